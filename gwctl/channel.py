@@ -1,0 +1,222 @@
+"""The channel between the master and one worker: a socketpair, one JSON message a line.
+
+Rules
+    - Each side first sends a hello with the versions it speaks; one version back is accepted
+      both ways, because a package upgraded on disk plus a crash pairs a new worker with an
+      old master.
+    - A message is one frozen struct below; its ``t`` field names it. Unknown fields are
+      ignored (a newer peer may send more), unknown messages raise `ChannelError`.
+    - Descriptors travel beside the line that speaks of them (SCM_RIGHTS).
+    - Neither side ever blocks on it: what the socket does not take is queued.
+
+End of file is only a hint that the peer is gone: processes that the application started may
+hold copies of the descriptor. The pidfd decides.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from typing import Final
+
+import msgspec
+
+PROTOCOL: Final = 1
+"""Version of the messages below. Raise it when an old peer could misread one."""
+
+LINE_BYTES_MAX: Final = 1 << 20
+"""A longer line is a bug of the peer; a traceback is cut well below this."""
+
+FDS_MAX: Final = 8
+
+
+class ChannelError(Exception):
+    """The peer sent something that is not a message of this protocol."""
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="t"):
+    """First message each way."""
+
+    protocol: int
+    scoreboard_layout: int
+    version: str
+
+
+# ---- worker to master
+
+
+class Stage(msgspec.Struct, frozen=True, tag="stage", tag_field="t"):
+    """The boot reached ``name``: environment, import, lifespan or warm-up."""
+
+    name: str
+
+
+class WorkerReady(msgspec.Struct, frozen=True, tag="ready", tag_field="t"):
+    """Imported, started up and able to accept as soon as it is told to."""
+
+    worker_class: str
+    import_s: float
+    boot_s: float
+    memory_bytes: int
+    parser: str
+    loop: str
+
+
+class WorkerFailed(msgspec.Struct, frozen=True, tag="failed", tag_field="t"):
+    """The boot failed; the worker exits by itself right after this.
+
+    ``kind`` is ``import`` (the application could not be imported), ``lifespan`` or ``boot``.
+    ``traceback`` has the application's frames only.
+    """
+
+    kind: str
+    message: str
+    traceback: str
+
+
+class WorkerDraining(msgspec.Struct, frozen=True, tag="draining", tag_field="t"):
+    """It accepts no more. ``requests`` are being served on ``connections`` open ones."""
+
+    connections: int
+    requests: int
+
+
+class WorkerDrained(msgspec.Struct, frozen=True, tag="drained", tag_field="t"):
+    """Nothing is left to finish; the process is about to exit. ``cut`` requests were not finished."""
+
+    cut: int
+
+
+# ---- master to worker
+
+
+class Serve(msgspec.Struct, frozen=True, tag="serve", tag_field="t"):
+    """Accept connections (also after a `Park`)."""
+
+
+class Park(msgspec.Struct, frozen=True, tag="park", tag_field="t"):
+    """Stop accepting, finish what is there, stay alive."""
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain", tag_field="t"):
+    """Finish within ``timeout_s`` and exit.
+
+    ``sweep`` is true when the whole pool stops: accept what already waits in the backlog
+    before closing the listeners, since no sibling will.
+    """
+
+    timeout_s: float
+    sweep: bool = False
+
+
+class Reopen(msgspec.Struct, frozen=True, tag="reopen", tag_field="t"):
+    """Use the access log descriptor that comes with this line instead of the present one."""
+
+
+Up = Hello | Stage | WorkerReady | WorkerFailed | WorkerDraining | WorkerDrained
+Down = Hello | Serve | Park | Drain | Reopen
+Message = Up | Down
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Message)
+
+
+def compatible(hello: Hello, scoreboard_layout: int) -> str | None:
+    """Say why this peer cannot be worked with, or None. One version apart is fine."""
+    if abs(hello.protocol - PROTOCOL) > 1:
+        return f"channel protocol {hello.protocol} (gwctl {hello.version}) does not go with {PROTOCOL}"
+    if abs(hello.scoreboard_layout - scoreboard_layout) > 1:
+        return (
+            f"scoreboard layout {hello.scoreboard_layout} (gwctl {hello.version}) "
+            f"does not go with {scoreboard_layout}"
+        )
+    return None
+
+
+class Channel:
+    """One end. Non-blocking: `send` queues what the socket does not take at once.
+
+    The owner watches `fileno`: readable calls `receive`, writable (while `wants_write`)
+    calls `flush`.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._partial = bytearray()
+        self._fds: deque[int] = deque()
+        self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self.closed = False
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def wants_write(self) -> bool:
+        return bool(self._queue)
+
+    def send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """Queue ``message`` and try to write. The caller keeps ``fds`` open until `wants_write` is false."""
+        self._queue.append((_encoder.encode(message) + b"\n", fds))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what the socket takes. A peer that is gone empties the queue: its exit is news of its own."""
+        while self._queue:
+            line, fds = self._queue[0]
+            try:
+                sent = socket.send_fds(self._sock, [line], fds) if fds else self._sock.send(line)
+            except BlockingIOError:
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                self._queue.clear()
+                self.closed = True
+                return
+            if sent < len(line):
+                self._queue[0] = (line[sent:], ())
+                return
+            self._queue.popleft()
+
+    def receive(self) -> list[tuple[Message, list[int]]]:
+        """Read what is there: messages in order, each with the descriptors that belong to it.
+
+        Sets `closed` at end of file.
+
+        Raises:
+            ChannelError: Not a message of this protocol.
+        """
+        while not self.closed:
+            try:
+                data, fds, _flags, _addr = socket.recv_fds(self._sock, 65536, FDS_MAX)
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                self.closed = True
+                break
+            for fd in fds:
+                os.set_inheritable(fd, False)  # recvmsg does not: PEP 446 leaves it out
+            self._fds.extend(fds)
+            if not data:
+                self.closed = True
+            self._partial += data
+        *lines, rest = self._partial.split(b"\n")
+        self._partial = bytearray(rest)
+        if len(rest) > LINE_BYTES_MAX:
+            raise ChannelError(f"a line of over {LINE_BYTES_MAX} bytes")
+        return [self._parse(bytes(line)) for line in lines]
+
+    def _parse(self, line: bytes) -> tuple[Message, list[int]]:
+        try:
+            message = _decoder.decode(line)
+        except msgspec.DecodeError as error:
+            raise ChannelError(f"{error}: {line[:200]!r}") from None
+        if isinstance(message, Reopen) and self._fds:
+            return message, [self._fds.popleft()]
+        return message, []
+
+    def close(self) -> None:
+        self.closed = True
+        self._sock.close()
+        while self._fds:
+            socket.close(self._fds.popleft())

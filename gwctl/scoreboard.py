@@ -1,0 +1,106 @@
+"""The scoreboard: shared memory that workers write and the master reads.
+
+One mapping on a memfd (an anonymous mapping would not survive the exec of an upgrade), cut
+into fixed records. A record belongs to a worker, not to a slot: during a surge two workers
+share a slot. Each record has one writer, so there are no locks; a reader may see a record
+between two stores, which is why no decision rests on two fields agreeing.
+
+Times are monotonic seconds (`time.monotonic`, the same clock in all processes of a host).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from typing import Final
+
+LAYOUT: Final = 1
+"""Version of the record below. Raise it with any change of a field's place or meaning."""
+
+RECORD_BYTES: Final = 512
+_WORDS: Final = RECORD_BYTES // 8
+
+# Indices of 8-byte words: floats first, then integers, then a histogram, then text.
+HEARTBEAT_AT: Final = 0  # float: the serving loop's last turn
+BUSY_SINCE: Final = 1  # float: the request being served was dispatched; 0.0 = idle
+STARTED_AT: Final = 2  # float
+PID: Final = 3
+REQUESTS: Final = 4  # finished responses, of any status
+ERRORS: Final = 5  # of those, status 5xx
+BYTES_OUT: Final = 6
+CONNECTIONS: Final = 7  # open now
+ACTIVE: Final = 8  # requests in the application now
+MEMORY_BYTES: Final = 9  # resident, as the worker last measured it
+ACCEPTED: Final = 10  # connections accepted in its life
+LATENCY: Final = 16  # 24 words: requests by duration, bucket i holds those under 2**i * 0.1 ms
+LATENCY_BUCKETS: Final = 24
+_TEXT_AT: Final = 40 * 8  # request line being served: one length byte pair, then UTF-8
+TEXT_BYTES_MAX: Final = RECORD_BYTES - _TEXT_AT - 2
+
+
+class Record:
+    """One worker's record. ``floats`` and ``words`` are views for the worker's hot path."""
+
+    __slots__ = ("floats", "index", "text", "words")
+
+    def __init__(self, index: int, memory: memoryview) -> None:
+        self.index = index
+        start = index * RECORD_BYTES
+        view = memory[start : start + RECORD_BYTES]
+        self.floats = view.cast("d")
+        self.words = view.cast("Q")
+        self.text = view[_TEXT_AT:]
+
+    def clear(self) -> None:
+        """Make every field zero: done by the master before a record is given out."""
+        for i in range(_WORDS):
+            self.words[i] = 0
+
+    def set_request_line(self, line: bytes) -> None:
+        """Note what is being served, cut to `TEXT_BYTES_MAX`; empty for nothing."""
+        line = line[:TEXT_BYTES_MAX]
+        self.text[2 : 2 + len(line)] = line
+        self.text[0:2] = len(line).to_bytes(2, "little")
+
+    @property
+    def request_line(self) -> str:
+        length = min(int.from_bytes(self.text[0:2], "little"), TEXT_BYTES_MAX)
+        return bytes(self.text[2 : 2 + length]).decode("utf-8", "replace")
+
+    def latency(self) -> list[int]:
+        return self.words[LATENCY : LATENCY + LATENCY_BUCKETS].tolist()
+
+
+class Scoreboard:
+    """The mapping and its free list. The master makes it; workers inherit it through fork."""
+
+    def __init__(self, records_max: int) -> None:
+        size = records_max * RECORD_BYTES
+        if hasattr(os, "memfd_create"):
+            self.fd = os.memfd_create("gwctl-scoreboard", os.MFD_CLOEXEC)
+            os.ftruncate(self.fd, size)
+            self._map = mmap.mmap(self.fd, size)
+        else:  # macOS: no memfd, and no upgrade in place either
+            self.fd = -1
+            self._map = mmap.mmap(-1, size)
+        self._memory = memoryview(self._map)
+        self._free = list(range(records_max - 1, -1, -1))
+
+    def allocate(self) -> Record | None:
+        """Take a cleared record, or None when all are given out."""
+        if not self._free:
+            return None
+        record = Record(self._free.pop(), self._memory)
+        record.clear()
+        return record
+
+    def release(self, record: Record) -> None:
+        """Give a record back once its worker is reaped and its counters are folded away."""
+        self._free.append(record.index)
+
+    def __iter__(self) -> Iterator[Record]:
+        free = set(self._free)
+        for index in range(len(self._memory) // RECORD_BYTES):
+            if index not in free:
+                yield Record(index, self._memory)

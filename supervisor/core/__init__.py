@@ -1,0 +1,1 @@
+"""The policy of the master: pure, deterministic, without IO, clock or randomness."""

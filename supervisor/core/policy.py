@@ -1,0 +1,25 @@
+"""The numbers by which the core decides about one pool; made from the settings by the shell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPolicy:
+    """All durations in seconds. See docs/configuration.md for the meaning of each."""
+
+    size: int
+    boot_timeout_s: float = 60.0
+    drain_timeout_s: float = 30.0
+    settle_s: float = 2.0
+    surge: int = 1
+    draining_max: int = 0
+    """0: twice the size."""
+    backoff_min_s: float = 0.5
+    backoff_max_s: float = 60.0
+    healthy_after_s: float = 30.0
+    dump_grace_s: float = 1.0
+    """Between Dump and Kill."""
+    quit_grace_s: float = 2.0
+    """Between Quit and Kill."""
