@@ -1,0 +1,57 @@
+"""What the master hands to a new worker across the fork: one object, nothing global."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+from gwctl.channel import Channel
+from gwctl.config.settings import PoolSettings
+from gwctl.log import Level
+from gwctl.scoreboard import Record
+
+DUMP_SIGNAL: Final = signal.SIGRTMIN + 3 if sys.platform == "linux" else signal.SIGUSR2
+"""Makes a worker write the stacks of all its threads to stderr. Not ABRT: that one dumps core."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A bound, listening, non-blocking socket.
+
+    ``address`` is how the settings name it (``127.0.0.1:8000``, ``unix:/run/x.sock``, ``fd:3``);
+    ``url`` is what a person can open (``http://127.0.0.1:8000``).
+    """
+
+    sock: socket.socket
+    address: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Everything a worker needs to know about itself."""
+
+    worker: int
+    pool: str
+    slot: int
+    generation: int
+    instance: str
+    """Name of the master, for the process title: ``gwctl: worker web.2 g3 [shop]``."""
+    settings: PoolSettings
+    processes: int
+    """Size of the pool: wsgi.multiprocess is true when over 1."""
+    listeners: tuple[Listener, ...]
+    channel: Channel
+    record: Record
+    access_log_fd: int
+    """-1: no access log."""
+    log_level: Level
+    master_pid: int
+
+    @property
+    def subject(self) -> str:
+        """The subject column of this worker's log lines."""
+        return f"{self.pool}.{self.slot} g{self.generation}"
