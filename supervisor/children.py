@@ -1,0 +1,280 @@
+"""The processes of the master: forked, watched through pidfds, spoken to over channels, reaped.
+
+What the kernel and the workers say becomes events for the core, in the order observed; what
+a worker wrote before it died is read before its death is told. A process is dead when its
+pidfd (or SIGCHLD, where there are no pidfds) says so; end of file on a channel is only a
+hint. No signal is ever sent to a number that has been reaped: it may be somebody else's by
+then.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from gwctl import __version__, scoreboard
+from gwctl.assignment import Assignment
+from gwctl.channel import (
+    PROTOCOL,
+    Channel,
+    ChannelError,
+    Down,
+    Hello,
+    Message,
+    Stage,
+    WorkerDrained,
+    WorkerDraining,
+    WorkerFailed,
+    WorkerReady,
+    compatible,
+)
+from gwctl.log import Log
+from gwctl.supervisor.core import events
+from gwctl.supervisor.fork import fork_worker
+from gwctl.supervisor.loop import Loop
+from gwctl.supervisor.totals import Totals
+
+
+@dataclass(slots=True)
+class Child:
+    """One process of ours, from fork to reaping."""
+
+    worker: events.WorkerId
+    pool: str
+    slot: int
+    generation: int
+    channel: Channel
+    record: scoreboard.Record
+    spawned_at: float
+    pid: int = 0
+    pidfd: int = -1
+    ready: WorkerReady | None = None
+    rate: float = 0.0
+    """Requests a second over the last sample of `Children.sample`."""
+    sampled_requests: int = field(default=0, repr=False)
+
+    @property
+    def subject(self) -> str:
+        return f"{self.pool}.{self.slot} g{self.generation}"
+
+
+class Children:
+    """All child processes of the master, by worker id.
+
+    ``report`` takes events for the core; ``luck`` supplies random numbers in [0, 1);
+    ``close_in_child`` closes the rest of the master's descriptors in a new child.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        board: scoreboard.Scoreboard,
+        log: Log,
+        report: Callable[[events.Event], None],
+        luck: Callable[[], float],
+        close_in_child: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._board = board
+        self._log = log
+        self._report = report
+        self._luck = luck
+        self._close_in_child = close_in_child
+        self._by_worker: dict[events.WorkerId, Child] = {}
+        self._by_pid: dict[int, Child] = {}
+        self.totals: dict[str, Totals] = {}
+        self.requests_cut = 0
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(self._by_worker.values())
+
+    def get(self, worker: events.WorkerId) -> Child | None:
+        return self._by_worker.get(worker)
+
+    # ---- spawning
+
+    def spawn(
+        self,
+        worker: events.WorkerId,
+        now: float,
+        assign: Callable[[Channel, scoreboard.Record], Assignment],
+    ) -> Child | None:
+        """Fork a worker and watch it. Reports Spawned or SpawnFailed."""
+        record = self._board.allocate()
+        if record is None:
+            self._report(events.SpawnFailed(worker, "the scoreboard is full", self._luck()))
+            return None
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._board.release(record)
+            self._report(events.SpawnFailed(worker, f"no channel: {error.strerror}", self._luck()))
+            return None
+        assignment = assign(Channel(theirs), record)
+        child = Child(
+            worker, assignment.pool, assignment.slot, assignment.generation, Channel(ours), record, now
+        )
+        self._by_worker[worker] = child
+        try:
+            child.pid = fork_worker(assignment, lambda: self._hygiene(assignment.pool))
+        except OSError as error:
+            self._forget(child)
+            self._report(events.SpawnFailed(worker, f"fork failed: {error.strerror}", self._luck()))
+            return None
+        finally:
+            theirs.close()
+        self._watch(child)
+        self._report(events.Spawned(worker, child.pid))
+        self.send(worker, Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
+        return child
+
+    def _hygiene(self, pool: str) -> None:
+        """In the child: close what belongs to the master and to other workers."""
+        self._loop.close_in_child()
+        for child in self._by_worker.values():
+            child.channel.close()
+            if child.pidfd >= 0:
+                os.close(child.pidfd)
+        if self._board.fd >= 0:
+            os.close(self._board.fd)
+        self._close_in_child(pool)
+
+    def _watch(self, child: Child) -> None:
+        self._by_pid[child.pid] = child
+        self._loop.selector.register(
+            child.channel, selectors.EVENT_READ, lambda mask: self._channel_event(child, mask)
+        )
+        if not hasattr(os, "pidfd_open"):
+            return
+        try:
+            child.pidfd = os.pidfd_open(child.pid)
+        except OSError as error:
+            # EMFILE and the like: SIGCHLD still tells of the exit
+            self._log.warning(f"no pidfd for pid {child.pid}: {error.strerror}", child.subject)
+            return
+        self._loop.selector.register(child.pidfd, selectors.EVENT_READ, lambda _mask: self.reap())
+
+    # ---- channels
+
+    def send(self, worker: events.WorkerId, message: Down, fds: tuple[int, ...] = ()) -> None:
+        """Queue ``message``. To a worker that is gone it is dropped: its exit is news of its own."""
+        child = self._by_worker.get(worker)
+        if child is None or child.channel.closed:
+            return
+        child.channel.send(message, fds)
+        self._want_write(child)
+
+    def _want_write(self, child: Child) -> None:
+        if child.channel.closed:
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.wants_write else 0)
+        key = self._loop.selector.get_key(child.channel)
+        if key.events != wanted:
+            self._loop.selector.modify(child.channel, wanted, key.data)
+
+    def _channel_event(self, child: Child, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            child.channel.flush()
+        if mask & selectors.EVENT_READ:
+            self._read_channel(child)
+        if child.channel.closed:
+            self._loop.selector.unregister(child.channel)
+            self._report(events.ChannelClosed(child.worker))
+        else:
+            self._want_write(child)
+
+    def _read_channel(self, child: Child) -> None:
+        try:
+            messages = child.channel.receive()
+        except ChannelError as error:
+            self._log.error(f"pid {child.pid} sent nonsense: {error}", child.subject)
+            child.channel.closed = True
+            return
+        for message, _fds in messages:
+            self._heard(child, message)
+
+    def _heard(self, child: Child, message: Message) -> None:
+        match message:
+            case Hello():
+                reason = compatible(message, scoreboard.LAYOUT)
+                if reason is not None:
+                    text = f"{reason}: the package on disk is another version; restart the service"
+                    self._report(events.BootFailed(child.worker, "boot", text, ""))
+            case Stage(name=name):
+                self._log.debug(f"pid {child.pid} boot: {name}", child.subject)
+            case WorkerReady():
+                child.ready = message
+                self._report(events.Ready(child.worker))
+            case WorkerFailed(kind=kind, message=text, traceback=trace):
+                self._report(events.BootFailed(child.worker, kind, text, trace))
+            case WorkerDraining(connections=connections, requests=requests):
+                self._log.debug(f"pid {child.pid} draining: {requests} requests on {connections} connections", child.subject)
+            case WorkerDrained(cut=cut):
+                self.requests_cut += cut
+            case _:
+                self._log.error(f"pid {child.pid} sent {type(message).__name__}, which is the master's to say", child.subject)
+
+    # ---- signals and exits
+
+    def signal(self, worker: events.WorkerId, signum: int) -> None:
+        """Signal a process that has not been reaped; nothing happens to one that has."""
+        child = self._by_worker.get(worker)
+        if child is None:
+            return
+        try:
+            if child.pidfd >= 0:
+                signal.pidfd_send_signal(child.pidfd, signum)
+            else:
+                os.kill(child.pid, signum)
+        except ProcessLookupError:
+            pass  # it is a zombie: its exit is about to be read
+
+    def reap(self) -> None:
+        """Take every exit that is there: ours become events, strangers (as pid 1) just go.
+
+        Waiting with WNOWAIT first means that noticing an exit never eats its status.
+        """
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None:
+                return
+            child = self._by_pid.get(info.si_pid)
+            if child is not None and not child.channel.closed:
+                self._read_channel(child)
+            _, status = os.waitpid(info.si_pid, 0)
+            if child is not None:
+                self._bury(child, os.waitstatus_to_exitcode(status))
+
+    def _bury(self, child: Child, status: int) -> None:
+        serving = child.record.request_line if child.record.floats[scoreboard.BUSY_SINCE] else ""
+        self.totals.setdefault(child.pool, Totals()).fold(child.record)
+        self._forget(child)
+        self._report(events.Exited(child.worker, status, self._luck(), serving))
+
+    def _forget(self, child: Child) -> None:
+        if child.pidfd >= 0:
+            self._loop.selector.unregister(child.pidfd)
+            os.close(child.pidfd)
+        try:
+            self._loop.selector.unregister(child.channel)
+        except (KeyError, ValueError):
+            pass  # never registered (the fork failed) or taken out at its end of file
+        child.channel.close()
+        self._board.release(child.record)
+        del self._by_worker[child.worker]
+        self._by_pid.pop(child.pid, None)
+
+    def sample(self, elapsed_s: float) -> None:
+        """Note each worker's request rate since the last sample."""
+        for child in self._by_worker.values():
+            requests = child.record.words[scoreboard.REQUESTS]
+            child.rate = max(0, requests - child.sampled_requests) / max(elapsed_s, 0.001)
+            child.sampled_requests = requests
+

@@ -1,0 +1,56 @@
+"""The fork, and the one door between supervisor and workers.
+
+The master is single-threaded, so a fork copies no half-held lock. Signals are blocked from
+before the fork until the child has its own handlers. The child's first acts take the
+master's things away from it (see `Loop.close_in_child`); from then on it is
+`gwctl.workers.boot` that runs, and it ends in ``os._exit``: no frame of the master's is ever
+unwound in a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from gwctl.assignment import Assignment
+from gwctl.supervisor.loop import clean_environment, signals_blocked
+
+
+def fork_worker(
+    assignment: Assignment, close_in_child: Callable[[], None], boot: Callable[[Assignment], NoReturn] | None = None
+) -> int:
+    """Fork; the child boots ``assignment`` and never returns here.
+
+    ``close_in_child`` closes everything of the master that is not the child's.
+    ``boot`` is `gwctl.workers.boot.run` unless given.
+
+    Raises:
+        OSError: The fork failed (EAGAIN, ENOMEM); there is no child.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with signals_blocked():
+        pid = os.fork()
+        if pid == 0:
+            _child(assignment, close_in_child, boot)
+    return pid
+
+
+def _child(
+    assignment: Assignment, close_in_child: Callable[[], None], boot: Callable[[Assignment], NoReturn] | None
+) -> NoReturn:
+    """Run in the child with all signals blocked: hygiene first, then the worker's own code."""
+    try:
+        close_in_child()
+        clean_environment()
+        os.setpgid(0, 0)
+        if boot is None:
+            from gwctl.workers.boot import run as boot  # noqa: PLC0415 - the master must not import the workers
+        boot(assignment)
+    except BaseException:  # noqa: BLE001 - last frame of the child: nothing may unwind into the master's frames
+        traceback.print_exc()
+    finally:
+        os._exit(1)
