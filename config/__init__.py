@@ -1,0 +1,1 @@
+"""gw.toml, environment and flags to typed settings."""
