@@ -1,0 +1,84 @@
+# make run    a demonstration under gwctl in the foreground, from nothing
+# make test   all tests, in parallel
+# make lint   format, ruff, mypy --strict, import contracts, tidy
+# make bench  requests a second beside other servers      make sim SEED=1 STEPS=100000
+# make docs   write docs/configuration.md from the settings' own descriptions
+#
+# PYTHON names the interpreter that makes the environment: make run PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+TEST_WORKERS ?= 2
+TESTS ?= tests
+SEED ?=
+STEPS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+QUIET_PIP := $(PIP) install --quiet
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint format bench sim docs clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+run: $(VENV)/.installed
+	@exec $(BIN)/gwctl start -c examples/demo/gw.toml
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q tests/tidy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/throughput.py
+
+sim: $(VENV)/.installed-dev
+	$(BIN)/python tests/sim/run.py $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m gwctl.config.reference > docs/configuration.md
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# ---- the environment: made once, brought up to date when pyproject.toml changed
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "gwctl needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 | tail -1)."; \
+	    echo "Name another one:  make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	    echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@touch $@
+
+# Dependency groups came to pip with 25.1. The C parser is compiled when no wheel fits this machine.
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	@echo "installing gwctl into $(VENV)"
+	@$(QUIET_PIP) 'pip>=25.1'
+	@if command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1; then \
+	    $(QUIET_PIP) --editable '.[fast]' || { \
+	        echo "the C parser could not be installed: going on with the one in Python"; \
+	        $(QUIET_PIP) --editable .; }; \
+	else \
+	    echo "no C compiler here: the parser in Python will be used (slower, otherwise the same)"; \
+	    $(QUIET_PIP) --editable .; \
+	fi
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing what tests and checks need"
+	@$(QUIET_PIP) --group dev
+	@touch $@

@@ -1,0 +1,38 @@
+"""Waiting for a condition: the only place where tests pause.
+
+A test never waits for time to pass: it waits until something is so, and fails with what it
+was waiting for when that takes too long. The deadline is generous, because a busy machine is
+no bug; a passing test does not get slower by it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+DEADLINE_S = 20.0
+_PAUSE_S = 0.01
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], what: str | Callable[[], str], timeout_s: float = DEADLINE_S) -> T:
+    """Return the first true value of ``condition``.
+
+    Args:
+        condition: Called again and again; should be cheap.
+        what: Said after "waited 20 s for"; a callable is asked when it has come to that.
+        timeout_s: Seconds until giving up.
+
+    Raises:
+        AssertionError: It did not come true.
+    """
+    end = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout_s:g} s for {what() if callable(what) else what}")
+        time.sleep(_PAUSE_S)

@@ -1,0 +1,185 @@
+"""Checks of the repository's own text that no linter makes.
+
+Each check takes one parsed file and yields complaints, so that a test can feed it a bad
+snippet; `tree` finds the files. Product modules are named by their place under ``gwctl/``
+(the links are followed), which is how they are imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FUNCTION_LINES_MAX = 70
+FILE_LINES_MAX = 400
+PYTHON_FOLDERS = ("gwctl", "tests", "benchmarks", "examples")
+TEXT_FOLDERS = (*PYTHON_FOLDERS, "docs", ".ci")
+TEXT_FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml")
+SKIPPED_FOLDERS = frozenset({"__pycache__", ".pytest_cache", ".hypothesis"})
+TEXT_SUFFIXES = frozenset({".py", ".md", ".toml", ".service", ".socket", ".conf", ".txt", ".cfg", ""})
+
+ENTRY_POINTS = frozenset({"gwctl", "gwctl.__main__", "gwctl.cli"})
+"""Modules that are run, not imported. `python -m` in the Makefile adds to them."""
+
+EVERYWHERE_FORBIDDEN = frozenset({"pdb", "unittest.mock", "pydantic", "supervisor", "workers", "config"})
+"""The last three are top-level names of other people's projects; ours are gwctl.supervisor and so on."""
+
+MASTER_FORBIDDEN = frozenset(
+    {"asyncio", "threading", "uvloop", "uvicorn", "gunicorn", "websockets", "a2wsgi"}
+)
+
+FORBIDDEN: tuple[tuple[str, frozenset[str]], ...] = (
+    ("gwctl.supervisor.core", frozenset({"os", "time", "signal", "socket", "random", "logging"})),
+    ("gwctl.supervisor", MASTER_FORBIDDEN | {"gwctl.cli"}),
+    ("gwctl.cli", MASTER_FORBIDDEN),
+    ("gwctl.workers", frozenset({"gwctl.supervisor", "gwctl.cli"})),
+    ("gwctl.config", MASTER_FORBIDDEN | {"gwctl.supervisor", "gwctl.workers", "gwctl.cli"}),
+)
+
+SLEEPERS = frozenset({"tests/support/wait.py"})
+"""The one place under tests/ that may pause: the loop that waits for a condition."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Python file: its path in the repository and its text."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text, self.path)
+
+    @property
+    def module(self) -> str:
+        """The name it is imported by; empty for what is not below ``gwctl/``."""
+        if not self.path.startswith("gwctl/"):
+            return ""
+        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    @property
+    def imports(self) -> Iterator[tuple[int, str]]:
+        """Line and dotted name of everything imported; ``from a import b`` counts as a and a.b."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield node.lineno, alias.name
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield node.lineno, node.module
+                for alias in node.names:
+                    yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def files(folders: Iterable[str], suffixes: frozenset[str]) -> Iterator[Path]:
+    for folder in folders:
+        for directory, subfolders, names in os.walk(ROOT / folder, followlinks=True):
+            subfolders[:] = sorted(set(subfolders) - SKIPPED_FOLDERS)
+            for name in sorted(names):
+                path = Path(directory) / name
+                if path.suffix in suffixes:
+                    yield path
+
+
+def sources() -> list[Source]:
+    paths = files(PYTHON_FOLDERS, frozenset({".py"}))
+    return [Source(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths]
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    for path in [*files(TEXT_FOLDERS, TEXT_SUFFIXES), *(ROOT / name for name in TEXT_FILES)]:
+        yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
+
+
+def long_functions(source: Source) -> Iterator[str]:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > FUNCTION_LINES_MAX:
+                yield f"{source.path}:{node.lineno}: {node.name} has {length} lines (most: {FUNCTION_LINES_MAX})"
+
+
+def long_file(source: Source) -> Iterator[str]:
+    length = source.text.count("\n")
+    if length > FILE_LINES_MAX:
+        yield f"{source.path}: {length} lines (most: {FILE_LINES_MAX})"
+
+
+def undocumented(source: Source) -> Iterator[str]:
+    if not source.path.startswith("examples/") and not ast.get_docstring(source.tree):
+        yield f"{source.path}: no module docstring"
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def forbidden_imports(source: Source) -> Iterator[str]:
+    forbidden = set(EVERYWHERE_FORBIDDEN) if source.module else {"unittest.mock.os"}
+    for package, names in FORBIDDEN:
+        if source.module and within(source.module, package):
+            forbidden |= names
+    for line, name in source.imports:
+        if any(within(name, bad) for bad in forbidden):
+            yield f"{source.path}:{line}: {name} must not be imported here"
+
+
+def sleeps(source: Source) -> Iterator[str]:
+    """Calls of time.sleep in tests. An application under test may sleep; so may the waiting loop."""
+    if not source.path.startswith("tests/") or source.path.startswith("tests/apps/"):
+        return
+    if source.path in SLEEPERS:
+        return
+    bare = any(name == "time.sleep" for _, name in source.imports)
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and (
+            ast.unparse(node.func) == "time.sleep" or (bare and ast.unparse(node.func) == "sleep")
+        ):
+            yield f"{source.path}:{node.lineno}: sleeps; wait for a condition instead"
+
+
+def fork_mocks(source: Source) -> Iterator[str]:
+    """A test that replaces os.fork tests nothing that can go wrong with forks."""
+    pattern = re.compile(
+        r"""(setattr\(\s*os\s*,\s*["']fork|patch\(\s*["']os\.fork|setattr\(\s*["']os\.fork)"""
+    )
+    for number, line in enumerate(source.text.splitlines(), 1):
+        if not source.path.startswith("tests/tidy/") and pattern.search(line):
+            yield f"{source.path}:{number}: replaces os.fork"
+
+
+def unfinished(path: str, text: str) -> Iterator[str]:
+    words = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME")) + r")\b")
+    for number, line in enumerate(text.splitlines(), 1):
+        if words.search(line):
+            yield f"{path}:{number}: unfinished work: {line.strip()}"
+
+
+def machine_paths(path: str, text: str) -> Iterator[str]:
+    """Paths that exist on one person's machine only."""
+    pattern = re.compile(
+        r"(?<![\w.$}])/(" + "|".join(("ho" + "me", "ro" + "ot", "Us" + "ers", "wo" + "rk")) + r")/\w"
+    )
+    for number, line in enumerate(text.splitlines(), 1):
+        if pattern.search(line):
+            yield f"{path}:{number}: path of one machine: {line.strip()}"
+
+
+def dead_modules(product: Iterable[Source], makefile: str) -> Iterator[str]:
+    """Modules of the product that no other module of the product imports and nothing runs."""
+    product = list(product)
+    run = set(re.findall(r"-m (gwctl[\w.]*)", makefile)) | ENTRY_POINTS
+    imported = {name for source in product for _, name in source.imports if not within(source.module, name)}
+    for source in product:
+        package = source.path.endswith("__init__.py")
+        alive = source.module in run or source.module in imported
+        if not alive and package:
+            alive = any(within(name, source.module) for name in imported)
+        if not alive:
+            yield f"{source.path}: nobody imports {source.module}"

@@ -1,0 +1,124 @@
+"""The repository keeps its own house rules, and each rule's check can fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tidy import checks
+from tests.tidy.checks import Source
+
+PER_FILE = (
+    checks.long_functions,
+    checks.long_file,
+    checks.undocumented,
+    checks.forbidden_imports,
+    checks.sleeps,
+    checks.fork_mocks,
+)
+SOURCES = checks.sources()
+
+
+def test_files_are_found() -> None:
+    """Both ends of the tree are seen: a check that reads nothing passes always."""
+    paths = {source.path for source in SOURCES}
+    assert {"gwctl/errors.py", "gwctl/supervisor/core/events.py", "tests/tidy/checks.py"} <= paths
+    assert not any(path.startswith("gwctl/gwctl") for path in paths)
+
+
+@pytest.mark.parametrize("check", PER_FILE, ids=lambda check: check.__name__)
+def test_python_files(check) -> None:
+    assert [complaint for source in SOURCES for complaint in check(source)] == []
+
+
+@pytest.mark.parametrize("check", [checks.unfinished, checks.machine_paths], ids=lambda check: check.__name__)
+def test_texts(check) -> None:
+    assert [complaint for path, text in checks.texts() for complaint in check(path, text)] == []
+
+
+def test_no_dead_module() -> None:
+    product = [source for source in SOURCES if source.module]
+    makefile = (checks.ROOT / "Makefile").read_text("utf-8")
+    assert list(checks.dead_modules(product, makefile)) == []
+
+
+# ---- each check can fail
+
+
+LONG_BODY = "\n".join(f"    x = {number}" for number in range(checks.FUNCTION_LINES_MAX))
+BAD = [
+    (checks.long_functions, "gwctl/a.py", f'"""Doc."""\ndef f():\n{LONG_BODY}\n'),
+    (
+        checks.long_functions,
+        "tests/unit/test_a.py",
+        f'"""Doc."""\nclass C:\n    async def f():\n{LONG_BODY.replace("    ", " " * 8)}\n',
+    ),
+    (checks.long_file, "tests/unit/test_a.py", '"""Doc."""\n' + "x = 1\n" * checks.FILE_LINES_MAX),
+    (checks.undocumented, "tests/unit/test_a.py", "x = 1\n"),
+    (checks.undocumented, "gwctl/cli/__init__.py", ""),
+    (checks.forbidden_imports, "gwctl/supervisor/core/fleet.py", "import time\n"),
+    (checks.forbidden_imports, "gwctl/supervisor/core/fleet.py", "from os import fork\n"),
+    (checks.forbidden_imports, "gwctl/supervisor/master.py", "def f():\n    import asyncio\n"),
+    (checks.forbidden_imports, "gwctl/cli/start.py", "from uvicorn.config import Config\n"),
+    (checks.forbidden_imports, "gwctl/workers/boot.py", "from gwctl import supervisor\n"),
+    (checks.forbidden_imports, "gwctl/workers/boot.py", "from gwctl.supervisor.master import run\n"),
+    (checks.forbidden_imports, "gwctl/config/load.py", "import gwctl.workers.boot\n"),
+    (checks.forbidden_imports, "gwctl/cli/start.py", "from config import settings\n"),
+    (checks.forbidden_imports, "gwctl/log.py", "from unittest import mock\n"),
+    (checks.sleeps, "tests/unit/test_a.py", "import time\ntime.sleep(1)\n"),
+    (checks.sleeps, "tests/process/test_a.py", "from time import sleep\nsleep(1)\n"),
+    (checks.fork_mocks, "tests/unit/test_a.py", 'monkeypatch.setattr(os, "fork", lambda: 0)\n'),
+    (checks.fork_mocks, "tests/unit/test_a.py", 'with patch("os.fork"):\n    pass\n'),
+]
+
+
+@pytest.mark.parametrize(("check", "path", "text"), BAD, ids=lambda value: getattr(value, "__name__", None))
+def test_a_bad_file_is_found(check, path: str, text: str) -> None:
+    assert list(check(Source(path, text)))
+
+
+GOOD = [
+    (
+        checks.long_functions,
+        "gwctl/a.py",
+        f'"""Doc."""\ndef f():\n{LONG_BODY[: LONG_BODY.rindex(chr(10))]}\n',
+    ),
+    (checks.forbidden_imports, "gwctl/supervisor/master.py", "import os\nimport socket\n"),
+    (
+        checks.forbidden_imports,
+        "gwctl/workers/boot.py",
+        "import asyncio\nfrom gwctl.config import settings\n",
+    ),
+    (checks.forbidden_imports, "tests/apps/django_project/wsgi.py", "import config\n"),
+    (checks.sleeps, "tests/apps/slow.py", "import time\ntime.sleep(1)\n"),
+    (checks.sleeps, "tests/unit/test_a.py", "import asyncio\nasyncio.sleep(0)\n"),
+]
+
+
+@pytest.mark.parametrize(("check", "path", "text"), GOOD, ids=lambda value: getattr(value, "__name__", None))
+def test_a_good_file_is_not(check, path: str, text: str) -> None:
+    assert list(check(Source(path, text))) == []
+
+
+def test_unfinished_work_is_found() -> None:
+    assert list(checks.unfinished("a.py", "x = 1  # TO" + "DO: more\n"))
+    assert list(checks.unfinished("a.md", "FIX" + "ME\n"))
+    assert list(checks.unfinished("a.py", "todos = []\n")) == []
+
+
+@pytest.mark.parametrize("folder", ["/ho" + "me/", "/ro" + "ot/", "/Us" + "ers/", "/wo" + "rk/"])
+def test_machine_paths_are_found(folder: str) -> None:
+    assert list(checks.machine_paths("a.md", f"see {folder}jane/project\n"))
+    assert list(checks.machine_paths("a.md", f"see $HERE{folder[:-1]}\n")) == []
+
+
+def test_dead_modules_are_found() -> None:
+    """Neither an import from itself nor one from a test keeps a module alive; `-m` in the Makefile does."""
+    product = [
+        Source("gwctl/cli/__init__.py", "from gwctl.config import load\n"),
+        Source("gwctl/config/__init__.py", ""),
+        Source("gwctl/config/load.py", ""),
+        Source("gwctl/config/reference.py", ""),
+        Source("gwctl/config/forgotten.py", "import gwctl.config.forgotten\n"),
+    ]
+    complaints = list(checks.dead_modules(product, "docs:\n\tpython -m gwctl.config.reference\n"))
+    assert complaints == ["gwctl/config/forgotten.py: nobody imports gwctl.config.forgotten"]
