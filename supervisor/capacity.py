@@ -1,0 +1,163 @@
+"""How many worker processes ``processes = "auto"`` means on this machine, and why.
+
+The least of three: the CPUs that this process may use (affinity), the CPU time its control
+groups allow (quota, rounded up: half a CPU more is worth a process), and the memory that
+its control groups or the machine have, at `WORKER_BYTES` a worker after one share for the
+master. Never less than one. Counting the host's CPUs, as ``cpu_count() * 2 + 1`` does, puts
+160 workers into a container of two CPUs.
+
+Control groups are found as the kernel tells: ``/proc/self/cgroup`` names the group,
+``/proc/self/mountinfo`` where its hierarchy is mounted; every group up to the root of the
+mount may set a limit, and the least of them holds. Versions 1, 2 and both at once are read
+(cgroups(7)). A file that is missing or unreadable sets no limit.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+WORKER_BYTES: Final = 128 << 20
+"""What a worker of a usual web application is assumed to need; unlike its real size it is known at start."""
+
+_V1_UNLIMITED_BYTES: Final = 1 << 60  # version 1 has no word for "no limit", only a huge number
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """``processes`` for "auto", and ``why`` in words for the line that says so."""
+
+    processes: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One control group: its folder and the folders above it up to the mount point."""
+
+    version: int
+    controllers: frozenset[str]
+    folders: tuple[Path, ...]
+
+
+def measure(root: Path = Path("/"), cpus: int | None = None) -> Capacity:
+    """Measure this process's share of the machine.
+
+    Args:
+        root: Where ``proc`` and the control groups are found; tests put a fake tree there.
+        cpus: CPUs by affinity; asked of the kernel when None.
+    """
+    if cpus is None:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bounds = [cpus]
+    parts = [f"{cpus} CPU{'s' if cpus != 1 else ''} by affinity"]
+    groups = list(_groups(root))
+    quota = _least(_cpu_quotas(groups))
+    if quota is not None:
+        bounds.append(math.ceil(quota))
+        parts.append(f"quota {quota:.1f}" if quota >= 0.1 else f"quota {quota:.2g}")
+    memory = _least([*_memory_limits(groups), *_machine_memory(root)])
+    if memory is not None:
+        share = int(memory // WORKER_BYTES) - 1
+        bounds.append(share)
+        parts.append(f"memory allows {max(1, share)}")
+    return Capacity(max(1, min(bounds)), ", ".join(parts))
+
+
+def _least(values: Iterator[float] | list[float]) -> float | None:
+    return min(values, default=None)
+
+
+def _text(path: Path) -> str:
+    """The file's content; empty when it is not there or not ours to read."""
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.lstrip("-").isdecimal() else None
+
+
+def _groups(root: Path) -> Iterator[_Group]:
+    """The control groups of this process, one for each mounted hierarchy."""
+    mounts = list(_mounts(root))
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        version = 2 if number == "0" and not names else 1
+        controllers = frozenset(names.split(",")) - {""}
+        for mount in mounts:
+            if mount.version == version and controllers <= mount.controllers:
+                yield _Group(version, controllers, _folders(root, mount, path))
+                break
+
+
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    version: int
+    controllers: frozenset[str]
+    top: str
+    """The group that is seen at ``point``: ``/`` unless a part of the tree is mounted."""
+    point: str
+
+
+def _mounts(root: Path) -> Iterator[_Mount]:
+    """Mounted cgroup file systems: proc_pid_mountinfo(5)."""
+    for line in _text(root / "proc/self/mountinfo").splitlines():
+        head, separator, tail = line.partition(" - ")
+        fields, kind = head.split(), tail.split()
+        if not separator or len(fields) < 5 or not kind or kind[0] not in {"cgroup", "cgroup2"}:
+            continue
+        options = frozenset(kind[2].split(",")) if len(kind) > 2 else frozenset[str]()
+        yield _Mount(2 if kind[0] == "cgroup2" else 1, options, fields[3], fields[4])
+
+
+def _folders(root: Path, mount: _Mount, path: str) -> tuple[Path, ...]:
+    """The group's folder first, then its parents. In a container ``path`` may lie outside the mount."""
+    point = root / mount.point.lstrip("/")
+    inside = path[len(mount.top.rstrip("/")) :] if path.startswith(mount.top) else ""
+    folder = point / inside.strip("/")
+    if not folder.is_dir():
+        folder = point
+    return (folder, *(parent for parent in folder.parents if parent == point or point in parent.parents))
+
+
+def _cpu_quotas(groups: list[_Group]) -> Iterator[float]:
+    """CPUs' worth of time that each limiting group allows."""
+    for group in groups:
+        for folder in group.folders:
+            if group.version == 2:
+                quota, _, period = _text(folder / "cpu.max").strip().partition(" ")
+                if quota.isdecimal() and period.isdecimal() and int(period) > 0:
+                    yield int(quota) / int(period)
+            elif "cpu" in group.controllers:
+                time_us = _number(folder / "cpu.cfs_quota_us")
+                period_us = _number(folder / "cpu.cfs_period_us")
+                if time_us is not None and period_us and time_us > 0:
+                    yield time_us / period_us
+
+
+def _memory_limits(groups: list[_Group]) -> Iterator[float]:
+    for group in groups:
+        for folder in group.folders:
+            if group.version == 2:
+                limits = [_number(folder / "memory.max"), _number(folder / "memory.high")]
+            elif "memory" in group.controllers:
+                limits = [_number(folder / "memory.limit_in_bytes")]
+            else:
+                continue
+            yield from (limit for limit in limits if limit is not None and 0 < limit < _V1_UNLIMITED_BYTES)
+
+
+def _machine_memory(root: Path) -> Iterator[float]:
+    """All of the machine's memory. Not what is free now: the answer must not depend on the moment."""
+    for line in _text(root / "proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            yield int(line.split()[1]) * 1024
