@@ -1,0 +1,268 @@
+"""One kept-alive connection: send, read, think, again; every failure gets a class.
+
+The client behaves as a well-written pool does. It never sends ``Connection: close``, obeys
+the server's, and looks before it reuses a connection: if the end of file is already there the
+connection is replaced and nothing has failed. If the server closes between that look and the
+answer, the request is lost, and that is what `Failure.RESET_REUSED` counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tests.load.result import Failure, Recorder
+
+READ_BYTES = 65536
+HEAD_BYTES_MAX = 65536
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every connection does."""
+
+    url: str
+    """``http://HOST:PORT/path`` or ``unix:/path/to/socket:/path``."""
+    think_s: float = 0.005
+    """Mean pause between requests; each is between half and one and a half of it."""
+    timeout_s: float = 10.0
+    """For one request, from the connect (when one is needed) to the last byte."""
+    expect_status: int = 200
+    expect_body: bytes | None = None
+    """None accepts any."""
+    body: bytes = b""
+    """When not empty, requests are POSTs of this."""
+
+    @property
+    def address(self) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
+        if self.url.startswith("unix:"):
+            return socket.AF_UNIX, self.url.split(":")[1]
+        parts = urlsplit(self.url)
+        assert parts.hostname
+        family = socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET
+        return family, (parts.hostname, parts.port or 80)
+
+    @property
+    def request(self) -> bytes:
+        if self.url.startswith("unix:"):
+            host, target = "localhost", self.url.split(":")[2]
+        else:
+            parts = urlsplit(self.url)
+            host, target = parts.netloc, parts.path or "/"
+            target += f"?{parts.query}" if parts.query else ""
+        head = f"{'POST' if self.body else 'GET'} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: load\r\n"
+        if self.body:
+            head += f"Content-Length: {len(self.body)}\r\n"
+        return head.encode() + b"\r\n" + self.body
+
+
+class Failed(Exception):  # noqa: N818 - reads as what happened
+    """Ends one request; the connection is given up."""
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.failure = failure
+
+
+@dataclass
+class Response:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def close(self) -> bool:
+        return "close" in self.headers.get("connection", "").lower()
+
+
+class Connection:
+    """Runs until ``stop`` is set; finishes the request it is in."""
+
+    def __init__(self, number: int, plan: Plan, recorder: Recorder, stop: asyncio.Event) -> None:
+        self._number = number
+        self._plan = plan
+        self._recorder = recorder
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        self._random = random.Random(number)
+        self._sock: socket.socket | None = None
+        self._used = 0
+        self._buffer = bytearray()
+        self.tried = asyncio.Event()
+        """Set once the first request has ended, in whichever way."""
+
+    async def run(self) -> None:
+        await self._think()  # spread the starts
+        while not self._stop.is_set():
+            await self._one()
+            self.tried.set()
+            await self._think()
+        self._drop()
+
+    async def _think(self) -> None:
+        await asyncio.sleep(self._plan.think_s * self._random.uniform(0.5, 1.5))
+
+    async def _one(self) -> None:
+        recorder = self._recorder
+        recorder.requests += 1
+        start = self._loop.time()
+        try:
+            async with asyncio.timeout(self._plan.timeout_s):
+                response = await self._exchange()
+            self._judge(response)
+        except Failed as failed:
+            self._fail(failed.failure, str(failed))
+        except TimeoutError:
+            state = f"{len(self._buffer)} bytes of a response" if self._buffer else "no byte of a response"
+            self._fail(Failure.TIMEOUT, f"{self._plan.timeout_s:g} s, {state}")
+        else:
+            recorder.answered(self._loop.time() - start, response.body)
+            if response.close:
+                recorder.closes_obeyed += 1
+                self._drop()
+
+    def _fail(self, failure: Failure, detail: str) -> None:
+        where = f"connection {self._number}, its request {self._used}, at {self._loop.time():.3f}"
+        self._recorder.failed(failure, f"{where}: {detail}")
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        self._buffer.clear()
+
+    async def _exchange(self) -> Response:
+        sock = self._reusable() or await self._connect()
+        self._used += 1
+        try:
+            await self._loop.sock_sendall(sock, self._plan.request)
+        except (ConnectionResetError, BrokenPipeError) as error:
+            # The server may have answered and closed without reading the whole request.
+            if not self._plan.body:
+                raise self._reset(str(error)) from error
+        return await self._read(sock)
+
+    def _reusable(self) -> socket.socket | None:
+        """The open connection, unless its end is already there to be read."""
+        if self._sock is None:
+            return None
+        try:
+            data = self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return self._sock
+        except ConnectionResetError:
+            data = b""
+        if data:
+            raise Failed(Failure.WRONG_BODY, "bytes after the end of the response before")
+        self._recorder.closed_idle += 1
+        self._drop()
+        return None
+
+    async def _connect(self) -> socket.socket:
+        family, address = self._plan.address
+        self._sock = sock = socket.socket(family, socket.SOCK_STREAM)
+        self._used = 0
+        sock.setblocking(False)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            await self._loop.sock_connect(sock, address)
+        except OSError as error:
+            raise Failed(Failure.REFUSED, str(error)) from error
+        self._recorder.connections += 1
+        return sock
+
+    def _reset(self, detail: str) -> Failed:
+        fresh = self._used == 1
+        return Failed(Failure.RESET_FRESH if fresh else Failure.RESET_REUSED, detail)
+
+    async def _more(self, sock: socket.socket) -> bool:
+        """Read on. False at end of file."""
+        try:
+            data = await self._loop.sock_recv(sock, READ_BYTES)
+        except ConnectionResetError as error:
+            if self._buffer:
+                raise Failed(Failure.TRUNCATED, f"reset after {len(self._buffer)} bytes") from error
+            raise self._reset("connection reset by peer") from error
+        self._buffer += data
+        return bool(data)
+
+    async def _need(self, sock: socket.socket, length: int) -> None:
+        while len(self._buffer) < length:
+            if not await self._more(sock):
+                raise Failed(Failure.TRUNCATED, f"end of file, {len(self._buffer)} of {length} bytes")
+
+    async def _line_end(self, sock: socket.socket, mark: bytes, start: int) -> int:
+        """Where ``mark`` ends."""
+        while (at := self._buffer.find(mark, start)) < 0:
+            if len(self._buffer) - start > HEAD_BYTES_MAX:
+                raise Failed(Failure.MALFORMED, f"no {mark!r} in {HEAD_BYTES_MAX} bytes")
+            if not await self._more(sock):
+                if not self._buffer:
+                    raise self._reset("end of file instead of a response")
+                raise Failed(Failure.TRUNCATED, f"end of file after {len(self._buffer)} bytes")
+        return at + len(mark)
+
+    async def _read(self, sock: socket.socket) -> Response:
+        end = await self._line_end(sock, b"\r\n\r\n", 0)
+        status, headers = parse_head(bytes(self._buffer[:end]))
+        if "chunked" in headers.get("transfer-encoding", "").lower():
+            body, end = await self._read_chunks(sock, end)
+        elif "content-length" in headers:
+            length = int(headers["content-length"])
+            await self._need(sock, end + length)
+            body = bytes(self._buffer[end : end + length])
+            end += length
+        else:  # ends with the connection
+            headers["connection"] = "close"
+            while await self._more(sock):
+                pass
+            body = bytes(self._buffer[end:])
+            end = len(self._buffer)
+        del self._buffer[:end]
+        return Response(status, headers, body)
+
+    async def _read_chunks(self, sock: socket.socket, at: int) -> tuple[bytes, int]:
+        body = bytearray()
+        while True:
+            end = await self._line_end(sock, b"\r\n", at)
+            try:
+                size = int(bytes(self._buffer[at:end]).split(b";")[0], 16)
+            except ValueError as error:
+                raise Failed(Failure.MALFORMED, f"chunk size {bytes(self._buffer[at:end])!r}") from error
+            await self._need(sock, end + size + 2)
+            if self._buffer[end + size : end + size + 2] != b"\r\n":
+                raise Failed(Failure.MALFORMED, "chunk without its end")
+            body += self._buffer[end : end + size]
+            at = end + size + 2
+            if size == 0:
+                return bytes(body), at
+
+    def _judge(self, response: Response) -> None:
+        if response.status != self._plan.expect_status:
+            raise Failed(Failure.WRONG_STATUS, f"{response.status} {response.body[:60]!r}")
+        if self._plan.expect_body is not None and response.body != self._plan.expect_body:
+            raise Failed(Failure.WRONG_BODY, f"{response.body[:60]!r} ({len(response.body)} bytes)")
+        if self._buffer:
+            raise Failed(Failure.WRONG_BODY, f"{len(self._buffer)} bytes after the end of the response")
+
+
+def parse_head(head: bytes) -> tuple[int, dict[str, str]]:
+    """Status and headers, names in lower case."""
+    first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    version, _, rest = first.partition(" ")
+    status = rest[:3]
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise Failed(Failure.MALFORMED, f"header line {line!r}")
+        headers[name.lower()] = value.strip()
+    length = headers.get("content-length", "0")
+    if version not in {"HTTP/1.1", "HTTP/1.0"} or not status.isdigit() or not length.isdigit():
+        raise Failed(Failure.MALFORMED, f"{first!r}, Content-Length {length!r}")
+    return int(status), headers
