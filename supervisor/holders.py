@@ -22,7 +22,7 @@ def describe(pid: int, proc: Path = Path("/proc")) -> str:
         command = (proc / str(pid) / "cmdline").read_bytes()
     except OSError:
         return f"pid {pid}"
-    words = command.replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    words = " ".join(command.replace(b"\0", b" ").decode("utf-8", "replace").split())
     if len(words) > _COMMAND_CHARS_MAX:
         words = words[:_COMMAND_CHARS_MAX] + "..."
     return f"pid {pid} ({words})" if words else f"pid {pid}"

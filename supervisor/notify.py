@@ -2,7 +2,7 @@
 
 Rules
     - Never blocks: a message that the manager's full queue does not take now is kept, in
-      order, and sent before the next one or by `flush`.
+      order, and sent before the next one, with `watchdog` or by `flush`.
     - Never raises: without systemd, serving goes on. A failure is logged once, not per message.
     - Takes the environment, changes nothing in it: the master still needs the variables when
       it executes itself anew, and workers lose them in the fork's hygiene.
@@ -20,7 +20,7 @@ from typing import Final
 from gwctl.log import Log
 
 _QUEUE_MAX: Final = 16
-_STATUS_CHARS_MAX: Final = 200
+_LINE_CHARS_MAX: Final = 200
 
 
 class Notifier:
@@ -44,30 +44,32 @@ class Notifier:
         """Is a message waiting for the manager? Then call `flush` at some later turn of the loop."""
         return bool(self._queue)
 
-    def ready(self, status: str = "") -> None:
-        """Started, or a reload is over (with either outcome)."""
-        self._send("READY=1", status)
+    def send(self, *lines: str) -> None:
+        """Send assignments in one message: ``READY=1``, ``STATUS=...``, as of sd_notify(3).
 
-    def reloading(self, status: str = "") -> None:
-        """A reload has begun; Type=notify-reload needs the time of it too."""
-        self._send(
-            f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}", status
-        )
+        A line break inside a line becomes a blank: it would start another assignment.
+        """
+        if self._address is None or not lines:
+            return
+        clean = (" ".join(line.split())[:_LINE_CHARS_MAX] for line in lines)
+        self._queue.append("\n".join(clean).encode("utf-8", "replace"))
+        self.flush()
 
-    def stopping(self, status: str = "") -> None:
-        self._send("STOPPING=1", status)
+    def reloading(self) -> list[str]:
+        """The lines to `send` when a reload begins; its end is ``READY=1``, whatever the outcome.
 
-    def status(self, text: str) -> None:
-        """The one line that ``systemctl status`` shows."""
-        self._send("", text)
-
-    def main_pid(self, pid: int) -> None:
-        self._send(f"MAINPID={pid}")
+        Type=notify-reload needs the time, to tell this reload's READY from an earlier one's.
+        """
+        return ["RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"]
 
     def watchdog(self) -> None:
-        """The loop turns. A tick that finds the queue full is dropped: the next one says the same."""
-        if not self._queue:
-            self._send("WATCHDOG=1")
+        """Say that the loop turns, if the unit asks for it, and send what waits.
+
+        A tick that finds messages waiting is dropped: the next one says the same.
+        """
+        self.flush()
+        if not self._queue and self.watchdog_interval_s is not None:
+            self.send("WATCHDOG=1")
 
     def flush(self) -> None:
         """Send what waits, as far as the manager takes it."""
@@ -89,15 +91,6 @@ class Notifier:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
-
-    def _send(self, assignment: str, status: str = "") -> None:
-        if self._address is None:
-            return
-        lines = [assignment] if assignment else []
-        if status:
-            lines.append("STATUS=" + " ".join(status.split())[:_STATUS_CHARS_MAX])
-        self._queue.append("\n".join(lines).encode("utf-8", "replace"))
-        self.flush()
 
     def _socket(self) -> socket.socket:
         if self._sock is None:

@@ -51,16 +51,14 @@ def log(log_file: Path) -> Iterator[Log]:
 def test_the_messages(manager: Manager, log: Log) -> None:
     notifier = Notifier(manager.environ, log)
     assert notifier.enabled
-    notifier.ready("web 4/4 ready")
-    notifier.status("a\nREADY=0")
-    notifier.main_pid(4120)
+    notifier.send("READY=1", "STATUS=web 4/4 ready")
+    notifier.send("STATUS=a\nREADY=0")
+    notifier.send()
     notifier.watchdog()
-    notifier.stopping()
+    notifier.send("STOPPING=1")
     assert manager.received() == [
         "READY=1\nSTATUS=web 4/4 ready",
         "STATUS=a READY=0",
-        "MAINPID=4120",
-        "WATCHDOG=1",
         "STOPPING=1",
     ]
     notifier.close()
@@ -69,7 +67,7 @@ def test_the_messages(manager: Manager, log: Log) -> None:
 def test_reloading_has_the_monotonic_time(manager: Manager, log: Log) -> None:
     notifier = Notifier(manager.environ, log)
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-    notifier.reloading("boot")
+    notifier.send(*notifier.reloading(), "STATUS=boot")
     after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     flag, clock, status = manager.received()[0].split("\n")
     assert (flag, status) == ("RELOADING=1", "STATUS=boot")
@@ -80,7 +78,7 @@ def test_reloading_has_the_monotonic_time(manager: Manager, log: Log) -> None:
 def test_abstract_address(log: Log) -> None:
     manager = Manager(f"@gwctl-test-{os.getpid()}")
     notifier = Notifier(manager.environ, log)
-    notifier.ready()
+    notifier.send("READY=1")
     assert manager.received() == ["READY=1"]
     notifier.close()
     manager.sock.close()
@@ -88,8 +86,7 @@ def test_abstract_address(log: Log) -> None:
 
 def test_without_a_manager(log: Log, log_file: Path) -> None:
     notifier = Notifier({}, log)
-    notifier.ready("x")
-    notifier.reloading()
+    notifier.send("READY=1")
     notifier.watchdog()
     assert not notifier.enabled
     assert not notifier.pending
@@ -99,7 +96,7 @@ def test_without_a_manager(log: Log, log_file: Path) -> None:
 def test_a_failure_is_said_once(tmp_path: Path, log: Log, log_file: Path) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}, log)
     for _ in range(3):
-        notifier.ready()
+        notifier.send("READY=1")
     assert log_file.read_text().count("\n") == 1
     assert "systemd cannot be notified" in log_file.read_text()
     notifier.close()
@@ -107,13 +104,13 @@ def test_a_failure_is_said_once(tmp_path: Path, log: Log, log_file: Path) -> Non
 
 def test_a_full_queue_keeps_the_order_and_never_blocks(manager: Manager, log: Log, log_file: Path) -> None:
     """The manager does not read: what does not fit waits for `flush`, watchdog ticks do not pile up."""
-    notifier = Notifier(manager.environ, log)
+    notifier = Notifier(manager.environ | {"WATCHDOG_USEC": "3000000"}, log)
     sent = 0
     while not notifier.pending:
-        notifier.status(str(sent))
+        notifier.send(f"STATUS={sent}")
         sent += 1
     notifier.watchdog()
-    notifier.ready()
+    notifier.send("READY=1")
     received = manager.received()
     assert notifier.pending
     notifier.flush()
@@ -121,6 +118,15 @@ def test_a_full_queue_keeps_the_order_and_never_blocks(manager: Manager, log: Lo
     received += manager.received()
     assert received == [*(f"STATUS={i}" for i in range(sent)), "READY=1"]
     assert log_file.read_text() == ""
+    notifier.close()
+
+
+def test_watchdog_only_when_asked_for(manager: Manager, log: Log) -> None:
+    Notifier(manager.environ, log).watchdog()
+    assert manager.received() == []
+    notifier = Notifier(manager.environ | {"WATCHDOG_USEC": "3000000"}, log)
+    notifier.watchdog()
+    assert manager.received() == ["WATCHDOG=1"]
     notifier.close()
 
 
