@@ -50,6 +50,8 @@ class Assignment:
     """-1: no access log."""
     log_level: Level
     master_pid: int
+    trial: bool = False
+    """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 
     @property
     def subject(self) -> str:

@@ -15,6 +15,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from gwctl import __version__, scoreboard
 from gwctl.assignment import Assignment
@@ -37,6 +38,10 @@ from gwctl.supervisor.core import events
 from gwctl.supervisor.fork import fork_worker
 from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.totals import Totals
+
+
+BURIED_MAX: Final = 256
+"""Subjects of the dead that are remembered, for the lines still to be written about them."""
 
 
 @dataclass(slots=True)
@@ -86,6 +91,7 @@ class Children:
         self._close_in_child = close_in_child
         self._by_worker: dict[events.WorkerId, Child] = {}
         self._by_pid: dict[int, Child] = {}
+        self._buried: dict[events.WorkerId, str] = {}
         self.totals: dict[str, Totals] = {}
         self.requests_cut = 0
 
@@ -94,6 +100,11 @@ class Children:
 
     def get(self, worker: events.WorkerId) -> Child | None:
         return self._by_worker.get(worker)
+
+    def subject(self, worker: events.WorkerId) -> str:
+        """How log lines name a worker, also one buried a moment ago; empty when unknown."""
+        child = self._by_worker.get(worker)
+        return child.subject if child is not None else self._buried.get(worker, "")
 
     # ---- spawning
 
@@ -269,6 +280,9 @@ class Children:
         child.channel.close()
         self._board.release(child.record)
         del self._by_worker[child.worker]
+        self._buried[child.worker] = child.subject
+        if len(self._buried) > BURIED_MAX:
+            del self._buried[next(iter(self._buried))]
         self._by_pid.pop(child.pid, None)
 
     def sample(self, elapsed_s: float) -> None:

@@ -1,0 +1,72 @@
+"""Access log files: opened by the master (which may be root), written by the workers.
+
+Workers inherit the descriptor; after USR1 the master opens the files again (a log rotation
+moved them away) and sends the new descriptors over the channels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from gwctl.errors import GwctlError
+
+
+class AccessLogError(GwctlError):
+    """An access log file could not be opened."""
+
+
+class AccessLogs:
+    """Descriptors by setting: ``off`` is -1, ``stdout`` is 1, anything else a file."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+
+    def descriptor(self, setting: str) -> int:
+        """The descriptor for a pool's ``access_log``, -1 for none. Opened by `open` before."""
+        if setting == "off":
+            return -1
+        if setting == "stdout":
+            return 1
+        return self._files[setting]
+
+    def open(self, settings: Iterable[str]) -> None:
+        """Open what is not open yet; on failure nothing stays open that was not before.
+
+        Raises:
+            AccessLogError: names the file and the reason.
+        """
+        opened: dict[str, int] = {}
+        for setting in set(settings) - {"off", "stdout"} - self._files.keys():
+            try:
+                opened[setting] = _open(setting)
+            except AccessLogError:
+                for fd in opened.values():
+                    os.close(fd)
+                raise
+        self._files.update(opened)
+
+    def keep_only(self, settings: Iterable[str]) -> None:
+        """Close the files that no pool uses any more."""
+        for setting in self._files.keys() - set(settings):
+            os.close(self._files.pop(setting))
+
+    def reopen(self) -> list[str]:
+        """Open every file again under its name. Returns what failed; those keep the old descriptor."""
+        failures = []
+        for setting, fd in self._files.items():
+            try:
+                fresh = _open(setting)
+            except AccessLogError as error:
+                failures.append(str(error))
+                continue
+            os.dup2(fresh, fd, inheritable=False)
+            os.close(fresh)
+        return failures
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise AccessLogError(f"cannot write the access log {path}: {error.strerror}") from None

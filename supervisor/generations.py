@@ -1,0 +1,144 @@
+"""What each generation runs with: its settings, policies and listeners.
+
+There is one plan in force and, while a reload runs, one that is being tried. Preparing reads
+the settings again and binds what is new before anything is closed; adopting closes what
+only the previous plan had; abandoning closes what only the new one had. Settings of the
+master itself apply at adoption where they can, and are named where they need a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gwctl.assignment import Listener
+from gwctl.config.load import Loaded
+from gwctl.config.settings import MasterSettings, PoolSettings
+from gwctl.errors import GwctlError
+from gwctl.supervisor.access_logs import AccessLogs
+from gwctl.supervisor.capacity import Capacity, measure
+from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.listeners import ListenerSet
+
+FIXED_UNTIL_RESTART = ("name", "pidfile", "control")
+"""Settings of [master] that a reload cannot apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One reading of the settings."""
+
+    loaded: Loaded
+    policies: dict[str, PoolPolicy]
+    capacity: Capacity
+
+    def pool(self, name: str) -> PoolSettings:
+        return self.loaded.settings.pool[name]
+
+    @property
+    def access_logs(self) -> list[str]:
+        return [pool.access_log for pool in self.loaded.settings.pool.values()]
+
+
+class Generations:
+    """The plan in force and the one being tried, with the resources they hold.
+
+    Rules: listeners and log files of a plan are open from `prepare` until the plan is
+    neither in force nor being tried.
+    """
+
+    def __init__(self, load: Callable[[], Loaded], listeners: ListenerSet) -> None:
+        self._load = load
+        self.listeners = listeners
+        self.logs = AccessLogs()
+        self._plans: dict[int, Plan] = {}
+        self.adopted = 0
+
+    def plan(self, generation: int) -> Plan:
+        """The plan of a generation; that in force when the generation has been let go."""
+        return self._plans.get(generation) or self._plans[self.adopted]
+
+    @property
+    def current(self) -> Plan:
+        return self._plans[self.adopted]
+
+    def listeners_of(self, generation: int, pool: str) -> tuple[Listener, ...]:
+        settings = self.plan(generation).pool(pool)
+        return tuple(listener for address in settings.bind for listener in self.listeners.get(address))
+
+    def start(self, loaded: Loaded, generation: int) -> Plan:
+        """Make the first plan: open its logs and listeners.
+
+        Raises:
+            GwctlError: What could not be opened.
+        """
+        plan = make_plan(loaded)
+        self.logs.open(plan.access_logs)
+        self.listeners.open(loaded.settings.pool)
+        self.listeners.commit()
+        self._plans[generation] = plan
+        self.adopted = generation
+        return plan
+
+    def prepare(self, generation: int) -> Plan:
+        """Read the settings again and open what is new.
+
+        Raises:
+            GwctlError: Nothing was changed.
+        """
+        plan = make_plan(self._load())
+        self.logs.open(plan.access_logs)
+        try:
+            self.listeners.open(plan.loaded.settings.pool)
+        except GwctlError:
+            self.logs.keep_only(self.current.access_logs)
+            raise
+        self._plans[generation] = plan
+        return plan
+
+    def adopt(self, generation: int) -> list[str]:
+        """Put the tried plan in force. Returns the names of changed settings that need a restart."""
+        before = self.current.loaded.settings.master
+        self.adopted = generation
+        self._plans = {generation: self._plans[generation]}
+        self.listeners.commit()
+        self.logs.keep_only(self.current.access_logs)
+        return _needing_restart(before, self.current.loaded.settings.master)
+
+    def close_in_child(self, pool: str) -> None:
+        """In a new worker of ``pool``: close the listeners and log files of the others."""
+        settings = [plan.pool(pool) for plan in self._plans.values() if pool in plan.loaded.settings.pool]
+        self.listeners.close_in_child({address for each in settings for address in each.bind})
+        self.logs.keep_only([each.access_log for each in settings])
+
+    def abandon(self, generation: int) -> None:
+        """Forget the tried plan."""
+        if self._plans.pop(generation, None) is not None:
+            self.listeners.abandon()
+            self.logs.keep_only(self.current.access_logs)
+
+
+def make_plan(loaded: Loaded) -> Plan:
+    """Turn settings into what the core decides by."""
+    capacity = measure()
+    policies = {name: make_policy(pool, capacity) for name, pool in loaded.settings.pool.items()}
+    return Plan(loaded, policies, capacity)
+
+
+def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
+    """The numbers of one pool; ``processes = "auto"`` is resolved here."""
+    return PoolPolicy(
+        size=capacity.processes if pool.processes == "auto" else pool.processes,
+        boot_timeout_s=pool.timeouts.boot_timeout_s,
+        drain_timeout_s=pool.timeouts.drain_timeout_s,
+        settle_s=pool.reload.settle_s,
+        surge=pool.reload.surge,
+        draining_max=pool.reload.draining_max,
+        backoff_min_s=pool.crash.backoff_min_s,
+        backoff_max_s=pool.crash.backoff_max_s,
+        healthy_after_s=pool.crash.healthy_after_s,
+    )
+
+
+def _needing_restart(before: MasterSettings, after: MasterSettings) -> list[str]:
+    return [f"master.{name}" for name in FIXED_UNTIL_RESTART if getattr(before, name) != getattr(after, name)]

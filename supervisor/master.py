@@ -1,0 +1,273 @@
+"""The master process: the shell around the pure core.
+
+It holds what touches the kernel (loop, children, listeners, control socket, notifications)
+and carries out what `Fleet.step` decides. It decides nothing itself: each turn collects what
+happened as events, lets the core step, and performs the actions in order; a result comes
+back as an event of a further step in the same turn. It never blocks, never starts a thread
+and never imports the application.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from gwctl import __version__, scoreboard
+from gwctl.assignment import DUMP_SIGNAL, Assignment
+from gwctl.channel import Channel, Drain, Park, Reopen, Serve
+from gwctl.config.load import Loaded
+from gwctl.errors import ConfigError, ExitStatus, GwctlError
+from gwctl.log import Level, Log
+from gwctl.supervisor.announce import Announcer
+from gwctl.supervisor.children import Children
+from gwctl.supervisor.control import ControlServer
+from gwctl.supervisor.core import actions, events
+from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.facts import status_document
+from gwctl.supervisor.generations import Generations
+from gwctl.supervisor.loop import Loop
+from gwctl.supervisor.pidfile import Pidfile
+
+RECORDS_MAX: Final = 4096
+"""Workers that can exist at once, dying ones included (2 MiB of address space, touched on use)."""
+
+SAMPLE_S: Final = 5.0
+"""Between samples of the request rates: the only regular wakeup of an idle master."""
+
+
+class Master:
+    """One running master. Made when everything that can fail at the start has been opened."""
+
+    def __init__(self, loop: Loop, generations: Generations, log: Log, announcer: Announcer) -> None:
+        self._loop = loop
+        self._generations = generations
+        self._log = log
+        self._announcer = announcer
+        self._events: list[events.Event] = []
+        self._finish: actions.Finish | None = None
+        self._control: ControlServer | None = None
+        self._pidfile: Pidfile | None = None
+        self._started_at = time.time()
+        self._sampled_at = time.monotonic()
+        self._pools_introduced: set[str] = set()
+        self.name = generations.current.loaded.settings.master.name
+        self.fleet = Fleet(generations.current.policies, generations.adopted)
+        self.children = Children(
+            loop,
+            scoreboard.Scoreboard(RECORDS_MAX),
+            log,
+            self._events.append,
+            random.random,
+            self._close_in_child,
+        )
+
+    # ---- the loop
+
+    def run(self) -> int:
+        """Serve until the core says that the end is reached; returns the exit status."""
+        self._step()
+        while self._finish is None:
+            self._loop.wait(self._timeout())
+            for signum in self._loop.take_signals():
+                self._signalled(signum)
+            self._sample()
+            self._step()
+        return self._end(self._finish)
+
+    def _timeout(self) -> float:
+        now = time.monotonic()
+        due = self._sampled_at + SAMPLE_S
+        deadline = self.fleet.next_deadline()
+        if deadline is not None:
+            due = min(due, deadline)
+        return max(0.0, due - now)
+
+    def _step(self) -> None:
+        """Let the core step until it has nothing more to say about what happened."""
+        while True:
+            batch, self._events[:] = list(self._events), []
+            for action in self.fleet.step(time.monotonic(), batch):
+                self._perform(action)
+            if not self._events:
+                break
+        self._announcer.observe(self.fleet)
+        self._log.flush()
+
+    def _sample(self) -> None:
+        now = time.monotonic()
+        if now - self._sampled_at >= SAMPLE_S:
+            self.children.sample(now - self._sampled_at)
+            self._announcer.watchdog()
+            self._sampled_at = now
+
+    def _signalled(self, signum: int) -> None:
+        match signum:
+            case signal.SIGCHLD:
+                self.children.reap()
+            case signal.SIGHUP:
+                self._events.append(events.ReloadAsked(0, "SIGHUP"))
+            case signal.SIGTERM:
+                self._events.append(events.StopAsked(0, "SIGTERM"))
+            case signal.SIGINT | signal.SIGQUIT:
+                self._events.append(events.StopAsked(0, signal.Signals(signum).name, quick=True))
+            case signal.SIGTTIN:
+                self._events.append(events.ScaleAsked(0, "", delta=+1))
+            case signal.SIGTTOU:
+                self._events.append(events.ScaleAsked(0, "", delta=-1))
+            case signal.SIGUSR1:
+                self._reopen_logs()
+            case _:
+                raise AssertionError(f"signal {signum} is handled but unknown")
+
+    # ---- actions
+
+    def _perform(self, action: actions.Action) -> None:
+        match action:
+            case actions.Spawn():
+                self._spawn(action)
+            case actions.Serve(worker=worker):
+                self.children.send(worker, Serve())
+            case actions.Park(worker=worker):
+                self.children.send(worker, Park())
+            case actions.Drain(worker=worker, timeout_s=timeout_s, sweep=sweep):
+                self.children.send(worker, Drain(timeout_s, sweep))
+            case actions.Quit(worker=worker):
+                self.children.signal(worker, signal.SIGQUIT)
+            case actions.Dump(worker=worker, reason=reason):
+                self._dump(worker, reason)
+            case actions.Kill(worker=worker, reason=reason):
+                self._kill(worker, reason)
+            case actions.Note(level=level, text=text, pool=pool, worker=worker):
+                self._log.write(Level[level.upper()], text, self._subject(pool, worker))
+            case actions.CloseListeners():
+                self._generations.listeners.close()
+            case actions.Finish():
+                self._finish = action
+            case _:
+                self._perform_reload(action)
+
+    def _perform_reload(self, action: actions.Action) -> None:
+        match action:
+            case actions.Prepare(generation=generation):
+                self._prepare(generation)
+            case actions.Adopt(generation=generation):
+                self._adopt(generation)
+            case actions.Abandon(generation=generation):
+                self._generations.abandon(generation)
+            case actions.Progress():
+                if self._control is not None:
+                    self._control.progress(action.request, action.pool, action.phase, action.outcome, action.detail)
+            case actions.Answer(request=request, ok=ok, text=text, result=result):
+                if self._control is not None and request:
+                    self._control.answer(request, ok, text, result)
+            case _:
+                raise AssertionError(f"unknown action {action}")
+
+    def _spawn(self, action: actions.Spawn) -> None:
+        plan = self._generations.plan(action.generation)
+        settings = plan.pool(action.pool)
+
+        def assign(channel: Channel, record: scoreboard.Record) -> Assignment:
+            return Assignment(
+                worker=action.worker,
+                pool=action.pool,
+                slot=action.slot,
+                generation=action.generation,
+                instance=self.name,
+                settings=settings,
+                processes=self.fleet.pools[action.pool].size,
+                listeners=self._generations.listeners_of(action.generation, action.pool),
+                channel=channel,
+                record=record,
+                access_log_fd=self._generations.logs.descriptor(settings.access_log),
+                log_level=self._log.level,
+                master_pid=os.getpid(),
+            )
+
+        self.children.spawn(action.worker, time.monotonic(), assign)
+
+    def _dump(self, worker: events.WorkerId, reason: str) -> None:
+        child = self.children.get(worker)
+        if child is not None:
+            self._log.error(f"pid {child.pid} {reason}; its stacks follow", child.subject)
+            self.children.signal(worker, DUMP_SIGNAL)
+
+    def _kill(self, worker: events.WorkerId, reason: str) -> None:
+        child = self.children.get(worker)
+        if child is not None:
+            self._log.error(f"pid {child.pid} killed: {reason}", child.subject)
+            self.children.signal(worker, signal.SIGKILL)
+
+    def _subject(self, pool: str, worker: events.WorkerId | None) -> str:
+        if worker is None:
+            return pool or "master"
+        return self.children.subject(worker) or pool or "master"
+
+    # ---- reload
+
+    def _prepare(self, generation: int) -> None:
+        try:
+            plan = self._generations.prepare(generation)
+        except GwctlError as error:
+            self._events.append(events.PrepareFailed(generation, str(error)))
+        else:
+            self._events.append(events.Prepared(generation, plan.policies))
+
+    def _adopt(self, generation: int) -> None:
+        for name in self._generations.adopt(generation):
+            self._log.warning(f"{name} has changed in the file; it takes effect at the next restart")
+        self._log.level = Level[self._generations.current.loaded.settings.master.log_level.upper()]
+
+    def _reopen_logs(self) -> None:
+        for failure in self._generations.logs.reopen():
+            self._log.error(failure)
+        count = 0
+        for child in self.children:
+            fd = self._generations.logs.descriptor(self._generations.plan(child.generation).pool(child.pool).access_log)
+            if fd > 1:
+                self.children.send(child.worker, Reopen(), (fd,))
+                count += 1
+        self._log.info(f"reopened the access logs (SIGUSR1) of {count} workers")
+
+    # ---- start and end
+
+    def open_control(self, control: ControlServer | None) -> None:
+        self._control = control
+
+    def own_pidfile(self, pidfile: Pidfile) -> None:
+        self._pidfile = pidfile
+
+    def handle_status(self) -> dict[str, Any]:
+        """The document that ``gwctl status`` shows."""
+        return status_document(self.name, self._started_at, self.fleet, self.children, self._generations)
+
+    def ask(self, event: events.Event) -> None:
+        """Take a request of a control client."""
+        self._events.append(event)
+
+    def _close_in_child(self, pool: str) -> None:
+        """In a new worker: close what belongs to the master or to other pools."""
+        self._generations.close_in_child(pool)
+        if self._control is not None:
+            self._control.close_in_child()
+        if self._pidfile is not None:
+            self._pidfile.close_in_child()
+
+    def _end(self, finish: actions.Finish) -> int:
+        if self._pidfile is not None:
+            self._pidfile.remove()
+        if self._control is not None:
+            self._control.close()
+        self._generations.listeners.close()
+        level = Level.INFO if finish.status == 0 else Level.ERROR
+        self._log.write(level, finish.text)
+        if finish.traceback:
+            sys.stderr.write(finish.traceback.rstrip() + "\n")
+        self._log.flush()
+        return finish.status
