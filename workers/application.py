@@ -1,17 +1,43 @@
-"""What a worker serves: the application of the settings, imported and looked at."""
+"""What a worker serves: the application of the settings, imported, found and looked at.
+
+A spec is ``module:attribute.path``, ``module:factory()`` (arguments may be literals) or
+``module`` alone: then ``application``, ``app``, the only thing in it that is an application
+by its parameters, or the factory ``create_app()`` or ``make_app()``.
+
+Everything that goes wrong here is an `AppLoadError` that a person can act on: the module
+that was asked for is missing (a near name is offered), or its own code failed (then with
+its frames, without ours).
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
+import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+from gwctl.errors import AppLoadError
+from gwctl.workers import suggestions
+from gwctl.workers.bridges import Asgi2Application, AsgiInWsgi, WsgiInAsgi
+from gwctl.workers.inspection import Finding, inspect_application, looks_like_application
+from gwctl.workers.tracebacks import application_traceback, has_application_frames, summary
 
 Interface = Literal["wsgi", "asgi"]
 WorkerClass = Literal["sync", "threads", "asgi"]
 
+_NAMES: Final = ("application", "app")
+_FACTORIES: Final = ("create_app", "make_app")
+
+_FAILURES: Final = (Exception, SystemExit, KeyboardInterrupt)
+"""What application code may raise at import: sys.exit() there is a failed import, not our exit."""
+
 
 @dataclass(slots=True)
 class LoadedApplication:
-    """``call`` is what the runner calls, after any a2wsgi wrapping; ``interface`` says how."""
+    """``call`` is what the runner calls, after any wrapping; ``interface`` says how."""
 
     call: Any
     interface: Interface
@@ -19,3 +45,225 @@ class LoadedApplication:
     spec: str
     state: dict[str, Any] = field(default_factory=dict)
     """Filled by lifespan startup; copied into the scope of each request."""
+    lifespan: Any = None
+    """The ASGI callable whose lifespan is to be run, or None: WSGI has none."""
+    bridge: AsgiInWsgi | None = None
+    """Set for an ASGI application in a WSGI runner: its event loop is where its lifespan belongs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A parsed ``app`` setting."""
+
+    module: str
+    path: tuple[str, ...] = ()
+    call: bool = False
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+def load(spec: str, worker: str, threads_given: bool) -> LoadedApplication:
+    """Import ``spec`` and make it callable by the runner of ``worker``.
+
+    Args:
+        spec: The ``app`` setting.
+        worker: ``auto``, ``sync``, ``threads`` or ``asgi``.
+        threads_given: ``auto`` makes a WSGI application's worker ``threads`` when the
+            settings name a number of threads, else ``sync``.
+
+    Raises:
+        AppLoadError: It cannot be imported, or is not an application.
+    """
+    parsed = parse(spec)
+    module = _import(parsed.module)
+    thing, shown = _find(module, parsed) if parsed.path else _search(module)
+    finding = inspect_application(thing)
+    if finding.problem:
+        raise AppLoadError(f"{shown} {_advice(finding, shown)}")
+    kind = finding.kind
+    if kind == "unknown":
+        if worker == "auto":
+            raise AppLoadError(
+                f"{shown} takes any arguments, so it does not show whether it is WSGI or ASGI: "
+                "set `worker` to sync, threads or asgi"
+            )
+        kind = "asgi" if worker == "asgi" else "wsgi"
+    if kind == "asgi2":
+        thing, kind = Asgi2Application(thing), "asgi"
+    return _for_worker(thing, kind, worker, threads_given, shown)
+
+
+def _for_worker(
+    thing: Any, kind: Interface, worker: str, threads_given: bool, shown: str
+) -> LoadedApplication:
+    match worker:
+        case "sync" | "threads" | "asgi":
+            worker_class: WorkerClass = worker
+        case _ if kind == "asgi":
+            worker_class = "asgi"
+        case _:
+            worker_class = "threads" if threads_given else "sync"
+    if kind == "wsgi" and worker_class == "asgi":
+        return LoadedApplication(WsgiInAsgi(thing), "asgi", worker_class, shown)
+    if kind == "asgi" and worker_class != "asgi":
+        bridge = AsgiInWsgi(thing)
+        return LoadedApplication(bridge, "wsgi", worker_class, shown, bridge.state, thing, bridge)
+    return LoadedApplication(thing, kind, worker_class, shown, lifespan=thing if kind == "asgi" else None)
+
+
+# ---- the spec
+
+
+def parse(spec: str) -> Spec:
+    """Split ``spec`` without importing anything.
+
+    Raises:
+        AppLoadError: It has no such form.
+    """
+    module, colon, rest = spec.strip().partition(":")
+    if "/" in module or module.endswith(".py"):
+        raise AppLoadError(f"{spec} is a file: write the module, as in {suggestions.module_of_path(module)}{colon}{rest}")
+    if not module or not all(part.isidentifier() for part in module.split(".")):
+        raise AppLoadError(f"{spec!r} does not name an application: write module:attribute, as in shop.wsgi:application")
+    if not colon:
+        return Spec(module)
+    try:
+        node = ast.parse(rest.strip(), mode="eval").body
+        if isinstance(node, ast.Call):
+            args = tuple(ast.literal_eval(argument) for argument in node.args)
+            kwargs = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in node.keywords}
+            if "" not in kwargs:
+                return Spec(module, _path(node.func), call=True, args=args, kwargs=kwargs)
+        else:
+            return Spec(module, _path(node))
+    except (SyntaxError, ValueError):
+        pass  # said below, once for all forms
+    raise AppLoadError(
+        f"{spec!r}: after the colon goes an attribute (application, api.app) or a factory with "
+        "literals as arguments (create_app(), create_app('production'))"
+    )
+
+
+def _path(node: ast.expr) -> tuple[str, ...]:
+    """Turn ``a.b.c`` into its names; ValueError for anything else."""
+    if isinstance(node, ast.Name):
+        return (node.id,)
+    if isinstance(node, ast.Attribute):
+        return (*_path(node.value), node.attr)
+    raise ValueError
+
+
+# ---- import
+
+
+def _import(name: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if (name == missing or name.startswith(f"{missing}.")) and not has_application_frames(error):
+            raise AppLoadError(
+                f"cannot import {name}: no module named {missing!r}.{suggestions.for_module(name, missing)}"
+            ) from None
+        raise _failed(f"cannot import {name}", error) from error
+    except _FAILURES as error:
+        raise _failed(f"cannot import {name}", error) from error
+
+
+def _failed(what: str, error: BaseException) -> AppLoadError:
+    if isinstance(error, SystemExit):
+        reason = f"it called sys.exit({error.code!r})"
+    elif isinstance(error, SyntaxError):
+        where = f" ({error.filename}, line {error.lineno})" if error.filename else ""
+        reason = f"{type(error).__name__}: {error.msg}{where}"
+    else:
+        reason = summary(error)
+    return AppLoadError(f"{what}: {reason}", application_traceback(error))
+
+
+# ---- finding it in the module
+
+
+def _find(module: types.ModuleType, spec: Spec) -> tuple[Any, str]:
+    """Follow ``spec.path`` and call the factory where that is what it says."""
+    thing: Any = module
+    reached = f"{spec.module}:"
+    for name in spec.path:
+        try:
+            thing = getattr(thing, name)
+        except AttributeError as error:
+            if has_application_frames(error):
+                raise _failed(f"cannot get {name} from {reached.rstrip(':.')}", error) from error
+            raise AppLoadError(
+                f"{reached.rstrip(':.')} has no attribute {name!r}.{suggestions.for_attribute(thing, name, reached)}"
+            ) from None
+        except _FAILURES as error:
+            raise _failed(f"cannot get {name} from {reached.rstrip(':.')}", error) from error
+        reached += f"{name}."
+    shown = reached.rstrip(".")
+    if spec.call:
+        return _call_factory(thing, shown, spec.args, spec.kwargs)
+    return thing, shown
+
+
+def _call_factory(
+    factory: Callable[..., Any], shown: str, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+) -> tuple[Any, str]:
+    if not callable(factory):
+        raise AppLoadError(f"{shown} is not callable, so it is no factory: write {shown} without ()")
+    if inspect.iscoroutinefunction(factory):
+        raise AppLoadError(f"{shown}() is async: a factory is called before any event loop runs")
+    try:
+        application = factory(*args, **(kwargs or {}))
+    except _FAILURES as error:
+        if isinstance(error, TypeError) and not has_application_frames(error):
+            raise AppLoadError(
+                f"cannot call {shown}: {error}. A factory's arguments are written as literals: {shown}('production')"
+            ) from None
+        raise _failed(f"cannot make the application: {shown}() failed", error) from error
+    if application is None:
+        raise AppLoadError(f"{shown}() returned None: does it lack a `return`?")
+    return application, f"{shown}()"
+
+
+def _search(module: types.ModuleType) -> tuple[Any, str]:
+    """Find what a module that is named alone means."""
+    name = module.__name__
+    for attribute in _NAMES:
+        thing = getattr(module, attribute, None)
+        if thing is not None and not inspect.ismodule(thing):
+            return thing, f"{name}:{attribute}"
+    found = _applications_of(module)
+    if len(found) == 1:
+        attribute, thing = found[0]
+        return thing, f"{name}:{attribute}"
+    if found:
+        choices = " or ".join(f"{name}:{attribute}" for attribute, _ in found)
+        raise AppLoadError(f"{name} holds several applications: say which, {choices}")
+    for attribute in _FACTORIES:
+        factory = getattr(module, attribute, None)
+        if inspect.isfunction(factory):
+            return _call_factory(factory, f"{name}:{attribute}")
+    raise AppLoadError(
+        f"{name} has no application: no `application`, `app`, `create_app()` or `make_app()`, and nothing else "
+        f"that looks like one. Name it: {name}:NAME{suggestions.place_of(module)}"
+    )
+
+
+def _applications_of(module: types.ModuleType) -> list[tuple[str, Any]]:
+    """List the module's applications: instances wherever they come from, functions defined in it."""
+    found: dict[int, tuple[str, Any]] = {}
+    for name, thing in list(vars(module).items()):
+        if name.startswith("_") or inspect.ismodule(thing):
+            continue
+        if inspect.isroutine(thing) and getattr(thing, "__module__", None) != module.__name__:
+            continue
+        if looks_like_application(thing):
+            found.setdefault(id(thing), (name, thing))
+    return list(found.values())
+
+
+def _advice(finding: Finding, shown: str) -> str:
+    if finding.factory:
+        return f"{finding.problem}. Did you mean {shown}()?"
+    return finding.problem

@@ -1,0 +1,186 @@
+"""A worker from the fork to its exit.
+
+    hygiene            done by the forking module: descriptors, environment, process group
+    signals            handlers first, then what was blocked is let in
+    limits             open files, OOM score
+    identity           groups, gid, uid, umask; root cannot be had again
+    death watch        the kernel tells when the master dies (cleared by setuid, so after it)
+    environment        chdir through its links afresh, sys.path, env_file, env
+    import             the application; handlers it changed are taken back
+    lifespan           ASGI startup
+    ready              from here on the worker does what the master says
+
+Each failure becomes one `WorkerFailed` with the application's frames, and an exit status: 4
+when the application could not be imported, 3 for the rest. A boot that hangs is ended by the
+master. Whatever happens, `run` ends the process: no frame of the master is ever unwound here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import sys
+import time
+import traceback
+from typing import Final, NoReturn
+
+from gwctl import __version__
+from gwctl.assignment import Assignment
+from gwctl.channel import PROTOCOL, Hello, Stage, WorkerFailed, WorkerReady
+from gwctl.errors import AppLoadError, BootError, ExitStatus, GwctlError
+from gwctl.log import Log
+from gwctl.scoreboard import LAYOUT, MEMORY_BYTES, PID, STARTED_AT
+from gwctl.workers import environment, privileges, signals
+from gwctl.workers.application import LoadedApplication, load
+from gwctl.workers.deathwatch import DeathWatch
+from gwctl.workers.lifespan import Lifespan, LifespanError, in_loop
+from gwctl.workers.library_logs import forward_library_logs
+from gwctl.workers.link import Link, flush
+from gwctl.workers.process import WorkerProcess, flush_stdio, memory_bytes
+
+_FLUSH_S: Final = 1.0
+
+
+def run(assignment: Assignment) -> NoReturn:
+    """Boot ``assignment``, serve until drained, exit. Called in the child, all signals blocked."""
+    status: int = ExitStatus.FAILED
+    log = Log(level=assignment.log_level, subject=assignment.subject)
+    try:
+        status = _Boot(assignment, log).run()
+    except BaseException:  # noqa: BLE001 - the child's last frame
+        log.error(f"pid {os.getpid()} a bug in gwctl ended this worker\n{traceback.format_exc()}")
+    finally:
+        log.flush()
+        flush_stdio()
+        os._exit(status)
+
+
+class _Boot:
+    """The steps, in order; each uses what the ones before it made."""
+
+    def __init__(self, assignment: Assignment, log: Log) -> None:
+        self._assignment = assignment
+        self._settings = assignment.settings
+        self._channel = assignment.channel
+        self._log = log
+        self._started_at = time.monotonic()
+        self._import_s = 0.0
+        self._watch = DeathWatch(assignment.master_pid, self._settings.timeouts.drain_timeout_s)
+        self._process = WorkerProcess(assignment, log, self._watch)
+        self._signals = signals.Signals(self._process.on_terminate, self._process.on_quit)
+
+    def run(self) -> int:
+        """Do all of it; return the exit status."""
+        try:
+            self._prepare()
+            loop = self._new_loop()
+            application = self._load(loop)
+            loop.run_until_complete(self._serve(loop, application))
+        except AppLoadError as error:
+            return self._failed("import", error, error.traceback)
+        except LifespanError as error:
+            return self._failed("lifespan", error, error.traceback)
+        except BootError as error:
+            return self._failed("boot", error, error.traceback)
+        self._process.say_drained()
+        # Exit functions of the application (queues to flush, children to end): os._exit skips them.
+        atexit._run_exitfuncs()  # noqa: SLF001 - public only through the interpreter's own end
+        return ExitStatus.OK
+
+    def _failed(self, kind: str, error: GwctlError, frames: str) -> int:
+        self._channel.send(WorkerFailed(kind, str(error), frames))
+        flush(self._channel, _FLUSH_S)
+        return int(error.exit_status)
+
+    def _prepare(self) -> None:
+        """Everything before the application's code: who and where this process is."""
+        self._signals.install()
+        signals.unblock()
+        _forget_exit_functions()
+        record = self._assignment.record
+        record.words[PID] = os.getpid()
+        record.floats[STARTED_AT] = self._started_at
+        self._channel.send(Hello(PROTOCOL, LAYOUT, __version__))
+        self._channel.send(Stage("environment"))
+        settings, log = self._settings, self._log
+        who = privileges.identity(settings.user, settings.group)
+        privileges.set_limits(settings, log)
+        privileges.drop(who)
+        privileges.set_umask(settings.umask)
+        self._watch.arm()
+        if self._watch.master_is_gone():
+            self._process.end(ExitStatus.OK)
+        environment.enter_folder(settings)
+        environment.set_variables(settings)
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        import uvloop  # noqa: PLC0415 - after the limits and the identity, like all that is large
+
+        loop = uvloop.new_event_loop()
+        if self._settings.worker in ("auto", "asgi"):
+            # Code of ASGI applications may ask for the event loop while it is imported.
+            asyncio.set_event_loop(loop)
+        return loop
+
+    def _load(self, loop: asyncio.AbstractEventLoop) -> LoadedApplication:
+        self._channel.send(Stage("import"))
+        started_at = time.monotonic()
+        settings = self._settings
+        application = load(settings.app, settings.worker, self._assignment.threads_given)
+        if application.worker_class != "asgi":
+            asyncio.set_event_loop(None)
+        self._signals.install(loop)
+        self._signals.restore_in_forks()
+        self._import_s = time.monotonic() - started_at
+        forward_library_logs(self._log)
+        return application
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:
+        from gwctl.workers.server import Server  # noqa: PLC0415 - after the application: its own imports are its time
+
+        server = Server(loop, self._assignment, application, self._log)
+        process = self._process
+        link = Link(loop, self._channel, process, self._log)
+        process.attach(loop, link, server)
+        link.start()
+        server.start()
+        await self._start_lifespan(application)
+        self._signals.install(loop)
+        await process.until_greeted()
+        if not process.ending:
+            link.send(self._ready(application))
+        await process.live()
+
+    async def _start_lifespan(self, application: LoadedApplication) -> None:
+        if application.lifespan is None:
+            return
+        process = self._process
+        self._channel.send(Stage("lifespan"))
+        if application.bridge is not None:
+            process.lifespan_loop = application.bridge.start()
+        process.lifespan = Lifespan(application.lifespan, application.state, self._log)
+        await in_loop(process.lifespan_loop, process.lifespan.startup())
+
+    def _ready(self, application: LoadedApplication) -> WorkerReady:
+        import uvloop  # noqa: PLC0415 - see _new_loop
+
+        from gwctl.workers.parser import PARSER  # noqa: PLC0415
+
+        resident = memory_bytes()
+        self._assignment.record.words[MEMORY_BYTES] = resident
+        return WorkerReady(
+            worker_class=application.worker_class,
+            import_s=self._import_s,
+            boot_s=time.monotonic() - self._started_at,
+            memory_bytes=resident,
+            parser=PARSER,
+            loop=f"uvloop {uvloop.__version__}",
+        )
+
+
+def _forget_exit_functions() -> None:
+    """Drop the master's exit functions: they are not ours to run. logging's own is kept."""
+    atexit._clear()  # noqa: SLF001 - as multiprocessing does in its children
+    atexit.register(logging.shutdown)

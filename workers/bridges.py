@@ -1,0 +1,92 @@
+"""The other kind of application in a runner: WSGI under asgi, ASGI under sync and threads.
+
+a2wsgi converts; what is here keeps its edges to this project's rules: an application's error
+reaches the runner (which answers 500 and logs it), an ASGI application's event loop is a
+thread made after the fork, its lifespan runs there, its state reaches each request, and
+nothing goes on when the client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+WSGI_THREADS: Final = 16
+"""Threads of a WSGI application under an asgi worker, as many requests of it run at once."""
+
+_TASK_KEY: Final = "gwctl.asgi_task"
+
+
+class Asgi2Application:
+    """ASGI 2, ``application(scope)(receive, send)``, called as ASGI 3."""
+
+    def __init__(self, application: Callable[..., Any]) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._application(scope)(receive, send)
+
+
+class WsgiInAsgi:
+    """A WSGI application for the asgi runner. Its threads start with the first request."""
+
+    def __init__(self, application: Callable[..., Any]) -> None:
+        from a2wsgi import WSGIMiddleware  # noqa: PLC0415 - only where it is needed
+
+        self._middleware = WSGIMiddleware(application, workers=WSGI_THREADS)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._middleware(scope, receive, send)
+
+
+class AsgiInWsgi:
+    """An ASGI application for the sync and threads runners.
+
+    Its event loop turns in a daemon thread of its own, started by `start`, which must come
+    after the fork. WebSockets do not reach it: WSGI has none.
+    """
+
+    def __init__(self, application: Callable[..., Any]) -> None:
+        self._application = application
+        self._middleware: Callable[..., Iterable[bytes]] | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.state: dict[str, Any] = {}
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Start the loop's thread and return the loop."""
+        import uvloop  # noqa: PLC0415 - only where it is needed
+        from a2wsgi import ASGIMiddleware  # noqa: PLC0415
+
+        self.loop = uvloop.new_event_loop()
+        self._middleware = ASGIMiddleware(self._run, loop=self.loop)
+        threading.Thread(target=self._turn, name="asgi", daemon=True).start()
+        return self.loop
+
+    def _turn(self) -> None:
+        assert self.loop is not None
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    async def _run(self, scope: Any, receive: Any, send: Any) -> None:
+        scope["wsgi_environ"][_TASK_KEY] = asyncio.current_task()
+        scope["state"] = self.state.copy()
+        await self._application(scope, receive, send)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        assert self._middleware is not None, "start() comes first"
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            if exc_info is not None:  # a2wsgi would answer 500 with a text of its own
+                raise exc_info[1].with_traceback(exc_info[2])
+            return start_response(status, headers)
+
+        finished = False
+        try:
+            yield from self._middleware(environ, start)
+            finished = True
+        finally:
+            task = environ.get(_TASK_KEY)
+            if not finished and task is not None and self.loop is not None:
+                self.loop.call_soon_threadsafe(task.cancel)

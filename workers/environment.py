@@ -1,0 +1,48 @@
+"""Working directory, import path and environment variables of a worker, each read afresh.
+
+``chdir`` is resolved through its links at every boot and the resolved folder goes on
+sys.path: when ``/srv/shop/current`` is pointed at a new release, workers that are already
+running keep importing from the release they started with, and new ones start in the new one.
+
+sys.path is: the resolved ``chdir``, the folders of ``pythonpath`` (relative ones are under
+``chdir``), then what Python had. Variables: the master's, HOME and its kin for a changed user,
+then ``env_file``, then ``env``; later wins.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from gwctl.config.settings import PoolSettings
+from gwctl.errors import BootError
+
+
+def enter_folder(settings: PoolSettings) -> str:
+    """Change into ``chdir`` and put it and ``pythonpath`` in front of sys.path; return the folder.
+
+    Raises:
+        BootError: It is not there, is no folder or may not be entered.
+    """
+    named = settings.chdir or "."
+    try:
+        folder = os.path.realpath(named, strict=True)
+        os.chdir(folder)
+    except OSError as error:
+        raise BootError(f"cannot change to the working directory {named}: {error.strerror}") from None
+    front = [folder, *(os.path.realpath(os.path.join(folder, path)) for path in settings.pythonpath)]
+    sys.path[:] = [*front, *(entry for entry in sys.path if entry and entry not in front)]
+    importlib.invalidate_caches()  # what the master has cached of these folders may be days old
+    return folder
+
+
+def set_variables(settings: PoolSettings) -> None:
+    """Apply ``env_file``, then ``env``, to this process.
+
+    Raises:
+        BootError: The file cannot be read or has a line that is no assignment.
+    """
+    if settings.env_file:
+        os.environ.update(_read_env_file(settings.env_file))
+    os.environ.update(settings.env)

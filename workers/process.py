@@ -1,0 +1,208 @@
+"""The life of one worker process after its boot: serve, park, drain, end.
+
+Orders come over the channel, by signal, or from nobody (the master is dead); all of them end
+in `_drain`, which is done once. A signal's handler may run in the middle of an application
+call: it closes the listeners there and then, and leaves the rest to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+from typing import TYPE_CHECKING, Final
+
+from setproctitle import setproctitle
+
+from gwctl.assignment import Assignment
+from gwctl.channel import WorkerDrained, WorkerDraining
+from gwctl.errors import BootError
+from gwctl.log import Log
+from gwctl.workers.deathwatch import DeathWatch
+from gwctl.workers.lifespan import Lifespan, in_loop
+from gwctl.workers.link import Link, flush
+
+if TYPE_CHECKING:
+    from gwctl.workers.server import Server
+
+_FLUSH_S: Final = 1.0
+_LAST_MARGIN_S: Final = 0.2
+"""Lifespan shutdown ends this much before the drain's deadline, so that the exit is ours and clean."""
+_PARENT_CHECK_S: Final = 0.5
+
+
+class WorkerProcess:
+    """This process: its orders (`link.Orders`), its signals' handlers and its end."""
+
+    def __init__(self, assignment: Assignment, log: Log, watch: DeathWatch) -> None:
+        self._assignment = assignment
+        self._log = log
+        self._watch = watch
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.link: Link | None = None
+        self.server: Server | None = None
+        self.lifespan: Lifespan | None = None
+        self.lifespan_loop: asyncio.AbstractEventLoop | None = None
+        self._ready = False
+        self._draining = False
+        self._deadline_at = 0.0
+        self._ended: asyncio.Event | None = None
+        self._refusal: str | None = None
+        self.set_title("booting")
+
+    def set_title(self, state: str = "") -> None:
+        who = self._assignment
+        title = f"gwctl: worker {who.pool}.{who.slot} g{who.generation} [{who.instance}]"
+        setproctitle(f"{title} {state}" if state else title)
+
+    def attach(self, loop: asyncio.AbstractEventLoop, link: Link, server: Server) -> None:
+        self.loop, self.link, self.server = loop, link, server
+
+    # ---- the life
+
+    async def until_greeted(self) -> None:
+        """Wait until the master's versions are known to go with ours.
+
+        Raises:
+            BootError: They do not, or the master is gone.
+        """
+        assert self.link is not None
+        ended = self._end_event()
+        waits = [asyncio.ensure_future(self.link.greeted.wait()), asyncio.ensure_future(ended.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if self._refusal is not None:
+            raise BootError(self._refusal)
+
+    async def live(self) -> None:
+        """Be ready; return when drained and shut down."""
+        assert self.loop is not None
+        self._ready = True
+        self.set_title()
+        await self._end_event().wait()
+        if self.lifespan is not None:
+            left_s = self._deadline_at - self.loop.time() - _LAST_MARGIN_S
+            await in_loop(self.lifespan_loop, self.lifespan.shutdown(max(left_s, _LAST_MARGIN_S)))
+
+    @property
+    def ending(self) -> bool:
+        return self._draining
+
+    def say_drained(self, cut: int = 0) -> None:
+        """Tell the master that this process is done, and wait a moment for the line to be gone."""
+        self._assignment.channel.send(WorkerDrained(cut))
+        flush(self._assignment.channel, _FLUSH_S)
+
+    # ---- orders of the master
+
+    def serve(self) -> None:
+        if self.server is not None and not self._draining:
+            self.set_title()
+            self.server.serve()
+
+    def park(self) -> None:
+        if self.server is not None and not self._draining:
+            self.set_title("parked")
+            self.server.park()
+
+    def drain(self, timeout_s: float, *, sweep: bool) -> None:
+        if not self._draining:
+            self._drain(timeout_s, sweep=sweep)
+
+    def reopen(self, access_log_fd: int) -> None:
+        if self.server is not None:
+            self.server.set_access_log(access_log_fd)
+
+    def refuse(self, reason: str) -> None:
+        self._refusal = reason
+        self._end_event().set()
+
+    def master_hung_up(self) -> None:
+        """The channel has ended: a hint, unless nothing better tells of the master's death."""
+        assert self.loop is not None
+        if self._watch.told_by_kernel and not self._watch.master_is_gone():
+            self.loop.call_later(_PARENT_CHECK_S, self._check_parent)
+        else:
+            self._outlive_master()
+
+    def _check_parent(self) -> None:
+        if self._watch.master_is_gone():
+            self._outlive_master()
+
+    def _outlive_master(self) -> None:
+        assert self.server is not None
+        self._watch.finish_or_die()
+        self.server.close_listeners()
+        self.drain(self._drain_timeout_s, sweep=False)
+
+    # ---- signals: between any two bytecodes of the main thread
+
+    def on_terminate(self) -> None:
+        if self._watch.master_is_gone():
+            self._watch.finish_or_die()
+        if self.server is None or self.loop is None:
+            self.end(0)  # nothing was promised to anybody yet
+        self.server.close_listeners()
+        self.loop.call_soon_threadsafe(self._terminate)
+
+    def _terminate(self) -> None:
+        self.drain(self._drain_timeout_s, sweep=False)
+
+    def on_quit(self) -> None:
+        cut = self.server.quit() if self.server is not None else 0
+        self.say_drained(cut)
+        self.end(0)
+
+    # ---- the end
+
+    @property
+    def _drain_timeout_s(self) -> float:
+        return self._assignment.settings.timeouts.drain_timeout_s
+
+    def _drain(self, timeout_s: float, *, sweep: bool) -> None:
+        assert self.server is not None
+        assert self.link is not None
+        assert self.loop is not None
+        self._draining = True
+        self._deadline_at = self.loop.time() + timeout_s
+        self.set_title("draining")
+        self.link.send(WorkerDraining(self.server.connections, self.server.active_requests))
+        if not self._ready:
+            self._end_event().set()
+            return
+        self.server.on_drained = self._end_event().set
+        self.server.drain(sweep)
+        if self.server.drained:
+            self._end_event().set()
+
+    def _end_event(self) -> asyncio.Event:
+        if self._ended is None:
+            self._ended = asyncio.Event()
+        return self._ended
+
+    @staticmethod
+    def end(status: int) -> None:
+        """End this process here, from whatever frame, without unwinding anything."""
+        flush_stdio()
+        os._exit(status)
+
+
+def flush_stdio() -> None:
+    """Flush what print() has buffered: os._exit does not."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue  # closed, gone or replaced by something else: nothing left to save
+
+
+def memory_bytes() -> int:
+    """Measure the resident size of this process (its peak where there is no /proc)."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

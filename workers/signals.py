@@ -1,0 +1,79 @@
+"""The signals of a worker.
+
+    TERM            listeners close at once, then drain
+    QUIT            end at once
+    INT, HUP        nothing: Ctrl-C and cgroup-wide signals reach workers too, the master decides
+    USR1, USR2,     nothing: they are the master's, and their default is to kill
+    TTIN, TTOU
+    DUMP_SIGNAL     the stacks of all threads to stderr
+
+"Nothing" is a handler that does nothing, not SIG_IGN: that would be inherited by programs
+which the application starts. For the same reason a fork by the application gets the default
+actions back (`multiprocessing`'s terminate() sends TERM to such a child, and it must not be
+taken for ours).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, Final
+
+from gwctl.assignment import DUMP_SIGNAL
+
+_IGNORED: Final = (
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
+_STDERR: Final = 2
+
+Handler = Callable[[], None]
+
+
+class Signals:
+    """Installs the table above; `install` again takes back what application code changed."""
+
+    def __init__(self, terminate: Handler, quit_now: Handler) -> None:
+        self._handlers: dict[int, Callable[[int, Any], None]] = {
+            number: _ignore for number in _IGNORED if number != DUMP_SIGNAL
+        }
+        self._handlers[signal.SIGTERM] = lambda _number, _frame: terminate()
+        self._handlers[signal.SIGQUIT] = lambda _number, _frame: quit_now()
+
+    def install(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Set all handlers; with ``loop``, also remove those that were added to it."""
+        for number, handler in self._handlers.items():
+            if loop is not None:
+                loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts: writes say EPIPE
+        faulthandler.enable(file=_STDERR)
+        faulthandler.register(DUMP_SIGNAL, file=_STDERR, all_threads=True, chain=False)
+
+    def restore_in_forks(self) -> None:
+        """From now on a child that the application forks starts with the default actions."""
+        os.register_at_fork(after_in_child=self._restore)
+
+    def _restore(self) -> None:
+        signal.set_wakeup_fd(-1)
+        faulthandler.unregister(DUMP_SIGNAL)
+        for number, handler in self._handlers.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def unblock() -> None:
+    """Take what was kept since before the fork: to be called when handlers stand."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _ignore(_number: int, _frame: Any) -> None:
+    """Do nothing."""

@@ -1,0 +1,74 @@
+"""Tracebacks for people: the application's frames, without the machinery that called it.
+
+Left out are the frames of gwctl, of the import system and of the two libraries through which
+an application may be called (uvicorn's lifespan, a2wsgi). Exceptions that led to the one
+raised are kept, each treated alike; what is not a frame (a SyntaxError's line and caret,
+notes) stays as Python writes it.
+"""
+
+from __future__ import annotations
+
+import os
+from traceback import StackSummary, TracebackException
+from typing import Final
+
+import gwctl
+
+TEXT_CHARACTERS_MAX: Final = 200_000
+"""The middle of a longer text is cut out: a line of the channel holds at most 1 MiB."""
+
+_HEADER: Final = "Traceback (most recent call last):\n"
+_OURS: Final = tuple(
+    {
+        os.path.dirname(path) + os.sep
+        for source in (gwctl.__file__, os.path.realpath(__file__))
+        for path in (source, os.path.realpath(source))
+    }
+)
+_PARTS: Final = tuple(
+    os.sep + part.replace("/", os.sep)
+    for part in ("importlib/__init__.py", "uvicorn/lifespan/on.py", "a2wsgi/asgi.py", "a2wsgi/wsgi.py")
+)
+
+
+def application_traceback(error: BaseException) -> str:
+    """Format ``error`` and what led to it with the application's frames only, ending in a newline."""
+    report = TracebackException.from_exception(error)
+    _strip(report, set())
+    text = "".join(line for line in report.format() if line != _HEADER)
+    if len(text) > TEXT_CHARACTERS_MAX:
+        half = TEXT_CHARACTERS_MAX // 2
+        text = f"{text[:half]}\n  (cut: {len(text) - 2 * half} characters)\n{text[-half:]}"
+    return text
+
+
+def has_application_frames(error: BaseException) -> bool:
+    """Tell whether any code that is not machinery had run when ``error`` was raised."""
+    frame = error.__traceback__
+    while frame is not None:
+        if not _is_machinery(frame.tb_frame.f_code.co_filename):
+            return True
+        frame = frame.tb_next
+    return False
+
+
+def summary(error: BaseException) -> str:
+    """Name ``error`` in one line: ``ImportError: cannot import name 'x' from 'y'``."""
+    name = type(error).__name__
+    text = str(error).strip()
+    return f"{name}: {text.splitlines()[0]}" if text else name
+
+
+def _strip(report: TracebackException, seen: set[int]) -> None:
+    if id(report) in seen:
+        return
+    seen.add(id(report))
+    report.stack = StackSummary.from_list([frame for frame in report.stack if not _is_machinery(frame.filename)])
+    linked = [report.__cause__, report.__context__, *(report.exceptions or ())]
+    for other in linked:
+        if other is not None:
+            _strip(other, seen)
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename.startswith(("<frozen importlib", *_OURS)) or filename.endswith(_PARTS)
