@@ -53,6 +53,8 @@ class GwctlServer:
         allow_errors: Patterns (searched) of error lines that are expected.
         allow_kill: Lines that speak of SIGKILL are expected.
         command: What to run instead of ``python -m gwctl``.
+        arguments: What follows it instead of ``start -c gw.toml``.
+        cwd: Working directory of the master; the folder of gw.toml unless given.
         settings: Further settings of pool ``web``; tables as mappings.
     """
 
@@ -69,6 +71,8 @@ class GwctlServer:
         allow_errors: Sequence[str] = (),
         allow_kill: bool = False,
         command: Sequence[str] = (sys.executable, "-m", "gwctl"),
+        arguments: Sequence[str] = (),
+        cwd: Path | None = None,
         **settings: Any,
     ) -> None:
         self.allow_errors = list(allow_errors)
@@ -79,7 +83,9 @@ class GwctlServer:
         self._url = ""
         self._listener: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._command = [*command, "start", "-c", str(self.config)]
+        self._gwctl = list(command)
+        self._command = [*command, *(arguments or ("start", "-c", str(self.config)))]
+        self._cwd = cwd or self.folder
         self._environ = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -158,11 +164,11 @@ class GwctlServer:
 
     def gwctl(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a `gwctl` command that talks to this master."""
-        command = [*self._command[: self._command.index("start")], *arguments]
+        command = [*self._gwctl, *arguments]
         return subprocess.run(
             command,
             env=self._environ,
-            cwd=self.folder,
+            cwd=self._cwd,
             timeout=timeout_s,
             capture_output=True,
             text=True,
@@ -181,7 +187,7 @@ class GwctlServer:
                 stdout=stdout,
                 stderr=stderr,
                 env=self._environ,
-                cwd=self.folder,
+                cwd=self._cwd,
                 pass_fds=inherited,
                 start_new_session=True,
             )
