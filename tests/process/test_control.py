@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gwctl.supervisor import control
+from gwctl.supervisor.control_messages import REQUEST_BYTES_MAX, Reload, Scale, Stop
+from gwctl.supervisor.runtime import InstanceError
+from tests.support.control import Master, Peer, request
+from tests.support.wait import until
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Master]:
+    master = Master(tmp_path)
+    assert master.server.open(master.selector)
+    yield master
+    master.close()
+
+
+@pytest.fixture
+def peer(master: Master) -> Iterator[Peer]:
+    peer = Peer(master)
+    yield peer
+    peer.sock.close()
+
+
+def test_permissions(master: Master) -> None:
+    assert stat.S_IMODE(master.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(master.path.parent.stat().st_mode) == 0o700
+
+
+def test_status_is_answered_at_once(peer: Peer) -> None:
+    peer.send(request("status"))
+    assert peer.line() == {"jsonrpc": "2.0", "id": 1, "result": {"name": "shop"}}
+    assert peer.master.server.waiting == 0
+
+
+def test_a_reload_with_progress_and_its_end(master: Master, peer: Peer) -> None:
+    peer.send(request("reload", "r1"))
+    master.until_asked(1)
+    number, method = master.asked[0]
+    assert (method, number > 0) == (Reload(), True)
+    master.server.progress(number, "web", "boot", "ok", "0.44 s")
+    master.server.answer(number, ok=True, text="adopted generation 2", result={"generation": 2})
+    news = peer.line()
+    assert news["method"] == "progress"
+    assert news["params"] == {"id": "r1", "pool": "web", "phase": "boot", "outcome": "ok", "detail": "0.44 s"}
+    assert peer.line() == {
+        "jsonrpc": "2.0",
+        "id": "r1",
+        "result": {"text": "adopted generation 2", "generation": 2},
+    }
+
+
+def test_a_refused_reload_carries_the_traceback(master: Master, peer: Peer) -> None:
+    peer.send(request("reload"))
+    master.until_asked(1)
+    master.server.answer(master.asked[0][0], ok=False, text="not adopted", result={"traceback": "File ..."})
+    error = peer.line()["error"]
+    assert error == {"code": 1, "message": "not adopted", "data": {"traceback": "File ..."}}
+
+
+def test_parameters_arrive(master: Master, peer: Peer) -> None:
+    peer.send(request("scale", 1, pool="web", delta=-1), request("stop", 2, quick=True))
+    master.until_asked(2)
+    assert [method for _, method in master.asked] == [Scale("web", delta=-1), Stop(quick=True)]
+
+
+def test_a_request_can_be_refused_at_once(peer: Peer) -> None:
+    peer.send(request("scale", pool="nope", size=2))
+    assert peer.line()["error"]["message"] == "no pool 'nope'"
+    assert peer.master.server.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "text"),
+    [
+        (b"nonsense", -32700, "malformed"),
+        (b"[]", -32600, "Expected"),
+        (b'{"method": "status"}', -32600, "id"),
+        (
+            b'{"id": 1, "method": "format"}',
+            -32601,
+            "no method 'format': there are status, reload, stop, scale",
+        ),
+        (b'{"id": 1, "method": "scale", "params": {"pool": 5}}', -32602, "pool"),
+    ],
+)
+def test_malformed_requests_are_answered_and_the_connection_lives(
+    peer: Peer, line: bytes, code: int, text: str
+) -> None:
+    peer.sock.sendall(line + b"\n")
+    error = peer.line()["error"]
+    assert error["code"] == code
+    assert text in error["message"]
+    peer.send(request("status"))
+    assert "result" in peer.line()
+
+
+def test_a_line_without_end_closes(peer: Peer) -> None:
+    def flood() -> bool:
+        try:
+            peer.sock.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+        except (BrokenPipeError, ConnectionResetError):
+            return True
+        peer._pump()
+        return peer.closed
+
+    until(flood, "the connection to be closed")
+    assert f"a request may have {REQUEST_BYTES_MAX} bytes".encode() in peer.received
+    assert peer.master.server._clients == {}
+
+
+def test_a_client_that_does_not_read_is_not_read_from(master: Master, peer: Peer) -> None:
+    """Memory for its answers is bounded; once it reads, all answers come, in order."""
+    master.status = {"filler": "x" * 100_000}
+    count = 200
+    sent = 0
+    for _ in range(50):  # far more turns than the socket buffers hold answers for
+        while sent < count:
+            try:
+                peer.sock.send(json.dumps(request("status", sent)).encode() + b"\n")
+            except BlockingIOError:
+                break
+            sent += 1
+        master.turn()
+    (client,) = master.server._clients.values()
+    assert len(client.output) <= control.OUTPUT_PAUSE_BYTES + 2 * 100_000
+    assert len(master.asked) < count
+    assert [peer.line()["id"] for _ in range(sent)] == list(range(sent))
+
+
+def test_progress_for_a_client_that_does_not_read_ends_it(master: Master, peer: Peer) -> None:
+    peer.send(request("reload"))
+    master.until_asked(1)
+    number = master.asked[0][0]
+    for _ in range(10 * control.OUTPUT_BYTES_MAX // 100_000):
+        master.server.progress(number, "web", "boot", "", "x" * 100_000)
+    assert master.server._clients == {}
+    assert master.server.waiting == 0
+
+
+def test_a_client_that_goes_away_is_forgotten(master: Master, peer: Peer) -> None:
+    peer.send(request("reload"))
+    master.until_asked(1)
+    peer.sock.close()
+
+    def forgotten() -> bool:
+        master.turn()
+        return master.server.waiting == 0
+
+    until(forgotten, "the request to be forgotten")
+    number = master.asked[0][0]
+    master.server.progress(number, "web", "boot", "ok")
+    master.server.answer(number, ok=True, text="adopted", result={})
+    assert master.server._clients == {}
+
+
+def test_a_client_that_only_ends_its_sending_side_is_answered(master: Master, peer: Peer) -> None:
+    """As ``echo ... | nc -N -U`` does; meanwhile the loop does not turn hot over it."""
+    peer.send(request("reload"))
+    peer.sock.shutdown(socket.SHUT_WR)
+    master.until_asked(1)
+
+    def quiet() -> bool:
+        return not any(
+            key.fileobj != master.server._listening.sock for key in master.selector.get_map().values()
+        )
+
+    until(lambda: (master.turn(), quiet())[1], "the connection to be watched no more")
+    master.server.answer(master.asked[0][0], ok=True, text="adopted", result={})
+    assert peer.line()["result"] == {"text": "adopted"}
+    peer.until_closed()
+
+
+def test_too_many_clients(master: Master) -> None:
+    peers = [Peer(master) for _ in range(control._BACKLOG)]
+    master.turn()
+    while len(peers) < control.CLIENTS_MAX:
+        peers.append(Peer(master))
+        master.turn()
+    for peer in peers:
+        peer.send(request("status"))
+        assert "result" in peer.line()
+    late = Peer(master)
+    assert late.line()["error"]["message"] == "32 control clients are connected already"
+    late.until_closed()
+    for peer in [*peers, late]:
+        peer.sock.close()
+
+
+def test_too_many_requests(master: Master, peer: Peer) -> None:
+    peer.send(*(request("reload", i) for i in range(control.REQUESTS_MAX + 1)))
+    assert peer.line()["error"]["message"] == "8 requests wait already"
+    assert master.server.waiting == control.REQUESTS_MAX
+
+
+def test_without_descriptors_clients_are_turned_away(master: Master) -> None:
+    """The listener must not stay readable for ever; with descriptors again it works again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    peer = Peer(master)
+    peer_late = socket.socket(socket.AF_UNIX)
+    highest = os.dup(0)
+    os.close(highest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+    try:
+        peer.until_closed()
+        assert master.selector.select(0) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        peer.sock.close()
+        peer_late.close()
+    again = Peer(master)
+    again.send(request("status"))
+    assert "result" in again.line()
+    again.sock.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_user_is_refused(master: Master) -> None:
+    """Even if the file modes are wide open: the kernel says who it is."""
+    folder = master.path.parent
+    while folder != Path("/tmp") and folder != Path("/"):
+        folder.chmod(0o755)
+        folder = folder.parent
+    master.path.chmod(0o666)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(master.path))
+            sock.sendall(json.dumps(request("stop")).encode() + b"\n")
+            os.write(write, sock.recv(65536))
+        os._exit(0)
+    os.close(write)
+
+    def ended() -> bool:
+        master.turn()
+        return os.waitpid(child, os.WNOHANG)[0] == child
+
+    until(ended, "the other user's process")
+    answer = json.loads(os.read(read, 65536))
+    os.close(read)
+    assert answer["error"]["code"] == 3
+    assert "uid 65534 may not control this master" in answer["error"]["message"]
+    assert master.asked == []
+    assert "refused pid" in master.log_path.read_text()
+
+
+# ---- the socket's file
+
+
+def test_a_live_master_with_the_same_name(master: Master, tmp_path: Path) -> None:
+    other = Master(tmp_path)
+    with pytest.raises(InstanceError, match=rf"another master has this name.*in use by pid {os.getpid()} "):
+        other.server.open(other.selector)
+    assert master.path.exists()
+    other.close()
+    assert master.path.exists()
+
+
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    dead = Master(tmp_path)
+    dead.server.open(dead.selector)
+    dead.server.close_in_child()  # as the kernel does it when the master is killed
+    dead.close()
+    assert dead.path.exists()
+    fresh = Master(tmp_path)
+    assert fresh.server.open(fresh.selector)
+    fresh.close()
+    assert not fresh.path.exists()
+
+
+def test_a_master_that_cannot_have_one_says_so_once_and_goes_on(tmp_path: Path) -> None:
+    master = Master(tmp_path)
+    master.server.path = tmp_path / "no" / "such" / "shop.sock"
+    assert not master.server.open(master.selector)
+    assert master.log_path.read_text().count("no control socket") == 1
+    master.server.progress(1, "web", "boot", "ok")
+    master.server.answer(1, ok=True, text="", result={})
+    master.close()
+
+
+def test_a_child_closes_its_copies_without_touching_the_master(master: Master, peer: Peer) -> None:
+    peer.send(request("reload"))
+    master.until_asked(1)
+    child = os.fork()
+    if child == 0:
+        master.server.close_in_child()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert master.path.exists()
+    master.server.answer(master.asked[0][0], ok=True, text="adopted", result={})
+    assert peer.line()["result"]["text"] == "adopted"
