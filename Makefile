@@ -1,7 +1,8 @@
 # make run    a demonstration under gwctl in the foreground, from nothing
 # make test   all tests, in parallel
 # make lint   format, ruff, mypy --strict, import contracts, tidy
-# make bench  requests a second beside other servers, wakeups of an idle master      make sim SEED=1 STEPS=100000
+# make bench  requests a second beside other servers, wakeups of an idle master
+# make sim    the simulated world: make sim SEED=1 STEPS=100000
 # make docs   write docs/configuration.md from the settings' own descriptions
 #
 # PYTHON names the interpreter that makes the environment: make run PYTHON=python3.12
@@ -43,6 +44,7 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.idle_wakeups
 
 sim: $(VENV)/.installed-dev
 	$(BIN)/python tests/sim/run.py $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))

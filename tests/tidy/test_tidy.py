@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
 from tests.tidy import checks
 from tests.tidy.checks import Source
+
+Check = Callable[[Source], Iterator[str]]
 
 PER_FILE = (
     checks.long_functions,
@@ -26,12 +30,12 @@ def test_files_are_found() -> None:
 
 
 @pytest.mark.parametrize("check", PER_FILE, ids=lambda check: check.__name__)
-def test_python_files(check) -> None:
+def test_python_files(check: Check) -> None:
     assert [complaint for source in SOURCES for complaint in check(source)] == []
 
 
 @pytest.mark.parametrize("check", [checks.unfinished, checks.machine_paths], ids=lambda check: check.__name__)
-def test_texts(check) -> None:
+def test_texts(check: Callable[[str, str], Iterator[str]]) -> None:
     assert [complaint for path, text in checks.texts() for complaint in check(path, text)] == []
 
 
@@ -72,7 +76,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("check", "path", "text"), BAD, ids=lambda value: getattr(value, "__name__", None))
-def test_a_bad_file_is_found(check, path: str, text: str) -> None:
+def test_a_bad_file_is_found(check: Check, path: str, text: str) -> None:
     assert list(check(Source(path, text)))
 
 
@@ -95,7 +99,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("check", "path", "text"), GOOD, ids=lambda value: getattr(value, "__name__", None))
-def test_a_good_file_is_not(check, path: str, text: str) -> None:
+def test_a_good_file_is_not(check: Check, path: str, text: str) -> None:
     assert list(check(Source(path, text))) == []
 
 
