@@ -54,6 +54,13 @@ class BootFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainStarted:
+    """The worker said that it accepts no more. News only when nobody here told it to drain."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelClosed:
     """End of file on the channel: a hint only."""
 
@@ -69,6 +76,8 @@ class Exited:
     luck: float
     serving: str = ""
     """Request line it was serving, from the scoreboard; empty when idle or unknown."""
+    cut: int = 0
+    """Requests it did not finish, as far as is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +122,5 @@ class StopAsked:
     quick: bool = False
 
 
-Event = (
-    Spawned
-    | SpawnFailed
-    | Ready
-    | BootFailed
-    | ChannelClosed
-    | Exited
-    | ReloadAsked
-    | Prepared
-    | PrepareFailed
-    | ScaleAsked
-    | StopAsked
-)
+WorkerEvent = Spawned | SpawnFailed | Ready | BootFailed | DrainStarted | ChannelClosed | Exited
+Event = WorkerEvent | ReloadAsked | Prepared | PrepareFailed | ScaleAsked | StopAsked

@@ -1,0 +1,62 @@
+"""How long a slot waits before it is tried again, and what it remembers for that.
+
+Rules
+    - The first failure is replaced at once: most crashes are single ones.
+    - From the second in a row on the wait doubles, from ``backoff_min_s`` up to
+      ``backoff_max_s``. Up to a quarter is taken off at random (``luck``), so that slots which
+      died together do not come back together.
+    - A fork that fails waits from the first time on: its cause is the machine, and asking
+      again at once makes it worse.
+    - A worker that was ready for ``healthy_after_s`` clears the record.
+    - A worker that leaves by itself with status 0 (somebody sent it a TERM) is no failure,
+      unless the one before it left just so within ``healthy_after_s``: an application that
+      ends its process would otherwise be respawned without a pause.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gwctl.supervisor.core.policy import PoolPolicy
+
+
+@dataclass(slots=True)
+class Slot:
+    """The record of one place in a pool, for the current generation."""
+
+    failures: int = 0
+    """In a row."""
+    failing_since: float = 0.0
+    next_try_at: float = 0.0
+    """No worker is spawned here before."""
+    left_at: float | None = None
+    """When a worker last left by itself."""
+
+    def failed(self, now: float, policy: PoolPolicy, luck: float, *, at_once: bool = True) -> float:
+        """Count a failure; returns the seconds to wait. ``at_once``: the first one need not."""
+        if self.failures == 0:
+            self.failing_since = now
+        self.failures += 1
+        doublings = self.failures - 2 if at_once else self.failures - 1
+        wait = 0.0 if doublings < 0 else backoff(doublings, policy, luck)
+        self.next_try_at = now + wait
+        return wait
+
+    def lived(self, healthy_s: float, policy: PoolPolicy) -> None:
+        """A worker of this slot was ready for ``healthy_s``."""
+        if healthy_s >= policy.healthy_after_s:
+            self.failures = 0
+
+    def left(self, now: float, policy: PoolPolicy, luck: float) -> float:
+        """A worker left by itself; returns the seconds to wait before the next."""
+        again = self.left_at is not None and now - self.left_at < policy.healthy_after_s
+        self.left_at = now
+        return self.failed(now, policy, luck) if again else 0.0
+
+
+def backoff(doublings: int, policy: PoolPolicy, luck: float) -> float:
+    """Seconds to wait after the first, second, ... repetition (``doublings`` 0, 1, ...)."""
+    longest = max(policy.backoff_min_s, policy.backoff_max_s)
+    # 64 doublings are beyond any cap, and a float can still hold them
+    wait = min(longest, policy.backoff_min_s * 2.0 ** min(doublings, 64))
+    return wait * (1.0 - luck / 4)

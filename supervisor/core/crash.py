@@ -1,0 +1,69 @@
+"""What an exit that nobody planned does to its slot, and what is said about it."""
+
+from __future__ import annotations
+
+from gwctl.supervisor.core.desk import Desk
+from gwctl.supervisor.core.events import Exited
+from gwctl.supervisor.core.life import State, Worker
+from gwctl.supervisor.core.notes import died, how_it_ended, seconds, what_next
+from gwctl.supervisor.core.pool import Pool
+
+
+def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk) -> None:
+    """Count it and decide when the slot is tried again."""
+    slot, policy, now, status, luck = (
+        pool.slot(worker.slot),
+        worker.policy,
+        desk.now,
+        event.status,
+        event.luck,
+    )
+    alive_s = 0.0 if worker.ready_at is None else now - worker.ready_at
+    slot.lived(alive_s, policy)
+    if status == 0 and worker.ready_at is not None and worker.failure is None:
+        wait = slot.left(now, policy, luck)
+        text = f"pid {worker.pid} left by itself (exit status 0)"
+        desk.note(
+            "info" if wait == 0 else "warning", f"{text}. {_next(pool, worker, wait, now)}", worker=worker
+        )
+        return
+    # Having been healthy it is no failure of the slot, however it ended.
+    wait = 0.0 if alive_s >= policy.healthy_after_s else slot.failed(now, policy, luck)
+    desk.note(
+        "error",
+        f"{died(worker, status, now, event.serving)}. {_next(pool, worker, wait, now)}",
+        worker=worker,
+    )
+
+
+def drain_started(pool: Pool, worker: Worker, desk: Desk) -> None:
+    """Somebody told it to drain; it finishes what it has, and its slot is free."""
+    wait = pool.slot(worker.slot).left(desk.now, worker.policy, 0.0)
+    text = f"pid {worker.pid} drains, told by somebody else"
+    desk.note("info", f"{text}. {_next(pool, worker, wait, desk.now)}", worker=worker)
+
+
+def spawn_failed(pool: Pool, worker: Worker, reason: str, luck: float, desk: Desk) -> None:
+    wait = pool.slot(worker.slot).failed(desk.now, worker.policy, luck, at_once=False)
+    text = f"could not be started: {reason}. {_next(pool, worker, wait, desk.now)}"
+    desk.note("error", text, worker=worker)
+
+
+def unreaped(pool: Pool, worker: Worker, desk: Desk) -> None:
+    """Killed long ago and still there: its slot is given to another process."""
+    pool.slot(worker.slot).failed(desk.now, worker.policy, 0.0)
+
+
+def finished(worker: Worker, was: State, status: int, desk: Desk) -> None:
+    """A planned end; of interest when it was not a clean one."""
+    took = seconds(desk.now - worker.since)
+    if status == 0 or worker.failure is not None:  # of a failure was told already
+        desk.note("debug", f"pid {worker.pid} finished in {took}", worker=worker)
+    elif was is not State.KILLED:
+        text = f"pid {worker.pid} ended with {how_it_ended(status)} while {was.value}, after {took}"
+        desk.note("warning", text, worker=worker)
+
+
+def _next(pool: Pool, worker: Worker, wait: float, now: float) -> str:
+    slot = pool.slot(worker.slot)
+    return what_next(slot.failures, now - slot.failing_since, wait)

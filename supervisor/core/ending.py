@@ -1,0 +1,76 @@
+"""The end of the fleet: asked for, or because nothing could be started.
+
+It escalates: drain, then (asked again) quit, then kill. As in `pool`, what to do with each
+worker follows from its state, so that a worker whose fork is answered late is ended like the
+others. The fleet finishes when the last one is reaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from gwctl.supervisor.core.desk import Desk
+from gwctl.supervisor.core.life import Order, State, Worker
+from gwctl.supervisor.core.notes import seconds, workers
+
+WAIT_NOTE_S = 5.0
+"""Between lines that say what a stop waits for."""
+
+
+class Mode(IntEnum):
+    DRAIN = 0
+    QUIT = 1
+    KILL = 2
+
+
+@dataclass(slots=True, eq=False)
+class Ending:
+    mode: Mode
+    since: float
+    status: int = 0
+    text: str = ""
+    """Why, when it was not asked for."""
+    traceback: str = ""
+    requests: list[int] = field(default_factory=list)
+    cut: int = 0
+    killed: int = 0
+    note_at: float = 0.0
+    announced: bool = False
+    """The listeners were closed and it was said."""
+
+    def __post_init__(self) -> None:
+        self.note_at = self.since + WAIT_NOTE_S
+
+    def last_words(self, now: float) -> str:
+        if self.text:
+            return self.text
+        requests = "1 request" if self.cut == 1 else f"{self.cut} requests"
+        killed = f"; {workers(self.killed)} had to be killed" if self.killed else ""
+        return f"stopped in {seconds(now - self.since)}; {requests} cut{killed}"
+
+    def enforce(self, members: Iterable[Worker], desk: Desk) -> None:
+        """Order each worker to end as ``mode`` says, unless it was told already."""
+        for worker in members:
+            worker.leaving = True
+            order = _order(self.mode, worker.state)
+            if order is not None:
+                desk.order(worker, order, reason="the fleet stops at once", sweep=True)
+
+
+def _order(mode: Mode, state: State) -> Order | None:
+    match mode:
+        case Mode.DRAIN:
+            if state is State.STARTING:
+                return Order.QUIT
+            return Order.DRAIN if state in _CAN_DRAIN else None
+        case Mode.QUIT:
+            return Order.QUIT if state in _CAN_QUIT else None
+        case Mode.KILL:
+            return Order.KILL if state in _CAN_KILL else None
+
+
+_CAN_DRAIN = frozenset({State.READY, State.PARKED})
+_CAN_QUIT = _CAN_DRAIN | {State.STARTING, State.DRAINING, State.LOST}
+_CAN_KILL = _CAN_QUIT | {State.QUITTING, State.DUMPED}

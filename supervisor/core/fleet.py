@@ -1,0 +1,417 @@
+"""All pools of a master: takes events, returns actions, and decides everything.
+
+How it works
+    `Fleet.step` applies the events to the workers they name (`life`), fires deadlines that are
+    due, then settles: each pool that something happened to is compared with what is wanted of
+    it (`pool.reconcile`), the transaction or the end under way moves on (`reload`, `ending`),
+    and so forth until nothing changes any more. Nothing is done in reaction to an event
+    alone, so that news in any order and failed actions come right by themselves.
+
+Rules
+    - First start: until any worker was ever ready, a worker that cannot boot ends the fleet,
+      with the exit status that says why. (A fork that fails does not: that is the machine.)
+    - Otherwise a failure costs its own slot a backoff and touches no sibling; a worker of the
+      generation that a reload tries ends that reload.
+    - Deadlines are judged after the events of the same step, and never in a turn that came
+      late: if the master itself did not run, everyone is given that time again.
+    - `check` runs after every step. When it fails, spawning and retiring stop for good,
+      reaping and stopping go on, and the actions of that step are left in `salvaged`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Final, assert_never
+
+from gwctl.errors import InvariantViolation
+from gwctl.supervisor.core import actions as act
+from gwctl.supervisor.core import crash, notes, requests, timers
+from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.desk import Desk
+from gwctl.supervisor.core.ending import WAIT_NOTE_S, Ending, Mode
+from gwctl.supervisor.core.invariants import broken_rule
+from gwctl.supervisor.core.life import AT_DEADLINE, Failure, News, State, Worker
+from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.pool import Pool, Wanted, reconcile
+from gwctl.supervisor.core.reload import Reload
+
+LATE_S: Final = 1.0
+"""A turn this much later than the deadline it was for means that the master itself did not run."""
+
+DEGRADED: Final = "disk differs from what runs"
+
+
+class Phase(Enum):
+    STARTING = "starting"
+    SERVING = "serving"
+    RELOADING = "reloading"
+    STOPPING = "stopping"
+
+
+class Fleet:
+    """The policy of one master.
+
+    Attributes:
+        pools: By name; also those that a reload tries, and those removed whose workers drain.
+        generation: The one in force.
+        degraded: Why what runs is not what a respawn would run; empty when it is.
+        reload: The reload under way.
+        ending: The end under way.
+        finished: Finish was returned; nothing more will be.
+        broken: The invariant that failed; empty as it should be.
+        salvaged: The actions of the step that broke it. Their intent is recorded: perform them.
+    """
+
+    def __init__(self, pools: Mapping[str, PoolPolicy], generation: int = 1) -> None:
+        self.pools = {name: Pool(name, policy, policy.size) for name, policy in pools.items()}
+        self.generation = generation
+        self.degraded = ""
+        self.reload: Reload | None = None
+        self.ending: Ending | None = None
+        self.finished = False
+        self.broken = ""
+        self.salvaged: list[act.Action] = []
+        self._desk = Desk()
+        self._queue = requests.Queue()
+        self._numbered = generation  # the highest generation number given to any worker
+        self._began_at = 0.0
+        self._begun = False
+        self._ever_ready = False
+        self._served = False
+        self._dirty: set[str] = set()
+        self._next: float | None = None
+
+    # ---- reading
+
+    @property
+    def phase(self) -> Phase:
+        if self.ending is not None:
+            return Phase.STOPPING
+        if not self._served:
+            return Phase.STARTING
+        return Phase.SERVING if self.reload is None else Phase.RELOADING
+
+    @property
+    def reload_waits(self) -> bool:
+        """Another reload was asked for while one is under way."""
+        return self._queue.waiting
+
+    def next_deadline(self) -> float | None:
+        """When to step even without news; None: not before there are any."""
+        return self._next
+
+    def size_of(self, pool: str, generation: int) -> int:
+        """How many workers ``pool`` shall have in ``generation``."""
+        if self.reload is not None and generation == self.reload.generation:
+            return self.reload.sizes[pool]
+        return self.pools[pool].size
+
+    # ---- stepping
+
+    def step(self, now: float, events: Sequence[ev.Event]) -> list[act.Action]:
+        """Apply ``events``, then return the actions that move the fleet towards what is wanted.
+
+        Intent is recorded before it is returned: a second call with no events and the same
+        ``now`` returns nothing.
+
+        Args:
+            now: Monotonic seconds; never earlier than in the previous call.
+            events: What happened since then, in the order observed.
+
+        Raises:
+            InvariantViolation: A bug here, never bad input. Once; see ``salvaged``.
+        """
+        desk = self._desk
+        desk.now = now
+        desk.actions = []
+        if self.finished:
+            return []
+        if not self._begun:
+            self._begun = True
+            self._began_at = now
+            self._dirty.update(self.pools)
+        elif self._next is not None and now > self._next + LATE_S:
+            self._next = timers.shift(self, desk, now - self._next + LATE_S)
+        for event in events:
+            self._apply(event)
+        if self._next is not None and now >= self._next:
+            self._fire()
+            self._settle()
+        elif events or self._dirty:
+            self._settle()
+        self._checked(desk.actions)
+        return desk.actions
+
+    def check(self) -> None:
+        """Verify what must hold after every step.
+
+        Raises:
+            InvariantViolation: It does not.
+        """
+        rule = broken_rule(self, self._desk, self._next)
+        if rule:
+            raise InvariantViolation(rule)
+
+    def _checked(self, actions: list[act.Action]) -> None:
+        try:
+            self.check()
+        except InvariantViolation as violation:
+            if self.broken:
+                return
+            self.broken = str(violation)
+            self.salvaged = actions
+            raise
+
+    def _settle(self) -> None:
+        """Reconcile and move on until nothing changes."""
+        while True:
+            if self.ending is not None:
+                self.ending.enforce(self._desk.workers.values(), self._desk)
+                self._dirty.clear()
+                break
+            if not self.broken:
+                for name in sorted(self._dirty):
+                    pool = self.pools[name]
+                    reconcile(pool, self._wanted(pool), self._desk)
+            self._dirty.clear()
+            if not self._advance():
+                break
+            self._dirty.update(self.pools)
+        if self.ending is not None and not self._desk.workers:
+            requests.finish(self.ending, self._desk)
+            self.finished = True
+            self._next = None
+            return
+        self._next = timers.soonest(self, self._desk)
+
+    def _wanted(self, pool: Pool) -> Wanted:
+        if self.reload is not None:
+            return self.reload.wanted(pool, self.generation)
+        return Wanted(self.generation)
+
+    def _advance(self) -> bool:
+        """Move the reload on, or begin the next; true when something changed for the pools."""
+        desk = self._desk
+        self._drop_empty_pools()
+        if not self._served:
+            self._served = requests.all_ready(self.pools.values(), desk, self._began_at)
+        if self.broken:
+            return False
+        if self.reload is None:
+            if self._queue.waiting:
+                self._begin_reload()
+            return False
+        if self.reload.advance(self.pools, desk):
+            return True
+        if self.reload.committable(desk.now):
+            self._commit(self.reload)
+            return True
+        if desk.now >= self.reload.stall_at:
+            reason = f"made no progress for {notes.seconds(self.reload.stall_s)} ({self.reload.stage.value})"
+            self._abort(self.reload, "", Failure("stall", reason))
+            return True
+        return False
+
+    def _drop_empty_pools(self) -> None:
+        tried = self.reload.policies if self.reload is not None else {}
+        for name, pool in list(self.pools.items()):
+            if not pool.size and not pool.members and name not in tried:
+                del self.pools[name]
+                self._dirty.discard(name)
+
+    # ---- deadlines
+
+    def _fire(self) -> None:
+        now = self._desk.now
+        for worker in list(self._desk.workers.values()):
+            if worker.deadline is not None and worker.deadline <= now:
+                self._overdue(worker)
+        for pool in self.pools.values():
+            if pool.retry_at is not None and pool.retry_at <= now:
+                self._dirty.add(pool.name)
+        if self.ending is not None and self.ending.note_at <= now:
+            self.ending.note_at = now + WAIT_NOTE_S
+            self._desk.note("info", notes.waits_for(self._desk.workers.values(), now))
+
+    def _overdue(self, worker: Worker) -> None:
+        was, desk = worker.state, self._desk
+        self._dirty.add(worker.pool)
+        order = AT_DEADLINE[was]
+        if order is None:
+            desk.note("error", notes.overdue(worker, desk.now), worker=worker)
+            worker.rearm(desk.now)
+            if was is State.KILLED and not worker.leaving:
+                worker.leaving = True
+                if worker.generation == self.generation:
+                    crash.unreaped(self.pools[worker.pool], worker, desk)
+            return
+        reason = worker.reason = worker.reason or notes.too_long(worker)
+        desk.order(worker, order, reason=reason)
+        if not worker.leaving and worker.failure is None:
+            worker.failure = Failure("boot" if worker.ready_at is None else "exit", reason)
+            self._judge(worker)
+
+    # ---- events
+
+    def _apply(self, event: ev.Event) -> None:
+        match event:
+            case ev.ReloadAsked():
+                requests.reload_asked(self, self._queue, event, self._desk)
+            case ev.Prepared():
+                self._prepared(event)
+            case ev.PrepareFailed():
+                if self.reload is not None and event.generation == self.reload.generation:
+                    self._numbered -= 1  # no worker ever wore it
+                    self._abort(self.reload, "", Failure("settings", event.reason), changed=False)
+            case ev.ScaleAsked():
+                requests.scale_asked(self, event, self._desk)
+                self._dirty.update(self.pools)
+            case ev.StopAsked():
+                self._stop(event)
+            case _:
+                worker = self._desk.workers.get(event.worker)
+                if worker is not None:  # else late news of one that is reaped
+                    self._dirty.add(worker.pool)
+                    self._hear(worker, event)
+
+    def _hear(self, worker: Worker, event: ev.WorkerEvent) -> None:
+        now = self._desk.now
+        match event:
+            case ev.Spawned(pid=pid):
+                worker.pid = pid
+                worker.news(News.SPAWNED, now)
+            case ev.SpawnFailed():
+                self._spawn_failed(worker, event)
+            case ev.Ready():
+                if worker.news(News.READY, now):
+                    self._ever_ready = True
+            case ev.BootFailed(kind=kind, message=message, traceback=traceback):
+                if worker.news(News.BOOT_FAILED, now) and not worker.leaving:
+                    worker.failure = Failure(kind, message, traceback)
+                    self._judge(worker)
+            case ev.DrainStarted():
+                if worker.news(News.DRAIN_STARTED, now) and not worker.leaving:
+                    self._left(worker)
+            case ev.ChannelClosed():
+                worker.news(News.CHANNEL_CLOSED, now)
+            case ev.Exited():
+                self._exited(worker, event)
+            case _:
+                assert_never(event)
+
+    def _spawn_failed(self, worker: Worker, event: ev.SpawnFailed) -> None:
+        if not worker.news(News.SPAWN_FAILED, self._desk.now):
+            return
+        pool = self._bury(worker)
+        if worker.leaving:
+            return
+        if self.reload is not None and worker.generation == self.reload.generation:
+            worker.failure = Failure("spawn", f"could not be started: {event.reason}")
+            self._judge(worker)
+        elif worker.generation == self.generation:
+            crash.spawn_failed(pool, worker, event.reason, event.luck, self._desk)
+
+    def _left(self, worker: Worker) -> None:
+        if self.reload is not None and worker.generation == self.reload.generation:
+            worker.failure = Failure("exit", "was told to drain by somebody else")
+            self._judge(worker)
+        elif worker.generation == self.generation:
+            crash.drain_started(self.pools[worker.pool], worker, self._desk)
+        worker.leaving = True
+
+    def _exited(self, worker: Worker, event: ev.Exited) -> None:
+        was, desk = worker.state, self._desk
+        pool = self._bury(worker)
+        if self.ending is not None:
+            self.ending.cut += event.cut
+            self.ending.killed += was is State.KILLED
+        if worker.leaving:
+            crash.finished(worker, was, event.status, desk)
+        elif not self._judge_exit(worker, event) and worker.generation == self.generation:
+            crash.exited(pool, worker, event, desk)
+        worker.news(News.EXITED, desk.now)
+
+    def _bury(self, worker: Worker) -> Pool:
+        del self._desk.workers[worker.id]
+        pool = self.pools[worker.pool]
+        del pool.members[worker.id]
+        return pool
+
+    # ---- judgement
+
+    def _judge_exit(self, worker: Worker, event: ev.Exited) -> bool:
+        if worker.failure is not None:
+            return False  # judged when it became known
+        worker.failure = Failure("exit", notes.died(worker, event.status, self._desk.now, event.serving))
+        if self._judge(worker):
+            return True
+        worker.failure = None
+        return False
+
+    def _judge(self, worker: Worker) -> bool:
+        """Decide whom a failure ends besides its own worker; true when it was more than that."""
+        failure = worker.failure
+        if failure is None or self.ending is not None:
+            return False
+        if self.reload is not None and worker.generation == self.reload.generation:
+            self._abort(self.reload, worker.pool, failure)
+            return True
+        if not self._ever_ready and worker.ready_at is None:
+            self._fatal(worker, failure)
+            return True
+        return False
+
+    def _fatal(self, worker: Worker, failure: Failure) -> None:
+        if self.reload is not None:
+            self._abort(self.reload, "", Failure("stop", "the fleet could not be started"), changed=False)
+        text = failure.message if len(self.pools) == 1 else f"{worker.pool}: {failure.message}"
+        status = 4 if failure.kind == "import" else 3
+        self.ending = Ending(Mode.QUIT, self._desk.now, status, text, failure.traceback)
+
+    # ---- transactions
+
+    def _begin_reload(self) -> None:
+        self._numbered += 1
+        self.reload = requests.begin_reload(self, self._queue, self._numbered, self._desk)
+
+    def _prepared(self, event: ev.Prepared) -> None:
+        reload = self.reload
+        if reload is None or event.generation != reload.generation:
+            self._desk.actions.append(act.Abandon(event.generation))
+            return
+        for name, policy in event.policies.items():
+            self.pools.setdefault(name, Pool(name, policy, 0))
+        reload.prepared(event.policies, self.pools, self._desk)
+        self._dirty.update(self.pools)
+
+    def _commit(self, reload: Reload) -> None:
+        for name, pool in self.pools.items():
+            pool.size = reload.sizes.get(name, 0)
+            pool.policy = reload.policies.get(name, pool.policy)
+            pool.slots.clear()
+            pool.respawn_note = ""
+        previous, self.generation = self.generation, reload.generation
+        self.reload = None
+        self.degraded = ""
+        requests.adopted(self, reload, previous, self._desk)
+
+    def _abort(self, reload: Reload, pool: str, failure: Failure, *, changed: bool = True) -> None:
+        """Drop the transaction; the reconciliation that follows undoes it."""
+        self.reload = None
+        self._dirty.update(self.pools)
+        if changed:
+            self.degraded = DEGRADED
+            for each in self.pools.values():
+                each.respawn_note = f"respawned while degraded ({DEGRADED}): it runs what is on disk"
+        requests.refused(self, reload, pool, failure, self._desk)
+
+    def _stop(self, event: ev.StopAsked) -> None:
+        if self.ending is None:
+            if self.reload is not None:
+                self._abort(self.reload, "", Failure("stop", "the fleet stops"), changed=False)
+            requests.refuse_waiting(self._queue, self._desk)
+            self.ending = Ending(Mode.QUIT if event.quick else Mode.DRAIN, self._desk.now)
+        elif self.ending.mode is not Mode.KILL:
+            self.ending.mode = Mode(self.ending.mode + 1)
+        requests.stopping(self.ending, event, self._desk)

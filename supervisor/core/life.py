@@ -1,0 +1,272 @@
+"""The life of one worker: a table of state x news, one of state x order, one of deadlines.
+
+Theory of operation
+    A worker begins as an intent (REQUESTED) and ends reaped (DEAD). *News* is what the shell
+    observed and may come in any order: readiness is read from a channel, exits from a pidfd,
+    and nothing orders the two. So every state has an answer to every news, and none of them
+    is an error. *Orders* are what the policy decides; one that makes no sense in a state (a
+    second drain, a signal after the exit) is a bug here and raises.
+
+    What a worker *is* (its state) is kept apart from what is *wanted* of it: `Worker.leaving`
+    says that its end is planned, so that its exit is no crash and its slot is free for the
+    next. A worker that fails without being asked keeps its slot until it is dead; only then
+    is a replacement considered, so a slot never runs away.
+
+    Every state but READY has a deadline, or, for PARKED, that of the reload which parked it.
+    Reaching one is never ignored: `AT_DEADLINE` names the order that follows.
+
+      REQUESTED  the fork was asked for, nothing was heard of a process
+      STARTING   it boots
+      READY      booted; accepts as soon as it was told to serve (`Worker.serving`)
+      PARKED     told to accept no more and stay alive, so that a reload can be undone
+      LOST       its channel is at end of file: it can be told nothing; its exit should follow
+      DRAINING   finishes what it has, then exits
+      QUITTING   ends at once: by SIGQUIT, or by itself after it said why it cannot boot
+      DUMPED     asked for its stacks; killed next
+      KILLED     SIGKILL was sent; nothing more can be done
+      DEAD       reaped, or never born
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from gwctl.errors import InvariantViolation
+from gwctl.supervisor.core.policy import PoolPolicy
+
+LINK_GRACE_S: Final = 3.0
+"""From end of file on a worker's channel to the end of our patience."""
+
+DRAIN_MARGIN_S: Final = 1.0
+"""The worker ends its drain by itself at ``drain_timeout_s``; this much later the master does."""
+
+UNREAPED_S: Final = 10.0
+"""A killed process that is not reaped after this long is spoken of, and its slot is given away."""
+
+
+class State(Enum):
+    REQUESTED = "requested"
+    STARTING = "starting"
+    READY = "ready"
+    PARKED = "parked"
+    LOST = "lost"
+    DRAINING = "draining"
+    QUITTING = "quitting"
+    DUMPED = "dumped"
+    KILLED = "killed"
+    DEAD = "dead"
+
+    __hash__ = object.__hash__  # Enum's own hashes the name each time: the tables are read at every event
+
+
+class News(Enum):
+    SPAWNED = "spawned"
+    SPAWN_FAILED = "spawn failed"
+    READY = "ready"
+    BOOT_FAILED = "boot failed"
+    DRAIN_STARTED = "drain started"
+    CHANNEL_CLOSED = "channel closed"
+    EXITED = "exited"
+
+    __hash__ = object.__hash__
+
+
+class Order(Enum):
+    SERVE = "serve"
+    PARK = "park"
+    DRAIN = "drain"
+    QUIT = "quit"
+    DUMP = "dump"
+    KILL = "kill"
+
+    __hash__ = object.__hash__
+
+
+def _row(stay: State, **changes: State) -> dict[News, State]:
+    """All news leave ``stay`` as it is, but for ``changes``; an exit is always the end."""
+    row = dict.fromkeys(News, stay)
+    row[News.EXITED] = State.DEAD
+    row.update({News[name.upper()]: state for name, state in changes.items()})
+    return row
+
+
+AFTER_NEWS: Final[Mapping[State, Mapping[News, State]]] = {
+    # Ready, failed and end of file say that a process exists, even before Spawned is read.
+    State.REQUESTED: _row(
+        State.REQUESTED,
+        spawned=State.STARTING,
+        spawn_failed=State.DEAD,
+        ready=State.READY,
+        boot_failed=State.QUITTING,
+        channel_closed=State.LOST,
+    ),
+    State.STARTING: _row(
+        State.STARTING,
+        ready=State.READY,
+        boot_failed=State.QUITTING,
+        channel_closed=State.LOST,
+    ),
+    # It drains unasked after a TERM from someone else.
+    State.READY: _row(State.READY, drain_started=State.DRAINING, channel_closed=State.LOST),
+    State.PARKED: _row(State.PARKED, drain_started=State.DRAINING, channel_closed=State.LOST),
+    # What was written before the end of file may be read after it.
+    State.LOST: _row(State.LOST, boot_failed=State.QUITTING, drain_started=State.DRAINING),
+    # From here on it is on its way out and only the exit matters.
+    State.DRAINING: _row(State.DRAINING),
+    State.QUITTING: _row(State.QUITTING),
+    State.DUMPED: _row(State.DUMPED),
+    State.KILLED: _row(State.KILLED),
+    State.DEAD: _row(State.DEAD),
+}
+
+AFTER_ORDER: Final[Mapping[State, Mapping[Order, State]]] = {
+    # Without a process there is nobody to tell; with one that boots, only signals reach it.
+    State.REQUESTED: {},
+    State.STARTING: {Order.QUIT: State.QUITTING, Order.DUMP: State.DUMPED, Order.KILL: State.KILLED},
+    State.READY: {
+        Order.SERVE: State.READY,
+        Order.PARK: State.PARKED,
+        Order.DRAIN: State.DRAINING,
+        Order.QUIT: State.QUITTING,
+        Order.DUMP: State.DUMPED,
+        Order.KILL: State.KILLED,
+    },
+    State.PARKED: {
+        Order.SERVE: State.READY,
+        Order.DRAIN: State.DRAINING,
+        Order.QUIT: State.QUITTING,
+        Order.KILL: State.KILLED,
+    },
+    State.LOST: {Order.QUIT: State.QUITTING, Order.DUMP: State.DUMPED, Order.KILL: State.KILLED},
+    State.DRAINING: {Order.QUIT: State.QUITTING, Order.DUMP: State.DUMPED, Order.KILL: State.KILLED},
+    # A dump takes a moment, and a process that does not end on SIGQUIT knows no other word.
+    State.QUITTING: {Order.KILL: State.KILLED},
+    State.DUMPED: {Order.KILL: State.KILLED},
+    State.KILLED: {},
+    State.DEAD: {},
+}
+"""A missing cell is an order that must never be given."""
+
+AT_DEADLINE: Final[Mapping[State, Order | None]] = {
+    State.REQUESTED: None,  # the shell owes an answer; there is nothing to signal
+    State.STARTING: Order.DUMP,
+    State.READY: None,
+    State.PARKED: None,  # bounded by the reload
+    State.LOST: Order.DUMP,
+    State.DRAINING: Order.DUMP,
+    State.QUITTING: Order.KILL,
+    State.DUMPED: Order.KILL,
+    State.KILLED: None,  # said again, in case somebody can help
+    State.DEAD: None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a worker failed, as far as it is known. ``kind`` is import, lifespan, boot, spawn or exit."""
+
+    kind: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """What the core knows of one worker. Read it freely; only `news` and `order` change its state."""
+
+    id: int
+    pool: str
+    slot: int
+    generation: int
+    policy: PoolPolicy
+    born_at: float
+    """When it was asked for."""
+    state: State = State.REQUESTED
+    told: Order | None = None
+    """The last order it was given."""
+    pid: int = 0
+    """0 until Spawned was read."""
+    since: float = 0.0
+    """When it entered its state."""
+    ready_at: float | None = None
+    deadline: float | None = None
+    leaving: bool = False
+    """Its end is planned: it holds no slot, and its exit is no crash."""
+    failure: Failure | None = None
+    reason: str = ""
+    """Why it is dumped or killed."""
+
+    def __post_init__(self) -> None:
+        self.since = self.born_at
+        self.deadline = self.born_at + time_limit(State.REQUESTED, self.policy)
+
+    @property
+    def serving(self) -> bool:
+        """It accepts connections."""
+        return self.state is State.READY and self.told is Order.SERVE
+
+    @property
+    def name(self) -> str:
+        return f"{self.pool}.{self.slot}"
+
+    def news(self, news: News, now: float) -> bool:
+        """Take in what was observed; true when it changed the state."""
+        after = AFTER_NEWS[self.state][news]
+        if after is self.state:
+            return False
+        self._enter(after, now)
+        if after is State.READY:
+            self.ready_at = now
+        return True
+
+    def order(self, order: Order, now: float) -> None:
+        """Record an order, before it is carried out.
+
+        Raises:
+            InvariantViolation: The order must never be given in this state, or was given already.
+        """
+        after = AFTER_ORDER[self.state].get(order)
+        if after is None or (order is Order.SERVE and self.serving):
+            raise InvariantViolation(f"worker {self.id} is {self.state.value}: cannot {order.value} it")
+        self.told = order
+        if after is not self.state:
+            self._enter(after, now)
+
+    def rearm(self, now: float) -> None:
+        """Wait as long again, after a deadline at which nothing could be done."""
+        self.deadline = now + time_limit(self.state, self.policy)
+
+    def _enter(self, state: State, now: float) -> None:
+        self.state = state
+        self.since = now
+        untimed = state in _UNTIMED
+        self.deadline = None if untimed else now + time_limit(state, self.policy)
+
+
+_UNTIMED: Final = frozenset({State.READY, State.PARKED, State.DEAD})
+
+
+def time_limit(state: State, policy: PoolPolicy) -> float:
+    """How many seconds a worker may spend in ``state``.
+
+    Raises:
+        InvariantViolation: The state has no limit of its own.
+    """
+    match state:
+        case State.REQUESTED | State.STARTING:
+            return policy.boot_timeout_s
+        case State.LOST:
+            return LINK_GRACE_S
+        case State.DRAINING:
+            return policy.drain_timeout_s + DRAIN_MARGIN_S
+        case State.QUITTING:
+            return policy.quit_grace_s
+        case State.DUMPED:
+            return policy.dump_grace_s
+        case State.KILLED:
+            return UNREAPED_S
+        case State.READY | State.PARKED | State.DEAD:
+            raise InvariantViolation(f"{state.value} has no time limit of its own")

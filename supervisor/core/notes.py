@@ -1,0 +1,126 @@
+"""The words of the core: log lines and answers, in one place so that they sound alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from gwctl.supervisor.core.life import State, Worker, time_limit
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.core.pool import Pool
+
+_SIGNALS: Final = {
+    1: "SIGHUP",
+    2: "SIGINT",
+    3: "SIGQUIT",
+    4: "SIGILL",
+    5: "SIGTRAP",
+    6: "SIGABRT",
+    7: "SIGBUS",
+    8: "SIGFPE",
+    9: "SIGKILL",
+    10: "SIGUSR1",
+    11: "SIGSEGV",
+    12: "SIGUSR2",
+    13: "SIGPIPE",
+    14: "SIGALRM",
+    15: "SIGTERM",
+    24: "SIGXCPU",
+    25: "SIGXFSZ",
+    31: "SIGSYS",
+}
+"""Linux's numbers: the core does not import signal."""
+
+
+def seconds(value: float) -> str:
+    """``0.45 s``, ``4 s``, ``2.9 s``: as many digits as a person reads."""
+    if value < 1:
+        return f"{value:.2f} s"
+    return f"{value:.1f} s".replace(".0 s", " s")
+
+
+def workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
+
+
+def how_it_ended(status: int) -> str:
+    if status < 0:
+        name = _SIGNALS.get(-status)
+        text = f"signal {-status}" + (f" ({name})" if name else "")
+        return f"{text}, out of memory?" if status == -9 else text
+    return f"exit status {status}"
+
+
+def died(worker: Worker, status: int, now: float, serving: str) -> str:
+    """What is known of an exit that nobody asked for."""
+    text = f"pid {worker.pid} died: {how_it_ended(status)}"
+    if worker.failure is not None:
+        text = f"pid {worker.pid} {worker.failure.message} ({how_it_ended(status)})"
+    elif worker.ready_at is None:
+        text += ", before it was ready"
+    else:
+        text += f", {seconds(now - worker.ready_at)} after it was ready"
+    return text + (f", while serving {serving}" if serving else "")
+
+
+def what_next(failures: int, row_s: float, wait_s: float) -> str:
+    """The end of a line about a crash: how often, and when the slot is tried again."""
+    if wait_s == 0:
+        return "Replaced at once"
+    often = f"{ordinal(failures)} time in {seconds(row_s)}; " if failures > 1 else ""
+    return f"{often}next try in {seconds(wait_s)}"
+
+
+_ENDINGS: Final = {1: "st", 2: "nd", 3: "rd"}
+
+
+def ordinal(number: int) -> str:
+    if number % 100 not in {11, 12, 13}:
+        return f"{number}{_ENDINGS.get(number % 10, 'th')}"
+    return f"{number}th"
+
+
+def counts(pools: Iterable[Pool]) -> str:
+    """``web 4/4 ready, live 2/2 ready``."""
+    return ", ".join(f"{pool.name} {pool.ready}/{pool.size} ready" for pool in pools if pool.size)
+
+
+def scaled(name: str, was: int, size: int, asked: int) -> str:
+    if asked < 1:
+        return f"{name}: {was} -> {workers(size)}: a pool has at least one"
+    return f"{name}: {was} -> {workers(size)}" if size != was else f"{name} stays at {workers(size)}"
+
+
+def waits_for(remaining: Iterable[Worker], now: float) -> str:
+    """``waiting for web.0 (pid 812, draining for 8 s), ...``."""
+    some = sorted(remaining, key=lambda worker: worker.since)
+    text = ", ".join(
+        f"{worker.name} (pid {worker.pid}, {worker.state.value} for {seconds(now - worker.since)})"
+        for worker in some[:5]
+    )
+    return f"waiting for {text}" + (f" and {workers(len(some) - 5)} more" if len(some) > 5 else "")
+
+
+def too_long(worker: Worker) -> str:
+    """Why its deadline brings a dump or a kill."""
+    limit = seconds(time_limit(worker.state, worker.policy))
+    match worker.state:
+        case State.STARTING:
+            return f"was not ready within {limit}"
+        case State.LOST:
+            return f"lost its channel to the master and did not end within {limit}"
+        case State.DRAINING:
+            return f"did not finish within {seconds(worker.policy.drain_timeout_s)} of draining"
+        case State.QUITTING:
+            return f"did not end within {limit}"
+        case _:
+            return f"was {worker.state.value} for {limit}"
+
+
+def overdue(worker: Worker, now: float) -> str:
+    """About a worker past its deadline for which nothing more can be done."""
+    waited = seconds(now - worker.since)
+    if worker.state is State.KILLED:
+        return f"pid {worker.pid} was killed {waited} ago and is still there: it hangs in the kernel"
+    return f"its fork was asked for {waited} ago and has not been answered"

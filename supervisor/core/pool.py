@@ -1,0 +1,273 @@
+"""One pool: its workers as they are, and the orders that bring them to what is wanted.
+
+`reconcile` is level-triggered: it looks at the workers, not at what just happened, and acts on
+the difference to `Wanted`. Called twice with nothing new it does nothing the second time.
+
+Rules
+    - A slot of the current generation holds one worker until that one is dead or leaving.
+    - Spawning: starting + ready stay within size + surge.
+    - Parking and scaling down: parked + draining stay within ``draining_max``; both wait for
+      room. Undoing a reload does not wait: what failed must not go on serving.
+    - New workers serve before old ones are parked, one old for each new; should new ones be
+      lost again, parked ones serve again.
+    - The last serving worker of a pool is never drained to get rid of it (it may be surplus or
+      belong to an abandoned generation) before another one serves.
+    - While a reload is under way, no worker of the current generation is spawned: it would run
+      what is on disk now, which is what the reload is trying out, with the old settings. The
+      exception is a pool without a serving worker: one at a time, with the usual backoff.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from gwctl.supervisor.core.backoff import Slot
+from gwctl.supervisor.core.desk import Desk
+from gwctl.supervisor.core.life import Order, State, Worker
+from gwctl.supervisor.core.policy import PoolPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a pool now, besides its size."""
+
+    generation: int
+    """The current generation."""
+    candidate: int = 0
+    """The generation that a reload tries; 0: none."""
+    policy: PoolPolicy | None = None
+    """The candidate's; None: the candidate does not have this pool."""
+    new: int = 0
+    """How many workers of the candidate."""
+    new_in_the_end: int = 0
+    """How many it needs to take over."""
+    replace: bool = False
+    """Old workers make room for new ones that serve."""
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    name: str
+    policy: PoolPolicy
+    """Of the current generation; of the candidate for a pool that is only there."""
+    size: int
+    """Workers wanted of the current generation; 0: the current generation has no such pool."""
+    slots: dict[int, Slot] = field(default_factory=dict)
+    members: dict[int, Worker] = field(default_factory=dict)
+    """By worker number."""
+    retry_at: float | None = None
+    """When a vacant slot may be tried again."""
+    respawn_note: str = ""
+    """Said when a vacant slot is filled; the fleet sets it while it is degraded."""
+
+    @property
+    def workers(self) -> list[Worker]:
+        """By slot, the oldest first."""
+        return sorted(self.members.values(), key=lambda worker: (worker.slot, worker.id))
+
+    @property
+    def ready(self) -> int:
+        """How many accept connections."""
+        return sum(1 for worker in self.members.values() if worker.serving and not worker.leaving)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Workers by state, named as in `State`."""
+        return Counter(worker.state.value for worker in self.members.values())
+
+    def slot(self, number: int) -> Slot:
+        return self.slots.setdefault(number, Slot())
+
+    def of_generation(self, generation: int) -> list[Worker]:
+        """Those that hold a slot of it."""
+        return [
+            worker
+            for worker in self.members.values()
+            if worker.generation == generation and not worker.leaving
+        ]
+
+
+class _View:
+    """The workers of a pool, sorted by what they are there for. Lives for one `reconcile`."""
+
+    __slots__ = ("active", "leaving", "new", "old", "pool", "room", "serving", "strays", "wanted")
+
+    def __init__(self, pool: Pool, wanted: Wanted) -> None:
+        self.pool = pool
+        self.wanted = wanted
+        self.old: dict[int, Worker] = {}
+        self.new: dict[int, Worker] = {}
+        self.strays: list[Worker] = []
+        self.leaving: list[Worker] = []
+        self.active = self.serving = parked = departing = 0
+        for worker in pool.members.values():
+            state = worker.state
+            if worker.leaving:
+                self.leaving.append(worker)
+                if state is State.REQUESTED:
+                    self.active += 1
+                else:
+                    departing += 1
+                continue
+            if state is State.PARKED:
+                parked += 1
+            else:
+                self.active += 1
+                if state is State.READY and worker.told is Order.SERVE:
+                    self.serving += 1
+            if worker.generation == wanted.generation:
+                self.old[worker.slot] = worker
+            elif worker.generation == wanted.candidate:
+                self.new[worker.slot] = worker
+            else:
+                self.strays.append(worker)
+        self.room = draining_limit(pool, wanted) - parked - departing
+
+    def old_ready(self) -> list[Worker]:
+        """Old workers within the size that accept or could, in the order of their slots."""
+        size = self.pool.size
+        return [w for slot, w in sorted(self.old.items()) if w.state is State.READY and slot < size]
+
+
+def draining_limit(pool: Pool, wanted: Wanted) -> int:
+    """How many may be parked and draining: as set, but never fewer than a reload has to park."""
+    policy = wanted.policy or pool.policy
+    return max(policy.draining_max or 2 * max(pool.size, wanted.new_in_the_end), pool.size)
+
+
+def active_limit(pool: Pool, wanted: Wanted) -> int:
+    """How many may be starting and ready."""
+    policy = wanted.policy or pool.policy
+    return max(pool.size, wanted.new_in_the_end) + max(1, policy.surge)
+
+
+def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
+    """Order what brings the pool towards what is wanted."""
+    view = _View(pool, wanted)
+    for worker in view.new.values():
+        if worker.state is State.READY and worker.told is not Order.SERVE:
+            _serve(view, worker, desk)
+    if wanted.replace and wanted.policy is not None:
+        _replace(view, desk)
+    else:
+        for worker in view.old.values():
+            if not worker.serving and worker.state in _CAN_SERVE:
+                _serve(view, worker, desk)
+    _retire(view, desk)
+    _spawn(view, desk)
+
+
+_CAN_SERVE = frozenset({State.READY, State.PARKED})
+
+
+def _serve(view: _View, worker: Worker, desk: Desk) -> None:
+    if worker.state is State.PARKED:
+        view.room += 1
+        view.active += 1
+    desk.order(worker, Order.SERVE)
+    view.serving += 1
+
+
+def _replace(view: _View, desk: Desk) -> None:
+    """Park one old worker for each new one that serves, or let parked ones serve again."""
+    new_serving = {slot for slot, worker in view.new.items() if worker.serving}
+    complete = len(new_serving) >= view.wanted.new_in_the_end
+    keep = 0 if complete else max(0, view.pool.size - len(new_serving))
+    ready = view.old_ready()
+    # those whose slot has its new worker go first, and before them those not yet serving
+    ready.sort(key=lambda worker: (worker.serving, worker.slot not in new_serving))
+    while len(ready) > keep and view.room > 0:
+        worker = ready.pop(0)
+        view.room -= 1
+        view.active -= 1
+        view.serving -= worker.serving
+        desk.order(worker, Order.PARK)
+    for worker in ready:
+        if not worker.serving:
+            _serve(view, worker, desk)
+    for worker in [w for w in view.old.values() if w.state is State.PARKED][: max(0, keep - len(ready))]:
+        _serve(view, worker, desk)
+
+
+def _retire(view: _View, desk: Desk) -> None:
+    """Let go of those that are not wanted, and order what could not be ordered before."""
+    size, new_size = view.pool.size, view.wanted.new_in_the_end
+    for worker in view.leaving:
+        _send_away(view, worker, desk)
+    for worker in view.strays:
+        if not _is_last(view, worker):
+            _let_go(view, worker, desk)
+    for holders, wanted in ((view.old, size), (view.new, new_size)):
+        if len(holders) > wanted or any(slot >= wanted for slot in holders):
+            for slot in sorted(holders, reverse=True):
+                if slot >= wanted and not _is_last(view, holders[slot]):
+                    _let_go_when_room(view, holders, slot, desk)
+
+
+def _is_last(view: _View, worker: Worker) -> bool:
+    """It alone serves a pool that is to be served."""
+    return worker.serving and view.serving <= 1 and (view.pool.size > 0 or view.wanted.new > 0)
+
+
+def _let_go_when_room(view: _View, holders: dict[int, Worker], slot: int, desk: Desk) -> None:
+    worker = holders[slot]
+    if worker.state is State.READY and view.room <= 0:
+        return
+    del holders[slot]
+    _let_go(view, worker, desk)
+
+
+def _let_go(view: _View, worker: Worker, desk: Desk) -> None:
+    worker.leaving = True
+    if worker.state is State.READY:
+        view.serving -= worker.serving
+        view.room -= 1
+    if worker.state is not State.REQUESTED and worker.state is not State.PARKED:
+        view.active -= 1
+    _send_away(view, worker, desk)
+
+
+def _send_away(view: _View, worker: Worker, desk: Desk) -> None:
+    """Tell a leaving worker, unless it was told or has no process yet."""
+    if worker.state is State.STARTING:
+        desk.order(worker, Order.QUIT)
+    elif worker.state in _CAN_SERVE:
+        # nobody else accepts for a pool that is no more: what waits in the backlog is its to serve
+        desk.order(worker, Order.DRAIN, sweep=view.pool.size == 0)
+
+
+def _spawn(view: _View, desk: Desk) -> None:
+    pool, wanted = view.pool, view.wanted
+    limit = active_limit(pool, wanted)
+    pool.retry_at = None
+    if wanted.policy is not None:
+        for slot in range(wanted.new):
+            if slot not in view.new and view.active < limit:
+                view.active += 1
+                worker = desk.spawn(pool.name, slot, wanted.candidate, wanted.policy)
+                pool.members[worker.id] = worker
+    if wanted.candidate and (view.serving or any(w.state in _COMING for w in view.old.values())):
+        return
+    for slot in range(pool.size):
+        if slot in view.old:
+            continue
+        due = pool.slot(slot).next_try_at
+        if due > desk.now:
+            pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
+        elif view.active < limit:
+            view.active += 1
+            _fill(pool, slot, wanted, desk)
+            if wanted.candidate:
+                pool.retry_at = None
+                return
+
+
+_COMING = frozenset({State.REQUESTED, State.STARTING, State.READY})
+
+
+def _fill(pool: Pool, slot: int, wanted: Wanted, desk: Desk) -> None:
+    worker = desk.spawn(pool.name, slot, wanted.generation, pool.policy)
+    pool.members[worker.id] = worker
+    if pool.respawn_note:
+        desk.note("warning", pool.respawn_note, worker=worker)
