@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import socket
 import stat
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from gwctl.supervisor import control
 from gwctl.supervisor.control_messages import REQUEST_BYTES_MAX, Reload, Scale, Stop
 from gwctl.supervisor.runtime import InstanceError
+from tests.support import child
 from tests.support.control import Master, Peer, request
 from tests.support.wait import until
 
@@ -234,26 +236,16 @@ def test_another_user_is_refused(master: Master) -> None:
         folder.chmod(0o755)
         folder = folder.parent
     master.path.chmod(0o666)
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
+
+    def ask() -> str:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(master.path))
             sock.sendall(json.dumps(request("stop")).encode() + b"\n")
-            os.write(write, sock.recv(65536))
-        os._exit(0)
-    os.close(write)
+            return sock.recv(65536).decode()
 
-    def ended() -> bool:
-        master.turn()
-        return os.waitpid(child, os.WNOHANG)[0] == child
-
-    until(ended, "the other user's process")
-    answer = json.loads(os.read(read, 65536))
-    os.close(read)
+    pid, read = child.start(ask, uid=child.NOBODY)
+    until(lambda: (master.turn(), select.select([read], [], [], 0)[0])[1], "the other user's answer")
+    answer = json.loads(child.result(pid, read))
     assert answer["error"]["code"] == 3
     assert "uid 65534 may not control this master" in answer["error"]["message"]
     assert master.asked == []
@@ -297,11 +289,12 @@ def test_a_master_that_cannot_have_one_says_so_once_and_goes_on(tmp_path: Path) 
 def test_a_child_closes_its_copies_without_touching_the_master(master: Master, peer: Peer) -> None:
     peer.send(request("reload"))
     master.until_asked(1)
-    child = os.fork()
-    if child == 0:
+
+    def close() -> str:
         master.server.close_in_child()
-        os._exit(0)
-    os.waitpid(child, 0)
+        return "closed"
+
+    assert child.result(*child.start(close)) == "closed"
     assert master.path.exists()
     master.server.answer(master.asked[0][0], ok=True, text="adopted", result={})
     assert peer.line()["result"]["text"] == "adopted"

@@ -11,6 +11,7 @@ import pytest
 
 from gwctl.supervisor.pidfile import Pidfile
 from gwctl.supervisor.runtime import InstanceError
+from tests.support import child
 
 HOLDER = """
 import os, sys
@@ -137,11 +138,12 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_the_copy_in_a_child_does_not_drop_the_lock(path: Path, holders: list[Holder]) -> None:
     """close_in_child, as every worker calls it, leaves the master's lock alone."""
     held = Pidfile.write(path)
-    child = os.fork()
-    if child == 0:
+
+    def close() -> str:
         held.close_in_child()
-        os._exit(0)
-    os.waitpid(child, 0)
+        return "closed"
+
+    assert child.result(*child.start(close)) == "closed"
     outcome = subprocess.run(
         [sys.executable, "-c", HOLDER, str(path)], input="", capture_output=True, text=True, timeout=30
     )

@@ -1,0 +1,230 @@
+"""Binding one address: TCP, a Unix socket, an abstract one, or what was passed to us.
+
+Every failure is a BindError that says what is in the way, who, and what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, assert_never
+
+from gwctl.assignment import Listener
+from gwctl.config.addresses import Descriptor, Systemd, Tcp, Unix, parse
+from gwctl.errors import BindError
+from gwctl.supervisor import holders, inherited, unixsocket
+
+_LOCALHOST: Final = "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One address of a pool, with what belongs to it."""
+
+    address: str
+    pool: str
+    backlog: int
+    access: unixsocket.Access
+
+
+@dataclass(slots=True)
+class Held:
+    """What one address stands for: several listeners when systemd passed several of the name."""
+
+    wanted: Wanted
+    listeners: tuple[Listener, ...]
+    unix: unixsocket.UnixSocket | None = None
+    taken: bool = False
+    """Taken over from whoever started us, not bound here."""
+
+    def close(self) -> None:
+        """Close for good, and remove the file that is ours."""
+        if self.unix is not None:
+            self.unix.unlink()
+        for listener in self.listeners:
+            listener.sock.close()
+
+    def undo(self) -> None:
+        """Make it as if it had not been opened: descriptors that were taken over stay open."""
+        if self.taken:
+            for listener in self.listeners:
+                listener.sock.detach()
+        else:
+            self.close()
+
+    def adjust(self, wanted: Wanted) -> None:
+        """Apply another backlog and, to a Unix socket's file, other permissions."""
+        if self.unix is not None and wanted.access != self.wanted.access:
+            self.unix.set_access(wanted.access)
+        if not self.taken and wanted.backlog != self.wanted.backlog:
+            for listener in self.listeners:
+                listener.sock.listen(wanted.backlog)
+        self.wanted = wanted
+
+
+def bind(wanted: Wanted, passed: inherited.Passed, *, resolve: bool) -> Held:
+    """Open one address.
+
+    Raises:
+        BindError: Says why, and who has it.
+    """
+    match parse(wanted.address):
+        case Tcp(host=host, port=port):
+            sock = _bind_tcp(wanted, host, port, resolve=resolve)
+            return Held(wanted, (_listener(sock, wanted.address),))
+        case Unix(path=path) if str(path).startswith("@"):
+            sock = _bind_abstract(wanted, str(path))
+            return Held(wanted, (_listener(sock, wanted.address),))
+        case Unix(path=path):
+            unix = unixsocket.bind(Path(path), wanted.access, wanted.backlog)
+            return Held(wanted, (_listener(unix.sock, wanted.address),), unix)
+        case Descriptor(number=number):
+            return _take(wanted, [number])
+        case Systemd(name=name):
+            return _take(wanted, passed.named(name))
+        case unknown:
+            assert_never(unknown)
+
+
+def _take(wanted: Wanted, fds: Iterable[int]) -> Held:
+    held = Held(wanted, (), taken=True)
+    try:
+        for fd in fds:
+            sock = inherited.listening(fd, wanted.address)
+            held.listeners += (_listener(sock, wanted.address),)
+    except BindError:
+        held.undo()
+        raise
+    return held
+
+
+def _listener(sock: socket.socket, address: str) -> Listener:
+    return Listener(sock, address, url_of(sock))
+
+
+def url_of(sock: socket.socket) -> str:
+    """What a person can open: ``http://127.0.0.1:8000`` with the real port, or ``unix:/path``."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        if isinstance(name, bytes):
+            return "unix:" + os.fsdecode(name.replace(b"\0", b"@", 1))
+        return f"unix:{name}"
+    host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
+    return f"http://{host}:{name[1]}"
+
+
+# ---- TCP
+
+
+def _bind_tcp(wanted: Wanted, host: str, port: int, *, resolve: bool) -> socket.socket:
+    failure: OSError | None = None
+    for family, sockaddr in _resolved(wanted.address, host, port, resolve=resolve):
+        try:
+            return _listen_tcp(family, sockaddr, wanted.backlog)
+        except OSError as error:
+            failure = failure or error
+    if failure is None:
+        raise BindError(wanted.address, f"the host name {host} has no address")
+    raise BindError(wanted.address, _tcp_reason(failure, host, port), failure.errno)
+
+
+def _listen_tcp(family: int, sockaddr: tuple[object, ...], backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(sockaddr)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _resolved(address: str, host: str, port: int, *, resolve: bool) -> list[tuple[int, tuple[object, ...]]]:
+    """Families and socket addresses to try, IPv4 first."""
+    host = {"": "0.0.0.0", "*": "0.0.0.0"}.get(host, host)
+    if host == _LOCALHOST and not resolve:
+        host = "127.0.0.1"
+    numeric = socket.AI_PASSIVE | socket.AI_NUMERICHOST
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)
+    except socket.gaierror:
+        if not resolve:
+            reason = f"the host name {host} is resolved at a start only: write its IP address, or restart"
+            raise BindError(address, reason) from None
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except (socket.gaierror, UnicodeError) as error:
+            text = error.strerror if isinstance(error, socket.gaierror) else str(error)
+            raise BindError(address, f"the host name {host} cannot be resolved: {text}") from None
+    pairs = [(family, sockaddr) for family, _, _, _, sockaddr in found]
+    return sorted(pairs, key=lambda pair: pair[0] != socket.AF_INET)
+
+
+def _tcp_reason(error: OSError, host: str, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return _in_use(port)
+        case errno.EACCES | errno.EPERM:
+            return (
+                f"uid {os.geteuid()} may not use ports below {_first_free_port()}. "
+                "Let systemd bind it (a socket unit and bind = systemd:NAME), or give the service "
+                "AmbientCapabilities=CAP_NET_BIND_SERVICE, or start as root with pool.user set"
+            )
+        case errno.EADDRNOTAVAIL:
+            return f"no interface of this machine has the address {host}"
+        case errno.EAFNOSUPPORT:
+            return "this machine has no IPv6"
+    return error.strerror or str(error)
+
+
+def _in_use(port: int) -> str:
+    pids = holders.of_port(port)
+    if os.getpid() in pids:
+        return "in use by this master itself: another address of the settings covers it"
+    if not pids:
+        return "in use by a process that this user may not see"
+    others = f" and {len(pids) - 1} more" if len(pids) > 1 else ""
+    return f"in use by {holders.describe(pids[0])}{others}"
+
+
+def _first_free_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text("utf-8"))
+    except (OSError, ValueError):
+        return 1024
+
+
+# ---- Unix sockets
+
+
+def _bind_abstract(wanted: Wanted, path: str) -> socket.socket:
+    """An abstract socket has a name instead of a file, so no permissions either: unix(7)."""
+    name = b"\0" + os.fsencode(path[1:])
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.bind(name)
+        sock.listen(wanted.backlog)
+    except OSError as error:
+        sock.close()
+        reason = _abstract_in_use(name) if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        raise BindError(wanted.address, reason, error.errno) from None
+    return sock
+
+
+def _abstract_in_use(name: bytes) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(name)
+        except OSError:
+            return "in use"
+        return unixsocket.in_use_by(probe)

@@ -1,0 +1,128 @@
+"""Sockets that somebody else has bound for us: ``fd:N`` and systemd's ``systemd:NAME``.
+
+systemd (or anything that speaks sd_listen_fds(3)) passes descriptors from 3 on and says in
+the environment how many (LISTEN_FDS), for which process (LISTEN_PID) and, separated by
+colons, what the socket unit calls each (LISTEN_FDNAMES). One name may stand for several.
+
+Whatever is not a listening stream socket is refused with what it is: accept() on anything
+else would fail much later, in a worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from typing import Final
+
+from gwctl.errors import BindError
+
+_FIRST: Final = 3
+_UNNAMED: Final = "unknown"  # what sd_listen_fds_with_names(3) calls a descriptor without a name
+
+
+class Passed:
+    """The descriptors that the service manager passed to this process, by name.
+
+    Made once, in the master, before anything is forked. They are made close-on-exec at
+    once: those that no pool binds must not reach what an application executes.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.by_name: dict[str, list[int]] = {}
+        self._pid = environ.get("LISTEN_PID", "")
+        count = environ.get("LISTEN_FDS", "")
+        if self._pid != str(os.getpid()) or not count.isdecimal():
+            return
+        names = environ.get("LISTEN_FDNAMES", "").split(":")
+        for index in range(int(count)):
+            name = names[index] if index < len(names) else ""
+            fd = _FIRST + index
+            try:
+                os.set_inheritable(fd, False)
+            except OSError:
+                continue  # announced but closed since: `listening` says so if anybody asks for it
+            self.by_name.setdefault(name or _UNNAMED, []).append(fd)
+
+    @property
+    def fds(self) -> list[int]:
+        return [fd for fds in self.by_name.values() for fd in fds]
+
+    def named(self, name: str) -> list[int]:
+        """The descriptors called ``name``.
+
+        Raises:
+            BindError: There is none; says what there is.
+        """
+        fds = self.by_name.get(name)
+        if fds:
+            return fds
+        address = f"systemd:{name}"
+        if self.by_name:
+            names = ", ".join(sorted(self.by_name))
+            raise BindError(address, f"systemd passed no socket of this name; it passed {names}")
+        if self._pid and self._pid != str(os.getpid()):
+            reason = (
+                f"systemd passed its sockets to pid {self._pid}, which is not this process ({os.getpid()})"
+            )
+            raise BindError(address, reason)
+        raise BindError(address, "systemd passed no sockets: start the service through its socket unit")
+
+
+def listening(fd: int, address: str) -> socket.socket:
+    """Take over descriptor ``fd``, which must be a listening stream socket.
+
+    The result is non-blocking and close-on-exec. 0, 1 and 2 are duplicated and stay open;
+    other numbers are taken as they are, so that closing the listener closes the port.
+
+    Raises:
+        BindError: Says what ``fd`` is instead.
+    """
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError as error:
+        raise BindError(address, f"descriptor {fd} is not open", error.errno) from None
+    if not stat.S_ISSOCK(mode):
+        raise BindError(address, f"descriptor {fd} is {_kind(mode)}, not a socket", errno.ENOTSOCK)
+    own = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) if fd <= 2 else fd
+    sock = socket.socket(fileno=own)
+    reason = _unfit(sock)
+    if reason is not None:
+        if own == fd:
+            sock.detach()  # not ours to close: it may be named by mistake
+        sock.close()
+        raise BindError(address, f"descriptor {fd} is {reason}", errno.EINVAL)
+    sock.setblocking(False)
+    sock.set_inheritable(False)
+    return sock
+
+
+def _unfit(sock: socket.socket) -> str | None:
+    if sock.family not in {socket.AF_INET, socket.AF_INET6, socket.AF_UNIX}:
+        return f"a socket of another family ({sock.family!s}), not TCP or Unix"
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != socket.SOCK_STREAM:
+        return "a datagram socket, not a stream socket"
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return "a connection, not a listening socket" if _connected(sock) else "a socket that does not listen"
+    return None
+
+
+def _connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISREG, "a file"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISCHR, "a terminal or device"),
+        (stat.S_ISDIR, "a folder"),
+    )
+    return next((name for test, name in kinds if test(mode)), "something else")

@@ -1,0 +1,170 @@
+"""Binding what the settings name, and changing it at a reload without closing a port in between.
+
+Rules
+    - Each address is exactly what it says. ``[::]:8000`` is IPv6 only (IPV6_V6ONLY), so that
+      it can stand beside ``0.0.0.0:8000`` whatever the system's default. SO_REUSEADDR, never
+      SO_REUSEPORT: a second master on the port is a mistake, and a worker that dies takes no
+      queue of connections with it.
+    - A host name is resolved at the start only, before the loop turns: DNS may block. The
+      first of its addresses that can be bound is used, IPv4 before IPv6. At a reload a new
+      address must be a number or ``localhost``.
+    - What is new is bound before anything is closed; what is in both plans keeps its sockets,
+      with what waits in their backlogs.
+    - Nothing is retried here: an address in use raises BindError with errno EADDRINUSE, and
+      the caller may try again until its deadline.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Iterable, Mapping
+
+from gwctl.assignment import Listener
+from gwctl.config.settings import PoolSettings
+from gwctl.errors import BindError, InvariantViolation
+from gwctl.supervisor import inherited, unixsocket
+from gwctl.supervisor.binding import Held, Wanted, bind
+
+
+class ListenerSet:
+    """The listeners of all pools, by the address as the settings write it.
+
+    ``open``, then ``commit`` or ``abandon``. Between them the listeners of both plans are open.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._passed = inherited.Passed(environ)
+        self._current: dict[str, Held] = {}
+        self._tried: dict[str, Held] | None = None
+        self._adjusted: list[tuple[Held, Wanted]] = []
+        self._resolve = True
+
+    def open(self, pools: Mapping[str, PoolSettings]) -> None:
+        """Open what the pools bind and is not open yet.
+
+        Raises:
+            BindError: Nothing has changed; errno EADDRINUSE is worth another try.
+        """
+        if self._tried is not None:
+            raise InvariantViolation("listeners are opened for a third plan")
+        wanted = wanted_by(pools)
+        fresh: dict[str, Held] = {}
+        try:
+            for address, each in wanted.items():
+                if address not in self._current:
+                    fresh[address] = bind(each, self._passed, resolve=self._resolve)
+            for address in wanted.keys() & self._current.keys():
+                self._adjust(self._current[address], wanted[address])
+        except BaseException:
+            self._undo(fresh.values())
+            raise
+        self._tried = {address: fresh.get(address) or self._current[address] for address in wanted}
+
+    def commit(self) -> None:
+        """Close what only the previous plan had."""
+        if self._tried is None:
+            return
+        for address in self._current.keys() - self._tried.keys():
+            self._current[address].close()
+        self._current, self._tried = self._tried, None
+        self._adjusted.clear()
+        self._resolve = False
+
+    def abandon(self) -> None:
+        """Close what only the tried plan had."""
+        if self._tried is None:
+            return
+        tried, self._tried = self._tried, None
+        self._undo(tried[address] for address in tried.keys() - self._current.keys())
+
+    def get(self, address: str) -> tuple[Listener, ...]:
+        """The open listeners of an address of either plan."""
+        held = (self._tried or {}).get(address) or self._current[address]
+        return held.listeners
+
+    def close(self) -> None:
+        """Close everything, so that new clients are refused from now on."""
+        self.abandon()
+        for held in self._current.values():
+            held.close()
+        self._current = {}
+
+    def close_in_child(self, keep: Iterable[str]) -> None:
+        """In a worker: close the copies of what is not in ``keep``; no file is touched."""
+        keep = set(keep)
+        held = {id(each): each for plan in (self._current, self._tried or {}) for each in plan.values()}
+        unused = set(self._passed.fds)
+        for each in held.values():
+            for listener in each.listeners:
+                unused.discard(listener.sock.fileno())
+                if each.wanted.address not in keep:
+                    listener.sock.close()
+        for fd in unused:
+            try:
+                os.close(fd)
+            except OSError:
+                continue  # closed when a reload removed its address
+
+    def _adjust(self, held: Held, wanted: Wanted) -> None:
+        if held.wanted != wanted:
+            self._adjusted.append((held, held.wanted))
+            held.adjust(wanted)
+
+    def _undo(self, fresh: Iterable[Held]) -> None:
+        for held in fresh:
+            held.undo()
+        while self._adjusted:
+            held, before = self._adjusted.pop()
+            held.adjust(before)
+
+
+def wanted_by(pools: Mapping[str, PoolSettings]) -> dict[str, Wanted]:
+    """Collect the addresses of all pools.
+
+    Raises:
+        BindError: Two pools name the same address, or a socket's owner does not exist.
+    """
+    wanted: dict[str, Wanted] = {}
+    for name, pool in pools.items():
+        for address in pool.bind:
+            other = wanted.get(address)
+            if other is not None and other.pool != name:
+                raise BindError(address, f"both pool.{other.pool} and pool.{name} bind it")
+            access = _access(pool, address) if address.startswith("unix:") else unixsocket.Access()
+            wanted[address] = Wanted(address, name, pool.backlog, access)
+    return wanted
+
+
+def _access(pool: PoolSettings, address: str) -> unixsocket.Access:
+    """Mode and owner of a Unix socket: by default the pool's own user and group, if we may give it away."""
+    user, group = pool.socket_user, pool.socket_group
+    if os.geteuid() == 0:
+        user, group = user or pool.user, group or pool.group
+    uid, gid = _user(user, address)
+    if group:
+        gid = _group(group, address)
+    return unixsocket.Access(int(pool.socket_mode, 8), uid, gid)
+
+
+def _user(name: str, address: str) -> tuple[int, int]:
+    """(uid, its primary group) of a name or number; -1 leaves them."""
+    if not name:
+        return -1, -1
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except KeyError:
+        if name.isdecimal():
+            return int(name), -1
+        raise BindError(address, f"there is no user {name}") from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def _group(name: str, address: str) -> int:
+    if name.isdecimal():
+        return int(name)
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise BindError(address, f"there is no group {name}") from None

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gwctl.config.settings import PoolSettings
+from gwctl.errors import BindError
+from gwctl.supervisor.inherited import Passed, listening
+from gwctl.supervisor.listeners import ListenerSet
+
+ACTIVATED = """
+import os, sys
+os.environ["LISTEN_PID"] = str(os.getpid())
+from gwctl.config.settings import PoolSettings
+from gwctl.errors import BindError
+from gwctl.supervisor.listeners import ListenerSet
+names = sys.argv[1:]
+listeners = ListenerSet(os.environ)
+try:
+    listeners.open({"web": PoolSettings(app="x", bind=tuple(names))})
+except BindError as error:
+    sys.exit(str(error))
+listeners.commit()
+print([listener.url for name in names for listener in listeners.get(name)])
+print([os.get_inheritable(fd) for fd in range(3, 3 + int(os.environ["LISTEN_FDS"]))])
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock
+
+
+def refused(fd: int) -> str:
+    with pytest.raises(BindError) as caught:
+        listening(fd, f"fd:{fd}")
+    assert caught.value.address == f"fd:{fd}"
+    return caught.value.reason
+
+
+def pool(*bind: str) -> dict[str, PoolSettings]:
+    return {"web": PoolSettings(app="x:y", bind=bind)}
+
+
+# ---- fd:N
+
+
+def test_a_listening_socket_is_taken_over(server: socket.socket) -> None:
+    fd = os.dup(server.fileno())
+    os.set_inheritable(fd, True)
+    listeners = ListenerSet({})
+    listeners.open(pool(f"fd:{fd}"))
+    listeners.commit()
+    (listener,) = listeners.get(f"fd:{fd}")
+    assert listener.url == f"http://127.0.0.1:{server.getsockname()[1]}"
+    assert listener.sock.fileno() == fd
+    assert not listener.sock.getblocking()
+    assert not os.get_inheritable(fd)
+    listeners.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+def test_an_abandoned_plan_leaves_the_descriptor_for_the_next(server: socket.socket) -> None:
+    fd = os.dup(server.fileno())
+    listeners = ListenerSet({})
+    listeners.open(pool("127.0.0.1:0"))
+    listeners.commit()
+    listeners.open(pool("127.0.0.1:0", f"fd:{fd}"))
+    listeners.abandon()
+    listeners.open(pool("127.0.0.1:0", f"fd:{fd}"))
+    listeners.commit()
+    assert listeners.get(f"fd:{fd}")[0].sock.fileno() == fd
+    listeners.close()
+
+
+def test_standard_input_is_duplicated() -> None:
+    code = (
+        "import os; from gwctl.supervisor.inherited import listening; sock = listening(0, 'fd:0');"
+        "assert sock.fileno() > 2; sock.close(); os.fstat(0); print('ok')"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        outcome = subprocess.run(
+            [sys.executable, "-c", code], stdin=server, capture_output=True, text=True, timeout=30
+        )
+    assert outcome.stdout == "ok\n", outcome.stderr
+
+
+def test_what_is_no_listening_socket_is_named(server: socket.socket) -> None:
+    read, write = os.pipe()
+    assert refused(read) == f"descriptor {read} is a pipe, not a socket"
+    os.close(read)
+    os.close(write)
+    assert refused(write) == f"descriptor {write} is not open"
+    with Path("/dev/null").open() as device, Path(__file__).open() as file:
+        assert "a terminal or device, not a socket" in refused(device.fileno())
+        assert "a file, not a socket" in refused(file.fileno())
+        os.fstat(file.fileno())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert "a datagram socket" in refused(sock.fileno())
+        os.fstat(sock.fileno())
+    with socket.socket(socket.AF_INET) as sock:
+        assert "a socket that does not listen" in refused(sock.fileno())
+    with socket.create_connection(server.getsockname()) as sock:
+        assert "a connection, not a listening socket" in refused(sock.fileno())
+
+
+# ---- systemd
+
+
+def activated(sockets: list[socket.socket], names: str, *bind: str) -> subprocess.CompletedProcess[str]:
+    """Start a process as systemd does: descriptors from 3 on, and their names."""
+    fds = [sock.fileno() for sock in sockets]
+
+    def arrange() -> None:
+        high = [os.dup2(fd, 100 + index) for index, fd in enumerate(fds)]
+        for index, fd in enumerate(high):
+            os.dup2(fd, 3 + index, inheritable=True)
+            os.close(fd)
+
+    environ = os.environ | {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": names}
+    return subprocess.run(
+        [sys.executable, "-c", ACTIVATED, *bind],
+        preexec_fn=arrange,
+        close_fds=False,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+@pytest.fixture
+def three() -> Iterator[list[socket.socket]]:
+    made = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    yield made
+    for sock in made:
+        sock.close()
+
+
+def url(sock: socket.socket) -> str:
+    return f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+def test_sockets_by_name_several_with_the_same(three: list[socket.socket]) -> None:
+    outcome = activated(three, "web:admin:web", "systemd:web", "systemd:admin")
+    assert outcome.returncode == 0, outcome.stderr
+    urls, inheritable = outcome.stdout.splitlines()
+    assert urls == str([url(three[0]), url(three[2]), url(three[1])])
+    assert inheritable == "[False, False, False]"
+
+
+def test_a_socket_that_no_pool_binds_is_not_passed_on(three: list[socket.socket]) -> None:
+    outcome = activated(three, "web:admin:web", "systemd:web")
+    assert outcome.stdout.splitlines()[1] == "[False, False, False]"
+
+
+def test_a_name_that_is_not_there(three: list[socket.socket]) -> None:
+    outcome = activated(three, "web:admin:web", "systemd:shop")
+    assert (
+        outcome.stderr
+        == "cannot listen on systemd:shop: systemd passed no socket of this name; it passed admin, web\n"
+    )
+
+
+def test_without_names(three: list[socket.socket]) -> None:
+    assert activated(three, "", "systemd:unknown").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "reason"),
+    [
+        ({}, "systemd passed no sockets: start the service through its socket unit"),
+        (
+            {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"},
+            "systemd passed its sockets to pid 1, which is not this process",
+        ),
+    ],
+)
+def test_nothing_was_passed(environ: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BindError) as caught:
+        Passed(environ).named("web")
+    assert caught.value.reason.startswith(reason)
