@@ -1,0 +1,52 @@
+"""A mistake in the settings, said so that it can be mended without looking anything up.
+
+    gw.toml:7: pool.web.workers = 4: no such setting. Did you mean `processes`?
+
+Place, key and what was found there; then what is wrong, said as what is allowed; then what to
+write instead, where that can be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+ENVIRONMENT: Final = "environment"
+COMMAND_LINE: Final = "command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake."""
+
+    file: str
+    """As the person named it, or `ENVIRONMENT` or `COMMAND_LINE`."""
+    line: int
+    """From 1; 0 where there are no lines."""
+    key: str
+    """Dotted, or the name of the variable or flag; empty when it is about the whole file."""
+    found: str
+    """As TOML; empty when nothing is there."""
+    reason: str
+    """What is wrong, and with it what is allowed: no full stop, no capital."""
+    hint: str = ""
+    """A sentence that says what to do; may be empty."""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        subject = f"{self.key} = {self.found}" if self.found else self.key
+        said = ": ".join(part for part in (place, subject, self.reason) if part)
+        return f"{said}. {self.hint}" if self.hint else said
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Sort by line within each place; places stay in the order in which they first appear."""
+    found = list(problems)
+    places = list(dict.fromkeys(problem.file for problem in found))
+    return sorted(found, key=lambda problem: (places.index(problem.file), problem.line))
+
+
+def count(problems: int) -> str:
+    """``1 problem``, ``3 problems``."""
+    return f"{problems} problem{'' if problems == 1 else 's'}"
