@@ -97,7 +97,7 @@ def parse(text: str) -> Address:
 
 def make_absolute(text: str, folder: Path) -> str:
     """Put the path of a ``unix:`` address under ``folder`` unless it is absolute; leave others alone."""
-    if not text.startswith("unix:") or not text.removeprefix("unix:"):
+    if not text.startswith("unix:") or text.removeprefix("unix:")[:1] in {"", "@"}:
         return text
     return f"unix:{folder / text.removeprefix('unix:')}"
 
@@ -121,7 +121,7 @@ def overlap(one: Address, other: Address) -> bool:
 def _unix(path: str) -> UnixAddress:
     if path.startswith("//"):
         raise AddressError("has too many slashes", f'Write "unix:/{path.lstrip("/")}"')
-    if not path:
+    if path in {"", "@"}:
         raise AddressError("has no path", 'Write "unix:/run/NAME.sock"')
     if "\0" in path:
         raise AddressError("has a NUL in its path")

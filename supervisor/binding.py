@@ -11,14 +11,12 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, assert_never
+from typing import assert_never
 
 from gwctl.assignment import Listener
-from gwctl.config.addresses import Descriptor, Systemd, Tcp, Unix, parse
+from gwctl.config.addresses import FdAddress, SystemdAddress, TcpAddress, UnixAddress, parse
 from gwctl.errors import BindError
 from gwctl.supervisor import holders, inherited, unixsocket
-
-_LOCALHOST: Final = "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +64,30 @@ class Held:
         self.wanted = wanted
 
 
-def bind(wanted: Wanted, passed: inherited.Passed, *, resolve: bool) -> Held:
+def bind(wanted: Wanted, passed: inherited.Passed) -> Held:
     """Open one address.
 
     Raises:
         BindError: Says why, and who has it.
     """
     match parse(wanted.address):
-        case Tcp(host=host, port=port):
-            sock = _bind_tcp(wanted, host, port, resolve=resolve)
-            return Held(wanted, (_listener(sock, wanted.address),))
-        case Unix(path=path) if str(path).startswith("@"):
-            sock = _bind_abstract(wanted, str(path))
-            return Held(wanted, (_listener(sock, wanted.address),))
-        case Unix(path=path):
+        case TcpAddress(host=host, port=port):
+            return _made(wanted, _bind_tcp(wanted, host, port) if host else _bind_everywhere(wanted, port))
+        case UnixAddress(path=path) if path.startswith("@"):
+            return _made(wanted, [_bind_abstract(wanted, path)])
+        case UnixAddress(path=path):
             unix = unixsocket.bind(Path(path), wanted.access, wanted.backlog)
-            return Held(wanted, (_listener(unix.sock, wanted.address),), unix)
-        case Descriptor(number=number):
-            return _take(wanted, [number])
-        case Systemd(name=name):
+            return _made(wanted, [unix.sock], unix)
+        case FdAddress(fd=fd):
+            return _take(wanted, [fd])
+        case SystemdAddress(name=name):
             return _take(wanted, passed.named(name))
         case unknown:
             assert_never(unknown)
+
+
+def _made(wanted: Wanted, socks: Iterable[socket.socket], unix: unixsocket.UnixSocket | None = None) -> Held:
+    return Held(wanted, tuple(Listener(sock, wanted.address, url_of(sock)) for sock in socks), unix)
 
 
 def _take(wanted: Wanted, fds: Iterable[int]) -> Held:
@@ -95,15 +95,11 @@ def _take(wanted: Wanted, fds: Iterable[int]) -> Held:
     try:
         for fd in fds:
             sock = inherited.listening(fd, wanted.address)
-            held.listeners += (_listener(sock, wanted.address),)
+            held.listeners += (Listener(sock, wanted.address, url_of(sock)),)
     except BindError:
         held.undo()
         raise
     return held
-
-
-def _listener(sock: socket.socket, address: str) -> Listener:
-    return Listener(sock, address, url_of(sock))
 
 
 def url_of(sock: socket.socket) -> str:
@@ -120,19 +116,33 @@ def url_of(sock: socket.socket) -> str:
 # ---- TCP
 
 
-def _bind_tcp(wanted: Wanted, host: str, port: int, *, resolve: bool) -> socket.socket:
-    failure: OSError | None = None
-    for family, sockaddr in _resolved(wanted.address, host, port, resolve=resolve):
-        try:
-            return _listen_tcp(family, sockaddr, wanted.backlog)
-        except OSError as error:
-            failure = failure or error
-    if failure is None:
-        raise BindError(wanted.address, f"the host name {host} has no address")
-    raise BindError(wanted.address, _tcp_reason(failure, host, port), failure.errno)
+def _bind_tcp(wanted: Wanted, host: str, port: int) -> list[socket.socket]:
+    try:
+        return [_listen_tcp(host, port, wanted.backlog)]
+    except OSError as error:
+        raise BindError(wanted.address, _tcp_reason(error, host, port), error.errno) from None
 
 
-def _listen_tcp(family: int, sockaddr: tuple[object, ...], backlog: int) -> socket.socket:
+def _bind_everywhere(wanted: Wanted, port: int) -> list[socket.socket]:
+    """IPv4 and IPv6 on the same port, each on a socket of its own.
+
+    One socket for both would do, but shows IPv4 clients to the application as ``::ffff:1.2.3.4``.
+    """
+    socks = _bind_tcp(wanted, "0.0.0.0", port)
+    port = socks[0].getsockname()[1]
+    try:
+        socks.append(_listen_tcp("::", port, wanted.backlog))
+    except OSError as error:
+        if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # else: no IPv6 here
+            socks[0].close()
+            raise BindError(wanted.address, _tcp_reason(error, "::", port), error.errno) from None
+    return socks
+
+
+def _listen_tcp(host: str, port: int, backlog: int) -> socket.socket:
+    """``host`` is an IP address, with a scope (``fe80::1%eth0``) if need be."""
+    flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE
+    family, _, _, _, sockaddr = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)[0]
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -145,27 +155,6 @@ def _listen_tcp(family: int, sockaddr: tuple[object, ...], backlog: int) -> sock
         sock.close()
         raise
     return sock
-
-
-def _resolved(address: str, host: str, port: int, *, resolve: bool) -> list[tuple[int, tuple[object, ...]]]:
-    """Families and socket addresses to try, IPv4 first."""
-    host = {"": "0.0.0.0", "*": "0.0.0.0"}.get(host, host)
-    if host == _LOCALHOST and not resolve:
-        host = "127.0.0.1"
-    numeric = socket.AI_PASSIVE | socket.AI_NUMERICHOST
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)
-    except socket.gaierror:
-        if not resolve:
-            reason = f"the host name {host} is resolved at a start only: write its IP address, or restart"
-            raise BindError(address, reason) from None
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        except (socket.gaierror, UnicodeError) as error:
-            text = error.strerror if isinstance(error, socket.gaierror) else str(error)
-            raise BindError(address, f"the host name {host} cannot be resolved: {text}") from None
-    pairs = [(family, sockaddr) for family, _, _, _, sockaddr in found]
-    return sorted(pairs, key=lambda pair: pair[0] != socket.AF_INET)
 
 
 def _tcp_reason(error: OSError, host: str, port: int) -> str:
@@ -182,7 +171,7 @@ def _tcp_reason(error: OSError, host: str, port: int) -> str:
             return f"no interface of this machine has the address {host}"
         case errno.EAFNOSUPPORT:
             return "this machine has no IPv6"
-    return error.strerror or str(error)
+    return error.strerror or str(error)  # gaierror too: a scope that names no interface
 
 
 def _in_use(port: int) -> str:

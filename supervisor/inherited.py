@@ -11,7 +11,6 @@ else would fail much later, in a worker.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -75,8 +74,8 @@ class Passed:
 def listening(fd: int, address: str) -> socket.socket:
     """Take over descriptor ``fd``, which must be a listening stream socket.
 
-    The result is non-blocking and close-on-exec. 0, 1 and 2 are duplicated and stay open;
-    other numbers are taken as they are, so that closing the listener closes the port.
+    The result is non-blocking and close-on-exec, and has the same number, so that closing the
+    listener closes the port.
 
     Raises:
         BindError: Says what ``fd`` is instead.
@@ -87,13 +86,10 @@ def listening(fd: int, address: str) -> socket.socket:
         raise BindError(address, f"descriptor {fd} is not open", error.errno) from None
     if not stat.S_ISSOCK(mode):
         raise BindError(address, f"descriptor {fd} is {_kind(mode)}, not a socket", errno.ENOTSOCK)
-    own = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) if fd <= 2 else fd
-    sock = socket.socket(fileno=own)
+    sock = socket.socket(fileno=fd)
     reason = _unfit(sock)
     if reason is not None:
-        if own == fd:
-            sock.detach()  # not ours to close: it may be named by mistake
-        sock.close()
+        sock.detach()  # not ours to close: it may be named by mistake
         raise BindError(address, f"descriptor {fd} is {reason}", errno.EINVAL)
     sock.setblocking(False)
     sock.set_inheritable(False)

@@ -5,9 +5,7 @@ Rules
       it can stand beside ``0.0.0.0:8000`` whatever the system's default. SO_REUSEADDR, never
       SO_REUSEPORT: a second master on the port is a mistake, and a worker that dies takes no
       queue of connections with it.
-    - A host name is resolved at the start only, before the loop turns: DNS may block. The
-      first of its addresses that can be bound is used, IPv4 before IPv6. At a reload a new
-      address must be a number or ``localhost``.
+    - ``:8000`` is two sockets, one of each family. Names are not resolved: settings hold numbers.
     - What is new is bound before anything is closed; what is in both plans keeps its sockets,
       with what waits in their backlogs.
     - Nothing is retried here: an address in use raises BindError with errno EADDRINUSE, and
@@ -39,7 +37,6 @@ class ListenerSet:
         self._current: dict[str, Held] = {}
         self._tried: dict[str, Held] | None = None
         self._adjusted: list[tuple[Held, Wanted]] = []
-        self._resolve = True
 
     def open(self, pools: Mapping[str, PoolSettings]) -> None:
         """Open what the pools bind and is not open yet.
@@ -54,7 +51,7 @@ class ListenerSet:
         try:
             for address, each in wanted.items():
                 if address not in self._current:
-                    fresh[address] = bind(each, self._passed, resolve=self._resolve)
+                    fresh[address] = bind(each, self._passed)
             for address in wanted.keys() & self._current.keys():
                 self._adjust(self._current[address], wanted[address])
         except BaseException:
@@ -70,7 +67,6 @@ class ListenerSet:
             self._current[address].close()
         self._current, self._tried = self._tried, None
         self._adjusted.clear()
-        self._resolve = False
 
     def abandon(self) -> None:
         """Close what only the tried plan had."""

@@ -82,18 +82,6 @@ def test_an_abandoned_plan_leaves_the_descriptor_for_the_next(server: socket.soc
     listeners.close()
 
 
-def test_standard_input_is_duplicated() -> None:
-    code = (
-        "import os; from gwctl.supervisor.inherited import listening; sock = listening(0, 'fd:0');"
-        "assert sock.fileno() > 2; sock.close(); os.fstat(0); print('ok')"
-    )
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        outcome = subprocess.run(
-            [sys.executable, "-c", code], stdin=server, capture_output=True, text=True, timeout=30
-        )
-    assert outcome.stdout == "ok\n", outcome.stderr
-
-
 def test_what_is_no_listening_socket_is_named(server: socket.socket) -> None:
     read, write = os.pipe()
     assert refused(read) == f"descriptor {read} is a pipe, not a socket"

@@ -88,26 +88,34 @@ def test_ipv6_beside_ipv4_on_the_same_port(listeners: ListenerSet) -> None:
     assert reachable(socket.AF_INET6, ("::1", port))
 
 
-def test_localhost_is_ipv4_first(listeners: ListenerSet) -> None:
-    (sock,) = opened(listeners, "localhost:0")
-    assert sock.getsockname()[0] == "127.0.0.1"
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+def test_every_address_is_two_sockets_on_one_port(listeners: ListenerSet) -> None:
+    """Applications see IPv4 clients under their own address, not as ::ffff:127.0.0.1."""
+    four, six = opened(listeners, ":0")
+    port = four.getsockname()[1]
+    assert [listener.url for listener in listeners.get(":0")] == [
+        f"http://0.0.0.0:{port}",
+        f"http://[::]:{port}",
+    ]
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        accepted, peer = four.accept()
+        assert peer == client.getsockname()
+        accepted.close()
+    assert reachable(socket.AF_INET6, ("::1", port))
+    assert six.getsockname()[1] == port
 
 
-def test_a_host_name_takes_the_first_address_that_can_be_bound(
-    listeners: ListenerSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = socket.getaddrinfo
+def test_every_address_without_ipv6(listeners: ListenerSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.socket
 
-    def answer(host: str, port: int, **more: Any) -> Any:
-        if host != "shop.test":
-            return real(host, port, **more)
-        if more["flags"] & socket.AI_NUMERICHOST:
-            raise socket.gaierror(socket.EAI_NONAME, "not a number")
-        return [*real("192.0.2.1", port, **more), *real("127.0.0.1", port, **more)]
+    def without(family: int = socket.AF_INET, *more: Any, **named: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "no IPv6")
+        return real(family, *more, **named)
 
-    monkeypatch.setattr(socket, "getaddrinfo", answer)
-    (sock,) = opened(listeners, "shop.test:0")
-    assert sock.getsockname()[0] == "127.0.0.1"
+    monkeypatch.setattr(socket, "socket", without)
+    (only,) = opened(listeners, ":0")
+    assert only.family == socket.AF_INET
 
 
 def test_a_port_in_use_names_its_holder(listeners: ListenerSet, taken: int) -> None:
@@ -136,10 +144,6 @@ def test_an_address_of_another_machine(listeners: ListenerSet) -> None:
         errno.EADDRNOTAVAIL,
         "no interface of this machine has the address 192.0.2.1",
     )
-
-
-def test_an_unknown_host_name(listeners: ListenerSet) -> None:
-    assert "cannot be resolved" in refused(listeners, "no-such-host.invalid:8000").reason
 
 
 @pytest.mark.skipif(not ROOT, reason="becomes another user")
@@ -223,7 +227,7 @@ def test_unchanged_addresses_keep_their_sockets(listeners: ListenerSet) -> None:
     """A connection that waits in the backlog is still there after the reload."""
     (sock,) = opened(listeners, "127.0.0.1:0")
     with socket.create_connection(sock.getsockname()):
-        listeners.open(pool("127.0.0.1:0", "localhost:0"))
+        listeners.open(pool("127.0.0.1:0", "127.0.0.2:0"))
         listeners.commit()
         assert listeners.get("127.0.0.1:0")[0].sock is sock
         sock.accept()[0].close()
@@ -265,24 +269,6 @@ def test_a_failure_changes_nothing(listeners: ListenerSet, tmp_path: Path, taken
     listeners.open(pool(f"unix:{kept}", f"unix:{fresh}"))
     listeners.commit()
     assert reachable(socket.AF_UNIX, str(fresh))
-
-
-def test_after_the_start_no_name_is_looked_up(
-    listeners: ListenerSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened(listeners, "127.0.0.1:0")
-    asked = []
-    real = socket.getaddrinfo
-
-    def watch(host: str, port: int, **more: Any) -> Any:
-        if not more["flags"] & socket.AI_NUMERICHOST:
-            asked.append(host)
-        return real(host, port, **more)
-
-    monkeypatch.setattr(socket, "getaddrinfo", watch)
-    assert "resolved at a start only" in refused(listeners, "127.0.0.1:0", "shop.test:0").reason
-    listeners.open(pool("localhost:0"))
-    assert asked == []
 
 
 def test_two_pools_cannot_share_an_address(listeners: ListenerSet) -> None:
