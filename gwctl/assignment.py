@@ -50,6 +50,8 @@ class Assignment:
     """-1: no access log."""
     log_level: Level
     master_pid: int
+    threads_given: bool = False
+    """The settings name a number of threads: with ``worker = "auto"``, WSGI then runs in threads."""
     trial: bool = False
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 

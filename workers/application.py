@@ -1,8 +1,8 @@
 """What a worker serves: the application of the settings, imported, found and looked at.
 
-A spec is ``module:attribute.path``, ``module:factory()`` (arguments may be literals) or
-``module`` alone: then ``application``, ``app``, the only thing in it that is an application
-by its parameters, or the factory ``create_app()`` or ``make_app()``.
+What the ``app`` setting may say stands in `gwctl.config.app_spec`. A module alone means its
+``application``, its ``app``, the only thing in it that is an application by its parameters,
+or the factory ``create_app()`` or ``make_app()``.
 
 Everything that goes wrong here is an `AppLoadError` that a person can act on: the module
 that was asked for is missing (a near name is offered), or its own code failed (then with
@@ -11,7 +11,6 @@ its frames, without ours).
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import types
@@ -19,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from gwctl.config import app_spec
+from gwctl.config.app_spec import AppSpec, AppSpecError
 from gwctl.errors import AppLoadError
 from gwctl.workers import suggestions
 from gwctl.workers.bridges import Asgi2Application, AsgiInWsgi, WsgiInAsgi
@@ -51,17 +52,6 @@ class LoadedApplication:
     """Set for an ASGI application in a WSGI runner: its event loop is where its lifespan belongs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """A parsed ``app`` setting."""
-
-    module: str
-    path: tuple[str, ...] = ()
-    call: bool = False
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-
 def load(spec: str, worker: str, threads_given: bool) -> LoadedApplication:
     """Import ``spec`` and make it callable by the runner of ``worker``.
 
@@ -74,12 +64,12 @@ def load(spec: str, worker: str, threads_given: bool) -> LoadedApplication:
     Raises:
         AppLoadError: It cannot be imported, or is not an application.
     """
-    parsed = parse(spec)
+    parsed = _parse(spec)
     module = _import(parsed.module)
     thing, shown = _find(module, parsed) if parsed.path else _search(module)
     finding = inspect_application(thing)
     if finding.problem:
-        raise AppLoadError(f"{shown} {_advice(finding, shown)}")
+        raise AppLoadError(f"{shown} {finding.problem}{_advice(finding, thing, shown)}")
     kind = finding.kind
     if kind == "unknown":
         if worker == "auto":
@@ -111,46 +101,11 @@ def _for_worker(
     return LoadedApplication(thing, kind, worker_class, shown, lifespan=thing if kind == "asgi" else None)
 
 
-# ---- the spec
-
-
-def parse(spec: str) -> Spec:
-    """Split ``spec`` without importing anything.
-
-    Raises:
-        AppLoadError: It has no such form.
-    """
-    module, colon, rest = spec.strip().partition(":")
-    if "/" in module or module.endswith(".py"):
-        raise AppLoadError(f"{spec} is a file: write the module, as in {suggestions.module_of_path(module)}{colon}{rest}")
-    if not module or not all(part.isidentifier() for part in module.split(".")):
-        raise AppLoadError(f"{spec!r} does not name an application: write module:attribute, as in shop.wsgi:application")
-    if not colon:
-        return Spec(module)
+def _parse(spec: str) -> AppSpec:
     try:
-        node = ast.parse(rest.strip(), mode="eval").body
-        if isinstance(node, ast.Call):
-            args = tuple(ast.literal_eval(argument) for argument in node.args)
-            kwargs = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in node.keywords}
-            if "" not in kwargs:
-                return Spec(module, _path(node.func), call=True, args=args, kwargs=kwargs)
-        else:
-            return Spec(module, _path(node))
-    except (SyntaxError, ValueError):
-        pass  # said below, once for all forms
-    raise AppLoadError(
-        f"{spec!r}: after the colon goes an attribute (application, api.app) or a factory with "
-        "literals as arguments (create_app(), create_app('production'))"
-    )
-
-
-def _path(node: ast.expr) -> tuple[str, ...]:
-    """Turn ``a.b.c`` into its names; ValueError for anything else."""
-    if isinstance(node, ast.Name):
-        return (node.id,)
-    if isinstance(node, ast.Attribute):
-        return (*_path(node.value), node.attr)
-    raise ValueError
+        return app_spec.parse(spec)
+    except AppSpecError as error:
+        raise AppLoadError(f'"{spec}" {error}' + (f". {error.hint}" if error.hint else "")) from None
 
 
 # ---- import
@@ -184,7 +139,7 @@ def _failed(what: str, error: BaseException) -> AppLoadError:
 # ---- finding it in the module
 
 
-def _find(module: types.ModuleType, spec: Spec) -> tuple[Any, str]:
+def _find(module: types.ModuleType, spec: AppSpec) -> tuple[Any, str]:
     """Follow ``spec.path`` and call the factory where that is what it says."""
     thing: Any = module
     reached = f"{spec.module}:"
@@ -194,9 +149,8 @@ def _find(module: types.ModuleType, spec: Spec) -> tuple[Any, str]:
         except AttributeError as error:
             if has_application_frames(error):
                 raise _failed(f"cannot get {name} from {reached.rstrip(':.')}", error) from error
-            raise AppLoadError(
-                f"{reached.rstrip(':.')} has no attribute {name!r}.{suggestions.for_attribute(thing, name, reached)}"
-            ) from None
+            near = suggestions.for_attribute(thing, name, reached)
+            raise AppLoadError(f"{reached.rstrip(':.')} has no attribute {name!r}.{near}") from None
         except _FAILURES as error:
             raise _failed(f"cannot get {name} from {reached.rstrip(':.')}", error) from error
         reached += f"{name}."
@@ -218,7 +172,8 @@ def _call_factory(
     except _FAILURES as error:
         if isinstance(error, TypeError) and not has_application_frames(error):
             raise AppLoadError(
-                f"cannot call {shown}: {error}. A factory's arguments are written as literals: {shown}('production')"
+                f"cannot call {shown}: {error}. "
+                f"A factory's arguments are written as literals: {shown}('production')"
             ) from None
         raise _failed(f"cannot make the application: {shown}() failed", error) from error
     if application is None:
@@ -245,8 +200,8 @@ def _search(module: types.ModuleType) -> tuple[Any, str]:
         if inspect.isfunction(factory):
             return _call_factory(factory, f"{name}:{attribute}")
     raise AppLoadError(
-        f"{name} has no application: no `application`, `app`, `create_app()` or `make_app()`, and nothing else "
-        f"that looks like one. Name it: {name}:NAME{suggestions.place_of(module)}"
+        f"{name} has no application: no `application`, `app`, `create_app()` or `make_app()`, and "
+        f"nothing else that looks like one. Name it: {name}:NAME{suggestions.place_of(module)}"
     )
 
 
@@ -263,7 +218,9 @@ def _applications_of(module: types.ModuleType) -> list[tuple[str, Any]]:
     return list(found.values())
 
 
-def _advice(finding: Finding, shown: str) -> str:
+def _advice(finding: Finding, thing: Any, shown: str) -> str:
     if finding.factory:
-        return f"{finding.problem}. Did you mean {shown}()?"
-    return finding.problem
+        return f". Did you mean {shown}()?"
+    if inspect.ismodule(thing):
+        return f". Did you mean {thing.__name__}?"
+    return ""

@@ -21,9 +21,9 @@ import asyncio
 import atexit
 import logging
 import os
-import sys
 import time
 import traceback
+from importlib.metadata import version
 from typing import Final, NoReturn
 
 from gwctl import __version__
@@ -35,8 +35,8 @@ from gwctl.scoreboard import LAYOUT, MEMORY_BYTES, PID, STARTED_AT
 from gwctl.workers import environment, privileges, signals
 from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.deathwatch import DeathWatch
-from gwctl.workers.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.library_logs import forward_library_logs
+from gwctl.workers.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.link import Link, flush
 from gwctl.workers.process import WorkerProcess, flush_stdio, memory_bytes
 
@@ -48,9 +48,13 @@ def run(assignment: Assignment) -> NoReturn:
     status: int = ExitStatus.FAILED
     log = Log(level=assignment.log_level, subject=assignment.subject)
     try:
-        status = _Boot(assignment, log).run()
-    except BaseException:  # noqa: BLE001 - the child's last frame
-        log.error(f"pid {os.getpid()} a bug in gwctl ended this worker\n{traceback.format_exc()}")
+        boot = _Boot(assignment, log)
+        status = ExitStatus.BOOT_FAILED
+        status = boot.run()
+    except BaseException as error:  # noqa: BLE001 - the child's last frame
+        log.error(f"pid {os.getpid()} ended by an error that nothing expects\n{traceback.format_exc()}")
+        assignment.channel.send(WorkerFailed("boot", summary(error), traceback.format_exc()))
+        flush(assignment.channel, _FLUSH_S)
     finally:
         log.flush()
         flush_stdio()
@@ -77,6 +81,10 @@ class _Boot:
             self._prepare()
             loop = self._new_loop()
             application = self._load(loop)
+            if self._assignment.trial:
+                self._channel.send(self._ready(application))
+                flush(self._channel, _FLUSH_S)
+                return ExitStatus.OK
             loop.run_until_complete(self._serve(loop, application))
         except AppLoadError as error:
             return self._failed("import", error, error.traceback)
@@ -164,9 +172,7 @@ class _Boot:
         await in_loop(process.lifespan_loop, process.lifespan.startup())
 
     def _ready(self, application: LoadedApplication) -> WorkerReady:
-        import uvloop  # noqa: PLC0415 - see _new_loop
-
-        from gwctl.workers.parser import PARSER  # noqa: PLC0415
+        from gwctl.workers.parser import parser_name  # noqa: PLC0415 - see _serve
 
         resident = memory_bytes()
         self._assignment.record.words[MEMORY_BYTES] = resident
@@ -175,8 +181,8 @@ class _Boot:
             import_s=self._import_s,
             boot_s=time.monotonic() - self._started_at,
             memory_bytes=resident,
-            parser=PARSER,
-            loop=f"uvloop {uvloop.__version__}",
+            parser=parser_name(),
+            loop=f"uvloop {version('uvloop')}",
         )
 
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 
+from gwctl.config import env_file
 from gwctl.config.settings import PoolSettings
-from gwctl.errors import BootError
+from gwctl.errors import BootError, ConfigError
 
 
 def enter_folder(settings: PoolSettings) -> str:
@@ -31,7 +33,7 @@ def enter_folder(settings: PoolSettings) -> str:
         os.chdir(folder)
     except OSError as error:
         raise BootError(f"cannot change to the working directory {named}: {error.strerror}") from None
-    front = [folder, *(os.path.realpath(os.path.join(folder, path)) for path in settings.pythonpath)]
+    front = [folder, *(str(Path(folder, path).resolve()) for path in settings.pythonpath)]
     sys.path[:] = [*front, *(entry for entry in sys.path if entry and entry not in front)]
     importlib.invalidate_caches()  # what the master has cached of these folders may be days old
     return folder
@@ -44,5 +46,8 @@ def set_variables(settings: PoolSettings) -> None:
         BootError: The file cannot be read or has a line that is no assignment.
     """
     if settings.env_file:
-        os.environ.update(_read_env_file(settings.env_file))
+        try:
+            os.environ.update(env_file.read(settings.env_file))
+        except ConfigError as error:
+            raise BootError(str(error)) from None
     os.environ.update(settings.env)

@@ -25,6 +25,7 @@ Kind = Literal["wsgi", "asgi", "asgi2", "unknown"]
 
 _SCOPE_NAMES = frozenset({"scope"})
 _ENVIRON_NAMES = frozenset({"environ", "env"})
+_INTERFACES = "WSGI is (environ, start_response), ASGI is (scope, receive, send)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ def _article(noun: str) -> str:
 def _inspect_callable(thing: Any) -> Finding:
     function, owner = _function_of(thing)
     if inspect.isasyncgenfunction(function):
-        return _problem("is an async generator (it has a `yield`): an ASGI application sends with `await send(...)`")
+        return _problem(
+            "is an async generator (it has a `yield`): an ASGI application sends with `await send(...)`"
+        )
     signature = _signature(thing)
     if _is_async(function):
         return _inspect_async(signature)
@@ -110,8 +113,8 @@ def _by_arguments(names: list[str], counts: list[int]) -> Finding:
     if 2 in counts:
         return Finding("wsgi")
     if 1 in counts:
-        return _problem("takes one argument; WSGI is (environ, start_response), ASGI is (scope, receive, send)")
-    return _problem("takes too many arguments; WSGI is (environ, start_response), ASGI is (scope, receive, send)")
+        return _problem(f"takes one argument; {_INTERFACES}")
+    return _problem(f"takes too many arguments; {_INTERFACES}")
 
 
 def _inspect_class(cls: type) -> Finding:

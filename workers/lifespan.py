@@ -17,6 +17,7 @@ serves on, as under other servers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -71,7 +72,7 @@ class Lifespan:
         if self._failure is not None:
             await self._wait_for_end(_LAST_WORDS_S)
             raise LifespanError(_failed("startup", self._failure), self._traceback())
-        if self._error is not None and self._received and not isinstance(self._error, NotLifespanError):
+        if self._received and self._error is not None and not isinstance(self._error, NotLifespanError):
             raise LifespanError(f"lifespan startup failed: {summary(self._error)}", self._traceback())
         if not self.running:
             why = f": {summary(self._error)}" if self._error is not None else ""
@@ -85,7 +86,9 @@ class Lifespan:
         try:
             await asyncio.wait_for(self._protocol.shutdown(), max(timeout_s, 0.0))
         except TimeoutError:
-            self._log.warning(f"lifespan shutdown was not finished after {timeout_s:.1f} s: ending without it")
+            self._log.warning(
+                f"lifespan shutdown was not finished after {timeout_s:.1f} s: ending without it"
+            )
             return
         await self._wait_for_end(_LAST_WORDS_S)
         if self._failure is not None:
@@ -122,10 +125,8 @@ class Lifespan:
             self._ended.set()
 
     async def _wait_for_end(self, timeout_s: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):  # it answered; that it does not return is its own affair
             await asyncio.wait_for(self._ended.wait(), timeout_s)
-        except TimeoutError:
-            pass  # it answered; that it does not return is its own affair
 
     def _traceback(self) -> str:
         return application_traceback(self._error) if self._error is not None else ""
@@ -145,5 +146,7 @@ def _failed(phase: str, message: str) -> str:
 
 
 def _silent_logger() -> logging.Logger:
-    """Make a logger that says nothing: what uvicorn would log is said above, in our words."""
-    return logging.Logger("gwctl.lifespan", logging.CRITICAL + 1)
+    """Say nothing: what uvicorn would log is said above, in our words."""
+    logger = logging.getLogger("gwctl.lifespan")
+    logger.setLevel(logging.CRITICAL + 1)
+    return logger

@@ -15,6 +15,7 @@ import os
 import pwd
 import resource
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from gwctl.config.settings import PoolSettings
@@ -62,7 +63,7 @@ def _set_open_files(wanted: int, log: Log) -> None:
 
 def _raise_oom_score(log: Log) -> None:
     try:
-        with open(_OOM_SCORE_FILE, "r+", encoding="ascii") as file:
+        with Path(_OOM_SCORE_FILE).open("r+", encoding="ascii") as file:
             score = min(int(file.read()) + OOM_SCORE_RAISE, _OOM_SCORE_MAX)
             file.seek(0)
             file.write(str(score))
@@ -164,7 +165,7 @@ def _assert_root_is_gone() -> None:
         os.setuid(0)
     except PermissionError:
         return
-    raise BootError("root could be had again after setuid: this process holds CAP_SETUID, which a worker must not")
+    raise BootError("root could be had again after setuid: this process holds CAP_SETUID")
 
 
 def set_umask(umask: str) -> None:

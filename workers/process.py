@@ -11,7 +11,8 @@ import asyncio
 import os
 import resource
 import sys
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from setproctitle import setproctitle
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 _FLUSH_S: Final = 1.0
+_STATM: Final = Path("/proc/self/statm")
 _LAST_MARGIN_S: Final = 0.2
 """Lifespan shutdown ends this much before the drain's deadline, so that the exit is ours and clean."""
 _PARENT_CHECK_S: Final = 0.5
@@ -183,7 +185,7 @@ class WorkerProcess:
         return self._ended
 
     @staticmethod
-    def end(status: int) -> None:
+    def end(status: int) -> NoReturn:
         """End this process here, from whatever frame, without unwinding anything."""
         flush_stdio()
         os._exit(status)
@@ -201,8 +203,7 @@ def flush_stdio() -> None:
 def memory_bytes() -> int:
     """Measure the resident size of this process (its peak where there is no /proc)."""
     try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
+        return int(_STATM.read_bytes().split()[1]) * resource.getpagesize()
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024

@@ -7,14 +7,10 @@ import os
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 _NAMES_SHOWN_MAX: Final = 3
-
-
-def module_of_path(path: str) -> str:
-    """Write a file's path the way Python imports it: ``shop/wsgi.py`` is ``shop.wsgi``."""
-    return path.removeprefix("./").removesuffix(".py").strip("/").replace("/", ".")
 
 
 def for_module(name: str, missing: str) -> str:
@@ -22,7 +18,9 @@ def for_module(name: str, missing: str) -> str:
     parent, _, wanted = missing.rpartition(".")
     folders = _folders_of(parent)
     if parent and not folders:
-        return f" {parent} is a module, not a package. Did you mean {parent}:{name.removeprefix(parent + '.')}?"
+        return (
+            f" {parent} is a module, not a package. Did you mean {parent}:{name.removeprefix(parent + '.')}?"
+        )
     modules = {module: path for folder in reversed(folders) for module, path in _modules_in(folder)}
     near = difflib.get_close_matches(wanted, modules, n=1, cutoff=0.6)
     if near:
@@ -31,7 +29,7 @@ def for_module(name: str, missing: str) -> str:
     if parent:
         there = ", ".join(sorted(modules)[:_NAMES_SHOWN_MAX])
         return f" {parent} has {there}." if there else ""
-    return f" Looked in {os.getcwd()} and the rest of sys.path; `chdir` and `pythonpath` set where."
+    return f" Looked in {Path.cwd()} and the rest of sys.path; `chdir` and `pythonpath` set where."
 
 
 def for_attribute(thing: Any, name: str, reached: str) -> str:
@@ -51,7 +49,7 @@ def place_of(module: types.ModuleType) -> str:
 def _folders_of(parent: str) -> list[str]:
     """List the folders that may hold modules of ``parent``; empty when it is no package."""
     if not parent:
-        return [entry or os.getcwd() for entry in sys.path]
+        return [entry or str(Path.cwd()) for entry in sys.path]
     module = sys.modules.get(parent)
     return list(getattr(module, "__path__", ())) if module is not None else []
 
@@ -63,7 +61,8 @@ def _modules_in(folder: str) -> Iterator[tuple[str, str]]:
         return  # sys.path may name what is not there
     for entry in entries:
         stem, dot, suffix = entry.name.partition(".")
-        if suffix == "py" or (not dot and entry.is_dir() and stem.isidentifier() and not stem.startswith("__")):
+        package = not dot and entry.is_dir() and not stem.startswith("__")
+        if stem.isidentifier() and (suffix == "py" or package):
             yield stem, entry.path
 
 

@@ -9,6 +9,7 @@ notes) stays as Python writes it.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from traceback import StackSummary, TracebackException
 from typing import Final
 
@@ -20,9 +21,9 @@ TEXT_CHARACTERS_MAX: Final = 200_000
 _HEADER: Final = "Traceback (most recent call last):\n"
 _OURS: Final = tuple(
     {
-        os.path.dirname(path) + os.sep
-        for source in (gwctl.__file__, os.path.realpath(__file__))
-        for path in (source, os.path.realpath(source))
+        str(folder) + os.sep
+        for source in (Path(gwctl.__file__), Path(__file__).resolve())
+        for folder in (source.parent, source.resolve().parent)
     }
 )
 _PARTS: Final = tuple(
@@ -63,7 +64,8 @@ def _strip(report: TracebackException, seen: set[int]) -> None:
     if id(report) in seen:
         return
     seen.add(id(report))
-    report.stack = StackSummary.from_list([frame for frame in report.stack if not _is_machinery(frame.filename)])
+    frames = [frame for frame in report.stack if not _is_machinery(frame.filename)]
+    report.stack = StackSummary.from_list(frames)
     linked = [report.__cause__, report.__context__, *(report.exceptions or ())]
     for other in linked:
         if other is not None:
