@@ -1,5 +1,6 @@
 # make run    a demonstration under gwctl in the foreground, from nothing
 # make test   all tests, in parallel
+# make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy
 # make bench  requests a second beside other servers, wakeups of an idle master
 # make sim    the simulated world: make sim SEED=1 STEPS=100000
@@ -20,7 +21,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench sim docs clean
+.PHONY: help run test test-oldest lint format bench sim docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -30,6 +31,9 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+test-oldest: $(VENV)-oldest/.installed
+	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -53,7 +57,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m gwctl.config.reference > docs/configuration.md
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oldest build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # ---- the environment: made once, brought up to date when pyproject.toml changed
@@ -83,4 +87,13 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing what tests and checks need"
 	@$(QUIET_PIP) --group dev
+	@touch $@
+
+$(VENV)-oldest/.installed: $(VENV)/.created pyproject.toml tests/support/oldest.py
+	@echo "installing the oldest supported versions into $(VENV)-oldest"
+	@$(BIN)/python -m venv $(VENV)-oldest
+	@$(BIN)/python tests/support/oldest.py > $(VENV)-oldest/constraints.txt
+	@$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint $(VENV)-oldest/constraints.txt --group test --editable '.[fast]'
 	@touch $@
