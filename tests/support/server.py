@@ -201,8 +201,9 @@ class GwctlServer:
 
         until(serving, lambda: f"'serving:' in the log:\n{self.log}", timeout_s)
 
-    def wait_for_exit(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+    def wait_for_exit(self, timeout_s: float | None = None) -> int:
         assert self._process
+        timeout_s = STOP_TIMEOUT_S if timeout_s is None else timeout_s
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
