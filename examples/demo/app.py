@@ -29,7 +29,7 @@ PAGE = """<!doctype html>
   <tr><td>up<td>{uptime:.0f} s
   <tr><td>requests served here<td>{requests}
 </table>
-<p>Change <code>COLOUR</code> in <code>{file}</code>, then <code>gwctl reload demo</code> or
+<p>Change <code>COLOUR</code> in <code>{file}</code>, then <code>gwctl reload --name demo</code> or
 <code>kill -HUP {master}</code>: the generation rises and no request is lost. Put a mistake into the
 file and reload again: you are told which, and this page stays.
 """
