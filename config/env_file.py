@@ -1,10 +1,10 @@
-"""Files of ``NAME=value`` lines, as systemd's EnvironmentFile= and the .env of many tools.
+r"""Files of ``NAME=value`` lines, as systemd's EnvironmentFile= and the .env of many tools.
 
     # a comment
     NAME=value                 up to the end of the line, blanks around it cut, # after a blank ends it
     export NAME=value          the same, so that a shell can read the file too
     NAME='as it is'            nothing is special; may go over several lines
-    NAME="a \\"b\\"\\n"           \\n \\r \\t \\" \\\\ \\$ are escapes; may go over several lines
+    NAME="a \"b\"\n"           \n \r \t \" \\ \$ are escapes; may go over several lines
     NAME=                      the empty text
 
 Nothing is expanded: ``$HOME`` is those five characters. (Tools disagree on expansion, and a
