@@ -1,0 +1,157 @@
+"""Commands that talk to a running master: ``status``, ``reload``, ``stop``, ``scale``.
+
+What was asked for is on stdout, errors are on stderr; with ``--json`` stdout has one JSON
+object, errors included (``{"ok": false, "text": ...}``). The exit status is 0 only if what
+was asked for has happened.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from gwctl.cli.reload_view import ReloadView
+from gwctl.errors import ControlError, GwctlError
+from gwctl.supervisor import status as status_document
+from gwctl.supervisor.control_client import ControlClient, RefusedError
+from gwctl.supervisor.control_messages import Reload, Scale, Status, Stop
+from gwctl.supervisor.finding import find
+
+ANSWER_TIMEOUT_S: Final = 10.0
+"""For what the master answers at once. What takes its time (reload, stop) it bounds itself."""
+_GONE_TIMEOUT_S: Final = 10.0
+_INTERRUPTED: Final = 130
+
+
+def _targeted(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which master, and open the connection; report errors."""
+
+    @click.option(
+        "-c", "--config", type=click.Path(path_type=Path), help="The master that was started with this file."
+    )
+    @click.option("--name", help="The master of this name.")
+    @click.option("--control", type=click.Path(path_type=Path), help="The master at this control socket.")
+    @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+    @functools.wraps(command)
+    def run(
+        config: Path | None, name: str | None, control: Path | None, *, as_json: bool, **arguments: Any
+    ) -> None:
+        try:
+            path = find(
+                name=name,
+                config=config,
+                control=control,
+                environ=os.environ,
+                uid=os.geteuid(),
+                cwd=Path.cwd(),
+            )
+            with ControlClient(path) as client:
+                command(client, as_json=as_json, **arguments)
+        except RefusedError as error:
+            _fail(error, error.data, as_json=as_json)
+        except GwctlError as error:
+            _fail(error, {}, as_json=as_json)
+
+    return run
+
+
+def _fail(error: GwctlError, data: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _write_json({"ok": False, "text": str(error)} | data)
+    else:
+        click.echo(str(error), err=True)
+    raise SystemExit(int(error.exit_status))
+
+
+def _succeed(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _write_json({"ok": True} | result)
+    else:
+        click.echo(result.get("text", ""))
+
+
+def _write_json(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2))
+
+
+@click.command()
+@_targeted
+def status(client: ControlClient, *, as_json: bool) -> None:
+    """Show the pools and workers of a running master."""
+    document = client.call("status", Status(), timeout_s=ANSWER_TIMEOUT_S)
+    if as_json:
+        _write_json(document)
+        return
+    try:
+        click.echo(status_document.render(status_document.from_json_ready(document)))
+    except msgspec.ValidationError as error:
+        raise ControlError(f"the master's answer is not understood ({error}); try --json") from None
+
+
+@click.command()
+@_targeted
+def reload(client: ControlClient, *, as_json: bool) -> None:
+    """Start a new generation and wait until it is adopted or refused.
+
+    The exit status is 1 when it was not adopted: then the previous generation serves on.
+    """
+    view = ReloadView(sys.stdout)
+    try:
+        result = client.call("reload", Reload(), None if as_json else view.progress)
+    except KeyboardInterrupt:
+        view.finish()
+        click.echo("the reload goes on without an audience; gwctl status shows how it ended", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+    except RefusedError:
+        view.finish()
+        raise
+    view.finish()
+    _succeed(result, as_json=as_json)
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Do not wait for requests that are being served.")
+@_targeted
+def stop(client: ControlClient, *, as_json: bool, quick: bool) -> None:
+    """Stop a running master and wait until it is gone.
+
+    A second stop, or --quick after a first, ends the workers at once.
+    """
+    try:
+        result = client.call("stop", Stop(quick))
+    except KeyboardInterrupt:
+        click.echo("the master goes on stopping; gwctl stop --quick ends it at once", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+    if not client.wait_gone(_GONE_TIMEOUT_S):
+        raise ControlError("the master said that it stops, but it is still there")
+    _succeed(result, as_json=as_json)
+
+
+def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int | None, int]:
+    """``4``, ``+1`` or ``-1``, as the size and delta of a `Scale`."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,4}", value):
+        raise click.BadParameter(f"{value!r} is not a number of workers: write 4, +1 or -1")
+    return (None, int(value)) if value[0] in "+-" else (int(value), 0)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})  # -1 is not an option
+@click.argument("pool")
+@click.argument("change", metavar="N|+N|-N", callback=_change)
+@_targeted
+def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int | None, int]) -> None:
+    """Set the number of workers of POOL, or change it by +N or -N, until the next start."""
+    size, delta = change
+    result = client.call("scale", Scale(pool, size, delta), timeout_s=ANSWER_TIMEOUT_S)
+    _succeed(result, as_json=as_json)
+
+
+COMMANDS: Final[list[click.Command]] = [status, reload, stop, scale]

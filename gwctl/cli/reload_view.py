@@ -1,0 +1,75 @@
+"""How a reload looks while it runs: one line a pool, growing as phases are reached.
+
+    web  g1 -> g2  validate ok  boot ok (0.44 s)  settle ok (2 s)  roll 4/4  commit
+
+On a terminal the lines are drawn again in place; elsewhere (a log, a pipe) each is written
+once, when all is over.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TextIO
+
+from gwctl.supervisor.control_messages import Progress
+
+_MASTER = ""
+"""Progress that is about no pool in particular."""
+
+
+class ReloadView:
+    """Collects progress and draws it on ``out``."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._live = out.isatty()
+        self._generations = ""
+        self._pools: dict[str, dict[str, str]] = {}
+        self._drawn = 0
+
+    def progress(self, news: Progress) -> None:
+        """Take in one phase."""
+        if news.pool == _MASTER and news.outcome == "":
+            self._generations = news.detail
+        elif news.pool == _MASTER:  # a failure of the whole: it ends every pool's line
+            for phases in self._pools.values() or [self._pools.setdefault(_MASTER, {})]:
+                phases[news.phase] = _words(news)
+        else:
+            self._pools.setdefault(news.pool, {})[news.phase] = _words(news)
+        if self._live:
+            self._draw()
+
+    def finish(self) -> None:
+        """Write what was not shown yet."""
+        if not self._live and self._pools:
+            self._out.write("\n".join(self._lines()) + "\n")
+        self._out.flush()
+
+    def _lines(self) -> list[str]:
+        width = max(map(len, self._pools), default=0)
+        return [
+            "  ".join(filter(None, (f"{name:<{width}}", self._generations, *phases.values())))
+            for name, phases in self._pools.items()
+        ]
+
+    def _draw(self) -> None:
+        columns = shutil.get_terminal_size().columns
+        up = f"\x1b[{self._drawn}F" if self._drawn else ""
+        lines = self._lines()
+        self._out.write(up + "".join(f"\x1b[2K{line[: columns - 1]}\n" for line in lines))
+        self._out.flush()
+        self._drawn = len(lines)
+
+
+def _words(news: Progress) -> str:
+    match news.phase, news.outcome:
+        case _, "FAILED":
+            return f"{news.phase} FAILED"
+        case "roll", _:
+            return f"roll {news.detail}"
+        case "commit", "ok":
+            return "commit"
+        case _, "":
+            return f"{news.phase} ..."
+    detail = f" ({news.detail})" if news.detail else ""
+    return f"{news.phase} {news.outcome}{detail}"

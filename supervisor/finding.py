@@ -1,0 +1,100 @@
+"""Which master a command means: by name, by its settings file, by its socket, or the only one.
+
+A settings file is matched against what the running masters say they run, rather than by
+working out the name again: that also works when the file has become wrong since, which is
+just when somebody asks for a reload to learn what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from gwctl.errors import ControlError
+from gwctl.supervisor.control_client import ControlClient
+from gwctl.supervisor.control_messages import Status
+from gwctl.supervisor.runtime import Instance, instances
+
+DEFAULT_FILE: Final = "gw.toml"
+ASK_TIMEOUT_S: Final = 5.0
+
+
+def find(
+    *,
+    name: str | None,
+    config: Path | None,
+    control: Path | None,
+    environ: Mapping[str, str],
+    uid: int,
+    cwd: Path,
+    root: Path = Path("/"),
+) -> Path:
+    """The control socket to talk to. The first of ``control``, ``name``, ``config`` that is given counts.
+
+    Raises:
+        ControlError: None, or more than one; says which there are.
+    """
+    if control is not None:
+        return control
+    found = instances(environ, uid, root)
+    if name is not None:
+        return _only([each for each in found if each.name == name], found, f"named {name}")
+    if config is not None:
+        return _by_config(config, found)
+    if len(found) > 1 and (cwd / DEFAULT_FILE).exists():
+        here = _running(cwd / DEFAULT_FILE, found)
+        if len(here) == 1:
+            return here[0].path
+    return _only(found, found, "")
+
+
+def _by_config(config: Path, found: Sequence[Instance]) -> Path:
+    given = _master_table(config)
+    control = given.get("control")
+    if isinstance(control, str) and control not in {"", "auto", "off"}:
+        return config.parent / control
+    running = _running(config, found)
+    if not running and isinstance(given.get("name"), str):
+        running = [each for each in found if each.name == given["name"]]
+    return _only(running, found, f"with {config}")
+
+
+def _running(config: Path, found: Sequence[Instance]) -> list[Instance]:
+    """The masters that were started with this file."""
+    wanted = config.resolve()
+    return [each for each in found if (path := _config_of(each)) is not None and path.resolve() == wanted]
+
+
+def _config_of(instance: Instance) -> Path | None:
+    try:
+        with ControlClient(instance.path) as client:
+            path = client.call("status", Status(), timeout_s=ASK_TIMEOUT_S).get("config")
+    except ControlError:
+        return None  # another user's, or hung: not the one that can be talked to
+    return Path(path) if isinstance(path, str) and path else None
+
+
+def _master_table(config: Path) -> dict[str, Any]:
+    """[master] of the file as far as it can be read; its mistakes are not our business."""
+    try:
+        table = tomllib.loads(config.read_text("utf-8")).get("master", {})
+    except (OSError, ValueError):
+        return {}
+    return table if isinstance(table, dict) else {}
+
+
+def _only(matching: Sequence[Instance], found: Sequence[Instance], which: str) -> Path:
+    if len(matching) == 1:
+        return matching[0].path
+    if len(matching) > 1:
+        lines = "\n".join(f"  {each.name}  --control {each.path}" for each in matching)
+        raise ControlError(
+            f"{len(matching)} masters run {which}".rstrip() + f"; say which, by --name:\n{lines}"
+        )
+    if not found:
+        what = f"no master runs {which}".rstrip()
+        raise ControlError(f"{what}: none was found (start one with gwctl start, or give --control PATH)")
+    names = ", ".join(each.name for each in found)
+    raise ControlError(f"no master runs {which}; running: {names}")

@@ -1,0 +1,55 @@
+"""A process that answers control requests from a script instead of having workers.
+
+Run as ``python -m tests.support.scripted_master SOCKET SCRIPT``. The script is JSON: a status
+document under ``status``, and under ``reload``, ``stop`` and ``scale`` a list of progress
+(``[pool, phase, outcome, detail]``) and the last word (``{"ok": ..., "text": ..., "result": ...}``).
+After a stop the process ends. It says ``ready`` on stdout when it can be asked.
+"""
+
+from __future__ import annotations
+
+import json
+import selectors
+import sys
+from pathlib import Path
+from typing import Any
+
+from gwctl.log import Log
+from gwctl.supervisor.control import ControlServer
+from gwctl.supervisor.control_messages import METHODS, Method, Status, Stop
+
+_NAMES = {kind: name for name, kind in METHODS.items()}
+
+
+def main(path: Path, script: dict[str, Any]) -> None:
+    """Serve until a stop was answered."""
+    asked: list[tuple[int, Method]] = []
+
+    def handle(request: int, method: Method) -> dict[str, Any] | None:
+        if isinstance(method, Status):
+            status: dict[str, Any] = script["status"]
+            return status
+        asked.append((request, method))
+        return None
+
+    selector = selectors.DefaultSelector()
+    server = ControlServer(path, Log(), handle)
+    server.open(selector)
+    print("ready", flush=True)
+    stopping = False
+    while not stopping:
+        for key, mask in selector.select():
+            key.data(mask)
+        for request, method in asked:
+            stopping = stopping or isinstance(method, Stop)
+            *progress, last = script[_NAMES[type(method)]]
+            for news in progress:
+                server.progress(request, *news)
+            result = last.get("result", {}) | {"asked": repr(method)}
+            server.answer(request, ok=last["ok"], text=last["text"], result=result)
+        asked.clear()
+    server.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
