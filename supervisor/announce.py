@@ -6,8 +6,6 @@ last, and only a difference is sent.
 
 from __future__ import annotations
 
-import os
-
 from gwctl.supervisor.core.fleet import Fleet, Phase
 from gwctl.supervisor.notify import Notifier
 
@@ -45,7 +43,7 @@ class Announcer:
             case Phase.STARTING:
                 return []
             case Phase.SERVING:
-                return ["READY=1", f"MAINPID={os.getpid()}"]
+                return ["READY=1"]
             case Phase.RELOADING:
                 return self._notifier.reloading()
             case Phase.STOPPING:

@@ -58,6 +58,8 @@ class Child:
     pid: int = 0
     pidfd: int = -1
     ready: WorkerReady | None = None
+    cut: int = 0
+    """Requests it said it could not finish."""
     rate: float = 0.0
     """Requests a second over the last sample of `Children.sample`."""
     sampled_requests: int = field(default=0, repr=False)
@@ -93,7 +95,6 @@ class Children:
         self._by_pid: dict[int, Child] = {}
         self._buried: dict[events.WorkerId, str] = {}
         self.totals: dict[str, Totals] = {}
-        self.requests_cut = 0
 
     def __iter__(self) -> Iterator[Child]:
         return iter(self._by_worker.values())
@@ -219,15 +220,19 @@ class Children:
                 self._log.debug(f"pid {child.pid} boot: {name}", child.subject)
             case WorkerReady():
                 child.ready = message
+                self._log.info(f"pid {child.pid} {ready_text(message)}", child.subject)
                 self._report(events.Ready(child.worker))
             case WorkerFailed(kind=kind, message=text, traceback=trace):
                 self._report(events.BootFailed(child.worker, kind, text, trace))
             case WorkerDraining(connections=connections, requests=requests):
-                self._log.debug(f"pid {child.pid} draining: {requests} requests on {connections} connections", child.subject)
+                text = f"pid {child.pid} draining: {requests} requests on {connections} connections"
+                self._log.debug(text, child.subject)
+                self._report(events.DrainStarted(child.worker))
             case WorkerDrained(cut=cut):
-                self.requests_cut += cut
+                child.cut = cut
             case _:
-                self._log.error(f"pid {child.pid} sent {type(message).__name__}, which is the master's to say", child.subject)
+                text = f"pid {child.pid} sent {type(message).__name__}, which is the master's to say"
+                self._log.error(text, child.subject)
 
     # ---- signals and exits
 
@@ -267,7 +272,7 @@ class Children:
         serving = child.record.request_line if child.record.floats[scoreboard.BUSY_SINCE] else ""
         self.totals.setdefault(child.pool, Totals()).fold(child.record)
         self._forget(child)
-        self._report(events.Exited(child.worker, status, self._luck(), serving))
+        self._report(events.Exited(child.worker, status, self._luck(), serving, child.cut))
 
     def _forget(self, child: Child) -> None:
         if child.pidfd >= 0:
@@ -292,3 +297,11 @@ class Children:
             child.rate = max(0, requests - child.sampled_requests) / max(elapsed_s, 0.001)
             child.sampled_requests = requests
 
+
+def ready_text(ready: WorkerReady) -> str:
+    """What the log says of a worker that has booted."""
+    memory = ready.memory_bytes / (1 << 20)
+    return (
+        f"ready in {ready.boot_s:.2f} s "
+        f"({ready.worker_class}, import {ready.import_s:.2f} s, {memory:.0f} MiB, parser {ready.parser})"
+    )

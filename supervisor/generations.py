@@ -35,6 +35,10 @@ class Plan:
     def pool(self, name: str) -> PoolSettings:
         return self.loaded.settings.pool[name]
 
+    def threads_given(self, name: str) -> bool:
+        """Somebody set the number of threads: with ``worker = "auto"``, WSGI then runs in threads."""
+        return f"pool.{name}.threads" in self.loaded.sources
+
     @property
     def access_logs(self) -> list[str]:
         return [pool.access_log for pool in self.loaded.settings.pool.values()]

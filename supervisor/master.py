@@ -10,26 +10,23 @@ and never imports the application.
 from __future__ import annotations
 
 import os
-import platform
 import random
 import signal
 import sys
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
-from gwctl import __version__, scoreboard
+from gwctl import scoreboard
 from gwctl.assignment import DUMP_SIGNAL, Assignment
 from gwctl.channel import Channel, Drain, Park, Reopen, Serve
-from gwctl.config.load import Loaded
-from gwctl.errors import ConfigError, ExitStatus, GwctlError
+from gwctl.errors import GwctlError, InvariantViolation
 from gwctl.log import Level, Log
 from gwctl.supervisor.announce import Announcer
 from gwctl.supervisor.children import Children
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.facts import status_document
+from gwctl.supervisor.facts import Adoption, status_document
 from gwctl.supervisor.generations import Generations
 from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.pidfile import Pidfile
@@ -53,9 +50,10 @@ class Master:
         self._finish: actions.Finish | None = None
         self._control: ControlServer | None = None
         self._pidfile: Pidfile | None = None
-        self._started_at = time.time()
-        self._sampled_at = time.monotonic()
-        self._pools_introduced: set[str] = set()
+        self._started_at = time.monotonic()
+        self._sampled_at = self._started_at
+        self._adoption = Adoption(time.time(), "start")
+        self._tried_by = ""
         self.name = generations.current.loaded.settings.master.name
         self.fleet = Fleet(generations.current.policies, generations.adopted)
         self.children = Children(
@@ -92,12 +90,23 @@ class Master:
         """Let the core step until it has nothing more to say about what happened."""
         while True:
             batch, self._events[:] = list(self._events), []
-            for action in self.fleet.step(time.monotonic(), batch):
+            for action in self._decide(batch):
                 self._perform(action)
             if not self._events:
                 break
         self._announcer.observe(self.fleet)
         self._log.flush()
+
+    def _decide(self, batch: list[events.Event]) -> list[actions.Action]:
+        """One step of the core. A broken invariant is logged; reaping and stopping go on."""
+        try:
+            return self.fleet.step(time.monotonic(), batch)
+        except InvariantViolation as violation:
+            self._log.error(
+                f"a bug in gwctl: {violation}. No worker is started or retired any more; what runs goes on serving. "
+                "Please report it, then restart the service"
+            )
+            return self.fleet.salvaged
 
     def _sample(self) -> None:
         now = time.monotonic()
@@ -181,13 +190,14 @@ class Master:
                 generation=action.generation,
                 instance=self.name,
                 settings=settings,
-                processes=self.fleet.pools[action.pool].size,
+                processes=self.fleet.size_of(action.pool, action.generation),
                 listeners=self._generations.listeners_of(action.generation, action.pool),
                 channel=channel,
                 record=record,
                 access_log_fd=self._generations.logs.descriptor(settings.access_log),
                 log_level=self._log.level,
                 master_pid=os.getpid(),
+                threads_given=plan.threads_given(action.pool),
             )
 
         self.children.spawn(action.worker, time.monotonic(), assign)
@@ -212,6 +222,7 @@ class Master:
     # ---- reload
 
     def _prepare(self, generation: int) -> None:
+        self._tried_by = self.fleet.reload.source if self.fleet.reload is not None else ""
         try:
             plan = self._generations.prepare(generation)
         except GwctlError as error:
@@ -220,6 +231,7 @@ class Master:
             self._events.append(events.Prepared(generation, plan.policies))
 
     def _adopt(self, generation: int) -> None:
+        self._adoption = Adoption(time.time(), self._tried_by)
         for name in self._generations.adopt(generation):
             self._log.warning(f"{name} has changed in the file; it takes effect at the next restart")
         self._log.level = Level[self._generations.current.loaded.settings.master.log_level.upper()]
@@ -237,15 +249,17 @@ class Master:
 
     # ---- start and end
 
-    def open_control(self, control: ControlServer | None) -> None:
+    def own_control(self, control: ControlServer) -> None:
         self._control = control
 
     def own_pidfile(self, pidfile: Pidfile) -> None:
         self._pidfile = pidfile
 
-    def handle_status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """The document that ``gwctl status`` shows."""
-        return status_document(self.name, self._started_at, self.fleet, self.children, self._generations)
+        return status_document(
+            self.name, self._started_at, self._adoption, self.fleet, self.children, self._generations
+        )
 
     def ask(self, event: events.Event) -> None:
         """Take a request of a control client."""

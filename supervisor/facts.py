@@ -1,0 +1,112 @@
+"""Gathers what ``gwctl status`` shows, from the core, the scoreboard and the plans."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gwctl import __version__
+from gwctl.supervisor import status
+from gwctl.supervisor.children import Child, Children
+from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.life import State, Worker
+from gwctl.supervisor.core.pool import Pool
+from gwctl.supervisor.generations import Generations
+from gwctl.supervisor.totals import Totals
+
+
+@dataclass(slots=True)
+class Adoption:
+    """When and by whom the generation in force was adopted; ``at`` in seconds since the epoch."""
+
+    at: float
+    by: str
+
+
+def status_document(
+    name: str, started_at: float, adoption: Adoption, fleet: Fleet, children: Children, generations: Generations
+) -> dict[str, Any]:
+    """The document of `gwctl.supervisor.status`. ``started_at`` is monotonic."""
+    now = time.monotonic()
+    path = generations.current.loaded.path
+    return status.to_json_ready(
+        status.MasterStatus(
+            name=name,
+            pid=os.getpid(),
+            version=__version__,
+            up_s=round(now - started_at, 3),
+            generation=fleet.generation,
+            phase=fleet.phase.value,
+            adopted_at=adoption.at,
+            adopted_by=adoption.by,
+            degraded=fleet.degraded,
+            config=str(path) if path else "",
+            python=platform.python_version(),
+            pools=tuple(_pool(pool, now, fleet, children, generations) for pool in fleet.pools.values()),
+        )
+    )
+
+
+def _pool(
+    pool: Pool, now: float, fleet: Fleet, children: Children, generations: Generations
+) -> status.PoolStatus:
+    totals = children.totals.get(pool.name, Totals())
+    workers = []
+    worker_class = threads = None
+    for worker in pool.workers:
+        child = children.get(worker.id)
+        if child is None:
+            continue
+        living = Totals()
+        living.fold(child.record)
+        totals = totals.plus(living)
+        if child.ready is not None:
+            worker_class = child.ready.worker_class
+        threads = generations.plan(worker.generation).pool(pool.name).threads
+        workers.append(_worker(worker, child, threads, now))
+    settings = generations.current.loaded.settings.pool.get(pool.name)
+    bind = generations.listeners_of(fleet.generation, pool.name) if settings is not None else ()
+    return status.pool_status(
+        totals,
+        workers,
+        name=pool.name,
+        worker=worker_class or (settings.worker if settings is not None else "auto"),
+        threads=threads or (settings.threads if settings is not None else 1),
+        size=pool.size,
+        ready=pool.ready,
+        urls=[listener.url for listener in bind],
+        note=pool.respawn_note,
+    )
+
+
+def _worker(worker: Worker, child: Child, threads: int, now: float) -> status.WorkerStatus:
+    worker_class = child.ready.worker_class if child.ready is not None else ""
+    draining = worker.state is State.DRAINING and worker.deadline is not None
+    facts = status.worker_status(
+        child.record,
+        slot=worker.slot,
+        state=worker.state.value,
+        generation=worker.generation,
+        pid=child.pid,
+        started_at=child.spawned_at,
+        now=now,
+        requests_per_s=child.rate,
+        slots={"threads": threads, "asgi": 0}.get(worker_class, 1),
+        left_s=worker.deadline - now if draining and worker.deadline is not None else None,
+    )
+    return msgspec.structs.replace(facts, memory_bytes=_resident_bytes(child.pid) or facts.memory_bytes)
+
+
+def _resident_bytes(pid: int) -> int:
+    """What the process holds in memory now; 0 where /proc does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * resource.getpagesize()
+    except (OSError, IndexError):
+        return 0

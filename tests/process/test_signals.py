@@ -1,0 +1,108 @@
+"""What each signal to the master does, and that the log tells it as a short story."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import httpx
+import pytest
+
+from tests.support.wait import until
+
+APP = "wsgi_bare:application"
+
+
+def test_ttin_and_ttou_change_the_number_of_workers(gwctl_server):
+    with gwctl_server(APP, worker="sync", processes=2) as server:
+        server.signal(signal.SIGTTIN)
+        until(lambda: len(server.workers) == 3, "a third worker")
+        server.wait_for_log(r"web\.2 g1 +pid \d+ ready")
+        server.signal(signal.SIGTTOU)
+        until(lambda: len(server.workers) == 2, "two workers again")
+        assert httpx.get(server.url).text == "hello"
+
+
+def test_ttou_never_takes_the_last_worker(gwctl_server):
+    with gwctl_server(APP, worker="sync", processes=1) as server:
+        before = server.workers
+        server.signal(signal.SIGTTOU)
+        server.wait_for_log("at least 1|never below 1|last worker|1 worker")
+        assert server.workers == before
+
+
+def test_hup_replaces_every_worker_and_keeps_the_master(gwctl_server):
+    with gwctl_server(APP, worker="sync", processes=2, reload={"settle_s": 0.05}) as server:
+        before = set(server.workers)
+        server.signal(signal.SIGHUP)
+        server.wait_for_log(r"adopted generation 2\b")
+        until(lambda: len(server.workers) == 2 and not before & set(server.workers), "only new workers")
+        assert httpx.get(server.url).text == "hello"
+
+
+def test_usr1_reopens_the_access_log(gwctl_server, tmp_path):
+    """After a rotation the next request is in the new file, not in the one that was moved away."""
+    path = tmp_path / "access.log"
+    with gwctl_server(APP, worker="sync", processes=1, access_log=str(path)) as server:
+        httpx.get(f"{server.url}/?before")
+        until(lambda: "/?before" in path.read_text(), "the request in the access log")
+        path.rename(tmp_path / "access.log.1")
+        server.signal(signal.SIGUSR1)
+        server.wait_for_log("reopened the access logs")
+        httpx.get(f"{server.url}/?after")
+        until(lambda: path.exists() and "/?after" in path.read_text(), "the next one in the new file")
+        assert "/?after" not in (tmp_path / "access.log.1").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_quick_stop_ends_at_once_with_status_0(gwctl_server, number):
+    """A request of 30 s does not hold it up."""
+    server = gwctl_server(APP, worker="threads", processes=2)
+    with server:
+        client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?30",))
+        client.start()
+        until(lambda: _sleeping(server), "the request to be served")
+        server.signal(number)
+        assert server.wait_for_exit(10) == 0
+        client.join(10)
+        assert not client.is_alive()
+
+
+@pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
+def test_graceful_stop_finishes_the_request_in_hand(gwctl_server, worker):
+    app = "asgi_bare:application" if worker == "asgi" else APP
+    with gwctl_server(app, worker=worker, processes=1) as server:
+        answers: list[str] = []
+        client = threading.Thread(
+            target=lambda: answers.append(httpx.get(f"{server.url}/sleep?2", timeout=20).text)
+        )
+        client.start()
+        until(lambda: _sleeping(server), "the request to be served")
+        server.signal(signal.SIGTERM)
+        assert server.wait_for_exit(20) == 0
+        client.join(20)
+        assert answers == ["slept"]
+        assert "0 requests cut" in server.log
+
+
+def test_second_term_escalates(gwctl_server):
+    with gwctl_server(APP, worker="sync", processes=1, allow_errors=["."], allow_kill=True) as server:
+        client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?30",))
+        client.start()
+        until(lambda: _sleeping(server), "the request to be served")
+        server.signal(signal.SIGTERM)
+        server.wait_for_log("stopping")
+        server.signal(signal.SIGTERM)
+        assert server.wait_for_exit(10) == 0
+        client.join(10)
+
+
+def _ignore_failure(url: str) -> None:
+    try:
+        httpx.get(url, timeout=40)
+    except httpx.HTTPError:
+        return
+
+
+def _sleeping(server) -> bool:
+    return "/sleep" in server.gwctl("status", "--json", "-c", str(server.config)).stdout
