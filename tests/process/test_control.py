@@ -1,3 +1,5 @@
+"""The control server against clients that are good, slow, rude, gone or somebody else."""
+
 from __future__ import annotations
 
 import json

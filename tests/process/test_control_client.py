@@ -1,3 +1,5 @@
+"""The client of the control socket, with a server that turns in a thread."""
+
 from __future__ import annotations
 
 import threading

@@ -1,3 +1,5 @@
+"""status, reload, stop and scale against scripted masters in processes of their own."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Descriptors that were bound by somebody else, from a parent process or from systemd."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Binding, changing and undoing on real sockets; and what each error says."""
+
 from __future__ import annotations
 
 import errno

@@ -1,3 +1,5 @@
+"""The pid file between real processes: a live master keeps it, a dead one does not."""
+
 from __future__ import annotations
 
 import os

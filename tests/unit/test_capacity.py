@@ -1,3 +1,5 @@
+""" "auto" against fake control groups of both versions: the least of affinity, quota and memory."""
+
 from __future__ import annotations
 
 from pathlib import Path

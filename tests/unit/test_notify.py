@@ -1,3 +1,5 @@
+"""What systemd receives; and that its silence or absence never holds the master up."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""A reload as it is drawn on a terminal and as it is written elsewhere."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Where control sockets are, and how the masters behind them are found."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""The status document and its text, from invented facts."""
+
 from __future__ import annotations
 
 import time

@@ -1,3 +1,5 @@
+"""Unix sockets are made privately, replace only what is dead, and remove only what is theirs."""
+
 from __future__ import annotations
 
 import errno
