@@ -1,0 +1,114 @@
+"""The access log: the combined format, then the duration in seconds and the worker.
+
+    127.0.0.1 - - [21/Nov/2026:10:02:11 +0000] "GET / HTTP/1.1" 200 12 "-" "curl/8" 0.000412 web.0
+
+Lines are collected and written once per batch of the loop. A reader that is slow (a pipe, a
+terminal) makes lines wait, up to a bound; beyond it they are dropped and the drop is said.
+A line is added by whichever thread answered; only the loop's thread writes.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gwctl.log import Log
+    from gwctl.workers.connection import ConnectionBase
+
+WAITING_BYTES_MAX: Final = 4 << 20
+_PIPE_BYTES: Final = 4096  # poll() calls a pipe writable when this much fits (PIPE_BUF)
+_ESCAPES: Final = str.maketrans({'"': r"\x22", "\\": r"\x5c"})
+
+
+class AccessLog:
+    """Writes access lines to ``fd``, which it owns."""
+
+    def __init__(self, fd: int, worker: str, log: Log) -> None:
+        self._fd = fd
+        self._worker = worker
+        self._log = log
+        self._lines: deque[str] = deque()
+        self._waiting = b""
+        self._dropped = 0
+        self._second = 0
+        self._stamp = ""
+        self._blocks = not _is_file(fd)
+
+    def add(
+        self,
+        connection: ConnectionBase,
+        status: int,
+        size: int,
+        seconds: float,
+        referer: str,
+        agent: str,
+    ) -> None:
+        """Note one finished response; any thread."""
+        now = int(time.time())
+        if now != self._second:
+            self._stamp = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(now))
+            self._second = now
+        peer = connection.peer
+        host = peer[0] if peer and isinstance(peer, tuple) else "-"
+        version = "1.1" if connection.http11 else "1.0"
+        if '"' in agent or "\\" in agent:
+            agent = agent.translate(_ESCAPES)
+        if '"' in referer or "\\" in referer:
+            referer = referer.translate(_ESCAPES)
+        target = connection.target
+        if '"' in target or "\\" in target:
+            target = target.translate(_ESCAPES)
+        request = f"{connection.method} {target} HTTP/{version}" if connection.method else "-"
+        self._lines.append(
+            f'{host} - - {self._stamp} "{request}" {status or 499} {size} '
+            f'"{referer}" "{agent}" {seconds:.6f} {self._worker}\n'
+        )
+
+    def flush(self) -> None:
+        """Write what the descriptor takes without waiting."""
+        lines = self._lines
+        count = len(lines)
+        if count:
+            block = "".join([lines.popleft() for _ in range(count)]).encode("utf-8", "backslashreplace")
+            if len(self._waiting) + len(block) > WAITING_BYTES_MAX:
+                self._dropped += count
+            else:
+                self._waiting += block
+        if self._waiting:
+            self._write()
+
+    def _write(self) -> None:
+        data = self._waiting
+        try:
+            if not self._blocks:
+                data = data[os.write(self._fd, data) :]
+            else:
+                poll = select.poll()
+                poll.register(self._fd, select.POLLOUT)
+                while data and poll.poll(0):
+                    # Whole lines: other workers write to the same pipe.
+                    end = data.rfind(b"\n", 0, _PIPE_BYTES) + 1 or _PIPE_BYTES
+                    data = data[os.write(self._fd, data[:end]) :]
+        except BlockingIOError:
+            pass  # the rest waits for the next batch
+        except OSError as error:
+            self._dropped += data.count(b"\n")
+            data = b""
+            self._log.error(f"access log: {error.strerror}")
+        self._waiting = data
+        if self._dropped and not data:
+            self._log.warning(f"access log: {self._dropped} lines were lost")
+            self._dropped = 0
+
+    def close(self) -> None:
+        self.flush()
+        os.close(self._fd)
+
+
+def _is_file(fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode)

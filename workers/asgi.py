@@ -1,0 +1,341 @@
+"""The ASGI runner: one task per request (ASGI 3, HTTP spec version 2.4).
+
+A request's scope and task are made when its head is complete; the body follows while the
+application runs. Backpressure works both ways: what the application has not received is
+bounded by not reading from the socket, what the client has not taken by making send() wait.
+
+The start of a response is held back until its first body message, so that head and body
+leave in one write, and a response whose first block is its last gets a Content-Length. Once
+the response is complete the connection goes on; the task may still run (background work).
+
+A client that closes, or only shuts down its side, is an ``http.disconnect`` at once. What is
+sent after the connection is lost raises `ClientGone` (an OSError, as spec version 2.4 says).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
+from gwctl.workers.tracebacks import application_traceback, summary
+from gwctl.workers.wsgi import ClientGone
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.server import Server
+
+Message = dict[str, Any]
+
+RECEIVE_BYTES_MAX: Final = 65536
+"""Reading pauses while more than this of a body waits for the application."""
+_JOIN_BYTES_MAX: Final = 65536
+
+
+class NotAsgiError(RuntimeError):
+    """The application broke the protocol; the message says how."""
+
+
+class AsgiRequest:
+    """One request: its receive and send, and the sink of its body."""
+
+    __slots__ = (
+        "_blocks",
+        "_body_done",
+        "_body_given",
+        "_connection",
+        "_framing",
+        "_headers",
+        "_keep_alive",
+        "_left",
+        "_line",
+        "_server",
+        "_start",
+        "_waiters",
+        "detached",
+        "finished",
+        "scope",
+        "sent",
+        "started",
+        "status",
+        "task",
+        "waiting_bytes",
+    )
+
+    def __init__(self, server: Server, connection: ConnectionBase, scope: Message, has_body: bool) -> None:
+        self._server = server
+        self._connection = connection
+        self.scope = scope
+        self._body_done = not has_body
+        self._body_given = False
+        self._blocks: deque[bytes] | None = deque() if has_body else None
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._headers: Any = None
+        self._line = b""
+        self._framing = NO_BODY
+        self._left = 0
+        self._keep_alive = False
+        self._start = monotonic()
+        self.task: asyncio.Task[None] | None = None
+        self.waiting_bytes = 0
+        self.detached = False  # the connection is gone, or answers for itself: what is sent goes nowhere
+        self.started = False
+        self.finished = False
+        self.status = 0
+        self.sent = 0
+
+    # ---- called by the loop
+
+    def feed(self, block: bytes) -> None:
+        assert self._blocks is not None
+        self._blocks.append(block)
+        self.waiting_bytes += len(block)
+        if self.waiting_bytes > RECEIVE_BYTES_MAX:
+            self._connection.adjust_reading()
+        self.wake()
+
+    def body_end(self) -> None:
+        self._body_done = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Let everybody look again: body, disconnect or room to write."""
+        if self._waiters:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def detach(self) -> None:
+        self.detached = True
+        self.wake()
+
+    # ---- called by the application
+
+    async def receive(self) -> Message:
+        if self._blocks is None and not self._body_given:
+            self._body_given = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        connection = self._connection
+        if not self._body_done and not self.detached and connection.expecting:
+            connection.send_continue()
+        while True:
+            if self.waiting_bytes:
+                return self._take()
+            if self.finished or self.detached:
+                return {"type": "http.disconnect"}
+            if self._body_done and not self._body_given:
+                self._body_given = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            if connection.eof:
+                return {"type": "http.disconnect"}
+            await self._wait()
+
+    def _take(self) -> Message:
+        """Return all of the body that is here."""
+        blocks = self._blocks
+        assert blocks is not None
+        body = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        blocks.clear()
+        self.waiting_bytes = 0
+        self._body_given = self._body_done
+        if self._connection.read_paused and not self.detached:
+            self._connection.adjust_reading()
+        return {"type": "http.request", "body": body, "more_body": not self._body_done}
+
+    async def _wait(self) -> None:
+        waiter = self._server.loop.create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.body":
+            if self.detached:
+                raise ClientGone("the client is gone")
+            if self._headers is None:
+                raise NotAsgiError("http.response.body was sent before http.response.start")
+            if self.finished:
+                raise NotAsgiError("http.response.body was sent after the response was complete")
+            body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = _as_bytes(body)
+            if message.get("more_body", False):
+                self._block(body)
+                while self._connection.write_paused and not self.detached:
+                    await self._wait()
+            elif self.started:
+                self._last(body)
+            else:
+                self._whole(body)
+        elif kind == "http.response.start":
+            if self._headers is not None:
+                raise NotAsgiError("http.response.start was sent a second time")
+            self.status = message["status"]
+            self._line = self._server.heads.asgi_status(self.status)
+            self._headers = message.get("headers", ())
+        else:
+            raise NotAsgiError(f"not a message of an HTTP response: {kind!r}")
+
+    # ---- the response
+
+    def _head(self, known: int) -> bytes:
+        connection = self._connection
+        keep_alive = connection.keep_alive and not connection.expecting and not self._server.draining
+        head, self._framing, self._left, self._keep_alive = self._server.heads.build(
+            self._line, self.status, self._headers, known, connection.http11, connection.is_head, keep_alive
+        )
+        self.started = True
+        return head
+
+    def _whole(self, body: bytes) -> None:
+        """Send a response whose first block is its last."""
+        head = self._head(len(body))
+        if self._framing == NO_BODY:
+            self._connection.transport.write(head)
+        elif self._left != len(body):
+            self._connection.transport.write(head)
+            self._last(body)
+            return
+        elif len(body) <= _JOIN_BYTES_MAX:
+            self.sent = len(body)
+            self._connection.transport.write(head + body)
+        else:
+            self.sent = len(body)
+            self._connection.transport.write(head)
+            self._connection.transport.write(body)
+        self._finish()
+
+    def _block(self, body: bytes) -> None:
+        """Send a block that others follow."""
+        out = b"" if self.started else self._head(-1)
+        if body:
+            out += self._framed(body)
+        if out:
+            self._connection.transport.write(out)
+
+    def _last(self, body: bytes) -> None:
+        out = self._framed(body) if body else b""
+        if self._framing == COUNTED and self._left:
+            if out:
+                self._connection.transport.write(out)
+            raise NotAsgiError(f"the body is {self._left} bytes shorter than Content-Length says")
+        if self._framing == CHUNKED:
+            out += LAST_CHUNK
+        if out:
+            self._connection.transport.write(out)
+        self._finish()
+
+    def _framed(self, body: bytes) -> bytes:
+        if self._framing == NO_BODY:
+            return b""
+        if self._framing == COUNTED:
+            if len(body) > self._left:
+                raise NotAsgiError("the body is longer than Content-Length says")
+            self._left -= len(body)
+        self.sent += len(body)
+        return chunk(body) if self._framing == CHUNKED else body
+
+    def _finish(self) -> None:
+        """The response is complete: count it, and let the connection go on."""
+        self.finished = True
+        server = self._server
+        connection = self._connection
+        seconds = monotonic() - self._start
+        server.counters[0].add(self.status, self.sent, seconds)
+        if server.access is not None:
+            self._log_access(seconds)
+        if not server.flush_due:
+            server.flush_soon()
+        if self._waiters:
+            self.wake()
+        connection.responded(self._keep_alive)
+
+    def _log_access(self, seconds: float) -> None:
+        referer = agent = b"-"
+        for name, value in self.scope["headers"]:
+            if name == b"user-agent":
+                agent = value
+            elif name == b"referer":
+                referer = value
+        assert self._server.access is not None
+        self._server.access.add(
+            self._connection,
+            self.status,
+            self.sent,
+            seconds,
+            referer.decode("latin-1"),
+            agent.decode("latin-1"),
+        )
+
+    # ---- the task
+
+    async def run(self, ended: Callable[[AsgiRequest], None]) -> None:
+        """Call the application; never raises."""
+        try:
+            await self._server.application(self.scope, self.receive, self.send)
+        except ClientGone:
+            self._incomplete("")
+        except asyncio.CancelledError:
+            self._incomplete("the request was cancelled")
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
+            if self.detached and isinstance(error, OSError):
+                self._incomplete("")
+            else:
+                what = f"{summary(error)}\n{application_traceback(error)}"
+                self._incomplete(f"the application raised{self._how_far()}: {what}")
+        else:
+            if self.detached:
+                self._incomplete("")
+            elif not self.finished:
+                self._incomplete(f"the application returned{self._how_far() or ' without a response'}")
+        ended(self)
+
+    def _how_far(self) -> str:
+        if self.finished:
+            return " after its response"
+        return " in mid-response; connection aborted" if self.started else ""
+
+    def _incomplete(self, why: str) -> None:
+        """Answer 500 if nothing was sent yet, else abort, unless the response is complete."""
+        connection = self._connection
+        if why:
+            self._server.log.error(f"{connection.method} {connection.target}: {why}")
+        if self.finished or self.detached:
+            if not self.finished:
+                self._count_cut()
+            return
+        if self.started:
+            self._count_cut()
+            self.detached = True
+            connection.abort()
+            return
+        self.started = True
+        self.status = 500
+        self._keep_alive = False
+        data = self._server.heads.error(500, connection.is_head)
+        self.sent = len(data)
+        connection.transport.write(data)
+        self._finish()
+
+    def _count_cut(self) -> None:
+        """Count a response that the client did not get in full."""
+        self.finished = True
+        seconds = monotonic() - self._start
+        self._server.counters[0].add(self.status, self.sent, seconds)
+        if self._server.access is not None:
+            self._log_access(seconds)
+        self._server.flush_soon()
+
+
+def _as_bytes(body: Any) -> bytes:
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    raise NotAsgiError(f"the body of http.response.body must be bytes, not {type(body).__name__}")

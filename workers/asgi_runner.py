@@ -1,0 +1,185 @@
+"""From a parsed head to the scope and task of an ASGI request, or to a WebSocket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
+from gwctl.workers.counters import Counters
+from gwctl.workers.parser import lowercase_headers
+from gwctl.workers.policy import Refused, frame_body, wants_continue
+from gwctl.workers.states import BUSY
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.server import Server
+
+Headers = list[tuple[bytes, bytes]]
+
+_NOTABLE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+
+
+class AsgiRunner:
+    """One per worker process."""
+
+    accept_batch = 16
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._root_path = server.settings.root_path.rstrip("/")
+        self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
+        self._create_task = server.loop.create_task
+        server.counters.append(Counters())
+
+    @property
+    def active(self) -> int:
+        """Requests whose task runs."""
+        return len(self._requests)
+
+    def start(self) -> None:
+        """Nothing to prepare: tasks run on the server's loop."""
+
+    def connected(self, connection: ConnectionBase) -> None:
+        server, client = self.server.addresses(connection)
+        connection.base = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "root_path": self._root_path,
+            "client": client,
+            "server": server,
+            "extensions": {},
+        }
+
+    def begin(self, connection: ConnectionBase) -> None:
+        """Take the request in ``connection``'s parser.
+
+        Raises:
+            Refused: It is not served.
+        """
+        headers = lowercase_headers(connection.parser)
+        has_host = False
+        notable: dict[bytes, bytes] | None = None
+        for header in headers:
+            name = header[0]
+            if name == b"host":
+                has_host = True
+            elif name in _NOTABLE:
+                if notable is None:
+                    notable = {}
+                notable[name] = notable[name] + b"," + header[1] if name in notable else header[1]
+        if connection.authority:
+            headers = _with_host(headers, connection.authority)
+        elif not has_host and connection.http11:
+            raise Refused(400)
+        scope = self._scope(connection, headers)
+        if notable is not None:
+            self._begin_notable(connection, scope, notable)
+            return
+        connection.parser.reset()
+        self._run(connection, AsgiRequest(self.server, connection, scope, False))
+
+    def _scope(self, connection: ConnectionBase, headers: Headers) -> dict[str, Any]:
+        target = connection.target
+        path, _, query = target.partition("?")
+        scope: dict[str, Any] = connection.base.copy()
+        scope["method"] = connection.method
+        scope["headers"] = headers
+        scope["raw_path"] = path.encode("ascii")
+        scope["query_string"] = query.encode("ascii")
+        if "%" in path:
+            path = unquote(path)
+        root = self._root_path
+        if root and path != root and not path.startswith(root + "/"):
+            path = root + path  # the proxy in front took it off; in ASGI, path includes root_path
+        scope["path"] = path
+        scope["state"] = self.server.state.copy()
+        if not connection.http11:
+            scope["http_version"] = "1.0"
+        return scope
+
+    def _begin_notable(
+        self, connection: ConnectionBase, scope: dict[str, Any], notable: dict[bytes, bytes]
+    ) -> None:
+        expect = notable.get(b"expect")
+        expecting = expect is not None and wants_continue(expect, connection.http11)
+        framer = frame_body(
+            connection.parser,
+            notable.get(b"content-length"),
+            notable.get(b"transfer-encoding"),
+            self.server.limits.body_bytes_max,
+        )
+        connection.parser.reset()
+        if framer is None and b"websocket" in notable.get(b"upgrade", b"").lower() and connection.http11:
+            self._upgrade(connection, scope)
+            return
+        request = AsgiRequest(self.server, connection, scope, framer is not None)
+        self._run(connection, request)
+        if framer is not None:
+            connection.read_body(framer, request, BUSY, expecting)
+
+    def _run(self, connection: ConnectionBase, request: AsgiRequest) -> None:
+        connection.state = BUSY
+        connection.request = request
+        self._requests.add(request)
+        request.task = self._create_task(request.run(self.ended))
+
+    def _upgrade(self, connection: ConnectionBase, scope: dict[str, Any]) -> None:
+        """Hand the connection over for good; whether the handshake is sound is judged there."""
+        query = scope["query_string"]
+        target = scope["raw_path"] + (b"?" + query if query else b"")
+        lines = [b"%b: %b\r\n" % header for header in scope["headers"]]
+        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (connection.method.encode(), target, b"".join(lines))
+        rest = connection.tail[connection.tail_at :]
+        connection.tail = b""
+        self.server.upgrade(connection, head, rest, scope)
+
+    # ---- news of the connection
+
+    def ended(self, request: AsgiRequest) -> None:
+        """The request's task is over."""
+        self._requests.discard(request)
+        if self.server.draining:
+            self.server.check_drained()
+
+    def has_responded(self, connection: ConnectionBase) -> bool:
+        request: AsgiRequest | None = connection.request
+        return request is not None and request.started
+
+    def abandoned(self, connection: ConnectionBase) -> None:
+        """The connection is gone or about to go: tell the application."""
+        if connection.request is not None:
+            connection.request.detach()
+            connection.request = None
+
+    def refused(self, connection: ConnectionBase) -> None:
+        """The connection answers for itself; that response is the one that counts."""
+        if connection.request is not None:
+            connection.request.finished = True
+            self.abandoned(connection)
+
+    def client_finished(self, connection: ConnectionBase) -> None:
+        if connection.request is not None:
+            connection.request.wake()
+
+    def disconnected(self, connection: ConnectionBase) -> None:
+        self.abandoned(connection)
+
+    def writable(self, connection: ConnectionBase) -> None:
+        if connection.request is not None:
+            connection.request.wake()
+
+    def body_complete(self, connection: ConnectionBase) -> None:
+        """Not used: an ASGI request runs before its body is complete."""
+        raise NotImplementedError
+
+    def sink_is_full(self, connection: ConnectionBase) -> bool:
+        request: AsgiRequest | None = connection.request
+        return request is not None and request.waiting_bytes > RECEIVE_BYTES_MAX
+
+
+def _with_host(headers: Headers, authority: str) -> Headers:
+    """Replace Host by the authority of an absolute-form target (RFC 9112 section 3.2.2)."""
+    return [(b"host", authority.encode("ascii")), *[header for header in headers if header[0] != b"host"]]

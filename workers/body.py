@@ -1,0 +1,74 @@
+"""The body of a WSGI request, received by the loop before the application is called.
+
+So a slow client holds a buffer, not a worker. Up to ``memory_bytes`` it stays in memory,
+beyond that it waits in an unnamed temporary file. What is over the limit is refused: before
+anything is read when Content-Length says so, else as soon as it has become too much.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from io import BytesIO
+from typing import IO, cast
+
+from gwctl.config.settings import Limits
+
+
+class BodyTooLarge(Exception):  # noqa: N818 - a fact about the request, answered with 413
+    """More than ``body_bytes_max``."""
+
+
+class BodyBuffer:
+    """A sink (see `gwctl.workers.framing`) that becomes ``wsgi.input``."""
+
+    __slots__ = ("_file", "_limit", "_memory", "size")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit = limits.body_bytes_max or float("inf")
+        self._memory = limits.body_memory_bytes
+        self._file: IO[bytes] = BytesIO()
+        self.size = 0
+
+    def feed(self, block: bytes) -> None:
+        """Keep ``block``.
+
+        Raises:
+            BodyTooLarge: The limit is passed.
+            OSError: The temporary file could not be written (a full disk).
+        """
+        before = self.size
+        self.size = before + len(block)
+        if self.size > self._limit:
+            raise BodyTooLarge
+        if before <= self._memory < self.size:
+            file = tempfile.TemporaryFile(prefix="gwctl-body-")  # noqa: SIM115 - closed with the request
+            file.write(cast("BytesIO", self._file).getbuffer())
+            self._file = file
+        self._file.write(block)
+
+    def reader(self) -> IO[bytes]:
+        """Return the whole body as a file at its start; it ends where the body ends."""
+        self._file.seek(0)
+        return self._file
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Discard:
+    """A sink for the rest of a body that nobody reads, up to ``limit`` bytes."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+    def feed(self, block: bytes) -> None:
+        """Drop ``block``.
+
+        Raises:
+            BodyTooLarge: It is cheaper to close the connection than to read on.
+        """
+        self.left -= len(block)
+        if self.left < 0:
+            raise BodyTooLarge

@@ -1,0 +1,220 @@
+"""What a connection is and how it goes on after a response: the half of `http1` that faces out.
+
+`gwctl.workers.http1` has the other half (from bytes to requests) and the rules of both.
+"""
+
+from __future__ import annotations
+
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from gwctl.workers.body import Discard
+from gwctl.workers.framing import Framer, Sink
+from gwctl.workers.response import CONTINUE
+from gwctl.workers.states import (
+    BUSY,
+    CLOSING,
+    DISCARD,
+    DISCARD_BYTES_MAX,
+    FLUSH,
+    FRESH,
+    HEAD,
+    IDLE,
+    LINGER,
+    LINGER_S,
+    TAIL_BYTES_MAX,
+)
+
+if TYPE_CHECKING:
+    from gwctl.assignment import Listener
+    from gwctl.workers.server import Server
+
+
+class ConnectionBase:
+    __slots__ = (
+        "_begin",
+        "_line_bytes",
+        "_line_seen",
+        "attention",
+        "authority",
+        "base",
+        "eof",
+        "expecting",
+        "framer",
+        "http11",
+        "is_head",
+        "keep_alive",
+        "linger_until",
+        "listener",
+        "lost",
+        "method",
+        "output",
+        "parser",
+        "peer",
+        "read_paused",
+        "request",
+        "server",
+        "since",
+        "sink",
+        "sock",
+        "state",
+        "tail",
+        "tail_at",
+        "target",
+        "transport",
+        "unsent",
+        "write_paused",
+    )
+
+    def __init__(self, server: Server, sock: socket.socket, peer: Any, listener: Listener) -> None:
+        self.server = server
+        self.sock = sock
+        self.peer = peer
+        self.listener = listener
+        self.parser = server.new_parser()
+        self._begin = server.runner.begin
+        self.transport: Any = None
+        self.state = FRESH
+        self.since = monotonic()
+        self.linger_until = 0.0
+        self.tail = b""
+        self.tail_at = 0
+        self.framer: Framer | None = None
+        self.sink: Sink | None = None
+        self.expecting = False  # the client waits for 100 (Continue)
+        self.request: Any = None  # the runner's: environ while the body is received, the ASGI request
+        self.base: Any = None  # the runner's: what all requests of this connection share
+        self.output: Any = None  # the runner's: where a thread writes
+        self.attention = self.eof = self.lost = self.read_paused = self.write_paused = False
+        self.unsent = 0
+        self._line_bytes = 0
+        self._line_seen = False
+        # Of the request in progress:
+        self.method = self.target = self.authority = ""
+        self.http11 = self.keep_alive = True
+        self.is_head = False
+
+    def resume(self) -> None:
+        """Go on with what waits in `tail`."""
+        raise NotImplementedError
+
+    def read_body(self, framer: Framer, sink: Sink, state: int, expecting: bool) -> None:
+        """Receive a body into ``sink``; the runner hears of its end. The parser must be reset before."""
+        raise NotImplementedError
+
+    def send_continue(self) -> None:
+        """Ask for the body if the client waits to be asked."""
+        if self.expecting:
+            self.expecting = False
+            self.transport.write(CONTINUE)
+
+    # ---- after the response
+
+    def responded(self, keep_alive: bool) -> None:
+        """Go on after a response that is complete: written, or in the transport's hands."""
+        self.request = None
+        if self.lost:
+            self.state = CLOSING
+            self.server.runner.disconnected(self)
+        elif self.framer is not None:
+            self._skip_body(keep_alive)
+        elif keep_alive:
+            self._next()
+        else:
+            self.close()
+
+    def _skip_body(self, keep_alive: bool) -> None:
+        assert self.framer is not None
+        if not keep_alive or self.expecting or self.eof or self.framer.left > DISCARD_BYTES_MAX:
+            self.linger()
+            return
+        self.state = DISCARD
+        self.since = monotonic()
+        self.sink = Discard(DISCARD_BYTES_MAX)
+        self.adjust_reading()
+
+    def _next(self) -> None:
+        """Be ready for the next request, once the client has taken enough of the last response."""
+        self.since = monotonic()
+        if self.write_paused:
+            self.state = FLUSH
+            return
+        self.state = IDLE
+        self.attend()
+
+    def attend(self) -> None:
+        """See to what happened while a request was in progress: input, its end, the connection's."""
+        if self.state == BUSY:
+            return
+        self.attention = False
+        if self.lost:
+            self.server.runner.disconnected(self)
+        elif self.tail:
+            self.server.loop.call_soon(self.resume)
+        elif self.eof and self.state <= HEAD:
+            self.close()
+        elif self.read_paused:
+            self.adjust_reading()
+
+    def adjust_reading(self) -> None:
+        """Read or not, as what waits here and in the sink says."""
+        full = (
+            len(self.tail) - self.tail_at > TAIL_BYTES_MAX
+            if self.framer is None
+            else self.server.runner.sink_is_full(self)
+        )
+        if full == self.read_paused or self.lost or self.eof or self.transport.is_closing():
+            return
+        self.read_paused = full
+        if full:
+            self.transport.pause_reading()
+        else:
+            self.since = monotonic()
+            self.transport.resume_reading()
+
+    # ---- ends
+
+    def refuse(self, status: int) -> None:
+        """Answer the request with ``status`` ourselves, and close."""
+        server = self.server
+        server.runner.refused(self)
+        data = server.heads.error(status, self.is_head)
+        if not self.lost:
+            self.transport.write(data)
+        server.refused(self, status, len(data))
+        self.linger()
+
+    def close(self) -> None:
+        """Close after what is written has been sent; linger if more of the client's is on its way."""
+        if self.tail or self.framer is not None:
+            self.linger()
+        elif not self.lost:
+            self.state = CLOSING
+            self.since = monotonic()
+            self.unsent = self.transport.get_write_buffer_size()
+            self.transport.close()
+
+    def linger(self) -> None:
+        """Say that nothing more comes, and drop input until the client has closed or time is up."""
+        self.tail = b""
+        self.framer = self.sink = None
+        if self.lost or self.transport.is_closing():
+            return
+        if self.eof:
+            self.close()
+            return
+        self.state = LINGER
+        self.since = monotonic()
+        self.linger_until = self.since + LINGER_S
+        self.unsent = self.transport.get_write_buffer_size()
+        self.transport.write_eof()
+        self.adjust_reading()
+
+    def abort(self) -> None:
+        """End the connection so that the client notices: with a reset, not as if all were well."""
+        if self.lost or self.transport is None:
+            return
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        self.transport.abort()

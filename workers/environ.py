@@ -1,0 +1,148 @@
+"""The environ of a WSGI request (PEP 3333, RFC 3875), built from a parsed head.
+
+What is the same for all requests of a worker is made once, what is the same for a connection
+once per connection; a request copies that and adds its own. Header names recur, so their
+environ names are kept in a bounded map.
+
+A header with an underscore in its name is left out: `X_Forwarded_For` and `X-Forwarded-For`
+are the same environ variable, and a proxy that sets one lets the other through. Fields sent
+several times are joined (RFC 9110 section 5.2; cookies with a semicolon). A body in chunks is
+complete when the application is called, so it gets a CONTENT_LENGTH like any other.
+"""
+
+from __future__ import annotations
+
+import sys
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
+
+from gwctl.assignment import Assignment
+from gwctl.workers.policy import Refused
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+
+_NAMES_MAX: Final = 1024
+_UNPREFIXED: Final = {"CONTENT_TYPE", "CONTENT_LENGTH"}
+
+Environ = dict[str, Any]
+
+
+class FileWrapper:
+    """``wsgi.file_wrapper``: iterates over a file in blocks."""
+
+    def __init__(self, filelike: Any, blksize: int = 65536) -> None:
+        self.filelike = filelike
+        self.blksize = blksize
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> FileWrapper:
+        return self
+
+    def __next__(self) -> bytes:
+        block: bytes = self.filelike.read(self.blksize)
+        if not block:
+            raise StopIteration
+        return block
+
+
+class EnvironBuilder:
+    """Makes environs; one per worker process, used by the loop's thread only."""
+
+    def __init__(self, assignment: Assignment, multithread: bool) -> None:
+        self._root_path = assignment.settings.root_path.rstrip("/")
+        self._names: dict[bytes, str] = {}
+        self._base: Environ = {
+            "REQUEST_METHOD": "",
+            "SCRIPT_NAME": self._root_path,
+            "PATH_INFO": "",
+            "QUERY_STRING": "",
+            "REQUEST_URI": "",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_SOFTWARE": "gwctl",
+            "GATEWAY_INTERFACE": "CGI/1.1",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": multithread,
+            "wsgi.multiprocess": assignment.processes > 1,
+            "wsgi.run_once": False,
+            "wsgi.file_wrapper": FileWrapper,
+            "wsgi.input_terminated": True,
+        }
+
+    def for_connection(self, server: tuple[str, int | None], client: tuple[str, int] | None) -> Environ:
+        """Return what all requests of one connection share.
+
+        ``server`` has None for a port where the listener is a Unix socket; ``client`` is None
+        there too. PEP 3333 wants SERVER_NAME and SERVER_PORT not to be empty.
+        """
+        base = self._base.copy()
+        base["SERVER_NAME"] = server[0] if server[1] is not None else "localhost"
+        base["SERVER_PORT"] = str(server[1]) if server[1] is not None else "80"
+        base["REMOTE_ADDR"] = client[0] if client else ""
+        base["REMOTE_PORT"] = str(client[1]) if client else ""
+        return base
+
+    def build(self, connection: ConnectionBase) -> Environ:
+        """Return the environ of the request that ``connection``'s parser holds, with an empty body.
+
+        Raises:
+            Refused: HTTP/1.1 without Host.
+        """
+        environ: Environ = connection.base.copy()
+        names = self._names
+        for name, value in connection.parser.headers:
+            try:
+                key = names[name]
+            except KeyError:
+                key = self._new_name(name)
+            if key in environ:
+                _join(environ, key, value)
+            elif key:
+                environ[key] = value.decode("latin-1")
+        if connection.authority:
+            environ["HTTP_HOST"] = connection.authority
+        environ["REQUEST_METHOD"] = connection.method
+        target = connection.target
+        environ["REQUEST_URI"] = target
+        path, _, query = target.partition("?")
+        if query:
+            environ["QUERY_STRING"] = query
+        if "%" in path:
+            path = unquote_to_bytes(path).decode("latin-1")
+        environ["PATH_INFO"] = path
+        if self._root_path:
+            self._strip_root_path(environ, path)
+        if not connection.http11:
+            environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+        elif "HTTP_HOST" not in environ:
+            raise Refused(400)
+        environ["wsgi.input"] = BytesIO()
+        return environ
+
+    def _new_name(self, name: bytes) -> str:
+        """Return the environ name of a header, empty for one that is left out."""
+        if b"_" in name:
+            return ""
+        key = name.decode("ascii").upper().replace("-", "_")
+        if key not in _UNPREFIXED:
+            key = "HTTP_" + key
+        if len(self._names) >= _NAMES_MAX:
+            self._names.clear()
+        self._names[name] = key
+        return key
+
+    def _strip_root_path(self, environ: Environ, path: str) -> None:
+        """Take SCRIPT_NAME off PATH_INFO, unless the proxy in front already did."""
+        root = self._root_path
+        if path == root or path.startswith(root + "/"):
+            environ["PATH_INFO"] = path[len(root) :]
+
+
+def _join(environ: Environ, key: str, value: bytes) -> None:
+    if key not in {"CONTENT_TYPE", "CONTENT_LENGTH", "HTTP_HOST"}:  # parsers refuse these twice
+        separator = "; " if key == "HTTP_COOKIE" else ","
+        environ[key] = environ[key] + separator + value.decode("latin-1")

@@ -1,0 +1,124 @@
+"""The request head parser: the one module that knows the parsers' private names.
+
+Two packages offer the same interface: `gunicorn_h1c.H1CProtocol` (C) and
+`gunicorn.asgi.parser.PythonProtocol`. Only the head is given to them. They are told to skip
+the body, so that `remaining` returns what follows the head, and the engine frames bodies
+itself (`gwctl.workers.framing`): the C parser wraps chunk sizes at 2**64, keeps chunk lines
+and trailers of any length, and moves its buffer once for each chunk. So both parsers accept
+the same bodies too.
+
+Use: `feed` until `is_complete`, read the attributes, `remaining` for the rest, `reset`.
+
+``GWCTL_PARSER=c`` or ``python`` forces one, for tests and measurements.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from gunicorn.asgi import parser as gunicorn_parser
+
+try:
+    import gunicorn_h1c
+except ImportError:
+    gunicorn_h1c = None
+
+from gwctl.config.settings import Limits
+
+ENVIRONMENT_NAME: Final = "GWCTL_PARSER"
+
+# A built-in that takes nothing and returns True: "skip the body" without a Python frame.
+_SKIP_BODY: Final = True.__bool__
+
+
+class HeadParser(Protocol):
+    """What the engine uses of either parser."""
+
+    method: bytes
+    path: bytes
+    http_version: tuple[int, int]
+    headers: list[tuple[bytes, bytes]]
+    content_length: int | None
+    is_chunked: bool
+    is_complete: bool
+    should_keep_alive: bool
+
+    def feed(self, data: bytes) -> None: ...
+    def remaining(self) -> bytes: ...
+    def reset(self) -> None: ...
+
+
+def _c_errors() -> tuple[tuple[type[Exception], int], ...]:
+    return (
+        (gunicorn_h1c.LimitRequestLine, 414),
+        (gunicorn_h1c.LimitRequestHeaders, 431),
+        (gunicorn_h1c.InvalidHTTPVersion, 505),
+        (gunicorn_h1c.ParseError, 400),
+        (gunicorn_h1c.InvalidRequestMethod, 400),
+        (gunicorn_h1c.InvalidHeaderName, 400),
+        (gunicorn_h1c.InvalidHeader, 400),
+        (gunicorn_h1c._protocol.ParseError, 400),  # noqa: SLF001 - not a subclass of the public one
+    )
+
+
+_PYTHON_ERRORS: Final = (
+    (gunicorn_parser.LimitRequestLine, 414),
+    (gunicorn_parser.LimitRequestHeaders, 431),
+    (gunicorn_parser.InvalidHTTPVersion, 505),
+    (gunicorn_parser.UnsupportedTransferCoding, 501),
+    (gunicorn_parser.ParseError, 400),
+)
+_ERRORS: Final = _PYTHON_ERRORS + (_c_errors() if gunicorn_h1c is not None else ())
+
+
+def parser_name() -> str:
+    """Return ``C`` or ``Python``: the parser that `parser_factory` uses in this process.
+
+    Raises:
+        ImportError: ``GWCTL_PARSER=c`` without gunicorn_h1c.
+    """
+    wanted = os.environ.get(ENVIRONMENT_NAME, "").lower()
+    if wanted == "python":
+        return "Python"
+    if wanted == "c" and gunicorn_h1c is None:
+        raise ImportError("GWCTL_PARSER=c needs gunicorn_h1c (pip install 'gwctl[fast]')")
+    return "C" if gunicorn_h1c is not None else "Python"
+
+
+def parser_factory(limits: Limits) -> Callable[[], Any]:
+    """Return a function that makes one `HeadParser`, with ``limits`` bound."""
+    options: dict[str, Any] = {
+        "on_headers_complete": _SKIP_BODY,
+        "limit_request_line": limits.request_line_bytes_max,
+        "limit_request_fields": limits.headers_max,
+        "limit_request_field_size": limits.header_bytes_max,
+    }
+    if parser_name() == "Python":
+        return lambda: gunicorn_parser.PythonProtocol(**options)
+    # 0 keeps the whole tail; by default all but 64 KiB of pipelined input vanishes silently.
+    options["limit_remaining"] = 0
+    return lambda: gunicorn_h1c.H1CProtocol(**options)
+
+
+def lowercase_headers(parser: Any) -> list[tuple[bytes, bytes]]:
+    """Return the headers with lower-case names: the C parser keeps two lists."""
+    headers: list[tuple[bytes, bytes]] = getattr(parser, "asgi_headers", parser.headers)
+    return headers
+
+
+def refusal_status(error: Exception, data: bytes, headers_max: int) -> int:
+    """Return the status that answers a request which ``feed`` refused with ``error``; 0: a bug of ours.
+
+    ``data`` is what was fed last. The C parser calls everything beyond its table of 256
+    headers plainly invalid, and an unknown transfer coding an invalid header.
+    """
+    for kind, status in _ERRORS:
+        if isinstance(error, kind):
+            if status == 400 and str(error) == "Unsupported Transfer-Encoding":
+                return 501
+            if status == 400 and data.count(b"\n") > headers_max + 1:
+                return 431
+            return status
+    return 0

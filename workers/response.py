@@ -1,0 +1,260 @@
+"""Response heads: status lines, validation of header fields, Date, framing, connection rules.
+
+`HeadBuilder.build` makes the head of a response for either interface (WSGI gives text, ASGI
+bytes) and decides how the body is delimited (RFC 9112 section 6):
+
+    NO_BODY      HEAD, 204, 304: whatever the application yields is not sent
+    COUNTED      Content-Length, the application's or ours when the whole body is known
+    CHUNKED      HTTP/1.1 without a length
+    UNTIL_CLOSE  HTTP/1.0 without a length: the end of the connection is the end of the body
+
+Fields of the connection (Connection, Keep-Alive, Transfer-Encoding) belong to the server: an
+application's are taken out, ``Connection: close`` is obeyed. A name or value that could end
+its line early is refused. Encoded lines of fields that recur are cached; the caches start
+afresh when they are full, so that fields which differ each time cost little and keep nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+from time import time
+from typing import Any, Final
+
+NO_BODY: Final = 0
+COUNTED: Final = 1
+CHUNKED: Final = 2
+UNTIL_CLOSE: Final = 3
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_CACHED_LINES_MAX: Final = 512
+_CACHED_LINE_BYTES_MAX: Final = 128
+
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
+_STATUS: Final = re.compile(r"[2-5][0-9]{2}(?: [\t \x21-\x7e\x80-\xff]*)?")
+
+# Fields with a meaning for framing or for the connection.
+_SPECIAL: Final = frozenset(
+    {
+        b"content-length",
+        b"date",
+        b"server",
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"transfer-encoding",
+        b"set-cookie",
+    }
+)
+
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+
+Head = tuple[bytes, int, int, bool]
+"""The head's bytes, how the body is delimited, its length if COUNTED, whether the connection goes on."""
+
+
+class HeaderError(ValueError):
+    """The application gave a status or header field that cannot be sent."""
+
+
+def reason(status: int) -> str:
+    return _REASONS.get(status, "Unknown")
+
+
+def chunk(block: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(block), block)
+
+
+class HeadBuilder:
+    """Builds response heads; one per worker process. Safe to use from several threads.
+
+    ``kind`` is what names and values of headers must be: str for WSGI, bytes for ASGI.
+    """
+
+    def __init__(self, kind: type) -> None:
+        self._kind: type = kind
+        self._text = kind is str
+        self._lines: dict[Any, bytes] = {}
+        self._wsgi_status: dict[str, tuple[bytes, int]] = {}
+        self._asgi_status: dict[int, bytes] = {}
+        self._date_until = 0.0
+        self._date = b""
+
+    def wsgi_status(self, status: Any) -> tuple[bytes, int]:
+        """Return the status line and code of ``"200 OK"``.
+
+        Raises:
+            HeaderError: Not a status that an application may send.
+        """
+        known = self._wsgi_status.get(status)
+        if known is not None:
+            return known
+        if not isinstance(status, str):
+            raise HeaderError(f"the status must be str (PEP 3333), not {type(status).__name__}: {status!r}")
+        if _STATUS.fullmatch(status) is None:
+            raise HeaderError(f"not a status line: {status!r}. Give a code and a reason, such as '200 OK'")
+        known = (f"HTTP/1.1 {status}\r\n".encode("latin-1"), int(status[:3]))
+        if len(self._wsgi_status) >= _CACHED_LINES_MAX:
+            self._wsgi_status.clear()
+        self._wsgi_status[status] = known
+        return known
+
+    def asgi_status(self, status: Any) -> bytes:
+        """Return the status line of an ASGI response.
+
+        Raises:
+            HeaderError: Not a status that an application may send.
+        """
+        line = self._asgi_status.get(status)
+        if line is None:
+            if not isinstance(status, int) or not 200 <= status <= 599:
+                raise HeaderError(f"not a response status: {status!r}")
+            line = self._asgi_status[status] = f"HTTP/1.1 {int(status)} {reason(status)}\r\n".encode()
+        return line
+
+    def build(
+        self,
+        line: bytes,
+        status: int,
+        headers: Iterable[Any],
+        known: int,
+        http11: bool,
+        is_head: bool,
+        keep_alive: bool,
+    ) -> Head:
+        """Build the head of one response.
+
+        ``known`` is the length of the body if all of it is at hand, else -1. For a HEAD
+        request it only counts when it is not 0: an application that answers HEAD with an
+        empty body has not said that GET's is empty.
+
+        Raises:
+            HeaderError: A field cannot be sent as it is.
+        """
+        lines = self._lines
+        parts = [line]
+        append = parts.append
+        length = -1
+        dated = served = False
+        for header in headers:
+            try:
+                cached = lines.get(header)
+            except TypeError:  # a list instead of a tuple: no key, but two items all the same
+                cached = None
+            if cached is not None:
+                append(cached)
+                continue
+            name, value = self._encode(header)
+            lower = name.lower()
+            if lower not in _SPECIAL:
+                append(self._remember(header, name + b": " + value + b"\r\n"))
+            elif lower == b"content-length":
+                length = _declared_length(value, length)
+            elif lower == b"connection":
+                keep_alive = keep_alive and b"close" not in value.lower()
+            elif lower in {b"date", b"server", b"set-cookie"}:
+                dated = dated or lower == b"date"
+                served = served or lower == b"server"
+                append(name + b": " + value + b"\r\n")
+        if not dated and not served:
+            now = time()
+            append(self._date if now < self._date_until else self._new_date(now))
+        elif not dated:
+            append(f"Date: {formatdate(usegmt=True)}\r\n".encode())
+        return self._delimit(parts, status, length, known, http11, is_head, keep_alive)
+
+    @staticmethod
+    def _delimit(
+        parts: list[bytes],
+        status: int,
+        length: int,
+        known: int,
+        http11: bool,
+        is_head: bool,
+        keep_alive: bool,
+    ) -> Head:
+        framing = COUNTED
+        if status in {204, 304}:
+            framing = NO_BODY
+            if status == 304 and length >= 0:
+                parts.append(b"Content-Length: %d\r\n" % length)
+        elif length >= 0 or known > 0 or (known == 0 and not is_head):
+            if length < 0:
+                length = known
+            parts.append(b"Content-Length: %d\r\n" % length)
+        elif is_head:
+            framing = NO_BODY
+        elif http11:
+            framing = CHUNKED
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+        else:
+            framing = UNTIL_CLOSE
+            keep_alive = False
+        if is_head:
+            framing = NO_BODY
+        if not keep_alive:
+            parts.append(b"Connection: close\r\n\r\n")
+        elif not http11:
+            parts.append(b"Connection: keep-alive\r\n\r\n")
+        else:
+            parts.append(b"\r\n")
+        return b"".join(parts), framing, length, keep_alive
+
+    def _encode(self, header: Any) -> tuple[bytes, bytes]:
+        """Return name and value as bytes that fit on one line.
+
+        Raises:
+            HeaderError: They don't, or are not two values of the interface's kind.
+        """
+        name: Any
+        value: Any
+        try:
+            name, value = header
+        except (TypeError, ValueError):
+            raise HeaderError(f"a header must be a pair of name and value, not {header!r}") from None
+        if not isinstance(name, self._kind) or not isinstance(value, self._kind):
+            raise HeaderError(f"name and value of a header must be {self._kind.__name__}: {header!r}")
+        if self._text:
+            try:
+                name = name.encode("latin-1")
+                value = value.encode("latin-1")
+            except UnicodeEncodeError:
+                raise HeaderError(f"a header must be text that Latin-1 can express: {header!r}") from None
+        if _NAME.fullmatch(name) is None:
+            raise HeaderError(f"not a header name: {name!r}")
+        if _VALUE.fullmatch(value) is None:
+            raise HeaderError(f"control characters in the value of the header {name!r}: {value!r}")
+        return name, value
+
+    def _remember(self, header: Any, line: bytes) -> bytes:
+        if len(line) <= _CACHED_LINE_BYTES_MAX and type(header) is tuple:
+            if len(self._lines) >= _CACHED_LINES_MAX:
+                self._lines = {}
+            self._lines[header] = line
+        return line
+
+    def _new_date(self, now: float) -> bytes:
+        self._date = f"Date: {formatdate(now, usegmt=True)}\r\nServer: gwctl\r\n".encode()
+        self._date_until = int(now) + 1.0
+        return self._date
+
+    def error(self, status: int, is_head: bool = False, keep_alive: bool = False) -> bytes:
+        """Return a whole short response that says ``status``."""
+        body = f"{status} {reason(status)}\n".encode()
+        line = f"HTTP/1.1 {status} {reason(status)}\r\n".encode()
+        fields: Any = [(b"Content-Type", b"text/plain; charset=utf-8")]
+        if self._text:
+            fields = [("Content-Type", "text/plain; charset=utf-8")]
+        head = self.build(line, status, fields, len(body), True, is_head, keep_alive)[0]
+        return head if is_head else head + body
+
+
+def _declared_length(value: bytes, before: int) -> int:
+    if not value.isdigit() or (before >= 0 and before != int(value)):
+        raise HeaderError(f"not a Content-Length: {value!r}")
+    return int(value)

@@ -1,0 +1,271 @@
+"""The HTTP server of one worker process: listeners, connections, timers, drain, counters.
+
+The runner (sync, threads or asgi) is chosen once, when the worker's class is known. The
+connections have no timers: one sweep, at most once a second while anything is open, compares
+how long each has been in its state with that state's limit, and writes the heartbeat. When
+the sweep itself comes late (a sync application held the loop, the process was stopped), all
+connections are given that time back: what they sent meanwhile has not been read yet.
+
+What requests count is flushed to the scoreboard and the access log shortly after the first
+of a batch, not after each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any, Final
+
+from gwctl.assignment import Assignment
+from gwctl.log import Log
+from gwctl.scoreboard import ACCEPTED, ACTIVE, CONNECTIONS, HEARTBEAT_AT
+from gwctl.workers import counters
+from gwctl.workers.accept import Acceptor
+from gwctl.workers.access_log import AccessLog
+from gwctl.workers.application import LoadedApplication
+from gwctl.workers.asgi_runner import AsgiRunner
+from gwctl.workers.connection import ConnectionBase
+from gwctl.workers.parser import parser_factory
+from gwctl.workers.response import HeadBuilder
+from gwctl.workers.states import BUSY, TimeLimits
+from gwctl.workers.sync import SyncRunner
+from gwctl.workers.threads import ThreadsRunner
+from gwctl.workers.websocket import WebSockets
+
+Runner = SyncRunner | ThreadsRunner | AsgiRunner
+
+FLUSH_S: Final = 0.02
+SWEEP_MAX_S: Final = 1.0
+SWEEP_MIN_S: Final = 0.05
+_LATE_S: Final = 0.05
+_WEBSOCKETS_PART: Final = 0.5
+"""WebSockets are closed over this part of the drain."""
+
+
+class Server:
+    """Serves one application on the worker's loop. See docs/design.md section 4."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        assignment: Assignment,
+        application: LoadedApplication,
+        log: Log,
+    ) -> None:
+        self.loop = loop
+        self.assignment = assignment
+        self.application = application.call
+        self.state = application.state
+        self.log = log
+        self.settings = assignment.settings
+        self.limits = self.settings.limits
+        self.record = assignment.record
+        self.counters: list[counters.Counters] = []
+        self.new_parser = parser_factory(self.limits)
+        self.heads = HeadBuilder(bytes if application.interface == "asgi" else str)
+        self.access: AccessLog | None = None
+        self.draining = False
+        self.flush_due = False
+        self.on_drained: Callable[[], None] | None = None
+        self._refusals = counters.Counters()
+        self.counters.append(self._refusals)
+        self._connections: set[ConnectionBase] = set()
+        self._websockets = WebSockets(loop, application.call, application.state, self.check_drained)
+        self._limits = TimeLimits(self.settings.timeouts)
+        self._sweep_s = self._sweep_interval()
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._sweep_at = 0.0
+        self._warned_bare_bytes = False
+        self._told_drained = False
+        self.runner: Runner = _RUNNERS[application.worker_class](self)
+        self._acceptor = Acceptor(self)
+        if assignment.access_log_fd >= 0:
+            self.set_access_log(assignment.access_log_fd)
+
+    # ---- what the worker's process asks for
+
+    def start(self) -> None:
+        """Start threads and timers. Connections are accepted from `serve` on."""
+        self.runner.start()
+        self._schedule_sweep()
+
+    def serve(self) -> None:
+        """Accept connections (also after `park`)."""
+        self._acceptor.start()
+
+    def park(self) -> None:
+        """Stop accepting; what is connected is served as before."""
+        self._acceptor.stop()
+
+    def close_listeners(self) -> None:
+        """Close this worker's copies of the listeners. Safe in a signal's handler, any number of times."""
+        self._acceptor.close()
+
+    def drain(self, sweep: bool) -> None:
+        """Stop accepting and finish; `on_drained` is called when nothing is left.
+
+        ``sweep``: first accept what already waits in the backlogs, since no sibling will.
+        """
+        if self.draining:
+            return
+        self._acceptor.stop()
+        if sweep:
+            self._acceptor.sweep()
+        self._acceptor.close()
+        self.draining = True
+        timeouts = self.settings.timeouts
+        self._limits.drain(timeouts.linger_s)
+        now = monotonic()
+        for connection in self._connections:
+            connection.since = max(connection.since, now)
+        self._websockets.drain(timeouts.drain_timeout_s * _WEBSOCKETS_PART)
+        self._sweep_s = self._sweep_interval()
+        self._schedule_sweep()
+        self.flush()
+
+    @property
+    def drained(self) -> bool:
+        return (
+            not self._connections
+            and not self.active_requests
+            and self._websockets.idle
+            and self._acceptor.idle
+        )
+
+    def check_drained(self) -> None:
+        """Call `on_drained`, once, if nothing is left."""
+        if self.draining and not self._told_drained and self.drained:
+            self._told_drained = True
+            self.flush()
+            if self.on_drained is not None:
+                self.on_drained()
+
+    def quit(self) -> int:
+        """Close everything at once; return how many requests that cut."""
+        self._acceptor.close()
+        cut = self.active_requests + self._websockets.quit()
+        for connection in list(self._connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        self.flush()
+        return cut
+
+    @property
+    def active_requests(self) -> int:
+        return self.runner.active
+
+    @property
+    def connections(self) -> int:
+        return len(self._connections) + len(self._websockets)
+
+    def set_access_log(self, fd: int) -> None:
+        """Write the access log to ``fd`` from now on; the server closes it in the end. -1: none."""
+        if self.access is not None:
+            self.access.close()
+        self.access = None
+        if fd >= 0:
+            worker = f"{self.assignment.pool}.{self.assignment.slot}"
+            self.access = AccessLog(fd, worker, self.log)
+
+    # ---- what connections and runners ask for
+
+    def admit(self, connection: ConnectionBase) -> None:
+        self._connections.add(connection)
+
+    def forget(self, connection: ConnectionBase) -> None:
+        """The connection is gone, or is no longer HTTP."""
+        self._connections.discard(connection)
+        if self.draining:
+            self.check_drained()
+        elif not self.flush_due:
+            self.flush_soon()
+
+    @staticmethod
+    def addresses(connection: ConnectionBase) -> tuple[tuple[str, int | None], tuple[str, int] | None]:
+        """Return where ``connection`` arrived and where it came from: host and port.
+
+        On a Unix socket the first is its path and None, the second None.
+        """
+        name = connection.sock.getsockname()
+        if not isinstance(name, tuple):
+            return (name if isinstance(name, str) else "", None), None
+        peer = connection.peer
+        return (name[0], name[1]), (peer[0], peer[1])
+
+    def upgrade(self, connection: ConnectionBase, head: bytes, rest: bytes, scope: Mapping[str, Any]) -> None:
+        """Make a WebSocket of ``connection``."""
+        if connection.read_paused:
+            connection.transport.resume_reading()
+        connection.state = BUSY
+        self._websockets.hand_over(connection.transport, head, rest, scope)
+        self._connections.discard(connection)
+
+    def refused(self, connection: ConnectionBase, status: int, size: int) -> None:
+        """Count a response of our own."""
+        self._refusals.add(status, size, 0.0)
+        if self.access is not None:
+            self.access.add(connection, status, size, 0.0, "-", "-")
+        self.flush_soon()
+
+    def warn_bare_bytes(self) -> None:
+        """Say once what an application that returns bytes instead of a list of bytes should change."""
+        if not self._warned_bare_bytes:
+            self._warned_bare_bytes = True
+            self.log.warning(
+                "the application returned bytes; PEP 3333 asks for an iterable of bytes, such as [body]. "
+                "Served as one block (said once)"
+            )
+
+    # ---- timers
+
+    def flush_soon(self) -> None:
+        """Have `flush` called for this batch of requests."""
+        if not self.flush_due:
+            self.flush_due = True
+            self.loop.call_later(FLUSH_S, self.flush)
+
+    def flush(self) -> None:
+        """Write counters to the scoreboard and lines to the access log."""
+        self.flush_due = False
+        counters.flush(self.counters, self.record)
+        words = self.record.words
+        words[CONNECTIONS] = self.connections
+        words[ACTIVE] = self.active_requests
+        words[ACCEPTED] = self._acceptor.accepted
+        if self.access is not None:
+            self.access.flush()
+
+    def _sweep_interval(self) -> float:
+        """Return how often to look: often enough that a short limit is not overstepped by much."""
+        return min(max(min(self._limits.seconds) / 4, SWEEP_MIN_S), SWEEP_MAX_S)
+
+    def _schedule_sweep(self) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._sweep_at = monotonic() + self._sweep_s
+        self._sweep_timer = self.loop.call_later(self._sweep_s, self._sweep)
+
+    def _sweep(self) -> None:
+        now = monotonic()
+        late = now - self._sweep_at
+        self.record.floats[HEARTBEAT_AT] = now
+        self._schedule_sweep()
+        self.flush()
+        if late > _LATE_S:
+            for connection in self._connections:
+                connection.since += late
+            return
+        seconds = self._limits.seconds
+        for connection in list(self._connections):
+            if now - connection.since > seconds[connection.state]:
+                self._limits.expire(connection, now)
+        if self.draining:
+            self.check_drained()
+
+
+_RUNNERS: Final[dict[str, Callable[[Server], Runner]]] = {
+    "sync": SyncRunner,
+    "threads": ThreadsRunner,
+    "asgi": AsgiRunner,
+}

@@ -1,0 +1,108 @@
+"""The states of a connection, their bounds, and what happens when one lasts too long.
+
+    FRESH    connected, no byte yet            IDLE      kept alive, between requests
+    HEAD     part of a head has come           BODY      the body is received before the call (WSGI)
+    BUSY     the runner has the request        FLUSH     answered, the client has yet to take the rest
+    DISCARD  answered, the rest of the request's body is skipped
+    LINGER   the last byte is sent; input is dropped so that the client can read it (a close
+             with unread input makes the kernel send a reset, which discards the response)
+    CLOSING  the transport closes when it has written what it holds
+
+`TimeLimits` holds how long each may last without progress; `TimeLimits.expire` acts on it.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final
+
+from gwctl.config.settings import Timeouts
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+
+FRESH: Final = 0
+IDLE: Final = 1
+HEAD: Final = 2  # up to here the next bytes belong to a head
+BODY: Final = 3
+BUSY: Final = 4
+FLUSH: Final = 5
+DISCARD: Final = 6
+LINGER: Final = 7
+CLOSING: Final = 8
+
+SLICE_BYTES: Final = 16384
+"""Fed to the parser at once: what follows the head is copied back, so pipelines come in slices."""
+TAIL_BYTES_MAX: Final = 65536
+"""Reading pauses while more than this waits for the request in progress."""
+DISCARD_BYTES_MAX: Final = 65536
+"""So much of an unread body is skipped to keep a connection; beyond it closing is cheaper."""
+LINGER_S: Final = 10.0
+"""Longest lingering close; `LINGER_SILENCE_S` without a byte ends it earlier."""
+LINGER_SILENCE_S: Final = 2.0
+
+
+class TimeLimits:
+    """Seconds a connection may stay in each state without progress, indexed by state."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._body = timeouts.body_timeout_s
+        self._response = timeouts.response_timeout_s
+        self.seconds = [
+            timeouts.header_timeout_s,
+            timeouts.keepalive_timeout_s,
+            timeouts.header_timeout_s,
+            timeouts.body_timeout_s,
+            min(timeouts.body_timeout_s, timeouts.response_timeout_s),
+            timeouts.response_timeout_s,
+            timeouts.body_timeout_s,
+            LINGER_SILENCE_S,
+            timeouts.response_timeout_s,
+        ]
+
+    def drain(self, linger_s: float) -> None:
+        """From now on, connections without a request are closed after ``linger_s`` of silence."""
+        self.seconds[FRESH] = min(self.seconds[FRESH], linger_s)
+        self.seconds[IDLE] = min(self.seconds[IDLE], linger_s)
+
+    def expire(self, connection: ConnectionBase, now: float) -> None:
+        """Act on ``connection``, whose state has lasted longer than its limit."""
+        state = connection.state
+        if state in {FRESH, IDLE}:
+            if not _has_unread(connection.sock):
+                connection.transport.close()
+        elif state in {HEAD, BODY} and not connection.write_paused:
+            connection.refuse(408)
+        elif state == DISCARD:
+            connection.linger()
+        elif state == BUSY and not connection.write_paused:
+            self._expire_upload(connection, now)
+        else:
+            self._expire_output(connection, now)
+
+    def _expire_upload(self, connection: ConnectionBase, now: float) -> None:
+        """The application is being waited for; only a client that owes it a body is at fault."""
+        waiting = connection.framer is not None and not connection.read_paused and not connection.expecting
+        if waiting and now - connection.since > self._body:
+            connection.server.runner.abandoned(connection)
+            connection.abort()
+
+    def _expire_output(self, connection: ConnectionBase, now: float) -> None:
+        """Something is to be written, or was: the client must take a byte now and then."""
+        size = connection.transport.get_write_buffer_size()
+        if not size:
+            connection.transport.abort()
+        elif size < connection.unsent:
+            connection.since = now
+        elif now - connection.since > self._response:
+            connection.server.runner.abandoned(connection)
+            connection.abort()
+        connection.unsent = size
+
+
+def _has_unread(sock: socket.socket) -> bool:
+    """Tell whether the kernel has input that the loop has not read: then this is no idle client."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False

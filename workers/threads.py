@@ -1,0 +1,95 @@
+"""The threads runner: a request goes to a thread, which answers on the socket itself.
+
+One queue, a fixed number of threads. The thread writes to its own dup of the descriptor, so
+that a number which the loop closed and the kernel gave to another client can never be written
+to; the dup is closed when neither the loop nor a thread needs it. Handing each response back
+through the loop would cost a quarter of the throughput.
+
+A connection has one writer at a time. While its state is BUSY that is the thread; everything
+else, and whatever the thread could not write, is the loop's. In the usual case (kept alive,
+all written, nothing noticed by the loop) the thread releases the connection by one store and
+the loop is not woken. The order of stores and looks that makes this safe without a lock is
+described in `gwctl.workers.http1`.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextvars import copy_context
+from queue import SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gwctl.workers.counters import Counters
+from gwctl.workers.states import BUSY, IDLE
+from gwctl.workers.wsgi import WsgiCall
+from gwctl.workers.wsgi_runner import WsgiRunner
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.environ import Environ
+    from gwctl.workers.server import Server
+
+
+class ThreadsRunner(WsgiRunner):
+    multithread = True
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._queue: SimpleQueue[tuple[ConnectionBase, Environ]] = SimpleQueue()
+        self._dispatched = 0
+        self._context = copy_context()
+        self._count = server.settings.threads
+        self.accept_batch = min(self._count, 16)
+
+    def start(self) -> None:
+        for number in range(self._count):
+            counters = Counters()
+            self.server.counters.append(counters)
+            threading.Thread(
+                target=self._work, args=(counters,), name=f"gwctl-request-{number}", daemon=True
+            ).start()
+
+    @property
+    def active(self) -> int:
+        return self._dispatched - sum([one.requests for one in self.server.counters[1:]])
+
+    def connected(self, connection: ConnectionBase) -> None:
+        super().connected(connection)
+        connection.output = connection.sock.dup()
+
+    def disconnected(self, connection: ConnectionBase) -> None:
+        if connection.state != BUSY and connection.output is not None:
+            connection.output.close()
+            connection.output = None
+
+    def call(self, connection: ConnectionBase, environ: Environ) -> None:
+        connection.state = BUSY
+        self._dispatched += 1
+        self._queue.put((connection, environ))
+        if not self.server.flush_due:
+            self.server.flush_soon()
+
+    def _work(self, counters: Counters) -> None:
+        """Serve requests for ever: the body of one thread."""
+        get = self._queue.get
+        server = self.server
+        wake = server.loop.call_soon_threadsafe
+        while True:
+            connection, environ = get()
+            start = monotonic()
+            call = WsgiCall(server, connection, environ, connection.output)
+            self._context.copy().run(call.run)
+            end = monotonic()
+            counters.add(call.status, call.sent, end - start)
+            if server.access is not None:
+                self.log_access(connection, environ, call, end - start)
+            usual = call.keep_alive and not (call.pending or connection.tail or connection.attention)
+            if usual:
+                connection.since = end
+                connection.state = IDLE
+                if connection.attention:
+                    wake(connection.attend)
+            else:
+                wake(self.finish, connection, call)
+            del connection, environ, call

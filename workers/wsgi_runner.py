@@ -1,0 +1,133 @@
+"""What the two WSGI runners share: from a parsed head to a call that can be made.
+
+The body is received in full before the application is called, so ``wsgi.input`` never waits.
+Subclasses say in `call` which thread makes the call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gwctl.workers.body import BodyBuffer
+from gwctl.workers.environ import Environ, EnvironBuilder
+from gwctl.workers.policy import frame_body, wants_continue
+from gwctl.workers.states import BODY
+from gwctl.workers.wsgi import WsgiCall
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.server import Server
+
+
+class WsgiRunner:
+    """Base of `SyncRunner` and `ThreadsRunner`. Runs in the loop's thread."""
+
+    multithread = False
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._builder = EnvironBuilder(server.assignment, self.multithread)
+
+    @property
+    def active(self) -> int:
+        """Requests in the application now."""
+        raise NotImplementedError
+
+    def call(self, connection: ConnectionBase, environ: Environ) -> None:
+        raise NotImplementedError
+
+    def connected(self, connection: ConnectionBase) -> None:
+        connection.base = self._builder.for_connection(*self.server.addresses(connection))
+        # What the transport holds, it holds because the socket is full: know it at once.
+        connection.transport.set_write_buffer_limits(high=0)
+
+    def begin(self, connection: ConnectionBase) -> None:
+        """Take the request in ``connection``'s parser.
+
+        Raises:
+            Refused: It is not served.
+        """
+        environ = self._builder.build(connection)
+        if "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ or "HTTP_EXPECT" in environ:
+            self._begin_body(connection, environ)
+            return
+        connection.parser.reset()
+        self.call(connection, environ)
+
+    def _begin_body(self, connection: ConnectionBase, environ: Environ) -> None:
+        expect = environ.get("HTTP_EXPECT")
+        expecting = expect is not None and wants_continue(expect.encode("latin-1"), connection.http11)
+        length = environ.get("CONTENT_LENGTH")
+        coding = environ.pop("HTTP_TRANSFER_ENCODING", None)
+        framer = frame_body(
+            connection.parser,
+            length if length is None else length.encode("latin-1"),
+            coding if coding is None else coding.encode("latin-1"),
+            self.server.limits.body_bytes_max,
+        )
+        connection.parser.reset()
+        if framer is None:
+            self.call(connection, environ)
+            return
+        buffer = BodyBuffer(self.server.limits)
+        connection.request = environ, buffer
+        connection.read_body(framer, buffer, BODY, expecting)
+
+    def body_complete(self, connection: ConnectionBase) -> None:
+        environ, buffer = connection.request
+        connection.request = None
+        environ["CONTENT_LENGTH"] = str(buffer.size)
+        environ["wsgi.input"] = buffer.reader()
+        self.call(connection, environ)
+
+    def finish(self, connection: ConnectionBase, call: WsgiCall) -> None:
+        """Give the connection back to the loop after ``call``."""
+        if call.aborted:
+            connection.abort()
+            connection.responded(False)
+            return
+        if call.pending and not connection.lost:
+            connection.transport.write(call.pending)
+        connection.responded(call.keep_alive)
+
+    # ---- news of the connection
+
+    def has_responded(self, connection: ConnectionBase) -> bool:  # noqa: ARG002 - as in AsgiRunner
+        """Tell whether a request whose body is still coming has begun to be answered: never here."""
+        return False
+
+    def abandoned(self, connection: ConnectionBase) -> None:
+        """The request will not be complete."""
+        if connection.request is not None:
+            connection.request[1].close()
+            connection.request = None
+
+    def refused(self, connection: ConnectionBase) -> None:
+        self.abandoned(connection)
+
+    def client_finished(self, connection: ConnectionBase) -> None:
+        """The client sends no more: of no concern to a WSGI application."""
+
+    def disconnected(self, connection: ConnectionBase) -> None:
+        """The connection is gone: noticed at the next write."""
+
+    def writable(self, connection: ConnectionBase) -> None:
+        """The transport is empty again."""
+
+    def sink_is_full(self, connection: ConnectionBase) -> bool:  # noqa: ARG002 - as in AsgiRunner
+        """Bodies go to memory and then to disk, never to a halt."""
+        return False
+
+    def log_access(
+        self, connection: ConnectionBase, environ: Environ, call: WsgiCall, seconds: float
+    ) -> None:
+        access = self.server.access
+        if access is not None:
+            access.add(
+                connection,
+                call.status,
+                call.sent,
+                seconds,
+                environ.get("HTTP_REFERER", "-"),
+                environ.get("HTTP_USER_AGENT", "-"),
+            )
