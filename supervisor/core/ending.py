@@ -37,8 +37,7 @@ class Ending:
     cut: int = 0
     killed: int = 0
     note_at: float = 0.0
-    announced: bool = False
-    """The listeners were closed and it was said."""
+    listeners_closed: bool = False
 
     def __post_init__(self) -> None:
         self.note_at = self.since + WAIT_NOTE_S

@@ -365,9 +365,11 @@ class Fleet:
     def _fatal(self, worker: Worker, failure: Failure) -> None:
         if self.reload is not None:
             self._abort(self.reload, "", Failure("stop", "the fleet could not be started"), changed=False)
+        requests.refuse_waiting(self._queue, self._desk)
         text = failure.message if len(self.pools) == 1 else f"{worker.pool}: {failure.message}"
         status = 4 if failure.kind == "import" else 3
         self.ending = Ending(Mode.QUIT, self._desk.now, status, text, failure.traceback)
+        requests.close_listeners(self.ending, self._desk)
 
     # ---- transactions
 
@@ -403,7 +405,7 @@ class Fleet:
         if changed:
             self.degraded = DEGRADED
             for each in self.pools.values():
-                each.respawn_note = f"respawned while degraded ({DEGRADED}): it runs what is on disk"
+                each.respawn_note = f"started while degraded ({DEGRADED}): it runs what is on disk"
         requests.refused(self, reload, pool, failure, self._desk)
 
     def _stop(self, event: ev.StopAsked) -> None:

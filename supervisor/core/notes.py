@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from gwctl.supervisor.core.life import State, Worker, time_limit
+from gwctl.supervisor.core.life import Order, State, Worker, time_limit
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.pool import Pool
@@ -47,8 +47,7 @@ def workers(count: int) -> str:
 def how_it_ended(status: int) -> str:
     if status < 0:
         name = _SIGNALS.get(-status)
-        text = f"signal {-status}" + (f" ({name})" if name else "")
-        return f"{text}, out of memory?" if status == -9 else text
+        return f"signal {-status}" + (f" ({name})" if name else "")
     return f"exit status {status}"
 
 
@@ -56,11 +55,14 @@ def died(worker: Worker, status: int, now: float, serving: str) -> str:
     """What is known of an exit that nobody asked for."""
     text = f"pid {worker.pid} died: {how_it_ended(status)}"
     if worker.failure is not None:
-        text = f"pid {worker.pid} {worker.failure.message} ({how_it_ended(status)})"
+        ended = "" if worker.told is Order.KILL else f" ({how_it_ended(status)})"
+        text = f"pid {worker.pid}: {worker.failure.message}{ended}"
     elif worker.ready_at is None:
         text += ", before it was ready"
     else:
         text += f", {seconds(now - worker.ready_at)} after it was ready"
+    if status == -9 and worker.told is not Order.KILL:
+        text += ", not by us (out of memory?)"
     return text + (f", while serving {serving}" if serving else "")
 
 

@@ -148,13 +148,13 @@ def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
     for worker in view.new.values():
         if worker.state is State.READY and worker.told is not Order.SERVE:
             _serve(view, worker, desk)
-    if wanted.replace and wanted.policy is not None:
-        _replace(view, desk)
-    else:
+    if not wanted.replace:
         for worker in view.old.values():
             if not worker.serving and worker.state in _CAN_SERVE:
                 _serve(view, worker, desk)
     _retire(view, desk)
+    if wanted.replace:
+        _replace(view, desk)
     _spawn(view, desk)
 
 
@@ -212,8 +212,8 @@ def _is_last(view: _View, worker: Worker) -> bool:
 
 def _let_go_when_room(view: _View, holders: dict[int, Worker], slot: int, desk: Desk) -> None:
     worker = holders[slot]
-    if worker.state is State.READY and view.room <= 0:
-        return
+    if worker.state not in _CAN_BE_TOLD or (worker.state is State.READY and view.room <= 0):
+        return  # one that fails by itself stays what it is: a failure
     del holders[slot]
     _let_go(view, worker, desk)
 
@@ -264,6 +264,7 @@ def _spawn(view: _View, desk: Desk) -> None:
 
 
 _COMING = frozenset({State.REQUESTED, State.STARTING, State.READY})
+_CAN_BE_TOLD = _COMING | _CAN_SERVE
 
 
 def _fill(pool: Pool, slot: int, wanted: Wanted, desk: Desk) -> None:

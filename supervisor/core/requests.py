@@ -174,10 +174,14 @@ def stopping(ending: Ending, event: StopAsked, desk: Desk) -> None:
     """Say how the fleet ends; the first time also close the door."""
     if event.request:
         ending.requests.append(event.request)
-    if not ending.announced:
-        ending.announced = True
-        desk.actions.append(CloseListeners())
+    close_listeners(ending, desk)
     desk.note("info", f"stopping ({event.source}): {_how(ending.mode, desk)}")
+
+
+def close_listeners(ending: Ending, desk: Desk) -> None:
+    if not ending.listeners_closed:
+        ending.listeners_closed = True
+        desk.actions.append(CloseListeners())
 
 
 def _how(mode: Mode, desk: Desk) -> str:

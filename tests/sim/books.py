@@ -1,0 +1,130 @@
+"""The observer's book-keeping: what it has seen of each worker and of the reload under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gwctl.supervisor.core.actions import Spawn
+from gwctl.supervisor.core.policy import PoolPolicy
+
+LATE_S = 1.0
+
+
+class Unsafe(AssertionError):
+    """The core did what it must never do."""
+
+
+@dataclass(eq=False)
+class Seen:
+    """A worker, as the messages about it tell."""
+
+    id: int
+    pool: str
+    slot: int
+    generation: int
+    policy: PoolPolicy
+    state: str = "requested"
+    due: float = float("inf")
+    """When the core must have acted."""
+    ready_at: float | None = None
+    served_at: float = 0.0
+    serving: bool = False
+    told_to_end: bool = False
+    killed_at: float = float("inf")
+    alive: bool = True
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.pool, self.slot
+
+    @property
+    def active(self) -> bool:
+        return self.state in {"requested", "starting", "ready"}
+
+    def enter(self, state: str, due: float) -> None:
+        self.state = state
+        self.due = due
+        self.serving = False
+
+    def serve(self, now: float) -> None:
+        self.enter("ready", float("inf"))
+        self.serving = True
+        self.served_at = now
+
+
+@dataclass(eq=False)
+class Transaction:
+    """A reload, from Prepare to Adopt or Abandon."""
+
+    generation: int
+    policies: dict[str, PoolPolicy] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    failed: bool = False
+    rolling: bool = False
+    """All canaries have passed."""
+    canaries: dict[str, float] = field(default_factory=dict)
+    """By pool: when its canary, serving since then, has settled."""
+    changed_at: float = 0.0
+    """The last time that a worker was told to serve or to park."""
+
+    def forgive(self, late_s: float, now: float) -> None:
+        self.changed_at = min(now, self.changed_at + late_s)
+        self.canaries = {name: at + late_s for name, at in self.canaries.items()}
+
+    def told_to_serve(self, seen: Seen, now: float) -> None:
+        if seen.pool in self.policies:
+            self.changed_at = now
+            if seen.generation == self.generation:
+                self.canaries.setdefault(seen.pool, now + self.policies[seen.pool].settle_s)
+
+    def lost(self, seen: Seen, now: float) -> None:
+        """A canary cannot settle that is out of reach."""
+        if seen.generation == self.generation and self.canaries.get(seen.pool, 0.0) > now:
+            self.canaries[seen.pool] = float("inf")
+
+    def new_serving(self, pool: str, workers: Mapping[int, Seen]) -> int:
+        return sum(w.serving for w in workers.values() if w.pool == pool and w.generation == self.generation)
+
+    def judge_spawn(self, action: Spawn, workers: Mapping[int, Seen], now: float) -> None:
+        """One canary in each pool; others when all of them have settled."""
+        if self.failed:
+            raise Unsafe("spawned into a generation that has failed")
+        mine = [w for w in workers.values() if w.generation == self.generation and w.pool == action.pool]
+        if any(w.slot == action.slot and not w.told_to_end for w in mine):
+            raise Unsafe(f"two new workers in {action.pool}.{action.slot}")
+        if mine:
+            self.judge_canaries(now)
+
+    def judge_canaries(self, now: float) -> None:
+        """The roll begins when every pool's canary has served for its ``settle_s``."""
+        if self.rolling:
+            return
+        for name in self.policies:
+            if self.canaries.get(name, float("inf")) > now + 1e-6:
+                raise Unsafe(f"rolled before the canary of {name} had settled")
+        self.rolling = True
+
+    def judge_park(self, pool: str, workers: Mapping[int, Seen], now: float) -> None:
+        """One is parked for each new one that serves; all, when all new ones do."""
+        serving = self.new_serving(pool, workers)
+        self.judge_canaries(now)
+        parked = sum(w.state == "parked" for w in workers.values() if w.pool == pool)
+        if parked > serving and serving < self.sizes.get(pool, 0):
+            raise Unsafe(f"{parked} parked in {pool} for {serving} new ones that serve")
+
+    def judge_commit(self, workers: Mapping[int, Seen], now: float) -> None:
+        """Everything is as it shall be, and has been for ``settle_s``."""
+        if self.failed:
+            raise Unsafe("adopted a generation that has failed")
+        for name, size in self.sizes.items():
+            if self.new_serving(name, workers) != size:
+                raise Unsafe(f"adopted with {self.new_serving(name, workers)}/{size} in {name}")
+        if any(
+            w.serving and w.generation != self.generation and w.pool in self.policies
+            for w in workers.values()
+        ):
+            raise Unsafe("adopted while old workers serve")
+        settle_s = max(policy.settle_s for policy in self.policies.values())
+        if now - self.changed_at < settle_s - 1e-6:
+            raise Unsafe(f"adopted {now - self.changed_at:.3f} s after the last change")

@@ -1,0 +1,87 @@
+"""A run of the simulation: episodes, each a fleet from its start to its end.
+
+An episode is trouble for a while, then calm: from then on nothing fails and the fleet must
+converge to what is wanted of it and fall silent. Then it is stopped and must end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from gwctl.supervisor.core.fleet import Fleet
+from tests.sim.books import Unsafe
+from tests.sim.world import FAULTS, Faults, World
+
+CALM_TURNS_MAX = 3000
+TROUBLE_TURNS = 600
+
+
+def episode(seed: int, *, faults: Faults = FAULTS, fleet_class: type[Fleet] = Fleet) -> World:
+    """Play one through; raises what went wrong, with the seed in a note."""
+    world = World(seed, faults, fleet_class)
+    try:
+        turns = world.rng.randrange(20, TROUBLE_TURNS)
+        while turns and world.finish is None:
+            world.turn()
+            turns -= 1
+        world.calm()
+        _until_quiet(world)
+        if world.finish is None:
+            _converged(world)
+            world.stop(quick=world.rng.random() < 0.5)
+            _until_quiet(world)
+        _ended(world)
+    except Exception as error:
+        error.add_note(f"episode seed {seed}, turn {world.steps}")
+        raise
+    return world
+
+
+def _until_quiet(world: World) -> None:
+    """Until nothing is scheduled, nothing awaited and nothing due."""
+    for _ in range(CALM_TURNS_MAX):
+        world.turn()
+        if world.finish is not None or (not world.busy and world.fleet.next_deadline() is None):
+            return
+    raise Unsafe(f"no rest after {CALM_TURNS_MAX} calm turns: {world.fleet.reload}")
+
+
+def _converged(world: World) -> None:
+    fleet, observer = world.fleet, world.observer
+    if fleet.reload is not None or fleet.reload_waits or observer.asked:
+        raise Unsafe(f"calm, but a reload or a request is left: {observer.asked}")
+    if set(fleet.pools) != set(observer.sizes):
+        raise Unsafe(f"pools {set(fleet.pools)} instead of {set(observer.sizes)}")
+    for name, size in observer.sizes.items():
+        serving = [w for w in observer.workers.values() if w.pool == name and w.serving]
+        if sorted(w.slot for w in serving) != list(range(size)):
+            raise Unsafe(f"{name}: slots {sorted(w.slot for w in serving)} of {size} serve")
+        if any(w.generation != observer.generation for w in serving):
+            raise Unsafe(f"{name}: an abandoned generation serves")
+        if fleet.pools[name].ready != size or fleet.pools[name].size != size:
+            raise Unsafe(f"{name}: the fleet says {fleet.pools[name].ready}/{fleet.pools[name].size}")
+    if len(world.alive) != sum(observer.sizes.values()):
+        raise Unsafe(f"{len(world.alive)} processes for {observer.sizes}")
+
+
+def _ended(world: World) -> None:
+    if world.finish is None:
+        raise Unsafe("asked to stop, and did not")
+    if world.alive:
+        raise Unsafe(f"{len(world.alive)} processes were left behind")
+    if world.fleet.step(world.now + 100, []):
+        raise Unsafe("it acts after its end")
+
+
+def run(seed: int, steps: int) -> Counter[str]:
+    """Episodes until there were that many steps; returns what happened how often."""
+    seen: Counter[str] = Counter()
+    number = 0
+    while seen["steps"] < steps:
+        world = episode(seed * 1_000_003 + number)
+        number += 1
+        seen.update(world.seen)
+        seen["steps"] += world.steps
+        seen["episodes"] += 1
+        seen[f"finished with status {world.finish.status if world.finish else None}"] += 1
+    return seen

@@ -1,0 +1,391 @@
+"""Safety, judged from outside: only by the events that went in and the actions that came out.
+
+The observer keeps books of its own and looks into no `Fleet`. What it holds against the core:
+
+  - nothing is told to a worker that is reaped (or was never there), drain, quit, dump and kill
+    are told once each, park only to one that serves, serve only to one that does not;
+  - starting + ready stay within size + surge whenever something is spawned, parked + draining
+    within ``draining_max`` whenever something is parked or scaled down;
+  - the last serving worker of a pool is never told to stop serving, unless the fleet stops;
+  - new workers are parked for, not hoped for; a second one only after all canaries have
+    settled; a generation is adopted only after it was complete for ``settle_s``;
+  - a worker that is not ready is dumped and killed in time, and not before its time is up;
+  - a slot that keeps failing is not tried again before its backoff;
+  - each request is answered once, each prepared generation adopted or abandoned once, and
+    after Finish there is silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gwctl.supervisor.core import actions as act
+from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.policy import PoolPolicy
+from tests.sim.books import LATE_S, Seen, Transaction, Unsafe
+
+SLACK_S = 0.2
+"""What may pass between a deadline and the turn that sees it."""
+
+
+class Observer:
+    """Raises `Unsafe` at the first thing that must not happen."""
+
+    def __init__(self, policies: Mapping[str, PoolPolicy]) -> None:
+        self.policies = dict(policies)
+        self.sizes = {name: policy.size for name, policy in policies.items()}
+        self.generation = 1
+        self.workers: dict[int, Seen] = {}
+        self.asked: dict[int, ev.Event] = {}
+        self.txn: Transaction | None = None
+        self.stopping = False
+        self.ever_ready = False
+        self.doomed = False
+        self.finished = False
+        self.highest_worker = 0
+        self.failures: dict[tuple[str, int], tuple[int, int, float]] = {}
+        self._left: dict[tuple[str, int], float] = {}
+        self._steps = 0
+        self._now = 0.0
+        self._late = False
+
+    # ---- input
+
+    def saw(
+        self,
+        now: float,
+        batch: Sequence[ev.Event],
+        actions: Sequence[act.Action],
+        deadline: float | None,
+        next_deadline: float | None,
+    ) -> None:
+        self._now = now
+        self._steps += 1
+        self._late = deadline is not None and now > deadline + LATE_S
+        if self._late and deadline is not None:
+            self._forgive(now - deadline + LATE_S)
+        for event in batch:
+            _EVENTS[type(event)](self, event)
+        if self.finished and actions:
+            raise Unsafe(f"actions after Finish: {actions}")
+        for action in actions:
+            judge = _ACTIONS.get(type(action))
+            if judge is not None:
+                judge(self, action)
+        self._afterwards(next_deadline)
+
+    def _forgive(self, late_s: float) -> None:
+        for seen in self.workers.values():
+            seen.due += late_s
+            seen.killed_at += late_s
+        if self.txn is not None:
+            self.txn.forgive(late_s, self._now)
+
+    def _afterwards(self, next_deadline: float | None) -> None:
+        if next_deadline is not None and next_deadline <= self._now:
+            raise Unsafe("the next deadline is in the past: the master would spin")
+        if self._steps % 8 == 0:
+            for seen in self.workers.values():
+                if seen.due + SLACK_S < self._now:
+                    raise Unsafe(f"{seen} is past its deadline and nothing was done")
+
+    # ---- events
+
+    def _spawned(self, event: ev.Spawned) -> None:
+        seen = self.workers.get(event.worker)
+        if seen is not None and seen.state == "requested":
+            seen.enter("starting", self._now + seen.policy.boot_timeout_s)
+
+    def _spawn_failed(self, event: ev.SpawnFailed) -> None:
+        seen = self.workers.pop(event.worker)
+        seen.alive = False
+        if seen.generation == self.generation:
+            self._count_failure(seen.place, free=0)  # a fork that fails always waits
+        self._candidate_failed(seen)
+
+    def _ready(self, event: ev.Ready) -> None:
+        seen = self.workers.get(event.worker)
+        if seen is not None and seen.state in {"requested", "starting"}:
+            self.ever_ready = True
+            seen.ready_at = self._now
+            seen.enter("ready", float("inf"))
+
+    def _boot_failed(self, event: ev.BootFailed) -> None:
+        seen = self.workers.get(event.worker)
+        if seen is not None and seen.state in {"requested", "starting", "lost"}:
+            seen.enter("failed", self._now + seen.policy.quit_grace_s)
+            self._candidate_failed(seen)
+            self._cannot_boot(seen)
+
+    def _drain_started(self, event: ev.DrainStarted) -> None:
+        seen = self.workers.get(event.worker)
+        if seen is not None and seen.state in {"ready", "parked", "lost"}:
+            self._candidate_failed(seen)
+            seen.enter("draining", self._now + seen.policy.drain_timeout_s + 1.0)
+
+    def _channel_closed(self, event: ev.ChannelClosed) -> None:
+        seen = self.workers.get(event.worker)
+        if seen is not None and seen.state in {"requested", "starting", "ready", "parked"}:
+            seen.enter("lost", self._now + 3.0)
+            if self.txn is not None:
+                self.txn.lost(seen, self._now)
+
+    def _exited(self, event: ev.Exited) -> None:
+        seen = self.workers.pop(event.worker, None)
+        if seen is None:
+            return
+        seen.alive = False
+        if not seen.told_to_end:
+            self._candidate_failed(seen)
+            self._cannot_boot(seen)
+            if seen.generation == self.generation and self._now - seen.killed_at < 10:
+                self._judge_life(seen, event.status)
+
+    def _judge_life(self, seen: Seen, status: int) -> None:
+        healthy = seen.ready_at is not None and self._now - seen.ready_at >= seen.policy.healthy_after_s
+        if healthy:
+            self.failures.pop(seen.place, None)
+        elif status != 0 or seen.ready_at is None:
+            self._count_failure(seen.place, free=1)
+
+    def _count_failure(self, place: tuple[str, int], free: int) -> None:
+        count = self.failures.get(place, (0, 0, 0.0))[0] + 1
+        self.failures[place] = (count, count - free, self._now)
+
+    def _candidate_failed(self, seen: Seen) -> None:
+        if self.txn is not None and seen.generation == self.txn.generation and not seen.told_to_end:
+            self.txn.failed = True
+
+    def _asked(self, event: ev.ReloadAsked | ev.ScaleAsked | ev.StopAsked) -> None:
+        if event.request:
+            self.asked[event.request] = event
+        if isinstance(event, ev.StopAsked):
+            self.stopping = True
+        if isinstance(event, ev.ScaleAsked) and not self.stopping:
+            self._scale(event)
+
+    def _scale(self, event: ev.ScaleAsked) -> None:
+        names = list(self.sizes) if not event.pool else [event.pool] if event.pool in self.sizes else []
+        for name in names:
+            size = self.sizes[name] if event.size is None else event.size
+            self.sizes[name] = max(1, size + event.delta)
+            if self.txn is not None and name in self.txn.sizes:
+                self.txn.sizes[name] = self.sizes[name]
+
+    def _prepared(self, event: ev.Prepared) -> None:
+        txn = self.txn
+        if txn is None or txn.generation != event.generation:
+            raise Unsafe("prepared what was not asked for")
+        txn.policies = dict(event.policies)
+        for name, policy in event.policies.items():
+            kept = name in self.sizes and self.policies[name].size == policy.size
+            txn.sizes[name] = self.sizes[name] if kept else policy.size
+
+    def _prepare_failed(self, event: ev.PrepareFailed) -> None:
+        self.txn = None
+
+    def _cannot_boot(self, seen: Seen) -> None:
+        """The first start may be given up for it."""
+        self.doomed = self.doomed or not (self.ever_ready or self.stopping)
+
+    # ---- actions
+
+    def _spawn(self, action: act.Spawn) -> None:
+        if action.worker <= self.highest_worker:
+            raise Unsafe(f"worker number {action.worker} was used before")
+        if self.stopping:
+            raise Unsafe("spawned while stopping")
+        self.highest_worker = action.worker
+        policy = self._policy_of(action)
+        seen = Seen(action.worker, action.pool, action.slot, action.generation, policy)
+        seen.due = self._now + 1e9  # the world answers a fork in its own time
+        self.workers[action.worker] = seen
+        active = sum(w.active for w in self.workers.values() if w.pool == action.pool)
+        if active > self._active_limit(action.pool):
+            raise Unsafe(f"{active} starting and ready workers in {action.pool}")
+        self._judge_backoff(action)
+
+    def _policy_of(self, action: act.Spawn) -> PoolPolicy:
+        txn = self.txn
+        if txn is not None and action.generation == txn.generation:
+            txn.judge_spawn(action, self.workers, self._now)
+            return txn.policies[action.pool]
+        if action.generation != self.generation:
+            raise Unsafe(f"spawned into generation {action.generation}, which is nobody's")
+        if txn is not None and txn.policies and self._serving(action.pool):
+            raise Unsafe("spawned into the old generation while a reload tries what is on disk")
+        return self.policies[action.pool]
+
+    def _judge_backoff(self, action: act.Spawn) -> None:
+        if action.generation != self.generation:
+            return
+        count, waits, at = self.failures.get((action.pool, action.slot), (0, 0, 0.0))
+        if waits:
+            policy = self.policies[action.pool]
+            longest = min(policy.backoff_max_s, policy.backoff_min_s * 2.0 ** (waits - 1))
+            if self._now - at < longest * 0.75 - 1e-6:
+                raise Unsafe(f"{count} failures in a row of {action.pool}.{action.slot}, tried too soon")
+
+    def _active_limit(self, pool: str) -> int:
+        policy = self.policies.get(pool)
+        size = self.sizes.get(pool, 0)
+        if self.txn is not None and pool in self.txn.policies:
+            policy = self.txn.policies[pool]
+            size = max(size, self.txn.sizes[pool])
+        if policy is None:
+            raise Unsafe(f"spawned into {pool}, which nobody wants")
+        return size + policy.surge
+
+    def _alive(self, worker: int, what: str) -> Seen:
+        seen = self.workers.get(worker)
+        if seen is None:
+            raise Unsafe(f"{what} to worker {worker}, which is reaped")
+        return seen
+
+    def _serving(self, pool: str, besides: Seen | None = None) -> int:
+        return sum(w.serving for w in self.workers.values() if w.pool == pool and w is not besides)
+
+    def _keeps_serving(self, seen: Seen, what: str) -> None:
+        if (
+            seen.serving
+            and not self.stopping
+            and seen.pool in self.sizes
+            and not self._serving(seen.pool, seen)
+        ):
+            raise Unsafe(f"{what} to {seen}, the last that serves")
+
+    def _serve(self, action: act.Serve) -> None:
+        seen = self._alive(action.worker, "serve")
+        if seen.state not in {"ready", "parked"} or seen.serving:
+            raise Unsafe(f"serve to {seen}")
+        if self.txn is not None:
+            self.txn.told_to_serve(seen, self._now)
+        seen.serve(self._now)
+
+    def _park(self, action: act.Park) -> None:
+        seen = self._alive(action.worker, "park")
+        txn = self.txn
+        if seen.state != "ready" or txn is None or txn.failed or seen.generation == txn.generation:
+            raise Unsafe(f"park to {seen}")
+        self._keeps_serving(seen, "park")
+        if seen.serving:
+            txn.changed_at = self._now
+        seen.enter("parked", float("inf"))
+        txn.judge_park(seen.pool, self.workers, self._now)
+        self._judge_room(seen.pool)
+
+    def _judge_room(self, pool: str) -> None:
+        count = sum(w.state in {"parked", "draining"} for w in self.workers.values() if w.pool == pool)
+        size = self.sizes[pool]
+        policy = self.policies[pool]
+        largest = size
+        if self.txn is not None and pool in self.txn.policies:
+            policy = self.txn.policies[pool]
+            largest = max(size, self.txn.sizes[pool])
+        if count > max(policy.draining_max or 2 * largest, size):
+            raise Unsafe(f"{count} parked and draining workers in {pool}")
+
+    def _drain(self, action: act.Drain) -> None:
+        seen = self._alive(action.worker, "drain")
+        if seen.state not in {"ready", "parked"}:
+            raise Unsafe(f"drain to {seen}")
+        self._keeps_serving(seen, "drain")
+        was = seen.state
+        seen.told_to_end = True
+        seen.enter("draining", self._now + seen.policy.drain_timeout_s + 1.0)
+        in_force = self.generation if self.txn is None else self.txn.generation
+        if was == "ready" and not self.stopping and seen.generation == in_force and seen.pool in self.sizes:
+            self._judge_room(seen.pool)
+
+    def _quit(self, action: act.Quit) -> None:
+        seen = self._alive(action.worker, "quit")
+        if seen.state in {"requested", "failed", "quitting", "dumped", "killed"}:
+            raise Unsafe(f"quit to {seen}")
+        self._keeps_serving(seen, "quit")
+        seen.told_to_end = True
+        seen.enter("quitting", self._now + seen.policy.quit_grace_s)
+
+    def _dump(self, action: act.Dump) -> None:
+        seen = self._alive(action.worker, "dump")
+        if seen.state not in {"starting", "lost", "draining"} or seen.due > self._now + 1e-6 or self._late:
+            raise Unsafe(f"dump to {seen} before its time")
+        self._candidate_failed(seen)
+        self._cannot_boot(seen)
+        seen.enter("dumped", self._now + seen.policy.dump_grace_s)
+
+    def _kill(self, action: act.Kill) -> None:
+        seen = self._alive(action.worker, "kill")
+        early = seen.due > self._now + 1e-6 or self._late
+        if seen.state in {"requested", "killed"} or (early and not self.stopping):
+            raise Unsafe(f"kill to {seen} before its time")
+        self._keeps_serving(seen, "kill")
+        if self.stopping:
+            seen.told_to_end = True
+        seen.enter("killed", float("inf"))
+        seen.killed_at = self._now
+
+    def _prepare(self, action: act.Prepare) -> None:
+        if self.txn is not None or action.generation <= self.generation:
+            raise Unsafe(f"prepare {action.generation} while {self.txn} runs")
+        self.txn = Transaction(action.generation)
+
+    def _adopt(self, action: act.Adopt) -> None:
+        txn = self.txn
+        if txn is None or txn.generation != action.generation:
+            raise Unsafe("adopted what was not tried")
+        txn.judge_commit(self.workers, self._now)
+        self.generation, self.policies, self.sizes = txn.generation, txn.policies, txn.sizes
+        self.failures.clear()
+        self.txn = None
+
+    def _abandon(self, action: act.Abandon) -> None:
+        if self.txn is None or self.txn.generation != action.generation:
+            raise Unsafe("abandoned what was not tried")
+        self.txn = None
+
+    def _answer(self, action: act.Answer) -> None:
+        if self.asked.pop(action.request, None) is None:
+            raise Unsafe(f"answered twice, or nobody: {action}")
+
+    def _close(self, action: act.CloseListeners) -> None:
+        self.stopping = True
+
+    def _finish(self, action: act.Finish) -> None:
+        self.finished = True
+        if self.workers:
+            raise Unsafe(f"finished while {list(self.workers.values())} live")
+        if action.status not in ({0, 3, 4} if self.doomed else {0}):
+            raise Unsafe(f"finished with status {action.status}")
+        if self.asked:
+            raise Unsafe(f"finished without an answer to {self.asked}")
+
+
+_EVENTS = {
+    ev.Spawned: Observer._spawned,
+    ev.SpawnFailed: Observer._spawn_failed,
+    ev.Ready: Observer._ready,
+    ev.BootFailed: Observer._boot_failed,
+    ev.DrainStarted: Observer._drain_started,
+    ev.ChannelClosed: Observer._channel_closed,
+    ev.Exited: Observer._exited,
+    ev.ReloadAsked: Observer._asked,
+    ev.ScaleAsked: Observer._asked,
+    ev.StopAsked: Observer._asked,
+    ev.Prepared: Observer._prepared,
+    ev.PrepareFailed: Observer._prepare_failed,
+}
+_ACTIONS = {
+    act.Spawn: Observer._spawn,
+    act.Serve: Observer._serve,
+    act.Park: Observer._park,
+    act.Drain: Observer._drain,
+    act.Quit: Observer._quit,
+    act.Dump: Observer._dump,
+    act.Kill: Observer._kill,
+    act.Prepare: Observer._prepare,
+    act.Adopt: Observer._adopt,
+    act.Abandon: Observer._abandon,
+    act.Answer: Observer._answer,
+    act.CloseListeners: Observer._close,
+    act.Finish: Observer._finish,
+}

@@ -1,0 +1,372 @@
+"""A fake world around the real core: processes that boot, crash, hang and drain, all from one seed.
+
+The world plays the shell and the kernel. It owns the clock, a heap of things that will happen,
+and for each action of the core invents what a machine could make of it. News travels with
+random delays, so that it is read in any order: an exit before the fork is known, readiness
+after the exit, end of file without an exit, several deaths at once. The master itself may be
+late (stopped alone) or asleep together with everything else (suspended).
+
+Nothing is judged here: `tests.sim.observer` does that.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gwctl.supervisor.core import actions as act
+from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.policy import PoolPolicy
+from tests.sim.observer import Observer
+
+POOLS = ("web", "live", "admin")
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How likely each mishap is, where it can happen."""
+
+    spawn_fails: float = 0.0
+    boot_hangs: float = 0.0
+    boot_fails: float = 0.0
+    dies: float = 0.0
+    loses_link: float = 0.0
+    leaves: float = 0.0
+    drain_hangs: float = 0.0
+    quit_ignored: float = 0.0
+    unreaped: float = 0.0
+    settings_wrong: float = 0.0
+    generation_broken: float = 0.0
+    late: float = 0.0
+
+
+NO_FAULTS = Faults()
+FAULTS = Faults(
+    spawn_fails=0.03,
+    boot_hangs=0.02,
+    boot_fails=0.03,
+    dies=0.3,
+    loses_link=0.03,
+    leaves=0.05,
+    drain_hangs=0.05,
+    quit_ignored=0.1,
+    unreaped=0.02,
+    settings_wrong=0.1,
+    generation_broken=0.25,
+    late=0.002,
+)
+
+
+class Process:
+    __slots__ = ("alive", "deaf", "ending", "generation", "id", "pool")
+
+    def __init__(self, worker: int, pool: str, generation: int) -> None:
+        self.id = worker
+        self.pool = pool
+        self.generation = generation
+        self.alive = True
+        self.deaf = False  # its channel is closed: it can be told nothing
+        self.ending = False
+
+
+class World:
+    """Drives one `Fleet` from its start; `turn` is one turn of the master's loop."""
+
+    def __init__(self, seed: int, faults: Faults = FAULTS, fleet_class: type[Fleet] = Fleet) -> None:
+        self.rng = random.Random(seed)
+        self.faults = faults
+        self.now = self.rng.random() * 1000
+        self.seen: Counter[str] = Counter()
+        self.steps = 0
+        self._heap: list[tuple[float, int, Callable[..., None], Any]] = []
+        self._pushed = 0
+        self._batch: list[ev.Event] = []
+        self._processes: dict[int, Process] = {}
+        self._requests = 0
+        self._disk_broken = False
+        self.finish: act.Finish | None = None
+        names = POOLS[: self.rng.choice((1, 1, 2, 3))]
+        self.policies = {name: self._policy() for name in names}
+        self.fleet = fleet_class(self.policies)
+        self.observer = Observer(self.policies)
+        self.asking = True
+        self._schedule_requests()
+
+    # ---- time
+
+    def _at(self, delay: float, happens: Callable[..., None], what: Any) -> None:
+        self._pushed += 1
+        heapq.heappush(self._heap, (self.now + delay, self._pushed, happens, what))
+
+    def _read(self, event: ev.Event) -> None:
+        self._batch.append(event)
+
+    def _news(self, delay: float, event: ev.Event) -> None:
+        self._at(delay * self.rng.random(), self._read, event)
+
+    def turn(self) -> list[act.Action]:
+        """Sleep until something happens or a deadline is due, then let the fleet step."""
+        rng = self.rng
+        deadline = self.fleet.next_deadline()
+        wake = self._heap[0][0] if self._heap else deadline
+        if deadline is not None and wake is not None and deadline < wake:
+            wake = deadline
+        if wake is None:
+            wake = self.now + 1.0
+        luck = rng.random()
+        if luck < 0.3:
+            wake += rng.random() * 0.03  # several things in one turn
+        elif luck > 1 - self.faults.late:
+            wake = self._away(wake)
+        self.now = max(self.now, wake)
+        self._elapse()
+        batch, self._batch = self._batch, []
+        actions = self._step(batch)
+        if not batch and rng.random() < 0.1:
+            self._again()
+        return actions
+
+    def _away(self, wake: float) -> float:
+        """The master does not run for a while; half of the time nobody else does either."""
+        away = 1.0 + self.rng.expovariate(1 / 20)
+        if self.rng.random() < 0.5:
+            self._heap = [(at + away, n, happens, what) for at, n, happens, what in self._heap]
+            self.seen["suspended"] += 1
+        else:
+            self.seen["master stopped"] += 1
+        return wake + away
+
+    def _elapse(self) -> None:
+        heap, now = self._heap, self.now
+        while heap and heap[0][0] <= now:
+            at, _, happens, what = heapq.heappop(heap)
+            self.now = at if at < now else now
+            happens(what)
+        self.now = now
+
+    def _step(self, batch: list[ev.Event]) -> list[act.Action]:
+        self.steps += 1
+        deadline = self.fleet.next_deadline()
+        actions = self.fleet.step(self.now, batch)
+        self.observer.saw(self.now, batch, actions, deadline, self.fleet.next_deadline())
+        for action in actions:
+            self._perform(action)
+        return actions
+
+    def _again(self) -> None:
+        """A step with no news does nothing."""
+        assert self._step([]) == [], "a step with no news acted"
+
+    # ---- what people do
+
+    def _schedule_requests(self) -> None:
+        rng = self.rng
+        for mean, asks in ((15, self._ask_reload), (20, self._ask_scale), (400, self._ask_stop)):
+            self._at(rng.expovariate(1 / mean), asks, mean)
+
+    def _request(self) -> int:
+        if self.rng.random() < 0.3:
+            return 0
+        self._requests += 1
+        return self._requests
+
+    def _ask_reload(self, mean: float) -> None:
+        if self.asking:
+            for _ in range(self.rng.choice((1, 1, 1, 3))):
+                self._read(ev.ReloadAsked(self._request(), "SIGHUP"))
+            self._at(self.rng.expovariate(1 / mean), self._ask_reload, mean)
+
+    def _ask_scale(self, mean: float) -> None:
+        if self.asking:
+            pool = self.rng.choice(("", *POOLS))
+            if self.rng.random() < 0.5:
+                asked = ev.ScaleAsked(self._request(), pool, size=self.rng.randrange(6))
+            else:
+                asked = ev.ScaleAsked(self._request(), pool, delta=self.rng.choice((-1, 1)))
+            self._read(asked)
+            self._at(self.rng.expovariate(1 / mean), self._ask_scale, mean)
+
+    def _ask_stop(self, mean: float) -> None:
+        if self.asking:
+            self.stop(quick=self.rng.random() < 0.3)
+            self._at(self.rng.expovariate(1 / 4), self._ask_stop, mean)
+
+    def stop(self, *, quick: bool = False) -> None:
+        self._read(ev.StopAsked(self._request(), "SIGTERM", quick=quick))
+
+    def _policy(self) -> PoolPolicy:
+        rng = self.rng
+        return PoolPolicy(
+            size=rng.randrange(1, 5),
+            boot_timeout_s=rng.choice((1.0, 3.0)),
+            drain_timeout_s=rng.choice((1.0, 5.0)),
+            settle_s=rng.choice((0.0, 0.5, 2.0)),
+            surge=rng.choice((1, 1, 2)),
+            draining_max=rng.choice((0, 0, 1, 4)),
+            backoff_min_s=0.5,
+            backoff_max_s=rng.choice((1.0, 8.0)),
+            healthy_after_s=rng.choice((1.0, 10.0)),
+            dump_grace_s=0.5,
+            quit_grace_s=0.5,
+        )
+
+    def _new_policies(self) -> dict[str, PoolPolicy]:
+        """What gw.toml says at a reload: mostly the same."""
+        rng = self.rng
+        policies = dict(self.policies)
+        if rng.random() < 0.3:
+            name = rng.choice(POOLS)
+            if name in policies and len(policies) > 1:
+                del policies[name]
+            else:
+                policies[name] = self._policy()
+        if rng.random() < 0.3:
+            name = rng.choice(sorted(policies))
+            policies[name] = replace(policies[name], size=rng.randrange(1, 5))
+        return policies
+
+    # ---- what the shell does
+
+    def _perform(self, action: act.Action) -> None:
+        self.seen[type(action).__name__] += 1
+        match action:
+            case act.Spawn():
+                self._spawn(action)
+            case act.Prepare(generation=generation):
+                self._prepare(generation)
+            case act.Drain(worker=worker):
+                self._drain(self._processes.get(worker))
+            case act.Quit(worker=worker):
+                self._quit(self._processes.get(worker))
+            case act.Kill(worker=worker):
+                self._kill(self._processes.get(worker))
+            case act.Adopt(generation=generation):
+                self.policies = self._prepared[generation]
+            case act.Finish():
+                self.finish = action
+            case _:
+                pass
+
+    _prepared: dict[int, dict[str, PoolPolicy]]
+
+    def _prepare(self, generation: int) -> None:
+        if self.rng.random() < self.faults.settings_wrong:
+            self._news(0.1, ev.PrepareFailed(generation, "gw.toml:7: no such setting"))
+            return
+        self._disk_broken = self.rng.random() < self.faults.generation_broken
+        self._prepared = {generation: self._new_policies()}
+        self._news(self.rng.choice((0.0, 0.1)), ev.Prepared(generation, self._prepared[generation]))
+
+    # ---- what processes do
+
+    def _spawn(self, action: act.Spawn) -> None:
+        rng, faults = self.rng, self.faults
+        if rng.random() < faults.spawn_fails:
+            self._news(0.01, ev.SpawnFailed(action.worker, "out of memory", rng.random()))
+            return
+        process = self._processes[action.worker] = Process(action.worker, action.pool, action.generation)
+        self._news(0.02, ev.Spawned(action.worker, 1000 + action.worker))
+        luck = rng.random()
+        if luck < faults.boot_hangs:
+            return
+        boot_s = rng.random() * 0.6
+        if luck < faults.boot_hangs + faults.boot_fails or (self._disk_broken and rng.random() < 0.7):
+            self._at(boot_s * rng.random(), self._boot_fails, process)
+        else:
+            self._at(boot_s, self._boots, process)
+
+    def _boot_fails(self, process: Process) -> None:
+        if process.alive:
+            if self.rng.random() < 0.6:
+                kind = self.rng.choice(("import", "lifespan", "boot"))
+                self._news(0.02, ev.BootFailed(process.id, kind, "cannot import shop", "Traceback ..."))
+            if self.rng.random() < 0.9:
+                self._exit(process, self.rng.choice((0, 1, 3, 4, -11)))
+
+    def _boots(self, process: Process) -> None:
+        if not process.alive:
+            return
+        rng, faults = self.rng, self.faults
+        self._news(0.02, ev.Ready(process.id))
+        luck = rng.random()
+        life_s = rng.expovariate(1 / 15)
+        if luck < faults.dies:
+            self._at(life_s, self._dies, process)
+        elif luck < faults.dies + faults.loses_link:
+            self._at(life_s, self._loses_link, process)
+        elif luck < faults.dies + faults.loses_link + faults.leaves:
+            self._at(life_s, self._leaves, process)
+
+    def _dies(self, process: Process) -> None:
+        if self.faults is not NO_FAULTS:
+            self.seen["crash"] += process.alive
+            self._exit(process, self.rng.choice((1, -11, -9)))
+
+    def _loses_link(self, process: Process) -> None:
+        if self.faults is not NO_FAULTS and process.alive:
+            process.deaf = True
+            self.seen["link lost"] += 1
+            self._news(0.01, ev.ChannelClosed(process.id))
+
+    def _leaves(self, process: Process) -> None:
+        """Somebody sends it a TERM."""
+        if process.alive and not process.ending:
+            process.ending = True
+            self.seen["left by itself"] += 1
+            if self.rng.random() < 0.7:
+                self._news(0.02, ev.DrainStarted(process.id))
+            self._at(self.rng.random() * 2, self._ends, process)
+
+    def _ends(self, process: Process) -> None:
+        self._exit(process, 0)
+
+    def _exit(self, process: Process, status: int) -> None:
+        if process.alive:
+            process.alive = False
+            del self._processes[process.id]
+            if self.rng.random() < 0.5:
+                self._news(0.02, ev.ChannelClosed(process.id))
+            self._news(0.02, ev.Exited(process.id, status, self.rng.random()))
+
+    def _drain(self, process: Process | None) -> None:
+        if process is None or process.ending or process.deaf:
+            return
+        process.ending = True
+        if self.rng.random() < 0.5:
+            self._news(0.02, ev.DrainStarted(process.id))
+        if self.rng.random() >= self.faults.drain_hangs:
+            self._at(self.rng.random() * 0.9, self._ends, process)
+
+    def _quit(self, process: Process | None) -> None:
+        if process is not None and self.rng.random() >= self.faults.quit_ignored:
+            self._at(self.rng.random() * 0.3, self._ends, process)
+
+    def _kill(self, process: Process | None) -> None:
+        if process is not None:
+            stuck_s = 30 if self.rng.random() < self.faults.unreaped else 0
+            self._at(stuck_s + self.rng.random() * 0.05, self._killed, process)
+
+    def _killed(self, process: Process) -> None:
+        self._exit(process, -9)
+
+    # ---- faults off
+
+    def calm(self) -> None:
+        """From now on nothing goes wrong and nobody asks for anything."""
+        self.faults = NO_FAULTS
+        self.asking = False
+        self._disk_broken = False
+
+    @property
+    def busy(self) -> bool:
+        """Something is still going to happen."""
+        return bool(self._heap or self._batch)
+
+    @property
+    def alive(self) -> dict[int, Process]:
+        return self._processes
