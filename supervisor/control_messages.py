@@ -12,12 +12,13 @@ can talk to an older master.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 REQUEST_BYTES_MAX: Final = 1 << 16
 ANSWER_BYTES_MAX: Final = 1 << 24
+PROCESSES_MAX: Final = 1024
 
 # Codes of errors: those of JSON-RPC 2.0 for malformed requests, small positive ones for ours.
 REFUSED: Final = 1
@@ -49,8 +50,8 @@ class Scale(msgspec.Struct, frozen=True):
     """Set the pool's ``size``, or change it by ``delta``."""
 
     pool: str
-    size: int | None = None
-    delta: int = 0
+    size: Annotated[int, msgspec.Meta(ge=1, le=PROCESSES_MAX)] | None = None
+    delta: Annotated[int, msgspec.Meta(ge=-PROCESSES_MAX, le=PROCESSES_MAX)] = 0
 
 
 Method = Status | Reload | Stop | Scale
@@ -117,6 +118,8 @@ def decode_request(line: bytes) -> tuple[int | str, Method]:
         raise RequestError(Failure(NOT_A_REQUEST, str(error))) from None
     except msgspec.DecodeError as error:
         raise RequestError(Failure(NOT_JSON, str(error))) from None
+    except RecursionError:
+        raise RequestError(Failure(NOT_JSON, "nested too deeply")) from None
     kind = METHODS.get(request.method)
     if kind is None:
         text = f"no method {request.method!r}: there are {', '.join(METHODS)}"

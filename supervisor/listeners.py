@@ -76,9 +76,9 @@ class ListenerSet:
         self._undo(tried[address] for address in tried.keys() - self._current.keys())
 
     def get(self, address: str) -> tuple[Listener, ...]:
-        """The open listeners of an address of either plan."""
-        held = (self._tried or {}).get(address) or self._current[address]
-        return held.listeners
+        """The open listeners of an address of either plan; none once they are closed."""
+        held = (self._tried or {}).get(address) or self._current.get(address)
+        return held.listeners if held is not None else ()
 
     def close(self) -> None:
         """Close everything, so that new clients are refused from now on."""

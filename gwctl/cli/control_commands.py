@@ -140,7 +140,11 @@ def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[i
     """``4``, ``+1`` or ``-1``, as the size and delta of a `Scale`."""
     if not re.fullmatch(r"[+-]?[0-9]{1,4}", value):
         raise click.BadParameter(f"{value!r} is not a number of workers: write 4, +1 or -1")
-    return (None, int(value)) if value[0] in "+-" else (int(value), 0)
+    if value[0] in "+-":
+        return None, int(value)
+    if int(value) < 1:
+        raise click.BadParameter("a pool has at least 1 worker")
+    return int(value), 0
 
 
 @click.command(context_settings={"ignore_unknown_options": True})  # -1 is not an option

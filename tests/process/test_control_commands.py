@@ -166,6 +166,7 @@ def test_scale_by_nonsense(gwctl: Run) -> None:
     outcome = gwctl("scale", "web", "many")
     assert outcome.exit_code == 2
     assert "'many' is not a number of workers: write 4, +1 or -1" in outcome.stderr
+    assert "a pool has at least 1 worker" in gwctl("scale", "web", "0").stderr
 
 
 def test_a_master_that_goes_away(start: Start, gwctl: Run) -> None:
