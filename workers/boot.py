@@ -23,7 +23,6 @@ import logging
 import os
 import time
 import traceback
-from importlib.metadata import version
 from typing import Final, NoReturn
 
 from gwctl import __version__
@@ -39,6 +38,7 @@ from gwctl.workers.library_logs import forward_library_logs
 from gwctl.workers.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.link import Link, flush
 from gwctl.workers.process import WorkerProcess, flush_stdio, memory_bytes
+from gwctl.workers.tracebacks import summary
 
 _FLUSH_S: Final = 1.0
 
@@ -172,6 +172,8 @@ class _Boot:
         await in_loop(process.lifespan_loop, process.lifespan.startup())
 
     def _ready(self, application: LoadedApplication) -> WorkerReady:
+        from uvloop._version import __version__ as uvloop_version  # noqa: PLC0415 - see _new_loop
+
         from gwctl.workers.parser import parser_name  # noqa: PLC0415 - see _serve
 
         resident = memory_bytes()
@@ -182,7 +184,7 @@ class _Boot:
             boot_s=time.monotonic() - self._started_at,
             memory_bytes=resident,
             parser=parser_name(),
-            loop=f"uvloop {version('uvloop')}",
+            loop=f"uvloop {uvloop_version}",
         )
 
 

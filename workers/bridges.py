@@ -9,13 +9,15 @@ nothing goes on when the client has gone.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 WSGI_THREADS: Final = 16
 """Threads of a WSGI application under an asgi worker, as many requests of it run at once."""
 
+_logger = logging.getLogger("gwctl")
 _TASK_KEY: Final = "gwctl.asgi_task"
 
 
@@ -35,10 +37,48 @@ class WsgiInAsgi:
     def __init__(self, application: Callable[..., Any]) -> None:
         from a2wsgi import WSGIMiddleware  # noqa: PLC0415 - only where it is needed
 
-        self._middleware = WSGIMiddleware(application, workers=WSGI_THREADS)
+        self._application = application
+        self._warned = False
+        self._middleware = WSGIMiddleware(cast("Any", self._checked), workers=WSGI_THREADS)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self._middleware(scope, receive, send)
+
+    def _checked(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Run in a thread: what PEP 3333 forbids is treated as under the WSGI runners."""
+        result = self._application(environ, start_response)
+        if isinstance(result, bytes):
+            if not self._warned:
+                self._warned = True
+                _logger.warning(
+                    "the application returned bytes, served as one block; "
+                    "WSGI wants an iterable of bytes (PEP 3333): return [body]"
+                )
+            return (result,)
+        return _Blocks(result)
+
+
+class _Blocks:
+    """A WSGI response whose blocks are looked at; `close` reaches the application's own."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._result is None:
+            raise TypeError("the application returned None; WSGI wants an iterable of bytes (PEP 3333)")
+        for block in self._result:
+            if isinstance(block, str):
+                raise TypeError(
+                    "the application yielded str; the body of a WSGI response is bytes (PEP 3333). "
+                    "Yield bytes: text.encode() or b'...'"
+                )
+            yield block
+
+    def close(self) -> None:
+        close = getattr(self._result, "close", None)
+        if close is not None:
+            close()
 
 
 class AsgiInWsgi:

@@ -1,19 +1,26 @@
 """When the master dies, its workers must not hold the port nor live on.
 
-Linux: the kernel sends TERM the moment the parent dies (PR_SET_PDEATHSIG). It has to be set
-after setuid, which clears it, and getppid is checked afterwards, in case the master died
-before. The TERM handler closes the listeners at once and drains (see `process`). Elsewhere,
-and as a second way, end of file on the channel does the same.
+Three ways, because each has a hole:
 
-The end that no stuck application escapes is a C thread of faulthandler: ``drain_timeout_s``
-after the death it writes all stacks to stderr and ends the process.
+    PR_SET_PDEATHSIG    The kernel sends TERM the moment the parent dies; the handler closes the
+                        listeners and drains (see `process`). Set after setuid, which clears it;
+                        getppid is checked afterwards, in case the master died before. Linux only,
+                        and a main thread that is deep in a C library runs no handler.
+    the channel's end   Elsewhere the same, by the loop. A blocked loop does not read.
+    a waiting thread    Sleeps on the master's pidfd, never wakes while it lives, and starts the
+                        clock whatever the main thread does.
+
+The clock is a C thread of faulthandler: ``drain_timeout_s`` after the death it writes all
+stacks to stderr and ends the process. No stuck application escapes it.
 """
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import faulthandler
 import os
+import select
 import signal
 import sys
 from typing import Final
@@ -32,10 +39,27 @@ class DeathWatch:
         """False: only the channel's end of file tells of the master's death."""
 
     def arm(self) -> None:
-        """Ask the kernel for the signal. A refusal leaves `told_by_kernel` false."""
+        """Ask to be told. To be called as the user the worker stays, in a process without threads.
+
+        The caller checks `master_is_gone` afterwards: a death before this tells nobody.
+        """
         if sys.platform == "linux":
             libc = ctypes.CDLL(None, use_errno=True)
             self.told_by_kernel = libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0) == 0
+        if hasattr(os, "pidfd_open"):
+            try:
+                master = os.pidfd_open(self._master_pid)
+            except OSError:
+                return  # gone already (the caller's check), or a kernel or sandbox without pidfds
+            # Not threading.Thread: applications list those, and gevent replaces them.
+            _thread.start_new_thread(self._wait_for_death, (master,))
+
+    def _wait_for_death(self, master: int) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        poll = select.poll()
+        poll.register(master, select.POLLIN)
+        poll.poll()
+        self.finish_or_die()
 
     def master_is_gone(self) -> bool:
         return os.getppid() != self._master_pid

@@ -1,6 +1,6 @@
-"""What uvicorn's parts log (WebSocket and lifespan errors) becomes lines of our event log.
+"""What uvicorn's parts and our bridges log becomes lines of the event log.
 
-Only the logger that they use is touched; the application's own logging is its own. Called
+Only the loggers that they use are touched; the application's own logging is its own. Called
 after the import, because an application's dictConfig may disable loggers that exist.
 """
 
@@ -11,7 +11,7 @@ import logging
 from gwctl.log import Level, Log
 from gwctl.workers.tracebacks import application_traceback
 
-_LOGGER = "uvicorn.error"
+_LOGGERS = ("uvicorn.error", "gwctl")
 
 
 class _Forward(logging.Handler):
@@ -28,12 +28,14 @@ class _Forward(logging.Handler):
 
 def forward_library_logs(log: Log) -> None:
     """Send the libraries' records to ``log``: warnings and errors, all of them at level debug."""
-    logger = logging.getLogger(_LOGGER)
-    logger.disabled = False
-    logger.propagate = False
-    logger.handlers = [_Forward(log)]
-    # Never below DEBUG: uvicorn looks at this number and traces every message when it is small.
-    logger.setLevel(logging.DEBUG if log.level <= Level.DEBUG else logging.WARNING)
+    handler = _Forward(log)
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.disabled = False
+        logger.propagate = False
+        logger.handlers = [handler]
+        # Never below DEBUG: uvicorn looks at this number and traces every message when it is small.
+        logger.setLevel(logging.DEBUG if log.level <= Level.DEBUG else logging.WARNING)
 
 
 def _level(number: int) -> Level:

@@ -19,6 +19,7 @@ import asyncio
 import faulthandler
 import os
 import signal
+from _thread import get_ident
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ class Signals:
         self._handlers: dict[int, Callable[[int, Any], None]] = {
             number: _ignore for number in _IGNORED if number != DUMP_SIGNAL
         }
+        self._masks: dict[int, set[int]] = {}
         self._handlers[signal.SIGTERM] = lambda _number, _frame: terminate()
         self._handlers[signal.SIGQUIT] = lambda _number, _frame: quit_now()
 
@@ -58,16 +60,31 @@ class Signals:
         faulthandler.register(DUMP_SIGNAL, file=_STDERR, all_threads=True, chain=False)
 
     def restore_in_forks(self) -> None:
-        """From now on a child that the application forks starts with the default actions."""
-        os.register_at_fork(after_in_child=self._restore)
+        """From now on a child that the application forks starts with the default actions.
 
-    def _restore(self) -> None:
+        Signals wait while it forks: one that came between the fork and the default action
+        would be taken by our handler, or forgotten (CPython clears what is pending).
+        """
+        os.register_at_fork(
+            before=self._before_fork,
+            after_in_parent=self._after_in_parent,
+            after_in_child=self._after_in_child,
+        )
+
+    def _before_fork(self) -> None:
+        self._masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
+
+    def _after_in_parent(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(get_ident()))
+
+    def _after_in_child(self) -> None:
         signal.set_wakeup_fd(-1)
         faulthandler.unregister(DUMP_SIGNAL)
         for number, handler in self._handlers.items():
             if signal.getsignal(number) is handler:
                 signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._after_in_parent()
 
 
 def unblock() -> None:

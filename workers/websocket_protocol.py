@@ -57,19 +57,16 @@ class WebSocket(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._going_away:
             super().data_received(data)
+            if self.conn.handshake_exc is not None and not self.handshake_initiated:
+                # A head that the library does not take (too many headers): uvicorn would answer nothing.
+                self.transport.write(_BAD_REQUEST)
+                self.transport.close()
             return
         # The application was told of the end: what still comes is read away until the answer.
         self.conn.receive_data(data)
         self.conn.events_received()
         if self.conn.close_rcvd is not None or self.conn.parser_exc is not None:
             self.transport.close()
-
-    def handle_parser_exception(self) -> None:
-        if self.conn.close_sent is None:  # in the handshake: there is nothing to close yet
-            self.transport.write(_BAD_REQUEST)
-            self.transport.close()
-            return
-        super().handle_parser_exception()
 
     def pause_writing(self) -> None:
         self.writable.clear()

@@ -36,6 +36,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+PREIMPORT = {"preimport": ["gwctl.workers.server", "uvloop", "resource", "encodings.idna"]}
+"""What the worker of another user needs of Python: its home may be one that this user cannot read."""
+
+
 def facts(worker: StubWorker) -> dict:
     import json
 
@@ -121,16 +125,18 @@ def test_open_files_and_oom_score(folder):
 
 
 def test_more_open_files_than_allowed_is_a_warning(folder):
-    with StubWorker(folder, "shop", nofile=2_000_000_000) as worker:
-        seen = facts(worker.serving())
-        assert seen["nofile"][0] == seen["nofile"][1]
-        assert "nofile = 2000000000 is over the hard limit" in worker.stderr
+    wanted = 1_000_000_000
+    with StubWorker(folder, "shop", nofile=wanted) as worker:
+        soft, hard = facts(worker.serving())["nofile"]
+        assert soft == hard
+        # Root in a machine of its own may really have that many.
+        assert soft == wanted or f"nofile = {wanted} is over the hard limit {hard}" in worker.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize("user", ["nobody", "65534"])
 def test_root_is_left_for_good(folder, user):
-    with StubWorker(folder, "shop", user=user) as worker:
+    with StubWorker(folder, "shop", user=user, options=PREIMPORT) as worker:
         seen = facts(worker.serving())
         assert seen["uid"] == [65534] * 3
         assert len(set(seen["gid"])) == 1
@@ -141,7 +147,7 @@ def test_root_is_left_for_good(folder, user):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_user_by_number_without_an_entry(folder):
-    with StubWorker(folder, "shop", user="12345", group="12346") as worker:
+    with StubWorker(folder, "shop", user="12345", group="12346", options=PREIMPORT) as worker:
         seen = facts(worker.serving())
         assert (seen["uid"], seen["gid"], seen["groups"]) == ([12345] * 3, [12346] * 3, [12346])
     with StubWorker(folder, "shop", user="12345") as worker:

@@ -9,13 +9,14 @@ First line: ``{"t": "forked", "pid": ..., "port": ...}``; last: ``{"t": "exited"
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import selectors
 import signal
 import socket
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -28,10 +29,12 @@ from gwctl.workers import boot
 
 
 class Relay:
-    def __init__(self, options: dict[str, object]) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
         self.settings = msgspec.convert(options["pool"], PoolSettings)
         self.log_level = Level[str(options.get("log_level", "debug")).upper()]
         self.threads_given = bool(options.get("threads_given"))
+        for module in options.get("preimport", ()):
+            importlib.import_module(module)  # for a user who cannot read where Python is installed
         self.trial = bool(options.get("trial"))
         self.master_pid = int(str(options.get("master_pid", os.getpid())))
         self.out = os.dup(1)

@@ -72,7 +72,7 @@ class StubWorker:
             line, newline, rest = self._buffer.partition(b"\n")
             if newline:
                 self._buffer = rest
-                message = json.loads(line)
+                message: dict[str, Any] = json.loads(line)
                 self.messages.append(message)
                 if message["t"] == kind:
                     return message

@@ -104,8 +104,10 @@ def test_a_module_with_none(project):
         ("shp.wsgi", "cannot import shp.wsgi: no module named 'shp'. There is shop: did you mean shop.wsgi?"),
         (
             "shop.wsgi.application",
-            "cannot import shop.wsgi.application: no module named 'shop.wsgi.application'. shop.wsgi is a module, "
-            "not a package. Did you mean shop.wsgi:application?",
+            (
+                "cannot import shop.wsgi.application: no module named 'shop.wsgi.application'. shop.wsgi is a module, "
+                "not a package. Did you mean shop.wsgi:application?"
+            ),
         ),
         (
             "shop.wsgi:aplication",
@@ -128,14 +130,18 @@ def test_a_module_with_none(project):
         ),
         (
             "shop.wsgi:needs()",
-            "cannot call shop.wsgi:needs: needs() missing 1 required positional argument: 'config'. "
-            "A factory's arguments are written as literals: shop.wsgi:needs('production')",
+            (
+                "cannot call shop.wsgi:needs: needs() missing 1 required positional argument: 'config'. "
+                "A factory's arguments are written as literals: shop.wsgi:needs('production')"
+            ),
         ),
         ("shop.wsgi:later()", "shop.wsgi:later() is async: a factory is called before any event loop runs"),
         (
             "shop.wsgi:anything",
-            "shop.wsgi:anything takes any arguments, so it does not show whether it is WSGI or ASGI: "
-            "set `worker` to sync, threads or asgi",
+            (
+                "shop.wsgi:anything takes any arguments, so it does not show whether it is WSGI or ASGI: "
+                "set `worker` to sync, threads or asgi"
+            ),
         ),
     ],
 )

@@ -1,0 +1,223 @@
+"""A worker's life after its boot: each class serves, signals and orders end it, the master dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from gwctl.assignment import DUMP_SIGNAL
+from tests.support.wait import until
+from tests.support.worker import StubWorker
+
+WSGI = """
+import os, signal, time
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/wait":
+        open("started", "w").close()
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+    return [b"hello"]
+"""
+
+ASGI = """
+import asyncio, os
+async def application(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        scope["state"]["greeting"] = b"hello"
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        open("shut-down", "w").close()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    if scope["path"] == "/wait":
+        open("started", "w").close()
+        while not os.path.exists("go"):
+            await asyncio.sleep(0.01)
+    await send({"type": "http.response.body", "body": scope["state"]["greeting"]})
+"""
+
+KINDS = [(WSGI, "sync"), (WSGI, "threads"), (WSGI, "asgi"), (ASGI, "asgi"), (ASGI, "sync"), (ASGI, "threads")]
+each_class = pytest.mark.parametrize(("source", "worker_class"), KINDS)
+native = pytest.mark.parametrize(("source", "worker_class"), [KINDS[0], KINDS[1], KINDS[3]])
+
+
+def project(folder: Path, source: str) -> Path:
+    (folder / "shop.py").write_text(source)
+    return folder
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        return False  # caught in the backlog of the last one to listen
+    return False
+
+
+class Request(threading.Thread):
+    """A request to /wait, under way in a thread of its own."""
+
+    def __init__(self, worker: StubWorker, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self.worker = worker
+        self.answer: object = None
+        self.start()
+        until((folder / "started").exists, "the request to reach the application")
+
+    def run(self) -> None:
+        try:
+            self.answer = self.worker.get("/wait")
+        except OSError as error:
+            self.answer = error
+
+
+@each_class
+def test_each_class_serves_and_drains(tmp_path, source, worker_class):
+    with StubWorker(project(tmp_path, source), "shop", worker=worker_class) as worker:
+        assert worker.ready()["worker_class"] == worker_class
+        worker.send(t="serve")
+        assert worker.get() == (200, "hello")
+        worker.send(t="drain", timeout_s=10)
+        worker.expect("draining")
+        assert worker.expect("drained")["cut"] == 0
+        assert worker.exit_status() == 0
+        assert (tmp_path / "shut-down").exists() == (source is ASGI)
+        assert "error" not in worker.stderr
+
+
+@each_class
+def test_term_closes_at_once_and_finishes_what_runs(tmp_path, source, worker_class):
+    with StubWorker(project(tmp_path, source), "shop", worker=worker_class).serving() as worker:
+        request = Request(worker, tmp_path)
+        worker.signal(signal.SIGTERM)
+        until(lambda: refuses(worker.port), "the listener to close in the middle of the request")
+        (tmp_path / "go").touch()
+        request.join(20)
+        assert request.answer == (200, "hello")
+        worker.expect("drained")
+        assert worker.exit_status() == 0
+
+
+@native
+def test_when_the_master_dies_listeners_close_and_the_request_is_finished(tmp_path, source, worker_class):
+    with StubWorker(project(tmp_path, source), "shop", worker=worker_class).serving() as worker:
+        request = Request(worker, tmp_path)
+        worker.master.kill()
+        until(lambda: refuses(worker.port), "the listener to close")
+        (tmp_path / "go").touch()
+        request.join(20)
+        assert request.answer == (200, "hello")
+        until(worker.is_gone, "the worker to end")
+
+
+@native
+def test_a_stuck_worker_outlives_its_master_by_the_drain_timeout_only(tmp_path, source, worker_class):
+    with StubWorker(
+        project(tmp_path, source), "shop", worker=worker_class, timeouts={"drain_timeout_s": 0.5}
+    ).serving() as worker:
+        Request(worker, tmp_path)
+        worker.master.kill()
+        until(worker.is_gone, "the worker to end")
+        assert "Timeout (0:00:00.500000)!" in worker.stderr
+        assert 'shop.py"' in worker.stderr or worker_class == "asgi"
+
+
+def test_a_main_thread_that_runs_no_bytecode_does_not_escape(tmp_path):
+    """A C library that waits for a database is played by sigsuspend with all signals blocked."""
+    source = """
+import ctypes
+def application(environ, start_response):
+    open("started", "w").close()
+    ctypes.CDLL(None).sigsuspend(ctypes.create_string_buffer(b"\\xff" * 128))
+"""
+    with StubWorker(project(tmp_path, source), "shop", timeouts={"drain_timeout_s": 0.3}).serving() as worker:
+        Request(worker, tmp_path)
+        worker.master.kill()
+        until(worker.is_gone, "the worker to end")
+
+
+@native
+def test_signals_that_are_the_master_s_do_nothing_to_a_worker(tmp_path, source, worker_class):
+    source = "import signal\nfor n in (1, 2, 3, 10, 12, 15): signal.signal(n, signal.SIG_DFL)\n" + source
+    with StubWorker(project(tmp_path, source), "shop", worker=worker_class).serving() as worker:
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN):
+            worker.signal(number)
+        assert worker.get() == (200, "hello")
+        worker.signal(DUMP_SIGNAL)
+        worker.logged("most recent call first")
+        assert worker.get() == (200, "hello")
+        worker.signal(signal.SIGTERM)
+        assert worker.exit_status() == 0
+
+
+@native
+def test_quit_ends_at_once_and_counts_what_it_cut(tmp_path, source, worker_class):
+    with StubWorker(project(tmp_path, source), "shop", worker=worker_class).serving() as worker:
+        Request(worker, tmp_path)
+        worker.signal(signal.SIGQUIT)
+        assert worker.expect("drained")["cut"] == 1
+        assert worker.exit_status() == 0
+
+
+def test_the_application_s_own_children_have_default_signals(tmp_path):
+    source = """
+import multiprocessing, time
+context = multiprocessing.get_context("fork")
+def application(environ, start_response):
+    child = context.Process(target=time.sleep, args=(60,))
+    child.start()
+    child.terminate()
+    child.join(20)
+    start_response("200 OK", [])
+    return [str(child.exitcode).encode()]
+"""
+    with StubWorker(project(tmp_path, source), "shop", worker="sync").serving() as worker:
+        assert worker.get() == (200, str(-signal.SIGTERM))
+        assert worker.get() == (200, str(-signal.SIGTERM))
+
+
+def test_park_and_serve_again(tmp_path):
+    with StubWorker(project(tmp_path, WSGI), "shop", worker="sync").serving() as worker:
+        assert worker.get() == (200, "hello")
+        worker.send(t="park")
+        until(lambda: worker.title.endswith("parked"), lambda: worker.title)
+        with pytest.raises(TimeoutError):
+            worker.get(timeout_s=0.3)
+        worker.send(t="serve")
+        assert worker.get() == (200, "hello")
+
+
+def test_exit_functions_of_the_application_run_and_output_is_flushed(tmp_path):
+    source = "import atexit\natexit.register(print, 'flushed at exit')\n" + WSGI
+    with StubWorker(project(tmp_path, source), "shop", worker="sync").serving() as worker:
+        worker.send(t="drain", timeout_s=10)
+        assert worker.exit_status() == 0
+        assert "flushed at exit" in worker.stderr
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "sync"])
+def test_a_lifespan_that_fails_fails_the_boot(tmp_path, worker_class):
+    source = "async def application(scope, receive, send):\n    await receive()\n    raise OSError('no database')\n"
+    with StubWorker(project(tmp_path, source), "shop", worker=worker_class) as worker:
+        failed = worker.expect("failed")
+        assert failed["kind"] == "lifespan"
+        assert failed["message"] == "lifespan startup failed: OSError: no database"
+        assert failed["traceback"].startswith(f'  File "{tmp_path}/shop.py", line 3, in application')
+        assert worker.exit_status() == 3
+
+
+def test_a_master_that_died_before_the_worker_could_ask(tmp_path):
+    """master_pid is not the parent: as if the master had died while the worker started."""
+    with StubWorker(project(tmp_path, WSGI), "shop", options={"master_pid": os.getpid()}) as worker:
+        assert worker.exit_status() == 0
+        assert not any(message["t"] in {"ready", "failed"} for message in worker.messages)
