@@ -51,18 +51,22 @@ class AccessLogs:
         for setting in self._files.keys() - set(settings):
             os.close(self._files.pop(setting))
 
-    def reopen(self) -> list[str]:
-        """Open every file again under its name. Returns what failed; those keep the old descriptor."""
-        failures = []
-        for setting, fd in self._files.items():
+    def reopen(self) -> tuple[dict[str, int], list[str]]:
+        """Open every file again under its name.
+
+        Returns the descriptors by file, and what failed; a file that failed keeps its old one.
+        """
+        reopened, failures = {}, []
+        for path, fd in self._files.items():
             try:
-                fresh = _open(setting)
+                fresh = _open(path)
             except AccessLogError as error:
                 failures.append(str(error))
                 continue
             os.dup2(fresh, fd, inheritable=False)
             os.close(fresh)
-        return failures
+            reopened[path] = fd
+        return reopened, failures
 
 
 def _open(path: str) -> int:

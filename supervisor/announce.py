@@ -6,20 +6,25 @@ last, and only a difference is sent.
 
 from __future__ import annotations
 
+from math import inf
+from typing import Final
+
 from gwctl.supervisor.core.fleet import Fleet, Phase
 from gwctl.supervisor.notify import Notifier
 
+RETRY_S: Final = 0.25
+"""Until a message that systemd's full queue did not take is tried again."""
+
 
 class Announcer:
-    """Sends READY, RELOADING, STOPPING and STATUS as the fleet's phase changes.
-
-    ``on_serving`` is called once, when all pools have become ready for the first time.
-    """
+    """Sends READY, RELOADING, STOPPING and STATUS as the fleet's phase changes."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
         self._phase = Phase.STARTING
         self._status = ""
+        self._watchdog_at = inf if notifier.watchdog_interval_s is None else -inf
+        self._retry_at = inf
 
     def observe(self, fleet: Fleet) -> None:
         """Tell what changed since the last call."""
@@ -33,10 +38,23 @@ class Announcer:
             self._status = status
         if lines:
             self._notifier.send(*lines)
+            if self._notifier.pending:
+                self._retry_at = -inf
 
-    def watchdog(self) -> None:
-        """Say that the master's loop turns, when systemd asked for it."""
-        self._notifier.watchdog()
+    @property
+    def next_at(self) -> float:
+        """When `turn` has something to do, in monotonic seconds."""
+        return min(self._watchdog_at, self._retry_at)
+
+    def turn(self, now: float) -> None:
+        """Say that the master's loop turns, if systemd asked for it; send what its queue did not take."""
+        interval_s = self._notifier.watchdog_interval_s
+        if interval_s is not None and now >= self._watchdog_at:
+            self._notifier.watchdog()
+            self._watchdog_at = now + interval_s
+        if now >= self._retry_at:
+            self._notifier.flush()
+        self._retry_at = now + RETRY_S if self._notifier.pending else inf
 
     def _phase_lines(self, phase: Phase) -> list[str]:
         match phase:

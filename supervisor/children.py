@@ -33,12 +33,12 @@ from gwctl.channel import (
     WorkerReady,
     compatible,
 )
+from gwctl.config.settings import PoolSettings
 from gwctl.log import Log
 from gwctl.supervisor.core import events
 from gwctl.supervisor.fork import fork_worker
 from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.totals import Totals
-
 
 BURIED_MAX: Final = 256
 """Subjects of the dead that are remembered, for the lines still to be written about them."""
@@ -52,6 +52,7 @@ class Child:
     pool: str
     slot: int
     generation: int
+    settings: PoolSettings
     channel: Channel
     record: scoreboard.Record
     spawned_at: float
@@ -128,7 +129,14 @@ class Children:
             return None
         assignment = assign(Channel(theirs), record)
         child = Child(
-            worker, assignment.pool, assignment.slot, assignment.generation, Channel(ours), record, now
+            worker=worker,
+            pool=assignment.pool,
+            slot=assignment.slot,
+            generation=assignment.generation,
+            settings=assignment.settings,
+            channel=Channel(ours),
+            record=record,
+            spawned_at=now,
         )
         self._by_worker[worker] = child
         try:
@@ -278,10 +286,8 @@ class Children:
         if child.pidfd >= 0:
             self._loop.selector.unregister(child.pidfd)
             os.close(child.pidfd)
-        try:
+        if child.channel in self._loop.selector.get_map():  # else the fork failed, or it is at its end
             self._loop.selector.unregister(child.channel)
-        except (KeyError, ValueError):
-            pass  # never registered (the fork failed) or taken out at its end of file
         child.channel.close()
         self._board.release(child.record)
         del self._by_worker[child.worker]

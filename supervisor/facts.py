@@ -31,7 +31,12 @@ class Adoption:
 
 
 def status_document(
-    name: str, started_at: float, adoption: Adoption, fleet: Fleet, children: Children, generations: Generations
+    name: str,
+    started_at: float,
+    adoption: Adoption,
+    fleet: Fleet,
+    children: Children,
+    generations: Generations,
 ) -> dict[str, Any]:
     """The document of `gwctl.supervisor.status`. ``started_at`` is monotonic."""
     now = time.monotonic()
@@ -69,8 +74,8 @@ def _pool(
         totals = totals.plus(living)
         if child.ready is not None:
             worker_class = child.ready.worker_class
-        threads = generations.plan(worker.generation).pool(pool.name).threads
-        workers.append(_worker(worker, child, threads, now))
+        threads = child.settings.threads
+        workers.append(_worker(worker, child, now))
     settings = generations.current.loaded.settings.pool.get(pool.name)
     bind = generations.listeners_of(fleet.generation, pool.name) if settings is not None else ()
     return status.pool_status(
@@ -86,7 +91,7 @@ def _pool(
     )
 
 
-def _worker(worker: Worker, child: Child, threads: int, now: float) -> status.WorkerStatus:
+def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
     worker_class = child.ready.worker_class if child.ready is not None else ""
     draining = worker.state is State.DRAINING and worker.deadline is not None
     facts = status.worker_status(
@@ -98,7 +103,7 @@ def _worker(worker: Worker, child: Child, threads: int, now: float) -> status.Wo
         started_at=child.spawned_at,
         now=now,
         requests_per_s=child.rate,
-        slots={"threads": threads, "asgi": 0}.get(worker_class, 1),
+        slots={"threads": child.settings.threads, "asgi": 0}.get(worker_class, 1),
         left_s=worker.deadline - now if draining and worker.deadline is not None else None,
     )
     return msgspec.structs.replace(facts, memory_bytes=_resident_bytes(child.pid) or facts.memory_bytes)

@@ -20,7 +20,9 @@ from gwctl.supervisor.loop import clean_environment, signals_blocked
 
 
 def fork_worker(
-    assignment: Assignment, close_in_child: Callable[[], None], boot: Callable[[Assignment], NoReturn] | None = None
+    assignment: Assignment,
+    close_in_child: Callable[[], None],
+    boot: Callable[[Assignment], NoReturn] | None = None,
 ) -> int:
     """Fork; the child boots ``assignment`` and never returns here.
 

@@ -37,6 +37,17 @@ HANDLED: Final = (
 """SIGUSR2 is ignored until the upgrade exists; SIGPIPE is ignored by the interpreter."""
 
 
+MASTERS_ONLY: Final = (
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+)
+"""Environment variables by which a service manager speaks to the master and to nobody else."""
+
+
 def _note(_signum: int, _frame: FrameType | None) -> None:
     """Do nothing: the byte on the wakeup descriptor is the news."""
 
@@ -116,5 +127,5 @@ class Loop:
 
 def clean_environment() -> None:
     """Drop what only the master may act on, so that no worker or its child answers for it."""
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+    for name in MASTERS_ONLY:
         os.environ.pop(name, None)

@@ -80,7 +80,7 @@ class Master:
 
     def _timeout(self) -> float:
         now = time.monotonic()
-        due = self._sampled_at + SAMPLE_S
+        due = min(self._sampled_at + SAMPLE_S, self._announcer.next_at)
         deadline = self.fleet.next_deadline()
         if deadline is not None:
             due = min(due, deadline)
@@ -103,8 +103,8 @@ class Master:
             return self.fleet.step(time.monotonic(), batch)
         except InvariantViolation as violation:
             self._log.error(
-                f"a bug in gwctl: {violation}. No worker is started or retired any more; what runs goes on serving. "
-                "Please report it, then restart the service"
+                f"a bug in gwctl: {violation}. No worker is started or retired any more; "
+                "what runs goes on serving. Please report it, then restart the service"
             )
             return self.fleet.salvaged
 
@@ -112,8 +112,8 @@ class Master:
         now = time.monotonic()
         if now - self._sampled_at >= SAMPLE_S:
             self.children.sample(now - self._sampled_at)
-            self._announcer.watchdog()
             self._sampled_at = now
+        self._announcer.turn(now)
 
     def _signalled(self, signum: int) -> None:
         match signum:
@@ -170,13 +170,16 @@ class Master:
             case actions.Abandon(generation=generation):
                 self._generations.abandon(generation)
             case actions.Progress():
-                if self._control is not None:
-                    self._control.progress(action.request, action.pool, action.phase, action.outcome, action.detail)
+                self._tell_progress(action)
             case actions.Answer(request=request, ok=ok, text=text, result=result):
                 if self._control is not None and request:
                     self._control.answer(request, ok, text, result)
             case _:
                 raise AssertionError(f"unknown action {action}")
+
+    def _tell_progress(self, news: actions.Progress) -> None:
+        if self._control is not None:
+            self._control.progress(news.request, news.pool, news.phase, news.outcome, news.detail)
 
     def _spawn(self, action: actions.Spawn) -> None:
         plan = self._generations.plan(action.generation)
@@ -237,15 +240,13 @@ class Master:
         self._log.level = Level[self._generations.current.loaded.settings.master.log_level.upper()]
 
     def _reopen_logs(self) -> None:
-        for failure in self._generations.logs.reopen():
-            self._log.error(failure)
-        count = 0
-        for child in self.children:
-            fd = self._generations.logs.descriptor(self._generations.plan(child.generation).pool(child.pool).access_log)
-            if fd > 1:
-                self.children.send(child.worker, Reopen(), (fd,))
-                count += 1
-        self._log.info(f"reopened the access logs (SIGUSR1) of {count} workers")
+        reopened, failures = self._generations.logs.reopen()
+        for failure in failures:
+            self._log.error(f"{failure}; the old file is written on")
+        told = [child for child in self.children if child.settings.access_log in reopened]
+        for child in told:
+            self.children.send(child.worker, Reopen(), (reopened[child.settings.access_log],))
+        self._log.info(f"reopened the access logs (SIGUSR1): {len(reopened)} files, {len(told)} workers told")
 
     # ---- start and end
 

@@ -37,7 +37,7 @@ FIRST_GENERATION = 1
 _RETRY_S = 0.1
 
 
-class Interrupted(GwctlError):
+class InterruptedStartError(GwctlError):
     """Somebody ended the start before anything ran."""
 
 
@@ -105,7 +105,7 @@ def _start(generations: Generations, loaded: Loaded, loop: Loop, log: Log) -> No
         loop.wait(_RETRY_S)
         ends = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}.intersection(loop.take_signals())
         if ends:
-            raise Interrupted(f"{signal.Signals(ends.pop()).name}: nothing was started")
+            raise InterruptedStartError(f"{signal.Signals(ends.pop()).name}: nothing was started")
 
 
 def _open_control(master: Master, loaded: Loaded, loop: Loop, log: Log) -> None:

@@ -16,7 +16,12 @@ APP = "wsgi_bare:application"
 
 def test_a_worker_holds_no_descriptor_of_the_master_or_of_other_workers(gwctl_server, tmp_path):
     """Two pools, a pid file, a control client: each worker has its own listener and channel only."""
-    other = {"app": APP, "chdir": str(Path(__file__).parents[1] / "apps"), "bind": ["127.0.0.1:0"], "processes": 1}
+    other = {
+        "app": APP,
+        "chdir": str(Path(__file__).parents[1] / "apps"),
+        "bind": ["127.0.0.1:0"],
+        "processes": 1,
+    }
     with gwctl_server(
         APP,
         worker="sync",

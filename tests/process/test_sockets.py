@@ -145,7 +145,9 @@ def test_notify_socket_hears_ready_reloading_and_stopping(gwctl_server, tmp_path
             until(lambda: word in heard or hear(), lambda: f"{word} among {heard}")
 
         environ = {"NOTIFY_SOCKET": str(path)}
-        with gwctl_server(APP, worker="sync", processes=2, environ=environ, reload={"settle_s": 0.1}) as server:
+        with gwctl_server(
+            APP, worker="sync", processes=2, environ=environ, reload={"settle_s": 0.1}
+        ) as server:
             wait_for("READY=1")
             assert any(line.startswith("STATUS=") and "2/2 ready" in line for line in heard), heard
             heard.clear()
