@@ -5,35 +5,27 @@ from __future__ import annotations
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import Exited
 from gwctl.supervisor.core.life import State, Worker
-from gwctl.supervisor.core.notes import died, how_it_ended, seconds, what_next
+from gwctl.supervisor.core.notes import how_it_ended, seconds, what_next
 from gwctl.supervisor.core.pool import Pool
 
 
-def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk) -> None:
-    """Count it and decide when the slot is tried again."""
-    slot, policy, now, status, luck = (
-        pool.slot(worker.slot),
-        worker.policy,
-        desk.now,
-        event.status,
-        event.luck,
-    )
+def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: bool) -> None:
+    """Count it and decide when the slot is tried again. ``waits``: not before the reload is decided."""
+    slot, policy, now = pool.slot(worker.slot), worker.policy, desk.now
     alive_s = 0.0 if worker.ready_at is None else now - worker.ready_at
     slot.lived(alive_s, policy)
-    if status == 0 and worker.ready_at is not None and worker.failure is None:
-        wait = slot.left(now, policy, luck)
+    failure = worker.failure
+    if event.status == 0 and worker.ready_at is not None and (failure is None or failure.kind == "exit"):
+        level, wait = "info", slot.left(now, policy, event.luck)
         text = f"pid {worker.pid} left by itself (exit status 0)"
-        desk.note(
-            "info" if wait == 0 else "warning", f"{text}. {_next(pool, worker, wait, now)}", worker=worker
-        )
-        return
-    # Having been healthy it is no failure of the slot, however it ended.
-    wait = 0.0 if alive_s >= policy.healthy_after_s else slot.failed(now, policy, luck)
-    desk.note(
-        "error",
-        f"{died(worker, status, now, event.serving)}. {_next(pool, worker, wait, now)}",
-        worker=worker,
-    )
+    else:
+        # Having been healthy it is no failure of the slot, however it ended.
+        healthy = alive_s >= policy.healthy_after_s
+        level, wait = "error", 0.0 if healthy else slot.failed(now, policy, event.luck)
+        text = f"pid {worker.pid}: {failure.message}" if failure and failure.kind != "exit" else ""
+        text = text or (failure.message if failure else "")
+    then = "Replaced when the reload is decided" if waits else _next(pool, worker, wait, now)
+    desk.note(level, f"{text}. {then}", worker=worker)
 
 
 def drain_started(pool: Pool, worker: Worker, desk: Desk) -> None:

@@ -36,8 +36,8 @@ from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool, Wanted, reconcile
 from gwctl.supervisor.core.reload import Reload
 
-LATE_S: Final = 1.0
-"""A turn this much later than the deadline it was for means that the master itself did not run."""
+BROKEN_STEP_S: Final = 1.0
+"""Between steps of a fleet whose invariants failed: its deadlines are not to be trusted."""
 
 DEGRADED: Final = "disk differs from what runs"
 
@@ -125,14 +125,25 @@ class Fleet:
         desk = self._desk
         desk.now = now
         desk.actions = []
-        if self.finished:
-            return []
+        if not self.finished:
+            try:
+                self._turn(now, events)
+                self.check()
+            except InvariantViolation as violation:
+                self._next = now + BROKEN_STEP_S
+                if not self.broken:
+                    self.broken = str(violation)
+                    self.salvaged = desk.actions
+                    raise
+        return desk.actions
+
+    def _turn(self, now: float, events: Sequence[ev.Event]) -> None:
         if not self._begun:
             self._begun = True
             self._began_at = now
             self._dirty.update(self.pools)
-        elif self._next is not None and now > self._next + LATE_S:
-            self._next = timers.shift(self, desk, now - self._next + LATE_S)
+        elif self._next is not None and now > self._next + timers.LATE_S:
+            self._next = timers.forgive(self, self._desk, now - self._next)
         for event in events:
             self._apply(event)
         if self._next is not None and now >= self._next:
@@ -140,8 +151,6 @@ class Fleet:
             self._settle()
         elif events or self._dirty:
             self._settle()
-        self._checked(desk.actions)
-        return desk.actions
 
     def check(self) -> None:
         """Verify what must hold after every step.
@@ -149,19 +158,8 @@ class Fleet:
         Raises:
             InvariantViolation: It does not.
         """
-        rule = broken_rule(self, self._desk, self._next)
-        if rule:
+        if rule := broken_rule(self, self._desk, self._next):
             raise InvariantViolation(rule)
-
-    def _checked(self, actions: list[act.Action]) -> None:
-        try:
-            self.check()
-        except InvariantViolation as violation:
-            if self.broken:
-                return
-            self.broken = str(violation)
-            self.salvaged = actions
-            raise
 
     def _settle(self) -> None:
         """Reconcile and move on until nothing changes."""
@@ -172,35 +170,34 @@ class Fleet:
                 break
             if not self.broken:
                 for name in sorted(self._dirty):
-                    pool = self.pools[name]
-                    reconcile(pool, self._wanted(pool), self._desk)
+                    pool, plain = self.pools[name], Wanted(self.generation)
+                    wanted = plain if self.reload is None else self.reload.wanted(pool, self.generation)
+                    reconcile(pool, wanted, self._desk)
             self._dirty.clear()
             if not self._advance():
                 break
             self._dirty.update(self.pools)
+        self._next = timers.soonest(self, self._desk)
         if self.ending is not None and not self._desk.workers:
             requests.finish(self.ending, self._desk)
             self.finished = True
             self._next = None
-            return
-        self._next = timers.soonest(self, self._desk)
-
-    def _wanted(self, pool: Pool) -> Wanted:
-        if self.reload is not None:
-            return self.reload.wanted(pool, self.generation)
-        return Wanted(self.generation)
 
     def _advance(self) -> bool:
         """Move the reload on, or begin the next; true when something changed for the pools."""
         desk = self._desk
-        self._drop_empty_pools()
+        tried = self.reload.policies if self.reload is not None else {}
+        for name in [name for name, pool in self.pools.items() if pool.empty and name not in tried]:
+            del self.pools[name]
+            self._dirty.discard(name)
         if not self._served:
             self._served = requests.all_ready(self.pools.values(), desk, self._began_at)
         if self.broken:
             return False
         if self.reload is None:
             if self._queue.waiting:
-                self._begin_reload()
+                self._numbered += 1
+                self.reload = requests.begin_reload(self, self._queue, self._numbered, desk)
             return False
         if self.reload.advance(self.pools, desk):
             return True
@@ -212,13 +209,6 @@ class Fleet:
             self._abort(self.reload, "", Failure("stall", reason))
             return True
         return False
-
-    def _drop_empty_pools(self) -> None:
-        tried = self.reload.policies if self.reload is not None else {}
-        for name, pool in list(self.pools.items()):
-            if not pool.size and not pool.members and name not in tried:
-                del self.pools[name]
-                self._dirty.discard(name)
 
     # ---- deadlines
 
@@ -249,7 +239,7 @@ class Fleet:
         reason = worker.reason = worker.reason or notes.too_long(worker)
         desk.order(worker, order, reason=reason)
         if not worker.leaving and worker.failure is None:
-            worker.failure = Failure("boot" if worker.ready_at is None else "exit", reason)
+            worker.failure = Failure("boot" if worker.ready_at is None else "lost", reason)
             self._judge(worker)
 
     # ---- events
@@ -306,15 +296,15 @@ class Fleet:
         pool = self._bury(worker)
         if worker.leaving:
             return
-        if self.reload is not None and worker.generation == self.reload.generation:
+        if self._tried(worker):
             worker.failure = Failure("spawn", f"could not be started: {event.reason}")
             self._judge(worker)
         elif worker.generation == self.generation:
             crash.spawn_failed(pool, worker, event.reason, event.luck, self._desk)
 
     def _left(self, worker: Worker) -> None:
-        if self.reload is not None and worker.generation == self.reload.generation:
-            worker.failure = Failure("exit", "was told to drain by somebody else")
+        if self._tried(worker):
+            worker.failure = Failure("left", "was told to drain by somebody else")
             self._judge(worker)
         elif worker.generation == self.generation:
             crash.drain_started(self.pools[worker.pool], worker, self._desk)
@@ -328,8 +318,12 @@ class Fleet:
             self.ending.killed += was is State.KILLED
         if worker.leaving:
             crash.finished(worker, was, event.status, desk)
-        elif not self._judge_exit(worker, event) and worker.generation == self.generation:
-            crash.exited(pool, worker, event, desk)
+        else:
+            news = worker.failure is None  # else it was judged when it became known
+            if news:
+                worker.failure = Failure("exit", notes.died(worker, event.status, desk.now, event.serving))
+            if not (news and self._judge(worker)) and worker.generation == self.generation:
+                crash.exited(pool, worker, event, desk, waits=self.reload is not None and pool.ready > 0)
         worker.news(News.EXITED, desk.now)
 
     def _bury(self, worker: Worker) -> Pool:
@@ -340,21 +334,15 @@ class Fleet:
 
     # ---- judgement
 
-    def _judge_exit(self, worker: Worker, event: ev.Exited) -> bool:
-        if worker.failure is not None:
-            return False  # judged when it became known
-        worker.failure = Failure("exit", notes.died(worker, event.status, self._desk.now, event.serving))
-        if self._judge(worker):
-            return True
-        worker.failure = None
-        return False
+    def _tried(self, worker: Worker) -> bool:
+        return self.reload is not None and worker.generation == self.reload.generation
 
     def _judge(self, worker: Worker) -> bool:
         """Decide whom a failure ends besides its own worker; true when it was more than that."""
         failure = worker.failure
         if failure is None or self.ending is not None:
             return False
-        if self.reload is not None and worker.generation == self.reload.generation:
+        if self.reload is not None and self._tried(worker):
             self._abort(self.reload, worker.pool, failure)
             return True
         if not self._ever_ready and worker.ready_at is None:
@@ -373,10 +361,6 @@ class Fleet:
 
     # ---- transactions
 
-    def _begin_reload(self) -> None:
-        self._numbered += 1
-        self.reload = requests.begin_reload(self, self._queue, self._numbered, self._desk)
-
     def _prepared(self, event: ev.Prepared) -> None:
         reload = self.reload
         if reload is None or event.generation != reload.generation:
@@ -389,10 +373,7 @@ class Fleet:
 
     def _commit(self, reload: Reload) -> None:
         for name, pool in self.pools.items():
-            pool.size = reload.sizes.get(name, 0)
-            pool.policy = reload.policies.get(name, pool.policy)
-            pool.slots.clear()
-            pool.respawn_note = ""
+            pool.adopt(reload.policies.get(name), reload.sizes.get(name, 0))
         previous, self.generation = self.generation, reload.generation
         self.reload = None
         self.degraded = ""

@@ -54,10 +54,7 @@ def how_it_ended(status: int) -> str:
 def died(worker: Worker, status: int, now: float, serving: str) -> str:
     """What is known of an exit that nobody asked for."""
     text = f"pid {worker.pid} died: {how_it_ended(status)}"
-    if worker.failure is not None:
-        ended = "" if worker.told is Order.KILL else f" ({how_it_ended(status)})"
-        text = f"pid {worker.pid}: {worker.failure.message}{ended}"
-    elif worker.ready_at is None:
+    if worker.ready_at is None:
         text += ", before it was ready"
     else:
         text += f", {seconds(now - worker.ready_at)} after it was ready"

@@ -76,6 +76,18 @@ class Pool:
         """Workers by state, named as in `State`."""
         return Counter(worker.state.value for worker in self.members.values())
 
+    @property
+    def empty(self) -> bool:
+        """Nothing is wanted of it and nothing is left of it."""
+        return not self.size and not self.members
+
+    def adopt(self, policy: PoolPolicy | None, size: int) -> None:
+        """A new generation is in force; None: without this pool."""
+        self.policy = policy or self.policy
+        self.size = size
+        self.slots.clear()
+        self.respawn_note = ""
+
     def slot(self, number: int) -> Slot:
         return self.slots.setdefault(number, Slot())
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gwctl.supervisor.core.desk import Desk
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet
+
+
+LATE_S: Final = 1.0
+"""A turn this much later than the deadline it was for means that the master itself did not run."""
 
 
 def soonest(fleet: Fleet, desk: Desk) -> float | None:
@@ -28,18 +32,22 @@ def soonest(fleet: Fleet, desk: Desk) -> float | None:
     return first
 
 
-def shift(fleet: Fleet, desk: Desk, late_s: float) -> float | None:
-    """Give everyone the time again in which the master did not run; returns the soonest deadline."""
+def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float | None:
+    """Give everyone the time again in which the master did not run; returns the soonest deadline.
+
+    And a little more: what was due in that time is judged when the news of it has been read.
+    """
+    more_s = late_s + LATE_S
     for worker in desk.workers.values():
         if worker.deadline is not None:
-            worker.deadline += late_s
+            worker.deadline += more_s
     for pool in fleet.pools.values():
         for slot in pool.slots.values():
-            slot.next_try_at += late_s
+            slot.next_try_at += more_s
         if pool.retry_at is not None:
-            pool.retry_at += late_s
+            pool.retry_at += more_s
     if fleet.reload is not None:
-        fleet.reload.shift(late_s)
+        fleet.reload.shift(more_s)
     if fleet.ending is not None:
-        fleet.ending.note_at += late_s
+        fleet.ending.note_at += more_s
     return soonest(fleet, desk)

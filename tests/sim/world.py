@@ -145,7 +145,7 @@ class World:
         heap, now = self._heap, self.now
         while heap and heap[0][0] <= now:
             at, _, happens, what = heapq.heappop(heap)
-            self.now = at if at < now else now
+            self.now = min(at, now)
             happens(what)
         self.now = now
 
