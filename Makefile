@@ -51,7 +51,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.idle_wakeups
 
 sim: $(VENV)/.installed-dev
-	$(BIN)/python tests/sim/run.py $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))
+	$(BIN)/python -m tests.sim.run $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m gwctl.config.reference > docs/configuration.md

@@ -99,6 +99,12 @@ class Reload:
 
     # ---- what is
 
+    def phase_of(self, pool: str) -> str:
+        """The phase as seen from one pool: its canary may be ahead of the others."""
+        if self.stage is Stage.BOOT and pool in self.canary_until:
+            return Stage.SETTLE.value
+        return self.stage.value
+
     def next_deadline(self, now: float) -> float:
         waits = [self.stall_at]
         if self.stage is Stage.SETTLE:

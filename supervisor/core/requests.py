@@ -90,7 +90,8 @@ def adopted(fleet: Fleet, reload: Reload, previous: int, desk: Desk) -> None:
 
 def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Desk) -> None:
     """The candidate is dropped: say why, where it stood, and what serves now."""
-    reload.tell(desk, pool, reload.stage.value, "FAILED", failure.message)
+    phase = reload.phase_of(pool)
+    reload.tell(desk, pool, phase, "FAILED", failure.message)
     if reload.stage is not Stage.VALIDATE:  # else there is nothing yet, or the late answer will see to it
         desk.actions.append(Abandon(reload.generation))
     reason = f"{pool}: {failure.message}" if pool else failure.message
@@ -103,7 +104,7 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
         "generation": fleet.generation,
         "refused": reload.generation,
         "pool": pool,
-        "phase": reload.stage.value,
+        "phase": phase,
         "kind": failure.kind,
         "reason": failure.message,
         "traceback": failure.traceback,

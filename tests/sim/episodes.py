@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gwctl.supervisor.core.fleet import Fleet
 from tests.sim.books import Unsafe
-from tests.sim.world import FAULTS, Faults, World
+from tests.sim.world import FAULTS, Faults, Listener, World
 
 CALM_TURNS_MAX = 3000
 TROUBLE_TURNS = 600
 
 
-def episode(seed: int, *, faults: Faults = FAULTS, fleet_class: type[Fleet] = Fleet) -> World:
+def episode(seed: int, *, faults: Faults = FAULTS, listener: Listener | None = None) -> World:
     """Play one through; raises what went wrong, with the seed in a note."""
-    world = World(seed, faults, fleet_class)
+    world = World(seed, faults, listener)
     try:
         turns = world.rng.randrange(20, TROUBLE_TURNS)
         while turns and world.finish is None:
@@ -32,7 +31,7 @@ def episode(seed: int, *, faults: Faults = FAULTS, fleet_class: type[Fleet] = Fl
             _until_quiet(world)
         _ended(world)
     except Exception as error:
-        error.add_note(f"episode seed {seed}, turn {world.steps}")
+        error.add_note(f"python -m tests.sim.run --episode {seed}   # turn {world.steps}")
         raise
     return world
 
@@ -83,5 +82,6 @@ def run(seed: int, steps: int) -> Counter[str]:
         seen.update(world.seen)
         seen["steps"] += world.steps
         seen["episodes"] += 1
-        seen[f"finished with status {world.finish.status if world.finish else None}"] += 1
+        if world.finish is not None:
+            seen[f"finished with status {world.finish.status}"] += 1
     return seen

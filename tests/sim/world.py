@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.policy import PoolPolicy
 from tests.sim.observer import Observer
+
+Listener = Callable[[float, Sequence[ev.Event], Sequence[act.Action]], None]
 
 POOLS = ("web", "live", "admin")
 
@@ -77,7 +79,8 @@ class Process:
 class World:
     """Drives one `Fleet` from its start; `turn` is one turn of the master's loop."""
 
-    def __init__(self, seed: int, faults: Faults = FAULTS, fleet_class: type[Fleet] = Fleet) -> None:
+    def __init__(self, seed: int, faults: Faults = FAULTS, listener: Listener | None = None) -> None:
+        self.listener = listener
         self.rng = random.Random(seed)
         self.faults = faults
         self.now = self.rng.random() * 1000
@@ -89,10 +92,11 @@ class World:
         self._processes: dict[int, Process] = {}
         self._requests = 0
         self._disk_broken = False
+        self._prepared: dict[int, dict[str, PoolPolicy]] = {}
         self.finish: act.Finish | None = None
         names = POOLS[: self.rng.choice((1, 1, 2, 3))]
         self.policies = {name: self._policy() for name in names}
-        self.fleet = fleet_class(self.policies)
+        self.fleet = Fleet(self.policies)
         self.observer = Observer(self.policies)
         self.asking = True
         self._schedule_requests()
@@ -153,6 +157,8 @@ class World:
         self.steps += 1
         deadline = self.fleet.next_deadline()
         actions = self.fleet.step(self.now, batch)
+        if self.listener is not None:
+            self.listener(self.now, batch, actions)
         self.observer.saw(self.now, batch, actions, deadline, self.fleet.next_deadline())
         for action in actions:
             self._perform(action)
@@ -234,6 +240,8 @@ class World:
 
     def _perform(self, action: act.Action) -> None:
         self.seen[type(action).__name__] += 1
+        if type(action) is act.Answer:
+            self.seen["answered yes" if action.ok else "answered no"] += 1
         match action:
             case act.Spawn():
                 self._spawn(action)
@@ -251,8 +259,6 @@ class World:
                 self.finish = action
             case _:
                 pass
-
-    _prepared: dict[int, dict[str, PoolPolicy]]
 
     def _prepare(self, generation: int) -> None:
         if self.rng.random() < self.faults.settings_wrong:

@@ -1,0 +1,198 @@
+"""Fleets that are broken on purpose, each in one way, to show that the simulation would notice.
+
+A mutant patches the core in place. `Fleet.check` is switched off with it: what is to be shown
+is that the observer and the demand for convergence catch it by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gwctl.supervisor.core import actions as act
+from gwctl.supervisor.core import backoff, life, pool, requests, timers
+from gwctl.supervisor.core.desk import Desk
+from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.life import Order, State, Worker
+from gwctl.supervisor.core.reload import Reload
+
+Patch = pytest.MonkeyPatch
+Mutant = Callable[[Patch], None]
+
+
+def drains_twice(patch: Patch) -> None:
+    order = Desk.order
+
+    def twice(desk: Desk, worker: Worker, what: Order, **how: Any) -> None:
+        order(desk, worker, what, **how)
+        if what is Order.DRAIN:
+            desk.actions.append(desk.actions[-1])
+
+    patch.setattr(Desk, "order", twice)
+
+
+def leaves_them_parked_on_abort(patch: Patch) -> None:
+    serve = pool._serve
+
+    def but_parked(view: Any, worker: Worker, desk: Desk) -> None:
+        if worker.state is not State.PARKED:
+            serve(view, worker, desk)
+
+    patch.setattr(pool, "_serve", but_parked)
+
+
+def parks_before_the_new_one_is_ready(patch: Patch) -> None:
+    def hasty(view: Any, desk: Desk) -> None:
+        for worker in view.old_ready():
+            desk.order(worker, Order.PARK)
+
+    patch.setattr(pool, "_replace", hasty)
+
+
+def has_no_backoff(patch: Patch) -> None:
+    patch.setattr(backoff, "backoff", lambda doublings, policy, luck: 0.0)
+
+
+def has_no_boot_deadline(patch: Patch) -> None:
+    limit = life.time_limit
+
+    def unlimited(state: State, policy: Any) -> float:
+        return 1e6 if state is State.STARTING else limit(state, policy)
+
+    patch.setattr(life, "time_limit", unlimited)
+
+
+def has_no_drain_deadline(patch: Patch) -> None:
+    limit = life.time_limit
+
+    def unlimited(state: State, policy: Any) -> float:
+        return 1e6 if state is State.DRAINING else limit(state, policy)
+
+    patch.setattr(life, "time_limit", unlimited)
+
+
+def kills_without_a_deadline_for_the_link(patch: Patch) -> None:
+    patch.setattr(life, "LINK_GRACE_S", 0.01)
+
+
+def signals_the_dead(patch: Patch) -> None:
+    exited = Fleet._exited
+
+    def and_kill(fleet: Fleet, worker: Worker, event: Any) -> None:
+        exited(fleet, worker, event)
+        fleet._desk.actions.append(act.Kill(worker.id, "to be sure"))
+
+    patch.setattr(Fleet, "_exited", and_kill)
+
+
+def takes_the_last_serving_worker(patch: Patch) -> None:
+    patch.setattr(pool, "_is_last", lambda view, worker: False)
+
+
+def forgets_to_answer_refusals(patch: Patch) -> None:
+    answer = requests.answer
+
+    def only_good_news(desk: Desk, request: int, text: str, result: dict[str, Any], *, ok: bool) -> None:
+        if ok:
+            answer(desk, request, text, result, ok=ok)
+
+    patch.setattr(requests, "answer", only_good_news)
+
+
+def exceeds_the_surge(patch: Patch) -> None:
+    limit = pool.active_limit
+    patch.setattr(pool, "active_limit", lambda which, wanted: limit(which, wanted) + 1)
+
+
+def exceeds_draining_max(patch: Patch) -> None:
+    patch.setattr(pool, "draining_limit", lambda which, wanted: 99)
+
+
+def judges_in_a_late_turn(patch: Patch) -> None:
+    patch.setattr(timers, "LATE_S", float("inf"))
+
+
+def commits_without_settling(patch: Patch) -> None:
+    patch.setattr(Reload, "committable", lambda reload, now: reload.settled_at is not None)
+
+
+def rolls_without_canaries(patch: Patch) -> None:
+    wanted = Reload.wanted
+
+    def everything(reload: Reload, which: Any, generation: int) -> pool.Wanted:
+        plan = wanted(reload, which, generation)
+        if plan.policy is None:
+            return plan
+        return pool.Wanted(
+            generation, plan.candidate, plan.policy, plan.new_in_the_end, plan.new_in_the_end, plan.replace
+        )
+
+    patch.setattr(Reload, "wanted", everything)
+
+
+def adopts_what_failed(patch: Patch) -> None:
+    patch.setattr(Fleet, "_tried", lambda fleet, worker: False)
+
+
+def respawns_old_code_during_a_reload(patch: Patch) -> None:
+    patch.setattr(pool, "_COMING", frozenset())
+    view = pool._View.__init__
+
+    def blind(self: Any, which: Any, wanted: Any) -> None:
+        view(self, which, wanted)
+        if wanted.candidate:
+            self.serving = 0
+
+    patch.setattr(pool._View, "__init__", blind)
+
+
+def spins(patch: Patch) -> None:
+    patch.setattr(Worker, "rearm", lambda worker, now: None)
+
+
+def talks_without_news(patch: Patch) -> None:
+    step = Fleet.step
+
+    def chatty(fleet: Fleet, now: float, events: Any) -> list[act.Action]:
+        return [*step(fleet, now, events), act.Note("debug", "I am here")]
+
+    patch.setattr(Fleet, "step", chatty)
+
+
+def leaves_workers_behind(patch: Patch) -> None:
+    patch.setattr(requests, "finish", lambda ending, desk: desk.actions.append(act.Finish(0, "bye")))
+    settle = Fleet._settle
+
+    def at_once(fleet: Fleet) -> None:
+        settle(fleet)
+        if fleet.ending is not None and not fleet.finished:
+            requests.finish(fleet.ending, fleet._desk)
+            fleet.finished = True
+
+    patch.setattr(Fleet, "_settle", at_once)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    drains_twice,
+    leaves_them_parked_on_abort,
+    parks_before_the_new_one_is_ready,
+    has_no_backoff,
+    has_no_boot_deadline,
+    has_no_drain_deadline,
+    kills_without_a_deadline_for_the_link,
+    signals_the_dead,
+    takes_the_last_serving_worker,
+    forgets_to_answer_refusals,
+    exceeds_the_surge,
+    exceeds_draining_max,
+    judges_in_a_late_turn,
+    commits_without_settling,
+    rolls_without_canaries,
+    adopts_what_failed,
+    respawns_old_code_during_a_reload,
+    spins,
+    talks_without_news,
+    leaves_workers_behind,
+)

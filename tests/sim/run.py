@@ -1,0 +1,58 @@
+"""Run the simulation for long: ``python -m tests.sim.run --seed 1 --steps 1000000``.
+
+Prints how fast it went and how often what happened, so that a look shows whether the faults
+that were meant to occur did. On failure the seed of the episode is printed with the error, the
+last turns before it with ``--episode SEED``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+import traceback
+
+from tests.sim.episodes import episode, run
+from tests.sim.story import Story
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=None, help="of the run; drawn when not given")
+    parser.add_argument("--steps", type=int, default=1_000_000, help="at least that many")
+    parser.add_argument("--episode", type=int, default=None, help="tell one episode")
+    parser.add_argument("--last", type=int, default=30, help="turns of it that are told")
+    options = parser.parse_args(arguments)
+    if options.episode is not None:
+        return _tell(options.episode, options.last)
+    seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
+    print(f"seed {seed}")
+    began = time.perf_counter()
+    try:
+        seen = run(seed, options.steps)
+    except Exception as error:
+        traceback.print_exc()
+        print(f"\nmake sim found: {error}\n" + "\n".join(error.__notes__))
+        return 1
+    took_s = time.perf_counter() - began
+    for what, count in sorted(seen.items()):
+        print(f"{count:>10,}  {what}")
+    print(f"{seen['steps'] / took_s:,.0f} steps/s, no rule was broken")
+    return 0
+
+
+def _tell(seed: int, last: int) -> int:
+    story = Story(last)
+    try:
+        episode(seed, listener=story.heard)
+    except Exception as error:
+        print(story)
+        print(f"{type(error).__name__}: {error}\n" + "\n".join(error.__notes__))
+        return 1
+    print(story)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

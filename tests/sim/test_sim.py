@@ -1,0 +1,100 @@
+"""The core in the simulated world, shortened: fixed seeds, drawn seeds, and fleets broken on purpose.
+
+``make sim`` runs it for as long as wanted.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gwctl.supervisor.core.fleet import Fleet
+from tests.sim.episodes import episode, run
+from tests.sim.mutants import MUTANTS, Mutant
+from tests.sim.run import main
+from tests.sim.world import NO_FAULTS, Faults
+
+EPISODES_MAX = 600
+"""In which a mutant must be caught; most are in the first ten."""
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
+    """Also that the faults do occur: a world without any would prove nothing."""
+    seen = run(seed, 30_000)
+    for what in ("Adopt", "Abandon", "crash", "left by itself", "link lost", "Dump", "Kill", "suspended"):
+        assert seen[what] > 0, what
+    assert seen["finished with status 0"] > 0
+    assert seen["finished with status 3"] > 0
+
+
+probabilities = st.floats(0, 0.5)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32),
+    faults=st.builds(
+        Faults,
+        spawn_fails=probabilities,
+        boot_hangs=probabilities,
+        boot_fails=probabilities,
+        dies=probabilities,
+        loses_link=probabilities,
+        leaves=probabilities,
+        drain_hangs=probabilities,
+        quit_ignored=probabilities,
+        unreaped=probabilities,
+        settings_wrong=probabilities,
+        generation_broken=probabilities,
+        late=st.floats(0, 0.05),
+    ),
+)
+def test_no_rule_is_broken_whatever_the_mixture_of_faults(seed: int, faults: Faults) -> None:
+    """Hypothesis looks for the smallest mixture that breaks one."""
+    episode(seed, faults=faults)
+
+
+def test_without_faults_nobody_is_killed() -> None:
+    for seed in range(40):
+        seen = episode(seed, faults=NO_FAULTS).seen
+        assert seen["Kill"] == 0
+        assert seen["Dump"] == 0
+
+
+def test_the_same_seed_tells_the_same_story() -> None:
+    assert episode(5).seen == episode(5).seen
+    assert episode(5).now == episode(5).now
+
+
+def _play_many() -> None:
+    for seed in range(EPISODES_MAX):
+        episode(seed)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_broken_fleet_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the observer, not by the fleet's own check."""
+    monkeypatch.setattr(Fleet, "check", lambda fleet: None)
+    mutant(monkeypatch)
+    with pytest.raises(AssertionError):
+        _play_many()
+
+
+def test_a_failure_prints_the_seed_with_which_it_can_be_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gwctl.supervisor.core.pool.draining_limit", lambda pool, wanted: 99)
+    assert main(["--seed", "7", "--steps", "100000"]) == 1
+    printed = capsys.readouterr().out
+    assert "parked and draining" in printed
+    command = printed.rpartition("python -m tests.sim.run ")[2].split()
+    assert command[0] == "--episode"
+    assert main(command[:2]) == 1
+    assert "> Drain(" in capsys.readouterr().out
+
+
+def test_a_run_counts_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "1", "--steps", "2000"]) == 0
+    assert "Adopt" in capsys.readouterr().out
