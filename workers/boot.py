@@ -30,7 +30,7 @@ from gwctl.assignment import Assignment
 from gwctl.channel import PROTOCOL, Hello, Stage, WorkerFailed, WorkerReady
 from gwctl.errors import AppLoadError, BootError, ExitStatus, GwctlError
 from gwctl.log import Log
-from gwctl.scoreboard import LAYOUT, MEMORY_BYTES, PID, STARTED_AT
+from gwctl.scoreboard import LAYOUT, PID, STARTED_AT
 from gwctl.workers import environment, privileges, signals
 from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.deathwatch import DeathWatch
@@ -141,9 +141,19 @@ class _Boot:
             asyncio.set_event_loop(None)
         self._signals.install(loop)
         self._signals.restore_in_forks()
+        os.register_at_fork(after_in_child=self._close_in_fork)
         self._import_s = time.monotonic() - started_at
         forward_library_logs(self._log)
         return application
+
+    def _close_in_fork(self) -> None:
+        """A child that the application forks must neither hold the port nor the channel."""
+        for listener in self._assignment.listeners:
+            # Not close(): uvloop counts as a user of the socket, and unregistering would deafen the parent.
+            fd = listener.sock.detach()
+            if fd >= 0:
+                os.close(fd)
+        self._channel.close()
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:
         from gwctl.workers.server import Server  # noqa: PLC0415 - after the application: its own imports are its time
@@ -169,20 +179,18 @@ class _Boot:
         if application.bridge is not None:
             process.lifespan_loop = application.bridge.start()
         process.lifespan = Lifespan(application.lifespan, application.state, self._log)
-        await in_loop(process.lifespan_loop, process.lifespan.startup())
+        await process.unless_ended(in_loop(process.lifespan_loop, process.lifespan.startup()))
 
     def _ready(self, application: LoadedApplication) -> WorkerReady:
         from uvloop._version import __version__ as uvloop_version  # noqa: PLC0415 - see _new_loop
 
         from gwctl.workers.parser import parser_name  # noqa: PLC0415 - see _serve
 
-        resident = memory_bytes()
-        self._assignment.record.words[MEMORY_BYTES] = resident
         return WorkerReady(
             worker_class=application.worker_class,
             import_s=self._import_s,
             boot_s=time.monotonic() - self._started_at,
-            memory_bytes=resident,
+            memory_bytes=memory_bytes(),
             parser=parser_name(),
             loop=f"uvloop {uvloop_version}",
         )

@@ -11,8 +11,9 @@ import asyncio
 import os
 import resource
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from setproctitle import setproctitle
 
@@ -20,6 +21,7 @@ from gwctl.assignment import Assignment
 from gwctl.channel import WorkerDrained, WorkerDraining
 from gwctl.errors import BootError
 from gwctl.log import Log
+from gwctl.scoreboard import MEMORY_BYTES
 from gwctl.workers.deathwatch import DeathWatch
 from gwctl.workers.lifespan import Lifespan, in_loop
 from gwctl.workers.link import Link, flush
@@ -32,6 +34,8 @@ _STATM: Final = Path("/proc/self/statm")
 _LAST_MARGIN_S: Final = 0.2
 """Lifespan shutdown ends this much before the drain's deadline, so that the exit is ours and clean."""
 _PARENT_CHECK_S: Final = 0.5
+_MEASURE_S: Final = 5.0
+"""How often the resident size goes to the scoreboard."""
 
 
 class WorkerProcess:
@@ -70,23 +74,40 @@ class WorkerProcess:
             BootError: They do not, or the master is gone.
         """
         assert self.link is not None
-        ended = self._end_event()
-        waits = [asyncio.ensure_future(self.link.greeted.wait()), asyncio.ensure_future(ended.wait())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        await self.unless_ended(self.link.greeted.wait())
+
+    async def unless_ended(self, step: Awaitable[Any]) -> None:
+        """Await a step of the boot, but not longer than this process is wanted.
+
+        Raises:
+            BootError: The master's versions do not go with ours. And what the step raises.
+        """
+        task = asyncio.ensure_future(step)
+        ended = asyncio.ensure_future(self._end_event().wait())
+        await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
         if self._refusal is not None:
             raise BootError(self._refusal)
+        if task.done():
+            await task
+        else:
+            task.cancel()
 
     async def live(self) -> None:
         """Be ready; return when drained and shut down."""
         assert self.loop is not None
         self._ready = True
-        self.set_title()
+        self.set_title("draining" if self._draining else "")
+        self._measure()
         await self._end_event().wait()
         if self.lifespan is not None:
             left_s = self._deadline_at - self.loop.time() - _LAST_MARGIN_S
             await in_loop(self.lifespan_loop, self.lifespan.shutdown(max(left_s, _LAST_MARGIN_S)))
+
+    def _measure(self) -> None:
+        assert self.loop is not None
+        self._assignment.record.words[MEMORY_BYTES] = memory_bytes()
+        self.loop.call_later(_MEASURE_S, self._measure)
 
     @property
     def ending(self) -> bool:

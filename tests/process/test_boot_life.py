@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,8 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from gwctl.assignment import DUMP_SIGNAL
+from tests.support import processes
 from tests.support.wait import until
 from tests.support.worker import StubWorker
 
@@ -184,6 +188,76 @@ def application(environ, start_response):
     with StubWorker(project(tmp_path, source), "shop", worker="sync").serving() as worker:
         assert worker.get() == (200, str(-signal.SIGTERM))
         assert worker.get() == (200, str(-signal.SIGTERM))
+
+
+def test_a_child_of_the_application_does_not_hold_the_port(tmp_path):
+    source = """
+import os, time
+def application(environ, start_response):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    start_response("200 OK", [])
+    return [str(pid).encode()]
+"""
+    with StubWorker(project(tmp_path, source), "shop", worker="sync").serving() as worker:
+        children = [int(worker.get()[1]), int(worker.get()[1])]
+        try:
+            worker.send(t="drain", timeout_s=10)
+            assert worker.exit_status() == 0
+            assert refuses(worker.port)
+        finally:
+            assert all(processes.look(child) for child in children), "only then the test means something"
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+
+
+def test_drain_during_lifespan_startup_does_not_wait_for_it(tmp_path):
+    source = """
+import asyncio
+async def application(scope, receive, send):
+    await receive()
+    open("starting", "w").close()
+    await asyncio.Event().wait()
+"""
+    with StubWorker(project(tmp_path, source), "shop", worker="asgi") as worker:
+        until((tmp_path / "starting").exists, "startup to begin")
+        worker.send(t="drain", timeout_s=10)
+        assert worker.exit_status() == 0
+        assert not any(message["t"] in {"ready", "failed"} for message in worker.messages)
+
+
+def test_websockets_are_told_1012_on_drain(tmp_path):
+    source = """
+async def application(scope, receive, send):
+    if scope["type"] != "websocket":
+        raise NotImplementedError
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] != "websocket.disconnect":
+        await send({"type": "websocket.send", "text": message["text"] + scope["path"]})
+    with open("codes", "a") as codes:
+        print(message["code"], file=codes)
+"""
+    timeouts = {"drain_timeout_s": 1.0}
+    with (
+        StubWorker(project(tmp_path, source), "shop", worker="asgi", timeouts=timeouts).serving() as worker,
+        contextlib.ExitStack() as closing,
+    ):
+        clients = [closing.enter_context(connect(f"ws://127.0.0.1:{worker.port}/chat")) for _ in range(5)]
+        for client in clients:
+            client.send("hello ")
+            assert client.recv() == "hello /chat"
+        worker.send(t="drain", timeout_s=10)
+        assert worker.expect("draining")["connections"] == 5
+        for client in clients:
+            with pytest.raises(ConnectionClosed) as caught:
+                client.recv()
+            assert caught.value.rcvd.code == 1012
+        assert worker.exit_status() == 0
+        assert (tmp_path / "codes").read_text().split() == ["1012"] * 5
+        assert "error" not in worker.stderr
 
 
 def test_park_and_serve_again(tmp_path):
