@@ -41,10 +41,15 @@ class Problem:
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """Sort by line within each place; places stay in the order in which they first appear."""
+    """Sort as a person mends them: files, each by line, then the environment, then the command line."""
     found = list(problems)
-    places = list(dict.fromkeys(problem.file for problem in found))
-    return sorted(found, key=lambda problem: (places.index(problem.file), problem.line))
+    files = list(dict.fromkeys(problem.file for problem in found))
+    last = {ENVIRONMENT: 1, COMMAND_LINE: 2}
+
+    def place(problem: Problem) -> tuple[int, int, int]:
+        return last.get(problem.file, 0), files.index(problem.file), problem.line
+
+    return sorted(found, key=place)
 
 
 def count(problems: int) -> str:

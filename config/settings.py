@@ -1,81 +1,237 @@
 """The settings of gw.toml as frozen structs: the one place where a setting is defined.
 
-Each field carries its documentation, unit and bounds in ``msgspec.Meta``; the configuration
+Each field carries its meaning, bounds and examples in ``msgspec.Meta``; the configuration
 reference, ``gwctl init``, ``gwctl config show`` and the messages about mistakes are all made
-from these. Durations end in ``_s``, sizes in ``_bytes``, limits in ``_max``.
+from these (`gwctl.config.schema` reads them). Durations end in ``_s``, sizes in ``_bytes``,
+limits in ``_max``.
+
+``extra`` of a Meta may hold
+    form    what a text that has a ``pattern`` must look like, in words
+    path    the text names a ``folder`` or a ``file`` that must exist, or a ``place`` that
+            need not; a relative one is under the folder of gw.toml
+    words   texts that are no path although ``path`` is given
+    flag    the flag of ``gwctl start`` that sets it
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-Seconds = Annotated[float, Meta(ge=0)]
-PositiveSeconds = Annotated[float, Meta(gt=0)]
+WEEK_S: Final = 604_800
+WORKERS_MAX: Final = 1024
+
+Seconds = Annotated[float, Meta(ge=0, le=WEEK_S)]
+PositiveSeconds = Annotated[float, Meta(gt=0, le=WEEK_S)]
+
+
+def _meta(description: str, *examples: Any, **extra: Any) -> Meta:
+    return Meta(description=description, examples=list(examples) or None, extra=extra or None)
+
+
+def _octal(pattern: str, description: str, example: str) -> Meta:
+    extra = {"form": f'octal permissions, as in "{example}"'}
+    return Meta(pattern=pattern, description=description, examples=[example], extra=extra)
 
 
 class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[pool.NAME.timeouts]"""
+    """How long things may take. A timeout that passes is logged with what it ended."""
 
-    boot_timeout_s: Annotated[PositiveSeconds, Meta(description="Import, lifespan startup and warm-up of a worker.")] = 60.0
-    drain_timeout_s: Annotated[PositiveSeconds, Meta(description="How long a draining worker may take to finish what it has.")] = 30.0
-    linger_s: Annotated[Seconds, Meta(description="A draining worker closes an idle kept-alive connection only after this much silence.")] = 2.0
-    keepalive_timeout_s: Annotated[PositiveSeconds, Meta(description="An idle kept-alive connection is closed after this.")] = 75.0
-    header_timeout_s: Annotated[PositiveSeconds, Meta(description="From the first byte of a request to the end of its header.")] = 10.0
-    body_timeout_s: Annotated[PositiveSeconds, Meta(description="Longest silence while a request body is being received.")] = 30.0
-    response_timeout_s: Annotated[PositiveSeconds, Meta(description="Longest time a client may take no byte of a response.")] = 60.0
+    boot_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("Boot of a worker: import of the application and lifespan startup.", 120),
+    ] = 60.0
+    drain_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("How long a draining worker may take to finish what it has; then it is killed.", 300),
+    ] = 30.0
+    linger_s: Annotated[
+        Seconds,
+        _meta(
+            "A draining worker closes an idle kept-alive connection only after this much silence, "
+            "so that a request already on its way is still answered.",
+            5,
+        ),
+    ] = 2.0
+    keepalive_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("An idle kept-alive connection is closed after this; keep it above that of a proxy.", 15),
+    ] = 75.0
+    header_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("From the first byte of a request to the end of its header; 408 beyond.", 5),
+    ] = 10.0
+    body_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("Longest silence while a request body is received; 408 beyond.", 60),
+    ] = 30.0
+    response_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("Longest time in which a client takes no byte of a response; then it is cut off.", 120),
+    ] = 60.0
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[pool.NAME.limits]"""
+    """How large a request may be."""
 
-    request_line_bytes_max: Annotated[int, Meta(ge=64, le=1048576, description="Longest request line; 414 beyond.")] = 8190
-    header_bytes_max: Annotated[int, Meta(ge=64, le=1048576, description="Longest header field, name and value; 431 beyond.")] = 8190
-    headers_max: Annotated[int, Meta(ge=1, le=256, description="Most header fields in a request; 431 beyond.")] = 100
-    body_bytes_max: Annotated[int, Meta(ge=0, description="Largest request body; 413 beyond. 0 is no limit.")] = 1073741824
-    body_memory_bytes: Annotated[int, Meta(ge=0, description="A WSGI request body larger than this waits in a temporary file.")] = 1048576
+    request_line_bytes_max: Annotated[
+        int, Meta(ge=64, le=1_048_576), _meta("Longest request line; 414 beyond.", 16_384)
+    ] = 8190
+    header_bytes_max: Annotated[
+        int,
+        Meta(ge=64, le=1_048_576),
+        _meta("Longest header field, name and value together; 431 beyond.", 16_384),
+    ] = 8190
+    headers_max: Annotated[
+        int, Meta(ge=1, le=256), _meta("Most header fields of a request; 431 beyond.", 50)
+    ] = 100
+    body_bytes_max: Annotated[
+        int, Meta(ge=0), _meta("Largest request body; 413 beyond. 0: no limit.", 10_485_760)
+    ] = 1_073_741_824
+    body_memory_bytes: Annotated[
+        int,
+        Meta(ge=0),
+        _meta("A WSGI request body larger than this waits in a temporary file, not in memory.", 65_536),
+    ] = 1_048_576
 
 
 class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[pool.NAME.reload]"""
+    """How a new generation takes over at SIGHUP and ``gwctl reload``."""
 
-    settle_s: Annotated[Seconds, Meta(description="How long new workers must live and serve before they are trusted.")] = 2.0
-    surge: Annotated[int, Meta(ge=1, description="Extra workers while replacing.")] = 1
-    draining_max: Annotated[int, Meta(ge=0, description="Most parked and draining workers at once; 0 is twice `processes`.")] = 0
+    settle_s: Annotated[
+        Seconds, _meta("How long new workers must live and serve before they are trusted.", 10)
+    ] = 2.0
+    surge: Annotated[
+        int,
+        Meta(ge=1, le=WORKERS_MAX),
+        _meta("Workers beyond `processes` while replacing: how many boot at once.", 2),
+    ] = 1
+    draining_max: Annotated[
+        int,
+        Meta(ge=0, le=2 * WORKERS_MAX),
+        _meta("Most parked and draining workers at once. 0: twice `processes`.", 8),
+    ] = 0
 
 
 class Crash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[pool.NAME.crash]"""
+    """How often a worker that keeps dying is started again."""
 
-    backoff_min_s: Annotated[PositiveSeconds, Meta(description="First wait before a slot that keeps dying is tried again.")] = 0.5
-    backoff_max_s: Annotated[PositiveSeconds, Meta(description="Longest such wait.")] = 60.0
-    healthy_after_s: Annotated[PositiveSeconds, Meta(description="A worker that lived this long clears its slot's record.")] = 30.0
+    backoff_min_s: Annotated[
+        PositiveSeconds, _meta("First wait before a slot that keeps dying is tried again; it doubles.", 1)
+    ] = 0.5
+    backoff_max_s: Annotated[PositiveSeconds, _meta("Longest such wait.", 300)] = 60.0
+    healthy_after_s: Annotated[
+        PositiveSeconds, _meta("A worker that lived this long clears the record of its slot.", 60)
+    ] = 30.0
 
 
 class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[pool.NAME]: one application with its listeners and workers."""
+    """One application with its listeners and workers."""
 
-    app: Annotated[str, Meta(description="`module:attribute`, `module:factory()` or a module with `application` or `app`.")]
-    worker: Annotated[Literal["auto", "sync", "threads", "asgi"], Meta(description="Worker class; auto looks at the application.")] = "auto"
-    processes: Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"] = "auto"
-    threads: Annotated[int, Meta(ge=1, le=1024, description="Threads of a `threads` worker.")] = 8
-    bind: Annotated[tuple[str, ...], Meta(description="Addresses: HOST:PORT, [IPv6]:PORT, unix:PATH, fd:N, systemd:NAME.")] = ("127.0.0.1:8000",)
-    backlog: Annotated[int, Meta(ge=1, le=65535, description="Connections that may wait to be accepted.")] = 2048
-    socket_mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$", description="Permissions of Unix sockets, octal.")] = "660"
-    socket_user: Annotated[str, Meta(description="Owner of Unix sockets; empty: the pool's user.")] = ""
-    socket_group: Annotated[str, Meta(description="Group of Unix sockets; empty: the pool's group.")] = ""
-    user: Annotated[str, Meta(description="Workers run as this user (name or number); empty: as the master.")] = ""
-    group: Annotated[str, Meta(description="Workers run with this group; empty: the user's own.")] = ""
-    umask: Annotated[str, Meta(pattern="^$|^0?[0-7]{3}$", description="Workers' umask, octal; empty: as the master's.")] = ""
-    chdir: Annotated[str, Meta(description="Working directory of the workers; empty: the file's folder.")] = ""
-    pythonpath: Annotated[tuple[str, ...], Meta(description="Folders put in front of sys.path, after `chdir` itself.")] = ()
-    env: Annotated[dict[str, str], Meta(description="Environment variables of the workers.")] = {}
-    env_file: Annotated[str, Meta(description="File of NAME=value lines, read again at each worker's start.")] = ""
-    nofile: Annotated[int, Meta(ge=0, description="Open files a worker may have (RLIMIT_NOFILE); 0 leaves it.")] = 0
-    root_path: Annotated[str, Meta(description="Path prefix the application is mounted at (SCRIPT_NAME, root_path).")] = ""
-    access_log: Annotated[str, Meta(description="`off`, `stdout` or a file.")] = "off"
+    app: Annotated[
+        str,
+        _meta(
+            "The application: `module:attribute`, `module:factory()`, or a module that has "
+            "`application`, `app` or one other application.",
+            "shop.wsgi:application",
+            flag="APP",
+        ),
+    ]
+    worker: Annotated[
+        Literal["auto", "sync", "threads", "asgi"],
+        _meta(
+            "Worker class. auto: `asgi` for an ASGI application; for WSGI `threads` if "
+            "`threads` is set, else `sync`.",
+            "threads",
+            flag="--worker",
+        ),
+    ] = "auto"
+    processes: Annotated[
+        Annotated[int, Meta(ge=1, le=WORKERS_MAX)] | Literal["auto"],
+        _meta(
+            "Worker processes. auto: the least that CPU affinity, cgroup quota and memory allow.",
+            4,
+            flag="--processes",
+        ),
+    ] = "auto"
+    threads: Annotated[
+        int,
+        Meta(ge=1, le=1024),
+        _meta("Threads of each worker of class `threads`.", 16, flag="--threads"),
+    ] = 8
+    bind: Annotated[
+        tuple[str, ...],
+        _meta(
+            "Addresses: `HOST:PORT`, `[IPv6]:PORT`, `:PORT` (every address), `unix:PATH`, `fd:N` "
+            "(inherited), `systemd:NAME` (FileDescriptorName= of a socket unit). Port 0: any free port.",
+            ["127.0.0.1:8000", "unix:/run/shop/web.sock"],
+            flag="--bind",
+        ),
+    ] = ("127.0.0.1:8000",)
+    backlog: Annotated[
+        int,
+        Meta(ge=1, le=65_535),
+        _meta("Connections that may wait to be accepted (the kernel caps it at somaxconn).", 4096),
+    ] = 2048
+    socket_mode: Annotated[str, _octal("^0?[0-7]{3}$", "Permissions of Unix sockets, octal.", "600")] = "660"
+    socket_user: Annotated[str, _meta("Owner of Unix sockets. Empty: that of the workers.", "shop")] = ""
+    socket_group: Annotated[str, _meta("Group of Unix sockets. Empty: that of the workers.", "www-data")] = ""
+    user: Annotated[str, _meta("Workers run as this user, name or number. Empty: as the master.", "shop")] = (
+        ""
+    )
+    group: Annotated[str, _meta("Workers run with this group. Empty: the own one of `user`.", "www-data")] = (
+        ""
+    )
+    umask: Annotated[
+        str, _octal("^$|^0?[0-7]{3}$", "Umask of the workers, octal. Empty: as the master's.", "027")
+    ] = ""
+    chdir: Annotated[
+        str,
+        _meta(
+            "Working directory of the workers, first on sys.path; links in it are resolved afresh "
+            "at each worker's start. Empty: the folder of gw.toml.",
+            "/srv/shop/current",
+            path="folder",
+        ),
+    ] = ""
+    pythonpath: Annotated[
+        tuple[str, ...], _meta("Folders put on sys.path behind `chdir`.", ["src"], path="folder")
+    ] = ()
+    env: Annotated[
+        dict[str, str],
+        _meta("Environment variables of the workers.", {"DJANGO_SETTINGS_MODULE": "shop.settings"}),
+    ] = {}
+    env_file: Annotated[
+        str,
+        _meta(
+            "File of NAME=value lines, read again at each worker's start; `env` wins over it.",
+            "/etc/shop/environment",
+            path="file",
+        ),
+    ] = ""
+    nofile: Annotated[
+        int,
+        Meta(ge=0, le=1_073_741_816),
+        _meta("Open files a worker may have (RLIMIT_NOFILE). 0: as the master's.", 65_536),
+    ] = 0
+    root_path: Annotated[
+        str,
+        Meta(
+            pattern="^$|^/.*[^/]$", extra={"form": 'a path that starts with / and ends without, as in "/api"'}
+        ),
+        _meta("Path the application is mounted at (SCRIPT_NAME, root_path).", "/api"),
+    ] = ""
+    access_log: Annotated[
+        str,
+        _meta(
+            "A line for each request: `off`, `stdout` or a file.",
+            "/var/log/shop/access.log",
+            path="place",
+            words=("off", "stdout"),
+        ),
+    ] = "off"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     reload: Reload = Reload()
@@ -83,13 +239,40 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MasterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[master]"""
+    """The master process itself."""
 
-    name: Annotated[str, Meta(pattern="^$|^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Instance name in titles, logs and the control socket; empty: from the folder or the application.")] = ""
-    pidfile: Annotated[str, Meta(description="Where to write the master's pid; empty: nowhere.")] = ""
-    control: Annotated[str, Meta(description="Control socket: `auto` (runtime directory), `off` or a path.")] = "auto"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level of events logged.")] = "info"
-    bind_retry_s: Annotated[Seconds, Meta(description="How long to retry an address in use (an expiring worker may hold it).")] = 5.0
+    name: Annotated[
+        str,
+        Meta(
+            pattern="^$|^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+            extra={"form": "at most 64 letters, digits, and _ . - inside"},
+        ),
+        _meta(
+            "Name of this instance in process titles and of its control socket. Empty: that of the "
+            "folder of gw.toml, without a file that of the application's module.",
+            "shop",
+            flag="--name",
+        ),
+    ] = ""
+    pidfile: Annotated[
+        str, _meta("File for the master's pid. Empty: none.", "/run/shop/gwctl.pid", path="place")
+    ] = ""
+    control: Annotated[
+        str,
+        _meta(
+            "Control socket: `auto` (in the runtime directory), `off` or a path.",
+            "/run/shop/control.sock",
+            path="place",
+            words=("auto", "off"),
+        ),
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], _meta("Least level of the events logged.", "warning")
+    ] = "info"
+    bind_retry_s: Annotated[
+        Seconds,
+        _meta("How long to try again an address in use: a worker that outlives its master may hold it.", 30),
+    ] = 5.0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,212 @@
+"""What can only be judged with all settings in hand, or by looking at the machine.
+
+Each check sees settings whose types are right. One that concerns a value that was already
+refused is left out: one mistake, one problem.
+"""
+
+from __future__ import annotations
+
+import grp
+import pwd
+import re
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+from gwctl.config import addresses, app_spec, env_file, hints, schema
+from gwctl.config.addresses import Address, AddressError
+from gwctl.config.locate import Path
+from gwctl.config.settings import PoolSettings, Settings
+from gwctl.config.sources import Tree
+from gwctl.errors import ConfigError
+
+_POOL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_RESERVED: Final = frozenset({"master"})
+"""In log lines this is the master itself."""
+
+
+def check(settings: Settings, tree: Tree, bad: set[Path]) -> None:
+    """Tell the tree about everything that is wrong.
+
+    Args:
+        settings: With its paths made absolute.
+        tree: Where each value came from; takes the problems.
+        bad: Paths that have been told about.
+    """
+    checks = _Checks(tree, bad)
+    for name, pool in settings.pool.items():
+        checks.pool(name, pool)
+    checks.addresses(settings)
+
+
+class _Checks:
+    def __init__(self, tree: Tree, bad: set[Path]) -> None:
+        self._tree = tree
+        self._bad = bad
+
+    def pool(self, name: str, pool: PoolSettings) -> None:
+        """Check what concerns one pool alone."""
+        at = ("pool", name)
+        if not _POOL_NAME.fullmatch(name):
+            form = "at most 32 letters, digits, and _ - inside"
+            self._tree.complain(at, f"a pool's name has {form}", show=False)
+        elif name in _RESERVED:
+            self._tree.complain(at, f"{name} cannot be the name of a pool", show=False)
+        self._app(at, pool)
+        self._worker(at, pool)
+        self._numbers(at, pool)
+        self._identity(at, pool)
+        self._variables(at, pool)
+        for path, kind, place in _paths(at, pool):
+            self._exists(path, kind, place)
+
+    def _ok(self, *paths: Path) -> bool:
+        return not any(path[:length] in self._bad for path in paths for length in range(1, len(path) + 1))
+
+    def _app(self, at: Path, pool: PoolSettings) -> None:
+        path = (*at, "app")
+        if not self._ok(path):
+            return
+        try:
+            app_spec.parse(pool.app)
+        except app_spec.AppSpecError as error:
+            self._tree.complain(path, str(error), error.hint)
+
+    def _worker(self, at: Path, pool: PoolSettings) -> None:
+        path = (*at, "threads")
+        if pool.worker in {"sync", "asgi"} and path in self._tree.origins and self._ok(path, (*at, "worker")):
+            article = "an" if pool.worker == "asgi" else "a"
+            hint = 'Leave it out, or set worker = "threads"'
+            self._tree.complain(path, f"{article} {pool.worker} worker has no threads", hint)
+
+    def _numbers(self, at: Path, pool: PoolSettings) -> None:
+        """Numbers that must fit each other."""
+        surge, processes = (*at, "reload", "surge"), (*at, "processes")
+        if (
+            isinstance(pool.processes, int)
+            and self._ok(surge, processes)
+            and pool.reload.surge > pool.processes
+        ):
+            self._tree.complain(surge, f"more than there are processes ({pool.processes})")
+        low, high = (*at, "crash", "backoff_min_s"), (*at, "crash", "backoff_max_s")
+        if self._ok(low, high) and pool.crash.backoff_min_s > pool.crash.backoff_max_s:
+            if low in self._tree.origins:
+                self._tree.complain(low, f"more than backoff_max_s ({pool.crash.backoff_max_s:g})")
+            else:
+                self._tree.complain(high, f"less than backoff_min_s ({pool.crash.backoff_min_s:g})")
+        linger, drain = (*at, "timeouts", "linger_s"), (*at, "timeouts", "drain_timeout_s")
+        both = linger in self._tree.origins and drain in self._tree.origins and self._ok(linger, drain)
+        if both and pool.timeouts.linger_s >= pool.timeouts.drain_timeout_s:
+            self._tree.complain(linger, f"not less than drain_timeout_s ({pool.timeouts.drain_timeout_s:g})")
+
+    def _identity(self, at: Path, pool: PoolSettings) -> None:
+        for name in ("user", "socket_user"):
+            path, user = (*at, name), getattr(pool, name)
+            if user and self._ok(path) and _user(user) is None and not _is_id(user):
+                near = hints.nearest(user, [entry.pw_name for entry in pwd.getpwall()])
+                self._tree.complain(path, "there is no such user", f'Did you mean "{near}"?' if near else "")
+        for name in ("group", "socket_group"):
+            path, group = (*at, name), getattr(pool, name)
+            if group and self._ok(path) and _group(group) is None and not _is_id(group):
+                near = hints.nearest(group, [entry.gr_name for entry in grp.getgrall()])
+                self._tree.complain(path, "there is no such group", f'Did you mean "{near}"?' if near else "")
+        path = (*at, "user")
+        if _is_id(pool.user) and not pool.group and self._ok(path) and _user(pool.user) is None:
+            self._tree.complain(
+                path, "this number has no entry and so no group of its own", "Set `group` too"
+            )
+
+    def _variables(self, at: Path, pool: PoolSettings) -> None:
+        for name, value in pool.env.items():
+            path = (*at, "env", name)
+            if not name or "=" in name or "\0" in name:
+                self._tree.complain(path, "this cannot be the name of a variable")
+            elif "\0" in value:
+                self._tree.complain(path, "has a NUL in it")
+        path = (*at, "env_file")
+        if pool.env_file and self._ok(path) and FilePath(pool.env_file).is_file():
+            try:
+                env_file.read(pool.env_file)
+            except ConfigError as error:
+                self._tree.problems.extend(error.problems)
+
+    def _exists(self, path: Path, kind: str, place: str) -> None:
+        if not self._ok(path):
+            return
+        found = FilePath(place)
+        try:
+            there = found.is_dir() if kind == "folder" else found.is_file()
+            anything = there or found.exists()
+        except OSError as error:  # no permission to look
+            self._tree.complain(path, f"{place}: {error.strerror}")
+            return
+        if not there:
+            missing = f"{place} is not a {kind}" if anything else f"there is no {kind} {place}"
+            self._tree.complain(path, missing)
+
+    # ---- addresses
+
+    def addresses(self, settings: Settings) -> None:
+        """Check each address, and that no two are the same."""
+        seen: list[tuple[str, Address]] = []
+        for name, pool in settings.pool.items():
+            bind = ("pool", name, "bind")
+            if not self._ok(bind):
+                continue
+            if not pool.bind:
+                self._tree.complain(bind, "a pool listens on at least one address")
+            for index, text in enumerate(pool.bind):
+                path = (*bind, index) if isinstance(self._tree.get(bind), list) else bind
+                address = self._address(path, text) if self._ok(path) else None
+                if address is None:
+                    continue
+                self._not_twice(path, name, address, seen)
+                seen.append((name, address))
+
+    def _address(self, path: Path, text: str) -> Address | None:
+        try:
+            return addresses.parse(text)
+        except AddressError as error:
+            self._tree.complain(path, str(error), error.hint)
+            return None
+
+    def _not_twice(self, path: Path, pool: str, address: Address, seen: list[tuple[str, Address]]) -> None:
+        for other_pool, other in seen:
+            if other == address:
+                whose = "" if other_pool == pool else f" by pool.{other_pool}"
+            elif addresses.overlap(address, other):
+                whose = f" by {other}" if other_pool == pool else f" by {other} of pool.{other_pool}"
+            else:
+                continue
+            self._tree.complain(path, f"is bound already{whose}")
+            return
+
+
+def _paths(at: Path, pool: PoolSettings) -> Iterator[tuple[Path, str, str]]:
+    """The settings of a pool that name a file or folder which must be there."""
+    for leaf, setting in schema.pool_leaves().items():
+        kind = setting.extra.get("path")
+        if kind in {"folder", "file"}:
+            value: Any = getattr(pool, leaf[0])
+            listed = enumerate(value) if isinstance(value, tuple) else [(None, value)]
+            for index, place in listed:
+                if place:
+                    yield ((*at, *leaf) if index is None else (*at, *leaf, index)), kind, place
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and int(text) < 2**32 - 1
+
+
+def _user(text: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(int(text)) if _is_id(text) else pwd.getpwnam(text)
+    except (KeyError, OverflowError):
+        return None
+
+
+def _group(text: str) -> grp.struct_group | None:
+    try:
+        return grp.getgrgid(int(text)) if _is_id(text) else grp.getgrnam(text)
+    except (KeyError, OverflowError):
+        return None

@@ -1,0 +1,74 @@
+"""The settings in force with where each came from, as TOML and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from gwctl.config import schema, toml_text
+from gwctl.config.load import Loaded
+from gwctl.config.settings import MasterSettings, PoolSettings
+
+_VALUE_COLUMN: Final = 56
+
+
+def as_toml(loaded: Loaded) -> str:
+    """Write a gw.toml that says the same in full, with the sources as comments."""
+    lines = [f"# {loaded.path}" if loaded.path else "# no file"]
+    for table, names in _tables(loaded):
+        lines += ["", f"[{toml_text.dotted(table)}]"]
+        for name, value, source in names:
+            shown = toml_text.number(value) if isinstance(value, float) else toml_text.value(value)
+            line = f"{toml_text.key(name)} = {shown}"
+            lines.append(f"{line:<{_VALUE_COLUMN}} # {source}")
+    return "\n".join(lines) + "\n"
+
+
+def as_json(loaded: Loaded) -> dict[str, Any]:
+    """The same as data: each setting by its dotted name, with ``value`` and ``source``."""
+    settings: dict[str, Any] = {}
+    for table, names in _tables(loaded):
+        for name, value, source in names:
+            settings[toml_text.dotted((*table, name))] = {"value": value, "source": source}
+    return {"file": str(loaded.path) if loaded.path else None, "settings": settings}
+
+
+Row = tuple[str, Any, str]
+
+
+def _tables(loaded: Loaded) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
+    yield from _table(loaded, ("master",), MasterSettings, loaded.settings.master)
+    for name, pool in loaded.settings.pool.items():
+        yield from _table(loaded, ("pool", name), PoolSettings, pool)
+
+
+def _table(
+    loaded: Loaded, path: tuple[str, ...], kind: type[msgspec.Struct], values: msgspec.Struct
+) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
+    settings = schema.settings_of(kind)
+    plain = [name for name, setting in settings.items() if setting.table is None]
+    yield path, [(name, _plain(getattr(values, name)), _source(loaded, (*path, name))) for name in plain]
+    for name, setting in settings.items():
+        if setting.table is not None:
+            yield from _table(loaded, (*path, name), setting.table, getattr(values, name))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _source(loaded: Loaded, path: tuple[str, ...]) -> str:
+    key = toml_text.dotted(path)
+    below = dict.fromkeys(source for name, source in loaded.sources.items() if name.startswith(f"{key}."))
+    if below:  # an env whose names come from several places
+        return ", ".join(below)
+    if key in loaded.sources:
+        return loaded.sources[key]
+    match path:
+        case ("pool", _, "chdir"):
+            return "folder of the file" if loaded.path else "working directory"
+        case ("master", "name"):
+            return "folder of the file" if loaded.path else "name of the module"
+    return "default"

@@ -1,0 +1,101 @@
+"""Options that several commands share, and how they become the arguments of `load`."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from gwctl.config.load import Loaded, load
+from gwctl.config.problems import count
+from gwctl.config.sources import Override
+from gwctl.errors import ConfigError, ExitStatus, GwctlError
+
+DEFAULT_FILE: Final = "gw.toml"
+
+Reader = Callable[[], Loaded]
+"""Reads the same settings from the same places each time it is called."""
+
+
+class NothingToServe(GwctlError):  # noqa: N818 - what is shown is the text
+    """Neither an application nor a file was named, and there is none here."""
+
+    exit_status = ExitStatus.SETTINGS
+
+
+def settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what says where settings come from: ``[APP] -c FILE --set KEY=VALUE``."""
+    options = (
+        click.argument("app", required=False),
+        click.option(
+            "-c",
+            "--config",
+            "file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Settings file; without APP the default is gw.toml in this folder.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set anything, as in --set timeouts.drain_timeout_s=10; may be repeated.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def reader(app: str | None, file: Path | None, overrides: list[Override]) -> Reader:
+    """Fix where settings come from: all of the environment and working directory as they are now.
+
+    Raises:
+        NothingToServe: With what to do.
+    """
+    cwd = logical_cwd(os.environ)
+    environ = dict(os.environ)
+    names_app = "GWCTL_APP" in environ or any(override.key.endswith("app") for override in overrides)
+    if file is None and app is None:
+        if (cwd / DEFAULT_FILE).exists():
+            file = Path(DEFAULT_FILE)
+        elif not names_app:
+            raise NothingToServe(
+                f"there is no {DEFAULT_FILE} here and no application was named.\n"
+                "  gwctl start module:application    serves one without a file\n"
+                "  gwctl init                        writes a gw.toml for what is in this folder\n"
+                "  gwctl start -c FILE               reads another file"
+            )
+    return functools.partial(load, file, app=app, overrides=overrides, environ=environ, cwd=cwd)
+
+
+def read(read_settings: Reader, ending: str = "") -> Loaded:
+    """Read settings, or end the command with all that is wrong and a count."""
+    try:
+        return read_settings()
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        click.echo(f"{count(len(error.problems))}{ending}", err=True)
+        raise SystemExit(int(error.exit_status)) from None
+
+
+def set_overrides(settings: tuple[str, ...]) -> list[Override]:
+    """Understand the arguments of ``--set``."""
+    return [Override.parse(text) for text in settings]
+
+
+def logical_cwd(environ: Mapping[str, Any]) -> Path:
+    """The working directory as the shell shows it, with its links: a deployment changes where they point."""
+    shown = environ.get("PWD", "")
+    if os.path.isabs(shown) and ".." not in Path(shown).parts:
+        try:
+            if os.path.samefile(shown, "."):
+                return Path(shown)
+        except OSError:
+            pass  # PWD is stale: whoever started us changed the folder without telling
+    return Path.cwd()

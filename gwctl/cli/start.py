@@ -1,0 +1,38 @@
+"""``gwctl start``: settings, then the master in this very process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gwctl.cli.options import read, reader, set_overrides, settings_options
+from gwctl.config.sources import Override
+
+
+@click.command()
+@settings_options
+@click.option("--bind", "-b", multiple=True, metavar="ADDRESS", help="Listen here; may be repeated.")
+@click.option("--processes", "-w", metavar="N", help="Worker processes, or auto.")
+@click.option("--worker", "-k", metavar="CLASS", help="sync, threads, asgi or auto.")
+@click.option("--threads", metavar="N", help="Threads of each worker of class threads.")
+@click.option("--name", metavar="NAME", help="Name of this instance, for gwctl status and process titles.")
+def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags: Any) -> None:
+    """Serve APP, or what a settings file says, until it is told to stop.
+
+    APP is module:attribute, module:factory() or a module. With APP alone no file is read; with
+    APP and -c it replaces the application of the file's only pool.
+
+    SIGHUP reloads, SIGTERM stops gracefully, SIGINT (Ctrl-C) at once.
+    """
+    read_settings = reader(app, file, [*set_overrides(settings), *_overrides(flags)])
+    loaded = read(read_settings, "; nothing was started")
+    from gwctl.supervisor.startup import main  # noqa: PLC0415 - after the settings: a mistake is told at once
+
+    raise SystemExit(main(read_settings, loaded))
+
+
+def _overrides(flags: dict[str, Any]) -> list[Override]:
+    keys = {"name": "master.name"}
+    return [Override(keys.get(flag, flag), value, f"--{flag}") for flag, value in flags.items() if value]
