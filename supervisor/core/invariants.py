@@ -47,7 +47,8 @@ def _about_workers(fleet: Fleet, desk: Desk) -> str:
             return f"worker {worker.id} is to stay while the fleet stops"
         if state is State.REQUESTED and worker.told is not None:
             return f"worker {worker.id} was told to {worker.told.value} before it existed"
-        if state is State.READY and worker.told is not Order.SERVE:
+        surplus = fleet.reload is not None and worker.slot >= fleet.pools[worker.pool].size
+        if state is State.READY and worker.told is not Order.SERVE and not surplus:
             return f"worker {worker.id} is ready and was not told to serve"
         place = (worker.pool, worker.slot, worker.generation)
         if place in held:

@@ -68,9 +68,12 @@ class Transaction:
     changed_at: float = 0.0
     """The last time that a worker was told to serve or to park."""
 
-    def forgive(self, late_s: float, now: float) -> None:
+    def forgive(self, late_s: float, before: float, now: float) -> None:
+        """The master was away between ``before`` and ``now``; what had passed by then has passed."""
         self.changed_at = min(now, self.changed_at + late_s)
-        self.canaries = {name: at + late_s for name, at in self.canaries.items()}
+        for name, at in self.canaries.items():
+            if at > before:
+                self.canaries[name] = at + late_s
 
     def told_to_serve(self, seen: Seen, now: float) -> None:
         if seen.pool in self.policies:

@@ -48,6 +48,7 @@ class Observer:
         self._steps = 0
         self._now = 0.0
         self._late = False
+        self._scaled = False
 
     # ---- input
 
@@ -59,11 +60,11 @@ class Observer:
         deadline: float | None,
         next_deadline: float | None,
     ) -> None:
-        self._now = now
+        before, self._now = self._now, now
         self._steps += 1
         self._late = deadline is not None and now > deadline + LATE_S
         if self._late and deadline is not None:
-            self._forgive(now - deadline + LATE_S)
+            self._forgive(now - deadline + LATE_S, before)
         for event in batch:
             _EVENTS[type(event)](self, event)
         if self.finished and actions:
@@ -74,16 +75,21 @@ class Observer:
                 judge(self, action)
         self._afterwards(next_deadline)
 
-    def _forgive(self, late_s: float) -> None:
+    def _forgive(self, late_s: float, before: float) -> None:
         for seen in self.workers.values():
             seen.due += late_s
             seen.killed_at += late_s
         if self.txn is not None:
-            self.txn.forgive(late_s, self._now)
+            self.txn.forgive(late_s, before, self._now)
 
     def _afterwards(self, next_deadline: float | None) -> None:
         if next_deadline is not None and next_deadline <= self._now:
             raise Unsafe("the next deadline is in the past: the master would spin")
+        if self._scaled:
+            self._scaled = False
+            for seen in self.workers.values():  # without a process yet, it can only be let go in silence
+                if seen.state == "requested" and seen.slot >= self.sizes.get(seen.pool, 0):
+                    seen.told_to_end = seen.told_to_end or seen.generation == self.generation
         if self._steps % 8 == 0:
             for seen in self.workers.values():
                 if seen.due + SLACK_S < self._now:
@@ -99,7 +105,7 @@ class Observer:
     def _spawn_failed(self, event: ev.SpawnFailed) -> None:
         seen = self.workers.pop(event.worker)
         seen.alive = False
-        if seen.generation == self.generation:
+        if seen.generation == self.generation and not seen.told_to_end:
             self._count_failure(seen.place, free=0)  # a fork that fails always waits
         self._candidate_failed(seen)
 
@@ -166,6 +172,7 @@ class Observer:
 
     def _scale(self, event: ev.ScaleAsked) -> None:
         names = list(self.sizes) if not event.pool else [event.pool] if event.pool in self.sizes else []
+        self._scaled = True
         for name in names:
             size = self.sizes[name] if event.size is None else event.size
             self.sizes[name] = max(1, size + event.delta)
