@@ -166,7 +166,7 @@ def read_back(stream: BinaryIO, length: int) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("worker", ["sync", "threads"])
+@pytest.mark.parametrize("worker", WORKERS)
 def test_a_bare_bytes_object_is_one_chunk(gwctl_server, worker: str) -> None:
     """Served whole, with one warning however often it happens."""
     with gwctl_server("wsgi_bare:bare_bytes", worker=worker) as server:
@@ -175,7 +175,7 @@ def test_a_bare_bytes_object_is_one_chunk(gwctl_server, worker: str) -> None:
         assert server.log.count("PEP 3333") == 1
 
 
-@pytest.mark.parametrize("worker", ["sync", "threads"])
+@pytest.mark.parametrize("worker", WORKERS)
 def test_text_instead_of_bytes_is_a_500(gwctl_server, worker: str) -> None:
     """The log line says what to change."""
     with gwctl_server("wsgi_bare:text_chunks", worker=worker, allow_errors=["str"]) as server:

@@ -65,6 +65,15 @@ class Source:
         return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
     @property
+    def named(self) -> Iterator[str]:
+        """Modules named in text, as in ``"gwctl.cli.start:start"``: imported when they are needed."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found = re.fullmatch(r"(gwctl(?:\.\w+)+):\w+", node.value)
+                if found:
+                    yield found[1]
+
+    @property
     def imports(self) -> Iterator[tuple[int, str]]:
         """Line and dotted name of everything imported; ``from a import b`` counts as a and a.b."""
         for node in ast.walk(self.tree):
@@ -176,6 +185,7 @@ def dead_modules(product: Iterable[Source], makefile: str) -> Iterator[str]:
     product = list(product)
     run = set(re.findall(r"-m (gwctl[\w.]*)", makefile)) | ENTRY_POINTS
     imported = {name for source in product for _, name in source.imports if not within(source.module, name)}
+    imported |= {name for source in product for name in source.named}
     for source in product:
         package = source.path.endswith("__init__.py")
         alive = source.module in run or source.module in imported
