@@ -19,7 +19,7 @@ HEADER_VALUE = "seen"
 CHUNKS = [f"chunk {number}\n".encode() for number in range(5)]
 
 
-class Deliberate(Exception):  # noqa: N818 - raised on purpose, no error of anybody
+class Deliberate(Exception):
     """Raised on purpose."""
 
 

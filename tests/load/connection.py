@@ -59,7 +59,7 @@ class Plan:
         return head.encode() + b"\r\n" + self.body
 
 
-class Failed(Exception):  # noqa: N818 - reads as what happened
+class Failed(Exception):
     """Ends one request; the connection is given up."""
 
     def __init__(self, failure: Failure, detail: str) -> None:
