@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -89,13 +89,13 @@ def set_overrides(settings: tuple[str, ...]) -> list[Override]:
     return [Override.parse(text) for text in settings]
 
 
-def logical_cwd(environ: Mapping[str, Any]) -> Path:
+def logical_cwd(environ: Mapping[str, str]) -> Path:
     """The working directory as the shell shows it, with its links: a deployment changes where they point."""
-    shown = environ.get("PWD", "")
-    if os.path.isabs(shown) and ".." not in Path(shown).parts:
+    shown = Path(environ.get("PWD", ""))
+    if shown.is_absolute() and ".." not in shown.parts:
         try:
-            if os.path.samefile(shown, "."):
-                return Path(shown)
+            if shown.samefile("."):
+                return shown
         except OSError:
             pass  # PWD is stale: whoever started us changed the folder without telling
     return Path.cwd()

@@ -1,0 +1,85 @@
+"""Commands about settings that start nothing: ``check``, ``config show``, ``init``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from gwctl.cli.options import DEFAULT_FILE, logical_cwd, read, reader, set_overrides, settings_options
+from gwctl.config import show as shown_settings
+from gwctl.config.load import Loaded
+from gwctl.errors import ExitStatus
+
+
+@click.command()
+@settings_options
+@click.option("--app", "try_app", is_flag=True, help="Import the applications too, in child processes.")
+def check(app: str | None, file: Path | None, settings: tuple[str, ...], *, try_app: bool) -> None:
+    """Say whether the settings are right; start nothing.
+
+    Exit status 2 when they are not, 4 when an application cannot be imported.
+    """
+    loaded = read(reader(app, file, set_overrides(settings)))
+    click.echo(_verdict(loaded))
+    if try_app and not _try_applications(loaded):
+        raise SystemExit(int(ExitStatus.APP_NOT_IMPORTED))
+
+
+def _verdict(loaded: Loaded) -> str:
+    pools = loaded.settings.pool
+    summary = "; ".join(f"{name} serves {pool.app} on {', '.join(pool.bind)}" for name, pool in pools.items())
+    return f"{loaded.path or 'settings'}: no problems. {summary}"
+
+
+def _try_applications(loaded: Loaded) -> bool:
+    from gwctl.supervisor.trial import try_application  # noqa: PLC0415 - only --app needs the supervisor
+
+    results = try_application(loaded.settings)
+    for result in results:
+        click.echo(f"{result.pool}: {result.message}", err=not result.ok)
+        if result.traceback:
+            click.echo(result.traceback.rstrip(), err=True)
+    return all(result.ok for result in results)
+
+
+@click.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command()
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def show(app: str | None, file: Path | None, settings: tuple[str, ...], *, as_json: bool) -> None:
+    """Print the settings in force, and where each came from.
+
+    The output is a gw.toml of its own.
+    """
+    loaded = read(reader(app, file, set_overrides(settings)))
+    if as_json:
+        click.echo(json.dumps(shown_settings.as_json(loaded), indent=2, ensure_ascii=False))
+    else:
+        click.echo(shown_settings.as_toml(loaded), nl=False)
+
+
+@click.command()
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What to write; else gw.toml.",
+)
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def init(file: Path | None, *, force: bool) -> None:
+    """Write a commented gw.toml for the application in this folder."""
+    from gwctl.config import init as initial  # noqa: PLC0415 - reads Python sources: only here
+
+    target = logical_cwd(os.environ) / (file or DEFAULT_FILE)
+    written = initial.write(target, force=force)
+    click.echo(f"wrote {file or DEFAULT_FILE}: {written.summary}")
+    click.echo(f"next: {written.next_step}")
