@@ -41,6 +41,7 @@ from gwctl.workers.process import WorkerProcess, flush_stdio, memory_bytes
 from gwctl.workers.tracebacks import summary
 
 _FLUSH_S: Final = 1.0
+_IO_URING: Final = "UV_USE_IO_URING"
 
 
 def run(assignment: Assignment) -> NoReturn:
@@ -126,7 +127,14 @@ class _Boot:
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         import uvloop  # noqa: PLC0415 - after the limits and the identity, like all that is large
 
+        # The polling io_uring of libuv before 1.49 keeps all our descriptors open, the listeners among
+        # them, for as long as any child that the application forked lives (tried: uvloop 0.19).
+        chosen = os.environ.get(_IO_URING)
+        if chosen is None:
+            os.environ[_IO_URING] = "0"  # libuv looks once, when the first loop is made
         loop = uvloop.new_event_loop()
+        if chosen is None:
+            del os.environ[_IO_URING]
         if self._settings.worker in ("auto", "asgi"):
             # Code of ASGI applications may ask for the event loop while it is imported.
             asyncio.set_event_loop(loop)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from uvicorn import Config
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
@@ -30,6 +32,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().__init__(config, shared, state, loop)
         self._changed = changed
         self._going_away = False
+        self._lost = False
 
     def go_away(self) -> None:
         """Say 1012 and wait a moment for the client's answer before closing."""
@@ -74,10 +77,16 @@ class WebSocket(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         self.writable.set()
 
+    async def send(self, message: ASGISendEvent) -> None:
+        if self._lost:  # uvicorn 0.42 would let an application that only sends go round for ever
+            raise ClientDisconnected
+        await super().send(message)
+
     def connection_lost(self, exc: Exception | None) -> None:
         if self._going_away and self.close_timer is not None:
             self.close_timer.cancel()
         super().connection_lost(exc)
+        self._lost = True
         self.writable.set()  # nobody resumes a lost transport; whoever waits to send must learn of it
         self._changed()
 
