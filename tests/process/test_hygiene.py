@@ -39,7 +39,8 @@ def test_a_worker_holds_no_descriptor_of_the_master_or_of_other_workers(gwctl_se
             shared = {t for t in sockets & mine if t not in listeners}
             assert not shared, f"worker {pid} shares {shared} with the master"
             assert not [t for t in theirs.values() if str(tmp_path) in t], theirs
-            assert not [t for t in theirs.values() if "pidfd" in t], theirs
+            watched = [pidfd_target(pid, fd) for fd, target in theirs.items() if "pidfd" in target]
+            assert watched == [server.pid], "a worker watches its master and nobody else"
             shared_with_master += 1
         assert shared_with_master == 4
 
@@ -86,6 +87,12 @@ def test_nothing_is_written_to_the_working_directory(gwctl_server):
         httpx.get(server.url)
         before = {"gw.toml", "stdout", "stderr", "gwctl"}
         assert {path.name for path in server.folder.iterdir()} <= before
+
+
+def pidfd_target(pid: int, fd: int) -> int:
+    found = re.search(r"^Pid:\s+(\d+)$", Path(f"/proc/{pid}/fdinfo/{fd}").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
 
 
 def title(pid: int) -> str:

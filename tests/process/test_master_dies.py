@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support.processes import session_of
+from tests.support.status import active_requests
 from tests.support.wait import until
 
 APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
@@ -36,7 +37,7 @@ def test_workers_close_listeners_finish_and_go(gwctl_server, worker):
         url = server.url
         client = threading.Thread(target=lambda: answers.append(httpx.get(f"{url}/sleep?3", timeout=20).text))
         client.start()
-        until(lambda: _busy(server), "a worker to be busy")
+        until(lambda: active_requests(server), "a worker to be busy")
         os.kill(server.pid, signal.SIGKILL)
         until(lambda: refuses(url), "the port to be refused", 2.0)
         assert not answers, "the long request had ended too early to prove anything"
@@ -45,8 +46,3 @@ def test_workers_close_listeners_finish_and_go(gwctl_server, worker):
         until(lambda: not [p for p in session_of(server.pid) if not p.is_zombie], "all workers to go", 10)
     finally:
         server.destroy()
-
-
-def _busy(server) -> bool:
-    status = server.gwctl("status", "--json", "--control", str(server.folder / "test.sock"))
-    return '"now"' in status.stdout and "/sleep" in status.stdout

@@ -7,6 +7,7 @@ not the client's blindness.
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 
@@ -30,15 +31,35 @@ def test_twenty_reloads_fail_no_request(gwctl_server, worker):
         assert load.result.requests > RELOADS * 50
 
 
-def test_closing_idle_connections_at_once_fails_requests(gwctl_server):
-    """With linger_s = 0 a drain closes idle kept-alive connections at once: the same client counts resets."""
-    timeouts = {"linger_s": 0.0}
-    with gwctl_server(APPS["asgi"], worker="asgi", processes=2, reload=QUICK, timeouts=timeouts) as server:
-        with Load(server.url, connections=64, think_s=0.0005, expect_body=b"hello") as load:
+BROKEN_BUILD = """
+import sys
+from gwctl.workers import server, states
+
+drain = server.Server.drain
+
+def close_idle_connections_at_once(self, sweep):
+    drain(self, sweep)
+    for connection in list(self._connections):
+        if connection.state == states.IDLE:
+            connection.transport.close()
+
+server.Server.drain = close_idle_connections_at_once
+from gwctl.cli import main
+main()
+"""
+
+
+def test_a_build_that_closes_idle_connections_at_once_fails_requests(gwctl_server, tmp_path):
+    """The same client counts resets against it: the zero above is not its blindness."""
+    script = tmp_path / "broken_build.py"
+    script.write_text(BROKEN_BUILD)
+    command = (sys.executable, str(script))
+    with gwctl_server(APPS["asgi"], worker="asgi", processes=2, reload=QUICK, command=command) as server:
+        with Load(server.url, connections=32, think_s=0.0005, expect_body=b"hello") as load:
             generation = 1
-            while not load.failed and generation < 40:
+            while not load.failed and generation < RELOADS:
                 generation += 1
                 server.signal(signal.SIGHUP)
                 server.wait_for_log(rf"adopted generation {generation}\b")
-        assert load.result.failures.keys() <= {"reset_reused", "reset_fresh"}, load.result
         assert load.result.failed > 0, load.result
+        assert load.result.failures.keys() <= {"reset_reused", "reset_fresh"}, load.result

@@ -8,6 +8,7 @@ import threading
 import httpx
 import pytest
 
+from tests.support.status import active_requests
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
@@ -61,7 +62,7 @@ def test_quick_stop_ends_at_once_with_status_0(gwctl_server, number):
     with server:
         client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?30",))
         client.start()
-        until(lambda: _sleeping(server), "the request to be served")
+        until(lambda: active_requests(server), "the request to be served")
         server.signal(number)
         assert server.wait_for_exit(10) == 0
         client.join(10)
@@ -77,7 +78,7 @@ def test_graceful_stop_finishes_the_request_in_hand(gwctl_server, worker):
             target=lambda: answers.append(httpx.get(f"{server.url}/sleep?2", timeout=20).text)
         )
         client.start()
-        until(lambda: _sleeping(server), "the request to be served")
+        until(lambda: active_requests(server), "the request to be served")
         server.signal(signal.SIGTERM)
         assert server.wait_for_exit(20) == 0
         client.join(20)
@@ -89,7 +90,7 @@ def test_second_term_escalates(gwctl_server):
     with gwctl_server(APP, worker="sync", processes=1, allow_errors=["."], allow_kill=True) as server:
         client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?30",))
         client.start()
-        until(lambda: _sleeping(server), "the request to be served")
+        until(lambda: active_requests(server), "the request to be served")
         server.signal(signal.SIGTERM)
         server.wait_for_log("stopping")
         server.signal(signal.SIGTERM)
@@ -102,7 +103,3 @@ def _ignore_failure(url: str) -> None:
         httpx.get(url, timeout=40)
     except httpx.HTTPError:
         return
-
-
-def _sleeping(server) -> bool:
-    return "/sleep" in server.gwctl("status", "--json", "-c", str(server.config)).stdout

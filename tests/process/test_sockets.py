@@ -125,7 +125,7 @@ def test_a_socket_of_systemd_is_found_by_name_and_its_backlog_is_kept(gwctl_serv
         early.settimeout(10)
         answer = b"".join(iter(lambda: early.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 200")
-        assert answer.endswith(b"hello")
+        assert b"hello" in answer
     early.close()
 
 
