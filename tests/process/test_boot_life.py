@@ -206,7 +206,7 @@ def application(environ, start_response):
         try:
             worker.send(t="drain", timeout_s=10)
             assert worker.exit_status() == 0
-            assert refuses(worker.port)
+            until(lambda: refuses(worker.port), "the port to be free")
         finally:
             assert all(processes.look(child) for child in children), "only then the test means something"
             for child in children:

@@ -11,7 +11,6 @@ from websockets.exceptions import ConnectionClosed
 
 from gwctl.workers.websocket import WebSockets
 
-
 HANDSHAKE = (
     b"GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
