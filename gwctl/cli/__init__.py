@@ -11,10 +11,20 @@ from typing import Any, Final
 import click
 
 from gwctl import __version__
+from gwctl.config import hints
 from gwctl.errors import GwctlError
 
 COMMANDS: Final = ("start", "reload", "status", "scale", "stop", "check", "config", "init")
 """In the order of the help."""
+
+# \b is click's mark for lines to leave as they are.
+_HELP: Final = """Serve Python web applications from supervised worker processes.
+
+\b
+gwctl start shop.wsgi     serves an application without a file
+gwctl init                writes a gw.toml for what is in this folder
+gwctl start               serves what gw.toml says
+"""
 
 
 class LazyGroup(click.Group):
@@ -43,6 +53,17 @@ class LazyGroup(click.Group):
                 return control
         return None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = hints.nearest(args[0], COMMANDS)
+            if near is None and any(mark in args[0] for mark in ".:"):
+                near = f"start {args[0]}"
+            hint = f" Did you mean gwctl {near}?" if near else ""
+            ctx.fail(f"there is no command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -52,17 +73,13 @@ class LazyGroup(click.Group):
 
 
 @click.group(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=LazyGroup,
+    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
-    r"""Serve Python web applications from supervised worker processes.
-
-    \b
-    gwctl start shop.wsgi     serves an application without a file
-    gwctl init                writes a gw.toml for what is in this folder
-    gwctl start               serves what gw.toml says
-    """
+    """The group; its commands do the work."""
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags
     APP is module:attribute, module:factory() or a module. With APP alone no file is read; with
     APP and -c it replaces the application of the file's only pool.
 
-    SIGHUP reloads, SIGTERM stops gracefully, SIGINT (Ctrl-C) at once.
+    SIGHUP reloads, SIGTERM stops gracefully, SIGINT (Ctrl-C) quickly.
     """
     read_settings = reader(app, file, [*set_overrides(settings), *_overrides(flags)])
     loaded = read(read_settings, "; nothing was started")
