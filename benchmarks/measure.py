@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import os
 import re
@@ -25,12 +26,18 @@ STOP_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Sample:
-    """What wrk reported. ``failures`` counts socket errors, time-outs and statuses other than 2xx."""
+    """What wrk reported, and what the server's processes used meanwhile.
+
+    ``failures`` counts socket errors, time-outs and statuses other than 2xx. The rate for each
+    second of processor time that the server was given hardly depends on what else the machine
+    does; where it is far above the plain rate, the run was disturbed.
+    """
 
     requests_per_s: float
     p50_ms: float
     p99_ms: float
     failures: int
+    requests_per_cpu_s: float = 0.0
 
 
 class ServerFailed(Exception):  # noqa: N818 - reads as what happened
@@ -93,6 +100,26 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def cpu_s(session: int) -> float:
+    """Processor time of all living processes of a session: a server is started in one of its own."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = stat.read_text("utf-8", "replace").rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def measure(port: int, session: int, seconds: int) -> Sample:
+    """A run of `wrk` with the server's processor time beside it."""
+    before = cpu_s(session)
+    sample = wrk(port, seconds)
+    used = cpu_s(session) - before
+    rate = sample.requests_per_s * seconds / used if used else 0.0
+    return dataclasses.replace(sample, requests_per_cpu_s=rate)
 
 
 def wrk(port: int, seconds: int, connections: int = 32) -> Sample:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from benchmarks.contenders import CONTENDERS, RATIOS, Contender, install_peers
-from benchmarks.measure import Sample, ServerFailed, running, wrk
+from benchmarks.measure import Sample, ServerFailed, measure, running, wrk
 from benchmarks.tools import need, write_results
 
 WARMUP_S = 1
@@ -37,9 +37,9 @@ def measure_all(contenders: Sequence[Contender], rounds: int, seconds: int) -> S
     for number in range(1, rounds + 1):
         for contender in contenders:
             try:
-                with running(contender) as (port, _pid):
+                with running(contender) as (port, pid):
                     wrk(port, WARMUP_S)
-                    sample = wrk(port, seconds)
+                    sample = measure(port, pid, seconds)
             except ServerFailed as failed:
                 print(f"round {number}  {contender.name}: failed\n{failed}")
                 continue
@@ -53,6 +53,10 @@ def measure_all(contenders: Sequence[Contender], rounds: int, seconds: int) -> S
 
 def medians(samples: Samples) -> dict[str, float]:
     return {name: statistics.median(s.requests_per_s for s in runs) for name, runs in samples.items()}
+
+
+def cpu_medians(samples: Samples) -> dict[str, float]:
+    return {name: statistics.median(s.requests_per_cpu_s for s in runs) for name, runs in samples.items()}
 
 
 def ratios(rates: Mapping[str, float]) -> dict[str, float]:
@@ -71,11 +75,12 @@ def main() -> None:
     ]
     samples = measure_all(contenders, options.rounds, options.seconds)
     rates = medians(samples)
-    print("\nmedian requests/s")
+    cpu_rates = cpu_medians(samples)
+    print("\nmedians                req/s  req/cpu-s")
     for name, rate in sorted(rates.items(), key=lambda item: -item[1]):
-        print(f"  {name:<18} {rate:>9,.0f}")
+        print(f"  {name:<18} {rate:>9,.0f}  {cpu_rates[name]:>9,.0f}")
     for name, ratio in ratios(rates).items():
-        print(f"  {name:<34} {ratio:>6.2f}")
+        print(f"  {name:<34} {ratio:>6.2f}  {ratios(cpu_rates)[name]:>6.2f}")
     write_results(
         "throughput",
         {
@@ -85,6 +90,8 @@ def main() -> None:
             "seconds": options.seconds,
             "median_requests_per_s": rates,
             "ratios": ratios(rates),
+            "median_requests_per_cpu_s": cpu_rates,
+            "ratios_per_cpu_s": ratios(cpu_rates),
             "samples": {name: [dataclasses.asdict(s) for s in runs] for name, runs in samples.items()},
         },
     )
