@@ -1,0 +1,107 @@
+"""A master as root with workers as somebody else: who may do what, and in which order."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.server import ROOT
+from tests.support.wait import until
+
+NOBODY = pwd.getpwnam("nobody") if any(entry.pw_name == "nobody" for entry in pwd.getpwall()) else None
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or NOBODY is None, reason="changing users needs root and a user called nobody"
+)
+
+WHO = """
+import os
+AT_IMPORT = f"{os.getuid()} {os.geteuid()} {os.getgid()} {os.umask(0o77)}"
+
+def application(environ, start_response):
+    try:
+        os.setuid(0)
+        regained = "root again"
+    except PermissionError:
+        regained = "root is gone"
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{AT_IMPORT} {sorted(os.getgroups())} {regained}".encode()]
+"""
+
+
+def readable_by_others(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in path.parents)
+
+
+@pytest.fixture
+def interpreter():
+    """Command and environment of an interpreter whose library another user may read.
+
+    The one that runs the tests may live in a home folder; then the system's own of the same
+    version runs gwctl, with our site-packages.
+    """
+    if not readable_by_others(ROOT / "gwctl" / "__init__.py"):
+        pytest.skip(f"another user may not read {ROOT}: the workers could not import gwctl there")
+    if readable_by_others(Path(os.__file__)):
+        return {"command": (sys.executable, "-m", "gwctl"), "environ": {}}
+    system = Path(f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}")
+    if not system.exists():
+        pytest.skip(f"no interpreter of {sys.version_info[:2]} that another user could read: no {system}")
+    path = f"{ROOT}:{Path(httpx.__file__).parents[1]}"
+    return {"command": (str(system), "-m", "gwctl"), "environ": {"PYTHONPATH": path}}
+
+
+@pytest.fixture
+def shop(tmp_path):
+    folder = tmp_path
+    while folder != Path("/tmp"):  # pytest makes its folders for the present user only
+        folder.chmod(0o755)
+        folder = folder.parent
+    (tmp_path / "shop.py").write_text(WHO)
+    return tmp_path
+
+
+def test_everything_that_needs_root_comes_first_and_the_import_last(gwctl_server, shop, interpreter):
+    """Socket, log, log and pid file are root's doing; the application is imported as the user."""
+    assert NOBODY is not None
+    path, log, pidfile = shop / "web.sock", shop / "access.log", shop / "pid"
+    with gwctl_server(
+        "shop:application",
+        chdir=shop,
+        worker="sync",
+        processes=2,
+        bind=["127.0.0.1:0", f"unix:{path}"],
+        user="nobody",
+        umask="027",
+        access_log=str(log),
+        master={"pidfile": str(pidfile)},
+        **interpreter,
+    ) as server:
+        groups = sorted(os.getgrouplist("nobody", NOBODY.pw_gid))
+        expected = f"{NOBODY.pw_uid} {NOBODY.pw_uid} {NOBODY.pw_gid} {0o27} {groups} root is gone"
+        assert httpx.get(server.url).text == expected
+        for pid in server.workers:
+            assert Path(f"/proc/{pid}").stat().st_uid == NOBODY.pw_uid
+        assert Path(f"/proc/{server.pid}").stat().st_uid == 0
+        assert path.stat().st_uid == NOBODY.pw_uid
+        assert path.stat().st_mode & 0o777 == 0o660
+        assert pidfile.read_text().strip() == str(server.pid)
+        until(lambda: '"GET / HTTP/1.1" 200' in log.read_text(), "the request in the access log")
+        assert log.stat().st_uid == 0
+        reply = server.gwctl("reload", "-c", str(server.config))
+        assert reply.returncode == 0, reply
+        assert httpx.get(server.url).text == expected
+    assert not path.exists()
+    assert not pidfile.exists()
+
+
+def test_group_alone_may_be_given(gwctl_server, shop):
+    group = grp.getgrnam("daemon")
+    with gwctl_server("shop:application", chdir=shop, worker="sync", group="daemon") as server:
+        assert f"0 0 {group.gr_gid} " in httpx.get(server.url).text
