@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 
 from gwctl.config import app_spec
 from gwctl.config.app_spec import AppSpec, AppSpecError
+from gwctl.config.settings import Limits
 from gwctl.errors import AppLoadError
 from gwctl.workers import suggestions
 from gwctl.workers.bridges import Asgi2Application, AsgiInWsgi, WsgiInAsgi
@@ -29,6 +30,7 @@ from gwctl.workers.tracebacks import application_traceback, has_application_fram
 Interface = Literal["wsgi", "asgi"]
 WorkerClass = Literal["sync", "threads", "asgi"]
 
+_DEFAULT_LIMITS: Final = Limits()
 _NAMES: Final = ("application", "app")
 _FACTORIES: Final = ("create_app", "make_app")
 
@@ -52,7 +54,7 @@ class LoadedApplication:
     """Set for an ASGI application in a WSGI runner: its event loop is where its lifespan belongs."""
 
 
-def load(spec: str, worker: str, threads_given: bool) -> LoadedApplication:
+def load(spec: str, worker: str, threads_given: bool, limits: Limits = _DEFAULT_LIMITS) -> LoadedApplication:
     """Import ``spec`` and make it callable by the runner of ``worker``.
 
     Args:
@@ -60,6 +62,7 @@ def load(spec: str, worker: str, threads_given: bool) -> LoadedApplication:
         worker: ``auto``, ``sync``, ``threads`` or ``asgi``.
         threads_given: ``auto`` makes a WSGI application's worker ``threads`` when the
             settings name a number of threads, else ``sync``.
+        limits: Bounds the bodies of a WSGI application under ``asgi``.
 
     Raises:
         AppLoadError: It cannot be imported, or is not an application.
@@ -80,25 +83,24 @@ def load(spec: str, worker: str, threads_given: bool) -> LoadedApplication:
         kind = "asgi" if worker == "asgi" else "wsgi"
     if kind == "asgi2":
         thing, kind = Asgi2Application(thing), "asgi"
-    return _for_worker(thing, kind, worker, threads_given, shown)
+    if kind == "asgi":
+        return _for_asgi(thing, worker, shown)
+    return _for_wsgi(thing, worker, threads_given, shown, limits)
 
 
-def _for_worker(
-    thing: Any, kind: Interface, worker: str, threads_given: bool, shown: str
-) -> LoadedApplication:
-    match worker:
-        case "sync" | "threads" | "asgi":
-            worker_class: WorkerClass = worker
-        case _ if kind == "asgi":
-            worker_class = "asgi"
-        case _:
-            worker_class = "threads" if threads_given else "sync"
-    if kind == "wsgi" and worker_class == "asgi":
-        return LoadedApplication(WsgiInAsgi(thing), "asgi", worker_class, shown)
-    if kind == "asgi" and worker_class != "asgi":
-        bridge = AsgiInWsgi(thing)
-        return LoadedApplication(bridge, "wsgi", worker_class, shown, bridge.state, thing, bridge)
-    return LoadedApplication(thing, kind, worker_class, shown, lifespan=thing if kind == "asgi" else None)
+def _for_asgi(thing: Any, worker: str, shown: str) -> LoadedApplication:
+    if worker in ("auto", "asgi"):
+        return LoadedApplication(thing, "asgi", "asgi", shown, lifespan=thing)
+    bridge = AsgiInWsgi(thing)
+    worker_class: WorkerClass = "sync" if worker == "sync" else "threads"
+    return LoadedApplication(bridge, "wsgi", worker_class, shown, bridge.state, thing, bridge)
+
+
+def _for_wsgi(thing: Any, worker: str, threads_given: bool, shown: str, limits: Limits) -> LoadedApplication:
+    if worker == "asgi":
+        return LoadedApplication(WsgiInAsgi(thing, limits), "asgi", "asgi", shown)
+    threads = worker == "threads" or (worker == "auto" and threads_given)
+    return LoadedApplication(thing, "wsgi", "threads" if threads else "sync", shown)
 
 
 def _parse(spec: str) -> AppSpec:

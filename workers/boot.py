@@ -144,7 +144,7 @@ class _Boot:
         self._channel.send(Stage("import"))
         started_at = time.monotonic()
         settings = self._settings
-        application = load(settings.app, settings.worker, self._assignment.threads_given)
+        application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
         if application.worker_class != "asgi":
             asyncio.set_event_loop(None)
         self._signals.install(loop)

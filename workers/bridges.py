@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, cast
+
+from gwctl.config.settings import Limits
+from gwctl.workers.body import BodyBuffer
 
 WSGI_THREADS: Final = 16
 """Threads of a WSGI application under an asgi worker, as many requests of it run at once."""
 
 _logger = logging.getLogger("gwctl")
 _TASK_KEY: Final = "gwctl.asgi_task"
+_BODY_KEY: Final = "gwctl.body"
 
 
 class Asgi2Application:
@@ -32,20 +37,44 @@ class Asgi2Application:
 
 
 class WsgiInAsgi:
-    """A WSGI application for the asgi runner. Its threads start with the first request."""
+    """A WSGI application for the asgi runner. Its threads start with the first request.
 
-    def __init__(self, application: Callable[..., Any]) -> None:
+    A body is received before the application is called, as under the WSGI runners: a slow
+    client holds a buffer, not a thread, and a body that came in chunks gets a CONTENT_LENGTH.
+    """
+
+    def __init__(self, application: Callable[..., Any], limits: Limits) -> None:
         from a2wsgi import WSGIMiddleware  # noqa: PLC0415 - only where it is needed
 
         self._application = application
+        self._limits = limits
         self._warned = False
         self._middleware = WSGIMiddleware(cast("Any", self._checked), workers=WSGI_THREADS)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._middleware(scope, receive, send)
+        if scope["type"] != "http":
+            await self._middleware(scope, receive, send)
+            return
+        body = scope[_BODY_KEY] = BodyBuffer(self._limits)
+        try:
+            if await _receive_all(receive, body):
+                await self._middleware(scope, receive, send)
+        finally:
+            body.close()
 
     def _checked(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Run in a thread: what PEP 3333 forbids is treated as under the WSGI runners."""
+        body = environ["asgi.scope"][_BODY_KEY]
+        if body.size:
+            environ["CONTENT_LENGTH"] = str(body.size)
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        environ.update(
+            {
+                "wsgi.input": body.reader(),
+                "wsgi.input_terminated": True,
+                "wsgi.errors": sys.stderr,
+            }
+        )
         result = self._application(environ, start_response)
         if isinstance(result, bytes):
             if not self._warned:
@@ -56,6 +85,18 @@ class WsgiInAsgi:
                 )
             return (result,)
         return _Blocks(result)
+
+
+async def _receive_all(receive: Any, body: BodyBuffer) -> bool:
+    """Read the request's body; False when the client has gone."""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return False
+        body.feed(message.get("body", b""))
+        more = message.get("more_body", False)
+    return True
 
 
 class _Blocks:

@@ -1,0 +1,95 @@
+"""The other kind of application: WSGI under asgi, ASGI under sync and threads."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support.wait import until
+from tests.support.worker import StubWorker
+
+WSGI = """
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if path == "/bytes":
+        return b"bare"
+    if path == "/str":
+        return iter(["text"])
+    if path == "/none":
+        return None
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return [str(len(body)).encode()]
+"""
+
+ASGI = """
+import asyncio
+async def application(scope, receive, send):
+    if scope["type"] != "http":
+        raise NotImplementedError
+    if scope["path"] == "/raise":
+        raise ValueError("deliberate")
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    try:
+        while scope["path"] == "/forever":
+            await send({"type": "http.response.body", "body": b"x" * 10000, "more_body": True})
+    except asyncio.CancelledError:
+        open("cancelled", "w").close()
+        raise
+    await send({"type": "http.response.body", "body": scope["path"].encode()})
+"""
+
+
+def project(folder: Path, source: str) -> Path:
+    (folder / "shop.py").write_text(source)
+    return folder
+
+
+def test_mistakes_of_wsgi_applications_are_named_under_asgi_too(tmp_path):
+    with StubWorker(project(tmp_path, WSGI), "shop", worker="asgi").serving() as worker:
+        assert worker.get("/bytes") == worker.get("/bytes") == (200, "bare")
+        assert worker.stderr.count("WSGI wants an iterable of bytes (PEP 3333): return [body]") == 1
+        for path, text in (
+            ("/str", "the application yielded str"),
+            ("/none", "the application returned None"),
+        ):
+            assert worker.get(path)[0] == 500
+            worker.logged(text)
+        assert worker.get("/") == (200, "0")
+
+
+def test_a_body_in_chunks_gets_a_length(tmp_path):
+    with StubWorker(project(tmp_path, WSGI), "shop", worker="asgi").serving() as worker:
+        connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=20)
+        connection.request(
+            "POST",
+            "/",
+            body=iter([b"x" * 100_000] * 30),
+            encode_chunked=True,
+            headers={"Transfer-Encoding": "chunked"},
+        )
+        assert connection.getresponse().read() == b"3000000"
+        connection.close()
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "threads"])
+def test_an_asgi_application_that_raises(tmp_path, worker_class):
+    with StubWorker(project(tmp_path, ASGI), "shop", worker=worker_class).serving() as worker:
+        assert worker.get("/raise")[0] == 500
+        text = worker.logged("ValueError: deliberate")
+        assert f'File "{tmp_path}/shop.py", line 7, in application' in text
+        assert "a2wsgi" not in text
+        assert worker.get("/fine") == (200, "/fine")
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "threads"])
+def test_an_asgi_application_is_cancelled_when_the_client_has_gone(tmp_path, worker_class):
+    with StubWorker(project(tmp_path, ASGI), "shop", worker=worker_class).serving() as worker:
+        with socket.create_connection(("127.0.0.1", worker.port), timeout=20) as client:
+            client.sendall(b"GET /forever HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        until((tmp_path / "cancelled").exists, "the application to be cancelled")
+        assert worker.get("/fine") == (200, "/fine")
