@@ -1,0 +1,124 @@
+"""Telling the core a story, and reading its actions as short lines.
+
+    story = CoreStory(web=2)
+    story.begins()                      # ["spawn 1 web.0 g1", "spawn 2 web.1 g1"]
+    story.boots(1)                      # ["serve 1"]
+
+Log lines and progress are kept apart, in `notes` and `progress`. After every step the fleet is
+asked once more, and must have nothing to add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gwctl.supervisor.core import actions as act
+from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.policy import PoolPolicy
+
+POLICY = PoolPolicy(size=1)
+"""Durations of the defaults: boot 60, drain 30, settle 2, backoff 0.5 to 60, healthy after 30."""
+
+
+class CoreStory:
+    """One fleet and the clock it goes by."""
+
+    def __init__(self, *, policy: PoolPolicy = POLICY, **sizes: int) -> None:
+        self.policies = {name: replace(policy, size=size) for name, size in sizes.items()}
+        self.fleet = Fleet(self.policies)
+        self.now = 100.0
+        self.notes: list[str] = []
+        self.progress: list[str] = []
+        self.finish: act.Finish | None = None
+        self.answers: list[act.Answer] = []
+
+    def happens(self, *events: ev.Event, after: float = 0.0) -> list[str]:
+        """``after`` seconds later these things are news; returns what the core does about them."""
+        self.now += after
+        lines = self._tell(self.fleet.step(self.now, events))
+        assert self.fleet.step(self.now, []) == [], "a step with no news acted"
+        return lines
+
+    def passes(self, seconds: float) -> list[str]:
+        """Time passes; the core is woken at each of its deadlines, as the shell would."""
+        until, lines = self.now + seconds, []
+        while (deadline := self.fleet.next_deadline()) is not None and deadline <= until:
+            self.now = deadline
+            lines += self._tell(self.fleet.step(self.now, []))
+        self.now = until
+        return lines
+
+    def _tell(self, actions: Sequence[act.Action]) -> list[str]:
+        lines = []
+        for action in actions:
+            match action:
+                case act.Note(level=level, text=text):
+                    self.notes.append(f"{level}: {text}")
+                case act.Progress(request=request, pool=pool, phase=phase, outcome=outcome, detail=detail):
+                    self.progress.append(
+                        " ".join(filter(None, (f"{request}:", pool, phase, outcome, detail)))
+                    )
+                case act.Answer():
+                    self.answers.append(action)
+                    lines.append(f"answer {action.request} {'yes' if action.ok else 'no'}")
+                case act.Finish():
+                    self.finish = action
+                    lines.append(f"finish {action.status}")
+                case _:
+                    lines.append(_line(action))
+        return lines
+
+    # ---- phrases
+
+    def begins(self) -> list[str]:
+        return self.happens()
+
+    def boots(self, *workers: int, after: float = 0.0) -> list[str]:
+        news: list[ev.Event] = []
+        for worker in workers:
+            news += [ev.Spawned(worker, 1000 + worker), ev.Ready(worker)]
+        return self.happens(*news, after=after)
+
+    def serves(self) -> CoreStory:
+        """From the start to all workers ready."""
+        lines = self.begins()
+        self.boots(*range(1, len(lines) + 1), after=0.5)
+        return self
+
+    def dies(self, worker: int, status: int = -11, *, after: float = 0.0, luck: float = 0.0) -> list[str]:
+        return self.happens(ev.Exited(worker, status, luck), after=after)
+
+    def fails_to_boot(self, worker: int, kind: str = "import", *, after: float = 0.0) -> list[str]:
+        failed = ev.BootFailed(worker, kind, "cannot import shop", "File shop.py, line 1\n")
+        return self.happens(ev.Spawned(worker, 1000 + worker), failed, after=after)
+
+    def reloads(self, request: int = 7, **sizes: int) -> list[str]:
+        """Ask for it and answer Prepare, with these sizes or the present ones."""
+        policies = {name: replace(POLICY, size=size) for name, size in sizes.items()} or self.policies
+        lines = self.happens(ev.ReloadAsked(request, "gwctl reload"))
+        generation = int(lines[-1].removeprefix("prepare g"))
+        return self.happens(ev.Prepared(generation, policies))
+
+    def states(self, pool: str = "web") -> list[str]:
+        """``0 g1 ready`` for each worker of a pool."""
+        return [f"{w.slot} g{w.generation} {w.state.value}" for w in self.fleet.pools[pool].workers]
+
+
+def _line(action: act.Action) -> str:
+    match action:
+        case act.Spawn(worker=worker, pool=pool, slot=slot, generation=generation):
+            return f"spawn {worker} {pool}.{slot} g{generation}"
+        case act.Drain(worker=worker, sweep=sweep):
+            return f"drain {worker}{' and sweep' if sweep else ''}"
+        case act.Serve(worker=worker) | act.Park(worker=worker) | act.Quit(worker=worker):
+            return f"{type(action).__name__.lower()} {worker}"
+        case act.Dump(worker=worker, reason=reason) | act.Kill(worker=worker, reason=reason):
+            return f"{type(action).__name__.lower()} {worker}: {reason}"
+        case act.Prepare(generation=generation) | act.Adopt(generation=generation):
+            return f"{type(action).__name__.lower()} g{generation}"
+        case act.Abandon(generation=generation):
+            return f"abandon g{generation}"
+        case _:
+            return type(action).__name__

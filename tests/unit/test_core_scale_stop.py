@@ -1,0 +1,214 @@
+"""Scaling, stopping, and what happens when the core itself is broken: told as short stories."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gwctl.errors import InvariantViolation
+from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.actions import Spawn
+from gwctl.supervisor.core.fleet import Phase
+from tests.support.core_story import POLICY, CoreStory
+
+# ---- scale
+
+
+def test_up() -> None:
+    story = CoreStory(web=1).serves()
+    asked = ev.ScaleAsked(5, "web", size=3)
+    assert story.happens(asked) == ["answer 5 yes", "spawn 2 web.1 g1", "spawn 3 web.2 g1"]
+    assert story.boots(2, 3) == ["serve 2", "serve 3"]
+    assert story.answers[0].text == "web: 1 -> 3 workers"
+    assert story.answers[0].result == {"pool": "web", "size": 3, "was": 1}
+
+
+def test_down_retires_the_highest_slots() -> None:
+    story = CoreStory(web=4).serves()
+    assert story.happens(ev.ScaleAsked(5, "web", delta=-2)) == ["answer 5 yes", "drain 4", "drain 3"]
+    story.dies(3, 0)
+    story.dies(4, 0)
+    assert story.states() == ["0 g1 ready", "1 g1 ready"]
+
+
+def test_never_below_one_and_the_answer_says_so() -> None:
+    story = CoreStory(web=2).serves()
+    assert story.happens(ev.ScaleAsked(5, "web", size=0)) == ["answer 5 yes", "drain 2"]
+    assert story.answers[0].text == "web: 2 -> 1 worker: a pool has at least one"
+    assert story.happens(ev.ScaleAsked(6, "web", delta=-1)) == ["answer 6 yes"]
+    assert story.answers[1].text == "web: 1 -> 1 worker: a pool has at least one"
+
+
+def test_by_signal_every_pool() -> None:
+    story = CoreStory(live=1, web=1).serves()
+    assert story.happens(ev.ScaleAsked(0, "", delta=1)) == ["spawn 3 live.1 g1", "spawn 4 web.1 g1"]
+    assert story.happens(ev.ScaleAsked(0, "", delta=-1)) == []
+    assert story.happens(ev.Spawned(3, 13), ev.Spawned(4, 14)) == ["quit 3", "quit 4"]
+
+
+def test_of_a_pool_that_is_not_there() -> None:
+    story = CoreStory(web=1).serves()
+    assert story.happens(ev.ScaleAsked(5, "wbe", size=2)) == ["answer 5 no"]
+    assert story.answers[0].text == "no pool named 'wbe'; there is: web"
+
+
+def test_scaling_down_waits_for_room() -> None:
+    story = CoreStory(web=4, policy=replace(POLICY, draining_max=1)).serves()
+    assert story.happens(ev.ScaleAsked(0, "web", size=2)) == ["drain 4", "drain 3"]
+    story = CoreStory(web=4, policy=replace(POLICY, draining_max=1)).serves()
+    assert story.happens(ev.ScaleAsked(0, "web", size=1)) == ["drain 4"]
+    assert story.dies(4, 0) == ["drain 3"]
+    assert story.dies(3, 0) == ["drain 2"]
+
+
+def test_scaling_down_does_not_take_the_last_that_serves() -> None:
+    story = CoreStory(web=2).serves()
+    story.dies(1)
+    assert story.happens(ev.ScaleAsked(0, "web", size=1)) == []
+    assert story.boots(3) == ["serve 3", "drain 2"]
+
+
+def test_during_a_reload_both_generations_follow() -> None:
+    """Down: the old surplus drains, the new generation is as small. Up: the new one grows at once."""
+    story = CoreStory(web=3).serves()
+    story.reloads()
+    story.boots(4)
+    assert story.happens(ev.ScaleAsked(0, "web", size=2)) == ["drain 3"]
+    assert story.fleet.size_of("web", 1) == story.fleet.size_of("web", 2) == 2
+    assert story.passes(2) == ["park 1", "spawn 5 web.1 g2"]
+    assert story.boots(5) == ["serve 5", "park 2"]
+    assert story.happens(ev.ScaleAsked(0, "web", size=3)) == ["serve 1", "spawn 6 web.2 g2"]
+    assert story.boots(6) == ["serve 6", "park 1"]
+    story.passes(2)
+    assert story.fleet.generation == 2
+    assert story.fleet.pools["web"].size == 3
+
+
+def test_scaling_up_during_a_reload_that_fails_is_made_up_for() -> None:
+    story = CoreStory(web=1).serves()
+    story.reloads()
+    assert story.happens(ev.ScaleAsked(0, "web", size=2)) == []
+    assert story.fails_to_boot(2) == ["abandon g2", "answer 7 no", "spawn 3 web.1 g1"]
+
+
+# ---- stop
+
+
+def test_graceful() -> None:
+    story = CoreStory(web=2).serves()
+    assert story.happens(ev.StopAsked(0, "SIGTERM")) == [
+        "CloseListeners",
+        "drain 1 and sweep",
+        "drain 2 and sweep",
+    ]
+    assert story.fleet.phase is Phase.STOPPING
+    assert story.notes[-1] == (
+        "info: stopping (SIGTERM): 2 workers finish, at most 30 s. Asked again: ends them at once"
+    )
+    assert story.dies(1, 0, after=1.0) == []
+    assert story.happens(ev.Exited(2, 0, 0.0, cut=2), after=1.9) == ["finish 0"]
+    assert story.finish is not None
+    assert story.finish.text == "stopped in 2.9 s; 2 requests cut"
+    assert story.fleet.next_deadline() is None
+
+
+def test_whoever_asked_is_answered_at_the_end() -> None:
+    story = CoreStory(web=1).serves()
+    story.happens(ev.StopAsked(5, "gwctl stop"))
+    assert story.dies(1, 0, after=0.5) == ["answer 5 yes", "finish 0"]
+    assert story.answers[0].text == "stopped in 0.50 s; 0 requests cut"
+
+
+def test_a_worker_that_does_not_finish_is_dumped_and_killed() -> None:
+    story = CoreStory(web=1).serves()
+    story.happens(ev.StopAsked(0, "SIGTERM"))
+    reason = "did not finish within 30 s of draining"
+    assert story.passes(40) == [f"dump 1: {reason}", f"kill 1: {reason}"]
+    assert story.notes[2:4] == [
+        "info: waiting for web.0 (pid 1001, draining for 5 s)",
+        "info: waiting for web.0 (pid 1001, draining for 10 s)",
+    ]
+    story.dies(1, -9)
+    assert story.finish is not None
+    assert story.finish.text == "stopped in 40 s; 0 requests cut; 1 worker had to be killed"
+
+
+def test_each_further_request_escalates() -> None:
+    story = CoreStory(web=2).serves()
+    story.happens(ev.StopAsked(0, "SIGTERM"))
+    assert story.happens(ev.StopAsked(0, "SIGTERM"), after=0.5) == ["quit 1", "quit 2"]
+    reason = "the fleet stops at once"
+    assert story.happens(ev.StopAsked(0, "SIGTERM")) == [f"kill 1: {reason}", f"kill 2: {reason}"]
+    assert story.happens(ev.StopAsked(0, "SIGTERM")) == []
+    story.dies(1, -9)
+    assert story.dies(2, -9) == ["finish 0"]
+
+
+def test_quick() -> None:
+    story = CoreStory(web=2).serves()
+    assert story.happens(ev.StopAsked(0, "SIGINT", quick=True)) == ["CloseListeners", "quit 1", "quit 2"]
+    assert story.passes(2) == [f"kill {n}: did not end within 2 s" for n in (1, 2)]
+
+
+def test_of_a_fleet_that_boots() -> None:
+    """A worker whose fork is answered late is ended like the others."""
+    story = CoreStory(web=2)
+    story.begins()
+    story.happens(ev.Spawned(1, 11))
+    assert story.happens(ev.StopAsked(0, "SIGTERM")) == ["CloseListeners", "quit 1"]
+    assert story.happens(ev.Spawned(2, 12)) == ["quit 2"]
+    story.dies(1, 0)
+    assert story.dies(2, 0) == ["finish 0"]
+
+
+def test_during_a_reload() -> None:
+    """It is given up first and everybody who waits is told; parked workers drain like the others."""
+    story = CoreStory(web=2).serves()
+    story.reloads()
+    story.happens(ev.ReloadAsked(8, "gwctl reload"))
+    story.boots(3)
+    story.passes(2)
+    story.happens(ev.Spawned(4, 14))
+    assert story.happens(ev.StopAsked(0, "SIGTERM")) == [
+        "abandon g2",
+        "answer 7 no",
+        "answer 8 no",
+        "CloseListeners",
+        "drain 1 and sweep",
+        "drain 2 and sweep",
+        "drain 3 and sweep",
+        "quit 4",
+    ]
+    assert story.answers[0].text.startswith("generation 2 was not adopted: the fleet stops")
+    assert story.happens(ev.ReloadAsked(9, "gwctl reload"), ev.ScaleAsked(10, "web", size=5)) == [
+        "answer 9 no",
+        "answer 10 no",
+    ]
+
+
+def test_while_the_settings_are_read() -> None:
+    """What was opened for the new generation is given back when the answer comes."""
+    story = CoreStory(web=1).serves()
+    story.happens(ev.ReloadAsked(7, "gwctl reload"))
+    assert story.happens(ev.StopAsked(0, "SIGTERM"))[0] == "answer 7 no"
+    assert story.happens(ev.Prepared(2, story.policies)) == ["abandon g2"]
+
+
+# ---- a bug of ours
+
+
+def test_a_broken_invariant_is_raised_once_and_stopping_still_works() -> None:
+    """The actions of that step are not lost: their intent is recorded, so they must be carried out."""
+    story = CoreStory(web=2).serves()
+    story.fleet.pools["web"].members[2].slot = 0  # nobody decided that
+    with pytest.raises(InvariantViolation, match="two workers hold slot 0 of web g1"):
+        story.happens(ev.ScaleAsked(0, "web", size=2))
+    assert story.fleet.broken
+    assert any(isinstance(action, Spawn) for action in story.fleet.salvaged)
+    assert story.happens(ev.ReloadAsked(7, "gwctl reload"), ev.Spawned(3, 13)) == ["answer 7 no"]
+    assert story.dies(1) == []  # nothing is spawned any more
+    assert story.fleet.next_deadline() is not None
+    assert story.happens(ev.StopAsked(0, "SIGTERM"))[-2:] == ["drain 2 and sweep", "quit 3"]
+    story.dies(2, 0)
+    assert story.dies(3, 0) == ["finish 0"]
