@@ -178,7 +178,10 @@ class _Checks:
                 whose = f" by {other}" if other_pool == pool else f" by {other} of pool.{other_pool}"
             else:
                 continue
-            self._tree.complain(path, f"is bound already{whose}")
+            unset = self._tree.get(path) is None  # then the default is meant, which the message must name
+            self._tree.complain(
+                path, f"{address} is bound already{whose}" if unset else f"is bound already{whose}"
+            )
             return
 
 

@@ -1,0 +1,331 @@
+"""Every kind of mistake in gw.toml, with exactly what the person is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.mistakes import WEB, mistakes
+
+IN_FILE = {
+    # names
+    "a name of gunicorn": (
+        f"{WEB}workers = 4\n",
+        "gw.toml:3: pool.web.workers = 4: no such setting. Did you mean `processes`?",
+    ),
+    "a name that lives in another table": (
+        f"{WEB}keepalive = 5\n",
+        "gw.toml:3: pool.web.keepalive = 5: no such setting. Did you mean `timeouts.keepalive_timeout_s`?",
+    ),
+    "a name of the master in a pool": (
+        f'{WEB}loglevel = "info"\n',
+        'gw.toml:3: pool.web.loglevel = "info": no such setting. Did you mean `master.log_level`?',
+    ),
+    "a name of a pool in the master": (
+        f"{WEB}[master]\nprocesses = 4\n",
+        "gw.toml:4: master.processes = 4: no such setting. It belongs in [pool.NAME]",
+    ),
+    "a slip": (
+        f"{WEB}proceses = 4\n",
+        "gw.toml:3: pool.web.proceses = 4: no such setting. Did you mean `processes`?",
+    ),
+    "a dash": (
+        f'{WEB}worker-class = "sync"\n',
+        'gw.toml:3: pool.web.worker-class = "sync": no such setting. Did you mean `worker`?',
+    ),
+    "a setting one table too high": (
+        f"{WEB}drain_timeout_s = 5\n",
+        "gw.toml:3: pool.web.drain_timeout_s = 5: no such setting. It belongs in [pool.web.timeouts]",
+    ),
+    "what gwctl does otherwise": (
+        f"{WEB}daemon = true\n",
+        (
+            "gw.toml:3: pool.web.daemon = true: no such setting. "
+            "gwctl stays in the foreground: let systemd keep it running"
+        ),
+    ),
+    "a timeout of gunicorn": (
+        f"{WEB}timeout = 30\n",
+        (
+            "gw.toml:3: pool.web.timeout = 30: no such setting. "
+            "Each thing has its own: boot_timeout_s, body_timeout_s, response_timeout_s, drain_timeout_s"
+        ),
+    ),
+    "nothing like it": (
+        f"{WEB}[pool.web.crash]\nzzz = 1\n",
+        (
+            "gw.toml:4: pool.web.crash.zzz = 1: no such setting. "
+            "There are `backoff_min_s`, `backoff_max_s` and `healthy_after_s`"
+        ),
+    ),
+    "nothing like it, at the top": (
+        f"zzz = 1\n{WEB}",
+        "gw.toml:1: zzz = 1: no such setting. A file has [master] and [pool.NAME]",
+    ),
+    "a slip in a table's name": (
+        f"{WEB}[pool.web.timeout]\ndrain_timeout_s = 3\n",
+        "gw.toml:3: pool.web.timeout: no such table. Did you mean [pool.web.timeouts]?",
+    ),
+    "a pool without its word": (
+        '[web]\napp = "shop:app"\n',
+        "gw.toml:1: web: no such table. Did you mean [pool.web]?",
+    ),
+    "many pools": (
+        '[pools.web]\napp = "shop:app"\n',
+        "gw.toml:1: pools: no such table. Did you mean [pool.NAME]?",
+    ),
+    "a pool without a name": (
+        '[pool]\napp = "shop:app"\n',
+        'gw.toml:2: pool.app = "shop:app": expected a pool\'s table, found text. It belongs in [pool.web]',
+    ),
+    "an unfit name": (
+        '[pool."a b"]\napp = "shop:app"\n',
+        'gw.toml:1: pool."a b": a pool\'s name has at most 32 letters, digits, and _ - inside',
+    ),
+    "the master's name": (
+        '[pool.master]\napp = "shop:app"\n',
+        "gw.toml:1: pool.master: master cannot be the name of a pool",
+    ),
+    # what is missing
+    "an empty file": (
+        "",
+        (
+            "gw.toml: there is no pool: nothing to serve. "
+            'Write [pool.web] and under it app = "module:application"'
+        ),
+    ),
+    "no application": (
+        "\n[pool.web]\nprocesses = 2\n",
+        'gw.toml:2: pool.web.app: is missing. Write app = "shop.wsgi:application"',
+    ),
+    # kinds of values
+    "a duration in words": (
+        f'{WEB}timeouts.boot_timeout_s = "30s"\n',
+        'gw.toml:3: pool.web.timeouts.boot_timeout_s = "30s": expected a number of seconds, found text. Write 30',
+    ),
+    "milliseconds": (
+        f'{WEB}timeouts.linger_s = "500 ms"\n',
+        'gw.toml:3: pool.web.timeouts.linger_s = "500 ms": expected a number of seconds, found text. Write 0.5',
+    ),
+    "a size in words": (
+        f'{WEB}limits.body_bytes_max = "10 MiB"\n',
+        (
+            'gw.toml:3: pool.web.limits.body_bytes_max = "10 MiB": expected a whole number of bytes, found text. '
+            "Write 10485760"
+        ),
+    ),
+    "a number in quotes": (
+        f'{WEB}backlog = "4096"\n',
+        'gw.toml:3: pool.web.backlog = "4096": expected a whole number, found text. Write 4096',
+    ),
+    "a fraction": (
+        f"{WEB}threads = 1.5\n",
+        "gw.toml:3: pool.web.threads = 1.5: expected a whole number, found a fraction",
+    ),
+    "a whole number written as a fraction": (
+        f"{WEB}threads = 4.0\n",
+        "gw.toml:3: pool.web.threads = 4.0: expected a whole number, found a number. Write 4",
+    ),
+    "true for a number": (
+        f"{WEB}processes = true\n",
+        'gw.toml:3: pool.web.processes = true: expected a whole number or "auto", found true or false',
+    ),
+    "infinity": (
+        f"{WEB}timeouts.linger_s = inf\n",
+        "gw.toml:3: pool.web.timeouts.linger_s = inf: not in 0..604800",
+    ),
+    "no number": (
+        f"{WEB}timeouts.linger_s = nan\n",
+        "gw.toml:3: pool.web.timeouts.linger_s = nan: not in 0..604800",
+    ),
+    "a range": (f"{WEB}processes = 0\n", "gw.toml:3: pool.web.processes = 0: not in 1..1024"),
+    "above": (
+        f"{WEB}timeouts.boot_timeout_s = 0\n",
+        "gw.toml:3: pool.web.timeouts.boot_timeout_s = 0: must be above 0, at most 604800",
+    ),
+    "at least": (
+        f"{WEB}limits.body_bytes_max = -1\n",
+        "gw.toml:3: pool.web.limits.body_bytes_max = -1: must be at least 0",
+    ),
+    "a word": (
+        f'{WEB}worker = "asgy"\n',
+        'gw.toml:3: pool.web.worker = "asgy": expected "auto", "sync", "threads" or "asgi". Did you mean "asgi"?',
+    ),
+    "a word of gunicorn": (
+        f'{WEB}worker = "uvicorn.workers.UvicornWorker"\n',
+        (
+            'gw.toml:3: pool.web.worker = "uvicorn.workers.UvicornWorker": '
+            'expected "auto", "sync", "threads" or "asgi". Did you mean "asgi"?'
+        ),
+    ),
+    "a word in capitals": (
+        f'{WEB}[master]\nlog_level = "DEBUG"\n',
+        'gw.toml:4: master.log_level = "DEBUG": expected "debug", "info", "warning" or "error". Write "debug"',
+    ),
+    "text": (
+        f"{WEB}user = 1000\n",
+        'gw.toml:3: pool.web.user = 1000: expected text, found a number. Write "1000"',
+    ),
+    "an octal number": (
+        f"{WEB}umask = 0o027\n",
+        (
+            'gw.toml:3: pool.web.umask = 23: expected octal permissions, as in "027", found a number. '
+            'Write it in quotes, as in "027"'
+        ),
+    ),
+    "no octal number": (
+        f'{WEB}socket_mode = "rw-"\n',
+        'gw.toml:3: pool.web.socket_mode = "rw-": expected octal permissions, as in "600"',
+    ),
+    "a pattern with a line after it": (
+        f'{WEB}umask = "027\\n"\n',
+        'gw.toml:3: pool.web.umask = "027\\n": expected octal permissions, as in "027"',
+    ),
+    "a prefix": (
+        f'{WEB}root_path = "api/"\n',
+        'gw.toml:3: pool.web.root_path = "api/": expected a path that starts with / and ends without, as in "/api"',
+    ),
+    "a list": (
+        f"{WEB}bind = 8000\n",
+        'gw.toml:3: pool.web.bind = 8000: expected a list of texts, found a number. Write ["8000"]',
+    ),
+    "an element on a line of its own": (
+        f'{WEB}bind = [\n  "127.0.0.1:8000",\n  8001,\n]\n',
+        'gw.toml:5: pool.web.bind = 8001: expected text, found a number. Write "8001"',
+    ),
+    "a table": (
+        f"{WEB}reload = true\n",
+        "gw.toml:3: pool.web.reload = true: expected a table, found true or false. Write [pool.web.reload]",
+    ),
+    "a variable that is no text": (
+        f"{WEB}env = {{ DEBUG = 1 }}\n",
+        'gw.toml:3: pool.web.env.DEBUG = 1: expected text, found a number. Write "1"',
+    ),
+    "a date": (
+        f"{WEB}user = 2020-01-01\n",
+        'gw.toml:3: pool.web.user = 2020-01-01: expected text, found a date or time. Write "2020-01-01"',
+    ),
+    # what fits its kind and still is wrong
+    "a port": (
+        f'{WEB}bind = "0.0.0.0:80800"\n',
+        'gw.toml:3: pool.web.bind = "0.0.0.0:80800": port 80800 is not in 1..65535',
+    ),
+    "an address twice": (
+        f'{WEB}bind = ["127.0.0.1:80", "127.0.0.1:80"]\n',
+        'gw.toml:3: pool.web.bind = "127.0.0.1:80": is bound already',
+    ),
+    "an address in two pools": (
+        f'{WEB}[pool.live]\napp = "live:app"\n',
+        "gw.toml:3: pool.live.bind: 127.0.0.1:8000 is bound already by pool.web",
+    ),
+    "an address that another covers": (
+        f'{WEB}bind = ":80"\n[pool.live]\napp = "live:app"\nbind = "[::1]:80"\n',
+        'gw.toml:6: pool.live.bind = "[::1]:80": is bound already by :80 of pool.web',
+    ),
+    "no address": (
+        f"{WEB}bind = []\n",
+        "gw.toml:3: pool.web.bind = []: a pool listens on at least one address",
+    ),
+    "an application that is a file": (
+        '[pool.web]\napp = "shop/wsgi.py:app"\n',
+        'gw.toml:2: pool.web.app = "shop/wsgi.py:app": is a file, not a module. Write "shop.wsgi:app"',
+    ),
+    "threads without threads": (
+        f'{WEB}worker = "sync"\nthreads = 4\n',
+        (
+            "gw.toml:4: pool.web.threads = 4: a sync worker has no threads. "
+            'Leave it out, or set worker = "threads"'
+        ),
+    ),
+    "a surge larger than the pool": (
+        f"{WEB}processes = 2\nreload.surge = 3\n",
+        "gw.toml:4: pool.web.reload.surge = 3: more than there are processes (2)",
+    ),
+    "a backoff upside down": (
+        f"{WEB}[pool.web.crash]\nbackoff_min_s = 90\n",
+        "gw.toml:4: pool.web.crash.backoff_min_s = 90: more than backoff_max_s (60)",
+    ),
+    "a backoff upside down by its other end": (
+        f"{WEB}[pool.web.crash]\nbackoff_max_s = 0.25\n",
+        "gw.toml:4: pool.web.crash.backoff_max_s = 0.25: less than backoff_min_s (0.5)",
+    ),
+    "a linger that outlives the drain": (
+        f"{WEB}[pool.web.timeouts]\ndrain_timeout_s = 5\nlinger_s = 5\n",
+        "gw.toml:5: pool.web.timeouts.linger_s = 5: not less than drain_timeout_s (5)",
+    ),
+    "a user": (
+        f'{WEB}user = "nobodyy"\n',
+        'gw.toml:3: pool.web.user = "nobodyy": there is no such user. Did you mean "nobody"?',
+    ),
+    "a group": (
+        f'{WEB}socket_group = "no-such-group-at-all"\n',
+        'gw.toml:3: pool.web.socket_group = "no-such-group-at-all": there is no such group',
+    ),
+    "a number that is no user": (
+        f'{WEB}user = "3999999999"\n',
+        (
+            'gw.toml:3: pool.web.user = "3999999999": this number has no entry and so no group of its own. '
+            "Set `group` too"
+        ),
+    ),
+    "a folder": (f'{WEB}chdir = "gone"\n', 'gw.toml:3: pool.web.chdir = "gone": there is no folder gone'),
+    "a file for a folder": (
+        f'{WEB}pythonpath = ["gw.toml"]\n',
+        'gw.toml:3: pool.web.pythonpath = "gw.toml": gw.toml is not a folder',
+    ),
+    "a file": (f'{WEB}env_file = "gone"\n', 'gw.toml:3: pool.web.env_file = "gone": there is no file gone'),
+    "a variable's name": (
+        f'{WEB}env = {{ "A=B" = "1" }}\n',
+        'gw.toml:3: pool.web.env."A=B" = "1": this cannot be the name of a variable',
+    ),
+    # no TOML
+    "no quotes": (
+        "[pool.web]\napp = shop:app\n",
+        'gw.toml:2: is not TOML: invalid value. Text stands in quotes: app = "shop:app"',
+    ),
+    "no equals sign": (
+        f"{WEB}bind\n",
+        "gw.toml:3: is not TOML: expected '=' after a key in a key/value pair",
+    ),
+    "twice": (f'{WEB}app = "x"\n', "gw.toml:3: is not TOML: cannot overwrite a value"),
+    "an array without its end": (f"{WEB}bind = [1\n\n[x]\n", "gw.toml:5: is not TOML: unclosed array"),
+    "an end too early": (f"{WEB}bind = [\n\n", "gw.toml:3: is not TOML: invalid value"),
+    "no UTF-8": (b'# a\n\nname = "\xe9"\n', "gw.toml:3: is not UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), IN_FILE.values(), ids=IN_FILE)
+def test_mistake_in_the_file(tmp_path: Path, text: str | bytes, message: str) -> None:
+    assert mistakes(tmp_path, text) == [message]
+
+
+def test_mistakes_in_the_env_file(tmp_path: Path) -> None:
+    """They are told with its own name and lines, beside those of gw.toml."""
+    (tmp_path / "shop.env").write_text("A=1\nnonsense\n")
+    assert mistakes(tmp_path, f'{WEB}env_file = "shop.env"\nthreads = 0\n') == [
+        "gw.toml:4: pool.web.threads = 0: not in 1..1024",
+        "shop.env:2: nonsense: expected NAME=value",
+    ]
+
+
+def test_all_at_once_and_in_order(tmp_path: Path) -> None:
+    """One mistake hides no other one: files by line, then the environment, then the command line."""
+    text = '[pool.web]\nworkers = 4\nbind = ["0.0.0.0:80800", 3]\nthreads = 0\n[master]\nlog_level = "x"\n'
+    told = mistakes(tmp_path, text, sets=["nofile=-1"], environ={"GWCTL_BACKLOG": "0"})
+    assert [message.split(": ")[0] for message in told] == [
+        "gw.toml:1",
+        "gw.toml:2",
+        "gw.toml:3",
+        "gw.toml:3",
+        "gw.toml:4",
+        "gw.toml:6",
+        "environment",
+        "command line",
+    ]
+
+
+def test_long_values_are_cut(tmp_path: Path) -> None:
+    (told,) = mistakes(tmp_path, f'{WEB}zzz = "{"x" * 500}"\n')
+    assert len(told) < 150
+    assert "xxx...: no such setting" in told
