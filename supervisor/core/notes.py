@@ -67,8 +67,9 @@ def what_next(failures: int, row_s: float, wait_s: float) -> str:
     """The end of a line about a crash: how often, and when the slot is tried again."""
     if wait_s == 0:
         return "Replaced at once"
-    often = f"{ordinal(failures)} time in {seconds(row_s)}; " if failures > 1 else ""
-    return f"{often}next try in {seconds(wait_s)}"
+    if failures > 1:
+        return f"{ordinal(failures)} time in {seconds(row_s)}; next try in {seconds(wait_s)}"
+    return f"Next try in {seconds(wait_s)}"
 
 
 _ENDINGS: Final = {1: "st", 2: "nd", 3: "rd"}

@@ -83,7 +83,7 @@ def test_a_fork_that_fails_at_first_start_is_tried_again() -> None:
     story = CoreStory(web=1)
     story.begins()
     assert story.happens(ev.SpawnFailed(1, "out of memory", 0.0)) == []
-    assert story.notes == ["error: could not be started: out of memory. next try in 0.50 s"]
+    assert story.notes == ["error: could not be started: out of memory. Next try in 0.50 s"]
     assert story.passes(0.5) == ["spawn 2 web.0 g1"]
     assert story.happens(ev.SpawnFailed(2, "out of memory", 0.0)) == []
     assert story.passes(0.9) == []
