@@ -34,8 +34,10 @@ if mode == "orphan":  # a grandchild whose parent is gone, in a process group of
                 signal.pause()
         os._exit(0)
     os.wait()
-if mode == "zombie" and os.fork() == 0:
-    os._exit(0)
+if mode == "zombie":
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and is not reaped
 if mode == "error":
     print(f"{clock} error web.0 g1   it broke", file=sys.stderr, flush=True)
 if mode == "kill":
