@@ -20,6 +20,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.workers.body import BodyTooLarge
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
 from gwctl.workers.wsgi import ClientGone
@@ -52,6 +53,7 @@ class AsgiRequest:
         "_keep_alive",
         "_left",
         "_line",
+        "_received",
         "_server",
         "_start",
         "_waiters",
@@ -77,6 +79,7 @@ class AsgiRequest:
         self._line = b""
         self._framing = NO_BODY
         self._left = 0
+        self._received = 0
         self._keep_alive = False
         self._start = monotonic()
         self.task: asyncio.Task[None] | None = None
@@ -90,9 +93,19 @@ class AsgiRequest:
     # ---- called by the loop
 
     def feed(self, block: bytes) -> None:
+        """Take a block of the body.
+
+        Raises:
+            BodyTooLarge: The limit is passed.
+        """
         assert self._blocks is not None
+        size = len(block)
+        self._received += size
+        limit = self._server.limits.body_bytes_max
+        if limit and self._received > limit:
+            raise BodyTooLarge
         self._blocks.append(block)
-        self.waiting_bytes += len(block)
+        self.waiting_bytes += size
         if self.waiting_bytes > RECEIVE_BYTES_MAX:
             self._connection.adjust_reading()
         self.wake()

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[bytes, bytes]]
 
-_NOTABLE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+_FOLDED: Final = b""
+"""The C parser's name for a folded line (RFC 9112 section 5.2)."""
+_NOTABLE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", _FOLDED})
 
 
 class AsgiRunner:
@@ -103,6 +105,8 @@ class AsgiRunner:
     def _begin_notable(
         self, connection: ConnectionBase, scope: dict[str, Any], notable: dict[bytes, bytes]
     ) -> None:
+        if _FOLDED in notable:
+            raise Refused(400)
         expect = notable.get(b"expect")
         expecting = expect is not None and wants_continue(expect, connection.http11)
         framer = frame_body(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 class ConnectionBase:
     __slots__ = (
         "_begin",
+        "_cr",
         "_line_bytes",
         "_line_seen",
         "attention",
@@ -90,6 +91,7 @@ class ConnectionBase:
         self.unsent = 0
         self._line_bytes = 0
         self._line_seen = False
+        self._cr = False
         # Of the request in progress:
         self.method = self.target = self.authority = ""
         self.http11 = self.keep_alive = True
@@ -147,7 +149,7 @@ class ConnectionBase:
         """See to what happened while a request was in progress: input, its end, the connection's."""
         if self.state == BUSY:
             return
-        self.attention = False
+        self.attention = self.eof  # an end stays to be seen to
         if self.lost:
             self.server.runner.disconnected(self)
         elif self.tail:

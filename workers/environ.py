@@ -124,7 +124,13 @@ class EnvironBuilder:
         return environ
 
     def _new_name(self, name: bytes) -> str:
-        """Return the environ name of a header, empty for one that is left out."""
+        """Return the environ name of a header, empty for one that is left out.
+
+        Raises:
+            Refused: A folded line (RFC 9112 section 5.2), which the C parser gives without a name.
+        """
+        if not name:
+            raise Refused(400)
         if b"_" in name:
             return ""
         key = name.decode("ascii").upper().replace("-", "_")

@@ -113,7 +113,13 @@ class Connection(ConnectionBase, asyncio.Protocol):
             return False
         rest = parser.remaining()
         if rest:
+            data = data[: -len(rest)]
             self._give_back(rest)
+        if data.count(b"\n") != data.count(b"\r\n") or self.state == HEAD:
+            if self._has_bare_lf(data):
+                self._refuse_unparsed(400)
+                return True
+            self._cr = False
         method = parser.method
         target = parser.path
         self.is_head = method == b"HEAD"
@@ -158,6 +164,10 @@ class Connection(ConnectionBase, asyncio.Protocol):
             self.since = monotonic()
             self._line_bytes = 0
             self._line_seen = False
+        if self._has_bare_lf(data):
+            self._refuse_unparsed(400)
+            return
+        self._cr = data.endswith(b"\r")
         end = data.rfind(b"\n")
         if end < 0:
             self._line_bytes += len(data)
@@ -172,6 +182,11 @@ class Connection(ConnectionBase, asyncio.Protocol):
             self._refuse_unparsed(431)
         elif self.eof and not self.tail:
             self.abort()
+
+    def _has_bare_lf(self, data: bytes) -> bool:
+        """Tell whether a line in ``data`` ends in LF alone (RFC 9112 section 2.2); the C parser takes it."""
+        split = self._cr and data.startswith(b"\n")
+        return data.count(b"\n") != data.count(b"\r\n") + split
 
     def _refuse_head(self, error: Exception, data: bytes) -> None:
         status = refusal_status(error, data, self.server.limits.headers_max)

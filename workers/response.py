@@ -77,7 +77,7 @@ class HeadBuilder:
     """
 
     def __init__(self, kind: type) -> None:
-        self._kind: type = kind
+        self._kind: Any = kind
         self._text = kind is str
         self._lines: dict[Any, bytes] = {}
         self._wsgi_status: dict[str, tuple[bytes, int]] = {}

@@ -1,0 +1,286 @@
+"""A `Server` of one worker class on a real uvloop loop, in a thread of the test's own process.
+
+    with Engine(application, "threads", parser="python") as engine, engine.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.response().status == 200
+
+The client is a blocking socket with a deadline: it sends what the test says, byte for byte,
+and reads one response at a time. `Engine.call` runs a function in the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import uvloop
+
+from gwctl.assignment import Assignment, Listener
+from gwctl.channel import Channel
+from gwctl.config.settings import Limits, PoolSettings, Timeouts
+from gwctl.log import Level, Log
+from gwctl.scoreboard import Record, Scoreboard
+from gwctl.workers.application import LoadedApplication
+from gwctl.workers.server import Server
+from tests.support.wait import DEADLINE_S, until
+
+WORKER_CLASSES = ("sync", "threads", "asgi")
+PARSERS = ("c", "python")
+
+
+@dataclass(frozen=True)
+class Response:
+    """``headers`` has lower-case names; a repeated field keeps its last value."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    chunks: tuple[bytes, ...] = ()
+
+
+class Truncated(AssertionError):
+    """The connection ended before the response did."""
+
+
+class Client:
+    """One raw connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        sock.settimeout(DEADLINE_S)
+        self.buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.sock.close()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def get(self, path: str = "/", *headers: str) -> Response:
+        lines = [f"GET {path} HTTP/1.1", "Host: test", *headers]
+        self.send("".join(f"{line}\r\n" for line in lines).encode() + b"\r\n")
+        return self.response()
+
+    def finish_sending(self) -> None:
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def receive(self) -> bytes:
+        """What comes next, or b"" at the end; a reset raises ConnectionResetError."""
+        if self.buffer:
+            data, self.buffer = self.buffer, b""
+            return data
+        return self.sock.recv(65536)
+
+    def read_until(self, mark: bytes) -> bytes:
+        while mark not in self.buffer:
+            data = self.sock.recv(65536)
+            if not data:
+                raise Truncated(f"ended after {self.buffer[-200:]!r}, waiting for {mark!r}")
+            self.buffer += data
+        end = self.buffer.index(mark) + len(mark)
+        found, self.buffer = self.buffer[:end], self.buffer[end:]
+        return found
+
+    def read_exactly(self, size: int) -> bytes:
+        parts = [self.buffer]
+        have = len(self.buffer)
+        while have < size:
+            data = self.sock.recv(1 << 20)
+            if not data:
+                raise Truncated(f"ended {size - have} bytes early")
+            parts.append(data)
+            have += len(data)
+        whole = b"".join(parts)
+        self.buffer = whole[size:]
+        return whole[:size]
+
+    def rest(self) -> bytes:
+        """Everything up to the end of the connection."""
+        parts = [self.buffer]
+        self.buffer = b""
+        while data := self.sock.recv(1 << 20):
+            parts.append(data)
+        return b"".join(parts)
+
+    def at_end(self) -> bool:
+        """Wait for the end; False if something else comes first."""
+        return not self.buffer and not self.sock.recv(1)
+
+    def head(self) -> tuple[int, dict[str, str]]:
+        line, *fields = self.read_until(b"\r\n\r\n").decode("latin-1")[:-4].split("\r\n")
+        pairs = [field.split(": ", 1) for field in fields]
+        return int(line.split(" ")[1]), {name.lower(): value for name, value in pairs}
+
+    def chunk(self) -> bytes:
+        size = int(self.read_until(b"\r\n"), 16)
+        data = self.read_exactly(size)
+        assert self.read_exactly(2) == b"\r\n"
+        return data
+
+    def response(self, *, head_only: bool = False) -> Response:
+        status, headers = self.head()
+        if head_only or status in {204, 304} or status < 200:
+            return Response(status, headers, b"")
+        if "content-length" in headers:
+            return Response(status, headers, self.read_exactly(int(headers["content-length"])))
+        if headers.get("transfer-encoding") != "chunked":
+            return Response(status, headers, self.rest())
+        chunks = tuple(self.chunks())
+        return Response(status, headers, b"".join(chunks), chunks)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The chunks of the body, after `head`."""
+        while data := self.chunk():
+            yield data
+
+
+class Engine:
+    """See the module. ``timeouts`` and ``limits`` replace single settings."""
+
+    def __init__(
+        self,
+        application: Any,
+        worker_class: str = "sync",
+        *,
+        parser: str = "c",
+        timeouts: dict[str, float] | None = None,
+        limits: dict[str, int] | None = None,
+        unix: bool = False,
+        processes: int = 1,
+        access_log: bool = False,
+        state: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
+        self.record: Record = Scoreboard(1).allocate()  # type: ignore[assignment]
+        self.log_path = self.folder / "log"
+        self.access_path = self.folder / "access"
+        self._log_fd = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._listener = self._listen(unix)
+        self._channels = socket.socketpair()
+        access_fd = os.open(self.access_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if access_log else -1
+        self.assignment = Assignment(
+            worker=0,
+            pool="web",
+            slot=0,
+            generation=1,
+            instance="test",
+            settings=PoolSettings(
+                app="test",
+                worker=worker_class,  # type: ignore[arg-type]
+                timeouts=msgspec.structs.replace(Timeouts(), **(timeouts or {})),
+                limits=msgspec.structs.replace(Limits(), **(limits or {})),
+                **settings,
+            ),
+            processes=processes,
+            listeners=(Listener(self._listener.dup(), "test", ""),),
+            channel=Channel(self._channels[0]),
+            record=self.record,
+            access_log_fd=access_fd,
+            log_level=Level.DEBUG,
+            master_pid=os.getpid(),
+        )
+        interface: Any = "asgi" if worker_class == "asgi" else "wsgi"
+        self.application = LoadedApplication(application, interface, worker_class, "test", state or {})  # type: ignore[arg-type]
+        self.parser = parser
+        self.loop = uvloop.new_event_loop()
+        self.thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.server: Server = None  # type: ignore[assignment]
+        self.loop_errors: list[str] = []
+
+    def _listen(self, unix: bool) -> socket.socket:
+        if unix:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(self.folder / "socket"))
+            listener.listen(128)
+        else:
+            listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        listener.setblocking(False)
+        return listener
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        self.call(self._start)
+        return self
+
+    def _start(self) -> None:
+        before = os.environ.get("GWCTL_PARSER")
+        os.environ["GWCTL_PARSER"] = self.parser
+        try:
+            log = Log(self._log_fd, Level.DEBUG, "web.0 g1")
+            self.server = Server(self.loop, self.assignment, self.application, log)
+        finally:
+            if before is None:
+                del os.environ["GWCTL_PARSER"]
+            else:
+                os.environ["GWCTL_PARSER"] = before
+        self.server.start()
+        self.server.serve()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.set_exception_handler(lambda _loop, context: self.loop_errors.append(str(context)))
+        self.loop.run_forever()
+
+    def __exit__(self, kind: type[BaseException] | None, _exc: object, _tb: TracebackType | None) -> None:
+        self.call(self.server.quit)
+        until(lambda: not self.call(lambda: self.server.connections), "the connections to be gone")
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(DEADLINE_S)
+        for sock in (self._listener, *self._channels):
+            sock.close()
+        os.close(self._log_fd)
+        if kind is None:
+            assert not self.loop_errors
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Run ``function`` in the loop's thread; return what it returns."""
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self.loop.call_soon_threadsafe(run)
+        return future.result(DEADLINE_S)
+
+    def connect(self, receive_buffer: int = 0) -> Client:
+        sock = socket.socket(self._listener.family)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.settimeout(DEADLINE_S)
+        sock.connect(self._listener.getsockname())
+        return Client(sock)
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text("utf-8")
+
+    def wait_for_log(self, text: str) -> None:
+        until(lambda: text in self.log, lambda: f"{text!r} in the log:\n{self.log}")
+
+    def words(self, index: int) -> int:
+        """A counter of the scoreboard, flushed."""
+        self.call(self.server.flush)
+        value: int = self.record.words[index]
+        return value

@@ -1,0 +1,214 @@
+"""Response heads, the request policy, the access log and the counters, without a connection."""
+
+from __future__ import annotations
+
+import os
+import socket
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gwctl.log import Level, Log
+from gwctl.scoreboard import BYTES_OUT, ERRORS, REQUESTS, Scoreboard
+from gwctl.workers import counters
+from gwctl.workers.access_log import AccessLog
+from gwctl.workers.counters import Counters
+from gwctl.workers.parser import parser_name
+from gwctl.workers.policy import Refused, split_target
+from gwctl.workers.response import CHUNKED, COUNTED, NO_BODY, UNTIL_CLOSE, HeadBuilder, HeaderError
+from tests.support.engine import Engine
+from tests.support.engine_apps import application
+from tests.support.wait import until
+
+
+@pytest.fixture
+def heads() -> HeadBuilder:
+    return HeadBuilder(str)
+
+
+def build(
+    heads: HeadBuilder, headers: Any = (), known: int = -1, **options: Any
+) -> tuple[bytes, int, int, bool]:
+    line, status = heads.wsgi_status(options.pop("status", "200 OK"))
+    given = {"http11": True, "is_head": False, "keep_alive": True, **options}
+    return heads.build(line, status, headers, known, given["http11"], given["is_head"], given["keep_alive"])
+
+
+@pytest.mark.parametrize(
+    ("options", "framing", "keep_alive", "line"),
+    [
+        ({"known": 5}, COUNTED, True, b"Content-Length: 5"),
+        ({"known": 0}, COUNTED, True, b"Content-Length: 0"),
+        ({}, CHUNKED, True, b"Transfer-Encoding: chunked"),
+        ({"http11": False}, UNTIL_CLOSE, False, b"Connection: close"),
+        ({"http11": False, "known": 5}, COUNTED, True, b"Connection: keep-alive"),
+        ({"headers": [("content-length", "7")]}, COUNTED, True, b"Content-Length: 7"),
+        ({"headers": [("Content-Length", "7")], "is_head": True}, NO_BODY, True, b"Content-Length: 7"),
+        ({"is_head": True, "known": 5}, NO_BODY, True, b"Content-Length: 5"),
+        ({"status": "204 No Content", "known": 0}, NO_BODY, True, b"HTTP/1.1 204 No Content"),
+        (
+            {"status": "304 Not Modified", "headers": [("Content-Length", "7")]},
+            NO_BODY,
+            True,
+            b"Content-Length: 7",
+        ),
+        ({"keep_alive": False, "known": 1}, COUNTED, False, b"Connection: close"),
+    ],
+)
+def test_framing(
+    heads: HeadBuilder, options: dict[str, Any], framing: int, keep_alive: bool, line: bytes
+) -> None:
+    head, got_framing, _length, got_keep_alive = build(heads, **options)
+    assert (got_framing, got_keep_alive) == (framing, keep_alive)
+    assert line in head.split(b"\r\n")
+    assert head.endswith(b"\r\n\r\n")
+    assert head.count(b"Content-Length") <= 1
+
+
+def test_no_length_where_none_belongs(heads: HeadBuilder) -> None:
+    assert b"Length" not in build(heads, [("Content-Length", "5")], 5, status="204 No Content")[0]
+    assert b"Length" not in build(heads, known=0, is_head=True)[0]
+
+
+def test_lines_are_cached_but_the_cache_is_bounded(heads: HeadBuilder) -> None:
+    for n in range(2000):
+        head = build(heads, [("X-Id", str(n)), ("X-Same", "v")], 0)[0]
+        assert b"\r\nX-Id: %d\r\nX-Same: v\r\n" % n in head
+    assert len(heads._lines) <= 512
+    secret = "s" * 200
+    build(heads, [("Set-Cookie", "a=b"), ("X-Token", secret)], 0)
+    assert not [key for key in heads._lines if key[0] == "Set-Cookie" or key[1] == secret]
+
+
+def test_two_different_lengths_are_refused(heads: HeadBuilder) -> None:
+    with pytest.raises(HeaderError):
+        build(heads, [("Content-Length", "1"), ("Content-Length", "2")])
+
+
+def test_the_date_moves(heads: HeadBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gwctl.workers.response.time", lambda: 0.0)
+    heads._date_until = 0.0
+    assert b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in build(heads)[0]
+    monkeypatch.setattr("gwctl.workers.response.time", lambda: 1.0)
+    assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in build(heads)[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "expected"),
+    [
+        (b"GET", b"http://h/a?b", ("/a?b", "h")),
+        (b"GET", b"HTTPS://h:1?b", ("/?b", "h:1")),
+        (b"GET", b"http://[::1]:80", ("/", "[::1]:80")),
+        (b"OPTIONS", b"*", ("*", "")),
+    ],
+)
+def test_targets(method: bytes, target: bytes, expected: tuple[str, str]) -> None:
+    assert split_target(method, target) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        (b"CONNECT", b"h:1", 501),
+        (b"GET", b"http:///a", 400),
+        (b"GET", b"/\xff", 400),
+        (b"GET", b"x://h/", 400),
+    ],
+)
+def test_targets_refused(method: bytes, target: bytes, status: int) -> None:
+    with pytest.raises(Refused) as refusal:
+        split_target(method, target)
+    assert refusal.value.status == status
+
+
+def test_the_parser_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GWCTL_PARSER", "python")
+    assert parser_name() == "Python"
+    monkeypatch.setenv("GWCTL_PARSER", "c")
+    assert parser_name() == "C"
+
+
+def connection(**changes: Any) -> Any:
+    facts = {"peer": ("10.0.0.1", 5), "method": "GET", "target": "/x", "http11": True, **changes}
+    return types.SimpleNamespace(**facts)
+
+
+def test_access_lines(tmp_path: Path) -> None:
+    path = tmp_path / "access"
+    log = AccessLog(os.open(path, os.O_WRONLY | os.O_CREAT), "web.0", Log())
+    log.add(connection(), 200, 12, 0.25, "-", 'cu"rl\\')
+    log.add(connection(method="", peer="", http11=False), 400, 3, 0, "-", "-")
+    log.close()
+    first, second = path.read_text().splitlines()
+    assert first.startswith("10.0.0.1 - - [")
+    assert first.endswith('] "GET /x HTTP/1.1" 200 12 "-" "cu\\x22rl\\x5c" 0.250000 web.0')
+    assert '] "-" 400 3 "-" "-" 0.000000 web.0' in second
+
+
+def test_a_reader_that_stops_never_stops_the_server(tmp_path: Path) -> None:
+    """A full pipe: lines wait up to a bound, then are dropped and said to be; whole lines come out."""
+    event_path = tmp_path / "log"
+    event_log = Log(os.open(event_path, os.O_WRONLY | os.O_CREAT), Level.INFO, "x")
+    read, write = os.pipe()
+    log = AccessLog(write, "web.0", event_log)
+    for n in range(60_000):
+        log.add(connection(target=f"/{n}"), 200, 1, 0, "-", "-")
+        if n % 500 == 0:
+            log.flush()
+    log.flush()
+    got = b""
+    os.set_blocking(read, False)
+    while True:
+        log.flush()
+        try:
+            got += os.read(read, 1 << 20)
+        except BlockingIOError:
+            break
+    assert all(line.startswith(b"10.0.0.1 - - [") and line.endswith(b"web.0") for line in got.splitlines())
+    assert 10_000 < got.count(b"\n") < 60_000
+    assert "lines were lost" in event_path.read_text()
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "threads", "asgi"])
+def test_the_servers_access_log_and_its_reopening(worker_class: str, tmp_path: Path) -> None:
+    with (
+        Engine(application(worker_class), worker_class, access_log=True) as engine,
+        engine.connect() as client,
+    ):
+        client.get("/length?12", "User-Agent: me", "Referer: there")
+        client.send(b"rubbish\r\n\r\n")
+        client.response()
+        until(lambda: engine.access_path.read_text().count("\n") == 2, "two lines")
+        moved = tmp_path / "new"
+        engine.call(lambda: engine.server.set_access_log(os.open(moved, os.O_WRONLY | os.O_CREAT)))
+        with engine.connect() as other:
+            other.get("/status/404")
+        until(lambda: "404" in moved.read_text(), "a line in the new file")
+    first, second = engine.access_path.read_text().splitlines()
+    assert '"GET /length?12 HTTP/1.1" 200 12 "there" "me"' in first
+    assert first.endswith("web.0")
+    assert '"-" 400' in second
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_counters_are_added_up(threads: int) -> None:
+    record = Scoreboard(1).allocate()
+    assert record
+    many = [Counters() for _ in range(threads)]
+    for one in many:
+        for status, seconds in ((200, 0.00005), (500, 0.00015), (200, 1e9)):
+            one.add(status, 10, seconds)
+    counters.flush(many, record)
+    assert record.words[REQUESTS] == 3 * threads
+    assert record.words[ERRORS] == threads
+    assert record.words[BYTES_OUT] == 30 * threads
+    assert record.latency() == [threads, threads, *[0] * 21, threads]
+
+
+def test_small_writes_are_not_delayed() -> None:
+    with Engine(application("sync"), "sync") as engine, engine.connect() as client:
+        client.get()
+        (served,) = engine.call(lambda: list(engine.server._connections))
+        assert served.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

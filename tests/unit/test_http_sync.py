@@ -1,0 +1,152 @@
+"""What is particular to the sync runner: the application has the loop's thread to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import Any
+
+from gwctl.scoreboard import BUSY_SINCE
+from tests.support.engine import Engine
+from tests.support.wait import until
+
+
+def test_no_event_loop_is_visible() -> None:
+    """Not to the call, not to the iteration, not to close(); and asyncio.run works in all of them."""
+    seen: list[str] = []
+
+    async def coroutine(what: str) -> None:
+        await asyncio.sleep(0)
+        seen.append(what)
+
+    class Result:
+        def __iter__(self) -> Any:
+            asyncio.run(coroutine("iterate"))
+            yield b"done"
+
+        def close(self) -> None:
+            asyncio.run(coroutine("close"))
+
+    def application(environ, start_response):
+        asyncio.run(coroutine("call"))
+        start_response("200 OK", [])
+        return Result()
+
+    with Engine(application) as engine, engine.connect() as client:
+        for _ in range(2):
+            assert client.get().body == b"done"
+        until(lambda: len(seen) == 6, "the second close")
+        assert seen == ["call", "iterate", "close"] * 2
+        assert engine.call(asyncio.get_running_loop) is engine.loop
+
+
+def test_one_request_at_a_time() -> None:
+    """The next one starts when the iterable of the one before is closed, whoever asked for it."""
+    events: list[str] = []
+
+    class Result:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __iter__(self) -> Any:
+            events.append(f"iterate {self.name}")
+            yield b"x"
+
+        def close(self) -> None:
+            events.append(f"close {self.name}")
+
+    def application(environ, start_response):
+        name = environ["PATH_INFO"]
+        events.append(f"call {name}")
+        start_response("200 OK", [("Content-Length", "1")])
+        return Result(name)
+
+    with Engine(application) as engine, engine.connect() as one, engine.connect() as two:
+        request = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
+        one.send(request % 1 + request % 2)
+        two.send(request % 3)
+        for client in (one, one, two):
+            client.response()
+        until(lambda: len(events) == 9, "three requests")
+    for start in range(0, 9, 3):
+        name = events[start].split()[1]
+        assert events[start : start + 3] == [f"call {name}", f"iterate {name}", f"close {name}"]
+
+
+def test_a_block_goes_out_before_the_next_is_asked_for() -> None:
+    received = threading.Event()
+    waited: list[bool] = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        yield b"first"
+        waited.append(received.wait(10))
+        yield b"second"
+
+    with Engine(application) as engine, engine.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.head()
+        assert client.chunk() == b"first"
+        received.set()
+        assert client.chunk() == b"second"
+    assert waited == [True]
+
+
+def test_a_response_is_out_before_the_next_request_starts() -> None:
+    """Also when the loop has several requests to serve in one turn."""
+    go = threading.Event()
+    order: list[str] = []
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/second":
+            order.append("second called")
+            assert go.wait(10)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    with Engine(application) as engine, engine.connect() as client:
+        client.send(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.response().body == b"done"
+        go.set()
+        assert client.response().body == b"done"
+
+
+def test_each_request_has_a_fresh_context() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+    seen: list[str] = []
+
+    def application(environ, start_response):
+        seen.append(variable.get())
+        variable.set("set")
+        start_response("200 OK", [])
+
+        def body():
+            seen.append(variable.get())
+            yield b"x"
+
+        return body()
+
+    with Engine(application) as engine, engine.connect() as client:
+        client.get()
+        client.get()
+    assert seen == ["unset", "set", "unset", "set"]
+
+
+def test_what_is_being_served_is_on_the_scoreboard() -> None:
+    arrived, go = threading.Event(), threading.Event()
+
+    def application(environ, start_response):
+        arrived.set()
+        assert go.wait(10)
+        start_response("200 OK", [])
+        return []
+
+    with Engine(application) as engine, engine.connect() as client:
+        client.send(b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert arrived.wait(10)
+        assert engine.record.floats[BUSY_SINCE] > 0
+        assert engine.record.request_line == "GET /a?b=c"
+        go.set()
+        client.response()
+        until(lambda: engine.record.floats[BUSY_SINCE] == 0, "the request to be over")

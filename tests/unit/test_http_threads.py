@@ -1,0 +1,212 @@
+"""What is particular to the threads runner: who may write to a connection, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gwctl.workers.states import BUSY
+from gwctl.workers.wsgi import WsgiCall
+from tests.support.engine import Engine
+from tests.support.wait import until
+
+REQUEST = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_requests_run_side_by_side() -> None:
+    """As many as there are threads, and no more; the others wait and are served in turn."""
+    together = threading.Barrier(4)
+
+    def application(environ, start_response):
+        together.wait(10)
+        start_response("200 OK", [])
+        return [threading.current_thread().name.encode()]
+
+    with Engine(application, "threads", threads=4) as engine:
+        clients = [engine.connect() for _ in range(8)]
+        for client in clients:
+            client.send(REQUEST % b"/")
+        names = {client.response().body for client in clients}
+        for client in clients:
+            client.sock.close()
+    assert len(names) == 4
+
+
+def test_one_connection_is_served_in_order_by_changing_threads() -> None:
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [environ["PATH_INFO"].encode()]
+
+    with Engine(application, "threads", threads=8) as engine, engine.connect() as client:
+        client.send(b"".join(REQUEST % b"/%d" % n for n in range(300)))
+        assert [client.response().body for _ in range(300)] == [b"/%d" % n for n in range(300)]
+
+
+def test_keep_alive_under_many_connections() -> None:
+    """Releasing a connection from a thread and taking the next request from it race all the time."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [environ["PATH_INFO"].encode()]
+
+    failures: list[BaseException] = []
+
+    def talk(number: int) -> None:
+        try:
+            with engine.connect() as client:
+                for n in range(150):
+                    client.send(REQUEST % b"/%d/%d" % (number, n) * (1 + n % 3))
+                    for _ in range(1 + n % 3):
+                        assert client.response().body == b"/%d/%d" % (number, n)
+        except BaseException as error:
+            failures.append(error)
+
+    with Engine(application, "threads", threads=4) as engine:
+        threads = [threading.Thread(target=talk, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not failures
+        until(lambda: engine.server.active_requests == 0, "the last request to be counted")
+
+
+def test_a_response_for_a_lost_client_never_reaches_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A's descriptor is closed and its number given to B while A's response is about to be sent."""
+    about_to_send, go = threading.Event(), threading.Event()
+    numbers: list[int] = []
+
+    class SlowSocket:
+        def __init__(self, sock: socket.socket) -> None:
+            self._sock = sock
+
+        def send(self, data: Any) -> int:
+            if b"secret of A" in bytes(data):
+                about_to_send.set()
+                assert go.wait(20)
+            return self._sock.send(data)
+
+        def fileno(self) -> int:
+            return self._sock.fileno()
+
+    plain = WsgiCall.__init__
+
+    def slowly(self: Any, server: Any, connection: Any, environ: Any, sock: Any) -> None:
+        numbers.append(connection.sock.fileno())
+        plain(self, server, connection, environ, SlowSocket(sock))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(WsgiCall, "__init__", slowly)
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"secret of A" if environ["PATH_INFO"] == "/a" else b"for B"]
+
+    with Engine(application, "threads", threads=2) as engine:
+        a = engine.connect()
+        a.send(REQUEST % b"/a")
+        assert about_to_send.wait(20)
+        a.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        a.sock.close()
+        until(lambda: engine.call(lambda: engine.server.connections) == 0, "A's connection to be gone")
+        with engine.connect() as b:
+            assert b.get("/b").body == b"for B"
+            assert numbers[1] == numbers[0], "the test needs the number to be used again"
+            go.set()
+            until(lambda: engine.server.active_requests == 0, "A's request to end")
+            assert b.get("/b").body == b"for B"
+
+
+def test_the_duplicate_is_closed_with_the_connection() -> None:
+    """Whether the loop or a thread was the last to need it."""
+
+    def open_descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"x"]
+
+    with Engine(application, "threads") as engine:
+        client = engine.connect()
+        client.get()  # the loop opens descriptors of its own with its first connection
+        client.sock.close()
+        until(lambda: engine.call(lambda: engine.server.connections) == 0, "the first connection to be gone")
+        before = open_descriptors()
+        for n in range(40):
+            client = engine.connect()
+            client.send(REQUEST % b"/")
+            if n % 2:
+                client.response()
+            client.sock.close()
+        until(lambda: engine.call(lambda: engine.server.connections) == 0, "the connections to be gone")
+        until(lambda: open_descriptors() <= before, "all descriptors to be closed")
+
+
+def test_what_the_thread_cannot_write_is_left_to_the_loop() -> None:
+    """The thread is free for another request while a slow reader takes its response."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"y" * int(environ["QUERY_STRING"])]
+
+    with (
+        Engine(application, "threads", threads=1) as engine,
+        engine.connect(receive_buffer=4096) as slow,
+        engine.connect() as other,
+    ):
+        slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        engine.call(lambda: None)
+        for connection in engine.call(lambda: list(engine.server._connections)):
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        slow.send((REQUEST % b"/?200000") * 3)
+        assert other.get("/?5").body == b"yyyyy"
+        assert [len(slow.response().body) for _ in range(3)] == [200_000] * 3
+        assert slow.get("/?7").body == b"y" * 7
+
+
+def test_a_busy_connection_is_not_closed_by_the_sweep() -> None:
+    go = threading.Event()
+
+    def application(environ, start_response):
+        assert go.wait(20)
+        start_response("200 OK", [])
+        return [b"late"]
+
+    quick = {
+        "header_timeout_s": 0.1,
+        "keepalive_timeout_s": 0.1,
+        "body_timeout_s": 0.1,
+        "response_timeout_s": 0.1,
+    }
+    with Engine(application, "threads", timeouts=quick) as engine, engine.connect() as client:
+        client.send(REQUEST % b"/")
+        until(lambda: [c for c in engine.server._connections if c.state == BUSY], "the request to start")
+        seen = engine.server._sweep_at
+        until(lambda: engine.server._sweep_at > seen + 0.5, "ten sweeps")
+        go.set()
+        assert client.response().body == b"late"
+
+
+def test_each_request_has_a_fresh_context_and_no_loop() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+    seen: list[str] = []
+
+    async def coroutine() -> None:
+        seen.append(variable.get())
+
+    def application(environ, start_response):
+        asyncio.run(coroutine())
+        variable.set("set")
+        start_response("200 OK", [])
+        return []
+
+    with Engine(application, "threads", threads=1) as engine, engine.connect() as client:
+        client.get()
+        client.get()
+    assert seen == ["unset", "unset"]

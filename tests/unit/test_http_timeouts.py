@@ -1,0 +1,184 @@
+"""Slow and silent clients, for every worker class. No limit here is longer than half a second."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.engine import WORKER_CLASSES, Engine
+from tests.support.engine_apps import application
+
+QUICK = {
+    "header_timeout_s": 0.3,
+    "keepalive_timeout_s": 0.3,
+    "body_timeout_s": 0.3,
+    "response_timeout_s": 0.5,
+}
+
+
+@pytest.fixture(params=WORKER_CLASSES)
+def worker_class(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def engine(worker_class: str) -> Iterator[Engine]:
+    with Engine(application(worker_class), worker_class, timeouts=QUICK) as engine:
+        yield engine
+
+
+def test_a_head_that_does_not_end_gets_408(engine: Engine) -> None:
+    with engine.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost:")
+        assert client.response().status == 408
+        assert client.at_end()
+
+
+def test_bytes_in_time_do_not_prolong_a_head(engine: Engine) -> None:
+    """Slowloris: the limit runs from the head's first byte."""
+    with engine.connect() as client:
+        client.sock.settimeout(0.05)
+        client.send(b"GET / HTTP/1.1\r\n")
+        seen = b""
+        for _ in range(200):
+            try:
+                client.send(b"A: b\r\n")
+                seen = client.sock.recv(100)
+                break
+            except TimeoutError:
+                continue
+        assert seen.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_silent_connection_is_closed_without_a_word(engine: Engine) -> None:
+    with engine.connect() as client:
+        assert client.at_end()
+
+
+def test_an_idle_connection_is_closed_without_a_word(engine: Engine) -> None:
+    with engine.connect() as client:
+        assert client.get("/").status == 200
+        assert client.at_end()
+
+
+def test_a_body_that_does_not_come_ends_the_request(engine: Engine, worker_class: str) -> None:
+    with engine.connect() as client:
+        client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        if worker_class == "asgi":  # the application is at it already
+            with pytest.raises(ConnectionResetError):
+                client.receive()
+        else:
+            assert client.response().status == 408
+            assert client.at_end()
+
+
+class Source:
+    """A response without end, which counts what was asked of it and notes when it was closed."""
+
+    block = b"x" * 65536
+
+    def __init__(self) -> None:
+        self.blocks = 0
+        self.closed = 0
+
+    def wsgi(self, environ, start_response):
+        start_response("200 OK", [])
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> bytes:
+        self.blocks += 1
+        return self.block
+
+    def close(self) -> None:
+        self.closed += 1
+
+    async def asgi(self, scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": next(self), "more_body": True})
+        finally:
+            self.close()
+
+
+def test_a_reader_that_stops_costs_bounded_memory_and_is_dropped(worker_class: str) -> None:
+    source = Source()
+    endless = source.asgi if worker_class == "asgi" else source.wsgi
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with (
+        Engine(endless, worker_class, timeouts=QUICK) as engine,
+        engine.connect(receive_buffer=4096) as client,
+    ):
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        from tests.support.wait import until
+
+        until(lambda: source.closed, "the response to be given up")
+        assert source.closed == 1
+        # What the kernel's two buffers take (about 4 MiB), and no more.
+        assert source.blocks < 200
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000
+        with engine.connect() as other:
+            other.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert other.head()[0] == 200
+
+
+def test_a_slow_reader_is_not_dropped(worker_class: str) -> None:
+    """It takes far longer than the response timeout in all, but something all the time."""
+    size = 3_000_000
+    with (
+        Engine(application(worker_class), worker_class, timeouts=QUICK) as engine,
+        engine.connect(receive_buffer=4096) as client,
+    ):
+        client.send(b"GET /length?%d HTTP/1.1\r\nHost: x\r\n\r\n" % size)
+        status, headers = client.head()
+        assert (status, headers["content-length"]) == (200, str(size))
+        left = size - len(client.buffer)
+        while left:
+            left -= len(client.sock.recv(20000))
+        assert left == 0
+
+
+def test_a_response_that_fits_the_buffers_does_not_hold_the_worker(worker_class: str) -> None:
+    """A reader that never reads, and another that is served at once."""
+    with (
+        Engine(application(worker_class), worker_class) as engine,
+        engine.connect(receive_buffer=4096) as lazy,
+        engine.connect() as other,
+    ):
+        lazy.send(b"GET /length?200000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        lazy.read_until(b"\r\n\r\n")
+        assert other.get("/").body == b"hello"
+
+
+def test_time_the_loop_was_held_up_is_not_held_against_clients() -> None:
+    """The head came in time; that it was read late is the application's doing."""
+    import threading
+
+    held, go = threading.Event(), threading.Event()
+
+    def hold(environ, start_response):
+        if environ["PATH_INFO"] == "/hold":
+            held.set()
+            go.wait(10)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    with (
+        Engine(hold, "sync", timeouts=QUICK) as engine,
+        engine.connect() as first,
+        engine.connect() as second,
+    ):
+        assert second.get("/").status == 200
+        second.send(b"GET /late HTTP/1.1\r\nHost: x\r\nA:")
+        first.send(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held.wait(10)
+        second.send(b" b\r\n\r\n")
+        assert not threading.Event().wait(1.0)
+        go.set()
+        assert first.response().status == 200
+        assert second.response().status == 200
