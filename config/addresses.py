@@ -159,7 +159,9 @@ def _tcp(text: str) -> TcpAddress:
     if not colon:
         if _is_number(text):
             raise AddressError("has no host", f'Write "127.0.0.1:{text}", or ":{text}" for every address')
-        raise AddressError("has no port" if _is_host(text) else f"expected {_FORMS}", _write(f"{text}:8000"))
+        if _is_host(text):
+            raise AddressError("has no port", _write(f"{text}:8000"))
+        raise AddressError(f"expected {_FORMS}")
     if ":" in host and not host.startswith("["):
         if _is_ipv6(text):
             raise AddressError("an IPv6 address stands in brackets, with a port", f'Write "[{text}]:8000"')
