@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,6 @@ from tests.support.worker import StubWorker
 
 WSGI = """
 import json, os, resource, signal, sys
-{extra}
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json")])
     umask = os.umask(0)
@@ -29,11 +30,18 @@ def application(environ, start_response):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "shop.py").write_text(WSGI.format(extra=""))
-    for part in (tmp_path, *tmp_path.parents):
-        if part.owner() == "root" and part != Path("/") and os.geteuid() == 0 and "pytest" in str(part):
-            part.chmod(0o755)  # a worker that has left root must be able to enter
+    (tmp_path / "shop.py").write_text(WSGI)
     return tmp_path
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter; pytest keeps its own closed to them."""
+    with tempfile.TemporaryDirectory(prefix="gwctl-test-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        (path / "shop.py").write_text(WSGI)
+        yield path
 
 
 PREIMPORT = {"preimport": ["gwctl.workers.server", "uvloop", "resource", "encodings.idna"]}
@@ -135,8 +143,8 @@ def test_more_open_files_than_allowed_is_a_warning(folder):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize("user", ["nobody", "65534"])
-def test_root_is_left_for_good(folder, user):
-    with StubWorker(folder, "shop", user=user, options=PREIMPORT) as worker:
+def test_root_is_left_for_good(open_folder, user):
+    with StubWorker(open_folder, "shop", user=user, options=PREIMPORT) as worker:
         seen = facts(worker.serving())
         assert seen["uid"] == [65534] * 3
         assert len(set(seen["gid"])) == 1
@@ -146,11 +154,11 @@ def test_root_is_left_for_good(folder, user):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_a_user_by_number_without_an_entry(folder):
-    with StubWorker(folder, "shop", user="12345", group="12346", options=PREIMPORT) as worker:
+def test_a_user_by_number_without_an_entry(open_folder):
+    with StubWorker(open_folder, "shop", user="12345", group="12346", options=PREIMPORT) as worker:
         seen = facts(worker.serving())
         assert (seen["uid"], seen["gid"], seen["groups"]) == ([12345] * 3, [12346] * 3, [12346])
-    with StubWorker(folder, "shop", user="12345") as worker:
+    with StubWorker(open_folder, "shop", user="12345") as worker:
         assert worker.expect("failed")["message"] == (
             "user 12345 has no entry in the password database: set `group` too"
         )
