@@ -27,7 +27,7 @@ def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags
     SIGHUP reloads, SIGTERM stops gracefully, SIGINT (Ctrl-C) quickly.
     """
     read_settings = reader(app, file, [*set_overrides(settings), *_overrides(flags)])
-    loaded = read(read_settings, "; nothing was started")
+    loaded = read(read_settings, "; nothing was started.")
     from gwctl.supervisor.startup import main  # noqa: PLC0415 - after the settings: a mistake is told at once
 
     raise SystemExit(main(read_settings, loaded))
