@@ -22,12 +22,9 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from uvicorn.lifespan.on import LifespanOn
-
 from gwctl.errors import BootError
 from gwctl.log import Log
 from gwctl.workers.tracebacks import application_traceback, summary
-from gwctl.workers.uvicorn_config import make_config
 
 _FAILURES: Final = (Exception, SystemExit, KeyboardInterrupt)
 _LAST_WORDS_S: Final = 1.0
@@ -49,6 +46,10 @@ class Lifespan:
     """
 
     def __init__(self, call: Any, state: dict[str, Any], log: Log) -> None:
+        from uvicorn.lifespan.on import LifespanOn  # noqa: PLC0415 - WSGI workers do without uvicorn
+
+        from gwctl.workers.uvicorn_config import make_config  # noqa: PLC0415
+
         self._call = call
         self._log = log
         self._protocol = LifespanOn(make_config(self._run))

@@ -15,8 +15,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.workers.uvicorn_config import make_config
-
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
@@ -69,7 +67,9 @@ class WebSockets:
             scope: The HTTP scope of the request: client, server, scheme, path and headers
                 are taken from it.
         """
-        from gwctl.workers.websocket_protocol import WebSocket  # noqa: PLC0415 - with the first one that comes
+        # uvicorn and websockets come with the first connection: most workers never have one.
+        from gwctl.workers.uvicorn_config import make_config  # noqa: PLC0415
+        from gwctl.workers.websocket_protocol import WebSocket  # noqa: PLC0415
 
         if self._shared is None:
             self._shared = _shared_state()

@@ -228,3 +228,14 @@ def test_term_during_the_import_ends_the_boot(tmp_path):
         until(lambda: worker.title.endswith("booting"), lambda: worker.title)
         worker.signal(signal.SIGTERM)
         assert worker.exit_status() == 0
+
+
+def test_a_wsgi_worker_loads_none_of_the_asgi_libraries(tmp_path):
+    (tmp_path / "shop.py").write_text(
+        "import sys\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [' '.join({'uvicorn', 'websockets', 'a2wsgi'} & set(sys.modules)).encode()]\n"
+    )
+    with StubWorker(tmp_path, "shop") as worker:
+        assert worker.serving().get() == (200, "")
