@@ -25,8 +25,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     return tmp_path
 
 
+def runner() -> CliRunner:
+    """With stdout and stderr apart, which click 8.1 does only when asked and 8.2 always."""
+    try:
+        return CliRunner(mix_stderr=False)
+    except TypeError:
+        return CliRunner()
+
+
 def gwctl(*arguments: str, **environ: str) -> Result:
-    return CliRunner().invoke(cli, arguments, env=environ, prog_name="gwctl")
+    return runner().invoke(cli, arguments, env=environ, prog_name="gwctl")
 
 
 def test_version() -> None:
