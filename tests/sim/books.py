@@ -11,7 +11,7 @@ from gwctl.supervisor.core.policy import PoolPolicy
 LATE_S = 1.0
 
 
-class Unsafe(AssertionError):  # noqa: N818 - what the core did, not an error of the simulation
+class Unsafe(AssertionError):
     """The core did what it must never do."""
 
 
