@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 from collections.abc import Iterator
 from typing import Final
 
@@ -35,8 +36,9 @@ MEMORY_BYTES: Final = 9  # resident, as the worker last measured it
 ACCEPTED: Final = 10  # connections accepted in its life
 LATENCY: Final = 16  # 24 words: requests by duration, bucket i holds those under 2**i * 0.1 ms
 LATENCY_BUCKETS: Final = 24
-_TEXT_AT: Final = 40 * 8  # request line being served: one length byte pair, then UTF-8
-TEXT_BYTES_MAX: Final = RECORD_BYTES - _TEXT_AT - 2
+_TEXT_AT: Final = 40 * 8  # request line being served: UTF-8, padded with zeros
+TEXT_BYTES_MAX: Final = RECORD_BYTES - _TEXT_AT
+_pack_text: Final = struct.Struct(f"{TEXT_BYTES_MAX}s").pack_into  # one call: it is made for each request
 
 
 class Record:
@@ -59,14 +61,11 @@ class Record:
 
     def set_request_line(self, line: bytes) -> None:
         """Note what is being served, cut to `TEXT_BYTES_MAX`; empty for nothing."""
-        line = line[:TEXT_BYTES_MAX]
-        self.text[2 : 2 + len(line)] = line
-        self.text[0:2] = len(line).to_bytes(2, "little")
+        _pack_text(self.text, 0, line)
 
     @property
     def request_line(self) -> str:
-        length = min(int.from_bytes(self.text[0:2], "little"), TEXT_BYTES_MAX)
-        return bytes(self.text[2 : 2 + length]).decode("utf-8", "replace")
+        return bytes(self.text).rstrip(b"\0").decode("utf-8", "replace")
 
     def latency(self) -> list[int]:
         return self.words[LATENCY : LATENCY + LATENCY_BUCKETS].tolist()

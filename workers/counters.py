@@ -24,7 +24,7 @@ class Counters:
         self.requests = 0
         self.errors = 0
         self.bytes_out = 0
-        self.latency = array("Q", bytes(8 * LATENCY_BUCKETS))
+        self.latency = [0] * LATENCY_BUCKETS
 
     def add(self, status: int, size: int, seconds: float) -> None:
         """Count one finished response."""
@@ -50,7 +50,7 @@ def flush(counters: list[Counters], record: Record) -> None:
     words[ERRORS] = errors
     words[BYTES_OUT] = size
     if len(counters) == 1:
-        words[LATENCY : LATENCY + LATENCY_BUCKETS] = memoryview(counters[0].latency)
+        words[LATENCY : LATENCY + LATENCY_BUCKETS] = memoryview(array("Q", counters[0].latency))
         return
     for bucket in range(LATENCY_BUCKETS):
         words[LATENCY + bucket] = sum([one.latency[bucket] for one in counters])

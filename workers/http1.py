@@ -91,12 +91,11 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.write_paused = False
+        self.server.runner.writable(self)
         if self.state == FLUSH:
             self._next()
         elif self.state == BODY and self.framer is None:
             self.server.runner.body_complete(self)
-        elif self.state == BUSY:
-            self.server.runner.writable(self)
 
     # ---- heads
 

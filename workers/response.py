@@ -52,6 +52,7 @@ _SPECIAL: Final = frozenset(
     }
 )
 
+_BODILESS: Final = frozenset({204, 304})
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 Head = tuple[bytes, int, int, bool]
@@ -79,7 +80,7 @@ class HeadBuilder:
     def __init__(self, kind: type) -> None:
         self._kind: Any = kind
         self._text = kind is str
-        self._lines: dict[Any, bytes] = {}
+        self._lines: dict[Any, bytes | int] = {}  # Content-Length by its number
         self._wsgi_status: dict[str, tuple[bytes, int]] = {}
         self._asgi_status: dict[int, bytes] = {}
         self._date_until = 0.0
@@ -146,26 +147,31 @@ class HeadBuilder:
                 cached = lines.get(header)
             except TypeError:  # a list instead of a tuple: no key, but two items all the same
                 cached = None
-            if cached is not None:
+            if type(cached) is bytes:
                 append(cached)
-                continue
-            name, value = self._encode(header)
-            lower = name.lower()
-            if lower not in _SPECIAL:
-                append(self._remember(header, name + b": " + value + b"\r\n"))
-            elif lower == b"content-length":
-                length = _declared_length(value, length)
-            elif lower == b"connection":
-                keep_alive = keep_alive and b"close" not in value.lower()
-            elif lower in {b"date", b"server", b"set-cookie"}:
-                dated = dated or lower == b"date"
-                served = served or lower == b"server"
-                append(name + b": " + value + b"\r\n")
+            elif cached is not None:
+                length = _one_length(cached, length)
+            else:
+                name, value = self._encode(header)
+                lower = name.lower()
+                if lower not in _SPECIAL:
+                    append(self._remember(header, name + b": " + value + b"\r\n"))
+                elif lower == b"content-length":
+                    length = _one_length(self._remember_length(header, value), length)
+                elif lower == b"connection":
+                    keep_alive = keep_alive and b"close" not in value.lower()
+                elif lower in {b"date", b"server", b"set-cookie"}:
+                    dated = dated or lower == b"date"
+                    served = served or lower == b"server"
+                    append(name + b": " + value + b"\r\n")
         if not dated and not served:
             now = time()
             append(self._date if now < self._date_until else self._new_date(now))
         elif not dated:
             append(f"Date: {formatdate(usegmt=True)}\r\n".encode())
+        if length > 0 and keep_alive and http11 and not is_head and status not in _BODILESS:
+            append(b"Content-Length: %d\r\n\r\n" % length)
+            return b"".join(parts), COUNTED, length, True
         return self._delimit(parts, status, length, known, http11, is_head, keep_alive)
 
     @staticmethod
@@ -179,7 +185,7 @@ class HeadBuilder:
         keep_alive: bool,
     ) -> Head:
         framing = COUNTED
-        if status in {204, 304}:
+        if status in _BODILESS:
             framing = NO_BODY
             if status == 304 and length >= 0:
                 parts.append(b"Content-Length: %d\r\n" % length)
@@ -233,10 +239,22 @@ class HeadBuilder:
 
     def _remember(self, header: Any, line: bytes) -> bytes:
         if len(line) <= _CACHED_LINE_BYTES_MAX and type(header) is tuple:
-            if len(self._lines) >= _CACHED_LINES_MAX:
-                self._lines = {}
+            self._make_room()
             self._lines[header] = line
         return line
+
+    def _remember_length(self, header: Any, value: bytes) -> int:
+        if not value.isdigit():
+            raise HeaderError(f"not a Content-Length: {value!r}")
+        length = int(value)
+        if type(header) is tuple:
+            self._make_room()
+            self._lines[header] = length
+        return length
+
+    def _make_room(self) -> None:
+        if len(self._lines) >= _CACHED_LINES_MAX:
+            self._lines = {}
 
     def _new_date(self, now: float) -> bytes:
         self._date = f"Date: {formatdate(now, usegmt=True)}\r\nServer: gwctl\r\n".encode()
@@ -254,7 +272,7 @@ class HeadBuilder:
         return head if is_head else head + body
 
 
-def _declared_length(value: bytes, before: int) -> int:
-    if not value.isdigit() or (before >= 0 and before != int(value)):
-        raise HeaderError(f"not a Content-Length: {value!r}")
-    return int(value)
+def _one_length(length: int, before: int) -> int:
+    if before not in {-1, length}:
+        raise HeaderError(f"two Content-Length fields that differ: {before} and {length}")
+    return length

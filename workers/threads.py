@@ -64,6 +64,9 @@ class ThreadsRunner(WsgiRunner):
             connection.output = None
 
     def call(self, connection: ConnectionBase, environ: Environ) -> None:
+        if connection.transport.get_write_buffer_size():
+            self.hold(connection, environ)
+            return
         connection.state = BUSY
         self._dispatched += 1
         self._queue.put((connection, environ))
@@ -78,7 +81,7 @@ class ThreadsRunner(WsgiRunner):
         while True:
             connection, environ = get()
             start = monotonic()
-            call = WsgiCall(server, connection, environ, connection.output)
+            call = WsgiCall(server, connection, environ, connection.output, defer=False)
             self._context.copy().run(call.run)
             end = monotonic()
             counters.add(call.status, call.sent, end - start)

@@ -6,6 +6,7 @@ out before the next is asked for. What the socket does not take is kept, up to
 `PENDING_BYTES_MAX`; beyond it the writer waits in poll(), so a client that stops reading
 holds this call up and memory stays bounded. What is still pending at the end is left to the
 loop (`pending`), so that a slow reader of a small response does not hold the worker.
+With ``defer`` a response of one block is not sent at all but left to the caller (`whole`).
 
 No event loop is involved, and the running one must have been hidden by the caller.
 
@@ -49,6 +50,7 @@ class WsgiCall:
 
     __slots__ = (
         "_connection",
+        "_defer",
         "_ended",
         "_environ",
         "_framing",
@@ -63,11 +65,13 @@ class WsgiCall:
         "pending",
         "sent",
         "status",
+        "whole",
     )
 
     def __init__(
-        self, server: Server, connection: ConnectionBase, environ: Environ, sock: socket.socket
+        self, server: Server, connection: ConnectionBase, environ: Environ, sock: socket.socket, defer: bool
     ) -> None:
+        self._defer = defer
         self._server = server
         self._connection = connection
         self._environ = environ
@@ -82,6 +86,7 @@ class WsgiCall:
         self.keep_alive = False
         self.aborted = False
         self.pending = b""
+        self.whole = b""
         self.sent = 0
 
     def run(self) -> None:
@@ -89,7 +94,10 @@ class WsgiCall:
         result: Any = None
         try:
             result = self._server.application(self._environ, self.start_response)
-            self._respond(result)
+            if type(result) is list and len(result) == 1 and type(result[0]) is bytes and not self.head_sent:
+                self._whole(result[0])  # by far the most frequent: Flask, Django, hello world
+            else:
+                self._respond(result)
         except ClientGone:
             self.aborted = True
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
@@ -133,11 +141,6 @@ class WsgiCall:
     def _respond(self, result: Any) -> None:
         kind = type(result)
         if kind is list or kind is tuple:
-            if len(result) == 1 and not self.head_sent:
-                data = result[0]
-                if type(data) is bytes:
-                    self._whole(data)
-                    return
             known = sum([len(_as_bytes(block)) for block in result])
         elif kind is bytes:
             self._server.warn_bare_bytes()
@@ -168,7 +171,10 @@ class WsgiCall:
             self._left_over(data)
         elif size <= _JOIN_BYTES_MAX:
             self.sent = size
-            self._send(head + data)
+            if self._defer:
+                self.whole = head + data
+            else:
+                self._send(head + data)
         else:
             self.sent = size
             self._send(head)

@@ -38,8 +38,6 @@ class WsgiRunner:
 
     def connected(self, connection: ConnectionBase) -> None:
         connection.base = self._builder.for_connection(*self.server.addresses(connection))
-        # What the transport holds, it holds because the socket is full: know it at once.
-        connection.transport.set_write_buffer_limits(high=0)
 
     def begin(self, connection: ConnectionBase) -> None:
         """Take the request in ``connection``'s parser.
@@ -70,15 +68,26 @@ class WsgiRunner:
             self.call(connection, environ)
             return
         buffer = BodyBuffer(self.server.limits)
+        environ["wsgi.input"].close()
         connection.request = environ, buffer
         connection.read_body(framer, buffer, BODY, expecting)
 
     def body_complete(self, connection: ConnectionBase) -> None:
         environ, buffer = connection.request
         connection.request = None
-        environ["CONTENT_LENGTH"] = str(buffer.size)
-        environ["wsgi.input"] = buffer.reader()
+        if buffer is not None:
+            environ["CONTENT_LENGTH"] = str(buffer.size)
+            environ["wsgi.input"] = buffer.reader()
         self.call(connection, environ)
+
+    def hold(self, connection: ConnectionBase, environ: Environ) -> None:
+        """Make the call later: what the transport still holds of the last response goes out first.
+
+        Calls write to the socket themselves and must not overtake it.
+        """
+        connection.request = environ, None
+        connection.state = BODY
+        connection.transport.set_write_buffer_limits(high=0)  # pauses now, resumes when all is written
 
     def finish(self, connection: ConnectionBase, call: WsgiCall) -> None:
         """Give the connection back to the loop after ``call``."""
@@ -87,6 +96,7 @@ class WsgiRunner:
             connection.responded(False)
             return
         if call.pending and not connection.lost:
+            connection.transport.set_write_buffer_limits(high=0)
             connection.transport.write(call.pending)
         connection.responded(call.keep_alive)
 
@@ -99,7 +109,9 @@ class WsgiRunner:
     def abandoned(self, connection: ConnectionBase) -> None:
         """The request will not be complete."""
         if connection.request is not None:
-            connection.request[1].close()
+            _environ, buffer = connection.request
+            if buffer is not None:
+                buffer.close()
             connection.request = None
 
     def refused(self, connection: ConnectionBase) -> None:
@@ -112,7 +124,8 @@ class WsgiRunner:
         """The connection is gone: noticed at the next write."""
 
     def writable(self, connection: ConnectionBase) -> None:
-        """The transport is empty again."""
+        """The transport is empty again: from here on it may collect what a turn of the loop writes."""
+        connection.transport.set_write_buffer_limits()
 
     def sink_is_full(self, connection: ConnectionBase) -> bool:  # noqa: ARG002 - as in AsgiRunner
         """Bodies go to memory and then to disk, never to a halt."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import socket
 import threading
 from typing import Any
 
@@ -150,3 +151,65 @@ def test_what_is_being_served_is_on_the_scoreboard() -> None:
         go.set()
         client.response()
         until(lambda: engine.record.floats[BUSY_SINCE] == 0, "the request to be over")
+
+
+def test_fast_responses_that_leave_together_stay_in_order_and_bounded() -> None:
+    """With calls this fast they are left to the loop; a client that does not read holds its own up."""
+    calls = 0
+
+    def application(environ, start_response):
+        nonlocal calls
+        calls += 1
+        start_response("200 OK", [])
+        number = environ["QUERY_STRING"].encode()
+        return [number * 500] if calls % 10 else iter([number * 250, number * 250])
+
+    with (
+        Engine(application) as engine,
+        engine.connect(receive_buffer=4096) as client,
+        engine.connect() as other,
+    ):
+        runner = engine.server.runner
+        engine.call(lambda: setattr(runner, "_average_s", 0.0))
+        assert other.get("/?1").body == b"1" * 500
+        for connection in engine.call(lambda: list(engine.server._connections)):
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        request = b"GET /?%04d HTTP/1.1\r\nHost: x\r\n\r\n"
+        client.send(b"".join(request % n for n in range(1000)))
+        assert other.get("/?2").body == b"2" * 500
+        assert calls < 500
+        for n in range(1000):
+            assert client.response().body == b"%04d" % n * 500
+        assert other.get("/?3").body == b"3" * 500
+
+
+def test_a_slow_call_does_not_hold_the_response_before_it() -> None:
+    """Two connections are ready in the same turn of the loop; the second call takes its time."""
+    go = threading.Event()
+    both = threading.Event()
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/wait":
+            assert both.wait(10)
+        if environ["PATH_INFO"] == "/slow":
+            assert go.wait(10)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    with (
+        Engine(application) as engine,
+        engine.connect() as holder,
+        engine.connect() as fast,
+        engine.connect() as slow,
+    ):
+        for client in (holder, fast, slow):
+            assert client.get().body == b"done"
+        holder.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: engine.record.request_line == "GET /wait", "the loop to be held")
+        fast.send(b"GET /fast HTTP/1.1\r\nHost: x\r\n\r\n")
+        slow.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        both.set()
+        assert holder.response().body == b"done"
+        assert fast.response().body == b"done"
+        go.set()
+        assert slow.response().body == b"done"

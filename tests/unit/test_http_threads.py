@@ -97,9 +97,9 @@ def test_a_response_for_a_lost_client_never_reaches_another(monkeypatch: pytest.
 
     plain = WsgiCall.__init__
 
-    def slowly(self: Any, server: Any, connection: Any, environ: Any, sock: Any) -> None:
+    def slowly(self: Any, server: Any, connection: Any, environ: Any, sock: Any, defer: bool) -> None:
         numbers.append(connection.sock.fileno())
-        plain(self, server, connection, environ, SlowSocket(sock))  # type: ignore[arg-type]
+        plain(self, server, connection, environ, SlowSocket(sock), defer)  # type: ignore[arg-type]
 
     monkeypatch.setattr(WsgiCall, "__init__", slowly)
 
