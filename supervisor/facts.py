@@ -87,7 +87,15 @@ def _pool(
         size=pool.size,
         ready=pool.ready,
         urls=[listener.url for listener in bind],
-        note=pool.respawn_note,
+        note=_trouble(pool, now),
+    )
+
+
+def _trouble(pool: Pool, now: float) -> str:
+    """Say which slots wait before they are tried again."""
+    waits = {number: slot.next_try_at - now for number, slot in pool.slots.items() if slot.next_try_at > now}
+    return "; ".join(
+        f"slot {number} keeps dying: next try in {wait:.0f} s" for number, wait in sorted(waits.items())
     )
 
 

@@ -10,7 +10,6 @@ unwound in a worker.
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
@@ -19,39 +18,30 @@ from gwctl.assignment import Assignment
 from gwctl.supervisor.loop import clean_environment, signals_blocked
 
 
-def fork_worker(
-    assignment: Assignment,
-    close_in_child: Callable[[], None],
-    boot: Callable[[Assignment], NoReturn] | None = None,
-) -> int:
+def fork_worker(assignment: Assignment, close_in_child: Callable[[], None]) -> int:
     """Fork; the child boots ``assignment`` and never returns here.
 
     ``close_in_child`` closes everything of the master that is not the child's.
-    ``boot`` is `gwctl.workers.boot.run` unless given.
 
     Raises:
         OSError: The fork failed (EAGAIN, ENOMEM); there is no child.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
     with signals_blocked():
         pid = os.fork()
         if pid == 0:
-            _child(assignment, close_in_child, boot)
+            _child(assignment, close_in_child)
     return pid
 
 
-def _child(
-    assignment: Assignment, close_in_child: Callable[[], None], boot: Callable[[Assignment], NoReturn] | None
-) -> NoReturn:
+def _child(assignment: Assignment, close_in_child: Callable[[], None]) -> NoReturn:
     """Run in the child with all signals blocked: hygiene first, then the worker's own code."""
     try:
         close_in_child()
         clean_environment()
         os.setpgid(0, 0)
-        if boot is None:
-            from gwctl.workers.boot import run as boot  # noqa: PLC0415 - the master must not import the workers
-        boot(assignment)
+        from gwctl.workers.boot import run  # noqa: PLC0415 - the master must not import the workers
+
+        run(assignment)
     except BaseException:  # noqa: BLE001 - last frame of the child: nothing may unwind into the master's frames
         traceback.print_exc()
     finally:

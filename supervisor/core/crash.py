@@ -25,7 +25,9 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: bool
         text = f"pid {worker.pid}: {failure.message}" if failure and failure.kind != "exit" else ""
         text = text or (failure.message if failure else "")
     then = "Replaced when the reload is decided" if waits else _next(pool, worker, wait, now)
-    desk.note(level, f"{text}. {then}", worker=worker)
+    # The same traceback at each try would bury the log; the first one says it.
+    frames = f"\n{failure.traceback}" if failure and failure.traceback and slot.failures == 1 else ""
+    desk.note(level, f"{text}. {then}{frames}", worker=worker)
 
 
 def drain_started(pool: Pool, worker: Worker, desk: Desk) -> None:
