@@ -31,6 +31,8 @@ from gwctl.config.problems import COMMAND_LINE, ENVIRONMENT, Problem
 from gwctl.errors import ConfigError
 
 PREFIX: Final = "GWCTL_"
+NOT_SETTINGS: Final = frozenset({"GWCTL_PARSER"})
+"""Variables that choose a part of the program, for tests and measurements (gwctl.workers.parser)."""
 DEFAULT_POOL: Final = "web"
 """The pool of an application that is named without a file."""
 
@@ -202,7 +204,7 @@ def apply_environment(tree: Tree, environ: Mapping[str, str]) -> None:
     names = environment_names(pools)
     for variable in sorted(environ):
         text = environ[variable]
-        if not variable.startswith(PREFIX) or not text:
+        if not variable.startswith(PREFIX) or not text or variable in NOT_SETTINGS:
             continue
         origin = Origin(ENVIRONMENT, 0, variable)
         paths = names.get(variable) or _env_entry(variable, pools)

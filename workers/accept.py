@@ -127,6 +127,8 @@ class Acceptor:
     def _failed(self, listener: Listener, error: OSError) -> bool:
         if error.errno in _THEIRS:
             return True
+        if listener.sock.fileno() < 0:
+            return False  # a signal's handler closed it meanwhile
         if error.errno not in _EXHAUSTED:
             self._server.log.error(f"cannot accept on {listener.address}: {error.strerror}")
         elif not self._exhaustion_told:

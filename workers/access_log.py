@@ -35,7 +35,7 @@ class AccessLog:
         self._lines: deque[str] = deque()
         self._waiting = b""
         self._dropped = 0
-        self._second = 0
+        self._stamp_until = 0.0
         self._stamp = ""
         self._blocks = not _is_file(fd)
 
@@ -49,20 +49,19 @@ class AccessLog:
         agent: str,
     ) -> None:
         """Note one finished response; any thread."""
-        now = int(time.time())
-        if now != self._second:
+        now = time.time()
+        if now >= self._stamp_until:
+            self._stamp_until = int(now) + 1.0
             self._stamp = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(now))
-            self._second = now
         peer = connection.peer
-        host = peer[0] if peer and isinstance(peer, tuple) else "-"
+        host = peer[0] if type(peer) is tuple else "-"
         version = "1.1" if connection.http11 else "1.0"
-        if '"' in agent or "\\" in agent:
-            agent = agent.translate(_ESCAPES)
-        if '"' in referer or "\\" in referer:
-            referer = referer.translate(_ESCAPES)
         target = connection.target
-        if '"' in target or "\\" in target:
+        strange = f"{target}{referer}{agent}"
+        if '"' in strange or "\\" in strange:
             target = target.translate(_ESCAPES)
+            referer = referer.translate(_ESCAPES)
+            agent = agent.translate(_ESCAPES)
         request = f"{connection.method} {target} HTTP/{version}" if connection.method else "-"
         self._lines.append(
             f'{host} - - {self._stamp} "{request}" {status or 499} {size} '

@@ -75,7 +75,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self.lost = self.attention = True
-        if self.state == BODY and self.sink is not None:
+        if self.state == BODY:
             self.server.runner.abandoned(self)
         self.tail = b""
         self.framer = self.sink = None

@@ -147,7 +147,7 @@ class HeadBuilder:
                 cached = lines.get(header)
             except TypeError:  # a list instead of a tuple: no key, but two items all the same
                 cached = None
-            if type(cached) is bytes:
+            if isinstance(cached, bytes):
                 append(cached)
             elif cached is not None:
                 length = _one_length(cached, length)

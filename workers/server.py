@@ -88,6 +88,7 @@ class Server:
     def start(self) -> None:
         """Start threads and timers. Connections are accepted from `serve` on."""
         self.runner.start()
+        self.record.floats[HEARTBEAT_AT] = monotonic()
         self._schedule_sweep()
 
     def serve(self) -> None:

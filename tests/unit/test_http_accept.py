@@ -113,6 +113,9 @@ def test_an_error_that_is_none_of_the_known_is_logged_and_retried(monkeypatch: p
                     raise error
                 return self.sock.accept()
 
+            def fileno(self) -> int:
+                return self.sock.fileno()
+
         class Stub:
             def __init__(self, listener) -> None:
                 self.sock = Failing(listener.sock)

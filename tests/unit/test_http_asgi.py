@@ -231,6 +231,43 @@ def test_a_download_nobody_reads_holds_the_application() -> None:
         assert sum(map(len, client.chunks())) == 65_536_000
 
 
+def test_a_websocket_is_handed_over_and_told_to_go_when_draining() -> None:
+    """With a frame that was sent right behind the handshake, and behind a request before it."""
+
+    async def application(scope, receive, send):
+        if scope["type"] == "http":
+            await send(START)
+            await send(body(b"plain"))
+            return
+        assert scope["path"] == "/ws"
+        assert (await receive())["type"] == "websocket.connect"
+        await send({"type": "websocket.accept"})
+        message = await receive()
+        while message["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"].upper()})
+            message = await receive()
+
+    handshake = (
+        b"GET /ws?x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    frame = b"\x81\x85\0\0\0\0hello"
+    with Engine(application, "asgi", timeouts={"linger_s": 0.1}) as engine, engine.connect() as client:
+        assert client.get("/").body == b"plain"
+        client.send(handshake + frame)
+        status, headers = client.head()
+        assert status == 101
+        assert headers["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        assert client.read_exactly(7) == b"\x81\x05HELLO"
+        assert engine.call(lambda: engine.server.connections) == 1
+        engine.call(lambda: engine.server.drain(False))
+        assert not engine.call(lambda: engine.server.drained)
+        assert client.read_exactly(4)[2:] == (1012).to_bytes(2, "big")
+        client.send(b"\x88\x82\0\0\0\0" + (1012).to_bytes(2, "big"))
+        assert client.at_end()
+        until(lambda: engine.call(lambda: engine.server.drained), "the server to have drained")
+
+
 def test_contexts_are_separate() -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
     seen: list[str] = []
