@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from gwctl.cli import control_commands
+from tests.support.command import runner
 from tests.support.wait import DEADLINE_S
 
 STATUS = {"name": "shop", "pid": 4120, "version": "0.1.0", "up_s": 61.0, "generation": 2, "phase": "serving"}
@@ -89,7 +90,7 @@ def gwctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resu
     group = click.Group(commands=control_commands.COMMANDS)
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(group, arguments, catch_exceptions=False)
+        return runner().invoke(group, arguments, catch_exceptions=False)
 
     return run
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from gwctl import __version__
 from gwctl.cli import COMMANDS, cli
 from gwctl.cli.options import logical_cwd
+from tests.support.command import runner
 
 WEB = '[pool.web]\napp = "shop:app"\n'
 
@@ -23,14 +24,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in [name for name in os.environ if name.startswith("GWCTL_")]:
         monkeypatch.delenv(name)
     return tmp_path
-
-
-def runner() -> CliRunner:
-    """With stdout and stderr apart, which click 8.1 does only when asked and 8.2 always."""
-    try:
-        return CliRunner(mix_stderr=False)
-    except TypeError:
-        return CliRunner()
 
 
 def gwctl(*arguments: str, **environ: str) -> Result:
