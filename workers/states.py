@@ -68,6 +68,8 @@ class TimeLimits:
     def expire(self, connection: ConnectionBase, now: float) -> None:
         """Act on ``connection``, whose state has lasted longer than its limit."""
         state = connection.state
+        if connection.transport is None:
+            return  # accepted, but the loop has not got round to it
         if state in {FRESH, IDLE}:
             if not _has_unread(connection.sock):
                 connection.transport.close()
