@@ -98,6 +98,12 @@ class Scoreboard:
         """Give a record back once its worker is reaped and its counters are folded away."""
         self._free.append(record.index)
 
+    def close_descriptor(self) -> None:
+        """Close the memfd; the mapping stays for as long as a record of it is used."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
     def __iter__(self) -> Iterator[Record]:
         free = set(self._free)
         for index in range(len(self._memory) // RECORD_BYTES):

@@ -70,6 +70,8 @@ class Announcer:
 
 def describe(fleet: Fleet) -> str:
     """One line for ``systemctl status``: ``generation 2: web 4/4 ready``."""
-    pools = ", ".join(f"{name} {pool.ready}/{pool.size} ready" for name, pool in fleet.pools.items() if pool.size)
+    pools = ", ".join(
+        f"{name} {pool.ready}/{pool.size} ready" for name, pool in fleet.pools.items() if pool.size
+    )
     text = f"generation {fleet.generation}: {pools}"
     return f"{text}; {fleet.phase.value}" if fleet.phase is not Phase.SERVING else text

@@ -159,8 +159,7 @@ class Children:
             child.channel.close()
             if child.pidfd >= 0:
                 os.close(child.pidfd)
-        if self._board.fd >= 0:
-            os.close(self._board.fd)
+        self._board.close_descriptor()
         self._close_in_child(pool)
 
     def _watch(self, child: Child) -> None:

@@ -97,7 +97,9 @@ class ControlClient:
         """
         if self._process < 0:
             return self._wait_closed(timeout_s)
-        return bool(select.select([self._process], [], [], timeout_s)[0])
+        poll = select.poll()
+        poll.register(self._process, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
 
     def _wait_closed(self, timeout_s: float | None) -> bool:
         self._sock.settimeout(timeout_s)

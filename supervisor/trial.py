@@ -38,7 +38,10 @@ class TrialResult:
 def try_application(settings: Settings) -> list[TrialResult]:
     """Import the application of each pool, one after the other."""
     board = scoreboard.Scoreboard(1)
-    return [_try(name, pool, settings.master.name, board) for name, pool in settings.pool.items()]
+    try:
+        return [_try(name, pool, settings.master.name, board) for name, pool in settings.pool.items()]
+    finally:
+        board.close_descriptor()
 
 
 def _try(name: str, pool: PoolSettings, instance: str, board: scoreboard.Scoreboard) -> TrialResult:

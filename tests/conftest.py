@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests.support.server import GwctlServer
@@ -11,3 +15,12 @@ from tests.support.server import GwctlServer
 def gwctl_server() -> type[GwctlServer]:
     """A real master: ``with gwctl_server("wsgi_bare:application", worker="sync") as server``."""
     return GwctlServer
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that other users may enter. Not below tmp_path: pytest closes its own to them at each start."""
+    with tempfile.TemporaryDirectory(prefix="gwctl-test-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path

@@ -155,7 +155,7 @@ def _scale(fleet: Fleet, pool: Pool, event: ScaleAsked, desk: Desk) -> tuple[str
     if fleet.reload is not None and pool.name in fleet.reload.sizes:
         fleet.reload.sizes[pool.name] = pool.size  # the new generation gets as many
     text = scaled(pool.name, was, pool.size, asked)
-    desk.note("info", text, pool=pool.name)
+    desk.note("info", text.removeprefix(f"{pool.name}: "), pool=pool.name)
     return text, {"pool": pool.name, "size": pool.size, "was": was}
 
 

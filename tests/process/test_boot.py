@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,13 +33,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that other users may enter; pytest keeps its own closed to them."""
-    with tempfile.TemporaryDirectory(prefix="gwctl-test-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        (path / "shop.py").write_text(WSGI)
-        yield path
+def open_folder(public_folder: Path) -> Path:
+    (public_folder / "shop.py").write_text(WSGI)
+    return public_folder
 
 
 PREIMPORT = {"preimport": ["gwctl.workers.server", "uvloop", "resource", "encodings.idna"]}

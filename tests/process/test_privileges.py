@@ -58,13 +58,9 @@ def interpreter():
 
 
 @pytest.fixture
-def shop(tmp_path):
-    folder = tmp_path
-    while folder != Path("/tmp"):  # pytest makes its folders for the present user only
-        folder.chmod(0o755)
-        folder = folder.parent
-    (tmp_path / "shop.py").write_text(WHO)
-    return tmp_path
+def shop(public_folder):
+    (public_folder / "shop.py").write_text(WHO)
+    return public_folder
 
 
 def test_everything_that_needs_root_comes_first_and_the_import_last(gwctl_server, shop, interpreter):

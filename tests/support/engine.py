@@ -165,7 +165,9 @@ class Engine:
         **settings: Any,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
-        self.record: Record = Scoreboard(1).allocate()  # type: ignore[assignment]
+        board = Scoreboard(1)
+        self.record: Record = board.allocate()  # type: ignore[assignment]
+        board.close_descriptor()
         self.log_path = self.folder / "log"
         self.access_path = self.folder / "access"
         self._log_fd = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -72,7 +72,7 @@ def test_a_boot_failure_after_any_worker_was_ready_costs_its_own_slot_only() -> 
     story.boots(1)
     assert story.fails_to_boot(2) == []
     assert story.dies(2, 4) == ["spawn 3 web.1 g1"]
-    assert story.notes == ["error: pid 1002: cannot import shop. Replaced at once"]
+    assert story.notes == ["error: pid 1002: cannot import shop. Replaced at once\nFile shop.py, line 1\n"]
     assert story.fails_to_boot(3, after=1.0) == []
     assert story.dies(3, 4) == []
     assert story.notes[1] == "error: pid 1003: cannot import shop. 2nd time in 1 s; next try in 0.50 s"

@@ -194,7 +194,9 @@ def test_the_servers_access_log_and_its_reopening(worker_class: str, tmp_path: P
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_counters_are_added_up(threads: int) -> None:
-    record = Scoreboard(1).allocate()
+    board = Scoreboard(1)
+    record = board.allocate()
+    board.close_descriptor()
     assert record
     many = [Counters() for _ in range(threads)]
     for one in many:

@@ -152,7 +152,9 @@ def test_an_older_master_may_say_less() -> None:
 
 
 def test_record_to_worker() -> None:
-    record = Scoreboard(2).allocate()
+    board = Scoreboard(2)
+    record = board.allocate()
+    board.close_descriptor()
     assert record is not None
     record.words[scoreboard.REQUESTS] = 10
     record.words[scoreboard.CONNECTIONS] = 3
@@ -219,7 +221,9 @@ def test_percentiles(buckets: dict[int, int], p50: float | None, p99: float | No
 
 
 def test_totals_of_a_record_have_its_latency() -> None:
-    record = Scoreboard(1).allocate()
+    board = Scoreboard(1)
+    record = board.allocate()
+    board.close_descriptor()
     assert record is not None
     record.words[LATENCY + 3] = 5
     totals = Totals()
