@@ -43,6 +43,11 @@ class NotAsgiError(RuntimeError):
 class AsgiRequest:
     """One request: its receive and send, and the sink of its body."""
 
+    _line: bytes
+    _framing: int
+    _left: int
+    _keep_alive: bool
+
     __slots__ = (
         "_blocks",
         "_body_done",
@@ -76,11 +81,8 @@ class AsgiRequest:
         self._blocks: deque[bytes] | None = deque() if has_body else None
         self._waiters: list[asyncio.Future[None]] | None = None
         self._headers: Any = None
-        self._line = b""
-        self._framing = NO_BODY
-        self._left = 0
+        # _line is set by http.response.start; _framing, _left and _keep_alive with the head.
         self._received = 0
-        self._keep_alive = False
         self._start = monotonic()
         self.task: asyncio.Task[None] | None = None
         self.waiting_bytes = 0
@@ -210,20 +212,22 @@ class AsgiRequest:
 
     def _whole(self, body: bytes) -> None:
         """Send a response whose first block is its last."""
-        head = self._head(len(body))
+        size = len(body)
+        head = self._head(size)
+        write = self._connection.transport.write
         if self._framing == NO_BODY:
-            self._connection.transport.write(head)
-        elif self._left != len(body):
-            self._connection.transport.write(head)
+            write(head)
+        elif self._left != size:
+            write(head)
             self._last(body)
             return
-        elif len(body) <= _JOIN_BYTES_MAX:
-            self.sent = len(body)
-            self._connection.transport.write(head + body)
         else:
-            self.sent = len(body)
-            self._connection.transport.write(head)
-            self._connection.transport.write(body)
+            self.sent = size
+            if size <= _JOIN_BYTES_MAX:
+                write(head + body)
+            else:
+                write(head)
+                write(body)
         self._finish()
 
     def _block(self, body: bytes) -> None:
@@ -261,7 +265,8 @@ class AsgiRequest:
         self.finished = True
         server = self._server
         connection = self._connection
-        seconds = monotonic() - self._start
+        now = monotonic()
+        seconds = now - self._start
         server.counters[0].add(self.status, self.sent, seconds)
         if server.access is not None:
             self._log_access(seconds)
@@ -269,7 +274,7 @@ class AsgiRequest:
             server.flush_soon()
         if self._waiters:
             self.wake()
-        connection.responded(self._keep_alive)
+        connection.responded(self._keep_alive, now)
 
     def _log_access(self, seconds: float) -> None:
         referer = agent = b"-"

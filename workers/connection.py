@@ -113,10 +113,14 @@ class ConnectionBase:
 
     # ---- after the response
 
-    def responded(self, keep_alive: bool) -> None:
+    def responded(self, keep_alive: bool, now: float) -> None:
         """Go on after a response that is complete: written, or in the transport's hands."""
         self.request = None
-        if self.lost:
+        self.since = now
+        usual = keep_alive and self.framer is None
+        if usual and not (self.attention or self.tail or self.write_paused or self.read_paused):
+            self.state = IDLE
+        elif self.lost:
             self.state = CLOSING
             self.server.runner.disconnected(self)
         elif self.framer is not None:

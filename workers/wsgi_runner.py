@@ -6,6 +6,7 @@ Subclasses say in `call` which thread makes the call.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gwctl.workers.body import BodyBuffer
@@ -93,12 +94,12 @@ class WsgiRunner:
         """Give the connection back to the loop after ``call``."""
         if call.aborted:
             connection.abort()
-            connection.responded(False)
+            connection.responded(False, monotonic())
             return
         if call.pending and not connection.lost:
             connection.transport.set_write_buffer_limits(high=0)
             connection.transport.write(call.pending)
-        connection.responded(call.keep_alive)
+        connection.responded(call.keep_alive, monotonic())
 
     # ---- news of the connection
 
