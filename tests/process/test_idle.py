@@ -1,0 +1,35 @@
+"""A master with nothing to do sleeps: at most one wakeup in five seconds."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.support.wait import until
+
+WATCHED_S = 12.0
+
+
+def wakeups(pid: int) -> int:
+    """How often the process went to sleep: proc(5), voluntary_ctxt_switches."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("voluntary_ctxt_switches:"):
+            return int(line.split()[1])
+    raise AssertionError("no voluntary_ctxt_switches in /proc/PID/status")
+
+
+def test_an_idle_master_wakes_at_most_once_in_five_seconds(gwctl_server):
+    """Three wakeups at the most in twelve seconds, whenever they begin; it is not zero only because of the sample."""
+    with gwctl_server("wsgi_bare:application", worker="sync", processes=2) as server:
+        settled = [wakeups(server.pid), time.monotonic()]
+
+        def quiet() -> bool:
+            count = wakeups(server.pid)
+            if count != settled[0]:
+                settled[:] = [count, time.monotonic()]
+            return time.monotonic() - settled[1] > 1.0
+
+        until(quiet, "the master to come to rest")
+        before, end = wakeups(server.pid), time.monotonic() + WATCHED_S
+        until(lambda: time.monotonic() >= end, "the watched time to pass")
+        assert wakeups(server.pid) - before <= 3
