@@ -43,11 +43,16 @@ class Log:
         self._fd = fd
         self.level = level
         self.subject = subject
+        self._offset_s: int | None = None
         self._colour = os.isatty(fd) and "NO_COLOR" not in os.environ
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self._queue: deque[bytes] = deque()
         self._dropped = 0
+
+    def keep_time_zone(self) -> None:
+        """Write times in the present time zone, whatever becomes of TZ: Django sets it while it is imported."""
+        self._offset_s = time.localtime().tm_gmtoff
 
     def debug(self, text: str, subject: str = "") -> None:
         self.write(Level.DEBUG, text, subject)
@@ -66,7 +71,8 @@ class Log:
         if level < self.level:
             return
         now = time.time()
-        clock = time.strftime("%H:%M:%S", time.localtime(now))
+        zone = time.localtime(now) if self._offset_s is None else time.gmtime(now + self._offset_s)
+        clock = time.strftime("%H:%M:%S", zone)
         head = f"{clock}.{int(now * 1000) % 1000:03d} {_NAMES[level]:<5} {subject or self.subject:<10} "
         first, *rest = text.splitlines() or [""]
         line = head + first + "".join(f"\n  {more}" for more in rest)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterator
 from typing import Final
 
 LAYOUT: Final = 1
@@ -103,9 +102,3 @@ class Scoreboard:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-
-    def __iter__(self) -> Iterator[Record]:
-        free = set(self._free)
-        for index in range(len(self._memory) // RECORD_BYTES):
-            if index not in free:
-                yield Record(index, self._memory)

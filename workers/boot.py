@@ -48,6 +48,7 @@ def run(assignment: Assignment) -> NoReturn:
     """Boot ``assignment``, serve until drained, exit. Called in the child, all signals blocked."""
     status: int = ExitStatus.FAILED
     log = Log(level=assignment.log_level, subject=assignment.subject)
+    log.keep_time_zone()
     try:
         boot = _Boot(assignment, log)
         status = ExitStatus.BOOT_FAILED

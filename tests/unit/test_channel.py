@@ -1,0 +1,125 @@
+"""The channel: messages both ways, descriptors beside them, and peers that are odd or gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from gwctl import channel as wire
+from gwctl.channel import Channel, ChannelError, Drain, Hello, Park, Reopen, Serve, WorkerFailed, compatible
+
+MESSAGES = [
+    Hello(1, 1, "0.1.0"),
+    Serve(),
+    Park(),
+    Drain(3.5, True),
+    WorkerFailed("import", "no module", 'File "x"\nü'),
+]
+
+
+@pytest.fixture
+def ends():
+    one, other = socket.socketpair()
+    channels = Channel(one), Channel(other)
+    yield channels
+    for each in channels:
+        each.close()
+
+
+def test_messages_arrive_in_order_and_equal(ends):
+    master, worker = ends
+    for message in MESSAGES:
+        master.send(message)
+    assert [message for message, _ in worker.receive()] == MESSAGES
+    worker.send(Serve())
+    assert master.receive() == [(Serve(), [])]
+
+
+def test_a_line_in_pieces_is_one_message(ends):
+    master, worker = ends
+    line = b'{"t":"drain","timeout_s":2.0}\n{"t":"park"}\n{"t":"se'
+    for index in range(len(line)):
+        master._sock.send(line[index : index + 1])
+        received = worker.receive()
+        assert [m for m, _ in received] == {28: [], 29: [Drain(2.0)], 42: [Park()]}.get(index, []), index
+    master._sock.send(b'rve"}\n')
+    assert worker.receive() == [(Serve(), [])]
+
+
+def test_a_descriptor_comes_with_its_message_and_is_not_inherited_further(ends):
+    master, worker = ends
+    read, write = os.pipe()
+    master.send(Park())
+    master.send(Reopen(), (write,))
+    master.send(Serve())
+    received = worker.receive()
+    assert [type(m) for m, _ in received] == [Park, Reopen, Serve]
+    (fd,) = received[1][1]
+    assert not os.get_inheritable(fd)
+    os.write(fd, b"x")
+    assert os.read(read, 1) == b"x"
+    for each in (read, write, fd):
+        os.close(each)
+
+
+def test_a_peer_that_does_not_read_blocks_nobody_and_loses_nothing(ends):
+    """What the socket does not take is queued, and flushed once there is room."""
+    master, worker = ends
+    failed = WorkerFailed("import", "x" * 1000, "y" * 1000)
+    for _ in range(2000):
+        master.send(failed)
+    assert master.wants_write
+    count = 0
+    while master.wants_write:
+        count += len(worker.receive())
+        master.flush()
+    count += len(worker.receive())
+    assert count == 2000
+
+
+def test_the_end_of_the_peer_is_seen_after_its_last_words(ends):
+    master, worker = ends
+    worker.send(WorkerFailed("import", "last words", ""))
+    worker.close()
+    assert [m for m, _ in master.receive()] == [WorkerFailed("import", "last words", "")]
+    assert master.closed
+    master.send(Serve())
+    assert not master.wants_write
+
+
+@pytest.mark.parametrize(
+    "line", [b"nonsense\n", b'{"t":"unheard"}\n', b'{"t":"drain","timeout_s":"long"}\n', b"[]\n", b"\xff\n"]
+)
+def test_what_is_no_message_is_an_error(ends, line):
+    master, worker = ends
+    master._sock.send(line)
+    with pytest.raises(ChannelError):
+        worker.receive()
+
+
+def test_a_line_without_end_is_an_error(ends, monkeypatch):
+    master, worker = ends
+    monkeypatch.setattr(wire, "LINE_BYTES_MAX", 1000)
+    master._sock.send(b"x" * 2000)
+    with pytest.raises(ChannelError, match="a line of over 1000 bytes"):
+        worker.receive()
+
+
+def test_fields_of_a_newer_peer_are_ignored(ends):
+    master, worker = ends
+    master._sock.send(b'{"t":"drain","timeout_s":1.0,"spread_s":5}\n')
+    assert worker.receive() == [(Drain(1.0), [])]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "layout", "fits"),
+    [(0, 0, True), (0, 1, True), (0, -1, True), (1, 0, True), (-1, 0, True), (2, 0, False), (0, 2, False)],
+)
+def test_one_version_apart_is_compatible_and_two_are_not(protocol, layout, fits):
+    hello = Hello(wire.PROTOCOL + protocol, 5 + layout, "9.9")
+    reason = compatible(hello, 5)
+    assert (reason is None) is fits
+    if reason is not None:
+        assert "gwctl 9.9" in reason

@@ -1,0 +1,110 @@
+"""The event log: what a line looks like, and that nobody ever waits for its reader."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+import pytest
+
+from gwctl.log import QUEUE_LINES_MAX, Level, Log
+
+
+@pytest.fixture
+def pipe():
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    yield read, write
+    os.close(read)
+    os.close(write)
+
+
+def everything(read: int) -> str:
+    blocks = []
+    while True:
+        try:
+            block = os.read(read, 1 << 20)
+        except BlockingIOError:
+            return b"".join(blocks).decode()
+        if not block:
+            return b"".join(blocks).decode()
+        blocks.append(block)
+
+
+def test_a_line_says_when_how_bad_and_who(pipe):
+    read, write = pipe
+    log = Log(write, subject="web.0 g1")
+    log.info("ready")
+    log.error("gone", "master")
+    first, second = everything(read).splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info  web\.0 g1   ready", first)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} error master     gone", second)
+
+
+def test_further_lines_of_an_event_are_indented_under_it(pipe):
+    read, write = pipe
+    Log(write).error("failed:\n  File 'x'\nValueError")
+    assert everything(read).splitlines()[1:] == ["    File 'x'", "  ValueError"]
+
+
+def test_what_is_below_the_level_is_not_written(pipe):
+    read, write = pipe
+    log = Log(write, level=Level.WARNING)
+    log.info("quiet")
+    log.warning("loud")
+    assert [line.split()[-1] for line in everything(read).splitlines()] == ["loud"]
+
+
+def test_a_reader_that_stops_holds_nobody_up_and_is_told_how_much_was_lost(pipe):
+    """A full pipe: writing goes on at once, the bound holds, and the count of lost lines is exact."""
+    read, write = pipe
+    log = Log(write)
+    for number in range(20_000):
+        log.info(f"line {number}")
+    written = everything(read)
+    log.flush()
+    while more := everything(read):
+        written += more
+        log.flush()
+    log.info("after")
+    written += everything(read)
+    lines = written.splitlines()
+    kept = [line for line in lines if " line " in line]
+    lost = re.search(r"^\((\d+) log lines were lost", written, re.MULTILINE)
+    assert lost
+    assert len(kept) + int(lost[1]) == 20_000
+    assert len(kept) > QUEUE_LINES_MAX
+    assert lines[-1].endswith("after")
+
+
+def test_a_reader_that_is_gone_is_no_error(pipe):
+    read, write = os.pipe()
+    os.close(read)
+    log = Log(write)
+    log.info("to nobody")
+    log.info("to nobody again")
+    os.close(write)
+
+
+def test_what_is_no_unicode_is_written_all_the_same(pipe):
+    read, write = pipe
+    Log(write).info("path \udcff")
+    assert everything(read).endswith("path \\udcff\n")
+
+
+def test_a_changed_time_zone_changes_no_times_of_a_log_that_keeps_its_own(pipe, monkeypatch):
+    """Django sets TZ while it is imported; the lines of the worker must stand among those of the master."""
+    read, write = pipe
+    log = Log(write)
+    log.keep_time_zone()
+    here = time.localtime().tm_gmtoff
+    try:
+        monkeypatch.setenv("TZ", "XXX-11" if here != 11 * 3600 else "XXX-5")
+        time.tzset()
+        hour_here = time.strftime("%H:%M", time.gmtime(time.time() + here))
+        log.info("after the import")
+        assert everything(read)[:5] in {hour_here, time.strftime("%H:%M", time.gmtime(time.time() + here))}
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -1,0 +1,92 @@
+"""The scoreboard: records from a free list, shared through a fork, cleared before they are given out."""
+
+from __future__ import annotations
+
+import os
+
+from gwctl import scoreboard
+from gwctl.scoreboard import Scoreboard
+from gwctl.supervisor.totals import Totals
+from tests.support import child
+
+
+def make(records: int) -> Scoreboard:
+    board = Scoreboard(records)
+    board.close_descriptor()
+    return board
+
+
+def test_records_are_given_out_once_and_taken_back():
+    board = make(3)
+    records = [board.allocate() for _ in range(3)]
+    assert sorted(record.index for record in records if record) == [0, 1, 2]
+    assert board.allocate() is None
+    assert records[1] is not None
+    board.release(records[1])
+    again = board.allocate()
+    assert again is not None
+    assert again.index == records[1].index
+
+
+def test_a_record_given_out_again_is_clear_and_its_neighbours_are_not():
+    board = make(2)
+    one, other = board.allocate(), board.allocate()
+    assert one is not None
+    assert other is not None
+    for record in (one, other):
+        for word in range(scoreboard.RECORD_BYTES // 8):
+            record.words[word] = 7
+        record.set_request_line(b"GET /")
+    board.release(one)
+    again = board.allocate()
+    assert again is not None
+    assert set(again.words) == {0}
+    assert again.request_line == ""
+    assert other.request_line == "GET /"
+    assert other.words[scoreboard.REQUESTS] == 7
+
+
+def test_what_a_child_writes_the_parent_reads():
+    board = make(1)
+    record = board.allocate()
+    assert record is not None
+
+    def write() -> str:
+        record.words[scoreboard.REQUESTS] = 12
+        record.floats[scoreboard.BUSY_SINCE] = 3.25
+        record.set_request_line(b"POST /checkout")
+        return "done"
+
+    pid, read = child.start(write)
+    assert child.result(pid, read) == "done"
+    assert record.words[scoreboard.REQUESTS] == 12
+    assert record.floats[scoreboard.BUSY_SINCE] == 3.25
+    assert record.request_line == "POST /checkout"
+    assert pid != os.getpid()
+
+
+def test_a_long_request_line_is_cut_and_a_short_one_leaves_nothing_of_it():
+    record = make(1).allocate()
+    assert record is not None
+    record.set_request_line(b"x" * 5000)
+    assert len(record.request_line) <= scoreboard.TEXT_BYTES_MAX
+    assert set(record.request_line) == {"x"}
+    record.set_request_line("GET /ü".encode())
+    assert record.request_line == "GET /ü"
+    assert record.words[scoreboard.LATENCY + scoreboard.LATENCY_BUCKETS - 1] == 0
+
+
+def test_totals_are_the_sum_of_the_records_folded_in():
+    board = make(2)
+    one, other = board.allocate(), board.allocate()
+    assert one is not None
+    assert other is not None
+    one.words[scoreboard.REQUESTS], other.words[scoreboard.REQUESTS] = 3, 4
+    one.words[scoreboard.LATENCY + 2], other.words[scoreboard.LATENCY + 2] = 1, 5
+    totals = Totals()
+    totals.fold(one)
+    both = totals.plus(totals)
+    totals.fold(other)
+    assert totals.requests == 7
+    assert totals.latency[2] == 6
+    assert both.requests == 6
