@@ -51,7 +51,7 @@ class Log:
         self._dropped = 0
 
     def keep_time_zone(self) -> None:
-        """Write times in the present time zone, whatever becomes of TZ: Django sets it while it is imported."""
+        """Write times in the present zone, whatever becomes of TZ: Django sets it while it is imported."""
         self._offset_s = time.localtime().tm_gmtoff
 
     def debug(self, text: str, subject: str = "") -> None:

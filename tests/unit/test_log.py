@@ -36,7 +36,7 @@ def test_a_line_says_when_how_bad_and_who(pipe):
     read, write = pipe
     log = Log(write, subject="web.0 g1")
     log.info("ready")
-    log.error("gone", "master")
+    log.error("gone", subject="master")
     first, second = everything(read).splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info  web\.0 g1   ready", first)
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} error master     gone", second)
