@@ -1,14 +1,16 @@
 """Applications in a folder, found by reading its Python files: nothing is imported.
 
 Looked at are the files in which applications usually are (wsgi.py, app.py, main.py ...), in
-the folder, in ``src`` and in the packages right below. What counts: an assignment from a
-known framework's class, Django's get_wsgi_application and the like, a function with the
-parameters of WSGI or ASGI, a factory called create_app or make_app.
+the folder, in ``src`` and in the packages right below; then the other files of the folder and
+of ``src``. What counts: an assignment from a known framework's class, Django's
+get_wsgi_application and the like, a function with the parameters of WSGI or ASGI, a factory
+called create_app or make_app.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,11 @@ _FACTORIES: Final = ("create_app", "make_app")
 _SKIPPED: Final = frozenset({"node_modules", "site-packages", "tests", "test", "docs", "venv", "env"})
 _BYTES_MAX: Final = 1_000_000
 _FOLDERS_MAX: Final = 100
+_AFTER_PACKAGES: Final = 2
+"""Packages have the depths 0 (none) and 1."""
+_NOT_THE_APPLICATION: Final = re.compile(r"test_.*|.*_test|conftest|noxfile|setup|__.*__")
+_OTHERS_MAX: Final = 50
+_OTHER_BYTES_MAX: Final = 100_000
 
 _FRAMEWORKS: Final = {
     "blacksheep.Application": ("BlackSheep", "asgi"),
@@ -67,6 +74,9 @@ def discover(folder: Path) -> list[Candidate]:
             for order, stem in enumerate(_FILES):
                 for name_order, candidate in _in_file(package / f"{stem}.py", root, prefix):
                     ranked.append(((depth, order, name_order), candidate))
+        for order, file in enumerate(_others(root), _OTHERS_MAX if prefix else 0):
+            for name_order, candidate in _in_file(file, root, prefix, _OTHER_BYTES_MAX):
+                ranked.append(((_AFTER_PACKAGES, name_order, order), candidate))
     ranked.sort(key=lambda entry: entry[0])
     return list(dict.fromkeys(candidate for _rank, candidate in ranked))
 
@@ -83,12 +93,24 @@ def _packages(root: Path) -> Iterator[tuple[int, Path]]:
     yield from ((1, entry) for entry in usable[:_FOLDERS_MAX])
 
 
-def _in_file(file: Path, root: Path, prefix: str) -> Iterator[tuple[int, Candidate]]:
+def _others(root: Path) -> list[Path]:
+    """List modules right in a folder whose names promise nothing."""
+    try:
+        files = sorted(root.glob("*.py"))
+    except OSError:
+        return []
+    unusual = [file for file in files if file.stem.isidentifier() and file.stem not in _FILES]
+    return [file for file in unusual if not _NOT_THE_APPLICATION.fullmatch(file.stem)][:_OTHERS_MAX]
+
+
+def _in_file(
+    file: Path, root: Path, prefix: str, bytes_max: int = _BYTES_MAX
+) -> Iterator[tuple[int, Candidate]]:
     relative = file.relative_to(root).with_suffix("").parts
     parts = relative[:-1] if relative[-1] == "__init__" else relative
     module = ".".join(parts)
     try:
-        if not module or file.stat().st_size > _BYTES_MAX:
+        if not module or file.stat().st_size > bytes_max:
             return
         tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
@@ -140,7 +162,7 @@ class _Module:
 
     def _guess(self, name: str) -> None:
         """Take ``app = create_app()`` and ``from shop import app`` for what the file's name says."""
-        if name in _NAMES[:2] and self._stem != "__init__":
+        if name in _NAMES[:2] and self._stem in _FILES and self._stem != "__init__":
             interface = self._stem if self._stem in {"wsgi", "asgi"} else ""
             self.applications.setdefault(name, ("", interface))
 

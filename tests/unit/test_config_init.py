@@ -72,6 +72,39 @@ FOLDERS: dict[str, tuple[dict[str, str], list[str]]] = {
         {"app.py": "try:\n    from bottle import Bottle\nexcept ImportError:\n    raise\napp = Bottle()\n"},
         ["app:app a Bottle application"],
     ),
+    "bare WSGI in a file of any name": (
+        {"shop.py": "def application(environ, start_response):\n    return []\n"},
+        ["shop:application a WSGI application"],
+    ),
+    "files of any name": (
+        {
+            "errors.py": "def missing(environ, start_response):\n    return []\n",
+            "hello.py": "from flask import Flask\napp = Flask(__name__)\n",
+            "src/live.py": "async def app(scope, receive, send): ...\n",
+        },
+        [
+            "hello:app a Flask application",
+            "live:app an ASGI application in src",
+            "errors:missing a WSGI application",
+        ],
+    ),
+    "a usual name first": (
+        {
+            "hello.py": "from flask import Flask\napp = Flask(__name__)\n",
+            "shop/wsgi.py": DJANGO.format("wsgi"),
+        },
+        ["shop.wsgi:application a Django application", "hello:app a Flask application"],
+    ),
+    "files that hold something else": (
+        {
+            "test_shop.py": "def application(environ, start_response):\n    return []\n",
+            "conftest.py": "from flask import Flask\napp = Flask(__name__)\n",
+            "window.py": "from toolkit import Window\napp = Window()\n",
+            "a-b.py": "def application(environ, start_response):\n    return []\n",
+            "big.py": "def application(environ, start_response):\n    return []\n" + "#" * 100_000,
+        },
+        [],
+    ),
     "no Python": ({"app.py": "app = = 1\n", "main.py": "\0"}, []),
     "not an application": ({"app.py": "app = 1\napplication = [2]\n"}, []),
     "folders that are not looked into": (
@@ -105,6 +138,13 @@ def test_a_folder(tmp_path: Path, files: dict[str, str], found: list[str]) -> No
     assert written.next_step == "gwctl start"
     assert settings.pool["web"].app == candidates[0].app
     assert settings.pool["web"].pythonpath == ((str(tmp_path / "src"),) if candidates[0].folder else ())
+
+
+def test_a_folder_with_many_files_is_not_read_whole(tmp_path: Path) -> None:
+    app = "def application(environ, start_response):\n    return []\n"
+    make(tmp_path, {f"m{number:03}.py": app for number in range(70)})
+    found = [each.app for each in discover(tmp_path)]
+    assert found == [f"m{number:03}:application" for number in range(50)]
 
 
 def test_the_examples_are_found() -> None:
