@@ -80,13 +80,30 @@ SETTINGS: Final = {
     "wsgi_file": "app",
 }
 
+_TLS: Final = "There is no TLS yet: put a proxy such as nginx in front"
+_PRELOAD: Final = "Each worker imports the application by itself, after the fork"
+_REQUESTS_MAX: Final = "There are no limits yet after which a worker is replaced"
+_PROXY: Final = "X-Forwarded-* reach the application as headers: its framework reads them"
+
 NOTES: Final = {
+    "certfile": _TLS,
     "daemon": "gwctl stays in the foreground: let systemd keep it running",
     "daemonize": "gwctl stays in the foreground: let systemd keep it running",
     "error_log": "Events go to stderr",
     "errorlog": "Events go to stderr",
+    "forwarded_allow_ips": _PROXY,
+    "keyfile": _TLS,
+    "lifespan": "An ASGI application that knows lifespan has one, and a startup that fails ends the boot",
     "loop": "Every worker runs on uvloop",
+    "max_requests": _REQUESTS_MAX,
+    "max_requests_jitter": _REQUESTS_MAX,
+    "preload": _PRELOAD,
+    "preload_app": _PRELOAD,
+    "proxy_headers": _PROXY,
+    "reload": "Files are not watched: run gwctl reload after a change",
     "reuse_port": "Workers share one listener, so that none that dies takes waiting connections with it",
+    "ssl_certfile": _TLS,
+    "ssl_keyfile": _TLS,
     "timeout": "Each thing has its own: boot_timeout_s, body_timeout_s, response_timeout_s, drain_timeout_s",
     "worker_tmp_dir": "Heartbeats are in shared memory: nothing is written to a folder",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -73,6 +73,29 @@ def for_name(table: Path, name: str, value: Any) -> str:
     if not table:
         return "A file has [master] and [pool.NAME]"
     return f"There are {listed(here)}" if 0 < len(here) <= _LISTED_MAX else ""
+
+
+def for_flag(flag: str, flags: Container[str]) -> str:
+    """Say how a command is told what ``flag`` says elsewhere.
+
+    Args:
+        flag: An option that the command does not have.
+        flags: Those that it has.
+    """
+    plain = _plain(flag)
+    if plain in familiar.NOTES:
+        return familiar.NOTES[plain]
+    target = familiar.SETTINGS.get(plain, "")
+    path = _absolute((), target) if target else next((p for p in _everywhere(()) if p[-1] == plain), ())
+    setting = schema.setting_at(path) if path else None
+    if setting is None:
+        return ""
+    ours = setting.extra.get("flag")
+    if ours == "APP":
+        return "Name the application without an option, as in gwctl start shop.wsgi"
+    if ours in flags:
+        return f"Did you mean {ours}?"
+    return f"Write --set {'.'.join(path if path[0] == 'master' else path[2:])}=..."
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

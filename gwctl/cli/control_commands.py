@@ -23,7 +23,7 @@ from gwctl.cli.reload_view import ReloadView
 from gwctl.errors import ControlError, GwctlError
 from gwctl.supervisor import status as status_document
 from gwctl.supervisor.control_client import ControlClient, RefusedError
-from gwctl.supervisor.control_messages import Reload, Scale, Status, Stop
+from gwctl.supervisor.control_messages import PROCESSES_MAX, Reload, Scale, Status, Stop
 from gwctl.supervisor.finding import find
 
 ANSWER_TIMEOUT_S: Final = 10.0
@@ -140,19 +140,25 @@ def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[i
     """``4``, ``+1`` or ``-1``, as the size and delta of a `Scale`."""
     if not re.fullmatch(r"[+-]?[0-9]{1,4}", value):
         raise click.BadParameter(f"{value!r} is not a number of workers: write 4, +1 or -1")
-    if value[0] in "+-":
+    if value[0] in "+-" and abs(int(value)) <= PROCESSES_MAX:
         return None, int(value)
-    if int(value) < 1:
-        raise click.BadParameter("a pool has at least 1 worker")
+    if not 1 <= int(value) <= PROCESSES_MAX:
+        raise click.BadParameter(f"a pool has 1 to {PROCESSES_MAX} workers")
     return int(value), 0
 
 
-@click.command(context_settings={"ignore_unknown_options": True})  # -1 is not an option
+@click.command(
+    short_help="Set the number of workers of POOL.",
+    context_settings={"ignore_unknown_options": True},  # -1 is not an option
+)
 @click.argument("pool")
 @click.argument("change", metavar="N|+N|-N", callback=_change)
 @_targeted
 def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int | None, int]) -> None:
-    """Set the number of workers of POOL, or change it by +N or -N, until the next start."""
+    """Set the number of workers of POOL, or change it by +N or -N.
+
+    It stays until the master is started anew, or a reload finds another `processes`.
+    """
     size, delta = change
     result = client.call("scale", Scale(pool, size, delta), timeout_s=ANSWER_TIMEOUT_S)
     _succeed(result, as_json=as_json)

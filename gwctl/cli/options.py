@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from gwctl.config import hints
 from gwctl.config.load import Loaded, load
 from gwctl.config.problems import count
 from gwctl.config.sources import Override
@@ -25,6 +26,20 @@ class NothingToServe(GwctlError):  # noqa: N818 - what is shown is the text
     """Neither an application nor a file was named, and there is none here."""
 
     exit_status = ExitStatus.SETTINGS
+
+
+class SettingsCommand(click.Command):
+    """Tells who comes from another server what its option is called here."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            ours = [name for parameter in self.params for name in parameter.opts]
+            hint = hints.for_flag(error.option_name, ours)
+            if not hint:
+                raise
+            raise click.UsageError(f"no such option {error.option_name!r}. {hint}", ctx) from None
 
 
 def settings_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -8,13 +8,21 @@ from pathlib import Path
 
 import click
 
-from gwctl.cli.options import DEFAULT_FILE, logical_cwd, read, reader, set_overrides, settings_options
+from gwctl.cli.options import (
+    DEFAULT_FILE,
+    SettingsCommand,
+    logical_cwd,
+    read,
+    reader,
+    set_overrides,
+    settings_options,
+)
 from gwctl.config import show as shown_settings
 from gwctl.config.load import Loaded
 from gwctl.errors import ExitStatus
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @settings_options
 @click.option("--app", "try_app", is_flag=True, help="Import the applications too, in child processes.")
 def check(app: str | None, file: Path | None, settings: tuple[str, ...], *, try_app: bool) -> None:
@@ -50,7 +58,7 @@ def config() -> None:
     """Look at the settings."""
 
 
-@config.command()
+@config.command(cls=SettingsCommand)
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def show(app: str | None, file: Path | None, settings: tuple[str, ...], *, as_json: bool) -> None:

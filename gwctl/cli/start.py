@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from gwctl.cli.options import read, reader, set_overrides, settings_options
+from gwctl.cli.options import SettingsCommand, read, reader, set_overrides, settings_options
 from gwctl.config.sources import Override
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @settings_options
 @click.option("--bind", "-b", multiple=True, metavar="ADDRESS", help="Listen here; may be repeated.")
 @click.option("--processes", "-w", metavar="N", help="Worker processes, or auto.")

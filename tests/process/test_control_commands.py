@@ -167,7 +167,8 @@ def test_scale_by_nonsense(gwctl: Run) -> None:
     outcome = gwctl("scale", "web", "many")
     assert outcome.exit_code == 2
     assert "'many' is not a number of workers: write 4, +1 or -1" in outcome.stderr
-    assert "a pool has at least 1 worker" in gwctl("scale", "web", "0").stderr
+    for size in ("0", "1025", "+1025"):
+        assert "a pool has 1 to 1024 workers" in gwctl("scale", "web", size).stderr
 
 
 def test_a_master_that_goes_away(start: Start, gwctl: Run) -> None:

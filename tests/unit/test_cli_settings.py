@@ -41,6 +41,8 @@ def test_help_names_every_command() -> None:
     listed = [line.split() for line in result.output.partition("Commands:\n")[2].splitlines()]
     assert [words[0] for words in listed] == list(COMMANDS)
     assert all(len(words) > 2 for words in listed)
+    assert not any(words[-1].endswith("...") for words in listed), "a summary does not fit its line"
+    assert "\n  gwctl start shop.wsgi     serves an application without a file\n" in result.output
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,42 @@ def test_flags_of_start(arguments: tuple[str, ...], told: str) -> None:
     result = gwctl("start", "shop:app", *arguments)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[0] == told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("start", "--workers", "4"), "no such option '--workers'. Did you mean --processes?"),
+        (("start", "--worker-class=gthread"), "no such option '--worker-class'. Did you mean --worker?"),
+        (("check", "--bind", ":1"), "no such option '--bind'. Write --set bind=..."),
+        (
+            ("start", "--graceful-timeout", "9"),
+            "no such option '--graceful-timeout'. Write --set timeouts.drain_timeout_s=...",
+        ),
+        (
+            ("config", "show", "--log-level=x"),
+            "no such option '--log-level'. Write --set master.log_level=...",
+        ),
+        (
+            ("start", "--reload"),
+            "no such option '--reload'. Files are not watched: run gwctl reload after a change",
+        ),
+        (
+            ("start", "--factory", "shop:make"),
+            "no such option '--factory'. Name the application without an option, as in gwctl start shop.wsgi",
+        ),
+    ],
+)
+def test_options_of_other_servers(arguments: tuple[str, ...], told: str) -> None:
+    result = gwctl(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.endswith(f"Error: {told}\n")
+
+
+def test_an_option_that_nobody_has() -> None:
+    result = gwctl("start", "--zzz")
+    assert result.exit_code == 2
+    assert "--zzz" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("command", ["start", "check"])

@@ -69,6 +69,8 @@ def test_familiar_names_lead_to_settings() -> None:
         whole = path if path[0] == "master" else ("pool", "web", *path)
         assert schema.setting_at(whole) is not None, name
         assert ("pool", "web", name) not in LEAVES, name
+    assert not familiar.SETTINGS.keys() & familiar.NOTES.keys()
+    assert not any(note.endswith(".") for note in familiar.NOTES.values())
     for name, words in familiar.WORDS.items():
         setting = next(setting for path, setting in LEAVES.items() if path[-1] == name)
         assert set(words.values()) <= set(setting.words)
