@@ -152,7 +152,7 @@ def _find(module: types.ModuleType, spec: AppSpec) -> tuple[Any, str]:
             if has_application_frames(error):
                 raise _failed(f"cannot get {name} from {reached.rstrip(':.')}", error) from error
             near = suggestions.for_attribute(thing, name, reached)
-            raise AppLoadError(f"{reached.rstrip(':.')} has no attribute {name!r}.{near}") from None
+            raise AppLoadError(f"{reached.rstrip(':.')} has no attribute {name!r}{near}") from None
         except _FAILURES as error:
             raise _failed(f"cannot get {name} from {reached.rstrip(':.')}", error) from error
         reached += f"{name}."

@@ -22,6 +22,8 @@ def for_module(name: str, missing: str) -> str:
             f" {parent} is a module, not a package. Did you mean {parent}:{name.removeprefix(parent + '.')}?"
         )
     modules = {module: path for folder in reversed(folders) for module, path in _modules_in(folder)}
+    if not parent:  # nobody's application is in the standard library
+        modules = {module: path for module, path in modules.items() if module not in sys.stdlib_module_names}
     near = difflib.get_close_matches(wanted, modules, n=1, cutoff=0.6)
     if near:
         meant = ".".join(filter(None, (parent, near[0]))) + name.removeprefix(missing)
@@ -33,11 +35,12 @@ def for_module(name: str, missing: str) -> str:
 
 
 def for_attribute(thing: Any, name: str, reached: str) -> str:
-    """Complete "X has no attribute NAME." with the nearest names."""
+    """Complete "X has no attribute NAME" with the nearest names, or the file that was looked at."""
     names = [other for other in dir(thing) if not other.startswith("_")]
     near = difflib.get_close_matches(name, names, n=_NAMES_SHOWN_MAX, cutoff=0.5)
+    near = near or [other for other in names if other.startswith(name)][:_NAMES_SHOWN_MAX]
     if near:
-        return f" Did you mean {' or '.join(reached + other for other in near)}?"
+        return f". Did you mean {' or '.join(reached + other for other in near)}?"
     return place_of(thing) if isinstance(thing, types.ModuleType) else ""
 
 

@@ -113,6 +113,8 @@ def test_a_module_with_none(project):
             "shop.wsgi:aplication",
             "shop.wsgi has no attribute 'aplication'. Did you mean shop.wsgi:application?",
         ),
+        ("shop.wsgi:app", "shop.wsgi has no attribute 'app'. Did you mean shop.wsgi:application?"),
+        ("shop.wsgi:site", "shop.wsgi has no attribute 'site' (looked in shop/wsgi.py)"),
         ("shop:wsgi", "shop:wsgi is a module, not an application. Did you mean shop.wsgi?"),
         ("shop.wsgi:RATE", "shop.wsgi:RATE is not callable: it is an int"),
         (
@@ -157,6 +159,14 @@ def test_mistakes(project, spec, message):
     error = failure(spec)
     assert str(error) == message
     assert error.traceback == ""
+
+
+def test_the_standard_library_is_not_what_was_meant(project):
+    folder = project(shop=WSGI)
+    assert str(failure("opcodes")) == (
+        f"cannot import opcodes: no module named 'opcodes'. Looked in {folder} and the rest of sys.path; "
+        "`chdir` and `pythonpath` set where."
+    )
 
 
 def test_a_missing_module_inside_is_not_the_one_that_was_named(project):
