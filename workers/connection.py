@@ -157,7 +157,8 @@ class ConnectionBase:
         if self.lost:
             self.server.runner.disconnected(self)
         elif self.tail:
-            self.server.loop.call_soon(self.resume)
+            # Called from an ASGI application's send(), this is still its task's context.
+            self.server.loop.call_soon(self.resume, context=self.server.context)
         elif self.eof and self.state <= HEAD:
             self.close()
         elif self.read_paused:

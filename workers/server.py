@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from time import monotonic
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ class Server:
         log: Log,
     ) -> None:
         self.loop = loop
+        self.context = copy_context()  # no request's: only copies of it are ever written to
         self.assignment = assignment
         self.application = application.call
         self.state = application.state
