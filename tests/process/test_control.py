@@ -22,14 +22,6 @@ from tests.support.wait import DEADLINE_S, until
 
 
 @pytest.fixture
-def master(tmp_path: Path) -> Iterator[Master]:
-    master = Master(tmp_path)
-    assert master.server.open(master.selector)
-    yield master
-    master.close()
-
-
-@pytest.fixture
 def peer(master: Master) -> Iterator[Peer]:
     peer = Peer(master)
     yield peer

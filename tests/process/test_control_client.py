@@ -16,14 +16,6 @@ from tests.support.wait import DEADLINE_S
 
 
 @pytest.fixture
-def master(tmp_path: Path) -> Iterator[Master]:
-    master = Master(tmp_path)
-    assert master.server.open(master.selector)
-    yield master
-    master.close()
-
-
-@pytest.fixture
 def served(master: Master) -> Iterator[Master]:
     """The master's loop turns in a thread; every reload gets an answer."""
     done = threading.Event()

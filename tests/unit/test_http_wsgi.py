@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from wsgiref.validate import validator
 
@@ -13,21 +13,6 @@ from tests.support.engine import Engine, Response
 from tests.support.wait import until
 
 Application = Callable[..., Any]
-
-
-@pytest.fixture(params=["sync", "threads"])
-def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
-    engines: list[Engine] = []
-
-    def start(application: Application, **settings: Any) -> Engine:
-        engine = Engine(application, request.param, **settings)
-        engine.__enter__()
-        engines.append(engine)
-        return engine
-
-    yield start
-    for engine in engines:
-        engine.__exit__(None, None, None)
 
 
 def ask(engine: Engine, path: str = "/") -> Response:

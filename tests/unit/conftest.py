@@ -1,0 +1,26 @@
+"""Fixtures of the unit tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.engine import Engine
+
+
+@pytest.fixture(params=["sync", "threads"])
+def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
+    """Start engines for a WSGI application, once under each WSGI runner: ``serve(application, **settings)``."""
+    engines: list[Engine] = []
+
+    def start(application: Callable[..., Any], **settings: Any) -> Engine:
+        engine = Engine(application, request.param, **settings)
+        engine.__enter__()
+        engines.append(engine)
+        return engine
+
+    yield start
+    for engine in engines:
+        engine.__exit__(None, None, None)
