@@ -134,7 +134,7 @@ class AsgiRequest:
             self._body_given = True
             return {"type": "http.request", "body": b"", "more_body": False}
         connection = self._connection
-        if not self._body_done and not self.detached and connection.expecting:
+        if connection.expecting and not (self.started or self._body_done or self.detached):
             connection.send_continue()
         while True:
             if self.waiting_bytes:
@@ -203,7 +203,9 @@ class AsgiRequest:
 
     def _head(self, known: int) -> bytes:
         connection = self._connection
-        keep_alive = connection.keep_alive and not connection.expecting and not self._server.draining
+        keep_alive = connection.keep_alive and not self._server.draining
+        if connection.expecting:
+            connection.expecting = keep_alive = False  # too late to ask for the body, and it may come or not
         head, self._framing, self._left, self._keep_alive = self._server.heads.build(
             self._line, self.status, self._headers, known, connection.http11, connection.is_head, keep_alive
         )
@@ -325,7 +327,7 @@ class AsgiRequest:
         """Answer 500 if nothing was sent yet, else abort, unless the response is complete."""
         connection = self._connection
         if why:
-            self._server.log.error(f"{connection.method} {connection.target}: {why}")
+            self._server.log.error(f"{self._what()}: {why}")
         if self.finished or self.detached:
             if not self.finished:
                 self._count_cut()
@@ -342,6 +344,14 @@ class AsgiRequest:
         self.sent = len(data)
         connection.transport.write(data)
         self._finish()
+
+    def _what(self) -> str:
+        connection = self._connection
+        if not self.finished:
+            return f"{connection.method} {connection.target}"
+        scope = self.scope  # the connection may be at another request
+        query = scope.get("query_string")
+        return f"{scope.get('method')} {scope.get('path')}" + (f"?{query.decode('latin-1')}" if query else "")
 
     def _count_cut(self) -> None:
         """Count a response that the client did not get in full."""

@@ -1,0 +1,72 @@
+"""ASGI: what an application does once its response has begun, or is complete."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tests.support.engine import Engine
+from tests.support.wait import until
+
+START = {"type": "http.response.start", "status": 200, "headers": []}
+EXPECTING = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+
+
+def body(data: bytes, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def test_100_continue_is_never_sent_inside_a_response() -> None:
+    """Frameworks call receive() while they stream, to notice that the client has gone."""
+    got: list[Any] = []
+
+    async def application(scope, receive, send):
+        await send(START)
+        await send(body(b"one", more=True))
+        listener = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        await send(body(b"two"))
+        got.append(await listener)
+        got.append(await receive())
+
+    with Engine(application, "asgi") as engine, engine.connect() as client:
+        client.send(EXPECTING)
+        response = client.response()
+        assert response.chunks == (b"one", b"two")
+        assert response.headers["connection"] == "close"
+        assert client.at_end()
+        until(lambda: len(got) == 2, "receive() to return after the response")
+    assert got == [{"type": "http.disconnect"}] * 2
+
+
+def test_a_body_that_was_not_asked_for_in_time_is_not_waited_for_without_end() -> None:
+    async def application(scope, receive, send):
+        await send(START)
+        await send(body(b"one", more=True))
+        await receive()
+
+    with (
+        Engine(application, "asgi", timeouts={"body_timeout_s": 0.2}) as engine,
+        engine.connect() as client,
+    ):
+        client.send(EXPECTING)
+        assert client.head()[0] == 200
+        until(lambda: not engine.call(lambda: engine.server.active_requests), "the request to end")
+
+
+def test_an_error_after_the_response_names_its_own_request() -> None:
+    """The connection may be at another request by then."""
+    go = asyncio.Event()
+
+    async def application(scope, receive, send):
+        await send(START)
+        await send(body(b""))
+        if scope["path"] == "/first":
+            await go.wait()
+            raise ValueError("in the background")
+
+    with Engine(application, "asgi") as engine, engine.connect() as client:
+        client.get("/first?a=b")
+        client.get("/second")
+        engine.call(go.set)
+        engine.wait_for_log("GET /first?a=b: the application raised after its response: ValueError")
