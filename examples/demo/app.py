@@ -4,6 +4,7 @@ import html
 import itertools
 import os
 import re
+import sys
 import time
 
 from setproctitle import getproctitle
@@ -29,7 +30,7 @@ PAGE = """<!doctype html>
   <tr><td>up<td>{uptime:.0f} s
   <tr><td>requests served here<td>{requests}
 </table>
-<p>Change <code>COLOUR</code> in <code>{file}</code>, then <code>gwctl reload --name demo</code> or
+<p>Change <code>COLOUR</code> in <code>{file}</code>, then <code>{gwctl} reload --name demo</code> or
 <code>kill -HUP {master}</code>: the generation rises and no request is lost. Put a mistake into the
 file and reload again: you are told which, and this page stays.
 """
@@ -60,6 +61,7 @@ def application(environ, start_response):
         uptime=time.monotonic() - STARTED,
         requests=number,
         file=html.escape(__file__),
+        gwctl=html.escape(os.path.join(os.path.dirname(sys.executable), "gwctl")),
     )
     start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
     return [page.encode()]
