@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from pathlib import Path
 
 from setproctitle import getproctitle
 
@@ -61,7 +62,7 @@ def application(environ, start_response):
         uptime=time.monotonic() - STARTED,
         requests=number,
         file=html.escape(__file__),
-        gwctl=html.escape(os.path.join(os.path.dirname(sys.executable), "gwctl")),
+        gwctl=html.escape(str(Path(sys.executable).with_name("gwctl"))),
     )
     start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
     return [page.encode()]
