@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WAITING_BYTES_MAX: Final = 4 << 20
 _PIPE_BYTES: Final = 4096  # poll() calls a pipe writable when this much fits (PIPE_BUF)
-_ESCAPES: Final = str.maketrans({'"': r"\x22", "\\": r"\x5c"})
+_ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), ord("\\"), *range(0x7F, 0xA0))}
 
 
 class AccessLog:
@@ -58,10 +58,10 @@ class AccessLog:
         version = "1.1" if connection.http11 else "1.0"
         target = connection.target
         strange = f"{target}{referer}{agent}"
-        if '"' in strange or "\\" in strange:
+        if '"' in strange or "\\" in strange or "\n" in strange or not strange.isascii():
             target = target.translate(_ESCAPES)
-            referer = referer.translate(_ESCAPES)
-            agent = agent.translate(_ESCAPES)
+            referer = f"{referer}".translate(_ESCAPES)  # an application may have changed its environ
+            agent = f"{agent}".translate(_ESCAPES)
         request = f"{connection.method} {target} HTTP/{version}" if connection.method else "-"
         self._lines.append(
             f'{host} - - {self._stamp} "{request}" {status or 499} {size} '

@@ -68,7 +68,7 @@ class SyncRunner(WsgiRunner):
             copy_context().run(call.run)
         finally:
             _set_running_loop(self._loop)
-        floats[BUSY_SINCE] = 0.0
+            floats[BUSY_SINCE] = 0.0
         end = monotonic()
         seconds = end - start
         self._average_s += (seconds - self._average_s) / 64

@@ -33,7 +33,18 @@ _PARTS: Final = tuple(
 
 
 def application_traceback(error: BaseException) -> str:
-    """Format ``error`` and what led to it with the application's frames only, ending in a newline."""
+    """Format ``error`` and what led to it with the application's frames only, ending in a newline.
+
+    Never raises, although an exception's own code may (dir(), properties): whoever reports a
+    failure must not fail over it.
+    """
+    try:
+        return _format(error)
+    except Exception as second:  # noqa: BLE001 - of any kind
+        return f"  (its traceback cannot be shown: {summary(second)})\n"
+
+
+def _format(error: BaseException) -> str:
     report = TracebackException.from_exception(error)
     _strip(report, set())
     text = "".join(line for line in report.format() if line != _HEADER)
@@ -54,9 +65,12 @@ def has_application_frames(error: BaseException) -> bool:
 
 
 def summary(error: BaseException) -> str:
-    """Name ``error`` in one line: ``ImportError: cannot import name 'x' from 'y'``."""
+    """Name ``error`` in one line: ``ImportError: cannot import name 'x' from 'y'``. Never raises."""
     name = type(error).__name__
-    text = str(error).strip()
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001 - of any kind
+        text = "(its str() failed)"
     return f"{name}: {text.splitlines()[0]}" if text else name
 
 

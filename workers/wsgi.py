@@ -103,12 +103,12 @@ class WsgiCall:
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
             self._failed(error)
         self._ended = True
-        close = getattr(result, "close", None)
-        if close is not None:
-            try:
+        try:
+            close = getattr(result, "close", None)
+            if close is not None:
                 close()
-            except BaseException as error:  # noqa: BLE001 - the response is out already
-                self._log_failure(error, "close() of its iterable raised")
+        except BaseException as error:  # noqa: BLE001 - the response is out already
+            self._log_failure(error, "close() of its iterable raised")
 
     # ---- what the application calls
 

@@ -1,0 +1,89 @@
+"""WSGI applications whose very failures fail: the worker and its threads outlive them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.engine import Engine
+from tests.support.wait import until
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Unreadable(Exception):
+    @property
+    def __notes__(self) -> Any:
+        raise ValueError("no notes")
+
+
+class Unclosable:
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"body"])
+
+    @property
+    def close(self) -> Any:
+        raise RuntimeError("no close")
+
+
+@pytest.mark.parametrize("kind", [Unprintable, Unreadable])
+def test_an_exception_that_cannot_be_shown_gets_500(serve: Callable[..., Engine], kind: Any) -> None:
+    def application(environ, start_response):
+        raise kind
+
+    engine = serve(application, threads=1)
+    for _ in range(3):
+        with engine.connect() as client:
+            assert client.get().status == 500
+    engine.wait_for_log(kind.__name__)
+
+
+def test_an_iterable_whose_close_cannot_be_had(serve: Callable[..., Engine]) -> None:
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return Unclosable()
+
+    engine = serve(application, threads=1)
+    with engine.connect() as client:
+        for _ in range(3):
+            assert client.get().body == b"body"
+    engine.wait_for_log("RuntimeError: no close")
+
+
+@pytest.mark.parametrize("value", [b'bytes "quoted"', None, 7, "text\nwith \x1b and \udc80"])
+def test_access_lines_of_an_environ_that_was_changed(serve: Callable[..., Engine], value: Any) -> None:
+    """Middleware rewrites what the log is made from."""
+
+    def application(environ, start_response):
+        environ.clear()
+        environ["HTTP_USER_AGENT"] = environ["HTTP_REFERER"] = value
+        start_response("200 OK", [])
+        return [b"body"]
+
+    engine = serve(application, threads=1, access_log=True)
+    with engine.connect() as client:
+        for _ in range(3):
+            assert client.get().body == b"body"
+    until(lambda: engine.access_path.read_text("utf-8").count("\n") >= 3, "three lines")
+    text = engine.access_path.read_text("utf-8")
+    assert text.count("\n") == 3
+    assert "\x1b" not in text
+
+
+def test_no_terminal_is_steered_by_an_access_line(serve: Callable[..., Engine]) -> None:
+    """U+009B is what ESC [ is in one character; ESC itself the parsers refuse."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"body"]
+
+    engine = serve(application, threads=1, access_log=True)
+    with engine.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: \x9b31m\r\n\r\n")
+        assert client.response().status == 200
+    until(lambda: r'"\x9b31m"' in engine.access_path.read_text("utf-8"), "the line")
