@@ -45,7 +45,15 @@ def for_attribute(thing: Any, name: str, reached: str) -> str:
 
 
 def place_of(module: types.ModuleType) -> str:
-    """Say which file was looked at: with two modules of a name it is the other one that was meant."""
+    """Say which file was looked at: with two modules of a name it is the other one that was meant.
+
+    Of a package it is often the module inside.
+    """
+    for folder in getattr(module, "__path__", ()):
+        inside = dict(_modules_in(folder))
+        for name in ("wsgi", "asgi"):
+            if name in inside:
+                return f". There is {_short(inside[name])}: did you mean {module.__name__}.{name}?"
     return f" (looked in {_short(module.__file__)})" if getattr(module, "__file__", None) else ""
 
 

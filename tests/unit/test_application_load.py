@@ -161,6 +161,12 @@ def test_mistakes(project, spec, message):
     assert error.traceback == ""
 
 
+@pytest.mark.parametrize("spec", ["shop", "shop:application"])
+def test_a_package_with_the_application_inside(project, spec):
+    project(**{"shop/__init__": "", "shop/asgi": ASGI, "shop/wsgi": WSGI})
+    assert str(failure(spec)).endswith(". There is shop/wsgi.py: did you mean shop.wsgi?")
+
+
 def test_the_standard_library_is_not_what_was_meant(project):
     folder = project(shop=WSGI)
     assert str(failure("opcodes")) == (
