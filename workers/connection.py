@@ -192,6 +192,12 @@ class ConnectionBase:
         server.refused(self, status, len(data))
         self.linger()
 
+    def refuse_unparsed(self, status: int) -> None:
+        """Refuse what never became a request: what is known here is of the one before."""
+        self.method = self.target = ""
+        self.is_head = False
+        self.refuse(status)
+
     def close(self) -> None:
         """Close after what is written has been sent; linger if more of the client's is on its way."""
         if self.tail or self.framer is not None:

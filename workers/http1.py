@@ -116,7 +116,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
             self._give_back(rest)
         if data.count(b"\n") != data.count(b"\r\n") or self.state == HEAD:
             if self._has_bare_lf(data):
-                self._refuse_unparsed(400)
+                self.refuse_unparsed(400)
                 return True
             self._cr = False
         method = parser.method
@@ -130,6 +130,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
                 self.target = target.decode("latin-1")
                 self.authority = ""
             else:
+                self.target = target.decode("latin-1")
                 self.target, self.authority = split_target(method, target)
             self._begin(self)
         except Refused as refusal:
@@ -164,7 +165,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
             self._line_bytes = 0
             self._line_seen = False
         if self._has_bare_lf(data):
-            self._refuse_unparsed(400)
+            self.refuse_unparsed(400)
             return
         self._cr = data.endswith(b"\r")
         end = data.rfind(b"\n")
@@ -176,9 +177,9 @@ class Connection(ConnectionBase, asyncio.Protocol):
             self._line_bytes = len(data) - end - 1
         limits = self.server.limits
         if not self._line_seen and self._line_bytes > limits.request_line_bytes_max + 1:
-            self._refuse_unparsed(414)
+            self.refuse_unparsed(414)
         elif self._line_seen and self._line_bytes > limits.header_bytes_max + 1:
-            self._refuse_unparsed(431)
+            self.refuse_unparsed(431)
         elif self.eof and not self.tail:
             self.abort()
 
@@ -191,12 +192,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
         status = refusal_status(error, data, self.server.limits.headers_max)
         if not status:
             raise error
-        self._refuse_unparsed(status)
-
-    def _refuse_unparsed(self, status: int) -> None:
-        self.method = self.target = ""
-        self.is_head = False
-        self.refuse(status)
+        self.refuse_unparsed(status)
 
     # ---- bodies
 

@@ -73,7 +73,9 @@ class TimeLimits:
         if state in {FRESH, IDLE}:
             if not _has_unread(connection.sock):
                 connection.transport.close()
-        elif state in {HEAD, BODY} and not connection.write_paused:
+        elif state == HEAD and not connection.write_paused:
+            connection.refuse_unparsed(408)
+        elif state == BODY and not connection.write_paused:
             connection.refuse(408)
         elif state == DISCARD:
             connection.linger()

@@ -137,3 +137,12 @@ def test_refusals_are_counted(engine: Engine, client: Client) -> None:
     client.send(b"rubbish\r\n\r\n")
     assert client.response().status == 400
     assert engine.words(REQUESTS) == 1
+
+
+def test_a_refused_target_is_logged_as_itself() -> None:
+    with Engine(application("sync"), access_log=True) as engine, engine.connect() as client:
+        client.get("/before")
+        client.send(b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n")
+        assert client.response().status == 501
+        engine.call(engine.server.flush)
+        assert '"CONNECT x:80 HTTP/1.1" 501' in engine.access_path.read_text("utf-8")

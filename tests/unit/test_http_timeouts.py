@@ -182,3 +182,18 @@ def test_time_the_loop_was_held_up_is_not_held_against_clients() -> None:
         go.set()
         assert first.response().status == 200
         assert second.response().status == 200
+
+
+def test_408_says_nothing_of_the_request_before() -> None:
+    """A HEAD before it must not take its body away, nor lend it a line in the access log."""
+    with (
+        Engine(application("sync"), timeouts={"header_timeout_s": 0.1}, access_log=True) as engine,
+        engine.connect() as client,
+    ):
+        client.send(b"HEAD /before HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.response(head_only=True)
+        client.send(b"GET /part")
+        response = client.response()
+        assert (response.status, response.body) == (408, b"408 Request Timeout\n")
+        engine.call(engine.server.flush)
+        assert '"-" 408' in engine.access_path.read_text("utf-8")
