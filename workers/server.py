@@ -45,7 +45,7 @@ _WEBSOCKETS_PART: Final = 0.5
 
 
 class Server:
-    """Serves one application on the worker's loop. See docs/design.md section 4."""
+    """Serves one application on the worker's loop. docs/design.md, "Workers", says how it drains."""
 
     def __init__(
         self,
