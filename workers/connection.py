@@ -213,6 +213,7 @@ class ConnectionBase:
         self.tail = b""
         self.framer = self.sink = None
         if self.lost or self.transport.is_closing():
+            self.state = CLOSING  # the runner lets go of what is no longer BUSY
             return
         if self.eof:
             self.close()

@@ -148,6 +148,26 @@ def test_the_duplicate_is_closed_with_the_connection() -> None:
         until(lambda: open_descriptors() <= before, "all descriptors to be closed")
 
 
+def test_an_aborted_connection_ends_although_more_was_pipelined_and_the_error_is_kept() -> None:
+    """A reset is sent when the last descriptor is closed, and an error report may refer to it for long."""
+    kept: list[BaseException] = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        yield b"begun"
+        try:
+            raise ValueError
+        except ValueError as error:
+            kept.append(error)
+            raise
+
+    with Engine(application, "threads") as engine, engine.connect() as client:
+        client.send((REQUEST % b"/") * 3)
+        with pytest.raises(ConnectionResetError):
+            client.rest()
+    assert kept
+
+
 def test_what_the_thread_cannot_write_is_left_to_the_loop() -> None:
     """The thread is free for another request while a slow reader takes its response."""
 
