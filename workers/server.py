@@ -174,7 +174,9 @@ class Server:
     # ---- what connections and runners ask for
 
     def admit(self, connection: ConnectionBase) -> None:
+        """Count it at once: a sync application may hold the loop from its first request on."""
         self._connections.add(connection)
+        self.record.words[CONNECTIONS] = self.connections
 
     def forget(self, connection: ConnectionBase) -> None:
         """The connection is gone, or is no longer HTTP."""

@@ -8,7 +8,7 @@ import threading
 import httpx
 import pytest
 
-from tests.support.status import active_requests
+from tests.support.status import active_requests, status_of
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
@@ -103,3 +103,14 @@ def _ignore_failure(url: str) -> None:
         httpx.get(url, timeout=40)
     except httpx.HTTPError:
         return
+
+
+def test_a_busy_worker_shows_its_request_and_its_connection(gwctl_server):
+    """Also a sync worker, whose loop stands still meanwhile."""
+    with gwctl_server(APP, worker="sync", processes=1) as server:
+        client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?2",))
+        client.start()
+        until(lambda: active_requests(server), "the request to be served")
+        worker = status_of(server)["pools"][0]["workers"][0]
+        assert (worker["request"], worker["connections"]) == ("GET /sleep?2", 1)
+        client.join(10)
