@@ -18,6 +18,7 @@ import grp
 import os
 import pwd
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from gwctl.assignment import Listener
 from gwctl.config.settings import PoolSettings
@@ -113,7 +114,8 @@ class ListenerSet:
             held.undo()
         while self._adjusted:
             held, before = self._adjusted.pop()
-            held.adjust(before)
+            with suppress(BindError):  # its file is gone: nothing is left whose mode could be put back
+                held.adjust(before)
 
 
 def wanted_by(pools: Mapping[str, PoolSettings]) -> dict[str, Wanted]:

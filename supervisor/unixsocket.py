@@ -133,6 +133,8 @@ def _explained(path: Path) -> Iterator[None]:
 def _reason(path: Path, error: OSError) -> str:
     folder = path.parent
     match error.errno:
+        case errno.ENOENT if folder.exists():
+            return "somebody removed its file"
         case errno.ENOENT:
             return f"folder {folder} does not exist"
         case errno.ENOTDIR:

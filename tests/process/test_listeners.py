@@ -295,3 +295,20 @@ def test_a_child_closes_its_copies_only(listeners: ListenerSet, tmp_path: Path) 
 def test_the_url_of_an_inherited_unix_socket_without_a_name() -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         assert binding.url_of(sock) == "unix:"
+
+
+def test_undoing_outlives_a_socket_file_that_is_gone(listeners: ListenerSet, tmp_path: Path) -> None:
+    """Somebody removes the file while a plan with another mode is tried: dropping the plan must not raise."""
+    address = f"unix:{tmp_path}/web.sock"
+    sock = opened(listeners, address, socket_mode="600")[0]
+    listeners.open(pool(address, socket_mode="666"))
+    (tmp_path / "web.sock").unlink()
+    listeners.abandon()
+    assert listeners.get(address)[0].sock is sock
+
+
+def test_a_socket_file_that_is_gone_is_what_the_error_says(listeners: ListenerSet, tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/web.sock"
+    opened(listeners, address, socket_mode="600")
+    (tmp_path / "web.sock").unlink()
+    assert "somebody removed its file" in refused(listeners, address, socket_mode="666").reason
