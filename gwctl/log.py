@@ -7,12 +7,16 @@ The subject column says who: ``master``, a pool, or ``pool.slot gN`` of a worker
 stderr cannot take at once (a stopped terminal, a full pipe) is kept, up to a bound, and
 written before the next one; past the bound lines are counted, and the count is logged.
 A process that serves must never wait for whoever reads its log.
+
+Any thread may write an event. One at a time empties the queue; the others, and a signal's
+handler that interrupts it, leave their lines to it instead of waiting.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import threading
 import time
 from collections import deque
 from enum import IntEnum
@@ -49,6 +53,7 @@ class Log:
         self._poll.register(fd, select.POLLOUT)
         self._queue: deque[bytes] = deque()
         self._dropped = 0
+        self._emptying = threading.Lock()
 
     def keep_time_zone(self) -> None:
         """Write times in the present zone, whatever becomes of TZ: Django sets it while it is imported."""
@@ -92,18 +97,31 @@ class Log:
 
     def flush(self) -> None:
         """Write what can be written without waiting."""
-        while self._queue and self._poll.poll(0):
+        # Looked at again after each release: a line that came meanwhile was left to us.
+        while self._queue and self._emptying.acquire(blocking=False):
+            try:
+                if not self._empty():
+                    return
+            finally:
+                self._emptying.release()
+
+    def _empty(self) -> bool:
+        """Write the queue; return False if the reader does not take all of it now."""
+        while self._queue:
+            if not self._poll.poll(0):
+                return False
             block = self._queue[0][:_WRITE_BYTES]
             try:
                 written = os.write(self._fd, block)
             except BlockingIOError:
-                return
+                return False
             except OSError:
                 # stderr is gone (EPIPE, EIO, ENOSPC): serving goes on, the lines count as lost.
                 self._dropped += len(self._queue)
                 self._queue.clear()
-                return
+                return True
             if written == len(self._queue[0]):
                 self._queue.popleft()
             else:
                 self._queue[0] = self._queue[0][written:]
+        return True

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -108,3 +110,22 @@ def test_a_changed_time_zone_changes_no_times_of_a_log_that_keeps_its_own(pipe, 
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_threads_that_write_at_once_lose_and_repeat_nothing(tmp_path):
+    """One of the threads that answer requests must not die of what another one logs."""
+    path = tmp_path / "log"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    log = Log(fd)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for result in [threads.submit(log.info, f"line {number}\nmore") for number in range(4000)]:
+                result.result()
+    finally:
+        sys.setswitchinterval(interval)
+        os.close(fd)
+    lines = path.read_text("utf-8").splitlines()
+    assert sorted(int(line.split()[-1]) for line in lines[::2]) == list(range(4000))
+    assert lines[1::2] == ["  more"] * 4000
