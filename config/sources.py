@@ -17,6 +17,7 @@ On the command line ``--set`` takes the path itself, with or without ``pool.NAME
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -133,6 +134,13 @@ def _below(origin: Origin, path: Path) -> Origin:
 # ---- the file
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """Open ``path``; of a pipe (``-c <(command)``) don't wait for a writer: at a reload there is none."""
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(fd, True)
+    return fd
+
+
 def read_file(path: FilePath, shown: str) -> Tree:
     """Read gw.toml.
 
@@ -140,7 +148,8 @@ def read_file(path: FilePath, shown: str) -> Tree:
         ConfigError: It cannot be read or is not TOML; with the line where that can be told.
     """
     try:
-        data = path.read_bytes()
+        with open(path, "rb", opener=_without_waiting) as file:
+            data = file.read()
     except OSError as error:
         hint = "`gwctl init` writes one" if isinstance(error, FileNotFoundError) else ""
         raise _unreadable(shown, 0, f"cannot be read: {error.strerror}", hint) from None

@@ -6,6 +6,7 @@ moved them away) and sends the new descriptors over the channels.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 
@@ -70,7 +71,10 @@ class AccessLogs:
 
 
 def _open(path: str) -> int:
+    # Non-blocking for pipes, whose opening waits for a reader: the master would hear no signal meanwhile.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        return os.open(path, flags, 0o640)
     except OSError as error:
-        raise AccessLogError(f"cannot write the access log {path}: {error.strerror}") from None
+        reason = "it is a pipe that nobody reads" if error.errno == errno.ENXIO else error.strerror
+        raise AccessLogError(f"cannot write the access log {path}: {reason}") from None
