@@ -94,7 +94,7 @@ def _only(matching: Sequence[Instance], found: Sequence[Instance], which: str) -
             f"{len(matching)} masters run {which}".rstrip() + f"; say which, by --name:\n{lines}"
         )
     if not found:
-        what = f"no master runs {which}".rstrip()
-        raise ControlError(f"{what}: none was found (start one with gwctl start, or give --control PATH)")
+        what = f"found no master that runs {which}".rstrip()
+        raise ControlError(f"{what}. Start one with gwctl start; of one that runs, give --control PATH")
     names = ", ".join(each.name for each in found)
     raise ControlError(f"no master runs {which}; running: {names}")

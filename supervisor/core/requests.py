@@ -96,10 +96,10 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
         desk.actions.append(Abandon(reload.generation))
     reason = f"{pool}: {failure.message}" if pool else failure.message
     head = f"generation {reload.generation} was not adopted: {reason}"
-    serving = f"generation {fleet.generation} serves as before ({_strength(fleet)})"
-    hint = f"{serving}. The files on disk are newer than what runs: mend them and reload"
     trace = failure.traceback.strip("\n")
-    desk.note("error", "\n".join(filter(None, (head, trace, hint if fleet.degraded else serving))))
+    standing = _standing(fleet) if failure.kind != "stop" else ""
+    level = "error" if standing else "info"  # a stop is nothing that went wrong
+    desk.note(level, "\n".join(filter(None, (head, trace, standing))))
     result = {
         "generation": fleet.generation,
         "refused": reload.generation,
@@ -109,9 +109,16 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
         "reason": failure.message,
         "traceback": failure.traceback,
     }
-    text = "\n\n".join(filter(None, (head, trace, f"{hint if fleet.degraded else serving}.")))
+    text = "\n\n".join(filter(None, (head, trace, f"{standing}." if standing else "")))
     for request in reload.requests:
         answer(desk, request, text, result, ok=False)
+
+
+def _standing(fleet: Fleet) -> str:
+    serving = f"generation {fleet.generation} serves as before ({_strength(fleet)})"
+    if not fleet.degraded:
+        return serving
+    return f"{serving}. The files on disk are newer than what runs: mend them and reload"
 
 
 def _strength(fleet: Fleet) -> str:

@@ -184,7 +184,7 @@ def test_a_master_that_goes_away(start: Start, gwctl: Run) -> None:
 def test_none_runs(gwctl: Run) -> None:
     outcome = gwctl("status")
     assert outcome.exit_code == 1
-    assert outcome.stderr.startswith("no master runs: none was found (start one with gwctl start")
+    assert outcome.stderr.startswith("found no master that runs. Start one with gwctl start")
     assert json.loads(gwctl("status", "--json").stdout)["ok"] is False
 
 

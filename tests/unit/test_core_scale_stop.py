@@ -180,7 +180,8 @@ def test_during_a_reload() -> None:
         "drain 3 and sweep",
         "quit 4",
     ]
-    assert story.answers[0].text.startswith("generation 2 was not adopted: the fleet stops")
+    assert story.answers[0].text == "generation 2 was not adopted: the fleet stops"
+    assert not [note for note in story.notes if note.startswith("error")], "nothing went wrong"
     assert story.happens(ev.ReloadAsked(9, "gwctl reload"), ev.ScaleAsked(10, "web", size=5)) == [
         "answer 9 no",
         "answer 10 no",
