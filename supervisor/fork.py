@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from gwctl.assignment import Assignment
 from gwctl.supervisor.loop import clean_environment, signals_blocked
+from gwctl.supervisor.stdio import leave_stdin
 
 
 def fork_worker(assignment: Assignment, close_in_child: Callable[[], None]) -> int:
@@ -39,6 +40,7 @@ def _child(assignment: Assignment, close_in_child: Callable[[], None]) -> NoRetu
         close_in_child()
         clean_environment()
         os.setpgid(0, 0)
+        leave_stdin()
         from gwctl.workers.boot import run  # noqa: PLC0415 - the master must not import the workers
 
         run(assignment)

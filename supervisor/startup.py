@@ -22,7 +22,7 @@ from gwctl import __version__
 from gwctl.config.load import Loaded
 from gwctl.errors import BindError, GwctlError
 from gwctl.log import Level, Log
-from gwctl.supervisor import control_messages, runtime
+from gwctl.supervisor import control_messages, runtime, stdio
 from gwctl.supervisor.announce import Announcer
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import events
@@ -48,6 +48,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
         load: Reads the settings again, for a reload; raises ConfigError.
         loaded: What it read the first time.
     """
+    stdio.hold_open()
     master_settings = loaded.settings.master
     log = Log(level=Level[master_settings.log_level.upper()])
     loop = Loop()
