@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 import time
 from typing import Any, Final
 
@@ -281,8 +280,5 @@ class Master:
             self._control.close()
         self._generations.listeners.close()
         level = Level.INFO if finish.status == 0 else Level.ERROR
-        self._log.write(level, finish.text)
-        if finish.traceback:
-            sys.stderr.write(finish.traceback.rstrip() + "\n")
-        self._log.flush()
+        self._log.write(level, f"{finish.text}\n{finish.traceback}".rstrip())
         return finish.status
