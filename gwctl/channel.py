@@ -148,6 +148,8 @@ class Channel:
         self._fds: deque[int] = deque()
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self.closed = False
+        """Nothing more will be read."""
+        self._deaf = False  # the peer takes no more; what it wrote before can still be read
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -158,8 +160,9 @@ class Channel:
 
     def send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
         """Queue ``message`` and try to write. The caller keeps ``fds`` open until `wants_write` is false."""
-        self._queue.append((_encoder.encode(message) + b"\n", fds))
-        self.flush()
+        if not self._deaf:
+            self._queue.append((_encoder.encode(message) + b"\n", fds))
+            self.flush()
 
     def flush(self) -> None:
         """Write what the socket takes. A peer that is gone empties the queue: its exit is news of its own."""
@@ -171,7 +174,7 @@ class Channel:
                 return
             except (BrokenPipeError, ConnectionResetError):
                 self._queue.clear()
-                self.closed = True
+                self._deaf = True
                 return
             if sent < len(line):
                 self._queue[0] = (line[sent:], ())

@@ -123,3 +123,14 @@ def test_one_version_apart_is_compatible_and_two_are_not(protocol, layout, fits)
     assert (reason is None) is fits
     if reason is not None:
         assert "gwctl 9.9" in reason
+
+
+def test_the_last_words_are_read_although_the_peer_takes_no_more(ends):
+    """A worker says why it cannot boot and is gone; an order to it meanwhile must not eat its reason."""
+    master, worker = ends
+    worker.send(WorkerFailed("import", "last words", ""))
+    worker.close()
+    master.send(Serve())
+    assert not master.wants_write
+    assert [m for m, _ in master.receive()] == [WorkerFailed("import", "last words", "")]
+    assert master.closed
