@@ -181,7 +181,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
         elif self._line_seen and self._line_bytes > limits.header_bytes_max + 1:
             self.refuse_unparsed(431)
         elif self.eof and not self.tail:
-            self.abort()
+            self.close()
 
     def _has_bare_lf(self, data: bytes) -> bool:
         """Tell whether a line in ``data`` ends in LF alone (RFC 9112 section 2.2); the C parser takes it."""
@@ -207,6 +207,10 @@ class Connection(ConnectionBase, asyncio.Protocol):
             self.tail = b""
             self._body_data(data)
         if state == BODY and self.framer is not None:
+            if self.eof:
+                self.server.runner.abandoned(self)
+                self.close()
+                return
             self.send_continue()
         self.adjust_reading()
 

@@ -255,3 +255,23 @@ def test_counters_reach_the_scoreboard(engine: Engine, client: Client) -> None:
     assert engine.words(ACCEPTED) == 1
     assert sum(engine.record.latency()) == 3
     until(lambda: engine.words(CONNECTIONS) == 0, "the connection to be gone")
+
+
+@pytest.mark.parametrize(
+    "part", [b"GET /par", b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\npart"]
+)
+def test_an_end_behind_a_pipeline_with_an_incomplete_request(
+    engine: Engine, client: Client, part: bytes
+) -> None:
+    """What came whole is answered, in full, and what cannot come is not waited for."""
+    client.send((b"GET /length?200000 HTTP/1.1\r\nHost: x\r\n\r\n") * 3 + part)
+    client.finish_sending()
+
+    def noticed() -> bool:
+        server = engine.server
+        return bool(server._acceptor.accepted) and all(each.eof for each in server._connections)
+
+    until(lambda: engine.call(noticed), "the end to be noticed")
+    assert [len(client.response().body) for _ in range(3)] == [200_000] * 3
+    client.rest()
+    until(lambda: not engine.call(lambda: engine.server.connections), "the connection to be gone")
