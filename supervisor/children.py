@@ -59,8 +59,8 @@ class Child:
     pid: int = 0
     pidfd: int = -1
     ready: WorkerReady | None = None
-    cut: int = 0
-    """Requests it said it could not finish."""
+    cut: int | None = None
+    """Requests it said it could not finish; None: it said nothing."""
     rate: float = 0.0
     """Requests a second over the last sample of `Children.sample`."""
     sampled_requests: int = field(default=0, repr=False)
@@ -68,6 +68,19 @@ class Child:
     @property
     def subject(self) -> str:
         return f"{self.pool}.{self.slot} g{self.generation}"
+
+    @property
+    def serving(self) -> str:
+        """The request a sync worker is at; empty when idle or unknown."""
+        return self.record.request_line if self.record.floats[scoreboard.BUSY_SINCE] else ""
+
+    @property
+    def unfinished(self) -> int:
+        """Requests that its end leaves undone: as it said, or else as the scoreboard has it."""
+        if self.cut is not None:
+            return self.cut
+        busy = bool(self.record.floats[scoreboard.BUSY_SINCE])
+        return max(int(busy), self.record.words[scoreboard.ACTIVE])
 
 
 class Children:
@@ -276,10 +289,10 @@ class Children:
                 self._bury(child, os.waitstatus_to_exitcode(status))
 
     def _bury(self, child: Child, status: int) -> None:
-        serving = child.record.request_line if child.record.floats[scoreboard.BUSY_SINCE] else ""
+        exited = events.Exited(child.worker, status, self._luck(), child.serving, child.unfinished)
         self.totals.setdefault(child.pool, Totals()).fold(child.record)
         self._forget(child)
-        self._report(events.Exited(child.worker, status, self._luck(), serving, child.cut))
+        self._report(exited)
 
     def _forget(self, child: Child) -> None:
         if child.pidfd >= 0:

@@ -25,6 +25,7 @@ from gwctl.supervisor.children import Children
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.notes import seconds
 from gwctl.supervisor.facts import Adoption, status_document
 from gwctl.supervisor.generations import Generations
 from gwctl.supervisor.loop import Loop
@@ -207,7 +208,9 @@ class Master:
     def _dump(self, worker: events.WorkerId, reason: str) -> None:
         child = self.children.get(worker)
         if child is not None:
-            self._log.error(f"pid {child.pid} {reason}; its stacks follow", child.subject)
+            busy_s = time.monotonic() - child.record.floats[scoreboard.BUSY_SINCE]
+            request = f", serving {child.serving} for {seconds(busy_s)}" if child.serving else ""
+            self._log.error(f"pid {child.pid} {reason}{request}; its stacks follow", child.subject)
             self.children.signal(worker, DUMP_SIGNAL)
 
     def _kill(self, worker: events.WorkerId, reason: str) -> None:

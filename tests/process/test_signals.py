@@ -98,6 +98,22 @@ def test_second_term_escalates(gwctl_server):
         client.join(10)
 
 
+@pytest.mark.parametrize("worker", ["sync", "threads"])
+def test_a_request_that_dies_with_a_killed_worker_counts_as_cut(gwctl_server, worker):
+    """Whoever was killed could not say what it left undone; the scoreboard does, and the log names it."""
+    options = {"timeouts": {"drain_timeout_s": 0.5}, "allow_errors": ["."], "allow_kill": True}
+    with gwctl_server(APP, worker=worker, processes=1, **options) as server:
+        client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?30",))
+        client.start()
+        until(lambda: active_requests(server), "the request to be served")
+        server.signal(signal.SIGTERM)
+        assert server.wait_for_exit(20) == 0
+        client.join(10)
+        assert "; 1 request cut; 1 worker had to be killed" in server.log
+        if worker == "sync":
+            server.wait_for_log(r"of draining, serving GET /sleep\?30 for \d\.?\d? s; its stacks follow")
+
+
 def _ignore_failure(url: str) -> None:
     try:
         httpx.get(url, timeout=40)
