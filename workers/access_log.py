@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
 
 WAITING_BYTES_MAX: Final = 4 << 20
+TELL_S: Final = 10.0
+"""A full disk is told so often, not with each batch: the event log may be on it too."""
 _PIPE_BYTES: Final = 4096  # poll() calls a pipe writable when this much fits (PIPE_BUF)
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), ord("\\"), *range(0x7F, 0xA0))}
 
@@ -35,6 +37,8 @@ class AccessLog:
         self._lines: deque[str] = deque()
         self._waiting = b""
         self._dropped = 0
+        self._why = ""
+        self._tell_at = 0.0
         self._stamp_until = 0.0
         self._stamp = ""
         self._blocks = not _is_file(fd)
@@ -98,14 +102,23 @@ class AccessLog:
         except OSError as error:
             self._dropped += data.count(b"\n")
             data = b""
-            self._log.error(f"access log: {error.strerror}")
+            self._why = f": {error.strerror}"
         self._waiting = data
         if self._dropped and not data:
-            self._log.warning(f"access log: {self._dropped} lines were lost")
-            self._dropped = 0
+            now = time.monotonic()
+            if now >= self._tell_at:
+                self._tell_at = now + TELL_S
+                self._tell()
+
+    def _tell(self) -> None:
+        self._log.error(f"access log: {self._dropped} lines were lost{self._why}")
+        self._dropped = 0
+        self._why = ""
 
     def close(self) -> None:
         self.flush()
+        if self._dropped:
+            self._tell()
         os.close(self._fd)
 
 

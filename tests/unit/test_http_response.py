@@ -172,6 +172,21 @@ def test_a_reader_that_stops_never_stops_the_server(tmp_path: Path) -> None:
     assert "lines were lost" in event_path.read_text()
 
 
+def test_a_full_disk_is_told_once_in_a_while(tmp_path: Path) -> None:
+    """A line for each batch of the loop would fill what is left of the disk."""
+    event_path = tmp_path / "log"
+    event_log = Log(os.open(event_path, os.O_WRONLY | os.O_CREAT), Level.INFO, "x")
+    log = AccessLog(os.open("/dev/full", os.O_WRONLY), "web.0", event_log)
+    for _ in range(100):
+        log.add(connection(), 200, 1, 0, "-", "-")
+        log.add(connection(), 200, 1, 0, "-", "-")
+        log.flush()
+    log.close()
+    first, last = event_path.read_text().splitlines()
+    assert first.endswith("access log: 2 lines were lost: No space left on device")
+    assert last.endswith("access log: 198 lines were lost: No space left on device")
+
+
 @pytest.mark.parametrize("worker_class", ["sync", "threads", "asgi"])
 def test_the_servers_access_log_and_its_reopening(worker_class: str, tmp_path: Path) -> None:
     with (
