@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import time
 from dataclasses import dataclass
@@ -90,8 +91,21 @@ def _outcome(name: str, channel: Channel, pid: int, timeout_s: float) -> TrialRe
                 result = TrialResult(name, False, message.message, message.traceback)
         if channel.closed:
             break
-    if result is None and not channel.closed:
-        os.kill(pid, 9)
+    if result is None and not _ended(pid, end - time.monotonic(), channel):
+        os.kill(pid, signal.SIGKILL)
         result = TrialResult(name, False, f"the import took longer than boot_timeout_s ({timeout_s:g} s)")
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return result or TrialResult(name, False, f"the import ended the process (status {status})")
+
+
+def _ended(pid: int, timeout_s: float, channel: Channel) -> bool:
+    """Wait for the end of a child that says nothing: its channel may be closed and it goes on."""
+    if not hasattr(os, "pidfd_open"):
+        return channel.closed
+    pidfd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return bool(poll.poll(max(0.0, timeout_s) * 1000))
+    finally:
+        os.close(pidfd)

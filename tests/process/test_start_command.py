@@ -92,6 +92,14 @@ def test_check_imports_the_applications(tmp_path: Path) -> None:
     assert "gwctl/" not in result.stderr
 
 
+def test_check_does_not_wait_for_an_import_that_hangs(tmp_path: Path) -> None:
+    """Also when it has closed the channel, as code does that makes a daemon of itself."""
+    (tmp_path / "hangs.py").write_text("import os, time\nos.closerange(3, 100)\ntime.sleep(100)\n")
+    result = command(tmp_path, "check", "--app", "hangs", "--set", "timeouts.boot_timeout_s=1")
+    assert result.returncode == 4
+    assert "web: the import took longer than boot_timeout_s (1 s)" in result.stderr
+
+
 @pytest.mark.parametrize("arguments", [("check", "shop"), ("config", "show", "shop")])
 def test_settings_commands_import_little(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """They stay quick: neither the supervisor nor a server library is loaded."""
