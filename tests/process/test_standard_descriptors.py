@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 
 import httpx
 import pytest
 
-from tests.support.processes import descriptors
+from tests.support.processes import descriptors, look, session_of
 from tests.support.server import GwctlServer
 from tests.support.wait import until
 
@@ -75,8 +76,11 @@ def test_an_application_that_reads_a_terminal_gets_nothing(tmp_path):
             shown += os.read(terminal, 4096)
         assert httpx.get(server.url, timeout=10).text == ""
         os.write(terminal, b"\x03")
-        assert os.waitpid(pid, 0)[1] == 0
+        until(lambda: master.is_zombie if (master := look(pid)) else True, "the master to end by Ctrl-C")
     finally:
+        for process in session_of(pid):
+            os.kill(process.pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
         os.close(terminal)
         server.destroy()
 
