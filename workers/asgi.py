@@ -61,6 +61,7 @@ class AsgiRequest:
         "_received",
         "_server",
         "_start",
+        "_told",
         "_waiters",
         "detached",
         "finished",
@@ -83,6 +84,7 @@ class AsgiRequest:
         self._headers: Any = None
         # _line is set by http.response.start; _framing, _left and _keep_alive with the head.
         self._received = 0
+        self._told = False  # that the client sends no more
         self._start = monotonic()
         self.task: asyncio.Task[None] | None = None
         self.waiting_bytes = 0
@@ -145,6 +147,7 @@ class AsgiRequest:
                 self._body_given = True
                 return {"type": "http.request", "body": b"", "more_body": False}
             if connection.eof:
+                self._told = True
                 return {"type": "http.disconnect"}
             await self._wait()
 
@@ -312,7 +315,9 @@ class AsgiRequest:
                 what = f"{summary(error)}\n{application_traceback(error)}"
                 self._incomplete(f"the application raised{self._how_far()}: {what}")
         else:
-            if self.detached:
+            if self._told and not (self.finished or self.detached):
+                self._cut()  # what an event stream or a long poll does when its client has gone
+            elif self.detached:
                 self._incomplete("")
             elif not self.finished:
                 self._incomplete(f"the application returned{self._how_far() or ' without a response'}")
@@ -333,9 +338,7 @@ class AsgiRequest:
                 self._count_cut()
             return
         if self.started:
-            self._count_cut()
-            self.detached = True
-            connection.abort()
+            self._cut()
             return
         self.started = True
         self.status = 500
@@ -352,6 +355,11 @@ class AsgiRequest:
         scope = self.scope  # the connection may be at another request
         query = scope.get("query_string")
         return f"{scope.get('method')} {scope.get('path')}" + (f"?{query.decode('latin-1')}" if query else "")
+
+    def _cut(self) -> None:
+        self._count_cut()
+        self.detached = True
+        self._connection.abort()
 
     def _count_cut(self) -> None:
         """Count a response that the client did not get in full."""

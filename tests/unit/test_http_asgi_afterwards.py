@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
+
+import pytest
 
 from tests.support.engine import Engine
 from tests.support.wait import until
@@ -70,3 +73,41 @@ def test_an_error_after_the_response_names_its_own_request() -> None:
         client.get("/second")
         engine.call(go.set)
         engine.wait_for_log("GET /first?a=b: the application raised after its response: ValueError")
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("part", [b"", b"Content-Length: 9\r\n"])
+def test_an_application_that_ends_because_it_was_told_of_the_clients_end_is_right(
+    begun: bool, part: bytes
+) -> None:
+    """The end of an event stream, a long poll or a cancelled upload is nobody's error."""
+    listening = threading.Event()
+
+    async def application(scope, receive, send):
+        if begun:
+            await send(START)
+            await send(body(b"event", more=True))
+        listening.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    with Engine(application, "asgi", access_log=True) as engine, engine.connect() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\n" + part + b"\r\n")
+        assert listening.wait(20)
+        client.finish_sending()
+        with pytest.raises(ConnectionResetError):
+            client.rest()
+        until(lambda: engine.call(engine.server.flush) or engine.access_path.read_text("utf-8"), "the line")
+        assert f'"POST / HTTP/1.1" {200 if begun else 499} ' in engine.access_path.read_text("utf-8")
+        assert engine.log == ""
+
+
+def test_an_application_that_was_not_told_is_wrong() -> None:
+    async def application(scope, receive, send):
+        await asyncio.sleep(0.1)
+
+    with Engine(application, "asgi") as engine, engine.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.finish_sending()
+        assert client.response().status == 500
+        engine.wait_for_log("returned without a response")
