@@ -14,9 +14,9 @@ handler that interrupts it, leave their lines to it instead of waiting.
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
-import threading
 import time
 from collections import deque
 from enum import IntEnum
@@ -53,7 +53,7 @@ class Log:
         self._poll.register(fd, select.POLLOUT)
         self._queue: deque[bytes] = deque()
         self._dropped = 0
-        self._emptying = threading.Lock()
+        self._emptying = _thread.allocate_lock()  # not threading: the master must not need it
 
     def keep_time_zone(self) -> None:
         """Write times in the present zone, whatever becomes of TZ: Django sets it while it is imported."""

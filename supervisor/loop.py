@@ -30,11 +30,12 @@ HANDLED: Final = (
     signal.SIGINT,
     signal.SIGQUIT,
     signal.SIGUSR1,
+    signal.SIGUSR2,
     signal.SIGTTIN,
     signal.SIGTTOU,
     signal.SIGCHLD,
 )
-"""SIGUSR2 is ignored until the upgrade exists; SIGPIPE is ignored by the interpreter."""
+"""SIGPIPE is ignored by the interpreter."""
 
 
 MASTERS_ONLY: Final = (
@@ -74,16 +75,15 @@ class Loop:
         self.selector.register(self._wakeup_read, selectors.EVENT_READ, self._read_signals)
 
     def install_signals(self) -> None:
-        """Route the handled signals to the wakeup descriptor, and ignore SIGUSR2."""
+        """Route the handled signals to the wakeup descriptor."""
         signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
         for signum in HANDLED:
             signal.signal(signum, _note)
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
     def uninstall_signals(self) -> None:
         """Give the default handlers back (at the end of the master, and in tests)."""
         signal.set_wakeup_fd(-1)
-        for signum in (*HANDLED, signal.SIGUSR2):
+        for signum in HANDLED:
             signal.signal(signum, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -113,7 +113,7 @@ class Loop:
         master, and taking a descriptor out of it would deafen the master.
         """
         signal.set_wakeup_fd(-1)
-        for signum in (*HANDLED, signal.SIGUSR2):
+        for signum in HANDLED:
             signal.signal(signum, signal.SIG_DFL)
         self.selector.close()
         self._wakeup_read.close()

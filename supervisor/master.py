@@ -25,6 +25,7 @@ from gwctl.supervisor.children import Children
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.notes import workers
 from gwctl.supervisor.core.notes import seconds
 from gwctl.supervisor.facts import Adoption, status_document
 from gwctl.supervisor.generations import Generations
@@ -131,6 +132,10 @@ class Master:
                 self._events.append(events.ScaleAsked(0, "", delta=-1))
             case signal.SIGUSR1:
                 self._reopen_logs()
+            case signal.SIGUSR2:
+                self._log.warning(
+                    "SIGUSR2: an upgrade in place is not in this release; restart the service for it"
+                )
             case _:
                 raise AssertionError(f"signal {signum} is handled but unknown")
 
@@ -248,7 +253,8 @@ class Master:
         told = [child for child in self.children if child.settings.access_log in reopened]
         for child in told:
             self.children.send(child.worker, Reopen(), (reopened[child.settings.access_log],))
-        self._log.info(f"reopened the access logs (SIGUSR1): {len(reopened)} files, {len(told)} workers told")
+        files = "1 file" if len(reopened) == 1 else f"{len(reopened)} files"
+        self._log.info(f"reopened the access logs (SIGUSR1): {files}, {workers(len(told))} told")
 
     # ---- start and end
 

@@ -59,7 +59,7 @@ def died(worker: Worker, status: int, now: float, serving: str) -> str:
     else:
         text += f", {seconds(now - worker.ready_at)} after it was ready"
     if status == -9 and worker.told is not Order.KILL:
-        text += ", not by us (out of memory?)"
+        text += ", sent by nobody here (out of memory?)"
     return text + (f", while serving {serving}" if serving else "")
 
 
@@ -89,7 +89,7 @@ def counts(pools: Iterable[Pool]) -> str:
 def scaled(name: str, was: int, size: int, asked: int) -> str:
     if asked < 1:
         return f"{name}: {was} -> {workers(size)}: a pool has at least one"
-    return f"{name}: {was} -> {workers(size)}" if size != was else f"{name} stays at {workers(size)}"
+    return f"{name}: {was} -> {workers(size)}" if size != was else f"{name}: stays at {workers(size)}"
 
 
 def waits_for(remaining: Iterable[Worker], now: float) -> str:

@@ -125,7 +125,10 @@ def test_a_slot_that_keeps_dying_waits_longer_and_longer() -> None:
 def test_out_of_memory_is_suspected_of_a_kill_that_was_not_ours() -> None:
     story = CoreStory(web=1).serves()
     story.dies(1, -9)
-    assert "signal 9 (SIGKILL), 0.00 s after it was ready, not by us (out of memory?)" in story.notes[-1]
+    assert (
+        "signal 9 (SIGKILL), 0.00 s after it was ready, sent by nobody here (out of memory?)"
+        in story.notes[-1]
+    )
 
 
 def test_a_worker_that_somebody_sends_a_term_is_replaced_at_once_and_not_counted() -> None:
