@@ -25,8 +25,7 @@ from gwctl.supervisor.children import Children
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.notes import workers
-from gwctl.supervisor.core.notes import seconds
+from gwctl.supervisor.core.notes import seconds, workers
 from gwctl.supervisor.facts import Adoption, status_document
 from gwctl.supervisor.generations import Generations
 from gwctl.supervisor.loop import Loop

