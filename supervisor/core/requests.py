@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, CloseListeners, Finish, Prepare
 from gwctl.supervisor.core.desk import Desk
@@ -20,6 +20,10 @@ from gwctl.supervisor.core.reload import Reload, Stage, patience
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet
+
+
+SIZE_MAX: Final = 1024
+"""Workers of one pool, as in the settings; also for those who ask in steps."""
 
 
 @dataclass(slots=True)
@@ -152,12 +156,17 @@ def _scale_refusal(fleet: Fleet, event: ScaleAsked) -> str:
     known = [name for name, pool in fleet.pools.items() if pool.size]
     if event.pool and event.pool not in known:
         return f"no pool named {event.pool!r}; there is: {', '.join(known)}"
-    return ""
+    sizes = [_asked(fleet.pools[name], event) for name in ([event.pool] if event.pool else known)]
+    return f"a pool has at most {SIZE_MAX} workers" if max(sizes, default=0) > SIZE_MAX else ""
+
+
+def _asked(pool: Pool, event: ScaleAsked) -> int:
+    return (pool.size if event.size is None else event.size) + event.delta
 
 
 def _scale(fleet: Fleet, pool: Pool, event: ScaleAsked, desk: Desk) -> tuple[str, dict[str, Any]]:
     was = pool.size
-    asked = (was if event.size is None else event.size) + event.delta
+    asked = _asked(pool, event)
     pool.size = max(1, asked)
     if fleet.reload is not None and pool.name in fleet.reload.sizes:
         fleet.reload.sizes[pool.name] = pool.size  # the new generation gets as many

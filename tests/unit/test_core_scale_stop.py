@@ -40,6 +40,13 @@ def test_never_below_one_and_the_answer_says_so() -> None:
     assert story.answers[1].text == "web: 1 -> 1 worker: a pool has at least one"
 
 
+def test_never_above_the_bound_of_the_settings_not_in_steps_either() -> None:
+    story = CoreStory(web=2).serves()
+    assert story.happens(ev.ScaleAsked(5, "web", size=1020, delta=5)) == ["answer 5 no"]
+    assert story.happens(ev.ScaleAsked(6, "web", delta=1023)) == ["answer 6 no"]
+    assert story.answers[1].text == "a pool has at most 1024 workers"
+
+
 def test_by_signal_every_pool() -> None:
     story = CoreStory(live=1, web=1).serves()
     assert story.happens(ev.ScaleAsked(0, "", delta=1)) == ["spawn 3 live.1 g1", "spawn 4 web.1 g1"]
