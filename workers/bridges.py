@@ -23,6 +23,7 @@ WSGI_THREADS: Final = 16
 
 _logger = logging.getLogger("gwctl")
 _TASK_KEY: Final = "gwctl.asgi_task"
+_COMPLETE_KEY: Final = "gwctl.asgi_complete"
 _BODY_KEY: Final = "gwctl.body"
 
 
@@ -151,9 +152,18 @@ class AsgiInWsgi:
         self.loop.run_forever()
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["wsgi_environ"][_TASK_KEY] = asyncio.current_task()
+        environ = scope["wsgi_environ"]
+        environ[_TASK_KEY] = asyncio.current_task()
         scope["state"] = self.state.copy()
-        await self._application(scope, receive, send)
+
+        async def noted(message: Any) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                environ[_COMPLETE_KEY] = True
+            await send(message)
+
+        await self._application(scope, receive, noted)
+        if _COMPLETE_KEY not in environ:  # a2wsgi would wait for the rest for ever
+            raise RuntimeError("the ASGI application returned before its response was complete")
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         assert self._middleware is not None, "start() comes first"
@@ -167,7 +177,20 @@ class AsgiInWsgi:
         try:
             yield from self._middleware(environ, start)
             finished = True
+            if _COMPLETE_KEY not in environ:
+                _raise_what_ended(environ[_TASK_KEY])
         finally:
             task = environ.get(_TASK_KEY)
             if not finished and task is not None and self.loop is not None:
                 self.loop.call_soon_threadsafe(task.cancel)
+
+
+def _raise_what_ended(task: asyncio.Task[None]) -> None:
+    """Raise why an application left its response incomplete.
+
+    a2wsgi 1.10 looks whether the application is done before it takes the error that ended it,
+    and then calls the response whole: a client could not tell that half of it is missing.
+    """
+    error = task.exception()  # it is done: a2wsgi has waited for that
+    if error is not None:
+        raise error
