@@ -16,9 +16,10 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from gwctl.config.settings import WORKERS_MAX
+
 REQUEST_BYTES_MAX: Final = 1 << 16
 ANSWER_BYTES_MAX: Final = 1 << 24
-PROCESSES_MAX: Final = 1024
 
 # Codes of errors: those of JSON-RPC 2.0 for malformed requests, small positive ones for ours.
 REFUSED: Final = 1
@@ -50,8 +51,8 @@ class Scale(msgspec.Struct, frozen=True):
     """Set the pool's ``size``, or change it by ``delta``."""
 
     pool: str
-    size: Annotated[int, msgspec.Meta(ge=1, le=PROCESSES_MAX)] | None = None
-    delta: Annotated[int, msgspec.Meta(ge=-PROCESSES_MAX, le=PROCESSES_MAX)] = 0
+    size: Annotated[int, msgspec.Meta(ge=1, le=WORKERS_MAX)] | None = None
+    delta: Annotated[int, msgspec.Meta(ge=-WORKERS_MAX, le=WORKERS_MAX)] = 0
 
 
 Method = Status | Reload | Stop | Scale

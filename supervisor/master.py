@@ -281,12 +281,16 @@ class Master:
         if self._pidfile is not None:
             self._pidfile.close_in_child()
 
-    def _end(self, finish: actions.Finish) -> int:
+    def close(self) -> None:
+        """Give back what others can see: pid file, control socket, listeners."""
         if self._pidfile is not None:
             self._pidfile.remove()
         if self._control is not None:
             self._control.close()
         self._generations.listeners.close()
+
+    def _end(self, finish: actions.Finish) -> int:
+        self.close()
         level = Level.INFO if finish.status == 0 else Level.ERROR
         self._log.write(level, f"{finish.text}\n{finish.traceback}".rstrip())
         return finish.status

@@ -26,6 +26,7 @@ from gwctl.supervisor import control_messages, runtime, stdio
 from gwctl.supervisor.announce import Announcer
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import events
+from gwctl.supervisor.core.notes import workers
 from gwctl.supervisor.generations import Generations
 from gwctl.supervisor.listeners import ListenerSet
 from gwctl.supervisor.loop import Loop
@@ -74,13 +75,13 @@ def _prepare(loop: Loop, load: Callable[[], Loaded], loaded: Loaded, log: Log) -
         if loaded.settings.master.pidfile:
             master.own_pidfile(Pidfile.write(Path(loaded.settings.master.pidfile)))
     except GwctlError:
-        generations.listeners.close()
+        master.close()
         raise
     for name, pool in loaded.settings.pool.items():
         size = generations.current.policies[name].size
         why = f" (auto: {generations.current.capacity.why})" if pool.processes == "auto" else ""
         urls = " ".join(listener.url for listener in generations.listeners_of(FIRST_GENERATION, name))
-        log.info(f"{name}: {size} {'worker' if size == 1 else 'workers'}{why}, {urls}")
+        log.info(f"{name}: {workers(size)}{why}, {urls}")
     return master
 
 

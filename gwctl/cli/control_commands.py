@@ -20,10 +20,11 @@ import click
 import msgspec
 
 from gwctl.cli.reload_view import ReloadView
+from gwctl.config.settings import WORKERS_MAX
 from gwctl.errors import ControlError, GwctlError
 from gwctl.supervisor import status as status_document
 from gwctl.supervisor.control_client import ControlClient, RefusedError
-from gwctl.supervisor.control_messages import PROCESSES_MAX, Reload, Scale, Status, Stop
+from gwctl.supervisor.control_messages import Reload, Scale, Status, Stop
 from gwctl.supervisor.finding import find
 
 ANSWER_TIMEOUT_S: Final = 10.0
@@ -140,10 +141,10 @@ def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[i
     """``4``, ``+1`` or ``-1``, as the size and delta of a `Scale`."""
     if not re.fullmatch(r"[+-]?[0-9]{1,4}", value):
         raise click.BadParameter(f"{value!r} is not a number of workers: write 4, +1 or -1")
-    if value[0] in "+-" and abs(int(value)) <= PROCESSES_MAX:
+    if value[0] in "+-" and abs(int(value)) <= WORKERS_MAX:
         return None, int(value)
-    if not 1 <= int(value) <= PROCESSES_MAX:
-        raise click.BadParameter(f"a pool has 1 to {PROCESSES_MAX} workers")
+    if not 1 <= int(value) <= WORKERS_MAX:
+        raise click.BadParameter(f"a pool has 1 to {WORKERS_MAX} workers")
     return int(value), 0
 
 

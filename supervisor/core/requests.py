@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from gwctl.config.settings import WORKERS_MAX
 from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, CloseListeners, Finish, Prepare
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import Ending, Mode
@@ -20,10 +21,6 @@ from gwctl.supervisor.core.reload import Reload, Stage, patience
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet
-
-
-SIZE_MAX: Final = 1024
-"""Workers of one pool, as in the settings; also for those who ask in steps."""
 
 
 @dataclass(slots=True)
@@ -157,7 +154,7 @@ def _scale_refusal(fleet: Fleet, event: ScaleAsked) -> str:
     if event.pool and event.pool not in known:
         return f"no pool named {event.pool!r}; there is: {', '.join(known)}"
     sizes = [_asked(fleet.pools[name], event) for name in ([event.pool] if event.pool else known)]
-    return f"a pool has at most {SIZE_MAX} workers" if max(sizes, default=0) > SIZE_MAX else ""
+    return f"a pool has at most {WORKERS_MAX} workers" if max(sizes, default=0) > WORKERS_MAX else ""
 
 
 def _asked(pool: Pool, event: ScaleAsked) -> int:

@@ -107,3 +107,19 @@ def listening_sockets(pid: int) -> set[str]:
         if fields[3] == "0A":
             inodes.add(f"socket:[{fields[9]}]")
     return inodes & set(descriptors(pid).values())
+
+
+def test_a_start_that_fails_leaves_no_control_socket(gwctl_server, tmp_path):
+    """The pid file is another live master's; the control socket, opened before, is taken back."""
+    pidfile = tmp_path / "pid"
+    with gwctl_server(APP, worker="sync", master={"pidfile": str(pidfile)}) as server:
+        master = {"name": "second", "pidfile": str(pidfile)}
+        second = gwctl_server(APP, worker="sync", master=master, allow_errors=["."])
+        try:
+            second.start()
+            assert second.wait_for_exit() == 1
+            assert f"the pid file {pidfile} is held by" in second.log
+            assert not list(second.folder.rglob("*.sock"))
+        finally:
+            second.destroy()
+        assert pidfile.read_text().strip() == str(server.pid)
