@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from gwctl.config import addresses, app_spec, env_file, hints, schema
+from gwctl.config import addresses, app_spec, env_file, hints, proxies, schema
 from gwctl.config.addresses import Address, AddressError
 from gwctl.config.locate import Path
 from gwctl.config.settings import PoolSettings, Settings
@@ -57,6 +57,7 @@ class _Checks:
         self._numbers(at, pool)
         self._identity(at, pool)
         self._variables(at, pool)
+        self._proxies(at, pool)
         for path, kind, place in _paths(at, pool):
             self._exists(path, kind, place)
 
@@ -129,6 +130,27 @@ class _Checks:
                 env_file.read(pool.env_file)
             except ConfigError as error:
                 self._tree.problems.extend(error.problems)
+
+    def _proxies(self, at: Path, pool: PoolSettings) -> None:
+        for path, text in self._items((*at, "trusted_proxies"), pool.trusted_proxies):
+            try:
+                proxies.Trusted([text])
+            except AddressError as error:
+                self._tree.complain(path, str(error), error.hint)
+        known = {name.lower(): name for name in proxies.HEADERS}
+        for path, text in self._items((*at, "forwarded_headers"), pool.forwarded_headers):
+            if text.lower() not in known:
+                near = hints.nearest(text.lower().replace("_", "-"), known)
+                hint = f'Did you mean "{known[near]}"?' if near else ""
+                self._tree.complain(path, f"expected {schema.one_of(proxies.HEADERS)}", hint)
+
+    def _items(self, path: Path, texts: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
+        """The texts of a list with their paths, without those that were complained of."""
+        listed = isinstance(self._tree.get(path), list)
+        for index, text in enumerate(texts):
+            place = (*path, index) if listed else path
+            if self._ok(place):
+                yield place, text
 
     def _exists(self, path: Path, kind: str, place: str) -> None:
         if not self._ok(path):

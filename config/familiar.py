@@ -28,6 +28,8 @@ SETTINGS: Final = {
     "factory": "app",
     "fd": "bind",
     "gid": "group",
+    "forwarded_allow_ips": "trusted_proxies",
+    "forwarder_headers": "forwarded_headers",
     "graceful_timeout": "timeouts.drain_timeout_s",
     "host": "bind",
     "http": "bind",
@@ -62,6 +64,7 @@ SETTINGS: Final = {
     "socket": "bind",
     "startup_timeout": "timeouts.boot_timeout_s",
     "target": "app",
+    "trusted_hosts": "trusted_proxies",
     "timeout_graceful_shutdown": "timeouts.drain_timeout_s",
     "timeout_keep_alive": "timeouts.keepalive_timeout_s",
     "timeout_worker_healthcheck": "timeouts.boot_timeout_s",
@@ -83,7 +86,7 @@ SETTINGS: Final = {
 _TLS: Final = "There is no TLS yet: put a proxy such as nginx in front"
 _PRELOAD: Final = "Each worker imports the application by itself, after the fork"
 _REQUESTS_MAX: Final = "There are no limits yet after which a worker is replaced"
-_PROXY: Final = "X-Forwarded-* reach the application as headers: its framework reads them"
+_PROXY: Final = "Forwarded headers are read from `trusted_proxies`; an empty list turns that off"
 
 NOTES: Final = {
     "certfile": _TLS,
@@ -91,7 +94,6 @@ NOTES: Final = {
     "daemonize": "gwctl stays in the foreground: let systemd keep it running",
     "error_log": "Events go to stderr",
     "errorlog": "Events go to stderr",
-    "forwarded_allow_ips": _PROXY,
     "keyfile": _TLS,
     "lifespan": "An ASGI application that knows lifespan has one, and a startup that fails ends the boot",
     "loop": "Every worker runs on uvloop",

@@ -223,6 +223,23 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
         _meta("Path the application is mounted at (SCRIPT_NAME, root_path).", "/api"),
     ] = ""
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        _meta(
+            "Who is believed about a client's address and scheme (`forwarded_headers`): addresses, "
+            "networks, `unix` (peers on Unix sockets) or `*` (everybody).",
+            ["10.0.0.0/8", "unix"],
+        ),
+    ] = ("127.0.0.1", "::1", "unix")
+    forwarded_headers: Annotated[
+        tuple[str, ...],
+        _meta(
+            "What trusted proxies are believed in: `Forwarded`, `X-Forwarded-For`, `-Proto`, `-Host`, "
+            "`-Port`, `-Prefix`. Name only fields that your proxy sets or removes itself: others it "
+            "passes on as the client sent them.",
+            ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"],
+        ),
+    ] = ("X-Forwarded-For", "X-Forwarded-Proto")
     access_log: Annotated[
         str,
         _meta(

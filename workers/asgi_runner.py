@@ -13,6 +13,7 @@ from gwctl.workers.states import BUSY
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.forwarded import Facts
     from gwctl.workers.server import Server
 
 Headers = list[tuple[bytes, bytes]]
@@ -55,6 +56,19 @@ class AsgiRunner:
             "extensions": {},
         }
 
+    def forwarded(self, facts: Facts) -> dict[str, Any]:
+        """Return what a trusted proxy's word changes in the scope that a connection's requests share."""
+        changes: dict[str, Any] = {}
+        if facts.client is not None:
+            changes["client"] = facts.client
+        if facts.scheme:
+            changes["scheme"] = facts.scheme
+        if facts.server is not None:
+            changes["server"] = facts.server
+        if facts.prefix:
+            changes["root_path"] = facts.prefix + self._root_path
+        return changes
+
     def begin(self, connection: ConnectionBase) -> None:
         """Take the request in ``connection``'s parser.
 
@@ -93,14 +107,21 @@ class AsgiRunner:
         scope["query_string"] = query.encode("ascii")
         if "%" in path:
             path = unquote(path)
-        root = self._root_path
-        if root and path != root and not path.startswith(root + "/"):
-            path = root + path  # the proxy in front took it off; in ASGI, path includes root_path
-        scope["path"] = path
+        root = scope["root_path"]
+        scope["path"] = self._rooted(path, root) if root else path
         scope["state"] = self.server.state.copy()
         if not connection.http11:
             scope["http_version"] = "1.0"
         return scope
+
+    def _rooted(self, path: str, root: str) -> str:
+        """Put back what the proxies in front took off: in ASGI, path includes root_path."""
+        own = self._root_path
+        if path == root or path.startswith(root + "/"):
+            return path
+        if own and (path == own or path.startswith(own + "/")):
+            return root.removesuffix(own) + path
+        return root + path
 
     def _begin_notable(
         self, connection: ConnectionBase, scope: dict[str, Any], notable: dict[bytes, bytes]

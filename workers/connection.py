@@ -28,6 +28,7 @@ from gwctl.workers.states import (
 
 if TYPE_CHECKING:
     from gwctl.assignment import Listener
+    from gwctl.workers.forwarded import Forwarder
     from gwctl.workers.server import Server
 
 
@@ -42,6 +43,7 @@ class ConnectionBase:
         "base",
         "eof",
         "expecting",
+        "forwarder",
         "framer",
         "http11",
         "is_head",
@@ -86,6 +88,7 @@ class ConnectionBase:
         self.expecting = False  # the client waits for 100 (Continue)
         self.request: Any = None  # the runner's: environ while the body is received, the ASGI request
         self.base: Any = None  # the runner's: what all requests of this connection share
+        self.forwarder: Forwarder | None = None  # of a trusted proxy's connection
         self.output: Any = None  # the runner's: where a thread writes
         self.attention = self.eof = self.lost = self.read_paused = self.write_paused = False
         self.unsent = 0
@@ -196,6 +199,8 @@ class ConnectionBase:
         """Refuse what never became a request: what is known here is of the one before."""
         self.method = self.target = ""
         self.is_head = False
+        if self.forwarder is not None:
+            self.forwarder.reset(self)
         self.refuse(status)
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from gwctl.workers.policy import Refused
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.forwarded import Facts
 
 _NAMES_MAX: Final = 1024
 _UNPREFIXED: Final = {"CONTENT_TYPE", "CONTENT_LENGTH"}
@@ -86,6 +87,24 @@ class EnvironBuilder:
         base["REMOTE_PORT"] = str(client[1]) if client else ""
         return base
 
+    def forwarded(self, facts: Facts) -> Environ:
+        """Return what a trusted proxy's word changes in that."""
+        changes: Environ = {}
+        if facts.client is not None:
+            changes["REMOTE_ADDR"] = facts.client[0]
+            changes["REMOTE_PORT"] = str(facts.client[1] or "")
+        if facts.scheme:
+            changes["wsgi.url_scheme"] = facts.scheme
+            changes["HTTPS"] = "on" if facts.scheme == "https" else "off"
+        if facts.server is not None:
+            changes["SERVER_NAME"] = facts.server[0]
+            changes["SERVER_PORT"] = str(facts.server[1])
+        elif facts.port:
+            changes["SERVER_PORT"] = str(facts.port)
+        if facts.prefix:
+            changes["SCRIPT_NAME"] = facts.prefix + self._root_path
+        return changes
+
     def build(self, connection: ConnectionBase) -> Environ:
         """Return the environ of the request that ``connection``'s parser holds, with an empty body.
 
@@ -114,7 +133,7 @@ class EnvironBuilder:
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
         environ["PATH_INFO"] = path
-        if self._root_path:
+        if environ["SCRIPT_NAME"]:
             self._strip_root_path(environ, path)
         if not connection.http11:
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
@@ -142,10 +161,11 @@ class EnvironBuilder:
         return key
 
     def _strip_root_path(self, environ: Environ, path: str) -> None:
-        """Take SCRIPT_NAME off PATH_INFO, unless the proxy in front already did."""
-        root = self._root_path
-        if path == root or path.startswith(root + "/"):
-            environ["PATH_INFO"] = path[len(root) :]
+        """Take SCRIPT_NAME, or what a proxy that strips its prefix left of it, off PATH_INFO."""
+        for root in (environ["SCRIPT_NAME"], self._root_path):
+            if root and (path == root or path.startswith(root + "/")):
+                environ["PATH_INFO"] = path[len(root) :]
+                return
 
 
 def _join(environ: Environ, key: str, value: bytes) -> None:

@@ -50,7 +50,10 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.server.runner.connected(self)
+        server = self.server
+        server.runner.connected(self)
+        if server.forwarding is not None:
+            server.forwarding.connected(self)
 
     def data_received(self, data: bytes) -> None:
         if self.state > HEAD or self.tail:

@@ -27,6 +27,7 @@ from gwctl.workers.access_log import AccessLog
 from gwctl.workers.application import LoadedApplication
 from gwctl.workers.asgi_runner import AsgiRunner
 from gwctl.workers.connection import ConnectionBase
+from gwctl.workers.forwarded import forwarding_for
 from gwctl.workers.parser import parser_factory
 from gwctl.workers.response import HeadBuilder
 from gwctl.workers.states import BUSY, TimeLimits
@@ -81,6 +82,7 @@ class Server:
         self._warned_bare_bytes = False
         self._told_drained = False
         self.runner: Runner = _RUNNERS[application.worker_class](self)
+        self.forwarding = forwarding_for(self)
         self._acceptor = Acceptor(self)
         if assignment.access_log_fd >= 0:
             self.set_access_log(assignment.access_log_fd)

@@ -17,6 +17,7 @@ from gwctl.workers.wsgi import WsgiCall
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.forwarded import Facts
     from gwctl.workers.server import Server
 
 
@@ -39,6 +40,10 @@ class WsgiRunner:
 
     def connected(self, connection: ConnectionBase) -> None:
         connection.base = self._builder.for_connection(*self.server.addresses(connection))
+
+    def forwarded(self, facts: Facts) -> Environ:
+        """Return what ``facts`` change in the environ that a connection's requests share."""
+        return self._builder.forwarded(facts)
 
     def begin(self, connection: ConnectionBase) -> None:
         """Take the request in ``connection``'s parser.

@@ -9,6 +9,33 @@ import pytest
 from tests.support.mistakes import WEB, mistakes
 
 IN_FILE = {
+    # proxies
+    "an address of a proxy with a port": (
+        f'{WEB}trusted_proxies = ["10.0.0.1:80"]\n',
+        (
+            'gw.toml:3: pool.web.trusted_proxies = "10.0.0.1:80": expected an IP address, a network such as '
+            '"10.0.0.0/8", "unix" or "*". Write "10.0.0.1": a proxy may connect from any port'
+        ),
+    ),
+    "a network with too many bits": (
+        f'{WEB}trusted_proxies = ["::1", "10.0.0.1/8"]\n',
+        (
+            'gw.toml:3: pool.web.trusted_proxies = "10.0.0.1/8": has bits beyond its prefix. '
+            'Write "10.0.0.0/8" or "10.0.0.1"'
+        ),
+    ),
+    "a header that says nothing of clients": (
+        f'{WEB}forwarded_headers = ["x-forwarded-for", "X_Forwarded_Protocol"]\n',
+        (
+            'gw.toml:3: pool.web.forwarded_headers = "X_Forwarded_Protocol": expected "Forwarded", '
+            '"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port" or '
+            '"X-Forwarded-Prefix". Did you mean "X-Forwarded-Proto"?'
+        ),
+    ),
+    "uvicorn's name for trusted proxies": (
+        f'{WEB}forwarded_allow_ips = "*"\n',
+        'gw.toml:3: pool.web.forwarded_allow_ips = "*": no such setting. Did you mean `trusted_proxies`?',
+    ),
     # names
     "a name of gunicorn": (
         f"{WEB}workers = 4\n",

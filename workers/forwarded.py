@@ -1,0 +1,286 @@
+"""Who the client is when a proxy stands in between: Forwarded and X-Forwarded-*.
+
+Rules
+    - Only peers in ``trusted_proxies`` are believed, and of what they send only the fields
+      in ``forwarded_headers``: a field that the proxy neither sets nor removes comes from
+      the client. Whom to believe is decided when a connection is made; others cost nothing.
+    - The client is the rightmost address of the chain that is no trusted proxy; if all are,
+      the leftmost. An entry that is no address (``unknown``, ``_hidden``, rubbish) ends the
+      walk: what stands left of it was written by nobody we know.
+    - A request with ``Forwarded`` (where it is believed) is judged by that alone; of the
+      others only X-Forwarded-Port and -Prefix, which have no counterpart in it, still count.
+    - X-Forwarded-Proto and -Host may be lists too. If one is as long as X-Forwarded-For, what
+      counts is the entry beside the client's, else the last one.
+    - What cannot be understood changes nothing, and refuses nothing. The fields themselves
+      stay among the request's headers, whoever sent them.
+
+What changes is what all requests of a connection otherwise share (``connection.base``), its
+``peer``, for the access log, and ``authority``, which stands for Host. So WSGI, ASGI and
+WebSockets are served alike, and none of them knows of proxies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.config import proxies
+from gwctl.config.proxies import Trusted
+from gwctl.workers.parser import lowercase_headers
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.server import Server
+
+_REMEMBERED: Final = 4096
+"""Combinations of values whose meaning is kept: the same clients come again."""
+_ENTRIES_MAX: Final = 64
+"""Longest chain that is read."""
+
+_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_HOST: Final = re.compile(r"([A-Za-z0-9._~%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{1,5}))?")
+_PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+;=:@-]+)+")
+_NODE: Final = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15}))(?::(\d{1,5}))?|([0-9A-Fa-f:.]{2,45})"
+)
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PAIR: Final = re.compile(rf'({_WORD})=({_WORD}|"(?:[^"\\]|\\.)*")')
+_SPACE: Final = re.compile(r"[ \t]*")
+
+Client = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a request from before the proxies. None, 0 or empty: nothing was said.
+
+    A client's port is 0 where only its address is known. ``host`` is as the client wrote it.
+    """
+
+    client: Client | None = None
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    prefix: str = ""
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """Name and port the client asked for; the port is the scheme's own unless one was said."""
+        if not self.host:
+            return None
+        name, _, port = self.host.rpartition(":") if not self.host.endswith("]") else (self.host, "", "")
+        if not name:
+            name, port = self.host, ""
+        return name.strip("[]"), self.port or int(port or 0) or _DEFAULT_PORTS[self.scheme or "http"]
+
+
+# ---- what a connection does with it
+
+
+class Forwarding:
+    """One per server: which connections are a trusted proxy's, and what their requests mean."""
+
+    def __init__(self, server: Server, trusted: Trusted, fields: Sequence[str]) -> None:
+        self._trusted = trusted
+        self.fields = {name.lower().encode(): place for place, name in enumerate(fields)}
+        self._names = [name.lower() for name in fields]
+        self._adapt = server.runner.forwarded
+        self.changes = lru_cache(_REMEMBERED)(self._changes)
+
+    def connected(self, connection: ConnectionBase) -> None:
+        """Look at the peer of a new connection, after the runner did."""
+        if self._trusted.peer(connection.peer):
+            connection.forwarder = Forwarder(self, connection)
+
+    def _changes(self, *values: bytes | None) -> tuple[Client | None, str, dict[str, Any]]:
+        """Return client, Host and changes of the base for the values of ``fields``."""
+        given = zip(self._names, values, strict=True)
+        facts = understand(
+            {name: value.decode("latin-1") for name, value in given if value is not None}, self._trusted
+        )
+        return facts.client, facts.host, self._adapt(facts)
+
+
+class Forwarder:
+    """Begins the requests of one connection from a trusted proxy."""
+
+    __slots__ = ("_base", "_begin", "_forwarding", "_nothing", "_peer")
+
+    def __init__(self, forwarding: Forwarding, connection: ConnectionBase) -> None:
+        self._forwarding = forwarding
+        self._base = connection.base
+        self._peer = connection.peer
+        self._begin: Callable[[ConnectionBase], None] = connection._begin  # noqa: SLF001 - put before it
+        self._nothing = [None] * len(forwarding.fields)
+        connection._begin = self.begin  # noqa: SLF001
+
+    def begin(self, connection: ConnectionBase) -> None:
+        """Take the request in ``connection``'s parser, as the client that the proxies name sent it.
+
+        Raises:
+            Refused: It is not served.
+        """
+        fields = self._forwarding.fields
+        values: list[bytes | None] | None = None
+        for name, value in lowercase_headers(connection.parser):
+            if name in fields:
+                if values is None:
+                    values = self._nothing.copy()  # type: ignore[assignment]
+                place = fields[name]
+                before = values[place]  # type: ignore[index]
+                values[place] = value if before is None else before + b"," + value  # type: ignore[index]
+        if values is None:
+            self.reset(connection)
+        else:
+            client, host, changes = self._forwarding.changes(*values)
+            connection.base = self._base | changes
+            connection.peer = self._peer if client is None else client
+            if host:
+                connection.authority = host
+        self._begin(connection)
+
+    def reset(self, connection: ConnectionBase) -> None:
+        """Make the peer itself the client: for what is no request, or one that says nothing."""
+        connection.base = self._base
+        connection.peer = self._peer
+
+
+# ---- what the fields mean
+
+
+def understand(values: dict[str, str], trusted: Trusted) -> Facts:
+    """Return what the fields say.
+
+    Args:
+        values: By lower-case name, fields sent several times joined by commas in their order.
+        trusted: Which addresses of the chain are our own proxies.
+    """
+    forwarded = values.get("forwarded")
+    if forwarded is not None:
+        client, scheme, host = _read_forwarded(forwarded, trusted)
+    else:
+        client, scheme, host = _read_separate(values, trusted)
+    port = _last(values, "x-forwarded-port")
+    number = int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else 0
+    prefix = _last(values, "x-forwarded-prefix").rstrip("/")
+    return Facts(
+        client,
+        scheme,
+        host,
+        number if number < 65536 else 0,
+        prefix if _PREFIX.fullmatch(prefix) else "",
+    )
+
+
+def _last(values: dict[str, str], name: str) -> str:
+    return values.get(name, "").rpartition(",")[2].strip(" \t")
+
+
+def _read_separate(values: dict[str, str], trusted: Trusted) -> tuple[Client | None, str, str]:
+    chain = _entries(values.get("x-forwarded-for"))
+    client, place = _walk(chain, trusted)
+
+    def beside(name: str) -> str:
+        entries = _entries(values.get(name))
+        if not entries:
+            return ""
+        return entries[place] if len(entries) == len(chain) and client is not None else entries[-1]
+
+    return client, _SCHEMES.get(beside("x-forwarded-proto").lower(), ""), _host(beside("x-forwarded-host"))
+
+
+def _entries(value: str | None) -> list[str]:
+    if value is None:
+        return []
+    return [entry.strip(" \t") for entry in value.rsplit(",", _ENTRIES_MAX)[-_ENTRIES_MAX:]]
+
+
+def _walk(chain: Sequence[str], trusted: Trusted) -> tuple[Client | None, int]:
+    """Return the client and its place in the chain, None if even the last entry is no address."""
+    client: Client | None = None
+    place = len(chain)
+    for at in range(len(chain) - 1, -1, -1):
+        node = _node(chain[at])
+        if node is None:
+            break
+        address, port = node
+        client, place = (str(address), port), at
+        if not trusted.address(address):
+            break
+    return client, place
+
+
+def _node(text: str) -> tuple[proxies.Ip, int] | None:
+    """Read ``192.0.2.1``, ``192.0.2.1:4711``, ``2001:db8::1`` or ``[2001:db8::1]:4711``."""
+    match = _NODE.fullmatch(text)
+    if match is None:
+        return None
+    address = proxies.ip(match[1] or match[2] or match[4])
+    port = int(match[3] or 0)
+    return (address, port) if address is not None and port < 65536 else None
+
+
+def _host(text: str) -> str:
+    match = _HOST.fullmatch(text)
+    return text if match is not None and int(match[2] or 1) in range(1, 65536) else ""
+
+
+def _read_forwarded(value: str, trusted: Trusted) -> tuple[Client | None, str, str]:
+    """Read RFC 7239. The element that names the client tells scheme and host too.
+
+    A proxy nearer to us is asked where that element says nothing of them.
+    """
+    elements = _elements(value)
+    client, place = _walk([element.get("for", "") for element in elements], trusted)
+    told = elements[min(place, len(elements) - 1) :] if elements else []
+    scheme = next(filter(None, (_SCHEMES.get(each.get("proto", "").lower(), "") for each in told)), "")
+    host = next(filter(None, (_host(each.get("host", "")) for each in told)), "")
+    return client, scheme, host
+
+
+def _elements(value: str) -> list[dict[str, str]]:
+    """Split a Forwarded field; nothing if any of it is malformed.
+
+    A client may have opened a quote, which hides in its own element what a proxy appended: the
+    whole field is then worth nothing.
+    """
+    elements: list[dict[str, str]] = [{}]
+    at, end = 0, len(value)
+    while True:
+        at = _skip_space(value, at)
+        pair = _PAIR.match(value, at)
+        if pair is not None:
+            name = pair[1].lower()
+            if name in elements[-1]:
+                return []
+            elements[-1][name] = _unquoted(pair[2])
+            at = _skip_space(value, pair.end())
+        if at == end:
+            return elements[-_ENTRIES_MAX:]
+        if value[at] == ",":
+            elements.append({})
+        elif value[at] != ";":
+            return []
+        at += 1
+
+
+def _skip_space(value: str, at: int) -> int:
+    match = _SPACE.match(value, at)
+    return match.end() if match is not None else at
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
+
+
+def forwarding_for(server: Server) -> Forwarding | None:
+    """Return the server's `Forwarding`, None when nobody or nothing is believed."""
+    settings = server.settings
+    trusted = Trusted(settings.trusted_proxies)
+    if not trusted or not settings.forwarded_headers:
+        return None
+    return Forwarding(server, trusted, tuple(dict.fromkeys(settings.forwarded_headers)))
