@@ -20,6 +20,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.workers.asgi_extensions import Extensions, NotAsgiError
 from gwctl.workers.body import BodyTooLarge
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
@@ -36,11 +37,7 @@ RECEIVE_BYTES_MAX: Final = 65536
 _JOIN_BYTES_MAX: Final = 65536
 
 
-class NotAsgiError(RuntimeError):
-    """The application broke the protocol; the message says how."""
-
-
-class AsgiRequest:
+class AsgiRequest(Extensions):
     """One request: its receive and send, and the sink of its body."""
 
     _line: bytes
@@ -66,7 +63,6 @@ class AsgiRequest:
         "detached",
         "finished",
         "scope",
-        "sent",
         "started",
         "status",
         "task",
@@ -199,8 +195,10 @@ class AsgiRequest:
             self.status = message["status"]
             self._line = self._server.heads.asgi_status(self.status)
             self._headers = message.get("headers", ())
+            if "trailers" in message:
+                self._announce(message["trailers"])
         else:
-            raise NotAsgiError(f"not a message of an HTTP response: {kind!r}")
+            await self._extension(message)
 
     # ---- the response
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
+from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
 from gwctl.workers.counters import Counters
 from gwctl.workers.parser import lowercase_headers
 from gwctl.workers.policy import Refused, frame_body, wants_continue
@@ -53,7 +54,7 @@ class AsgiRunner:
             "root_path": self._root_path,
             "client": client,
             "server": server,
-            "extensions": {},
+            "extensions": OFFERED.copy(),
         }
 
     def forwarded(self, facts: Facts) -> dict[str, Any]:
@@ -112,6 +113,7 @@ class AsgiRunner:
         scope["state"] = self.server.state.copy()
         if not connection.http11:
             scope["http_version"] = "1.0"
+            scope["extensions"] = OFFERED_10.copy()
         return scope
 
     def _rooted(self, path: str, root: str) -> str:

@@ -211,6 +211,15 @@ class HeadBuilder:
             parts.append(b"\r\n")
         return b"".join(parts), framing, length, keep_alive
 
+    def field(self, header: Any) -> bytes:
+        """Return one field as a line, outside of a head: in a 103, or as a trailer.
+
+        Raises:
+            HeaderError: It cannot be sent as it is.
+        """
+        name, value = self._encode(header)
+        return name + b": " + value + b"\r\n"
+
     def _encode(self, header: Any) -> tuple[bytes, bytes]:
         """Return name and value as bytes that fit on one line.
 

@@ -1,0 +1,275 @@
+"""ASGI extensions of the http scope: early hints, files by path, trailers.
+
+Which ones are offered is decided per connection: `OFFERED` is copied into the scope that its
+requests share, so that an offer costs a request nothing, and an application that changes it
+(the specification says that middleware copies first) changes it for that client alone.
+
+    http.response.early_hint  103 with the given Link fields, at once; from HTTP/1.1 on. Once
+                              the head is written there is no place for it: ignored
+    http.response.pathsend    a file as the body, by sendfile() on a plain connection, read
+                              block by block on others; memory stays constant in both
+    http.response.trailers    fields behind the last chunk. Without a last chunk (HTTP/1.0,
+                              HEAD, Content-Length), or when the client did not say
+                              ``TE: trailers``, they are taken and not sent
+
+All messages of extensions arrive in the branch of send() that a plain response never reaches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from uvloop import loop as uvloop_loop
+
+from gwctl.workers.response import COUNTED, NO_BODY, HeaderError
+from gwctl.workers.wsgi import ClientGone
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.server import Server
+
+Message = dict[str, Any]
+
+OFFERED: Final[dict[str, dict[str, Any]]] = {
+    "http.response.early_hint": {},
+    "http.response.pathsend": {},
+    "http.response.trailers": {},
+}
+OFFERED_10: Final[dict[str, dict[str, Any]]] = {"http.response.pathsend": {}}
+"""To a client of HTTP/1.0, which knows neither 1xx nor chunks."""
+
+FILE_BLOCK_BYTES: Final = 262_144
+"""Read at once where sendfile() cannot be used; up to this a file leaves in one write with its head."""
+SENDFILE_BYTES_MAX: Final = 1_048_576
+"""Asked of one sendfile(): other requests wait while the disk is read."""
+
+_PLAIN: Final = (uvloop_loop.TCPTransport, uvloop_loop.UnixTransport)  # type: ignore[attr-defined]
+_FORBIDDEN_TRAILERS: Final = frozenset(
+    # RFC 9110 section 6.5.1: framing, routing, request modifiers, authentication, what steers the response.
+    {
+        b"age",
+        b"cache-control",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"date",
+        b"expires",
+        b"host",
+        b"keep-alive",
+        b"location",
+        b"retry-after",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"vary",
+        b"warning",
+        b"www-authenticate",
+    }
+)
+
+
+class NotAsgiError(RuntimeError):
+    """The application broke the protocol; the message says how."""
+
+
+class Extensions:
+    """The half of `gwctl.workers.asgi.AsgiRequest` that plain responses do not need."""
+
+    __slots__ = ("sent",)
+
+    sent: int
+    if TYPE_CHECKING:
+        _server: Server
+        _connection: ConnectionBase
+        _headers: Any
+        _framing: int
+        _left: int
+        detached: bool
+        finished: bool
+        scope: Message
+        started: bool
+
+        def _head(self, known: int) -> bytes: ...
+        def _block(self, body: bytes) -> None: ...
+        def _last(self, body: bytes) -> None: ...
+        def _finish(self) -> None: ...
+        def _cut(self) -> None: ...
+        async def _wait(self) -> None: ...
+
+    async def _extension(self, message: Message) -> None:
+        kind = message["type"]
+        if kind not in OFFERED:
+            raise NotAsgiError(f"not a message of an HTTP response: {kind!r}")
+        if self.detached:
+            raise ClientGone("the client is gone")
+        if kind == "http.response.early_hint":
+            self._hint(message)
+        elif kind == "http.response.trailers":
+            self._trailers(message)
+        else:
+            await self._send_path(message)
+
+    # ---- early hints
+
+    def _hint(self, message: Message) -> None:
+        if self.finished:
+            raise NotAsgiError("http.response.early_hint was sent after the response was complete")
+        encode = self._server.heads.field
+        lines = b"".join([encode((b"Link", link)) for link in message.get("links", ())])
+        if lines and not self.started and self._connection.http11:
+            self._connection.transport.write(b"HTTP/1.1 103 Early Hints\r\n" + lines + b"\r\n")
+
+    # ---- trailers
+
+    def _announce(self, trailers: Any) -> None:
+        """Take note of what http.response.start says of trailers."""
+        if not trailers:
+            return
+        te = b",".join([value for name, value in self.scope["headers"] if name == b"te"])
+        wanted = any(item.strip().lower() == b"trailers" for item in te.split(b","))
+        # Another class instead of a flag: what only these responses need is not asked of the others.
+        self.__class__ = _with_trailers(wanted and self._connection.http11)
+
+    def _trailers(self, _message: Message) -> None:
+        raise NotAsgiError(
+            'http.response.trailers was not announced by "trailers": True in http.response.start'
+        )
+
+    def _trailer_lines(self, message: Message) -> bytes:
+        lines = []
+        for header in message.get("headers", ()):
+            line = self._server.heads.field(header)
+            if line.partition(b":")[0].lower() in _FORBIDDEN_TRAILERS:
+                raise HeaderError(f"not allowed as a trailer (RFC 9110 section 6.5.1): {header!r}")
+            lines.append(line)
+        return b"".join(lines)
+
+    # ---- files
+
+    async def _send_path(self, message: Message) -> None:
+        if self._headers is None:
+            raise NotAsgiError("http.response.pathsend was sent before http.response.start")
+        if self.started:
+            raise NotAsgiError("http.response.pathsend was sent after the body had begun")
+        file = _open(message["path"])
+        try:
+            size = os.fstat(file).st_size
+            head = self._head(size)
+            wanted = self._left if self._framing == COUNTED else size
+            transport = self._connection.transport
+            if wanted > size and self._framing != NO_BODY:
+                transport.write(head)
+                raise NotAsgiError(
+                    f"{message['path']} is {wanted - size} bytes shorter than Content-Length says"
+                )
+            if self._framing == COUNTED and wanted > FILE_BLOCK_BYTES and isinstance(transport, _PLAIN):
+                transport.write(head)
+                await self._sendfile(file, wanted)
+                self._finish()
+            else:
+                await self._send_blocks(head, file, 0 if self._framing == NO_BODY else wanted)
+        finally:
+            os.close(file)
+
+    async def _send_blocks(self, head: bytes, file: int, wanted: int) -> None:
+        """Send ``wanted`` bytes of a file by writing them."""
+        transport = self._connection.transport
+        offset = 0
+        while True:
+            block = os.pread(file, min(FILE_BLOCK_BYTES, wanted - offset), offset)
+            offset += len(block)
+            if not block or offset == wanted:
+                break
+            if head:
+                transport.write(head)
+                head = b""
+            self._block(block)
+            while self._connection.write_paused and not self.detached:
+                await self._wait()
+            if self.detached:
+                raise ClientGone("the client is gone")
+        if head:
+            transport.write(head)  # the loop sends both together at the end of its turn
+        self._last(block)
+
+    async def _sendfile(self, file: int, wanted: int) -> None:
+        """Have the kernel send ``wanted`` bytes of a file behind what is written already."""
+        connection = self._connection
+        await self._until_flushed()
+        # A descriptor of our own: the transport's may be closed, and its number be another's, meanwhile.
+        out = os.dup(connection.sock.fileno())
+        try:
+            while self.sent < wanted:
+                if self.detached:
+                    raise ClientGone("the client is gone")
+                try:
+                    count = os.sendfile(out, file, self.sent, min(wanted - self.sent, SENDFILE_BYTES_MAX))
+                except BlockingIOError:
+                    await self._until_writable(out)
+                    continue
+                except OSError:
+                    self._cut()
+                    raise ClientGone("the client is gone") from None
+                if not count:
+                    raise NotAsgiError("the file has become shorter while it was sent")
+                self.sent += count
+                await asyncio.sleep(0)  # others' turn
+        finally:
+            os.close(out)
+
+    async def _until_flushed(self) -> None:
+        """Wait until the transport holds nothing: what is sent past it must not overtake."""
+        connection = self._connection
+        transport = connection.transport
+        transport.set_write_buffer_limits(0)  # now pause_writing() means "not empty"
+        try:
+            while connection.write_paused and not self.detached:
+                await self._wait()
+            if self.detached:
+                raise ClientGone("the client is gone")
+        finally:
+            transport.set_write_buffer_limits()
+
+    async def _until_writable(self, out: int) -> None:
+        """Wait until the client has taken something, or is gone, or has taken nothing for too long."""
+        loop = self._server.loop
+        timeout_s = self._server.settings.timeouts.response_timeout_s
+        waiter = asyncio.ensure_future(self._wait())
+        loop.add_writer(out, waiter.cancel)
+        timer = loop.call_later(timeout_s, self._cut)
+        try:
+            await asyncio.wait([waiter])
+        finally:
+            timer.cancel()
+            loop.remove_writer(out)
+            waiter.cancel()
+
+
+def _open(path: Any) -> int:
+    """Open what http.response.pathsend names.
+
+    Raises:
+        NotAsgiError: It is not an absolute path, or not that of a regular file.
+        OSError: It cannot be opened.
+    """
+    if not isinstance(path, str | bytes | os.PathLike) or not Path(os.fsdecode(path)).is_absolute():
+        raise NotAsgiError(f"the path of http.response.pathsend must be absolute: {path!r}")
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe's open() could wait for ever
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise NotAsgiError(f"the path of http.response.pathsend is not that of a regular file: {path!r}")
+    return file
+
+
+def _with_trailers(sent: bool) -> Any:
+    from gwctl.workers.asgi_trailers import ForgottenTrailers, SentTrailers  # noqa: PLC0415 - it imports asgi
+
+    return SentTrailers if sent else ForgottenTrailers
