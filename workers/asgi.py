@@ -24,7 +24,7 @@ from gwctl.workers.asgi_extensions import Extensions, NotAsgiError
 from gwctl.workers.body import BodyTooLarge
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
-from gwctl.workers.wsgi import ClientGone
+from gwctl.workers.wsgi_writing import ClientGone
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase

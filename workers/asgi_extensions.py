@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uvloop import loop as uvloop_loop
 
 from gwctl.workers.response import COUNTED, NO_BODY, HeaderError
-from gwctl.workers.wsgi import ClientGone
+from gwctl.workers.wsgi_writing import ClientGone
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase

@@ -45,6 +45,7 @@ class ConnectionBase:
         "expecting",
         "forwarder",
         "framer",
+        "hints",
         "http11",
         "is_head",
         "keep_alive",
@@ -90,6 +91,7 @@ class ConnectionBase:
         self.base: Any = None  # the runner's: what all requests of this connection share
         self.forwarder: Forwarder | None = None  # of a trusted proxy's connection
         self.output: Any = None  # the runner's: where a thread writes
+        self.hints: Any = None  # the runner's: wsgi.early_hints
         self.attention = self.eof = self.lost = self.read_paused = self.write_paused = False
         self.unsent = 0
         self._line_bytes = 0

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 from gwctl.assignment import Assignment
+from gwctl.workers.file_wrapper import FileWrapper
 from gwctl.workers.policy import Refused
 
 if TYPE_CHECKING:
@@ -28,25 +29,6 @@ _NAMES_MAX: Final = 1024
 _UNPREFIXED: Final = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 
 Environ = dict[str, Any]
-
-
-class FileWrapper:
-    """``wsgi.file_wrapper``: iterates over a file in blocks."""
-
-    def __init__(self, filelike: Any, blksize: int = 65536) -> None:
-        self.filelike = filelike
-        self.blksize = blksize
-        if hasattr(filelike, "close"):
-            self.close = filelike.close
-
-    def __iter__(self) -> FileWrapper:
-        return self
-
-    def __next__(self) -> bytes:
-        block: bytes = self.filelike.read(self.blksize)
-        if not block:
-            raise StopIteration
-        return block
 
 
 class EnvironBuilder:

@@ -1,11 +1,10 @@
 """One WSGI call, to the letter of PEP 3333, whatever thread it runs in.
 
 `WsgiCall.run` calls the application, sends what it yields, and closes the iterable, always
-once. The response is written here, straight to a socket: a block that a generator yields goes
-out before the next is asked for. What the socket does not take is kept, up to
-`PENDING_BYTES_MAX`; beyond it the writer waits in poll(), so a client that stops reading
-holds this call up and memory stays bounded. What is still pending at the end is left to the
-loop (`pending`), so that a slow reader of a small response does not hold the worker.
+once. The response is written here, as `gwctl.workers.wsgi_writing` says: a block that a
+generator yields goes out before the next is asked for, and a client that stops reading holds
+this call up. What is still pending at the end is left to the loop (`pending`), so that a slow
+reader of a small response does not hold the worker.
 With ``defer`` a response of one block is not sent at all but left to the caller (`whole`).
 
 No event loop is involved, and the running one must have been hidden by the caller.
@@ -16,40 +15,37 @@ aborted, so that the client does not take half a response for a whole one.
 
 from __future__ import annotations
 
-import select
-import socket
+import os
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.workers.early_hints import hints
+from gwctl.workers.file_wrapper import FileWrapper, extent
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
+from gwctl.workers.wsgi_writing import ClientGone, ResponseWriter
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.environ import Environ
     from gwctl.workers.server import Server
 
-PENDING_BYTES_MAX: Final = 262144
 _JOIN_BYTES_MAX: Final = 65536
 """Smaller blocks are sent with the head in one call."""
+_CAUSES_MAX: Final = 16
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
-
-
-class ClientGone(OSError):  # noqa: N818 - a fact about the client
-    """The client does not take the response (any more)."""
 
 
 class NotWsgiError(TypeError):
     """Not WSGI; the message says what to change."""
 
 
-class WsgiCall:
+class WsgiCall(ResponseWriter):
     """The call of the application for one request, and its response."""
 
     __slots__ = (
-        "_connection",
         "_defer",
         "_ended",
         "_environ",
@@ -57,19 +53,16 @@ class WsgiCall:
         "_headers",
         "_left",
         "_line",
-        "_server",
-        "_sock",
         "aborted",
         "head_sent",
         "keep_alive",
-        "pending",
         "sent",
         "status",
         "whole",
     )
 
     def __init__(
-        self, server: Server, connection: ConnectionBase, environ: Environ, sock: socket.socket, defer: bool
+        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, defer: bool
     ) -> None:
         self._defer = defer
         self._server = server
@@ -92,17 +85,18 @@ class WsgiCall:
     def run(self) -> None:
         """Call, respond, close. Never raises: ``keep_alive``, ``aborted`` and ``pending`` say how it went."""
         result: Any = None
+        spokesman = self._connection.hints
+        spokesman.call = self
         try:
             result = self._server.application(self._environ, self.start_response)
             if type(result) is list and len(result) == 1 and type(result[0]) is bytes and not self.head_sent:
                 self._whole(result[0])  # by far the most frequent: Flask, Django, hello world
             else:
                 self._respond(result)
-        except ClientGone:
-            self.aborted = True
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
             self._failed(error)
         self._ended = True
+        spokesman.call = None
         try:
             close = getattr(result, "close", None)
             if close is not None:
@@ -136,6 +130,14 @@ class WsgiCall:
         if data and not self._block(data):
             raise NotWsgiError("more bytes were written than Content-Length says")
 
+    def hint(self, headers: Any) -> None:
+        """Send 103 (Early Hints) unless the response has begun or the client can't take it."""
+        if self._ended or self.head_sent or not self._connection.http11:
+            return
+        data = hints(self._server.heads, headers)
+        if data:
+            self._send(data)
+
     # ---- the response
 
     def _respond(self, result: Any) -> None:
@@ -149,6 +151,8 @@ class WsgiCall:
         elif result is None:
             raise NotWsgiError("the application returned None; WSGI wants an iterable of bytes (PEP 3333)")
         else:
+            if kind is FileWrapper and self._file(result.filelike):
+                return
             known = -1
         for block in result:
             if block and not self._block(_as_bytes(block), known):
@@ -156,9 +160,33 @@ class WsgiCall:
                     f"{self._what()}: more bytes were yielded than Content-Length says; cut"
                 )
                 break
+            if self.head_sent and self._framing == NO_BODY:
+                break  # HEAD: nobody sees the rest, which may have no end
             if type(block) is str:
                 _as_bytes(block)
         self._end(known)
+
+    def _file(self, filelike: Any) -> bool:
+        """Send what is left of a regular file; False if it is not one and has to be read."""
+        left = extent(filelike)
+        if left is None or (self.head_sent and self._framing > COUNTED):
+            return False
+        head = b"" if self.head_sent else self._head(left.size)
+        if self._framing == NO_BODY:
+            self._send(head)
+            return True
+        count = min(left.size, self._left)
+        if head and count <= _JOIN_BYTES_MAX:
+            block = os.pread(left.fd, count, left.position)
+            self._send(head + block)
+            short = count - len(block)
+        else:
+            self._send(head)
+            short = self._send_file(left.fd, left.position, count)
+        self.sent += count - short
+        self._left -= count - short
+        self._end(-1)
+        return True
 
     def _whole(self, data: bytes) -> None:
         """Send a response that consists of one block: head and body in one call."""
@@ -241,62 +269,14 @@ class WsgiCall:
                 "connection aborted"
             )
 
-    # ---- writing
-
-    def _send(self, data: bytes) -> None:
-        if self.pending:
-            self._send_behind(data)
-            return
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise ClientGone from error
-        if sent != len(data):
-            self._keep(memoryview(data)[sent:])
-
-    def _send_behind(self, data: bytes) -> None:
-        """Send ``data`` after what is pending, waiting only if both are more than may be kept."""
-        pending = memoryview(self.pending)
-        self.pending = b""
-        pending = pending[self._try(pending) :]
-        if len(pending) + len(data) <= PENDING_BYTES_MAX:
-            self.pending = bytes(pending) + data
-            return
-        while pending:
-            pending = pending[self._wait(pending) :]
-        self._keep(memoryview(data)[self._try(memoryview(data)) :])
-
-    def _keep(self, rest: memoryview) -> None:
-        while len(rest) > PENDING_BYTES_MAX:
-            rest = rest[self._wait(rest) :]
-        self.pending = bytes(rest)
-
-    def _try(self, data: memoryview) -> int:
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            raise ClientGone from error
-
-    def _wait(self, data: memoryview) -> int:
-        """Wait until the client takes something of ``data``; return how much."""
-        timeout_s = self._server.settings.timeouts.response_timeout_s
-        writable = select.poll()
-        writable.register(self._sock, select.POLLOUT)
-        if not writable.poll(timeout_s * 1000):
-            self._server.log.warning(
-                f"{self._what()}: the client took no byte for {timeout_s:g} s; connection aborted"
-            )
-            raise ClientGone("response timeout")
-        return self._try(data)
-
     # ---- mistakes
 
     def _failed(self, error: BaseException) -> None:
         """Answer 500 if nothing was sent yet, else abort; either way say why in the log."""
+        if self.client_gone and _is_of_client(error):
+            self.aborted = True
+            self._server.log.debug(f"{self._what()}: the client went away after {self.sent} bytes")
+            return
         if isinstance(error, NotWsgiError) or not self.head_sent:
             self._log_failure(error, "the application raised")
         else:
@@ -322,8 +302,15 @@ class WsgiCall:
                 f"{self._what()}: {what}: {summary(error)}\n{application_traceback(error)}"
             )
 
-    def _what(self) -> str:
-        return f"{self._connection.method} {self._connection.target}"
+
+def _is_of_client(error: BaseException) -> bool:
+    """Tell whether ``error`` is, or was raised because of, a write to a client that had gone."""
+    seen: BaseException | None = error
+    for _ in range(_CAUSES_MAX):
+        if seen is None or isinstance(seen, ClientGone):
+            break
+        seen = seen.__cause__ or seen.__context__
+    return isinstance(seen, ClientGone)
 
 
 def _as_bytes(block: Any) -> bytes:

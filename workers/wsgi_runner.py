@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from gwctl.workers.body import BodyBuffer
+from gwctl.workers.early_hints import EarlyHints
 from gwctl.workers.environ import Environ, EnvironBuilder
 from gwctl.workers.policy import frame_body, wants_continue
 from gwctl.workers.states import BODY
@@ -39,7 +40,9 @@ class WsgiRunner:
         raise NotImplementedError
 
     def connected(self, connection: ConnectionBase) -> None:
-        connection.base = self._builder.for_connection(*self.server.addresses(connection))
+        base = self._builder.for_connection(*self.server.addresses(connection))
+        connection.hints = base["wsgi.early_hints"] = EarlyHints()
+        connection.base = base
 
     def forwarded(self, facts: Facts) -> Environ:
         """Return what ``facts`` change in the environ that a connection's requests share."""

@@ -1,0 +1,187 @@
+"""How a WSGI response gets to its client: the half of `wsgi` that faces the connection.
+
+A response is written straight to the connection's *output*: a socket, or what has the same
+shape (``send`` that returns how much it took and raises BlockingIOError or OSError, and
+``fileno``; ``wait_writable`` if it waits in its own way). What the output does not take is
+kept, up to `PENDING_BYTES_MAX`; beyond it the writer waits, at most ``response_timeout_s`` for
+each step, so memory stays bounded whatever the client does.
+
+A file goes by sendfile(2) to a plain socket and in blocks to anything else. Its last part is
+kept like any other block, so that a slow reader does not hold the worker for it.
+
+Once the client is known to be gone every further write says so at once, without asking the
+kernel or waiting again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.server import Server
+
+PENDING_BYTES_MAX: Final = 262144
+_FILE_BLOCK_BYTES: Final = 65536
+_SENDFILE_BYTES_MAX: Final = 1 << 30
+
+# What sendfile(2) says of the client. Everything else it says is of the file.
+_CLIENTS: Final = {
+    errno.EPIPE,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.ENOTCONN,
+    errno.ESHUTDOWN,
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+}
+_NO_SENDFILE: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+"""The file system does not offer it."""
+
+
+class ClientGone(OSError):  # noqa: N818 - a fact about the client
+    """The client does not take the response (any more)."""
+
+
+class _Gone:
+    """The output of a client that is known to be gone."""
+
+    def send(self, _data: Any) -> int:
+        raise BrokenPipeError
+
+    def fileno(self) -> int:
+        raise BrokenPipeError
+
+
+_GONE: Final[Any] = _Gone()
+
+
+def wait_writable(output: Any, timeout_s: float) -> bool:
+    """Wait until ``output`` takes something; False when it did not within ``timeout_s``."""
+    own = getattr(output, "wait_writable", None)
+    if own is not None:
+        return bool(own(timeout_s))
+    writable = select.poll()
+    writable.register(output, select.POLLOUT)
+    return bool(writable.poll(timeout_s * 1000))
+
+
+class ResponseWriter:
+    """Base of `gwctl.workers.wsgi.WsgiCall`, which sets the attributes."""
+
+    __slots__ = ("_connection", "_server", "_sock", "pending")
+
+    _connection: ConnectionBase
+    _server: Server
+    _sock: Any
+    pending: bytes
+
+    @property
+    def client_gone(self) -> bool:
+        return self._sock is _GONE
+
+    def _send(self, data: bytes) -> None:
+        if self.pending:
+            self._send_behind(data)
+            return
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._lose(error)
+        if sent != len(data):
+            self._keep(memoryview(data)[sent:])
+
+    def _send_behind(self, data: bytes) -> None:
+        """Send ``data`` after what is pending, waiting only if both are more than may be kept."""
+        pending = memoryview(self.pending)
+        self.pending = b""
+        pending = pending[self._try(pending) :]
+        if len(pending) + len(data) <= PENDING_BYTES_MAX:
+            self.pending = bytes(pending) + data
+            return
+        while pending:
+            pending = pending[self._wait(pending) :]
+        self._keep(memoryview(data)[self._try(memoryview(data)) :])
+
+    def _keep(self, rest: memoryview) -> None:
+        while len(rest) > PENDING_BYTES_MAX:
+            rest = rest[self._wait(rest) :]
+        self.pending = bytes(rest)
+
+    def _try(self, data: memoryview) -> int:
+        try:
+            return int(self._sock.send(data))
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._lose(error)
+
+    def _wait(self, data: memoryview) -> int:
+        """Wait until the client takes something of ``data``; return how much."""
+        self._wait_writable()
+        return self._try(data)
+
+    def _wait_writable(self) -> None:
+        timeout_s = self._server.settings.timeouts.response_timeout_s
+        if not wait_writable(self._sock, timeout_s):
+            self._server.log.warning(
+                f"{self._what()}: the client took no byte for {timeout_s:g} s; connection aborted"
+            )
+            self._lose(None)
+
+    def _lose(self, error: OSError | None) -> NoReturn:
+        """Remember that the client is gone."""
+        self.pending = b""
+        self._sock = _GONE
+        raise ClientGone("the client does not take the response") from error
+
+    def _what(self) -> str:
+        return f"{self._connection.method} {self._connection.target}"
+
+    # ---- files
+
+    def _send_file(self, fd: int, position: int, count: int) -> int:
+        """Send ``count`` bytes of a regular file; return how many it was short of."""
+        while self.pending:
+            pending = memoryview(self.pending)
+            self.pending = b""
+            self.pending = bytes(pending[self._wait(pending) :])
+        if type(self._sock) is not socket.socket:
+            return self._send_blocks(fd, position, count)
+        while count:
+            try:
+                sent = os.sendfile(self._sock.fileno(), fd, position, min(count, _SENDFILE_BYTES_MAX))
+            except BlockingIOError:
+                if count <= PENDING_BYTES_MAX:
+                    return self._send_blocks(fd, position, count)
+                self._wait_writable()
+                continue
+            except OSError as error:
+                if error.errno in _NO_SENDFILE:
+                    return self._send_blocks(fd, position, count)
+                if error.errno in _CLIENTS:
+                    self._lose(error)
+                raise
+            if not sent:
+                break
+            position += sent
+            count -= sent
+        return count
+
+    def _send_blocks(self, fd: int, position: int, count: int) -> int:
+        while count:
+            block = os.pread(fd, min(count, _FILE_BLOCK_BYTES), position)
+            if not block:
+                break
+            self._send(block)
+            position += len(block)
+            count -= len(block)
+        return count
