@@ -15,15 +15,14 @@ import os
 import struct
 from typing import Final
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Version of the record below. Raise it with any change of a field's place or meaning."""
 
 RECORD_BYTES: Final = 512
 _WORDS: Final = RECORD_BYTES // 8
 
 # Indices of 8-byte words: floats first, then integers, then a histogram, then text.
-HEARTBEAT_AT: Final = 0  # float: the serving loop's last turn
-BUSY_SINCE: Final = 1  # float: the request being served was dispatched; 0.0 = idle
+HEARTBEAT_AT: Final = 0  # float: the serving loop's last turn; 1 is free
 STARTED_AT: Final = 2  # float
 PID: Final = 3
 REQUESTS: Final = 4  # finished responses, of any status
@@ -35,15 +34,18 @@ MEMORY_BYTES: Final = 9  # resident, as the worker last measured it
 ACCEPTED: Final = 10  # connections accepted in its life
 LATENCY: Final = 16  # 24 words: requests by duration, bucket i holds those under 2**i * 0.1 ms
 LATENCY_BUCKETS: Final = 24
-_TEXT_AT: Final = 40 * 8  # request line being served: UTF-8, padded with zeros
-TEXT_BYTES_MAX: Final = RECORD_BYTES - _TEXT_AT
-_pack_text: Final = struct.Struct(f"{TEXT_BYTES_MAX}s").pack_into  # one call: it is made for each request
+BUSY_SINCE: Final = 40  # float: the request being served was dispatched; 0.0 = idle
+_REQUEST_AT: Final = 41 * 8  # start of the head of the request being served, padded with zeros
+REQUEST_BYTES_MAX: Final = RECORD_BYTES - _REQUEST_AT
+note_request: Final = struct.Struct(f"d{REQUEST_BYTES_MAX}s").pack_into
+"""``note_request(record.request, 0, since, head)``: one call into C, as it is made for each request."""
+_VERSIONS: Final = (" HTTP/1.1", " HTTP/1.0")
 
 
 class Record:
     """One worker's record. ``floats`` and ``words`` are views for the worker's hot path."""
 
-    __slots__ = ("floats", "index", "text", "words")
+    __slots__ = ("floats", "index", "request", "words")
 
     def __init__(self, index: int, memory: memoryview) -> None:
         self.index = index
@@ -51,20 +53,19 @@ class Record:
         view = memory[start : start + RECORD_BYTES]
         self.floats = view.cast("d")
         self.words = view.cast("Q")
-        self.text = view[_TEXT_AT:]
+        self.request = view[BUSY_SINCE * 8 :]
 
     def clear(self) -> None:
         """Make every field zero: done by the master before a record is given out."""
         for i in range(_WORDS):
             self.words[i] = 0
 
-    def set_request_line(self, line: bytes) -> None:
-        """Note what is being served, cut to `TEXT_BYTES_MAX`; empty for nothing."""
-        _pack_text(self.text, 0, line)
-
     @property
     def request_line(self) -> str:
-        return bytes(self.text).rstrip(b"\0").decode("utf-8", "replace")
+        """Method and target of the request that was served last, cut at `REQUEST_BYTES_MAX`."""
+        head = bytes(self.request[8:]).rstrip(b"\0").lstrip(b"\r\n")
+        line = head.partition(b"\r\n")[0].decode("utf-8", "replace")
+        return line[: -len(_VERSIONS[0])] if line.endswith(_VERSIONS) else line
 
     def latency(self) -> list[int]:
         return self.words[LATENCY : LATENCY + LATENCY_BUCKETS].tolist()

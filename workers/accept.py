@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +53,7 @@ class Acceptor:
         self._listeners = list(server.assignment.listeners)
         self._batch = server.runner.accept_batch
         self._watching: list[Listener] = []
-        self._setups: set[asyncio.Task[Any]] = set()
+        self._setups: set[Coroutine[Any, Any, Any]] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._exhaustion_told = False
         self.accepted = 0
@@ -111,18 +112,30 @@ class Acceptor:
         connection = Connection(self._server, sock, peer, listener)
         self._server.admit(connection)
         self.accepted += 1
-        setup = self._loop.create_task(self._connect(connection, sock))
+        setup = self._loop.connect_accepted_socket(partial(_same, connection), sock)
         self._setups.add(setup)
-        setup.add_done_callback(self._setups.discard)
+        self._connect(setup, connection, sock)
         return True
 
-    async def _connect(self, connection: Connection, sock: socket.socket) -> None:
+    def _connect(
+        self,
+        setup: Coroutine[Any, Any, Any],
+        connection: Connection,
+        sock: socket.socket,
+        _awaited: asyncio.Future[None] | None = None,
+    ) -> None:
+        """Take ``setup`` one step further. No task: those want the running loop, which sync hides."""
         try:
-            await self._loop.connect_accepted_socket(partial(_same, connection), sock)
+            awaited = setup.send(None)
+        except StopIteration:
+            self._setups.discard(setup)
         except OSError:
             # The client was gone before the transport stood.
+            self._setups.discard(setup)
             sock.close()
             self._server.forget(connection)
+        else:
+            awaited.add_done_callback(partial(self._connect, setup, connection, sock))
 
     def _failed(self, listener: Listener, error: OSError) -> bool:
         if error.errno in _THEIRS:

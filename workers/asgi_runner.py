@@ -44,6 +44,12 @@ class AsgiRunner:
     def start(self) -> None:
         """Nothing to prepare: tasks run on the server's loop."""
 
+    def serving(self) -> None:
+        """Nothing to hide: the loop is the application's too."""
+
+    def stopped(self) -> None:
+        """As for `serving`."""
+
     def connected(self, connection: ConnectionBase) -> None:
         server, client = self.server.addresses(connection)
         connection.base = {

@@ -46,6 +46,7 @@ class ConnectionBase:
         "forwarder",
         "framer",
         "hints",
+        "head",
         "http11",
         "is_head",
         "keep_alive",
@@ -99,6 +100,7 @@ class ConnectionBase:
         self._cr = False
         # Of the request in progress:
         self.method = self.target = self.authority = ""
+        self.head = b""  # its first bytes, from the request line on
         self.http11 = self.keep_alive = True
         self.is_head = False
 

@@ -117,13 +117,17 @@ class Connection(ConnectionBase, asyncio.Protocol):
         if rest:
             data = data[: -len(rest)]
             self._give_back(rest)
-        if data.count(b"\n") != data.count(b"\r\n") or self.state == HEAD:
+        method = parser.method
+        target = parser.path
+        self.head = data
+        lines = data.count(b"\r\n") - 2
+        if lines != len(parser.headers) or self.state == HEAD or data[0] < 33:
             if self._has_bare_lf(data):
                 self.refuse_unparsed(400)
                 return True
-            self._cr = False
-        method = parser.method
-        target = parser.path
+            if self.state == HEAD:
+                self._cr = False
+                self.head = method + b" " + target
         self.is_head = method == b"HEAD"
         self.http11 = parser.http_version == _HTTP_11
         self.keep_alive = parser.should_keep_alive

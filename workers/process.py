@@ -197,8 +197,7 @@ class WorkerProcess:
             return
         self.server.on_drained = self._end_event().set
         self.server.drain(sweep)
-        if self.server.drained:
-            self._end_event().set()
+        self.server.check_drained()
 
     def _end_event(self) -> asyncio.Event:
         if self._ended is None:

@@ -97,6 +97,7 @@ class Server:
 
     def serve(self) -> None:
         """Accept connections (also after `park`)."""
+        self.runner.serving()
         self._acceptor.start()
 
     def park(self) -> None:
@@ -143,6 +144,7 @@ class Server:
         if self.draining and not self._told_drained and self.drained:
             self._told_drained = True
             self.flush()
+            self.runner.stopped()
             if self.on_drained is not None:
                 self.on_drained()
 

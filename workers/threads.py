@@ -50,6 +50,12 @@ class ThreadsRunner(WsgiRunner):
                 target=self._work, args=(counters,), name=f"gwctl-request-{number}", daemon=True
             ).start()
 
+    def serving(self) -> None:
+        """Nothing to hide: the loop runs in another thread than the calls."""
+
+    def stopped(self) -> None:
+        """As for `serving`."""
+
     @property
     def active(self) -> int:
         return self._dispatched - sum([one.requests for one in self.server.counters[1:]])

@@ -39,7 +39,23 @@ def test_no_event_loop_is_visible() -> None:
             assert client.get().body == b"done"
         until(lambda: len(seen) == 6, "the second close")
         assert seen == ["call", "iterate", "close"] * 2
-        assert engine.call(asyncio.get_running_loop) is engine.loop
+
+
+def test_the_loop_is_visible_again_once_the_worker_has_drained() -> None:
+    """The worker's last steps (lifespan shutdown, for one) are ordinary asyncio code."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"done"]
+
+    drained: list[object] = []
+    with Engine(application) as engine:
+        with engine.connect() as client:
+            assert client.get().body == b"done"
+        engine.server.on_drained = lambda: drained.append(asyncio.get_running_loop())
+        engine.call(lambda: engine.server.drain(False))
+        until(lambda: drained, "the drain to end")
+        assert drained == [engine.loop]
 
 
 def test_one_request_at_a_time() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from gwctl import scoreboard
-from gwctl.scoreboard import Scoreboard
+from gwctl.scoreboard import Scoreboard, note_request
 from gwctl.supervisor.totals import Totals
 from tests.support import child
 
@@ -36,7 +36,7 @@ def test_a_record_given_out_again_is_clear_and_its_neighbours_are_not():
     for record in (one, other):
         for word in range(scoreboard.RECORD_BYTES // 8):
             record.words[word] = 7
-        record.set_request_line(b"GET /")
+        note_request(record.request, 0, 1.0, b"GET /")
     board.release(one)
     again = board.allocate()
     assert again is not None
@@ -53,8 +53,7 @@ def test_what_a_child_writes_the_parent_reads():
 
     def write() -> str:
         record.words[scoreboard.REQUESTS] = 12
-        record.floats[scoreboard.BUSY_SINCE] = 3.25
-        record.set_request_line(b"POST /checkout")
+        note_request(record.request, 0, 3.25, b"POST /checkout HTTP/1.1\r\nHost: shop\r\n\r\n")
         return "done"
 
     pid, read = child.start(write)
@@ -68,11 +67,13 @@ def test_what_a_child_writes_the_parent_reads():
 def test_a_long_request_line_is_cut_and_a_short_one_leaves_nothing_of_it():
     record = make(1).allocate()
     assert record is not None
-    record.set_request_line(b"x" * 5000)
-    assert len(record.request_line) <= scoreboard.TEXT_BYTES_MAX
+    note_request(record.request, 0, 1.0, b"x" * 5000)
+    assert len(record.request_line) == scoreboard.REQUEST_BYTES_MAX
     assert set(record.request_line) == {"x"}
-    record.set_request_line("GET /ü".encode())
+    note_request(record.request, 0, 1.0, "GET /ü HTTP/1.0\r\n".encode())
     assert record.request_line == "GET /ü"
+    note_request(record.request, 0, 1.0, b"\r\nGET /after-an-empty-line HTTP/1.1\r\n")
+    assert record.request_line == "GET /after-an-empty-line"
     assert record.words[scoreboard.LATENCY + scoreboard.LATENCY_BUCKETS - 1] == 0
 
 

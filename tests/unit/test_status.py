@@ -159,8 +159,7 @@ def test_record_to_worker() -> None:
     record.words[scoreboard.REQUESTS] = 10
     record.words[scoreboard.CONNECTIONS] = 3
     record.words[scoreboard.MEMORY_BYTES] = 5 * MIB
-    record.floats[scoreboard.BUSY_SINCE] = 98.5
-    record.set_request_line(b"GET / HTTP/1.1")
+    scoreboard.note_request(record.request, 0, 98.5, b"GET / HTTP/1.1")
     facts = {"slot": 1, "state": "ready", "generation": 2, "pid": 7, "started_at": 40.0, "now": 100.0}
     found = worker_status(record, **facts, requests_per_s=2.004, slots=1)  # type: ignore[arg-type]
     assert found == WorkerStatus(
@@ -172,7 +171,7 @@ def test_record_to_worker() -> None:
         requests=10,
         requests_per_s=2.0,
         active=1,
-        request="GET / HTTP/1.1",
+        request="GET /",
         request_s=1.5,
         connections=3,
         memory_bytes=5 * MIB,
