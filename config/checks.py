@@ -137,6 +137,9 @@ class _Checks:
                 proxies.Trusted([text])
             except AddressError as error:
                 self._tree.complain(path, str(error), error.hint)
+        path, trusted = (*at, "proxy_protocol"), (*at, "trusted_proxies")
+        if pool.proxy_protocol and not pool.trusted_proxies and self._ok(path, trusted):
+            self._tree.complain(path, "nobody may connect: trusted_proxies is empty")
         known = {name.lower(): name for name in proxies.HEADERS}
         for path, text in self._items((*at, "forwarded_headers"), pool.forwarded_headers):
             if text.lower() not in known:

@@ -56,6 +56,7 @@ SETTINGS: Final = {
     "proc_name": "master.name",
     "process_name": "master.name",
     "procname": "master.name",
+    "proxy_allow_ips": "trusted_proxies",
     "python_path": "pythonpath",
     "raw_env": "env",
     "read_timeout": "timeouts.body_timeout_s",

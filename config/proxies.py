@@ -56,7 +56,9 @@ class Trusted:
         return self._unix or self._everybody or bool(self._networks)
 
     def peer(self, peer: object) -> bool:
-        """Tell whether the peer of a connection is trusted, as ``accept()`` returned it."""
+        """Tell whether the peer of a connection is trusted: as ``accept()`` returned it, None if unknown."""
+        if peer is None:
+            return False
         if not isinstance(peer, tuple):
             return self._unix
         host = ip(peer[0].partition("%")[0])

@@ -231,6 +231,14 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ["10.0.0.0/8", "unix"],
         ),
     ] = ("127.0.0.1", "::1", "unix")
+    proxy_protocol: Annotated[
+        bool,
+        _meta(
+            "Connections begin with a PROXY header (version 1 or 2), as haproxy's `send-proxy` writes it. "
+            "All of them must, and only `trusted_proxies` may connect.",
+            True,
+        ),
+    ] = False
     forwarded_headers: Annotated[
         tuple[str, ...],
         _meta(

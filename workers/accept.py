@@ -112,7 +112,7 @@ class Acceptor:
         connection = Connection(self._server, sock, peer, listener)
         self._server.admit(connection)
         self.accepted += 1
-        setup = self._loop.connect_accepted_socket(partial(_same, connection), sock)
+        setup = self._loop.connect_accepted_socket(partial(self._server.first_protocol, connection), sock)
         self._setups.add(setup)
         self._connect(setup, connection, sock)
         return True
@@ -154,8 +154,3 @@ class Acceptor:
             self.stop()
             self._pause = self._loop.call_later(PAUSE_S, self.start)
         return False
-
-
-def _same(connection: Connection) -> Connection:
-    """Be the protocol factory of a connection that exists already."""
-    return connection

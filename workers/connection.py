@@ -45,13 +45,14 @@ class ConnectionBase:
         "expecting",
         "forwarder",
         "framer",
-        "hints",
         "head",
+        "hints",
         "http11",
         "is_head",
         "keep_alive",
         "linger_until",
         "listener",
+        "local",
         "lost",
         "method",
         "output",
@@ -76,6 +77,7 @@ class ConnectionBase:
         self.server = server
         self.sock = sock
         self.peer = peer
+        self.local: Any = None  # where the client connected to, if a proxy said so
         self.listener = listener
         self.parser = server.new_parser()
         self._begin = server.runner.begin

@@ -29,6 +29,7 @@ from gwctl.workers.asgi_runner import AsgiRunner
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.forwarded import forwarding_for
 from gwctl.workers.parser import parser_factory
+from gwctl.workers.preamble import first_protocol_for
 from gwctl.workers.response import HeadBuilder
 from gwctl.workers.states import BUSY, TimeLimits
 from gwctl.workers.sync import SyncRunner
@@ -83,6 +84,7 @@ class Server:
         self._told_drained = False
         self.runner: Runner = _RUNNERS[application.worker_class](self)
         self.forwarding = forwarding_for(self)
+        self.first_protocol = first_protocol_for(self)
         self._acceptor = Acceptor(self)
         if assignment.access_log_fd >= 0:
             self.set_access_log(assignment.access_log_fd)
@@ -194,13 +196,14 @@ class Server:
     def addresses(connection: ConnectionBase) -> tuple[tuple[str, int | None], tuple[str, int] | None]:
         """Return where ``connection`` arrived and where it came from: host and port.
 
-        On a Unix socket the first is its path and None, the second None.
+        On a Unix socket the first is its path and None. The second is None there, and where a
+        proxy does not know.
         """
-        name = connection.sock.getsockname()
-        if not isinstance(name, tuple):
-            return (name if isinstance(name, str) else "", None), None
-        peer = connection.peer
-        return (name[0], name[1]), (peer[0], peer[1])
+        local, peer = connection.local or connection.sock.getsockname(), connection.peer
+        client = (peer[0], peer[1]) if isinstance(peer, tuple) else None
+        if isinstance(local, tuple):
+            return (local[0], local[1]), client
+        return (local if isinstance(local, str) else "", None), client
 
     def upgrade(self, connection: ConnectionBase, head: bytes, rest: bytes, scope: Mapping[str, Any]) -> None:
         """Make a WebSocket of ``connection``."""

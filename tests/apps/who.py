@@ -9,7 +9,7 @@ def wsgi(environ, start_response):
     seen = {
         "client": environ["REMOTE_ADDR"],
         "scheme": environ["wsgi.url_scheme"],
-        "host": environ["HTTP_HOST"],
+        "host": environ.get("HTTP_HOST", ""),
         "root": environ["SCRIPT_NAME"],
     }
     start_response("200 OK", [("Content-Type", "application/json")])
@@ -22,7 +22,7 @@ async def asgi(scope, receive, send):
     seen = {
         "client": scope["client"][0] if scope["client"] else "",
         "scheme": scope["scheme"],
-        "host": dict(scope["headers"])[b"host"].decode(),
+        "host": dict(scope["headers"]).get(b"host", b"").decode(),
         "root": scope["root_path"],
     }
     if scope["type"] == "websocket":

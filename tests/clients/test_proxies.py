@@ -10,8 +10,9 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.support.engine import WORKER_CLASSES
-from tests.support.front import nginx
+from tests.support.front import haproxy, nginx
 from tests.support.server import GwctlServer
+from tests.support.wait import until
 
 APPS = {"sync": "who:wsgi", "threads": "who:wsgi", "asgi": "who:asgi"}
 LOCATION = """
@@ -55,3 +56,41 @@ def test_a_stranger_is_not_believed(worker: str) -> None:
         seen = httpx.get(server.url, headers=headers).json()
     host = server.url.removeprefix("http://")
     assert seen == {"client": "127.0.0.1", "scheme": "http", "host": host, "root": ""}
+
+
+@pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id"])
+@pytest.mark.parametrize("way", ["tcp", "unix"])
+def test_behind_haproxy(send: str, way: str, tmp_path: Path) -> None:
+    """The client's own address and port arrive; a request without the header is not served."""
+    sock = tmp_path / "web.sock"
+    bind = f"unix:{sock}" if way == "unix" else "127.0.0.1:0"
+    allow = ["closed a connection"]
+    with GwctlServer(
+        "who:wsgi", worker="threads", bind=bind, proxy_protocol=True, allow_errors=allow
+    ) as server:
+        upstream = f"unix@{sock}" if way == "unix" else server.url.removeprefix("http://")
+        with haproxy(f"server one {upstream} {send}", tmp_path) as port:
+            transport = httpx.HTTPTransport(local_address="127.0.0.7")
+            with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
+                for _ in range(3):
+                    assert client.get("/").json()["client"] == "127.0.0.7"
+        direct = httpx.HTTPTransport(uds=str(sock)) if way == "unix" else None
+        with httpx.Client(transport=direct) as client, pytest.raises(httpx.TransportError):
+            client.get(server.url if way == "tcp" else "http://x/")
+
+
+def test_health_checks_of_haproxy(tmp_path: Path) -> None:
+    """haproxy asks in its own name (LOCAL); it takes the server for up and sends clients to it."""
+    with GwctlServer("who:wsgi", worker="sync", bind="127.0.0.1:0", proxy_protocol=True) as server:
+        upstream = server.url.removeprefix("http://")
+        backend = "option httpchk GET /\n    server one " + upstream
+        backend += " check inter 50ms check-send-proxy send-proxy-v2"
+        with haproxy(backend, tmp_path) as port:
+            assert httpx.get(f"http://127.0.0.1:{port}/").json()["client"] == "127.0.0.1"
+            until(lambda: server_requests(server) > 3, "health checks to be answered")
+        assert "closed a connection" not in server.log
+
+
+def server_requests(server: GwctlServer) -> int:
+    status = json.loads(server.gwctl("status", "--json").stdout)
+    return int(status["pools"][0]["requests"])

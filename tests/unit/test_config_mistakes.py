@@ -32,6 +32,10 @@ IN_FILE = {
             '"X-Forwarded-Prefix". Did you mean "X-Forwarded-Proto"?'
         ),
     ),
+    "a proxy protocol that nobody may speak": (
+        f"{WEB}proxy_protocol = true\ntrusted_proxies = []\n",
+        "gw.toml:3: pool.web.proxy_protocol = true: nobody may connect: trusted_proxies is empty",
+    ),
     "uvicorn's name for trusted proxies": (
         f'{WEB}forwarded_allow_ips = "*"\n',
         'gw.toml:3: pool.web.forwarded_allow_ips = "*": no such setting. Did you mean `trusted_proxies`?',

@@ -1,0 +1,38 @@
+"""What a connection begins with before HTTP: the PROXY protocol, then TLS.
+
+Each is a protocol of its own on the transport, which in the end puts the next one in its place.
+None of them exists where the settings ask for none: then `Connection` is the first protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gwctl.config.proxies import Trusted
+from gwctl.workers.proxy_protocol import Closed, ProxyPreamble
+
+if TYPE_CHECKING:
+    from gwctl.workers.http1 import Connection
+    from gwctl.workers.server import Server
+
+FirstProtocol = Callable[["Connection"], asyncio.Protocol]
+
+
+def first_protocol_for(server: Server) -> FirstProtocol:
+    """Return what makes the first protocol of a connection."""
+    settings = server.settings
+    if not settings.proxy_protocol:
+        return _itself
+    trusted = Trusted(settings.trusted_proxies)
+    closed = Closed(server.log)
+
+    def first(connection: Connection) -> asyncio.Protocol:
+        return ProxyPreamble(connection, connection, trusted, closed)
+
+    return first
+
+
+def _itself(connection: Connection) -> asyncio.Protocol:
+    return connection
