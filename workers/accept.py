@@ -52,6 +52,7 @@ class Acceptor:
         self._loop: Any = server.loop
         self._listeners = list(server.assignment.listeners)
         self._batch = server.runner.accept_batch
+        self._reserve = server.runner.reserve
         self._watching: list[Listener] = []
         self._setups: set[Coroutine[Any, Any, Any]] = set()
         self._pause: asyncio.TimerHandle | None = None
@@ -86,6 +87,7 @@ class Acceptor:
         self.stop()
         while self._listeners:
             self._listeners.pop().sock.close()
+        self._server.runner.release()
 
     def sweep(self) -> None:
         """Accept everything that waits in the backlogs."""
@@ -102,6 +104,7 @@ class Acceptor:
     def _accept_one(self, listener: Listener) -> bool:
         """Accept one connection; return whether there may be another."""
         try:
+            self._reserve()
             sock, peer = listener.sock.accept()
         except BlockingIOError:
             return False
@@ -110,6 +113,7 @@ class Acceptor:
         self._exhaustion_told = False
         sock.setblocking(False)
         connection = Connection(self._server, sock, peer, listener)
+        self._server.runner.accepted(connection)
         self._server.admit(connection)
         self.accepted += 1
         setup = self._loop.connect_accepted_socket(partial(self._server.first_protocol, connection), sock)
@@ -133,6 +137,7 @@ class Acceptor:
             # The client was gone before the transport stood.
             self._setups.discard(setup)
             sock.close()
+            self._server.runner.disconnected(connection)
             self._server.forget(connection)
         else:
             awaited.add_done_callback(partial(self._connect, setup, connection, sock))

@@ -50,6 +50,15 @@ class AsgiRunner:
     def stopped(self) -> None:
         """As for `serving`."""
 
+    def reserve(self) -> None:
+        """Nothing but the connection's own descriptor is needed."""
+
+    def release(self) -> None:
+        """Nothing was reserved."""
+
+    def accepted(self, connection: ConnectionBase) -> None:
+        """Of no concern before its transport stands."""
+
     def connected(self, connection: ConnectionBase) -> None:
         server, client = self.server.addresses(connection)
         connection.base = {

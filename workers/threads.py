@@ -2,7 +2,9 @@
 
 One queue, a fixed number of threads. The thread writes to its own dup of the descriptor, so
 that a number which the loop closed and the kernel gave to another client can never be written
-to; the dup is closed when neither the loop nor a thread needs it. Handing each response back
+to; the dup is closed when neither the loop nor a thread needs it. Its number is reserved before
+the connection is accepted, so that a process out of descriptors accepts nothing that it could
+not answer. Handing each response back
 through the loop would cost a quarter of the throughput.
 
 A connection has one writer at a time. While its state is BUSY that is the thread; everything
@@ -14,6 +16,8 @@ described in `gwctl.workers.http1`.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from contextvars import copy_context
 from queue import SimpleQueue
@@ -38,6 +42,7 @@ class ThreadsRunner(WsgiRunner):
         super().__init__(server)
         self._queue: SimpleQueue[tuple[ConnectionBase, Environ]] = SimpleQueue()
         self._dispatched = 0
+        self._spare = -1
         self._context = copy_context()
         self._count = server.settings.threads
         self.accept_batch = min(self._count, 16)
@@ -60,9 +65,26 @@ class ThreadsRunner(WsgiRunner):
     def active(self) -> int:
         return self._dispatched - sum([one.requests for one in self.server.counters[1:]])
 
-    def connected(self, connection: ConnectionBase) -> None:
-        super().connected(connection)
-        connection.output = connection.sock.dup()
+    def reserve(self) -> None:
+        """Have the descriptor in hand that the next connection's output will be.
+
+        Raises:
+            OSError: There is none. Nothing is accepted then, rather than accepted and lost.
+        """
+        if self._spare < 0:
+            self._spare = os.eventfd(0)
+
+    def release(self) -> None:
+        spare, self._spare = self._spare, -1
+        if spare >= 0:
+            os.close(spare)
+
+    def accepted(self, connection: ConnectionBase) -> None:
+        sock = connection.sock
+        spare, self._spare = self._spare, -1
+        os.dup2(sock.fileno(), spare, inheritable=False)  # onto a number that is ours: cannot run out
+        connection.output = socket.socket(sock.family, sock.type, sock.proto, spare)
+        connection.output.setblocking(False)
 
     def disconnected(self, connection: ConnectionBase) -> None:
         if connection.state != BUSY and connection.output is not None:

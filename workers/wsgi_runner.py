@@ -39,6 +39,15 @@ class WsgiRunner:
     def call(self, connection: ConnectionBase, environ: Environ) -> None:
         raise NotImplementedError
 
+    def reserve(self) -> None:
+        """Nothing but the connection's own descriptor is needed."""
+
+    def release(self) -> None:
+        """Nothing was reserved."""
+
+    def accepted(self, connection: ConnectionBase) -> None:
+        """Of no concern before its transport stands."""
+
     def connected(self, connection: ConnectionBase) -> None:
         base = self._builder.for_connection(*self.server.addresses(connection))
         connection.hints = base["wsgi.early_hints"] = EarlyHints()

@@ -24,7 +24,7 @@ from tests.support.engine import Engine
 from tests.support.engine_apps import application
 from tests.support.wait import until
 
-with Engine(application("sync"), "sync") as engine:
+with Engine(application(sys.argv[2]), sys.argv[2]) as engine:
     with engine.connect() as client:
         assert client.get().status == 200
     waiting = [socket.create_connection(("127.0.0.1", engine.port)) for _ in range(3)]
@@ -43,6 +43,8 @@ with Engine(application("sync"), "sync") as engine:
             hoard.append(os.dup(0))
     except OSError:
         pass
+    for _ in range(int(sys.argv[3])):
+        os.close(hoard.pop())
     spare.connect(("127.0.0.1", engine.port))
     spare.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
     until(lambda: b"Too many open files" in os.pread(log, 10000, 0), "the line in the log")
@@ -62,10 +64,18 @@ print("recovered")
 """
 
 
-def test_out_of_descriptors_pauses_and_recovers() -> None:
-    """One line in the log, no spinning, connections kept meanwhile; the waiting client is served after."""
+@pytest.mark.parametrize("worker_class", WORKER_CLASSES)
+@pytest.mark.parametrize("left", [0, 1])
+def test_out_of_descriptors_pauses_and_recovers(worker_class: str, left: int) -> None:
+    """One line in the log, no spinning, connections kept meanwhile; the waiting client is served after.
+
+    With one descriptor left a connection can be accepted, but a thread's own dup of it can't be made.
+    """
     run = subprocess.run(
-        [sys.executable, "-c", _EXHAUST, str(ROOT)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", _EXHAUST, str(ROOT), worker_class, str(left)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert run.stdout.strip() == "recovered", run.stderr
 
