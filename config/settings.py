@@ -84,6 +84,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=64, le=1_048_576),
         _meta("Longest header field, name and value together; 431 beyond.", 16_384),
     ] = 8190
+    head_bytes_max: Annotated[
+        int,
+        Meta(ge=64, le=16_777_216),
+        _meta("Request line and all header fields together; 431 beyond.", 32_768),
+    ] = 65_536
     headers_max: Annotated[
         int, Meta(ge=1, le=256), _meta("Most header fields of a request; 431 beyond.", 50)
     ] = 100

@@ -9,7 +9,7 @@ from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
 from gwctl.workers.counters import Counters
 from gwctl.workers.parser import lowercase_headers
-from gwctl.workers.policy import Refused, frame_body, wants_continue
+from gwctl.workers.policy import HOSTS_MAX, Refused, check_host, frame_body, wants_continue
 from gwctl.workers.states import BUSY
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class AsgiRunner:
     def __init__(self, server: Server) -> None:
         self.server = server
         self._root_path = server.settings.root_path.rstrip("/")
+        self._hosts: set[bytes | None] = set()  # found sound before
         self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
         self._create_task = server.loop.create_task
         server.counters.append(Counters())
@@ -92,26 +93,38 @@ class AsgiRunner:
             Refused: It is not served.
         """
         headers = lowercase_headers(connection.parser)
-        has_host = False
+        host: bytes | None = None
         notable: dict[bytes, bytes] | None = None
         for header in headers:
             name = header[0]
             if name == b"host":
-                has_host = True
+                host = header[1]
             elif name in _NOTABLE:
                 if notable is None:
                     notable = {}
                 notable[name] = notable[name] + b"," + header[1] if name in notable else header[1]
+        if host not in self._hosts:
+            self._new_host(host, connection.http11)
         if connection.authority:
             headers = _with_host(headers, connection.authority)
-        elif not has_host and connection.http11:
-            raise Refused(400)
         scope = self._scope(connection, headers)
         if notable is not None:
             self._begin_notable(connection, scope, notable)
             return
         connection.parser.reset()
         self._run(connection, AsgiRequest(self.server, connection, scope, False))
+
+    def _new_host(self, host: bytes | None, http11: bool) -> None:
+        """Judge a value of Host that is not known yet.
+
+        Raises:
+            Refused: It is missing, or not sound.
+        """
+        check_host(host if host is None else host.decode("latin-1"), http11)
+        if host is not None:
+            if len(self._hosts) >= HOSTS_MAX:
+                self._hosts.clear()
+            self._hosts.add(host)
 
     def _scope(self, connection: ConnectionBase, headers: Headers) -> dict[str, Any]:
         target = connection.target
@@ -145,14 +158,14 @@ class AsgiRunner:
     ) -> None:
         if _FOLDED in notable:
             raise Refused(400)
-        expect = notable.get(b"expect")
-        expecting = expect is not None and wants_continue(expect, connection.http11)
         framer = frame_body(
-            connection.parser,
             notable.get(b"content-length"),
             notable.get(b"transfer-encoding"),
+            connection.http11,
             self.server.limits.body_bytes_max,
         )
+        expect = notable.get(b"expect")
+        expecting = expect is not None and wants_continue(expect, connection.http11)
         connection.parser.reset()
         if framer is None and b"websocket" in notable.get(b"upgrade", b"").lower() and connection.http11:
             self._upgrade(connection, scope)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gwctl.workers.body import Discard
 from gwctl.workers.framing import Framer, Sink
+from gwctl.workers.head import HeadJudge
 from gwctl.workers.response import CONTINUE
 from gwctl.workers.states import (
     BUSY,
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 class ConnectionBase:
     __slots__ = (
         "_begin",
-        "_cr",
-        "_line_bytes",
-        "_line_seen",
         "attention",
         "authority",
         "base",
@@ -49,6 +47,7 @@ class ConnectionBase:
         "hints",
         "http11",
         "is_head",
+        "judge",
         "keep_alive",
         "linger_until",
         "listener",
@@ -63,6 +62,7 @@ class ConnectionBase:
         "server",
         "since",
         "sink",
+        "slice_bytes",
         "sock",
         "state",
         "tail",
@@ -97,9 +97,8 @@ class ConnectionBase:
         self.hints: Any = None  # the runner's: wsgi.early_hints
         self.attention = self.eof = self.lost = self.read_paused = self.write_paused = False
         self.unsent = 0
-        self._line_bytes = 0
-        self._line_seen = False
-        self._cr = False
+        self.judge: HeadJudge | None = None  # holds a head that comes in parts
+        self.slice_bytes = server.slice_bytes
         # Of the request in progress:
         self.method = self.target = self.authority = ""
         self.head = b""  # its first bytes, from the request line on
@@ -205,6 +204,7 @@ class ConnectionBase:
         """Refuse what never became a request: what is known here is of the one before."""
         self.method = self.target = ""
         self.is_head = False
+        self.judge = None
         if self.forwarder is not None:
             self.forwarder.reset(self)
         self.refuse(status)

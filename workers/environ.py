@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from gwctl.assignment import Assignment
 from gwctl.workers.file_wrapper import FileWrapper
-from gwctl.workers.policy import Refused
+from gwctl.workers.policy import HOSTS_MAX, Refused, check_host
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -37,6 +37,7 @@ class EnvironBuilder:
     def __init__(self, assignment: Assignment, multithread: bool) -> None:
         self._root_path = assignment.settings.root_path.rstrip("/")
         self._names: dict[bytes, str] = {}
+        self._hosts: set[str | None] = set()  # found sound before
         self._base: Environ = {
             "REQUEST_METHOD": "",
             "SCRIPT_NAME": self._root_path,
@@ -91,7 +92,7 @@ class EnvironBuilder:
         """Return the environ of the request that ``connection``'s parser holds, with an empty body.
 
         Raises:
-            Refused: HTTP/1.1 without Host.
+            Refused: HTTP/1.1 without Host, or one that is not sound.
         """
         environ: Environ = connection.base.copy()
         names = self._names
@@ -104,6 +105,9 @@ class EnvironBuilder:
                 _join(environ, key, value)
             elif key:
                 environ[key] = value.decode("latin-1")
+        host = environ.get("HTTP_HOST")
+        if host not in self._hosts:
+            self._new_host(host, connection.http11)
         if connection.authority:
             environ["HTTP_HOST"] = connection.authority
         environ["REQUEST_METHOD"] = connection.method
@@ -119,8 +123,6 @@ class EnvironBuilder:
             self._strip_root_path(environ, path)
         if not connection.http11:
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
-        elif "HTTP_HOST" not in environ:
-            raise Refused(400)
         environ["wsgi.input"] = BytesIO()
         return environ
 
@@ -141,6 +143,18 @@ class EnvironBuilder:
             self._names.clear()
         self._names[name] = key
         return key
+
+    def _new_host(self, host: str | None, http11: bool) -> None:
+        """Judge a value of Host that is not known yet.
+
+        Raises:
+            Refused: It is missing, or not sound.
+        """
+        check_host(host, http11)
+        if host is not None:
+            if len(self._hosts) >= HOSTS_MAX:
+                self._hosts.clear()
+            self._hosts.add(host)
 
     def _strip_root_path(self, environ: Environ, path: str) -> None:
         """Take SCRIPT_NAME, or what a proxy that strips its prefix left of it, off PATH_INFO."""

@@ -24,8 +24,8 @@ from typing import Final
 from gwctl.workers.body import BodyTooLarge
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.framing import Framer, FramingError, Sink
-from gwctl.workers.parser import refusal_status
-from gwctl.workers.policy import Refused, split_target
+from gwctl.workers.head import HeadJudge
+from gwctl.workers.policy import Refused, check_unusual_method, split_target
 from gwctl.workers.states import (
     BODY,
     BUSY,
@@ -33,8 +33,8 @@ from gwctl.workers.states import (
     DISCARD,
     FLUSH,
     HEAD,
+    IDLE,
     LINGER,
-    SLICE_BYTES,
 )
 
 _HTTP_11: Final = (1, 1)
@@ -56,9 +56,9 @@ class Connection(ConnectionBase, asyncio.Protocol):
             server.forwarding.connected(self)
 
     def data_received(self, data: bytes) -> None:
-        if self.state > HEAD or self.tail:
+        if self.state > IDLE or self.tail:
             self._received_late(data)
-        elif len(data) > SLICE_BYTES:
+        elif len(data) > self.slice_bytes:
             self.tail = data
             self.tail_at = 0
             self.resume()
@@ -81,7 +81,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
         if self.state == BODY:
             self.server.runner.abandoned(self)
         self.tail = b""
-        self.framer = self.sink = None
+        self.judge = self.framer = self.sink = None
         self.server.runner.disconnected(self)
         if self.state != BUSY:
             self.state = CLOSING
@@ -103,16 +103,17 @@ class Connection(ConnectionBase, asyncio.Protocol):
     # ---- heads
 
     def _parse(self, data: bytes) -> bool:
-        """Feed the parser; give a complete request to the runner. Return whether one was complete."""
+        """Feed the parser; give a complete request to the runner. Return whether the head is done with.
+
+        ``data`` is at most `slice_bytes`: no line of a head that is complete in it exceeds a limit.
+        """
         parser = self.parser
         try:
             parser.feed(data)
-        except Exception as error:  # noqa: BLE001 - sorted in _refuse_head: both parsers have types of their own
-            self._refuse_head(error, data)
-            return True
+        except Exception as error:  # noqa: BLE001 - both parsers have types of their own, and faults
+            return self._judge(data, error)
         if not parser.is_complete:
-            self._head_goes_on(data)
-            return False
+            return self._judge(data, None)
         rest = parser.remaining()
         if rest:
             data = data[: -len(rest)]
@@ -120,25 +121,29 @@ class Connection(ConnectionBase, asyncio.Protocol):
         method = parser.method
         target = parser.path
         self.head = data
-        lines = data.count(b"\r\n") - 2
-        if lines != len(parser.headers) or self.state == HEAD or data[0] < 33:
-            if self._has_bare_lf(data):
-                self.refuse_unparsed(400)
+        # The C parser takes lines that end in LF, and more than one blank in the request line. So: the
+        # line ends where method, target, version and two blanks end, and each line has its CRLF.
+        if data[len(method) + len(target) + 10] != 13 or data.count(b"\r\n") != len(parser.headers) + 2:
+            status = HeadJudge(self.server.limits).add(data)
+            if status:
+                self.refuse_unparsed(status)
                 return True
-            if self.state == HEAD:
-                self._cr = False
-                self.head = method + b" " + target
+            self.head = method + b" " + target  # it began with an empty line
         self.is_head = method == b"HEAD"
         self.http11 = parser.http_version == _HTTP_11
         self.keep_alive = parser.should_keep_alive
         try:
-            self.method = _METHODS.get(method) or method.decode("ascii")
-            if target[0] == 47 and target.isascii():  # "/"
-                self.target = target.decode("latin-1")
+            self.target = target.decode("latin-1")
+            known = _METHODS.get(method)
+            if known is None:
+                self.method = method.decode("ascii")
+                check_unusual_method(method, target)
+            else:
+                self.method = known
+            if target[0] == 47 and 35 not in target and target.isascii():  # begins with "/", has no "#"
                 self.authority = ""
             else:
-                self.target = target.decode("latin-1")
-                self.target, self.authority = split_target(method, target)
+                self.target, self.authority = split_target(target)
             self._begin(self)
         except Refused as refusal:
             self.refuse(refusal.status)
@@ -156,50 +161,59 @@ class Connection(ConnectionBase, asyncio.Protocol):
         """Go on with what waits in `tail`, up to the end of one head."""
         while self.tail and self.state <= HEAD:
             tail, at = self.tail, self.tail_at
-            piece = tail[at : at + SLICE_BYTES]
+            piece = tail[at : at + self.slice_bytes]
             self.tail_at = at + len(piece)
             if self.tail_at >= len(tail):
                 self.tail = b""
-            if self._parse(piece):
+            if self._parse(piece) if self.judge is None else self._collect(piece):
                 break
         self.adjust_reading()
 
-    def _head_goes_on(self, data: bytes) -> None:
-        """Bound a head that is not complete: the C parser judges only complete ones."""
-        if self.state != HEAD:
-            self.state = HEAD
-            self.since = monotonic()
-            self._line_bytes = 0
-            self._line_seen = False
-        if self._has_bare_lf(data):
-            self.refuse_unparsed(400)
-            return
-        self._cr = data.endswith(b"\r")
-        end = data.rfind(b"\n")
-        if end < 0:
-            self._line_bytes += len(data)
-        else:
-            # An empty line before the request line is skipped by both parsers.
-            self._line_seen = self._line_seen or data[: end + 1] != b"\r\n"
-            self._line_bytes = len(data) - end - 1
-        limits = self.server.limits
-        if not self._line_seen and self._line_bytes > limits.request_line_bytes_max + 1:
-            self.refuse_unparsed(414)
-        elif self._line_seen and self._line_bytes > limits.header_bytes_max + 1:
-            self.refuse_unparsed(431)
-        elif self.eof and not self.tail:
+    def _judge(self, data: bytes, error: Exception | None) -> bool:
+        """Refuse the head in ``data``, or begin to collect it if there is nothing wrong so far.
+
+        The parser refused it (``error``) or did not see its end. Return whether it is done with.
+        """
+        self.parser.reset()
+        judge = HeadJudge(self.server.limits)
+        status = judge.add(data)
+        if not status and judge.end:
+            status = judge.refusal()
+            if not status:
+                status = 400
+                self.server.log.error(
+                    f"the parser does not take a request that seems sound; answered with 400: "
+                    f"{error!r}, {data[: judge.end][:500]!r}"
+                )
+        if status:
+            self.refuse_unparsed(status)
+            return True
+        self.judge = judge
+        self.state = HEAD
+        self.since = monotonic()
+        return self._wait_for_more()
+
+    def _collect(self, data: bytes) -> bool:
+        """Take the next part of a head. The parser gets the whole: it judges only whole ones reliably."""
+        judge = self.judge
+        assert judge is not None
+        status = judge.add(data)
+        if status:
+            self.refuse_unparsed(status)
+            return True
+        if not judge.end:
+            return self._wait_for_more()
+        self.judge = None
+        head = judge.data[: judge.end]
+        rest = judge.data[judge.end :]
+        if rest:
+            self._give_back(rest)
+        return self._parse(head)
+
+    def _wait_for_more(self) -> bool:
+        if self.eof and not self.tail:
             self.close()
-
-    def _has_bare_lf(self, data: bytes) -> bool:
-        """Tell whether a line in ``data`` ends in LF alone (RFC 9112 section 2.2); the C parser takes it."""
-        split = self._cr and data.startswith(b"\n")
-        return data.count(b"\n") != data.count(b"\r\n") + split
-
-    def _refuse_head(self, error: Exception, data: bytes) -> None:
-        status = refusal_status(error, data, self.server.limits.headers_max)
-        if not status:
-            raise error
-        self.refuse_unparsed(status)
+        return False
 
     # ---- bodies
 
@@ -222,13 +236,17 @@ class Connection(ConnectionBase, asyncio.Protocol):
         self.adjust_reading()
 
     def _received_late(self, data: bytes) -> None:
-        """Take bytes that are not the start of a head."""
+        """Take bytes that are not the start of what comes next."""
         if self.framer is not None:
             self._body_data(data)
         elif self.state >= LINGER:
             now = monotonic()
             if now < self.linger_until:
                 self.since = now
+        elif self.state == HEAD and not self.tail:
+            self.tail = data
+            self.tail_at = 0
+            self.resume()
         else:
             self.tail = self.tail[self.tail_at :] + data
             self.tail_at = 0

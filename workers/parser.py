@@ -26,11 +26,13 @@ except ImportError:
     gunicorn_h1c = None
 
 from gwctl.config.settings import Limits
+from gwctl.workers.states import SLICE_BYTES
 
 ENVIRONMENT_NAME: Final = "GWCTL_PARSER"
 
 # A built-in that takes nothing and returns True: "skip the body" without a Python frame.
 _SKIP_BODY: Final = True.__bool__
+_NO_LIMIT: Final = 1 << 30
 
 
 class HeadParser(Protocol):
@@ -40,37 +42,12 @@ class HeadParser(Protocol):
     path: bytes
     http_version: tuple[int, int]
     headers: list[tuple[bytes, bytes]]
-    content_length: int | None
-    is_chunked: bool
     is_complete: bool
     should_keep_alive: bool
 
     def feed(self, data: bytes) -> None: ...
     def remaining(self) -> bytes: ...
     def reset(self) -> None: ...
-
-
-def _c_errors() -> tuple[tuple[type[Exception], int], ...]:
-    return (
-        (gunicorn_h1c.LimitRequestLine, 414),
-        (gunicorn_h1c.LimitRequestHeaders, 431),
-        (gunicorn_h1c.InvalidHTTPVersion, 505),
-        (gunicorn_h1c.ParseError, 400),
-        (gunicorn_h1c.InvalidRequestMethod, 400),
-        (gunicorn_h1c.InvalidHeaderName, 400),
-        (gunicorn_h1c.InvalidHeader, 400),
-        (gunicorn_h1c._protocol.ParseError, 400),  # noqa: SLF001 - not a subclass of the public one
-    )
-
-
-_PYTHON_ERRORS: Final = (
-    (gunicorn_parser.LimitRequestLine, 414),
-    (gunicorn_parser.LimitRequestHeaders, 431),
-    (gunicorn_parser.InvalidHTTPVersion, 505),
-    (gunicorn_parser.UnsupportedTransferCoding, 501),
-    (gunicorn_parser.ParseError, 400),
-)
-_ERRORS: Final = _PYTHON_ERRORS + (_c_errors() if gunicorn_h1c is not None else ())
 
 
 def parser_name() -> str:
@@ -87,13 +64,21 @@ def parser_name() -> str:
     return "C" if gunicorn_h1c is not None else "Python"
 
 
+def slice_bytes(limits: Limits) -> int:
+    """Return how much may be fed to a parser at once: a head that fits needs no look at its sizes."""
+    return min(SLICE_BYTES, limits.request_line_bytes_max, limits.header_bytes_max, limits.head_bytes_max)
+
+
 def parser_factory(limits: Limits) -> Callable[[], Any]:
-    """Return a function that makes one `HeadParser`, with ``limits`` bound."""
+    """Return a function that makes one `HeadParser`.
+
+    Sizes are not the parsers' business (`gwctl.workers.head`): they count them differently.
+    """
     options: dict[str, Any] = {
         "on_headers_complete": _SKIP_BODY,
-        "limit_request_line": limits.request_line_bytes_max,
+        "limit_request_line": _NO_LIMIT,
         "limit_request_fields": limits.headers_max,
-        "limit_request_field_size": limits.header_bytes_max,
+        "limit_request_field_size": _NO_LIMIT,
     }
     if parser_name() == "Python":
         return lambda: gunicorn_parser.PythonProtocol(**options)
@@ -106,19 +91,3 @@ def lowercase_headers(parser: Any) -> list[tuple[bytes, bytes]]:
     """Return the headers with lower-case names: the C parser keeps two lists."""
     headers: list[tuple[bytes, bytes]] = getattr(parser, "asgi_headers", parser.headers)
     return headers
-
-
-def refusal_status(error: Exception, data: bytes, headers_max: int) -> int:
-    """Return the status that answers a request which ``feed`` refused with ``error``; 0: a bug of ours.
-
-    ``data`` is what was fed last. The C parser calls everything beyond its table of 256
-    headers plainly invalid, and an unknown transfer coding an invalid header.
-    """
-    for kind, status in _ERRORS:
-        if isinstance(error, kind):
-            if status == 400 and str(error) == "Unsupported Transfer-Encoding":
-                return 501
-            if status == 400 and data.count(b"\n") > headers_max + 1:
-                return 431
-            return status
-    return 0

@@ -28,7 +28,7 @@ from gwctl.workers.application import LoadedApplication
 from gwctl.workers.asgi_runner import AsgiRunner
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.forwarded import forwarding_for
-from gwctl.workers.parser import parser_factory
+from gwctl.workers.parser import parser_factory, slice_bytes
 from gwctl.workers.preamble import first_protocol_for
 from gwctl.workers.response import HeadBuilder
 from gwctl.workers.states import BUSY, TimeLimits
@@ -64,6 +64,7 @@ class Server:
         self.log = log
         self.settings = assignment.settings
         self.limits = self.settings.limits
+        self.slice_bytes = slice_bytes(self.limits)
         self.record = assignment.record
         self.counters: list[counters.Counters] = []
         self.new_parser = parser_factory(self.limits)

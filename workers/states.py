@@ -32,7 +32,7 @@ LINGER: Final = 7
 CLOSING: Final = 8
 
 SLICE_BYTES: Final = 16384
-"""Fed to the parser at once: what follows the head is copied back, so pipelines come in slices."""
+"""Most that is fed to the parser at once: what follows a head is copied back, so pipelines come in slices."""
 TAIL_BYTES_MAX: Final = 65536
 """Reading pauses while more than this waits for the request in progress."""
 DISCARD_BYTES_MAX: Final = 65536

@@ -71,16 +71,16 @@ class WsgiRunner:
         self.call(connection, environ)
 
     def _begin_body(self, connection: ConnectionBase, environ: Environ) -> None:
-        expect = environ.get("HTTP_EXPECT")
-        expecting = expect is not None and wants_continue(expect.encode("latin-1"), connection.http11)
         length = environ.get("CONTENT_LENGTH")
         coding = environ.pop("HTTP_TRANSFER_ENCODING", None)
         framer = frame_body(
-            connection.parser,
             length if length is None else length.encode("latin-1"),
             coding if coding is None else coding.encode("latin-1"),
+            connection.http11,
             self.server.limits.body_bytes_max,
         )
+        expect = environ.get("HTTP_EXPECT")
+        expecting = expect is not None and wants_continue(expect.encode("latin-1"), connection.http11)
         connection.parser.reset()
         if framer is None:
             self.call(connection, environ)

@@ -59,7 +59,7 @@ REFUSED = [
     (400, POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
     (400, POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
     (501, POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
-    (501, POST + b"Transfer-Encoding: rot13\r\n\r\n"),
+    (400, POST + b"Transfer-Encoding: rot13\r\n\r\n"),
     (400, b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     (417, POST + b"Content-Length: 3\r\nExpect: coffee\r\n\r\n"),
     (413, POST + b"Content-Length: 1001\r\n\r\n"),

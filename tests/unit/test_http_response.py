@@ -96,31 +96,25 @@ def test_the_date_moves(heads: HeadBuilder, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("method", "target", "expected"),
+    ("target", "expected"),
     [
-        (b"GET", b"http://h/a?b", ("/a?b", "h")),
-        (b"GET", b"HTTPS://h:1?b", ("/?b", "h:1")),
-        (b"GET", b"http://[::1]:80", ("/", "[::1]:80")),
-        (b"OPTIONS", b"*", ("*", "")),
+        (b"http://h/a?b", ("/a?b", "h")),
+        (b"HTTPS://h:1?b", ("/?b", "h:1")),
+        (b"http://[::1]:80", ("/", "[::1]:80")),
+        (b"*", ("*", "")),
     ],
 )
-def test_targets(method: bytes, target: bytes, expected: tuple[str, str]) -> None:
-    assert split_target(method, target) == expected
+def test_targets(target: bytes, expected: tuple[str, str]) -> None:
+    assert split_target(target) == expected
 
 
 @pytest.mark.parametrize(
-    ("method", "target", "status"),
-    [
-        (b"CONNECT", b"h:1", 501),
-        (b"GET", b"http:///a", 400),
-        (b"GET", b"/\xff", 400),
-        (b"GET", b"x://h/", 400),
-    ],
+    "target", [b"http:///a", b"/\xff", b"/a#b", b"x://h/", b"http://u@h/", b"http://h:99999/"]
 )
-def test_targets_refused(method: bytes, target: bytes, status: int) -> None:
+def test_targets_refused(target: bytes) -> None:
     with pytest.raises(Refused) as refusal:
-        split_target(method, target)
-    assert refusal.value.status == status
+        split_target(target)
+    assert refusal.value.status == 400
 
 
 def test_the_parser_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:

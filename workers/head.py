@@ -1,0 +1,188 @@
+"""The judge of heads: why one is refused, and whether one that comes in parts is still sound.
+
+The parsers are fast where a head arrives whole and is sound, which is nearly always. They
+differ in everything else: how soon they notice a mistake, which of two mistakes counts, how
+they count bytes, and what the C parser lets pass (several blanks in the request line, lines
+that end in LF alone). So everything else is decided here, and alike for both: what a parser
+refuses, what did not come in one piece, and what the engine finds odd.
+
+Rules
+    - A head is judged line by line, in the order of its bytes. Neither the cuts between its
+      parts nor what follows a mistake change the status.
+    - A line that is not complete is judged as far as it goes: a client that speaks TLS, or
+      nothing like HTTP, is answered at once.
+    - Limits: the request line, each field line (both with their line end), the number of
+      fields, and all of it together.
+
+RFC 9112 sections 2.2 (lines), 3 (request line), 5 (fields).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from gwctl.config.settings import Limits
+from gwctl.workers.policy import (
+    Refused,
+    check_host,
+    check_unusual_method,
+    frame_body,
+    split_target,
+    wants_continue,
+)
+
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
+_FIELD_LINE: Final = re.compile(rb"(" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*)")
+_METHOD: Final = re.compile(rb"[^a-z#]{3,20}")
+"""What both parsers take for a method."""
+
+# What such a line may look like before its end has come.
+_REQUEST_LINE_START: Final = re.compile(
+    rb"\r?|"
+    + _TOKEN
+    + rb"(?: (?:[\x21-\x7e]+(?: (?:H(?:T(?:T(?:P(?:/(?:[0-9](?:\.(?:[0-9]\r?)?)?)?)?)?)?)?)?)?)?)?"
+)
+_FIELD_LINE_START: Final = re.compile(rb"\r?|" + _TOKEN + rb"(?::[\t\x20-\x7e\x80-\xff]*\r?)?")
+
+_SINGLE: Final = (b"host", b"content-length", b"content-type")
+"""RFC 9110 section 5.3: fields that are no lists. Both parsers refuse a second one."""
+
+_CHECKED_MIN: Final = 512
+"""A line longer than this is looked at again only when it has grown by a quarter."""
+
+
+class HeadJudge:
+    """Judges one head. ``data`` is what has come; ``end`` is where the head ends, 0 before that."""
+
+    __slots__ = ("_at", "_checked", "_fields", "_limits", "_request_line", "data", "end")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._at = 0  # where the line begins that is not complete
+        self._checked = 0  # how much of it has been looked at
+        self._fields = 0
+        self._request_line = b""
+        self.data = b""
+        self.end = 0
+
+    def add(self, part: bytes) -> int:
+        """Take what came next; return the status that refuses the head, or 0."""
+        self.data += part
+        while not self.end:
+            at = self._at
+            newline = self.data.find(b"\n", at)
+            if newline < 0:
+                return self._judge_part(self.data[at:])
+            self._at = newline + 1
+            self._checked = 0
+            status = self._judge_line(at, newline)
+            if status:
+                return status
+        return 0
+
+    def refusal(self) -> int:
+        """Return the status for what the fields of a head mean together, 0 if nothing is wrong.
+
+        In the order in which a runner would find it, for heads that never get there.
+        """
+        fields: dict[bytes, list[bytes]] = {}
+        for line in self.data[: self.end].split(b"\r\n"):
+            match = _FIELD_LINE.fullmatch(line)
+            if match is not None:  # not the request line
+                fields.setdefault(match[1].lower(), []).append(match[2].strip(b" \t"))
+        http11 = self._request_line.endswith(b"1")
+        host = fields.get(b"host")
+        length = fields.get(b"content-length")
+        coding = fields.get(b"transfer-encoding")
+        expect = fields.get(b"expect")
+        try:
+            check_host(None if host is None else host[0].decode("latin-1"), http11)
+            if any(len(fields.get(name, ())) > 1 for name in _SINGLE):
+                return 400
+            frame_body(
+                None if length is None else length[0],
+                None if coding is None else b",".join(coding),
+                http11,
+                self._limits.body_bytes_max,
+            )
+            if expect is not None:
+                wants_continue(b",".join(expect), http11)
+        except Refused as refusal:
+            return refusal.status
+        return 0
+
+    # ---- lines
+
+    def _judge_line(self, at: int, newline: int) -> int:
+        data = self.data
+        sound_end = newline > at and data[newline - 1] == 13
+        line = data[at : newline - 1] if sound_end else data[at:newline]
+        if not line and sound_end and (self._request_line or at == 0):
+            # The end; or one empty line before the request line (section 2.2), which both parsers skip.
+            if self._request_line:
+                self.end = newline + 1
+            return self._too_long(line, at)
+        status = self._judge_start(line, at)
+        if status:
+            return status
+        if not sound_end:
+            return 400
+        if self._request_line:
+            self._fields += 1
+            return 0 if _FIELD_LINE.fullmatch(line) else 400
+        self._request_line = line
+        return _judge_request_line(line)
+
+    def _judge_part(self, line: bytes) -> int:
+        """Judge what there is of a line."""
+        size = len(line)
+        if size > _CHECKED_MIN and size < self._checked * 5 // 4 and not self._too_long(line, self._at):
+            return 0  # so that a client which trickles costs no more than its bytes
+        self._checked = size
+        return self._judge_start(line, self._at)
+
+    def _judge_start(self, line: bytes, at: int) -> int:
+        """Judge a line as if more were to come, no further than its limit."""
+        if self._request_line:
+            if self._fields >= self._limits.headers_max and line[:1] not in {b"", b"\r"}:
+                return 431
+            pattern = _FIELD_LINE_START
+        else:
+            pattern = _REQUEST_LINE_START
+        within = line[: self._bound(at) + 1]
+        if pattern.fullmatch(within) is None or (within.endswith(b"\r") and len(within) < len(line)):
+            return 400
+        return self._too_long(line, at)
+
+    def _bound(self, at: int) -> int:
+        """Return how long a line that begins at ``at`` may be, without its end; not less than 0."""
+        limits = self._limits
+        longest = limits.header_bytes_max - 2 if self._request_line else limits.request_line_bytes_max
+        return max(min(longest, limits.head_bytes_max - at - 2), 0)
+
+    def _too_long(self, line: bytes, at: int) -> int:
+        bound = self._bound(at)
+        if len(line) - line.endswith(b"\r") > bound or at + 2 > self._limits.head_bytes_max:
+            return 431 if self._request_line else 414
+        return 0
+
+
+def _judge_request_line(line: bytes) -> int:
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        return 400
+    method, target, major, minor = match.groups()
+    if major != b"1" or minor not in {b"0", b"1"}:
+        return 505
+    if _METHOD.fullmatch(method) is None:
+        return 501
+    try:
+        check_unusual_method(method, target)
+        if target == b"*" and method != b"OPTIONS":
+            return 400
+        split_target(target)
+    except Refused as refusal:
+        return refusal.status
+    return 0
