@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
 from gwctl.workers.counters import Counters
+from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.parser import lowercase_headers
 from gwctl.workers.policy import HOSTS_MAX, Refused, check_host, frame_body, wants_continue
 from gwctl.workers.states import BUSY
@@ -21,7 +22,8 @@ Headers = list[tuple[bytes, bytes]]
 
 _FOLDED: Final = b""
 """The C parser's name for a folded line (RFC 9112 section 5.2)."""
-_NOTABLE: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", _FOLDED})
+_BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", _FOLDED})
+_NOTABLE: Final = _BODY | FIELDS
 
 
 class AsgiRunner:
@@ -105,10 +107,17 @@ class AsgiRunner:
                 notable[name] = notable[name] + b"," + header[1] if name in notable else header[1]
         if host not in self._hosts:
             self._new_host(host, connection.http11)
+        forwarder = connection.forwarder
+        base: dict[str, Any] = connection.base
+        if forwarder is not None:
+            if notable is None:
+                connection.peer = forwarder.peer
+            else:
+                base = base | forwarder.apply(connection, notable)
         if connection.authority:
             headers = _with_host(headers, connection.authority)
-        scope = self._scope(connection, headers)
-        if notable is not None:
+        scope = self._scope(connection, base.copy(), headers)
+        if notable is not None and not notable.keys().isdisjoint(_BODY):
             self._begin_notable(connection, scope, notable)
             return
         connection.parser.reset()
@@ -126,10 +135,9 @@ class AsgiRunner:
                 self._hosts.clear()
             self._hosts.add(host)
 
-    def _scope(self, connection: ConnectionBase, headers: Headers) -> dict[str, Any]:
+    def _scope(self, connection: ConnectionBase, scope: dict[str, Any], headers: Headers) -> dict[str, Any]:
         target = connection.target
         path, _, query = target.partition("?")
-        scope: dict[str, Any] = connection.base.copy()
         scope["method"] = connection.method
         scope["headers"] = headers
         scope["raw_path"] = path.encode("ascii")

@@ -8,14 +8,42 @@ anything is read when Content-Length says so, else as soon as it has become too 
 from __future__ import annotations
 
 import tempfile
-from io import BytesIO
-from typing import IO, cast
+from io import BufferedIOBase, BytesIO
+from typing import IO, Any, Final, cast
 
 from gwctl.config.settings import Limits
 
 
 class BodyTooLarge(Exception):  # noqa: N818 - a fact about the request, answered with 413
     """More than ``body_bytes_max``."""
+
+
+class _NoBody(BufferedIOBase):
+    """``wsgi.input`` of all requests without a body: one object without a state, so it is shared."""
+
+    def read(self, _size: int | None = -1, /) -> bytes:
+        return b""
+
+    def read1(self, _size: int = -1, /) -> bytes:
+        return b""
+
+    def readinto(self, _buffer: Any, /) -> int:
+        return 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, _offset: int, _whence: int = 0, /) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Stay open: others read it too."""
+
+
+NO_BODY: Final[IO[bytes]] = cast("IO[bytes]", _NoBody())
 
 
 class BodyBuffer:

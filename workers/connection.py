@@ -206,7 +206,7 @@ class ConnectionBase:
         self.is_head = False
         self.judge = None
         if self.forwarder is not None:
-            self.forwarder.reset(self)
+            self.peer = self.forwarder.peer
         self.refuse(status)
 
     def close(self) -> None:

@@ -13,12 +13,13 @@ complete when the application is called, so it gets a CONTENT_LENGTH like any ot
 from __future__ import annotations
 
 import sys
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 from gwctl.assignment import Assignment
+from gwctl.workers.body import NO_BODY
 from gwctl.workers.file_wrapper import FileWrapper
+from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.policy import HOSTS_MAX, Refused, check_host
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from gwctl.workers.forwarded import Facts
 
 _NAMES_MAX: Final = 1024
+BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+_NOTABLE: Final = BODY_FIELDS | FIELDS
 _UNPREFIXED: Final = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 
 Environ = dict[str, Any]
+Fields = dict[bytes, bytes]
 
 
 class EnvironBuilder:
@@ -38,6 +42,7 @@ class EnvironBuilder:
         self._root_path = assignment.settings.root_path.rstrip("/")
         self._names: dict[bytes, str] = {}
         self._hosts: set[str | None] = set()  # found sound before
+        self.notable: Fields | None = None  # of the request built last
         self._base: Environ = {
             "REQUEST_METHOD": "",
             "SCRIPT_NAME": self._root_path,
@@ -54,6 +59,7 @@ class EnvironBuilder:
             "wsgi.multiprocess": assignment.processes > 1,
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
+            "wsgi.input": NO_BODY,
             "wsgi.input_terminated": True,
         }
 
@@ -96,6 +102,7 @@ class EnvironBuilder:
         """
         environ: Environ = connection.base.copy()
         names = self._names
+        self.notable = notable = None
         for name, value in connection.parser.headers:
             try:
                 key = names[name]
@@ -105,9 +112,13 @@ class EnvironBuilder:
                 _join(environ, key, value)
             elif key:
                 environ[key] = value.decode("latin-1")
+            else:
+                self.notable = notable = _note(notable, name, value)
         host = environ.get("HTTP_HOST")
         if host not in self._hosts:
             self._new_host(host, connection.http11)
+        if connection.forwarder is not None or notable is not None:
+            self._see_to_notable(connection, environ, notable)
         if connection.authority:
             environ["HTTP_HOST"] = connection.authority
         environ["REQUEST_METHOD"] = connection.method
@@ -123,22 +134,32 @@ class EnvironBuilder:
             self._strip_root_path(environ, path)
         if not connection.http11:
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
-        environ["wsgi.input"] = BytesIO()
         return environ
 
+    @staticmethod
+    def _see_to_notable(connection: ConnectionBase, environ: Environ, notable: Fields | None) -> None:
+        """Add the fields that mean something to the server too, and do what those of proxies say."""
+        if notable is None:
+            notable = {}
+        for name, value in notable.items():
+            if name != b"transfer-encoding":  # the application gets the body without it
+                environ[_environ_name(name)] = value.decode("latin-1")
+        forwarder = connection.forwarder
+        if forwarder is not None:
+            if notable.keys().isdisjoint(FIELDS):
+                connection.peer = forwarder.peer
+            else:
+                environ.update(forwarder.apply(connection, notable))
+
     def _new_name(self, name: bytes) -> str:
-        """Return the environ name of a header, empty for one that is left out.
+        """Return the environ name of a header, empty for one that is left out or seen to apart.
 
         Raises:
             Refused: A folded line (RFC 9112 section 5.2), which the C parser gives without a name.
         """
         if not name:
             raise Refused(400)
-        if b"_" in name:
-            return ""
-        key = name.decode("ascii").upper().replace("-", "_")
-        if key not in _UNPREFIXED:
-            key = "HTTP_" + key
+        key = "" if b"_" in name or name.lower() in _NOTABLE else _environ_name(name)
         if len(self._names) >= _NAMES_MAX:
             self._names.clear()
         self._names[name] = key
@@ -162,6 +183,22 @@ class EnvironBuilder:
             if root and (path == root or path.startswith(root + "/")):
                 environ["PATH_INFO"] = path[len(root) :]
                 return
+
+
+def _environ_name(name: bytes) -> str:
+    key = name.decode("ascii").upper().replace("-", "_")
+    return key if key in _UNPREFIXED else "HTTP_" + key
+
+
+def _note(notable: Fields | None, name: bytes, value: bytes) -> Fields | None:
+    """Collect a field that is left out of the environ or that the server itself looks at."""
+    if b"_" in name:
+        return notable
+    name = name.lower()
+    if notable is None:
+        return {name: value}
+    notable[name] = notable[name] + b"," + value if name in notable else value
+    return notable
 
 
 def _join(environ: Environ, key: str, value: bytes) -> None:

@@ -15,25 +15,35 @@ Rules
       stay among the request's headers, whoever sent them.
 
 What changes is what all requests of a connection otherwise share (``connection.base``), its
-``peer``, for the access log, and ``authority``, which stands for Host. So WSGI, ASGI and
-WebSockets are served alike, and none of them knows of proxies.
+``peer``, for the access log, and ``authority``, which stands for Host. The runners collect the
+fields in the same pass over the headers that they make anyway.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config import proxies
 from gwctl.config.proxies import Trusted
-from gwctl.workers.parser import lowercase_headers
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.server import Server
+
+FIELDS: Final = frozenset(
+    {
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+    }
+)
 
 _REMEMBERED: Final = 4096
 """Combinations of values whose meaning is kept: the same clients come again."""
@@ -86,7 +96,7 @@ class Forwarding:
 
     def __init__(self, server: Server, trusted: Trusted, fields: Sequence[str]) -> None:
         self._trusted = trusted
-        self.fields = {name.lower().encode(): place for place, name in enumerate(fields)}
+        self.fields = [name.lower().encode() for name in fields]
         self._names = [name.lower() for name in fields]
         self._adapt = server.runner.forwarded
         self.changes = lru_cache(_REMEMBERED)(self._changes)
@@ -106,47 +116,27 @@ class Forwarding:
 
 
 class Forwarder:
-    """Begins the requests of one connection from a trusted proxy."""
+    """Of one connection from a trusted proxy: makes its requests those of the client that it names."""
 
-    __slots__ = ("_base", "_begin", "_forwarding", "_nothing", "_peer")
+    __slots__ = ("_forwarding", "peer")
 
     def __init__(self, forwarding: Forwarding, connection: ConnectionBase) -> None:
         self._forwarding = forwarding
-        self._base = connection.base
-        self._peer = connection.peer
-        self._begin: Callable[[ConnectionBase], None] = connection._begin  # noqa: SLF001 - put before it
-        self._nothing = [None] * len(forwarding.fields)
-        connection._begin = self.begin  # noqa: SLF001
+        self.peer = connection.peer
 
-    def begin(self, connection: ConnectionBase) -> None:
-        """Take the request in ``connection``'s parser, as the client that the proxies name sent it.
+    def apply(self, connection: ConnectionBase, given: Mapping[bytes, bytes]) -> dict[str, Any]:
+        """Return what the present request changes in what the connection's requests share.
 
-        Raises:
-            Refused: It is not served.
+        ``given`` has, among others, the request's fields of `FIELDS` by lower-case name, repeated
+        ones joined by commas. The connection's peer and authority become those of the client.
         """
-        fields = self._forwarding.fields
-        values: list[bytes | None] | None = None
-        for name, value in lowercase_headers(connection.parser):
-            if name in fields:
-                if values is None:
-                    values = self._nothing.copy()  # type: ignore[assignment]
-                place = fields[name]
-                before = values[place]  # type: ignore[index]
-                values[place] = value if before is None else before + b"," + value  # type: ignore[index]
-        if values is None:
-            self.reset(connection)
-        else:
-            client, host, changes = self._forwarding.changes(*values)
-            connection.base = self._base | changes
-            connection.peer = self._peer if client is None else client
-            if host:
-                connection.authority = host
-        self._begin(connection)
-
-    def reset(self, connection: ConnectionBase) -> None:
-        """Make the peer itself the client: for what is no request, or one that says nothing."""
-        connection.base = self._base
-        connection.peer = self._peer
+        client, host, changes = self._forwarding.changes(
+            *[given.get(name) for name in self._forwarding.fields]
+        )
+        connection.peer = self.peer if client is None else client
+        if host:
+            connection.authority = host
+        return changes
 
 
 # ---- what the fields mean

@@ -81,6 +81,7 @@ class HeadBuilder:
         self._kind: Any = kind
         self._text = kind is str
         self._lines: dict[Any, bytes | int] = {}  # Content-Length by its number
+        self._lengths: dict[int, bytes] = {}
         self._wsgi_status: dict[str, tuple[bytes, int]] = {}
         self._asgi_status: dict[int, bytes] = {}
         self._date_until = 0.0
@@ -173,6 +174,39 @@ class HeadBuilder:
             append(b"Content-Length: %d\r\n\r\n" % length)
             return b"".join(parts), COUNTED, length, True
         return self._delimit(parts, status, length, known, http11, is_head, keep_alive)
+
+    def usual(self, line: bytes, status: int, headers: Any, body: bytes) -> bytes | None:
+        """Return a whole response on a connection that stays open; None where `build` must look closer.
+
+        That is: a header field that was not sent before (or must not be remembered), a length that
+        is not the body's, a status without a body.
+        """
+        lines = self._lines
+        parts = [line]
+        length = size = len(body)
+        try:
+            for header in headers:
+                cached = lines[header]
+                if isinstance(cached, bytes):
+                    parts.append(cached)
+                else:
+                    length = cached
+        except (KeyError, TypeError):
+            return None
+        if length != size or status in _BODILESS:
+            return None
+        now = time()
+        parts.append(self._date if now < self._date_until else self._new_date(now))
+        parts.append(self._lengths.get(size) or self._length_line(size))
+        parts.append(body)
+        return b"".join(parts)
+
+    def _length_line(self, size: int) -> bytes:
+        """Return the line that says ``size``, and the end of a head."""
+        if len(self._lengths) >= _CACHED_LINES_MAX:
+            self._lengths = {}
+        line = self._lengths[size] = b"Content-Length: %d\r\n\r\n" % size
+        return line
 
     @staticmethod
     def _delimit(

@@ -90,7 +90,7 @@ class WsgiCall(ResponseWriter):
         try:
             result = self._server.application(self._environ, self.start_response)
             if type(result) is list and len(result) == 1 and type(result[0]) is bytes and not self.head_sent:
-                self._whole(result[0])  # by far the most frequent: Flask, Django, hello world
+                self._whole(result[0])  # hello world, and what wraps Flask's and Django's responses
             else:
                 self._respond(result)
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
@@ -190,8 +190,10 @@ class WsgiCall(ResponseWriter):
 
     def _whole(self, data: bytes) -> None:
         """Send a response that consists of one block: head and body in one call."""
-        head = self._head(len(data))
         size = len(data)
+        if size <= _JOIN_BYTES_MAX and self._usual(data):
+            return
+        head = self._head(size)
         if self._framing == NO_BODY:
             self._send(head)
         elif size != self._left:
@@ -207,6 +209,23 @@ class WsgiCall(ResponseWriter):
             self.sent = size
             self._send(head)
             self._send(data)
+
+    def _usual(self, data: bytes) -> bool:
+        """Send ``data`` with a head that has nothing special to it; False, and nothing sent, if it has."""
+        connection = self._connection
+        server = self._server
+        if connection.is_head or not connection.http11 or not connection.keep_alive or server.draining:
+            return False
+        response = server.heads.usual(self._line, self.status, self._headers, data)
+        if response is None:
+            return False
+        self.head_sent = self.keep_alive = True
+        self.sent = len(data)
+        if self._defer:
+            self.whole = response
+        else:
+            self._send(response)
+        return True
 
     def _left_over(self, data: bytes) -> None:
         """Send one block that is longer or shorter than the application's Content-Length."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gwctl.workers.body import BodyBuffer
 from gwctl.workers.early_hints import EarlyHints
-from gwctl.workers.environ import Environ, EnvironBuilder
+from gwctl.workers.environ import BODY_FIELDS, Environ, EnvironBuilder, Fields
 from gwctl.workers.policy import frame_body, wants_continue
 from gwctl.workers.states import BODY
 from gwctl.workers.wsgi import WsgiCall
@@ -64,29 +64,27 @@ class WsgiRunner:
             Refused: It is not served.
         """
         environ = self._builder.build(connection)
-        if "CONTENT_LENGTH" in environ or "HTTP_TRANSFER_ENCODING" in environ or "HTTP_EXPECT" in environ:
-            self._begin_body(connection, environ)
+        notable = self._builder.notable
+        if notable is not None and not notable.keys().isdisjoint(BODY_FIELDS):
+            self._begin_body(connection, environ, notable)
             return
         connection.parser.reset()
         self.call(connection, environ)
 
-    def _begin_body(self, connection: ConnectionBase, environ: Environ) -> None:
-        length = environ.get("CONTENT_LENGTH")
-        coding = environ.pop("HTTP_TRANSFER_ENCODING", None)
+    def _begin_body(self, connection: ConnectionBase, environ: Environ, fields: Fields) -> None:
         framer = frame_body(
-            length if length is None else length.encode("latin-1"),
-            coding if coding is None else coding.encode("latin-1"),
+            fields.get(b"content-length"),
+            fields.get(b"transfer-encoding"),
             connection.http11,
             self.server.limits.body_bytes_max,
         )
-        expect = environ.get("HTTP_EXPECT")
-        expecting = expect is not None and wants_continue(expect.encode("latin-1"), connection.http11)
+        expect = fields.get(b"expect")
+        expecting = expect is not None and wants_continue(expect, connection.http11)
         connection.parser.reset()
         if framer is None:
             self.call(connection, environ)
             return
         buffer = BodyBuffer(self.server.limits)
-        environ["wsgi.input"].close()
         connection.request = environ, buffer
         connection.read_body(framer, buffer, BODY, expecting)
 
