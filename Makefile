@@ -2,7 +2,8 @@
 # make test   all tests, in parallel
 # make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy
-# make bench  requests a second beside other servers, wakeups of an idle master
+# make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
+# make bench-quick   hello world beside the fastest of them, three minutes
 # make sim    the simulated world: make sim SEED=1 STEPS=100000
 # make docs   write docs/configuration.md from the settings' own descriptions
 #
@@ -21,7 +22,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-oldest lint format bench sim docs clean
+.PHONY: help run test test-oldest lint format bench bench-quick sim docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -46,9 +47,14 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.idle_wakeups
+
+bench-quick: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.throughput --quick
 
 sim: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.sim.run $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))

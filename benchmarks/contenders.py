@@ -1,101 +1,257 @@
-"""The servers that are compared, and how each is started with one worker.
+"""The servers that are compared, and how each is started.
 
-The peers live in a virtual environment of their own (build/bench/peers), made with the
-interpreter that runs gwctl. One that cannot be installed is reported and left out.
+Each as its own documentation recommends for the most requests a second of one worker with
+keep-alive, without access log unless that is measured:
+
+gunicorn sync   has no keep-alive.
+granian WSGI    one blocking thread is its recommendation for applications that do not wait; with 8 it
+                stands beside the other servers with threads.
+uWSGI           `http-socket` closes every connection without saying so, `http11-socket` holds the worker
+                for one client: keep-alive for many needs its router, a second process on the same core.
+                The router's buffer of a page makes Nagle's algorithm delay responses larger than that.
+bjoern, fastpysgi   unsupervised: nothing restarts them, and only fastpysgi can fork workers.
+nginx           `return 200` from one worker: what the machine, wrk and HTTP itself allow.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
+import functools
+import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from benchmarks.tools import APPS, RESULTS
+from benchmarks.peers import PEERS
+from benchmarks.tools import APPS, RESULTS, ROOT, find
 
-PEERS = RESULTS / "peers"
-PACKAGES = {"gunicorn": "gunicorn", "uvicorn": "uvicorn[standard]", "granian": "granian"}
+Kind = Literal["sync", "threads", "asgi", "limit"]
+THREADS = 8
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a server is started with. ``folder`` takes its files."""
+
+    app: str
+    port: int
+    folder: Path
+    workers: int = 1
+    access_log: bool = False
+
+    @property
+    def log_file(self) -> str:
+        return str(self.folder / "access.log")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """``command`` makes the command line for a port and a folder to write files to."""
+    """``packages`` must be in the peers' environment; ``workers`` is false of one that has no workers."""
 
     name: str
-    package: str
-    command: Callable[[int, Path], list[str]]
+    kind: Kind
+    command: Callable[[Launch], list[str]]
+    packages: tuple[str, ...] = ()
+    access_log: bool = True
+    workers: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> bool:
+        return self.name.startswith("gwctl")
+
+    @property
+    def variant(self) -> bool:
+        """Ours in another build: measured with hello world only."""
+        return self.ours and ", " in self.name
+
+    @property
+    def interface(self) -> str:
+        return "asgi" if self.kind == "asgi" else "wsgi"
 
 
-def gwctl(worker: str, app: str, **settings: int | str) -> Contender:
-    def command(port: int, folder: Path) -> list[str]:
-        config = folder / f"{worker}.toml"
-        lines = [
-            '[master]\nname = "bench"\ncontrol = "off"\n[pool.web]',
-            f'app = "{app}"\nworker = "{worker}"\nchdir = "{APPS}"\nprocesses = 1',
-            f'bind = ["127.0.0.1:{port}"]',
-            *(f"{name} = {value!r}" for name, value in settings.items()),
+# ---- ours
+
+
+def gwctl(kind: Kind, variant: str = "", python: str = sys.executable, **environment: str) -> Contender:
+    def command(launch: Launch) -> list[str]:
+        config = launch.folder / "gw.toml"
+        config.write_text(settings(kind, launch), "utf-8")
+        return [python, "-m", "gwctl", "start", "-c", str(config)]
+
+    name = f"gwctl {kind}" + (f", {variant}" if variant else "")
+    return Contender(name, kind, command, environment=environment)
+
+
+def settings(worker: str, launch: Launch) -> str:
+    """gw.toml with the defaults, but for what is measured."""
+    lines = [
+        '[master]\nname = "bench"\ncontrol = "off"\nlog_level = "warning"\n\n[pool.web]',
+        f'app = "{launch.app}"\nworker = "{worker}"\nchdir = "{APPS}"',
+        f'processes = {launch.workers}\nbind = ["127.0.0.1:{launch.port}"]',
+    ]
+    if worker == "threads":
+        lines.append(f"threads = {THREADS}")
+    if launch.access_log:
+        lines.append(f'access_log = "{launch.log_file}"')
+    return "\n".join(lines) + "\n"
+
+
+def compiled() -> str | None:
+    """The interpreter of an environment that has a compiled build of gwctl, if there is one."""
+    python = Path(os.environ.get("GWCTL_BENCH_COMPILED") or RESULTS / "compiled" / "bin" / "python")
+    code = "import gwctl.workers.http1 as engine; print(engine.__file__)"
+    if not python.exists():
+        return None
+    # Away from the checkout, whose pure modules would come first on sys.path.
+    run = subprocess.run([str(python), "-c", code], check=False, capture_output=True, text=True, cwd=APPS)
+    return str(python) if run.stdout.strip().endswith((".so", ".pyd")) else None
+
+
+# ---- the peers
+
+
+def peer(
+    name: str, kind: Kind, package: str, *arguments: str, program: str = "", **more: object
+) -> Contender:
+    """In the arguments ``{app}``, ``{port}`` and ``{workers}`` are replaced.
+
+    ``more``: ``log_on`` and ``log_off``, arguments for an access log (``{log}``: its file) or none;
+    neither: the server has no access log. ``single``: it has no workers. ``packages``: what else it needs.
+    """
+    log_on, log_off = more.get("log_on"), more.get("log_off", ())
+    assert isinstance(log_off, tuple)
+    assert log_on is None or isinstance(log_on, tuple)
+
+    def command(launch: Launch) -> list[str]:
+        extra = (log_on or ()) if launch.access_log else log_off
+        places = {"app": launch.app, "port": launch.port, "workers": launch.workers, "log": launch.log_file}
+        return [
+            str(PEERS / "bin" / (program or package)),
+            *(a.format(**places) for a in (*arguments, *extra)),
         ]
-        config.write_text("\n".join(lines) + "\n", "utf-8")
-        return [sys.executable, "-m", "gwctl", "start", "-c", str(config)]
 
-    return Contender(f"gwctl {worker}", "", command)
-
-
-def peer(name: str, package: str, *arguments: str) -> Contender:
-    """``{port}`` in the arguments is replaced."""
-
-    def command(port: int, _folder: Path) -> list[str]:
-        program = str(PEERS / "bin" / package)
-        return [program, *(argument.format(port=port) for argument in arguments)]
-
-    return Contender(name, package, command)
+    return Contender(
+        name, kind, command, (package,), access_log=log_on is not None, workers=not more.get("single")
+    )
 
 
-GUNICORN = ("-w", "1", "-b", "127.0.0.1:{port}", "hello:wsgi", "--log-level", "warning")
-GRANIAN = ("--workers", "1", "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning")
+def gunicorn(worker: str, kind: Kind, *arguments: str) -> Contender:
+    common = ("-w", "{workers}", "-b", "127.0.0.1:{port}", "--log-level", "warning", "-k", worker)
+    return peer(
+        f"gunicorn {worker}",
+        kind,
+        "gunicorn",
+        *common,
+        *arguments,
+        "{app}",
+        log_on=("--access-logfile", "{log}"),
+    )
+
+
+def granian(name: str, kind: Kind, *arguments: str) -> Contender:
+    common = ("--workers", "{workers}", "--port", "{port}", "--http", "1", "--no-ws")
+    return peer(
+        name,
+        kind,
+        "granian",
+        *common,
+        *arguments,
+        "{app}",
+        log_on=("--access-log",),
+        log_off=("--log-level", "warning"),
+    )
+
+
+def script(name: str, kind: Kind, package: str, *, single: bool) -> Contender:
+    arguments = (str(ROOT / "benchmarks" / "serve.py"), package, "{app}", "{port}", "{workers}")
+    return peer(name, kind, package, *arguments, program="python", single=single)
+
+
+NGINX_CONF = """\
+daemon off;
+worker_processes {workers};
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 1024; }}
+http {{
+    access_log {log};
+    keepalive_requests 1000000000;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ default_type text/plain; return 200 "Hello, world!"; }}
+    }}
+}}
+"""
+
+
+def nginx_command(launch: Launch) -> list[str]:
+    config = launch.folder / "nginx.conf"
+    log = launch.log_file if launch.access_log else "off"
+    places = {"folder": launch.folder, "port": launch.port, "workers": launch.workers, "log": log}
+    config.write_text(NGINX_CONF.format(**places), "utf-8")
+    return [find("nginx", "nginx") or "nginx", "-p", str(launch.folder), "-c", str(config)]
+
+
+NGINX = Contender("nginx return 200", "limit", nginx_command)
+UWSGI = (
+    *("--http", "127.0.0.1:{port}", "--http-keepalive", "--http-auto-chunked", "--http-buffer-size", "65536"),
+    *("--master", "--processes", "{workers}", "--need-app", "--die-on-term", "--module", "{app}"),
+)
+UVICORN = ("{app}", "--port", "{port}", "--workers", "{workers}", "--log-level", "info")
 
 CONTENDERS = (
-    gwctl("sync", "hello:wsgi"),
-    peer("gunicorn sync", "gunicorn", *GUNICORN, "-k", "sync"),
-    gwctl("threads", "hello:wsgi", threads=8),
-    peer("gunicorn gthread", "gunicorn", *GUNICORN, "-k", "gthread", "--threads", "8"),
-    gwctl("asgi", "hello:asgi"),
-    peer("uvicorn", "uvicorn", "hello:asgi", "--port", "{port}", "--no-access-log", "--log-level", "warning"),
-    peer("granian wsgi", "granian", *GRANIAN, "--interface", "wsgi", "hello:wsgi"),
-    peer("granian asgi", "granian", *GRANIAN, "--interface", "asgi", "hello:asgi"),
+    NGINX,
+    gwctl("sync"),
+    gunicorn("sync", "sync"),
+    granian("granian wsgi", "sync", "--interface", "wsgi", "--blocking-threads", "1"),
+    peer("uwsgi", "sync", "uwsgi", *UWSGI, log_on=("--logto", "{log}"), log_off=("--disable-logging",)),
+    script("fastpysgi wsgi", "sync", "fastpysgi", single=False),
+    script("bjoern", "sync", "bjoern", single=True),
+    gwctl("threads"),
+    gunicorn("gthread", "threads", "--threads", str(THREADS)),
+    granian("granian wsgi, 8", "threads", "--interface", "wsgi", "--blocking-threads", str(THREADS)),
+    peer(
+        "waitress",
+        "threads",
+        "waitress",
+        *(f"--threads={THREADS}", "--asyncore-use-poll", "--listen=127.0.0.1:{port}", "{app}"),
+        program="waitress-serve",
+        single=True,
+    ),
+    gwctl("asgi"),
+    gunicorn("asgi", "asgi"),
+    peer("uvicorn", "asgi", "uvicorn", *UVICORN, log_on=("--access-log",), log_off=("--no-access-log",)),
+    granian("granian asgi", "asgi", "--interface", "asgi"),
+    peer(
+        "hypercorn",
+        "asgi",
+        "hypercorn",
+        *("-k", "uvloop", "-w", "{workers}", "-b", "127.0.0.1:{port}", "{app}"),
+        log_on=("--access-logfile", "{log}"),
+    ),
+    script("fastpysgi asgi", "asgi", "fastpysgi", single=False),
 )
 
-RATIOS = (
-    ("gwctl sync", "gunicorn sync"),
-    ("gwctl threads", "gunicorn gthread"),
-    ("gwctl asgi", "uvicorn"),
-    ("gwctl sync", "granian wsgi"),
-    ("gwctl asgi", "granian asgi"),
-)
+KINDS: tuple[Kind, ...] = ("sync", "threads", "asgi")
 
 
-def install_peers() -> dict[str, str]:
-    """Make the peers' environment; return the version of each that is there."""
-    python = PEERS / "bin" / "python"
-    if not python.exists():
-        print("making the peers' environment", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
-    versions = {}
-    for package, requirement in PACKAGES.items():
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", requirement]
-        installed = subprocess.run(pip, check=False).returncode == 0
-        if not installed and not (PEERS / "bin" / package).exists():
-            print(f"{package} could not be installed: left out")
-            continue
-        versions[package] = installed_version(python, package)
-    versions["gwctl"] = importlib.metadata.version("gwctl")
-    return versions
+@functools.cache
+def variants() -> tuple[Contender, ...]:
+    """Ours in other builds: with the parser in Python, and compiled where such a build exists."""
+    python = compiled()
+    found = [gwctl(kind, "Python parser", GWCTL_PARSER="python") for kind in KINDS]
+    if python:
+        found += [gwctl(kind, "compiled", python=python) for kind in KINDS]
+    return tuple(found)
 
 
-def installed_version(python: Path, package: str) -> str:
-    code = f"import importlib.metadata; print(importlib.metadata.version({package!r}))"
-    return subprocess.run(
-        [str(python), "-c", code], check=True, capture_output=True, text=True
-    ).stdout.strip()
+def everybody() -> dict[str, Contender]:
+    return {contender.name: contender for contender in (*CONTENDERS, *variants())}

@@ -13,8 +13,8 @@ import re
 import time
 from pathlib import Path
 
-from benchmarks.contenders import gwctl
-from benchmarks.measure import running
+from benchmarks.contenders import KINDS, gwctl
+from benchmarks.servers import running
 from benchmarks.tools import write_results
 
 SETTLE_S = 5.0
@@ -38,15 +38,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     seconds = parser.parse_args().seconds
     results = {}
-    for worker, app in (("sync", "hello:wsgi"), ("threads", "hello:wsgi"), ("asgi", "hello:asgi")):
-        with running(gwctl(worker, app), core=None) as (_port, master):
+    for kind in KINDS:
+        with running(gwctl(kind)) as server:
             time.sleep(SETTLE_S)  # boot is over and the first connection has been forgotten
-            pids = {"master": master, "worker": children(master)[0]}
+            pids = {"master": server.pid, "worker": children(server.pid)[0]}
             before = {name: switches(pid) for name, pid in pids.items()}
             time.sleep(seconds)
             rates = {name: (switches(pid) - before[name]) / seconds for name, pid in pids.items()}
-        results[worker] = rates
-        print(f"{worker:<8} " + "  ".join(f"{name} {rate:.2f}/s" for name, rate in rates.items()), flush=True)
+        results[kind] = rates
+        print(f"{kind:<8} " + "  ".join(f"{name} {rate:.2f}/s" for name, rate in rates.items()), flush=True)
     write_results("idle_wakeups", {"seconds": seconds, "wakeups_per_s": results})
 
 
