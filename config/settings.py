@@ -98,7 +98,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body_memory_bytes: Annotated[
         int,
         Meta(ge=0),
-        _meta("A WSGI request body larger than this waits in a temporary file, not in memory.", 65_536),
+        _meta(
+            "A WSGI request body larger than this waits in a temporary file (in TMPDIR), not in memory.",
+            65_536,
+        ),
     ] = 1_048_576
 
 
@@ -253,6 +256,15 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"],
         ),
     ] = ("X-Forwarded-For", "X-Forwarded-Proto")
+    body_buffering: Annotated[
+        bool,
+        _meta(
+            "Whether a WSGI request body is received before the application is called, so that a slow "
+            "client holds a buffer and not a worker. false: `wsgi.input` reads from the connection, for "
+            "applications that pass large bodies on as they come. TLS connections are always buffered.",
+            False,
+        ),
+    ] = True
     access_log: Annotated[
         str,
         _meta(

@@ -211,6 +211,10 @@ class AsgiRunner:
         request: AsgiRequest | None = connection.request
         return request is not None and request.started
 
+    def body_failed(self, connection: ConnectionBase, status: int) -> bool:  # noqa: ARG002 - as in WsgiRunner
+        """Tell the application what is wrong with its body: ASGI has no message for that."""
+        return False
+
     def abandoned(self, connection: ConnectionBase) -> None:
         """The connection is gone or about to go: tell the application."""
         if connection.request is not None:

@@ -7,11 +7,20 @@ anything is read when Content-Length says so, else as soon as it has become too 
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
+from contextlib import suppress
 from io import BufferedIOBase, BytesIO
-from typing import IO, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from gwctl.config.settings import Limits
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+
+
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class BodyTooLarge(Exception):  # noqa: N818 - a fact about the request, answered with 413
@@ -80,7 +89,19 @@ class BodyBuffer:
         return self._file
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # closing may write: nobody wants the bytes any more
+            self._file.close()
+
+
+def not_kept(connection: ConnectionBase, error: OSError) -> int:
+    """Log why a body could not be kept in a temporary file; return the status that answers its request."""
+    where = tempfile.tempdir or os.environ.get("TMPDIR", "the folder for temporary files")
+    connection.server.log.error(
+        f"{connection.method} {connection.target}: its body could not be kept in {where}: "
+        f"{error.strerror or error}. TMPDIR names another folder; bodies up to limits.body_memory_bytes "
+        "need none"
+    )
+    return 507 if error.errno in _FULL else 500
 
 
 class Discard:

@@ -105,6 +105,10 @@ class ConnectionBase:
         self.http11 = self.keep_alive = True
         self.is_head = False
 
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        raise NotImplementedError
+
     def resume(self) -> None:
         """Go on with what waits in `tail`."""
         raise NotImplementedError

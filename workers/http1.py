@@ -21,7 +21,7 @@ import asyncio
 from time import monotonic
 from typing import Final
 
-from gwctl.workers.body import BodyTooLarge
+from gwctl.workers.body import BodyTooLarge, not_kept
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.framing import Framer, FramingError, Sink
 from gwctl.workers.head import HeadJudge
@@ -268,8 +268,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
         except BodyTooLarge:
             self._body_failed(413)
         except OSError as error:
-            self.server.log.error(f"a request body could not be kept in a temporary file: {error}")
-            self._body_failed(500)
+            self._body_failed(not_kept(self, error))
         else:
             if rest is not None:
                 self.framer = self.sink = None
@@ -288,6 +287,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
     def _body_failed(self, status: int) -> None:
         if self.state == DISCARD:
             self.linger()
+        elif self.server.runner.body_failed(self, status):
+            self.adjust_reading()
         elif self.server.runner.has_responded(self):
             self.server.runner.abandoned(self)
             self.abort()

@@ -87,7 +87,9 @@ class TimeLimits:
     def _expire_upload(self, connection: ConnectionBase, now: float) -> None:
         """The application is being waited for; only a client that owes it a body is at fault."""
         waiting = connection.framer is not None and not connection.read_paused and not connection.expecting
-        if waiting and now - connection.since > self._body:
+        if not waiting or now - connection.since <= self._body:
+            return
+        if not connection.server.runner.body_failed(connection, 408):
             connection.server.runner.abandoned(connection)
             connection.abort()
 

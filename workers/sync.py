@@ -19,6 +19,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gwctl.scoreboard import BUSY_SINCE, note_request
+from gwctl.workers.body_stream import PumpedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.states import IDLE
 from gwctl.workers.wsgi import WsgiCall
@@ -36,6 +37,7 @@ FAST_S: Final = 0.0001
 class SyncRunner(WsgiRunner):
     accept_batch = 2
     """Connections accepted in one turn: those that can be served soon, the others are for siblings."""
+    stream_class = PumpedStream
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
@@ -61,14 +63,14 @@ class SyncRunner(WsgiRunner):
     def active(self) -> int:
         return 1 if self._floats[BUSY_SINCE] else 0
 
-    def call(self, connection: ConnectionBase, environ: Environ) -> None:
+    def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         transport = connection.transport
         if transport.get_write_buffer_size():
-            self.hold(connection, environ)
+            self.hold(connection, environ, kind)
             return
         server = self.server
         floats = self._floats
-        call = WsgiCall(server, connection, environ, connection.sock, self._average_s < FAST_S)
+        call = kind(server, connection, environ, connection.sock, self._average_s < FAST_S)
         start = monotonic()
         # Stored before the call, so that a call which never returns can be explained.
         note_request(self._noted, 0, start, connection.head)

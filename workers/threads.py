@@ -24,6 +24,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from gwctl.workers.body_stream import FedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.states import BUSY, IDLE
 from gwctl.workers.wsgi import WsgiCall
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
 
 class ThreadsRunner(WsgiRunner):
     multithread = True
+    stream_class = FedStream
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
-        self._queue: SimpleQueue[tuple[ConnectionBase, Environ]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[ConnectionBase, Environ, type[WsgiCall]]] = SimpleQueue()
         self._dispatched = 0
         self._spare = -1
         self._context = copy_context()
@@ -87,17 +89,18 @@ class ThreadsRunner(WsgiRunner):
         connection.output.setblocking(False)
 
     def disconnected(self, connection: ConnectionBase) -> None:
+        super().disconnected(connection)
         if connection.state != BUSY and connection.output is not None:
             connection.output.close()
             connection.output = None
 
-    def call(self, connection: ConnectionBase, environ: Environ) -> None:
+    def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         if connection.transport.get_write_buffer_size():
-            self.hold(connection, environ)
+            self.hold(connection, environ, kind)
             return
         connection.state = BUSY
         self._dispatched += 1
-        self._queue.put((connection, environ))
+        self._queue.put((connection, environ, kind))
         if not self.server.flush_due:
             self.server.flush_soon()
 
@@ -107,9 +110,9 @@ class ThreadsRunner(WsgiRunner):
         server = self.server
         wake = server.loop.call_soon_threadsafe
         while True:
-            connection, environ = get()
+            connection, environ, kind = get()
             start = monotonic()
-            call = WsgiCall(server, connection, environ, connection.output, defer=False)
+            call = kind(server, connection, environ, connection.output, defer=False)
             self._context.copy().run(call.run)
             end = monotonic()
             counters.add(call.status, call.sent, end - start)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gwctl.workers.early_hints import hints
 from gwctl.workers.file_wrapper import FileWrapper, extent
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _JOIN_BYTES_MAX: Final = 65536
 """Smaller blocks are sent with the head in one call."""
 _CAUSES_MAX: Final = 16
+
+E = TypeVar("E", bound=BaseException)
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
@@ -136,6 +138,7 @@ class WsgiCall(ResponseWriter):
             return
         data = hints(self._server.heads, headers)
         if data:
+            self._defer = False  # or the response could overtake what is pending
             self._send(data)
 
     # ---- the response
@@ -292,7 +295,7 @@ class WsgiCall(ResponseWriter):
 
     def _failed(self, error: BaseException) -> None:
         """Answer 500 if nothing was sent yet, else abort; either way say why in the log."""
-        if self.client_gone and _is_of_client(error):
+        if self.client_gone and caused_by(error, ClientGone) is not None:
             self.aborted = True
             self._server.log.debug(f"{self._what()}: the client went away after {self.sent} bytes")
             return
@@ -303,10 +306,14 @@ class WsgiCall(ResponseWriter):
         self.keep_alive = False
         if self.head_sent:
             self.aborted = True
-            return
-        self.status = 500
+        else:
+            self._answer(500)
+
+    def _answer(self, status: int) -> None:
+        """Send a response of our own."""
+        self.status = status
         self.head_sent = True
-        data = self._server.heads.error(500, self._connection.is_head)
+        data = self._server.heads.error(status, self._connection.is_head)
         self.sent = len(data)
         try:
             self._send(data)
@@ -322,14 +329,14 @@ class WsgiCall(ResponseWriter):
             )
 
 
-def _is_of_client(error: BaseException) -> bool:
-    """Tell whether ``error`` is, or was raised because of, a write to a client that had gone."""
+def caused_by(error: BaseException, kind: type[E]) -> E | None:
+    """Return the ``kind`` that ``error`` is, or was raised because of."""
     seen: BaseException | None = error
     for _ in range(_CAUSES_MAX):
-        if seen is None or isinstance(seen, ClientGone):
-            break
+        if seen is None or isinstance(seen, kind):
+            return seen
         seen = seen.__cause__ or seen.__context__
-    return isinstance(seen, ClientGone)
+    return None
 
 
 def _as_bytes(block: Any) -> bytes:

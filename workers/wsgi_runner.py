@@ -1,20 +1,26 @@
 """What the two WSGI runners share: from a parsed head to a call that can be made.
 
-The body is received in full before the application is called, so ``wsgi.input`` never waits.
-Subclasses say in `call` which thread makes the call.
+The body is received in full before the application is called, so ``wsgi.input`` never waits;
+with ``body_buffering = false`` it is read while the application runs. Subclasses say in `call`
+which thread makes the call.
 """
 
 from __future__ import annotations
 
+from io import BufferedReader
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from gwctl.workers.body import BodyBuffer
+from gwctl.workers.body import BodyBuffer, not_kept
+from gwctl.workers.body_stream import READ_BYTES, BodyStream
+from gwctl.workers.bridges import AsgiInWsgi
 from gwctl.workers.early_hints import EarlyHints
 from gwctl.workers.environ import BODY_FIELDS, Environ, EnvironBuilder, Fields
+from gwctl.workers.framing import Framer
 from gwctl.workers.policy import frame_body, wants_continue
-from gwctl.workers.states import BODY
+from gwctl.workers.states import BODY, BUSY
 from gwctl.workers.wsgi import WsgiCall
+from gwctl.workers.wsgi_body_calls import BodyCall, StreamCall
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -22,21 +28,34 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 
+class Waiting(NamedTuple):
+    """A call that is to be made when ``body`` is complete, or when the last response has gone out."""
+
+    environ: Environ
+    body: BodyBuffer | None
+    kind: type[WsgiCall]
+    stream: tuple[Framer, bool] | None = None
+    """What frames the body that is read during the call, and whether the client waits to be asked for it."""
+
+
 class WsgiRunner:
     """Base of `SyncRunner` and `ThreadsRunner`. Runs in the loop's thread."""
 
     multithread = False
+    stream_class: type[BodyStream]
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self._builder = EnvironBuilder(server.assignment, self.multithread)
+        # An ASGI application has a loop of its own, which must not wait in a read.
+        self._streams = not server.settings.body_buffering and not isinstance(server.application, AsgiInWsgi)
 
     @property
     def active(self) -> int:
         """Requests in the application now."""
         raise NotImplementedError
 
-    def call(self, connection: ConnectionBase, environ: Environ) -> None:
+    def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         raise NotImplementedError
 
     def reserve(self) -> None:
@@ -84,24 +103,59 @@ class WsgiRunner:
         if framer is None:
             self.call(connection, environ)
             return
+        if self._streams and _is_plain(connection):
+            if b"transfer-encoding" in fields:
+                environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+            self._begin_stream(connection, environ, framer, expecting)
+            return
         buffer = BodyBuffer(self.server.limits)
-        connection.request = environ, buffer
+        connection.request = Waiting(environ, buffer, BodyCall)
         connection.read_body(framer, buffer, BODY, expecting)
 
-    def body_complete(self, connection: ConnectionBase) -> None:
-        environ, buffer = connection.request
-        connection.request = None
-        if buffer is not None:
-            environ["CONTENT_LENGTH"] = str(buffer.size)
-            environ["wsgi.input"] = buffer.reader()
-        self.call(connection, environ)
+    def _begin_stream(
+        self, connection: ConnectionBase, environ: Environ, framer: Framer, expecting: bool
+    ) -> None:
+        if connection.transport.get_write_buffer_size():
+            self._hold(connection, Waiting(environ, None, StreamCall, (framer, expecting)))
+            return
+        stream = self.stream_class(connection)
+        environ["wsgi.input"] = BufferedReader(stream, READ_BYTES)
+        connection.request = stream
+        connection.attention = True  # at its end there is more to see to than usual
+        connection.read_body(framer, stream, BUSY, expecting)
+        if connection.eof and connection.framer is not None:
+            stream.fail(400)
+        if stream.failure:
+            connection.refuse(stream.failure)
+        else:
+            self.call(connection, environ, StreamCall)
 
-    def hold(self, connection: ConnectionBase, environ: Environ) -> None:
+    def body_complete(self, connection: ConnectionBase) -> None:
+        environ, body, kind, stream = connection.request
+        connection.request = None
+        if stream is not None:
+            self._begin_stream(connection, environ, *stream)
+            return
+        if body is not None:
+            try:
+                environ["wsgi.input"] = body.reader()
+            except OSError as error:
+                body.close()
+                connection.refuse(not_kept(connection, error))
+                return
+            environ["CONTENT_LENGTH"] = str(body.size)
+        self.call(connection, environ, kind)
+
+    def hold(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall]) -> None:
         """Make the call later: what the transport still holds of the last response goes out first.
 
         Calls write to the socket themselves and must not overtake it.
         """
-        connection.request = environ, None
+        self._hold(connection, Waiting(environ, None, kind))
+
+    @staticmethod
+    def _hold(connection: ConnectionBase, waiting: Waiting) -> None:
+        connection.request = waiting
         connection.state = BODY
         connection.transport.set_write_buffer_limits(high=0)  # pauses now, resumes when all is written
 
@@ -122,30 +176,43 @@ class WsgiRunner:
         """Tell whether a request whose body is still coming has begun to be answered: never here."""
         return False
 
+    def body_failed(self, connection: ConnectionBase, status: int) -> bool:
+        """Tell an application that reads the body of it; False if there is none yet."""
+        stream = connection.request
+        if not isinstance(stream, BodyStream):
+            return False
+        stream.fail(status)
+        return True
+
     def abandoned(self, connection: ConnectionBase) -> None:
         """The request will not be complete."""
-        if connection.request is not None:
-            _environ, buffer = connection.request
-            if buffer is not None:
-                buffer.close()
-            connection.request = None
+        waiting = connection.request
+        connection.request = None
+        if isinstance(waiting, BodyStream):
+            waiting.fail(0)
+        elif waiting is not None:
+            (waiting.body or waiting.environ["wsgi.input"]).close()
 
     def refused(self, connection: ConnectionBase) -> None:
         self.abandoned(connection)
 
     def client_finished(self, connection: ConnectionBase) -> None:
-        """The client sends no more: of no concern to a WSGI application."""
+        """The client sends no more: of concern only to an application that reads its body."""
+        if connection.framer is not None:
+            self.body_failed(connection, 400)
 
     def disconnected(self, connection: ConnectionBase) -> None:
-        """The connection is gone: noticed at the next write."""
+        """The connection is gone: noticed at the next write, and at once by who reads its body."""
+        self.body_failed(connection, 0)
 
     def writable(self, connection: ConnectionBase) -> None:
         """The transport is empty again: from here on it may collect what a turn of the loop writes."""
         connection.transport.set_write_buffer_limits()
 
-    def sink_is_full(self, connection: ConnectionBase) -> bool:  # noqa: ARG002 - as in AsgiRunner
-        """Bodies go to memory and then to disk, never to a halt."""
-        return False
+    def sink_is_full(self, connection: ConnectionBase) -> bool:
+        """Bodies go to memory and then to disk, never to a halt, except to one who reads them."""
+        stream = connection.request
+        return isinstance(stream, BodyStream) and stream.full
 
     def log_access(
         self, connection: ConnectionBase, environ: Environ, call: WsgiCall, seconds: float
@@ -160,3 +227,9 @@ class WsgiRunner:
                 environ.get("HTTP_REFERER", "-"),
                 environ.get("HTTP_USER_AGENT", "-"),
             )
+
+
+def _is_plain(connection: ConnectionBase) -> bool:
+    """Tell whether the connection's transport is the socket's own: what it reads is the body itself."""
+    get_protocol = getattr(connection.transport, "get_protocol", None)
+    return get_protocol is not None and get_protocol() is connection

@@ -32,6 +32,7 @@ with Engine(application(sys.argv[2]), sys.argv[2]) as engine:
         sock.close()
     client = engine.connect()
     assert client.get().status == 200
+    until(lambda: engine.call(lambda: engine.server.connections) == 1, "the others to be gone")
     spare = socket.socket()
     log = os.open(engine.log_path, os.O_RDONLY)
     used = max(int(name) for name in os.listdir("/proc/self/fd"))

@@ -1,0 +1,206 @@
+"""``wsgi.input`` with ``body_buffering = false``: the body is read while the application runs.
+
+A `BodyStream` is the raw file under a BufferedReader, which gives the application read,
+readline, readlines and iteration. It is also the sink (see `gwctl.workers.framing`) that the
+connection feeds; the connection frames the body and notices its end as for any other.
+
+    PumpedStream  sync: the application has the loop's thread, so its read does what the loop
+                  would do: takes what the socket has, or waits for it, and passes it on to
+                  the connection
+    FedStream     threads: the loop feeds; the application's thread waits. Beyond
+                  `WAITING_BYTES_MAX` the connection stops reading until the application
+                  has taken something
+
+So memory is bounded, and a client that waits to be asked for its body (100-continue) is asked
+at the first read. A body that does not come, or not as it should, makes read() raise a
+`BodyError`; if the application lets it pass and has not begun to answer, the client gets the
+status that it would have got without an application.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections import deque
+from io import RawIOBase
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.workers.body import BodyTooLarge
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.wsgi_body_calls import StreamCall
+
+WAITING_BYTES_MAX: Final = 65536
+READ_BYTES: Final = 65536
+
+_REASONS: Final = {
+    0: "the client went away",
+    400: "the client's body is cut short or not framed as it should be",
+    408: "the client sent nothing of its body for too long",
+    413: "the client's body is larger than limits.body_bytes_max",
+}
+
+
+class BodyError(OSError):
+    """The request's body will not be complete. ``status`` answers it; 0: nobody is there to be answered."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(_REASONS[status])
+        self.status = status
+
+
+class BodyStream(RawIOBase):
+    """The base of both; `_wait` says how more is waited for."""
+
+    def __init__(self, connection: ConnectionBase) -> None:
+        self._connection = connection
+        self._limit = connection.server.limits.body_bytes_max or float("inf")
+        self._blocks: deque[memoryview] = deque()
+        self._taken = 0
+        self._ended = False
+        self._failure: int | None = None
+        self.waiting = 0
+        self.call: StreamCall | None = None
+
+    # ---- for the connection: a sink, and how it ends
+
+    @property
+    def failure(self) -> int | None:
+        """The status of the error that read() raises, None while there is none."""
+        return self._failure
+
+    @property
+    def full(self) -> bool:
+        return self.waiting > WAITING_BYTES_MAX or self._failure is not None
+
+    def feed(self, block: bytes) -> None:
+        """Take one block.
+
+        Raises:
+            BodyTooLarge: The limit is passed.
+        """
+        self._taken += len(block)
+        if self._taken > self._limit:
+            raise BodyTooLarge
+        if not self.closed and self._failure is None:
+            self._blocks.append(memoryview(block))
+            self.waiting += len(block)
+
+    def body_end(self) -> None:
+        self._ended = True
+
+    def fail(self, status: int) -> None:
+        if not self._ended and self._failure is None:
+            self._failure = status
+
+    # ---- for the application
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` with what there is, at least a byte; 0 is the end.
+
+        Raises:
+            BodyError: The rest won't come.
+        """
+        if self.closed:
+            raise ValueError("wsgi.input was read after the request had ended")
+        if self._connection.expecting and self.call is not None:
+            self._connection.since = monotonic()
+            self._connection.expecting = False
+            self.call.send_continue()
+        while not self._blocks:
+            if self._failure is not None:
+                raise BodyError(self._failure)
+            if self._ended:
+                return 0
+            self._wait()
+        return self._take(memoryview(buffer).cast("B"))
+
+    def _take(self, buffer: memoryview) -> int:
+        block = self._blocks[0]
+        size = min(len(block), len(buffer))
+        buffer[:size] = block[:size]
+        if size == len(block):
+            self._blocks.popleft()
+        else:
+            self._blocks[0] = block[size:]
+        self.waiting -= size
+        return size
+
+    def close(self) -> None:
+        """End it with the request: what was not read is no longer the application's."""
+        super().close()
+        self.call = None
+        self._blocks.clear()
+        self.waiting = 0
+
+    def _wait(self) -> None:
+        """Return when something may have changed."""
+        raise NotImplementedError
+
+
+class PumpedStream(BodyStream):
+    """For sync, in the loop's thread."""
+
+    def _wait(self) -> None:
+        connection = self._connection
+        try:
+            data = connection.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            readable = select.poll()
+            readable.register(connection.sock, select.POLLIN)
+            if not readable.poll(connection.server.settings.timeouts.body_timeout_s * 1000):
+                self.fail(408)
+            return
+        except OSError:
+            self.fail(0)
+            return
+        if data:
+            connection.data_received(data)
+        else:
+            self.fail(400)  # the loop will see the end too
+
+
+class FedStream(BodyStream):
+    """For threads: fed in the loop's thread, read in another."""
+
+    def __init__(self, connection: ConnectionBase) -> None:
+        super().__init__(connection)
+        self._changed = threading.Condition()
+
+    def feed(self, block: bytes) -> None:
+        with self._changed:
+            super().feed(block)
+            self._changed.notify()
+        if self.full:
+            self._connection.adjust_reading()
+
+    def body_end(self) -> None:
+        with self._changed:
+            super().body_end()
+            self._changed.notify()
+
+    def fail(self, status: int) -> None:
+        with self._changed:
+            super().fail(status)
+            self._changed.notify()
+
+    def readinto(self, buffer: Any) -> int:
+        with self._changed:
+            return super().readinto(buffer)
+
+    def _take(self, buffer: memoryview) -> int:
+        was_full = self.full
+        size = super()._take(buffer)
+        if was_full and not self.full:
+            # Whether or not reading is paused yet: the loop looks for itself when it gets there.
+            loop = self._connection.server.loop
+            loop.call_soon_threadsafe(self._connection.adjust_reading)
+        return size
+
+    def _wait(self) -> None:
+        self._changed.wait()  # the sweep bounds it: it fails the stream of a client that is silent

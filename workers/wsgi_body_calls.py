@@ -1,0 +1,71 @@
+"""Calls for requests with a body: what else is to be done when they end.
+
+A `WsgiCall` ends with its response. A request with a body has something to let go of then,
+and not when the last reference to its environ is gone: a temporary file, or the connection's
+attention.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from gwctl.workers.body_stream import BodyError, BodyStream
+from gwctl.workers.response import CONTINUE
+from gwctl.workers.wsgi import WsgiCall, caused_by
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.environ import Environ
+    from gwctl.workers.server import Server
+
+
+class BodyCall(WsgiCall):
+    """Closes ``wsgi.input``, whatever the application put in its place."""
+
+    __slots__ = ("_input",)
+
+    def __init__(
+        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, defer: bool
+    ) -> None:
+        super().__init__(server, connection, environ, sock, defer)
+        self._input = environ["wsgi.input"]
+
+    def run(self) -> None:
+        super().run()
+        with suppress(OSError):  # a full disk: nobody wants the bytes any more
+            self._input.close()
+
+
+class StreamCall(BodyCall):
+    """The body is read while the application runs (`gwctl.workers.body_stream`)."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(
+        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, defer: bool
+    ) -> None:
+        super().__init__(server, connection, environ, sock, defer)
+        self._stream: BodyStream = self._input.raw
+        self._stream.call = self
+
+    def run(self) -> None:
+        super().run()
+        if self._stream.failure is not None:
+            self.keep_alive = False
+
+    def send_continue(self) -> None:
+        if not self.head_sent:
+            self._send(CONTINUE)
+
+    def _failed(self, error: BaseException) -> None:
+        cause = caused_by(error, BodyError)
+        if cause is None:
+            super()._failed(error)
+            return
+        self._server.log.debug(f"{self._what()}: {cause}")
+        self.keep_alive = False
+        if self.head_sent or not cause.status:
+            self.aborted = True
+        else:
+            self._answer(cause.status)
