@@ -117,12 +117,13 @@ def main() -> None:
     chosen, absent, versions = servers(options.only)
     heads = ("master RSS", "master PSS", "worker RSS", "worker PSS", "sum of PSS")
     print(f"\nMiB, {options.workers} workers, idle\n{'':24}" + "".join(f"{head:>12}" for head in heads))
-    results = {}
+    results, failing = {}, {}
     for contender in chosen:
         try:
             memory = measure(contender, options.workers)
         except (ServerFailed, OSError, http.client.HTTPException) as failed:
-            absent[contender.name] = str(failed)
+            failing[contender.name] = str(failed)
+            print(f"  {contender.name:<22}  FAILING: {failed}", flush=True)
             continue
         results[contender.name] = {**dataclasses.asdict(memory), "sum_pss": memory.sum_pss}
         print(row(contender.name, memory), flush=True)
@@ -134,6 +135,7 @@ def main() -> None:
         "versions": versions,
         "servers": results,
         "missing": absent,
+        "failing": failing,
     }
     write_results("memory", document, options.output)
 

@@ -96,7 +96,7 @@ def reason(stderr: str) -> str:
     errors = [line for line in lines if "fatal error:" in line] or [
         line.removeprefix("ERROR: ") for line in lines if line.startswith(("ERROR:", "error:"))
     ]
-    return (errors or lines or ["pip failed"])[0][:120]
+    return (errors or lines or ["pip failed"])[0].partition(" (from versions")[0][:120]
 
 
 def install(packages: Iterable[str], frameworks: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -82,6 +82,9 @@ class Results:
     def fails(self, workload: str, contender: str) -> bool:
         return contender in self.failing.get(workload, {})
 
+    def tried(self, workload: str, contender: str) -> bool:
+        return any(contender in found.get(workload, {}) for found in (self.samples, self.failing))
+
     def summaries(self, workload: str) -> dict[str, Summary]:
         """The fastest first."""
         found = {name: summarise(runs) for name, runs in self.samples.get(workload, {}).items()}
@@ -95,6 +98,20 @@ class Results:
         runs = self.samples.get(workload, {}).get(contender)
         return summarise(runs).requests_per_cpu_s if runs else None
 
+    def ratios(self, workload: str) -> dict[str, dict[str, float]]:
+        """Each of ours over each peer of its class, and over the limit."""
+        rates = {name: summary.requests_per_s for name, summary in self.summaries(workload).items()}
+        known = everybody()
+        return {
+            ours: {
+                name: rates[ours] / rate
+                for name, rate in rates.items()
+                if not known[name].ours and rate and known[name].kind in {known[ours].kind, "limit"}
+            }
+            for ours in rates
+            if known[ours].ours
+        }
+
     def as_json(self) -> dict[str, Any]:
         return {
             workload: {
@@ -106,6 +123,7 @@ class Results:
                     }
                     for name, summary in self.summaries(workload).items()
                 },
+                "ratios": self.ratios(workload),
                 "missing": self.missing.get(workload, {}),
                 "failing": self.failing.get(workload, {}),
             }

@@ -34,20 +34,23 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     chosen, absent, versions = servers(options.only)
+    failing: dict[str, str] = {}
     times: dict[str, list[float]] = {}
     for _ in range(options.rounds):
         for contender in chosen:
-            if contender.name in absent:
+            if contender.name in failing:
                 continue
             try:
                 with running(contender) as server:
                     times.setdefault(contender.name, []).append(server.start_s)
             except ServerFailed as failed:
-                absent[contender.name] = str(failed)
+                failing[contender.name] = str(failed)
     print(table(times))
-    for name, why in absent.items():
-        print(f"  {name:<28}  missing: {why}")
-    write_results("startup", {"versions": versions, "seconds": times, "missing": absent}, options.output)
+    for word, whose in (("missing", absent), ("FAILING", failing)):
+        for name, why in whose.items():
+            print(f"  {name:<28}  {word}: {why}")
+    document = {"versions": versions, "seconds": times, "missing": absent, "failing": failing}
+    write_results("startup", document, options.output)
 
 
 if __name__ == "__main__":

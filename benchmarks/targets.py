@@ -75,15 +75,16 @@ TARGETS = (
 
 def judge(results: Results) -> list[Verdict]:
     """A verdict for each target of which our own side was asked for."""
-    asked = set(results.samples) | set(results.failing)
-    return [verdict(target, results) for target in TARGETS if target.workload in asked]
+    return [verdict(target, results) for target in TARGETS if results.tried(target.workload, target.ours)]
 
 
 def verdict(target: Target, results: Results) -> Verdict:
     base = target.base or target.workload
     rates = {name: rate for name in target.others if (rate := results.rate(base, name))}
     if not rates:
-        return Verdict(target, title(target, " or ".join(target.others)), None, None)
+        return Verdict(
+            target, title(target, target.others[0] if len(target.others) == 1 else "best peer"), None, None
+        )
     best = max(rates, key=lambda name: rates[name])
     ratio = quotient(results.rate(target.workload, target.ours), rates[best])
     ratio_cpu = quotient(results.cpu_rate(target.workload, target.ours), results.cpu_rate(base, best))

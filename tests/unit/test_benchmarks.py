@@ -34,6 +34,9 @@ Transfer/sec:      7.12MB
 """
 
 
+HELLO = BY_NAME["hello"]
+
+
 def samples(*rates: float) -> list[Sample]:
     return [Sample(rate, 1, 2, 0, requests_per_cpu_s=2 * rate) for rate in rates]
 
@@ -90,17 +93,24 @@ class TestResults:
         results = found(hello={"uvicorn": samples(5), "gwctl asgi": samples(9, 8, 7)})
         assert list(results.summaries("hello")) == ["gwctl asgi", "uvicorn"]
 
+    def test_ratios_are_those_of_a_class(self) -> None:
+        """And the limit, of which everybody has a share."""
+        rates = {"gwctl asgi": 150, "uvicorn": 100, "bjoern": 75, "nginx return 200": 300}
+        results = found(hello={name: samples(rate) for name, rate in rates.items()})
+        assert results.ratios("hello") == {"gwctl asgi": {"nginx return 200": 0.5, "uvicorn": 1.5}}
+        assert "gwctl asgi is 0.50 x nginx return 200; 1.50 x uvicorn" in workload_table(HELLO, results)
+
     def test_a_server_that_answers_wrongly_has_no_figure(self) -> None:
         """Also not one from a round before it was noticed."""
         results = found(hello={"bjoern": samples(5)})
         results.fail("hello", "bjoern", "status 500")
         assert results.rate("hello", "bjoern") is None
-        assert "FAILING   status 500" in workload_table(BY_NAME["hello"], results)
+        assert "FAILING   status 500" in workload_table(HELLO, results)
 
     def test_a_missing_one_is_in_the_table(self) -> None:
         results = Results()
         results.miss("hello", "bjoern", "no ev.h")
-        assert "missing   no ev.h" in workload_table(BY_NAME["hello"], results)
+        assert "missing   no ev.h" in workload_table(HELLO, results)
 
     def test_all_of_it_is_json(self) -> None:
         results = found(hello={"gwctl sync": samples(5)})
@@ -256,11 +266,9 @@ class TestWorkloads:
 
 
 class TestAnswers:
-    HELLO = BY_NAME["hello"]
-
     def test_right(self) -> None:
-        assert complain(self.HELLO, 200, "13", b"Hello, world!") == ""
-        assert complain(self.HELLO, 200, None, b"Hello, world!") == ""
+        assert complain(HELLO, 200, "13", b"Hello, world!") == ""
+        assert complain(HELLO, 200, None, b"Hello, world!") == ""
 
     @pytest.mark.parametrize(
         ("status", "length", "body", "words"),
@@ -271,7 +279,7 @@ class TestAnswers:
         ],
     )
     def test_wrong(self, status: int, length: str, body: bytes, words: str) -> None:
-        assert complain(self.HELLO, status, length, body) == words
+        assert complain(HELLO, status, length, body) == words
 
     def test_json_may_be_spelled_otherwise(self) -> None:
         view = BY_NAME["flask"]
@@ -284,7 +292,7 @@ class TestCommandLine:
     def test_everything_by_default(self) -> None:
         chosen = plan(arguments([]))
         assert [workload.name for workload in chosen] == list(BY_NAME)
-        hello = [contender.name for contender in chosen[BY_NAME["hello"]]]
+        hello = [contender.name for contender in chosen[HELLO]]
         assert set(hello) == set(everybody())
 
     def test_quick(self) -> None:
