@@ -216,6 +216,8 @@ class AsgiRequest(Extensions):
     def _whole(self, body: bytes) -> None:
         """Send a response whose first block is its last."""
         size = len(body)
+        if size <= _JOIN_BYTES_MAX and self._usual(body):
+            return
         head = self._head(size)
         write = self._connection.transport.write
         if self._framing == NO_BODY:
@@ -232,6 +234,23 @@ class AsgiRequest(Extensions):
                 write(head)
                 write(body)
         self._finish()
+
+    def _usual(self, body: bytes) -> bool:
+        """Send ``body`` with a head that has nothing special to it; False, and nothing sent, if it has."""
+        connection = self._connection
+        if connection.is_head or connection.expecting or not connection.http11 or not connection.keep_alive:
+            return False
+        server = self._server
+        if server.draining:
+            return False
+        response = server.heads.usual(self._line, self.status, self._headers, body)
+        if response is None:
+            return False
+        self.started = self._keep_alive = True
+        self.sent = len(body)
+        connection.transport.write(response)
+        self._finish()
+        return True
 
     def _block(self, body: bytes) -> None:
         """Send a block that others follow."""
