@@ -20,11 +20,11 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.workers.asgi_extensions import Extensions, NotAsgiError
+from gwctl.workers.asgi_extensions import Extensions
 from gwctl.workers.body import BodyTooLarge
+from gwctl.workers.faults import ClientGone, NotAsgiError
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
-from gwctl.workers.wsgi_writing import ClientGone
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase

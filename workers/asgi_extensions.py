@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvloop import loop as uvloop_loop
 
+from gwctl.workers.faults import ClientGone, NotAsgiError
 from gwctl.workers.response import COUNTED, NO_BODY, HeaderError
-from gwctl.workers.wsgi_writing import ClientGone
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -74,10 +74,6 @@ _FORBIDDEN_TRAILERS: Final = frozenset(
         b"www-authenticate",
     }
 )
-
-
-class NotAsgiError(RuntimeError):
-    """The application broke the protocol; the message says how."""
 
 
 class Extensions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from gwctl.workers.asgi import AsgiRequest
-from gwctl.workers.asgi_extensions import NotAsgiError
+from gwctl.workers.faults import NotAsgiError
 from gwctl.workers.response import CHUNKED
 
 _TRAILERS = -2

@@ -21,10 +21,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gwctl.workers.early_hints import hints
+from gwctl.workers.faults import ClientGone, NotWsgiError
 from gwctl.workers.file_wrapper import FileWrapper, extent
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
-from gwctl.workers.wsgi_writing import ClientGone, ResponseWriter
+from gwctl.workers.wsgi_writing import ResponseWriter
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -38,10 +39,6 @@ _CAUSES_MAX: Final = 16
 E = TypeVar("E", bound=BaseException)
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
-
-
-class NotWsgiError(TypeError):
-    """Not WSGI; the message says what to change."""
 
 
 class WsgiCall(ResponseWriter):

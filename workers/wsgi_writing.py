@@ -21,6 +21,8 @@ import select
 import socket
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from gwctl.workers.faults import ClientGone
+
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.server import Server
@@ -43,10 +45,6 @@ _CLIENTS: Final = {
 }
 _NO_SENDFILE: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 """The file system does not offer it."""
-
-
-class ClientGone(OSError):  # noqa: N818 - a fact about the client
-    """The client does not take the response (any more)."""
 
 
 class _Gone:
