@@ -41,29 +41,18 @@ class AsgiRequest(Extensions):
     """One request: its receive and send, and the sink of its body."""
 
     _line: bytes
-    _framing: int
-    _left: int
     _keep_alive: bool
 
     __slots__ = (
         "_blocks",
         "_body_done",
         "_body_given",
-        "_connection",
-        "_framing",
-        "_headers",
         "_keep_alive",
-        "_left",
         "_line",
         "_received",
-        "_server",
         "_start",
         "_told",
         "_waiters",
-        "detached",
-        "finished",
-        "scope",
-        "started",
         "status",
         "task",
         "waiting_bytes",
@@ -77,7 +66,8 @@ class AsgiRequest(Extensions):
         self._body_given = False
         self._blocks: deque[bytes] | None = deque() if has_body else None
         self._waiters: list[asyncio.Future[None]] | None = None
-        self._headers: Any = None
+        self._headers = None
+        self._trailers = None
         # _line is set by http.response.start; _framing, _left and _keep_alive with the head.
         self._received = 0
         self._told = False  # that the client sends no more
@@ -205,6 +195,8 @@ class AsgiRequest(Extensions):
     def _head(self, known: int) -> bytes:
         connection = self._connection
         keep_alive = connection.keep_alive and not self._server.draining
+        if self._trailers is not None and self._trailers.wanted:
+            known = -1  # a length would leave no place for them
         if connection.expecting:
             connection.expecting = keep_alive = False  # too late to ask for the body, and it may come or not
         head, self._framing, self._left, self._keep_alive = self._server.heads.build(
@@ -241,7 +233,7 @@ class AsgiRequest(Extensions):
         if connection.is_head or connection.expecting or not connection.http11 or not connection.keep_alive:
             return False
         server = self._server
-        if server.draining:
+        if server.draining or self._trailers is not None:
             return False
         response = server.heads.usual(self._line, self.status, self._headers, body)
         if response is None:
@@ -266,6 +258,9 @@ class AsgiRequest(Extensions):
             if out:
                 self._connection.transport.write(out)
             raise NotAsgiError(f"the body is {self._left} bytes shorter than Content-Length says")
+        if self._trailers is not None and self._trailers.follow(self._framing):
+            self._connection.transport.write(out + b"0\r\n")
+            return
         if self._framing == CHUNKED:
             out += LAST_CHUNK
         if out:
@@ -273,6 +268,8 @@ class AsgiRequest(Extensions):
         self._finish()
 
     def _framed(self, body: bytes) -> bytes:
+        if self._trailers is not None:
+            self._trailers.check_body_open()
         if self._framing == NO_BODY:
             return b""
         if self._framing == COUNTED:

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvloop import loop as uvloop_loop
 
+from gwctl.workers.asgi_trailers import Trailers
 from gwctl.workers.faults import ClientGone, NotAsgiError
-from gwctl.workers.response import COUNTED, NO_BODY, HeaderError
+from gwctl.workers.response import CHUNKED, COUNTED, NO_BODY
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -48,57 +49,54 @@ SENDFILE_BYTES_MAX: Final = 1_048_576
 """Asked of one sendfile(): other requests wait while the disk is read."""
 
 _PLAIN: Final = (uvloop_loop.TCPTransport, uvloop_loop.UnixTransport)  # type: ignore[attr-defined]
-_FORBIDDEN_TRAILERS: Final = frozenset(
-    # RFC 9110 section 6.5.1: framing, routing, request modifiers, authentication, what steers the response.
-    {
-        b"age",
-        b"cache-control",
-        b"connection",
-        b"content-encoding",
-        b"content-length",
-        b"content-range",
-        b"content-type",
-        b"date",
-        b"expires",
-        b"host",
-        b"keep-alive",
-        b"location",
-        b"retry-after",
-        b"set-cookie",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"vary",
-        b"warning",
-        b"www-authenticate",
-    }
-)
 
 
 class Extensions:
     """The half of `gwctl.workers.asgi.AsgiRequest` that plain responses do not need."""
 
-    __slots__ = ("sent",)
+    __slots__ = (
+        "_connection",
+        "_framing",
+        "_headers",
+        "_left",
+        "_server",
+        "_trailers",
+        "detached",
+        "finished",
+        "scope",
+        "sent",
+        "started",
+    )
 
+    _connection: ConnectionBase
+    _framing: int
+    _headers: Any
+    _left: int
+    _server: Server
+    _trailers: Trailers | None
+    detached: bool
+    finished: bool
+    scope: Message
     sent: int
-    if TYPE_CHECKING:
-        _server: Server
-        _connection: ConnectionBase
-        _headers: Any
-        _framing: int
-        _left: int
-        detached: bool
-        finished: bool
-        scope: Message
-        started: bool
+    started: bool
 
-        def _head(self, known: int) -> bytes: ...
-        def _block(self, body: bytes) -> None: ...
-        def _last(self, body: bytes) -> None: ...
-        def _finish(self) -> None: ...
-        def _cut(self) -> None: ...
-        async def _wait(self) -> None: ...
+    def _head(self, known: int) -> bytes:
+        raise NotImplementedError
+
+    def _block(self, body: bytes) -> None:
+        raise NotImplementedError
+
+    def _last(self, body: bytes) -> None:
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        raise NotImplementedError
+
+    def _cut(self) -> None:
+        raise NotImplementedError
+
+    async def _wait(self) -> None:
+        raise NotImplementedError
 
     async def _extension(self, message: Message) -> None:
         kind = message["type"]
@@ -109,7 +107,7 @@ class Extensions:
         if kind == "http.response.early_hint":
             self._hint(message)
         elif kind == "http.response.trailers":
-            self._trailers(message)
+            self._send_trailers(message)
         else:
             await self._send_path(message)
 
@@ -127,26 +125,29 @@ class Extensions:
 
     def _announce(self, trailers: Any) -> None:
         """Take note of what http.response.start says of trailers."""
-        if not trailers:
-            return
-        te = b",".join([value for name, value in self.scope["headers"] if name == b"te"])
-        wanted = any(item.strip().lower() == b"trailers" for item in te.split(b","))
-        # Another class instead of a flag: what only these responses need is not asked of the others.
-        self.__class__ = _with_trailers(wanted and self._connection.http11)
+        if trailers:
+            te = b",".join([value for name, value in self.scope["headers"] if name == b"te"])
+            wanted = any(item.strip().lower() == b"trailers" for item in te.split(b","))
+            self._trailers = Trailers(self._server.heads, wanted and self._connection.http11)
 
-    def _trailers(self, _message: Message) -> None:
-        raise NotAsgiError(
-            'http.response.trailers was not announced by "trailers": True in http.response.start'
-        )
-
-    def _trailer_lines(self, message: Message) -> bytes:
-        lines = []
-        for header in message.get("headers", ()):
-            line = self._server.heads.field(header)
-            if line.partition(b":")[0].lower() in _FORBIDDEN_TRAILERS:
-                raise HeaderError(f"not allowed as a trailer (RFC 9110 section 6.5.1): {header!r}")
-            lines.append(line)
-        return b"".join(lines)
+    def _send_trailers(self, message: Message) -> None:
+        trailers = self._trailers
+        if trailers is None:
+            raise NotAsgiError(
+                'http.response.trailers was not announced by "trailers": True in http.response.start'
+            )
+        lines = trailers.lines(message)
+        if self.finished and (not trailers.wanted or self._framing != CHUNKED):
+            return  # nobody asked for them, or a response to HEAD: there was no place for them
+        if self.finished:
+            raise NotAsgiError("http.response.trailers was sent after the response was complete")
+        if not trailers.body_over:
+            raise NotAsgiError("http.response.trailers was sent before the body was complete")
+        if message.get("more_trailers", False):
+            self._connection.transport.write(lines)
+        else:
+            self._connection.transport.write(lines + b"\r\n")
+            self._finish()
 
     # ---- files
 
@@ -263,9 +264,3 @@ def _open(path: Any) -> int:
         os.close(file)
         raise NotAsgiError(f"the path of http.response.pathsend is not that of a regular file: {path!r}")
     return file
-
-
-def _with_trailers(sent: bool) -> Any:
-    from gwctl.workers.asgi_trailers import ForgottenTrailers, SentTrailers  # noqa: PLC0415 - it imports asgi
-
-    return SentTrailers if sent else ForgottenTrailers

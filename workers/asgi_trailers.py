@@ -1,66 +1,76 @@
-"""Requests whose application announced trailers in http.response.start.
+"""Trailers: header fields behind the body of a response (RFC 9112 section 7.1.2).
 
-A request becomes one of these classes by assignment (`Extensions._announce`).
+An application announces them in http.response.start. They are sent if the client asked for
+them (``TE: trailers``) and speaks HTTP/1.1, which makes the body chunked even if it is known at
+once; otherwise they are checked and dropped.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from gwctl.workers.asgi import AsgiRequest
 from gwctl.workers.faults import NotAsgiError
-from gwctl.workers.response import CHUNKED
+from gwctl.workers.response import CHUNKED, HeadBuilder, HeaderError
 
-_TRAILERS = -2
-"""In ``_left``, which chunks do not use: the body is over, trailers follow."""
+_FORBIDDEN: Final = frozenset(
+    # RFC 9110 section 6.5.1: framing, routing, request modifiers, authentication, what steers the response.
+    {
+        b"age",
+        b"cache-control",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"date",
+        b"expires",
+        b"host",
+        b"keep-alive",
+        b"location",
+        b"retry-after",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"vary",
+        b"warning",
+        b"www-authenticate",
+    }
+)
 
 
-class ForgottenTrailers(AsgiRequest):
-    """The client did not ask for trailers or cannot take them: what is sent is checked and dropped."""
+class Trailers:
+    """The state of one response's trailers."""
 
-    __slots__ = ()
+    __slots__ = ("_heads", "body_over", "wanted")
 
-    def _trailers(self, message: dict[str, Any]) -> None:
-        if not self.finished:
-            raise NotAsgiError("http.response.trailers was sent before the body was complete")
-        self._trailer_lines(message)
+    def __init__(self, heads: HeadBuilder, wanted: bool) -> None:
+        self._heads = heads
+        self.wanted = wanted
+        self.body_over = False
 
-
-class SentTrailers(AsgiRequest):
-    """The body is chunked even if it is known at once, and the response ends with its trailers."""
-
-    __slots__ = ()
-
-    def _head(self, known: int) -> bytes:  # noqa: ARG002 - a length would leave no place for trailers
-        return super()._head(-1)
-
-    def _last(self, body: bytes) -> None:
-        if self._framing != CHUNKED:
-            super()._last(body)
-            return
-        out = self._framed(body) if body else b""
-        self._check_body_open()
-        self._left = _TRAILERS
-        self._connection.transport.write(out + b"0\r\n")
-
-    def _framed(self, body: bytes) -> bytes:
-        self._check_body_open()
-        return super()._framed(body)
-
-    def _check_body_open(self) -> None:
-        if self._left == _TRAILERS:
+    def check_body_open(self) -> None:
+        """Raise NotAsgiError if the body was said to be complete."""
+        if self.body_over:
             raise NotAsgiError("http.response.body was sent after the body was complete")
 
-    def _trailers(self, message: dict[str, Any]) -> None:
-        lines = self._trailer_lines(message)
-        if self.finished and self._framing != CHUNKED:
-            return  # a response of one block, or to HEAD: there was no place for them
-        if self.finished:
-            raise NotAsgiError("http.response.trailers was sent after the response was complete")
-        if not self.started or self._left != _TRAILERS:
-            raise NotAsgiError("http.response.trailers was sent before the body was complete")
-        if message.get("more_trailers", False):
-            self._connection.transport.write(lines)
-        else:
-            self._connection.transport.write(lines + b"\r\n")
-            self._finish()
+    def follow(self, framing: int) -> bool:
+        """Take note that the body is complete; return whether trailers end the response."""
+        self.check_body_open()
+        self.body_over = self.wanted and framing == CHUNKED
+        return self.body_over
+
+    def lines(self, message: dict[str, Any]) -> bytes:
+        """Return the fields of ``message`` as they are sent.
+
+        Raises:
+            HeaderError: A field cannot be sent as it is, or not behind the body.
+        """
+        lines = []
+        for header in message.get("headers", ()):
+            line = self._heads.field(header)
+            if line.partition(b":")[0].lower() in _FORBIDDEN:
+                raise HeaderError(f"not allowed as a trailer (RFC 9110 section 6.5.1): {header!r}")
+            lines.append(line)
+        return b"".join(lines)
