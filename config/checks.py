@@ -80,6 +80,14 @@ class _Checks:
             hint = 'Leave it out, or set worker = "threads"'
             self._tree.complain(path, f"{article} {pool.worker} worker has no threads", hint)
 
+        path = (*at, "websocket")
+        if pool.worker in {"sync", "threads"} and self._ok(path, (*at, "worker")) and self._is_set(path):
+            hint = 'Leave the table out, or set worker = "asgi"'
+            self._tree.complain(path, f"a {pool.worker} worker has no WebSockets", hint, show=False)
+
+    def _is_set(self, table: Path) -> bool:
+        return any(path[: len(table)] == table for path in self._tree.origins)
+
     def _numbers(self, at: Path, pool: PoolSettings) -> None:
         """Numbers that must fit each other."""
         surge, processes = (*at, "reload", "surge"), (*at, "processes")

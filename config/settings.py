@@ -105,6 +105,33 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1_048_576
 
 
+class WebSocketSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """WebSockets of `asgi` workers."""
+
+    message_bytes_max: Annotated[
+        int,
+        Meta(ge=1, le=2_147_483_647),
+        _meta(
+            "Largest message, decompressed and all fragments together; closed with 1009 beyond.", 1_048_576
+        ),
+    ] = 16_777_216
+    queue_bytes_max: Annotated[
+        int,
+        Meta(ge=0, le=2_147_483_647),
+        _meta("No more is read while more than this waits for the application to receive it.", 1_048_576),
+    ] = 65_536
+    ping_interval_s: Annotated[
+        Seconds, _meta("Time between pings, which also keep proxies from closing. 0: no pings.", 45)
+    ] = 20.0
+    ping_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("A client from which nothing comes for this long after a ping is gone.", 10),
+    ] = 20.0
+    per_message_deflate: Annotated[
+        bool, _meta("Compress messages if the client offers it: less traffic, more processor time.", False)
+    ] = True
+
+
 class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a new generation takes over at SIGHUP and ``gwctl reload``."""
 
@@ -276,6 +303,7 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "off"
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    websocket: WebSocketSettings = WebSocketSettings()
     reload: Reload = Reload()
     crash: Crash = Crash()
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers.asgi_extensions import Extensions
 from gwctl.workers.body import BodyTooLarge
+from gwctl.workers.disconnects import is_disconnect
 from gwctl.workers.faults import ClientGone, NotAsgiError
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
@@ -321,21 +322,27 @@ class AsgiRequest(Extensions):
         except ClientGone:
             self._incomplete("")
         except asyncio.CancelledError:
-            self._incomplete("the request was cancelled")
+            if not self._given_up():
+                self._incomplete("the request was cancelled")
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
-            if self.detached and isinstance(error, OSError):
-                self._incomplete("")
-            else:
+            passed_on = is_disconnect(error) or (self.detached and isinstance(error, OSError))
+            if not (passed_on and (self.finished or self._given_up())):
                 what = f"{summary(error)}\n{application_traceback(error)}"
                 self._incomplete(f"the application raised{self._how_far()}: {what}")
         else:
-            if self._told and not (self.finished or self.detached):
-                self._cut()  # what an event stream or a long poll does when its client has gone
-            elif self.detached:
-                self._incomplete("")
-            elif not self.finished:
+            if not (self.finished or self._given_up()):
                 self._incomplete(f"the application returned{self._how_far() or ' without a response'}")
         ended(self)
+
+    def _given_up(self) -> bool:
+        """Tell whether the application knows its client gone, as event streams end; then end the response."""
+        if self.detached:
+            self._incomplete("")
+        elif self._told and not self.finished:
+            self._cut()
+        else:
+            return False
+        return True
 
     def _how_far(self) -> str:
         if self.finished:

@@ -12,6 +12,7 @@ from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.parser import lowercase_headers
 from gwctl.workers.policy import HOSTS_MAX, Refused, check_host, frame_body, wants_continue
 from gwctl.workers.states import BUSY
+from gwctl.workers.websocket_handshake import asks_for_websocket
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -175,8 +176,14 @@ class AsgiRunner:
         expect = notable.get(b"expect")
         expecting = expect is not None and wants_continue(expect, connection.http11)
         connection.parser.reset()
-        if framer is None and b"websocket" in notable.get(b"upgrade", b"").lower() and connection.http11:
-            self._upgrade(connection, scope)
+        if (
+            framer is None
+            and b"upgrade" in notable
+            and connection.http11
+            and not connection.eof
+            and asks_for_websocket(connection.method, scope["headers"])
+        ):
+            self.server.upgrade(connection, scope)
             return
         request = AsgiRequest(self.server, connection, scope, framer is not None)
         self._run(connection, request)
@@ -188,16 +195,6 @@ class AsgiRunner:
         connection.request = request
         self._requests.add(request)
         request.task = self._create_task(request.run(self.ended))
-
-    def _upgrade(self, connection: ConnectionBase, scope: dict[str, Any]) -> None:
-        """Hand the connection over for good; whether the handshake is sound is judged there."""
-        query = scope["query_string"]
-        target = scope["raw_path"] + (b"?" + query if query else b"")
-        lines = [b"%b: %b\r\n" % header for header in scope["headers"]]
-        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (connection.method.encode(), target, b"".join(lines))
-        rest = connection.tail[connection.tail_at :]
-        connection.tail = b""
-        self.server.upgrade(connection, head, rest, scope)
 
     # ---- news of the connection
 

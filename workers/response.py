@@ -53,6 +53,7 @@ _SPECIAL: Final = frozenset(
 )
 
 _BODILESS: Final = frozenset({204, 304})
+_MORE_FIELDS: Final = {426: ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))}
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 Head = tuple[bytes, int, int, bool]
@@ -308,9 +309,9 @@ class HeadBuilder:
         """Return a whole short response that says ``status``."""
         body = f"{status} {reason(status)}\n".encode()
         line = f"HTTP/1.1 {status} {reason(status)}\r\n".encode()
-        fields: Any = [(b"Content-Type", b"text/plain; charset=utf-8")]
+        fields: Any = [(b"Content-Type", b"text/plain; charset=utf-8"), *_MORE_FIELDS.get(status, ())]
         if self._text:
-            fields = [("Content-Type", "text/plain; charset=utf-8")]
+            fields = [(name.decode(), value.decode()) for name, value in fields]
         head = self.build(line, status, fields, len(body), True, is_head, keep_alive)[0]
         return head if is_head else head + body
 

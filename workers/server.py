@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ from gwctl.workers.response import HeadBuilder
 from gwctl.workers.states import BUSY, TimeLimits
 from gwctl.workers.sync import SyncRunner
 from gwctl.workers.threads import ThreadsRunner
-from gwctl.workers.websocket import WebSockets
+from gwctl.workers.websocket import Surroundings, WebSockets
 
 Runner = SyncRunner | ThreadsRunner | AsgiRunner
 
@@ -76,7 +77,11 @@ class Server:
         self._refusals = counters.Counters()
         self.counters.append(self._refusals)
         self._connections: set[ConnectionBase] = set()
-        self._websockets = WebSockets(loop, application.call, application.state, self.check_drained)
+        self._websockets = WebSockets(
+            Surroundings(
+                loop, application.call, self.state, self.settings, self.heads, log, self.check_drained
+            )
+        )
         self._limits = TimeLimits(self.settings.timeouts)
         self._sweep_s = self._sweep_interval()
         self._sweep_timer: asyncio.TimerHandle | None = None
@@ -206,13 +211,36 @@ class Server:
             return (local[0], local[1]), client
         return (local if isinstance(local, str) else "", None), client
 
-    def upgrade(self, connection: ConnectionBase, head: bytes, rest: bytes, scope: Mapping[str, Any]) -> None:
-        """Make a WebSocket of ``connection``."""
+    def upgrade(self, connection: ConnectionBase, scope: Mapping[str, Any]) -> None:
+        """Make a WebSocket of ``connection``.
+
+        Raises:
+            Refused: Its handshake is broken.
+        """
+        rest = connection.tail[connection.tail_at :]
+        before = partial(self._give_up, connection, monotonic(), scope["headers"])
+        self._websockets.hand_over(connection.transport, rest, scope, before)
+
+    def _give_up(
+        self, connection: ConnectionBase, start: float, headers: list[tuple[bytes, bytes]]
+    ) -> Callable[[int, int], None]:
+        """Let ``connection`` go; return what is to be told of the answer to its handshake."""
+        connection.tail = b""
+        connection.state = BUSY
         if connection.read_paused:
             connection.transport.resume_reading()
-        connection.state = BUSY
-        self._websockets.hand_over(connection.transport, head, rest, scope)
         self._connections.discard(connection)
+
+        def answered(status: int, size: int) -> None:
+            seconds = monotonic() - start
+            self._refusals.add(status, size, seconds)
+            if self.access is not None:
+                found = {name: value.decode("latin-1") for name, value in headers}
+                referer, agent = found.get(b"referer", "-"), found.get(b"user-agent", "-")
+                self.access.add(connection, status, size, seconds, referer, agent)
+            self.flush_soon()
+
+        return answered
 
     def refused(self, connection: ConnectionBase, status: int, size: int) -> None:
         """Count a response of our own."""

@@ -12,9 +12,16 @@ from typing import Any
 
 from uvicorn import Config
 
+from gwctl.config.settings import WebSocketSettings
 
-def make_config(call: Any, root_path: str = "") -> Config:
-    """Build and load a Config around the ASGI 3 callable ``call``."""
+
+def make_config(call: Any, websocket: WebSocketSettings | None = None) -> Config:
+    """Build and load a Config around the ASGI 3 callable ``call``.
+
+    Pings are left out: `gwctl.workers.websocket_watch` sends them.
+    """
+    if websocket is None:
+        websocket = WebSocketSettings()
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await call(scope, receive, send)
@@ -26,7 +33,10 @@ def make_config(call: Any, root_path: str = "") -> Config:
         loop="none",
         lifespan="auto",
         interface="asgi3",
-        root_path=root_path,
+        ws_max_size=websocket.message_bytes_max,
+        ws_per_message_deflate=websocket.per_message_deflate,
+        ws_ping_interval=None,
+        ws_ping_timeout=None,
         log_config=None,
         proxy_headers=False,
         server_header=False,

@@ -1,50 +1,56 @@
 """WebSockets: uvicorn's sans-IO protocol on the transport of an HTTP connection that upgrades.
 
-The engine parses the request head, applies its policy and hands the connection over with the
-head's bytes; from then on the transport belongs to the protocol here. What uvicorn would read
-from the socket (client, scheme) is replaced by what the engine knows better (trusted proxies).
-
-Differences from uvicorn: writing waits when the client does not read, also in the versions
-that leave that out; and on drain the close frame (1012, service restart) is followed by the
-closing handshake, so that what the client still sends does not turn it into a reset.
+The engine parses the request head, applies its policy, judges the handshake and hands the
+connection over; from then on the transport belongs to the protocol in `websocket_protocol`.
+What uvicorn would read from the socket (client, scheme) is replaced by what the engine knows
+better (trusted proxies).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gwctl.config.settings import PoolSettings
+from gwctl.log import Log
+from gwctl.workers.response import HeadBuilder
+from gwctl.workers.websocket_handshake import facts, open_with
 
 if TYPE_CHECKING:
+    from uvicorn import Config
     from uvicorn.server import ServerState
 
     from gwctl.workers.websocket_protocol import WebSocket
 
-CLOSE_WAIT_S: Final = 3.0
-"""How long the client may take to answer our close frame."""
+Answered = Callable[[int, int], None]
+"""Called with status and size of the answer to the handshake, once."""
 
-_FROM_REQUEST: Final = ("client", "server", "root_path", "path", "raw_path", "query_string", "headers")
-_SCHEMES: Final = {"http": "ws", "https": "wss"}
+
+@dataclass(slots=True)
+class Surroundings:
+    """What all WebSockets of a worker share."""
+
+    loop: asyncio.AbstractEventLoop
+    call: Callable[..., Any]
+    state: dict[str, Any]
+    settings: PoolSettings
+    heads: HeadBuilder
+    log: Log
+    changed: Callable[[], None]
+    """Called whenever a connection or an application's task has ended."""
+    config: Config = None  # type: ignore[assignment] # uvicorn's two come with the first connection
+    shared: ServerState = None  # type: ignore[assignment]
 
 
 class WebSockets:
-    """All WebSocket connections of one worker.
+    """All WebSocket connections of one worker."""
 
-    ``changed`` is called whenever a connection or an application's task has ended.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        call: Callable[..., Any],
-        state: dict[str, Any],
-        changed: Callable[[], None],
-    ) -> None:
-        self._loop = loop
-        self._call = call
-        self._state = state
-        self._changed = changed
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
         self._shared: ServerState | None = None
+        self._draining = False
         self._drain_timers: list[asyncio.TimerHandle] = []
 
     def __len__(self) -> int:
@@ -56,44 +62,57 @@ class WebSockets:
         return self._shared is None or not (self._shared.connections or self._shared.tasks)
 
     def hand_over(
-        self, transport: asyncio.Transport, head: bytes, rest: bytes, scope: Mapping[str, Any]
+        self,
+        transport: asyncio.Transport,
+        rest: bytes,
+        scope: Mapping[str, Any],
+        before: Callable[[], Answered],
     ) -> None:
         """Make ``transport`` a WebSocket connection.
 
         Args:
-            transport: Not paused; its protocol is replaced.
-            head: The request head as bytes, to its empty line.
-            rest: What was received after it.
+            transport: Its protocol is replaced; it must be reading when ``before`` was called.
+            rest: What was received after the head.
             scope: The HTTP scope of the request: client, server, scheme, path and headers
                 are taken from it.
+            before: Called when nothing can be refused any more; returns what is to be told
+                of the answer.
+
+        Raises:
+            Refused: The handshake is broken; nothing was changed.
         """
+        head = open_with(scope["headers"])
         # uvicorn and websockets come with the first connection: most workers never have one.
-        from gwctl.workers.uvicorn_config import make_config  # noqa: PLC0415
         from gwctl.workers.websocket_protocol import WebSocket  # noqa: PLC0415
 
         if self._shared is None:
-            self._shared = _shared_state()
-        facts = {key: scope[key] for key in _FROM_REQUEST if key in scope}
-        facts["scheme"] = _SCHEMES.get(scope.get("scheme", "http"), "ws")
-        config = make_config(self._with_facts(facts))
-        protocol = WebSocket(config, self._shared, self._state, self._loop, self._changed)
+            self._shared = self._load()
+        protocol = WebSocket(self._around, facts(scope), before())
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-        protocol.data_received(head + rest)
+        if self._draining:
+            protocol.go_away()  # its client shall come again, to a worker that stays
+        protocol.data_received(head)
+        if rest:
+            protocol.data_received(rest)
 
-    def _with_facts(self, facts: Mapping[str, Any]) -> Callable[..., Any]:
-        async def application(scope: Any, receive: Any, send: Any) -> None:
-            scope.update(facts)
-            await self._call(scope, receive, send)
+    def _load(self) -> ServerState:
+        from uvicorn.server import ServerState  # noqa: PLC0415
 
-        return application
+        from gwctl.workers.uvicorn_config import make_config  # noqa: PLC0415
+
+        around = self._around
+        around.config = make_config(around.call, websocket=around.settings.websocket)
+        around.shared = ServerState()
+        return around.shared
 
     def drain(self, over_s: float) -> None:
         """Close all with 1012, evenly over ``over_s``: clients that all reconnect at once are a stampede."""
+        self._draining = True
         connections = self._all()
         step_s = over_s / len(connections) if connections else 0.0
         self._drain_timers = [
-            self._loop.call_later(number * step_s, connection.go_away)
+            self._around.loop.call_later(number * step_s, connection.go_away)
             for number, connection in enumerate(connections)
         ]
 
@@ -108,9 +127,3 @@ class WebSockets:
 
     def _all(self) -> list[WebSocket]:
         return list(self._shared.connections) if self._shared is not None else []  # type: ignore[arg-type]
-
-
-def _shared_state() -> ServerState:
-    from uvicorn.server import ServerState  # noqa: PLC0415 - with the first WebSocket
-
-    return ServerState()

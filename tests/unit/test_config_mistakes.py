@@ -262,6 +262,20 @@ IN_FILE = {
         '[pool.web]\napp = "shop/wsgi.py:app"\n',
         'gw.toml:2: pool.web.app = "shop/wsgi.py:app": is a file, not a module. Write "shop.wsgi:app"',
     ),
+    "WebSockets without asgi": (
+        f'{WEB}worker = "sync"\n[pool.web.websocket]\nping_interval_s = 5\n',
+        (
+            "gw.toml:4: pool.web.websocket: a sync worker has no WebSockets. "
+            'Leave the table out, or set worker = "asgi"'
+        ),
+    ),
+    "a switch that is a number": (
+        f"{WEB}[pool.web.websocket]\nper_message_deflate = 1\n",
+        (
+            "gw.toml:4: pool.web.websocket.per_message_deflate = 1: "
+            "expected true or false, found a number. Write true"
+        ),
+    ),
     "threads without threads": (
         f'{WEB}worker = "sync"\nthreads = 4\n',
         (

@@ -111,3 +111,76 @@ def test_an_application_that_was_not_told_is_wrong() -> None:
         client.finish_sending()
         assert client.response().status == 500
         engine.wait_for_log("returned without a response")
+
+
+class ClientDisconnect(Exception):
+    """As Starlette raises it, from send()'s OSError or when it is told http.disconnect."""
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("where", ["told", "sending", "after"])
+def test_what_frameworks_make_of_a_disconnect_is_no_error(where: str, grouped: bool) -> None:
+    ready = threading.Event()
+
+    def gone() -> Exception:
+        return ExceptionGroup("tasks", [ClientDisconnect()]) if grouped else ClientDisconnect()
+
+    async def application(scope, receive, send):
+        await send(START)
+        await send(body(b"event", more=where != "after"))
+        ready.set()
+        if where == "sending":
+            try:
+                while True:
+                    await send(body(b"x" * 10000, more=True))
+                    await asyncio.sleep(0)
+            except OSError:
+                raise gone() from None
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise gone()
+
+    with Engine(application, "asgi") as engine:
+        client = engine.connect()
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert ready.wait(20)
+        client.sock.close()
+        until(lambda: not engine.call(lambda: engine.server.active_requests), "the request to end")
+        assert engine.log == ""
+
+
+def test_a_failing_cleanup_after_a_disconnect_is_an_error() -> None:
+    async def application(scope, receive, send):
+        await send(START)
+        await send(body(b"event", more=True))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        try:
+            raise ClientDisconnect
+        finally:
+            raise ValueError("in cleanup")
+
+    with Engine(application, "asgi") as engine:
+        client = engine.connect()
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.head()
+        client.sock.close()
+        engine.wait_for_log("ValueError: in cleanup")
+
+
+def test_a_request_cancelled_because_its_client_is_gone_is_no_error() -> None:
+    async def application(scope, receive, send):
+        await send(START)
+        await send(body(b"event", more=True))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        asyncio.current_task().cancel()
+        await asyncio.sleep(1)
+
+    with Engine(application, "asgi") as engine:
+        client = engine.connect()
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.head()
+        client.sock.close()
+        until(lambda: not engine.call(lambda: engine.server.active_requests), "the request to end")
+        assert engine.log == ""

@@ -1,0 +1,21 @@
+"""Telling an application's error from its way of passing on that the client is gone.
+
+`ClientGone` raised by send() comes back wrapped: Starlette makes ClientDisconnect of it, or
+WebSocketDisconnect, task groups make a group of it. None of these is anybody's error once the
+client is gone. What an application raises while it tidies up after them is one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gwctl.workers.faults import ClientGone
+
+_NAMES: Final = frozenset({"ClientDisconnect", "ClientDisconnected", "RequestAborted", "WebSocketDisconnect"})
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """Tell whether ``error`` says no more than that the client is gone. Ask only when it is."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_disconnect(each) for each in error.exceptions)
+    return isinstance(error, ClientGone) or type(error).__name__ in _NAMES
