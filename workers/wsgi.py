@@ -276,6 +276,8 @@ class WsgiCall(ResponseWriter):
         return fits
 
     def _end(self, known: int) -> None:
+        if self.client_gone:  # and the application made nothing of it
+            raise ClientGone
         if not self.head_sent:
             self._send(self._head(max(known, 0)))
         if self._framing == CHUNKED:
@@ -292,15 +294,15 @@ class WsgiCall(ResponseWriter):
 
     def _failed(self, error: BaseException) -> None:
         """Answer 500 if nothing was sent yet, else abort; either way say why in the log."""
+        self.keep_alive = False
         if self.client_gone and caused_by(error, ClientGone) is not None:
             self.aborted = True
-            self._server.log.debug(f"{self._what()}: the client went away after {self.sent} bytes")
+            self._server.log.debug(f"{self._what()}: the client went away before it had the response")
             return
         if isinstance(error, NotWsgiError) or not self.head_sent:
             self._log_failure(error, "the application raised")
         else:
             self._log_failure(error, "the application raised in mid-response; connection aborted")
-        self.keep_alive = False
         if self.head_sent:
             self.aborted = True
         else:

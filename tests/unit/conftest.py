@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.engine import Engine
+
+
+@pytest.fixture
+def large_bytes() -> int:
+    """The size of a large body: 64 MiB, or GWCTL_TEST_LARGE_MIB."""
+    return int(os.environ.get("GWCTL_TEST_LARGE_MIB", "64")) << 20
 
 
 @pytest.fixture(params=["sync", "threads"])

@@ -296,11 +296,13 @@ def upload(client: Client, size: int) -> None:
         client.send(block)
 
 
-def test_a_large_body_costs_no_memory_and_no_file(stream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_body_costs_no_memory_and_no_file(
+    stream, large_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tempfile
 
     monkeypatch.setattr(tempfile, "TemporaryFile", None)
-    size = 64 << 20
+    size = large_bytes
     go = threading.Event()
 
     def application(environ, start_response):
