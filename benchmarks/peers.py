@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import json
+import platform
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -70,9 +71,16 @@ def framework_requirement(name: str) -> str:
 
 
 def make(environment: Path) -> None:
-    if not (environment / "bin" / "python").exists():
+    """Make it, also afresh when gwctl runs on another Python by now."""
+    if not made_with(environment, platform.python_version()):
         print(f"making the environment {environment.name}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+
+
+def made_with(environment: Path, version: str) -> bool:
+    settings = environment / "pyvenv.cfg"
+    text = settings.read_text("utf-8") if settings.exists() else ""
+    return f"version = {version}" in text.splitlines() and (environment / "bin" / "python").exists()
 
 
 def pip_install(environment: Path, requirement: str) -> str:

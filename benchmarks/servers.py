@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def running(
     """Start ``contender``; yield once it answers; kill it and whatever it started.
 
     Raises:
-        ServerFailed: It ended, or did not answer in time.
+        ServerFailed: It cannot be started, ended, or did not answer in time.
     """
     app = workload.apps[contender.interface]
     with tempfile.TemporaryDirectory(prefix="gwctl-bench-", ignore_cleanup_errors=True) as name:
@@ -68,21 +68,28 @@ def running(
         pin = [need("taskset", "util-linux"), "-c", str(core)] if core is not None else []
         output = launch.folder / "output"
         started = time.monotonic()
-        with output.open("wb") as stream:
-            process = subprocess.Popen(
-                [*pin, *contender.command(launch)],
-                cwd=APPS,
-                env={**os.environ, **contender.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = spawn([*pin, *contender.command(launch)], contender.environment, output)
         try:
             wait_until_answering(process, launch.port, workload, output)
             yield Server(launch.port, process.pid, launch.folder, time.monotonic() - started)
         finally:
             kill(process)
+
+
+def spawn(command: Sequence[str], environment: Mapping[str, str], output: Path) -> subprocess.Popen[bytes]:
+    with output.open("wb") as stream:
+        try:
+            return subprocess.Popen(
+                command,
+                cwd=APPS,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ServerFailed(f"cannot be started: {error}") from error
 
 
 def answers(port: int, workload: Workload) -> bool:

@@ -170,9 +170,12 @@ def main() -> None:
     began = time.monotonic()
     results = Results()
     chosen, versions = available(plan(options), results)
-    for workload, contenders in chosen.items():
-        seconds = options.seconds or (3 if workload.name == "hello" else 2)
-        measure_workload(workload, contenders, options.rounds, seconds, results)
+    try:
+        for workload, contenders in chosen.items():
+            seconds = options.seconds or (3 if workload.name == "hello" else 2)
+            measure_workload(workload, contenders, options.rounds, seconds, results)
+    except KeyboardInterrupt:
+        print("\ninterrupted: the rest is what was measured until then")
     about = facts(options, versions)
     print(f"\n{versions_line(versions)}\nCPython {about['python']}, {about['machine']}")
     for workload in WORKLOADS:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import memory, peers, servers, startup
 from benchmarks.checks import complain
-from benchmarks.contenders import CONTENDERS, NGINX, Launch, everybody, gwctl
+from benchmarks.contenders import CONTENDERS, NGINX, Contender, Launch, everybody, gwctl
 from benchmarks.measure import CoreTimes, Sample, core_times, others_share, parse, wrk_command
 from benchmarks.results import Results, summarise
 from benchmarks.selection import named, packages, split
@@ -225,6 +225,21 @@ class TestContenders:
         python.write_text("#!/bin/sh\necho /somewhere/http1.py\n")
         assert contenders.compiled() is None
 
+    def test_one_whose_program_is_not_there(self) -> None:
+        contender = Contender("x", "sync", lambda _launch: ["/nonexistent/x"])
+        with pytest.raises(servers.ServerFailed, match="cannot be started"), servers.running(contender):
+            pytest.fail("it runs")
+
+    def test_one_that_ends_at_once(self) -> None:
+        """The last line of what it wrote says why."""
+        contender = Contender(
+            "x", "sync", lambda _launch: ["sh", "-c", "echo ok; echo no such app >&2; exit 3"]
+        )
+        with pytest.raises(servers.ServerFailed) as failed, servers.running(contender):
+            pytest.fail("it runs")
+        assert str(failed.value) == "ended with status 3: no such app"
+        assert failed.value.output == "ok\nno such app\n"
+
 
 class TestWorkloads:
     def test_a_browser_sends_ten_headers(self) -> None:
@@ -329,6 +344,14 @@ class TestPeers:
 
     def test_frameworks_in_the_version_beside_gwctl(self) -> None:
         assert peers.framework_requirement("Flask") == f"Flask=={peers.own_versions()['flask']}"
+
+    def test_an_environment_of_another_python_is_made_afresh(self, tmp_path) -> None:
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "python").touch()
+        (tmp_path / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.11.7\n")
+        assert peers.made_with(tmp_path, "3.11.7")
+        assert not peers.made_with(tmp_path, "3.11")
+        assert not peers.made_with(tmp_path / "none", "3.11.7")
 
     def test_the_compilers_complaint_says_most(self) -> None:
         text = "  note: x\n  bjoern/a.h:3:10: fatal error: ev.h: No such file\nERROR: Failed building wheel\n"
