@@ -23,7 +23,9 @@ Headers = list[tuple[bytes, bytes]]
 
 _FOLDED: Final = b""
 """The C parser's name for a folded line (RFC 9112 section 5.2)."""
-_BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", _FOLDED})
+_BODY: Final = frozenset(
+    {b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"connection", _FOLDED}
+)
 _NOTABLE: Final = _BODY | FIELDS
 
 
@@ -103,6 +105,10 @@ class AsgiRunner:
             if name == b"host":
                 host = header[1]
             elif name in _NOTABLE:
+                if name == b"connection":
+                    if header[1] != b"keep-alive" and b"close" in header[1].lower():
+                        connection.keep_alive = False  # to the parsers the last of several fields counts
+                    continue
                 if notable is None:
                     notable = {}
                 notable[name] = notable[name] + b"," + header[1] if name in notable else header[1]

@@ -110,6 +110,8 @@ class EnvironBuilder:
                 key = self._new_name(name)
             if key in environ:
                 _join(environ, key, value)
+                if key == "HTTP_CONNECTION" and "close" in environ[key].lower():
+                    connection.keep_alive = False  # to the parsers the last field counts
             elif key:
                 environ[key] = value.decode("latin-1")
             else:

@@ -3,7 +3,8 @@
 A framer is fed what arrives, hands the body's blocks to a sink, and returns what follows the
 body once it is complete. Nothing is guessed: a chunk size is hexadecimal digits and nothing
 else, lines end in CRLF, an extension must match the grammar, and fields that steer routing,
-framing or authentication are refused in trailers. Lines, trailers and sizes are bounded.
+framing or authentication are refused in trailers. Lines, trailers and sizes are bounded, and
+so are extensions: a body of one byte a chunk cannot keep a server busy with a thousand others.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ CHUNK_LINE_BYTES_MAX: Final = 1024
 """Chunk size with its extensions."""
 TRAILER_BYTES_MAX: Final = 16384
 CHUNK_DIGITS_MAX: Final = 16
+CHUNK_EXCESS_BYTES_MAX: Final = 16384
+"""By so much the chunk lines of a body may outweigh its data; only long ones count."""
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
@@ -70,13 +73,14 @@ class LengthFramer:
 class ChunkedFramer:
     """Transfer-Encoding: chunked."""
 
-    __slots__ = ("_chunk", "_line", "_trailer", "_trailers", "left")
+    __slots__ = ("_chunk", "_excess", "_line", "_trailer", "_trailers", "left")
 
     def __init__(self) -> None:
         self._line = b""  # part of a line, or of the CRLF after a chunk
         self._chunk = False  # within a chunk or before the CRLF that ends it
         self._trailer = False
         self._trailers = 0
+        self._excess = 0
         self.left = 0
 
     def feed(self, data: bytes, sink: Sink) -> bytes | None:
@@ -139,6 +143,10 @@ class ChunkedFramer:
         if len(digits) >= CHUNK_DIGITS_MAX:
             raise FramingError("chunk size is too large")
         self.left = int(digits or b"0", 16)
+        if len(line) > CHUNK_DIGITS_MAX:
+            self._excess = max(self._excess + len(line) - self.left, 0)
+            if self._excess > CHUNK_EXCESS_BYTES_MAX:
+                raise FramingError("more chunk extensions than data")
         if self.left:
             self._chunk = True
         else:
