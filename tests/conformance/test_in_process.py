@@ -14,7 +14,7 @@ from tests.conformance.play import Feeder, Mismatch, byte_by_byte, feeder_for, p
 from tests.conformance.table import CASES
 from tests.support.engine import PARSERS, WORKER_CLASSES
 
-SHORT_BYTES = 75
+SHORT_BYTES = 50
 
 
 @pytest.fixture(scope="module", params=[f"{kind}-{parser}" for kind in WORKER_CLASSES for parser in PARSERS])
