@@ -49,6 +49,7 @@ class EnvironBuilder:
             "PATH_INFO": "",
             "QUERY_STRING": "",
             "REQUEST_URI": "",
+            "RAW_URI": "",  # what gunicorn calls it
             "SERVER_PROTOCOL": "HTTP/1.1",
             "SERVER_SOFTWARE": "gwctl",
             "GATEWAY_INTERFACE": "CGI/1.1",
@@ -125,7 +126,7 @@ class EnvironBuilder:
             environ["HTTP_HOST"] = connection.authority
         environ["REQUEST_METHOD"] = connection.method
         target = connection.target
-        environ["REQUEST_URI"] = target
+        environ["REQUEST_URI"] = environ["RAW_URI"] = target
         path, _, query = target.partition("?")
         if query:
             environ["QUERY_STRING"] = query

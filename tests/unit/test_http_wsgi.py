@@ -47,6 +47,7 @@ def test_environ(serve: Callable[..., Engine]) -> None:
     assert environ["SCRIPT_NAME"] == ""
     assert environ["PATH_INFO"] == "/a b;c"
     assert environ["QUERY_STRING"] == "q=%20"
+    assert environ["REQUEST_URI"] == environ["RAW_URI"] == "/a%20b;c?q=%20"
     assert environ["CONTENT_TYPE"] == "text/x"
     assert environ["CONTENT_LENGTH"] == "2"
     assert environ["SERVER_PROTOCOL"] == "HTTP/1.1"
