@@ -236,13 +236,14 @@ class AsgiRequest(Extensions):
         server = self._server
         if server.draining or self._trailers is not None:
             return False
-        response = server.heads.usual(self._line, self.status, self._headers, body)
+        now = monotonic()
+        response = server.heads.usual(self._line, self.status, self._headers, body, now)
         if response is None:
             return False
         self.started = self._keep_alive = True
         self.sent = len(body)
         connection.transport.write(response)
-        self._finish()
+        self._finish(now)
         return True
 
     def _block(self, body: bytes) -> None:
@@ -280,12 +281,12 @@ class AsgiRequest(Extensions):
         self.sent += len(body)
         return chunk(body) if self._framing == CHUNKED else body
 
-    def _finish(self) -> None:
+    def _finish(self, now: float = 0.0) -> None:
         """The response is complete: count it, and let the connection go on."""
         self.finished = True
         server = self._server
         connection = self._connection
-        now = monotonic()
+        now = now or monotonic()
         seconds = now - self._start
         server.counters[0].add(self.status, self.sent, seconds)
         if server.access is not None:

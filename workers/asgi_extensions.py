@@ -89,7 +89,7 @@ class Extensions:
     def _last(self, body: bytes) -> None:
         raise NotImplementedError
 
-    def _finish(self) -> None:
+    def _finish(self, now: float = 0.0) -> None:
         raise NotImplementedError
 
     def _cut(self) -> None:

@@ -30,8 +30,10 @@ class Counters:
         """Count one finished response."""
         self.requests += 1
         self.bytes_out += size
-        bucket = int(seconds * 10000).bit_length()
-        self.latency[bucket if bucket <= _LAST else _LAST] += 1  # noqa: FURB136 - min() costs a call
+        bucket = 0
+        if seconds >= 0.0001:
+            bucket = min(int(seconds * 10000).bit_length(), _LAST)
+        self.latency[bucket] += 1
         if status >= 500:
             self.errors += 1
 

@@ -120,16 +120,17 @@ class EnvironBuilder:
         host = environ.get("HTTP_HOST")
         if host not in self._hosts:
             self._new_host(host, connection.http11)
-        if connection.forwarder is not None or notable is not None:
+        if notable is not None:
             self._see_to_notable(connection, environ, notable)
+        elif connection.forwarder is not None:
+            connection.peer = connection.forwarder.peer
         if connection.authority:
             environ["HTTP_HOST"] = connection.authority
         environ["REQUEST_METHOD"] = connection.method
         target = connection.target
-        environ["REQUEST_URI"] = environ["RAW_URI"] = target
-        path, _, query = target.partition("?")
-        if query:
-            environ["QUERY_STRING"] = query
+        environ["REQUEST_URI"] = environ["RAW_URI"] = path = target
+        if "?" in target:
+            path, _, environ["QUERY_STRING"] = target.partition("?")
         if "%" in path:
             path = unquote_to_bytes(path).decode("latin-1")
         environ["PATH_INFO"] = path
@@ -140,10 +141,8 @@ class EnvironBuilder:
         return environ
 
     @staticmethod
-    def _see_to_notable(connection: ConnectionBase, environ: Environ, notable: Fields | None) -> None:
+    def _see_to_notable(connection: ConnectionBase, environ: Environ, notable: Fields) -> None:
         """Add the fields that mean something to the server too, and do what those of proxies say."""
-        if notable is None:
-            notable = {}
         for name, value in notable.items():
             if name != b"transfer-encoding":  # the application gets the body without it
                 environ[_environ_name(name)] = value.decode("latin-1")

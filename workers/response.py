@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-from time import time
+from time import monotonic, time
 from typing import Any, Final
 
 NO_BODY: Final = 0
@@ -167,7 +167,7 @@ class HeadBuilder:
                     served = served or lower == b"server"
                     append(name + b": " + value + b"\r\n")
         if not dated and not served:
-            now = time()
+            now = monotonic()
             append(self._date if now < self._date_until else self._new_date(now))
         elif not dated:
             append(f"Date: {formatdate(usegmt=True)}\r\n".encode())
@@ -176,11 +176,11 @@ class HeadBuilder:
             return b"".join(parts), COUNTED, length, True
         return self._delimit(parts, status, length, known, http11, is_head, keep_alive)
 
-    def usual(self, line: bytes, status: int, headers: Any, body: bytes) -> bytes | None:
+    def usual(self, line: bytes, status: int, headers: Any, body: bytes, now: float) -> bytes | None:
         """Return a whole response on a connection that stays open; None where `build` must look closer.
 
         That is: a header field that was not sent before (or must not be remembered), a length that
-        is not the body's, a status without a body.
+        is not the body's, a status without a body. ``now`` is monotonic.
         """
         lines = self._lines
         parts = [line]
@@ -196,7 +196,6 @@ class HeadBuilder:
             return None
         if length != size or status in _BODILESS:
             return None
-        now = time()
         parts.append(self._date if now < self._date_until else self._new_date(now))
         parts.append(self._lengths.get(size) or self._length_line(size))
         parts.append(body)
@@ -301,8 +300,10 @@ class HeadBuilder:
             self._lines = {}
 
     def _new_date(self, now: float) -> bytes:
-        self._date = f"Date: {formatdate(now, usegmt=True)}\r\nServer: gwctl\r\n".encode()
-        self._date_until = int(now) + 1.0
+        """Make the line for the present second of the wall clock; ``now`` is monotonic, as is its end."""
+        second = time()
+        self._date = f"Date: {formatdate(second, usegmt=True)}\r\nServer: gwctl\r\n".encode()
+        self._date_until = now + 1.0 - second % 1.0
         return self._date
 
     def error(self, status: int, is_head: bool = False, keep_alive: bool = False) -> bytes:

@@ -76,7 +76,7 @@ class SyncRunner(WsgiRunner):
         note_request(self._noted, 0, start, connection.head)
         copy_context().run(call.run)  # never raises
         floats[BUSY_SINCE] = 0.0
-        end = monotonic()
+        end = call.ended_at or monotonic()
         seconds = end - start
         self._average_s += (seconds - self._average_s) / 64
         self._counters.add(call.status, call.sent, seconds)

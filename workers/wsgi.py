@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -53,6 +54,7 @@ class WsgiCall(ResponseWriter):
         "_left",
         "_line",
         "aborted",
+        "ended_at",
         "head_sent",
         "keep_alive",
         "sent",
@@ -79,6 +81,7 @@ class WsgiCall(ResponseWriter):
         self.aborted = False
         self.pending = b""
         self.whole = b""
+        self.ended_at = 0.0
         self.sent = 0
 
     def run(self) -> None:
@@ -96,12 +99,8 @@ class WsgiCall(ResponseWriter):
             self._failed(error)
         self._ended = True
         spokesman.call = None
-        try:
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
-        except BaseException as error:  # noqa: BLE001 - the response is out already
-            self._log_failure(error, "close() of its iterable raised")
+        if type(result) is not list:
+            self._close(result)
 
     # ---- what the application calls
 
@@ -216,9 +215,11 @@ class WsgiCall(ResponseWriter):
         server = self._server
         if connection.is_head or not connection.http11 or not connection.keep_alive or server.draining:
             return False
-        response = server.heads.usual(self._line, self.status, self._headers, data)
+        now = monotonic()
+        response = server.heads.usual(self._line, self.status, self._headers, data, now)
         if response is None:
             return False
+        self.ended_at = now
         self.head_sent = self.keep_alive = True
         self.sent = len(data)
         if self._defer:
@@ -226,6 +227,14 @@ class WsgiCall(ResponseWriter):
         else:
             self._send(response)
         return True
+
+    def _close(self, result: Any) -> None:
+        try:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:  # noqa: BLE001 - the response is out already
+            self._log_failure(error, "close() of its iterable raised")
 
     def _left_over(self, data: bytes) -> None:
         """Send one block that is longer or shorter than the application's Content-Length."""

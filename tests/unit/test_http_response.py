@@ -88,10 +88,13 @@ def test_two_different_lengths_are_refused(heads: HeadBuilder) -> None:
 
 
 def test_the_date_moves(heads: HeadBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gwctl.workers.response.time", lambda: 0.0)
+    monkeypatch.setattr("gwctl.workers.response.time", lambda: 0.75)
+    monkeypatch.setattr("gwctl.workers.response.monotonic", lambda: 500.0)
     heads._date_until = 0.0
     assert b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in build(heads)[0]
     monkeypatch.setattr("gwctl.workers.response.time", lambda: 1.0)
+    assert b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in build(heads)[0], "made once a second"
+    monkeypatch.setattr("gwctl.workers.response.monotonic", lambda: 500.25)
     assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in build(heads)[0]
 
 
