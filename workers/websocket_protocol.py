@@ -122,7 +122,21 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
         self.writable.set()  # nobody resumes a lost transport; whoever waits to send must learn of it
         self._tell_answer(0, 0)
         self._stage = ENDED
+        self._let_go()
         self._around.changed()
+
+    def _let_go(self) -> None:
+        """Free what this connection holds now, and not when the garbage collector gets round to it.
+
+        The library's parser is a cycle with its connection, and the traceback of what ended it
+        holds the frame that was too big, with all that was unpacked of it.
+        """
+        conn = self.conn
+        self._message = None
+        if conn.parser_exc is not None:
+            conn.parser_exc.__traceback__ = None
+        conn.parser.close()
+        conn.extensions.clear()
 
     def pause_writing(self) -> None:
         self.writable.clear()

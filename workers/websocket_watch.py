@@ -56,8 +56,11 @@ class Watch:
         self.deaf = False  # we do not read
 
     def stop(self) -> None:
+        """Stop for good, and let go of the connection: a cycle would outlive it for long."""
+        self._ending = True
         self._stop_pings()
         self._stop_judging()
+        self._ping = self._dead = _nothing
 
     def _stop_pings(self) -> None:
         if self._ping_timer is not None:
@@ -132,3 +135,7 @@ class Watch:
             self._transport.abort()
         else:
             self._arm()
+
+
+def _nothing() -> None:
+    """Stand for the callbacks of a connection that is over."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 import zlib
 from typing import Any
 
@@ -203,3 +205,38 @@ def test_fragments_pings_between_them_and_compression() -> None:
         assert "sec-websocket-extensions" not in open_on(
             client, b"Sec-WebSocket-Extensions: permessage-deflate"
         )
+
+
+@pytest.mark.parametrize("how", ["closed", "lost", "broken", "too big"])
+def test_a_connection_that_is_over_is_freed_at_once(how: str) -> None:
+    """Not when the garbage collector finds its cycles: what was unpacked of a zip bomb is one of them."""
+    data = {
+        "closed": close_frame(1000),
+        "lost": b"",
+        "broken": frame(3),
+        "too big": frame(BINARY, zlib.compress(bytes(1 << 22), wbits=-15), rsv=4),
+    }[how]
+    settings = WebSocketSettings(message_bytes_max=1 << 20)
+    with Engine(Echo(), "asgi", websocket=settings) as engine:
+        with engine.connect() as client:
+            client.get("/")
+        gc.collect()
+        gc.disable()
+        try:
+            with engine.connect() as client:
+                open_on(client, b"Sec-WebSocket-Extensions: permessage-deflate")
+                found = engine.call(
+                    lambda: [
+                        weakref.ref(part)
+                        for one in engine.server._websockets._all()
+                        for part in (one, one.conn)
+                    ]
+                )
+                client.send(data)
+                if data:
+                    read_close(client)
+            gone(engine)
+            engine.call(lambda: None)  # the task's last callback
+            assert [ref() for ref in found] == [None, None]
+        finally:
+            gc.enable()
