@@ -89,9 +89,14 @@ class TimeLimits:
         waiting = connection.framer is not None and not connection.read_paused and not connection.expecting
         if not waiting or now - connection.since <= self._body:
             return
-        if not connection.server.runner.body_failed(connection, 408):
-            connection.server.runner.abandoned(connection)
+        runner = connection.server.runner
+        if runner.body_failed(connection, 408):
+            return
+        if runner.has_responded(connection):
+            runner.abandoned(connection)
             connection.abort()
+        else:
+            connection.refuse(408)
 
     def _expire_output(self, connection: ConnectionBase, now: float) -> None:
         """Something is to be written, or was: the client must take a byte now and then."""
