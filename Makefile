@@ -5,7 +5,8 @@
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
 # make bench-quick   hello world beside the fastest of them, three minutes
 # make sim    the simulated world: make sim SEED=1 STEPS=100000
-# make docs   write docs/configuration.md from the settings' own descriptions
+# make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
+# make docs   write docs/configuration.md and docs/http.md from what they describe
 #
 # PYTHON names the interpreter that makes the environment: make run PYTHON=python3.12
 
@@ -15,6 +16,8 @@ TEST_WORKERS ?= 2
 TESTS ?= tests
 SEED ?=
 STEPS ?=
+SECONDS ?= 60
+FUZZ_FOLDER ?= .fuzz
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -22,7 +25,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-oldest lint format bench bench-quick sim docs clean
+.PHONY: help run test test-oldest lint format bench bench-quick sim fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -59,11 +62,15 @@ bench-quick: $(VENV)/.installed-dev
 sim: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.sim.run $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))
 
-docs: $(VENV)/.installed
+fuzz: $(VENV)/.installed-fuzz
+	$(BIN)/python -m tests.fuzz.fuzz_http $(FUZZ_FOLDER) -max_total_time=$(SECONDS)
+
+docs: $(VENV)/.installed-dev
 	$(BIN)/python -m gwctl.config.reference > docs/configuration.md
+	$(BIN)/python -m tests.conformance.page > docs/http.md
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oldest $(FUZZ_FOLDER) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # ---- the environment: made once, brought up to date when pyproject.toml changed
@@ -93,6 +100,13 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing what tests and checks need"
 	@$(QUIET_PIP) --group dev
+	@touch $@
+
+# atheris has wheels for some Pythons; elsewhere clang must build it.
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev
+	@$(QUIET_PIP) atheris || { \
+	    echo "atheris, which make fuzz needs, cannot be installed for $$($(BIN)/python -V)."; \
+	    echo "Without it, $(BIN)/python -m pytest tests/fuzz does the same with hypothesis."; exit 1; }
 	@touch $@
 
 $(VENV)-oldest/.installed: $(VENV)/.created pyproject.toml tests/support/oldest.py

@@ -1,0 +1,138 @@
+"""docs/http.md, made from the table of cases: ``python -m tests.conformance.page > docs/http.md``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+
+from gwctl.config.settings import Limits, Timeouts
+from tests.conformance.case import LIMITS, Case
+from tests.conformance.table import CASES, TABLE
+
+_BYTES_MAX = 64
+"""What is sent is shown up to this length."""
+
+_SAME_LINES = re.compile(r"(.{4,8}?\\n)\1{6,}")
+_SAME_LETTERS = re.compile(r"(.)\1{9,}")
+
+_INTRODUCTION = """\
+# HTTP
+
+Made by `make docs` from the cases of tests/conformance; edit those.
+
+gwctl speaks HTTP/1.1 and HTTP/1.0 as RFC 9110 and RFC 9112 say. What is legal is served. What is not, and
+what two programs could read in two ways, is refused: a request that a proxy in front and the server behind
+it end at different places is how requests are smuggled past the proxy's rules.
+
+- A refusal is a short response with `Connection: close`, and the end of the connection. What came before it
+  on the connection is answered in full; of what follows nothing is read as a request.
+- A request that is refused never reaches the application. With `asgi`, and with `body_buffering = false`, the
+  application runs while the body is received: there a mistake in the body, or one that is too large, ends the
+  request as a client does that goes away.
+- The status does not depend on the parser (C or Python), on the worker class or on how the network cuts the
+  request into packets. The first mistake in the order of the bytes counts.
+- Trailers and chunk extensions are checked and dropped. The percent-encoding of a path is not judged: what is
+  no encoding stays as it is, and `..` is the application's business.
+- HTTP/2 is not spoken, and `Upgrade` is taken for WebSockets alone, in `asgi` workers.
+
+The cases below are {count}, {refused} of them refused. The tests play each of them in every worker class, with
+either parser, in one piece, byte by byte, and against a real server (`python -m tests.conformance` counts
+them). `make fuzz` looks for what the table forgot.
+
+## Limits
+
+What is over a limit is refused before it is kept.
+
+| | default | beyond |
+|---|---|---|
+| `limits.request_line_bytes_max` | {limits.request_line_bytes_max} | 414 |
+| `limits.header_bytes_max`: one field with its line end | {limits.header_bytes_max} | 431 |
+| `limits.headers_max` | {limits.headers_max} | 431 |
+| `limits.head_bytes_max`: request line and all fields | {limits.head_bytes_max} | 431 |
+| `limits.body_bytes_max` | {limits.body_bytes_max} | 413: before it is read where Content-Length says so |
+| a chunk's line | 1024 | 400 |
+| chunk lines of a body over its data | 16384 | 400 |
+| trailers | 16384 | 400 |
+
+| | default | when it passes |
+|---|---|---|
+| `timeouts.header_timeout_s`: from the first byte of a request to the end of its head | {timeouts.header_timeout_s:g} s | 408 |
+| `timeouts.body_timeout_s`: silence within a body | {timeouts.body_timeout_s:g} s | 408; a reset where the application runs already |
+| `timeouts.response_timeout_s`: the client takes no byte | {timeouts.response_timeout_s:g} s | a reset |
+| `timeouts.keepalive_timeout_s`: silence between requests | {timeouts.keepalive_timeout_s:g} s | the connection is closed |
+
+In the cases the limits are {line}, {field}, {count_max}, {head} and {body}.
+
+## Cases
+
+`served` means that the application saw the request as it was sent. Of what is sent, only what makes the case is
+shown: without the usual request line, `Host: x` and the empty line at the end. Sections are those of the RFC that is named
+before them, as in RFC 9112 section 3.2.
+"""
+
+
+def page() -> str:
+    """Make the whole page."""
+    introduction = _INTRODUCTION.format(
+        count=len(CASES),
+        refused=sum(case.status != 0 for case in CASES.values()),
+        limits=Limits(),
+        timeouts=Timeouts(),
+        line=LIMITS["request_line_bytes_max"],
+        field=LIMITS["header_bytes_max"],
+        count_max=LIMITS["headers_max"],
+        head=LIMITS["head_bytes_max"],
+        body=LIMITS["body_bytes_max"],
+    )
+    lines = introduction.splitlines()
+    for group, cases in TABLE.items():
+        lines += ["", f"### {group}", "", "| case | sent | answer | RFC |", "|---|---|---|---|"]
+        lines += map(_row, cases)
+    return "\n".join(lines) + "\n"
+
+
+def _row(case: Case) -> str:
+    return f"| {_cell(case.name)} | {_code(case.raw)} | {_answer(case)} | {case.section} |"
+
+
+def _answer(case: Case) -> str:
+    if not case.status:
+        number = "served" if len(case.seen) == 1 else f"{len(case.seen)} served"
+        return f"{number}, then closed" if case.closes else number
+    before = f"{len(case.seen)} served, then " if case.seen else ""
+    return f"{before}**{case.status}**"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
+
+
+def _code(raw: bytes) -> str:
+    """What makes the case: the line that is not as always, or the beginning."""
+    text = _SAME_LINES.sub(r"\1…\1", "".join(_shown(raw)))
+    text = _SAME_LETTERS.sub(r"\1…\1", text)
+    if len(text) > _BYTES_MAX:
+        text = text[: _BYTES_MAX - 1] + "…"
+    return "`` " + text.replace("|", "\\|") + " ``"
+
+
+def _shown(raw: bytes) -> Iterator[str]:
+    """Escape what cannot be seen; leave out what all cases have in common."""
+    for prefix in (
+        b"GET / HTTP/1.1\r\nHost: x\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\n",
+        b"GET / HTTP/1.1\r\n",
+    ):
+        if raw.startswith(prefix) and raw != prefix + b"\r\n":
+            raw = raw[len(prefix) :]
+            break
+    raw = raw.removesuffix(b"\r\n\r\n").removesuffix(b"\r\nHost: x")
+    for byte in raw:
+        yield {13: "\\r", 10: "\\n", 9: "\\t"}.get(byte) or (
+            chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}"
+        )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
