@@ -16,6 +16,7 @@ from gwctl.workers.body_stream import READ_BYTES, BodyStream
 from gwctl.workers.bridges import AsgiInWsgi
 from gwctl.workers.early_hints import EarlyHints
 from gwctl.workers.environ import BODY_FIELDS, Environ, EnvironBuilder, Fields
+from gwctl.workers.file_tail import FileTail
 from gwctl.workers.framing import Framer
 from gwctl.workers.policy import frame_body, wants_continue
 from gwctl.workers.states import BODY, BUSY
@@ -168,6 +169,13 @@ class WsgiRunner:
         if call.pending and not connection.lost:
             connection.transport.set_write_buffer_limits(high=0)
             connection.transport.write(call.pending)
+        tail = connection.request
+        if isinstance(tail, FileTail):
+            if connection.lost:
+                tail.close()
+            else:
+                tail.start(call.keep_alive)
+                return
         connection.responded(call.keep_alive, monotonic())
 
     # ---- news of the connection
@@ -190,6 +198,8 @@ class WsgiRunner:
         connection.request = None
         if isinstance(waiting, BodyStream):
             waiting.fail(0)
+        elif isinstance(waiting, FileTail):
+            waiting.close()
         elif waiting is not None:
             (waiting.body or waiting.environ["wsgi.input"]).close()
 
@@ -203,10 +213,18 @@ class WsgiRunner:
 
     def disconnected(self, connection: ConnectionBase) -> None:
         """The connection is gone: noticed at the next write, and at once by who reads its body."""
-        self.body_failed(connection, 0)
+        request = connection.request
+        if isinstance(request, BodyStream):
+            request.fail(0)
+        elif isinstance(request, FileTail) and request.started:
+            request.close()
 
     def writable(self, connection: ConnectionBase) -> None:
         """The transport is empty again: from here on it may collect what a turn of the loop writes."""
+        tail = connection.request
+        if isinstance(tail, FileTail) and tail.started:
+            tail.proceed()
+            return
         connection.transport.set_write_buffer_limits()
 
     def sink_is_full(self, connection: ConnectionBase) -> bool:

@@ -6,8 +6,9 @@ shape (``send`` that returns how much it took and raises BlockingIOError or OSEr
 kept, up to `PENDING_BYTES_MAX`; beyond it the writer waits, at most ``response_timeout_s`` for
 each step, so memory stays bounded whatever the client does.
 
-A file goes by sendfile(2) to a plain socket and in blocks to anything else. Its last part is
-kept like any other block, so that a slow reader does not hold the worker for it.
+A file goes by sendfile(2) to a plain socket and in blocks to anything else. Once the socket is
+full, its rest is left to the loop: kept like any other block if it is small enough, else as a
+`gwctl.workers.file_tail.FileTail`. So a slow reader of a file does not hold the worker.
 
 Once the client is known to be gone every further write says so at once, without asking the
 kernel or waiting again.
@@ -22,6 +23,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gwctl.workers.faults import ClientGone
+from gwctl.workers.file_tail import FileTail
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -43,6 +45,7 @@ _CLIENTS: Final = {
     errno.ENETUNREACH,
     errno.ENETDOWN,
 }
+_CANNOT: Final = -2
 _NO_SENDFILE: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 """The file system does not offer it."""
 
@@ -148,31 +151,55 @@ class ResponseWriter:
 
     def _send_file(self, fd: int, position: int, count: int) -> int:
         """Send ``count`` bytes of a regular file; return how many it was short of."""
-        while self.pending:
-            pending = memoryview(self.pending)
-            self.pending = b""
-            self.pending = bytes(pending[self._wait(pending) :])
         if type(self._sock) is not socket.socket:
             return self._send_blocks(fd, position, count)
+        self._push()
         while count:
-            try:
-                sent = os.sendfile(self._sock.fileno(), fd, position, min(count, _SENDFILE_BYTES_MAX))
-            except BlockingIOError:
-                if count <= PENDING_BYTES_MAX:
-                    return self._send_blocks(fd, position, count)
-                self._wait_writable()
-                continue
-            except OSError as error:
-                if error.errno in _NO_SENDFILE:
-                    return self._send_blocks(fd, position, count)
-                if error.errno in _CLIENTS:
-                    self._lose(error)
-                raise
+            sent = -1 if self.pending else self._sendfile(fd, position, count)
             if not sent:
                 break
-            position += sent
-            count -= sent
+            if sent > 0:
+                position += sent
+                count -= sent
+            elif count + len(self.pending) <= PENDING_BYTES_MAX or sent == _CANNOT:
+                return self._send_blocks(fd, position, count)
+            elif self._leave(fd, position, count):
+                return 0
+            else:
+                self._wait_writable()
+                self._push()
         return count
+
+    def _push(self) -> None:
+        """Send of what is pending what the output takes now."""
+        if self.pending:
+            pending = memoryview(self.pending)
+            self.pending = bytes(pending[self._try(pending) :])
+
+    def _sendfile(self, fd: int, position: int, count: int) -> int:
+        """Return how many bytes went, -1 if the socket is full, `_CANNOT` if this file can't be sent so."""
+        try:
+            return os.sendfile(self._sock.fileno(), fd, position, min(count, _SENDFILE_BYTES_MAX))
+        except BlockingIOError:
+            return -1
+        except OSError as error:
+            if error.errno in _NO_SENDFILE:
+                return _CANNOT
+            if error.errno in _CLIENTS:
+                self._lose(error)
+            raise
+
+    def _leave(self, fd: int, position: int, count: int) -> bool:
+        """Leave the rest of the file to the loop, so that a slow reader does not hold the worker."""
+        connection = self._connection
+        if connection.framer is not None:
+            return False  # part of the request is still to be received, and the loop does one thing at a time
+        try:
+            connection.request = FileTail(connection, fd, position, count)
+        except OSError:
+            return False
+        connection.attention = True
+        return True
 
     def _send_blocks(self, fd: int, position: int, count: int) -> int:
         while count:

@@ -271,29 +271,6 @@ def test_an_unreadable_disk_aborts_and_is_logged(serve, path: Path, monkeypatch)
     engine.wait_for_log("Input/output error")
 
 
-def test_a_slow_reader_gets_all_and_a_dead_one_is_cut(serve, path: Path) -> None:
-    opened: list[Any] = []
-    engine = serve(
-        sends(lambda: path.open("rb"), opened=opened), timeouts={"response_timeout_s": 0.5}, threads=2
-    )
-    with engine.connect(receive_buffer=4096) as slow:
-        slow.send(GET % b"/")
-        body = slow.head() and slow.buffer
-        while len(body) < SIZE:
-            body += slow.sock.recv(20_000)
-        assert body == CONTENT
-    with path.open("ab") as file:
-        file.truncate(1 << 30)  # a hole: more than any buffer of the kernel holds
-    with engine.connect(receive_buffer=4096) as dead:
-        dead.send(GET % b"/")
-        engine.wait_for_log("took no byte for 0.5 s")
-        until(lambda: opened[1].closed, "the file to be closed")
-        with engine.connect() as other:
-            other.send(GET % b"/")
-            assert other.head()[0] == 200
-            other.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-
-
 def test_the_last_part_does_not_hold_the_worker(serve, tmp_path: Path) -> None:
     """What the socket does not take of a file's end is left to the loop."""
     path = tmp_path / "fits"
