@@ -106,6 +106,10 @@ class TimeLimits:
         elif size < connection.unsent:
             connection.since = now
         elif now - connection.since > self._response:
+            connection.server.log.warning(
+                f"{connection.method} {connection.target}: the client took no byte for "
+                f"{self._response:g} s; connection aborted"
+            )
             connection.server.runner.abandoned(connection)
             connection.abort()
         connection.unsent = size

@@ -130,6 +130,8 @@ def test_readers_that_stop_before_a_response_that_fits(worker_class: str) -> Non
             for _ in range(3):
                 assert other.get().body == b"hello"
         until(lambda: engine.server.connections == 0, "the readers to be dropped")
+        line = "GET /length?200000: the client took no byte for 0.4 s; connection aborted"
+        assert engine.log.count(line) == MANY
         for client in lazy:
             with pytest.raises((ConnectionResetError, AssertionError)):
                 client.response()
