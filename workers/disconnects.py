@@ -11,7 +11,15 @@ from typing import Final
 
 from gwctl.workers.faults import ClientGone
 
-_NAMES: Final = frozenset({"ClientDisconnect", "ClientDisconnected", "RequestAborted", "WebSocketDisconnect"})
+_NAMES: Final = frozenset(
+    {
+        "ClientDisconnect",
+        "ClientDisconnected",
+        "RequestAborted",
+        "WebSocketDisconnect",
+        "WebSocketDisconnected",
+    }
+)
 
 
 def is_disconnect(error: BaseException) -> bool:
