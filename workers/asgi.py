@@ -381,7 +381,7 @@ class AsgiRequest(Extensions):
     def _cut(self) -> None:
         self._count_cut()
         self.detached = True
-        self._connection.abort()
+        self._connection.cut(b"", self.started and self._framing in {COUNTED, CHUNKED})
 
     def _count_cut(self) -> None:
         """Count a response that the client did not get in full."""

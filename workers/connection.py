@@ -57,6 +57,7 @@ class ConnectionBase:
         "output",
         "parser",
         "peer",
+        "pipelined",
         "read_paused",
         "request",
         "server",
@@ -98,6 +99,7 @@ class ConnectionBase:
         self.attention = self.eof = self.lost = self.read_paused = self.write_paused = False
         self.unsent = 0
         self.judge: HeadJudge | None = None  # holds a head that comes in parts
+        self.pipelined = False  # the client sends requests before it has read the responses
         self.slice_bytes = server.slice_bytes
         # Of the request in progress:
         self.method = self.target = self.authority = ""
@@ -239,6 +241,22 @@ class ConnectionBase:
         self.unsent = self.transport.get_write_buffer_size()
         self.transport.write_eof()
         self.adjust_reading()
+
+    def cut(self, rest: bytes, delimited: bool) -> bool:
+        """End in mid-response, so that the client notices; return False if the state is yet to be changed.
+
+        A reset says it best, but what waits to be sent is discarded with it. Where the client has
+        sent requests ahead, that may be responses which are complete: then they go out, and
+        ``rest``, and the end comes where chunks or a length (``delimited``) say that it is none.
+        """
+        if not (self.pipelined and delimited) or self.lost:
+            self.abort()
+            return False
+        if rest:
+            self.transport.write(rest)
+        self.request = None
+        self.linger()
+        return True
 
     def abort(self) -> None:
         """End the connection so that the client notices: with a reset, not as if all were well."""

@@ -161,6 +161,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
         """Go on with what waits in `tail`, up to the end of one head."""
         while self.tail and self.state <= HEAD:
             tail, at = self.tail, self.tail_at
+            self.pipelined = self.pipelined or self.state == IDLE
             piece = tail[at : at + self.slice_bytes]
             self.tail_at = at + len(piece)
             if self.tail_at >= len(tail):

@@ -84,6 +84,11 @@ class WsgiCall(ResponseWriter):
         self.ended_at = 0.0
         self.sent = 0
 
+    @property
+    def cut_shows(self) -> bool:
+        """Tell whether a client that reads on sees from the response itself that it is cut short."""
+        return self._framing in {COUNTED, CHUNKED} and not self.client_gone
+
     def run(self) -> None:
         """Call, respond, close. Never raises: ``keep_alive``, ``aborted`` and ``pending`` say how it went."""
         result: Any = None

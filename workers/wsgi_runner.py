@@ -163,8 +163,8 @@ class WsgiRunner:
     def finish(self, connection: ConnectionBase, call: WsgiCall) -> None:
         """Give the connection back to the loop after ``call``."""
         if call.aborted:
-            connection.abort()
-            connection.responded(False, monotonic())
+            if not connection.cut(call.pending, call.cut_shows):
+                connection.responded(False, monotonic())
             return
         if call.pending and not connection.lost:
             connection.transport.set_write_buffer_limits(high=0)

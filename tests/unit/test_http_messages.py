@@ -200,6 +200,20 @@ def test_an_application_failing_in_mid_response_never_looks_complete(engine: Eng
     engine.wait_for_log("Oops: middle")
 
 
+def test_a_failure_in_mid_response_takes_nothing_of_the_responses_before(engine: Engine) -> None:
+    """The client sent ahead and has not read: a reset would discard what waits to be sent to it."""
+    large = b"GET /length?400000 HTTP/1.1\r\nHost: x\r\n\r\n"
+    middle = b"GET /middle HTTP/1.1\r\nHost: x\r\n\r\n"
+    with engine.connect(receive_buffer=4096) as client:
+        client.send(large + middle + large)
+        if engine.assignment.settings.worker != "asgi":
+            engine.wait_for_log("Oops: middle")
+        assert client.response().body == b"x" * 400000
+        assert client.head()[0] == 200
+        assert client.rest() == b"5\r\nfirst\r\n"
+    engine.wait_for_log("Oops: middle")
+
+
 def test_mid_response_failure_of_an_http_1_0_response_is_a_reset(client: Client) -> None:
     """There the end of the connection is the end of the body: only a reset tells."""
     client.send(b"GET /middle HTTP/1.0\r\n\r\n")
