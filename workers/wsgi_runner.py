@@ -248,6 +248,5 @@ class WsgiRunner:
 
 
 def _is_plain(connection: ConnectionBase) -> bool:
-    """Tell whether the connection's transport is the socket's own: what it reads is the body itself."""
-    get_protocol = getattr(connection.transport, "get_protocol", None)
-    return get_protocol is not None and get_protocol() is connection
+    """Tell whether what the socket gives is the request itself, and not TLS."""
+    return getattr(connection, "tls", None) is None
