@@ -10,8 +10,9 @@ from typing import Final
 
 from gwctl.channel import Channel
 from gwctl.config.settings import PoolSettings
+from gwctl.exchange import Exchange
 from gwctl.log import Level
-from gwctl.scoreboard import Record
+from gwctl.scoreboard import Record, Scoreboard
 
 DUMP_SIGNAL: Final = signal.SIGRTMIN + 3 if sys.platform == "linux" else signal.SIGUSR2
 """Makes a worker write the stacks of all its threads to stderr. Not ABRT: that one dumps core."""
@@ -50,6 +51,10 @@ class Assignment:
     """-1: no access log."""
     log_level: Level
     master_pid: int
+    board: Scoreboard | None = None
+    """Where the records of the siblings are; None: nothing is shared with any."""
+    exchange: Exchange | None = None
+    """Where workers of the pool pass connections on to each other."""
     threads_given: bool = False
     """The settings name a number of threads: with ``worker = "auto"``, WSGI then runs in threads."""
     trial: bool = False

@@ -5,6 +5,10 @@ into fixed records. A record belongs to a worker, not to a slot: during a surge 
 share a slot. Each record has one writer, so there are no locks; a reader may see a record
 between two stores, which is why no decision rests on two fields agreeing.
 
+Workers read the records of their siblings, those of the same pool, to share the load with
+them. Records are given out lowest first, so few have ever been used, and the first that has
+not ends a search.
+
 Times are monotonic seconds (`time.monotonic`, the same clock in all processes of a host).
 """
 
@@ -32,11 +36,17 @@ CONNECTIONS: Final = 7  # open now
 ACTIVE: Final = 8  # requests in the application now
 MEMORY_BYTES: Final = 9  # resident, as the worker last measured it
 ACCEPTED: Final = 10  # connections accepted in its life
+POOL: Final = 11  # number of its pool, from 1; `FREE` when nobody's; 0: no worker ever had this record
+SERVING: Final = 12  # 1 while it accepts connections: not before it serves, not parked, not draining
+REFUSED: Final = 13  # connections and requests refused for overload
+CROWDED: Final = 14  # 1 while requests wait longer than a moment for a free thread
 LATENCY: Final = 16  # 24 words: requests by duration, bucket i holds those under 2**i * 0.1 ms
 LATENCY_BUCKETS: Final = 24
+FREE: Final = 1 << 32
 BUSY_SINCE: Final = 40  # float: the request being served was dispatched; 0.0 = idle
 _REQUEST_AT: Final = 41 * 8  # start of the head of the request being served, padded with zeros
 REQUEST_BYTES_MAX: Final = RECORD_BYTES - _REQUEST_AT
+_read_pool: Final = struct.Struct(f"{8 * POOL}xQ").unpack_from
 note_request: Final = struct.Struct(f"d{REQUEST_BYTES_MAX}s").pack_into
 """``note_request(record.request, 0, since, head)``: one call into C, as it is made for each request."""
 _VERSIONS: Final = (" HTTP/1.1", " HTTP/1.0")
@@ -56,9 +66,10 @@ class Record:
         self.request = view[BUSY_SINCE * 8 :]
 
     def clear(self) -> None:
-        """Make every field zero: done by the master before a record is given out."""
+        """Make every field zero but `POOL`: done by the master before a record is given out."""
         for i in range(_WORDS):
-            self.words[i] = 0
+            if i != POOL:
+                self.words[i] = 0
 
     @property
     def request_line(self) -> str:
@@ -84,19 +95,37 @@ class Scoreboard:
             self.fd = -1
             self._map = mmap.mmap(-1, size)
         self._memory = memoryview(self._map)
+        self._records_max = records_max
         self._free = list(range(records_max - 1, -1, -1))
 
-    def allocate(self) -> Record | None:
-        """Take a cleared record, or None when all are given out."""
+    def allocate(self, pool: int = 1) -> Record | None:
+        """Take a cleared record for a worker of ``pool``, or None when all are given out."""
         if not self._free:
             return None
         record = Record(self._free.pop(), self._memory)
         record.clear()
+        record.words[POOL] = pool
         return record
 
     def release(self, record: Record) -> None:
         """Give a record back once its worker is reaped and its counters are folded away."""
+        record.words[SERVING] = 0
+        record.words[POOL] = FREE
         self._free.append(record.index)
+
+    def siblings(self, record: Record) -> list[Record]:
+        """Return the records of the other workers in the pool of ``record``, in whatever state."""
+        pool = record.words[POOL]
+        found: list[Record] = []
+        if not pool:
+            return found  # given out by a master that does not number its pools
+        for index in range(self._records_max):
+            (other,) = _read_pool(self._memory, index * RECORD_BYTES)
+            if other == pool and index != record.index:
+                found.append(Record(index, self._memory))
+            elif not other:
+                break
+        return found
 
     def close_descriptor(self) -> None:
         """Close the memfd; the mapping stays for as long as a record of it is used."""

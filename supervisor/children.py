@@ -100,7 +100,7 @@ class Children:
         close_in_child: Callable[[str], None],
     ) -> None:
         self._loop = loop
-        self._board = board
+        self.board = board
         self._log = log
         self._report = report
         self._luck = luck
@@ -126,18 +126,19 @@ class Children:
     def spawn(
         self,
         worker: events.WorkerId,
+        pool_number: int,
         now: float,
         assign: Callable[[Channel, scoreboard.Record], Assignment],
     ) -> Child | None:
         """Fork a worker and watch it. Reports Spawned or SpawnFailed."""
-        record = self._board.allocate()
+        record = self.board.allocate(pool_number)
         if record is None:
             self._report(events.SpawnFailed(worker, "the scoreboard is full", self._luck()))
             return None
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
-            self._board.release(record)
+            self.board.release(record)
             self._report(events.SpawnFailed(worker, f"no channel: {error.strerror}", self._luck()))
             return None
         assignment = assign(Channel(theirs), record)
@@ -172,7 +173,7 @@ class Children:
             child.channel.close()
             if child.pidfd >= 0:
                 os.close(child.pidfd)
-        self._board.close_descriptor()
+        self.board.close_descriptor()
         self._close_in_child(pool)
 
     def _watch(self, child: Child) -> None:
@@ -301,7 +302,7 @@ class Children:
         if child.channel in self._loop.selector.get_map():  # else the fork failed, or it is at its end
             self._loop.selector.unregister(child.channel)
         child.channel.close()
-        self._board.release(child.record)
+        self.board.release(child.record)
         del self._by_worker[child.worker]
         self._buried[child.worker] = child.subject
         if len(self._buried) > BURIED_MAX:

@@ -26,6 +26,7 @@ from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.notes import seconds, workers
+from gwctl.supervisor.exchanges import Exchanges
 from gwctl.supervisor.facts import Adoption, status_document
 from gwctl.supervisor.generations import Generations
 from gwctl.supervisor.loop import Loop
@@ -55,6 +56,7 @@ class Master:
         self._adoption = Adoption(time.time(), "start")
         self._tried_by = ""
         self.name = generations.current.loaded.settings.master.name
+        self._exchanges = Exchanges()
         self.fleet = Fleet(generations.current.policies, generations.adopted)
         self.children = Children(
             loop,
@@ -204,10 +206,13 @@ class Master:
                 access_log_fd=self._generations.logs.descriptor(settings.access_log),
                 log_level=self._log.level,
                 master_pid=os.getpid(),
+                board=self.children.board,
+                exchange=self._exchanges.get(action.pool),
                 threads_given=plan.threads_given(action.pool),
             )
 
-        self.children.spawn(action.worker, time.monotonic(), assign)
+        number = self._exchanges.number(action.pool)
+        self.children.spawn(action.worker, number, time.monotonic(), assign)
 
     def _dump(self, worker: events.WorkerId, reason: str) -> None:
         child = self.children.get(worker)
@@ -243,6 +248,7 @@ class Master:
         self._adoption = Adoption(time.time(), self._tried_by)
         for name in self._generations.adopt(generation):
             self._log.warning(f"{name} has changed in the file; it takes effect at the next restart")
+        self._exchanges.keep_only(self._generations.current.policies)
         self._log.level = Level[self._generations.current.loaded.settings.master.log_level.upper()]
 
     def _reopen_logs(self) -> None:
@@ -276,6 +282,7 @@ class Master:
     def _close_in_child(self, pool: str) -> None:
         """In a new worker: close what belongs to the master or to other pools."""
         self._generations.close_in_child(pool)
+        self._exchanges.keep_only([pool])
         if self._control is not None:
             self._control.close_in_child()
         if self._pidfile is not None:

@@ -1,7 +1,8 @@
 """Accepting connections: a few at a time, never spinning.
 
 The listeners are shared by all workers of a pool, and whoever accepts first serves. So a
-worker takes only as many in one turn of its loop as its runner can start soon. When
+worker takes only as many in one turn of its loop as its runner can start soon, and no more
+than its share while siblings can take the others (`gwctl.workers.gate`). When
 descriptors or memory run out, accepting pauses for a moment; the connections wait in the
 backlog, where a sibling may take them.
 
@@ -14,17 +15,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import struct
 from collections.abc import Coroutine
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.assignment import Listener
+from gwctl.exchange import Parcel
+from gwctl.workers.gate import DECLINE_S, Gate
+from gwctl.workers.handover import SharedConnection
 from gwctl.workers.http1 import Connection
+from gwctl.workers.preamble import FirstProtocol, itself
 
 if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 PAUSE_S: Final = 0.5
+_BATCH_MAX: Final = 16
+_TCP_INFO_BYTES: Final = 104
+_backlog: Final = struct.Struct("=24xI76x").unpack  # struct tcp_info of linux/tcp.h, up to tcpi_total_retrans
 _SWEEP_MAX: Final = 65536
 
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -53,9 +63,13 @@ class Acceptor:
         self._listeners = list(server.assignment.listeners)
         self._batch = server.runner.accept_batch
         self._reserve = server.runner.reserve
+        self._gate = Gate(server.siblings, server.record, self._batch)
         self._watching: list[Listener] = []
         self._setups: set[Coroutine[Any, Any, Any]] = set()
         self._pause: asyncio.TimerHandle | None = None
+        self._shared = server.assignment.board is not None
+        self._new_connection = SharedConnection if self._shared else Connection
+        self._accept = self._accept_shared if self._shared else self._accept_all
         self._exhaustion_told = False
         self.accepted = 0
 
@@ -66,6 +80,7 @@ class Acceptor:
 
     def start(self) -> None:
         """Accept from now on."""
+        self._pause = None
         for listener in self._listeners:
             if listener not in self._watching:
                 self._watching.append(listener)
@@ -96,8 +111,19 @@ class Acceptor:
                 if not self._accept_one(listener):
                     break
 
-    def _accept(self, listener: Listener) -> None:
+    def _accept_all(self, listener: Listener) -> None:
         for _ in range(self._batch):
+            if not self._accept_one(listener):
+                return
+
+    def _accept_shared(self, listener: Listener) -> None:
+        """Accept this worker's share of what waits."""
+        waiting = _waiting(listener.sock)
+        room = self._gate.room(self._server.connections, waiting, monotonic())
+        if not room:
+            self.stop()
+            self._pause = self._loop.call_later(DECLINE_S, self.start)
+        for _ in range(min(room, waiting, _BATCH_MAX)):
             if not self._accept_one(listener):
                 return
 
@@ -111,15 +137,32 @@ class Acceptor:
         except OSError as error:
             return self._failed(listener, error)
         self._exhaustion_told = False
+        self.accepted += 1
+        self.connect(sock, peer, listener)
+        return True
+
+    def connect(self, sock: socket.socket, peer: Any, listener: Listener) -> None:
+        """Make a connection of an accepted socket."""
+        connection = self._new_connection(self._server, sock, peer, listener)
+        self._set_up(connection, self._server.first_protocol)
+
+    def adopt(self, sock: socket.socket, parcel: Parcel, data: bytes) -> None:
+        """Go on with a connection that a sibling has begun; ``data`` was read of its next request."""
+        arrived_at = [each for each in self._server.assignment.listeners if each.address == parcel.listener]
+        listener = (arrived_at or self._server.assignment.listeners)[0]
+        connection = self._new_connection(self._server, sock, _address(parcel.peer), listener)
+        connection.local = _address(parcel.local)
+        connection.tail = data
+        self._set_up(connection, itself)
+
+    def _set_up(self, connection: Connection, first_protocol: FirstProtocol) -> None:
+        sock = connection.sock
         sock.setblocking(False)
-        connection = Connection(self._server, sock, peer, listener)
         self._server.runner.accepted(connection)
         self._server.admit(connection)
-        self.accepted += 1
-        setup = self._loop.connect_accepted_socket(partial(self._server.first_protocol, connection), sock)
+        setup = self._loop.connect_accepted_socket(partial(first_protocol, connection), sock)
         self._setups.add(setup)
         self._connect(setup, connection, sock)
-        return True
 
     def _connect(
         self,
@@ -133,6 +176,8 @@ class Acceptor:
             awaited = setup.send(None)
         except StopIteration:
             self._setups.discard(setup)
+            if connection.tail:
+                connection.resume()
         except OSError:
             # The client was gone before the transport stood.
             self._setups.discard(setup)
@@ -159,3 +204,19 @@ class Acceptor:
             self.stop()
             self._pause = self._loop.call_later(PAUSE_S, self.start)
         return False
+
+
+def _waiting(listener: socket.socket) -> int:
+    """Return how many connections wait in the backlog, at least 1; 1 where the kernel does not say."""
+    if listener.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+        return 1
+    try:
+        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return 1
+    return _backlog(info)[0] or 1  # a listener's tcpi_unacked
+
+
+def _address(found: Any) -> Any:
+    """Make an address again of what JSON has made of it."""
+    return tuple(found) if isinstance(found, list) else found

@@ -17,6 +17,7 @@ from gwctl.workers.websocket_handshake import asks_for_websocket
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.forwarded import Facts
+    from gwctl.workers.handover import Handover
     from gwctl.workers.server import Server
 
 Headers = list[tuple[bytes, bytes]]
@@ -46,6 +47,9 @@ class AsgiRunner:
     def active(self) -> int:
         """Requests whose task runs."""
         return len(self._requests)
+
+    def relieve(self, handover: Handover) -> None:
+        """Nothing waits: each request has a task at once."""
 
     def start(self) -> None:
         """Nothing to prepare: tasks run on the server's loop."""

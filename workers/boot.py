@@ -162,6 +162,8 @@ class _Boot:
             fd = listener.sock.detach()
             if fd >= 0:
                 os.close(fd)
+        if self._assignment.exchange is not None:
+            self._assignment.exchange.close_in_fork()
         self._channel.close()
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:

@@ -24,7 +24,7 @@ def first_protocol_for(server: Server) -> FirstProtocol:
     """Return what makes the first protocol of a connection."""
     settings = server.settings
     if not settings.proxy_protocol:
-        return _itself
+        return itself
     trusted = Trusted(settings.trusted_proxies)
     closed = Closed(server.log)
 
@@ -34,5 +34,6 @@ def first_protocol_for(server: Server) -> FirstProtocol:
     return first
 
 
-def _itself(connection: Connection) -> asyncio.Protocol:
+def itself(connection: Connection) -> asyncio.Protocol:
+    """Begin with HTTP."""
     return connection

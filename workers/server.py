@@ -13,6 +13,7 @@ of a batch, not after each.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from functools import partial
@@ -20,8 +21,9 @@ from time import monotonic
 from typing import Any, Final
 
 from gwctl.assignment import Assignment
+from gwctl.exchange import Parcel
 from gwctl.log import Log
-from gwctl.scoreboard import ACCEPTED, ACTIVE, CONNECTIONS, HEARTBEAT_AT
+from gwctl.scoreboard import ACCEPTED, ACTIVE, CONNECTIONS, HEARTBEAT_AT, SERVING
 from gwctl.workers import counters
 from gwctl.workers.accept import Acceptor
 from gwctl.workers.access_log import AccessLog
@@ -29,9 +31,11 @@ from gwctl.workers.application import LoadedApplication
 from gwctl.workers.asgi_runner import AsgiRunner
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.forwarded import forwarding_for
+from gwctl.workers.handover import Handover
 from gwctl.workers.parser import parser_factory, slice_bytes
-from gwctl.workers.preamble import first_protocol_for
+from gwctl.workers.preamble import first_protocol_for, itself
 from gwctl.workers.response import HeadBuilder
+from gwctl.workers.siblings import Siblings
 from gwctl.workers.states import BUSY, TimeLimits
 from gwctl.workers.sync import SyncRunner
 from gwctl.workers.threads import ThreadsRunner
@@ -43,6 +47,7 @@ FLUSH_S: Final = 0.02
 SWEEP_MAX_S: Final = 1.0
 SWEEP_MIN_S: Final = 0.05
 _LATE_S: Final = 0.05
+_NO_BOUND: Final = 1 << 62
 _WEBSOCKETS_PART: Final = 0.5
 """WebSockets are closed over this part of the drain."""
 
@@ -88,9 +93,14 @@ class Server:
         self._sweep_at = 0.0
         self._warned_bare_bytes = False
         self._told_drained = False
-        self.runner: Runner = _RUNNERS[application.worker_class](self)
+        self.worker_class = worker_class = application.worker_class
+        self.capacity = {"sync": 1, "threads": self.settings.threads}.get(worker_class, _NO_BOUND)
+        self.siblings = Siblings(assignment.board, assignment.record, self.capacity)
+        self.handover = Handover(self, assignment.exchange) if assignment.exchange is not None else None
+        self.runner: Runner = _RUNNERS[worker_class](self)
         self.forwarding = forwarding_for(self)
         self.first_protocol = first_protocol_for(self)
+        self.plain_from_start = self.first_protocol is itself
         self._acceptor = Acceptor(self)
         if assignment.access_log_fd >= 0:
             self.set_access_log(assignment.access_log_fd)
@@ -106,15 +116,30 @@ class Server:
     def serve(self) -> None:
         """Accept connections (also after `park`)."""
         self.runner.serving()
+        self.record.words[SERVING] = 1
         self._acceptor.start()
+        if self.handover is not None:
+            self.handover.start()
 
     def park(self) -> None:
         """Stop accepting; what is connected is served as before."""
+        self._share_no_more()
         self._acceptor.stop()
 
     def close_listeners(self) -> None:
         """Close this worker's copies of the listeners. Safe in a signal's handler, any number of times."""
+        self._share_no_more()
         self._acceptor.close()
+
+    def _share_no_more(self) -> None:
+        self.record.words[SERVING] = 0
+        if self.handover is not None:
+            self.handover.stop()
+
+    def _sweep_exchange(self) -> None:
+        """Take what siblings have left for others, if no other is there to take it."""
+        if self.handover is not None and not self.siblings.serving(monotonic()):
+            self.handover.sweep()
 
     def drain(self, sweep: bool) -> None:
         """Stop accepting and finish; `on_drained` is called when nothing is left.
@@ -123,10 +148,11 @@ class Server:
         """
         if self.draining:
             return
-        self._acceptor.stop()
+        self.park()
         if sweep:
             self._acceptor.sweep()
         self._acceptor.close()
+        self._sweep_exchange()
         self.draining = True
         timeouts = self.settings.timeouts
         self._limits.drain(timeouts.linger_s)
@@ -149,7 +175,10 @@ class Server:
 
     def check_drained(self) -> None:
         """Call `on_drained`, once, if nothing is left."""
-        if self.draining and not self._told_drained and self.drained:
+        if not (self.draining and not self._told_drained and self.drained):
+            return
+        self._sweep_exchange()
+        if self.drained:
             self._told_drained = True
             self.flush()
             self.runner.stopped()
@@ -165,6 +194,9 @@ class Server:
                 connection.transport.abort()
         self.flush()
         return cut
+
+    def open_connections(self) -> list[ConnectionBase]:
+        return list(self._connections)
 
     @property
     def active_requests(self) -> int:
@@ -189,6 +221,10 @@ class Server:
         """Count it at once: a sync application may hold the loop from its first request on."""
         self._connections.add(connection)
         self.record.words[CONNECTIONS] = self.connections
+
+    def adopt(self, sock: socket.socket, parcel: Parcel, data: bytes) -> None:
+        """Go on with a connection of a sibling's; ``data`` was read of it."""
+        self._acceptor.adopt(sock, parcel, data)
 
     def forget(self, connection: ConnectionBase) -> None:
         """The connection is gone, or is no longer HTTP."""
@@ -276,6 +312,8 @@ class Server:
         words[ACCEPTED] = self._acceptor.accepted
         if self.access is not None:
             self.access.flush()
+        if self.handover is not None:
+            self.runner.relieve(self.handover)
 
     def _sweep_interval(self) -> float:
         """Return how often to look: often enough that a short limit is not overstepped by much."""

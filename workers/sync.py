@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from gwctl.scoreboard import BUSY_SINCE, note_request
 from gwctl.workers.body_stream import PumpedStream
 from gwctl.workers.counters import Counters
+from gwctl.workers.sentry import Sentry
 from gwctl.workers.states import IDLE
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_runner import WsgiRunner
@@ -28,6 +29,7 @@ from gwctl.workers.wsgi_runner import WsgiRunner
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.environ import Environ
+    from gwctl.workers.handover import Handover
     from gwctl.workers.server import Server
 
 
@@ -47,6 +49,7 @@ class SyncRunner(WsgiRunner):
         self._floats = server.record.floats
         self._noted = server.record.request
         self._average_s = 1.0
+        self._sentry = Sentry(server)
 
     def start(self) -> None:
         """Nothing to prepare: the thread is the loop's."""
@@ -59,6 +62,9 @@ class SyncRunner(WsgiRunner):
         """Show the loop again: no call comes any more."""
         _set_running_loop(self._loop)
 
+    def relieve(self, handover: Handover) -> None:
+        """Nothing waits here between calls; during one the sentry does this."""
+
     @property
     def active(self) -> int:
         return 1 if self._floats[BUSY_SINCE] else 0
@@ -70,6 +76,9 @@ class SyncRunner(WsgiRunner):
             return
         server = self.server
         floats = self._floats
+        if not server.flush_due:
+            server.flush_soon()
+            self._sentry.wake()
         call = kind(server, connection, environ, connection.sock, self._average_s < FAST_S)
         start = monotonic()
         # Stored before the call, so that a call which never returns can be explained.
@@ -82,8 +91,8 @@ class SyncRunner(WsgiRunner):
         self._counters.add(call.status, call.sent, seconds)
         if server.access is not None:
             self.log_access(connection, environ, call, seconds)
-        if not server.flush_due:
-            server.flush_soon()
+        if self._sentry.raised:
+            self._sentry.settle()
         if call.whole:
             transport.write(call.whole)
         if call.keep_alive and not (call.pending or connection.tail or connection.attention):

@@ -20,12 +20,14 @@ import os
 import socket
 import threading
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from gwctl.workers.body_stream import FedStream
+from gwctl.scoreboard import CROWDED
 from gwctl.workers.counters import Counters
+from gwctl.workers.handover import request_read
 from gwctl.workers.states import BUSY, IDLE
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_runner import WsgiRunner
@@ -33,6 +35,7 @@ from gwctl.workers.wsgi_runner import WsgiRunner
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.environ import Environ
+    from gwctl.workers.handover import Handover
     from gwctl.workers.server import Server
 
 
@@ -45,6 +48,7 @@ class ThreadsRunner(WsgiRunner):
         self._queue: SimpleQueue[tuple[ConnectionBase, Environ, type[WsgiCall]]] = SimpleQueue()
         self._dispatched = 0
         self._spare = -1
+        self._mark = 0
         self._context = copy_context()
         self._count = server.settings.threads
         self.accept_batch = min(self._count, 16)
@@ -87,6 +91,43 @@ class ThreadsRunner(WsgiRunner):
         os.dup2(sock.fileno(), spare, inheritable=False)  # onto a number that is ours: cannot run out
         connection.output = socket.socket(sock.family, sock.type, sock.proto, spare)
         connection.output.setblocking(False)
+
+    def relieve(self, handover: Handover) -> None:
+        """Give requests that have waited for a thread since the last look to siblings that have one free.
+
+        Called every few milliseconds while requests are in progress, and by nobody when there are none:
+        so siblings see what is true of this worker, and it sees when it can take again.
+        """
+        queue = self._queue
+        late = self._mark - (self._dispatched - queue.qsize())
+        self.server.record.words[CROWDED] = late > 0
+        if late > 0 and not handover.pending:
+            self._give(min(late, len(self.server.siblings.free())), handover)
+        self._mark = self._dispatched
+        active = self.active
+        if active < self._count:
+            handover.watch()
+        if active and self.server.siblings.serving(monotonic()):
+            self.server.flush_soon()
+
+    def _give(self, count: int, handover: Handover) -> None:
+        """Give away the ``count`` requests that have waited longest, of those that can be given."""
+        kept = []
+        while True:
+            try:
+                waiting = self._queue.get_nowait()
+            except Empty:
+                break
+            connection, environ, kind = waiting
+            request = request_read(connection, environ, kind) if count else b""
+            if request and handover.give(connection, request):
+                count -= 1
+                self._dispatched -= 1
+                handover.let_go(connection)
+            else:
+                kept.append(waiting)
+        for waiting in kept:
+            self._queue.put(waiting)
 
     def disconnected(self, connection: ConnectionBase) -> None:
         super().disconnected(connection)

@@ -1,0 +1,34 @@
+"""The exchanges of the pools, and their numbers on the scoreboard.
+
+Both last as long as the master knows the pool: over generations, respawns, and the death of
+all its workers, so that no connection in the queue is lost with a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gwctl.exchange import Exchange
+
+
+class Exchanges:
+    def __init__(self) -> None:
+        self._open: dict[str, Exchange | None] = {}
+        self._numbers: dict[str, int] = {}
+
+    def number(self, pool: str) -> int:
+        """Return what the scoreboard calls ``pool``: from 1, never used for another."""
+        return self._numbers.setdefault(pool, len(self._numbers) + 1)
+
+    def get(self, pool: str) -> Exchange | None:
+        """Return the exchange of ``pool``, made at first need; None: its workers have none."""
+        if self._open.get(pool) is None:
+            self._open[pool] = Exchange.open()
+        return self._open[pool]
+
+    def keep_only(self, pools: Iterable[str]) -> None:
+        """Close the others: in the master when pools are removed, in a new worker all but its own."""
+        for pool in self._open.keys() - set(pools):
+            exchange = self._open.pop(pool)
+            if exchange is not None:
+                exchange.close()

@@ -1,0 +1,207 @@
+"""Passing connections on to siblings that are free, and taking theirs.
+
+A connection that cannot be served soon here, while a sibling could start on it now, goes to
+the pool's exchange (`gwctl.exchange`): its descriptor, and what was read of its request. The
+sender lets go of it without a word to the client; it is neither closed nor failed, and what it
+asked was never begun. From then on the receiver's descriptor is the connection.
+
+Workers that serve watch the exchange beside their listeners and take one connection at a time,
+when they can start on it. A sync worker first sees to all that its loop already knows, so that
+an idle one is quicker. A worker that parks or drains takes none, except that the last one to
+go takes all that is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import select
+import socket
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.exchange import DATA_BYTES_MAX, Exchange, Parcel
+from gwctl.workers.http1 import Connection
+from gwctl.workers.states import CLOSING, IDLE
+from gwctl.workers.wsgi import WsgiCall
+from gwctl.workers.wsgi_body_calls import BodyCall
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.environ import Environ
+    from gwctl.workers.server import Server
+
+_PAUSE_S: Final = 0.5
+_SWEEP_MAX: Final = 65536
+_CODED: Final = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
+"""Of a body that came in chunks, only what was in them is left."""
+_PLAIN: Final = {"TCPTransport", "UnixTransport"}
+"""uvloop's names."""
+
+
+class Handover:
+    """One per worker of a pool that has an exchange. All but `give` is for the loop's thread."""
+
+    def __init__(self, server: Server, exchange: Exchange) -> None:
+        self._server = server
+        self._loop: Any = server.loop
+        self._exchange = exchange
+        self._wanted = False
+        self._watching = False
+        self._due = False
+        self._spare = -1
+        self._pause: asyncio.TimerHandle | None = None
+        self.given = 0
+        self.taken = 0
+
+    # ---- taking
+
+    def start(self) -> None:
+        """Take connections from now on."""
+        self._wanted = True
+        self.watch()
+
+    def stop(self) -> None:
+        """Take no more."""
+        self._wanted = False
+        self._unwatch()
+
+    def watch(self) -> None:
+        """Look at the exchange, if connections are wanted: also after a time without a free thread."""
+        if self._wanted and not self._watching and self._pause is None:
+            self._watching = True
+            self._loop.add_reader(self._exchange.fileno(), self._readable)
+
+    def sweep(self) -> None:
+        """Take everything: nobody else will."""
+        for _ in range(_SWEEP_MAX):
+            if not self._take_one():
+                return
+
+    def _unwatch(self) -> None:
+        if self._watching:
+            self._watching = False
+            self._loop.remove_reader(self._exchange.fileno())
+
+    def _readable(self) -> None:
+        if self._server.runner.active >= self._server.capacity:
+            self._unwatch()
+            self._server.flush_soon()  # which looks for a free thread
+        elif not self._due:
+            self._due = True
+            self._loop.call_soon(self._take)
+
+    def _take(self) -> None:
+        self._due = False
+        if self._wanted:
+            self._take_one()
+
+    def _take_one(self) -> bool:
+        """Take one connection; return whether there may be another.
+
+        A descriptor is kept in reserve for it: one for which there is no room would be lost.
+        """
+        if not self._keep_spare():
+            return False
+        os.close(self._spare)
+        self._spare = -1
+        parcel = self._exchange.receive()
+        self._keep_spare()
+        if parcel is None:
+            return False
+        fd, about, data = parcel
+        self.taken += 1
+        self._server.adopt(socket.socket(fileno=fd), about, data)
+        return True
+
+    def _keep_spare(self) -> bool:
+        """Hold a descriptor in reserve; without one, leave taking to others for a moment."""
+        try:
+            self._server.runner.reserve()
+            if self._spare < 0:
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            self._unwatch()
+            if self._pause is None:
+                self._pause = self._loop.call_later(_PAUSE_S, self._rested)
+            return False
+        return True
+
+    def _rested(self) -> None:
+        self._pause = None
+        self.watch()
+
+    # ---- giving
+
+    @property
+    def pending(self) -> bool:
+        """Tell whether connections wait in the exchange."""
+        poller = select.poll()
+        poller.register(self._exchange.fileno(), select.POLLIN)
+        return bool(poller.poll(0))
+
+    def give(self, connection: ConnectionBase, data: bytes) -> bool:
+        """Put ``connection`` into the exchange; `let_go` of it when this returns True.
+
+        ``data`` was read of its next request. Another thread than the loop's may call this
+        while the loop's thread cannot touch the connection.
+        """
+        if len(data) > DATA_BYTES_MAX:
+            return False
+        about = Parcel(connection.listener.address, connection.peer, connection.local)
+        if not self._exchange.send(connection.sock.fileno(), about, data):
+            return False
+        self.given += 1
+        return True
+
+    @staticmethod
+    def let_go(connection: ConnectionBase) -> None:
+        """Forget a connection that is a sibling's now, before anything more is read from it."""
+        connection.state = CLOSING
+        connection.request = None
+        if connection.transport is not None:
+            connection.transport.abort()  # closes our descriptor; the connection stays open with theirs
+
+
+def may_be_given(connection: ConnectionBase) -> bool:
+    """Tell whether nothing of ``connection`` is held here: no request, no part of one, no response."""
+    if connection.state > IDLE or connection.tail or connection.eof or connection.lost:
+        return False
+    transport = connection.transport
+    if transport is None:  # not set up; what comes first may not be HTTP
+        return connection.server.plain_from_start
+    return is_plain(transport) and not (transport.is_closing() or transport.get_write_buffer_size())
+
+
+def request_read(connection: ConnectionBase, environ: Environ, kind: type[WsgiCall]) -> bytes:
+    """Return all that was read since the last response, if it is one request and nothing else; or nothing."""
+    head = connection.head
+    if connection.attention or connection.tail or not head.endswith(b"\r\n\r\n"):
+        return b""
+    if not is_plain(connection.transport) or connection.transport.get_write_buffer_size():
+        return b""
+    if kind is WsgiCall:
+        return head
+    body = environ["wsgi.input"]
+    if kind is not BodyCall or type(body) is not BytesIO or _CODED.search(head):
+        return b""
+    return head + body.getvalue()
+
+
+def is_plain(transport: Any) -> bool:
+    """Tell whether the socket carries what is read and written, and no TLS."""
+    return type(transport).__name__ in _PLAIN
+
+
+class SharedConnection(Connection):
+    """A connection that may be given away before its transport stands."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self.state == CLOSING:
+            self.transport = transport
+            self.transport.abort()
+        else:
+            super().connection_made(transport)

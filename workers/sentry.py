@@ -1,0 +1,170 @@
+"""The sentry of a sync worker: a thread that looks after the others while one is served.
+
+A sync worker reads nothing while the application's call lasts. What kept-alive clients ask
+meanwhile would wait behind it, however idle the siblings are. So while calls are made this
+thread looks every `TICK_S`. If a call has lasted over `LONG_S`, or a row of calls has kept the
+loop from turning for that long, and siblings are free, as many connections with unread input
+go to the exchange (`gwctl.workers.handover`). During a long call the thread then sleeps in
+poll() on the connections, and acts as soon as one of them asks for something. It never reads
+what a client sent. With nothing to serve, or without siblings, it sleeps.
+
+A sibling is free if two looks a moment apart say so: one that is saturated is between two
+calls now and then, and handing connections around among saturated workers would undo the
+balance that accepting has made (`gwctl.workers.gate`).
+
+Who owns a connection is exact. The sentry acts only while the loop's thread is inside a call,
+since then nothing else touches connections. The loop's thread ends a call by storing
+BUSY_SINCE = 0 and then looking at ``raised``; the sentry, holding the lock, stores ``raised``
+and then looks whether BUSY_SINCE is still that of the call. One of them sees the other: either
+the sentry gives nothing away, or the loop's thread goes to `settle`, waits for the lock, and
+lets go of what was given before it can read from it. A request in which the sentry did nothing
+costs the loop's thread that one look.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import threading
+from queue import SimpleQueue
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Final
+
+from gwctl.scoreboard import BUSY_SINCE
+from gwctl.workers.handover import may_be_given
+from gwctl.workers.states import CLOSING
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.server import Server
+
+TICK_S: Final = 0.02
+LONG_S: Final = 0.01
+_CONFIRM_S: Final = 0.002
+
+
+class Sentry:
+    """One per sync worker. ``raised``: the loop's thread must `settle` before it goes on."""
+
+    def __init__(self, server: Server) -> None:
+        self.raised = False
+        self._server = server
+        self._siblings = server.siblings
+        self._floats = server.record.floats
+        self._lock = threading.Lock()
+        self._given: list[ConnectionBase] = []
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._awake = False
+        self._thread: threading.Thread | None = None
+        self._answered = True
+        self._asked_at = 0.0
+
+    # ---- the loop's thread
+
+    def wake(self) -> None:
+        """A batch of requests begins: have an eye on it, if there are siblings."""
+        if self._awake or self._server.handover is None or not self._siblings.serving(monotonic()):
+            return
+        self._awake = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="gwctl-sentry", daemon=True)
+            self._thread.start()
+        self._bell.put(None)
+
+    def settle(self) -> None:
+        """Let go of the connections that were given away during the call which has just ended."""
+        with self._lock:
+            given, self._given = self._given, []
+            self.raised = False
+        handover = self._server.handover
+        assert handover is not None
+        for connection in given:
+            handover.let_go(connection)
+
+    # ---- the sentry's thread
+
+    def _run(self) -> None:
+        # Signals are for the loop's thread: a handler must be able to interrupt the call.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while True:
+            self._bell.get()
+            while self._looks():
+                sleep(TICK_S)
+
+    def _looks(self) -> bool:
+        """Look once; return whether to look again soon."""
+        since = self._floats[BUSY_SINCE]
+        if since:
+            if self._is_late(since) and self._siblings.free():
+                self._relieve(since)
+            return True
+        self._awake = False
+        if self._server.flush_due:  # stored before `wake` looks at ``_awake``
+            self._awake = True
+            return True
+        return False
+
+    def _is_late(self, since: float) -> bool:
+        """Tell whether requests may have waited over `LONG_S`."""
+        now = monotonic()
+        if now - since >= LONG_S:
+            return True
+        if self._answered:
+            self._answered = False
+            self._asked_at = now
+            self._server.loop.call_soon_threadsafe(self._answer)
+            return False
+        return now - self._asked_at >= LONG_S
+
+    def _answer(self) -> None:
+        self._answered = True
+
+    def _relieve(self, since: float) -> None:
+        """Give away what waits, and in a long call also what comes while it lasts."""
+        poller = select.poll()
+        by_fd: dict[int, ConnectionBase] = {}
+        for connection in self._server.open_connections():
+            if may_be_given(connection):
+                fd = connection.sock.fileno()
+                by_fd[fd] = connection
+                poller.register(fd, select.POLLIN)
+        ready = poller.poll(0)
+        while self._floats[BUSY_SINCE] == since:
+            if ready:
+                free = self._free_siblings()
+                if not free:
+                    return
+                for fd, _ in ready[:free]:
+                    poller.unregister(fd)
+                    self._give(by_fd[fd], since)
+            elif monotonic() - since < LONG_S:
+                return
+            ready = poller.poll(TICK_S * 1000)
+
+    def _free_siblings(self) -> int:
+        """Return how many siblings are free, seen twice, and have nothing to take already."""
+        before = self._siblings.free()
+        sleep(_CONFIRM_S)
+        handover = self._server.handover
+        assert handover is not None
+        return 0 if handover.pending else len(before & self._siblings.free())
+
+    def _give(self, connection: ConnectionBase, since: float) -> None:
+        handover = self._server.handover
+        assert handover is not None
+        with self._lock:
+            self.raised = True
+            if self._floats[BUSY_SINCE] != since or not may_be_given(connection):
+                return
+            if _has_input(connection.sock) and handover.give(connection, b""):
+                connection.state = CLOSING
+                self._given.append(connection)
+
+
+def _has_input(sock: socket.socket) -> bool:
+    """Tell whether there is a request, not merely the end of the connection."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
