@@ -17,7 +17,6 @@ from gwctl.workers.websocket_handshake import asks_for_websocket
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.forwarded import Facts
-    from gwctl.workers.handover import Handover
     from gwctl.workers.server import Server
 
 Headers = list[tuple[bytes, bytes]]
@@ -48,7 +47,7 @@ class AsgiRunner:
         """Requests whose task runs."""
         return len(self._requests)
 
-    def relieve(self, handover: Handover) -> None:
+    def relieve(self) -> None:
         """Nothing waits: each request has a task at once."""
 
     def start(self) -> None:

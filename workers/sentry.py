@@ -1,12 +1,13 @@
 """The sentry of a sync worker: a thread that looks after the others while one is served.
 
 A sync worker reads nothing while the application's call lasts. What kept-alive clients ask
-meanwhile would wait behind it, however idle the siblings are. So while calls are made this
-thread looks every `TICK_S`. If a call has lasted over `LONG_S`, or a row of calls has kept the
-loop from turning for that long, and siblings are free, as many connections with unread input
-go to the exchange (`gwctl.workers.handover`). During a long call the thread then sleeps in
-poll() on the connections, and acts as soon as one of them asks for something. It never reads
-what a client sent. With nothing to serve, or without siblings, it sleeps.
+meanwhile would wait behind it, and so would what stands in line already, however idle the
+siblings are. So while calls are made this thread looks every `TICK_S`. If a call has lasted
+over `LONG_S`, or a request has stood in line for that long, and siblings are free, as many
+requests go to the exchange (`gwctl.workers.handover`): those in line with what was read of
+them, others by their connection with unread input. During a long call the thread then sleeps
+in poll() on the connections, and acts as soon as one of them asks for something. It never
+reads what a client sent. With nothing to serve, or without siblings, it sleeps.
 
 A sibling is free if two looks a moment apart say so: one that is saturated is between two
 calls now and then, and handing connections around among saturated workers would undo the
@@ -27,17 +28,23 @@ import select
 import signal
 import socket
 import threading
+from collections import deque
 from queue import SimpleQueue
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from gwctl.scoreboard import BUSY_SINCE
-from gwctl.workers.handover import may_be_given
+from gwctl.workers.handover import Handover, may_be_given, request_read
 from gwctl.workers.states import CLOSING
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.environ import Environ
     from gwctl.workers.server import Server
+    from gwctl.workers.wsgi import WsgiCall
+
+    Line = deque[tuple[ConnectionBase, Environ, type[WsgiCall], float]]
+    """Requests that wait to be served, and since when."""
 
 TICK_S: Final = 0.02
 LONG_S: Final = 0.01
@@ -47,7 +54,7 @@ _CONFIRM_S: Final = 0.002
 class Sentry:
     """One per sync worker. ``raised``: the loop's thread must `settle` before it goes on."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, line: Line) -> None:
         self.raised = False
         self._server = server
         self._siblings = server.siblings
@@ -57,8 +64,13 @@ class Sentry:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._awake = False
         self._thread: threading.Thread | None = None
-        self._answered = True
-        self._asked_at = 0.0
+        self._line = line
+
+    @property
+    def _handover(self) -> Handover:
+        handover = self._server.handover
+        assert handover is not None
+        return handover
 
     # ---- the loop's thread
 
@@ -77,10 +89,8 @@ class Sentry:
         with self._lock:
             given, self._given = self._given, []
             self.raised = False
-        handover = self._server.handover
-        assert handover is not None
         for connection in given:
-            handover.let_go(connection)
+            self._handover.let_go(connection)
 
     # ---- the sentry's thread
 
@@ -106,19 +116,13 @@ class Sentry:
         return False
 
     def _is_late(self, since: float) -> bool:
-        """Tell whether requests may have waited over `LONG_S`."""
+        """Tell whether a request may have waited over `LONG_S`."""
         now = monotonic()
-        if now - since >= LONG_S:
-            return True
-        if self._answered:
-            self._answered = False
-            self._asked_at = now
-            self._server.loop.call_soon_threadsafe(self._answer)
-            return False
-        return now - self._asked_at >= LONG_S
-
-    def _answer(self) -> None:
-        self._answered = True
+        try:
+            oldest = self._line[0][-1]
+        except IndexError:
+            return now - since >= LONG_S
+        return now - min(since, oldest) >= LONG_S
 
     def _relieve(self, since: float) -> None:
         """Give away what waits, and in a long call also what comes while it lasts."""
@@ -131,13 +135,16 @@ class Sentry:
                 poller.register(fd, select.POLLIN)
         ready = poller.poll(0)
         while self._floats[BUSY_SINCE] == since:
-            if ready:
+            if ready or self._line:
                 free = self._free_siblings()
                 if not free:
                     return
+                free -= self._give_first_in_line(free, since)
                 for fd, _ in ready[:free]:
                     poller.unregister(fd)
                     self._give(by_fd[fd], since)
+                if not ready:
+                    return  # what is left in line cannot be given
             elif monotonic() - since < LONG_S:
                 return
             ready = poller.poll(TICK_S * 1000)
@@ -146,18 +153,30 @@ class Sentry:
         """Return how many siblings are free, seen twice, and have nothing to take already."""
         before = self._siblings.free()
         sleep(_CONFIRM_S)
-        handover = self._server.handover
-        assert handover is not None
-        return 0 if handover.pending else len(before & self._siblings.free())
+        return 0 if self._handover.pending else len(before & self._siblings.free())
+
+    def _give_first_in_line(self, count: int, since: float) -> int:
+        """Give the ``count`` requests away that have waited longest; return how many could be given."""
+        given = 0
+        for waiting in list(self._line)[:count]:
+            with self._lock:
+                self.raised = True
+                if self._floats[BUSY_SINCE] != since:
+                    break
+                connection, environ, kind, _ = waiting
+                request = request_read(connection, environ, kind)
+                if request and self._handover.give(connection, request):
+                    self._line.remove(waiting)
+                    self._given.append(connection)
+                    given += 1
+        return given
 
     def _give(self, connection: ConnectionBase, since: float) -> None:
-        handover = self._server.handover
-        assert handover is not None
         with self._lock:
             self.raised = True
             if self._floats[BUSY_SINCE] != since or not may_be_given(connection):
                 return
-            if _has_input(connection.sock) and handover.give(connection, b""):
+            if _has_input(connection.sock) and self._handover.give(connection, b""):
                 connection.state = CLOSING
                 self._given.append(connection)
 

@@ -312,8 +312,7 @@ class Server:
         words[ACCEPTED] = self._acceptor.accepted
         if self.access is not None:
             self.access.flush()
-        if self.handover is not None:
-            self.runner.relieve(self.handover)
+        self.runner.relieve()
 
     def _sweep_interval(self) -> float:
         """Return how often to look: often enough that a short limit is not overstepped by much."""

@@ -9,11 +9,18 @@ the throughput. Each request has a fresh context.
 A response goes out before the next call starts, which may be a slow one. Except where calls
 have lately been so fast (`FAST_S` on average) that waking a client for each response costs as
 much as making it: then responses of one block leave together at the end of the loop's turn.
+
+Where calls have lately been slow (`SLOW_S` on average), requests stand in line, and the loop
+turns between two calls. So they are served in the order in which they came (epoll reports
+descriptors in an order in which one that just misses a round waits for two), connections are
+accepted and timers run after each call, and what waits behind a slow one can be given to a
+sibling (`gwctl.workers.sentry`).
 """
 
 from __future__ import annotations
 
 from asyncio import _set_running_loop
+from collections import deque
 from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -22,18 +29,19 @@ from gwctl.scoreboard import BUSY_SINCE, note_request
 from gwctl.workers.body_stream import PumpedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.sentry import Sentry
-from gwctl.workers.states import IDLE
+from gwctl.workers.states import BUSY, IDLE
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_runner import WsgiRunner
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.environ import Environ
-    from gwctl.workers.handover import Handover
+    from gwctl.workers.sentry import Line
     from gwctl.workers.server import Server
 
 
 FAST_S: Final = 0.0001
+SLOW_S: Final = 0.001
 
 
 class SyncRunner(WsgiRunner):
@@ -49,7 +57,10 @@ class SyncRunner(WsgiRunner):
         self._floats = server.record.floats
         self._noted = server.record.request
         self._average_s = 1.0
-        self._sentry = Sentry(server)
+        self.line: Line = deque()
+        self._next_due = False
+        self._sentry = Sentry(server, self.line)
+        self.call = self._call  # type: ignore[method-assign]
 
     def start(self) -> None:
         """Nothing to prepare: the thread is the loop's."""
@@ -62,14 +73,51 @@ class SyncRunner(WsgiRunner):
         """Show the loop again: no call comes any more."""
         _set_running_loop(self._loop)
 
-    def relieve(self, handover: Handover) -> None:
-        """Nothing waits here between calls; during one the sentry does this."""
-
     @property
     def active(self) -> int:
-        return 1 if self._floats[BUSY_SINCE] else 0
+        return len(self.line) + (1 if self._floats[BUSY_SINCE] else 0)
+
+    def relieve(self) -> None:
+        """Called every few milliseconds while there are requests, and by nobody when there are none."""
+        if self._average_s > SLOW_S:
+            self.call = self._stand_in_line  # type: ignore[method-assign]
+        elif not self.line:
+            self.call = self._call  # type: ignore[method-assign]
+        server = self.server
+        if server.handover is not None:
+            if self.line:
+                server.flush_soon()  # so that siblings see when this worker is free
+            else:
+                server.handover.watch()
 
     def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
+        """Be `_call` or `_stand_in_line`, whichever the last look at the average chose."""
+        self._call(connection, environ, kind)
+
+    def _stand_in_line(
+        self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall
+    ) -> None:
+        connection.state = BUSY
+        self.line.append((connection, environ, kind, monotonic()))
+        if not self._next_due:
+            self._next_due = True
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        """Serve the first in line; the next one after the loop has turned."""
+        self._next_due = False
+        if not self.line:
+            return  # a sibling has them
+        connection, environ, kind, _ = self.line.popleft()
+        if connection.lost and kind is WsgiCall:
+            connection.responded(False, monotonic())
+        else:
+            self._call(connection, environ, kind)
+        if self.line and not self._next_due:
+            self._next_due = True
+            self._loop.call_soon(self._next)
+
+    def _call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         transport = connection.transport
         if transport.get_write_buffer_size():
             self.hold(connection, environ, kind)

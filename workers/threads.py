@@ -24,8 +24,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from gwctl.workers.body_stream import FedStream
 from gwctl.scoreboard import CROWDED
+from gwctl.workers.body_stream import FedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.handover import request_read
 from gwctl.workers.states import BUSY, IDLE
@@ -92,12 +92,15 @@ class ThreadsRunner(WsgiRunner):
         connection.output = socket.socket(sock.family, sock.type, sock.proto, spare)
         connection.output.setblocking(False)
 
-    def relieve(self, handover: Handover) -> None:
+    def relieve(self) -> None:
         """Give requests that have waited for a thread since the last look to siblings that have one free.
 
         Called every few milliseconds while requests are in progress, and by nobody when there are none:
         so siblings see what is true of this worker, and it sees when it can take again.
         """
+        handover = self.server.handover
+        if handover is None:
+            return
         queue = self._queue
         late = self._mark - (self._dispatched - queue.qsize())
         self.server.record.words[CROWDED] = late > 0
