@@ -47,6 +47,9 @@ class AsgiRunner:
         """Requests whose task runs."""
         return len(self._requests)
 
+    def batch_begins(self) -> None:
+        """Nobody need watch."""
+
     def relieve(self) -> None:
         """Nothing waits: each request has a task at once."""
 

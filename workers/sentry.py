@@ -76,7 +76,7 @@ class Sentry:
 
     def wake(self) -> None:
         """A batch of requests begins: have an eye on it, if there are siblings."""
-        if self._awake or self._server.handover is None or not self._siblings.serving(monotonic()):
+        if self._awake or self._server.handover is None or not self._siblings.exist():
             return
         self._awake = True
         if self._thread is None:
@@ -137,21 +137,23 @@ class Sentry:
         while self._floats[BUSY_SINCE] == since:
             if ready or self._line:
                 free = self._free_siblings()
-                if not free:
+                if free is None:
                     return
-                free -= self._give_first_in_line(free, since)
-                for fd, _ in ready[:free]:
+                given = self._give_first_in_line(free, since)
+                if free and not given and not ready:
+                    return  # what stands in line cannot be given
+                for fd, _ in ready[: free - given]:
                     poller.unregister(fd)
                     self._give(by_fd[fd], since)
-                if not ready:
-                    return  # what is left in line cannot be given
             elif monotonic() - since < LONG_S:
                 return
-            ready = poller.poll(TICK_S * 1000)
+            ready = poller.poll(0 if self._line else TICK_S * 1000)
 
-    def _free_siblings(self) -> int:
-        """Return how many siblings are free, seen twice, and have nothing to take already."""
+    def _free_siblings(self) -> int | None:
+        """Return how many siblings are free, seen twice, with nothing to take already; None: all are busy."""
         before = self._siblings.free()
+        if not before:
+            return None
         sleep(_CONFIRM_S)
         return 0 if self._handover.pending else len(before & self._siblings.free())
 

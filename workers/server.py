@@ -301,6 +301,7 @@ class Server:
         if not self.flush_due:
             self.flush_due = True
             self.loop.call_later(FLUSH_S, self.flush)
+            self.runner.batch_begins()
 
     def flush(self) -> None:
         """Write counters to the scoreboard and lines to the access log."""

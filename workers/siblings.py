@@ -40,18 +40,25 @@ class Siblings:
         self._records: list[Record] = []
         self._refresh_at = 0.0
 
+    def exist(self) -> bool:
+        """Tell whether there are any, in whatever state: one that boots may serve in a moment."""
+        return bool(self._known(monotonic()))
+
     def serving(self, now: float) -> list[Record]:
         """Return the records of those that accept connections and whose loop turns."""
+        oldest = now - FRESH_S
+        return [
+            each
+            for each in self._known(now)
+            if each.words[SERVING] and each.floats[HEARTBEAT_AT] > oldest and each.words[POOL] == self._pool
+        ]
+
+    def _known(self, now: float) -> list[Record]:
         if now >= self._refresh_at:
             self._refresh_at = now + REFRESH_S
             if self._board is not None:
                 self._records = self._board.siblings(self._record)
-        oldest = now - FRESH_S
-        return [
-            each
-            for each in self._records
-            if each.words[SERVING] and each.floats[HEARTBEAT_AT] > oldest and each.words[POOL] == self._pool
-        ]
+        return self._records
 
     def free(self) -> set[int]:
         """Return those that could start a request now, by the index of their record."""

@@ -77,6 +77,9 @@ class SyncRunner(WsgiRunner):
     def active(self) -> int:
         return len(self.line) + (1 if self._floats[BUSY_SINCE] else 0)
 
+    def batch_begins(self) -> None:
+        self._sentry.wake()
+
     def relieve(self) -> None:
         """Called every few milliseconds while there are requests, and by nobody when there are none."""
         if self._average_s > SLOW_S:
@@ -126,7 +129,6 @@ class SyncRunner(WsgiRunner):
         floats = self._floats
         if not server.flush_due:
             server.flush_soon()
-            self._sentry.wake()
         call = kind(server, connection, environ, connection.sock, self._average_s < FAST_S)
         start = monotonic()
         # Stored before the call, so that a call which never returns can be explained.

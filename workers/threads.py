@@ -22,7 +22,7 @@ import threading
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gwctl.scoreboard import CROWDED
 from gwctl.workers.body_stream import FedStream
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 
+_AGAIN_S: Final = 0.002
+
+
 class ThreadsRunner(WsgiRunner):
     multithread = True
     stream_class = FedStream
@@ -49,6 +52,7 @@ class ThreadsRunner(WsgiRunner):
         self._dispatched = 0
         self._spare = -1
         self._mark = 0
+        self._again = False
         self._context = copy_context()
         self._count = server.settings.threads
         self.accept_batch = min(self._count, 16)
@@ -92,8 +96,11 @@ class ThreadsRunner(WsgiRunner):
         connection.output = socket.socket(sock.family, sock.type, sock.proto, spare)
         connection.output.setblocking(False)
 
+    def batch_begins(self) -> None:
+        """The loop itself watches."""
+
     def relieve(self) -> None:
-        """Give requests that have waited for a thread since the last look to siblings that have one free.
+        """Look after requests that no thread has taken since the last look.
 
         Called every few milliseconds while requests are in progress, and by nobody when there are none:
         so siblings see what is true of this worker, and it sees when it can take again.
@@ -101,36 +108,58 @@ class ThreadsRunner(WsgiRunner):
         handover = self.server.handover
         if handover is None:
             return
-        queue = self._queue
-        late = self._mark - (self._dispatched - queue.qsize())
-        self.server.record.words[CROWDED] = late > 0
-        if late > 0 and not handover.pending:
-            self._give(min(late, len(self.server.siblings.free())), handover)
+        if not self._again:
+            self._hand_over()
         self._mark = self._dispatched
         active = self.active
         if active < self._count:
             handover.watch()
-        if active and self.server.siblings.serving(monotonic()):
+        if active and self.server.siblings.exist():
             self.server.flush_soon()
 
-    def _give(self, count: int, handover: Handover) -> None:
-        """Give away the ``count`` requests that have waited longest, of those that can be given."""
+    def _hand_over(self) -> None:
+        """Give what has waited too long to siblings with a free thread: one each, then look again soon."""
+        handover = self.server.handover
+        assert handover is not None
+        late = self._mark - (self._dispatched - self._queue.qsize())
+        self.server.record.words[CROWDED] = late > 0
+        if late <= 0:
+            return
+        free = len(self.server.siblings.free())
+        if not free:
+            return
+        if not handover.pending:
+            given = self._give(min(late, free), handover)
+            self._mark -= given
+            if not given:
+                return  # what waits cannot be given
+        self._again = True
+        self.server.loop.call_later(_AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._again = False
+        self._hand_over()
+
+    def _give(self, count: int, handover: Handover) -> int:
+        """Give away ``count`` of the requests that have waited longest; return how many could be given."""
         kept = []
+        given = 0
         while True:
             try:
                 waiting = self._queue.get_nowait()
             except Empty:
                 break
             connection, environ, kind = waiting
-            request = request_read(connection, environ, kind) if count else b""
+            request = request_read(connection, environ, kind) if given < count else b""
             if request and handover.give(connection, request):
-                count -= 1
-                self._dispatched -= 1
+                given += 1
                 handover.let_go(connection)
             else:
                 kept.append(waiting)
         for waiting in kept:
             self._queue.put(waiting)
+        self._dispatched -= given
+        return given
 
     def disconnected(self, connection: ConnectionBase) -> None:
         super().disconnected(connection)
