@@ -11,7 +11,8 @@ reads what a client sent. With nothing to serve, or without siblings, it sleeps.
 
 A sibling is free if two looks a moment apart say so: one that is saturated is between two
 calls now and then, and handing connections around among saturated workers would undo the
-balance that accepting has made (`gwctl.workers.gate`).
+balance that accepting has made (`gwctl.workers.gate`). One that has taken what it was given and
+is free again gets twice as many the next time.
 
 Who owns a connection is exact. The sentry acts only while the loop's thread is inside a call,
 since then nothing else touches connections. The loop's thread ends a call by storing
@@ -134,11 +135,14 @@ class Sentry:
                 by_fd[fd] = connection
                 poller.register(fd, select.POLLIN)
         ready = poller.poll(0)
+        batch = 1
         while self._floats[BUSY_SINCE] == since:
             if ready or self._line:
                 free = self._free_siblings()
                 if free is None:
                     return
+                batch = 2 * batch if free else 1
+                free *= batch // 2
                 given = self._give_first_in_line(free, since)
                 if free and not given and not ready:
                     return  # what stands in line cannot be given

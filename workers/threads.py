@@ -53,6 +53,7 @@ class ThreadsRunner(WsgiRunner):
         self._spare = -1
         self._mark = 0
         self._again = False
+        self._batch = 1
         self._context = copy_context()
         self._count = server.settings.threads
         self.accept_batch = min(self._count, 16)
@@ -109,6 +110,7 @@ class ThreadsRunner(WsgiRunner):
         if handover is None:
             return
         if not self._again:
+            self._batch = 1
             self._hand_over()
         self._mark = self._dispatched
         active = self.active
@@ -118,7 +120,10 @@ class ThreadsRunner(WsgiRunner):
             self.server.flush_soon()
 
     def _hand_over(self) -> None:
-        """Give what has waited too long to siblings with a free thread: one each, then look again soon."""
+        """Give what has waited too long to siblings with a free thread: one each, then look again soon.
+
+        Those that have taken it and are free again get twice as many.
+        """
         handover = self.server.handover
         assert handover is not None
         late = self._mark - (self._dispatched - self._queue.qsize())
@@ -128,8 +133,11 @@ class ThreadsRunner(WsgiRunner):
         free = len(self.server.siblings.free())
         if not free:
             return
-        if not handover.pending:
-            given = self._give(min(late, free), handover)
+        if handover.pending:
+            self._batch = 1
+        else:
+            given = self._give(min(late, free * self._batch), handover)
+            self._batch *= 2
             self._mark -= given
             if not given:
                 return  # what waits cannot be given
