@@ -29,6 +29,7 @@ import uvloop
 from gwctl.assignment import Assignment, Listener
 from gwctl.channel import Channel
 from gwctl.config.settings import Limits, PoolSettings, Timeouts
+from gwctl.exchange import Exchange
 from gwctl.log import Level, Log
 from gwctl.scoreboard import Record, Scoreboard
 from gwctl.workers.application import LoadedApplication
@@ -150,7 +151,11 @@ class Client:
 
 
 class Engine:
-    """See the module. ``timeouts`` and ``limits`` replace single settings."""
+    """See the module. ``timeouts`` and ``limits`` replace single settings.
+
+    With ``siblings`` others may be put ``beside`` it: they share its listener, scoreboard and
+    exchange, as workers of one pool do.
+    """
 
     def __init__(
         self,
@@ -164,16 +169,21 @@ class Engine:
         processes: int = 1,
         access_log: bool = False,
         state: dict[str, Any] | None = None,
+        siblings: bool = False,
+        beside: Engine | None = None,
         **settings: Any,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
-        board = Scoreboard(1)
-        self.record: Record = board.allocate()  # type: ignore[assignment]
-        board.close_descriptor()
+        self.beside = beside
+        self.board = beside.board if beside else Scoreboard(4)
+        self.exchange = beside.exchange if beside else Exchange.open()
+        shared = siblings or beside is not None
+        self.record: Record = self.board.allocate()  # type: ignore[assignment]
+        self.board.close_descriptor()
         self.log_path = self.folder / "log"
         self.access_path = self.folder / "access"
         self._log_fd = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._listener = self._listen(unix)
+        self._listener = beside._listener.dup() if beside else self._listen(unix)
         self._channels = socket.socketpair()
         access_fd = os.open(self.access_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if access_log else -1
         self.assignment = Assignment(
@@ -196,6 +206,8 @@ class Engine:
             access_log_fd=access_fd,
             log_level=Level.DEBUG,
             master_pid=os.getpid(),
+            board=self.board if shared else None,
+            exchange=self.exchange if shared else None,
         )
         interface: Any = "asgi" if worker_class == "asgi" else "wsgi"
         self.application = LoadedApplication(application, interface, worker_class, "test", state or {})  # type: ignore[arg-type]
@@ -244,8 +256,11 @@ class Engine:
         until(lambda: not self.call(lambda: self.server.connections), "the connections to be gone")
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(DEADLINE_S)
+        self.board.release(self.record)
         for sock in (self._listener, *self._channels):
             sock.close()
+        if self.exchange is not None and self.beside is None:
+            self.exchange.close()
         os.close(self._log_fd)
         if kind is None:
             assert not self.loop_errors

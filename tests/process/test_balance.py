@@ -1,0 +1,204 @@
+"""Four real workers share what comes: nobody waits behind a stopped, stuck, killed or reloading one."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.load.runner import Load
+from tests.support.wait import until
+
+APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
+WSGI = ("sync", "threads")
+SETTINGS = {"sync": {}, "threads": {"threads": 1}}
+SOON_S = 1.5
+"""Well below the time for which the stuck ones are stuck, well above what a busy machine takes."""
+
+
+class Client:
+    """One kept-alive connection."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+
+    def get(self, path: str = "/") -> bytes:
+        self.connection.request("GET", path)
+        response = self.connection.getresponse()
+        assert response.status == 200
+        return response.read()
+
+    def pid(self) -> int:
+        return int(self.get("/pid"))
+
+    def took_s(self, path: str = "/") -> float:
+        begun = time.monotonic()
+        self.get(path)
+        return time.monotonic() - begun
+
+
+def clients(stack: ExitStack, url: str, count: int) -> list[Client]:
+    made = [Client(url) for _ in range(count)]
+    for client in made:
+        stack.callback(client.connection.close)
+        client.get()
+    return made
+
+
+def connections(server) -> list[int]:
+    document = json.loads(server.gwctl("status", "--json").stdout)
+    return sorted(worker["connections"] for worker in document["pools"][0]["workers"])
+
+
+@pytest.mark.parametrize("worker", APPS)
+def test_each_worker_gets_its_share_of_connections(gwctl_server, worker):
+    with gwctl_server(APPS[worker], worker=worker, processes=4) as server, ExitStack() as stack:
+        clients(stack, server.url, 32)
+        until(lambda: sum(connections(server)) == 32, lambda: f"32 connections: {connections(server)}")
+        assert connections(server)[0] >= 6, connections(server)
+        assert connections(server)[-1] <= 10, connections(server)
+
+
+def slow_and_fast(server) -> float:
+    """Make two workers of four stuck for seconds; return how long the slowest of 24 kept-alive clients waits."""
+    with ExitStack() as stack:
+        everybody = clients(stack, server.url, 26)
+        slow = [threading.Thread(target=each.get, args=("/sleep?s=3",)) for each in everybody[:2]]
+        for thread in slow:
+            thread.start()
+        stack.callback(lambda: [thread.join() for thread in slow])
+        longest = 0.0
+        with ThreadPoolExecutor(24) as pool:
+            while all(thread.is_alive() for thread in slow) and longest < SOON_S:
+                longest = max(longest, *pool.map(Client.took_s, everybody[2:]))
+        return longest
+
+
+@pytest.mark.parametrize("worker", WSGI)
+def test_kept_alive_clients_do_not_wait_behind_a_stuck_request(gwctl_server, worker):
+    with gwctl_server(APPS[worker], worker=worker, processes=4, **SETTINGS[worker]) as server:
+        assert slow_and_fast(server) < SOON_S
+
+
+WITHOUT_EXCHANGE = """
+from gwctl.exchange import Exchange
+
+Exchange.open = classmethod(lambda cls: None)
+from gwctl.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("worker", WSGI)
+def test_in_a_build_without_an_exchange_they_do(gwctl_server, worker, tmp_path):
+    script = tmp_path / "without_exchange.py"
+    script.write_text(WITHOUT_EXCHANGE)
+    command = (sys.executable, str(script))
+    with gwctl_server(
+        APPS[worker], worker=worker, processes=4, command=command, **SETTINGS[worker]
+    ) as server:
+        assert slow_and_fast(server) >= SOON_S
+
+
+@pytest.mark.parametrize("worker", APPS)
+def test_new_connections_do_not_wait_for_a_stopped_worker(gwctl_server, worker):
+    """It has the fewest connections and a fresh heartbeat: only that it does not move tells."""
+    with gwctl_server(APPS[worker], worker=worker, processes=4) as server, ExitStack() as stack:
+        kept = clients(stack, server.url, 16)
+        stopped = kept[0].pid() if worker != "asgi" else server.workers[0]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            times = []
+            for _ in range(40):
+                client = Client(server.url)
+                stack.callback(client.connection.close)
+                times.append(client.took_s())
+            assert max(times) < SOON_S, times
+            assert sum(times) < SOON_S, times
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+
+
+def test_a_connection_in_the_exchange_outlives_its_sender(gwctl_server):
+    """Its receiver is stopped, its sender is killed: the sender's successor serves it."""
+    with (
+        gwctl_server(
+            APPS["sync"], worker="sync", processes=2, allow_errors=["died"], allow_kill=True
+        ) as server,
+        ExitStack() as stack,
+    ):
+        everybody = clients(stack, server.url, 8)
+        by_pid = {each.pid(): each for each in everybody}
+        assert len(by_pid) == 2
+        sender, other = by_pid
+        mine = [each for each in everybody if each is not by_pid[sender] and each.pid() == sender]
+        slow = threading.Thread(target=cut_short, args=(by_pid[sender],))
+        slow.start()
+        until(lambda: busy(server) == 1, "the slow request to run")
+        os.kill(other, signal.SIGSTOP)
+        try:
+            with ThreadPoolExecutor() as pool:
+                waiting = pool.submit(mine[0].get, "/")
+                until(lambda: in_flight(server.pid) > 0, "its connection to be in the exchange")
+                os.kill(sender, signal.SIGKILL)
+                assert waiting.result(30) == b"hello"
+        finally:
+            os.kill(other, signal.SIGCONT)
+            slow.join()
+
+
+def cut_short(client: Client) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        client.get("/sleep?s=60")
+
+
+def busy(server) -> int:
+    document = json.loads(server.gwctl("status", "--json").stdout)
+    return sum(worker["request"].endswith("s=60") for worker in document["pools"][0]["workers"])
+
+
+def in_flight(pid: int) -> int:
+    """Descriptors that are queued in the Unix sockets of a process."""
+    count = 0
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        for line in info.read_text().splitlines():
+            if line.startswith("scm_fds:"):
+                count += int(line.split()[1])
+    return count
+
+
+@pytest.mark.parametrize("worker", WSGI)
+def test_handing_over_during_reloads_fails_no_request(gwctl_server, worker):
+    """Slow calls beside fast ones, so that connections change hands, while generations do."""
+    with gwctl_server(
+        APPS[worker], worker=worker, processes=3, reload={"settle_s": 0.05}, **SETTINGS[worker]
+    ) as server:
+        stop = threading.Event()
+        with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+            stack.callback(stop.set)
+            for _ in range(2):
+                pool.submit(keep_asking, server.url, stop)
+            with Load(server.url, connections=16, think_s=0.005, expect_body=b"hello") as load:
+                for count in range(1, 9):
+                    server.signal(signal.SIGHUP)
+                    server.wait_for_log(rf"adopted generation {count + 1}\b")
+                    load.wait_for_requests(50)
+            stop.set()
+        assert load.result.failures == {}, load.result
+
+
+def keep_asking(url: str, stop: threading.Event) -> None:
+    while not stop.is_set():
+        client = Client(url)
+        client.get("/sleep?s=0.2")
+        client.connection.close()

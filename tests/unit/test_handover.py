@@ -1,0 +1,241 @@
+"""A worker that is stuck in a call hands waiting connections to a sibling; nothing of it shows.
+
+Two engines on one listener share a scoreboard and an exchange, as two workers do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from gwctl.scoreboard import CONNECTIONS, ERRORS, REQUESTS
+from gwctl.workers.states import IDLE
+from tests.support.engine import Client, Engine
+from tests.support.wait import until
+
+REQUEST = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
+WSGI = ("sync", "threads")
+
+
+@dataclass
+class Application:
+    """Answers with its name and what it was sent; /stuck waits for ``let_go``."""
+
+    name: bytes
+    let_go: threading.Event = field(default_factory=threading.Event)
+    stuck: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/stuck":
+            self.stuck.release()
+            assert self.let_go.wait(30)
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [])
+        return [self.name + body]
+
+
+@dataclass
+class Pair:
+    one: Engine
+    other: Engine
+    app: Application
+
+    def connect(self) -> Client:
+        """A client of ``one``, kept alive."""
+        self.other.call(self.other.server.park)
+        client = self.one.connect()
+        assert client.get().body == b"one"
+        self.other.call(self.other.server.serve)
+        return client
+
+    def stick(self, client: Client) -> None:
+        client.send(REQUEST % b"/stuck")
+        assert self.app.stuck.acquire(timeout=30)
+
+    def connections(self) -> tuple[int, int]:
+        return self.one.words(CONNECTIONS), self.other.words(CONNECTIONS)
+
+
+@contextlib.contextmanager
+def pair(worker_class: str, *, handover: bool = True) -> Iterator[Pair]:
+    app = Application(b"one")
+    first = Engine(app, worker_class, siblings=True, threads=1)
+    if not handover:
+        assert first.exchange is not None
+        first.exchange.send = lambda *_: False  # type: ignore[method-assign]
+    with first as one, Engine(Application(b"other"), worker_class, beside=one, threads=1) as other:
+        try:
+            yield Pair(one, other, app)
+        finally:
+            app.let_go.set()
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_a_request_behind_a_stuck_one_is_answered_by_a_sibling(worker_class: str) -> None:
+    with pair(worker_class) as both, both.connect() as slow, both.connect() as client:
+        both.stick(slow)
+        for _ in range(3):
+            assert client.get().body == b"other"
+        both.app.let_go.set()
+        assert slow.response().body == b"one"
+        assert slow.get().body == b"one"
+        assert client.get().body == b"other"
+        until(lambda: both.connections() == (1, 1), lambda: f"one connection each: {both.connections()}")
+        assert both.one.words(REQUESTS) + both.other.words(REQUESTS) == 8
+        assert both.one.words(ERRORS) == both.other.words(ERRORS) == 0
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_without_it_the_request_waits(worker_class: str) -> None:
+    """The same with an exchange that takes nothing: the test above does not pass by chance."""
+    with pair(worker_class, handover=False) as both, both.connect() as slow, both.connect() as client:
+        both.stick(slow)
+        client.sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.get()
+        both.app.let_go.set()
+        client.sock.settimeout(30)
+        assert client.response().body == b"one"
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_many_wait_and_all_are_answered(worker_class: str) -> None:
+    """More than are free at once, those of a second stuck worker too: everything is answered once."""
+    with pair(worker_class) as both:
+        clients = [both.connect() for _ in range(20)]
+        both.stick(clients[0])
+        for client in clients[1:]:
+            client.send(REQUEST % b"/")
+        assert {client.response().body for client in clients[1:]} == {b"other"}
+        both.app.let_go.set()
+        assert clients[0].response().body == b"one"
+        for client in clients:
+            client.sock.close()
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_what_waits_in_line_goes_too(worker_class: str) -> None:
+    """Requests that were read before the call began; one has a body."""
+    with pair(worker_class) as both:
+        clients = [both.connect() for _ in range(4)]
+        both.one.call(lambda: hold_loop(both, clients))
+        answers = [client.response().body for client in clients[1:]]
+        assert answers[0] in {b"otherabc", b"oneabc"}  # one that was read before the stuck one is not late
+        assert b"otherabc" in answers or b"other" in answers
+        both.app.let_go.set()
+        assert clients[0].response().body == b"one"
+        for client in clients:
+            client.sock.close()
+
+
+def hold_loop(both: Pair, clients: list[Client]) -> None:
+    """In the loop's thread: all are readable in the same turn, the one that gets stuck first."""
+    both.one.server.runner._average_s = 1.0
+    both.one.server.flush()
+    clients[0].send(REQUEST % b"/stuck")
+    clients[1].send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+    for client in clients[2:]:
+        client.send(REQUEST % b"/")
+
+
+@pytest.mark.parametrize("request_", [b"chunked", b"pipelined"])
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_what_cannot_be_told_again_stays(worker_class: str, request_: bytes) -> None:
+    """Of a chunked body only the content is left, and a pipeline has more than one request: they wait."""
+    requests = {
+        b"chunked": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        b"pipelined": REQUEST % b"/" * 2,
+    }
+    with pair(worker_class) as both, both.connect() as slow, both.connect() as client:
+        both.one.call(lambda: (setattr(both.one.server.runner, "_average_s", 1.0), both.one.server.flush()))
+        first = threading.Event()
+
+        def send() -> None:
+            slow.send(REQUEST % b"/stuck")
+            client.send(requests[request_])
+            first.set()
+
+        both.one.call(send)
+        assert both.app.stuck.acquire(timeout=30)
+        answers = 2 if request_ == b"pipelined" else 1
+        both.app.let_go.set()
+        names = {client.response().body[:5] for _ in range(answers)}
+        assert names <= {b"one", b"onea", b"other"}
+        assert slow.response().body == b"one"
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_a_parked_sibling_is_given_nothing(worker_class: str) -> None:
+    with pair(worker_class) as both, both.connect() as slow, both.connect() as client:
+        both.other.call(both.other.server.park)
+        both.stick(slow)
+        client.sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.get()
+        both.app.let_go.set()
+        client.sock.settimeout(30)
+        assert client.response().body == b"one"
+        assert slow.response().body == b"one"
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_the_end_of_a_connection_is_not_handed_over(worker_class: str) -> None:
+    with pair(worker_class) as both, both.connect() as slow:
+        client = both.connect()
+        both.stick(slow)
+        client.sock.close()
+        with both.one.connect() as fresh:
+            assert fresh.get().body == b"other"
+        both.app.let_go.set()
+        assert slow.response().body == b"one"
+        until(lambda: both.connections()[0] == 1, lambda: f"one connection: {both.connections()}")
+        assert both.other.server.handover.taken == 0
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_the_last_worker_takes_what_is_left_in_the_exchange(worker_class: str) -> None:
+    """All are parked; a connection in the queue must not be stranded when they drain."""
+    with pair(worker_class) as both, both.connect() as client:
+        both.one.call(both.one.server.park)
+        both.other.call(both.other.server.park)
+        until(lambda: both.one.call(lambda: give_all(both.one)), "the connection to be given")
+        client.send(REQUEST % b"/")
+        both.other.call(lambda: both.other.server.drain(False))
+        assert client.response().body == b"other"
+        assert both.connections()[0] == 0
+
+
+def give_all(engine: Engine) -> bool:
+    handover = engine.server.handover
+    given = [each for each in engine.server.open_connections() if each.state == IDLE]
+    for connection in given:
+        assert handover.give(connection, b"")
+        handover.let_go(connection)
+    return bool(given)
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_out_of_descriptors_nothing_is_taken_and_nothing_lost(
+    worker_class: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pair(worker_class) as both, both.connect() as client:
+        opening, failed = os.open, threading.Event()
+
+        def no_more(path: Any, *arguments: Any) -> int:
+            if path == os.devnull and not failed.is_set():
+                failed.set()
+                raise OSError(24, "Too many open files")
+            return opening(path, *arguments)
+
+        monkeypatch.setattr(os, "open", no_more)
+        both.one.call(both.one.server.park)
+        until(lambda: both.one.call(lambda: give_all(both.one)), "the connection to be given")
+        client.send(REQUEST % b"/")
+        assert client.response().body == b"other"
+        assert failed.is_set()
