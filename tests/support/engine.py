@@ -175,15 +175,15 @@ class Engine:
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
         self.beside = beside
-        self.board = beside.board if beside else Scoreboard(4)
-        self.exchange = beside.exchange if beside else Exchange.open()
+        self.board: Scoreboard = beside.board if beside else Scoreboard(4)
+        self.exchange: Exchange | None = beside.exchange if beside else Exchange.open()
         shared = siblings or beside is not None
         self.record: Record = self.board.allocate()  # type: ignore[assignment]
         self.board.close_descriptor()
         self.log_path = self.folder / "log"
         self.access_path = self.folder / "access"
         self._log_fd = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._listener = beside._listener.dup() if beside else self._listen(unix)
+        self._listener: socket.socket = beside._listener.dup() if beside else self._listen(unix)
         self._channels = socket.socketpair()
         access_fd = os.open(self.access_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if access_log else -1
         self.assignment = Assignment(
