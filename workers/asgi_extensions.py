@@ -241,13 +241,21 @@ class Extensions:
         timeout_s = self._server.settings.timeouts.response_timeout_s
         waiter = asyncio.ensure_future(self._wait())
         loop.add_writer(out, waiter.cancel)
-        timer = loop.call_later(timeout_s, self._cut)
+        timer = loop.call_later(timeout_s, self._stuck, timeout_s)
         try:
             await asyncio.wait([waiter])
         finally:
             timer.cancel()
             loop.remove_writer(out)
             waiter.cancel()
+
+    def _stuck(self, timeout_s: float) -> None:
+        connection = self._connection
+        self._server.log.warning(
+            f"{connection.method} {connection.target}: the client took no byte for {timeout_s:g} s; "
+            "connection aborted"
+        )
+        self._cut()
 
 
 def _open(path: Any) -> int:

@@ -70,7 +70,9 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
         self.connections.add(self)
         self.scheme = "ws"  # as the addresses, replaced by what the engine knows
         around = self._around
-        self._watch = Watch(around.loop, around.settings, transport, self._send_ping, self._vanished)
+        self._watch = Watch(
+            around.loop, around.settings, transport, self._send_ping, self._vanished, self._stuck
+        )
 
     def data_received(self, data: bytes) -> None:
         self._watch.heard = True
@@ -306,10 +308,18 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
 
     def _vanished(self) -> None:
         """The client has not answered a ping: nobody will read a close frame, but it costs nothing."""
+        timeout_s = self._around.settings.websocket.ping_timeout_s
+        self._around.log.debug(f"{self._what()}: nothing came within {timeout_s:g} s of a ping; closed")
         self._tell_end(_ABNORMAL, "ping timeout")
         self.conn.fail(_INTERNAL_ERROR, "ping timeout")
         self.transport.write(b"".join(self.conn.data_to_send()))
         self._close_transport()
+
+    def _stuck(self) -> None:
+        timeout_s = self._around.settings.timeouts.response_timeout_s
+        self._around.log.warning(
+            f"{self._what()}: the client took no byte for {timeout_s:g} s; connection aborted"
+        )
 
     def _tell_end(self, code: int, reason: str = "") -> None:
         if self._end_message is None:
@@ -358,9 +368,11 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
             self._say_close(_NORMAL if error is None else _INTERNAL_ERROR)
 
     def _complain(self, what: str) -> None:
-        query = self.scope["query_string"].decode("latin-1")
-        path = self.scope["path"] + (f"?{query}" if query else "")
-        self._around.log.error(f"WebSocket {path}: {what}")
+        self._around.log.error(f"{self._what()}: {what}")
+
+    def _what(self) -> str:
+        query = self._facts["query_string"].decode("latin-1")
+        return f"WebSocket {self._facts['path']}" + (f"?{query}" if query else "")
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)

@@ -27,10 +27,26 @@ class Watch:
     Args:
         ping: Sends a ping.
         dead: Called when the client is gone without a word.
+        stuck: Called when the client takes nothing, before the connection is cut.
     """
 
-    __slots__ = ("_dead", "_ending", "_interval_s", "_judge_timer", "_loop", "_ping", "_ping_timer",
-                 "_response_s", "_since", "_timeout_s", "_transport", "_unsent", "deaf", "heard")  # fmt: skip
+    __slots__ = (
+        "_dead",
+        "_ending",
+        "_interval_s",
+        "_judge_timer",
+        "_loop",
+        "_ping",
+        "_ping_timer",
+        "_response_s",
+        "_since",
+        "_stuck",
+        "_timeout_s",
+        "_transport",
+        "_unsent",
+        "deaf",
+        "heard",
+    )
 
     def __init__(
         self,
@@ -39,6 +55,7 @@ class Watch:
         transport: Any,
         ping: Callable[[], None],
         dead: Callable[[], None],
+        stuck: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._interval_s = settings.websocket.ping_interval_s
@@ -47,6 +64,7 @@ class Watch:
         self._transport = transport
         self._ping = ping
         self._dead = dead
+        self._stuck = stuck
         self._ping_timer: asyncio.TimerHandle | None = None
         self._judge_timer: asyncio.TimerHandle | None = None
         self._ending = False
@@ -60,7 +78,7 @@ class Watch:
         self._ending = True
         self._stop_pings()
         self._stop_judging()
-        self._ping = self._dead = _nothing
+        self._ping = self._dead = self._stuck = _nothing
 
     def _stop_pings(self) -> None:
         if self._ping_timer is not None:
@@ -129,12 +147,14 @@ class Watch:
         now = self._loop.time()
         if size < before:
             self._since = now
-        silent = self._ending and not size and not before
-        if silent or now - self._since >= self._response_s:
-            self._judge_timer = None
-            self._transport.abort()
-        else:
+        unanswered = self._ending and not size and not before
+        if not unanswered and now - self._since < self._response_s:
             self._arm()
+            return
+        self._judge_timer = None
+        if not unanswered:
+            self._stuck()
+        self._transport.abort()
 
 
 def _nothing() -> None:

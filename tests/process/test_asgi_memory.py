@@ -4,7 +4,7 @@ What is measured is the highest resident size while something large passes, less
 before. Each bound stands beside an application, or a setting, that does hold everything, for
 which the same measurement must show it.
 
-GWCTL_TEST_MIB changes the size of the bodies.
+TEST_MIB changes the size of the bodies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.wait import until
 from tests.support.websocket import BINARY, TEXT, frame, open_on, read_close, read_frame
 
 MIB = 1 << 20
-SIZE = int(os.environ.get("GWCTL_TEST_MIB", "64")) * MIB
+SIZE = int(os.environ.get("TEST_MIB", "64")) * MIB
 GROWTH_MAX = 8 * MIB
 BLOCK = b"u" * 65536
 

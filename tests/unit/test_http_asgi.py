@@ -122,32 +122,6 @@ def test_100_continue_is_sent_when_the_application_asks_for_the_body() -> None:
     assert asked == [b"abc"]
 
 
-@pytest.mark.parametrize("half", [True, False])
-def test_disconnect_is_told_at_once(half: bool) -> None:
-    """Also to an application in mid-stream, and when the client only shut down its side."""
-    messages: list[Any] = []
-
-    async def application(scope, receive, send):
-        messages.append(await receive())
-        await send(START)
-        await send(body(b"begun", more=True))
-        messages.append(await receive())
-
-    with Engine(application, "asgi") as engine:
-        client = engine.connect()
-        client.send(REQUEST % b"/")
-        client.head()
-        if half:
-            client.finish_sending()
-        else:
-            client.sock.close()
-        until(lambda: len(messages) == 2, "http.disconnect")
-        client.sock.close()
-        until(lambda: engine.call(lambda: engine.server.active_requests) == 0, "the task to end")
-    assert messages[0] == {"type": "http.request", "body": b"", "more_body": False}
-    assert messages[1] == {"type": "http.disconnect"}
-
-
 def test_sending_to_a_client_that_is_gone_raises_oserror_and_logs_nothing() -> None:
     raised: list[OSError] = []
 
