@@ -103,6 +103,12 @@ class _Checks:
                 self._tree.complain(low, f"more than backoff_max_s ({pool.crash.backoff_max_s:g})")
             else:
                 self._tree.complain(high, f"less than backoff_min_s ({pool.crash.backoff_min_s:g})")
+        for name in ("request_line_bytes_max", "header_bytes_max"):
+            part, whole = (*at, "limits", name), (*at, "limits", "head_bytes_max")
+            size, most = getattr(pool.limits, name), pool.limits.head_bytes_max
+            if part in self._tree.origins and size > most and self._ok(part, whole):
+                hint = f"Set head_bytes_max too, which bounds all of a head: at least {size}"
+                self._tree.complain(part, f"more than head_bytes_max ({most})", hint)
         linger, drain = (*at, "timeouts", "linger_s"), (*at, "timeouts", "drain_timeout_s")
         both = linger in self._tree.origins and drain in self._tree.origins and self._ok(linger, drain)
         if both and pool.timeouts.linger_s >= pool.timeouts.drain_timeout_s:

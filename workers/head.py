@@ -64,17 +64,19 @@ class HeadJudge:
         self._checked = 0  # how much of it has been looked at
         self._fields = 0
         self._request_line = b""
-        self.data = b""
+        self.data = bytearray()
         self.end = 0
 
     def add(self, part: bytes) -> int:
         """Take what came next; return the status that refuses the head, or 0."""
-        self.data += part
+        data = self.data
+        searched = len(data)
+        data += part
         while not self.end:
             at = self._at
-            newline = self.data.find(b"\n", at)
+            newline = data.find(b"\n", max(at, searched))
             if newline < 0:
-                return self._judge_part(self.data[at:])
+                return self._judge_part(at)
             self._at = newline + 1
             self._checked = 0
             status = self._judge_line(at, newline)
@@ -88,7 +90,7 @@ class HeadJudge:
         In the order in which a runner would find it, for heads that never get there.
         """
         fields: dict[bytes, list[bytes]] = {}
-        for line in self.data[: self.end].split(b"\r\n"):
+        for line in bytes(self.data[: self.end]).split(b"\r\n"):
             match = _FIELD_LINE.fullmatch(line)
             if match is not None:  # not the request line
                 fields.setdefault(match[1].lower(), []).append(match[2].strip(b" \t"))
@@ -118,7 +120,7 @@ class HeadJudge:
     def _judge_line(self, at: int, newline: int) -> int:
         data = self.data
         sound_end = newline > at and data[newline - 1] == 13
-        line = data[at : newline - 1] if sound_end else data[at:newline]
+        line = bytes(data[at : newline - sound_end])
         if not line and sound_end and (self._request_line or at == 0):
             # The end; or one empty line before the request line (section 2.2), which both parsers skip.
             if self._request_line:
@@ -135,13 +137,13 @@ class HeadJudge:
         self._request_line = line
         return _judge_request_line(line)
 
-    def _judge_part(self, line: bytes) -> int:
-        """Judge what there is of a line."""
-        size = len(line)
-        if size > _CHECKED_MIN and size < self._checked * 5 // 4 and not self._too_long(line, self._at):
+    def _judge_part(self, at: int) -> int:
+        """Judge what there is of the line that begins at ``at``."""
+        size = len(self.data) - at
+        if _CHECKED_MIN < size < self._checked * 5 // 4 and size <= self._bound(at):
             return 0  # so that a client which trickles costs no more than its bytes
         self._checked = size
-        return self._judge_start(line, self._at)
+        return self._judge_start(bytes(self.data[at:]), at)
 
     def _judge_start(self, line: bytes, at: int) -> int:
         """Judge a line as if more were to come, no further than its limit."""

@@ -205,8 +205,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
         if not judge.end:
             return self._wait_for_more()
         self.judge = None
-        head = judge.data[: judge.end]
-        rest = judge.data[judge.end :]
+        head = bytes(judge.data[: judge.end])
+        rest = bytes(judge.data[judge.end :])
         if rest:
             self._give_back(rest)
         return self._parse(head)

@@ -32,9 +32,9 @@ class Mismatch(AssertionError):
 
 
 @contextmanager
-def feeder_for(worker_class: str, parser: str) -> Iterator[Feeder]:
+def feeder_for(worker_class: str, parser: str, **settings: Any) -> Iterator[Feeder]:
     application = applications.asgi if worker_class == "asgi" else applications.wsgi
-    with Engine(application, worker_class, parser=parser, limits=LIMITS, threads=1) as engine:
+    with Engine(application, worker_class, parser=parser, limits=LIMITS, threads=1, **settings) as engine:
         yield Feeder(engine)
         # What the judge finds sound and a parser does not would be told there.
         assert " error " not in engine.log, engine.log

@@ -44,6 +44,13 @@ def test_the_table(feeder: Feeder, cut: Callable[[bytes], list[bytes]]) -> None:
     assert played(feeder, cut, list(CASES)) == []
 
 
+@pytest.mark.parametrize("worker_class", ["sync", "threads"])
+def test_bodies_that_are_read_during_the_call(worker_class: str) -> None:
+    """With body_buffering off the same is refused, and read to its end by the application is only what is sound."""
+    with feeder_for(worker_class, PARSERS[0], body_buffering=False) as feeder:
+        assert played(feeder, whole, list(CASES)) == []
+
+
 @pytest.mark.parametrize("parser", PARSERS)
 def test_cut_once_anywhere(parser: str) -> None:
     """Short cases in two parts, cut at each place."""

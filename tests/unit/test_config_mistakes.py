@@ -295,6 +295,13 @@ IN_FILE = {
         f"{WEB}[pool.web.crash]\nbackoff_max_s = 0.25\n",
         "gw.toml:4: pool.web.crash.backoff_max_s = 0.25: less than backoff_min_s (0.5)",
     ),
+    "a field larger than a head": (
+        f"{WEB}[pool.web.limits]\nheader_bytes_max = 100000\n",
+        (
+            "gw.toml:4: pool.web.limits.header_bytes_max = 100000: more than head_bytes_max (65536). "
+            "Set head_bytes_max too, which bounds all of a head: at least 100000"
+        ),
+    ),
     "a linger that outlives the drain": (
         f"{WEB}[pool.web.timeouts]\ndrain_timeout_s = 5\nlinger_s = 5\n",
         "gw.toml:5: pool.web.timeouts.linger_s = 5: not less than drain_timeout_s (5)",
