@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gwctl.workers import wsgi_writing
 from tests.support.engine import PARSERS, WORKER_CLASSES, Client, Engine
 from tests.support.engine_apps import application
 from tests.support.wait import until
@@ -226,6 +227,18 @@ def test_a_large_response_to_a_reader_that_pauses_costs_bounded_memory(
 
 
 @pytest.mark.parametrize("worker_class", WSGI)
+def test_the_test_above_sees_a_server_that_keeps_everything(
+    worker_class: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broken build: no bound on what is kept for a client that does not read."""
+    monkeypatch.setattr(wsgi_writing, "PENDING_BYTES_MAX", 1 << 40)
+    source = Generator(20 << 20)
+    with Engine(source, worker_class) as engine, engine.connect(receive_buffer=4096) as client:
+        client.send(GET % b"/")
+        until(lambda: source.asked == source.size, "the application to be asked for all of it")
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
 def test_a_client_that_is_gone_is_noticed_at_the_next_write(worker_class: str) -> None:
     """A line at level debug: neither error nor traceback, even if the application wraps what it was told."""
     gone = threading.Event()
@@ -314,3 +327,32 @@ def test_pipelined_requests_in_one_send_are_all_answered_in_order(
             assert (b"/path/%d" % number in body) if number % 3 else body == b"/%05d" % number
         sender.join()
         assert client.get().body == b"hello"
+
+
+@pytest.mark.skipif("c" not in PARSERS, reason="the C parser is not installed")
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_parser_by_itself_loses_requests(broken: bool) -> None:
+    """The broken build: the parser is fed all at once and keeps of the rest what it does by default."""
+    from gwctl.workers.parser import _SKIP_BODY, gunicorn_h1c
+
+    count = 600
+    data = (b"GET / HTTP/1.1\r\nHost: x\r\nX-Padding: " + b"p" * 200 + b"\r\n\r\n") * count
+    served: list[str] = []
+
+    def counting(environ, start_response):
+        served.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return [b"hello"]
+
+    with Engine(counting, "sync", parser="c") as engine:
+        if broken:
+            engine.server.slice_bytes = 1 << 30
+            engine.server.new_parser = lambda: gunicorn_h1c.H1CProtocol(on_headers_complete=_SKIP_BODY)
+        with engine.connect() as client:
+            until(lambda: engine.server.connections, "the connection")
+            connection = engine.call(lambda: next(iter(engine.server._connections)))
+            until(lambda: connection.transport is not None, "its transport")
+            engine.call(lambda: connection.data_received(data))  # in one piece, for sure
+            client.finish_sending()
+            client.rest()
+    assert (len(served) < count) is broken
