@@ -23,10 +23,8 @@ Headers = list[tuple[bytes, bytes]]
 
 _FOLDED: Final = b""
 """The C parser's name for a folded line (RFC 9112 section 5.2)."""
-_BODY: Final = frozenset(
-    {b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"connection", _FOLDED}
-)
-_NOTABLE: Final = _BODY | FIELDS
+_BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", _FOLDED})
+_NOTABLE: Final = _BODY | FIELDS | {b"host", b"connection"}
 
 
 class AsgiRunner:
@@ -106,18 +104,16 @@ class AsgiRunner:
         headers = lowercase_headers(connection.parser)
         host: bytes | None = None
         notable: dict[bytes, bytes] | None = None
-        for header in headers:
-            name = header[0]
-            if name == b"host":
-                host = header[1]
-            elif name in _NOTABLE:
-                if name == b"connection":
-                    if header[1] != b"keep-alive" and b"close" in header[1].lower():
-                        connection.keep_alive = False  # to the parsers the last of several fields counts
-                    continue
-                if notable is None:
-                    notable = {}
-                notable[name] = notable[name] + b"," + header[1] if name in notable else header[1]
+        for name, value in headers:
+            if name in _NOTABLE:  # one look-up for each of the others
+                if name == b"host":
+                    host = value
+                elif name != b"connection":
+                    if notable is None:
+                        notable = {}
+                    notable[name] = notable[name] + b"," + value if name in notable else value
+                elif value != b"keep-alive" and b"close" in value.lower():
+                    connection.keep_alive = False  # to the parsers the last of several fields counts
         if host not in self._hosts:
             self._new_host(host, connection.http11)
         forwarder = connection.forwarder
