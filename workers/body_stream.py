@@ -7,11 +7,11 @@ connection feeds; the connection frames the body and notices its end as for any 
     PumpedStream  sync: the application has the loop's thread, so its read does what the loop
                   would do: takes what the socket has, or waits for it, and passes it on to
                   the connection
-    FedStream     threads: the loop feeds; the application's thread waits. Beyond
-                  `WAITING_BYTES_MAX` the connection stops reading until the application
-                  has taken something
+    FedStream     threads: the loop feeds; the application's thread waits
 
-So memory is bounded, and a client that waits to be asked for its body (100-continue) is asked
+Beyond `WAITING_BYTES_MAX` the connection stops reading until the application has taken
+something (under sync too: a request may stand in line while the loop turns). So memory is
+bounded. A client that waits to be asked for its body (100-continue) is asked
 at the first read. A body that does not come, or not as it should, makes read() raise a
 `BodyError`; if the application lets it pass and has not begun to answer, the client gets the
 status that it would have got without an application.
@@ -87,6 +87,8 @@ class BodyStream(RawIOBase):
         if not self.closed and self._failure is None:
             self._blocks.append(memoryview(block))
             self.waiting += len(block)
+        if self.full:
+            self._connection.adjust_reading()
 
     def body_end(self) -> None:
         self._ended = True
@@ -121,6 +123,7 @@ class BodyStream(RawIOBase):
         return self._take(memoryview(buffer).cast("B"))
 
     def _take(self, buffer: memoryview) -> int:
+        was_full = self.full
         block = self._blocks[0]
         size = min(len(block), len(buffer))
         buffer[:size] = block[:size]
@@ -129,6 +132,8 @@ class BodyStream(RawIOBase):
         else:
             self._blocks[0] = block[size:]
         self.waiting -= size
+        if was_full and not self.full:
+            self._let_go()
         return size
 
     def close(self) -> None:
@@ -140,6 +145,10 @@ class BodyStream(RawIOBase):
 
     def _wait(self) -> None:
         """Return when something may have changed."""
+        raise NotImplementedError
+
+    def _let_go(self) -> None:
+        """Have the connection read on, if it stopped: there is room again."""
         raise NotImplementedError
 
 
@@ -164,6 +173,9 @@ class PumpedStream(BodyStream):
         else:
             self.fail(400)  # the loop will see the end too
 
+    def _let_go(self) -> None:
+        self._connection.adjust_reading()
+
 
 class FedStream(BodyStream):
     """For threads: fed in the loop's thread, read in another."""
@@ -176,8 +188,6 @@ class FedStream(BodyStream):
         with self._changed:
             super().feed(block)
             self._changed.notify()
-        if self.full:
-            self._connection.adjust_reading()
 
     def body_end(self) -> None:
         with self._changed:
@@ -193,14 +203,9 @@ class FedStream(BodyStream):
         with self._changed:
             return super().readinto(buffer)
 
-    def _take(self, buffer: memoryview) -> int:
-        was_full = self.full
-        size = super()._take(buffer)
-        if was_full and not self.full:
-            # Whether or not reading is paused yet: the loop looks for itself when it gets there.
-            loop = self._connection.server.loop
-            loop.call_soon_threadsafe(self._connection.adjust_reading)
-        return size
+    def _let_go(self) -> None:
+        # Whether or not reading is paused yet: the loop looks for itself when it gets there.
+        self._connection.server.loop.call_soon_threadsafe(self._connection.adjust_reading)
 
     def _wait(self) -> None:
         self._changed.wait()  # the sweep bounds it: it fails the stream of a client that is silent

@@ -344,9 +344,11 @@ def test_an_asgi_application_never_waits_in_a_read(stream) -> None:
 
     bridge = AsgiInWsgi(asgi)
     loop = bridge.start()
-    with stream(bridge).connect() as client:
+    engine = stream(bridge)
+    with engine.connect() as client:
         client.send(CHUNKED % b"/echo")
         for part in (b"3\r\none\r\n", b"4\r\n two\r\n0\r\n\r\n"):
             client.send(part)
         assert client.response().body == b"one two"
+    until(lambda: engine.server.active_requests == 0, "the call to end")
     loop.call_soon_threadsafe(loop.stop)
