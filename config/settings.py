@@ -210,6 +210,33 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=1, le=65_535),
         _meta("Connections that may wait to be accepted (the kernel caps it at somaxconn).", 4096),
     ] = 2048
+    connections_max: Annotated[
+        int,
+        Meta(ge=0, le=1_073_741_816),
+        _meta("Connections that a worker has open at once; `overload` says what beyond. 0: no limit.", 1000),
+    ] = 0
+    requests_max: Annotated[
+        int,
+        Meta(ge=0, le=1_073_741_816),
+        _meta(
+            "Requests that a worker has at once, those waiting for a thread included; `overload` says "
+            "what beyond. 0: no limit.",
+            200,
+        ),
+    ] = 0
+    overload: Annotated[
+        Literal["wait", "refuse"],
+        _meta(
+            "At `connections_max` and `requests_max`. wait: accept no more, so that clients wait in the "
+            "backlog. refuse: answer 503 and close.",
+            "refuse",
+        ),
+    ] = "wait"
+    retry_after_s: Annotated[
+        int,
+        Meta(ge=0, le=86_400),
+        _meta("Retry-After of such a 503, in whole seconds. 0: none.", 30),
+    ] = 1
     socket_mode: Annotated[str, _octal("^0?[0-7]{3}$", "Permissions of Unix sockets, octal.", "600")] = "660"
     socket_user: Annotated[str, _meta("Owner of Unix sockets. Empty: that of the workers.", "shop")] = ""
     socket_group: Annotated[str, _meta("Group of Unix sockets. Empty: that of the workers.", "www-data")] = ""

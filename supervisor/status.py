@@ -59,6 +59,8 @@ class PoolStatus(msgspec.Struct, frozen=True):
     errors: int = 0
     bytes_out: int = 0
     accepted: int = 0
+    refused: int = 0
+    """Connections and requests answered with 503 for overload."""
     requests_per_s: float = 0.0
     p50_ms: float | None = None
     p99_ms: float | None = None
@@ -153,6 +155,7 @@ def pool_status(
         errors=totals.errors,
         bytes_out=totals.bytes_out,
         accepted=totals.accepted,
+        refused=totals.refused,
         requests_per_s=round(sum(each.requests_per_s for each in workers), 2),
         p50_ms=percentile_ms(totals.latency, 0.50),
         p99_ms=percentile_ms(totals.latency, 0.99),
@@ -234,6 +237,8 @@ def _pool_line(pool: PoolStatus, name_width: int) -> str:
         parts.append(f"busy {pool.busy:.0%}".replace("%", " %"))
     if pool.requests:
         parts.append(f"5xx {_percent(pool.errors / pool.requests)}")
+    if pool.refused:
+        parts.append(f"{pool.refused} refused")
     return "   ".join(map(_printable, parts))
 
 

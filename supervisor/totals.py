@@ -15,6 +15,7 @@ class Totals:
     errors: int = 0
     bytes_out: int = 0
     accepted: int = 0
+    refused: int = 0
     latency: list[int] = field(default_factory=lambda: [0] * scoreboard.LATENCY_BUCKETS)
 
     def fold(self, record: scoreboard.Record) -> None:
@@ -24,6 +25,7 @@ class Totals:
         self.errors += words[scoreboard.ERRORS]
         self.bytes_out += words[scoreboard.BYTES_OUT]
         self.accepted += words[scoreboard.ACCEPTED]
+        self.refused += words[scoreboard.REFUSED]
         self.latency = [mine + theirs for mine, theirs in zip(self.latency, record.latency(), strict=True)]
 
     def plus(self, other: Totals) -> Totals:
@@ -33,5 +35,6 @@ class Totals:
             self.errors + other.errors,
             self.bytes_out + other.bytes_out,
             self.accepted + other.accepted,
+            self.refused + other.refused,
             [a + b for a, b in zip(self.latency, other.latency, strict=True)],
         )

@@ -26,6 +26,7 @@ from gwctl.exchange import Parcel
 from gwctl.workers.gate import DECLINE_S, Gate
 from gwctl.workers.handover import SharedConnection
 from gwctl.workers.http1 import Connection
+from gwctl.workers.overload import LOOK_AGAIN_S, Overload, RefusedConnection
 from gwctl.workers.preamble import FirstProtocol, itself
 
 if TYPE_CHECKING:
@@ -69,7 +70,6 @@ class Acceptor:
         self._pause: asyncio.TimerHandle | None = None
         self._shared = server.assignment.board is not None
         self._new_connection = SharedConnection if self._shared else Connection
-        self._accept = self._accept_shared if self._shared else self._accept_all
         self._exhaustion_told = False
         self.accepted = 0
 
@@ -111,23 +111,38 @@ class Acceptor:
                 if not self._accept_one(listener):
                     break
 
-    def _accept_all(self, listener: Listener) -> None:
-        for _ in range(self._batch):
-            if not self._accept_one(listener):
-                return
-
-    def _accept_shared(self, listener: Listener) -> None:
-        """Accept this worker's share of what waits."""
-        waiting = _waiting(listener.sock)
-        room = self._gate.room(self._server.connections, waiting, monotonic())
-        if not room:
-            self.stop()
-            self._pause = self._loop.call_later(DECLINE_S, self.start)
+    def _accept(self, listener: Listener) -> None:
+        """Accept what this worker may have and its siblings should not."""
+        waiting = room = self._batch
+        if self._shared:
+            waiting = _waiting(listener.sock)
+            room = self._gate.room(self._server.connections, waiting, monotonic())
+            if not room:
+                self._rest(DECLINE_S)
+        overload = self._server.overload
+        if room and overload is not None:
+            room = min(room, overload.room(monotonic()))
+            if not room:
+                self._refuse(listener, overload)
         for _ in range(min(room, waiting, _BATCH_MAX)):
             if not self._accept_one(listener):
                 return
 
-    def _accept_one(self, listener: Listener) -> bool:
+    def _refuse(self, listener: Listener, overload: Overload) -> None:
+        """Answer connections over the bound if that is wanted, else let them wait."""
+        for _ in range(_BATCH_MAX):
+            if not overload.may_refuse():
+                self._rest(LOOK_AGAIN_S)
+                return
+            if not self._accept_one(listener, RefusedConnection):
+                return
+
+    def _rest(self, seconds: float) -> None:
+        """Accept nothing for a moment, with the listeners off the loop: they are readable, it would spin."""
+        self.stop()
+        self._pause = self._loop.call_later(seconds, self.start)
+
+    def _accept_one(self, listener: Listener, kind: type[Connection] | None = None) -> bool:
         """Accept one connection; return whether there may be another."""
         try:
             self._reserve()
@@ -138,13 +153,9 @@ class Acceptor:
             return self._failed(listener, error)
         self._exhaustion_told = False
         self.accepted += 1
-        self.connect(sock, peer, listener)
-        return True
-
-    def connect(self, sock: socket.socket, peer: Any, listener: Listener) -> None:
-        """Make a connection of an accepted socket."""
-        connection = self._new_connection(self._server, sock, peer, listener)
+        connection = (kind or self._new_connection)(self._server, sock, peer, listener)
         self._set_up(connection, self._server.first_protocol)
+        return True
 
     def adopt(self, sock: socket.socket, parcel: Parcel, data: bytes) -> None:
         """Go on with a connection that a sibling has begun; ``data`` was read of its next request."""
@@ -201,8 +212,7 @@ class Acceptor:
                 f"trying again every {PAUSE_S:g} s. `nofile` raises the limit of open files"
             )
         if self._watching:
-            self.stop()
-            self._pause = self._loop.call_later(PAUSE_S, self.start)
+            self._rest(PAUSE_S)
         return False
 
 

@@ -19,6 +19,7 @@ import re
 import select
 import socket
 from io import BytesIO
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.exchange import DATA_BYTES_MAX, Exchange, Parcel
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from gwctl.workers.environ import Environ
     from gwctl.workers.server import Server
 
-_PAUSE_S: Final = 0.5
+_PAUSE_S: Final = 0.1
 _SWEEP_MAX: Final = 65536
 _CODED: Final = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 """Of a body that came in chunks, only what was in them is left."""
@@ -94,8 +95,13 @@ class Handover:
 
     def _take(self) -> None:
         self._due = False
-        if self._wanted:
-            self._take_one()
+        overload = self._server.overload
+        if not self._wanted:
+            return
+        if overload is not None and not overload.room(monotonic()):
+            self._rest()
+            return
+        self._take_one()
 
     def _take_one(self) -> bool:
         """Take one connection; return whether there may be another.
@@ -122,11 +128,14 @@ class Handover:
             if self._spare < 0:
                 self._spare = os.open(os.devnull, os.O_RDONLY)
         except OSError:
-            self._unwatch()
-            if self._pause is None:
-                self._pause = self._loop.call_later(_PAUSE_S, self._rested)
+            self._rest()
             return False
         return True
+
+    def _rest(self) -> None:
+        self._unwatch()
+        if self._pause is None:
+            self._pause = self._loop.call_later(_PAUSE_S, self._rested)
 
     def _rested(self) -> None:
         self._pause = None

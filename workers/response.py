@@ -79,6 +79,7 @@ class HeadBuilder:
     """
 
     def __init__(self, kind: type) -> None:
+        self.retry_after_s = 0
         self._kind: Any = kind
         self._text = kind is str
         self._lines: dict[Any, bytes | int] = {}  # Content-Length by its number
@@ -311,6 +312,8 @@ class HeadBuilder:
         body = f"{status} {reason(status)}\n".encode()
         line = f"HTTP/1.1 {status} {reason(status)}\r\n".encode()
         fields: Any = [(b"Content-Type", b"text/plain; charset=utf-8"), *_MORE_FIELDS.get(status, ())]
+        if status == 503 and self.retry_after_s:
+            fields.append((b"Retry-After", b"%d" % self.retry_after_s))
         if self._text:
             fields = [(name.decode(), value.decode()) for name, value in fields]
         head = self.build(line, status, fields, len(body), True, is_head, keep_alive)[0]

@@ -32,6 +32,7 @@ from gwctl.workers.asgi_runner import AsgiRunner
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.forwarded import forwarding_for
 from gwctl.workers.handover import Handover
+from gwctl.workers.overload import Overload
 from gwctl.workers.parser import parser_factory, slice_bytes
 from gwctl.workers.preamble import first_protocol_for, itself
 from gwctl.workers.response import HeadBuilder
@@ -75,6 +76,7 @@ class Server:
         self.counters: list[counters.Counters] = []
         self.new_parser = parser_factory(self.limits)
         self.heads = HeadBuilder(bytes if application.interface == "asgi" else str)
+        self.heads.retry_after_s = self.settings.retry_after_s
         self.access: AccessLog | None = None
         self.draining = False
         self.flush_due = False
@@ -101,6 +103,10 @@ class Server:
         self.forwarding = forwarding_for(self)
         self.first_protocol = first_protocol_for(self)
         self.plain_from_start = self.first_protocol is itself
+        bounded = self.settings.connections_max or self.settings.requests_max
+        self.overload = Overload(self) if bounded else None
+        if self.overload is not None:
+            self.overload.bound_requests()
         self._acceptor = Acceptor(self)
         if assignment.access_log_fd >= 0:
             self.set_access_log(assignment.access_log_fd)
@@ -229,6 +235,8 @@ class Server:
     def forget(self, connection: ConnectionBase) -> None:
         """The connection is gone, or is no longer HTTP."""
         self._connections.discard(connection)
+        if self.overload is not None:
+            self.overload.forget(connection)
         if self.draining:
             self.check_drained()
         elif not self.flush_due:
@@ -331,6 +339,8 @@ class Server:
         self.record.floats[HEARTBEAT_AT] = now
         self._schedule_sweep()
         self.flush()
+        if self.overload is not None:
+            self.overload.look(now)
         if late > _LATE_S:
             for connection in self._connections:
                 connection.since += late

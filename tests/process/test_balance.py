@@ -202,3 +202,17 @@ def keep_asking(url: str, stop: threading.Event) -> None:
         client = Client(url)
         client.get("/sleep?s=0.2")
         client.connection.close()
+
+
+def test_refusals_show_in_status(gwctl_server):
+    settings = {"connections_max": 1, "overload": "refuse"}
+    with gwctl_server(APPS["asgi"], worker="asgi", processes=2, **settings) as server, ExitStack() as stack:
+        everybody = [Client(server.url) for _ in range(12)]
+        for each in everybody:
+            stack.callback(each.connection.close)
+            each.connection.request("GET", "/")
+        statuses = [each.connection.getresponse().status for each in everybody]
+        assert sorted(statuses) == [200] * 2 + [503] * 10
+        (pool,) = json.loads(server.gwctl("status", "--json").stdout)["pools"]
+        assert pool["refused"] == 10
+        assert "10 refused" in server.gwctl("status").stdout

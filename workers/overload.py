@@ -1,0 +1,162 @@
+"""What happens at `connections_max` and `requests_max`: waiting in the backlog, or a fast 503.
+
+Made only where one of the two is set. While the worker is at a bound
+
+    wait     it accepts nothing: clients wait in the backlog, where a sibling may take them. What
+             is connected already may ask: those requests start when others have ended
+    refuse   it answers connections and requests over the bound with 503, Retry-After and
+             ``Connection: close``, which costs no call of the application
+
+A refused connection lingers until its client has read the answer; when `LINGERING_MAX` of them
+do, the others wait in the backlog too, so refusing needs no more memory than serving.
+
+The log says when it begins and, a while after the last, that it is over, with how many.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.scoreboard import REFUSED
+from gwctl.workers.handover import SharedConnection
+from gwctl.workers.policy import Refused
+from gwctl.workers.states import BUSY, CLOSING
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+
+    from gwctl.assignment import Listener
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.server import Server
+
+LOOK_AGAIN_S: Final = 0.02
+"""While nothing is accepted, the bounds are looked at this often."""
+LINGERING_MAX: Final = 64
+_OVER_S: Final = 2.0
+"""So long after the last refusal or wait it is over."""
+
+
+class Overload:
+    """The bounds of one worker."""
+
+    def __init__(self, server: Server) -> None:
+        settings = server.settings
+        self._server = server
+        self._connections_max = settings.connections_max or 1 << 62
+        self._requests_max = settings.requests_max or 1 << 62
+        self.refuses = settings.overload == "refuse"
+        self._begin = server.runner.begin
+        self._ended = getattr(server.runner, "ended", None)
+        self._held: deque[ConnectionBase] = deque()
+        self._lingering: set[ConnectionBase] = set()
+        self._since = 0.0
+        self._last = 0.0
+        self._before = 0
+
+    def bound_requests(self) -> None:
+        """Stand between the connections and the runner: only if there is a bound."""
+        runner = self._server.runner
+        if self._server.settings.requests_max:
+            runner.begin = self.begin  # type: ignore[method-assign]
+            if self._ended is not None:
+                runner.ended = self.ended  # type: ignore[union-attr, method-assign]
+
+    def room(self, now: float) -> int:
+        """Return how many connections may be accepted to be served now."""
+        connections = self._server.connections - len(self._lingering)
+        room = self._connections_max - connections
+        if room > 0 and (self.refuses or self._server.active_requests < self._requests_max):
+            return room
+        self._note(now, f"{connections} connections" if room <= 0 else self._requests())
+        return 0
+
+    def _requests(self) -> str:
+        return f"{self._server.active_requests} requests"
+
+    # ---- refusing
+
+    def may_refuse(self) -> bool:
+        return self.refuses and len(self._lingering) < LINGERING_MAX
+
+    def admit(self, connection: ConnectionBase) -> None:
+        """Count a connection that is to be refused."""
+        self._server.record.words[REFUSED] += 1
+        self._lingering.add(connection)
+
+    def forget(self, connection: ConnectionBase) -> None:
+        self._lingering.discard(connection)
+
+    # ---- requests
+
+    def begin(self, connection: ConnectionBase) -> None:
+        """Begin a request, or do not.
+
+        Raises:
+            Refused: There are too many.
+        """
+        server = self._server
+        if server.active_requests < self._requests_max:
+            self._begin(connection)
+            return
+        self._note(server.loop.time(), self._requests())
+        if self.refuses:
+            server.record.words[REFUSED] += 1
+            raise Refused(503)
+        if self._ended is None:
+            self._begin(connection)  # WSGI requests wait by themselves, for the worker or for a thread
+            return
+        connection.state = BUSY
+        self._held.append(connection)
+
+    def ended(self, request: object) -> None:
+        """Begin a request that has waited, now that another is over."""
+        assert self._ended is not None
+        self._ended(request)
+        while self._held and self._server.active_requests < self._requests_max:
+            connection = self._held.popleft()
+            if connection.lost:
+                connection.state = CLOSING
+                continue
+            try:
+                self._begin(connection)
+            except Refused as refusal:
+                connection.refuse(refusal.status)
+
+    # ---- the log
+
+    def _note(self, now: float, what: str) -> None:
+        settings = self._server.settings
+        self._last = now
+        if self._since:
+            return
+        self._since = now
+        self._before = self._server.record.words[REFUSED]
+        bound = f"connections_max = {settings.connections_max}, requests_max = {settings.requests_max}"
+        does = "answering 503" if self.refuses else "accepting no more for now"
+        self._server.log.warning(f"overload: {what} ({bound}): {does}")
+
+    def look(self, now: float) -> None:
+        """Say so when it is over. Called by the server's sweep."""
+        if not self._since or now - self._last < _OVER_S:
+            return
+        refused = self._server.record.words[REFUSED] - self._before
+        what = f"{refused} refused" if self.refuses else "all were served later"
+        self._server.log.warning(f"overload is over after {self._last - self._since:.1f} s: {what}")
+        self._since = 0.0
+
+
+class RefusedConnection(SharedConnection):
+    """A connection over the bound: it is answered before it asks."""
+
+    __slots__ = ()
+
+    def __init__(self, server: Server, sock: socket.socket, peer: Any, listener: Listener) -> None:
+        super().__init__(server, sock, peer, listener)
+        assert server.overload is not None
+        server.overload.admit(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.refuse_unparsed(503)
