@@ -32,8 +32,10 @@ from gwctl.workers.websocket import Answered, Surroundings
 from gwctl.workers.websocket_send import DENYING, ENDED, OPEN, OPENING, Sending
 from gwctl.workers.websocket_watch import Watch
 
-SLICE_BYTES: Final = 4096
-"""Fed to the library at once: it parses, and decompresses, all that it is given."""
+SLICE_BYTES: Final = 16384
+"""Fed to the library at once: it parses all that it is given, which can be thousands of messages."""
+PACKED_SLICE_BYTES: Final = 4096
+"""The same where messages may be compressed: a slice can unpack to a thousand times its size."""
 MESSAGE_BYTES: Final = 256
 """What a waiting message counts beside its content."""
 
@@ -59,6 +61,7 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
         self._text = False
         self._message: bytearray | None = None
         self._queued = 0
+        self._queue_max = around.settings.websocket.queue_bytes_max
         self._held = b""
         self._late_pong = b""
         self._watch: Watch = None  # type: ignore[assignment] # with the transport
@@ -85,19 +88,22 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
 
     def _feed(self, data: bytes) -> None:
         """Have the library parse ``data``, as far as the application keeps up."""
+        conn = self.conn
+        size = PACKED_SLICE_BYTES if conn.extensions else SLICE_BYTES
         at = 0
         while at < len(data) and self._stage != ENDED:
-            if self._queued > self._around.settings.websocket.queue_bytes_max:
+            if self._queued > self._queue_max:
                 self._held = data[at:]
                 break
-            self.conn.receive_data(data[at : at + SLICE_BYTES])
-            at += SLICE_BYTES
+            conn.receive_data(data[at : at + size])
+            at += size
             self.handle_events()
-            if self.conn.parser_exc is not None:
+            if conn.parser_exc is not None:
                 self.handle_parser_exception()
-            elif self.conn.handshake_exc is not None and not self.handshake_initiated:
+            elif not self.handshake_initiated and conn.handshake_exc is not None:
                 self._refuse(400)  # a head that the library does not take
-        self._adjust_reading()
+        if self._held or self.read_paused:
+            self._adjust_reading()
 
     def _adjust_reading(self) -> None:
         full = bool(self._held) and self._stage != ENDED
@@ -189,13 +195,14 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
         message: Any
         if self._text:
             try:
-                message = {"type": "websocket.receive", "text": str(data, "utf-8")}
+                data = str(data, "utf-8")
             except UnicodeDecodeError:
                 self._say_close(_INVALID_DATA, "invalid UTF-8")
                 return
+            message = {"type": "websocket.receive", "text": data}
         else:
             message = {"type": "websocket.receive", "bytes": bytes(data)}
-        self._queued += _size(message)
+        self._queued += MESSAGE_BYTES + len(data)
         self.queue.put_nowait(message)
 
     def handle_ping(self) -> None:
@@ -337,8 +344,8 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
             return self._end_message
         message: Any = await self.queue.get()
         if message["type"] == "websocket.receive":
-            self._queued -= _size(message)
-            if self._held and self._queued <= self._around.settings.websocket.queue_bytes_max:
+            self._queued -= MESSAGE_BYTES + len(message["text"] if "text" in message else message["bytes"])
+            if self._held and self._queued <= self._queue_max:
                 held, self._held = self._held, b""
                 self._feed(held)
         return message
@@ -377,10 +384,6 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
         self._around.changed()
-
-
-def _size(message: dict[str, Any]) -> int:
-    return len(message.get("text") or message.get("bytes") or b"") + MESSAGE_BYTES
 
 
 def _nobody(status: int, size: int) -> None:

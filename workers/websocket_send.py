@@ -78,6 +78,11 @@ class Sending:
         if not self.writable.is_set():
             await self.writable.wait()
         kind = message["type"]
+        if self._stage == OPEN and kind == "websocket.send":  # nearly all
+            self.send_message(message)
+            if not self.writable.is_set():
+                await self._taken()
+            return
         if self._stage == ENDED:
             if self._closed_itself:
                 raise NotAsgiError(f"{kind} was sent after the application had closed the WebSocket")
@@ -87,9 +92,13 @@ class Sending:
             raise NotAsgiError(f"expected {_EXPECTED[self._stage]}, not {kind!r}")
         action(self, message)
         if not self.writable.is_set():
-            await self.writable.wait()
-            if self._gone:
-                raise ClientDisconnected
+            await self._taken()
+
+    async def _taken(self) -> None:
+        """Wait until the client has taken most of what is written."""
+        await self.writable.wait()
+        if self._gone:
+            raise ClientDisconnected
 
     # ---- the handshake's answer
 
