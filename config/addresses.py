@@ -7,6 +7,7 @@ localhost:8000      127.0.0.1; no other name, because binding never asks DNS
 unix:/run/x.sock    a Unix socket; a relative path is under the folder of gw.toml
 fd:3                a listening socket that this process inherited
 systemd:web         the sockets called so in a systemd .socket unit (FileDescriptorName=)
+tls:...             any of these, spoken to in TLS. It is the same socket: `bare` takes the mark off
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 _DESCRIPTOR_NAME: Final = re.compile(r"[^\x00-\x20:\x7f-\U0010ffff]{1,255}")  # systemd.socket(5)
+TLS: Final = "tls:"
 _PORT_MAX: Final = 65535
 _FORMS: Final = "HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH, fd:N or systemd:NAME"
 
@@ -73,8 +75,23 @@ class AddressError(ValueError):
         self.hint = hint
 
 
+def bare(text: str) -> str:
+    """Take the mark of TLS off."""
+    return text.removeprefix(TLS)
+
+
+def canonical(text: str) -> str:
+    """Write an address in its one form, mark included.
+
+    Raises:
+        AddressError: As in `parse`.
+    """
+    address = bare(text)
+    return text[: len(text) - len(address)] + str(parse(address))
+
+
 def parse(text: str) -> Address:
-    """Understand one address.
+    """Understand one address without the mark of TLS.
 
     Raises:
         AddressError: With what is wrong, as a `Problem` says it.
@@ -88,8 +105,10 @@ def parse(text: str) -> Address:
                 return _descriptor(rest)
             case "systemd":
                 return _systemd(rest)
-            case "http" | "https" | "tcp":
+            case "http" | "tcp":
                 raise AddressError("is a URL", _write(rest.strip("/")))
+            case "https" | "ssl":
+                raise AddressError("is a URL", _write(rest.strip("/"), TLS))
     if text.startswith(("/", "./")) or text.endswith((".sock", ".socket")):
         raise AddressError("is a path", f'Write "unix:{text}"')
     return _tcp(text)
@@ -97,9 +116,10 @@ def parse(text: str) -> Address:
 
 def make_absolute(text: str, folder: Path) -> str:
     """Put the path of a ``unix:`` address under ``folder`` unless it is absolute; leave others alone."""
-    if not text.startswith("unix:") or text.removeprefix("unix:")[:1] in {"", "@"}:
+    address = bare(text)
+    if not address.startswith("unix:") or address.removeprefix("unix:")[:1] in {"", "@"}:
         return text
-    return f"unix:{folder / text.removeprefix('unix:')}"
+    return f"{text[: len(text) - len(address)]}unix:{folder / address.removeprefix('unix:')}"
 
 
 def overlap(one: Address, other: Address) -> bool:
@@ -203,12 +223,12 @@ def _host(text: str, port: str) -> str:
     raise AddressError(f"expected {_FORMS}")
 
 
-def _write(address: str) -> str:
+def _write(address: str, mark: str = "") -> str:
     try:
         parse(address)
     except AddressError:
         return ""
-    return f'Write "{address}"'
+    return f'Write "{mark}{address}"'
 
 
 def _is_number(text: str) -> bool:

@@ -11,22 +11,25 @@ import pwd
 import re
 from collections.abc import Iterator
 from pathlib import Path as FilePath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.config import addresses, app_spec, env_file, hints, proxies, schema
+from gwctl.config import addresses, app_spec, env_file, hints, proxies, schema, tls_checks
 from gwctl.config.addresses import Address, AddressError
 from gwctl.config.locate import Path
 from gwctl.config.settings import PoolSettings, Settings
 from gwctl.config.sources import Tree
 from gwctl.errors import ConfigError
 
+if TYPE_CHECKING:
+    from gwctl.config.certificates import Identity
+
 _POOL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _RESERVED: Final = frozenset({"master"})
 """In log lines this is the master itself."""
 
 
-def check(settings: Settings, tree: Tree, bad: set[Path]) -> None:
-    """Tell the tree about everything that is wrong.
+def check(settings: Settings, tree: Tree, bad: set[Path]) -> dict[str, Identity]:
+    """Tell the tree about everything that is wrong; return what the pools that speak TLS serve with.
 
     Args:
         settings: With its paths made absolute.
@@ -37,6 +40,9 @@ def check(settings: Settings, tree: Tree, bad: set[Path]) -> None:
     for name, pool in settings.pool.items():
         checks.pool(name, pool)
     checks.addresses(settings)
+    return {
+        name: tls for name, pool in settings.pool.items() if (tls := tls_checks.check(name, pool, tree, bad))
+    }
 
 
 class _Checks:
@@ -170,6 +176,8 @@ class _Checks:
                 yield place, text
 
     def _exists(self, path: Path, kind: str, place: str) -> None:
+        if isinstance(path[-1], int) and not isinstance(self._tree.get(path[:-1]), list):
+            path = path[:-1]  # a text alone, which counts as a list of one
         if not self._ok(path):
             return
         found = FilePath(place)
@@ -204,7 +212,7 @@ class _Checks:
 
     def _address(self, path: Path, text: str) -> Address | None:
         try:
-            return addresses.parse(text)
+            return addresses.parse(addresses.bare(text))
         except AddressError as error:
             self._tree.complain(path, str(error), error.hint)
             return None
@@ -229,7 +237,9 @@ def _paths(at: Path, pool: PoolSettings) -> Iterator[tuple[Path, str, str]]:
     for leaf, setting in schema.pool_leaves().items():
         kind = setting.extra.get("path")
         if kind in {"folder", "file"}:
-            value: Any = getattr(pool, leaf[0])
+            value: Any = pool
+            for name in leaf:
+                value = getattr(value, name)
             listed = enumerate(value) if isinstance(value, tuple) else [(None, value)]
             for index, place in listed:
                 if place:

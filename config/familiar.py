@@ -18,6 +18,10 @@ SETTINGS: Final = {
     "binds": "bind",
     "blocking_threads": "threads",
     "callable": "app",
+    "ca_certs": "tls.client_ca",
+    "cert": "tls.certificate",
+    "cert_reqs": "tls.verify",
+    "certfile": "tls.certificate",
     "chmod_socket": "socket_mode",
     "cwd": "chdir",
     "dir": "chdir",
@@ -39,6 +43,8 @@ SETTINGS: Final = {
     "keep_alive": "timeouts.keepalive_timeout_s",
     "keep_alive_timeout": "timeouts.keepalive_timeout_s",
     "keepalive": "timeouts.keepalive_timeout_s",
+    "keyfile": "tls.key",
+    "keyfile_password": "tls.password_file",
     "limit_concurrency": "requests_max",
     "limit_nofile": "nofile",
     "limit_request_field_size": "limits.header_bytes_max",
@@ -64,6 +70,15 @@ SETTINGS: Final = {
     "script_name": "root_path",
     "shutdown_timeout": "timeouts.drain_timeout_s",
     "socket": "bind",
+    "ssl_ca": "tls.client_ca",
+    "ssl_ca_certs": "tls.client_ca",
+    "ssl_cert_reqs": "tls.verify",
+    "ssl_certfile": "tls.certificate",
+    "ssl_certificate": "tls.certificate",
+    "ssl_certificate_key": "tls.key",
+    "ssl_ciphers": "tls.ciphers",
+    "ssl_keyfile": "tls.key",
+    "ssl_keyfile_password": "tls.password_file",
     "startup_timeout": "timeouts.boot_timeout_s",
     "target": "app",
     "trusted_hosts": "trusted_proxies",
@@ -93,18 +108,15 @@ SETTINGS: Final = {
     "wsgi_file": "app",
 }
 
-_TLS: Final = "There is no TLS yet: put a proxy such as nginx in front"
 _PRELOAD: Final = "Each worker imports the application by itself, after the fork"
 _REQUESTS_MAX: Final = "There are no limits yet after which a worker is replaced"
 _PROXY: Final = "Forwarded headers are read from `trusted_proxies`; an empty list turns that off"
 
 NOTES: Final = {
-    "certfile": _TLS,
     "daemon": "gwctl stays in the foreground: let systemd keep it running",
     "daemonize": "gwctl stays in the foreground: let systemd keep it running",
     "error_log": "Events go to stderr",
     "errorlog": "Events go to stderr",
-    "keyfile": _TLS,
     "lifespan": "An ASGI application that knows lifespan has one, and a startup that fails ends the boot",
     "loop": "Every worker runs on uvloop",
     "max_requests": _REQUESTS_MAX,
@@ -114,8 +126,6 @@ NOTES: Final = {
     "proxy_headers": _PROXY,
     "reload": "Files are not watched: run gwctl reload after a change",
     "reuse_port": "Workers share one listener, so that none that dies takes waiting connections with it",
-    "ssl_certfile": _TLS,
-    "ssl_keyfile": _TLS,
     "timeout": "Each thing has its own: boot_timeout_s, body_timeout_s, response_timeout_s, drain_timeout_s",
     "worker_tmp_dir": "Heartbeats are in shared memory: nothing is written to a folder",
 }

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -28,6 +28,9 @@ from gwctl.config.sources import (
 )
 from gwctl.config.walk import Walk
 from gwctl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gwctl.config.certificates import Identity
 
 DEFAULT_NAME: Final = "gwctl"
 _NO_FILE: Final = "settings"
@@ -48,6 +51,13 @@ class Loaded:
     ``GWCTL_PROCESSES``, ``--bind``. What is not in it has its default."""
     path: Path | None
     """Of the file, absolute."""
+    identities: Mapping[str, Identity] = field(default_factory=dict)
+    """What the pools that speak TLS serve with, by their names, as the files were when they were checked."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is no mistake and should be seen to."""
+        return [text for identity in self.identities.values() for text in identity.warnings]
 
 
 def load(
@@ -82,13 +92,13 @@ def load(
     walk = Walk(tree)
     settings = walk.settings()
     settings = _complete(settings, file.parent if file else cwd, file is not None)
-    checks.check(settings, tree, walk.bad)
+    identities = checks.check(settings, tree, walk.bad)
     if tree.problems:
         raise ConfigError(in_order(tree.problems))
     sources = {
         toml_text.dotted(place): str(origin) for place, origin in tree.origins.items() if _is_leaf(place)
     }
-    return Loaded(settings, sources, file)
+    return Loaded(settings, sources, file, identities)
 
 
 def _absolute(cwd: Path, path: Path) -> Path:
@@ -140,24 +150,33 @@ def _complete_pool(pool: PoolSettings, folder: Path) -> PoolSettings:
 
 def _canonical(address: str) -> str:
     try:
-        return str(addresses.parse(address))
+        return addresses.canonical(address)
     except addresses.AddressError:
         return address  # the checks will tell
 
 
 Table = TypeVar("Table", PoolSettings, MasterSettings)
+Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
 def _replace_paths(table: Table, settings: Mapping[schema.Path, schema.Setting], folder: Path) -> Table:
-    changed: dict[str, str | tuple[str, ...]] = {}
     for path, setting in settings.items():
         if "path" in setting.extra:
-            value = getattr(table, path[0])
-            words = setting.extra.get("words", ())
-            listed = isinstance(value, tuple)
-            places = [_under(folder, text, words) for text in (value if listed else (value,))]
-            changed[path[0]] = tuple(places) if listed else places[0]
-    return msgspec.structs.replace(table, **changed)
+            table = _replace_path(table, path, folder, setting.extra.get("words", ()))
+    return table
+
+
+def _replace_path(table: Struct, path: schema.Path, folder: Path, words: Sequence[str]) -> Struct:
+    """Make the paths of one setting absolute; ``path`` is where it is below ``table``."""
+    name, *below = path
+    value: Any = getattr(table, name)
+    if below:
+        value = _replace_path(value, tuple(below), folder, words)
+    elif isinstance(value, tuple):
+        value = tuple(_under(folder, text, words) for text in value)
+    else:
+        value = _under(folder, value, words)
+    return msgspec.structs.replace(table, **{name: value})
 
 
 def _under(folder: Path, text: str, words: Sequence[str]) -> str:

@@ -150,6 +150,55 @@ class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0
 
 
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """TLS for the addresses of `bind` that begin with ``tls:``. The files are read again at each reload."""
+
+    certificate: Annotated[
+        tuple[str, ...],
+        _meta(
+            "Certificate with its chain, PEM. Several: chosen by the name that the client asks for (SNI) "
+            "and the names in them; the first is for all others.",
+            ["/etc/ssl/shop.pem"],
+            path="file",
+        ),
+    ] = ()
+    key: Annotated[
+        tuple[str, ...],
+        _meta(
+            "Private key, PEM; as many as certificates. Left out: the keys are in the certificates' files.",
+            ["/etc/ssl/shop.key"],
+            path="file",
+        ),
+    ] = ()
+    password_file: Annotated[
+        str,
+        _meta(
+            "File whose first line is the password of the keys. Empty: they are not encrypted.",
+            "/etc/ssl/shop.password",
+            path="file",
+        ),
+    ] = ""
+    client_ca: Annotated[
+        str,
+        _meta("Authorities that client certificates must come from, PEM.", "/etc/ssl/staff.pem", path="file"),
+    ] = ""
+    verify: Annotated[
+        Literal["none", "optional", "required"],
+        _meta(
+            "Client certificates. optional: one that is shown must be valid. required: none, no connection.",
+            "required",
+        ),
+    ] = "none"
+    minimum_version: Annotated[Literal["1.2", "1.3"], _meta("Oldest version of TLS.", "1.3")] = "1.2"
+    ciphers: Annotated[
+        str,
+        _meta(
+            "Ciphers of TLS 1.2 as OpenSSL writes them. Empty: Python's choice.",
+            "ECDHE+AESGCM:ECDHE+CHACHA20",
+        ),
+    ] = ""
+
+
 class Crash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often a worker that keeps dying is started again."""
 
@@ -200,8 +249,9 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         _meta(
             "Addresses: `HOST:PORT`, `[IPv6]:PORT`, `:PORT` (every address), `unix:PATH`, `fd:N` "
-            "(inherited), `systemd:NAME` (FileDescriptorName= of a socket unit). Port 0: any free port.",
-            ["127.0.0.1:8000", "unix:/run/shop/web.sock"],
+            "(inherited), `systemd:NAME` (FileDescriptorName= of a socket unit). Port 0: any free port. "
+            "`tls:` before any of them: clients speak TLS there.",
+            ["127.0.0.1:8000", "tls:0.0.0.0:8443", "unix:/run/shop/web.sock"],
             flag="--bind",
         ),
     ] = ("127.0.0.1:8000",)
@@ -329,6 +379,7 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "off"
     timeouts: Timeouts = Timeouts()
+    tls: Tls = Tls()
     limits: Limits = Limits()
     websocket: WebSocketSettings = WebSocketSettings()
     reload: Reload = Reload()

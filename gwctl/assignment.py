@@ -6,13 +6,16 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gwctl.channel import Channel
 from gwctl.config.settings import PoolSettings
 from gwctl.exchange import Exchange
 from gwctl.log import Level
 from gwctl.scoreboard import Record, Scoreboard
+
+if TYPE_CHECKING:
+    import ssl
 
 DUMP_SIGNAL: Final = signal.SIGRTMIN + 3 if sys.platform == "linux" else signal.SIGUSR2
 """Makes a worker write the stacks of all its threads to stderr. Not ABRT: that one dumps core."""
@@ -29,6 +32,8 @@ class Listener:
     sock: socket.socket
     address: str
     url: str
+    tls: bool = False
+    """Clients speak TLS here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,9 @@ class Assignment:
     """Where workers of the pool pass connections on to each other."""
     threads_given: bool = False
     """The settings name a number of threads: with ``worker = "auto"``, WSGI then runs in threads."""
+    tls: ssl.SSLContext | None = None
+    """For the listeners that speak TLS; made by the master, so that all workers of a generation use the
+    same keys, also those that encrypt session tickets."""
     trial: bool = False
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 

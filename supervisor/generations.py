@@ -9,9 +9,11 @@ master itself apply at adoption where they can, and are named where they need a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from gwctl.assignment import Listener
+from gwctl.config.addresses import TLS, bare
 from gwctl.config.load import Loaded
 from gwctl.config.settings import MasterSettings, PoolSettings
 from gwctl.errors import GwctlError
@@ -19,6 +21,9 @@ from gwctl.supervisor.access_logs import AccessLogs
 from gwctl.supervisor.capacity import Capacity, measure
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.listeners import ListenerSet
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 FIXED_UNTIL_RESTART = ("name", "pidfile", "control")
 """Settings of [master] that a reload cannot apply."""
@@ -38,6 +43,11 @@ class Plan:
     def threads_given(self, name: str) -> bool:
         """Somebody set the number of threads: with ``worker = "auto"``, WSGI then runs in threads."""
         return f"pool.{name}.threads" in self.loaded.sources
+
+    def tls(self, name: str) -> SSLContext | None:
+        """What the pool's TLS listeners serve with: made once, from the files as they were then."""
+        identity = self.loaded.identities.get(name)
+        return identity.context if identity is not None else None
 
     @property
     def access_logs(self) -> list[str]:
@@ -67,8 +77,12 @@ class Generations:
         return self._plans[self.adopted]
 
     def listeners_of(self, generation: int, pool: str) -> tuple[Listener, ...]:
-        settings = self.plan(generation).pool(pool)
-        return tuple(listener for address in settings.bind for listener in self.listeners.get(address))
+        """The open listeners of a pool, each with how it is spoken to in this generation."""
+        return tuple(
+            _spoken(listener, address)
+            for address in self.plan(generation).pool(pool).bind
+            for listener in self.listeners.get(bare(address))
+        )
 
     def start(self, loaded: Loaded, generation: int) -> Plan:
         """Make the first plan: open its logs and listeners.
@@ -112,7 +126,7 @@ class Generations:
     def close_in_child(self, pool: str) -> None:
         """In a new worker of ``pool``: close the listeners and log files of the others."""
         settings = [plan.pool(pool) for plan in self._plans.values() if pool in plan.loaded.settings.pool]
-        self.listeners.close_in_child({address for each in settings for address in each.bind})
+        self.listeners.close_in_child({bare(address) for each in settings for address in each.bind})
         self.logs.keep_only([each.access_log for each in settings])
 
     def abandon(self, generation: int) -> None:
@@ -120,6 +134,15 @@ class Generations:
         if self._plans.pop(generation, None) is not None:
             self.listeners.abandon()
             self.logs.keep_only(self.current.access_logs)
+
+
+def _spoken(listener: Listener, address: str) -> Listener:
+    """The same socket may be plain in one generation and speak TLS in the next."""
+    if not address.startswith(TLS):
+        return listener
+    url = listener.url
+    url = f"https{url.removeprefix('http')}" if url.startswith("http:") else TLS + url
+    return replace(listener, url=url, tls=True)
 
 
 def make_plan(loaded: Loaded) -> Plan:

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from gwctl.assignment import Listener
+from gwctl.config.addresses import bare
 from gwctl.config.settings import PoolSettings
 from gwctl.errors import BindError, InvariantViolation
 from gwctl.supervisor import inherited, unixsocket
@@ -126,7 +127,7 @@ def wanted_by(pools: Mapping[str, PoolSettings]) -> dict[str, Wanted]:
     """
     wanted: dict[str, Wanted] = {}
     for name, pool in pools.items():
-        for address in pool.bind:
+        for address in map(bare, pool.bind):
             other = wanted.get(address)
             if other is not None and other.pool != name:
                 raise BindError(address, f"both pool.{other.pool} and pool.{name} bind it")

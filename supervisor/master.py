@@ -209,6 +209,7 @@ class Master:
                 board=self.children.board,
                 exchange=self._exchanges.get(action.pool),
                 threads_given=plan.threads_given(action.pool),
+                tls=plan.tls(action.pool),
             )
 
         number = self._exchanges.number(action.pool)
@@ -242,6 +243,8 @@ class Master:
         except GwctlError as error:
             self._events.append(events.PrepareFailed(generation, str(error)))
         else:
+            for warning in plan.loaded.warnings:
+                self._log.warning(warning)
             self._events.append(events.Prepared(generation, plan.policies))
 
     def _adopt(self, generation: int) -> None:

@@ -67,6 +67,8 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
 def _prepare(loop: Loop, load: Callable[[], Loaded], loaded: Loaded, log: Log) -> Master:
     source = str(loaded.path) if loaded.path else "none"
     log.info(f"gwctl {__version__} pid {os.getpid()}, Python {platform.python_version()}, config {source}")
+    for warning in loaded.warnings:
+        log.warning(warning)
     generations = Generations(load, ListenerSet(os.environ))
     _start(generations, loaded, loop, log)
     master = Master(loop, generations, log, Announcer(Notifier(os.environ, log)))

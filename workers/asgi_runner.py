@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from gwctl.workers import tls_facts
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
 from gwctl.workers.counters import Counters
@@ -81,6 +82,9 @@ class AsgiRunner:
             "server": server,
             "extensions": OFFERED.copy(),
         }
+        if connection.tls is not None:
+            connection.base["scheme"] = "https"
+            connection.base["extensions"]["tls"] = tls_facts.extension(connection.tls.ssl)
 
     def forwarded(self, facts: Facts) -> dict[str, Any]:
         """Return what a trusted proxy's word changes in the scope that a connection's requests share."""
@@ -159,6 +163,8 @@ class AsgiRunner:
         if not connection.http11:
             scope["http_version"] = "1.0"
             scope["extensions"] = OFFERED_10.copy()
+            if connection.tls is not None:
+                scope["extensions"]["tls"] = connection.base["extensions"]["tls"]
         return scope
 
     def _rooted(self, path: str, root: str) -> str:

@@ -157,6 +157,9 @@ class PumpedStream(BodyStream):
 
     def _wait(self) -> None:
         connection = self._connection
+        tls = connection.tls
+        if tls is not None and tls.pump(b""):
+            return
         try:
             data = connection.sock.recv(READ_BYTES)
         except BlockingIOError:
@@ -168,9 +171,11 @@ class PumpedStream(BodyStream):
         except OSError:
             self.fail(0)
             return
-        if data:
+        if data and tls is not None:
+            tls.pump(data)
+        elif data:
             connection.data_received(data)
-        else:
+        if not data or (tls is not None and tls.ended):
             self.fail(400)  # the loop will see the end too
 
     def _let_go(self) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gwctl.assignment import Listener
     from gwctl.workers.forwarded import Forwarder
     from gwctl.workers.server import Server
+    from gwctl.workers.tls import TlsLayer
 
 
 class ConnectionBase:
@@ -69,6 +70,7 @@ class ConnectionBase:
         "tail",
         "tail_at",
         "target",
+        "tls",
         "transport",
         "unsent",
         "write_paused",
@@ -83,6 +85,7 @@ class ConnectionBase:
         self.parser = server.new_parser()
         self._begin = server.runner.begin
         self.transport: Any = None
+        self.tls: TlsLayer | None = None
         self.state = FRESH
         self.since = monotonic()
         self.linger_until = 0.0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gwctl.config.proxies import Trusted
 from gwctl.workers.proxy_protocol import Closed, ProxyPreamble
+from gwctl.workers.tls import TlsLayer
 
 if TYPE_CHECKING:
     from gwctl.workers.http1 import Connection
@@ -22,18 +23,34 @@ FirstProtocol = Callable[["Connection"], asyncio.Protocol]
 
 def first_protocol_for(server: Server) -> FirstProtocol:
     """Return what makes the first protocol of a connection."""
-    settings = server.settings
-    if not settings.proxy_protocol:
-        return itself
-    trusted = Trusted(settings.trusted_proxies)
-    closed = Closed(server.log)
-
-    def first(connection: Connection) -> asyncio.Protocol:
-        return ProxyPreamble(connection, connection, trusted, closed)
-
+    first: FirstProtocol = itself
+    if any(listener.tls for listener in server.assignment.listeners):
+        first = _with_tls(server)
+    if server.settings.proxy_protocol:
+        first = _with_header(server, first)
     return first
 
 
 def itself(connection: Connection) -> asyncio.Protocol:
     """Begin with HTTP."""
     return connection
+
+
+def _with_tls(server: Server) -> FirstProtocol:
+    context = server.assignment.tls
+    assert context is not None
+
+    def first(connection: Connection) -> asyncio.Protocol:
+        return TlsLayer(connection, context) if connection.listener.tls else connection
+
+    return first
+
+
+def _with_header(server: Server, then: FirstProtocol) -> FirstProtocol:
+    trusted = Trusted(server.settings.trusted_proxies)
+    closed = Closed(server.log)
+
+    def first(connection: Connection) -> asyncio.Protocol:
+        return ProxyPreamble(connection, then(connection), trusted, closed)
+
+    return first

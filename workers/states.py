@@ -72,7 +72,7 @@ class TimeLimits:
             return  # accepted, but the loop has not got round to it
         if state in {FRESH, IDLE}:
             if not _has_unread(connection.sock):
-                connection.transport.close()
+                connection.close()  # and not just the transport: what it still holds may never be taken
         elif state == HEAD and not connection.write_paused:
             connection.refuse_unparsed(408)
         elif state == BODY and not connection.write_paused:

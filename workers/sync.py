@@ -73,6 +73,11 @@ class SyncRunner(WsgiRunner):
         """Show the loop again: no call comes any more."""
         _set_running_loop(self._loop)
 
+    def connected(self, connection: ConnectionBase) -> None:
+        super().connected(connection)
+        tls = connection.tls
+        connection.output = connection.sock if tls is None else tls.output_for_sync()
+
     @property
     def active(self) -> int:
         return len(self.line) + (1 if self._floats[BUSY_SINCE] else 0)
@@ -129,7 +134,7 @@ class SyncRunner(WsgiRunner):
         floats = self._floats
         if not server.flush_due:
             server.flush_soon()
-        call = kind(server, connection, environ, connection.sock, self._average_s < FAST_S)
+        call = kind(server, connection, environ, connection.output, self._average_s < FAST_S)
         start = monotonic()
         # Stored before the call, so that a call which never returns can be explained.
         note_request(self._noted, 0, start, connection.head)

@@ -4,8 +4,8 @@ One queue, a fixed number of threads. The thread writes to its own dup of the de
 that a number which the loop closed and the kernel gave to another client can never be written
 to; the dup is closed when neither the loop nor a thread needs it. Its number is reserved before
 the connection is accepted, so that a process out of descriptors accepts nothing that it could
-not answer. Handing each response back
-through the loop would cost a quarter of the throughput.
+not answer. Handing each response back through the loop would cost a quarter of the throughput;
+on a TLS connection there is no other way.
 
 A connection has one writer at a time. While its state is BUSY that is the thread; everything
 else, and whatever the thread could not write, is the loop's. In the usual case (kept alive,
@@ -96,6 +96,12 @@ class ThreadsRunner(WsgiRunner):
         os.dup2(sock.fileno(), spare, inheritable=False)  # onto a number that is ours: cannot run out
         connection.output = socket.socket(sock.family, sock.type, sock.proto, spare)
         connection.output.setblocking(False)
+
+    def connected(self, connection: ConnectionBase) -> None:
+        super().connected(connection)
+        if connection.tls is not None:
+            connection.output.close()
+            connection.output = connection.tls.output_for_threads()
 
     def batch_begins(self) -> None:
         """The loop itself watches."""

@@ -11,6 +11,7 @@ from io import BufferedReader
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from gwctl.workers import tls_facts
 from gwctl.workers.body import BodyBuffer, not_kept
 from gwctl.workers.body_stream import READ_BYTES, BodyStream
 from gwctl.workers.bridges import AsgiInWsgi
@@ -70,6 +71,8 @@ class WsgiRunner:
 
     def connected(self, connection: ConnectionBase) -> None:
         base = self._builder.for_connection(*self.server.addresses(connection))
+        if connection.tls is not None:
+            base |= tls_facts.environ(connection.tls.ssl)
         connection.hints = base["wsgi.early_hints"] = EarlyHints()
         connection.base = base
 

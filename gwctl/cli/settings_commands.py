@@ -31,6 +31,8 @@ def check(app: str | None, file: Path | None, settings: tuple[str, ...], *, try_
     Exit status 2 when they are not, 4 when an application cannot be imported.
     """
     loaded = read(reader(app, file, set_overrides(settings)))
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
     click.echo(_verdict(loaded))
     if try_app and not _try_applications(loaded):
         raise SystemExit(int(ExitStatus.APP_NOT_IMPORTED))

@@ -14,6 +14,7 @@ import asyncio
 import importlib.util
 import os
 import socket
+import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -171,6 +172,7 @@ class Engine:
         state: dict[str, Any] | None = None,
         siblings: bool = False,
         beside: Engine | None = None,
+        tls: ssl.SSLContext | None = None,
         **settings: Any,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
@@ -200,7 +202,7 @@ class Engine:
                 **settings,
             ),
             processes=processes,
-            listeners=(Listener(self._listener.dup(), "test", ""),),
+            listeners=(Listener(self._listener.dup(), "test", "", tls is not None),),
             channel=Channel(self._channels[0]),
             record=self.record,
             access_log_fd=access_fd,
@@ -208,6 +210,7 @@ class Engine:
             master_pid=os.getpid(),
             board=self.board if shared else None,
             exchange=self.exchange if shared else None,
+            tls=tls,
         )
         interface: Any = "asgi" if worker_class == "asgi" else "wsgi"
         self.application = LoadedApplication(application, interface, worker_class, "test", state or {})  # type: ignore[arg-type]

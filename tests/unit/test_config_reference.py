@@ -12,11 +12,17 @@ from gwctl.config.reference import reference
 from gwctl.config.sources import environment_names
 from gwctl.config.toml_text import dotted, value
 from tests.support.server import ROOT
+from tests.support.tls import Files
 
 LEAVES = {("pool", "web", *path): setting for path, setting in schema.pool_leaves().items()} | {
     ("master", *path): setting for path, setting in schema.master_leaves().items()
 }
-NOT_HERE = {"chdir", "env_file", "user", "group", "socket_user", "socket_group"}
+NOT_HERE = {"chdir", "env_file", "user", "group", "socket_user", "socket_group"} | {
+    "certificate",
+    "key",
+    "password_file",
+    "client_ca",
+}
 """Examples that name users and files of another machine."""
 
 
@@ -40,6 +46,13 @@ def test_every_example_is_accepted(tmp_path: Path, path: tuple[str, ...]) -> Non
     setting = LEAVES[path]
     tables = {"pool.web": 'app = "shop:app"\n'} if path[-1] != "app" else {}
     table = dotted(path[:-1])
+    if "tls" in path or path[-1] == "bind":
+        shop = Files(tmp_path, "shop.example")
+        tables["pool.web.tls"] = f'certificate = "{shop.certificate}"\nkey = "{shop.key}"\n'
+        if path[-1] == "verify":
+            tables["pool.web.tls"] += f'client_ca = "{shop.certificate}"\n'
+        if path[-1] != "bind":
+            tables["pool.web"] += 'bind = "tls:127.0.0.1:8443"\n'
     tables[table] = tables.get(table, "") + f"{setting.name} = {value(setting.example)}\n"
     (tmp_path / "gw.toml").write_text("".join(f"[{name}]\n{text}" for name, text in tables.items()))
     loaded = load(Path("gw.toml"), environ={}, cwd=tmp_path)

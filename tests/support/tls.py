@@ -1,0 +1,70 @@
+"""Certificates for tests: an authority, what it issues as files, and both ends' contexts.
+
+shop = Files(tmp_path, "shop.example")
+with Engine(application, tls=shop.server()) as engine, connect(engine, "shop.example") as client: ...
+"""
+
+from __future__ import annotations
+
+import ssl
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from gwctl.config import certificates
+from gwctl.config.settings import Tls
+from tests.support.engine import Client, Engine
+
+
+@cache
+def authority() -> trustme.CA:
+    """The one that clients trust; made once, keys take time."""
+    return trustme.CA()
+
+
+class Files:
+    """A certificate for ``names`` with its key, in files of ``folder``; ``tls`` is the table for them."""
+
+    def __init__(self, folder: Path, *names: str, issuer: trustme.CA | None = None, **options: Any) -> None:
+        issued = (issuer or authority()).issue_cert(*names, **options)
+        stem = (names[0] if names else "cert").replace("*", "any")
+        self.certificate = folder / f"{stem}.pem"
+        self.key = folder / f"{stem}.key"
+        self.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        self.key.write_bytes(issued.private_key_pem.bytes())
+        self.pem = issued.cert_chain_pems[0].bytes().decode()
+
+    def tls(self, **settings: Any) -> Tls:
+        return Tls(certificate=(str(self.certificate),), key=(str(self.key),), **settings)
+
+    def server(self, **settings: Any) -> ssl.SSLContext:
+        return certificates.load(self.tls(**settings)).context
+
+    def load_into(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+def client_context(**options: Any) -> ssl.SSLContext:
+    """Trusts the authority; ``options`` are attributes."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority().configure_trust(context)
+    for name, value in options.items():
+        setattr(context, name, value)
+    return context
+
+
+def connect(
+    engine: Engine,
+    name: str = "shop.example",
+    context: ssl.SSLContext | None = None,
+    session: ssl.SSLSession | None = None,
+) -> Client:
+    """A raw client inside TLS. Its end is seen only with close_notify: without, reading raises."""
+    client = engine.connect()
+    sock = (context or client_context()).wrap_socket(
+        client.sock, server_hostname=name, session=session, suppress_ragged_eofs=False
+    )
+    return Client(sock)
