@@ -151,7 +151,7 @@ class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """TLS for the addresses of `bind` that begin with ``tls:``. The files are read again at each reload."""
+    """TLS for the addresses of `bind` that begin with `tls:`. The files are read again at each reload."""
 
     certificate: Annotated[
         tuple[str, ...],
@@ -365,7 +365,7 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _meta(
             "Whether a WSGI request body is received before the application is called, so that a slow "
             "client holds a buffer and not a worker. false: `wsgi.input` reads from the connection, for "
-            "applications that pass large bodies on as they come. TLS connections are always buffered.",
+            "applications that pass large bodies on as they come.",
             False,
         ),
     ] = True

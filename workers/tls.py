@@ -235,8 +235,15 @@ class TlsLayer(asyncio.Protocol):
         self._server.loop.call_soon_threadsafe(self.settle, context=self._server.context)
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
-            self.send_raw(self._outgoing.read())
+        """Send what TLS itself has to say, at once: a request that follows must not wait for it."""
+        if not self._outgoing.pending:
+            return
+        block = self._outgoing.read()
+        if not self.raw.get_write_buffer_size():
+            with contextlib.suppress(OSError):
+                block = block[self._connection.sock.send(block) :]
+        if block:
+            self.send_raw(block)
 
     def write_eof(self) -> None:
         if self._state == _OPEN:

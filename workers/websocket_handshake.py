@@ -63,7 +63,7 @@ def facts(scope: Mapping[str, Any]) -> dict[str, Any]:
     found["scheme"] = _SCHEMES.get(scope.get("scheme", "http"), "ws")
     protocols = _items(scope["headers"], b"sec-websocket-protocol", lower=False)
     found["subprotocols"] = [item.decode("ascii") for item in protocols]
-    if "tls" in scope["extensions"]:
+    if "tls" in scope.get("extensions", ()):
         found["extensions"] = {"websocket.http.response": {}, "tls": scope["extensions"]["tls"]}
     return found
 

@@ -107,7 +107,7 @@ class WsgiRunner:
         if framer is None:
             self.call(connection, environ)
             return
-        if self._streams and _is_plain(connection):
+        if self._streams:
             if b"transfer-encoding" in fields:
                 environ["HTTP_TRANSFER_ENCODING"] = "chunked"
             self._begin_stream(connection, environ, framer, expecting)
@@ -248,8 +248,3 @@ class WsgiRunner:
                 environ.get("HTTP_REFERER", "-"),
                 environ.get("HTTP_USER_AGENT", "-"),
             )
-
-
-def _is_plain(connection: ConnectionBase) -> bool:
-    """Tell whether what the socket gives is the request itself, and not TLS."""
-    return getattr(connection, "tls", None) is None
