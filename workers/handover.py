@@ -177,9 +177,9 @@ def may_be_given(connection: ConnectionBase) -> bool:
     """Tell whether nothing of ``connection`` is held here: no request, no part of one, no response."""
     if connection.state > IDLE or connection.tail or connection.eof or connection.lost:
         return False
-    transport = connection.transport
-    if transport is None:  # not set up; what comes first may not be HTTP
+    if connection.base is None:  # not at HTTP yet: it may begin with a PROXY header or a handshake
         return connection.server.plain_from_start
+    transport = connection.transport
     return is_plain(transport) and not (transport.is_closing() or transport.get_write_buffer_size())
 
 

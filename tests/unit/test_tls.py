@@ -20,6 +20,7 @@ from websockets.sync.client import connect as connect_websocket
 
 from gwctl.config import certificates
 from gwctl.config.settings import Tls
+from gwctl.workers.handover import may_be_given
 from gwctl.workers.tls_facts import client_name
 from tests.support import engine_apps
 from tests.support.engine import WORKER_CLASSES, Client, Engine
@@ -412,6 +413,21 @@ def test_the_certificate_is_chosen_by_name(worker_class: str, tmp_path: Path) ->
                 got = ssl.DER_cert_to_PEM_cert(client.sock.getpeercert(binary_form=True))  # type: ignore[attr-defined]
                 assert got.split() == files[place].pem.split(), name
                 assert client.get("/").body == b"hello"
+
+
+def test_a_connection_is_no_siblings_to_take(worker_class: str, shop: Files) -> None:
+    """Neither in a PROXY header or a handshake, when its transport is a plain one, nor in TLS."""
+    with engine_of(worker_class, shop.server(), proxy_protocol=True) as engine, engine.connect() as raw:
+
+        def given() -> list[bool]:
+            return engine.call(lambda: [may_be_given(each) for each in engine.server._connections])
+
+        until(lambda: given() == [False], "a connection without a header")
+        raw.send(b"PROXY UNKNOWN\r\n\x16\x03\x01")
+        assert given() == [False]
+    with engine_of(worker_class, shop.server()) as engine, connect(engine) as client:
+        assert client.get("/").body == b"hello"
+        assert engine.call(lambda: [may_be_given(each) for each in engine.server._connections]) == [False]
 
 
 # ---- what else lives on a connection
