@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from gwctl.config import addresses
 from gwctl.config.locate import Path
-from gwctl.config.settings import PoolSettings, Tls
+from gwctl.config.settings import PoolSettings
 from gwctl.config.sources import Tree
+from gwctl.config.tls_settings import Tls
 
 if TYPE_CHECKING:
     from gwctl.config.certificates import Identity

@@ -174,9 +174,8 @@ class AsgiRequest(Extensions):
                 body = _as_bytes(body)
             if message.get("more_body", False):
                 self._block(body)
-                connection = self._connection
-                # A transport that is closing takes everything and says nothing: the loop must get to tell.
-                while (connection.write_paused or connection.transport.is_closing()) and not self.detached:
+                to = self._connection  # a transport that is closing takes all and tells nothing
+                while (to.write_paused or to.transport.is_closing()) and not self.detached:
                     await self._wait()
             elif self.started:
                 self._last(body)

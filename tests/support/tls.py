@@ -14,7 +14,7 @@ from typing import Any
 import trustme
 
 from gwctl.config import certificates
-from gwctl.config.settings import Tls
+from gwctl.config.tls_settings import Tls
 from tests.support.engine import Client, Engine
 
 
