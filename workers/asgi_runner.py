@@ -11,7 +11,7 @@ from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
 from gwctl.workers.counters import Counters
 from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.parser import lowercase_headers
-from gwctl.workers.policy import HOSTS_MAX, Refused, check_host, frame_body, wants_continue
+from gwctl.workers.policy import FOLDED, HOSTS_MAX, Refused, check_host, frame_body, wants_continue
 from gwctl.workers.states import BUSY
 from gwctl.workers.websocket_handshake import asks_for_websocket
 
@@ -180,7 +180,7 @@ class AsgiRunner:
         self, connection: ConnectionBase, scope: dict[str, Any], notable: dict[bytes, bytes]
     ) -> None:
         if _FOLDED in notable:
-            raise Refused(400)
+            raise Refused(400, FOLDED)
         framer = frame_body(
             notable.get(b"content-length"),
             notable.get(b"transfer-encoding"),

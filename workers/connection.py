@@ -199,24 +199,24 @@ class ConnectionBase:
 
     # ---- ends
 
-    def refuse(self, status: int) -> None:
-        """Answer the request with ``status`` ourselves, and close."""
+    def refuse(self, status: int, why: str) -> None:
+        """Answer the request with ``status`` ourselves, and close; ``why`` is for the log."""
         server = self.server
         server.runner.refused(self)
         data = server.heads.error(status, self.is_head)
         if not self.lost:
             self.transport.write(data)
-        server.refused(self, status, len(data))
+        server.refused(self, status, len(data), why)
         self.linger()
 
-    def refuse_unparsed(self, status: int) -> None:
+    def refuse_unparsed(self, status: int, why: str) -> None:
         """Refuse what never became a request: what is known here is of the one before."""
         self.method = self.target = ""
         self.is_head = False
         self.judge = None
         if self.forwarder is not None:
             self.peer = self.forwarder.peer
-        self.refuse(status)
+        self.refuse(status, why)
 
     def close(self) -> None:
         """Close after what is written has been sent; linger if more of the client's is on its way."""

@@ -20,7 +20,7 @@ from gwctl.assignment import Assignment
 from gwctl.workers.body import NO_BODY
 from gwctl.workers.file_wrapper import FileWrapper
 from gwctl.workers.forwarded import FIELDS
-from gwctl.workers.policy import HOSTS_MAX, Refused, check_host
+from gwctl.workers.policy import FOLDED, HOSTS_MAX, Refused, check_host
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -160,7 +160,7 @@ class EnvironBuilder:
             Refused: A folded line (RFC 9112 section 5.2), which the C parser gives without a name.
         """
         if not name:
-            raise Refused(400)
+            raise Refused(400, FOLDED)
         key = "" if b"_" in name or name.lower() in _NOTABLE else _environ_name(name)
         if len(self._names) >= _NAMES_MAX:
             self._names.clear()

@@ -124,9 +124,10 @@ class Connection(ConnectionBase, asyncio.Protocol):
         # The C parser takes lines that end in LF, and more than one blank in the request line. So: the
         # line ends where method, target, version and two blanks end, and each line has its CRLF.
         if data[len(method) + len(target) + 10] != 13 or data.count(b"\r\n") != len(parser.headers) + 2:
-            status = HeadJudge(self.server.limits).add(data)
+            judge = HeadJudge(self.server.limits)
+            status = judge.add(data)
             if status:
-                self.refuse_unparsed(status)
+                self.refuse_unparsed(status, judge.why)
                 return True
             self.head = method + b" " + target  # it began with an empty line
         self.is_head = method == b"HEAD"
@@ -146,7 +147,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
                 self.target, self.authority = split_target(target)
             self._begin(self)
         except Refused as refusal:
-            self.refuse(refusal.status)
+            self.refuse(refusal.status, refusal.why)
         return True
 
     def _give_back(self, rest: bytes) -> None:
@@ -187,7 +188,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
                     f"{error!r}, {data[: judge.end][:500]!r}"
                 )
         if status:
-            self.refuse_unparsed(status)
+            self.refuse_unparsed(status, judge.why)
             return True
         self.judge = judge
         self.state = HEAD
@@ -200,7 +201,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
         assert judge is not None
         status = judge.add(data)
         if status:
-            self.refuse_unparsed(status)
+            self.refuse_unparsed(status, judge.why)
             return True
         if not judge.end:
             return self._wait_for_more()
@@ -264,12 +265,14 @@ class Connection(ConnectionBase, asyncio.Protocol):
         self.expecting = False
         try:
             rest = self.framer.feed(data, self.sink)
-        except FramingError:
-            self._body_failed(400)
+        except FramingError as error:
+            self._body_failed(400, str(error))
         except BodyTooLarge:
-            self._body_failed(413)
+            self._body_failed(
+                413, f"the body is larger than body_bytes_max ({self.server.limits.body_bytes_max})"
+            )
         except OSError as error:
-            self._body_failed(not_kept(self, error))
+            self._body_failed(not_kept(self, error), "its body could not be kept")
         else:
             if rest is not None:
                 self.framer = self.sink = None
@@ -285,7 +288,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
         elif not self.write_paused:
             self.server.runner.body_complete(self)
 
-    def _body_failed(self, status: int) -> None:
+    def _body_failed(self, status: int, why: str) -> None:
         if self.state == DISCARD:
             self.linger()
         elif self.server.runner.body_failed(self, status):
@@ -294,4 +297,4 @@ class Connection(ConnectionBase, asyncio.Protocol):
             self.server.runner.abandoned(self)
             self.abort()
         else:
-            self.refuse(status)
+            self.refuse(status, why)

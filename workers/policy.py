@@ -16,6 +16,9 @@ from gwctl.workers.framing import ChunkedFramer, Framer, LengthFramer
 
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]+)((?:[/?].*)?)", re.IGNORECASE)
 _LENGTH_DIGITS_MAX: Final = 18
+_SHOWN: Final = 60
+"""So much of what a client sent is shown in the log."""
+_BAD_TARGET: Final = "the target has a fragment, or bytes that must be percent-encoded"
 _CODING: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 # RFC 3986 section 3.2.2, but for the comma: "a,b" is what two Host fields become when joined.
@@ -24,16 +27,19 @@ _HOST: Final = re.compile(
 )
 _PORT_MAX: Final = 65535
 
+FOLDED: Final = "a field goes on in a second line, which is obsolete (RFC 9112 section 5.2)"
+
 HOSTS_MAX: Final = 1024
 """Values of Host that a runner remembers as sound, so that each is judged once."""
 
 
 class Refused(Exception):  # noqa: N818 - a decision, answered with ``status``
-    """The request is answered with ``status`` and the connection closed."""
+    """The request is answered with ``status`` and the connection closed; ``why`` is for the log."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(status, why)
         self.status = status
+        self.why = why
 
 
 def check_unusual_method(method: bytes, target: bytes) -> None:
@@ -43,9 +49,9 @@ def check_unusual_method(method: bytes, target: bytes) -> None:
         Refused: CONNECT: this is no proxy. 400 for a target that would have been refused before.
     """
     if not target.isascii():
-        raise Refused(400)
+        raise Refused(400, _BAD_TARGET)
     if method == b"CONNECT":
-        raise Refused(501)
+        raise Refused(501, "CONNECT is for proxies")
 
 
 def split_target(target: bytes) -> tuple[str, str]:
@@ -57,13 +63,13 @@ def split_target(target: bytes) -> tuple[str, str]:
         Refused: Not a form that RFC 9112 knows.
     """
     if not target.isascii() or b"#" in target:
-        raise Refused(400)
+        raise Refused(400, _BAD_TARGET)
     text = target.decode("ascii")
     if text == "*" or text.startswith("/"):
         return text, ""
     match = _ABSOLUTE.fullmatch(text)
     if match is None or not is_host(match[1]):
-        raise Refused(400)
+        raise Refused(400, f"the target is neither a path nor a URL of http or https: {text[:_SHOWN]!r}")
     rest = match[2]
     return (rest if rest.startswith("/") else "/" + rest), match[1]
 
@@ -94,9 +100,9 @@ def check_host(value: str | None, http11: bool) -> None:
     """
     if value is None:
         if http11:
-            raise Refused(400)
+            raise Refused(400, "there is no Host")
     elif value and not is_host(value):
-        raise Refused(400)
+        raise Refused(400, f"Host is not a name or address with or without a port: {value[:_SHOWN]!r}")
 
 
 def frame_body(length: bytes | None, coding: bytes | None, http11: bool, limit: int) -> Framer | None:
@@ -112,23 +118,28 @@ def frame_body(length: bytes | None, coding: bytes | None, http11: bool, limit: 
             that do not end in it have no end, section 6.3: 400).
     """
     if coding is not None:
-        if length is not None or not http11:
-            raise Refused(400)
+        if length is not None:
+            raise Refused(400, "Content-Length and Transfer-Encoding exclude each other")
+        if not http11:
+            raise Refused(400, "HTTP/1.0 has no Transfer-Encoding")
         codings = [each.strip(b" \t") for each in coding.lower().split(b",")]
         if codings == [b"chunked"]:
             return ChunkedFramer()
         sound = all(map(_CODING.fullmatch, codings)) and codings.index(codings[-1]) == len(codings) - 1
-        raise Refused(501 if sound and codings[-1] == b"chunked" else 400)
+        raise Refused(
+            501 if sound and codings[-1] == b"chunked" else 400,
+            f"the only Transfer-Encoding known here is chunked, not {coding[:_SHOWN]!r}",
+        )
     if length is None:
         return None
     if not length.isdigit():
-        raise Refused(400)
+        raise Refused(400, f"Content-Length is not a number: {length[:_SHOWN]!r}")
     digits = length.lstrip(b"0")
     if len(digits) > _LENGTH_DIGITS_MAX:
-        raise Refused(413)
+        raise Refused(413, "Content-Length is beyond any limit")
     size = int(digits or b"0")
     if limit and size > limit:
-        raise Refused(413)
+        raise Refused(413, f"a body of {size} bytes is larger than body_bytes_max ({limit})")
     return LengthFramer(size) if size else None
 
 
@@ -139,5 +150,5 @@ def wants_continue(expect: bytes, http11: bool) -> bool:
         Refused: 417, any other expectation.
     """
     if expect.lower() != b"100-continue":
-        raise Refused(417)
+        raise Refused(417, f"the only expectation known is 100-continue, not {expect[:_SHOWN]!r}")
     return http11

@@ -286,8 +286,11 @@ class Server:
 
         return answered
 
-    def refused(self, connection: ConnectionBase, status: int, size: int) -> None:
-        """Count a response of our own."""
+    def refused(self, connection: ConnectionBase, status: int, size: int, why: str) -> None:
+        """Count a response of our own; say ``why`` at log level debug: clients can make any number."""
+        peer = connection.peer
+        client = peer[0] if isinstance(peer, tuple) else "a client"
+        self.log.debug(f"{status} to {client}: {why}")
         self._refusals.add(status, size, 0.0)
         if self.access is not None:
             self.access.add(connection, status, size, 0.0, "-", "-")

@@ -74,9 +74,9 @@ class TimeLimits:
             if not _has_unread(connection.sock):
                 connection.close()  # and not just the transport: what it still holds may never be taken
         elif state == HEAD and not connection.write_paused:
-            connection.refuse_unparsed(408)
+            connection.refuse_unparsed(408, f"no whole head came within {self.seconds[HEAD]:g} s")
         elif state == BODY and not connection.write_paused:
-            connection.refuse(408)
+            connection.refuse(408, f"no byte of its body came for {self._body:g} s")
         elif state == DISCARD:
             connection.linger()
         elif state == BUSY and not connection.write_paused:
@@ -96,7 +96,7 @@ class TimeLimits:
             runner.abandoned(connection)
             connection.abort()
         else:
-            connection.refuse(408)
+            connection.refuse(408, f"no byte of its body came for {self._body:g} s")
 
     def _expire_output(self, connection: ConnectionBase, now: float) -> None:
         """Something is to be written, or was: the client must take a byte now and then."""

@@ -44,12 +44,12 @@ def open_with(headers: Headers) -> bytes:
     """
     versions = _values(headers, b"sec-websocket-version")
     if versions != [_VERSION]:
-        raise Refused(426)
+        raise Refused(426, "a WebSocket of another version than 13")
     keys = _values(headers, b"sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
-        raise Refused(400)
+        raise Refused(400, "Sec-WebSocket-Key is not one key of 16 bytes")
     if not all(_TOKEN.fullmatch(item) for item in _items(headers, b"sec-websocket-protocol", lower=False)):
-        raise Refused(400)
+        raise Refused(400, "Sec-WebSocket-Protocol is not a list of names")
     lines = [b"Sec-WebSocket-Extensions: %b\r\n" % v for v in _values(headers, b"sec-websocket-extensions")]
     return (
         b"GET / HTTP/1.1\r\nHost: -\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -130,7 +130,7 @@ class WsgiRunner:
         if connection.eof and connection.framer is not None:
             stream.fail(400)
         if stream.failure:
-            connection.refuse(stream.failure)
+            connection.refuse(stream.failure, "its body is not sound, or not whole")
         else:
             self.call(connection, environ, StreamCall)
 
@@ -145,7 +145,7 @@ class WsgiRunner:
                 environ["wsgi.input"] = body.reader()
             except OSError as error:
                 body.close()
-                connection.refuse(not_kept(connection, error))
+                connection.refuse(not_kept(connection, error), "its body could not be kept")
                 return
             environ["CONTENT_LENGTH"] = str(body.size)
         self.call(connection, environ, kind)

@@ -32,6 +32,7 @@ it end at different places is how requests are smuggled past the proxy's rules.
   request as a client does that goes away.
 - The status does not depend on the parser (C or Python), on the worker class or on how the network cuts the
   request into packets. The first mistake in the order of the bytes counts.
+- With `log_level = "debug"` each refusal is logged with its reason; values of fields are not shown.
 - Trailers and chunk extensions are checked and dropped. The percent-encoding of a path is not judged: what is
   no encoding stays as it is, and `..` is the application's business.
 - HTTP/2 is not spoken, and `Upgrade` is taken for WebSockets alone, in `asgi` workers.

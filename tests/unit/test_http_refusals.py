@@ -146,3 +146,26 @@ def test_a_refused_target_is_logged_as_itself() -> None:
         assert client.response().status == 501
         engine.call(engine.server.flush)
         assert '"CONNECT x:80 HTTP/1.1" 501' in engine.access_path.read_text("utf-8")
+
+
+WHY = [
+    (b"GET / HTTP/1.1\r\n\r\n", "400 to 127.0.0.1: there is no Host"),
+    (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "Host is not a name or address with or without a port: 'a b'"),
+    (b"\x16\x03\x01\x02\x00", "the client speaks TLS"),
+    (b"GET / HTTP/1.1\r\nCookie: secret\0\r\n\r\n", "control characters in the value of Cookie"),
+    (b"GET / HTTP/1.1\r\nA : secret\r\n\r\n", "not the name of a field: b'A '"),
+    (b"GET /" + b"a" * 300, "the request line is longer than request_line_bytes_max (200)"),
+    (POST + b"Content-Length: 1001\r\n\r\n", "a body of 1001 bytes is larger than body_bytes_max (1000)"),
+    (POST + b"Transfer-Encoding: chunked\r\n\r\nx\r\n", "not a chunk size"),
+]
+
+
+@pytest.mark.parametrize(("message", "why"), WHY)
+def test_the_log_says_why_at_level_debug(message: bytes, why: str) -> None:
+    """And shows no values of fields, which may be secrets."""
+    with Engine(application("sync"), limits=LIMITS) as engine, engine.connect() as client:
+        client.send(message)
+        client.response()
+        engine.wait_for_log(why)
+        assert " debug " in engine.log
+        assert "secret" not in engine.log
