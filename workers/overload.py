@@ -103,7 +103,7 @@ class Overload:
         self._note(server.loop.time(), self._requests())
         if self.refuses:
             server.record.words[REFUSED] += 1
-            raise Refused(503)
+            raise Refused(503, "requests_max is reached")
         if self._ended is None:
             self._begin(connection)  # WSGI requests wait by themselves, for the worker or for a thread
             return
@@ -122,7 +122,7 @@ class Overload:
             try:
                 self._begin(connection)
             except Refused as refusal:
-                connection.refuse(refusal.status)
+                connection.refuse(refusal.status, refusal.why)
 
     # ---- the log
 
@@ -159,4 +159,4 @@ class RefusedConnection(SharedConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.refuse_unparsed(503)
+        self.refuse_unparsed(503, "connections_max is reached")
