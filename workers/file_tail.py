@@ -4,9 +4,10 @@ A client that reads a file more slowly than it could be sent would hold the work
 as it likes. So once the socket takes no more, the call leaves what remains to the loop: the
 application's file is closed with its iterable, a dup of its descriptor and a position stay.
 
-The loop sends with sendfile(2) while the socket takes it. To hear when it takes more, one block
-goes through the transport, whose buffer is allowed to hold nothing: it reports the block's
-departure. Meanwhile the connection is BUSY, its timeout is that of any response, and of the
+On a plain socket the loop sends with sendfile(2) while the socket takes it. To hear when it
+takes more, one block goes through the transport, whose buffer is allowed to hold nothing: it
+reports the block's departure. Where the transport is not the socket's own (TLS) all blocks go
+that way. Meanwhile the connection is BUSY, its timeout is that of any response, and of the
 file no more than that block is in memory.
 """
 
@@ -27,16 +28,19 @@ _TURN_BYTES_MAX: Final = 4 << 20
 
 
 class FileTail:
-    __slots__ = ("_connection", "_count", "_fd", "_position", "keep_alive", "started")
+    __slots__ = ("_connection", "_count", "_fd", "_plain", "_position", "keep_alive", "started")
 
-    def __init__(self, connection: ConnectionBase, fd: int, position: int, count: int) -> None:
-        """Keep a dup of ``fd``.
+    def __init__(
+        self, connection: ConnectionBase, fd: int, position: int, count: int, *, plain: bool
+    ) -> None:
+        """Keep a dup of ``fd``. ``plain``: what the socket is given is the response itself.
 
         Raises:
             OSError: There is no descriptor left.
         """
         self._fd = os.dup(fd)
         self._connection = connection
+        self._plain = plain
         self._position = position
         self._count = count
         self.started = False
@@ -82,22 +86,25 @@ class FileTail:
         """Send until the socket or this turn is full; return whether the file has become too short."""
         connection = self._connection
         end = self._position + _TURN_BYTES_MAX
-        try:
-            while self._count and self._position < end:
-                count = min(self._count, _TURN_BYTES_MAX)
-                if not self._sent(os.sendfile(connection.sock.fileno(), self._fd, self._position, count)):
-                    return True
-        except BlockingIOError:
-            block = os.pread(self._fd, min(self._count, _BLOCK_BYTES), self._position)
-            if not self._sent(len(block)):
+        plain = self._plain
+        while self._count and self._position < end and not connection.write_paused:
+            if plain:
+                try:
+                    count = min(self._count, _TURN_BYTES_MAX)
+                    sent = os.sendfile(connection.sock.fileno(), self._fd, self._position, count)
+                except BlockingIOError:
+                    plain = False
+                    continue
+            else:
+                block = os.pread(self._fd, min(self._count, _BLOCK_BYTES), self._position)
+                sent = len(block)
+                connection.transport.write(block)
+            if not sent:
                 return True
-            connection.transport.write(block)
+            self._position += sent
+            self._count -= sent
+            plain = self._plain
         return False
-
-    def _sent(self, size: int) -> int:
-        self._position += size
-        self._count -= size
-        return size
 
     def _abort(self) -> None:
         self.close()

@@ -45,9 +45,11 @@ _CLIENTS: Final = {
     errno.ENETUNREACH,
     errno.ENETDOWN,
 }
+_FULL: Final = -1
+"""The socket takes no more."""
 _CANNOT: Final = -2
+"""This file cannot be sent so."""
 _NO_SENDFILE: Final = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
-"""The file system does not offer it."""
 
 
 class _Gone:
@@ -151,19 +153,22 @@ class ResponseWriter:
 
     def _send_file(self, fd: int, position: int, count: int) -> int:
         """Send ``count`` bytes of a regular file; return how many it was short of."""
-        if type(self._sock) is not socket.socket:
-            return self._send_blocks(fd, position, count)
+        plain = type(self._sock) is socket.socket
         self._push()
         while count:
-            sent = -1 if self.pending else self._sendfile(fd, position, count)
+            sent = _FULL
+            if not self.pending:
+                sent = self._sendfile(fd, position, count) if plain else self._send_block(fd, position, count)
             if not sent:
                 break
             if sent > 0:
                 position += sent
                 count -= sent
-            elif count + len(self.pending) <= PENDING_BYTES_MAX or sent == _CANNOT:
+            elif sent == _CANNOT:
+                plain = False
+            elif count + len(self.pending) <= PENDING_BYTES_MAX:
                 return self._send_blocks(fd, position, count)
-            elif self._leave(fd, position, count):
+            elif self._leave(fd, position, count, plain):
                 return 0
             else:
                 self._wait_writable()
@@ -177,11 +182,11 @@ class ResponseWriter:
             self.pending = bytes(pending[self._try(pending) :])
 
     def _sendfile(self, fd: int, position: int, count: int) -> int:
-        """Return how many bytes went, -1 if the socket is full, `_CANNOT` if this file can't be sent so."""
+        """Return how many bytes went, or `_FULL` or `_CANNOT`."""
         try:
             return os.sendfile(self._sock.fileno(), fd, position, min(count, _SENDFILE_BYTES_MAX))
         except BlockingIOError:
-            return -1
+            return _FULL
         except OSError as error:
             if error.errno in _NO_SENDFILE:
                 return _CANNOT
@@ -189,24 +194,26 @@ class ResponseWriter:
                 self._lose(error)
             raise
 
-    def _leave(self, fd: int, position: int, count: int) -> bool:
+    def _leave(self, fd: int, position: int, count: int, plain: bool) -> bool:
         """Leave the rest of the file to the loop, so that a slow reader does not hold the worker."""
         connection = self._connection
         if connection.framer is not None:
             return False  # part of the request is still to be received, and the loop does one thing at a time
         try:
-            connection.request = FileTail(connection, fd, position, count)
+            connection.request = FileTail(connection, fd, position, count, plain=plain)
         except OSError:
             return False
         connection.attention = True
         return True
 
     def _send_blocks(self, fd: int, position: int, count: int) -> int:
-        while count:
-            block = os.pread(fd, min(count, _FILE_BLOCK_BYTES), position)
-            if not block:
-                break
-            self._send(block)
-            position += len(block)
-            count -= len(block)
+        while count and (size := self._send_block(fd, position, count)):
+            position += size
+            count -= size
         return count
+
+    def _send_block(self, fd: int, position: int, count: int) -> int:
+        block = os.pread(fd, min(count, _FILE_BLOCK_BYTES), position)
+        if block:
+            self._send(block)
+        return len(block)
