@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gwctl.log import Level
 from gwctl.workers.http1 import Connection
 from gwctl.workers.states import BUSY
 from tests.apps import seen as applications
@@ -110,6 +111,7 @@ class Setting:
         self.engine.loop.set_exception_handler(lambda _loop, context: self.errors.append(repr(context)))
         self.errors: list[str] = []
         self.engine._start()
+        self.engine.server.log.level = Level.INFO  # at debug each refusal would write a line
 
     def close(self) -> None:
         engine = self.engine
