@@ -49,8 +49,10 @@ class TlsLayer(asyncio.Protocol):
     """One connection's TLS. See the module; what is not explained is as in asyncio.Transport."""
 
     def __init__(self, connection: Connection, context: ssl.SSLContext) -> None:
-        self._connection = connection
+        self._connection: Any = connection  # until the handshake is done
         self._server = connection.server
+        self._sock = connection.sock
+        self._address = connection.listener.address
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -90,7 +92,9 @@ class TlsLayer(asyncio.Protocol):
         self._state = _SHUT
         if self._output is not None:
             self._output.lost()
-        self._inner.connection_lost(exc)
+        # It refers to us: both are to be freed at once, and not when garbage is looked for.
+        inner, self._inner, self._connection, self._output = self._inner, None, None, None
+        inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
         if self._output is not None:
@@ -118,7 +122,7 @@ class TlsLayer(asyncio.Protocol):
         else:
             self._flush()
             self._state = _OPEN
-            connection = self._connection
+            connection, self._connection = self._connection, None
             connection.since = monotonic()
             connection.tls = self
             self._inner.connection_made(self)
@@ -127,7 +131,7 @@ class TlsLayer(asyncio.Protocol):
         connection = self._connection
         peer = connection.peer[0] if isinstance(connection.peer, tuple) else "a peer"
         reason = getattr(error, "reason", None) or error
-        self._server.log.debug(f"{connection.listener.address}: no TLS with {peer}: {reason}")
+        self._server.log.debug(f"{self._address}: no TLS with {peer}: {reason}")
         if _HTTP.match(self._start):
             self.raw.set_protocol(connection)
             self.raw.write(NOT_TLS)
@@ -166,7 +170,7 @@ class TlsLayer(asyncio.Protocol):
             except ssl.SSLZeroReturnError:
                 data = b""
             except OSError as error:
-                self._server.log.debug(f"{self._connection.listener.address}: TLS failed: {error}")
+                self._server.log.debug(f"{self._address}: TLS failed: {error}")
                 self.abort()
                 return
             if not data:
@@ -201,7 +205,7 @@ class TlsLayer(asyncio.Protocol):
         try:
             block = self.encrypt(data)
         except OSError as error:
-            self._server.log.debug(f"{self._connection.listener.address}: TLS failed: {error}")
+            self._server.log.debug(f"{self._address}: TLS failed: {error}")
             self.abort()
         else:
             self.send_raw(block)
@@ -241,7 +245,7 @@ class TlsLayer(asyncio.Protocol):
         block = self._outgoing.read()
         if not self.raw.get_write_buffer_size():
             with contextlib.suppress(OSError):
-                block = block[self._connection.sock.send(block) :]
+                block = block[self._sock.send(block) :]
         if block:
             self.send_raw(block)
 
@@ -309,7 +313,7 @@ class TlsLayer(asyncio.Protocol):
     # ---- what WSGI calls write to
 
     def output_for_sync(self) -> SyncOutput:
-        self._output = output = SyncOutput(self, self._connection.sock)
+        self._output = output = SyncOutput(self, self._sock)
         return output
 
     def output_for_threads(self) -> ThreadOutput:

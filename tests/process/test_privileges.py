@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.support.server import ROOT
+from tests.support.tls import Files, client_context
 from tests.support.wait import until
 
 NOBODY = pwd.getpwnam("nobody") if any(entry.pw_name == "nobody" for entry in pwd.getpwall()) else None
@@ -95,6 +96,25 @@ def test_everything_that_needs_root_comes_first_and_the_import_last(gwctl_server
         assert httpx.get(server.url).text == expected
     assert not path.exists()
     assert not pidfile.exists()
+
+
+def test_keys_that_only_root_may_read(gwctl_server, shop, interpreter, tmp_path):
+    """The master reads them; workers serve with them as another user, before and after a reload."""
+    files = Files(tmp_path, "127.0.0.1")
+    files.key.chmod(0o600)
+    files.certificate.chmod(0o600)
+    with gwctl_server(
+        "shop:application",
+        chdir=shop,
+        worker="sync",
+        bind="tls:127.0.0.1:0",
+        user="nobody",
+        tls={"certificate": str(files.certificate), "key": str(files.key)},
+        **interpreter,
+    ) as server:
+        for _ in range(2):
+            assert "root is gone" in httpx.get(server.url, verify=client_context()).text
+            assert server.gwctl("reload", "-c", str(server.config)).returncode == 0
 
 
 def test_group_alone_may_be_given(gwctl_server, shop):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +164,24 @@ def test_a_connection_is_no_siblings_to_take(worker_class: str, shop: Files) -> 
     with engine_of(worker_class, shop.server()) as engine, connect(engine) as client:
         assert client.get("/").body == b"hello"
         assert engine.call(lambda: [may_be_given(each) for each in engine.server._connections]) == [False]
+
+
+def test_a_connection_that_is_over_is_freed_at_once(worker_class: str, shop: Files) -> None:
+    """And not when the garbage collector comes by: there may be thousands."""
+    with engine_of(worker_class, shop.server()) as engine:
+        found: list[weakref.ref[Any]] = []
+
+        def look() -> None:
+            for connection in engine.server._connections:
+                assert connection.tls
+                found.append(weakref.ref(connection.tls))  # which the connection holds
+
+        gc.disable()
+        try:
+            with connect(engine) as client:
+                assert client.get("/").body == b"hello"
+                engine.call(look)
+            nothing_left(engine)
+            until(lambda: [ref() for ref in found] == [None], "it to be freed")
+        finally:
+            gc.enable()
