@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 _PAUSE_S: Final = 0.1
+_PATIENCE_S: Final = 0.05
+"""A connection in the exchange that no free worker has taken for this long is taken by a busy one."""
 _SWEEP_MAX: Final = 65536
 _CODED: Final = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 """Of a body that came in chunks, only what was in them is left."""
-_PLAIN: Final = {"TCPTransport", "UnixTransport"}
-"""uvloop's names."""
 
 
 class Handover:
@@ -51,6 +51,7 @@ class Handover:
         self._wanted = False
         self._watching = False
         self._due = False
+        self._left_at = 0.0
         self._spare = -1
         self._pause: asyncio.TimerHandle | None = None
         self.given = 0
@@ -68,8 +69,22 @@ class Handover:
         self._wanted = False
         self._unwatch()
 
+    def look(self, *, free: bool) -> None:
+        """Take again, now that the worker can start a request, or if everybody has been busy for too long.
+
+        Called now and then while there are requests: in a pool that is always busy, nobody would take
+        what was given away when somebody was free.
+        """
+        if free:
+            self.watch()
+        elif self._wanted and not self._watching and self._pause is None:
+            now = monotonic()
+            if now - self._left_at > _PATIENCE_S:
+                self._left_at = now
+                self._take()
+
     def watch(self) -> None:
-        """Look at the exchange, if connections are wanted: also after a time without a free thread."""
+        """Look at the exchange, if connections are wanted."""
         if self._wanted and not self._watching and self._pause is None:
             self._watching = True
             self._loop.add_reader(self._exchange.fileno(), self._readable)
@@ -88,7 +103,8 @@ class Handover:
     def _readable(self) -> None:
         if self._server.runner.active >= self._server.capacity:
             self._unwatch()
-            self._server.flush_soon()  # which looks for a free thread
+            self._left_at = monotonic()
+            self._server.flush_soon()  # which leads to `look`
         elif not self._due:
             self._due = True
             self._loop.call_soon(self._take)
@@ -177,10 +193,10 @@ def may_be_given(connection: ConnectionBase) -> bool:
     """Tell whether nothing of ``connection`` is held here: no request, no part of one, no response."""
     if connection.state > IDLE or connection.tail or connection.eof or connection.lost:
         return False
-    if connection.base is None:  # not at HTTP yet: it may begin with a PROXY header or a handshake
+    if connection.base is None:  # not HTTP yet: what comes first may be a preamble
         return connection.server.plain_from_start
     transport = connection.transport
-    return is_plain(transport) and not (transport.is_closing() or transport.get_write_buffer_size())
+    return connection.tls is None and not (transport.is_closing() or transport.get_write_buffer_size())
 
 
 def request_read(connection: ConnectionBase, environ: Environ, kind: type[WsgiCall]) -> bytes:
@@ -188,7 +204,7 @@ def request_read(connection: ConnectionBase, environ: Environ, kind: type[WsgiCa
     head = connection.head
     if connection.attention or connection.tail or not head.endswith(b"\r\n\r\n"):
         return b""
-    if not is_plain(connection.transport) or connection.transport.get_write_buffer_size():
+    if connection.tls is not None or connection.transport.get_write_buffer_size():
         return b""
     if kind is WsgiCall:
         return head
@@ -196,11 +212,6 @@ def request_read(connection: ConnectionBase, environ: Environ, kind: type[WsgiCa
     if kind is not BodyCall or type(body) is not BytesIO or _CODED.search(head):
         return b""
     return head + body.getvalue()
-
-
-def is_plain(transport: Any) -> bool:
-    """Tell whether the socket carries what is read and written, and no TLS."""
-    return type(transport).__name__ in _PLAIN
 
 
 class SharedConnection(Connection):

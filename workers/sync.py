@@ -93,10 +93,9 @@ class SyncRunner(WsgiRunner):
             self.call = self._call  # type: ignore[method-assign]
         server = self.server
         if server.handover is not None:
+            server.handover.look(free=not self.line)
             if self.line:
                 server.flush_soon()  # so that siblings see when this worker is free
-            else:
-                server.handover.watch()
 
     def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         """Be `_call` or `_stand_in_line`, whichever the last look at the average chose."""

@@ -120,8 +120,7 @@ class ThreadsRunner(WsgiRunner):
             self._hand_over()
         self._mark = self._dispatched
         active = self.active
-        if active < self._count:
-            handover.watch()
+        handover.look(free=active < self._count)
         if active and self.server.siblings.exist():
             self.server.flush_soon()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,8 @@ class Application:
             assert self.let_go.wait(30)
         body = environ["wsgi.input"].read()
         start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/who":
+            body = f" {environ['REMOTE_ADDR']} {environ['SERVER_PORT']}".encode()
         return [self.name + body]
 
 
@@ -63,13 +66,14 @@ class Pair:
 
 
 @contextlib.contextmanager
-def pair(worker_class: str, *, handover: bool = True) -> Iterator[Pair]:
+def pair(worker_class: str, *, handover: bool = True, **settings: Any) -> Iterator[Pair]:
     app = Application(b"one")
-    first = Engine(app, worker_class, siblings=True, threads=1)
+    settings = {"threads": 1, **settings}
+    first = Engine(app, worker_class, siblings=True, **settings)
     if not handover:
         assert first.exchange is not None
         first.exchange.send = lambda *_: False  # type: ignore[method-assign]
-    with first as one, Engine(Application(b"other"), worker_class, beside=one, threads=1) as other:
+    with first as one, Engine(Application(b"other"), worker_class, beside=one, **settings) as other:
         try:
             yield Pair(one, other, app)
         finally:
@@ -184,6 +188,32 @@ def test_a_parked_sibling_is_given_nothing(worker_class: str) -> None:
         assert slow.response().body == b"one"
 
 
+def test_a_preamble_is_read_by_who_accepted_and_its_address_goes_along() -> None:
+    """A PROXY header that waits is not handed over as if it were a request; what it said, is."""
+    header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 8443\r\n"
+    settings = {"proxy_protocol": True, "trusted_proxies": ("127.0.0.1",)}
+    with pair("sync", **settings) as both:
+        both.other.call(both.other.server.park)
+        slow, late, client = (both.one.connect() for _ in range(3))
+        for each in (slow, client):
+            each.send(header)
+            assert each.get("/who").body == b"one 192.0.2.7 8443"
+        until(lambda: both.connections()[0] == 3, "the silent one to be accepted")
+        both.other.call(both.other.server.serve)
+        both.stick(slow)
+        late.send(header + REQUEST % b"/who")
+        assert client.get("/who").body == b"other 192.0.2.7 8443"
+        late.sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            late.response()
+        both.app.let_go.set()
+        late.sock.settimeout(30)
+        assert late.response().body == b"one 192.0.2.7 8443"
+        assert slow.response().body == b"one"
+        for each in (slow, late, client):
+            each.sock.close()
+
+
 @pytest.mark.parametrize("worker_class", WSGI)
 def test_the_end_of_a_connection_is_not_handed_over(worker_class: str) -> None:
     with pair(worker_class) as both, both.connect() as slow:
@@ -209,6 +239,51 @@ def test_the_last_worker_takes_what_is_left_in_the_exchange(worker_class: str) -
         both.other.call(lambda: both.other.server.drain(False))
         assert client.response().body == b"other"
         assert both.connections()[0] == 0
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_a_connection_in_the_exchange_is_taken_though_everybody_is_busy(worker_class: str) -> None:
+    """One worker, never idle: three clients ask without a pause. Nobody else is there to take it."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        time.sleep(0.003)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    stop = threading.Event()
+
+    def keep_asking(client: Client) -> None:
+        while not stop.is_set():
+            assert client.get().body == b"done"
+
+    with Engine(application, worker_class, siblings=True, threads=1) as engine, engine.connect() as client:
+        assert client.get().body == b"done"
+        everybody = [engine.connect() for _ in range(4)]
+        threads = [threading.Thread(target=keep_asking, args=(each,)) for each in everybody]
+        engine.call(lambda: give_all(engine))
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(5):
+                until(lambda: engine.call(lambda: engine.server.handover.taken), "it to be taken")
+                assert client.get().body == b"done"
+                until(lambda: engine.call(lambda: give_one(engine, client)), "it to be given again")
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+            for each in everybody:
+                each.sock.close()
+
+
+def give_one(engine: Engine, client: Client) -> bool:
+    handover = engine.server.handover
+    for connection in engine.server.open_connections():
+        if connection.state == IDLE and connection.peer == client.sock.getsockname():
+            assert handover.give(connection, b"")
+            handover.let_go(connection)
+            return True
+    return False
 
 
 def give_all(engine: Engine) -> bool:
