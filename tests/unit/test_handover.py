@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -246,7 +245,7 @@ def test_a_connection_in_the_exchange_is_taken_though_everybody_is_busy(worker_c
     """One worker, never idle: three clients ask without a pause. Nobody else is there to take it."""
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        time.sleep(0.003)
+        threading.Event().wait(0.003)
         start_response("200 OK", [])
         return [b"done"]
 
