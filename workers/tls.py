@@ -61,7 +61,7 @@ class TlsLayer(asyncio.Protocol):
         self._state = _HANDSHAKE
         self._start = b""
         self._given = 0
-        self._paused = False
+        self._paused = self._raw_paused = False
         self._input_ended = False
         self._end_told = False
         self._output: SyncOutput | ThreadOutput | None = None
@@ -178,6 +178,9 @@ class TlsLayer(asyncio.Protocol):
                 break
             self._given += len(data)
             self._inner.data_received(data)
+        if self._raw_paused and not self._paused and not self.raw.is_closing():
+            self._raw_paused = False
+            self.raw.resume_reading()
         self._flush()  # answers of TLS itself, such as to a key update
         if ended and not self._end_told:
             self._end_told = True
@@ -185,15 +188,16 @@ class TlsLayer(asyncio.Protocol):
                 self.close()
 
     def pause_reading(self) -> None:
-        if not self._paused:
-            self._paused = True
+        self._paused = True
+        if not self._raw_paused:
+            self._raw_paused = True
             self.raw.pause_reading()
 
     def resume_reading(self) -> None:
+        """Go on with what is here; the socket is only read again when all of it has been taken."""
         if self._paused:
             self._paused = False
             if not self.raw.is_closing():
-                self.raw.resume_reading()
                 self._server.loop.call_soon(self._read, context=self._server.context)
 
     # ---- writing

@@ -185,3 +185,20 @@ def test_a_connection_that_is_over_is_freed_at_once(worker_class: str, shop: Fil
             until(lambda: [ref() for ref in found] == [None], "it to be freed")
         finally:
             gc.enable()
+
+
+def test_an_upload_is_not_taken_faster_than_it_is_read(shop: Files) -> None:
+    """What waits stays with the client, not in the memory of TLS."""
+    held: list[int] = []
+
+    async def application(_scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            held.extend(each.tls._incoming.pending for each in engine.server._connections)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with Engine(application, "asgi", tls=shop.server()) as engine, connect(engine) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (20 << 20))
+        client.send(bytes(20 << 20))
+        assert client.response().status == 200
+    assert max(held) < 1_000_000
