@@ -15,6 +15,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from gwctl import __version__, scoreboard
@@ -38,7 +39,11 @@ from gwctl.log import Log
 from gwctl.supervisor.core import events
 from gwctl.supervisor.fork import fork_worker
 from gwctl.supervisor.loop import Loop
+from gwctl.supervisor.memory import resident_bytes
 from gwctl.supervisor.totals import Totals
+
+SAMPLE_S: Final = 4.0
+"""At least that much between two samples of the request rates."""
 
 BURIED_MAX: Final = 256
 """Subjects of the dead that are remembered, for the lines still to be written about them."""
@@ -62,7 +67,7 @@ class Child:
     cut: int | None = None
     """Requests it said it could not finish; None: it said nothing."""
     rate: float = 0.0
-    """Requests a second over the last sample of `Children.sample`."""
+    """Requests a second since the last but one look at the scoreboard."""
     sampled_requests: int = field(default=0, repr=False)
 
     @property
@@ -77,10 +82,33 @@ class Child:
     @property
     def unfinished(self) -> int:
         """Requests that its end leaves undone: as it said, or else as the scoreboard has it."""
-        if self.cut is not None:
-            return self.cut
+        return self.active if self.cut is None else self.cut
+
+    @property
+    def active(self) -> int:
+        """Requests in the application now."""
         busy = bool(self.record.floats[scoreboard.BUSY_SINCE])
         return max(int(busy), self.record.words[scoreboard.ACTIVE])
+
+    def observed(self, luck: float) -> events.Observed:
+        """What its record says now, for the core."""
+        floats, words = self.record.floats, self.record.words
+        return events.Observed(
+            self.worker,
+            luck,
+            requests=words[scoreboard.REQUESTS],
+            active=self.active,
+            memory_bytes=resident_bytes(self.pid) or words[scoreboard.MEMORY_BYTES],
+            heartbeat_at=floats[scoreboard.HEARTBEAT_AT],
+            busy_since=floats[scoreboard.BUSY_SINCE],
+            serving=self.serving,
+        )
+
+    def sample(self, elapsed_s: float) -> None:
+        """Note the request rate since the last sample."""
+        requests = self.record.words[scoreboard.REQUESTS]
+        self.rate = max(0, requests - self.sampled_requests) / max(elapsed_s, 0.001)
+        self.sampled_requests = requests
 
 
 class Children:
@@ -108,6 +136,7 @@ class Children:
         self._by_worker: dict[events.WorkerId, Child] = {}
         self._by_pid: dict[int, Child] = {}
         self._buried: dict[events.WorkerId, str] = {}
+        self._sampled_at = -inf
         self.totals: dict[str, Totals] = {}
 
     def __iter__(self) -> Iterator[Child]:
@@ -309,12 +338,14 @@ class Children:
             del self._buried[next(iter(self._buried))]
         self._by_pid.pop(child.pid, None)
 
-    def sample(self, elapsed_s: float) -> None:
-        """Note each worker's request rate since the last sample."""
+    def observe(self, now: float) -> None:
+        """Report what the scoreboard says of each process, and note its request rate now and then."""
         for child in self._by_worker.values():
-            requests = child.record.words[scoreboard.REQUESTS]
-            child.rate = max(0, requests - child.sampled_requests) / max(elapsed_s, 0.001)
-            child.sampled_requests = requests
+            self._report(child.observed(self._luck()))
+        if now - self._sampled_at >= SAMPLE_S:
+            for child in self._by_worker.values():
+                child.sample(now - max(self._sampled_at, child.spawned_at))
+            self._sampled_at = now
 
 
 def ready_text(ready: WorkerReady) -> str:

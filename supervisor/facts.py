@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +17,7 @@ from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.life import State, Worker
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.generations import Generations
+from gwctl.supervisor.memory import resident_bytes
 from gwctl.supervisor.totals import Totals
 
 
@@ -114,12 +113,4 @@ def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
         slots={"threads": child.settings.threads, "asgi": 0}.get(worker_class, 1),
         left_s=worker.deadline - now if draining and worker.deadline is not None else None,
     )
-    return msgspec.structs.replace(facts, memory_bytes=_resident_bytes(child.pid) or facts.memory_bytes)
-
-
-def _resident_bytes(pid: int) -> int:
-    """What the process holds in memory now; 0 where /proc does not say."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * resource.getpagesize()
-    except (OSError, IndexError):
-        return 0
+    return msgspec.structs.replace(facts, memory_bytes=resident_bytes(child.pid) or facts.memory_bytes)

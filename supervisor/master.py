@@ -35,9 +35,6 @@ from gwctl.supervisor.pidfile import Pidfile
 RECORDS_MAX: Final = 4096
 """Workers that can exist at once, dying ones included (2 MiB of address space, touched on use)."""
 
-SAMPLE_S: Final = 5.0
-"""Between samples of the request rates: the only regular wakeup of an idle master."""
-
 
 class Master:
     """One running master. Made when everything that can fail at the start has been opened."""
@@ -52,7 +49,6 @@ class Master:
         self._control: ControlServer | None = None
         self._pidfile: Pidfile | None = None
         self._started_at = time.monotonic()
-        self._sampled_at = self._started_at
         self._adoption = Adoption(time.time(), "start")
         self._tried_by = ""
         self.name = generations.current.loaded.settings.master.name
@@ -76,17 +72,14 @@ class Master:
             self._loop.wait(self._timeout())
             for signum in self._loop.take_signals():
                 self._signalled(signum)
-            self._sample()
+            self._announcer.turn(time.monotonic())
             self._step()
         return self._end(self._finish)
 
     def _timeout(self) -> float:
-        now = time.monotonic()
-        due = min(self._sampled_at + SAMPLE_S, self._announcer.next_at)
         deadline = self.fleet.next_deadline()
-        if deadline is not None:
-            due = min(due, deadline)
-        return max(0.0, due - now)
+        due = self._announcer.next_at if deadline is None else min(self._announcer.next_at, deadline)
+        return max(0.0, due - time.monotonic())
 
     def _step(self) -> None:
         """Let the core step until it has nothing more to say about what happened."""
@@ -109,13 +102,6 @@ class Master:
                 "what runs goes on serving. Please report it, then restart the service"
             )
             return self.fleet.salvaged
-
-    def _sample(self) -> None:
-        now = time.monotonic()
-        if now - self._sampled_at >= SAMPLE_S:
-            self.children.sample(now - self._sampled_at)
-            self._sampled_at = now
-        self._announcer.turn(now)
 
     def _signalled(self, signum: int) -> None:
         match signum:
@@ -152,6 +138,8 @@ class Master:
                 self.children.send(worker, Park())
             case actions.Drain(worker=worker, timeout_s=timeout_s, sweep=sweep):
                 self.children.send(worker, Drain(timeout_s, sweep))
+            case actions.Observe():
+                self.children.observe(time.monotonic())
             case actions.Quit(worker=worker):
                 self.children.signal(worker, signal.SIGQUIT)
             case actions.Dump(worker=worker, reason=reason):

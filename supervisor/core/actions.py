@@ -46,6 +46,11 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Observe:
+    """Read the scoreboard. Answered by an Observed for each process, as far as it can be read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Quit:
     """Send SIGQUIT: end quickly."""
 
@@ -139,6 +144,7 @@ Action = (
     | Serve
     | Park
     | Drain
+    | Observe
     | Quit
     | Dump
     | Kill

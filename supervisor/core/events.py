@@ -81,6 +81,29 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """Answer to Observe, for each process: what its record on the scoreboard says at that moment.
+
+    Fields of one record may be of different moments: rest no decision on two of them agreeing.
+    """
+
+    worker: WorkerId
+    luck: float
+    requests: int = 0
+    """Responses it has finished in its life."""
+    active: int = 0
+    """Requests in the application now."""
+    memory_bytes: int = 0
+    """Resident memory of the process; 0: unknown."""
+    heartbeat_at: float = 0.0
+    """When its serving loop last turned, in monotonic seconds; 0.0: it has not begun to."""
+    busy_since: float = 0.0
+    """When the request that it serves (the oldest, if there are several) was dispatched; 0.0: idle."""
+    serving: str = ""
+    """Request line of that one; empty when idle or unknown."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadAsked:
     request: RequestId
     source: str
@@ -122,5 +145,5 @@ class StopAsked:
     quick: bool = False
 
 
-WorkerEvent = Spawned | SpawnFailed | Ready | BootFailed | DrainStarted | ChannelClosed | Exited
+WorkerEvent = Spawned | SpawnFailed | Ready | BootFailed | DrainStarted | ChannelClosed | Exited | Observed
 Event = WorkerEvent | ReloadAsked | Prepared | PrepareFailed | ScaleAsked | StopAsked

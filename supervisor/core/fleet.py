@@ -1,7 +1,7 @@
 """All pools of a master: takes events, returns actions, and decides everything.
 
 How it works
-    `Fleet.step` applies the events to the workers they name (`life`), fires deadlines that are
+    `Fleet.step` applies the events to the workers they name (`worker_news`), fires deadlines that are
     due, then settles: each pool that something happened to is compared with what is wanted of
     it (`pool.reconcile`), the transaction or the end under way moves on (`reload`, `ending`),
     and so forth until nothing changes any more. Nothing is done in reaction to an event
@@ -22,16 +22,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Final, assert_never
+from math import inf
+from typing import Final
 
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core import actions as act
-from gwctl.supervisor.core import crash, notes, requests, timers
 from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core import notes, requests, timers, worker_news
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import WAIT_NOTE_S, Ending, Mode
 from gwctl.supervisor.core.invariants import broken_rule
-from gwctl.supervisor.core.life import AT_DEADLINE, Failure, News, State, Worker
+from gwctl.supervisor.core.life import Failure, Worker
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool, Wanted, reconcile
 from gwctl.supervisor.core.reload import Reload
@@ -55,6 +56,8 @@ class Fleet:
     Attributes:
         pools: By name; also those that a reload tries, and those removed whose workers drain.
         generation: The one in force.
+        look_at: When the shell shall read the scoreboard next. Bring it forward with `look_by`.
+        ever_ready: Some worker was.
         degraded: Why what runs is not what a respawn would run; empty when it is.
         reload: The reload under way.
         ending: The end under way.
@@ -75,9 +78,10 @@ class Fleet:
         self._desk = Desk()
         self._queue = requests.Queue()
         self._numbered = generation  # the highest generation number given to any worker
+        self.look_at = inf
+        self.ever_ready = False
         self._began_at = 0.0
         self._begun = False
-        self._ever_ready = False
         self._served = False
         self._dirty: set[str] = set()
         self._next: float | None = None
@@ -106,6 +110,10 @@ class Fleet:
         if self.reload is not None and generation == self.reload.generation:
             return self.reload.sizes[pool]
         return self.pools[pool].size
+
+    def look_by(self, at: float) -> None:
+        """Have the scoreboard read at ``at`` at the latest; by itself it is every `timers.LOOK_S`."""
+        self.look_at = min(self.look_at, max(at, self._desk.now + timers.LOOK_MIN_S))
 
     # ---- stepping
 
@@ -141,6 +149,7 @@ class Fleet:
         if not self._begun:
             self._begun = True
             self._began_at = now
+            self.look_at = now + timers.LOOK_S
             self._dirty.update(self.pools)
         elif self._next is not None and now > self._next + timers.LATE_S:
             self._next = timers.forgive(self, self._desk, now - self._next)
@@ -214,33 +223,19 @@ class Fleet:
 
     def _fire(self) -> None:
         now = self._desk.now
+        if self.look_at <= now:
+            self.look_at = now + timers.LOOK_S
+            self._desk.actions.append(act.Observe())
         for worker in list(self._desk.workers.values()):
             if worker.deadline is not None and worker.deadline <= now:
-                self._overdue(worker)
+                worker_news.overdue(self, worker, self._desk)
+                self._dirty.add(worker.pool)
         for pool in self.pools.values():
             if pool.retry_at is not None and pool.retry_at <= now:
                 self._dirty.add(pool.name)
         if self.ending is not None and self.ending.note_at <= now:
             self.ending.note_at = now + WAIT_NOTE_S
             self._desk.note("info", notes.waits_for(self._desk.workers.values(), now))
-
-    def _overdue(self, worker: Worker) -> None:
-        was, desk = worker.state, self._desk
-        self._dirty.add(worker.pool)
-        order = AT_DEADLINE[was]
-        if order is None:
-            desk.note("error", notes.overdue(worker, desk.now), worker=worker)
-            worker.rearm(desk.now)
-            if was is State.KILLED and not worker.leaving:
-                worker.leaving = True
-                if worker.generation == self.generation:
-                    crash.unreaped(self.pools[worker.pool], worker, desk)
-            return
-        reason = worker.reason = worker.reason or notes.too_long(worker)
-        desk.order(worker, order, reason=reason)
-        if not worker.leaving and worker.failure is None:
-            worker.failure = Failure("boot" if worker.ready_at is None else "lost", reason)
-            self._judge(worker)
 
     # ---- events
 
@@ -261,91 +256,24 @@ class Fleet:
                 self._stop(event)
             case _:
                 worker = self._desk.workers.get(event.worker)
-                if worker is not None:  # else late news of one that is reaped
-                    self._dirty.add(worker.pool)
-                    self._hear(worker, event)
-
-    def _hear(self, worker: Worker, event: ev.WorkerEvent) -> None:
-        now = self._desk.now
-        match event:
-            case ev.Spawned(pid=pid):
-                worker.pid = pid
-                worker.news(News.SPAWNED, now)
-            case ev.SpawnFailed():
-                self._spawn_failed(worker, event)
-            case ev.Ready():
-                if worker.news(News.READY, now):
-                    self._ever_ready = True
-            case ev.BootFailed(kind=kind, message=message, traceback=traceback):
-                if worker.news(News.BOOT_FAILED, now) and not worker.leaving:
-                    worker.failure = Failure(kind, message, traceback)
-                    self._judge(worker)
-            case ev.DrainStarted():
-                if worker.news(News.DRAIN_STARTED, now) and not worker.leaving:
-                    self._left(worker)
-            case ev.ChannelClosed():
-                worker.news(News.CHANNEL_CLOSED, now)
-            case ev.Exited():
-                self._exited(worker, event)
-            case _:
-                assert_never(event)
-
-    def _spawn_failed(self, worker: Worker, event: ev.SpawnFailed) -> None:
-        if not worker.news(News.SPAWN_FAILED, self._desk.now):
-            return
-        pool = self._bury(worker)
-        if worker.leaving:
-            return
-        if self._tried(worker):
-            worker.failure = Failure("spawn", f"could not be started: {event.reason}")
-            self._judge(worker)
-        elif worker.generation == self.generation:
-            crash.spawn_failed(pool, worker, event.reason, event.luck, self._desk)
-
-    def _left(self, worker: Worker) -> None:
-        if self._tried(worker):
-            worker.failure = Failure("left", "was told to drain by somebody else")
-            self._judge(worker)
-        elif worker.generation == self.generation:
-            crash.drain_started(self.pools[worker.pool], worker, self._desk)
-        worker.leaving = True
-
-    def _exited(self, worker: Worker, event: ev.Exited) -> None:
-        was, desk = worker.state, self._desk
-        pool = self._bury(worker)
-        if self.ending is not None:
-            self.ending.cut += event.cut
-            self.ending.killed += was is State.KILLED
-        if worker.leaving:
-            crash.finished(worker, was, event.status, desk)
-        else:
-            news = worker.failure is None  # else it was judged when it became known
-            if news:
-                worker.failure = Failure("exit", notes.died(worker, event.status, desk.now, event.serving))
-            if not (news and self._judge(worker)) and worker.generation == self.generation:
-                crash.exited(pool, worker, event, desk, waits=self.reload is not None and pool.ready > 0)
-        worker.news(News.EXITED, desk.now)
-
-    def _bury(self, worker: Worker) -> Pool:
-        del self._desk.workers[worker.id]
-        pool = self.pools[worker.pool]
-        del pool.members[worker.id]
-        return pool
+                if worker is not None and worker_news.hear(self, worker, event, self._desk):
+                    self._dirty.add(worker.pool)  # None: late news of one that is reaped
 
     # ---- judgement
 
-    def _tried(self, worker: Worker) -> bool:
+    def tried(self, worker: Worker) -> bool:
+        """It is of the generation that a reload tries."""
         return self.reload is not None and worker.generation == self.reload.generation
 
-    def _judge(self, worker: Worker) -> bool:
+    def judge(self, worker: Worker) -> bool:
         """Decide whom a failure ends besides its own worker; true when it was more than that."""
         failure = worker.failure
         if failure is None or self.ending is not None:
             return False
-        if self.reload is not None and self._tried(worker):
+        if self.reload is not None and self.tried(worker):
             self._abort(self.reload, worker.pool, failure)
             return True
-        if not self._ever_ready and worker.ready_at is None:
+        if not self.ever_ready and worker.ready_at is None:
             self._fatal(worker, failure)
             return True
         return False

@@ -35,6 +35,7 @@ from enum import Enum
 from typing import Final
 
 from gwctl.errors import InvariantViolation
+from gwctl.supervisor.core.events import Observed
 from gwctl.supervisor.core.policy import PoolPolicy
 
 LINK_GRACE_S: Final = 3.0
@@ -198,6 +199,8 @@ class Worker:
     failure: Failure | None = None
     reason: str = ""
     """Why it is dumped or killed."""
+    facts: Observed | None = None
+    """What was last observed of it."""
 
     def __post_init__(self) -> None:
         self.since = self.born_at

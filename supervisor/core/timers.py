@@ -10,16 +10,23 @@ if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet
 
 
+LOOK_S: Final = 5.0
+"""Between two looks at the scoreboard, unless somebody has asked for an earlier one (`Fleet.look_by`).
+The only regular wakeup of a master that has nothing to do."""
+
+LOOK_MIN_S: Final = 0.05
+"""No look is due sooner than this, whatever was asked for: the master shall not spin."""
+
 LATE_S: Final = 1.0
 """A turn this much later than the deadline it was for means that the master itself did not run."""
 
 
-def soonest(fleet: Fleet, desk: Desk) -> float | None:
+def soonest(fleet: Fleet, desk: Desk) -> float:
     """When the fleet must step even without news."""
-    first = None
+    first = fleet.look_at
     for worker in desk.workers.values():
         at = worker.deadline
-        if at is not None and (first is None or at < first):
+        if at is not None and at < first:
             first = at
     others = [pool.retry_at for pool in fleet.pools.values()]
     if fleet.ending is not None:
@@ -27,17 +34,19 @@ def soonest(fleet: Fleet, desk: Desk) -> float | None:
     elif fleet.reload is not None:
         others.append(fleet.reload.next_deadline(desk.now))
     for at in others:
-        if at is not None and (first is None or at < first):
+        if at is not None and at < first:
             first = at
     return first
 
 
-def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float | None:
+def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float:
     """Give everyone the time again in which the master did not run; returns the soonest deadline.
 
-    And a little more: what was due in that time is judged when the news of it has been read.
+    And a little more: what was due in that time is judged when the news of it has been read,
+    and the workers have had a moment to turn their own loops before they are looked at.
     """
     more_s = late_s + LATE_S
+    fleet.look_at += more_s
     for worker in desk.workers.values():
         if worker.deadline is not None:
             worker.deadline += more_s

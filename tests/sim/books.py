@@ -9,6 +9,11 @@ from gwctl.supervisor.core.actions import Spawn
 from gwctl.supervisor.core.policy import PoolPolicy
 
 LATE_S = 1.0
+LOOK_S = 5.0
+"""Between two looks at the scoreboard."""
+
+SLACK_S = 0.2
+"""What may pass between a deadline and the turn that sees it."""
 
 
 class Unsafe(AssertionError):
@@ -131,3 +136,26 @@ class Transaction:
         settle_s = max(policy.settle_s for policy in self.policies.values())
         if now - self.changed_at < settle_s - 1e-6:
             raise Unsafe(f"adopted {now - self.changed_at:.3f} s after the last change")
+
+
+@dataclass(eq=False)
+class Looks:
+    """When the scoreboard was read."""
+
+    last_at: float | None = None
+
+    def looked(self, now: float) -> None:
+        if self.last_at is not None and now < self.last_at + LOOK_S - 1e-6:
+            raise Unsafe(f"looked at the scoreboard again after {now - self.last_at:.3f} s")
+        self.last_at = now
+
+    def judge(self, now: float, *, over: bool) -> None:
+        """After each step; ``over``: the fleet has ended."""
+        if self.last_at is None:
+            self.last_at = now  # the start
+        if now > self.last_at + LOOK_S + SLACK_S and not over:
+            raise Unsafe(f"nobody has looked at the scoreboard for {now - self.last_at:.3f} s")
+
+    def forgive(self, late_s: float) -> None:
+        if self.last_at is not None:
+            self.last_at += late_s

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 
 from tests.sim.books import Unsafe
-from tests.sim.world import FAULTS, Faults, Listener, World
+from tests.sim.mishaps import FAULTS, Faults
+from tests.sim.world import Listener, World
 
 CALM_TURNS_MAX = 3000
 TROUBLE_TURNS = 600
@@ -37,10 +38,11 @@ def episode(seed: int, *, faults: Faults = FAULTS, listener: Listener | None = N
 
 
 def _until_quiet(world: World) -> None:
-    """Until nothing is scheduled, nothing awaited and nothing due."""
+    """Until nothing is scheduled, nothing awaited and nothing due but a look at the scoreboard."""
     for _ in range(CALM_TURNS_MAX):
         world.turn()
-        if world.finish is not None or (not world.busy and world.fleet.next_deadline() is None):
+        fleet = world.fleet
+        if world.finish is not None or (not world.busy and fleet.next_deadline() == fleet.look_at):
             return
     raise Unsafe(f"no rest after {CALM_TURNS_MAX} calm turns: {world.fleet.reload}")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gwctl.supervisor.core import actions as act
-from gwctl.supervisor.core import backoff, life, pool, requests, timers
+from gwctl.supervisor.core import backoff, life, pool, requests, timers, worker_news
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.life import Order, State, Worker
@@ -78,13 +78,13 @@ def kills_without_a_deadline_for_the_link(patch: Patch) -> None:
 
 
 def signals_the_dead(patch: Patch) -> None:
-    exited = Fleet._exited
+    exited = worker_news._exited
 
-    def and_kill(fleet: Fleet, worker: Worker, event: Any) -> None:
-        exited(fleet, worker, event)
-        fleet._desk.actions.append(act.Kill(worker.id, "to be sure"))
+    def and_kill(fleet: Fleet, worker: Worker, event: Any, desk: Desk) -> None:
+        exited(fleet, worker, event, desk)
+        desk.actions.append(act.Kill(worker.id, "to be sure"))
 
-    patch.setattr(Fleet, "_exited", and_kill)
+    patch.setattr(worker_news, "_exited", and_kill)
 
 
 def takes_the_last_serving_worker(patch: Patch) -> None:
@@ -133,7 +133,7 @@ def rolls_without_canaries(patch: Patch) -> None:
 
 
 def adopts_what_failed(patch: Patch) -> None:
-    patch.setattr(Fleet, "_tried", lambda fleet, worker: False)
+    patch.setattr(Fleet, "tried", lambda fleet, worker: False)
 
 
 def respawns_old_code_during_a_reload(patch: Patch) -> None:
@@ -174,6 +174,14 @@ def leaves_workers_behind(patch: Patch) -> None:
     patch.setattr(Fleet, "_settle", at_once)
 
 
+def looks_all_the_time(patch: Patch) -> None:
+    patch.setattr(timers, "LOOK_S", 0.5)
+
+
+def never_looks(patch: Patch) -> None:
+    patch.setattr(timers, "LOOK_S", 1e9)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     drains_twice,
     leaves_them_parked_on_abort,
@@ -195,4 +203,6 @@ MUTANTS: tuple[Mutant, ...] = (
     spins,
     talks_without_news,
     leaves_workers_behind,
+    looks_all_the_time,
+    never_looks,
 )

@@ -11,6 +11,7 @@ The observer keeps books of its own and looks into no `Fleet`. What it holds aga
     settled; a generation is adopted only after it was complete for ``settle_s``;
   - a worker that is not ready is dumped and killed in time, and not before its time is up;
   - a slot that keeps failing is not tried again before its backoff;
+  - the scoreboard is read every five seconds, and not more often unless there is a reason;
   - each request is answered once, each prepared generation adopted or abandoned once, and
     after Finish there is silence.
 """
@@ -22,10 +23,7 @@ from collections.abc import Mapping, Sequence
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
-from tests.sim.books import LATE_S, Seen, Transaction, Unsafe
-
-SLACK_S = 0.2
-"""What may pass between a deadline and the turn that sees it."""
+from tests.sim.books import LATE_S, SLACK_S, Looks, Seen, Transaction, Unsafe
 
 
 class Observer:
@@ -45,6 +43,7 @@ class Observer:
         self.highest_worker = 0
         self.failures: dict[tuple[str, int], tuple[int, int, float]] = {}
         self._left: dict[tuple[str, int], float] = {}
+        self._looks = Looks()
         self._steps = 0
         self._now = 0.0
         self._late = False
@@ -76,6 +75,7 @@ class Observer:
         self._afterwards(next_deadline)
 
     def _forgive(self, late_s: float, before: float) -> None:
+        self._looks.forgive(late_s)
         for seen in self.workers.values():
             seen.due += late_s
             seen.killed_at += late_s
@@ -90,6 +90,7 @@ class Observer:
             for seen in self.workers.values():  # without a process yet, it can only be let go in silence
                 if seen.state == "requested" and seen.slot >= self.sizes.get(seen.pool, 0):
                     seen.told_to_end = seen.told_to_end or seen.generation == self.generation
+        self._looks.judge(self._now, over=self.finished)
         if self._steps % 8 == 0:
             for seen in self.workers.values():
                 if seen.due + SLACK_S < self._now:
@@ -253,12 +254,8 @@ class Observer:
         return sum(w.serving for w in self.workers.values() if w.pool == pool and w is not besides)
 
     def _keeps_serving(self, seen: Seen, what: str) -> None:
-        if (
-            seen.serving
-            and not self.stopping
-            and seen.pool in self.sizes
-            and not self._serving(seen.pool, seen)
-        ):
+        needed = seen.serving and not self.stopping and seen.pool in self.sizes
+        if needed and not self._serving(seen.pool, seen):
             raise Unsafe(f"{what} to {seen}, the last that serves")
 
     def _serve(self, action: act.Serve) -> None:
@@ -303,6 +300,9 @@ class Observer:
         in_force = self.generation if self.txn is None else self.txn.generation
         if was == "ready" and not self.stopping and seen.generation == in_force and seen.pool in self.sizes:
             self._judge_room(seen.pool)
+
+    def _observe(self, action: act.Observe) -> None:
+        self._looks.looked(self._now)
 
     def _quit(self, action: act.Quit) -> None:
         seen = self._alive(action.worker, "quit")
@@ -378,6 +378,7 @@ _EVENTS = {
     ev.ReloadAsked: Observer._asked,
     ev.ScaleAsked: Observer._asked,
     ev.StopAsked: Observer._asked,
+    ev.Observed: lambda observer, event: None,  # of no consequence by itself
     ev.Prepared: Observer._prepared,
     ev.PrepareFailed: Observer._prepare_failed,
 }
@@ -386,6 +387,7 @@ _ACTIONS = {
     act.Serve: Observer._serve,
     act.Park: Observer._park,
     act.Drain: Observer._drain,
+    act.Observe: Observer._observe,
     act.Quit: Observer._quit,
     act.Dump: Observer._dump,
     act.Kill: Observer._kill,

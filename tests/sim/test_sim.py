@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from gwctl.supervisor.core.fleet import Fleet
 from tests.sim.episodes import episode, run
+from tests.sim.mishaps import NO_FAULTS, Faults
 from tests.sim.mutants import MUTANTS, Mutant
 from tests.sim.run import main
-from tests.sim.world import NO_FAULTS, Faults
 
 EPISODES_MAX = 600
 """In which a mutant must be caught; most are in the first ten."""
@@ -43,6 +43,7 @@ probabilities = st.floats(0, 0.5)
         dies=probabilities,
         loses_link=probabilities,
         leaves=probabilities,
+        unobserved=probabilities,
         drain_hangs=probabilities,
         quit_ignored=probabilities,
         unreaped=probabilities,

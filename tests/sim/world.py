@@ -15,65 +15,19 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.policy import PoolPolicy
+from tests.sim.mishaps import FAULTS, NO_FAULTS, Faults, Process
 from tests.sim.observer import Observer
 
 Listener = Callable[[float, Sequence[ev.Event], Sequence[act.Action]], None]
 
 POOLS = ("web", "live", "admin")
-
-
-@dataclass(frozen=True)
-class Faults:
-    """How likely each mishap is, where it can happen."""
-
-    spawn_fails: float = 0.0
-    boot_hangs: float = 0.0
-    boot_fails: float = 0.0
-    dies: float = 0.0
-    loses_link: float = 0.0
-    leaves: float = 0.0
-    drain_hangs: float = 0.0
-    quit_ignored: float = 0.0
-    unreaped: float = 0.0
-    settings_wrong: float = 0.0
-    generation_broken: float = 0.0
-    late: float = 0.0
-
-
-NO_FAULTS = Faults()
-FAULTS = Faults(
-    spawn_fails=0.03,
-    boot_hangs=0.02,
-    boot_fails=0.03,
-    dies=0.3,
-    loses_link=0.03,
-    leaves=0.05,
-    drain_hangs=0.05,
-    quit_ignored=0.1,
-    unreaped=0.02,
-    settings_wrong=0.1,
-    generation_broken=0.25,
-    late=0.002,
-)
-
-
-class Process:
-    __slots__ = ("alive", "deaf", "ending", "generation", "id", "pool")
-
-    def __init__(self, worker: int, pool: str, generation: int) -> None:
-        self.id = worker
-        self.pool = pool
-        self.generation = generation
-        self.alive = True
-        self.deaf = False  # its channel is closed: it can be told nothing
-        self.ending = False
 
 
 class World:
@@ -247,6 +201,8 @@ class World:
                 self._spawn(action)
             case act.Prepare(generation=generation):
                 self._prepare(generation)
+            case act.Observe():
+                self._at(0.0, self._observe, None)
             case act.Drain(worker=worker):
                 self._drain(self._processes.get(worker))
             case act.Quit(worker=worker):
@@ -267,6 +223,23 @@ class World:
         self._disk_broken = self.rng.random() < self.faults.generation_broken
         self._prepared = {generation: self._new_policies()}
         self._news(self.rng.choice((0.0, 0.1)), ev.Prepared(generation, self._prepared[generation]))
+
+    def _observe(self, _nothing: None) -> None:
+        """The scoreboard of those that live; what it says is read before or after other news of them."""
+        for process in self._processes.values():
+            if self.rng.random() >= self.faults.unobserved:
+                self._news(self.rng.choice((0.0, 0.02)), self._facts(process))
+
+    def _facts(self, process: Process) -> ev.Observed:
+        rng = self.rng
+        busy_since = self.now - rng.expovariate(1 / 2) if rng.random() < 0.3 else 0.0
+        return ev.Observed(
+            process.id,
+            rng.random(),
+            active=int(busy_since > 0),
+            heartbeat_at=self.now - rng.random() * 0.1,
+            busy_since=busy_since,
+        )
 
     # ---- what processes do
 

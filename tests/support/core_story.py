@@ -4,7 +4,7 @@
     story.begins()                      # ["spawn 1 web.0 g1", "spawn 2 web.1 g1"]
     story.boots(1)                      # ["serve 1"]
 
-Log lines and progress are kept apart, in `notes` and `progress`. After every step the fleet is
+Log lines, progress and looks at the scoreboard are kept apart, in `notes`, `progress` and `looks`. After every step the fleet is
 asked once more, and must have nothing to add.
 """
 
@@ -29,6 +29,7 @@ class CoreStory:
         self.policies = {name: replace(policy, size=size) for name, size in sizes.items()}
         self.fleet = Fleet(self.policies)
         self.now = 100.0
+        self.looks: list[float] = []
         self.notes: list[str] = []
         self.progress: list[str] = []
         self.finish: act.Finish | None = None
@@ -56,6 +57,8 @@ class CoreStory:
             match action:
                 case act.Note(level=level, text=text):
                     self.notes.append(f"{level}: {text}")
+                case act.Observe():
+                    self.looks.append(self.now)
                 case act.Progress(request=request, pool=pool, phase=phase, outcome=outcome, detail=detail):
                     self.progress.append(
                         " ".join(filter(None, (f"{request}:", pool, phase, outcome, detail)))
@@ -69,6 +72,11 @@ class CoreStory:
                 case _:
                     lines.append(_line(action))
         return lines
+
+    @property
+    def rests(self) -> bool:
+        """Nothing is due but the next look at the scoreboard."""
+        return self.fleet.next_deadline() == self.fleet.look_at
 
     # ---- phrases
 

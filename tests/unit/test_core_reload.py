@@ -45,7 +45,7 @@ def test_a_reload_that_works() -> None:
     for worker in (1, 2, 3):
         assert story.dies(worker, 0) == []
     assert story.states() == ["0 g2 ready", "1 g2 ready", "2 g2 ready"]
-    assert story.fleet.next_deadline() is None
+    assert story.rests
 
 
 def test_a_reload_by_signal_is_answered_to_nobody() -> None:
@@ -96,7 +96,7 @@ def test_a_canary_that_fails(how: str) -> None:
         assert story.dies(3, -9) == []
     assert story.fleet.degraded == "disk differs from what runs"
     assert story.states() == ["0 g1 ready", "1 g1 ready"]
-    assert story.fleet.next_deadline() is None
+    assert story.rests
 
 
 def test_a_canary_that_dies_while_it_settles() -> None:

@@ -1,0 +1,119 @@
+"""What the news of one worker means: for its life, its slot, and the generation it belongs to.
+
+Each event, and each deadline of a worker, is taken into the worker's life (`life`); when that
+makes it a failure, the fleet judges whom it ends (`Fleet.judge`), and otherwise its slot pays
+for it (`crash`). Nothing here starts a replacement: that follows from what is left (`pool`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from gwctl.supervisor.core import crash, notes
+from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.desk import Desk
+from gwctl.supervisor.core.life import AT_DEADLINE, Failure, News, State, Worker
+from gwctl.supervisor.core.pool import Pool
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.core.fleet import Fleet
+
+
+def hear(fleet: Fleet, worker: Worker, event: ev.WorkerEvent, desk: Desk) -> bool:
+    """Take in the event; true when the worker's pool is to be looked at again."""
+    now = desk.now
+    match event:
+        case ev.Observed():
+            return _observed(worker, event)
+        case ev.Spawned(pid=pid):
+            worker.pid = pid
+            worker.news(News.SPAWNED, now)
+        case ev.SpawnFailed():
+            _spawn_failed(fleet, worker, event, desk)
+        case ev.Ready():
+            if worker.news(News.READY, now):
+                fleet.ever_ready = True
+        case ev.BootFailed(kind=kind, message=message, traceback=traceback):
+            if worker.news(News.BOOT_FAILED, now) and not worker.leaving:
+                worker.failure = Failure(kind, message, traceback)
+                fleet.judge(worker)
+        case ev.DrainStarted():
+            if worker.news(News.DRAIN_STARTED, now) and not worker.leaving:
+                _left(fleet, worker, desk)
+        case ev.ChannelClosed():
+            worker.news(News.CHANNEL_CLOSED, now)
+        case ev.Exited():
+            _exited(fleet, worker, event, desk)
+        case _:
+            assert_never(event)
+    return True
+
+
+def overdue(fleet: Fleet, worker: Worker, desk: Desk) -> None:
+    """Its deadline has come: give the order that follows, or say that there is none."""
+    was = worker.state
+    order = AT_DEADLINE[was]
+    if order is None:
+        desk.note("error", notes.overdue(worker, desk.now), worker=worker)
+        worker.rearm(desk.now)
+        if was is State.KILLED and not worker.leaving:
+            worker.leaving = True
+            if worker.generation == fleet.generation:
+                crash.unreaped(fleet.pools[worker.pool], worker, desk)
+        return
+    reason = worker.reason = worker.reason or notes.too_long(worker)
+    desk.order(worker, order, reason=reason)
+    if not worker.leaving and worker.failure is None:
+        worker.failure = Failure("boot" if worker.ready_at is None else "lost", reason)
+        fleet.judge(worker)
+
+
+def _observed(worker: Worker, facts: ev.Observed) -> bool:
+    worker.facts = facts
+    return False
+
+
+def _spawn_failed(fleet: Fleet, worker: Worker, event: ev.SpawnFailed, desk: Desk) -> None:
+    if not worker.news(News.SPAWN_FAILED, desk.now):
+        return
+    pool = _bury(fleet, worker, desk)
+    if worker.leaving:
+        return
+    if fleet.tried(worker):
+        worker.failure = Failure("spawn", f"could not be started: {event.reason}")
+        fleet.judge(worker)
+    elif worker.generation == fleet.generation:
+        crash.spawn_failed(pool, worker, event.reason, event.luck, desk)
+
+
+def _left(fleet: Fleet, worker: Worker, desk: Desk) -> None:
+    if fleet.tried(worker):
+        worker.failure = Failure("left", "was told to drain by somebody else")
+        fleet.judge(worker)
+    elif worker.generation == fleet.generation:
+        crash.drain_started(fleet.pools[worker.pool], worker, desk)
+    worker.leaving = True
+
+
+def _exited(fleet: Fleet, worker: Worker, event: ev.Exited, desk: Desk) -> None:
+    was = worker.state
+    pool = _bury(fleet, worker, desk)
+    if fleet.ending is not None:
+        fleet.ending.cut += event.cut
+        fleet.ending.killed += was is State.KILLED
+    if worker.leaving:
+        crash.finished(worker, was, event.status, desk)
+    else:
+        news = worker.failure is None  # else it was judged when it became known
+        if news:
+            worker.failure = Failure("exit", notes.died(worker, event.status, desk.now, event.serving))
+        if not (news and fleet.judge(worker)) and worker.generation == fleet.generation:
+            crash.exited(pool, worker, event, desk, waits=fleet.reload is not None and pool.ready > 0)
+    worker.news(News.EXITED, desk.now)
+
+
+def _bury(fleet: Fleet, worker: Worker, desk: Desk) -> Pool:
+    del desk.workers[worker.id]
+    pool = fleet.pools[worker.pool]
+    del pool.members[worker.id]
+    return pool

@@ -1,0 +1,54 @@
+"""What can go wrong in the simulated world and how likely it is, and the processes it befalls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How likely each mishap is, where it can happen."""
+
+    spawn_fails: float = 0.0
+    boot_hangs: float = 0.0
+    boot_fails: float = 0.0
+    dies: float = 0.0
+    loses_link: float = 0.0
+    leaves: float = 0.0
+    drain_hangs: float = 0.0
+    quit_ignored: float = 0.0
+    unreaped: float = 0.0
+    settings_wrong: float = 0.0
+    generation_broken: float = 0.0
+    unobserved: float = 0.0
+    late: float = 0.0
+
+
+NO_FAULTS = Faults()
+FAULTS = Faults(
+    spawn_fails=0.03,
+    boot_hangs=0.02,
+    boot_fails=0.03,
+    dies=0.3,
+    loses_link=0.03,
+    leaves=0.05,
+    drain_hangs=0.05,
+    quit_ignored=0.1,
+    unreaped=0.02,
+    settings_wrong=0.1,
+    generation_broken=0.25,
+    unobserved=0.05,
+    late=0.002,
+)
+
+
+class Process:
+    __slots__ = ("alive", "deaf", "ending", "generation", "id", "pool")
+
+    def __init__(self, worker: int, pool: str, generation: int) -> None:
+        self.id = worker
+        self.pool = pool
+        self.generation = generation
+        self.alive = True
+        self.deaf = False  # its channel is closed: it can be told nothing
+        self.ending = False
