@@ -61,11 +61,11 @@ class Exchange:
 
         ``data`` is what was read of its next request, at most `DATA_BYTES_MAX`.
         """
-        head = msgspec.json.encode(parcel)
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         try:
+            head = msgspec.json.encode(parcel)
             self._sending.sendmsg([head, b"\n", data], ancillary)
-        except OSError:
+        except (OSError, UnicodeEncodeError):  # the latter: a Unix client's path that is no text
             return False
         return True
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.assignment import Listener
 from gwctl.exchange import Parcel
 from gwctl.workers.gate import DECLINE_S, Gate
-from gwctl.workers.handover import SharedConnection
+from gwctl.workers.handover import AdoptedConnection, SharedConnection
 from gwctl.workers.http1 import Connection
 from gwctl.workers.overload import LOOK_AGAIN_S, Overload, RefusedConnection
 from gwctl.workers.preamble import FirstProtocol, itself
@@ -161,7 +161,7 @@ class Acceptor:
         """Go on with a connection that a sibling has begun; ``data`` was read of its next request."""
         arrived_at = [each for each in self._server.assignment.listeners if each.address == parcel.listener]
         listener = (arrived_at or self._server.assignment.listeners)[0]
-        connection = self._new_connection(self._server, sock, _address(parcel.peer), listener)
+        connection = AdoptedConnection(self._server, sock, _address(parcel.peer), listener)
         connection.local = _address(parcel.local)
         connection.tail = data
         self._set_up(connection, itself)

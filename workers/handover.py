@@ -14,6 +14,7 @@ go takes all that is left.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import select
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.exchange import DATA_BYTES_MAX, Exchange, Parcel
 from gwctl.workers.http1 import Connection
-from gwctl.workers.states import CLOSING, IDLE
+from gwctl.workers.states import GIVEN, IDLE
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_body_calls import BodyCall
 
@@ -162,8 +163,11 @@ class Handover:
     @property
     def pending(self) -> bool:
         """Tell whether connections wait in the exchange."""
+        fd = self._exchange.fileno()
+        if fd < 0:
+            return False  # closed: this worker is at its end
         poller = select.poll()
-        poller.register(self._exchange.fileno(), select.POLLIN)
+        poller.register(fd, select.POLLIN)
         return bool(poller.poll(0))
 
     def give(self, connection: ConnectionBase, data: bytes) -> bool:
@@ -174,7 +178,9 @@ class Handover:
         """
         if len(data) > DATA_BYTES_MAX:
             return False
-        about = Parcel(connection.listener.address, connection.peer, connection.local)
+        forwarder = connection.forwarder  # else its peer is the client of the last request only
+        peer = connection.peer if forwarder is None else forwarder.peer
+        about = Parcel(connection.listener.address, peer, connection.local)
         if not self._exchange.send(connection.sock.fileno(), about, data):
             return False
         self.given += 1
@@ -183,7 +189,7 @@ class Handover:
     @staticmethod
     def let_go(connection: ConnectionBase) -> None:
         """Forget a connection that is a sibling's now, before anything more is read from it."""
-        connection.state = CLOSING
+        connection.state = GIVEN
         connection.request = None
         if connection.transport is not None:
             connection.transport.abort()  # closes our descriptor; the connection stays open with theirs
@@ -220,8 +226,25 @@ class SharedConnection(Connection):
     __slots__ = ()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self.state == CLOSING:
+        if self.state == GIVEN:
             self.transport = transport
             self.transport.abort()
         else:
             super().connection_made(transport)
+
+
+class AdoptedConnection(SharedConnection):
+    """A connection that a sibling has begun.
+
+    The sibling's descriptor may be open until a long call of its is over, so that closing ours would
+    not show: the client is told by a shutdown. Only a reset has to wait.
+    """
+
+    __slots__ = ()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.state != GIVEN:
+            with contextlib.suppress(OSError):  # it may be gone already
+                if not self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER):
+                    self.sock.shutdown(socket.SHUT_WR)
+        super().connection_lost(exc)

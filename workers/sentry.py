@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Final
 
 from gwctl.scoreboard import BUSY_SINCE
 from gwctl.workers.handover import Handover, may_be_given, request_read
-from gwctl.workers.states import CLOSING
+from gwctl.workers.states import GIVEN
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -132,6 +132,8 @@ class Sentry:
         for connection in self._server.open_connections():
             if may_be_given(connection):
                 fd = connection.sock.fileno()
+                if fd < 0:
+                    return  # the call is over, and the loop has closed it meanwhile
                 by_fd[fd] = connection
                 poller.register(fd, select.POLLIN)
         ready = poller.poll(0)
@@ -183,7 +185,7 @@ class Sentry:
             if self._floats[BUSY_SINCE] != since or not may_be_given(connection):
                 return
             if _has_input(connection.sock) and self._handover.give(connection, b""):
-                connection.state = CLOSING
+                connection.state = GIVEN
                 self._given.append(connection)
 
 

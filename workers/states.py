@@ -7,6 +7,7 @@
     LINGER   the last byte is sent; input is dropped so that the client can read it (a close
              with unread input makes the kernel send a reset, which discards the response)
     CLOSING  the transport closes when it has written what it holds
+    GIVEN    a sibling has it (`gwctl.workers.handover`); our descriptor is closed, not the connection
 
 `TimeLimits` holds how long each may last without progress; `TimeLimits.expire` acts on it.
 """
@@ -30,6 +31,7 @@ FLUSH: Final = 5
 DISCARD: Final = 6
 LINGER: Final = 7
 CLOSING: Final = 8
+GIVEN: Final = 9
 
 SLICE_BYTES: Final = 16384
 """Most that is fed to the parser at once: what follows a head is copied back, so pipelines come in slices."""
@@ -57,6 +59,7 @@ class TimeLimits:
             timeouts.response_timeout_s,
             timeouts.body_timeout_s,
             LINGER_SILENCE_S,
+            timeouts.response_timeout_s,
             timeouts.response_timeout_s,
         ]
 
