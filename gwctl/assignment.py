@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DUMP_SIGNAL: Final = signal.SIGRTMIN + 3 if sys.platform == "linux" else signal.SIGUSR2
 """Makes a worker write the stacks of all its threads to stderr. Not ABRT: that one dumps core."""
+EXPLAIN_SIGNAL: Final = signal.SIGRTMIN + 4 if sys.platform == "linux" else DUMP_SIGNAL
+"""The same, to where its master reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class Assignment:
     tls: ssl.SSLContext | None = None
     """For the listeners that speak TLS; made by the master, so that all workers of a generation use the
     same keys, also those that encrypt session tickets."""
+    dump_fd: int = 2
+    """Where `EXPLAIN_SIGNAL` writes the stacks: a memory file that the master reads, or stderr."""
     trial: bool = False
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 

@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Version of the messages below. Raise it when an old peer could misread one."""
 
 LINE_BYTES_MAX: Final = 1 << 20
@@ -88,6 +88,31 @@ class WorkerDrained(msgspec.Struct, frozen=True, tag="drained", tag_field="t"):
     cut: int
 
 
+class RequestUnderWay(msgspec.Struct, frozen=True):
+    """One request in the application. ``thread`` is the ident of the one that runs it, 0: the loop's."""
+
+    what: str
+    age_s: float
+    thread: int = 0
+
+
+class TaskStack(msgspec.Struct, frozen=True):
+    """One asyncio task. ``request`` is what it serves, empty for others; ``frames`` as of faulthandler."""
+
+    name: str
+    request: str
+    frames: tuple[str, ...]
+
+
+class Told(msgspec.Struct, frozen=True, tag="told", tag_field="t"):
+    """Answer to `Tell`. The longest under way first; ``more`` counts what is left out."""
+
+    requests: tuple[RequestUnderWay, ...]
+    tasks: tuple[TaskStack, ...]
+    more_requests: int = 0
+    more_tasks: int = 0
+
+
 # ---- master to worker
 
 
@@ -114,8 +139,15 @@ class Reopen(msgspec.Struct, frozen=True, tag="reopen", tag_field="t"):
     """Use the access log descriptor that comes with this line instead of the present one."""
 
 
-Up = Hello | Stage | WorkerReady | WorkerFailed | WorkerDraining | WorkerDrained
-Down = Hello | Serve | Park | Drain | Reopen
+class Tell(msgspec.Struct, frozen=True, tag="tell", tag_field="t"):
+    """Say what is under way: the requests, and the asyncio tasks. Since `TELL_PROTOCOL`."""
+
+
+TELL_PROTOCOL: Final = 2
+"""A worker that speaks less does not know `Tell`."""
+
+Up = Hello | Stage | WorkerReady | WorkerFailed | WorkerDraining | WorkerDrained | Told
+Down = Hello | Serve | Park | Drain | Reopen | Tell
 Message = Up | Down
 
 _encoder = msgspec.json.Encoder()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from gwctl.channel import WorkerReady
 from gwctl.supervisor.core.fleet import Fleet, Phase
 from gwctl.supervisor.notify import Notifier
 
@@ -75,3 +76,12 @@ def describe(fleet: Fleet) -> str:
     )
     text = f"generation {fleet.generation}: {pools}"
     return f"{text}; {fleet.phase.value}" if fleet.phase is not Phase.SERVING else text
+
+
+def ready_text(ready: WorkerReady) -> str:
+    """What the log says of a worker that has booted."""
+    memory = ready.memory_bytes / (1 << 20)
+    return (
+        f"ready in {ready.boot_s:.2f} s "
+        f"({ready.worker_class}, import {ready.import_s:.2f} s, {memory:.0f} MiB, parser {ready.parser})"
+    )

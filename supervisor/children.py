@@ -13,21 +13,25 @@ import os
 import selectors
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
 from gwctl import __version__, scoreboard
-from gwctl.assignment import Assignment
+from gwctl.assignment import EXPLAIN_SIGNAL, Assignment
 from gwctl.channel import (
     PROTOCOL,
+    TELL_PROTOCOL,
     Channel,
     ChannelError,
     Down,
     Hello,
     Message,
     Stage,
+    Tell,
+    Told,
     WorkerDrained,
     WorkerDraining,
     WorkerFailed,
@@ -36,8 +40,11 @@ from gwctl.channel import (
 )
 from gwctl.config.settings import PoolSettings
 from gwctl.log import Log
+from gwctl.supervisor import inquest
+from gwctl.supervisor.announce import ready_text
 from gwctl.supervisor.core import events
 from gwctl.supervisor.fork import fork_worker
+from gwctl.supervisor.inquest import DumpFile, Inquest
 from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.memory import resident_bytes
 from gwctl.supervisor.totals import Totals
@@ -69,6 +76,11 @@ class Child:
     rate: float = 0.0
     """Requests a second since the last but one look at the scoreboard."""
     sampled_requests: int = field(default=0, repr=False)
+    dump: DumpFile = field(default_factory=DumpFile)
+    protocol: int = 0
+    """Of its channel; 0: it has not said hello."""
+    inquest: Inquest | None = None
+    """Its stacks were asked for."""
 
     @property
     def subject(self) -> str:
@@ -157,7 +169,7 @@ class Children:
         worker: events.WorkerId,
         pool_number: int,
         now: float,
-        assign: Callable[[Channel, scoreboard.Record], Assignment],
+        assign: Callable[[Channel, scoreboard.Record, int], Assignment],
     ) -> Child | None:
         """Fork a worker and watch it. Reports Spawned or SpawnFailed."""
         record = self.board.allocate(pool_number)
@@ -165,12 +177,17 @@ class Children:
             self._report(events.SpawnFailed(worker, "the scoreboard is full", self._luck()))
             return None
         try:
-            ours, theirs = socket.socketpair()
+            dump = DumpFile.make()
+            try:
+                ours, theirs = socket.socketpair()
+            except OSError:
+                dump.close()
+                raise
         except OSError as error:
             self.board.release(record)
             self._report(events.SpawnFailed(worker, f"no channel: {error.strerror}", self._luck()))
             return None
-        assignment = assign(Channel(theirs), record)
+        assignment = assign(Channel(theirs), record, dump.fd)
         child = Child(
             worker=worker,
             pool=assignment.pool,
@@ -180,10 +197,11 @@ class Children:
             channel=Channel(ours),
             record=record,
             spawned_at=now,
+            dump=dump,
         )
         self._by_worker[worker] = child
         try:
-            child.pid = fork_worker(assignment, lambda: self._hygiene(assignment.pool))
+            child.pid = fork_worker(assignment, lambda: self._hygiene(child))
         except OSError as error:
             self._forget(child)
             self._report(events.SpawnFailed(worker, f"fork failed: {error.strerror}", self._luck()))
@@ -195,15 +213,17 @@ class Children:
         self.send(worker, Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
         return child
 
-    def _hygiene(self, pool: str) -> None:
+    def _hygiene(self, mine: Child) -> None:
         """In the child: close what belongs to the master and to other workers."""
         self._loop.close_in_child()
         for child in self._by_worker.values():
             child.channel.close()
+            if child is not mine:
+                child.dump.close()
             if child.pidfd >= 0:
                 os.close(child.pidfd)
         self.board.close_descriptor()
-        self._close_in_child(pool)
+        self._close_in_child(mine.pool)
 
     def _watch(self, child: Child) -> None:
         self._by_pid[child.pid] = child
@@ -262,6 +282,7 @@ class Children:
     def _heard(self, child: Child, message: Message) -> None:
         match message:
             case Hello():
+                child.protocol = message.protocol
                 reason = compatible(message, scoreboard.LAYOUT)
                 if reason is not None:
                     text = f"{reason}: the package on disk is another version; restart the service"
@@ -278,6 +299,9 @@ class Children:
                 text = f"pid {child.pid} draining: {requests} requests on {connections} connections"
                 self._log.debug(text, child.subject)
                 self._report(events.DrainStarted(child.worker))
+            case Told():
+                if child.inquest is not None:
+                    child.inquest.told = message
             case WorkerDrained(cut=cut):
                 child.cut = cut
             case _:
@@ -285,6 +309,25 @@ class Children:
                 self._log.error(text, child.subject)
 
     # ---- signals and exits
+
+    def ask_why(self, worker: events.WorkerId, reason: str, now: float) -> None:
+        """Have the process say what it is at; `kill` or its exit writes that to the log."""
+        child = self._by_worker.get(worker)
+        if child is None:
+            return
+        inquest.begin(child, reason, now)
+        self.signal(worker, EXPLAIN_SIGNAL)
+        if child.protocol >= TELL_PROTOCOL:
+            self.send(worker, Tell())
+
+    def kill(self, worker: events.WorkerId, reason: str, now: float) -> None:
+        """Send SIGKILL, and say why."""
+        child = self._by_worker.get(worker)
+        if child is None:
+            return
+        record = inquest.end(child, "killed", now)
+        self._log.error(record or f"pid {child.pid} killed: {reason}", child.subject)
+        self.signal(worker, signal.SIGKILL)
 
     def signal(self, worker: events.WorkerId, signum: int) -> None:
         """Signal a process that has not been reaped; nothing happens to one that has."""
@@ -320,6 +363,8 @@ class Children:
 
     def _bury(self, child: Child, status: int) -> None:
         exited = events.Exited(child.worker, status, self._luck(), child.serving, child.unfinished)
+        if record := inquest.end(child, "ended by itself", time.monotonic()):
+            self._log.error(record, child.subject)
         self.totals.setdefault(child.pool, Totals()).fold(child.record)
         self._forget(child)
         self._report(exited)
@@ -331,6 +376,7 @@ class Children:
         if child.channel in self._loop.selector.get_map():  # else the fork failed, or it is at its end
             self._loop.selector.unregister(child.channel)
         child.channel.close()
+        child.dump.close()
         self.board.release(child.record)
         del self._by_worker[child.worker]
         self._buried[child.worker] = child.subject
@@ -346,12 +392,3 @@ class Children:
             for child in self._by_worker.values():
                 child.sample(now - max(self._sampled_at, child.spawned_at))
             self._sampled_at = now
-
-
-def ready_text(ready: WorkerReady) -> str:
-    """What the log says of a worker that has booted."""
-    memory = ready.memory_bytes / (1 << 20)
-    return (
-        f"ready in {ready.boot_s:.2f} s "
-        f"({ready.worker_class}, import {ready.import_s:.2f} s, {memory:.0f} MiB, parser {ready.parser})"
-    )

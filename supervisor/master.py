@@ -16,7 +16,7 @@ import time
 from typing import Any, Final
 
 from gwctl import scoreboard
-from gwctl.assignment import DUMP_SIGNAL, Assignment
+from gwctl.assignment import Assignment
 from gwctl.channel import Channel, Drain, Park, Reopen, Serve
 from gwctl.errors import GwctlError, InvariantViolation
 from gwctl.log import Level, Log
@@ -25,7 +25,7 @@ from gwctl.supervisor.children import Children
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.notes import seconds, workers
+from gwctl.supervisor.core.notes import workers
 from gwctl.supervisor.exchanges import Exchanges
 from gwctl.supervisor.facts import Adoption, status_document
 from gwctl.supervisor.generations import Generations
@@ -143,9 +143,9 @@ class Master:
             case actions.Quit(worker=worker):
                 self.children.signal(worker, signal.SIGQUIT)
             case actions.Dump(worker=worker, reason=reason):
-                self._dump(worker, reason)
+                self.children.ask_why(worker, reason, time.monotonic())
             case actions.Kill(worker=worker, reason=reason):
-                self._kill(worker, reason)
+                self.children.kill(worker, reason, time.monotonic())
             case actions.Note(level=level, text=text, pool=pool, worker=worker):
                 self._log.write(Level[level.upper()], text, self._subject(pool, worker))
             case actions.CloseListeners():
@@ -179,7 +179,7 @@ class Master:
         plan = self._generations.plan(action.generation)
         settings = plan.pool(action.pool)
 
-        def assign(channel: Channel, record: scoreboard.Record) -> Assignment:
+        def assign(channel: Channel, record: scoreboard.Record, dump_fd: int) -> Assignment:
             return Assignment(
                 worker=action.worker,
                 pool=action.pool,
@@ -198,24 +198,11 @@ class Master:
                 exchange=self._exchanges.get(action.pool),
                 threads_given=plan.threads_given(action.pool),
                 tls=plan.tls(action.pool),
+                dump_fd=dump_fd,
             )
 
         number = self._exchanges.number(action.pool)
         self.children.spawn(action.worker, number, time.monotonic(), assign)
-
-    def _dump(self, worker: events.WorkerId, reason: str) -> None:
-        child = self.children.get(worker)
-        if child is not None:
-            busy_s = time.monotonic() - child.record.floats[scoreboard.BUSY_SINCE]
-            request = f", serving {child.serving} for {seconds(busy_s)}" if child.serving else ""
-            self._log.error(f"pid {child.pid} {reason}{request}; its stacks follow", child.subject)
-            self.children.signal(worker, DUMP_SIGNAL)
-
-    def _kill(self, worker: events.WorkerId, reason: str) -> None:
-        child = self.children.get(worker)
-        if child is not None:
-            self._log.error(f"pid {child.pid} killed: {reason}", child.subject)
-            self.children.signal(worker, signal.SIGKILL)
 
     def _subject(self, pool: str, worker: events.WorkerId | None) -> str:
         if worker is None:

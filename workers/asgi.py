@@ -51,9 +51,9 @@ class AsgiRequest(Extensions):
         "_keep_alive",
         "_line",
         "_received",
-        "_start",
         "_told",
         "_waiters",
+        "began_at",
         "status",
         "task",
         "waiting_bytes",
@@ -72,7 +72,7 @@ class AsgiRequest(Extensions):
         # _line is set by http.response.start; _framing, _left and _keep_alive with the head.
         self._received = 0
         self._told = False  # that the client sends no more
-        self._start = monotonic()
+        self.began_at = monotonic()
         self.task: asyncio.Task[None] | None = None
         self.waiting_bytes = 0
         self.detached = False  # the connection is gone, or answers for itself: what is sent goes nowhere
@@ -288,7 +288,7 @@ class AsgiRequest(Extensions):
         server = self._server
         connection = self._connection
         now = now or monotonic()
-        seconds = now - self._start
+        seconds = now - self.began_at
         server.counters[0].add(self.status, self.sent, seconds)
         if server.access is not None:
             self._log_access(seconds)
@@ -355,7 +355,7 @@ class AsgiRequest(Extensions):
         """Answer 500 if nothing was sent yet, else abort, unless the response is complete."""
         connection = self._connection
         if why:
-            self._server.log.error(f"{self._what()}: {why}")
+            self._server.log.error(f"{self.what()}: {why}")
         if self.finished or self.detached:
             if not self.finished:
                 self._count_cut()
@@ -371,7 +371,7 @@ class AsgiRequest(Extensions):
         connection.transport.write(data)
         self._finish()
 
-    def _what(self) -> str:
+    def what(self) -> str:
         connection = self._connection
         if not self.finished:
             return f"{connection.method} {connection.target}"
@@ -387,7 +387,7 @@ class AsgiRequest(Extensions):
     def _count_cut(self) -> None:
         """Count a response that the client did not get in full."""
         self.finished = True
-        seconds = monotonic() - self._start
+        seconds = monotonic() - self.began_at
         self._server.counters[0].add(self.status, self.sent, seconds)
         if self._server.access is not None:
             self._log_access(seconds)

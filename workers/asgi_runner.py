@@ -9,6 +9,7 @@ from gwctl.workers import tls_facts
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
 from gwctl.workers.counters import Counters
+from gwctl.workers.explain import Running
 from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.parser import lowercase_headers
 from gwctl.workers.policy import FOLDED, HOSTS_MAX, Refused, check_host, frame_body, wants_continue
@@ -45,6 +46,9 @@ class AsgiRunner:
     def active(self) -> int:
         """Requests whose task runs."""
         return len(self._requests)
+
+    def under_way(self) -> list[Running]:
+        return [Running(each.what(), each.began_at, 0, each.task) for each in self._requests]
 
     def batch_begins(self) -> None:
         """Nobody need watch."""

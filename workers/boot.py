@@ -41,6 +41,7 @@ from gwctl.workers.process import WorkerProcess, flush_stdio, memory_bytes
 from gwctl.workers.tracebacks import summary
 
 _FLUSH_S: Final = 1.0
+_STDERR: Final = 2
 _IO_URING: Final = "UV_USE_IO_URING"
 
 
@@ -75,7 +76,7 @@ class _Boot:
         self._import_s = 0.0
         self._watch = DeathWatch(assignment.master_pid, self._settings.timeouts.drain_timeout_s)
         self._process = WorkerProcess(assignment, log, self._watch)
-        self._signals = signals.Signals(self._process.on_terminate, self._process.on_quit)
+        self._signals = signals.Signals(self._process.on_terminate, self._process.on_quit, assignment.dump_fd)
 
     def run(self) -> int:
         """Do all of it; return the exit status."""
@@ -165,6 +166,8 @@ class _Boot:
         if self._assignment.exchange is not None:
             self._assignment.exchange.close_in_fork()
         self._channel.close()
+        if self._assignment.dump_fd > _STDERR:
+            os.close(self._assignment.dump_fd)
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:
         from gwctl.workers.server import Server  # noqa: PLC0415 - after the application: its own imports are its time

@@ -20,6 +20,8 @@ from gwctl.channel import (
     Reopen,
     Serve,
     Stage,
+    Tell,
+    Told,
     WorkerDrained,
     WorkerDraining,
     WorkerFailed,
@@ -37,6 +39,7 @@ class Orders(Protocol):
     def park(self) -> None: ...
     def drain(self, timeout_s: float, *, sweep: bool) -> None: ...
     def reopen(self, access_log_fd: int) -> None: ...
+    def tell(self) -> None: ...
     def refuse(self, reason: str) -> None: ...
     def master_hung_up(self) -> None: ...
 
@@ -94,7 +97,9 @@ class Link:
             case Reopen():
                 for fd in fds:
                     self._orders.reopen(fd)
-            case Stage() | WorkerReady() | WorkerFailed() | WorkerDraining() | WorkerDrained():
+            case Tell():
+                self._orders.tell()
+            case Stage() | WorkerReady() | WorkerFailed() | WorkerDraining() | WorkerDrained() | Told():
                 self._log.error(f"the master sent a worker's own message: {message}")
             case _:
                 assert_never(message)

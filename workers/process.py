@@ -23,6 +23,7 @@ from gwctl.errors import BootError
 from gwctl.log import Log
 from gwctl.scoreboard import MEMORY_BYTES
 from gwctl.workers.deathwatch import DeathWatch
+from gwctl.workers.explain import told
 from gwctl.workers.lifespan import Lifespan, in_loop
 from gwctl.workers.link import Link, flush
 
@@ -137,6 +138,10 @@ class WorkerProcess:
     def reopen(self, access_log_fd: int) -> None:
         if self.server is not None:
             self.server.set_access_log(access_log_fd)
+
+    def tell(self) -> None:
+        if self.server is not None and self.link is not None and self.loop is not None:
+            self.link.send(told(self.server.runner.under_way(), self.loop))
 
     def refuse(self, reason: str) -> None:
         self._refusal = reason

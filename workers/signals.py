@@ -6,6 +6,7 @@
     USR1, USR2,     nothing: they are the master's, and their default is to kill
     TTIN, TTOU
     DUMP_SIGNAL     the stacks of all threads to stderr
+    EXPLAIN_SIGNAL  the same to where the master reads them
 
 "Nothing" is a handler that does nothing, not SIG_IGN: that would be inherited by programs
 which the application starts. For the same reason a fork by the application gets the default
@@ -23,7 +24,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any, Final
 
-from gwctl.assignment import DUMP_SIGNAL
+from gwctl.assignment import DUMP_SIGNAL, EXPLAIN_SIGNAL
 
 _IGNORED: Final = (
     signal.SIGINT,
@@ -41,7 +42,8 @@ Handler = Callable[[], None]
 class Signals:
     """Installs the table above; `install` again takes back what application code changed."""
 
-    def __init__(self, terminate: Handler, quit_now: Handler) -> None:
+    def __init__(self, terminate: Handler, quit_now: Handler, dump_fd: int = _STDERR) -> None:
+        self._dump_fd = dump_fd
         self._handlers: dict[int, Callable[[int, Any], None]] = {
             number: _ignore for number in _IGNORED if number != DUMP_SIGNAL
         }
@@ -58,6 +60,8 @@ class Signals:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts: writes say EPIPE
         faulthandler.enable(file=_STDERR)
         faulthandler.register(DUMP_SIGNAL, file=_STDERR, all_threads=True, chain=False)
+        if self._dump_fd != _STDERR:
+            faulthandler.register(EXPLAIN_SIGNAL, file=self._dump_fd, all_threads=True, chain=False)
 
     def restore_in_forks(self) -> None:
         """From now on a child that the application forks starts with the default actions.
@@ -80,6 +84,7 @@ class Signals:
     def _after_in_child(self) -> None:
         signal.set_wakeup_fd(-1)
         faulthandler.unregister(DUMP_SIGNAL)
+        faulthandler.unregister(EXPLAIN_SIGNAL)
         for number, handler in self._handlers.items():
             if signal.getsignal(number) is handler:
                 signal.signal(number, signal.SIG_DFL)

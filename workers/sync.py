@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 from gwctl.scoreboard import BUSY_SINCE, note_request
 from gwctl.workers.body_stream import PumpedStream
 from gwctl.workers.counters import Counters
+from gwctl.workers.explain import Running
 from gwctl.workers.sentry import Sentry
 from gwctl.workers.states import BUSY, IDLE
 from gwctl.workers.wsgi import WsgiCall
@@ -81,6 +82,10 @@ class SyncRunner(WsgiRunner):
     @property
     def active(self) -> int:
         return len(self.line) + (1 if self._floats[BUSY_SINCE] else 0)
+
+    def under_way(self) -> list[Running]:
+        """Be asked only by the loop, and so between two calls."""
+        return []
 
     def batch_begins(self) -> None:
         self._sentry.wake()

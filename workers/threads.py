@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 from gwctl.scoreboard import CROWDED
 from gwctl.workers.body_stream import FedStream
 from gwctl.workers.counters import Counters
+from gwctl.workers.explain import Running
 from gwctl.workers.handover import request_read
 from gwctl.workers.states import BUSY, IDLE
 from gwctl.workers.wsgi import WsgiCall
@@ -49,6 +50,7 @@ class ThreadsRunner(WsgiRunner):
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self._queue: SimpleQueue[tuple[ConnectionBase, Environ, type[WsgiCall]]] = SimpleQueue()
+        self._workers: list[Counters] = []
         self._dispatched = 0
         self._spare = -1
         self._mark = 0
@@ -62,6 +64,7 @@ class ThreadsRunner(WsgiRunner):
         for number in range(self._count):
             counters = Counters()
             self.server.counters.append(counters)
+            self._workers.append(counters)
             threading.Thread(
                 target=self._work, args=(counters,), name=f"gwctl-request-{number}", daemon=True
             ).start()
@@ -75,6 +78,14 @@ class ThreadsRunner(WsgiRunner):
     @property
     def active(self) -> int:
         return self._dispatched - sum([one.requests for one in self.server.counters[1:]])
+
+    def under_way(self) -> list[Running]:
+        running = []
+        for counters in self._workers:
+            call, start = counters.call, counters.start
+            if call is not None and counters.call is call:
+                running.append(Running(call.what(), start, counters.ident))
+        return running
 
     def reserve(self) -> None:
         """Have the descriptor in hand that the next connection's output will be.
@@ -195,12 +206,14 @@ class ThreadsRunner(WsgiRunner):
         get = self._queue.get
         server = self.server
         wake = server.loop.call_soon_threadsafe
+        counters.ident = threading.get_ident()
         while True:
             connection, environ, kind = get()
-            start = monotonic()
-            call = kind(server, connection, environ, connection.output, defer=False)
+            counters.start = start = monotonic()
+            counters.call = call = kind(server, connection, environ, connection.output, defer=False)
             self._context.copy().run(call.run)
             end = monotonic()
+            counters.call = None
             counters.add(call.status, call.sent, end - start)
             if server.access is not None:
                 self.log_access(connection, environ, call, end - start)

@@ -58,7 +58,7 @@ def has_application_frames(error: BaseException) -> bool:
     """Tell whether any code that is not machinery had run when ``error`` was raised."""
     frame = error.__traceback__
     while frame is not None:
-        if not _is_machinery(frame.tb_frame.f_code.co_filename):
+        if not is_machinery(frame.tb_frame.f_code.co_filename):
             return True
         frame = frame.tb_next
     return False
@@ -78,7 +78,7 @@ def _strip(report: TracebackException, seen: set[int]) -> None:
     if id(report) in seen:
         return
     seen.add(id(report))
-    frames = [frame for frame in report.stack if not _is_machinery(frame.filename)]
+    frames = [frame for frame in report.stack if not is_machinery(frame.filename)]
     report.stack = StackSummary.from_list(frames)
     linked = [report.__cause__, report.__context__, *(report.exceptions or ())]
     for other in linked:
@@ -86,5 +86,6 @@ def _strip(report: TracebackException, seen: set[int]) -> None:
             _strip(other, seen)
 
 
-def _is_machinery(filename: str) -> bool:
+def is_machinery(filename: str) -> bool:
+    """Tell whether code from ``filename`` is none of the application's."""
     return filename.startswith(("<frozen importlib", *_OURS)) or filename.endswith(_PARTS)

@@ -161,7 +161,7 @@ class WsgiCall(ResponseWriter):
         for block in result:
             if block and not self._block(_as_bytes(block), known):
                 self._server.log.warning(
-                    f"{self._what()}: more bytes were yielded than Content-Length says; cut"
+                    f"{self.what()}: more bytes were yielded than Content-Length says; cut"
                 )
                 break
             if self.head_sent and self._framing == NO_BODY:
@@ -244,7 +244,7 @@ class WsgiCall(ResponseWriter):
     def _left_over(self, data: bytes) -> None:
         """Send one block that is longer or shorter than the application's Content-Length."""
         if len(data) > self._left:
-            self._server.log.warning(f"{self._what()}: the body is longer than Content-Length says; cut")
+            self._server.log.warning(f"{self.what()}: the body is longer than Content-Length says; cut")
             data = data[: self._left]
         self._left -= len(data)
         self.sent = len(data)
@@ -300,7 +300,7 @@ class WsgiCall(ResponseWriter):
             self.keep_alive = False
             self.aborted = True
             self._server.log.error(
-                f"{self._what()}: the body is {self._left} bytes shorter than Content-Length says; "
+                f"{self.what()}: the body is {self._left} bytes shorter than Content-Length says; "
                 "connection aborted"
             )
 
@@ -311,7 +311,7 @@ class WsgiCall(ResponseWriter):
         self.keep_alive = False
         if self.client_gone and caused_by(error, ClientGone) is not None:
             self.aborted = True
-            self._server.log.debug(f"{self._what()}: the client went away before it had the response")
+            self._server.log.debug(f"{self.what()}: the client went away before it had the response")
             return
         if isinstance(error, NotWsgiError) or not self.head_sent:
             self._log_failure(error, "the application raised")
@@ -335,11 +335,9 @@ class WsgiCall(ResponseWriter):
 
     def _log_failure(self, error: BaseException, what: str) -> None:
         if isinstance(error, NotWsgiError):
-            self._server.log.error(f"{self._what()}: {error}")
+            self._server.log.error(f"{self.what()}: {error}")
         else:
-            self._server.log.error(
-                f"{self._what()}: {what}: {summary(error)}\n{application_traceback(error)}"
-            )
+            self._server.log.error(f"{self.what()}: {what}: {summary(error)}\n{application_traceback(error)}")
 
 
 def caused_by(error: BaseException, kind: type[E]) -> E | None:

@@ -63,7 +63,7 @@ class StreamCall(BodyCall):
         if cause is None:
             super()._failed(error)
             return
-        self._server.log.debug(f"{self._what()}: {cause}")
+        self._server.log.debug(f"{self.what()}: {cause}")
         self.keep_alive = False
         if self.head_sent or not cause.status:
             self.aborted = True

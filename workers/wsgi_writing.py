@@ -136,7 +136,7 @@ class ResponseWriter:
         timeout_s = self._server.settings.timeouts.response_timeout_s
         if not wait_writable(self._sock, timeout_s):
             self._server.log.warning(
-                f"{self._what()}: the client took no byte for {timeout_s:g} s; connection aborted"
+                f"{self.what()}: the client took no byte for {timeout_s:g} s; connection aborted"
             )
             self._lose(None)
 
@@ -146,7 +146,7 @@ class ResponseWriter:
         self._sock = _GONE
         raise ClientGone("the client does not take the response") from error
 
-    def _what(self) -> str:
+    def what(self) -> str:
         return f"{self._connection.method} {self._connection.target}"
 
     # ---- files

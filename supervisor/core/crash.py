@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import Exited
-from gwctl.supervisor.core.life import State, Worker
+from gwctl.supervisor.core.life import Order, State, Worker
 from gwctl.supervisor.core.notes import how_it_ended, seconds, what_next
 from gwctl.supervisor.core.pool import Pool
 
@@ -24,6 +24,8 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: bool
         level, wait = "error", 0.0 if healthy else slot.failed(now, policy, event.luck)
         text = f"pid {worker.pid}: {failure.message}" if failure and failure.kind != "exit" else ""
         text = text or (failure.message if failure else "")
+        if worker.told is Order.KILL:  # the record of the kill has said why
+            level, text = "warning", f"pid {worker.pid} is gone"
     then = "Replaced when the reload is decided" if waits else _next(pool, worker, wait, now)
     # The same traceback at each try would bury the log; the first one says it.
     frames = f"\n{failure.traceback}" if failure and failure.traceback and slot.failures == 1 else ""

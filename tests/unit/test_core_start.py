@@ -179,7 +179,7 @@ def test_a_worker_that_lost_its_channel_has_a_moment_to_end() -> None:
     assert story.passes(3) == [f"dump 1: {reason}"]
     assert story.passes(1) == [f"kill 1: {reason}"]
     assert story.dies(1, -9) == ["spawn 3 web.0 g1"]
-    assert story.notes[-1] == f"error: pid 1001: {reason}. Replaced at once"
+    assert story.notes[-1] == "warning: pid 1001 is gone. Replaced at once"
 
 
 # ---- deadlines

@@ -1,0 +1,89 @@
+"""The stacks that faulthandler writes in a worker, read and cut down to the application's part.
+
+Cut are the frames of gwctl, of the import system, what a thread begins with, and all that the
+main thread was at before it was forked. A thread of which nothing is left waits for work (or
+is the event loop). The text is the worker's: anything that does not look as expected is kept
+as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import gwctl
+
+_THREAD: Final = re.compile(
+    r"(?:Current thread|Thread) 0x([0-9a-f]+)(?: \[(.*)\])? \(most recent call first\):"
+)
+_FRAME: Final = re.compile(r'  File "(.*)", line (?:\d+|\?\?\?) in (.*)')
+_THREADING: Final = str(Path("/threading.py"))
+_IMPORTLIB: Final = str(Path("/importlib/__init__.py"))
+_IDLE: Final = str(Path("/concurrent/futures/thread.py"))
+_OURS: Final = tuple(
+    {
+        str(folder) + os.sep
+        for folder in (
+            Path(gwctl.__file__).parent,
+            Path(gwctl.__file__).resolve().parent,
+            Path(__file__).resolve().parent,
+            Path(__file__).resolve().parent.parent / "workers",
+        )
+    }
+)
+_OF_THE_MASTER: Final = tuple(
+    {
+        str(folder) + os.sep
+        for folder in (
+            Path(gwctl.__file__).parent / "supervisor",
+            Path(gwctl.__file__).parent / "cli",
+            Path(__file__).resolve().parent,
+        )
+    }
+)
+
+
+@dataclass(slots=True)
+class ThreadStack:
+    """One thread. ``frames`` are the application's, innermost first; empty when it is idle."""
+
+    ident: int
+    name: str = ""
+    main: bool = False
+    frames: list[str] = field(default_factory=list)
+
+
+def read_stacks(text: str) -> list[ThreadStack]:
+    """Read the output of faulthandler's dump of all threads."""
+    threads: list[ThreadStack] = []
+    for line in text.splitlines():
+        head = _THREAD.fullmatch(line)
+        if head is not None:
+            threads.append(ThreadStack(int(head[1], 16), head[2] or ""))
+        elif threads and line.strip() and not threads[-1].main:
+            _add(threads[-1], line)
+    for thread in threads:
+        if thread.frames and _IDLE in thread.frames[0]:
+            thread.frames.clear()
+    return threads
+
+
+def _add(thread: ThreadStack, line: str) -> None:
+    frame = _FRAME.fullmatch(line)
+    if frame is None:
+        thread.frames.append(line.strip())
+        return
+    path = frame[1]
+    if path.startswith(_OF_THE_MASTER):
+        thread.main = True  # what follows was before the fork
+    elif not (path.startswith(_OURS) or _is_machinery(path, frame[2])):
+        thread.frames.append(line.strip())
+
+
+def _is_machinery(path: str, function: str) -> bool:
+    if path.endswith(_THREADING):
+        return function in {"_bootstrap", "_bootstrap_inner", "run"}
+    return path.startswith("<frozen importlib") or path.endswith(_IMPORTLIB)

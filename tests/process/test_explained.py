@@ -1,0 +1,120 @@
+"""Every kill is explained: one record with what the worker was at, taken from inside it where that can be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.wait import until
+
+APPS = {"sync": "hangs:application", "threads": "hangs:application", "asgi": "hangs:live"}
+OPTIONS = {"allow_errors": ["killed: did not finish"], "allow_kill": True}
+FUNCTIONS = {
+    "loop": "loop_in_python",
+    "lock": "wait_for_lock",
+    "c": "wait_without_the_gil",
+    "gil": "wait_with_the_gil",
+    "await": "wait_for_nothing",
+}
+
+
+@pytest.fixture
+def hanging(gwctl_server, tmp_path):
+    """Start a server with a request that hangs in a given way; nobody waits for its answer."""
+
+    @contextlib.contextmanager
+    def start(worker: str, kind: str) -> Iterator:
+        started = tmp_path / "started"
+        with gwctl_server(
+            APPS[worker],
+            worker=worker,
+            environ={"HANGS_STARTED": str(started)},
+            timeouts={"drain_timeout_s": 0.2},
+            **OPTIONS,
+        ) as server:
+            where = urlsplit(server.url)
+            with socket.create_connection((where.hostname, where.port), 20) as client:
+                client.sendall(f"GET /{kind}?a=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                until(lambda: started.exists() and kind in started.read_text(), "the hang to begin")
+                yield server
+
+    return start
+
+
+def record_of(log: str) -> str:
+    """Return the one record about a kill, with its indented lines."""
+    records = re.findall(r"^\S+ error web\.0 g1 .*\n(?:  .*\n)*", log, re.MULTILINE)
+    assert len(records) == 1, log
+    return records[0]
+
+
+@pytest.mark.parametrize("kind", ["loop", "lock", "c", "gil"])
+@pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
+def test_the_stack_of_what_hangs_is_in_the_record(hanging, worker, kind):
+    with hanging(worker, kind) as server:
+        server.signal(signal.SIGTERM)
+        server.wait_for_exit()
+        record = record_of(server.log)
+        assert re.search(r"pid \d+ killed: did not finish within 0\.20 s of draining", record)
+        assert f"in {FUNCTIONS[kind]}\n" in record
+        assert re.search(r"worker: up \d+ s, 0 requests, \d+ MiB, ", record)
+        assert "gwctl/workers" not in record
+        assert "click" not in record
+        if worker == "sync":
+            assert f"serving GET /{kind}?a=1 for " in record
+            assert f"main thread (GET /{kind}?a=1):" in record
+        if worker == "threads" and kind != "gil":
+            assert re.search(rf"thread \S+ \(GET /{kind}\?a=1, \d[.\d]* s\):", record)
+
+
+def test_an_endless_await_is_shown_as_a_task_with_its_innermost_frame(hanging):
+    with hanging("asgi", "await") as server:
+        server.signal(signal.SIGTERM)
+        server.wait_for_exit()
+        record = record_of(server.log)
+        assert re.search(
+            r"task \S+ \(GET /await\?a=1, [\d.]+ s\):\n"
+            r'\s+File ".*hangs\.py", line \d+ in wait_for_nothing\n'
+            r'\s+File ".*hangs\.py", line \d+ in live\n',
+            record,
+        )
+        assert "no stacks" not in record
+
+
+def test_of_a_stopped_worker_state_and_wait_channel_are_told(hanging):
+    with hanging("sync", "lock") as server:
+        (pid,) = server.workers
+        os.kill(pid, signal.SIGSTOP)
+        server.signal(signal.SIGTERM)
+        server.wait_for_exit()
+        record = record_of(server.log)
+        assert "serving GET /lock?a=1 for " in record
+        assert "stopped (T)" in record
+        assert re.search(r"wait channel \w*stop|no stacks: a stopped process", record)
+        assert "no stacks: a stopped process cannot write them" in record
+
+
+def test_a_boot_that_hangs_is_explained(gwctl_server, tmp_path):
+    (tmp_path / "slow.py").write_text("import threading\ndef wait():\n    threading.Event().wait()\nwait()\n")
+    server = gwctl_server(
+        "slow:application",
+        chdir=tmp_path,
+        timeouts={"boot_timeout_s": 1.0},
+        allow_errors=["."],
+        allow_kill=True,
+    )
+    try:
+        server.start()
+        assert server.wait_for_exit() == 3
+        assert re.search(r"pid \d+ killed: was not ready within 1 s\n", server.log)
+        assert re.search(r'slow\.py", line 3 in wait\n\s+File ".*slow\.py", line 4 in <module>', server.log)
+        assert "importlib" not in server.log
+    finally:
+        server.destroy()

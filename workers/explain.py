@@ -1,0 +1,82 @@
+"""What a worker says of what it is at, when its master asks (`gwctl.channel.Tell`).
+
+The stacks of threads do not come from here but from faulthandler, which needs neither the loop
+nor the interpreter's lock. A loop that answers at all adds what no thread's stack shows: which
+thread is at which request, and the asyncio tasks. Nothing is kept for it while nobody asks,
+except what each runner needs anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from types import CodeType, FrameType
+from typing import Any, Final, NamedTuple
+
+from gwctl.channel import RequestUnderWay, TaskStack, Told
+from gwctl.workers.tracebacks import is_machinery
+
+REQUESTS_MAX: Final = 100
+TASKS_MAX: Final = 50
+FRAMES_MAX: Final = 40
+
+
+class Running(NamedTuple):
+    """A request in the application."""
+
+    what: str
+    """Method and target."""
+    start: float
+    thread: int = 0
+    task: asyncio.Task[Any] | None = None
+
+
+def told(running: list[Running], loop: asyncio.AbstractEventLoop) -> Told:
+    """Describe ``running`` and the tasks of ``loop``: those of requests first, the longest of them first."""
+    now = monotonic()
+    running.sort(key=lambda each: each.start)
+    requests = [RequestUnderWay(each.what, now - each.start, each.thread) for each in running]
+    serving = {each.task: each.what for each in running if each.task is not None}
+    stacks = [(task, what, stack_of(task)) for task, what in serving.items()]
+    others = [task for task in asyncio.all_tasks(loop) if task not in serving and not _is_ours(task)]
+    stacks += [(task, "", stack_of(task)) for task in others]
+    return Told(
+        requests=tuple(requests[:REQUESTS_MAX]),
+        tasks=tuple(
+            TaskStack(task.get_name(), what, tuple(stack)) for task, what, stack in stacks[:TASKS_MAX]
+        ),
+        more_requests=max(0, len(requests) - REQUESTS_MAX),
+        more_tasks=max(0, len(stacks) - TASKS_MAX),
+    )
+
+
+def _is_ours(task: asyncio.Task[Any]) -> bool:
+    code = _look(task.get_coro())[1]
+    return code is not None and is_machinery(code.co_filename)
+
+
+def stack_of(task: asyncio.Task[Any]) -> list[str]:
+    """Return where ``task`` waits, innermost first, as faulthandler writes frames; without our own.
+
+    Task.get_stack() gives the outermost frame alone: what that one awaits has to be followed.
+    """
+    frames = []
+    waiting: Any = task.get_coro()
+    for _ in range(FRAMES_MAX):
+        frame, code, inner = _look(waiting)
+        if code is None:
+            break
+        if frame is not None and not is_machinery(code.co_filename):
+            frames.append(f'File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
+        waiting = inner
+    frames.reverse()
+    return frames
+
+
+def _look(waiting: Any) -> tuple[FrameType | None, CodeType | None, Any]:
+    """Return the frame of a coroutine or generator, and what it awaits."""
+    for prefix, awaits in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
+        code = getattr(waiting, f"{prefix}_code", None)
+        if code is not None:
+            return getattr(waiting, f"{prefix}_frame", None), code, getattr(waiting, awaits, None)
+    return None, None, None
