@@ -8,6 +8,9 @@ stderr cannot take at once (a stopped terminal, a full pipe) is kept, up to a bo
 written before the next one; past the bound lines are counted, and the count is logged.
 A process that serves must never wait for whoever reads its log.
 
+Control characters are written as escapes: what a client sends and an application raises
+may end up here, and be read on a terminal.
+
 Any thread may write an event. One at a time empties the queue; the others, and a signal's
 handler that interrupts it, leave their lines to it instead of waiting.
 """
@@ -34,6 +37,9 @@ class Level(IntEnum):
 
 
 _NAMES: Final = {Level.DEBUG: "debug", Level.INFO: "info", Level.WARNING: "warn", Level.ERROR: "error"}
+_ESCAPES: Final = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
+}
 _COLOURS: Final = {Level.WARNING: "\x1b[33m", Level.ERROR: "\x1b[31m", Level.DEBUG: "\x1b[2m"}
 
 
@@ -80,7 +86,7 @@ class Log:
         clock = time.strftime("%H:%M:%S", zone)
         head = f"{clock}.{int(now * 1000) % 1000:03d} {_NAMES[level]:<5} {subject or self.subject:<10} "
         first, *rest = text.splitlines() or [""]
-        line = head + first + "".join(f"\n  {more}" for more in rest)
+        line = (head + first + "".join(f"\n  {more}" for more in rest)).translate(_ESCAPES)
         if self._colour and level in _COLOURS:
             line = f"{_COLOURS[level]}{line}\x1b[0m"
         self._enqueue((line + "\n").encode("utf-8", "backslashreplace"))

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers.asgi_extensions import Extensions
-from gwctl.workers.body import BodyTooLarge
+from gwctl.workers.body import BodyTooLarge, keep
 from gwctl.workers.disconnects import is_disconnect
 from gwctl.workers.faults import ClientGone, NotAsgiError
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
@@ -65,7 +65,7 @@ class AsgiRequest(Extensions):
         self.scope = scope
         self._body_done = not has_body
         self._body_given = False
-        self._blocks: deque[bytes] | None = deque() if has_body else None
+        self._blocks: deque[bytes | bytearray] | None = deque() if has_body else None
         self._waiters: list[asyncio.Future[None]] | None = None
         self._headers = None
         self._trailers = None
@@ -95,7 +95,7 @@ class AsgiRequest(Extensions):
         limit = self._server.limits.body_bytes_max
         if limit and self._received > limit:
             raise BodyTooLarge
-        self._blocks.append(block)
+        keep(self._blocks, block)
         self.waiting_bytes += size
         if self.waiting_bytes > RECEIVE_BYTES_MAX:
             self._connection.adjust_reading()
@@ -142,7 +142,7 @@ class AsgiRequest(Extensions):
         """Return all of the body that is here."""
         blocks = self._blocks
         assert blocks is not None
-        body = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        body = bytes(blocks[0]) if len(blocks) == 1 else b"".join(blocks)
         blocks.clear()
         self.waiting_bytes = 0
         self._body_given = self._body_done

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections import deque
 from contextlib import suppress
 from io import BufferedIOBase, BytesIO
 from typing import IO, TYPE_CHECKING, Any, Final, cast
@@ -23,8 +24,24 @@ if TYPE_CHECKING:
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+_JOINED_BYTES_MAX: Final = 1024
+
+
 class BodyTooLarge(Exception):  # noqa: N818 - a fact about the request, answered with 413
     """More than ``body_bytes_max``."""
+
+
+def keep(blocks: deque[bytes | bytearray], block: bytes) -> None:
+    """Put ``block`` behind those that wait, as part of the last one if it is small.
+
+    A client may send its body in chunks of two bytes, each of which would be an object of 40.
+    """
+    if len(block) >= _JOINED_BYTES_MAX or not blocks:
+        blocks.append(block)
+    elif type(blocks[-1]) is bytearray:
+        blocks[-1] += block
+    else:
+        blocks.append(bytearray(block))
 
 
 class _NoBody(BufferedIOBase):

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 WAITING_BYTES_MAX: Final = 65536
 READ_BYTES: Final = 65536
+JOINED_BYTES_MAX: Final = 4096
+"""Smaller blocks are joined: a client may send its body in chunks of one byte, each an object of hundreds."""
 
 _REASONS: Final = {
     0: "the client went away",
@@ -58,6 +60,7 @@ class BodyStream(RawIOBase):
         self._connection = connection
         self._limit = connection.server.limits.body_bytes_max or float("inf")
         self._blocks: deque[memoryview] = deque()
+        self._joined = bytearray()  # small ones, behind the others
         self._taken = 0
         self._ended = False
         self._failure: int | None = None
@@ -85,10 +88,19 @@ class BodyStream(RawIOBase):
         if self._taken > self._limit:
             raise BodyTooLarge
         if not self.closed and self._failure is None:
-            self._blocks.append(memoryview(block))
             self.waiting += len(block)
+            if len(block) < JOINED_BYTES_MAX:
+                self._joined += block
+            else:
+                self._end_joining()
+                self._blocks.append(memoryview(block))
         if self.full:
             self._connection.adjust_reading()
+
+    def _end_joining(self) -> None:
+        if self._joined:
+            self._blocks.append(memoryview(self._joined))
+            self._joined = bytearray()
 
     def body_end(self) -> None:
         self._ended = True
@@ -114,7 +126,7 @@ class BodyStream(RawIOBase):
             self._connection.since = monotonic()
             self._connection.expecting = False
             self.call.send_continue()
-        while not self._blocks:
+        while not self.waiting:
             if self._failure is not None:
                 raise BodyError(self._failure)
             if self._ended:
@@ -124,6 +136,8 @@ class BodyStream(RawIOBase):
 
     def _take(self, buffer: memoryview) -> int:
         was_full = self.full
+        if not self._blocks:
+            self._end_joining()
         block = self._blocks[0]
         size = min(len(block), len(buffer))
         buffer[:size] = block[:size]
@@ -141,6 +155,7 @@ class BodyStream(RawIOBase):
         super().close()
         self.call = None
         self._blocks.clear()
+        self._joined.clear()
         self.waiting = 0
 
     def _wait(self) -> None:

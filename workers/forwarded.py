@@ -47,6 +47,8 @@ FIELDS: Final = frozenset(
 
 _REMEMBERED: Final = 4096
 """Combinations of values whose meaning is kept: the same clients come again."""
+_REMEMBERED_BYTES_MAX: Final = 512
+"""No combination is kept that is longer: clients could fill the memory with them."""
 _ENTRIES_MAX: Final = 64
 """Longest chain that is read."""
 
@@ -99,15 +101,19 @@ class Forwarding:
         self.fields = [name.lower().encode() for name in fields]
         self._names = [name.lower() for name in fields]
         self._adapt = server.runner.forwarded
-        self.changes = lru_cache(_REMEMBERED)(self._changes)
+        self._changes = lru_cache(_REMEMBERED)(self._understand)
 
     def connected(self, connection: ConnectionBase) -> None:
         """Look at the peer of a new connection, after the runner did."""
         if self._trusted.peer(connection.peer):
             connection.forwarder = Forwarder(self, connection)
 
-    def _changes(self, *values: bytes | None) -> tuple[Client | None, str, dict[str, Any]]:
+    def changes(self, *values: bytes | None) -> tuple[Client | None, str, dict[str, Any]]:
         """Return client, Host and changes of the base for the values of ``fields``."""
+        short = sum([len(value) for value in values if value is not None]) <= _REMEMBERED_BYTES_MAX
+        return (self._changes if short else self._understand)(*values)
+
+    def _understand(self, *values: bytes | None) -> tuple[Client | None, str, dict[str, Any]]:
         given = zip(self._names, values, strict=True)
         facts = understand(
             {name: value.decode("latin-1") for name, value in given if value is not None}, self._trusted

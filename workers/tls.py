@@ -12,6 +12,8 @@ Rules
       still has is moved to the raw transport before anything else is done with it: `settle`.
     - Until the handshake is done nobody above hears of the connection. It is FRESH and bound by
       ``header_timeout_s``; a failure is noted at debug level, since scanners make many.
+    - TLS answers by itself (to key updates, to renegotiation). A client that makes it do so and
+      does not read the answers is cut off at `UNREAD_BYTES_MAX`.
     - Reading stops with the layer above: at most what one read of the socket gave is held.
     - The end of the input is an end whether close_notify came first or not. What would be cut
       unnoticed is framed by HTTP: a body that is not complete never reaches the application.
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from gwctl.workers.http1 import Connection
 
 READ_BYTES: Final = 65536
+UNREAD_BYTES_MAX: Final = 65536
 _HANDSHAKE: Final = 0
 _OPEN: Final = 1
 _SHUT: Final = 2  # our close_notify is out, or nothing can be said any more
@@ -61,6 +64,7 @@ class TlsLayer(asyncio.Protocol):
         self._state = _HANDSHAKE
         self._start = b""
         self._given = 0
+        self._unread = 0  # of what TLS itself has said, since all was last taken
         self._paused = self._raw_paused = False
         self._input_ended = False
         self._end_told = False
@@ -247,11 +251,21 @@ class TlsLayer(asyncio.Protocol):
         if not self._outgoing.pending:
             return
         block = self._outgoing.read()
-        if not self.raw.get_write_buffer_size():
+        if self.raw.get_write_buffer_size():
+            unsent = len(block)
+            self.send_raw(block)
+        elif isinstance(self._output, SyncOutput):
+            unsent = self._output.say(block)
+        else:
             with contextlib.suppress(OSError):
                 block = block[self._sock.send(block) :]
-        if block:
-            self.send_raw(block)
+            unsent = len(block)
+            if block:
+                self.send_raw(block)
+        self._unread = self._unread + unsent if unsent else 0
+        if self._unread > UNREAD_BYTES_MAX:
+            self._server.log.debug(f"{self._address}: TLS failed: the client does not read its answers")
+            self.abort()
 
     def write_eof(self) -> None:
         if self._state == _OPEN:

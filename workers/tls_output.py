@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -58,6 +59,21 @@ class SyncOutput:
             self._settling = True
             self._layer.settle_soon()  # after the call, if it does not send more itself
         return taken
+
+    def say(self, block: bytes) -> int:
+        """Send what TLS itself has to say, behind what is unsent; return how much of it has to wait.
+
+        It may be in the middle of a call, in which the raw transport must stay empty.
+        """
+        self._unsent += block
+        with suppress(OSError):  # the loop will notice
+            self._push()
+        if not self._unsent:
+            return 0
+        if not self._settling:
+            self._settling = True
+            self._layer.settle_soon()
+        return len(block)
 
     def _push(self) -> None:
         if self._unsent:

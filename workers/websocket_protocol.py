@@ -266,12 +266,20 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
         self._watch.ending()
 
     def _await_answer(self, data: bytes) -> None:
-        """Read away what still comes until the client has closed too."""
-        if self.conn.state is State.CLOSING:
-            self.conn.receive_data(data)
-            self.conn.events_received()
-            if self.conn.close_rcvd is not None or self.conn.parser_exc is not None:
+        """Read away what still comes until the client has closed too.
+
+        In slices as well: what the library unpacks of each is dropped before the next.
+        """
+        conn = self.conn
+        size = PACKED_SLICE_BYTES if conn.extensions else SLICE_BYTES
+        for at in range(0, len(data), size):
+            if conn.state is not State.CLOSING:
+                return
+            conn.receive_data(data[at : at + size])
+            conn.events_received()
+            if conn.close_rcvd is not None or conn.parser_exc is not None:
                 self._close_transport()
+                return
 
     def _refuse(self, status: int) -> None:
         """Answer the handshake ourselves."""

@@ -50,6 +50,15 @@ def test_further_lines_of_an_event_are_indented_under_it(pipe):
     assert everything(read).splitlines()[1:] == ["    File 'x'", "  ValueError"]
 
 
+def test_what_a_client_sent_does_not_steer_the_terminal(pipe):
+    """An application may raise with it: titles, colours, a cursor that goes back over other lines."""
+    read, write = pipe
+    Log(write).error("GET /\x1b]0;title\x07\x9b2J\r10:00:00.000 info\n\tValueError: \x7f\x00\x08é")
+    first, *rest = everything(read).splitlines()
+    assert first.endswith("GET /\\x1b]0;title\\x07\\x9b2J")
+    assert rest == ["  10:00:00.000 info", "  \tValueError: \\x7f\\x00\\x08é"]
+
+
 def test_what_is_below_the_level_is_not_written(pipe):
     read, write = pipe
     log = Log(write, level=Level.WARNING)
