@@ -381,7 +381,7 @@ class AsgiRequest(Extensions):
 
     def _cut(self) -> None:
         self._count_cut()
-        self.detached = True
+        self.detach()
         self._connection.cut(b"", self.started and self._framing in {COUNTED, CHUNKED})
 
     def _count_cut(self) -> None:

@@ -254,7 +254,7 @@ class TlsLayer(asyncio.Protocol):
         if self.raw.get_write_buffer_size():
             unsent = len(block)
             self.send_raw(block)
-        elif isinstance(self._output, SyncOutput):
+        elif isinstance(self._output, SyncOutput) and self._state == _OPEN:
             unsent = self._output.say(block)
         else:
             with contextlib.suppress(OSError):
