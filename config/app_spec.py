@@ -42,6 +42,8 @@ def parse(text: str) -> AppSpec:
     module, colon, rest = (part.strip() for part in text.partition(":"))
     if not module and not colon:
         raise AppSpecError("names no application", 'Write "module:application"')
+    if module.endswith(".toml"):
+        raise AppSpecError("is a settings file, not an application", f"Give it with -c {module}")
     if "/" in module or "\\" in module or module.endswith(".py"):
         raise AppSpecError("is a file, not a module", f'Write "{_module_of(module)}{colon}{rest}"')
     if not all(part.isidentifier() and not keyword.iskeyword(part) for part in module.split(".")):

@@ -24,6 +24,7 @@ from gwctl.config.tls_settings import Tls
 WARN_DAYS: Final = 14
 """A certificate that ends sooner is told of."""
 _DAY_S: Final = 86_400
+_RENEW: Final = "Renew it, then gwctl reload"
 _VERIFY: Final = {
     "none": ssl.CERT_NONE,
     "optional": ssl.CERT_OPTIONAL,
@@ -59,8 +60,9 @@ class Certificate:
     path: str
     key: str
     names: tuple[str, ...]
+    begins_at: float
     ends_at: float
-    """Seconds of the epoch."""
+    """Both in seconds of the epoch."""
     pem: str
 
 
@@ -154,9 +156,8 @@ def _read_certificate(index: int, path: str, key: str) -> Certificate:
     start = data.index(_CERTIFICATE)
     end = data.find(b"-----END CERTIFICATE-----", start)
     pem = data[start:end].decode("ascii", "replace") + "-----END CERTIFICATE-----\n"
-    return Certificate(
-        index, path, key, tuple(sorted(names)), ssl.cert_time_to_seconds(facts["notAfter"]), pem
-    )
+    begins_at, ends_at = (ssl.cert_time_to_seconds(facts[name]) for name in ("notBefore", "notAfter"))
+    return Certificate(index, path, key, tuple(sorted(names)), begins_at, ends_at, pem)
 
 
 def _decode(path: str) -> dict[str, Any]:
@@ -172,6 +173,8 @@ def _no_certificate(data: bytes, error: ssl.SSLError | None) -> str:
 
 
 def _pem_hint(data: bytes, path: str) -> str:
+    if _KEY in data:
+        return "There is a private key in it: are `certificate` and `key` the wrong way round?"
     if data[:1] == b"\x30":  # an ASN.1 sequence
         return f"It looks like DER. Write PEM: openssl x509 -inform der -in {path}"
     return ""
@@ -243,10 +246,22 @@ def _chooser(
 
 
 def _lifetime(certificate: Certificate) -> list[str]:
-    left_s = certificate.ends_at - time.time()
-    day = time.strftime("%Y-%m-%d", time.gmtime(certificate.ends_at))
+    now = time.time()
+    left_s = certificate.ends_at - now
     if left_s <= 0:
-        return [f"{certificate.path} expired on {day}: clients will refuse it"]
+        return [f"{certificate.path} expired on {_day(certificate.ends_at)}: clients refuse it. {_RENEW}"]
+    if certificate.begins_at > now:
+        begins = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(certificate.begins_at))
+        return [f"{certificate.path} is valid from {begins} on: clients refuse it until then"]
     if left_s < WARN_DAYS * _DAY_S:
-        return [f"{certificate.path} expires on {day}, in {left_s / _DAY_S:.0f} days"]
+        return [f"{certificate.path} expires on {_day(certificate.ends_at)}, in {_days(left_s)}. {_RENEW}"]
     return []
+
+
+def _day(when: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(when))
+
+
+def _days(left_s: float) -> str:
+    days = round(left_s / _DAY_S)
+    return f"{left_s / 3600:.0f} h" if days < 2 else f"{days} days"

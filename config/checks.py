@@ -64,6 +64,7 @@ class _Checks:
         self._identity(at, pool)
         self._variables(at, pool)
         self._proxies(at, pool)
+        self._access_log(at, pool)
         for path, kind, place in _paths(at, pool):
             self._exists(path, kind, place)
 
@@ -166,6 +167,17 @@ class _Checks:
                 near = hints.nearest(text.lower().replace("_", "-"), known)
                 hint = f'Did you mean "{known[near]}"?' if near else ""
                 self._tree.complain(path, f"expected {schema.one_of(proxies.HEADERS)}", hint)
+
+    def _access_log(self, at: Path, pool: PoolSettings) -> None:
+        path = (*at, "access_log")
+        written = self._tree.get(path)
+        if isinstance(written, str) and written in {
+            "-",
+            "stderr",
+        }:  # ours is the log of events, which is on stderr
+            self._tree.complain(path, 'expected "off", "stdout" or a file', 'Write "stdout"')
+        elif pool.access_log not in {"off", "stdout"} and FilePath(pool.access_log).is_dir():
+            self._tree.complain(path, "is a folder", f'Write "{written}/access.log"')
 
     def _items(self, path: Path, texts: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
         """The texts of a list with their paths, without those that were complained of."""

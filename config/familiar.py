@@ -1,6 +1,6 @@
 """What settings are called elsewhere, so that whoever comes from there is told our word for it.
 
-Names are of gunicorn, uvicorn, granian, hypercorn and uWSGI, in lower case with underscores.
+Names are of gunicorn, uvicorn, granian, hypercorn, uWSGI and nginx, in lower case with underscores.
 A target is a setting below the pool, or ``master.`` and one of the master.
 """
 
@@ -17,23 +17,27 @@ SETTINGS: Final = {
     "application": "app",
     "binds": "bind",
     "blocking_threads": "threads",
-    "callable": "app",
     "ca_certs": "tls.client_ca",
+    "callable": "app",
     "cert": "tls.certificate",
     "cert_reqs": "tls.verify",
     "certfile": "tls.certificate",
     "chmod_socket": "socket_mode",
+    "client_body_buffer_size": "limits.body_memory_bytes",
+    "client_body_timeout": "timeouts.body_timeout_s",
+    "client_header_timeout": "timeouts.header_timeout_s",
+    "client_max_body_size": "limits.body_bytes_max",
     "cwd": "chdir",
     "dir": "chdir",
     "directory": "chdir",
+    "envfile": "env_file",
     "environment": "env",
     "environment_file": "env_file",
-    "envfile": "env_file",
     "factory": "app",
     "fd": "bind",
-    "gid": "group",
     "forwarded_allow_ips": "trusted_proxies",
     "forwarder_headers": "forwarded_headers",
+    "gid": "group",
     "graceful_timeout": "timeouts.drain_timeout_s",
     "host": "bind",
     "http": "bind",
@@ -43,10 +47,12 @@ SETTINGS: Final = {
     "keep_alive": "timeouts.keepalive_timeout_s",
     "keep_alive_timeout": "timeouts.keepalive_timeout_s",
     "keepalive": "timeouts.keepalive_timeout_s",
+    "keepalive_timeout": "timeouts.keepalive_timeout_s",
     "keyfile": "tls.key",
     "keyfile_password": "tls.password_file",
     "limit_concurrency": "requests_max",
     "limit_nofile": "nofile",
+    "limit_request_body": "limits.body_bytes_max",
     "limit_request_field_size": "limits.header_bytes_max",
     "limit_request_fields": "limits.headers_max",
     "limit_request_line": "limits.request_line_bytes_max",
@@ -54,7 +60,11 @@ SETTINGS: Final = {
     "log_level": "master.log_level",
     "loglevel": "master.log_level",
     "max_body_size": "limits.body_bytes_max",
+    "max_connections": "connections_max",
     "max_fd": "nofile",
+    "max_message_size": "websocket.message_bytes_max",
+    "max_size": "websocket.message_bytes_max",
+    "max_upload_size": "limits.body_bytes_max",
     "module": "app",
     "num_workers": "processes",
     "pid": "master.pidfile",
@@ -64,10 +74,14 @@ SETTINGS: Final = {
     "process_name": "master.name",
     "procname": "master.name",
     "proxy_allow_ips": "trusted_proxies",
+    "proxy_request_buffering": "body_buffering",
     "python_path": "pythonpath",
     "raw_env": "env",
     "read_timeout": "timeouts.body_timeout_s",
+    "real_ip_header": "forwarded_headers",
     "script_name": "root_path",
+    "send_timeout": "timeouts.response_timeout_s",
+    "set_real_ip_from": "trusted_proxies",
     "shutdown_timeout": "timeouts.drain_timeout_s",
     "socket": "bind",
     "ssl_ca": "tls.client_ca",
@@ -77,22 +91,31 @@ SETTINGS: Final = {
     "ssl_certificate": "tls.certificate",
     "ssl_certificate_key": "tls.key",
     "ssl_ciphers": "tls.ciphers",
+    "ssl_client_certificate": "tls.client_ca",
     "ssl_keyfile": "tls.key",
     "ssl_keyfile_password": "tls.password_file",
+    "ssl_minimum_version": "tls.minimum_version",
+    "ssl_password_file": "tls.password_file",
+    "ssl_protocol_min": "tls.minimum_version",
+    "ssl_protocols": "tls.minimum_version",
+    "ssl_verify_client": "tls.verify",
+    "ssl_version": "tls.minimum_version",
     "startup_timeout": "timeouts.boot_timeout_s",
     "target": "app",
-    "trusted_hosts": "trusted_proxies",
     "timeout_graceful_shutdown": "timeouts.drain_timeout_s",
     "timeout_keep_alive": "timeouts.keepalive_timeout_s",
     "timeout_worker_healthcheck": "timeouts.boot_timeout_s",
+    "trusted_hosts": "trusted_proxies",
     "uds": "bind",
     "uid": "user",
     "url_path_prefix": "root_path",
     "w": "processes",
-    "worker_connections": "connections_max",
     "websocket_max_message_size": "websocket.message_bytes_max",
     "websocket_ping_interval": "websocket.ping_interval_s",
     "worker_class": "worker",
+    "worker_connections": "connections_max",
+    "worker_processes": "processes",
+    "worker_rlimit_nofile": "nofile",
     "worker_type": "worker",
     "workers": "processes",
     "workers_kill_timeout": "timeouts.drain_timeout_s",
@@ -110,6 +133,7 @@ SETTINGS: Final = {
 
 _PRELOAD: Final = "Each worker imports the application by itself, after the fork"
 _REQUESTS_MAX: Final = "There are no limits yet after which a worker is replaced"
+_REQUEST: Final = "There is no limit yet on how long the application may take for a request"
 _PROXY: Final = "Forwarded headers are read from `trusted_proxies`; an empty list turns that off"
 
 NOTES: Final = {
@@ -118,15 +142,23 @@ NOTES: Final = {
     "error_log": "Events go to stderr",
     "errorlog": "Events go to stderr",
     "lifespan": "An ASGI application that knows lifespan has one, and a startup that fails ends the boot",
+    "harakiri": _REQUEST,
+    "limit_max_requests": _REQUESTS_MAX,
     "loop": "Every worker runs on uvloop",
     "max_requests": _REQUESTS_MAX,
     "max_requests_jitter": _REQUESTS_MAX,
     "preload": _PRELOAD,
     "preload_app": _PRELOAD,
     "proxy_headers": _PROXY,
+    "proxy_read_timeout": _REQUEST,
     "reload": "Files are not watched: run gwctl reload after a change",
+    "request_timeout": _REQUEST,
+    "request_timeout_s": _REQUEST,
     "reuse_port": "Workers share one listener, so that none that dies takes waiting connections with it",
-    "timeout": "Each thing has its own: boot_timeout_s, body_timeout_s, response_timeout_s, drain_timeout_s",
+    "timeout": (
+        "Each thing has its own: boot_timeout_s, body_timeout_s, response_timeout_s, drain_timeout_s. "
+        f"{_REQUEST}"
+    ),
     "worker_tmp_dir": "Heartbeats are in shared memory: nothing is written to a folder",
 }
 """Names that have no counterpart, with what to know instead: a sentence without its full stop."""
@@ -155,5 +187,32 @@ WORDS: Final = {
         "verbose": "debug",
         "warn": "warning",
     },
+    "minimum_version": {"tlsv1.2": "1.2", "tlsv1.3": "1.3", "tlsv1_2": "1.2", "tlsv1_3": "1.3"},
+    "verify": {
+        "false": "none",
+        "off": "none",
+        "on": "required",
+        "cert_required": "required",
+        "cert_optional": "optional",
+        "true": "required",
+    },
 }
-"""Values of settings that choose one of several words, in lower case."""
+"""Values of settings that choose one of several words, in lower case; true and false among them."""
+
+COMMANDS: Final = {
+    "down": "stop",
+    "kill": "stop",
+    "list": "status",
+    "ps": "status",
+    "quit": "stop",
+    "restart": "reload",
+    "run": "start",
+    "serve": "start",
+    "shutdown": "stop",
+    "test": "check",
+    "top": "status",
+    "up": "start",
+    "validate": "check",
+    "workers": "status",
+}
+"""Names of commands, as other programs have them."""

@@ -182,7 +182,9 @@ def _for_kind(kind: inspect.Type, setting: Setting, value: Any) -> str:
 
 def _for_word(setting: Setting, value: Any) -> str:
     if not isinstance(value, str):
-        return ""
+        bare = str(value).lower()
+        meant = bare if bare in setting.words else familiar.WORDS.get(setting.name, {}).get(bare)
+        return f"Write {toml_text.text(meant)}" if meant else ""
     plain = value.strip().lower()
     if plain in setting.words:
         return f"Write {toml_text.text(plain)}"

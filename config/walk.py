@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from gwctl.config import hints, schema, toml_text
+from gwctl.config import familiar, hints, schema, toml_text
 from gwctl.config.locate import Path
 from gwctl.config.schema import Setting
 from gwctl.config.settings import PoolSettings, Settings
@@ -39,7 +39,9 @@ class Walk:
     def _struct(self, cls: type[Struct], raw: Any, path: Path) -> Struct:
         is_table = isinstance(raw, dict)
         if not is_table:
-            self._refuse(path, f"expected a table{_found(raw)}", f"Write [{toml_text.dotted(path)}]")
+            note = familiar.NOTES.get(str(path[-1])) if isinstance(raw, bool) else None
+            hint = note or f"Write [{toml_text.dotted(path)}]"
+            self._refuse(path, f"expected a table{_found(raw)}", hint)
         given: dict[str, Any] = raw if is_table else {}
         known = schema.settings_of(cls)
         for name in given.keys() - known.keys():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from gwctl.errors import GwctlError
 
@@ -76,5 +77,9 @@ def _open(path: str) -> int:
     try:
         return os.open(path, flags, 0o640)
     except OSError as error:
-        reason = "it is a pipe that nobody reads" if error.errno == errno.ENXIO else error.strerror
+        reason = error.strerror
+        if error.errno == errno.ENXIO:
+            reason = "it is a pipe that nobody reads"
+        elif error.errno == errno.ENOENT:
+            reason = f"folder {Path(path).parent} does not exist"
         raise AccessLogError(f"cannot write the access log {path}: {reason}") from None

@@ -10,6 +10,7 @@ looks for ``~`` would otherwise be sent to root's home, which it cannot read. ``
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -59,6 +60,17 @@ def _set_open_files(wanted: int, log: Log) -> None:
             f"nofile = {wanted} is over the hard limit {hard} and may not be raised: using {hard} "
             "(LimitNOFILE= of the service, or CAP_SYS_RESOURCE)"
         )
+
+
+def too_few_files(error: OSError) -> BootError:
+    """What to tell when a worker could not boot for want of descriptors."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    whose = "the machine's open files are all in use"
+    if error.errno == errno.EMFILE:
+        whose = (
+            f"this worker may have {soft} open files, too few. Raise `nofile` (or LimitNOFILE=, ulimit -n)"
+        )
+    return BootError(f"{error.strerror}: {whose}")
 
 
 def _raise_oom_score(log: Log) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from gwctl import __version__
-from gwctl.config import hints
+from gwctl.config import familiar, hints
 from gwctl.errors import GwctlError
 
 COMMANDS: Final = ("start", "reload", "status", "scale", "stop", "check", "config", "init")
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = hints.nearest(args[0], COMMANDS)
+            near = familiar.COMMANDS.get(args[0].lower()) or hints.nearest(args[0], COMMANDS)
             if near is None and any(mark in args[0] for mark in ".:"):
                 near = f"start {args[0]}"
             hint = f" Did you mean gwctl {near}?" if near else ""

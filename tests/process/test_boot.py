@@ -126,6 +126,19 @@ def test_open_files_and_oom_score(folder):
         assert seen["oom"] == min(1000, before + 100)
 
 
+def test_too_few_open_files_to_boot(folder):
+    """The limit is named, and no frames of ours are shown: they say nothing to whoever set it."""
+    with StubWorker(folder, "shop", nofile=10) as worker:
+        failed = worker.expect("failed")
+        assert failed["message"] == (
+            "Too many open files: this worker may have 10 open files, too few. "
+            "Raise `nofile` (or LimitNOFILE=, ulimit -n)"
+        )
+        assert not failed["traceback"]
+        assert worker.exit_status() == 3
+        assert "Traceback" not in worker.stderr
+
+
 def test_more_open_files_than_allowed_is_a_warning(folder):
     wanted = 1_000_000_000
     with StubWorker(folder, "shop", nofile=wanted) as worker:

@@ -35,6 +35,7 @@ BAD = {
     "shop/wsgi.py": ("is a file, not a module", 'Write "shop.wsgi"'),
     "./shop/wsgi.py:app": ("is a file, not a module", 'Write "shop.wsgi:app"'),
     "wsgi.py:app": ("is a file, not a module", 'Write "wsgi:app"'),
+    "etc/shop.toml": ("is a settings file, not an application", "Give it with -c etc/shop.toml"),
     "my-shop:app": ("'my-shop' is not the name of a module", 'Did you mean "my_shop:app"?'),
     "shop..wsgi": ("'shop..wsgi' is not the name of a module", 'Write "module:application"'),
     "class:app": ("'class' is not the name of a module", 'Write "module:application"'),

@@ -53,6 +53,35 @@ IN_FILE = {
         f'{WEB}loglevel = "info"\n',
         'gw.toml:3: pool.web.loglevel = "info": no such setting. Did you mean `master.log_level`?',
     ),
+    "a limit that there is not": (
+        f"{WEB}[pool.web.timeouts]\nrequest_timeout_s = 30\n",
+        (
+            "gw.toml:4: pool.web.timeouts.request_timeout_s = 30: no such setting. "
+            "There is no limit yet on how long the application may take for a request"
+        ),
+    ),
+    "a name of nginx": (
+        f'{WEB}client_max_body_size = "10M"\n',
+        (
+            'gw.toml:3: pool.web.client_max_body_size = "10M": no such setting. '
+            "Did you mean `limits.body_bytes_max`?"
+        ),
+    ),
+    "a setting that is a table here": (
+        f"{WEB}reload = true\n",
+        (
+            "gw.toml:3: pool.web.reload = true: expected a table, found true or false. "
+            "Files are not watched: run gwctl reload after a change"
+        ),
+    ),
+    "gunicorn's access log on stdout": (
+        f'{WEB}access_log = "-"\n',
+        'gw.toml:3: pool.web.access_log = "-": expected "off", "stdout" or a file. Write "stdout"',
+    ),
+    "an access log that is a folder": (
+        f'{WEB}access_log = "."\n',
+        'gw.toml:3: pool.web.access_log = ".": is a folder. Write "./access.log"',
+    ),
     "a name of a pool in the master": (
         f"{WEB}[master]\nprocesses = 4\n",
         "gw.toml:4: master.processes = 4: no such setting. It belongs in [pool.NAME]",
@@ -80,7 +109,8 @@ IN_FILE = {
         f"{WEB}timeout = 30\n",
         (
             "gw.toml:3: pool.web.timeout = 30: no such setting. "
-            "Each thing has its own: boot_timeout_s, body_timeout_s, response_timeout_s, drain_timeout_s"
+            "Each thing has its own: boot_timeout_s, body_timeout_s, response_timeout_s, drain_timeout_s. "
+            "There is no limit yet on how long the application may take for a request"
         ),
     ),
     "nothing like it": (
@@ -226,8 +256,8 @@ IN_FILE = {
         'gw.toml:5: pool.web.bind = 8001: expected text, found a number. Write "8001"',
     ),
     "a table": (
-        f"{WEB}reload = true\n",
-        "gw.toml:3: pool.web.reload = true: expected a table, found true or false. Write [pool.web.reload]",
+        f"{WEB}limits = true\n",
+        "gw.toml:3: pool.web.limits = true: expected a table, found true or false. Write [pool.web.limits]",
     ),
     "a variable that is no text": (
         f"{WEB}env = {{ DEBUG = 1 }}\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import ssl
 import subprocess
 from pathlib import Path
@@ -88,6 +89,34 @@ SETTINGS = {
     "a name of gunicorn": (
         f'{WEB}certfile = "x"\n',
         'gw.toml:3: pool.web.certfile = "x": no such setting. Did you mean `tls.certificate`?',
+    ),
+    "a number for a version": (
+        f"{WHOLE}minimum_version = 1.2\n",
+        (
+            'gw.toml:7: pool.web.tls.minimum_version = 1.2: expected "1.2" or "1.3", found a number. '
+            'Write "1.2"'
+        ),
+    ),
+    "a yes for client certificates": (
+        f"{WHOLE}verify = true\n",
+        (
+            'gw.toml:7: pool.web.tls.verify = true: expected "none", "optional" or "required", '
+            'found true or false. Write "required"'
+        ),
+    ),
+    "the wrong way round": (
+        f'{WEB}{BIND}{TABLE}certificate = "shop.example.key"\nkey = "shop.example.pem"\n',
+        (
+            "gw.toml:5: pool.web.tls.certificate: has no certificate in PEM form in it. There is a private "
+            "key in it: are `certificate` and `key` the wrong way round?"
+        ),
+    ),
+    "a name of nginx": (
+        f'{WHOLE}ssl_protocols = "TLSv1.2"\n',
+        (
+            'gw.toml:7: pool.web.tls.ssl_protocols = "TLSv1.2": no such setting. '
+            "Did you mean `minimum_version`?"
+        ),
     ),
     "a name of uvicorn": (
         f'{WEB}ssl_keyfile = "x"\n',
@@ -192,3 +221,6 @@ def test_the_end_of_a_certificate_is_told_of(tmp_path: Path) -> None:
         warnings = loaded(tmp_path, WHOLE).warnings
         assert bool(warnings) == bool(told)
         assert all(told in warning and "shop.example.pem" in warning for warning in warnings)
+    Files(tmp_path, "shop.example", not_before=now + day, not_after=now + 40 * day)
+    (warning,) = loaded(tmp_path, WHOLE).warnings
+    assert re.search(r"shop.example.pem is valid from \S+ \S+ UTC on: clients refuse it until then", warning)
