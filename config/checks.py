@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.config import addresses, app_spec, env_file, hints, proxies, schema, tls_checks
 from gwctl.config.addresses import Address, AddressError
 from gwctl.config.locate import Path
-from gwctl.config.settings import PoolSettings, Settings
+from gwctl.config.settings import NOFILE_MIN, PoolSettings, Settings
 from gwctl.config.sources import Tree
 from gwctl.errors import ConfigError
 
@@ -104,6 +104,10 @@ class _Checks:
             and pool.reload.surge > pool.processes
         ):
             self._tree.complain(surge, f"more than there are processes ({pool.processes})")
+        path = (*at, "nofile")
+        if 0 < pool.nofile < NOFILE_MIN and self._ok(path):
+            hint = f"A worker needs at least {NOFILE_MIN}, and one for each connection"
+            self._tree.complain(path, "too few", hint)
         low, high = (*at, "crash", "backoff_min_s"), (*at, "crash", "backoff_max_s")
         if self._ok(low, high) and pool.crash.backoff_min_s > pool.crash.backoff_max_s:
             if low in self._tree.origins:

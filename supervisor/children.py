@@ -9,6 +9,7 @@ then.
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
@@ -185,7 +186,10 @@ class Children:
                 raise
         except OSError as error:
             self.board.release(record)
-            self._report(events.SpawnFailed(worker, f"no channel: {error.strerror}", self._luck()))
+            reason = f"no channel: {error.strerror}"
+            if error.errno == errno.EMFILE:
+                reason = "the master has no descriptor left. Raise its limit (LimitNOFILE=, ulimit -n)"
+            self._report(events.SpawnFailed(worker, reason, self._luck()))
             return None
         assignment = assign(Channel(theirs), record, dump.fd)
         child = Child(

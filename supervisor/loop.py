@@ -80,8 +80,17 @@ class Loop:
         for signum in HANDLED:
             signal.signal(signum, _note)
 
+    def ignore_signals(self) -> None:
+        """Nothing is left to be told: one that comes while the interpreter ends must not end it by force.
+
+        The interpreter gives handlers of ours back to the kernel at its end, but not this.
+        """
+        signal.set_wakeup_fd(-1)
+        for signum in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1):
+            signal.signal(signum, signal.SIG_IGN)
+
     def uninstall_signals(self) -> None:
-        """Give the default handlers back (at the end of the master, and in tests)."""
+        """Give the default handlers back (in tests)."""
         signal.set_wakeup_fd(-1)
         for signum in HANDLED:
             signal.signal(signum, signal.SIG_DFL)

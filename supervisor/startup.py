@@ -61,7 +61,9 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
         log.error(str(error))
         log.flush()
         return int(error.exit_status)
-    return master.run()
+    status = master.run()
+    loop.ignore_signals()
+    return status
 
 
 def _prepare(loop: Loop, load: Callable[[], Loaded], loaded: Loaded, log: Log) -> Master:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import errno
 import logging
 import os
 import time
@@ -96,10 +95,6 @@ class _Boot:
             return self._failed("lifespan", error, error.traceback)
         except BootError as error:
             return self._failed("boot", error, error.traceback)
-        except OSError as error:
-            if error.errno not in {errno.EMFILE, errno.ENFILE}:
-                raise
-            return self._failed("boot", privileges.too_few_files(error), "")
         self._process.say_drained()
         # Exit functions of the application (queues to flush, children to end): os._exit skips them.
         atexit._run_exitfuncs()  # noqa: SLF001 - public only through the interpreter's own end

@@ -10,7 +10,6 @@ looks for ``~`` would otherwise be sent to root's home, which it cannot read. ``
 
 from __future__ import annotations
 
-import errno
 import grp
 import os
 import pwd
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gwctl.config.settings import PoolSettings
+from gwctl.config.settings import NOFILE_MIN, PoolSettings
 from gwctl.errors import BootError
 from gwctl.log import Log
 
@@ -40,9 +39,19 @@ class Identity:
 
 
 def set_limits(settings: PoolSettings, log: Log) -> None:
-    """Apply ``nofile`` and raise the OOM score. What the kernel refuses is logged, not fatal."""
+    """Apply ``nofile`` and raise the OOM score. What the kernel refuses is logged, not fatal.
+
+    Raises:
+        BootError: So few open files that libuv would abort the process.
+    """
     if settings.nofile:
         _set_open_files(settings.nofile, log)
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < NOFILE_MIN:
+        raise BootError(
+            f"it may have {soft} open files, and needs at least {NOFILE_MIN} and one for each connection: "
+            "raise `nofile` (or LimitNOFILE= of the service, ulimit -n)"
+        )
     _raise_oom_score(log)
 
 
@@ -60,17 +69,6 @@ def _set_open_files(wanted: int, log: Log) -> None:
             f"nofile = {wanted} is over the hard limit {hard} and may not be raised: using {hard} "
             "(LimitNOFILE= of the service, or CAP_SYS_RESOURCE)"
         )
-
-
-def too_few_files(error: OSError) -> BootError:
-    """What to tell when a worker could not boot for want of descriptors."""
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    whose = "the machine's open files are all in use"
-    if error.errno == errno.EMFILE:
-        whose = (
-            f"this worker may have {soft} open files, too few. Raise `nofile` (or LimitNOFILE=, ulimit -n)"
-        )
-    return BootError(f"{error.strerror}: {whose}")
 
 
 def _raise_oom_score(log: Log) -> None:

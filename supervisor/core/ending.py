@@ -1,7 +1,7 @@
 """The end of the fleet: asked for, or because nothing could be started.
 
-It escalates: drain, then (asked again) quit, then kill. As in `pool`, what to do with each
-worker follows from its state, so that a worker whose fork is answered late is ended like the
+It escalates: drain, then (asked again, not by an echo) quit, then kill. As in `pool`, what to
+do with each worker follows from its state, so that a worker whose fork is answered late is ended like the
 others. The fleet finishes when the last one is reaped.
 """
 
@@ -15,6 +15,9 @@ from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.life import Order, State, Worker
 from gwctl.supervisor.core.notes import seconds, workers
 
+SAME_S = 0.1
+"""Asked again by the same within this time is the same request. A program that signals a process and then
+its group (``timeout``, ``tini -g``, many supervisors) sends each signal twice; nobody means it."""
 WAIT_NOTE_S = 5.0
 """Between lines that say what a stop waits for."""
 
@@ -38,9 +41,18 @@ class Ending:
     killed: int = 0
     note_at: float = 0.0
     listeners_closed: bool = False
+    asked_by: str = ""
+    asked_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.note_at = self.since + WAIT_NOTE_S
+
+    def is_echo(self, source: str, now: float) -> bool:
+        """Whether a request to stop repeats the one before it; one that does not is remembered."""
+        if source == self.asked_by and now - self.asked_at < SAME_S:
+            return True
+        self.asked_by, self.asked_at = source, now
+        return False
 
     def last_words(self, now: float) -> str:
         if self.text:

@@ -318,11 +318,16 @@ class Fleet:
         requests.refused(self, reload, pool, failure, self._desk)
 
     def _stop(self, event: ev.StopAsked) -> None:
+        source = f"{event.source} quick" if event.quick else event.source
+        if self.ending is not None and self.ending.is_echo(source, self._desk.now):
+            self.ending.requests += [event.request] if event.request else []
+            return
         if self.ending is None:
             if self.reload is not None:
                 self._abort(self.reload, "", Failure("stop", "the fleet stops"), changed=False)
             requests.refuse_waiting(self._queue, self._desk)
             self.ending = Ending(Mode.QUIT if event.quick else Mode.DRAIN, self._desk.now)
+            self.ending.is_echo(source, self._desk.now)
         elif self.ending.mode is not Mode.KILL:
             self.ending.mode = Mode(self.ending.mode + 1)
         requests.stopping(self.ending, event, self._desk)

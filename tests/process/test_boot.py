@@ -131,8 +131,8 @@ def test_too_few_open_files_to_boot(folder):
     with StubWorker(folder, "shop", nofile=10) as worker:
         failed = worker.expect("failed")
         assert failed["message"] == (
-            "Too many open files: this worker may have 10 open files, too few. "
-            "Raise `nofile` (or LimitNOFILE=, ulimit -n)"
+            "it may have 10 open files, and needs at least 32 and one for each connection: "
+            "raise `nofile` (or LimitNOFILE= of the service, ulimit -n)"
         )
         assert not failed["traceback"]
         assert worker.exit_status() == 3

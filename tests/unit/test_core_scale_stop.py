@@ -146,10 +146,21 @@ def test_each_further_request_escalates() -> None:
     story.happens(ev.StopAsked(0, "SIGTERM"))
     assert story.happens(ev.StopAsked(0, "SIGTERM"), after=0.5) == ["quit 1", "quit 2"]
     reason = "the fleet stops at once"
-    assert story.happens(ev.StopAsked(0, "SIGTERM")) == [f"kill 1: {reason}", f"kill 2: {reason}"]
-    assert story.happens(ev.StopAsked(0, "SIGTERM")) == []
+    assert story.happens(ev.StopAsked(0, "SIGTERM"), after=0.5) == [f"kill 1: {reason}", f"kill 2: {reason}"]
+    assert story.happens(ev.StopAsked(0, "SIGTERM"), after=0.5) == []
     story.dies(1, -9)
     assert story.dies(2, -9) == ["finish 0"]
+
+
+def test_an_echo_does_not_escalate() -> None:
+    """timeout(1) and others signal a process and then its group: requests would be cut for nothing."""
+    story = CoreStory(web=1).serves()
+    story.happens(ev.StopAsked(0, "SIGTERM"))
+    assert story.happens(ev.StopAsked(0, "SIGTERM"), after=0.01) == []
+    assert story.happens(ev.StopAsked(6, "SIGTERM"), after=0.01) == []
+    assert sum("stopping" in note for note in story.notes) == 1
+    assert story.happens(ev.StopAsked(0, "SIGTERM", quick=True), after=0.01) == ["quit 1"]
+    assert story.dies(1, 0) == ["answer 6 yes", "finish 0"]
 
 
 def test_quick() -> None:
