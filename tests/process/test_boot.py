@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gwctl.channel import PROTOCOL
 from tests.support.wait import until
 from tests.support.worker import StubWorker
 
@@ -223,7 +224,9 @@ def test_a_master_of_another_time_is_refused(folder):
     with StubWorker(folder, "shop", greet=False) as worker:
         worker.send(t="hello", protocol=9, scoreboard_layout=1, version="9.0")
         failed = worker.expect("failed")
-        assert failed["message"] == "channel protocol 9 (gwctl 9.0) does not go with 1: run `gwctl upgrade`"
+        assert failed["message"] == (
+            f"channel protocol 9 (gwctl 9.0) does not go with {PROTOCOL}: run `gwctl upgrade`"
+        )
         assert worker.exit_status() == 3
 
 

@@ -125,7 +125,7 @@ def test_a_request_that_dies_with_a_killed_worker_counts_as_cut(gwctl_server, wo
         client.join(10)
         assert "; 1 request cut; 1 worker had to be killed" in server.log
         if worker == "sync":
-            server.wait_for_log(r"of draining, serving GET /sleep\?30 for \d\.?\d? s; its stacks follow")
+            server.wait_for_log(r"of draining, serving GET /sleep\?30 for \d\.?\d? s\n")
 
 
 def _ignore_failure(url: str) -> None:
