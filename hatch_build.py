@@ -1,0 +1,108 @@
+"""The optional compiled build: the engine's hot modules as C extensions, made from the same source.
+
+    GWCTL_COMPILE=1 pip install .            a wheel with them (a C compiler is needed)
+    python hatch_build.py                    put them beside the source: make compiled
+
+Without GWCTL_COMPILE=1 this changes nothing: the wheel is pure Python. mypyc compiles what the
+annotations say, so both builds behave alike; docs/adr/0006-compiled-build.md has the figures
+and what such modules must avoid.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).resolve().parent
+MODULES = (
+    "accept",
+    "asgi",
+    "asgi_extensions",
+    "asgi_runner",
+    "asgi_trailers",
+    "connection",
+    "counters",
+    "early_hints",
+    "environ",
+    "forwarded",
+    "framing",
+    "http1",
+    "policy",
+    "response",
+    "server",
+    "states",
+    "sync",
+    "threads",
+    "wsgi",
+    "wsgi_runner",
+    "wsgi_writing",
+)
+REQUIREMENTS = ["mypy[mypyc]>=1.15", "setuptools>=77"]
+
+# Run in an empty folder with a link to the package: setuptools must not see our pyproject.toml.
+_BUILD = """
+import sys
+from mypyc.build import mypycify
+from setuptools import setup
+
+config, into, *modules = sys.argv[1:]
+extensions = mypycify(
+    ["--config-file=" + config, *modules], opt_level="3", debug_level="0", group_name="gwctl"
+)
+setup(
+    name="gwctl-compiled",
+    ext_modules=extensions,
+    script_args=["--quiet", "build_ext", "--build-lib=" + into, "--build-temp=objects"],
+)
+"""
+
+
+def compile_modules(into: Path) -> list[Path]:
+    """Compile `MODULES` into the folder ``into``; return the files made, relative to it.
+
+    Raises:
+        subprocess.CalledProcessError: mypyc or the C compiler failed, and said why.
+    """
+    with tempfile.TemporaryDirectory(prefix="gwctl-compile-") as folder:
+        (Path(folder) / "gwctl").symlink_to(ROOT / "gwctl")
+        modules = [f"gwctl/workers/{name}.py" for name in MODULES]
+        command = [sys.executable, "-c", _BUILD, str(ROOT / "pyproject.toml"), str(into), *modules]
+        subprocess.run(command, cwd=folder, check=True)
+    return sorted(path.relative_to(into) for path in into.rglob("*.so"))
+
+
+class CustomBuildHook(BuildHookInterface[Any]):
+    """Adds the compiled modules to a wheel when GWCTL_COMPILE=1."""
+
+    @property
+    def _wanted(self) -> bool:
+        return self.target_name == "wheel" and os.environ.get("GWCTL_COMPILE") == "1"
+
+    def dependencies(self) -> list[str]:
+        return REQUIREMENTS if self._wanted else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, unless this is an editable install (``make compiled`` is for those)."""
+        if not self._wanted or version == "editable":
+            return
+        self._folder = tempfile.TemporaryDirectory(prefix="gwctl-compiled-")
+        into = Path(self._folder.name)
+        for path in compile_modules(into):
+            build_data["force_include"][str(into / path)] = str(path)
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 - hatchling's
+        if self._wanted and version != "editable":
+            self._folder.cleanup()
+
+
+if __name__ == "__main__":
+    for made in compile_modules(ROOT):
+        print(made)
