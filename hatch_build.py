@@ -32,6 +32,8 @@ MODULES = (
     "environ",
     "forwarded",
     "framing",
+    "handover",
+    "head",
     "http1",
     "policy",
     "response",
@@ -40,6 +42,7 @@ MODULES = (
     "sync",
     "threads",
     "wsgi",
+    "wsgi_body_calls",
     "wsgi_runner",
     "wsgi_writing",
 )

@@ -114,6 +114,11 @@ class ConnectionBase:
         """Take what the client sent."""
         raise NotImplementedError
 
+    @property
+    def receiving(self) -> bool:
+        """Tell whether a body is on its way."""
+        return self.framer is not None
+
     def resume(self) -> None:
         """Go on with what waits in `tail`."""
         raise NotImplementedError

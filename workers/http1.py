@@ -229,7 +229,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
             data = self.tail[self.tail_at :]
             self.tail = b""
             self._body_data(data)
-        if state == BODY and self.framer is not None:
+        if state == BODY and self.receiving:
             if self.eof:
                 self.server.runner.abandoned(self)
                 self.close()

@@ -61,7 +61,7 @@ class SyncRunner(WsgiRunner):
         self.line: Line = deque()
         self._next_due = False
         self._sentry = Sentry(server, self.line)
-        self.call = self._call  # type: ignore[method-assign]
+        self._in_line = False
 
     def start(self) -> None:
         """Nothing to prepare: the thread is the loop's."""
@@ -93,9 +93,9 @@ class SyncRunner(WsgiRunner):
     def relieve(self) -> None:
         """Called every few milliseconds while there are requests, and by nobody when there are none."""
         if self._average_s > SLOW_S:
-            self.call = self._stand_in_line  # type: ignore[method-assign]
+            self._in_line = True
         elif not self.line:
-            self.call = self._call  # type: ignore[method-assign]
+            self._in_line = False
         server = self.server
         if server.handover is not None:
             server.handover.look(free=not self.line)
@@ -103,8 +103,11 @@ class SyncRunner(WsgiRunner):
                 server.flush_soon()  # so that siblings see when this worker is free
 
     def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
-        """Be `_call` or `_stand_in_line`, whichever the last look at the average chose."""
-        self._call(connection, environ, kind)
+        """Call now, or in turn, whichever the last look at the average chose."""
+        if self._in_line:
+            self._stand_in_line(connection, environ, kind)
+        else:
+            self._call(connection, environ, kind)
 
     def _stand_in_line(
         self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall
