@@ -4,6 +4,7 @@
 # make lint   format, ruff, mypy --strict, import contracts, tidy
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
 # make bench-quick   hello world beside the fastest of them, three minutes
+# make test-compiled   all tests with the compiled build of the engine (docs/adr/0006)
 # make sim    the simulated world: make sim SEED=1 STEPS=100000
 # make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
 # make docs   write docs/configuration.md and docs/http.md from what they describe
@@ -25,7 +26,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-oldest lint format bench bench-quick sim fuzz docs clean
+.PHONY: help run test test-oldest test-compiled lint format bench bench-quick sim fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -39,6 +40,13 @@ test: $(VENV)/.installed-dev
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
 
+# The compiled modules stand beside the source while the tests run: Python prefers them.
+test-compiled: $(VENV)/.installed-dev
+	@$(QUIET_PIP) 'setuptools>=77'
+	$(BIN)/python hatch_build.py
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS); \
+	    status=$$?; rm -f gwctl__mypyc.*.so workers/*.so; exit $$status
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -50,14 +58,27 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-dev build/bench/compiled/.installed
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.idle_wakeups
 
-bench-quick: $(VENV)/.installed-dev
+bench-quick: $(VENV)/.installed-dev build/bench/compiled/.installed
 	$(BIN)/python -m benchmarks.throughput --quick
+
+# What is compared besides the pure build. Without a C compiler it is left out.
+build/bench/compiled/.installed: $(VENV)/.created pyproject.toml hatch_build.py $(wildcard workers/*.py)
+	@if command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1; then \
+	    echo "compiling gwctl into build/bench/compiled"; \
+	    $(BIN)/python -m venv --clear build/bench/compiled && \
+	    build/bench/compiled/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1' && \
+	    GWCTL_COMPILE=1 build/bench/compiled/bin/python -m pip install --quiet --disable-pip-version-check \
+	        '.[fast]'; \
+	else \
+	    echo "no C compiler here: the compiled build is left out"; mkdir -p build/bench/compiled; \
+	fi
+	@touch $@
 
 sim: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.sim.run $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))

@@ -1,7 +1,7 @@
 """The optional compiled build: the engine's hot modules as C extensions, made from the same source.
 
     GWCTL_COMPILE=1 pip install .            a wheel with them (a C compiler is needed)
-    python hatch_build.py                    put them beside the source: make compiled
+    python hatch_build.py                    put them beside the source: make test-compiled
 
 Without GWCTL_COMPILE=1 this changes nothing: the wheel is pure Python. mypyc compiles what the
 annotations say, so both builds behave alike; docs/adr/0006-compiled-build.md has the figures
@@ -91,7 +91,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
         return REQUIREMENTS if self._wanted else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, unless this is an editable install (``make compiled`` is for those)."""
+        """Compile, unless this is an editable install."""
         if not self._wanted or version == "editable":
             return
         self._folder = tempfile.TemporaryDirectory(prefix="gwctl-compiled-")

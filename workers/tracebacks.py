@@ -26,6 +26,8 @@ _OURS: Final = tuple(
         for folder in (source.parent, source.resolve().parent)
     }
 )
+_COMPILED: Final = "gwctl/workers/"
+"""How the frames of the compiled build name their files."""
 _PARTS: Final = tuple(
     os.sep + part.replace("/", os.sep)
     for part in ("importlib/__init__.py", "uvicorn/lifespan/on.py", "a2wsgi/asgi.py", "a2wsgi/wsgi.py")
@@ -88,4 +90,4 @@ def _strip(report: TracebackException, seen: set[int]) -> None:
 
 def is_machinery(filename: str) -> bool:
     """Tell whether code from ``filename`` is none of the application's."""
-    return filename.startswith(("<frozen importlib", *_OURS)) or filename.endswith(_PARTS)
+    return filename.startswith(("<frozen importlib", _COMPILED, *_OURS)) or filename.endswith(_PARTS)

@@ -16,6 +16,7 @@ import pytest
 
 from gwctl.scoreboard import CONNECTIONS, ERRORS, REQUESTS
 from gwctl.workers.states import IDLE
+from gwctl.workers.sync import SyncRunner
 from tests.support.engine import Client, Engine
 from tests.support.wait import until
 
@@ -137,10 +138,15 @@ def test_what_waits_in_line_goes_too(worker_class: str) -> None:
             client.sock.close()
 
 
+def calls_are_slow(both: Pair) -> None:
+    if isinstance(both.one.server.runner, SyncRunner):
+        both.one.server.runner._average_s = 1.0
+    both.one.server.flush()
+
+
 def hold_loop(both: Pair, clients: list[Client]) -> None:
     """In the loop's thread: all are readable in the same turn, the one that gets stuck first."""
-    both.one.server.runner._average_s = 1.0
-    both.one.server.flush()
+    calls_are_slow(both)
     clients[0].send(REQUEST % b"/stuck")
     clients[1].send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
     for client in clients[2:]:
@@ -156,7 +162,7 @@ def test_what_cannot_be_told_again_stays(worker_class: str, request_: bytes) -> 
         b"pipelined": REQUEST % b"/" * 2,
     }
     with pair(worker_class) as both, both.connect() as slow, both.connect() as client:
-        both.one.call(lambda: (setattr(both.one.server.runner, "_average_s", 1.0), both.one.server.flush()))
+        both.one.call(lambda: calls_are_slow(both))
         first = threading.Event()
 
         def send() -> None:
