@@ -17,6 +17,8 @@ from gwctl.workers.states import BUSY
 from gwctl.workers.websocket_handshake import asks_for_websocket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.forwarded import Facts
     from gwctl.workers.server import Server
@@ -40,6 +42,7 @@ class AsgiRunner:
         self._hosts: set[bytes | None] = set()  # found sound before
         self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
         self._create_task = server.loop.create_task
+        self.when_ended: Callable[[Any], None] = self.ended
         server.counters.append(Counters())
 
     @property
@@ -212,7 +215,7 @@ class AsgiRunner:
         connection.state = BUSY
         connection.request = request
         self._requests.add(request)
-        request.task = self._create_task(request.run(self.ended))
+        request.task = self._create_task(request.run(self.when_ended))
 
     # ---- news of the connection
 

@@ -83,7 +83,7 @@ class ConnectionBase:
         self.local: Any = None  # where the client connected to, if a proxy said so
         self.listener = listener
         self.parser = server.new_parser()
-        self._begin = server.runner.begin
+        self._begin = server.begin
         self.transport: Any = None
         self.tls: TlsLayer | None = None
         self.state = FRESH

@@ -48,7 +48,7 @@ class Overload:
         self._requests_max = settings.requests_max or 1 << 62
         self.refuses = settings.overload == "refuse"
         self._begin = server.runner.begin
-        self._ended = getattr(server.runner, "ended", None)
+        self._ended = server.runner.when_ended
         self._held: deque[ConnectionBase] = deque()
         self._lingering: set[ConnectionBase] = set()
         self._since = 0.0
@@ -57,11 +57,11 @@ class Overload:
 
     def bound_requests(self) -> None:
         """Stand between the connections and the runner: only if there is a bound."""
-        runner = self._server.runner
-        if self._server.settings.requests_max:
-            runner.begin = self.begin  # type: ignore[method-assign]
+        server = self._server
+        if server.settings.requests_max:
+            server.begin = self.begin
             if self._ended is not None:
-                runner.ended = self.ended  # type: ignore[union-attr, method-assign]
+                server.runner.when_ended = self.ended
 
     def room(self, now: float) -> int:
         """Return how many connections may be accepted to be served now."""

@@ -100,6 +100,7 @@ class Server:
         self.siblings = Siblings(assignment.board, assignment.record, self.capacity)
         self.handover = Handover(self, assignment.exchange) if assignment.exchange is not None else None
         self.runner: Runner = _RUNNERS[worker_class](self)
+        self.begin: Callable[[ConnectionBase], None] = self.runner.begin
         self.forwarding = forwarding_for(self)
         self.first_protocol = first_protocol_for(self)
         self.plain_from_start = self.first_protocol is itself

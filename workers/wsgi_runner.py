@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from io import BufferedReader
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gwctl.workers import tls_facts
 from gwctl.workers.body import BodyBuffer, not_kept
@@ -25,6 +25,8 @@ from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_body_calls import BodyCall, StreamCall
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.forwarded import Facts
     from gwctl.workers.server import Server
@@ -48,6 +50,7 @@ class WsgiRunner:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self.when_ended: Callable[[Any], None] | None = None  # a call ends before anything else begins
         self._builder = EnvironBuilder(server.assignment, self.multithread)
         # An ASGI application has a loop of its own, which must not wait in a read.
         self._streams = not server.settings.body_buffering and not isinstance(server.application, AsgiInWsgi)
