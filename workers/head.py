@@ -167,7 +167,8 @@ class HeadJudge:
             pattern = _FIELD_LINE_START
         else:
             pattern = _REQUEST_LINE_START
-        within = line[: self._bound(at) + 1]
+        bound = self._bound(at)
+        within = line[: bound + 1]
         if pattern.fullmatch(within) is None or (within.endswith(b"\r") and len(within) < len(line)):
             raise Refused(400, _bad_field(line) if self._request_line else _bad_request_line(line))
         self._check_size(line, at)

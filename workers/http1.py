@@ -265,8 +265,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
         self.expecting = False
         try:
             rest = self.framer.feed(data, self.sink)
-        except FramingError as error:
-            self._body_failed(400, str(error))
+        except FramingError as fault:
+            self._body_failed(400, str(fault))
         except BodyTooLarge:
             self._body_failed(
                 413, f"the body is larger than body_bytes_max ({self.server.limits.body_bytes_max})"

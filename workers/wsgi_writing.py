@@ -106,17 +106,22 @@ class ResponseWriter:
         """Send ``data`` after what is pending, waiting only if both are more than may be kept."""
         pending = memoryview(self.pending)
         self.pending = b""
-        pending = pending[self._try(pending) :]
+        sent = self._try(pending)
+        pending = pending[sent:]
         if len(pending) + len(data) <= PENDING_BYTES_MAX:
             self.pending = bytes(pending) + data
             return
         while pending:
-            pending = pending[self._wait(pending) :]
-        self._keep(memoryview(data)[self._try(memoryview(data)) :])
+            sent = self._wait(pending)
+            pending = pending[sent:]
+        rest = memoryview(data)
+        sent = self._try(rest)
+        self._keep(rest[sent:])
 
     def _keep(self, rest: memoryview) -> None:
         while len(rest) > PENDING_BYTES_MAX:
-            rest = rest[self._wait(rest) :]
+            sent = self._wait(rest)
+            rest = rest[sent:]
         self.pending = bytes(rest)
 
     def _try(self, data: memoryview) -> int:
@@ -179,7 +184,8 @@ class ResponseWriter:
         """Send of what is pending what the output takes now."""
         if self.pending:
             pending = memoryview(self.pending)
-            self.pending = bytes(pending[self._try(pending) :])
+            sent = self._try(pending)
+            self.pending = bytes(pending[sent:])
 
     def _sendfile(self, fd: int, position: int, count: int) -> int:
         """Return how many bytes went, or `_FULL` or `_CANNOT`."""

@@ -12,6 +12,7 @@ from gwctl.workers import environ, framing
 from tests.conformance.case import Seen
 from tests.conformance.play import Feeder, Mismatch, byte_by_byte, feeder_for, play_in, whole
 from tests.conformance.table import CASES
+from tests.support.compiled import pure_only
 from tests.support.engine import PARSERS, WORKER_CLASSES
 
 SHORT_BYTES = 50
@@ -62,6 +63,7 @@ def test_cut_once_anywhere(parser: str) -> None:
             assert played(feeder, partial(in_two, place), names) == []
 
 
+@pure_only
 def test_a_lax_server_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two builds that leave a check out, and how many cases each gets wrong."""
 

@@ -13,6 +13,7 @@ from gwctl.workers.head import HeadJudge
 from tests.conformance.case import LIMITS
 from tests.fuzz.harness import Broken, Rig
 from tests.fuzz.messages import MESSAGES, WORDS
+from tests.support.compiled import pure_only
 
 CUTS = st.lists(st.integers(0, 3000), max_size=4)
 PIECES = st.sampled_from(WORDS) | st.binary(max_size=6)
@@ -64,6 +65,7 @@ def test_cuts_never_change_a_judgement(message: bytes) -> None:
     assert judged([message[at : at + 1] for at in range(len(message))]) == judged([message])
 
 
+@pure_only
 def test_a_difference_is_noticed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A judge that says something else of what comes in parts: the rig breaks."""
     add = HeadJudge.add

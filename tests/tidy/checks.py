@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,6 +161,41 @@ def fork_mocks(source: Source) -> Iterator[str]:
     for number, line in enumerate(source.text.splitlines(), 1):
         if not source.path.startswith("tests/tidy/") and pattern.search(line):
             yield f"{source.path}:{number}: replaces os.fork"
+
+
+def mistranslated(source: Source) -> Iterator[str]:
+    """What mypyc compiles to something else than Python means, in the modules of hatch_build.py.
+
+    It evaluates the bounds of some slices twice, and gives all exceptions of one name in a function
+    the class of the first (mypy 2.4).
+    """
+    if not source.path.startswith("gwctl/workers/") or Path(source.path).stem not in compiled_modules():
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Slice):
+            calls = [inner for inner in ast.walk(node) if isinstance(inner, ast.Call | ast.Await)]
+            if any(ast.unparse(getattr(call, "func", call)) not in {"len", "min", "max"} for call in calls):
+                yield f"{source.path}:{node.lineno}: a call in a slice; name its result first"
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _renamed_errors(source, node)
+
+
+@cache
+def compiled_modules() -> frozenset[str]:
+    """Names of the workers' modules that the compiled build compiles."""
+    text = (ROOT / "hatch_build.py").read_text("utf-8")
+    found = re.search(r"^MODULES = (\(.*?^\))", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return frozenset(ast.literal_eval(found[1]))
+
+
+def _renamed_errors(source: Source, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    kinds: dict[str, str] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.ExceptHandler) and node.name and node.type is not None:
+            kind = ast.unparse(node.type)
+            if kinds.setdefault(node.name, kind) != kind:
+                yield f"{source.path}:{node.lineno}: `{node.name}` names exceptions of two kinds in one function"
 
 
 def unfinished(path: str, text: str) -> Iterator[str]:

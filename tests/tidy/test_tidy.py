@@ -18,6 +18,7 @@ PER_FILE = (
     checks.forbidden_imports,
     checks.sleeps,
     checks.fork_mocks,
+    checks.mistranslated,
 )
 SOURCES = checks.sources()
 
@@ -70,6 +71,12 @@ BAD = [
     (checks.forbidden_imports, "gwctl/log.py", "from unittest import mock\n"),
     (checks.sleeps, "tests/unit/test_a.py", "import time\ntime.sleep(1)\n"),
     (checks.sleeps, "tests/process/test_a.py", "from time import sleep\nsleep(1)\n"),
+    (checks.mistranslated, "gwctl/workers/http1.py", "rest = rest[send(rest) :]\n"),
+    (
+        checks.mistranslated,
+        "gwctl/workers/http1.py",
+        "def f():\n    try:\n        g()\n    except A as error:\n        pass\n    except B as error:\n        pass\n",
+    ),
     (checks.fork_mocks, "tests/unit/test_a.py", 'monkeypatch.setattr(os, "fork", lambda: 0)\n'),
     (checks.fork_mocks, "tests/unit/test_a.py", 'with patch("os.fork"):\n    pass\n'),
 ]
@@ -93,6 +100,7 @@ GOOD = [
         "import asyncio\nfrom gwctl.config import settings\n",
     ),
     (checks.forbidden_imports, "tests/apps/django_project/wsgi.py", "import config\n"),
+    (checks.mistranslated, "gwctl/workers/http1.py", "rest = rest[-len(tail) :]\n"),
     (checks.sleeps, "tests/apps/slow.py", "import time\ntime.sleep(1)\n"),
     (checks.sleeps, "tests/unit/test_a.py", "import asyncio\nasyncio.sleep(0)\n"),
 ]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gwctl.workers import wsgi_writing
+from tests.support.compiled import pure_only
 from tests.support.engine import PARSERS, WORKER_CLASSES, Client, Engine
 from tests.support.engine_apps import application
 from tests.support.wait import until
@@ -226,6 +227,7 @@ def test_a_large_response_to_a_reader_that_pauses_costs_bounded_memory(
     assert source.closed == 1
 
 
+@pure_only
 @pytest.mark.parametrize("worker_class", WSGI)
 def test_the_test_above_sees_a_server_that_keeps_everything(
     worker_class: str, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ import pytest
 
 from gwctl.workers.states import BUSY
 from gwctl.workers.wsgi import WsgiCall
+from tests.support.compiled import pure_only
 from tests.support.engine import Engine
 from tests.support.wait import until
 
@@ -77,6 +78,7 @@ def test_keep_alive_under_many_connections() -> None:
         until(lambda: engine.server.active_requests == 0, "the last request to be counted")
 
 
+@pure_only
 def test_a_response_for_a_lost_client_never_reaches_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """A's descriptor is closed and its number given to B while A's response is about to be sent."""
     about_to_send, go = threading.Event(), threading.Event()
