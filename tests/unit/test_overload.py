@@ -10,6 +10,7 @@ import pytest
 
 from gwctl.scoreboard import REFUSED, REQUESTS
 from gwctl.workers import overload
+from tests.support.compiled import pure_only
 from tests.support.engine import WORKER_CLASSES, Engine
 from tests.support.engine_apps import application
 from tests.support.wait import until
@@ -93,6 +94,7 @@ def test_connections_over_the_bound_are_refused_at_once(worker_class: str) -> No
         assert engine.log.count("overload:") == 1, "one line for all of them"
 
 
+@pure_only
 @pytest.mark.parametrize("worker_class", WORKER_CLASSES)
 def test_refusing_has_a_bound_too(worker_class: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that are refused and do not go away: beyond so many the others wait, and are answered in time."""
