@@ -30,6 +30,7 @@ from gwctl.workers.states import (
 if TYPE_CHECKING:
     from gwctl.assignment import Listener
     from gwctl.workers.forwarded import Forwarder
+    from gwctl.workers.policy import Refused
     from gwctl.workers.server import Server
     from gwctl.workers.tls import TlsLayer
 
@@ -213,6 +214,12 @@ class ConnectionBase:
             self.transport.write(data)
         server.refused(self, status, len(data), why)
         self.linger()
+
+    def refuse_head(self, refusal: Refused) -> None:
+        """Refuse the request that begins with the head in the parser."""
+        if self.forwarder is not None and self.parser.is_complete:
+            self.forwarder.look(self)
+        self.refuse(refusal.status, refusal.why)
 
     def refuse_unparsed(self, status: int, why: str) -> None:
         """Refuse what never became a request: what is known here is of the one before."""

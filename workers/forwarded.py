@@ -144,6 +144,15 @@ class Forwarder:
             connection.authority = host
         return changes
 
+    def look(self, connection: ConnectionBase) -> None:
+        """See whose request is in the parser; for one that is refused before its runner has looked."""
+        given: dict[bytes, bytes] = {}
+        for spelled, value in connection.parser.headers:
+            name = spelled.lower()
+            if name in FIELDS:
+                given[name] = given[name] + b"," + value if name in given else value
+        self.apply(connection, given)
+
 
 # ---- what the fields mean
 

@@ -147,7 +147,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
                 self.target, self.authority = split_target(target)
             self._begin(self)
         except Refused as refusal:
-            self.refuse(refusal.status, refusal.why)
+            self.refuse_head(refusal)
         return True
 
     def _give_back(self, rest: bytes) -> None:

@@ -122,7 +122,7 @@ class Overload:
             try:
                 self._begin(connection)
             except Refused as refusal:
-                connection.refuse(refusal.status, refusal.why)
+                connection.refuse_head(refusal)
 
     # ---- the log
 

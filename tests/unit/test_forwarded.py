@@ -305,3 +305,33 @@ def test_the_access_log_names_the_client(worker_class: str) -> None:
             "127.0.0.1-",
         ]
     )
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@pytest.mark.parametrize(
+    ("line", "more"),
+    [
+        (b"GET / HTTP/1.1", b"Host: a b\r\n"),
+        (b"CONNECT x:1 HTTP/1.1", b"Host: x\r\n"),
+        (b"GET ftp://x/ HTTP/1.1", b"Host: x\r\n"),
+        (b"POST / HTTP/1.1", b"Host: x\r\nContent-Length: 99\r\n"),
+        (b"POST / HTTP/1.0", b"Content-Length: 1\r\nExpect: luck\r\n"),
+    ],
+)
+def test_what_is_refused_is_blamed_on_the_client_that_sent_it(
+    worker_class: str, parser: str, line: bytes, more: bytes
+) -> None:
+    """And not on the one before, whom a log watcher would shut out."""
+    settings: dict[str, Any] = {"trusted_proxies": ("127.0.0.1",), "limits": {"body_bytes_max": 9}}
+    application = engine_apps.application(worker_class)
+    for sent, told in (b"X-Forwarded-For: 192.0.2.8\r\n", "192.0.2.8"), (b"", "127.0.0.1"):
+        with (
+            Engine(application, worker_class, parser=parser, access_log=True, **settings) as engine,
+            engine.connect() as client,
+        ):
+            assert client.get("/", "X-Forwarded-For: 192.0.2.7").status == 200
+            client.send(line + b"\r\n" + more + sent + b"\r\n")
+            assert client.response().status >= 400
+            until(lambda: engine.access_path.read_text().count("\n") == 2, "two lines")
+            lines = engine.access_path.read_text().splitlines()
+            assert [each.split(" ")[0] for each in lines] == ["192.0.2.7", told]
