@@ -6,7 +6,9 @@ killed with it. It is killed outright: how it stops is not what these benchmarks
 
 from __future__ import annotations
 
+import compileall
 import contextlib
+import functools
 import http.client
 import os
 import signal
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.contenders import Contender, Launch
-from benchmarks.tools import APPS, free_port, need
+from benchmarks.tools import APPS, ROOT, free_port, need
 from benchmarks.workloads import HELLO_WORLD, Workload
 
 START_TIMEOUT_S = 20.0
@@ -62,6 +64,8 @@ def running(
     Raises:
         ServerFailed: It cannot be started, ended, or did not answer in time.
     """
+    if contender.ours:
+        compile_ours()
     app = workload.apps[contender.interface]
     with tempfile.TemporaryDirectory(prefix="gwctl-bench-", ignore_cleanup_errors=True) as name:
         launch = Launch(app, free_port(), Path(name), workers, workload.access_log)
@@ -74,6 +78,13 @@ def running(
             yield Server(launch.port, process.pid, launch.folder, time.monotonic() - started)
         finally:
             kill(process)
+
+
+@functools.cache
+def compile_ours() -> None:
+    """Write gwctl's bytecode, as pip does for whatever it installs: the peers need not compile theirs."""
+    for folder in ("gwctl", "supervisor", "workers", "config"):
+        compileall.compile_dir(ROOT / folder, quiet=1)
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str], output: Path) -> subprocess.Popen[bytes]:

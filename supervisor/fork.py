@@ -9,14 +9,28 @@ unwound in a worker.
 
 from __future__ import annotations
 
+import gc
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from gwctl.assignment import Assignment
+from gwctl.config.settings import PoolSettings
 from gwctl.supervisor.loop import clean_environment, signals_blocked
 from gwctl.supervisor.stdio import leave_stdin
+
+
+def share_with_workers(pools: Iterable[PoolSettings]) -> None:
+    """Import what workers have in common, and see to it that they go on sharing it.
+
+    A collection of garbage writes to every object it looks at, and a page that is written to is copied:
+    what exists now is left out of collections, here and in all children.
+    """
+    from gwctl.workers.shared import import_for  # noqa: PLC0415 - only a master that starts needs them
+
+    import_for(pools)
+    gc.freeze()
 
 
 def fork_worker(assignment: Assignment, close_in_child: Callable[[], None]) -> int:

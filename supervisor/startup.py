@@ -27,6 +27,7 @@ from gwctl.supervisor.announce import Announcer
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import events
 from gwctl.supervisor.core.notes import workers
+from gwctl.supervisor.fork import share_with_workers
 from gwctl.supervisor.generations import Generations
 from gwctl.supervisor.listeners import ListenerSet
 from gwctl.supervisor.loop import Loop
@@ -61,6 +62,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
         log.error(str(error))
         log.flush()
         return int(error.exit_status)
+    share_with_workers(loaded.settings.pool.values())
     status = master.run()
     loop.ignore_signals()
     return status

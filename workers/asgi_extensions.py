@@ -23,8 +23,6 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from uvloop import loop as uvloop_loop
-
 from gwctl.workers.asgi_trailers import Trailers
 from gwctl.workers.faults import ClientGone, NotAsgiError
 from gwctl.workers.response import CHUNKED, COUNTED, NO_BODY
@@ -47,8 +45,6 @@ FILE_BLOCK_BYTES: Final = 262_144
 """Read at once where sendfile() cannot be used; up to this a file leaves in one write with its head."""
 SENDFILE_BYTES_MAX: Final = 1_048_576
 """Asked of one sendfile(): other requests wait while the disk is read."""
-
-_PLAIN: Final = (uvloop_loop.TCPTransport, uvloop_loop.UnixTransport)  # type: ignore[attr-defined]
 
 
 class Extensions:
@@ -167,7 +163,8 @@ class Extensions:
                 raise NotAsgiError(
                     f"{message['path']} is {wanted - size} bytes shorter than Content-Length says"
                 )
-            if self._framing == COUNTED and wanted > FILE_BLOCK_BYTES and isinstance(transport, _PLAIN):
+            plain = self._connection.tls is None
+            if plain and self._framing == COUNTED and wanted > FILE_BLOCK_BYTES:
                 transport.write(head)
                 await self._sendfile(file, wanted)
                 self._finish()

@@ -9,6 +9,9 @@ the same bodies too.
 
 Use: `feed` until `is_complete`, read the attributes, `remaining` for the rest, `reset`.
 
+Only the one that is used is imported, when the server is made: with gunicorn's comes half of
+gunicorn.
+
 ``GWCTL_PARSER=c`` or ``python`` forces one, for tests and measurements.
 """
 
@@ -17,13 +20,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from typing import Any, Final, Protocol
-
-from gunicorn.asgi import parser as gunicorn_parser
-
-try:
-    import gunicorn_h1c
-except ImportError:
-    gunicorn_h1c = None
 
 from gwctl.config.settings import Limits
 from gwctl.workers.states import SLICE_BYTES
@@ -59,9 +55,13 @@ def parser_name() -> str:
     wanted = os.environ.get(ENVIRONMENT_NAME, "").lower()
     if wanted == "python":
         return "Python"
-    if wanted == "c" and gunicorn_h1c is None:
-        raise ImportError("GWCTL_PARSER=c needs gunicorn_h1c (pip install 'gwctl[fast]')")
-    return "C" if gunicorn_h1c is not None else "Python"
+    try:
+        import gunicorn_h1c  # noqa: F401, PLC0415 - see the module
+    except ImportError:
+        if wanted == "c":
+            raise ImportError("GWCTL_PARSER=c needs gunicorn_h1c (pip install 'gwctl[fast]')") from None
+        return "Python"
+    return "C"
 
 
 def slice_bytes(limits: Limits) -> int:
@@ -81,7 +81,11 @@ def parser_factory(limits: Limits) -> Callable[[], Any]:
         "limit_request_field_size": _NO_LIMIT,
     }
     if parser_name() == "Python":
-        return lambda: gunicorn_parser.PythonProtocol(**options)
+        from gunicorn.asgi.parser import PythonProtocol  # noqa: PLC0415
+
+        return lambda: PythonProtocol(**options)
+    import gunicorn_h1c  # noqa: PLC0415
+
     # 0 keeps the whole tail; by default all but 64 KiB of pipelined input vanishes silently.
     options["limit_remaining"] = 0
     return lambda: gunicorn_h1c.H1CProtocol(**options)

@@ -1,7 +1,8 @@
 """What a connection begins with before HTTP: the PROXY protocol, then TLS.
 
 Each is a protocol of its own on the transport, which in the end puts the next one in its place.
-None of them exists where the settings ask for none: then `Connection` is the first protocol.
+None of them exists where the settings ask for none: then `Connection` is the first protocol, and their
+modules are not even imported.
 """
 
 from __future__ import annotations
@@ -9,10 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-from gwctl.config.proxies import Trusted
-from gwctl.workers.proxy_protocol import Closed, ProxyPreamble
-from gwctl.workers.tls import TlsLayer
 
 if TYPE_CHECKING:
     from gwctl.workers.http1 import Connection
@@ -37,6 +34,8 @@ def itself(connection: Connection) -> asyncio.Protocol:
 
 
 def _with_tls(server: Server) -> FirstProtocol:
+    from gwctl.workers.tls import TlsLayer  # noqa: PLC0415
+
     context = server.assignment.tls
     assert context is not None
 
@@ -47,6 +46,9 @@ def _with_tls(server: Server) -> FirstProtocol:
 
 
 def _with_header(server: Server, then: FirstProtocol) -> FirstProtocol:
+    from gwctl.config.proxies import Trusted  # noqa: PLC0415
+    from gwctl.workers.proxy_protocol import Closed, ProxyPreamble  # noqa: PLC0415
+
     trusted = Trusted(server.settings.trusted_proxies)
     closed = Closed(server.log)
 

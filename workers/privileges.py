@@ -73,7 +73,7 @@ def _set_open_files(wanted: int, log: Log) -> None:
 
 def _raise_oom_score(log: Log) -> None:
     try:
-        with Path(_OOM_SCORE_FILE).open("r+", encoding="ascii") as file:
+        with Path(_OOM_SCORE_FILE).open("r+", encoding="utf-8") as file:
             score = min(int(file.read()) + OOM_SCORE_RAISE, _OOM_SCORE_MAX)
             file.seek(0)
             file.write(str(score))

@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from email.utils import formatdate
 from http import HTTPStatus
-from time import monotonic, time
+from time import gmtime, monotonic, time
 from typing import Any, Final
 
 NO_BODY: Final = 0
@@ -54,6 +53,8 @@ _SPECIAL: Final = frozenset(
 
 _BODILESS: Final = frozenset({204, 304})
 _MORE_FIELDS: Final = {426: ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))}
+_WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 Head = tuple[bytes, int, int, bool]
@@ -66,6 +67,13 @@ class HeaderError(ValueError):
 
 def reason(status: int) -> str:
     return _REASONS.get(status, "Unknown")
+
+
+def http_date(seconds: float) -> str:
+    """Return a moment as Date has it (RFC 9110 section 5.6.7); strftime would ask the locale."""
+    year, month, day, hour, minute, second, weekday, *_ = gmtime(seconds)
+    date = f"{_WEEKDAYS[weekday]}, {day:02d} {_MONTHS[month - 1]} {year:04d}"
+    return f"{date} {hour:02d}:{minute:02d}:{second:02d} GMT"
 
 
 def chunk(block: bytes) -> bytes:
@@ -171,7 +179,7 @@ class HeadBuilder:
             now = monotonic()
             append(self._date if now < self._date_until else self._new_date(now))
         elif not dated:
-            append(f"Date: {formatdate(usegmt=True)}\r\n".encode())
+            append(f"Date: {http_date(time())}\r\n".encode())
         if length > 0 and keep_alive and http11 and not is_head and status not in _BODILESS:
             append(b"Content-Length: %d\r\n\r\n" % length)
             return b"".join(parts), COUNTED, length, True
@@ -303,7 +311,7 @@ class HeadBuilder:
     def _new_date(self, now: float) -> bytes:
         """Make the line for the present second of the wall clock; ``now`` is monotonic, as is its end."""
         second = time()
-        self._date = f"Date: {formatdate(second, usegmt=True)}\r\nServer: gwctl\r\n".encode()
+        self._date = f"Date: {http_date(second)}\r\nServer: gwctl\r\n".encode()
         self._date_until = now + 1.0 - second % 1.0
         return self._date
 

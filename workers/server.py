@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.assignment import Assignment
 from gwctl.exchange import Parcel
@@ -28,7 +28,6 @@ from gwctl.workers import counters
 from gwctl.workers.accept import Acceptor
 from gwctl.workers.access_log import AccessLog
 from gwctl.workers.application import LoadedApplication
-from gwctl.workers.asgi_runner import AsgiRunner
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.forwarded import forwarding_for
 from gwctl.workers.handover import Handover
@@ -38,11 +37,14 @@ from gwctl.workers.preamble import first_protocol_for, itself
 from gwctl.workers.response import HeadBuilder
 from gwctl.workers.siblings import Siblings
 from gwctl.workers.states import BUSY, TimeLimits
-from gwctl.workers.sync import SyncRunner
-from gwctl.workers.threads import ThreadsRunner
 from gwctl.workers.websocket import Surroundings, WebSockets
 
-Runner = SyncRunner | ThreadsRunner | AsgiRunner
+if TYPE_CHECKING:
+    from gwctl.workers.asgi_runner import AsgiRunner
+    from gwctl.workers.sync import SyncRunner
+    from gwctl.workers.threads import ThreadsRunner
+
+    Runner = SyncRunner | ThreadsRunner | AsgiRunner
 
 FLUSH_S: Final = 0.02
 SWEEP_MAX_S: Final = 1.0
@@ -99,7 +101,7 @@ class Server:
         self.capacity = {"sync": 1, "threads": self.settings.threads}.get(worker_class, _NO_BOUND)
         self.siblings = Siblings(assignment.board, assignment.record, self.capacity)
         self.handover = Handover(self, assignment.exchange) if assignment.exchange is not None else None
-        self.runner: Runner = _RUNNERS[worker_class](self)
+        self.runner: Runner = runner_class(worker_class)(self)
         self.begin: Callable[[ConnectionBase], None] = self.runner.begin
         self.forwarding = forwarding_for(self)
         self.first_protocol = first_protocol_for(self)
@@ -357,8 +359,18 @@ class Server:
             self.check_drained()
 
 
-_RUNNERS: Final[dict[str, Callable[[Server], Runner]]] = {
-    "sync": SyncRunner,
-    "threads": ThreadsRunner,
-    "asgi": AsgiRunner,
-}
+def runner_class(worker_class: str) -> Callable[[Server], Runner]:
+    """Import the runner of ``worker_class``: a worker does without the others."""
+    match worker_class:
+        case "sync":
+            from gwctl.workers.sync import SyncRunner  # noqa: PLC0415
+
+            return SyncRunner
+        case "threads":
+            from gwctl.workers.threads import ThreadsRunner  # noqa: PLC0415
+
+            return ThreadsRunner
+        case _:
+            from gwctl.workers.asgi_runner import AsgiRunner  # noqa: PLC0415
+
+            return AsgiRunner

@@ -230,13 +230,6 @@ def test_small_files_and_other_framings(tmp_path, size: int) -> None:
         assert trailers(client) == [b"x-sum: 5"]
 
 
-def test_a_transport_that_is_no_plain_socket_gets_blocks(big, monkeypatch) -> None:
-    monkeypatch.setattr("gwctl.workers.asgi_extensions._PLAIN", ())
-    with Engine(sends(START, pathsend(big)), "asgi") as engine, engine.connect() as client:
-        for _ in range(2):
-            assert client.get("/").body == big.read_bytes()
-
-
 @pytest.mark.parametrize(
     ("messages", "words"),
     [

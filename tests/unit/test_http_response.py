@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import types
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gwctl.workers.access_log import AccessLog
 from gwctl.workers.counters import Counters
 from gwctl.workers.parser import parser_name
 from gwctl.workers.policy import Refused, split_target
-from gwctl.workers.response import CHUNKED, COUNTED, NO_BODY, UNTIL_CLOSE, HeadBuilder, HeaderError
+from gwctl.workers.response import CHUNKED, COUNTED, NO_BODY, UNTIL_CLOSE, HeadBuilder, HeaderError, http_date
 from tests.support.engine import Engine
 from tests.support.engine_apps import application
 from tests.support.wait import until
@@ -85,6 +86,13 @@ def test_lines_are_cached_but_the_cache_is_bounded(heads: HeadBuilder) -> None:
 def test_two_different_lengths_are_refused(heads: HeadBuilder) -> None:
     with pytest.raises(HeaderError):
         build(heads, [("Content-Length", "1"), ("Content-Length", "2")])
+
+
+def test_a_date_is_what_the_library_makes_of_it() -> None:
+    moments = [0.0, 951_782_400.0, 4_102_444_799.9, *(day * 86_400.0 * 1.01 for day in range(20_000, 20_800))]
+    assert [http_date(moment) for moment in moments] == [
+        formatdate(moment, usegmt=True) for moment in moments
+    ]
 
 
 def test_the_date_moves(heads: HeadBuilder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -335,7 +335,9 @@ def test_pipelined_requests_in_one_send_are_all_answered_in_order(
 @pytest.mark.parametrize("broken", [False, True])
 def test_the_parser_by_itself_loses_requests(broken: bool) -> None:
     """The broken build: the parser is fed all at once and keeps of the rest what it does by default."""
-    from gwctl.workers.parser import _SKIP_BODY, gunicorn_h1c
+    import gunicorn_h1c
+
+    from gwctl.workers.parser import _SKIP_BODY
 
     count = 600
     data = (b"GET / HTTP/1.1\r\nHost: x\r\nX-Padding: " + b"p" * 200 + b"\r\n\r\n") * count

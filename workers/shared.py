@@ -1,0 +1,37 @@
+"""What the master imports for its workers, once, before the first fork.
+
+A module that the master has imported is in memory once, however many workers there are, and costs none
+of them time. One that each worker imports for itself is there as often.
+
+Rules
+    - Only the standard library and modules of gwctl that import nothing else. uvloop, uvicorn and the
+      parsers stay with the workers, as the application does: what is installed anew is used by the
+      workers of the next reload. For gwctl itself it is better so: a worker has half of its code from
+      the master in any case, and the other half had better be of the same version.
+    - Importing does nothing but define: no thread, no descriptor, no event loop. The master never uses
+      what is imported here.
+    - What no pool asks for is not imported. A worker imports whatever else it turns out to need (after
+      a reload with other settings, say) before it says that it is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio  # noqa: F401
+import concurrent.futures.thread  # noqa: F401 - uvloop wants it
+from collections.abc import Iterable
+
+from gwctl.config.addresses import TLS
+from gwctl.config.settings import PoolSettings
+from gwctl.workers import boot, parser, server  # noqa: F401
+
+
+def import_for(pools: Iterable[PoolSettings]) -> None:
+    """Import what the workers of ``pools`` have in common."""
+    for pool in pools:
+        classes = ("sync", "threads", "asgi") if pool.worker == "auto" else (pool.worker,)
+        for worker_class in classes:
+            server.runner_class(worker_class)
+        if any(address.startswith(TLS) for address in pool.bind):
+            from gwctl.workers import tls  # noqa: F401, PLC0415
+        if pool.proxy_protocol:
+            from gwctl.workers import proxy_protocol  # noqa: F401, PLC0415
