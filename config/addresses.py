@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_DESCRIPTOR_NAME: Final = re.compile(r"[^\x00-\x20:\x7f-\U0010ffff]{1,255}")  # systemd.socket(5)
+from msgspec import Struct
+
+_DESCRIPTOR_NAME: Final = re.compile(r"[!-9;-~]{1,255}")  # systemd.socket(5): ASCII that shows, but no colon
 TLS: Final = "tls:"
 _PORT_MAX: Final = 65535
 _FORMS: Final = "HOST:PORT, [IPv6]:PORT, :PORT, unix:PATH, fd:N or systemd:NAME"
 
 
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
+class TcpAddress(Struct, frozen=True):
     """``host`` is an IP address, or empty: every address of the machine, IPv4 and IPv6."""
 
     host: str
@@ -40,24 +40,21 @@ class TcpAddress:
         return not self.host or ipaddress.ip_address(self.host.partition("%")[0]).is_unspecified
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(Struct, frozen=True):
     path: str
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class FdAddress:
+class FdAddress(Struct, frozen=True):
     fd: int
 
     def __str__(self) -> str:
         return f"fd:{self.fd}"
 
 
-@dataclass(frozen=True, slots=True)
-class SystemdAddress:
+class SystemdAddress(Struct, frozen=True):
     name: str
 
     def __str__(self) -> str:

@@ -11,9 +11,10 @@ limits in ``_max``.
             need not; a relative one is under the folder of gw.toml
     words   texts that are no path although ``path`` is given
     flag    the flag of ``gwctl start`` that sets it
-"""
 
-from __future__ import annotations
+Annotations are objects here, not text (no ``from __future__ import annotations``): every start
+reads them, and evaluating the texts took longer than all else that is done with settings.
+"""
 
 from typing import Annotated, Final, Literal
 

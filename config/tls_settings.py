@@ -1,6 +1,4 @@
-"""The settings of ``[pool.NAME.tls]``."""
-
-from __future__ import annotations
+"""The settings of ``[pool.NAME.tls]``. Annotations are objects: see `gwctl.config.settings`."""
 
 from typing import Annotated, Literal
 

@@ -6,14 +6,14 @@ is recorded in the core before the action is returned.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from gwctl.supervisor.core.events import RequestId, WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Struct, frozen=True):
     """Fork a worker. Answered by Spawned or SpawnFailed."""
 
     worker: WorkerId
@@ -22,22 +22,19 @@ class Spawn:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(Struct, frozen=True):
     """Tell a ready or parked worker to accept."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Park:
+class Park(Struct, frozen=True):
     """Tell it to stop accepting and stay alive."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(Struct, frozen=True):
     """Tell it to finish and exit. ``sweep`` as in `gwctl.channel.Drain`."""
 
     worker: WorkerId
@@ -45,36 +42,31 @@ class Drain:
     sweep: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Observe:
+class Observe(Struct, frozen=True):
     """Read the scoreboard. Answered by an Observed for each process, as far as it can be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quit:
+class Quit(Struct, frozen=True):
     """Send SIGQUIT: end quickly."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Dump:
+class Dump(Struct, frozen=True):
     """Have the process write its stacks to the log; a Kill follows when it had time for it."""
 
     worker: WorkerId
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Struct, frozen=True):
     """Send SIGKILL."""
 
     worker: WorkerId
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """A log line about a worker, a pool or (both empty) the master. ``level`` as in gwctl.log."""
 
     level: str
@@ -83,29 +75,25 @@ class Note:
     worker: WorkerId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Prepare:
+class Prepare(Struct, frozen=True):
     """Read and validate the settings, bind what is new. Answered by Prepared or PrepareFailed."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Adopt:
+class Adopt(Struct, frozen=True):
     """The generation is committed: close listeners that only the previous one had."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Abandon:
+class Abandon(Struct, frozen=True):
     """The generation was not adopted: forget its settings, close listeners that only it had."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """A phase of a reload, for whoever waits. ``outcome`` is '', 'ok' or 'FAILED'."""
 
     request: RequestId
@@ -115,8 +103,7 @@ class Progress:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The last word to a request. ``result`` is JSON-ready."""
 
     request: RequestId
@@ -125,13 +112,11 @@ class Answer:
     result: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class CloseListeners:
+class CloseListeners(Struct, frozen=True):
     """The fleet stops: the master closes its own copies so that new clients are refused at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """All workers are gone; the master ends with this exit status."""
 
     status: int

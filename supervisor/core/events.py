@@ -2,12 +2,14 @@
 
 A worker is named by a number that is never used twice in the life of a fleet (a pid can be).
 ``luck`` is a random number in [0, 1) that the shell supplies: the core has none of its own.
+They are structs because defining thirty dataclasses takes a tenth of the time that a start does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gwctl.supervisor.core.policy import PoolPolicy
 
@@ -16,16 +18,14 @@ RequestId = int
 """Names whoever waits for an answer: a control client's request. 0: nobody waits (a signal)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
+class Spawned(Struct, frozen=True):
     """The fork succeeded."""
 
     worker: WorkerId
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
+class SpawnFailed(Struct, frozen=True):
     """The fork (or what it needs) failed; there is no process."""
 
     worker: WorkerId
@@ -33,15 +33,13 @@ class SpawnFailed:
     luck: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """The worker said that it is booted."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class BootFailed:
+class BootFailed(Struct, frozen=True):
     """The worker said why it cannot boot. Its `Exited` follows.
 
     ``kind`` is ``import``, ``lifespan`` or ``boot``.
@@ -53,22 +51,19 @@ class BootFailed:
     traceback: str
 
 
-@dataclass(frozen=True, slots=True)
-class DrainStarted:
+class DrainStarted(Struct, frozen=True):
     """The worker said that it accepts no more. News only when nobody here told it to drain."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelClosed:
+class ChannelClosed(Struct, frozen=True):
     """End of file on the channel: a hint only."""
 
     worker: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Struct, frozen=True):
     """The process is reaped. ``status`` as of os.waitstatus_to_exitcode: negative is a signal."""
 
     worker: WorkerId
@@ -80,8 +75,7 @@ class Exited:
     """Requests it did not finish, as far as is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """Answer to Observe, for each process: what its record on the scoreboard says at that moment.
 
     Fields of one record may be of different moments: rest no decision on two of them agreeing.
@@ -103,31 +97,27 @@ class Observed:
     """Request line of that one; empty when idle or unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadAsked:
+class ReloadAsked(Struct, frozen=True):
     request: RequestId
     source: str
     """For the log: ``SIGHUP`` or ``gwctl reload``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """Answer to Prepare: settings are valid, what is new is bound. All pools of the new generation."""
 
     generation: int
     policies: Mapping[str, PoolPolicy]
 
 
-@dataclass(frozen=True, slots=True)
-class PrepareFailed:
+class PrepareFailed(Struct, frozen=True):
     """Answer to Prepare: nothing was changed. ``reason`` may have several lines."""
 
     generation: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleAsked:
+class ScaleAsked(Struct, frozen=True):
     """Set a pool's size, or change it by ``delta`` (TTIN, TTOU: of every pool when ``pool`` is empty)."""
 
     request: RequestId
@@ -136,8 +126,7 @@ class ScaleAsked:
     delta: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopAsked(Struct, frozen=True):
     """``quick`` ends workers at once; a second StopAsked escalates (graceful, quick, kill)."""
 
     request: RequestId
