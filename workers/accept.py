@@ -3,8 +3,8 @@
 The listeners are shared by all workers of a pool, and whoever accepts first serves. So a
 worker takes only as many in one turn of its loop as its runner can start soon, and no more
 than its share while siblings can take the others (`gwctl.workers.gate`). When
-descriptors or memory run out, accepting pauses for a moment; the connections wait in the
-backlog, where a sibling may take them.
+memory or descriptors run out (`gwctl.workers.descriptors`), accepting pauses for a moment; the
+connections wait in the backlog, where a sibling may take them.
 
 uvloop's own server is not used: it accepts as many as there are, and stopping it closes the
 listener, which parking must not.
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.assignment import Listener
 from gwctl.exchange import Parcel
+from gwctl.workers.descriptors import Descriptors
 from gwctl.workers.gate import DECLINE_S, Gate
 from gwctl.workers.handover import AdoptedConnection, SharedConnection
 from gwctl.workers.http1 import Connection
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 PAUSE_S: Final = 0.5
+TELL_S: Final = 10.0
+"""Exhaustion is told at most so often: it comes again with each connection that ends and the next."""
 _BATCH_MAX: Final = 16
 _TCP_INFO_BYTES: Final = 104
 _backlog: Final = struct.Struct("=24xI76x").unpack  # struct tcp_info of linux/tcp.h, up to tcpi_total_retrans
@@ -70,7 +73,9 @@ class Acceptor:
         self._pause: asyncio.TimerHandle | None = None
         self._shared = server.assignment.board is not None
         self._new_connection = SharedConnection if self._shared else Connection
-        self._exhaustion_told = False
+        self._descriptors = Descriptors()
+        self._scarce = False
+        self._tell_at = 0.0
         self.accepted = 0
 
     @property
@@ -106,6 +111,7 @@ class Acceptor:
 
     def sweep(self) -> None:
         """Accept everything that waits in the backlogs."""
+        self._descriptors.give_all()
         for listener in self._listeners:
             for _ in range(_SWEEP_MAX):
                 if not self._accept_one(listener):
@@ -146,12 +152,14 @@ class Acceptor:
         """Accept one connection; return whether there may be another."""
         try:
             self._reserve()
+            if self._scarce and self._server.connections:
+                self._descriptors.check()
             sock, peer = listener.sock.accept()
         except BlockingIOError:
             return False
         except OSError as error:
             return self._failed(listener, error)
-        self._exhaustion_told = False
+        self._scarce = sock.fileno() >= self._descriptors.ceiling
         self.accepted += 1
         connection = (kind or self._new_connection)(self._server, sock, peer, listener)
         self._set_up(connection, self._server.first_protocol)
@@ -205,8 +213,8 @@ class Acceptor:
             return False  # a signal's handler closed it meanwhile
         if error.errno not in _EXHAUSTED:
             self._server.log.error(f"cannot accept on {listener.address}: {error.strerror}")
-        elif not self._exhaustion_told:
-            self._exhaustion_told = True
+        elif monotonic() >= self._tell_at:
+            self._tell_at = monotonic() + TELL_S
             self._server.log.error(
                 f"cannot accept on {listener.address}: {error.strerror}; "
                 f"trying again every {PAUSE_S:g} s. `nofile` raises the limit of open files"

@@ -1,0 +1,62 @@
+"""Clients cannot take the descriptors that the application needs."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.engine import WORKER_CLASSES, Client
+from tests.support.server import GwctlServer
+from tests.support.wait import until
+
+APPLICATION = '''
+import os
+
+def opened():
+    """Opens eight files at once, as the view of a request may."""
+    files = []
+    try:
+        for _ in range(8):
+            files.append(os.open(os.devnull, os.O_RDONLY))
+        return b"opened"
+    except OSError as error:
+        return str(error).encode()
+    finally:
+        for file in files:
+            os.close(file)
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return [opened()]
+
+async def asgi(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": opened()})
+'''
+
+
+@pytest.mark.parametrize("worker", WORKER_CLASSES)
+def test_idle_connections_leave_some_for_the_application(worker: str, tmp_path: Path) -> None:
+    (tmp_path / "opener.py").write_text(APPLICATION)
+    app = "opener:asgi" if worker == "asgi" else "opener:wsgi"
+    with (
+        GwctlServer(
+            app, worker=worker, chdir=tmp_path, nofile=100, allow_errors=["Too many open files"]
+        ) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        port = httpx.URL(server.url).port
+        first = Client(stack.enter_context(socket.create_connection(("127.0.0.1", port or 0))))
+        assert first.get().body == b"opened"
+        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", port or 0))) for _ in range(120)]
+        server.wait_for_log(r"Too many open files, but for \d+ kept for the application")
+        assert first.get().body == b"opened"
+        (pid,) = server.workers
+        assert len(list(Path(f"/proc/{pid}/fd").iterdir())) < 100 - 8
+        for sock in idle:
+            sock.close()
+        until(lambda: httpx.get(server.url).content == b"opened", "a new connection to be served")
