@@ -27,6 +27,9 @@ _COMPLETE_KEY: Final = "gwctl.asgi_complete"
 _BODY_KEY: Final = "gwctl.body"
 
 
+Headers = list[tuple[bytes, bytes]]
+
+
 class Asgi2Application:
     """ASGI 2, ``application(scope)(receive, send)``, called as ASGI 3."""
 
@@ -57,6 +60,7 @@ class WsgiInAsgi:
             await self._middleware(scope, receive, send)
             return
         body = scope[_BODY_KEY] = BodyBuffer(self._limits)
+        scope["headers"] = _for_environ(scope["headers"])
         try:
             if await _receive_all(receive, body):
                 await self._middleware(scope, receive, send)
@@ -86,6 +90,16 @@ class WsgiInAsgi:
                 )
             return (result,)
         return _Blocks(result)
+
+
+def _for_environ(headers: Headers) -> Headers:
+    """Leave out what would spoof another field, and join cookies as such (see `gwctl.workers.environ`)."""
+    kept = [header for header in headers if b"_" not in header[0]]
+    cookies = [value for name, value in kept if name == b"cookie"]
+    if len(cookies) > 1:
+        kept = [header for header in kept if header[0] != b"cookie"]
+        kept.append((b"cookie", b"; ".join(cookies)))
+    return kept
 
 
 async def _receive_all(receive: Any, body: BodyBuffer) -> bool:

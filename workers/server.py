@@ -275,6 +275,7 @@ class Server:
         connection.tail = b""
         connection.state = BUSY
         if connection.read_paused:
+            connection.read_paused = False  # from here on that is the WebSocket's to say
             connection.transport.resume_reading()
         self._connections.discard(connection)
 

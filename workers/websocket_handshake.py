@@ -62,12 +62,10 @@ def facts(scope: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: scope[key] for key in _FROM_REQUEST if key in scope}
     found["scheme"] = _SCHEMES.get(scope.get("scheme", "http"), "ws")
     protocols = _items(scope["headers"], b"sec-websocket-protocol", lower=False)
+    found["subprotocols"] = [item.decode("ascii") for item in protocols]
     found["extensions"] = {"websocket.http.response": {}}
     if "tls" in scope.get("extensions", ()):
         found["extensions"]["tls"] = scope["extensions"]["tls"]
-    found["subprotocols"] = [item.decode("ascii") for item in protocols]
-    if "tls" in scope.get("extensions", ()):
-        found["extensions"] = {"websocket.http.response": {}, "tls": scope["extensions"]["tls"]}
     return found
 
 

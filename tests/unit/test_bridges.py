@@ -1,4 +1,4 @@
-"""An ASGI application under the WSGI runners: how its response ended is never hidden."""
+"""An ASGI application under the WSGI runners: how its response ended is never hidden. And WSGI under asgi."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from a2wsgi import asgi as a2wsgi_asgi
 
-from gwctl.workers.bridges import AsgiInWsgi
+from gwctl.config.settings import Limits
+from gwctl.workers.bridges import AsgiInWsgi, WsgiInAsgi
+from tests.support.engine import Engine
 
 
 class DeliberateError(Exception):
@@ -93,3 +95,20 @@ def test_a_response_that_is_not_complete_is_an_error() -> None:
 
 def test_an_error_after_the_response_does_not_spoil_it() -> None:
     assert b"".join(respond(raises_when_all_is_sent)) == b"halfwhole"
+
+
+def test_a_header_with_an_underscore_spoofs_none_and_cookies_are_joined_as_such() -> None:
+    """As under the WSGI runners, for a WSGI application under asgi."""
+    seen = {}
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        seen.update(environ)
+        start_response("200 OK", [])
+        return [b"seen"]
+
+    with Engine(WsgiInAsgi(application, Limits()), "asgi") as engine, engine.connect() as client:
+        sent = ["X-Real: true", "X_Real: spoofed", "X_Forwarded_For: 6.6.6.6", "Cookie: a=1", "Cookie: b=2"]
+        assert client.get("/", *sent).body == b"seen"
+    assert seen["HTTP_X_REAL"] == "true"
+    assert "HTTP_X_FORWARDED_FOR" not in seen
+    assert seen["HTTP_COOKIE"] == "a=1; b=2"

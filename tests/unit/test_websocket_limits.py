@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.support.websocket import (
     PONG,
     TEXT,
     frame,
+    handshake,
     open_on,
     read_close,
     read_frame,
@@ -75,6 +77,45 @@ def test_messages_nobody_receives_are_held_back(payload: bytes) -> None:
         until(lambda: engine.call(lambda: engine.server._websockets.idle), "everything to be received")
         assert sum(received) >= sent // len(one) * len(payload)
         assert set(received) == {len(payload)}
+
+
+def test_they_are_also_if_reading_had_stopped_before_the_handshake() -> None:
+    """The handshake waits behind a request, and so much comes after it that reading has to pause."""
+    go = asyncio.Event()
+
+    async def application(scope, receive, send):
+        if scope["type"] == "http":
+            await go.wait()
+            await send({"type": "http.response.start", "status": 204})
+            await send({"type": "http.response.body"})
+            return
+        await receive()
+        await send(ACCEPT)
+        await asyncio.Event().wait()
+
+    frames = memoryview(frame(BINARY, b"x" * 1000) * 40_000)
+    with Engine(application, "asgi") as engine, engine.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + handshake())
+        sent = fill(client, frames)
+        (http,) = engine.server.open_connections()
+        assert http.read_paused
+        engine.call(go.set)
+        assert client.head()[0] == 204
+        assert client.head()[0] == 101
+        assert fill(client, frames[sent:]) < 10_000_000
+        connection = only(engine)
+        assert engine.call(lambda: len(connection._held)) < 1_000_000
+
+
+def fill(client: Client, data: memoryview) -> int:
+    """Send of ``data`` what the kernel takes; return how much."""
+    client.sock.settimeout(0.5)
+    sent = 0
+    with contextlib.suppress(TimeoutError):
+        while sent < len(data):
+            sent += client.sock.send(data[sent : sent + 65536])
+    client.sock.settimeout(20)
+    return sent
 
 
 def test_a_message_of_countless_fragments_costs_its_bytes() -> None:
