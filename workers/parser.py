@@ -1,11 +1,11 @@
 """The request head parser: the one module that knows the parsers' private names.
 
-Two packages offer the same interface: `gunicorn_h1c.H1CProtocol` (C) and
-`gunicorn.asgi.parser.PythonProtocol`. Only the head is given to them. They are told to skip
-the body, so that `remaining` returns what follows the head, and the engine frames bodies
-itself (`gwctl.workers.framing`): the C parser wraps chunk sizes at 2**64, keeps chunk lines
-and trailers of any length, and moves its buffer once for each chunk. So both parsers accept
-the same bodies too.
+Two packages offer the same interface: `gunicorn_h1c.H1CProtocol` (C) and, behind
+`gwctl.workers.python_parser`, `gunicorn.asgi.parser.PythonProtocol`. Only the head is given to
+them. They are told to skip the body, so that `remaining` returns what follows the head, and the
+engine frames bodies itself (`gwctl.workers.framing`): the C parser wraps chunk sizes at 2**64,
+keeps chunk lines and trailers of any length, and moves its buffer once for each chunk. So both
+parsers accept the same bodies too.
 
 Use: `feed` until `is_complete`, read the attributes, `remaining` for the rest, `reset`.
 
@@ -83,7 +83,9 @@ def parser_factory(limits: Limits) -> Callable[[], Any]:
     if parser_name() == "Python":
         from gunicorn.asgi.parser import PythonProtocol  # noqa: PLC0415
 
-        return lambda: PythonProtocol(**options)
+        from gwctl.workers.python_parser import PythonParser  # noqa: PLC0415
+
+        return lambda: PythonParser(lambda: PythonProtocol(**options), limits.headers_max)
     import gunicorn_h1c  # noqa: PLC0415
 
     # 0 keeps the whole tail; by default all but 64 KiB of pipelined input vanishes silently.
