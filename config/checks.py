@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.config import addresses, app_spec, env_file, hints, proxies, schema, tls_checks
+from gwctl.config import addresses, app_spec, env_file, hints, proxies, request_limits, schema, tls_checks
 from gwctl.config.addresses import Address, AddressError
 from gwctl.config.locate import Path
 from gwctl.config.settings import NOFILE_MIN, PoolSettings, Settings
@@ -61,6 +61,7 @@ class _Checks:
         self._app(at, pool)
         self._worker(at, pool)
         self._numbers(at, pool)
+        self._timeouts(at, pool)
         self._identity(at, pool)
         self._variables(at, pool)
         self._proxies(at, pool)
@@ -124,6 +125,14 @@ class _Checks:
         both = linger in self._tree.origins and drain in self._tree.origins and self._ok(linger, drain)
         if both and pool.timeouts.linger_s >= pool.timeouts.drain_timeout_s:
             self._tree.complain(linger, f"not less than drain_timeout_s ({pool.timeouts.drain_timeout_s:g})")
+
+    def _timeouts(self, at: Path, pool: PoolSettings) -> None:
+        paths = (*at, "timeouts", "request_timeout_paths")
+        for path, text in self._items(paths, pool.timeouts.request_timeout_paths):
+            try:
+                request_limits.parse(text)
+            except ValueError:
+                self._tree.complain(path, f"expected {request_limits.FORM}")
 
     def _identity(self, at: Path, pool: PoolSettings) -> None:
         for name in ("user", "socket_user"):

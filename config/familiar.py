@@ -39,6 +39,7 @@ SETTINGS: Final = {
     "forwarder_headers": "forwarded_headers",
     "gid": "group",
     "graceful_timeout": "timeouts.drain_timeout_s",
+    "harakiri": "timeouts.request_timeout_s",
     "host": "bind",
     "http": "bind",
     "http_socket": "bind",
@@ -74,11 +75,13 @@ SETTINGS: Final = {
     "process_name": "master.name",
     "procname": "master.name",
     "proxy_allow_ips": "trusted_proxies",
+    "proxy_read_timeout": "timeouts.request_timeout_s",
     "proxy_request_buffering": "body_buffering",
     "python_path": "pythonpath",
     "raw_env": "env",
     "read_timeout": "timeouts.body_timeout_s",
     "real_ip_header": "forwarded_headers",
+    "request_timeout": "timeouts.request_timeout_s",
     "script_name": "root_path",
     "send_timeout": "timeouts.response_timeout_s",
     "set_real_ip_from": "trusted_proxies",
@@ -133,7 +136,6 @@ SETTINGS: Final = {
 
 _PRELOAD: Final = "Each worker imports the application by itself, after the fork"
 _REQUESTS_MAX: Final = "There are no limits yet after which a worker is replaced"
-_REQUEST: Final = "There is no limit yet on how long the application may take for a request"
 _PROXY: Final = "Forwarded headers are read from `trusted_proxies`; an empty list turns that off"
 
 NOTES: Final = {
@@ -142,7 +144,6 @@ NOTES: Final = {
     "error_log": "Events go to stderr",
     "errorlog": "Events go to stderr",
     "lifespan": "An ASGI application that knows lifespan has one, and a startup that fails ends the boot",
-    "harakiri": _REQUEST,
     "limit_max_requests": _REQUESTS_MAX,
     "loop": "Every worker runs on uvloop",
     "max_requests": _REQUESTS_MAX,
@@ -150,15 +151,9 @@ NOTES: Final = {
     "preload": _PRELOAD,
     "preload_app": _PRELOAD,
     "proxy_headers": _PROXY,
-    "proxy_read_timeout": _REQUEST,
     "reload": "Files are not watched: run gwctl reload after a change",
-    "request_timeout": _REQUEST,
-    "request_timeout_s": _REQUEST,
     "reuse_port": "Workers share one listener, so that none that dies takes waiting connections with it",
-    "timeout": (
-        "Each thing has its own: boot_timeout_s, body_timeout_s, response_timeout_s, drain_timeout_s. "
-        f"{_REQUEST}"
-    ),
+    "timeout": "Each thing has its own: request_timeout_s, boot_timeout_s, drain_timeout_s and more",
     "worker_tmp_dir": "Heartbeats are in shared memory: nothing is written to a folder",
 }
 """Names that have no counterpart, with what to know instead: a sentence without its full stop."""

@@ -22,57 +22,17 @@ import msgspec
 from msgspec import Meta
 
 from gwctl.config.meta import meta as _meta
+from gwctl.config.timeout_settings import PositiveSeconds, Seconds, Timeouts
 from gwctl.config.tls_settings import Tls
 
-WEEK_S: Final = 604_800
 WORKERS_MAX: Final = 1024
 NOFILE_MIN: Final = 32
 """Open files with which a worker can boot; with fewer libuv aborts it."""
-
-Seconds = Annotated[float, Meta(ge=0, le=WEEK_S)]
-PositiveSeconds = Annotated[float, Meta(gt=0, le=WEEK_S)]
 
 
 def _octal(pattern: str, description: str, example: str) -> Meta:
     extra = {"form": f'octal permissions, as in "{example}"'}
     return Meta(pattern=pattern, description=description, examples=[example], extra=extra)
-
-
-class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long things may take. A timeout that passes is logged with what it ended."""
-
-    boot_timeout_s: Annotated[
-        PositiveSeconds,
-        _meta("Boot of a worker: import of the application and lifespan startup.", 120),
-    ] = 60.0
-    drain_timeout_s: Annotated[
-        PositiveSeconds,
-        _meta("How long a draining worker may take to finish what it has; then it is killed.", 300),
-    ] = 30.0
-    linger_s: Annotated[
-        Seconds,
-        _meta(
-            "A draining worker closes an idle kept-alive connection only after this much silence, "
-            "so that a request already on its way is still answered.",
-            5,
-        ),
-    ] = 2.0
-    keepalive_timeout_s: Annotated[
-        PositiveSeconds,
-        _meta("An idle kept-alive connection is closed after this; keep it above that of a proxy.", 15),
-    ] = 75.0
-    header_timeout_s: Annotated[
-        PositiveSeconds,
-        _meta("From the first byte of a request to the end of its header; 408 beyond.", 5),
-    ] = 10.0
-    body_timeout_s: Annotated[
-        PositiveSeconds,
-        _meta("Longest silence while a request body is received; 408 beyond.", 60),
-    ] = 30.0
-    response_timeout_s: Annotated[
-        PositiveSeconds,
-        _meta("Longest time in which a client takes no byte of a response; then it is cut off.", 120),
-    ] = 60.0
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -26,7 +26,8 @@ RECORD_BYTES: Final = 512
 _WORDS: Final = RECORD_BYTES // 8
 
 # Indices of 8-byte words: floats first, then integers, then a histogram, then text.
-HEARTBEAT_AT: Final = 0  # float: the serving loop's last turn; 1 is free
+HEARTBEAT_AT: Final = 0  # float: the serving loop's last turn
+EXTENDED_REQUEST: Final = 1  # float: `BUSY_SINCE` of the request that was given more time, by the application
 STARTED_AT: Final = 2  # float
 PID: Final = 3
 REQUESTS: Final = 4  # finished responses, of any status
@@ -40,6 +41,7 @@ POOL: Final = 11  # number of its pool, from 1; `FREE` when nobody's; 0: no work
 SERVING: Final = 12  # 1 while it accepts connections: not before it serves, not parked, not draining
 REFUSED: Final = 13  # connections and requests refused for overload
 CROWDED: Final = 14  # 1 while requests wait longer than a moment for a free thread
+EXTENDED_UNTIL: Final = 15  # float: how long that one may take
 LATENCY: Final = 16  # 24 words: requests by duration, bucket i holds those under 2**i * 0.1 ms
 LATENCY_BUCKETS: Final = 24
 FREE: Final = 1 << 32

@@ -16,7 +16,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
@@ -39,15 +38,14 @@ from gwctl.channel import (
     WorkerReady,
     compatible,
 )
-from gwctl.config.settings import PoolSettings
 from gwctl.log import Log
 from gwctl.supervisor import inquest
 from gwctl.supervisor.announce import ready_text
+from gwctl.supervisor.child import Child
 from gwctl.supervisor.core import events
 from gwctl.supervisor.fork import fork_worker
-from gwctl.supervisor.inquest import DumpFile, Inquest
+from gwctl.supervisor.inquest import DumpFile
 from gwctl.supervisor.loop import Loop
-from gwctl.supervisor.memory import resident_bytes
 from gwctl.supervisor.totals import Totals
 
 SAMPLE_S: Final = 4.0
@@ -55,73 +53,6 @@ SAMPLE_S: Final = 4.0
 
 BURIED_MAX: Final = 256
 """Subjects of the dead that are remembered, for the lines still to be written about them."""
-
-
-@dataclass(slots=True)
-class Child:
-    """One process of ours, from fork to reaping."""
-
-    worker: events.WorkerId
-    pool: str
-    slot: int
-    generation: int
-    settings: PoolSettings
-    channel: Channel
-    record: scoreboard.Record
-    spawned_at: float
-    pid: int = 0
-    pidfd: int = -1
-    ready: WorkerReady | None = None
-    cut: int | None = None
-    """Requests it said it could not finish; None: it said nothing."""
-    rate: float = 0.0
-    """Requests a second since the last but one look at the scoreboard."""
-    sampled_requests: int = field(default=0, repr=False)
-    dump: DumpFile = field(default_factory=DumpFile)
-    protocol: int = 0
-    """Of its channel; 0: it has not said hello."""
-    inquest: Inquest | None = None
-    """Its stacks were asked for."""
-
-    @property
-    def subject(self) -> str:
-        return f"{self.pool}.{self.slot} g{self.generation}"
-
-    @property
-    def serving(self) -> str:
-        """The request a sync worker is at; empty when idle or unknown."""
-        return self.record.request_line if self.record.floats[scoreboard.BUSY_SINCE] else ""
-
-    @property
-    def unfinished(self) -> int:
-        """Requests that its end leaves undone: as it said, or else as the scoreboard has it."""
-        return self.active if self.cut is None else self.cut
-
-    @property
-    def active(self) -> int:
-        """Requests in the application now."""
-        busy = bool(self.record.floats[scoreboard.BUSY_SINCE])
-        return max(int(busy), self.record.words[scoreboard.ACTIVE])
-
-    def observed(self, luck: float) -> events.Observed:
-        """What its record says now, for the core."""
-        floats, words = self.record.floats, self.record.words
-        return events.Observed(
-            self.worker,
-            luck,
-            requests=words[scoreboard.REQUESTS],
-            active=self.active,
-            memory_bytes=resident_bytes(self.pid) or words[scoreboard.MEMORY_BYTES],
-            heartbeat_at=floats[scoreboard.HEARTBEAT_AT],
-            busy_since=floats[scoreboard.BUSY_SINCE],
-            serving=self.serving,
-        )
-
-    def sample(self, elapsed_s: float) -> None:
-        """Note the request rate since the last sample."""
-        requests = self.record.words[scoreboard.REQUESTS]
-        self.rate = max(0, requests - self.sampled_requests) / max(elapsed_s, 0.001)
-        self.sampled_requests = requests
 
 
 class Children:

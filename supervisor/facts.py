@@ -12,7 +12,8 @@ import msgspec
 
 from gwctl import __version__
 from gwctl.supervisor import status
-from gwctl.supervisor.children import Child, Children
+from gwctl.supervisor.child import Child
+from gwctl.supervisor.children import Children
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.life import State, Worker
 from gwctl.supervisor.core.pool import Pool

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gwctl.assignment import Listener
 from gwctl.config.addresses import TLS, bare
 from gwctl.config.load import Loaded
+from gwctl.config.request_limits import RequestLimits
 from gwctl.config.settings import MasterSettings, PoolSettings
 from gwctl.errors import GwctlError
 from gwctl.supervisor.access_logs import AccessLogs
@@ -158,6 +159,8 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         size=capacity.processes if pool.processes == "auto" else pool.processes,
         boot_timeout_s=pool.timeouts.boot_timeout_s,
         drain_timeout_s=pool.timeouts.drain_timeout_s,
+        heartbeat_timeout_s=pool.timeouts.heartbeat_timeout_s,
+        request_timeout_s=_judged_limit(pool),
         settle_s=pool.reload.settle_s,
         surge=pool.reload.surge,
         draining_max=pool.reload.draining_max,
@@ -165,6 +168,11 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         backoff_max_s=pool.crash.backoff_max_s,
         healthy_after_s=pool.crash.healthy_after_s,
     )
+
+
+def _judged_limit(pool: PoolSettings) -> float:
+    """The shortest limit of a request that the master judges: under ``sync``, which ``auto`` may become."""
+    return RequestLimits(pool.timeouts, "sync").shortest_s if pool.worker in {"auto", "sync"} else 0.0
 
 
 def _needing_restart(before: MasterSettings, after: MasterSettings) -> list[str]:

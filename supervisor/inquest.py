@@ -24,7 +24,7 @@ from gwctl.supervisor.stacks import ThreadStack, read_stacks
 from gwctl.supervisor.status import age
 
 if TYPE_CHECKING:
-    from gwctl.supervisor.children import Child
+    from gwctl.supervisor.child import Child
 
 NAMED_MAX: Final = 10
 """Requests that are named one by one."""
@@ -111,7 +111,7 @@ class Inquest:
     ) -> str:
         """Write all of it as one text; ``ending`` says what became of the process."""
         first = f"pid {self.pid} {ending}: {self.reason}"
-        if self.request:
+        if self.request and self.request not in self.reason:
             first += f", serving {self.request} for {seconds(self.request_s)}"
         lines = [first, self._worker(board, up_s, facts)]
         threads = read_stacks(stacks)

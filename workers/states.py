@@ -17,7 +17,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Final
 
-from gwctl.config.settings import Timeouts
+from gwctl.config.timeout_settings import Timeouts
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase

@@ -25,7 +25,8 @@ from contextvars import copy_context
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gwctl.scoreboard import BUSY_SINCE, note_request
+from gwctl.config.request_limits import RequestLimits
+from gwctl.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL, note_request
 from gwctl.workers.body_stream import PumpedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
@@ -62,6 +63,14 @@ class SyncRunner(WsgiRunner):
         self._next_due = False
         self._sentry = Sentry(server, self.line)
         self._in_line = False
+        if RequestLimits(server.settings.timeouts, "sync").shortest_s:
+            self.extend_timeout = self._extend_timeout
+
+    def _extend_timeout(self, seconds: float) -> None:
+        """Let the present request take ``seconds`` more, if its limit is not later: the master reads it."""
+        floats = self._floats
+        floats[EXTENDED_UNTIL] = monotonic() + seconds
+        floats[EXTENDED_REQUEST] = floats[BUSY_SINCE]
 
     def start(self) -> None:
         """Nothing to prepare: the thread is the loop's."""

@@ -7,6 +7,7 @@ which thread makes the call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BufferedReader
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,6 +48,8 @@ class WsgiRunner:
 
     multithread = False
     stream_class: type[BodyStream]
+    extend_timeout: Callable[[float], None] | None = None
+    """For the application, as ``gwctl.extend_timeout``; None where its requests have no limit."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -76,6 +79,8 @@ class WsgiRunner:
         base = self._builder.for_connection(*self.server.addresses(connection))
         if connection.tls is not None:
             base |= tls_facts.environ(connection.tls.ssl)
+        if self.extend_timeout is not None:
+            base["gwctl.extend_timeout"] = self.extend_timeout
         connection.hints = base["wsgi.early_hints"] = EarlyHints()
         connection.base = base
 

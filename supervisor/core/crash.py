@@ -20,7 +20,7 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: bool
         text = f"pid {worker.pid} left by itself (exit status 0)"
     else:
         # Having been healthy it is no failure of the slot, however it ended.
-        healthy = alive_s >= policy.healthy_after_s
+        healthy = alive_s >= policy.healthy_after_s or (failure is not None and failure.kind == "hang")
         level, wait = "error", 0.0 if healthy else slot.failed(now, policy, event.luck)
         text = f"pid {worker.pid}: {failure.message}" if failure and failure.kind != "exit" else ""
         text = text or (failure.message if failure else "")

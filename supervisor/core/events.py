@@ -95,6 +95,10 @@ class Observed(Struct, frozen=True):
     """When the request that it serves (the oldest, if there are several) was dispatched; 0.0: idle."""
     serving: str = ""
     """Request line of that one; empty when idle or unknown."""
+    request_limit_s: float = 0.0
+    """How long that one may take; 0.0: as long as it likes, or its worker sees to it."""
+    request_due_at: float = 0.0
+    """When it will have: later than its limit says if the application asked for more."""
 
 
 class ReloadAsked(Struct, frozen=True):

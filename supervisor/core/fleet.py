@@ -20,6 +20,7 @@ Rules
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from math import inf
@@ -57,6 +58,7 @@ class Fleet:
         pools: By name; also those that a reload tries, and those removed whose workers drain.
         generation: The one in force.
         look_at: When the shell shall read the scoreboard next. Bring it forward with `look_by`.
+        away: The last times when the master came late, and how late.
         ever_ready: Some worker was.
         degraded: Why what runs is not what a respawn would run; empty when it is.
         reload: The reload under way.
@@ -79,6 +81,7 @@ class Fleet:
         self._queue = requests.Queue()
         self._numbered = generation  # the highest generation number given to any worker
         self.look_at = inf
+        self.away: deque[tuple[float, float]] = deque(maxlen=64)
         self.ever_ready = False
         self._began_at = 0.0
         self._begun = False
@@ -110,6 +113,10 @@ class Fleet:
         if self.reload is not None and generation == self.reload.generation:
             return self.reload.sizes[pool]
         return self.pools[pool].size
+
+    def away_since(self, since: float) -> float:
+        """Return for how long since then this master itself did not run."""
+        return sum(late_s for at, late_s in self.away if at > since)
 
     def look_by(self, at: float) -> None:
         """Have the scoreboard read at ``at`` at the latest; by itself it is every `timers.LOOK_S`."""

@@ -201,6 +201,8 @@ class Worker:
     """Why it is dumped or killed."""
     facts: Observed | None = None
     """What was last observed of it."""
+    still_since: float = 0.0
+    """Since when it was seen idle with a loop that has not turned; 0.0: when last seen it was well."""
 
     def __post_init__(self) -> None:
         self.since = self.born_at

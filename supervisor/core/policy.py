@@ -12,6 +12,10 @@ class PoolPolicy:
     size: int
     boot_timeout_s: float = 60.0
     drain_timeout_s: float = 30.0
+    heartbeat_timeout_s: float = 60.0
+    """0: none."""
+    request_timeout_s: float = 0.0
+    """The shortest that the master judges, of any path; 0: none. It comes with what is observed."""
     settle_s: float = 2.0
     surge: int = 1
     draining_max: int = 0

@@ -47,7 +47,9 @@ def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float:
     """
     more_s = late_s + LATE_S
     fleet.look_at += more_s
+    fleet.away.append((desk.now, more_s))
     for worker in desk.workers.values():
+        worker.still_since = 0.0
         if worker.deadline is not None:
             worker.deadline += more_s
     for pool in fleet.pools.values():

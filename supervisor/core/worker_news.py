@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from gwctl.supervisor.core import crash, notes
+from gwctl.supervisor.core import crash, hangs, notes
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.life import AT_DEADLINE, Failure, News, State, Worker
@@ -24,7 +24,8 @@ def hear(fleet: Fleet, worker: Worker, event: ev.WorkerEvent, desk: Desk) -> boo
     now = desk.now
     match event:
         case ev.Observed():
-            return _observed(worker, event)
+            before, worker.facts = worker.facts, event
+            return hangs.judge(fleet, worker, before, event, desk)
         case ev.Spawned(pid=pid):
             worker.pid = pid
             worker.news(News.SPAWNED, now)
@@ -33,6 +34,7 @@ def hear(fleet: Fleet, worker: Worker, event: ev.WorkerEvent, desk: Desk) -> boo
         case ev.Ready():
             if worker.news(News.READY, now):
                 fleet.ever_ready = True
+            hangs.look_soon(fleet, worker, desk)
         case ev.BootFailed(kind=kind, message=message, traceback=traceback):
             if worker.news(News.BOOT_FAILED, now) and not worker.leaving:
                 worker.failure = Failure(kind, message, traceback)
@@ -66,11 +68,6 @@ def overdue(fleet: Fleet, worker: Worker, desk: Desk) -> None:
     if not worker.leaving and worker.failure is None:
         worker.failure = Failure("boot" if worker.ready_at is None else "lost", reason)
         fleet.judge(worker)
-
-
-def _observed(worker: Worker, facts: ev.Observed) -> bool:
-    worker.facts = facts
-    return False
 
 
 def _spawn_failed(fleet: Fleet, worker: Worker, event: ev.SpawnFailed, desk: Desk) -> None:

@@ -6,7 +6,8 @@ import re
 import sys
 from collections.abc import Iterator
 
-from gwctl.config.settings import Limits, Timeouts
+from gwctl.config.settings import Limits
+from gwctl.config.timeout_settings import Timeouts
 from tests.conformance.case import LIMITS, Case
 from tests.conformance.table import CASES, TABLE
 

@@ -29,7 +29,8 @@ import uvloop
 
 from gwctl.assignment import Assignment, Listener
 from gwctl.channel import Channel
-from gwctl.config.settings import Limits, PoolSettings, Timeouts
+from gwctl.config.settings import Limits, PoolSettings
+from gwctl.config.timeout_settings import Timeouts
 from gwctl.exchange import Exchange
 from gwctl.log import Level, Log
 from gwctl.scoreboard import Record, Scoreboard

@@ -53,12 +53,9 @@ IN_FILE = {
         f'{WEB}loglevel = "info"\n',
         'gw.toml:3: pool.web.loglevel = "info": no such setting. Did you mean `master.log_level`?',
     ),
-    "a limit that there is not": (
-        f"{WEB}[pool.web.timeouts]\nrequest_timeout_s = 30\n",
-        (
-            "gw.toml:4: pool.web.timeouts.request_timeout_s = 30: no such setting. "
-            "There is no limit yet on how long the application may take for a request"
-        ),
+    "uwsgi's name for a limit": (
+        f"{WEB}harakiri = 30\n",
+        "gw.toml:3: pool.web.harakiri = 30: no such setting. Did you mean `timeouts.request_timeout_s`?",
     ),
     "a name of nginx": (
         f'{WEB}client_max_body_size = "10M"\n',
@@ -109,8 +106,7 @@ IN_FILE = {
         f"{WEB}timeout = 30\n",
         (
             "gw.toml:3: pool.web.timeout = 30: no such setting. "
-            "Each thing has its own: boot_timeout_s, body_timeout_s, response_timeout_s, drain_timeout_s. "
-            "There is no limit yet on how long the application may take for a request"
+            "Each thing has its own: request_timeout_s, boot_timeout_s, drain_timeout_s and more"
         ),
     ),
     "nothing like it": (

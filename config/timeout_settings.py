@@ -1,0 +1,76 @@
+"""``[pool.NAME.timeouts]``: how long things may take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from gwctl.config.meta import meta as _meta
+
+WEEK_S: Final = 604_800
+
+Seconds = Annotated[float, Meta(ge=0, le=WEEK_S)]
+PositiveSeconds = Annotated[float, Meta(gt=0, le=WEEK_S)]
+
+
+class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long things may take. A timeout that passes is logged with what it ended."""
+
+    boot_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("Boot of a worker: import of the application and lifespan startup.", 120),
+    ] = 60.0
+    drain_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("How long a draining worker may take to finish what it has; then it is killed.", 300),
+    ] = 30.0
+    heartbeat_timeout_s: Annotated[
+        Seconds,
+        _meta(
+            "A worker whose loop has not turned for this long, outside of WSGI calls, is explained in the "
+            "log, killed and replaced. 0: never.",
+            120,
+        ),
+    ] = 60.0
+    request_timeout_s: Annotated[
+        Annotated[float, Meta(ge=0, le=WEEK_S)] | Literal["auto"],
+        _meta(
+            "One request under `sync`, from the call of the application to the end of its response. Beyond, "
+            "the worker is explained in the log, killed and replaced. 0: none. auto: 60.",
+            30,
+        ),
+    ] = "auto"
+    request_timeout_paths: Annotated[
+        tuple[str, ...],
+        _meta(
+            "Other limits for some paths: `PATH SECONDS`, for everything that begins with PATH. The longest "
+            "PATH that fits counts. 0: no limit there.",
+            ["/export 600", "/live/ 0"],
+        ),
+    ] = ()
+    linger_s: Annotated[
+        Seconds,
+        _meta(
+            "A draining worker closes an idle kept-alive connection only after this much silence, "
+            "so that a request already on its way is still answered.",
+            5,
+        ),
+    ] = 2.0
+    keepalive_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("An idle kept-alive connection is closed after this; keep it above that of a proxy.", 15),
+    ] = 75.0
+    header_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("From the first byte of a request to the end of its header; 408 beyond.", 5),
+    ] = 10.0
+    body_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("Longest silence while a request body is received; 408 beyond.", 60),
+    ] = 30.0
+    response_timeout_s: Annotated[
+        PositiveSeconds,
+        _meta("Longest time in which a client takes no byte of a response; then it is cut off.", 120),
+    ] = 60.0

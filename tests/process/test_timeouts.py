@@ -1,0 +1,167 @@
+"""Requests over their limit and loops that stand still: explained, killed, replaced; and nobody else is."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.support.processes import session_of
+from tests.support.wait import until
+
+EXPECTED = {"allow_errors": ["killed: request timeout", "killed: its loop"], "allow_kill": True}
+
+
+def send(server, path: str) -> socket.socket:
+    where = urlsplit(server.url)
+    client = socket.create_connection((where.hostname, where.port), 20)
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return client
+
+
+@pytest.fixture
+def environ(tmp_path) -> dict[str, str]:
+    return {"HANGS_STARTED": str(tmp_path / "started")}
+
+
+def begun(environ: dict[str, str], kind: str) -> None:
+    started = Path(environ["HANGS_STARTED"])
+    until(lambda: started.exists() and kind in started.read_text(), "the hang to begin")
+
+
+@pytest.mark.parametrize("kind", ["loop", "gil"])
+def test_a_sync_request_over_its_limit_is_explained_and_its_worker_replaced(gwctl_server, environ, kind):
+    timeouts = {"request_timeout_s": 0.5}
+    with gwctl_server(
+        "hangs:application", worker="sync", environ=environ, timeouts=timeouts, **EXPECTED
+    ) as server:
+        with send(server, f"/{kind}?a=1") as client:
+            assert client.recv(100) == b"", "the client sees the connection end, not a response"
+        server.wait_for_log(r"ready in", count=2)
+        assert httpx.get(server.url).status_code == 200
+        record = re.search(
+            rf"error web\.0 g1 +pid \d+ killed: request timeout: GET /{kind}\?a=1 has run ([\d.]+) s "
+            rf"\(limit 0\.50 s\)\n  worker: .*\n  main thread \(GET /{kind}\?a=1\):\n    File \"",
+            server.log,
+        )
+        assert record, server.log
+        assert 0.5 <= float(record[1]) < 1.0
+        assert len(re.findall(r" error ", server.log)) == 1, "one record"
+
+
+def test_paths_and_the_application_may_have_more_time(gwctl_server, environ, tmp_path):
+    """/slow has its own limit; /extended asks for more; /short has neither and is ended."""
+    (tmp_path / "slow.py").write_text(
+        "import threading\n"
+        "def application(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/extended':\n"
+        "        environ['gwctl.extend_timeout'](20)\n"
+        "    threading.Event().wait(60 if environ['PATH_INFO'] == '/short' else 1.2)\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'done']\n"
+    )
+    timeouts = {"request_timeout_s": 0.4, "request_timeout_paths": ["/slow 20"]}
+    with gwctl_server(
+        "slow:application", worker="sync", chdir=tmp_path, timeouts=timeouts, **EXPECTED
+    ) as server:
+        for path in ("/slow", "/extended"):
+            assert httpx.get(server.url + path).text == "done"
+        with pytest.raises(httpx.RemoteProtocolError):  # nor was the next one given what /extended asked for
+            httpx.get(server.url + "/short")
+        server.wait_for_log(r"ready in", count=2)
+
+
+@pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
+def test_a_stopped_worker_is_explained_killed_and_replaced(gwctl_server, environ, worker):
+    """What a stopped process cannot say the kernel does. With the limit off it stays."""
+    app = "hangs:live" if worker == "asgi" else "hangs:application"
+    timeouts = {"heartbeat_timeout_s": 1.5}
+    with gwctl_server(app, worker=worker, environ=environ, timeouts=timeouts, **EXPECTED) as server:
+        (victim,) = server.workers
+        os.kill(victim, signal.SIGSTOP)
+        server.wait_for_log(rf"pid {victim} killed: its loop has not turned for [\d.]+ s", timeout_s=30)
+        server.wait_for_log(r"ready in", count=2)
+        assert httpx.get(server.url).status_code == 200
+        assert re.search(r"worker: up .*, stopped \(T\)", server.log)
+        assert "no stacks: a stopped process cannot write them" in server.log
+
+
+def test_an_asgi_application_that_blocks_the_loop_is_found_by_its_heartbeat(gwctl_server, environ):
+    timeouts = {"heartbeat_timeout_s": 1.5}
+    with gwctl_server("hangs:live", worker="asgi", environ=environ, timeouts=timeouts, **EXPECTED) as server:
+        with send(server, "/loop") as client:
+            assert client.recv(100) == b""
+        assert "in loop_in_python\n" in server.log
+        server.wait_for_log(r"ready in", count=2)
+
+
+def test_a_sync_call_that_holds_the_loop_is_no_lost_heartbeat(gwctl_server, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import threading\n"
+        "def application(environ, start_response):\n"
+        "    threading.Event().wait(8)\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'done']\n"
+    )
+    timeouts = {"heartbeat_timeout_s": 0.5}
+    with gwctl_server("slow:application", worker="sync", chdir=tmp_path, timeouts=timeouts) as server:
+        assert httpx.get(server.url, timeout=30).text == "done"
+
+
+def test_nothing_is_killed_after_the_whole_tree_was_stopped(gwctl_server, environ, tmp_path):
+    """All limits pass while nobody runs; afterwards the same workers serve."""
+    timeouts = {"request_timeout_s": 2.0, "heartbeat_timeout_s": 1.0}
+    (tmp_path / "slow.py").write_text(
+        "import threading, pathlib\n"
+        "def application(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/slow':\n"
+        "        pathlib.Path(__file__).with_name('begun').touch()\n"
+        "        threading.Event().wait(1.0)\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'done']\n"
+    )
+    with gwctl_server(
+        "slow:application", worker="sync", processes=2, chdir=tmp_path, timeouts=timeouts
+    ) as server:
+        workers = sorted(server.workers)
+        with send(server, "/slow") as client:
+            until((tmp_path / "begun").exists, "the request to begin")
+            tree = [server.pid, *workers]
+            for pid in tree:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                wait_stopped(server.pid, len(tree))
+                passes(5.0)
+            finally:
+                for pid in tree:
+                    os.kill(pid, signal.SIGCONT)
+            assert b"done" in client.recv(1000)
+        passes(2.0)
+        assert sorted(server.workers) == workers, server.log
+
+
+def wait_stopped(session: int, count: int) -> None:
+    def stopped() -> bool:
+        states = [
+            Path(f"/proc/{each.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            for each in session_of(session)
+        ]
+        return states.count("T") >= count
+
+    until(stopped, "all to be stopped")
+
+
+def passes(seconds: float) -> None:
+    """Let time pass: here it is what is tried."""
+    end = socket.socketpair()
+    end[0].settimeout(seconds)
+    with pytest.raises(TimeoutError):
+        end[0].recv(1)
+    for each in end:
+        each.close()

@@ -1,0 +1,117 @@
+"""Workers that hang, as the core judges them: requests over their limit, loops that no longer turn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from msgspec.structs import replace as change
+
+from gwctl.supervisor.core import events as ev
+from tests.support.core_story import POLICY, CoreStory
+
+REQUESTS = replace(POLICY, request_timeout_s=30.0, heartbeat_timeout_s=0.0)
+LOOPS = replace(POLICY, heartbeat_timeout_s=60.0)
+
+
+def busy(story: CoreStory, since: float, limit_s: float = 30.0, due_at: float = 0.0) -> ev.Observed:
+    return ev.Observed(
+        1,
+        0.5,
+        busy_since=since,
+        heartbeat_at=story.now,
+        serving="GET /x",
+        request_limit_s=limit_s,
+        request_due_at=due_at or since + limit_s,
+    )
+
+
+def still(heartbeat_at: float = 100.4) -> ev.Observed:
+    return ev.Observed(1, 0.5, heartbeat_at=heartbeat_at)
+
+
+def test_a_request_over_its_limit_has_its_worker_dumped_killed_and_replaced() -> None:
+    story = CoreStory(policy=REQUESTS, web=2).serves()
+    since = story.now
+    story.passes(29.0)
+    assert story.happens(busy(story, since)) == []
+    assert story.fleet.look_at <= since + 30.0, "the next look is when it is due, if not before"
+    reason = "request timeout: GET /x has run 30 s (limit 30 s)"
+    assert story.happens(busy(story, since), after=1.0) == [f"dump 1: {reason}"]
+    assert story.passes(1.0) == [f"kill 1: {reason}"]
+    assert story.dies(1, -9) == ["spawn 3 web.0 g1"]
+    assert story.notes[-1] == "warning: pid 1001 is gone. Replaced at once"
+
+
+def test_requests_that_time_out_again_and_again_cost_their_slot_no_backoff() -> None:
+    story = CoreStory(policy=replace(REQUESTS, request_timeout_s=1.0), web=1).serves()
+    for worker in (1, 2, 3, 4):
+        facts = change(busy(story, story.now, 1.0), worker=worker)
+        assert len(story.happens(facts, after=1.0)) == 1
+        story.passes(1.0)
+        assert story.dies(worker, -9) == [f"spawn {worker + 1} web.0 g1"]
+        story.boots(worker + 1)
+
+
+def test_a_request_has_longer_if_the_application_said_so() -> None:
+    story = CoreStory(policy=REQUESTS, web=1).serves()
+    since = story.now
+    story.passes(60.0)
+    assert story.happens(busy(story, since, due_at=since + 90.0)) == []
+    story.passes(30.0)
+    assert len(story.happens(busy(story, since, due_at=since + 90.0))) == 1
+
+
+def test_time_in_which_the_master_did_not_run_is_given_to_the_request_as_well() -> None:
+    story = CoreStory(policy=REQUESTS, web=1).serves()
+    since = story.now
+    story.passes(10.0)
+    story.happens(busy(story, since))
+    assert story.happens(busy(story, since), after=100.0) == [], "stopped, and continued"
+    story.passes(10.0)
+    assert story.happens(busy(story, since)) == []
+    story.passes(10.0)
+    assert len(story.happens(busy(story, since))) == 1
+
+
+def test_a_short_limit_is_looked_at_often_enough() -> None:
+    story = CoreStory(policy=replace(REQUESTS, request_timeout_s=1.0), web=1).serves()
+    story.happens(still())
+    assert story.fleet.look_at == story.now + 0.25
+
+
+def test_a_loop_that_no_longer_turns_has_its_worker_killed() -> None:
+    story = CoreStory(policy=LOOPS, web=1).serves()
+    story.happens(still(), after=5.0)
+    for _ in range(12):
+        assert story.happens(still(), after=5.0) == []
+    assert story.happens(still(), after=4.9) == []
+    reason = "its loop has not turned for 70.1 s (heartbeat_timeout_s 60 s)"
+    assert story.happens(still(), after=0.1) == [f"dump 1: {reason}"]
+
+
+def test_a_loop_that_turned_or_a_call_under_way_begins_it_anew() -> None:
+    """An old heartbeat right after a long call proves nothing: the loop has not had its turn."""
+    story = CoreStory(policy=LOOPS, web=1).serves()
+    story.happens(still(), after=5.0)
+    story.happens(still(), after=5.0)
+    for _ in range(30):
+        assert story.happens(change(still(), busy_since=100.5), after=5.0) == []
+    assert story.happens(still(), after=5.0) == []
+    assert story.happens(still(), after=5.0) == []
+    assert story.happens(still(story.now), after=5.0) == []
+    for _ in range(10):
+        assert story.happens(still(story.now), after=5.0) == []
+
+
+def test_a_master_that_did_not_run_sees_no_loop_stand_still() -> None:
+    story = CoreStory(policy=LOOPS, web=1).serves()
+    story.happens(still(), after=5.0)
+    story.happens(still(), after=5.0)
+    assert story.happens(still(), after=100.0) == []
+    assert story.happens(still(), after=5.0) == []
+
+
+def test_without_a_limit_nothing_is_judged() -> None:
+    story = CoreStory(policy=replace(LOOPS, heartbeat_timeout_s=0.0), web=1).serves()
+    for _ in range(50):
+        assert story.happens(still(), after=5.0) == []
