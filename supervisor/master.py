@@ -220,7 +220,8 @@ class Master:
         else:
             for warning in plan.loaded.warnings:
                 self._log.warning(warning)
-            self._events.append(events.Prepared(generation, plan.policies))
+            warnings = tuple(plan.loaded.warnings)
+            self._events.append(events.Prepared(generation, plan.policies, warnings))
 
     def _adopt(self, generation: int) -> None:
         self._adoption = Adoption(time.time(), self._tried_by)

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 PAUSE_S: Final = 0.5
-TELL_S: Final = 10.0
-"""Exhaustion is told at most so often: it comes again with each connection that ends and the next."""
 _BATCH_MAX: Final = 16
 _TCP_INFO_BYTES: Final = 104
 _backlog: Final = struct.Struct("=24xI76x").unpack  # struct tcp_info of linux/tcp.h, up to tcpi_total_retrans
@@ -75,7 +73,6 @@ class Acceptor:
         self._new_connection = SharedConnection if self._shared else Connection
         self._descriptors = Descriptors()
         self._scarce = False
-        self._tell_at = 0.0
         self.accepted = 0
 
     @property
@@ -213,11 +210,12 @@ class Acceptor:
             return False  # a signal's handler closed it meanwhile
         if error.errno not in _EXHAUSTED:
             self._server.log.error(f"cannot accept on {listener.address}: {error.strerror}")
-        elif monotonic() >= self._tell_at:
-            self._tell_at = monotonic() + TELL_S
-            self._server.log.error(
-                f"cannot accept on {listener.address}: {error.strerror}; "
-                f"trying again every {PAUSE_S:g} s. `nofile` raises the limit of open files"
+        else:
+            self._server.seldom.error(
+                "accept",
+                f"cannot accept on {listener.address}: {error.strerror}, with {self._server.connections} "
+                f"connections; trying again every {PAUSE_S:g} s. `nofile` raises the limit of open files, "
+                "`connections_max` keeps below it",
             )
         if self._watching:
             self._rest(PAUSE_S)

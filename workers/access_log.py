@@ -14,6 +14,7 @@ import select
 import stat
 import time
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 WAITING_BYTES_MAX: Final = 4 << 20
 TELL_S: Final = 10.0
-"""A full disk is told so often, not with each batch: the event log may be on it too."""
+TELL_MAX_S: Final = 600.0
+"""A full disk is told so often, and less and less while it stays so, not with each batch: the event log may
+be on it too."""
 _PIPE_BYTES: Final = 4096  # poll() calls a pipe writable when this much fits (PIPE_BUF)
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), ord("\\"), *range(0x7F, 0xA0))}
 
@@ -39,6 +42,7 @@ class AccessLog:
         self._dropped = 0
         self._why = ""
         self._tell_at = 0.0
+        self._tell_s = TELL_S
         self._stamp_until = 0.0
         self._stamp = ""
         self._blocks = not _is_file(fd)
@@ -107,11 +111,17 @@ class AccessLog:
         if self._dropped and not data:
             now = time.monotonic()
             if now >= self._tell_at:
-                self._tell_at = now + TELL_S
+                again = now < self._tell_at + self._tell_s
+                self._tell_s = min(self._tell_s * 2, TELL_MAX_S) if self._tell_at and again else TELL_S
+                self._tell_at = now + self._tell_s
                 self._tell()
 
     def _tell(self) -> None:
-        self._log.error(f"access log: {self._dropped} lines were lost{self._why}")
+        try:
+            place = str(Path(f"/proc/self/fd/{self._fd}").readlink())
+        except OSError:  # not Linux
+            place = "access log"
+        self._log.error(f"{place}: {self._dropped} lines of the access log were lost{self._why}")
         self._dropped = 0
         self._why = ""
 

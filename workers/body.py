@@ -113,12 +113,14 @@ class BodyBuffer:
 def not_kept(connection: ConnectionBase, error: OSError) -> int:
     """Log why a body could not be kept in a temporary file; return the status that answers its request."""
     where = tempfile.tempdir or os.environ.get("TMPDIR", "the folder for temporary files")
-    connection.server.log.error(
+    status = 507 if error.errno in _FULL else 500
+    connection.server.seldom.error(
+        "body",
         f"{connection.method} {connection.target}: its body could not be kept in {where}: "
-        f"{error.strerror or error}. TMPDIR names another folder; bodies up to limits.body_memory_bytes "
-        "need none"
+        f"{error.strerror or error}; answered {status}. TMPDIR names another folder; bodies up to "
+        "limits.body_memory_bytes need none",
     )
-    return 507 if error.errno in _FULL else 500
+    return status
 
 
 class Discard:

@@ -35,7 +35,10 @@ LOOK_AGAIN_S: Final = 0.02
 """While nothing is accepted, the bounds are looked at this often."""
 LINGERING_MAX: Final = 64
 _OVER_S: Final = 2.0
-"""So long after the last refusal or wait it is over."""
+"""So long after the last refusal or wait it is over: longer, up to `_OVER_MAX_S`, each time that it comes
+back sooner than `_BACK_S`. A load that hovers about the bound gives a line a minute, not one a second."""
+_OVER_MAX_S: Final = 60.0
+_BACK_S: Final = 60.0
 
 
 class Overload:
@@ -54,6 +57,8 @@ class Overload:
         self._since = 0.0
         self._last = 0.0
         self._before = 0
+        self._over_s = _OVER_S
+        self._quiet_since = 0.0
 
     def bound_requests(self) -> None:
         """Stand between the connections and the runner: only if there is a bound."""
@@ -69,11 +74,14 @@ class Overload:
         room = self._connections_max - connections
         if room > 0 and (self.refuses or self._server.active_requests < self._requests_max):
             return room
-        self._note(now, f"{connections} connections" if room <= 0 else self._requests())
+        if room <= 0:
+            self._note(now, f"{connections} connections (connections_max = {self._connections_max})")
+        else:
+            self._note(now, self._requests())
         return 0
 
     def _requests(self) -> str:
-        return f"{self._server.active_requests} requests"
+        return f"{self._server.active_requests} requests (requests_max = {self._requests_max})"
 
     # ---- refusing
 
@@ -127,24 +135,25 @@ class Overload:
     # ---- the log
 
     def _note(self, now: float, what: str) -> None:
-        settings = self._server.settings
         self._last = now
         if self._since:
             return
+        came_back = self._quiet_since and now - self._quiet_since < _BACK_S
+        self._over_s = min(self._over_s * 2, _OVER_MAX_S) if came_back else _OVER_S
         self._since = now
         self._before = self._server.record.words[REFUSED]
-        bound = f"connections_max = {settings.connections_max}, requests_max = {settings.requests_max}"
         does = "answering 503" if self.refuses else "accepting no more for now"
-        self._server.log.warning(f"overload: {what} ({bound}): {does}")
+        self._server.log.warning(f"overload: {what}: {does}")
 
     def look(self, now: float) -> None:
         """Say so when it is over. Called by the server's sweep."""
-        if not self._since or now - self._last < _OVER_S:
+        if not self._since or now - self._last < self._over_s:
             return
         refused = self._server.record.words[REFUSED] - self._before
         what = f"{refused} refused" if self.refuses else "all were served later"
-        self._server.log.warning(f"overload is over after {self._last - self._since:.1f} s: {what}")
+        self._server.log.info(f"overload is over after {self._last - self._since:.1f} s: {what}")
         self._since = 0.0
+        self._quiet_since = now
 
 
 class RefusedConnection(SharedConnection):

@@ -35,6 +35,7 @@ from gwctl.workers.overload import Overload
 from gwctl.workers.parser import parser_factory, slice_bytes
 from gwctl.workers.preamble import first_protocol_for, itself
 from gwctl.workers.response import HeadBuilder
+from gwctl.workers.seldom import Seldom
 from gwctl.workers.siblings import Siblings
 from gwctl.workers.states import BUSY, TimeLimits
 from gwctl.workers.websocket import Surroundings, WebSockets
@@ -71,6 +72,7 @@ class Server:
         self.application = application.call
         self.state = application.state
         self.log = log
+        self.seldom = Seldom(log)
         self.settings = assignment.settings
         self.limits = self.settings.limits
         self.slice_bytes = slice_bytes(self.limits)

@@ -19,7 +19,7 @@ SAME_S = 0.1
 """Asked again by the same within this time is the same request. A program that signals a process and then
 its group (``timeout``, ``tini -g``, many supervisors) sends each signal twice; nobody means it."""
 WAIT_NOTE_S = 5.0
-"""Between lines that say what a stop waits for."""
+"""Until the line that says what a stop waits for; the wait for the next one is twice as long each time."""
 
 
 class Mode(IntEnum):
@@ -40,12 +40,18 @@ class Ending:
     cut: int = 0
     killed: int = 0
     note_at: float = 0.0
+    note_wait_s: float = WAIT_NOTE_S
     listeners_closed: bool = False
     asked_by: str = ""
     asked_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.note_at = self.since + WAIT_NOTE_S
+
+    def noted(self, now: float) -> None:
+        """What it waits for was said."""
+        self.note_wait_s *= 2
+        self.note_at = now + self.note_wait_s
 
     def is_echo(self, source: str, now: float) -> bool:
         """Whether a request to stop repeats the one before it; one that does not is remembered."""

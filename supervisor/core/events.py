@@ -112,6 +112,8 @@ class Prepared(Struct, frozen=True):
 
     generation: int
     policies: Mapping[str, PoolPolicy]
+    warnings: tuple[str, ...] = ()
+    """No reason to refuse, but whoever asked should see them: a certificate that has expired."""
 
 
 class PrepareFailed(Struct, frozen=True):

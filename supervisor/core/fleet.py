@@ -31,7 +31,7 @@ from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core import notes, requests, timers, worker_news
 from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.ending import WAIT_NOTE_S, Ending, Mode
+from gwctl.supervisor.core.ending import Ending, Mode
 from gwctl.supervisor.core.invariants import broken_rule
 from gwctl.supervisor.core.life import Failure, Worker
 from gwctl.supervisor.core.policy import PoolPolicy
@@ -241,7 +241,7 @@ class Fleet:
             if pool.retry_at is not None and pool.retry_at <= now:
                 self._dirty.add(pool.name)
         if self.ending is not None and self.ending.note_at <= now:
-            self.ending.note_at = now + WAIT_NOTE_S
+            self.ending.noted(now)
             self._desk.note("info", notes.waits_for(self._desk.workers.values(), now))
 
     # ---- events
@@ -303,6 +303,7 @@ class Fleet:
             return
         for name, policy in event.policies.items():
             self.pools.setdefault(name, Pool(name, policy, 0))
+        reload.warnings = event.warnings
         reload.prepared(event.policies, self.pools, self._desk)
         self._dirty.update(self.pools)
 

@@ -58,6 +58,7 @@ class Reload:
     started_at: float
     stall_s: float
     stage: Stage = Stage.VALIDATE
+    warnings: tuple[str, ...] = ()
     policies: Mapping[str, PoolPolicy] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     """Wanted workers of each pool in the new generation."""

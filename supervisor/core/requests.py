@@ -85,6 +85,7 @@ def adopted(fleet: Fleet, reload: Reload, previous: int, desk: Desk) -> None:
     desk.actions.append(Adopt(reload.generation))
     desk.note("info", f"{text}: {counts(fleet.pools.values())}")
     result = {"generation": reload.generation, "previous": previous, "took_s": round(took_s, 3)}
+    text = "\n".join([text, *(f"warning: {warning}" for warning in reload.warnings)])
     for request in reload.requests:
         answer(desk, request, text, result, ok=True)
 

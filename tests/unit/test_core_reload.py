@@ -48,6 +48,16 @@ def test_a_reload_that_works() -> None:
     assert story.rests
 
 
+def test_warnings_reach_whoever_asked() -> None:
+    """Who deploys an expired certificate looks at the answer, not at the log."""
+    story = CoreStory(web=1).serves()
+    story.happens(ev.ReloadAsked(7, "gwctl reload"))
+    story.happens(ev.Prepared(2, story.policies, ("shop.pem expired on 2026-11-18",)))
+    story.boots(2)
+    story.passes(4)
+    assert story.answers[0].text.splitlines()[1:] == ["warning: shop.pem expired on 2026-11-18"]
+
+
 def test_a_reload_by_signal_is_answered_to_nobody() -> None:
     story = CoreStory(web=1).serves()
     story.reloads(0)

@@ -134,7 +134,7 @@ def test_a_worker_that_does_not_finish_is_dumped_and_killed() -> None:
     assert story.passes(40) == [f"dump 1: {reason}", f"kill 1: {reason}"]
     assert story.notes[2:4] == [
         "info: waiting for web.0 (pid 1001, draining for 5 s)",
-        "info: waiting for web.0 (pid 1001, draining for 10 s)",
+        "info: waiting for web.0 (pid 1001, draining for 15 s)",
     ]
     story.dies(1, -9)
     assert story.finish is not None

@@ -13,7 +13,7 @@ import pytest
 
 from gwctl.log import Level, Log
 from gwctl.scoreboard import BYTES_OUT, ERRORS, REQUESTS, Scoreboard
-from gwctl.workers import counters
+from gwctl.workers import access_log, counters
 from gwctl.workers.access_log import AccessLog
 from gwctl.workers.counters import Counters
 from gwctl.workers.parser import parser_name
@@ -174,7 +174,7 @@ def test_a_reader_that_stops_never_stops_the_server(tmp_path: Path) -> None:
             break
     assert all(line.startswith(b"10.0.0.1 - - [") and line.endswith(b"web.0") for line in got.splitlines())
     assert 10_000 < got.count(b"\n") < 60_000
-    assert "lines were lost" in event_path.read_text()
+    assert "lines of the access log were lost" in event_path.read_text()
 
 
 def test_a_full_disk_is_told_once_in_a_while(tmp_path: Path) -> None:
@@ -188,8 +188,31 @@ def test_a_full_disk_is_told_once_in_a_while(tmp_path: Path) -> None:
         log.flush()
     log.close()
     first, last = event_path.read_text().splitlines()
-    assert first.endswith("access log: 2 lines were lost: No space left on device")
-    assert last.endswith("access log: 198 lines were lost: No space left on device")
+    assert first.endswith("/dev/full: 2 lines of the access log were lost: No space left on device")
+    assert last.endswith("/dev/full: 198 lines of the access log were lost: No space left on device")
+
+
+def test_a_disk_that_stays_full_is_told_less_and_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night of it is some dozens of lines, and the first hour after it is told anew."""
+    now = [1000.0]
+    monkeypatch.setattr(access_log.time, "monotonic", lambda: now[0])
+    event_path = tmp_path / "log"
+    event_log = Log(os.open(event_path, os.O_WRONLY | os.O_CREAT), Level.INFO, "x")
+    log = AccessLog(os.open("/dev/full", os.O_WRONLY), "web.0", event_log)
+    for _ in range(8 * 3600):
+        now[0] += 1
+        log.add(connection(), 200, 1, 0, "-", "-")
+        log.flush()
+    assert 45 < len(event_path.read_text().splitlines()) < 60
+    now[0] += 3600
+    event_path.write_text("")
+    for _ in range(30):
+        now[0] += 1
+        log.add(connection(), 200, 1, 0, "-", "-")
+        log.flush()
+    assert len(event_path.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("worker_class", ["sync", "threads", "asgi"])
