@@ -88,6 +88,15 @@ class _Checks:
             hint = 'Leave it out, or set worker = "threads"'
             self._tree.complain(path, f"{article} {pool.worker} worker has no threads", hint)
 
+        path = (*at, "timeouts", "request_timeout_s")
+        if (
+            pool.worker in {"threads", "asgi"}
+            and pool.timeouts.request_timeout_s not in {"auto", 0}
+            and self._ok(path, (*at, "worker"))
+        ):
+            reason = f"is not kept by {pool.worker} workers yet, only by sync"
+            self._tree.complain(path, reason, 'Leave it out, or set worker = "sync"')
+
         path = (*at, "websocket")
         if pool.worker in {"sync", "threads"} and self._ok(path, (*at, "worker")) and self._is_set(path):
             hint = 'Leave the table out, or set worker = "asgi"'

@@ -178,7 +178,7 @@ def test_a_broken_certificate_refuses_the_reload(worker: str, files: Files, tmp_
         assert shown(server) == before
         worker_pid = server.workers[0]
         os.kill(worker_pid, signal.SIGKILL)
-        until(lambda: server.workers and server.workers[0] != worker_pid, "a new worker")
+        until(lambda: {*server.workers} - {worker_pid}, "a new worker")
         assert shown(server) == before
         assert httpx.get(server.url, verify=client_context()).json()["scheme"] == "https"
 

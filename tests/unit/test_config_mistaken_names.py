@@ -1,4 +1,4 @@
-"""Settings that have other names here, or none, and mistakes about proxies: what the person is told."""
+"""Settings with other names here, or for other workers, and mistakes about proxies: what the person is told."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ import pytest
 from tests.support.mistakes import WEB, mistakes
 
 IN_FILE = {
+    # what only some worker classes do
+    "a time limit that threads would not keep": (
+        f'{WEB}worker = "threads"\n[pool.web.timeouts]\nrequest_timeout_s = 30\n',
+        (
+            "gw.toml:5: pool.web.timeouts.request_timeout_s = 30: is not kept by threads workers yet, only by "
+            'sync. Leave it out, or set worker = "sync"'
+        ),
+    ),
     # proxies
     "an address of a proxy with a port": (
         f'{WEB}trusted_proxies = ["10.0.0.1:80"]\n',
