@@ -4,7 +4,8 @@
 
 Lines are collected and written once per batch of the loop. A reader that is slow (a pipe, a
 terminal) makes lines wait, up to a bound; beyond it they are dropped and the drop is said.
-A line is added by whichever thread answered; only the loop's thread writes.
+To those, lines go whole and are at most 4096 bytes, so that workers do not mix theirs; a file takes
+any length. A line is added by whichever thread answered; only the loop's thread writes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ TELL_MAX_S: Final = 600.0
 """A full disk is told so often, and less and less while it stays so, not with each batch: the event log may
 be on it too."""
 _PIPE_BYTES: Final = 4096  # poll() calls a pipe writable when this much fits (PIPE_BUF)
+_CUT: Final = b"...\n"
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), ord("\\"), *range(0x7F, 0xA0))}
 
 
@@ -92,15 +94,8 @@ class AccessLog:
     def _write(self) -> None:
         data = self._waiting
         try:
-            if not self._blocks:
-                data = data[os.write(self._fd, data) :]
-            else:
-                poll = select.poll()
-                poll.register(self._fd, select.POLLOUT)
-                while data and poll.poll(0):
-                    # Whole lines: other workers write to the same pipe.
-                    end = data.rfind(b"\n", 0, _PIPE_BYTES) + 1 or _PIPE_BYTES
-                    data = data[os.write(self._fd, data[:end]) :]
+            done = self._write_lines(data) if self._blocks else os.write(self._fd, data)
+            data = data[done:]
         except BlockingIOError:
             pass  # the rest waits for the next batch
         except OSError as error:
@@ -115,6 +110,28 @@ class AccessLog:
                 self._tell_s = min(self._tell_s * 2, TELL_MAX_S) if self._tell_at and again else TELL_S
                 self._tell_at = now + self._tell_s
                 self._tell()
+
+    def _write_lines(self, data: bytes) -> int:
+        """Write whole lines to a pipe or a terminal as long as it takes some; return how much is done.
+
+        Other workers write to the same pipe, which keeps `_PIPE_BYTES` together and no more: what
+        does not fit is cut, or a client could have another's line end in its own, and begin one.
+        """
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        at = 0
+        while at < len(data) and poll.poll(0):
+            end = data.rfind(b"\n", at, at + _PIPE_BYTES) + 1
+            block = data[at:end]
+            if not end:
+                end = data.index(b"\n", at) + 1
+                block = data[at : at + _PIPE_BYTES - len(_CUT)] + _CUT
+            try:
+                written = os.write(self._fd, block)
+            except BlockingIOError:
+                break
+            at = end if written == len(block) else at + written
+        return at
 
     def _tell(self) -> None:
         try:

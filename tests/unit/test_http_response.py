@@ -177,6 +177,41 @@ def test_a_reader_that_stops_never_stops_the_server(tmp_path: Path) -> None:
     assert "lines of the access log were lost" in event_path.read_text()
 
 
+@pytest.mark.parametrize("first", [100, 4095, 4096, 9000])
+def test_no_line_begins_within_a_long_one(first: int) -> None:
+    """Two workers on one pipe: what a client sent as a long field is not continued after another's line."""
+    read, write = os.pipe()
+    logs = [AccessLog(os.dup(write), "web.0", Log()), AccessLog(write, "web.1", Log())]
+    for _ in range(2):
+        logs[0].add(connection(), 200, 1, 0, "-", "a" * first + "10.6.6.6 - - [forged]" * 400)
+        logs[1].add(connection(), 200, 1, 0, "-", "-")
+    for _ in range(3):
+        for log in logs:
+            log.flush()
+    for log in logs:
+        log.close()
+    with os.fdopen(read, "rb") as pipe:
+        lines = pipe.read().splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith(b"10.0.0.1 - - [") for line in lines)
+    assert {len(line) for line in lines if line.endswith(b"...")} == {4095}
+
+
+def test_no_piece_of_a_line_goes_to_a_pipe_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    log = AccessLog(write, "web.0", Log())
+    blocks: list[bytes] = []
+    monkeypatch.setattr(os, "write", lambda _fd, block: blocks.append(bytes(block)) or len(block))
+    for size in (10, 5000, 10, 4000, 20_000):
+        log.add(connection(), 200, 1, 0, "-", "a" * size)
+    log.flush()
+    monkeypatch.undo()
+    log.close()
+    os.close(read)
+    assert sum(block.count(b"\n") for block in blocks) == 5
+    assert all(block.endswith(b"\n") and len(block) <= 4096 for block in blocks)
+
+
 def test_a_full_disk_is_told_once_in_a_while(tmp_path: Path) -> None:
     """A line for each batch of the loop would fill what is left of the disk."""
     event_path = tmp_path / "log"
