@@ -186,6 +186,7 @@ class Extensions:
                 transport.write(head)
                 head = b""
             self._block(block)
+            await asyncio.sleep(0)  # others' turn, and time to hear that the client is gone
             while self._connection.write_paused and not self.detached:
                 await self._wait()
             if self.detached:

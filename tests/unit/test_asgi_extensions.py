@@ -296,6 +296,28 @@ def test_a_client_that_stops_reading_a_file_is_cut_off_and_costs_nothing_meanwhi
         assert engine.log.endswith("GET /: the client took no byte for 0.5 s; connection aborted\n")
 
 
+def test_a_file_in_blocks_lets_others_have_their_turn_and_ends_with_its_client(tmp_path, monkeypatch) -> None:
+    """The client takes each block at once, so that nothing ever has to wait; then it is gone."""
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    reading, blocks = os.pread, []
+
+    def pread(file: int, size: int, offset: int) -> bytes:
+        blocks.append(offset)
+        assert len(blocks) < 20_000, "the loop was not let go"
+        return reading(file, min(size, 1024), offset)
+
+    monkeypatch.setattr("gwctl.workers.asgi_extensions.os.pread", pread)
+    with Engine(sends(TRAILED, pathsend(path), SUM), "asgi") as engine, engine.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n\r\n")
+        client.head()
+        client.read_exactly(500_000)
+        client.sock.close()
+        until(lambda: not engine.call(lambda: engine.server.active_requests), "the request to end")
+        assert engine.log == ""
+
+
 @pytest.mark.parametrize("reset", [True, False])
 def test_a_client_that_goes_while_it_is_sent_a_file(tmp_path, reset: bool) -> None:
     path = tmp_path / "sparse"
