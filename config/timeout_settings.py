@@ -37,8 +37,9 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_timeout_s: Annotated[
         Annotated[float, Meta(ge=0, le=WEEK_S)] | Literal["auto"],
         _meta(
-            "One request under `sync`, from the call of the application to the end of its response. Beyond, "
-            "the worker is explained in the log, killed and replaced. 0: none. auto: 60.",
+            "One request, from the call of the application to the end of its response; not yet under "
+            "`threads`. Beyond, a sync worker is explained in the log, killed and replaced; an asgi worker "
+            "cancels the task and answers 504. 0: no limit. auto: 60 under `sync`, else none.",
             30,
         ),
     ] = "auto"

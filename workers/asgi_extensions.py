@@ -23,6 +23,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.workers.asgi_timeouts import TIMEOUT
 from gwctl.workers.asgi_trailers import Trailers
 from gwctl.workers.faults import ClientGone, NotAsgiError
 from gwctl.workers.response import CHUNKED, COUNTED, NO_BODY
@@ -96,6 +97,9 @@ class Extensions:
 
     async def _extension(self, message: Message) -> None:
         kind = message["type"]
+        if kind == TIMEOUT and self._server.runner.clock is not None:
+            self._server.runner.clock.extend(self, message["seconds"])  # type: ignore[arg-type]
+            return
         if kind not in OFFERED:
             raise NotAsgiError(f"not a message of an HTTP response: {kind!r}")
         if self.detached:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from gwctl.config.request_limits import RequestLimits
 from gwctl.workers import tls_facts
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
+from gwctl.workers.asgi_timeouts import TIMEOUT, RequestClock
 from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
 from gwctl.workers.forwarded import FIELDS
@@ -41,6 +43,8 @@ class AsgiRunner:
         self._root_path = server.settings.root_path.rstrip("/")
         self._hosts: set[bytes | None] = set()  # found sound before
         self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
+        limits = RequestLimits(server.settings.timeouts, "asgi")
+        self.clock = RequestClock(server, self._requests, limits) if limits.shortest_s else None
         self._create_task = server.loop.create_task
         self.when_ended: Callable[[Any], None] = self.ended
         server.counters.append(Counters())
@@ -89,6 +93,8 @@ class AsgiRunner:
             "server": server,
             "extensions": OFFERED.copy(),
         }
+        if self.clock is not None:
+            connection.base["extensions"][TIMEOUT] = {}
         if connection.tls is not None:
             connection.base["scheme"] = "https"
             connection.base["extensions"]["tls"] = tls_facts.extension(connection.tls.ssl)

@@ -94,7 +94,7 @@ class Server:
             )
         )
         self._limits = TimeLimits(self.settings.timeouts)
-        self._sweep_s = self._sweep_interval()
+        self._sweep_s = SWEEP_MAX_S
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
         self._warned_bare_bytes = False
@@ -120,6 +120,7 @@ class Server:
 
     def start(self) -> None:
         """Start threads and timers. Connections are accepted from `serve` on."""
+        self._sweep_s = self._sweep_interval()
         self.runner.start()
         self.record.floats[HEARTBEAT_AT] = monotonic()
         self._schedule_sweep()
@@ -334,7 +335,10 @@ class Server:
 
     def _sweep_interval(self) -> float:
         """Return how often to look: often enough that a short limit is not overstepped by much."""
-        return min(max(min(self._limits.seconds) / 4, SWEEP_MIN_S), SWEEP_MAX_S)
+        shortest = min(self._limits.seconds)
+        if self.runner.clock is not None:
+            shortest = min(shortest, self.runner.clock.shortest_s)
+        return min(max(shortest / 4, SWEEP_MIN_S), SWEEP_MAX_S)
 
     def _schedule_sweep(self) -> None:
         if self._sweep_timer is not None:
@@ -350,10 +354,15 @@ class Server:
         self.flush()
         if self.overload is not None:
             self.overload.look(now)
+        clock = self.runner.clock
         if late > _LATE_S:
+            if clock is not None:
+                clock.was_away(now, late)
             for connection in self._connections:
                 connection.since += late
             return
+        if clock is not None:
+            clock.look(now)
         seconds = self._limits.seconds
         for connection in list(self._connections):
             if now - connection.since > seconds[connection.state]:

@@ -28,6 +28,7 @@ from gwctl.workers.wsgi_body_calls import BodyCall, StreamCall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gwctl.workers.asgi_timeouts import RequestClock
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.forwarded import Facts
     from gwctl.workers.server import Server
@@ -48,6 +49,8 @@ class WsgiRunner:
 
     multithread = False
     stream_class: type[BodyStream]
+    clock: RequestClock | None = None
+    """Nobody here judges how long requests take."""
     extend_timeout: Callable[[float], None] | None = None
     """For the application, as ``gwctl.extend_timeout``; None where its requests have no limit."""
 
