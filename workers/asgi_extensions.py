@@ -86,6 +86,9 @@ class Extensions:
     def _last(self, body: bytes) -> None:
         raise NotImplementedError
 
+    def _whole(self, body: bytes) -> None:
+        raise NotImplementedError
+
     def _finish(self, now: float = 0.0) -> None:
         raise NotImplementedError
 
@@ -159,6 +162,9 @@ class Extensions:
         file = _open(message["path"])
         try:
             size = os.fstat(file).st_size
+            if not size and (block := os.pread(file, FILE_BLOCK_BYTES, 0)):
+                await self._send_to_end(file, block)  # files of /proc say 0 and have content
+                return
             head = self._head(size)
             wanted = self._left if self._framing == COUNTED else size
             transport = self._connection.transport
@@ -198,6 +204,22 @@ class Extensions:
         if head:
             transport.write(head)  # the loop sends both together at the end of its turn
         self._last(block)
+
+    async def _send_to_end(self, file: int, block: bytes) -> None:
+        """Send a file whose size is not known, and of which ``block`` is the beginning."""
+        offset = len(block)
+        while following := os.pread(file, FILE_BLOCK_BYTES, offset):
+            self._block(block)
+            while self._connection.write_paused and not self.detached:
+                await self._wait()
+            if self.detached:
+                raise ClientGone("the client is gone")
+            block = following
+            offset += len(block)
+        if self.started:
+            self._last(block)
+        else:
+            self._whole(block)
 
     async def _sendfile(self, file: int, wanted: int) -> None:
         """Have the kernel send ``wanted`` bytes of a file behind what is written already."""

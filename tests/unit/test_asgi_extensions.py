@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gwctl.workers import asgi_extensions
 from tests.support.engine import Client, Engine
 from tests.support.wait import until
 
@@ -210,6 +211,24 @@ def test_a_file_is_sent(big, unix: bool, length: int | None) -> None:
             lambda: engine.call(engine.server.flush) or engine.access_path.read_text().count("\n") == 6, "6"
         )
         assert f'" 200 {len(expected)} "' in engine.access_path.read_text()
+
+
+@pytest.mark.parametrize("block_bytes", [16, 262_144])
+@pytest.mark.parametrize("path", ["/proc/filesystems", "empty"])
+def test_a_file_that_does_not_say_its_size_is_read_to_its_end(
+    tmp_path, monkeypatch, path: str, block_bytes: int
+) -> None:
+    """As those of /proc: their size is 0, which an empty file's is too."""
+    (tmp_path / "empty").touch()
+    file = tmp_path / path
+    monkeypatch.setattr(asgi_extensions, "FILE_BLOCK_BYTES", block_bytes)
+    with Engine(sends(START, pathsend(file)), "asgi") as engine, engine.connect() as client:
+        for _ in range(2):
+            response = client.get()
+            assert response.status == 200
+            assert response.body == file.read_bytes()
+        if path == "empty":
+            assert response.headers["content-length"] == "0"
 
 
 @pytest.mark.parametrize("size", [0, 1, 262_144, 262_145])
