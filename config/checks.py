@@ -90,12 +90,13 @@ class _Checks:
 
         path = (*at, "timeouts", "request_timeout_s")
         if (
-            pool.worker in {"threads", "asgi"}
+            pool.worker == "threads"
             and pool.timeouts.request_timeout_s not in {"auto", 0}
             and self._ok(path, (*at, "worker"))
         ):
-            reason = f"is not kept by {pool.worker} workers yet, only by sync"
-            self._tree.complain(path, reason, 'Leave it out, or set worker = "sync"')
+            self._tree.complain(
+                path, "is not kept by threads workers yet, only by sync and asgi", "Leave it out"
+            )
 
         path = (*at, "websocket")
         if pool.worker in {"sync", "threads"} and self._ok(path, (*at, "worker")) and self._is_set(path):

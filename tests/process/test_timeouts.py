@@ -55,6 +55,18 @@ def test_a_sync_request_over_its_limit_is_explained_and_its_worker_replaced(gwct
         assert len(re.findall(r" error ", server.log)) == 1, "one record"
 
 
+def test_an_asgi_request_over_its_limit_ends_alone(gwctl_server, environ):
+    """504 and one record; the worker, and the request beside it, go on."""
+    timeouts = {"request_timeout_s": 0.5, "request_timeout_paths": ["/lasting 20"]}
+    options = {"worker": "asgi", "environ": environ, "timeouts": timeouts}
+    with gwctl_server("hangs:live", **options, allow_errors=["request timeout: GET /await"]) as server:
+        workers = server.workers
+        assert httpx.get(f"{server.url}/await").status_code == 504
+        server.wait_for_log(r"request timeout: GET /await has run .*\n.*task .*\n.*in wait_for_nothing\n")
+        assert httpx.get(server.url).text == str(workers[0])
+        assert server.workers == workers
+
+
 def test_paths_and_the_application_may_have_more_time(gwctl_server, environ, tmp_path):
     """/slow has its own limit; /extended asks for more; /short has neither and is ended."""
     (tmp_path / "slow.py").write_text(

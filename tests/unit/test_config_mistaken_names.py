@@ -14,7 +14,7 @@ IN_FILE = {
         f'{WEB}worker = "threads"\n[pool.web.timeouts]\nrequest_timeout_s = 30\n',
         (
             "gw.toml:5: pool.web.timeouts.request_timeout_s = 30: is not kept by threads workers yet, only by "
-            'sync. Leave it out, or set worker = "sync"'
+            "sync and asgi. Leave it out"
         ),
     ),
     # proxies
