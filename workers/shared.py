@@ -31,7 +31,19 @@ def import_for(pools: Iterable[PoolSettings]) -> None:
         classes = ("sync", "threads", "asgi") if pool.worker == "auto" else (pool.worker,)
         for worker_class in classes:
             server.runner_class(worker_class)
+        if pool.worker == "asgi":
+            _import_for_uvicorn()
         if any(address.startswith(TLS) for address in pool.bind):
             from gwctl.workers import tls  # noqa: F401, PLC0415
         if pool.proxy_protocol:
             from gwctl.workers import proxy_protocol  # noqa: F401, PLC0415
+
+
+def _import_for_uvicorn() -> None:
+    """Import what its lifespan brings along of the standard library: 0.7 MiB for each worker.
+
+    Not multiprocessing: its exit function must be registered in the process that uses it.
+    """
+    import email.utils  # noqa: F401, PLC0415
+    import logging.config  # noqa: F401, PLC0415
+    import pickle  # noqa: F401, PLC0415
