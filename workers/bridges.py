@@ -173,6 +173,8 @@ class AsgiInWsgi:
         async def noted(message: Any) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 environ[_COMPLETE_KEY] = True
+            elif message["type"] == "http.response.start" and "headers" not in message:
+                message = {**message, "headers": ()}  # optional in ASGI, not in a2wsgi
             await send(message)
 
         await self._application(scope, receive, noted)
@@ -187,6 +189,11 @@ class AsgiInWsgi:
                 raise exc_info[1].with_traceback(exc_info[2])
             return start_response(status, headers)
 
+        path = environ["PATH_INFO"]
+        if not path.isascii():  # a2wsgi takes it for UTF-8, which is the client's to say
+            environ["PATH_INFO"] = (
+                path.encode("latin-1").decode("utf-8", "replace").encode().decode("latin-1")
+            )
         finished = False
         try:
             yield from self._middleware(environ, start)

@@ -112,3 +112,23 @@ def test_a_header_with_an_underscore_spoofs_none_and_cookies_are_joined_as_such(
     assert seen["HTTP_X_REAL"] == "true"
     assert "HTTP_X_FORWARDED_FOR" not in seen
     assert seen["HTTP_COOKIE"] == "a=1; b=2"
+
+
+def test_a_path_that_is_no_utf_8_and_no_headers_are_as_under_the_asgi_runner() -> None:
+    seen = []
+
+    async def application(scope: Any, _receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    bridge = AsgiInWsgi(application)
+    loop = bridge.start()
+    try:
+        for tried, worker_class in (bridge, "sync"), (application, "asgi"):
+            with Engine(tried, worker_class) as engine, engine.connect() as client:
+                assert client.get("/%ff/%C3%A9").status == 204
+                assert client.get("/plain").status == 204
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+    assert seen == ["/\ufffd/\xe9", "/plain"] * 2
