@@ -169,6 +169,8 @@ class AsgiInWsgi:
         environ = scope["wsgi_environ"]
         environ[_TASK_KEY] = asyncio.current_task()
         scope["state"] = self.state.copy()
+        if "client" not in scope and environ.get("REMOTE_ADDR"):
+            scope["client"] = (environ["REMOTE_ADDR"], 0)  # a proxy has told no port
 
         async def noted(message: Any) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body", False):

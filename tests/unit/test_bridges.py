@@ -132,3 +132,25 @@ def test_a_path_that_is_no_utf_8_and_no_headers_are_as_under_the_asgi_runner() -
     finally:
         loop.call_soon_threadsafe(loop.stop)
     assert seen == ["/\ufffd/\xe9", "/plain"] * 2
+
+
+def test_a_forwarded_client_without_a_port_is_told_as_under_the_asgi_runner() -> None:
+    seen = []
+
+    async def application(scope: Any, _receive: Any, send: Any) -> None:
+        seen.append(scope["client"])
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    bridge = AsgiInWsgi(application)
+    loop = bridge.start()
+    try:
+        for tried, worker_class in (bridge, "sync"), (application, "asgi"):
+            with (
+                Engine(tried, worker_class, trusted_proxies=("127.0.0.1",)) as engine,
+                engine.connect() as client,
+            ):
+                assert client.get("/", "X-Forwarded-For: 192.0.2.7").status == 204
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+    assert seen == [("192.0.2.7", 0)] * 2
