@@ -63,6 +63,7 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
         self._queued = 0
         self._queue_max = around.settings.websocket.queue_bytes_max
         self._held = b""
+        self._unheld = False
         self._late_pong = b""
         self._watch: Watch = None  # type: ignore[assignment] # with the transport
 
@@ -266,10 +267,7 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
         self._watch.ending()
 
     def _await_answer(self, data: bytes) -> None:
-        """Read away what still comes until the client has closed too.
-
-        In slices as well: what the library unpacks of each is dropped before the next.
-        """
+        """Read away what still comes until the client has closed too, in slices: each may unpack to much."""
         conn = self.conn
         size = PACKED_SLICE_BYTES if conn.extensions else SLICE_BYTES
         for at in range(0, len(data), size):
@@ -350,11 +348,14 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
     async def receive(self) -> Any:
         if self.queue.empty() and self._end_message is not None:
             return self._end_message
+        if self._unheld:
+            self._unheld = False
+            await asyncio.sleep(0)  # others' turn: to an application that keeps up nothing else is a wait
         message: Any = await self.queue.get()
         if message["type"] == "websocket.receive":
             self._queued -= MESSAGE_BYTES + len(message["text"] if "text" in message else message["bytes"])
             if self._held and self._queued <= self._queue_max:
-                held, self._held = self._held, b""
+                held, self._held, self._unheld = self._held, b"", True
                 self._feed(held)
         return message
 

@@ -118,6 +118,45 @@ def fill(client: Client, data: memoryview) -> int:
     return sent
 
 
+@pytest.mark.parametrize("size", [100, 10_000])
+def test_a_client_that_sends_much_at_once_leaves_others_their_turn(size: int) -> None:
+    """What is held back is fed to an application that never waits; the loop turns in between."""
+    go = asyncio.Event()
+    turns, run, longest = 0, 0, 0
+
+    async def application(_scope: Any, receive: Any, send: Any) -> None:
+        nonlocal turns, run, longest
+        await receive()
+        await send(ACCEPT)
+        await go.wait()
+        loop = asyncio.get_running_loop()
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            loop.call_soon(turn) if turns < 1_000_000 else None
+
+        turn()
+        before = turns
+        while (message := await receive())["type"] == "websocket.receive":
+            run = run + size if turns == before else 0
+            before, longest = turns, max(longest, run)
+            if message["bytes"] == b"end":
+                turns = 1_000_000
+                await send({"type": "websocket.send", "text": str(longest)})
+
+    with Engine(application, "asgi") as engine, engine.connect() as client:
+        open_on(client)
+        connection = only(engine)
+        data = frame(BINARY, b"x" * size) * (250_000 // size)
+        engine.call(lambda: connection.data_received(data))  # as one read of the socket may give it
+        client.send(frame(BINARY, b"end"))
+        engine.call(go.set)
+        opcode, text = read_frame(client)
+        assert opcode == TEXT
+        assert 0 < int(text) < 100_000
+
+
 def test_a_message_of_countless_fragments_costs_its_bytes() -> None:
     """Not an object for each fragment: 40,000 empty ones are free, and 40,000 bytes are 40,000."""
 
