@@ -7,6 +7,7 @@ from dataclasses import replace
 from msgspec.structs import replace as change
 
 from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core import timers
 from tests.support.core_story import POLICY, CoreStory
 
 REQUESTS = replace(POLICY, request_timeout_s=30.0, heartbeat_timeout_s=0.0)
@@ -115,3 +116,17 @@ def test_without_a_limit_nothing_is_judged() -> None:
     story = CoreStory(policy=replace(LOOPS, heartbeat_timeout_s=0.0), web=1).serves()
     for _ in range(50):
         assert story.happens(still(), after=5.0) == []
+
+
+def test_a_master_that_forgives_nothing_would_have_killed_them(monkeypatch) -> None:
+    """The broken build beside the stories above: the same times, without moving any limit."""
+    monkeypatch.setattr(timers, "LATE_S", 1e9)
+    story = CoreStory(policy=REQUESTS, web=1).serves()
+    since = story.now
+    story.passes(10.0)
+    story.happens(busy(story, since))
+    assert len(story.happens(busy(story, since), after=100.0)) == 1
+    story = CoreStory(policy=LOOPS, web=1).serves()
+    story.happens(still(), after=5.0)
+    story.happens(still(), after=5.0)
+    assert len(story.happens(still(), after=100.0)) == 1
