@@ -66,7 +66,7 @@ class Child:
     def observed(self, luck: float) -> events.Observed:
         """What its record says now, for the core."""
         floats, words = self.record.floats, self.record.words
-        limit_s, due_at = self._request_limit()
+        busy_since, serving, limit_s, due_at = self._request()
         return events.Observed(
             self.worker,
             luck,
@@ -74,23 +74,29 @@ class Child:
             active=self.active,
             memory_bytes=resident_bytes(self.pid) or words[scoreboard.MEMORY_BYTES],
             heartbeat_at=floats[scoreboard.HEARTBEAT_AT],
-            busy_since=floats[scoreboard.BUSY_SINCE],
-            serving=self.serving,
+            busy_since=busy_since,
+            serving=serving,
             request_limit_s=limit_s,
             request_due_at=due_at,
         )
 
-    def _request_limit(self) -> tuple[float, float]:
-        """How long the request that a sync worker is at may take, and until when; 0.0: none."""
+    def _request(self) -> tuple[float, str, float, float]:
+        """The request that a sync worker is at: since when, its line, its limit, and when that is over.
+
+        It may end, and the next begin, while this reads. Then nothing is said of a limit: a limit of
+        the one and the age of the other would kill a worker that is well.
+        """
         floats = self.record.floats
         busy_since = floats[scoreboard.BUSY_SINCE]
         if not busy_since:
-            return 0.0, 0.0
-        limit_s = self.limits.of(self.record.request_line.partition(" ")[2])
-        due_at = busy_since + limit_s
-        if floats[scoreboard.EXTENDED_REQUEST] == busy_since:
-            due_at = max(due_at, floats[scoreboard.EXTENDED_UNTIL])
-        return (limit_s, due_at) if limit_s else (0.0, 0.0)
+            return 0.0, "", 0.0, 0.0
+        line = self.record.request_line
+        extended = floats[scoreboard.EXTENDED_REQUEST] == busy_since
+        extended_until = floats[scoreboard.EXTENDED_UNTIL] if extended else 0.0
+        limit_s = self.limits.of(line.partition(" ")[2])
+        if not limit_s or floats[scoreboard.BUSY_SINCE] != busy_since:
+            return busy_since, line, 0.0, 0.0
+        return busy_since, line, limit_s, max(busy_since + limit_s, extended_until)
 
     def sample(self, elapsed_s: float) -> None:
         """Note the request rate since the last sample."""

@@ -134,7 +134,8 @@ def test_nothing_is_killed_after_the_whole_tree_was_stopped(gwctl_server, enviro
         "def application(environ, start_response):\n"
         "    if environ['PATH_INFO'] == '/slow':\n"
         "        pathlib.Path(__file__).with_name('begun').touch()\n"
-        "        threading.Event().wait(1.0)\n"
+        "        for _ in range(10):  # in steps: it must still be at it when all run again\n"
+        "            threading.Event().wait(0.1)\n"
         "    start_response('200 OK', [])\n"
         "    return [b'done']\n"
     )
