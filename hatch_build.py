@@ -35,6 +35,7 @@ MODULES = (
     "handover",
     "head",
     "http1",
+    "outbox",
     "overload",
     "policy",
     "response",

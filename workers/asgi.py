@@ -243,7 +243,10 @@ class AsgiRequest(Extensions):
             return False
         self.started = self._keep_alive = True
         self.sent = len(body)
-        connection.transport.write(response)
+        if connection.tls is None and not connection.transport.get_write_buffer_size():
+            server.outbox.add(connection, response)
+        else:
+            connection.transport.write(response)
         self._finish(now)
         return True
 

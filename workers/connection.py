@@ -60,6 +60,7 @@ class ConnectionBase:
         "parser",
         "peer",
         "pipelined",
+        "queued",
         "read_paused",
         "request",
         "server",
@@ -102,6 +103,7 @@ class ConnectionBase:
         self.hints: Any = None  # the runner's: wsgi.early_hints
         self.attention = self.eof = self.lost = self.read_paused = self.write_paused = False
         self.unsent = 0
+        self.queued = False  # a response waits in the outbox
         self.judge: HeadJudge | None = None  # holds a head that comes in parts
         self.pipelined = False  # the client sends requests before it has read the responses
         self.slice_bytes = server.slice_bytes
@@ -232,6 +234,8 @@ class ConnectionBase:
 
     def close(self) -> None:
         """Close after what is written has been sent; linger if more of the client's is on its way."""
+        if self.queued:
+            self.server.outbox.send()
         if self.tail or self.framer is not None:
             self.linger()
         elif not self.lost:
@@ -242,6 +246,8 @@ class ConnectionBase:
 
     def linger(self) -> None:
         """Say that nothing more comes, and drop input until the client has closed or time is up."""
+        if self.queued:
+            self.server.outbox.send()
         self.tail = b""
         self.framer = self.sink = None
         if self.lost or self.transport.is_closing():
@@ -277,6 +283,8 @@ class ConnectionBase:
         """End the connection so that the client notices: with a reset, not as if all were well."""
         if self.lost or self.transport is None:
             return
+        if self.queued:
+            self.server.outbox.send()
         if self.sock.family != socket.AF_UNIX:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         self.transport.abort()

@@ -56,6 +56,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
             server.forwarding.connected(self)
 
     def data_received(self, data: bytes) -> None:
+        if self.queued:
+            self.server.outbox.send()
         if self.state > IDLE or self.tail:
             self._received_late(data)
         elif len(data) > self.slice_bytes:
@@ -68,6 +70,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
     def eof_received(self) -> bool:
         """Note that nothing more comes. A client that only shut down its side is still answered."""
         self.eof = self.attention = True
+        if self.queued:
+            self.server.outbox.send()
         state = self.state
         if state == BUSY:
             self.server.runner.client_finished(self)

@@ -76,8 +76,8 @@ class Sentry:
     # ---- the loop's thread
 
     def wake(self) -> None:
-        """A batch of requests begins: have an eye on it, if there are siblings."""
-        if self._awake or self._server.handover is None or not self._siblings.exist():
+        """A batch of requests begins: have an eye on it."""
+        if self._awake:
             return
         self._awake = True
         if self._thread is None:
@@ -107,8 +107,11 @@ class Sentry:
         """Look once; return whether to look again soon."""
         since = self._floats[BUSY_SINCE]
         if since:
-            if self._is_late(since) and self._siblings.free():
-                self._relieve(since)
+            if self._is_late(since):
+                if self._server.outbox:
+                    self._send_for_the_loop(since)
+                if self._server.handover is not None and self._siblings.free():
+                    self._relieve(since)
             return True
         self._awake = False
         if self._server.flush_due:  # stored before `wake` looks at ``_awake``
@@ -154,6 +157,13 @@ class Sentry:
             elif monotonic() - since < LONG_S:
                 return
             ready = poller.poll(0 if self._line else TICK_S * 1000)
+
+    def _send_for_the_loop(self, since: float) -> None:
+        """Send the responses that were to leave at the end of the turn in which the call was made."""
+        with self._lock:
+            self.raised = True
+            if self._floats[BUSY_SINCE] == since:
+                self._server.outbox.send_what_goes()
 
     def _free_siblings(self) -> int | None:
         """Return how many siblings are free, seen twice, with nothing to take already; None: all are busy."""

@@ -31,6 +31,7 @@ from gwctl.workers.application import LoadedApplication
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.forwarded import forwarding_for
 from gwctl.workers.handover import Handover
+from gwctl.workers.outbox import Outbox
 from gwctl.workers.overload import Overload
 from gwctl.workers.parser import parser_factory, slice_bytes
 from gwctl.workers.preamble import first_protocol_for, itself
@@ -103,6 +104,7 @@ class Server:
         self.capacity = {"sync": 1, "threads": self.settings.threads}.get(worker_class, _NO_BOUND)
         self.siblings = Siblings(assignment.board, assignment.record, self.capacity)
         self.handover = Handover(self, assignment.exchange) if assignment.exchange is not None else None
+        self.outbox = Outbox(loop)
         self.runner: Runner = runner_class(worker_class)(self)
         self.begin: Callable[[ConnectionBase], None] = self.runner.begin
         self.forwarding = forwarding_for(self)
@@ -200,6 +202,7 @@ class Server:
     def quit(self) -> int:
         """Close everything at once; return how many requests that cut."""
         self._acceptor.close()
+        self.outbox.send()
         cut = self.active_requests + self._websockets.quit()
         for connection in list(self._connections):
             if connection.transport is not None:

@@ -8,7 +8,8 @@ the throughput. Each request has a fresh context.
 
 A response goes out before the next call starts, which may be a slow one. Except where calls
 have lately been so fast (`FAST_S` on average) that waking a client for each response costs as
-much as making it: then responses of one block leave together at the end of the loop's turn.
+much as making it: then responses of one block leave together at the end of the loop's turn
+(`gwctl.workers.outbox`).
 
 Where calls have lately been slow (`SLOW_S` on average), requests stand in line, and the loop
 turns between two calls. So they are served in the order in which they came (epoll reports
@@ -63,6 +64,7 @@ class SyncRunner(WsgiRunner):
         self._next_due = False
         self._sentry = Sentry(server, self.line)
         self._in_line = False
+        self._outbox = server.outbox
         if RequestLimits(server.settings.timeouts, "sync").shortest_s:
             self.extend_timeout = self._extend_timeout
 
@@ -150,7 +152,8 @@ class SyncRunner(WsgiRunner):
         floats = self._floats
         if not server.flush_due:
             server.flush_soon()
-        call = kind(server, connection, environ, connection.output, self._average_s < FAST_S)
+        defer = self._average_s < FAST_S and connection.tls is None
+        call = kind(server, connection, environ, connection.output, defer)
         start = monotonic()
         # Stored before the call, so that a call which never returns can be explained.
         note_request(self._noted, 0, start, connection.head)
@@ -165,7 +168,7 @@ class SyncRunner(WsgiRunner):
         if self._sentry.raised:
             self._sentry.settle()
         if call.whole:
-            transport.write(call.whole)
+            self._outbox.add(connection, call.whole)
         if call.keep_alive and not (call.pending or connection.tail or connection.attention):
             connection.since = end
             connection.state = IDLE

@@ -1,0 +1,111 @@
+"""Responses that leave at the end of the turn: nothing overtakes them, and no slow call holds them up."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from gwctl.workers.sync import SyncRunner
+from tests.support.engine import Client, Engine
+
+GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class App:
+    """``/slow`` waits for ``go``; the others answer at once."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.slow = threading.Event()
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            self.slow.set()
+            assert self.go.wait(20)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [environ["PATH_INFO"].encode()]
+
+
+def warm(engine: Engine, *clients: Client) -> None:
+    """Make the engine believe that calls are fast, and its caches know the response's head."""
+    for client in clients:
+        assert client.get("/first").body == b"/first"
+    assert isinstance(engine.server.runner, SyncRunner)
+    engine.server.runner._average_s = 0.0
+
+
+def together(engine: Engine, *sends: Any) -> None:
+    """Hold the loop until all has been sent, so that it is read in one turn."""
+    held, go = threading.Event(), threading.Event()
+    engine.loop.call_soon_threadsafe(lambda: (held.set(), go.wait(20)))
+    assert held.wait(20)
+    for send in sends:
+        send()
+    go.set()
+
+
+def test_a_response_is_not_held_up_by_a_slow_call_of_the_same_turn() -> None:
+    app = App()
+    with Engine(app) as engine, engine.connect() as quick, engine.connect() as slow:
+        warm(engine, quick, slow)
+        together(
+            engine,
+            lambda: quick.send(GET % b"/quick"),
+            lambda: slow.send(GET % b"/slow"),
+        )
+        assert app.slow.wait(20)
+        try:
+            assert quick.response().body == b"/quick"
+        finally:
+            app.go.set()
+        assert slow.response().body == b"/slow"
+
+
+@pytest.mark.parametrize("rest", [b"nonsense\r\n\r\n", GET % b"/second" + b"nonsense\r\n\r\n"])
+def test_a_refusal_does_not_overtake_the_response_before_it(rest: bytes) -> None:
+    with Engine(App()) as engine, engine.connect() as client:
+        warm(engine, client)
+        client.send(GET % b"/1" + rest)
+        assert client.response().body == b"/1"
+        for _ in range(rest.count(b"GET")):
+            assert client.response().body == b"/second"
+        assert client.response().status == 400
+        assert client.at_end()
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "asgi"])
+def test_a_client_that_has_said_all_gets_its_response(worker_class: str) -> None:
+    """The request and the end of input come in one turn: the close must not overtake the response."""
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    with Engine(App() if worker_class == "sync" else asgi, worker_class) as engine:
+        for _ in range(3):
+            with engine.connect() as client:
+                assert client.get("/first").body == b"/first"
+                if worker_class == "sync":
+                    warm(engine)
+                together(engine, lambda c=client: c.send(GET % b"/last"), client.finish_sending)
+                assert client.response().body == b"/last"
+                assert client.at_end()
+
+
+def test_what_the_socket_does_not_take_follows() -> None:
+    """More than its buffers hold, from a client that reads nothing until all has been asked for."""
+    body = b"x" * 60_000
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [body]
+
+    with Engine(application) as engine, engine.connect(receive_buffer=4096) as client:
+        assert client.get().body == body
+        assert isinstance(engine.server.runner, SyncRunner)
+        engine.server.runner._average_s = 0.0
+        client.send(GET % b"/" * 50)
+        for _ in range(50):
+            assert client.response().body == body

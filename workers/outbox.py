@@ -1,0 +1,74 @@
+"""Responses that leave together at the end of the loop's turn.
+
+Waking a client for each response of a turn costs as much as making it; and a plain send(2)
+costs a tenth of a request less than the transport's own queue. So whole responses of ordinary
+size wait here until the loop has served what was ready. What the socket does not take then
+goes to the transport, like everything else that a connection writes.
+
+Nothing may overtake what waits: a connection with ``queued`` set has it sent before anything
+else is done for it (`gwctl.workers.http1`: input, end of input; `ConnectionBase.abort`).
+
+The loop's thread owns all of this. A sync worker's sentry sends in its place while a call
+holds that thread (`gwctl.workers.sentry` says how they keep apart).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gwctl.workers.connection import ConnectionBase
+
+
+class Outbox:
+    """One per worker process; for plain sockets only."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        # At most one of each connection. Taken one by one: a signal's handler may send too.
+        self._waiting: deque[tuple[ConnectionBase, bytes]] = deque()
+
+    def add(self, connection: ConnectionBase, response: bytes) -> None:
+        """Send ``response`` at the end of the turn. The transport of ``connection`` holds nothing."""
+        if not self._waiting:
+            self._loop.call_soon(self.send)
+        connection.queued = True
+        self._waiting.append((connection, response))
+
+    def send(self) -> None:
+        """Send all that waits; the loop's thread."""
+        waiting = self._waiting
+        while waiting:
+            connection, response = waiting.popleft()
+            connection.queued = False
+            rest = _send(connection, response)
+            if rest:
+                connection.transport.write(rest)
+
+    def send_what_goes(self) -> None:
+        """Send what the sockets take, and keep the rest; any thread, while the loop's is held up."""
+        waiting = self._waiting
+        for _ in range(len(waiting)):
+            connection, response = waiting.popleft()
+            rest = _send(connection, response)
+            if rest:
+                waiting.append((connection, rest))  # for `send`, which the loop was asked to call
+            else:
+                connection.queued = False
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+
+def _send(connection: ConnectionBase, response: bytes) -> bytes:
+    """Return what the socket did not take; nothing if the client is gone, as the transport will notice."""
+    try:
+        sent = connection.sock.send(response)
+    except BlockingIOError:
+        return response
+    except OSError:
+        return b""
+    return b"" if sent == len(response) else response[sent:]
