@@ -243,10 +243,7 @@ class AsgiRequest(Extensions):
             return False
         self.started = self._keep_alive = True
         self.sent = len(body)
-        if connection.tls is None and not connection.transport.get_write_buffer_size():
-            server.outbox.add(connection, response)
-        else:
-            connection.transport.write(response)
+        server.outbox.add_behind(connection, response)
         self._finish(now)
         return True
 

@@ -38,6 +38,14 @@ class Outbox:
         connection.queued = True
         self._waiting.append((connection, response))
 
+    def add_behind(self, connection: ConnectionBase, response: bytes) -> None:
+        """Add ``response``, or have it follow what the transport holds. The transport may do TLS."""
+        transport = connection.transport
+        if connection.tls is None and not transport.get_write_buffer_size():
+            self.add(connection, response)
+        else:
+            transport.write(response)
+
     def send(self) -> None:
         """Send all that waits; the loop's thread."""
         waiting = self._waiting
