@@ -132,7 +132,10 @@ class Acceptor:
                 return
 
     def _refuse(self, listener: Listener, overload: Overload) -> None:
-        """Answer connections over the bound if that is wanted, else let them wait."""
+        """Answer connections over the bound if that is wanted, else leave them to a sibling or to later."""
+        if overload.refuses and self._server.siblings.have_room(self._server.settings.connections_max):
+            self._rest(DECLINE_S)
+            return
         for _ in range(_BATCH_MAX):
             if not overload.may_refuse():
                 self._rest(LOOK_AGAIN_S)

@@ -14,6 +14,7 @@ from typing import Final
 from gwctl.scoreboard import (
     ACTIVE,
     BUSY_SINCE,
+    CONNECTIONS,
     CROWDED,
     HEARTBEAT_AT,
     POOL,
@@ -59,6 +60,12 @@ class Siblings:
             if self._board is not None:
                 self._records = self._board.siblings(self._record)
         return self._records
+
+    def have_room(self, connections_max: int) -> bool:
+        """Tell whether one of them has fewer connections; looked up anew, as this is for the rare case."""
+        self._refresh_at = 0.0
+        bound = connections_max or 1 << 62
+        return any(each.words[CONNECTIONS] < bound for each in self.serving(monotonic()))
 
     def free(self) -> set[int]:
         """Return those that could start a request now, by the index of their record."""
