@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.config import addresses, app_spec, env_file, hints, proxies, request_limits, schema, tls_checks
 from gwctl.config.addresses import Address, AddressError
 from gwctl.config.locate import Path
-from gwctl.config.settings import NOFILE_MIN, PoolSettings, Settings
+from gwctl.config.scales import NOFILE_MIN
+from gwctl.config.settings import PoolSettings, Settings
 from gwctl.config.sources import Tree
 from gwctl.errors import ConfigError
 
@@ -125,6 +126,7 @@ class _Checks:
                 self._tree.complain(low, f"more than backoff_max_s ({pool.crash.backoff_max_s:g})")
             else:
                 self._tree.complain(high, f"less than backoff_min_s ({pool.crash.backoff_min_s:g})")
+        self._memory(at, pool)
         for name in ("request_line_bytes_max", "header_bytes_max"):
             part, whole = (*at, "limits", name), (*at, "limits", "head_bytes_max")
             size, most = getattr(pool.limits, name), pool.limits.head_bytes_max
@@ -143,6 +145,13 @@ class _Checks:
                 request_limits.parse(text)
             except ValueError:
                 self._tree.complain(path, f"expected {request_limits.FORM}")
+
+    def _memory(self, at: Path, pool: PoolSettings) -> None:
+        soft, hard = (*at, "recycle", "memory_soft_bytes"), (*at, "recycle", "memory_hard_bytes")
+        most = pool.recycle.memory_hard_bytes
+        if most and pool.recycle.memory_soft_bytes >= most and self._ok(soft, hard):
+            hint = "A worker that is killed at the one never comes to be replaced at the other"
+            self._tree.complain(soft, f"not less than memory_hard_bytes ({most})", hint)
 
     def _identity(self, at: Path, pool: PoolSettings) -> None:
         for name in ("user", "socket_user"):

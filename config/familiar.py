@@ -33,6 +33,7 @@ SETTINGS: Final = {
     "envfile": "env_file",
     "environment": "env",
     "environment_file": "env_file",
+    "evil_reload_on_rss": "recycle.memory_hard_bytes",
     "factory": "app",
     "fd": "bind",
     "forwarded_allow_ips": "trusted_proxies",
@@ -52,6 +53,8 @@ SETTINGS: Final = {
     "keyfile": "tls.key",
     "keyfile_password": "tls.password_file",
     "limit_concurrency": "requests_max",
+    "limit_max_requests": "recycle.requests_max",
+    "limit_max_requests_jitter": "recycle.jitter_percent",
     "limit_nofile": "nofile",
     "limit_request_body": "limits.body_bytes_max",
     "limit_request_field_size": "limits.header_bytes_max",
@@ -64,8 +67,11 @@ SETTINGS: Final = {
     "max_connections": "connections_max",
     "max_fd": "nofile",
     "max_message_size": "websocket.message_bytes_max",
+    "max_requests": "recycle.requests_max",
+    "max_requests_jitter": "recycle.jitter_percent",
     "max_size": "websocket.message_bytes_max",
     "max_upload_size": "limits.body_bytes_max",
+    "max_worker_lifetime": "recycle.age_max_s",
     "module": "app",
     "num_workers": "processes",
     "pid": "master.pidfile",
@@ -81,6 +87,7 @@ SETTINGS: Final = {
     "raw_env": "env",
     "read_timeout": "timeouts.body_timeout_s",
     "real_ip_header": "forwarded_headers",
+    "reload_on_rss": "recycle.memory_soft_bytes",
     "request_timeout": "timeouts.request_timeout_s",
     "script_name": "root_path",
     "send_timeout": "timeouts.response_timeout_s",
@@ -122,6 +129,8 @@ SETTINGS: Final = {
     "worker_type": "worker",
     "workers": "processes",
     "workers_kill_timeout": "timeouts.drain_timeout_s",
+    "workers_lifetime": "recycle.age_max_s",
+    "workers_max_rss": "recycle.memory_soft_bytes",
     "working_dir": "chdir",
     "working_directory": "chdir",
     "ws_max_queue": "websocket.queue_bytes_max",
@@ -135,7 +144,6 @@ SETTINGS: Final = {
 }
 
 _PRELOAD: Final = "Each worker imports the application by itself, after the fork"
-_REQUESTS_MAX: Final = "There are no limits yet after which a worker is replaced"
 _PROXY: Final = "Forwarded headers are read from `trusted_proxies`; an empty list turns that off"
 
 NOTES: Final = {
@@ -144,10 +152,7 @@ NOTES: Final = {
     "error_log": "Events go to stderr",
     "errorlog": "Events go to stderr",
     "lifespan": "An ASGI application that knows lifespan has one, and a startup that fails ends the boot",
-    "limit_max_requests": _REQUESTS_MAX,
     "loop": "Every worker runs on uvloop",
-    "max_requests": _REQUESTS_MAX,
-    "max_requests_jitter": _REQUESTS_MAX,
     "preload": _PRELOAD,
     "preload_app": _PRELOAD,
     "proxy_headers": _PROXY,

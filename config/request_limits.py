@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gwctl.config.timeout_settings import WEEK_S, Timeouts
+from gwctl.config.scales import WEEK_S
+from gwctl.config.timeout_settings import Timeouts
 
 SYNC_S = 60.0
 """What ``auto`` means under ``sync``: one request holds the whole worker there."""

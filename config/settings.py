@@ -16,18 +16,16 @@ Annotations are objects here, not text (no ``from __future__ import annotations`
 reads them, and evaluating the texts took longer than all else that is done with settings.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from gwctl.config.lifecycle_settings import Crash, Recycle, Reload
 from gwctl.config.meta import meta as _meta
-from gwctl.config.timeout_settings import PositiveSeconds, Seconds, Timeouts
+from gwctl.config.scales import WORKERS_MAX, PositiveSeconds, Seconds
+from gwctl.config.timeout_settings import Timeouts
 from gwctl.config.tls_settings import Tls
-
-WORKERS_MAX: Final = 1024
-NOFILE_MIN: Final = 32
-"""Open files with which a worker can boot; with fewer libuv aborts it."""
 
 
 def _octal(pattern: str, description: str, example: str) -> Meta:
@@ -92,36 +90,6 @@ class WebSocketSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     per_message_deflate: Annotated[
         bool, _meta("Compress messages if the client offers it: less traffic, more processor time.", False)
     ] = True
-
-
-class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a new generation takes over at SIGHUP and ``gwctl reload``."""
-
-    settle_s: Annotated[
-        Seconds, _meta("How long new workers must live and serve before they are trusted.", 10)
-    ] = 2.0
-    surge: Annotated[
-        int,
-        Meta(ge=1, le=WORKERS_MAX),
-        _meta("Workers beyond `processes` while replacing: how many boot at once.", 2),
-    ] = 1
-    draining_max: Annotated[
-        int,
-        Meta(ge=0, le=2 * WORKERS_MAX),
-        _meta("Most parked and draining workers at once. 0: twice `processes`.", 8),
-    ] = 0
-
-
-class Crash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often a worker that keeps dying is started again."""
-
-    backoff_min_s: Annotated[
-        PositiveSeconds, _meta("First wait before a slot that keeps dying is tried again; it doubles.", 1)
-    ] = 0.5
-    backoff_max_s: Annotated[PositiveSeconds, _meta("Longest such wait.", 300)] = 60.0
-    healthy_after_s: Annotated[
-        PositiveSeconds, _meta("A worker that lived this long clears the record of its slot.", 60)
-    ] = 30.0
 
 
 class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -297,6 +265,7 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     websocket: WebSocketSettings = WebSocketSettings()
     reload: Reload = Reload()
     crash: Crash = Crash()
+    recycle: Recycle = Recycle()
 
 
 class MasterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from gwctl.config.meta import meta as _meta
-
-WEEK_S: Final = 604_800
-
-Seconds = Annotated[float, Meta(ge=0, le=WEEK_S)]
-PositiveSeconds = Annotated[float, Meta(gt=0, le=WEEK_S)]
+from gwctl.config.scales import WEEK_S, PositiveSeconds, Seconds
 
 
 class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

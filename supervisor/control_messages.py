@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from gwctl.config.settings import WORKERS_MAX
+from gwctl.config.scales import WORKERS_MAX
 
 REQUEST_BYTES_MAX: Final = 1 << 16
 ANSWER_BYTES_MAX: Final = 1 << 24

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gwctl.assignment import Listener
 from gwctl.config.addresses import TLS, bare
 from gwctl.config.load import Loaded
@@ -20,7 +22,7 @@ from gwctl.config.settings import MasterSettings, PoolSettings
 from gwctl.errors import GwctlError
 from gwctl.supervisor.access_logs import AccessLogs
 from gwctl.supervisor.capacity import Capacity, measure
-from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
 from gwctl.supervisor.listeners import ListenerSet
 
 if TYPE_CHECKING:
@@ -167,6 +169,7 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         backoff_min_s=pool.crash.backoff_min_s,
         backoff_max_s=pool.crash.backoff_max_s,
         healthy_after_s=pool.crash.healthy_after_s,
+        recycle=RecyclePolicy(**msgspec.structs.asdict(pool.recycle)),
     )
 
 

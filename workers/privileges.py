@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gwctl.config.settings import NOFILE_MIN, PoolSettings
+from gwctl.config.scales import NOFILE_MIN
+from gwctl.config.settings import PoolSettings
 from gwctl.errors import BootError
 from gwctl.log import Log
 

@@ -20,7 +20,7 @@ import click
 import msgspec
 
 from gwctl.cli.reload_view import ReloadView
-from gwctl.config.settings import WORKERS_MAX
+from gwctl.config.scales import WORKERS_MAX
 from gwctl.errors import ControlError, GwctlError
 from gwctl.supervisor import status as status_document
 from gwctl.supervisor.control_client import ControlClient, RefusedError

@@ -12,8 +12,8 @@ Rules
       with the exit status that says why. (A fork that fails does not: that is the machine.)
     - Otherwise a failure costs its own slot a backoff and touches no sibling; a worker of the
       generation that a reload tries ends that reload.
-    - Deadlines are judged after the events of the same step, and never in a turn that came
-      late: if the master itself did not run, everyone is given that time again.
+    - Deadlines and observed facts are judged after the events of the same step; deadlines never
+      in a turn that came late: if the master did not run, everyone is given that time again.
     - `check` runs after every step. When it fails, spawning and retiring stop for good,
       reaping and stopping go on, and the actions of that step are left in `salvaged`.
 """
@@ -162,6 +162,7 @@ class Fleet:
             self._next = timers.forgive(self, self._desk, now - self._next)
         for event in events:
             self._apply(event)
+        self._dirty |= worker_news.judge_observed(self, events, self._desk)
         if self._next is not None and now >= self._next:
             self._fire()
             self._settle()
@@ -186,7 +187,7 @@ class Fleet:
                 break
             if not self.broken:
                 for name in sorted(self._dirty):
-                    pool, plain = self.pools[name], Wanted(self.generation)
+                    pool, plain = self.pools[name], Wanted(self.generation, recycle=not self.degraded)
                     wanted = plain if self.reload is None else self.reload.wanted(pool, self.generation)
                     reconcile(pool, wanted, self._desk)
             self._dirty.clear()
@@ -214,6 +215,7 @@ class Fleet:
             if self._queue.waiting:
                 self._numbered += 1
                 self.reload = requests.begin_reload(self, self._queue, self._numbered, desk)
+                return True
             return False
         if self.reload.advance(self.pools, desk):
             return True

@@ -24,7 +24,7 @@ def broken_rule(fleet: Fleet, desk: Desk, soonest: float | None) -> str:
 
 
 def _about_workers(fleet: Fleet, desk: Desk) -> str:
-    held: set[tuple[str, int, int]] = set()
+    held: set[tuple[str, int, int, bool]] = set()
     members = 0
     for pool in fleet.pools.values():
         members += len(pool.members)
@@ -50,7 +50,7 @@ def _about_workers(fleet: Fleet, desk: Desk) -> str:
         surplus = fleet.reload is not None and worker.slot >= fleet.pools[worker.pool].size
         if state is State.READY and worker.told is not Order.SERVE and not surplus:
             return f"worker {worker.id} is ready and was not told to serve"
-        place = (worker.pool, worker.slot, worker.generation)
+        place = (worker.pool, worker.slot, worker.generation, worker.heir)
         if place in held:
             return f"two workers hold slot {worker.slot} of {worker.pool} g{worker.generation}"
         held.add(place)

@@ -203,6 +203,14 @@ class Worker:
     """What was last observed of it."""
     still_since: float = 0.0
     """Since when it was seen idle with a loop that has not turned; 0.0: when last seen it was well."""
+    luck: float = 0.0
+    """A random number of its own, by which its limits differ from its siblings'."""
+    replace_reason: str = ""
+    """Why another worker shall take its place, begun before it ends; empty: none shall."""
+    succession_told: bool = False
+    """That was said when a successor was first begun."""
+    heir: bool = False
+    """It was begun to take the place of another, which still has it."""
 
     def __post_init__(self) -> None:
         self.since = self.born_at

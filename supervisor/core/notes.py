@@ -40,6 +40,26 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s".replace(".0 s", " s")
 
 
+def span(value: float) -> str:
+    """As `seconds`, but in minutes and hours when it is long: ``90 s``, ``3 min``, ``26.5 h``."""
+    if value < 120:
+        return seconds(value)
+    if value < 7200:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.1f} h".replace(".0 h", " h")
+
+
+def size(value: int) -> str:
+    """``210 MiB``, ``1.5 GiB``."""
+    if value < 1 << 30:
+        return f"{value / (1 << 20):.0f} MiB"
+    return f"{value / (1 << 30):.1f} GiB".replace(".0 GiB", " GiB")
+
+
+def requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count:,} requests"
+
+
 def workers(count: int) -> str:
     return "1 worker" if count == 1 else f"{count} workers"
 

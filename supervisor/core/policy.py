@@ -6,6 +6,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class RecyclePolicy:
+    """When a worker is replaced that works. 0: not for this reason."""
+
+    requests_max: int = 0
+    age_max_s: float = 0.0
+    jitter_percent: int = 10
+    memory_soft_bytes: int = 0
+    memory_hard_bytes: int = 0
+    at_once: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class PoolPolicy:
     """All durations in seconds. See docs/configuration.md for the meaning of each."""
 
@@ -27,3 +39,4 @@ class PoolPolicy:
     """Between Dump and Kill."""
     quit_grace_s: float = 2.0
     """Between Quit and Kill."""
+    recycle: RecyclePolicy = RecyclePolicy()

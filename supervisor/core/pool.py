@@ -12,6 +12,9 @@ Rules
       lost again, parked ones serve again.
     - The last serving worker of a pool is never drained to get rid of it (it may be surplus or
       belong to an abandoned generation) before another one serves.
+    - A worker that is due to be replaced keeps its slot until its heir serves; it is let go then,
+      and at most `recycled_at_once` are on their way in and out. A heir whose place becomes free
+      takes it at once; a reload or a smaller size has no use for heirs, and lets them go.
     - While a reload is under way, no worker of the current generation is spawned: it would run
       what is on disk now, which is what the reload is trying out, with the old settings. The
       exception is a pool without a serving worker: one at a time, with the usual backoff.
@@ -44,6 +47,8 @@ class Wanted:
     """How many it needs to take over."""
     replace: bool = False
     """Old workers make room for new ones that serve."""
+    recycle: bool = False
+    """Successors may be begun for workers that are due for one (`Worker.replace_reason`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -103,12 +108,13 @@ class Pool:
 class _View:
     """The workers of a pool, sorted by what they are there for. Lives for one `reconcile`."""
 
-    __slots__ = ("active", "leaving", "new", "old", "pool", "room", "serving", "strays", "wanted")
+    __slots__ = ("active", "heirs", "leaving", "new", "old", "pool", "room", "serving", "strays", "wanted")
 
     def __init__(self, pool: Pool, wanted: Wanted) -> None:
         self.pool = pool
         self.wanted = wanted
         self.old: dict[int, Worker] = {}
+        self.heirs: dict[int, Worker] = {}
         self.new: dict[int, Worker] = {}
         self.strays: list[Worker] = []
         self.leaving: list[Worker] = []
@@ -129,7 +135,7 @@ class _View:
                 if state is State.READY and worker.told is Order.SERVE:
                     self.serving += 1
             if worker.generation == wanted.generation:
-                self.old[worker.slot] = worker
+                (self.heirs if worker.heir else self.old)[worker.slot] = worker
             elif worker.generation == wanted.candidate:
                 self.new[worker.slot] = worker
             else:
@@ -151,12 +157,20 @@ def draining_limit(pool: Pool, wanted: Wanted) -> int:
 def active_limit(pool: Pool, wanted: Wanted) -> int:
     """How many may be starting and ready."""
     policy = wanted.policy or pool.policy
-    return max(pool.size, wanted.new_in_the_end) + max(1, policy.surge)
+    extra = max(1, policy.surge) if wanted.candidate else max(1, policy.surge, recycled_at_once(pool))
+    return max(pool.size, wanted.new_in_the_end) + extra
+
+
+def recycled_at_once(pool: Pool) -> int:
+    """How many may be replaced at the same time: as set, but not all that there are."""
+    return min(pool.policy.recycle.at_once, max(1, pool.size - 1))
 
 
 def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
     """Order what brings the pool towards what is wanted."""
     view = _View(pool, wanted)
+    if view.heirs:
+        _succeed(view, desk)
     for worker in view.new.values():
         if worker.state is State.READY and worker.told is not Order.SERVE:
             _serve(view, worker, desk)
@@ -168,6 +182,8 @@ def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
     if wanted.replace:
         _replace(view, desk)
     _spawn(view, desk)
+    if wanted.recycle:
+        _recycle(view, desk)
 
 
 _CAN_SERVE = frozenset({State.READY, State.PARKED})
@@ -179,6 +195,29 @@ def _serve(view: _View, worker: Worker, desk: Desk) -> None:
         view.active += 1
     desk.order(worker, Order.SERVE)
     view.serving += 1
+
+
+def _succeed(view: _View, desk: Desk) -> None:
+    """Heirs take over when they serve, or when nobody holds their place any more."""
+    for slot, heir in list(view.heirs.items()):
+        worn = view.old.get(slot)
+        if worn is None:
+            _inherit(view, heir)
+        elif view.wanted.candidate or slot >= view.pool.size:
+            if heir.state in _CAN_BE_TOLD and not _is_last(view, heir):
+                del view.heirs[slot]
+                _let_go(view, heir, desk)
+        elif heir.state is State.READY:
+            if not heir.serving:
+                _serve(view, heir, desk)
+            if worn.state is State.READY and view.room > 0:  # else it fails by itself: that is a failure
+                _let_go(view, worn, desk)
+                _inherit(view, heir)
+
+
+def _inherit(view: _View, heir: Worker) -> None:
+    heir.heir = False
+    view.old[heir.slot] = view.heirs.pop(heir.slot)
 
 
 def _replace(view: _View, desk: Desk) -> None:
@@ -232,6 +271,7 @@ def _let_go_when_room(view: _View, holders: dict[int, Worker], slot: int, desk: 
 
 def _let_go(view: _View, worker: Worker, desk: Desk) -> None:
     worker.leaving = True
+    view.leaving.append(worker)
     if worker.state is State.READY:
         view.serving -= worker.serving
         view.room -= 1
@@ -284,3 +324,29 @@ def _fill(pool: Pool, slot: int, wanted: Wanted, desk: Desk) -> None:
     pool.members[worker.id] = worker
     if pool.respawn_note:
         desk.note("warning", pool.respawn_note, worker=worker)
+
+
+def _recycle(view: _View, desk: Desk) -> None:
+    """Begin successors, as long as not too many workers are being replaced."""
+    pool = view.pool
+    limit, most = active_limit(pool, view.wanted), recycled_at_once(pool)
+    replacing = len(view.heirs) + sum(1 for worker in view.leaving if worker.replace_reason)
+    for slot, worn in sorted(view.old.items()):
+        if not worn.replace_reason or not worn.serving or slot in view.heirs or slot >= pool.size:
+            continue
+        if replacing >= most or view.active >= limit:
+            return
+        due = pool.slot(slot).next_try_at
+        if due > desk.now:
+            pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
+            continue
+        replacing += 1
+        view.active += 1
+        heir = desk.spawn(pool.name, slot, view.wanted.generation, pool.policy)
+        heir.heir = True
+        pool.members[heir.id] = heir
+        if not worn.succession_told:
+            worn.succession_told = True
+            if worn.ready_at is not None:  # failures before its time are over; those of its heirs count
+                pool.slot(slot).lived(desk.now - worn.ready_at, worn.policy)
+            desk.note("info", f"pid {worn.pid} is recycled: it {worn.replace_reason}", worker=worn)

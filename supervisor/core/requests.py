@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gwctl.config.settings import WORKERS_MAX
+from gwctl.config.scales import WORKERS_MAX
 from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, CloseListeners, Finish, Prepare
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import Ending, Mode

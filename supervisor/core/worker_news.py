@@ -7,9 +7,10 @@ for it (`crash`). Nothing here starts a replacement: that follows from what is l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
-from gwctl.supervisor.core import crash, hangs, notes
+from gwctl.supervisor.core import crash, hangs, notes, recycle
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.life import AT_DEADLINE, Failure, News, State, Worker
@@ -24,8 +25,7 @@ def hear(fleet: Fleet, worker: Worker, event: ev.WorkerEvent, desk: Desk) -> boo
     now = desk.now
     match event:
         case ev.Observed():
-            before, worker.facts = worker.facts, event
-            return hangs.judge(fleet, worker, before, event, desk)
+            return False  # taken in when all news are read: see `judge_observed`
         case ev.Spawned(pid=pid):
             worker.pid = pid
             worker.news(News.SPAWNED, now)
@@ -68,6 +68,25 @@ def overdue(fleet: Fleet, worker: Worker, desk: Desk) -> None:
     if not worker.leaving and worker.failure is None:
         worker.failure = Failure("boot" if worker.ready_at is None else "lost", reason)
         fleet.judge(worker)
+
+
+def judge_observed(fleet: Fleet, news: Sequence[ev.Event], desk: Desk) -> set[str]:
+    """Judge by numbers those who live on after all ``news``; returns the pools in which that matters."""
+    pools = set()
+    for event in news:
+        if isinstance(event, ev.Observed):
+            worker = desk.workers.get(event.worker)
+            if worker is not None and _observed(fleet, worker, event, desk):
+                pools.add(worker.pool)
+    return pools
+
+
+def _observed(fleet: Fleet, worker: Worker, facts: ev.Observed, desk: Desk) -> bool:
+    before, worker.facts = worker.facts, facts
+    if before is None:
+        worker.luck = facts.luck
+    hung = hangs.judge(fleet, worker, before, facts, desk)
+    return recycle.judge(fleet, worker, facts, desk) or hung
 
 
 def _spawn_failed(fleet: Fleet, worker: Worker, event: ev.SpawnFailed, desk: Desk) -> None:

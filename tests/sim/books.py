@@ -36,6 +36,16 @@ class Seen:
     served_at: float = 0.0
     serving: bool = False
     told_to_end: bool = False
+    left: bool = False
+    """It drains unasked."""
+    worn: bool = False
+    """It was seen to be due for a successor."""
+    surely_worn: bool = False
+    """It was to be judged so when it was seen, whatever its jitter."""
+    succeeded: bool = False
+    """A successor of it was spawned."""
+    must_die: bool = False
+    """It was seen beyond the hard limit of memory."""
     killed_at: float = float("inf")
     alive: bool = True
 
@@ -143,11 +153,17 @@ class Looks:
     """When the scoreboard was read."""
 
     last_at: float | None = None
+    really_at: float = 0.0
+    """Without the time in which the master was away."""
+    closely: bool = False
+    """There is a reason to look more often."""
 
     def looked(self, now: float) -> None:
-        if self.last_at is not None and now < self.last_at + LOOK_S - 1e-6:
-            raise Unsafe(f"looked at the scoreboard again after {now - self.last_at:.3f} s")
-        self.last_at = now
+        early = now < self.last_at + LOOK_S - 1e-6 if self.last_at is not None else False
+        if early and not (self.closely and now - self.really_at > 0.9):
+            raise Unsafe(f"looked at the scoreboard again after {now - self.really_at:.3f} s")
+        self.last_at = self.really_at = now
+        self.closely = False
 
     def judge(self, now: float, *, over: bool) -> None:
         """After each step; ``over``: the fleet has ended."""
@@ -159,3 +175,33 @@ class Looks:
     def forgive(self, late_s: float) -> None:
         if self.last_at is not None:
             self.last_at += late_s
+
+
+@dataclass(eq=False)
+class Failures:
+    """What each slot has failed in a row."""
+
+    counted: dict[tuple[str, int], tuple[int, int, float]] = field(default_factory=dict)
+    """How often, how many of them are waited for, and when the last one was."""
+
+    def count(self, place: tuple[str, int], now: float, free: int) -> None:
+        count = self.counted.get(place, (0, 0, 0.0))[0] + 1
+        self.counted[place] = (count, count - free, now)
+
+    def forget(self, place: tuple[str, int]) -> None:
+        self.counted.pop(place, None)
+
+    def judge_life(self, seen: Seen, status: int, now: float) -> None:
+        """It has ended unasked."""
+        if seen.ready_at is not None and now - seen.ready_at >= seen.policy.healthy_after_s:
+            self.forget(seen.place)
+        elif status != 0 or seen.ready_at is None:
+            self.count(seen.place, now, free=1)
+
+    def judge_spawn(self, place: tuple[str, int], policy: PoolPolicy, now: float) -> None:
+        """Not before the backoff, less a quarter at most."""
+        count, waits, at = self.counted.get(place, (0, 0, 0.0))
+        if waits:
+            longest = min(policy.backoff_max_s, policy.backoff_min_s * 2.0 ** (waits - 1))
+            if now - at < longest * 0.75 - 1e-6:
+                raise Unsafe(f"{count} failures in a row of {place}, tried too soon")

@@ -10,7 +10,9 @@ from collections import Counter
 
 from tests.sim.books import Unsafe
 from tests.sim.mishaps import FAULTS, Faults
+from tests.sim.recycling import judge_rest
 from tests.sim.world import Listener, World
+from tests.support.core_story import rests
 
 CALM_TURNS_MAX = 3000
 TROUBLE_TURNS = 600
@@ -41,8 +43,7 @@ def _until_quiet(world: World) -> None:
     """Until nothing is scheduled, nothing awaited and nothing due but a look at the scoreboard."""
     for _ in range(CALM_TURNS_MAX):
         world.turn()
-        fleet = world.fleet
-        if world.finish is not None or (not world.busy and fleet.next_deadline() == fleet.look_at):
+        if world.finish is not None or (not world.busy and rests(world.fleet)):
             return
     raise Unsafe(f"no rest after {CALM_TURNS_MAX} calm turns: {world.fleet.reload}")
 
@@ -61,6 +62,7 @@ def _converged(world: World) -> None:
             raise Unsafe(f"{name}: an abandoned generation serves")
         if fleet.pools[name].ready != size or fleet.pools[name].size != size:
             raise Unsafe(f"{name}: the fleet says {fleet.pools[name].ready}/{fleet.pools[name].size}")
+    judge_rest(observer)
     if len(world.alive) != sum(observer.sizes.values()):
         raise Unsafe(f"{len(world.alive)} processes for {observer.sizes}")
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from gwctl.supervisor.core import actions as act
-from gwctl.supervisor.core import backoff, life, pool, requests, timers, worker_news
+from gwctl.supervisor.core import backoff, life, pool, recycle, requests, timers, worker_news
+from gwctl.supervisor.core import fleet as fleet_module
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.life import Order, State, Worker
@@ -182,6 +183,40 @@ def never_looks(patch: Patch) -> None:
     patch.setattr(timers, "LOOK_S", 1e9)
 
 
+def retires_before_the_heir_serves(patch: Patch) -> None:
+    succeed = pool._succeed
+
+    def hasty(view: Any, desk: Desk) -> None:
+        for slot, heir in list(view.heirs.items()):
+            worn = view.old.get(slot)
+            if worn is not None and worn.serving and heir.state is State.STARTING:
+                pool._let_go(view, worn, desk)
+                pool._inherit(view, heir)
+        succeed(view, desk)
+
+    patch.setattr(pool, "_succeed", hasty)
+
+
+def recycles_all_at_once(patch: Patch) -> None:
+    patch.setattr(pool, "recycled_at_once", lambda which: 99)
+
+
+def recycles_what_is_on_disk(patch: Patch) -> None:
+    patch.setattr(fleet_module, "Wanted", lambda generation, **how: pool.Wanted(generation, recycle=True))
+
+
+def recycles_the_young(patch: Patch) -> None:
+    patch.setattr(recycle, "age", lambda worker, now: 1e9)
+
+
+def never_recycles(patch: Patch) -> None:
+    patch.setattr(pool, "_recycle", lambda view, desk: None)
+
+
+def forgets_the_hard_limit(patch: Patch) -> None:
+    patch.setattr(recycle, "_kill", lambda fleet, worker, facts, desk: None)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     drains_twice,
     leaves_them_parked_on_abort,
@@ -205,4 +240,10 @@ MUTANTS: tuple[Mutant, ...] = (
     leaves_workers_behind,
     looks_all_the_time,
     never_looks,
+    retires_before_the_heir_serves,
+    recycles_all_at_once,
+    recycles_what_is_on_disk,
+    recycles_the_young,
+    never_recycles,
+    forgets_the_hard_limit,
 )

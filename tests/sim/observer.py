@@ -10,6 +10,7 @@ The observer keeps books of its own and looks into no `Fleet`. What it holds aga
   - new workers are parked for, not hoped for; a second one only after all canaries have
     settled; a generation is adopted only after it was complete for ``settle_s``;
   - a worker that is not ready is dumped and killed in time, and not before its time is up;
+  - a worker is replaced when it is due (`tests.sim.recycling`), and killed beyond its hard limit;
   - a slot that keeps failing is not tried again before its backoff;
   - the scoreboard is read every five seconds, and not more often unless there is a reason;
   - each request is answered once, each prepared generation adopted or abandoned once, and
@@ -23,7 +24,8 @@ from collections.abc import Mapping, Sequence
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
-from tests.sim.books import LATE_S, SLACK_S, Looks, Seen, Transaction, Unsafe
+from tests.sim.books import LATE_S, SLACK_S, Failures, Looks, Seen, Transaction, Unsafe
+from tests.sim.recycling import at_once, gone, is_near, judge_facts, judge_heir, judge_retired, let_go_unborn
 
 
 class Observer:
@@ -41,11 +43,12 @@ class Observer:
         self.doomed = False
         self.finished = False
         self.highest_worker = 0
-        self.failures: dict[tuple[str, int], tuple[int, int, float]] = {}
+        self.failures = Failures()
+        self.degraded = False
         self._left: dict[tuple[str, int], float] = {}
         self._looks = Looks()
         self._steps = 0
-        self._now = 0.0
+        self.now = 0.0
         self._late = False
         self._scaled = False
 
@@ -59,7 +62,7 @@ class Observer:
         deadline: float | None,
         next_deadline: float | None,
     ) -> None:
-        before, self._now = self._now, now
+        before, self.now = self.now, now
         self._steps += 1
         self._late = deadline is not None and now > deadline + LATE_S
         if self._late and deadline is not None:
@@ -78,22 +81,22 @@ class Observer:
         self._looks.forgive(late_s)
         for seen in self.workers.values():
             seen.due += late_s
-            seen.killed_at += late_s
+            seen.killed_at += late_s if before - seen.killed_at < 10 else 0.0  # else given up
         if self.txn is not None:
-            self.txn.forgive(late_s, before, self._now)
+            self.txn.forgive(late_s, before, self.now)
 
     def _afterwards(self, next_deadline: float | None) -> None:
-        if next_deadline is not None and next_deadline <= self._now:
+        if next_deadline is not None and next_deadline <= self.now:
             raise Unsafe("the next deadline is in the past: the master would spin")
         if self._scaled:
             self._scaled = False
-            for seen in self.workers.values():  # without a process yet, it can only be let go in silence
-                if seen.state == "requested" and seen.slot >= self.sizes.get(seen.pool, 0):
-                    seen.told_to_end = seen.told_to_end or seen.generation == self.generation
-        self._looks.judge(self._now, over=self.finished)
+            let_go_unborn(self)
+        self._looks.judge(self.now, over=self.finished)
         if self._steps % 8 == 0:
             for seen in self.workers.values():
-                if seen.due + SLACK_S < self._now:
+                if seen.must_die and seen.state != "killed":
+                    raise Unsafe(f"{seen} is beyond the hard limit and was not killed")
+                if seen.due + SLACK_S < self.now:
                     raise Unsafe(f"{seen} is past its deadline and nothing was done")
 
     # ---- events
@@ -101,26 +104,26 @@ class Observer:
     def _spawned(self, event: ev.Spawned) -> None:
         seen = self.workers.get(event.worker)
         if seen is not None and seen.state == "requested":
-            seen.enter("starting", self._now + seen.policy.boot_timeout_s)
+            seen.enter("starting", self.now + seen.policy.boot_timeout_s)
 
     def _spawn_failed(self, event: ev.SpawnFailed) -> None:
         seen = self.workers.pop(event.worker)
         seen.alive = False
         if seen.generation == self.generation and not seen.told_to_end:
-            self._count_failure(seen.place, free=0)  # a fork that fails always waits
+            self.failures.count(seen.place, self.now, free=0)  # a fork that fails always waits
         self._candidate_failed(seen)
 
     def _ready(self, event: ev.Ready) -> None:
         seen = self.workers.get(event.worker)
         if seen is not None and seen.state in {"requested", "starting"}:
             self.ever_ready = True
-            seen.ready_at = self._now
+            seen.ready_at = self.now
             seen.enter("ready", float("inf"))
 
     def _boot_failed(self, event: ev.BootFailed) -> None:
         seen = self.workers.get(event.worker)
         if seen is not None and seen.state in {"requested", "starting", "lost"}:
-            seen.enter("failed", self._now + seen.policy.quit_grace_s)
+            seen.enter("failed", self.now + seen.policy.quit_grace_s)
             self._candidate_failed(seen)
             self._cannot_boot(seen)
 
@@ -128,14 +131,15 @@ class Observer:
         seen = self.workers.get(event.worker)
         if seen is not None and seen.state in {"ready", "parked", "lost"}:
             self._candidate_failed(seen)
-            seen.enter("draining", self._now + seen.policy.drain_timeout_s + 1.0)
+            seen.left = True
+            seen.enter("draining", self.now + seen.policy.drain_timeout_s + 1.0)
 
     def _channel_closed(self, event: ev.ChannelClosed) -> None:
         seen = self.workers.get(event.worker)
         if seen is not None and seen.state in {"requested", "starting", "ready", "parked"}:
-            seen.enter("lost", self._now + 3.0)
+            seen.enter("lost", self.now + 3.0)
             if self.txn is not None:
-                self.txn.lost(seen, self._now)
+                self.txn.lost(seen, self.now)
 
     def _exited(self, event: ev.Exited) -> None:
         seen = self.workers.pop(event.worker, None)
@@ -145,23 +149,21 @@ class Observer:
         if not seen.told_to_end:
             self._candidate_failed(seen)
             self._cannot_boot(seen)
-            if seen.generation == self.generation and self._now - seen.killed_at < 10:
-                self._judge_life(seen, event.status)
-
-    def _judge_life(self, seen: Seen, status: int) -> None:
-        healthy = seen.ready_at is not None and self._now - seen.ready_at >= seen.policy.healthy_after_s
-        if healthy:
-            self.failures.pop(seen.place, None)
-        elif status != 0 or seen.ready_at is None:
-            self._count_failure(seen.place, free=1)
-
-    def _count_failure(self, place: tuple[str, int], free: int) -> None:
-        count = self.failures.get(place, (0, 0, 0.0))[0] + 1
-        self.failures[place] = (count, count - free, self._now)
+            if seen.generation == self.generation and not gone(self, seen):
+                self.failures.judge_life(seen, event.status, self.now)
 
     def _candidate_failed(self, seen: Seen) -> None:
         if self.txn is not None and seen.generation == self.txn.generation and not seen.told_to_end:
             self.txn.failed = True
+
+    def _observed(self, event: ev.Observed) -> None:
+        seen = self.workers.get(event.worker)
+        if seen is not None:
+            self._looks.closely = self._looks.closely or is_near(seen, event)
+            judge_facts(self, seen, event)
+            if seen.must_die:
+                self._candidate_failed(seen)
+                self._cannot_boot(seen)
 
     def _asked(self, event: ev.ReloadAsked | ev.ScaleAsked | ev.StopAsked) -> None:
         if event.request:
@@ -206,33 +208,26 @@ class Observer:
         self.highest_worker = action.worker
         policy = self._policy_of(action)
         seen = Seen(action.worker, action.pool, action.slot, action.generation, policy)
-        seen.due = self._now + 1e9  # the world answers a fork in its own time
+        seen.due = self.now + 1e9  # the world answers a fork in its own time
+        if seen.generation == self.generation:
+            judge_heir(self, seen)
         self.workers[action.worker] = seen
         active = sum(w.active for w in self.workers.values() if w.pool == action.pool)
         if active > self._active_limit(action.pool):
             raise Unsafe(f"{active} starting and ready workers in {action.pool}")
-        self._judge_backoff(action)
+        if action.generation == self.generation:
+            self.failures.judge_spawn(seen.place, policy, self.now)
 
     def _policy_of(self, action: act.Spawn) -> PoolPolicy:
         txn = self.txn
         if txn is not None and action.generation == txn.generation:
-            txn.judge_spawn(action, self.workers, self._now)
+            txn.judge_spawn(action, self.workers, self.now)
             return txn.policies[action.pool]
         if action.generation != self.generation:
             raise Unsafe(f"spawned into generation {action.generation}, which is nobody's")
         if txn is not None and txn.policies and self._serving(action.pool):
             raise Unsafe("spawned into the old generation while a reload tries what is on disk")
         return self.policies[action.pool]
-
-    def _judge_backoff(self, action: act.Spawn) -> None:
-        if action.generation != self.generation:
-            return
-        count, waits, at = self.failures.get((action.pool, action.slot), (0, 0, 0.0))
-        if waits:
-            policy = self.policies[action.pool]
-            longest = min(policy.backoff_max_s, policy.backoff_min_s * 2.0 ** (waits - 1))
-            if self._now - at < longest * 0.75 - 1e-6:
-                raise Unsafe(f"{count} failures in a row of {action.pool}.{action.slot}, tried too soon")
 
     def _active_limit(self, pool: str) -> int:
         policy = self.policies.get(pool)
@@ -242,7 +237,7 @@ class Observer:
             size = max(size, self.txn.sizes[pool])
         if policy is None:
             raise Unsafe(f"spawned into {pool}, which nobody wants")
-        return size + policy.surge
+        return size + (policy.surge if self.txn is not None else max(policy.surge, at_once(policy, size)))
 
     def _alive(self, worker: int, what: str) -> Seen:
         seen = self.workers.get(worker)
@@ -263,8 +258,8 @@ class Observer:
         if seen.state not in {"ready", "parked"} or seen.serving:
             raise Unsafe(f"serve to {seen}")
         if self.txn is not None:
-            self.txn.told_to_serve(seen, self._now)
-        seen.serve(self._now)
+            self.txn.told_to_serve(seen, self.now)
+        seen.serve(self.now)
 
     def _park(self, action: act.Park) -> None:
         seen = self._alive(action.worker, "park")
@@ -273,9 +268,9 @@ class Observer:
             raise Unsafe(f"park to {seen}")
         self._keeps_serving(seen, "park")
         if seen.serving:
-            txn.changed_at = self._now
+            txn.changed_at = self.now
         seen.enter("parked", float("inf"))
-        txn.judge_park(seen.pool, self.workers, self._now)
+        txn.judge_park(seen.pool, self.workers, self.now)
         self._judge_room(seen.pool)
 
     def _judge_room(self, pool: str) -> None:
@@ -294,15 +289,16 @@ class Observer:
         if seen.state not in {"ready", "parked"}:
             raise Unsafe(f"drain to {seen}")
         self._keeps_serving(seen, "drain")
+        judge_retired(self, seen)
         was = seen.state
         seen.told_to_end = True
-        seen.enter("draining", self._now + seen.policy.drain_timeout_s + 1.0)
+        seen.enter("draining", self.now + seen.policy.drain_timeout_s + 1.0)
         in_force = self.generation if self.txn is None else self.txn.generation
         if was == "ready" and not self.stopping and seen.generation == in_force and seen.pool in self.sizes:
             self._judge_room(seen.pool)
 
     def _observe(self, action: act.Observe) -> None:
-        self._looks.looked(self._now)
+        self._looks.looked(self.now)
 
     def _quit(self, action: act.Quit) -> None:
         seen = self._alive(action.worker, "quit")
@@ -310,45 +306,49 @@ class Observer:
             raise Unsafe(f"quit to {seen}")
         self._keeps_serving(seen, "quit")
         seen.told_to_end = True
-        seen.enter("quitting", self._now + seen.policy.quit_grace_s)
+        seen.enter("quitting", self.now + seen.policy.quit_grace_s)
 
     def _dump(self, action: act.Dump) -> None:
         seen = self._alive(action.worker, "dump")
-        if seen.state not in {"starting", "lost", "draining"} or seen.due > self._now + 1e-6 or self._late:
+        if seen.state not in {"starting", "lost", "draining"} or seen.due > self.now + 1e-6 or self._late:
             raise Unsafe(f"dump to {seen} before its time")
         self._candidate_failed(seen)
         self._cannot_boot(seen)
-        seen.enter("dumped", self._now + seen.policy.dump_grace_s)
+        seen.enter("dumped", self.now + seen.policy.dump_grace_s)
 
     def _kill(self, action: act.Kill) -> None:
         seen = self._alive(action.worker, "kill")
-        early = seen.due > self._now + 1e-6 or self._late
+        early = (seen.due > self.now + 1e-6 or self._late) and not seen.must_die
         if seen.state in {"requested", "killed"} or (early and not self.stopping):
             raise Unsafe(f"kill to {seen} before its time")
-        self._keeps_serving(seen, "kill")
+        if not seen.must_die:
+            self._keeps_serving(seen, "kill")
         if self.stopping:
             seen.told_to_end = True
         seen.enter("killed", float("inf"))
-        seen.killed_at = self._now
+        seen.killed_at = self.now
 
     def _prepare(self, action: act.Prepare) -> None:
         if self.txn is not None or action.generation <= self.generation:
             raise Unsafe(f"prepare {action.generation} while {self.txn} runs")
         self.txn = Transaction(action.generation)
+        self._scaled = True  # heirs are let go as by a smaller size
 
     def _adopt(self, action: act.Adopt) -> None:
         txn = self.txn
         if txn is None or txn.generation != action.generation:
             raise Unsafe("adopted what was not tried")
-        txn.judge_commit(self.workers, self._now)
+        txn.judge_commit(self.workers, self.now)
         self.generation, self.policies, self.sizes = txn.generation, txn.policies, txn.sizes
-        self.failures.clear()
+        self.failures = Failures()
+        self.degraded = False
         self.txn = None
 
     def _abandon(self, action: act.Abandon) -> None:
         if self.txn is None or self.txn.generation != action.generation:
             raise Unsafe("abandoned what was not tried")
         self.txn = None
+        self.degraded = True
 
     def _answer(self, action: act.Answer) -> None:
         if self.asked.pop(action.request, None) is None:
@@ -378,7 +378,7 @@ _EVENTS = {
     ev.ReloadAsked: Observer._asked,
     ev.ScaleAsked: Observer._asked,
     ev.StopAsked: Observer._asked,
-    ev.Observed: lambda observer, event: None,  # of no consequence by itself
+    ev.Observed: Observer._observed,
     ev.Prepared: Observer._prepared,
     ev.PrepareFailed: Observer._prepare_failed,
 }

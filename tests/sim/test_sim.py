@@ -23,7 +23,18 @@ EPISODES_MAX = 600
 def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
     """Also that the faults do occur: a world without any would prove nothing."""
     seen = run(seed, 30_000)
-    for what in ("Adopt", "Abandon", "crash", "left by itself", "link lost", "Dump", "Kill", "suspended"):
+    for what in (
+        "Adopt",
+        "Abandon",
+        "crash",
+        "left by itself",
+        "link lost",
+        "Dump",
+        "Kill",
+        "suspended",
+        "recycled",
+        "killed for its memory",
+    ):
         assert seen[what] > 0, what
     assert seen["finished with status 0"] > 0
     assert seen["finished with status 3"] > 0
@@ -44,6 +55,7 @@ probabilities = st.floats(0, 0.5)
         loses_link=probabilities,
         leaves=probabilities,
         unobserved=probabilities,
+        swells=probabilities,
         drain_hangs=probabilities,
         quit_ignored=probabilities,
         unreaped=probabilities,

@@ -21,8 +21,8 @@ from typing import Any
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.policy import PoolPolicy
-from tests.sim.mishaps import FAULTS, NO_FAULTS, Faults, Process
+from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
+from tests.sim.mishaps import FAULTS, HARD_BYTES, NO_FAULTS, SOFT_BYTES, Faults, Process
 from tests.sim.observer import Observer
 
 Listener = Callable[[float, Sequence[ev.Event], Sequence[act.Action]], None]
@@ -49,10 +49,11 @@ class World:
         self._prepared: dict[int, dict[str, PoolPolicy]] = {}
         self.finish: act.Finish | None = None
         names = POOLS[: self.rng.choice((1, 1, 2, 3))]
-        self.policies = {name: self._policy() for name in names}
+        self.policies = {name: self._policy(name) for name in names}
         self.fleet = Fleet(self.policies)
         self.observer = Observer(self.policies)
         self.asking = True
+        self.idle_from = float("inf")
         self._schedule_requests()
 
     # ---- time
@@ -159,7 +160,7 @@ class World:
     def stop(self, *, quick: bool = False) -> None:
         self._read(ev.StopAsked(self._request(), "SIGTERM", quick=quick))
 
-    def _policy(self) -> PoolPolicy:
+    def _policy(self, name: str) -> PoolPolicy:
         rng = self.rng
         return PoolPolicy(
             size=rng.randrange(1, 5),
@@ -173,6 +174,14 @@ class World:
             healthy_after_s=rng.choice((1.0, 10.0)),
             dump_grace_s=0.5,
             quit_grace_s=0.5,
+            recycle=RecyclePolicy(
+                requests_max=rng.choice((0, 100, 400)),
+                age_max_s=40.0 if name == POOLS[0] else 0.0,  # several such pools might never rest together
+                jitter_percent=rng.choice((0, 50)),
+                memory_soft_bytes=rng.choice((0, SOFT_BYTES)),
+                memory_hard_bytes=rng.choice((0, HARD_BYTES)),
+                at_once=rng.choice((1, 1, 2)),
+            ),
         )
 
     def _new_policies(self) -> dict[str, PoolPolicy]:
@@ -184,7 +193,7 @@ class World:
             if name in policies and len(policies) > 1:
                 del policies[name]
             else:
-                policies[name] = self._policy()
+                policies[name] = self._policy(name)
         if rng.random() < 0.3:
             name = rng.choice(sorted(policies))
             policies[name] = replace(policies[name], size=rng.randrange(1, 5))
@@ -201,13 +210,16 @@ class World:
                 self._spawn(action)
             case act.Prepare(generation=generation):
                 self._prepare(generation)
+            case act.Note(text=text):
+                self.seen["recycled"] += " is recycled: " in text
             case act.Observe():
                 self._at(0.0, self._observe, None)
             case act.Drain(worker=worker):
                 self._drain(self._processes.get(worker))
             case act.Quit(worker=worker):
                 self._quit(self._processes.get(worker))
-            case act.Kill(worker=worker):
+            case act.Kill(worker=worker, reason=reason):
+                self.seen["killed for its memory"] += "memory_hard_bytes" in reason
                 self._kill(self._processes.get(worker))
             case act.Adopt(generation=generation):
                 self.policies = self._prepared[generation]
@@ -236,7 +248,9 @@ class World:
         return ev.Observed(
             process.id,
             rng.random(),
+            requests=process.requests(min(self.now, self.idle_from)),
             active=int(busy_since > 0),
+            memory_bytes=process.memory_bytes(min(self.now, self.idle_from)),
             heartbeat_at=self.now - rng.random() * 0.1,
             busy_since=busy_since,
         )
@@ -248,7 +262,9 @@ class World:
         if rng.random() < faults.spawn_fails:
             self._news(0.01, ev.SpawnFailed(action.worker, "out of memory", rng.random()))
             return
-        process = self._processes[action.worker] = Process(action.worker, action.pool, action.generation)
+        swells, rate = rng.random() < faults.swells, rng.choice((1, 20))
+        process = Process(action.worker, action.pool, action.generation, rate, swells=swells)
+        self._processes[action.worker] = process
         self._news(0.02, ev.Spawned(action.worker, 1000 + action.worker))
         luck = rng.random()
         if luck < faults.boot_hangs:
@@ -271,6 +287,7 @@ class World:
         if not process.alive:
             return
         rng, faults = self.rng, self.faults
+        process.ready_at = self.now
         self._news(0.02, ev.Ready(process.id))
         luck = rng.random()
         life_s = rng.expovariate(1 / 15)
@@ -339,6 +356,10 @@ class World:
         """From now on nothing goes wrong and nobody asks for anything."""
         self.faults = NO_FAULTS
         self.asking = False
+        self.idle_from = self.now
+        asks = (self._ask_reload, self._ask_scale, self._ask_stop)
+        self._heap = [each for each in self._heap if each[2] not in asks]
+        heapq.heapify(self._heap)
         self._disk_broken = False
 
     @property

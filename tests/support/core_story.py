@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core import timers
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.policy import PoolPolicy
 
@@ -75,8 +77,7 @@ class CoreStory:
 
     @property
     def rests(self) -> bool:
-        """Nothing is due but the next look at the scoreboard."""
-        return self.fleet.next_deadline() == self.fleet.look_at
+        return rests(self.fleet)
 
     # ---- phrases
 
@@ -112,6 +113,15 @@ class CoreStory:
     def states(self, pool: str = "web") -> list[str]:
         """``0 g1 ready`` for each worker of a pool."""
         return [f"{w.slot} g{w.generation} {w.state.value}" for w in self.fleet.pools[pool].workers]
+
+
+def rests(fleet: Fleet) -> bool:
+    """Nothing is due, now or later, but the next look at the scoreboard."""
+    look_at, fleet.look_at = fleet.look_at, inf
+    try:
+        return timers.soonest(fleet, fleet._desk) == inf
+    finally:
+        fleet.look_at = look_at
 
 
 def _line(action: act.Action) -> str:

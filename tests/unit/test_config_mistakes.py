@@ -190,6 +190,13 @@ IN_FILE = {
         f"{WEB}[pool.web.crash]\nbackoff_max_s = 0.25\n",
         "gw.toml:4: pool.web.crash.backoff_max_s = 0.25: less than backoff_min_s (0.5)",
     ),
+    "a soft limit of memory that the hard one makes useless": (
+        f"{WEB}[pool.web.recycle]\nmemory_soft_bytes = 2000\nmemory_hard_bytes = 1000\n",
+        (
+            "gw.toml:4: pool.web.recycle.memory_soft_bytes = 2000: not less than memory_hard_bytes (1000). "
+            "A worker that is killed at the one never comes to be replaced at the other"
+        ),
+    ),
     "a field larger than a head": (
         f"{WEB}[pool.web.limits]\nheader_bytes_max = 100000\n",
         (

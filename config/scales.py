@@ -1,0 +1,15 @@
+"""Bounds that many settings share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+WEEK_S: Final = 604_800
+WORKERS_MAX: Final = 1024
+NOFILE_MIN: Final = 32
+"""Open files with which a worker can boot; with fewer libuv aborts it."""
+
+Seconds = Annotated[float, Meta(ge=0, le=WEEK_S)]
+PositiveSeconds = Annotated[float, Meta(gt=0, le=WEEK_S)]

@@ -1,0 +1,132 @@
+"""The observer's rules about workers that are replaced although they work.
+
+- a second worker in a slot is spawned only beside one that was seen to be due, and not during
+  a reload, nor while what is on disk is not what runs;
+- at most ``at_once`` are replaced at the same time, the last of the old processes included,
+  and never all of a pool that has several;
+- whoever is due serves until its successor does;
+- beyond the hard limit of memory a worker is killed in the step that hears of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.policy import PoolPolicy
+from tests.sim.books import Seen, Unsafe
+
+if TYPE_CHECKING:
+    from tests.sim.observer import Observer
+
+
+UNREAPED_S = 10.0
+
+
+def at_once(policy: PoolPolicy, size: int) -> int:
+    return min(policy.recycle.at_once, max(1, size - 1))
+
+
+def _is_worn(seen: Seen, facts: ev.Observed, now: float) -> bool:
+    """It may be replaced; with jitter it need not yet."""
+    limits, age_s = seen.policy.recycle, now - seen.ready_at if seen.ready_at is not None else 0.0
+    rest = 1 - limits.jitter_percent / 100
+    return age_s >= seen.policy.healthy_after_s and bool(
+        (limits.requests_max and facts.requests >= limits.requests_max * rest)
+        or (limits.age_max_s and age_s >= limits.age_max_s * rest)
+        or (limits.memory_soft_bytes and facts.memory_bytes > limits.memory_soft_bytes)
+    )
+
+
+def _is_surely_worn(seen: Seen, facts: ev.Observed) -> bool:
+    """Whatever its jitter, by what was observed alone."""
+    limits = seen.policy.recycle
+    return bool(
+        (limits.requests_max and facts.requests >= limits.requests_max)
+        or (limits.memory_soft_bytes and facts.memory_bytes > limits.memory_soft_bytes)
+    )
+
+
+def _is_too_big(seen: Seen, facts: ev.Observed) -> bool:
+    hard = seen.policy.recycle.memory_hard_bytes
+    return bool(hard) and facts.memory_bytes > hard and seen.state not in {"requested", "killed"}
+
+
+def is_near(seen: Seen, facts: ev.Observed) -> bool:
+    hard = seen.policy.recycle.memory_hard_bytes
+    return bool(hard) and facts.memory_bytes > hard * 0.8
+
+
+def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
+    """Note what is to follow from what was observed."""
+    if _is_worn(seen, facts, observer.now):
+        seen.worn = True
+        in_force = seen.serving and seen.generation == observer.generation
+        seen.surely_worn = seen.surely_worn or (in_force and _is_surely_worn(seen, facts))
+    seen.must_die = seen.must_die or _is_too_big(seen, facts)
+
+
+def let_go_unborn(observer: Observer) -> None:
+    """Whoever has no process yet and is not wanted any more can only be let go in silence."""
+    for seen in observer.workers.values():
+        size = observer.sizes.get(seen.pool, 0)
+        surplus = seen.slot >= size or (observer.txn is not None and is_heir(observer, seen))
+        if seen.state == "requested" and surplus and seen.generation == observer.generation:
+            seen.told_to_end = True
+
+
+def gone(observer: Observer, seen: Seen) -> bool:
+    """It holds its slot no more: on its way out, or killed for so long that its slot is given away."""
+    return seen.told_to_end or seen.left or observer.now - seen.killed_at >= UNREAPED_S - 1e-6
+
+
+def _holders(observer: Observer, seen: Seen) -> list[Seen]:
+    """Who else has its slot."""
+    return [
+        w
+        for w in observer.workers.values()
+        if w.place == seen.place
+        and w.generation == seen.generation
+        and w is not seen
+        and not gone(observer, w)
+    ]
+
+
+def is_heir(observer: Observer, seen: Seen) -> bool:
+    older = any(holder.id < seen.id for holder in _holders(observer, seen))
+    return older and not gone(observer, seen)
+
+
+def judge_heir(observer: Observer, seen: Seen) -> None:
+    """``seen`` is spawned into the generation in force."""
+    holders = _holders(observer, seen)
+    if not holders:
+        return
+    if len(holders) > 1 or not holders[0].worn or not holders[0].serving:
+        raise Unsafe(f"spawned beside {holders}")
+    if observer.txn is not None or observer.degraded:
+        raise Unsafe("recycles during a reload or after one that was refused")
+    if not holders[0].succeeded:
+        holders[0].succeeded = True
+        observer.failures.forget(seen.place)  # it was healthy
+    mine = [w for w in observer.workers.values() if w.pool == seen.pool and w.generation == seen.generation]
+    replaced = 1 + sum(w.succeeded if w.told_to_end else is_heir(observer, w) for w in mine)
+    if replaced > at_once(seen.policy, observer.sizes[seen.pool]):
+        raise Unsafe(f"{replaced} are replaced at once in {seen.pool}")
+
+
+def judge_retired(observer: Observer, seen: Seen) -> None:
+    """``seen`` is told to drain."""
+    planned = observer.stopping or observer.txn is not None or seen.generation != observer.generation
+    if not planned and seen.serving and seen.slot < observer.sizes.get(seen.pool, 0):
+        if not seen.worn:
+            raise Unsafe(f"retired {seen}, which was not due")
+        if not any(holder.serving for holder in _holders(observer, seen)):
+            raise Unsafe(f"retired {seen} before its heir served")
+
+
+def judge_rest(observer: Observer) -> None:
+    """In the calm nobody is left who is due."""
+    left = [w for w in observer.workers.values() if w.surely_worn and w.serving]
+    if left and not observer.degraded:
+        raise Unsafe(f"{left} are due and were not replaced")
