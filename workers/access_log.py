@@ -138,7 +138,8 @@ class AccessLog:
             place = str(Path(f"/proc/self/fd/{self._fd}").readlink())
         except OSError:  # not Linux
             place = "access log"
-        self._log.error(f"{place}: {self._dropped} lines of the access log were lost{self._why}")
+        lines = "1 line" if self._dropped == 1 else f"{self._dropped} lines"
+        self._log.error(f"{place}: {lines} of the access log lost{self._why}")
         self._dropped = 0
         self._why = ""
 

@@ -63,6 +63,9 @@ class AsgiRunner:
     def relieve(self) -> None:
         """Nothing waits: each request has a task at once."""
 
+    def look(self, now: float) -> None:
+        """Nobody waits for a thread."""
+
     def start(self) -> None:
         """Nothing to prepare: tasks run on the server's loop."""
 

@@ -25,11 +25,20 @@ class Seldom:
 
     def error(self, kind: str, text: str) -> None:
         """Log ``text``, or count it: the next line of its kind says how many it stands for."""
+        if since := self._due(kind):
+            self._log.error(text + since.removeprefix("."))
+
+    def warning(self, kind: str, text: str) -> None:
+        """The same for what may be nobody's fault."""
+        if since := self._due(kind):
+            self._log.warning(text + since.removeprefix("."))
+
+    def _due(self, kind: str) -> str:
+        """Return the end of the line after a dot, or nothing when there is to be none."""
         now = time.monotonic()
         quiet_until, untold = self._kinds.get(kind, (0.0, 0))
         if now < quiet_until:
             self._kinds[kind] = (quiet_until, untold + 1)
-            return
+            return ""
         self._kinds[kind] = (now + QUIET_S, 0)
-        since = f" ({untold} more of this kind since it was last said)" if untold else ""
-        self._log.error(f"{text}{since}")
+        return f". ({untold} more of this kind since it was last said)" if untold else "."

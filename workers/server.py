@@ -355,6 +355,7 @@ class Server:
         self.record.floats[HEARTBEAT_AT] = now
         self._schedule_sweep()
         self.flush()
+        self.runner.look(now)
         if self.overload is not None:
             self.overload.look(now)
         clock = self.runner.clock

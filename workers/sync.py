@@ -101,6 +101,9 @@ class SyncRunner(WsgiRunner):
     def batch_begins(self) -> None:
         self._sentry.wake()
 
+    def look(self, now: float) -> None:
+        """The master looks: this loop stands still while the application runs."""
+
     def relieve(self) -> None:
         """Called every few milliseconds while there are requests, and by nobody when there are none."""
         if self._average_s > SLOW_S:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 
 _AGAIN_S: Final = 0.002
+BUSY_S: Final = 10.0
+"""When for so long no thread has become free, the log says what they do."""
 
 
 class ThreadsRunner(WsgiRunner):
@@ -134,6 +136,25 @@ class ThreadsRunner(WsgiRunner):
         handover.look(free=active < self._count)
         if active and self.server.siblings.exist():
             self.server.flush_soon()
+
+    def look(self, now: float) -> None:
+        """Say so when all threads are taken and stay so: clients wait, and nothing else would tell why."""
+        active = self.active
+        if active < self._count:
+            return
+        running = self.under_way()
+        busy_s = now - max([one.start for one in running], default=now)
+        if len(running) < self._count or busy_s < BUSY_S:
+            return
+        longest = min(running, key=lambda one: one.start)
+        waiting = active - len(running)
+        wait = "1 request waits" if waiting == 1 else f"{waiting} requests wait"
+        self.server.seldom.warning(
+            "threads",
+            f"all {self._count} threads are taken, none has become free for {busy_s:.0f} s, {wait} "
+            f"here. The longest: {longest.what}, {now - longest.start:.0f} s. If it waits for what never "
+            "comes, gwctl reload replaces this worker, and tells where it stood",
+        )
 
     def _hand_over(self) -> None:
         """Give what has waited too long to siblings with a free thread: one each, then look again soon.

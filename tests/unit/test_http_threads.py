@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,40 @@ def test_requests_run_side_by_side() -> None:
         for client in clients:
             client.sock.close()
     assert len(names) == 4
+
+
+def test_threads_that_stay_taken_are_told_of() -> None:
+    """Once, with the request that has run longest; a worker with a free thread says nothing."""
+    go = threading.Event()
+
+    def application(environ, start_response):
+        go.wait(20)
+        start_response("200 OK", [])
+        return [b"x"]
+
+    with Engine(application, "threads", threads=2) as engine:
+
+        def look(after_s: float) -> None:
+            engine.call(lambda: engine.server.runner.look(time.monotonic() + after_s))
+
+        clients = [engine.connect() for _ in range(3)]
+        clients[0].send(REQUEST % b"/first")
+        until(lambda: engine.server.active_requests == 1, "the first request")
+        look(11)
+        for client in clients[1:]:
+            client.send(REQUEST % b"/stuck")
+        until(lambda: engine.server.active_requests == 3, "all requests to be there")
+        until(lambda: len(engine.server.runner.under_way()) == 2, "two of them to be called")
+        look(1)
+        assert "threads are taken" not in engine.log
+        look(11)
+        look(12)
+        assert engine.log.count("all 2 threads are taken, none has become free for 1") == 1
+        assert "1 request waits here. The longest: GET /first, 1" in engine.log
+        go.set()
+        for client in clients:
+            assert client.response().status == 200
+            client.sock.close()
 
 
 def test_one_connection_is_served_in_order_by_changing_threads() -> None:
