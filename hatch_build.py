@@ -90,7 +90,10 @@ class CustomBuildHook(BuildHookInterface[Any]):
         return self.target_name == "wheel" and os.environ.get("GWCTL_COMPILE") == "1"
 
     def dependencies(self) -> list[str]:
-        return REQUIREMENTS if self._wanted else []
+        if not self._wanted:
+            return []
+        core = self.metadata.core  # mypyc checks types first, and for that needs what the modules import
+        return [*REQUIREMENTS, *core.dependencies, *core.optional_dependencies["fast"]]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, unless this is an editable install."""

@@ -8,10 +8,12 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from hatch_build import CustomBuildHook
 from tests.support.server import ROOT, GwctlServer
 
 BUILD_TIMEOUT_S = 120
@@ -145,3 +147,14 @@ def test_installed_beside_a_project_with_the_same_names(wheel: Path, tmp_path: P
         "supervisor.py",
         "workers.py",
     ]
+
+
+def test_the_compiled_build_has_what_the_modules_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mypyc checks types first, in an environment that pip makes for the build alone."""
+    metadata = SimpleNamespace(
+        core=SimpleNamespace(dependencies=["msgspec>=0.19"], optional_dependencies={"fast": ["gunicorn_h1c"]})
+    )
+    hook = CustomBuildHook("", {}, None, metadata, "", "wheel")
+    assert hook.dependencies() == []
+    monkeypatch.setenv("GWCTL_COMPILE", "1")
+    assert {"msgspec>=0.19", "gunicorn_h1c"} < {*hook.dependencies()}
