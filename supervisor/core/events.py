@@ -2,7 +2,8 @@
 
 A worker is named by a number that is never used twice in the life of a fleet (a pid can be).
 ``luck`` is a random number in [0, 1) that the shell supplies: the core has none of its own.
-They are structs because defining thirty dataclasses takes a tenth of the time that a start does.
+They are structs because defining thirty dataclasses, here and in `actions`, took ten milliseconds of
+each start.
 """
 
 from __future__ import annotations
