@@ -164,6 +164,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     def resume(self) -> None:
         """Go on with what waits in `tail`, up to the end of one head."""
+        if self.queued:  # input that came before this turn asked for another one
+            self.server.outbox.send()
         while self.tail and self.state <= HEAD:
             tail, at = self.tail, self.tail_at
             self.pipelined = self.pipelined or self.state == IDLE

@@ -6,7 +6,8 @@ size wait here until the loop has served what was ready. What the socket does no
 goes to the transport, like everything else that a connection writes.
 
 Nothing may overtake what waits: a connection with ``queued`` set has it sent before anything
-else is done for it (`gwctl.workers.http1`: input, end of input; `ConnectionBase.abort`).
+else is done for it (`gwctl.workers.http1`: input, what of it waits in ``tail``, its end;
+`ConnectionBase`: close, linger, abort).
 
 The loop's thread owns all of this. A sync worker's sentry sends in its place while a call
 holds that thread (`gwctl.workers.sentry` says how they keep apart).
@@ -60,7 +61,10 @@ class Outbox:
         """Send what the sockets take, and keep the rest; any thread, while the loop's is held up."""
         waiting = self._waiting
         for _ in range(len(waiting)):
-            connection, response = waiting.popleft()
+            try:
+                connection, response = waiting.popleft()
+            except IndexError:
+                return  # a signal's handler has sent them
             rest = _send(connection, response)
             if rest:
                 waiting.append((connection, rest))  # for `send`, which the loop was asked to call

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gwctl.workers.outbox import Outbox
 from gwctl.workers.sync import SyncRunner
+from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
 
 GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -109,3 +112,44 @@ def test_what_the_socket_does_not_take_follows() -> None:
         client.send(GET % b"/" * 50)
         for _ in range(50):
             assert client.response().body == body
+
+
+def test_the_next_response_of_a_pipeline_that_comes_in_parts_does_not_overtake() -> None:
+    """Input that comes while the next request waits for its turn asks for another turn; both may be in one."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        path = environ["PATH_INFO"].encode()
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(path)))])
+        return iter([path]) if path == b"/streamed" else [path]
+
+    with Engine(application) as engine, engine.connect() as client:
+        warm(engine, client)
+        assert isinstance(engine.server.runner, SyncRunner)
+        (connection,) = engine.call(engine.server.open_connections)
+
+        def parts() -> None:
+            connection.data_received(GET % b"/1" + GET % b"/2" + GET % b"/streamed")
+            connection.data_received(GET % b"/4")
+
+        engine.call(parts)
+        for path in (b"/1", b"/2", b"/streamed", b"/4"):
+            assert client.response().body == path
+
+
+@pure_only
+def test_a_signal_handler_may_send_while_the_sentry_does() -> None:
+    """SIGQUIT in a long call: what the sentry has counted is gone before it takes it."""
+    sent = []
+
+    class Socket:
+        def send(self, data: bytes) -> int:
+            sent.append(data)
+            outbox.send()
+            return len(data)
+
+    outbox = Outbox(SimpleNamespace(call_soon=lambda _: None))  # type: ignore[arg-type]
+    for response in (b"first", b"second"):
+        outbox.add(SimpleNamespace(sock=Socket(), queued=False), response)  # type: ignore[arg-type]
+    outbox.send_what_goes()
+    assert sent == [b"first", b"second"]
+    assert not outbox
