@@ -33,11 +33,22 @@ class Problem:
     hint: str = ""
     """A sentence that says what to do; may be empty."""
 
+    def __post_init__(self) -> None:
+        """Keep what was found, a path for one, from breaking the line or steering the terminal."""
+        for name in ("reason", "hint"):
+            text = getattr(self, name)
+            if not text.isprintable():
+                object.__setattr__(self, name, _printable(text))
+
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         subject = f"{self.key} = {self.found}" if self.found else self.key
         said = ": ".join(part for part in (place, subject, self.reason) if part)
         return f"{said}. {self.hint}" if self.hint else said
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,13 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 VARIABLES = st.sampled_from(sorted(environment_names(["web"]))) | st.from_regex(
     r"GWCTL_[A-Z_]{0,12}", fullmatch=True
 )
+
+
+def test_a_path_with_a_line_end_does_not_break_its_message(tmp_path: Path) -> None:
+    (tmp_path / "gw.toml").write_text('[pool.web]\napp = "shop"\n', "utf-8")
+    with pytest.raises(ConfigError) as raised:
+        load(Path("gw.toml"), environ={"GWCTL_POOL_WEB_CHDIR": "a\n\x1b[2J"}, cwd=tmp_path)
+    assert any(r"a\n\x1b[2J" in problem.reason for problem in raised.value.problems)
 
 
 @given(
