@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import shutil
 import socket
 import ssl
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -177,6 +179,7 @@ class Engine:
         **settings: Any,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
+        weakref.finalize(self, shutil.rmtree, self.folder)  # not at exit: tests read the log after it
         self.beside = beside
         self.board: Scoreboard = beside.board if beside else Scoreboard(4)
         self.exchange: Exchange | None = beside.exchange if beside else Exchange.open()

@@ -15,7 +15,9 @@ import trustme
 
 from gwctl.config import certificates
 from gwctl.config.tls_settings import Tls
+from tests.support import engine_apps
 from tests.support.engine import Client, Engine
+from tests.support.wait import until
 
 
 @cache
@@ -68,3 +70,15 @@ def connect(
         client.sock, server_hostname=name, session=session, suppress_ragged_eofs=False
     )
     return Client(sock)
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+QUICK = {"header_timeout_s": 0.3, "body_timeout_s": 0.5, "response_timeout_s": 0.5}
+
+
+def engine_of(worker_class: str, context: ssl.SSLContext, **settings: Any) -> Engine:
+    return Engine(engine_apps.application(worker_class), worker_class, tls=context, **settings)
+
+
+def nothing_left(engine: Engine) -> None:
+    until(lambda: not engine.call(lambda: engine.server.connections), "the connections to be gone")

@@ -13,13 +13,9 @@ import pytest
 from gwctl.config import certificates
 from gwctl.config.tls_settings import Tls
 from gwctl.workers.handover import may_be_given
-from tests.support import engine_apps
 from tests.support.engine import WORKER_CLASSES, Engine
-from tests.support.tls import Files, client_context, connect
+from tests.support.tls import QUICK, Files, client_context, connect, engine_of, nothing_left
 from tests.support.wait import until
-
-REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
-QUICK = {"header_timeout_s": 0.3, "body_timeout_s": 0.5, "response_timeout_s": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +27,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Files:
 def worker_class(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
-
-
-def engine_of(worker_class: str, context: ssl.SSLContext, **settings: Any) -> Engine:
-    return Engine(engine_apps.application(worker_class), worker_class, tls=context, **settings)
-
-
-def nothing_left(engine: Engine) -> None:
-    until(lambda: not engine.call(lambda: engine.server.connections), "the connections to be gone")
 
 
 # ---- the handshake
