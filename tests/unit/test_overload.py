@@ -152,7 +152,9 @@ def test_requests_over_the_bound_wait_and_are_all_served(worker_class: str) -> N
                 assert client.get().body == b"done"
                 client.sock.close()
         assert gate.most <= 2
-        until(lambda: engine.words(REQUESTS) >= 8 + 14, "a count of them all")  # a thread counts after it wrote
+        until(
+            lambda: engine.words(REQUESTS) >= 8 + 14, "a count of them all"
+        )  # a thread counts after it wrote
 
 
 def test_a_load_that_hovers_about_the_bound_is_one_overload() -> None:
