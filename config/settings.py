@@ -303,6 +303,14 @@ class MasterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Seconds,
         _meta("How long to try again an address in use: a worker that outlives its master may hold it.", 30),
     ] = 5.0
+    drain_delay_s: Annotated[
+        Seconds,
+        _meta(
+            "After SIGTERM or `gwctl stop`: how long connections are still accepted, while status says that "
+            "it stops, so that load balancers send nobody any more when the door is closed. 0: no delay.",
+            5,
+        ),
+    ] = 0.0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,6 +16,9 @@ from gwctl.supervisor.notify import Notifier
 RETRY_S: Final = 0.25
 """Until a message that systemd's full queue did not take is tried again."""
 
+END_MARGIN_S: Final = 10.0
+"""What an end may take beyond the delay and the drain: stacks written, workers killed and reaped."""
+
 
 class Announcer:
     """Sends READY, RELOADING, STOPPING and STATUS as the fleet's phase changes."""
@@ -31,7 +34,7 @@ class Announcer:
         """Tell what changed since the last call."""
         lines = []
         if fleet.phase is not self._phase:
-            lines += self._phase_lines(fleet.phase)
+            lines += self._phase_lines(fleet)
             self._phase = fleet.phase
         status = describe(fleet)
         if status != self._status:
@@ -57,8 +60,8 @@ class Announcer:
             self._notifier.flush()
         self._retry_at = now + RETRY_S if self._notifier.pending else inf
 
-    def _phase_lines(self, phase: Phase) -> list[str]:
-        match phase:
+    def _phase_lines(self, fleet: Fleet) -> list[str]:
+        match fleet.phase:
             case Phase.STARTING:
                 return []
             case Phase.SERVING:
@@ -66,7 +69,14 @@ class Announcer:
             case Phase.RELOADING:
                 return self._notifier.reloading()
             case Phase.STOPPING:
-                return ["STOPPING=1"]
+                return ["STOPPING=1", f"EXTEND_TIMEOUT_USEC={_patience_us(fleet)}"]
+
+
+def _patience_us(fleet: Fleet) -> int:
+    """How long the end may take, which may be longer than the unit's TimeoutStopSec= (90 s by default)."""
+    limits = [worker.policy.drain_timeout_s for pool in fleet.pools.values() for worker in pool.workers]
+    delay_s = (fleet.ending.accept_until - fleet.ending.since) if fleet.ending is not None else 0.0
+    return round((max(delay_s, 0.0) + max(limits, default=0.0) + END_MARGIN_S) * 1e6)
 
 
 def describe(fleet: Fleet) -> str:
@@ -75,7 +85,11 @@ def describe(fleet: Fleet) -> str:
         f"{name} {pool.ready}/{pool.size} ready" for name, pool in fleet.pools.items() if pool.size
     )
     text = f"generation {fleet.generation}: {pools}"
-    return f"{text}; {fleet.phase.value}" if fleet.phase is not Phase.SERVING else text
+    if fleet.phase is Phase.SERVING:
+        return text
+    return f"{text}; {fleet.phase.value}" + (
+        ", still accepting" if fleet.ending is not None and fleet.ending.accepting else ""
+    )
 
 
 def ready_text(ready: WorkerReady) -> str:

@@ -72,6 +72,7 @@ class Child:
             luck,
             requests=words[scoreboard.REQUESTS],
             active=self.active,
+            connections=words[scoreboard.CONNECTIONS],
             memory_bytes=resident_bytes(self.pid) or words[scoreboard.MEMORY_BYTES],
             heartbeat_at=floats[scoreboard.HEARTBEAT_AT],
             busy_since=busy_since,

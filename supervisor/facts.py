@@ -49,6 +49,7 @@ def status_document(
             up_s=round(now - started_at, 3),
             generation=fleet.generation,
             phase=fleet.phase.value,
+            accepts_s=round(accepts_s, 3) if (accepts_s := fleet.accepts_for(now)) is not None else None,
             adopted_at=adoption.at,
             adopted_by=adoption.by,
             degraded=fleet.degraded,

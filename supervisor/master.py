@@ -110,7 +110,7 @@ class Master:
             case signal.SIGHUP:
                 self._events.append(events.ReloadAsked(0, "SIGHUP"))
             case signal.SIGTERM:
-                self._events.append(events.StopAsked(0, "SIGTERM"))
+                self.ask_to_stop(0, "SIGTERM")
             case signal.SIGINT | signal.SIGQUIT:
                 self._events.append(events.StopAsked(0, signal.Signals(signum).name, quick=True))
             case signal.SIGTTIN:
@@ -257,6 +257,11 @@ class Master:
     def ask(self, event: events.Event) -> None:
         """Take a request of a control client."""
         self._events.append(event)
+
+    def ask_to_stop(self, request: events.RequestId, source: str) -> None:
+        """Stop gracefully."""
+        delay_s = self._generations.current.loaded.settings.master.drain_delay_s
+        self._events.append(events.StopAsked(request, source, delay_s=delay_s))
 
     def _close_in_child(self, pool: str) -> None:
         """In a new worker: close what belongs to the master or to other pools."""

@@ -136,8 +136,10 @@ def _open_control(master: Master, loaded: Loaded, loop: Loop, log: Log) -> None:
                 return master.status()
             case control_messages.Reload():
                 master.ask(events.ReloadAsked(request, "gwctl reload"))
-            case control_messages.Stop(quick=quick):
-                master.ask(events.StopAsked(request, "gwctl stop", quick))
+            case control_messages.Stop(quick=True):
+                master.ask(events.StopAsked(request, "gwctl stop", quick=True))
+            case control_messages.Stop():
+                master.ask_to_stop(request, "gwctl stop")
             case control_messages.Scale(pool=pool, size=size, delta=delta):
                 master.ask(events.ScaleAsked(request, pool, size, delta))
         return None

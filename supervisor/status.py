@@ -80,6 +80,8 @@ class MasterStatus(msgspec.Struct, frozen=True):
     up_s: float
     generation: int
     phase: str
+    accepts_s: float | None = None
+    """For how long a master that stops still accepts connections."""
     adopted_at: float | None = None
     adopted_by: str = ""
     degraded: str = ""
@@ -220,7 +222,9 @@ def _master_line(status: MasterStatus) -> str:
     if how:
         generation += f" (adopted {', '.join(how)})"
     parts = [status.name, f"pid {status.pid}", f"up {age(status.up_s)}", generation]
-    if status.phase != "serving":
+    if status.accepts_s is not None:
+        parts.append(f"{status.phase}: accepting for {duration(status.accepts_s)} more")
+    elif status.phase != "serving":
         parts.append(status.phase)
     if status.degraded:
         parts.append(f"degraded: {status.degraded}")

@@ -1,7 +1,8 @@
 """The end of the fleet: asked for, or because nothing could be started.
 
-It escalates: drain, then (asked again, not by an echo) quit, then kill. As in `pool`, what to
-do with each worker follows from its state, so that a worker whose fork is answered late is ended like the
+It escalates: accept for some time more (if that is set), drain, then (asked again, not by an echo) quit,
+then kill. While it accepts, the pools are kept as they are wanted. From then on, as in `pool`, what to do
+with each worker follows from its state, so that a worker whose fork is answered late is ended like the
 others. The fleet finishes when the last one is reaped.
 """
 
@@ -18,14 +19,18 @@ from gwctl.supervisor.core.notes import seconds, workers
 SAME_S = 0.1
 """Asked again by the same within this time is the same request. A program that signals a process and then
 its group (``timeout``, ``tini -g``, many supervisors) sends each signal twice; nobody means it."""
-WAIT_NOTE_S = 5.0
-"""Until the line that says what a stop waits for; the wait for the next one is twice as long each time."""
+FIRST_NOTE_S = 1.0
+"""Until the first line that says what a stop waits for."""
+NEXT_NOTE_S = 5.0
+"""From one such line to the next."""
 
 
 class Mode(IntEnum):
-    DRAIN = 0
-    QUIT = 1
-    KILL = 2
+    ACCEPT = 0
+    """Nothing has changed yet but what the outside is told: time for load balancers to see it."""
+    DRAIN = 1
+    QUIT = 2
+    KILL = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -39,19 +44,30 @@ class Ending:
     requests: list[int] = field(default_factory=list)
     cut: int = 0
     killed: int = 0
+    accept_until: float = 0.0
+    """When ``Mode.ACCEPT`` is over."""
     note_at: float = 0.0
-    note_wait_s: float = WAIT_NOTE_S
     listeners_closed: bool = False
     asked_by: str = ""
     asked_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.note_at = self.since + WAIT_NOTE_S
+        self.note_at = self.since + FIRST_NOTE_S
 
-    def noted(self, now: float) -> None:
-        """What it waits for was said."""
-        self.note_wait_s *= 2
-        self.note_at = now + self.note_wait_s
+    @property
+    def accepting(self) -> bool:
+        """Connections are still accepted, and workers replaced."""
+        return self.mode is Mode.ACCEPT
+
+    @property
+    def next_at(self) -> float:
+        """When it has something to do by itself."""
+        return self.accept_until if self.accepting else self.note_at
+
+    def shift(self, late_s: float) -> None:
+        """All deadlines move."""
+        self.accept_until += late_s
+        self.note_at += late_s
 
     def is_echo(self, source: str, now: float) -> bool:
         """Whether a request to stop repeats the one before it; one that does not is remembered."""
@@ -78,6 +94,8 @@ class Ending:
 
 def _order(mode: Mode, state: State) -> Order | None:
     match mode:
+        case Mode.ACCEPT:
+            return None
         case Mode.DRAIN:
             if state is State.STARTING:
                 return Order.QUIT

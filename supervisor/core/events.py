@@ -88,12 +88,15 @@ class Observed(Struct, frozen=True):
     """Responses it has finished in its life."""
     active: int = 0
     """Requests in the application now."""
+    connections: int = 0
+    """Open now."""
     memory_bytes: int = 0
     """Resident memory of the process; 0: unknown."""
     heartbeat_at: float = 0.0
     """When its serving loop last turned, in monotonic seconds; 0.0: it has not begun to."""
     busy_since: float = 0.0
-    """When the request that it serves (the oldest, if there are several) was dispatched; 0.0: idle."""
+    """When the request that it serves was dispatched; 0.0: idle, or not known. Workers that serve several at
+    once say it of the oldest, and only while they drain."""
     serving: str = ""
     """Request line of that one; empty when idle or unknown."""
     request_limit_s: float = 0.0
@@ -134,11 +137,13 @@ class ScaleAsked(Struct, frozen=True):
 
 
 class StopAsked(Struct, frozen=True):
-    """``quick`` ends workers at once; a second StopAsked escalates (graceful, quick, kill)."""
+    """``quick`` ends workers at once; a second StopAsked escalates (delayed, graceful, quick, kill)."""
 
     request: RequestId
     source: str
     quick: bool = False
+    delay_s: float = 0.0
+    """How long connections are still accepted before a graceful stop begins to drain."""
 
 
 WorkerEvent = Spawned | SpawnFailed | Ready | BootFailed | DrainStarted | ChannelClosed | Exited | Observed

@@ -29,9 +29,9 @@ from typing import Final
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core import notes, requests, timers, worker_news
+from gwctl.supervisor.core import notes, requests, stopping, timers, worker_news
 from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.ending import Ending, Mode
+from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.invariants import broken_rule
 from gwctl.supervisor.core.life import Failure, Worker
 from gwctl.supervisor.core.policy import PoolPolicy
@@ -98,6 +98,12 @@ class Fleet:
         if not self._served:
             return Phase.STARTING
         return Phase.SERVING if self.reload is None else Phase.RELOADING
+
+    def accepts_for(self, now: float) -> float | None:
+        """For how many seconds a fleet that stops still accepts; None: it does not stop, or not any more."""
+        if self.ending is None or not self.ending.accepting:
+            return None
+        return max(0.0, self.ending.accept_until - now)
 
     @property
     def reload_waits(self) -> bool:
@@ -181,24 +187,27 @@ class Fleet:
     def _settle(self) -> None:
         """Reconcile and move on until nothing changes."""
         while True:
-            if self.ending is not None:
+            if self.ending is not None and not self.ending.accepting:
                 self.ending.enforce(self._desk.workers.values(), self._desk)
                 self._dirty.clear()
                 break
             if not self.broken:
                 for name in sorted(self._dirty):
-                    pool, plain = self.pools[name], Wanted(self.generation, recycle=not self.degraded)
-                    wanted = plain if self.reload is None else self.reload.wanted(pool, self.generation)
-                    reconcile(pool, wanted, self._desk)
+                    reconcile(self.pools[name], self._wanted(self.pools[name]), self._desk)
             self._dirty.clear()
             if not self._advance():
                 break
             self._dirty.update(self.pools)
         self._next = timers.soonest(self, self._desk)
-        if self.ending is not None and not self._desk.workers:
-            requests.finish(self.ending, self._desk)
+        if self.ending is not None and not self.ending.accepting and not self._desk.workers:
+            stopping.finish(self.ending, self._desk)
             self.finished = True
             self._next = None
+
+    def _wanted(self, pool: Pool) -> Wanted:
+        if self.reload is not None:
+            return self.reload.wanted(pool, self.generation)
+        return Wanted(self.generation, recycle=not self.degraded and self.ending is None)
 
     def _advance(self) -> bool:
         """Move the reload on, or begin the next; true when something changed for the pools."""
@@ -242,9 +251,8 @@ class Fleet:
         for pool in self.pools.values():
             if pool.retry_at is not None and pool.retry_at <= now:
                 self._dirty.add(pool.name)
-        if self.ending is not None and self.ending.note_at <= now:
-            self.ending.noted(now)
-            self._desk.note("info", notes.waits_for(self._desk.workers.values(), now))
+        if self.ending is not None:
+            stopping.fire(self, self.ending, self._desk)
 
     # ---- events
 
@@ -293,8 +301,7 @@ class Fleet:
         requests.refuse_waiting(self._queue, self._desk)
         text = failure.message if len(self.pools) == 1 else f"{worker.pool}: {failure.message}"
         status = 4 if failure.kind == "import" else 3
-        self.ending = Ending(Mode.QUIT, self._desk.now, status, text, failure.traceback)
-        requests.close_listeners(self.ending, self._desk)
+        self.ending = stopping.gives_up(status, text, failure.traceback, self._desk)
 
     # ---- transactions
 
@@ -328,16 +335,13 @@ class Fleet:
         requests.refused(self, reload, pool, failure, self._desk)
 
     def _stop(self, event: ev.StopAsked) -> None:
-        source = f"{event.source} quick" if event.quick else event.source
-        if self.ending is not None and self.ending.is_echo(source, self._desk.now):
-            self.ending.requests += [event.request] if event.request else []
-            return
         if self.ending is None:
             if self.reload is not None:
                 self._abort(self.reload, "", Failure("stop", "the fleet stops"), changed=False)
             requests.refuse_waiting(self._queue, self._desk)
-            self.ending = Ending(Mode.QUIT if event.quick else Mode.DRAIN, self._desk.now)
-            self.ending.is_echo(source, self._desk.now)
-        elif self.ending.mode is not Mode.KILL:
-            self.ending.mode = Mode(self.ending.mode + 1)
-        requests.stopping(self.ending, event, self._desk)
+            self._dirty.update(self.pools)
+            serving = any(pool.ready for pool in self.pools.values())
+            self.ending = stopping.begin(event, self._desk, accepts=serving)
+        elif not stopping.again(self.ending, event, self._desk):
+            return
+        stopping.tell(self, self.ending, event, self._desk)

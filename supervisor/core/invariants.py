@@ -30,7 +30,7 @@ def _about_workers(fleet: Fleet, desk: Desk) -> str:
         members += len(pool.members)
     if members != len(desk.workers):
         return f"pools hold {members} workers, the fleet {len(desk.workers)}"
-    stopping = fleet.ending is not None
+    stopping = fleet.ending is not None and not fleet.ending.accepting
     for worker in desk.workers.values():
         state = worker.state
         if worker.deadline is None:

@@ -31,6 +31,8 @@ _SIGNALS: Final = {
     31: "SIGSYS",
 }
 """Linux's numbers: the core does not import signal."""
+NAMED_MAX: Final = 5
+"""Workers that are named one by one in a line about all that are waited for."""
 
 
 def seconds(value: float) -> str:
@@ -58,6 +60,10 @@ def size(value: int) -> str:
 
 def requests(count: int) -> str:
     return "1 request" if count == 1 else f"{count:,} requests"
+
+
+def connections(count: int) -> str:
+    return "1 connection" if count == 1 else f"{count:,} connections"
 
 
 def workers(count: int) -> str:
@@ -113,13 +119,33 @@ def scaled(name: str, was: int, size: int, asked: int) -> str:
 
 
 def waits_for(remaining: Iterable[Worker], now: float) -> str:
-    """``waiting for web.0 (pid 812, draining for 8 s), ...``."""
-    some = sorted(remaining, key=lambda worker: worker.since)
-    text = ", ".join(
-        f"{worker.name} (pid {worker.pid}, {worker.state.value} for {seconds(now - worker.since)})"
-        for worker in some[:5]
+    """``waiting for web.0: GET /export, 41 s so far; web.1: 3 connections``: the longest request first."""
+    some = sorted(remaining, key=lambda worker: (_busy_since(worker) or now, worker.since))
+    text = "; ".join(f"{worker.name}: {_at_what(worker, now)}" for worker in some[:NAMED_MAX])
+    more = len(some) - NAMED_MAX
+    return f"waiting for {text}" + (f"; and {workers(more)} more" if more > 0 else "")
+
+
+def _busy_since(worker: Worker) -> float:
+    return worker.facts.busy_since if worker.facts is not None else 0.0
+
+
+def _at_what(worker: Worker, now: float) -> str:
+    """What a worker that is to end was at when it was last looked at."""
+    facts = worker.facts
+    if worker.state is not State.DRAINING:
+        return f"pid {worker.pid} is {worker.state.value} for {seconds(now - worker.since)}"
+    if facts is None or not (facts.active or facts.connections):
+        return f"no connection left, pid {worker.pid} shuts down for {seconds(now - worker.since)}"
+    left = connections(facts.connections)
+    if not facts.active:
+        return left
+    if not facts.busy_since:
+        return f"{requests(facts.active)} on {left}"
+    text = f"{facts.serving}, {span(now - facts.busy_since)} so far"
+    return (
+        text if facts.active == facts.connections == 1 else f"{text}, of {requests(facts.active)} on {left}"
     )
-    return f"waiting for {text}" + (f" and {workers(len(some) - 5)} more" if len(some) > 5 else "")
 
 
 def too_long(worker: Worker) -> str:

@@ -1,4 +1,4 @@
-"""What people ask for, and what they are told: reload, scale, stop.
+"""What people ask for, and what they are told: reload and scale (`stopping` has the end).
 
 Requests with number 0 come from signals: there are log lines for them and no answers.
 """
@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gwctl.config.scales import WORKERS_MAX
-from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, CloseListeners, Finish, Prepare
+from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare
 from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.ending import Ending, Mode
-from gwctl.supervisor.core.events import ReloadAsked, ScaleAsked, StopAsked
+from gwctl.supervisor.core.events import ReloadAsked, ScaleAsked
 from gwctl.supervisor.core.life import Failure, State
-from gwctl.supervisor.core.notes import counts, scaled, seconds, workers
+from gwctl.supervisor.core.notes import counts, scaled, seconds
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload, Stage, patience
 
@@ -47,6 +46,8 @@ def answer(desk: Desk, request: int, text: str, result: dict[str, Any], *, ok: b
 def reload_asked(fleet: Fleet, queue: Queue, event: ReloadAsked, desk: Desk) -> None:
     if fleet.ending is not None:
         _refuse(desk, event.request, "the fleet is stopping")
+        if not event.request:
+            desk.note("info", f"no reload ({event.source}): the fleet is stopping")
         return
     if fleet.broken:
         _refuse(desk, event.request, f"this master is broken ({fleet.broken}): restart it")
@@ -173,7 +174,7 @@ def _scale(fleet: Fleet, pool: Pool, event: ScaleAsked, desk: Desk) -> tuple[str
     return text, {"pool": pool.name, "size": pool.size, "was": was}
 
 
-# ---- start and stop
+# ---- start
 
 
 def all_ready(pools: Iterable[Pool], desk: Desk, began_at: float) -> bool:
@@ -183,38 +184,3 @@ def all_ready(pools: Iterable[Pool], desk: Desk, began_at: float) -> bool:
         return False
     desk.note("info", f"serving: {counts(wanted)} in {seconds(desk.now - began_at)}")
     return True
-
-
-def stopping(ending: Ending, event: StopAsked, desk: Desk) -> None:
-    """Say how the fleet ends; the first time also close the door."""
-    if event.request:
-        ending.requests.append(event.request)
-    close_listeners(ending, desk)
-    desk.note("info", f"stopping ({event.source}): {_how(ending.mode, desk)}")
-
-
-def close_listeners(ending: Ending, desk: Desk) -> None:
-    if not ending.listeners_closed:
-        ending.listeners_closed = True
-        desk.actions.append(CloseListeners())
-
-
-def _how(mode: Mode, desk: Desk) -> str:
-    count = workers(len(desk.workers))
-    match mode:
-        case Mode.DRAIN:
-            longest = max((worker.policy.drain_timeout_s for worker in desk.workers.values()), default=0.0)
-            verb = "finishes" if len(desk.workers) == 1 else "finish"
-            return f"{count} {verb}, at most {seconds(longest)}. Asked again: ends them at once"
-        case Mode.QUIT:
-            return f"ending {count} at once. Asked again: kills them"
-        case Mode.KILL:
-            return f"killing {count}"
-
-
-def finish(ending: Ending, desk: Desk) -> None:
-    text = ending.last_words(desk.now)
-    result = {"took_s": round(desk.now - ending.since, 3), "cut": ending.cut, "killed": ending.killed}
-    for request in ending.requests:
-        answer(desk, request, text, result, ok=True)
-    desk.actions.append(Finish(ending.status, text, ending.traceback))

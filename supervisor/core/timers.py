@@ -30,7 +30,7 @@ def soonest(fleet: Fleet, desk: Desk) -> float:
             first = at
     others = [pool.retry_at for pool in fleet.pools.values()]
     if fleet.ending is not None:
-        others = [fleet.ending.note_at]
+        others = [*(others if fleet.ending.accepting else []), fleet.ending.next_at]
     elif fleet.reload is not None:
         others.append(fleet.reload.next_deadline(desk.now))
     for at in others:
@@ -60,5 +60,5 @@ def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float:
     if fleet.reload is not None:
         fleet.reload.shift(more_s)
     if fleet.ending is not None:
-        fleet.ending.note_at += more_s
+        fleet.ending.shift(more_s)
     return soonest(fleet, desk)

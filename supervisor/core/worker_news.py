@@ -114,7 +114,7 @@ def _left(fleet: Fleet, worker: Worker, desk: Desk) -> None:
 def _exited(fleet: Fleet, worker: Worker, event: ev.Exited, desk: Desk) -> None:
     was = worker.state
     pool = _bury(fleet, worker, desk)
-    if fleet.ending is not None:
+    if fleet.ending is not None and not fleet.ending.accepting:
         fleet.ending.cut += event.cut
         fleet.ending.killed += was is State.KILLED
     if worker.leaving:

@@ -157,3 +157,4 @@ def test_notify_socket_hears_ready_reloading_and_stopping(gwctl_server, tmp_path
             wait_for("READY=1")
             heard.clear()
         wait_for("STOPPING=1")
+        assert "EXTEND_TIMEOUT_USEC=40000000" in heard, "drain_timeout_s and a margin"

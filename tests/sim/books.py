@@ -158,9 +158,9 @@ class Looks:
     closely: bool = False
     """There is a reason to look more often."""
 
-    def looked(self, now: float) -> None:
+    def looked(self, now: float, *, closely: bool) -> None:
         early = now < self.last_at + LOOK_S - 1e-6 if self.last_at is not None else False
-        if early and not (self.closely and now - self.really_at > 0.9):
+        if early and not ((closely or self.closely) and now - self.really_at > 0.85):
             raise Unsafe(f"looked at the scoreboard again after {now - self.really_at:.3f} s")
         self.last_at = self.really_at = now
         self.closely = False

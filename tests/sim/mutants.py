@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from gwctl.supervisor.core import actions as act
-from gwctl.supervisor.core import backoff, life, pool, recycle, requests, timers, worker_news
+from gwctl.supervisor.core import backoff, life, pool, recycle, requests, stopping, timers, worker_news
 from gwctl.supervisor.core import fleet as fleet_module
 from gwctl.supervisor.core.desk import Desk
+from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.life import Order, State, Worker
 from gwctl.supervisor.core.reload import Reload
@@ -163,13 +164,13 @@ def talks_without_news(patch: Patch) -> None:
 
 
 def leaves_workers_behind(patch: Patch) -> None:
-    patch.setattr(requests, "finish", lambda ending, desk: desk.actions.append(act.Finish(0, "bye")))
+    patch.setattr(stopping, "finish", lambda ending, desk: desk.actions.append(act.Finish(0, "bye")))
     settle = Fleet._settle
 
     def at_once(fleet: Fleet) -> None:
         settle(fleet)
         if fleet.ending is not None and not fleet.finished:
-            requests.finish(fleet.ending, fleet._desk)
+            stopping.finish(fleet.ending, fleet._desk)
             fleet.finished = True
 
     patch.setattr(Fleet, "_settle", at_once)
@@ -217,6 +218,20 @@ def forgets_the_hard_limit(patch: Patch) -> None:
     patch.setattr(recycle, "_kill", lambda fleet, worker, facts, desk: None)
 
 
+def forgets_the_delay_of_a_stop(patch: Patch) -> None:
+    patch.setattr(Ending, "accepting", property(lambda ending: False))
+
+
+def keeps_the_door_open(patch: Patch) -> None:
+    fire = stopping.fire
+
+    def sleepy(fleet: Fleet, ending: Ending, desk: Desk) -> None:
+        ending.accept_until += 60.0 if ending.accepting else 0.0
+        fire(fleet, ending, desk)
+
+    patch.setattr(stopping, "fire", sleepy)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     drains_twice,
     leaves_them_parked_on_abort,
@@ -246,4 +261,6 @@ MUTANTS: tuple[Mutant, ...] = (
     recycles_the_young,
     never_recycles,
     forgets_the_hard_limit,
+    forgets_the_delay_of_a_stop,
+    keeps_the_door_open,
 )

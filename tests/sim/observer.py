@@ -12,7 +12,8 @@ The observer keeps books of its own and looks into no `Fleet`. What it holds aga
   - a worker that is not ready is dumped and killed in time, and not before its time is up;
   - a worker is replaced when it is due (`tests.sim.recycling`), and killed beyond its hard limit;
   - a slot that keeps failing is not tried again before its backoff;
-  - the scoreboard is read every five seconds, and not more often unless there is a reason;
+  - the scoreboard is read every five seconds, more often only for a reason; the door is
+    closed when a stop was asked for and its delay is over (`tests.sim.farewell`);
   - each request is answered once, each prepared generation adopted or abandoned once, and
     after Finish there is silence.
 """
@@ -25,6 +26,7 @@ from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
 from tests.sim.books import LATE_S, SLACK_S, Failures, Looks, Seen, Transaction, Unsafe
+from tests.sim.farewell import Farewell
 from tests.sim.recycling import at_once, gone, is_near, judge_facts, judge_heir, judge_retired, let_go_unborn
 
 
@@ -45,7 +47,7 @@ class Observer:
         self.highest_worker = 0
         self.failures = Failures()
         self.degraded = False
-        self._left: dict[tuple[str, int], float] = {}
+        self._farewell = Farewell()
         self._looks = Looks()
         self._steps = 0
         self.now = 0.0
@@ -79,6 +81,7 @@ class Observer:
 
     def _forgive(self, late_s: float, before: float) -> None:
         self._looks.forgive(late_s)
+        self._farewell.forgive(late_s)
         for seen in self.workers.values():
             seen.due += late_s
             seen.killed_at += late_s if before - seen.killed_at < 10 else 0.0  # else given up
@@ -92,6 +95,7 @@ class Observer:
             self._scaled = False
             let_go_unborn(self)
         self._looks.judge(self.now, over=self.finished)
+        self._farewell.judge(self.now, over=self.stopping)
         if self._steps % 8 == 0:
             for seen in self.workers.values():
                 if seen.must_die and seen.state != "killed":
@@ -169,14 +173,13 @@ class Observer:
         if event.request:
             self.asked[event.request] = event
         if isinstance(event, ev.StopAsked):
-            self.stopping = True
-        if isinstance(event, ev.ScaleAsked) and not self.stopping:
+            self._farewell.heard(event, self.now, serving=any(w.serving for w in self.workers.values()))
+        if isinstance(event, ev.ScaleAsked) and self._farewell.until is None:
             self._scale(event)
 
     def _scale(self, event: ev.ScaleAsked) -> None:
-        names = list(self.sizes) if not event.pool else [event.pool] if event.pool in self.sizes else []
         self._scaled = True
-        for name in names:
+        for name in [name for name in self.sizes if event.pool in {"", name}]:
             size = self.sizes[name] if event.size is None else event.size
             self.sizes[name] = max(1, size + event.delta)
             if self.txn is not None and name in self.txn.sizes:
@@ -196,7 +199,7 @@ class Observer:
 
     def _cannot_boot(self, seen: Seen) -> None:
         """The first start may be given up for it."""
-        self.doomed = self.doomed or not (self.ever_ready or self.stopping)
+        self.doomed = self.doomed or not (self.ever_ready or self._farewell.until is not None)
 
     # ---- actions
 
@@ -230,11 +233,9 @@ class Observer:
         return self.policies[action.pool]
 
     def _active_limit(self, pool: str) -> int:
-        policy = self.policies.get(pool)
-        size = self.sizes.get(pool, 0)
+        policy, size = self.policies.get(pool), self.sizes.get(pool, 0)
         if self.txn is not None and pool in self.txn.policies:
-            policy = self.txn.policies[pool]
-            size = max(size, self.txn.sizes[pool])
+            policy, size = self.txn.policies[pool], max(size, self.txn.sizes[pool])
         if policy is None:
             raise Unsafe(f"spawned into {pool}, which nobody wants")
         return size + (policy.surge if self.txn is not None else max(policy.surge, at_once(policy, size)))
@@ -275,12 +276,10 @@ class Observer:
 
     def _judge_room(self, pool: str) -> None:
         count = sum(w.state in {"parked", "draining"} for w in self.workers.values() if w.pool == pool)
-        size = self.sizes[pool]
-        policy = self.policies[pool]
+        policy, size = self.policies[pool], self.sizes[pool]
         largest = size
         if self.txn is not None and pool in self.txn.policies:
-            policy = self.txn.policies[pool]
-            largest = max(size, self.txn.sizes[pool])
+            policy, largest = self.txn.policies[pool], max(size, self.txn.sizes[pool])
         if count > max(policy.draining_max or 2 * largest, size):
             raise Unsafe(f"{count} parked and draining workers in {pool}")
 
@@ -298,7 +297,7 @@ class Observer:
             self._judge_room(seen.pool)
 
     def _observe(self, action: act.Observe) -> None:
-        self._looks.looked(self.now)
+        self._looks.looked(self.now, closely=self.stopping)
 
     def _quit(self, action: act.Quit) -> None:
         seen = self._alive(action.worker, "quit")
@@ -355,6 +354,7 @@ class Observer:
             raise Unsafe(f"answered twice, or nobody: {action}")
 
     def _close(self, action: act.CloseListeners) -> None:
+        self._farewell.closes(self.now)
         self.stopping = True
 
     def _finish(self, action: act.Finish) -> None:

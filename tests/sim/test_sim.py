@@ -69,10 +69,10 @@ def test_no_rule_is_broken_whatever_the_mixture_of_faults(seed: int, faults: Fau
     episode(seed, faults=faults)
 
 
-def test_without_faults_nobody_is_killed() -> None:
+def test_without_faults_nobody_is_killed_unasked() -> None:
     for seed in range(40):
         seen = episode(seed, faults=NO_FAULTS).seen
-        assert seen["Kill"] == 0
+        assert seen["Kill"] == seen["killed as asked"]
         assert seen["Dump"] == 0
 
 

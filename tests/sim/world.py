@@ -158,7 +158,8 @@ class World:
             self._at(self.rng.expovariate(1 / 4), self._ask_stop, mean)
 
     def stop(self, *, quick: bool = False) -> None:
-        self._read(ev.StopAsked(self._request(), "SIGTERM", quick=quick))
+        delay_s = self.rng.choice((0.0, 0.0, 4.0))
+        self._read(ev.StopAsked(self._request(), "SIGTERM", quick=quick, delay_s=delay_s))
 
     def _policy(self, name: str) -> PoolPolicy:
         rng = self.rng
@@ -220,6 +221,7 @@ class World:
                 self._quit(self._processes.get(worker))
             case act.Kill(worker=worker, reason=reason):
                 self.seen["killed for its memory"] += "memory_hard_bytes" in reason
+                self.seen["killed as asked"] += reason == "the fleet stops at once"
                 self._kill(self._processes.get(worker))
             case act.Adopt(generation=generation):
                 self.policies = self._prepared[generation]

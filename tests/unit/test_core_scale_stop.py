@@ -133,8 +133,8 @@ def test_a_worker_that_does_not_finish_is_dumped_and_killed() -> None:
     reason = "did not finish within 30 s of draining"
     assert story.passes(40) == [f"dump 1: {reason}", f"kill 1: {reason}"]
     assert story.notes[2:4] == [
-        "info: waiting for web.0 (pid 1001, draining for 5 s)",
-        "info: waiting for web.0 (pid 1001, draining for 15 s)",
+        "info: waiting for web.0: no connection left, pid 1001 shuts down for 1 s",
+        "info: waiting for web.0: no connection left, pid 1001 shuts down for 6 s",
     ]
     story.dies(1, -9)
     assert story.finish is not None
@@ -178,6 +178,109 @@ def test_of_a_fleet_that_boots() -> None:
     assert story.happens(ev.Spawned(2, 12)) == ["quit 2"]
     story.dies(1, 0)
     assert story.dies(2, 0) == ["finish 0"]
+
+
+def test_what_is_waited_for_is_said_after_a_second_and_then_every_five() -> None:
+    """By what was observed right before: the worker with the longest request comes first."""
+    story = CoreStory(web=4).serves()
+    story.happens(ev.StopAsked(0, "SIGTERM"))
+    story.passes(0.95)
+    assert story.looks == [pytest.approx(101.4)]
+    story.happens(
+        ev.Observed(1, 0.5, active=2, connections=12),
+        ev.Observed(2, 0.5, connections=1),
+        ev.Observed(3, 0.5, active=1, connections=1, busy_since=60.5, serving="GET /export"),
+    )
+    story.passes(15)
+    waits = [note for note in story.notes if "waiting for" in note]
+    assert waits[0] == (
+        "info: waiting for web.2: GET /export, 41 s so far; web.0: 2 requests on 12 connections; "
+        "web.1: 1 connection; web.3: no connection left, pid 1004 shuts down for 1 s"
+    )
+    assert len(waits) == 3
+    busy = ev.Observed(2, 0.5, active=2, connections=3, busy_since=60.5, serving="GET /slow")
+    story.happens(busy)
+    story.happens(ev.StopAsked(0, "SIGTERM", quick=True))
+    story.passes(5)
+    assert "web.1: pid 1002 is quitting for" in story.notes[-1] or "killed" in story.notes[-1]
+
+
+def test_the_longest_of_several_requests() -> None:
+    story = CoreStory(web=1).serves()
+    story.happens(ev.StopAsked(0, "SIGTERM"))
+    story.happens(ev.Observed(1, 0.5, active=3, connections=9, busy_since=100.5, serving="GET /slow"))
+    story.passes(1)
+    assert story.notes[-1] == "info: waiting for web.0: GET /slow, 1 s so far, of 3 requests on 9 connections"
+
+
+# ---- a stop with a delay
+
+
+def test_a_delayed_stop_serves_on_and_then_drains() -> None:
+    """Whoever asks for something else meanwhile is told that the fleet stops."""
+    story = CoreStory(web=2).serves()
+    assert story.happens(ev.StopAsked(0, "SIGTERM", delay_s=5)) == []
+    assert story.fleet.phase is Phase.STOPPING
+    assert story.notes[-1] == (
+        "info: stopping (SIGTERM): accepting for 5 s more, then 2 workers finish, at most 30 s. "
+        "Asked again: that begins now"
+    )
+    assert story.happens(ev.ReloadAsked(9, "gwctl reload"), ev.ScaleAsked(10, "web", size=5)) == [
+        "answer 9 no",
+        "answer 10 no",
+    ]
+    story.happens(ev.ReloadAsked(0, "SIGHUP"))
+    assert story.notes[-1] == "info: no reload (SIGHUP): the fleet is stopping"
+    assert story.passes(4.9) == []
+    assert story.passes(0.2) == ["CloseListeners", "drain 1 and sweep", "drain 2 and sweep"]
+    assert story.notes[-1] == (
+        "info: accepting no more: 2 workers finish, at most 30 s. Asked again: ends them at once"
+    )
+    story.dies(1, 0)
+    assert story.dies(2, 0) == ["finish 0"]
+
+
+def test_a_worker_that_dies_in_the_delay_is_replaced() -> None:
+    """Else nobody would accept. What it had in hand is the crash's, not the stop's."""
+    story = CoreStory(web=1).serves()
+    story.happens(ev.StopAsked(0, "SIGTERM", delay_s=5))
+    assert story.happens(ev.Exited(1, -11, 0.0, cut=1), after=1.0) == ["spawn 2 web.0 g1"]
+    assert story.boots(2) == ["serve 2"]
+    assert story.passes(4.5) == ["CloseListeners", "drain 2 and sweep"]
+    story.dies(2, 0)
+    assert story.finish is not None
+    assert "; 0 requests cut" in story.finish.text
+
+
+@pytest.mark.parametrize(("quick", "order"), [(False, "drain 1 and sweep"), (True, "quit 1")])
+def test_asked_again_the_delay_is_over(quick, order) -> None:
+    story = CoreStory(web=1).serves()
+    story.happens(ev.StopAsked(0, "SIGTERM", delay_s=5))
+    assert story.happens(ev.StopAsked(0, "SIGTERM", delay_s=5)) == [], "an echo"
+    again = ev.StopAsked(0, "SIGTERM", quick=quick, delay_s=5)
+    assert story.happens(again, after=0.5) == ["CloseListeners", order]
+
+
+def test_nothing_is_delayed_when_nobody_serves() -> None:
+    story = CoreStory(web=1)
+    story.begins()
+    story.happens(ev.Spawned(1, 11))
+    assert story.happens(ev.StopAsked(0, "SIGTERM", delay_s=5)) == ["CloseListeners", "quit 1"]
+
+
+def test_a_delayed_stop_undoes_a_reload_first() -> None:
+    """The old workers serve through the delay, parked ones too; the new ones go at once."""
+    story = CoreStory(web=2).serves()
+    story.reloads()
+    story.boots(3)
+    story.passes(2)
+    story.boots(4)
+    assert "0 g1 parked" in story.states()
+    stopped = story.happens(ev.StopAsked(0, "SIGTERM", delay_s=5))
+    assert stopped[:2] == ["abandon g2", "answer 7 no"]
+    assert "serve 1" in stopped
+    assert story.states()[0] == "0 g1 ready"
+    assert story.fleet.degraded == ""
 
 
 def test_during_a_reload() -> None:

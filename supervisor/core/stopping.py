@@ -1,0 +1,116 @@
+"""A stop, step by step: what begins it, what makes it harder, what is said meanwhile, and its end.
+
+`ending` holds where it stands and what each worker is told for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gwctl.supervisor.core import notes
+from gwctl.supervisor.core.actions import Answer, CloseListeners, Finish
+from gwctl.supervisor.core.desk import Desk
+from gwctl.supervisor.core.ending import FIRST_NOTE_S, NEXT_NOTE_S, Ending, Mode
+from gwctl.supervisor.core.events import StopAsked
+from gwctl.supervisor.core.notes import seconds, workers
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.core.fleet import Fleet
+
+LOOK_BEFORE_S: Final = 0.1
+"""The scoreboard is read this much before it is said what a stop waits for."""
+
+
+def begin(event: StopAsked, desk: Desk, *, accepts: bool) -> Ending:
+    """The first request to stop; ``accepts``: somebody serves, so there is something to delay."""
+    gracefully = Mode.ACCEPT if accepts and event.delay_s > 0 else Mode.DRAIN
+    ending = Ending(Mode.QUIT if event.quick else gracefully, desk.now, accept_until=desk.now + event.delay_s)
+    ending.is_echo(_source(event), desk.now)
+    return ending
+
+
+def again(ending: Ending, event: StopAsked, desk: Desk) -> bool:
+    """A further request: one step harder, at least quick if that was asked for; false for an echo."""
+    if ending.is_echo(_source(event), desk.now):
+        if event.request:
+            ending.requests.append(event.request)
+        return False
+    harder = Mode(min(ending.mode + 1, Mode.KILL))
+    ending.mode = max(harder, Mode.QUIT) if event.quick else harder
+    return True
+
+
+def gives_up(status: int, text: str, traceback: str, desk: Desk) -> Ending:
+    """Nothing could be started: end what there is, with this exit status and these last words."""
+    ending = Ending(Mode.QUIT, desk.now, status, text, traceback)
+    _close_listeners(ending, desk)
+    return ending
+
+
+def tell(fleet: Fleet, ending: Ending, event: StopAsked, desk: Desk) -> None:
+    """Say how the fleet ends; close the door unless it is to stay open for a moment."""
+    if event.request:
+        ending.requests.append(event.request)
+    desk.note("info", f"stopping ({event.source}): {_how(ending, desk)}")
+    if not ending.accepting:
+        _shut(fleet, ending, desk)
+
+
+def fire(fleet: Fleet, ending: Ending, desk: Desk) -> None:
+    """Do what is due by now: end the delay, or say what is being waited for."""
+    if ending.next_at > desk.now:
+        return
+    if ending.accepting:
+        ending.mode = Mode.DRAIN
+        desk.note("info", f"accepting no more: {_how(ending, desk)}")
+        _shut(fleet, ending, desk)
+        return
+    desk.note("info", notes.waits_for(desk.workers.values(), desk.now))
+    _note_again(fleet, ending, desk.now + NEXT_NOTE_S)
+
+
+def finish(ending: Ending, desk: Desk) -> None:
+    text = ending.last_words(desk.now)
+    result = {"took_s": round(desk.now - ending.since, 3), "cut": ending.cut, "killed": ending.killed}
+    desk.actions.extend(Answer(request, True, text, result) for request in ending.requests)
+    desk.actions.append(Finish(ending.status, text, ending.traceback))
+
+
+def _source(event: StopAsked) -> str:
+    return f"{event.source} quick" if event.quick else event.source
+
+
+def _shut(fleet: Fleet, ending: Ending, desk: Desk) -> None:
+    if not ending.listeners_closed:
+        _close_listeners(ending, desk)
+        _note_again(fleet, ending, desk.now + FIRST_NOTE_S)
+
+
+def _close_listeners(ending: Ending, desk: Desk) -> None:
+    ending.listeners_closed = True
+    desk.actions.append(CloseListeners())
+
+
+def _note_again(fleet: Fleet, ending: Ending, at: float) -> None:
+    ending.note_at = at
+    fleet.look_by(at - LOOK_BEFORE_S)
+
+
+def _how(ending: Ending, desk: Desk) -> str:
+    count = workers(len(desk.workers))
+    match ending.mode:
+        case Mode.ACCEPT:
+            wait = seconds(ending.accept_until - desk.now)
+            return f"accepting for {wait} more, then {_finishing(desk)}. Asked again: that begins now"
+        case Mode.DRAIN:
+            return f"{_finishing(desk)}. Asked again: ends them at once"
+        case Mode.QUIT:
+            return f"ending {count} at once. Asked again: kills them"
+        case Mode.KILL:
+            return f"killing {count}"
+
+
+def _finishing(desk: Desk) -> str:
+    longest = max((worker.policy.drain_timeout_s for worker in desk.workers.values()), default=0.0)
+    verb = "finishes" if len(desk.workers) == 1 else "finish"
+    return f"{workers(len(desk.workers))} {verb}, at most {seconds(longest)}"

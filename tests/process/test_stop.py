@@ -1,0 +1,31 @@
+"""Stops: with a delay, what is said meanwhile, and what each class of worker counts as cut."""
+
+from __future__ import annotations
+
+import signal
+
+import httpx
+
+from tests.load.runner import Load
+from tests.support.status import status_of
+
+APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
+
+
+def test_a_delayed_stop_says_so_and_still_accepts(gwctl_server):
+    """systemd and status know at once; new connections are served until TERM comes again, and none is lost."""
+    with gwctl_server(APPS["sync"], processes=2, master={"drain_delay_s": 60}) as server:
+        with Load(server.url, connections=4, expect_body=b"hello") as load:
+            server.signal(signal.SIGTERM)
+            server.wait_for_log(r"stopping \(SIGTERM\): accepting for 60 s more, then 2 workers finish")
+            load.wait_for_requests(50)
+            assert httpx.get(server.url).text == "hello"
+            document = status_of(server)
+            assert document["phase"] == "stopping"
+            assert 30 < document["accepts_s"] < 60
+            shown = server.gwctl("status", "-c", str(server.config)).stdout
+            assert "stopping: accepting for 5" in shown
+        assert load.result.failures == {}, load.result
+        server.signal(signal.SIGTERM)
+        assert server.wait_for_exit() == 0
+        assert "; 0 requests cut" in server.log
