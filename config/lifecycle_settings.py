@@ -39,6 +39,18 @@ class Crash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     healthy_after_s: Annotated[
         PositiveSeconds, _meta("A worker that lived this long clears the record of its slot.", 60)
     ] = 30.0
+    breaker_failures: Annotated[
+        int,
+        Meta(ge=0),
+        _meta(
+            "Deaths in a row after which a slot counts as one that keeps dying: it is tried only every "
+            "`breaker_retry_s`, as long as other workers of the pool serve. 0: never.",
+            10,
+        ),
+    ] = 5
+    breaker_retry_s: Annotated[
+        PositiveSeconds, _meta("How long such a slot waits between two tries.", 300)
+    ] = 60.0
 
 
 class Recycle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -93,10 +93,11 @@ def _pool(
 
 
 def _trouble(pool: Pool, now: float) -> str:
-    """Say which slots wait before they are tried again."""
-    waits = {number: slot.next_try_at - now for number, slot in pool.slots.items() if slot.next_try_at > now}
+    """Say which slots wait before they are tried again, and why."""
+    waiting = [(number, slot) for number, slot in sorted(pool.slots.items()) if slot.next_try_at > now]
     return "; ".join(
-        f"slot {number} keeps dying: next try in {wait:.0f} s" for number, wait in sorted(waits.items())
+        f"slot {number} {slot.trouble}: next try in {slot.next_try_at - now:.0f} s"
+        for number, slot in waiting
     )
 
 

@@ -169,6 +169,8 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         backoff_min_s=pool.crash.backoff_min_s,
         backoff_max_s=pool.crash.backoff_max_s,
         healthy_after_s=pool.crash.healthy_after_s,
+        breaker_failures=pool.crash.breaker_failures,
+        breaker_retry_s=pool.crash.breaker_retry_s,
         recycle=RecyclePolicy(**msgspec.structs.asdict(pool.recycle)),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gwctl.supervisor.core import breaker
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import Exited
 from gwctl.supervisor.core.life import Order, State, Worker
@@ -13,15 +14,18 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: bool
     """Count it and decide when the slot is tried again. ``waits``: not before the reload is decided."""
     slot, policy, now = pool.slot(worker.slot), worker.policy, desk.now
     alive_s = 0.0 if worker.ready_at is None else now - worker.ready_at
-    slot.lived(alive_s, policy)
+    breaker.healthy(pool, worker.slot, alive_s, desk)
+    was_open, others_serve = slot.open, pool.ready > 0
     failure = worker.failure
     if event.status == 0 and worker.ready_at is not None and (failure is None or failure.kind == "exit"):
-        level, wait = "info", slot.left(now, policy, event.luck)
+        level, wait = "info", slot.left(now, policy, event.luck, others_serve=others_serve)
         text = f"pid {worker.pid} left by itself (exit status 0)"
     else:
         # Having been healthy it is no failure of the slot, however it ended.
-        healthy = alive_s >= policy.healthy_after_s or (failure is not None and failure.kind == "hang")
-        level, wait = "error", 0.0 if healthy else slot.failed(now, policy, event.luck)
+        free = alive_s >= policy.healthy_after_s or (failure is not None and failure.kind == "hang")
+        level, wait = "error", 0.0
+        if not free:
+            wait = slot.died(now, policy, event.luck, others_serve=others_serve)
         text = f"pid {worker.pid}: {failure.message}" if failure and failure.kind != "exit" else ""
         text = text or (failure.message if failure else "")
         if worker.told is Order.KILL:  # the record of the kill has said why
@@ -30,11 +34,15 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: bool
     # The same traceback at each try would bury the log; the first one says it.
     frames = f"\n{failure.traceback}" if failure and failure.traceback and slot.failures == 1 else ""
     desk.note(level, f"{text}. {then}{frames}", worker=worker)
+    if slot.open and not was_open:
+        breaker.opened(pool, worker.slot, desk)
 
 
 def drain_started(pool: Pool, worker: Worker, desk: Desk) -> None:
     """Somebody told it to drain; it finishes what it has, and its slot is free."""
-    wait = pool.slot(worker.slot).left(desk.now, worker.policy, 0.0)
+    if worker.ready_at is not None:
+        breaker.healthy(pool, worker.slot, desk.now - worker.ready_at, desk)
+    wait = pool.slot(worker.slot).left(desk.now, worker.policy, 0.0, others_serve=False)
     text = f"pid {worker.pid} drains, told by somebody else"
     desk.note("info", f"{text}. {_next(pool, worker, wait, desk.now)}", worker=worker)
 

@@ -35,6 +35,9 @@ class PoolPolicy:
     backoff_min_s: float = 0.5
     backoff_max_s: float = 60.0
     healthy_after_s: float = 30.0
+    breaker_failures: int = 5
+    """Deaths in a row after which a slot is tried only every `breaker_retry_s`; 0: never."""
+    breaker_retry_s: float = 60.0
     dump_grace_s: float = 1.0
     """Between Dump and Kill."""
     quit_grace_s: float = 2.0

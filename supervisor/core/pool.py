@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from gwctl.supervisor.core import breaker
 from gwctl.supervisor.core.backoff import Slot
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.life import Order, State, Worker
@@ -182,6 +183,7 @@ def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
     if wanted.replace:
         _replace(view, desk)
     _spawn(view, desk)
+    breaker.watch(pool, view.old, desk)
     if wanted.recycle:
         _recycle(view, desk)
 

@@ -62,6 +62,9 @@ class Seen:
         self.due = due
         self.serving = False
 
+    def has_proved_itself(self, now: float) -> bool:
+        return self.ready_at is not None and now - self.ready_at >= self.policy.healthy_after_s - 1e-6
+
     def serve(self, now: float) -> None:
         self.enter("ready", float("inf"))
         self.serving = True
@@ -178,30 +181,60 @@ class Looks:
 
 
 @dataclass(eq=False)
+class Failure:
+    """What one slot has failed in a row."""
+
+    count: int = 0
+    free: int = 0
+    """How many of them are not waited for."""
+    deaths: int = 0
+    at: float = 0.0
+    """When the last one was."""
+    slow: bool = False
+    """The last one was a death too many, beside siblings that serve."""
+
+
+@dataclass(eq=False)
 class Failures:
-    """What each slot has failed in a row."""
+    """What each slot has failed in a row, and what was said of it."""
 
-    counted: dict[tuple[str, int], tuple[int, int, float]] = field(default_factory=dict)
-    """How often, how many of them are waited for, and when the last one was."""
+    counted: dict[tuple[str, int], Failure] = field(default_factory=dict)
+    said: set[tuple[str, int]] = field(default_factory=set)
+    """That it keeps dying, and not yet that it lives again."""
 
-    def count(self, place: tuple[str, int], now: float, free: int) -> None:
-        count = self.counted.get(place, (0, 0, 0.0))[0] + 1
-        self.counted[place] = (count, count - free, now)
+    def count(self, place: tuple[str, int], now: float, free: int) -> Failure:
+        failure = self.counted.setdefault(place, Failure())
+        failure.count += 1
+        failure.free = free
+        failure.at = now
+        failure.slow = False
+        return failure
 
     def forget(self, place: tuple[str, int]) -> None:
         self.counted.pop(place, None)
 
-    def judge_life(self, seen: Seen, status: int, now: float) -> None:
-        """It has ended unasked."""
-        if seen.ready_at is not None and now - seen.ready_at >= seen.policy.healthy_after_s:
+    def forget_healthy(self, seen: Seen, now: float) -> None:
+        if seen.has_proved_itself(now):
+            self.forget(seen.place)
+
+    def judge_life(self, seen: Seen, status: int, now: float, siblings: int) -> None:
+        """It has ended unasked; ``siblings`` others of its pool serve."""
+        if seen.has_proved_itself(now):
             self.forget(seen.place)
         elif status != 0 or seen.ready_at is None:
-            self.count(seen.place, now, free=1)
+            failure = self.count(seen.place, now, free=1)
+            failure.deaths += 1
+            enough = seen.policy.breaker_failures
+            failure.slow = bool(siblings and enough and failure.deaths >= enough)
 
     def judge_spawn(self, place: tuple[str, int], policy: PoolPolicy, now: float) -> None:
-        """Not before the backoff, less a quarter at most."""
-        count, waits, at = self.counted.get(place, (0, 0, 0.0))
-        if waits:
+        """Not before the backoff, or the breaker's wait, less a quarter at most."""
+        failure = self.counted.get(place, Failure())
+        waits = failure.count - failure.free
+        longest = 0.0
+        if waits > 0:
             longest = min(policy.backoff_max_s, policy.backoff_min_s * 2.0 ** (waits - 1))
-            if now - at < longest * 0.75 - 1e-6:
-                raise Unsafe(f"{count} failures in a row of {place}, tried too soon")
+        if failure.slow:
+            longest = policy.breaker_retry_s
+        if longest and now - failure.at < longest * 0.75 - 1e-6:
+            raise Unsafe(f"{failure.count} failures in a row of {place}, tried too soon")

@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 
 from gwctl.supervisor.core import actions as act
-from gwctl.supervisor.core import backoff, life, pool, recycle, requests, stopping, timers, worker_news
+from gwctl.supervisor.core import (
+    backoff,
+    breaker,
+    crash,
+    life,
+    pool,
+    recycle,
+    requests,
+    stopping,
+    timers,
+    worker_news,
+)
 from gwctl.supervisor.core import fleet as fleet_module
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import Ending
@@ -55,6 +66,24 @@ def parks_before_the_new_one_is_ready(patch: Patch) -> None:
 
 def has_no_backoff(patch: Patch) -> None:
     patch.setattr(backoff, "backoff", lambda doublings, policy, luck: 0.0)
+
+
+def has_no_breaker(patch: Patch) -> None:
+    patch.setattr(
+        backoff.Slot, "died", lambda slot, now, policy, luck, **_how: slot.failed(now, policy, luck)
+    )
+
+
+def says_each_time_that_it_keeps_dying(patch: Patch) -> None:
+    exited = crash.exited
+
+    def and_say(which: Any, worker: Worker, event: Any, desk: Desk, **how: Any) -> None:
+        before = which.slot(worker.slot).open
+        exited(which, worker, event, desk, **how)
+        if before and which.slot(worker.slot).open:
+            breaker.opened(which, worker.slot, desk)
+
+    patch.setattr(crash, "exited", and_say)
 
 
 def has_no_boot_deadline(patch: Patch) -> None:
@@ -237,6 +266,8 @@ MUTANTS: tuple[Mutant, ...] = (
     leaves_them_parked_on_abort,
     parks_before_the_new_one_is_ready,
     has_no_backoff,
+    has_no_breaker,
+    says_each_time_that_it_keeps_dying,
     has_no_boot_deadline,
     has_no_drain_deadline,
     kills_without_a_deadline_for_the_link,

@@ -1,6 +1,6 @@
-"""Safety, judged from outside: only by the events that went in and the actions that came out.
+"""Safety, judged from outside, by books of its own: what went in, what came out, and into no `Fleet`.
 
-The observer keeps books of its own and looks into no `Fleet`. What it holds against the core:
+What the observer holds against the core:
 
   - nothing is told to a worker that is reaped (or was never there), drain, quit, dump and kill
     are told once each, park only to one that serves, serve only to one that does not;
@@ -11,7 +11,7 @@ The observer keeps books of its own and looks into no `Fleet`. What it holds aga
     settled; a generation is adopted only after it was complete for ``settle_s``;
   - a worker that is not ready is dumped and killed in time, and not before its time is up;
   - a worker is replaced when it is due (`tests.sim.recycling`), and killed beyond its hard limit;
-  - a slot that keeps failing is not tried again before its backoff;
+  - a slot that keeps failing is not tried again before its backoff (`tests.sim.breakers`);
   - the scoreboard is read every five seconds, more often only for a reason; the door is
     closed when a stop was asked for and its delay is over (`tests.sim.farewell`);
   - each request is answered once, each prepared generation adopted or abandoned once, and
@@ -26,6 +26,7 @@ from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
 from tests.sim.books import LATE_S, SLACK_S, Failures, Looks, Seen, Transaction, Unsafe
+from tests.sim.breakers import judge_note
 from tests.sim.farewell import Farewell
 from tests.sim.recycling import at_once, gone, is_near, judge_facts, judge_heir, judge_retired, let_go_unborn
 
@@ -40,10 +41,8 @@ class Observer:
         self.workers: dict[int, Seen] = {}
         self.asked: dict[int, ev.Event] = {}
         self.txn: Transaction | None = None
-        self.stopping = False
-        self.ever_ready = False
-        self.doomed = False
-        self.finished = False
+        self.stopping = self.ever_ready = False
+        self.doomed = self.finished = False
         self.highest_worker = 0
         self.failures = Failures()
         self.degraded = False
@@ -51,8 +50,7 @@ class Observer:
         self._looks = Looks()
         self._steps = 0
         self.now = 0.0
-        self._late = False
-        self._scaled = False
+        self._late = self._scaled = False
 
     # ---- input
 
@@ -135,6 +133,7 @@ class Observer:
         seen = self.workers.get(event.worker)
         if seen is not None and seen.state in {"ready", "parked", "lost"}:
             self._candidate_failed(seen)
+            self.failures.forget_healthy(seen, self.now)
             seen.left = True
             seen.enter("draining", self.now + seen.policy.drain_timeout_s + 1.0)
 
@@ -154,7 +153,7 @@ class Observer:
             self._candidate_failed(seen)
             self._cannot_boot(seen)
             if seen.generation == self.generation and not gone(self, seen):
-                self.failures.judge_life(seen, event.status, self.now)
+                self.failures.judge_life(seen, event.status, self.now, self._serving(seen.pool))
 
     def _candidate_failed(self, seen: Seen) -> None:
         if self.txn is not None and seen.generation == self.txn.generation and not seen.told_to_end:
@@ -394,6 +393,7 @@ _ACTIONS = {
     act.Prepare: Observer._prepare,
     act.Adopt: Observer._adopt,
     act.Abandon: Observer._abandon,
+    act.Note: judge_note,
     act.Answer: Observer._answer,
     act.CloseListeners: Observer._close,
     act.Finish: Observer._finish,

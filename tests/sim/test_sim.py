@@ -34,6 +34,8 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
         "suspended",
         "recycled",
         "killed for its memory",
+        "keeps dying",
+        "lives again",
     ):
         assert seen[what] > 0, what
     assert seen["finished with status 0"] > 0

@@ -173,6 +173,8 @@ class World:
             backoff_min_s=0.5,
             backoff_max_s=rng.choice((1.0, 8.0)),
             healthy_after_s=rng.choice((1.0, 10.0)),
+            breaker_failures=rng.choice((0, 3)),
+            breaker_retry_s=rng.choice((5.0, 20.0)),
             dump_grace_s=0.5,
             quit_grace_s=0.5,
             recycle=RecyclePolicy(
@@ -213,6 +215,8 @@ class World:
                 self._prepare(generation)
             case act.Note(text=text):
                 self.seen["recycled"] += " is recycled: " in text
+                self.seen["keeps dying"] += " keeps dying " in text
+                self.seen["lives again"] += " lives again " in text
             case act.Observe():
                 self._at(0.0, self._observe, None)
             case act.Drain(worker=worker):

@@ -103,6 +103,14 @@ class CoreStory:
         failed = ev.BootFailed(worker, kind, "cannot import shop", "File shop.py, line 1\n")
         return self.happens(ev.Spawned(worker, 1000 + worker), failed, after=after)
 
+    def cannot_fork(self, worker: int, *, after: float = 0.0) -> list[str]:
+        return self.happens(ev.SpawnFailed(worker, "no memory", 0.0), after=after)
+
+    def happens_to_pool(self, name: str) -> list[str]:
+        """Have the pool looked at again, as after news of it."""
+        self.fleet._dirty.add(name)
+        return self.happens()
+
     def reloads(self, request: int = 7, **sizes: int) -> list[str]:
         """Ask for it and answer Prepare, with these sizes or the present ones."""
         policies = {name: replace(POLICY, size=size) for name, size in sizes.items()} or self.policies

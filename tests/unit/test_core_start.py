@@ -103,7 +103,7 @@ def test_a_healthy_worker_that_crashes_is_replaced_at_once_and_not_counted() -> 
 
 def test_a_slot_that_keeps_dying_waits_longer_and_longer() -> None:
     """And its sibling is left alone."""
-    story = CoreStory(web=2).serves()
+    story = CoreStory(policy=replace(POLICY, breaker_failures=0), web=2).serves()
     assert story.happens(ev.Exited(1, -11, 0.0, "GET /resize"), after=0.8) == ["spawn 3 web.0 g1"]
     assert story.notes[-1] == (
         "error: pid 1001 died: signal 11 (SIGSEGV), 0.80 s after it was ready, while serving GET /resize. "

@@ -1,0 +1,78 @@
+"""The breaker: a slot that keeps dying is tried slowly, and its siblings know nothing of it."""
+
+from __future__ import annotations
+
+from gwctl.supervisor.core.policy import PoolPolicy
+from tests.support.core_story import CoreStory
+
+POLICY = PoolPolicy(size=1, breaker_failures=3, breaker_retry_s=60.0)
+
+
+def dies_three_times(story: CoreStory) -> None:
+    """Slot 1 of two: its worker, then the next two."""
+    story.dies(2)
+    story.fails_to_boot(3)
+    story.dies(3, 1)
+    story.passes(0.5)
+    story.fails_to_boot(4)
+    story.dies(4, 1)
+
+
+def test_a_slot_that_keeps_dying_is_tried_once_a_minute_and_told_of_once() -> None:
+    story = CoreStory(policy=POLICY, web=2).serves()
+    dies_three_times(story)
+    assert story.notes[-1] == (
+        "error: slot 1 keeps dying (3 times in 0.50 s): trying every 60 s now; 1/2 workers serve"
+    )
+    assert story.passes(59.0) == []
+    assert story.passes(1.0) == ["spawn 5 web.1 g1"]
+    story.fails_to_boot(5)
+    story.dies(5, 1)
+    assert "keeps dying" not in story.notes[-1]
+    assert "next try in 60 s" in story.notes[-1]
+    assert story.states() == ["0 g1 ready"]
+
+
+def test_it_closes_and_says_so_when_a_worker_has_proved_itself() -> None:
+    story = CoreStory(policy=POLICY, web=2).serves()
+    dies_three_times(story)
+    story.passes(60.0)
+    story.boots(5)
+    story.passes(29.0)
+    assert "lives again" not in story.notes[-1]
+    story.passes(1.0)
+    assert story.notes[-1] == "info: slot 1 lives again (ready for 30 s); 2/2 workers serve"
+    assert story.rests
+    assert story.dies(5) == ["spawn 6 web.1 g1"], "with a clear record"
+
+
+def test_without_a_sibling_that_serves_backoff_alone_decides() -> None:
+    story = CoreStory(policy=POLICY, web=1).serves()
+    for worker in range(1, 6):
+        story.passes(60.0 if worker > 1 else 0.0)
+        story.dies(worker)
+    assert not any("keeps dying" in note for note in story.notes)
+
+
+def test_a_fork_that_fails_never_keeps_dying() -> None:
+    story = CoreStory(policy=POLICY, web=2).serves()
+    story.dies(2)
+    for worker in range(3, 8):
+        story.cannot_fork(worker)
+        story.passes(60.0)
+    assert not any("keeps dying" in note for note in story.notes)
+
+
+def test_a_successor_that_keeps_dying_does_not_clear_the_record_by_the_one_that_lives() -> None:
+    """The worker to be replaced is healthy; it is its successors that die."""
+    story = CoreStory(policy=POLICY, web=1).serves()
+    (worker,) = story.fleet.pools["web"].workers
+    story.passes(40.0)
+    worker.replace_reason = "is old"
+    assert story.happens_to_pool("web") == ["spawn 2 web.0 g1"]
+    for successor in (2, 3, 4):
+        story.fails_to_boot(successor)
+        story.dies(successor, 1)
+        story.passes(1.0)
+    assert [note for note in story.notes if "lives again" in note] == []
+    assert "keeps dying" in story.notes[-1]
