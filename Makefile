@@ -5,7 +5,7 @@
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
 # make bench-quick   hello world beside the fastest of them, three minutes
 # make test-compiled   all tests with the compiled build of the engine (docs/adr/0006)
-# make sim    the simulated world: make sim SEED=1 STEPS=100000
+# make sim    the simulated world: make sim SEED=1 STEPS=100000 JOBS=2
 # make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
 # make docs   write docs/configuration.md and docs/http.md from what they describe
 #
@@ -17,6 +17,7 @@ TEST_WORKERS ?= 2
 TESTS ?= tests
 SEED ?=
 STEPS ?=
+JOBS ?=
 SECONDS ?= 60
 FUZZ_FOLDER ?= .fuzz
 
@@ -81,7 +82,8 @@ build/bench/compiled/.installed: $(VENV)/.created pyproject.toml hatch_build.py 
 	@touch $@
 
 sim: $(VENV)/.installed-dev
-	$(BIN)/python -m tests.sim.run $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS))
+	$(BIN)/python -m tests.sim.run $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) \
+	    $(if $(JOBS),--jobs $(JOBS))
 
 fuzz: $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_http $(FUZZ_FOLDER) -max_total_time=$(SECONDS)

@@ -9,8 +9,6 @@ from gwctl.supervisor.core.actions import Spawn
 from gwctl.supervisor.core.policy import PoolPolicy
 
 LATE_S = 1.0
-LOOK_S = 5.0
-"""Between two looks at the scoreboard."""
 
 SLACK_S = 0.2
 """What may pass between a deadline and the turn that sees it."""
@@ -46,6 +44,14 @@ class Seen:
     """A successor of it was spawned."""
     must_die: bool = False
     """It was seen beyond the hard limit of memory."""
+    heartbeat_at: float = 0.0
+    """As last observed."""
+    still_at: float | None = None
+    """Since when it was seen idle with a loop that stands still."""
+    hung_at: float = 0.0
+    """When it was last seen to be beyond a limit."""
+    hangs: bool = False
+    """It was dumped for that."""
     killed_at: float = float("inf")
     alive: bool = True
 
@@ -152,35 +158,6 @@ class Transaction:
 
 
 @dataclass(eq=False)
-class Looks:
-    """When the scoreboard was read."""
-
-    last_at: float | None = None
-    really_at: float = 0.0
-    """Without the time in which the master was away."""
-    closely: bool = False
-    """There is a reason to look more often."""
-
-    def looked(self, now: float, *, closely: bool) -> None:
-        early = now < self.last_at + LOOK_S - 1e-6 if self.last_at is not None else False
-        if early and not ((closely or self.closely) and now - self.really_at > 0.85):
-            raise Unsafe(f"looked at the scoreboard again after {now - self.really_at:.3f} s")
-        self.last_at = self.really_at = now
-        self.closely = False
-
-    def judge(self, now: float, *, over: bool) -> None:
-        """After each step; ``over``: the fleet has ended."""
-        if self.last_at is None:
-            self.last_at = now  # the start
-        if now > self.last_at + LOOK_S + SLACK_S and not over:
-            raise Unsafe(f"nobody has looked at the scoreboard for {now - self.last_at:.3f} s")
-
-    def forgive(self, late_s: float) -> None:
-        if self.last_at is not None:
-            self.last_at += late_s
-
-
-@dataclass(eq=False)
 class Failure:
     """What one slot has failed in a row."""
 
@@ -221,7 +198,7 @@ class Failures:
         """It has ended unasked; ``siblings`` others of its pool serve."""
         if seen.has_proved_itself(now):
             self.forget(seen.place)
-        elif status != 0 or seen.ready_at is None:
+        elif (status != 0 or seen.ready_at is None) and not seen.hangs:
             failure = self.count(seen.place, now, free=1)
             failure.deaths += 1
             enough = seen.policy.breaker_failures

@@ -15,6 +15,8 @@ from tests.sim.world import Listener, World
 from tests.support.core_story import rests
 
 CALM_TURNS_MAX = 3000
+CALM_S_MAX = 300.0
+"""The longest row of deadlines that an end of all trouble can leave behind, several times over."""
 TROUBLE_TURNS = 600
 
 
@@ -41,11 +43,14 @@ def episode(seed: int, *, faults: Faults = FAULTS, listener: Listener | None = N
 
 def _until_quiet(world: World) -> None:
     """Until nothing is scheduled, nothing awaited and nothing due but a look at the scoreboard."""
+    began_at = world.now
     for _ in range(CALM_TURNS_MAX):
         world.turn()
+        if world.now > began_at + CALM_S_MAX:
+            break
         if world.finish is not None or (not world.busy and rests(world.fleet)):
             return
-    raise Unsafe(f"no rest after {CALM_TURNS_MAX} calm turns: {world.fleet.reload}")
+    raise Unsafe(f"no rest after {world.now - began_at:.0f} s of calm: {world.fleet.reload}")
 
 
 def _converged(world: World) -> None:
@@ -76,12 +81,28 @@ def _ended(world: World) -> None:
         raise Unsafe("it acts after its end")
 
 
+class FoundError(Exception):
+    """An episode in which something was wrong; its cause says what. ``seed`` is the episode's."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.seed = seed
+
+
 def run(seed: int, steps: int) -> Counter[str]:
-    """Episodes until there were that many steps; returns what happened how often."""
+    """Episodes until there were that many steps; returns what happened how often.
+
+    Raises:
+        FoundError: An episode went wrong.
+    """
     seen: Counter[str] = Counter()
     number = 0
     while seen["steps"] < steps:
-        world = episode(seed * 1_000_003 + number)
+        episode_seed = seed * 1_000_003 + number
+        try:
+            world = episode(episode_seed)
+        except Exception as error:
+            raise FoundError(episode_seed) from error
         number += 1
         seen.update(world.seen)
         seen["steps"] += world.steps

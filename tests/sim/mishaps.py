@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
+
+from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.policy import PoolPolicy
 
 
 @dataclass(frozen=True)
@@ -10,6 +14,7 @@ class Faults:
     """How likely each mishap is, where it can happen."""
 
     spawn_fails: float = 0.0
+    fork_is_late: float = 0.0
     boot_hangs: float = 0.0
     boot_fails: float = 0.0
     dies: float = 0.0
@@ -22,12 +27,14 @@ class Faults:
     generation_broken: float = 0.0
     unobserved: float = 0.0
     swells: float = 0.0
+    sticks: float = 0.0
     late: float = 0.0
 
 
 NO_FAULTS = Faults()
 FAULTS = Faults(
     spawn_fails=0.03,
+    fork_is_late=0.01,
     boot_hangs=0.02,
     boot_fails=0.03,
     dies=0.3,
@@ -40,22 +47,41 @@ FAULTS = Faults(
     generation_broken=0.25,
     unobserved=0.05,
     swells=0.05,
+    sticks=0.06,
     late=0.002,
 )
 
 
 class Process:
-    __slots__ = ("alive", "deaf", "ending", "generation", "id", "pool", "rate", "ready_at", "swells")
+    __slots__ = (
+        "alive",
+        "deaf",
+        "ending",
+        "generation",
+        "id",
+        "policy",
+        "pool",
+        "rate",
+        "ready_at",
+        "request_at",
+        "still_at",
+        "swells",
+    )
 
-    def __init__(self, worker: int, pool: str, generation: int, rate: float, *, swells: bool) -> None:
+    def __init__(
+        self, worker: int, pool: str, generation: int, policy: PoolPolicy, rate: float, *, swells: bool
+    ) -> None:
         self.id = worker
         self.pool = pool
         self.generation = generation
+        self.policy = policy
         self.alive = True
         self.deaf = False  # its channel is closed: it can be told nothing
         self.ending = False
         self.rate = rate
-        self.ready_at = float("inf")
+        self.ready_at = NEVER
+        self.request_at = NEVER  # when it got a request that does not end
+        self.still_at = NEVER  # when its loop stopped, with no request in hand
         self.swells = swells
 
     def requests(self, now: float) -> int:
@@ -66,6 +92,47 @@ class Process:
         grown = 10 + max(0.0, now - self.ready_at) * 8
         return int(grown * 4 if self.swells else min(grown, 150))
 
+    @property
+    def sticks(self) -> bool:
+        """It does not do as it is told any more."""
+        return self.request_at < NEVER or self.still_at < NEVER
+
+    @property
+    def will_be_found(self) -> bool:
+        """It hangs in a way for which there is a limit."""
+        limits = self.policy
+        return (self.request_at < NEVER and limits.request_timeout_s > 0) or (
+            self.still_at < NEVER and limits.heartbeat_timeout_s > 0
+        )
+
+    def facts(self, now: float, idle_from: float, rng: random.Random) -> ev.Observed:
+        """What its record on the scoreboard says; nobody asks it for anything from ``idle_from`` on."""
+        limit_s = self.policy.request_timeout_s
+        request_at = self.request_at
+        if request_at == NEVER:
+            age_s = rng.expovariate(1 / 2) if rng.random() < 0.3 and self.still_at == NEVER else 0.0
+            request_at = now - (min(age_s, 0.9 * limit_s) if limit_s else age_s)
+        busy = request_at < now
+        served_until = min(now, idle_from)
+        return ev.Observed(
+            self.id,
+            rng.random(),
+            requests=self.requests(served_until),
+            active=int(busy),
+            memory_bytes=self.memory_bytes(served_until),
+            heartbeat_at=min(now - rng.random() * 0.1, self.request_at, self.still_at),
+            busy_since=request_at if busy else 0.0,
+            serving="GET /" if busy else "",
+            request_limit_s=limit_s if busy else 0.0,
+            request_due_at=request_at + limit_s + EXTENSION_S * (self.id % 5 == 0)
+            if busy and limit_s
+            else 0.0,
+        )
+
+
+NEVER = float("inf")
+EXTENSION_S = 3.0
+"""What some applications ask for besides their limit."""
 
 SOFT_BYTES = 100
 HARD_BYTES = 200

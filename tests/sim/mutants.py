@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import (
     backoff,
     breaker,
     crash,
+    hangs,
     life,
     pool,
     recycle,
@@ -261,6 +263,39 @@ def keeps_the_door_open(patch: Patch) -> None:
     patch.setattr(stopping, "fire", sleepy)
 
 
+def overlooks_long_requests(patch: Patch) -> None:
+    patch.setattr(hangs, "_request", lambda fleet, facts, desk: "")
+
+
+def overlooks_still_loops(patch: Patch) -> None:
+    patch.setattr(hangs, "_heartbeat", lambda fleet, worker, before, facts, desk: "")
+
+
+def blames_the_first_stale_heartbeat(patch: Patch) -> None:
+    def hasty(fleet: Fleet, worker: Worker, before: Any, facts: Any, desk: Desk) -> str:
+        limit_s = worker.policy.heartbeat_timeout_s
+        return "stale" if limit_s and desk.now - facts.heartbeat_at >= limit_s else ""
+
+    patch.setattr(hangs, "_heartbeat", hasty)
+
+
+def blames_the_loop_for_a_long_call(patch: Patch) -> None:
+    heartbeat = hangs._heartbeat
+
+    def blind(fleet: Fleet, worker: Worker, before: Any, facts: Any, desk: Desk) -> str:
+        return heartbeat(fleet, worker, before, structs.replace(facts, busy_since=0.0), desk)
+
+    patch.setattr(hangs, "_heartbeat", blind)
+
+
+def blames_others_for_its_own_absence(patch: Patch) -> None:
+    patch.setattr(Fleet, "away_since", lambda fleet, since: 0.0)
+
+
+def looks_too_seldom_for_its_limits(patch: Patch) -> None:
+    patch.setattr(hangs, "look_soon", lambda fleet, worker, desk: None)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     drains_twice,
     leaves_them_parked_on_abort,
@@ -294,4 +329,10 @@ MUTANTS: tuple[Mutant, ...] = (
     forgets_the_hard_limit,
     forgets_the_delay_of_a_stop,
     keeps_the_door_open,
+    overlooks_long_requests,
+    overlooks_still_loops,
+    blames_the_first_stale_heartbeat,
+    blames_the_loop_for_a_long_call,
+    blames_others_for_its_own_absence,
+    looks_too_seldom_for_its_limits,
 )

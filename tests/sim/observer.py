@@ -12,8 +12,8 @@ What the observer holds against the core:
   - a worker that is not ready is dumped and killed in time, and not before its time is up;
   - a worker is replaced when it is due (`tests.sim.recycling`), and killed beyond its hard limit;
   - a slot that keeps failing is not tried again before its backoff (`tests.sim.breakers`);
-  - the scoreboard is read every five seconds, more often only for a reason; the door is
-    closed when a stop was asked for and its delay is over (`tests.sim.farewell`);
+  - one that hangs is found (`tests.sim.hanging`), and the scoreboard read in time for that; the door
+    is closed when a stop was asked for and its delay is over (`tests.sim.farewell`);
   - each request is answered once, each prepared generation adopted or abandoned once, and
     after Finish there is silence.
 """
@@ -25,10 +25,12 @@ from collections.abc import Mapping, Sequence
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
-from tests.sim.books import LATE_S, SLACK_S, Failures, Looks, Seen, Transaction, Unsafe
+from tests.sim import hanging
+from tests.sim.books import LATE_S, SLACK_S, Failures, Seen, Transaction, Unsafe
+from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
 from tests.sim.farewell import Farewell
-from tests.sim.recycling import at_once, gone, is_near, judge_facts, judge_heir, judge_retired, let_go_unborn
+from tests.sim.recycling import gone, judge_facts, judge_heir, judge_retired, let_go_unborn
 
 
 class Observer:
@@ -47,10 +49,11 @@ class Observer:
         self.failures = Failures()
         self.degraded = False
         self._farewell = Farewell()
-        self._looks = Looks()
+        self.looks = hanging.Looks()
+        self.found: list[Seen] = []
         self._steps = 0
         self.now = 0.0
-        self._late = self._scaled = False
+        self.late = self._scaled = False
 
     # ---- input
 
@@ -64,11 +67,14 @@ class Observer:
     ) -> None:
         before, self.now = self.now, now
         self._steps += 1
-        self._late = deadline is not None and now > deadline + LATE_S
-        if self._late and deadline is not None:
+        self.late = deadline is not None and now > deadline + LATE_S
+        if self.late and deadline is not None:
             self._forgive(now - deadline + LATE_S, before)
         for event in batch:
             _EVENTS[type(event)](self, event)
+        for event in batch:
+            if type(event) is ev.Observed:  # whatever the order, it is judged by all the news there are
+                self._observed(event)
         if self.finished and actions:
             raise Unsafe(f"actions after Finish: {actions}")
         for action in actions:
@@ -78,10 +84,11 @@ class Observer:
         self._afterwards(next_deadline)
 
     def _forgive(self, late_s: float, before: float) -> None:
-        self._looks.forgive(late_s)
         self._farewell.forgive(late_s)
+        self.looks.forgive(self.now, late_s)
         for seen in self.workers.values():
             seen.due += late_s
+            seen.still_at = None
             seen.killed_at += late_s if before - seen.killed_at < 10 else 0.0  # else given up
         if self.txn is not None:
             self.txn.forgive(late_s, before, self.now)
@@ -92,7 +99,9 @@ class Observer:
         if self._scaled:
             self._scaled = False
             let_go_unborn(self)
-        self._looks.judge(self.now, over=self.finished)
+        if self.found:
+            hanging.judge_found(self)
+        self.looks.judge(self.now, over=self.finished)
         self._farewell.judge(self.now, over=self.stopping)
         if self._steps % 8 == 0:
             for seen in self.workers.values():
@@ -121,6 +130,8 @@ class Observer:
             self.ever_ready = True
             seen.ready_at = self.now
             seen.enter("ready", float("inf"))
+        if seen is not None:
+            hanging.is_ready(self.looks, seen, self.now)
 
     def _boot_failed(self, event: ev.BootFailed) -> None:
         seen = self.workers.get(event.worker)
@@ -162,7 +173,7 @@ class Observer:
     def _observed(self, event: ev.Observed) -> None:
         seen = self.workers.get(event.worker)
         if seen is not None:
-            self._looks.closely = self._looks.closely or is_near(seen, event)
+            hanging.judge_facts(self, seen, event)
             judge_facts(self, seen, event)
             if seen.must_die:
                 self._candidate_failed(seen)
@@ -214,9 +225,7 @@ class Observer:
         if seen.generation == self.generation:
             judge_heir(self, seen)
         self.workers[action.worker] = seen
-        active = sum(w.active for w in self.workers.values() if w.pool == action.pool)
-        if active > self._active_limit(action.pool):
-            raise Unsafe(f"{active} starting and ready workers in {action.pool}")
+        judge_active(self, action.pool)
         if action.generation == self.generation:
             self.failures.judge_spawn(seen.place, policy, self.now)
 
@@ -230,14 +239,6 @@ class Observer:
         if txn is not None and txn.policies and self._serving(action.pool):
             raise Unsafe("spawned into the old generation while a reload tries what is on disk")
         return self.policies[action.pool]
-
-    def _active_limit(self, pool: str) -> int:
-        policy, size = self.policies.get(pool), self.sizes.get(pool, 0)
-        if self.txn is not None and pool in self.txn.policies:
-            policy, size = self.txn.policies[pool], max(size, self.txn.sizes[pool])
-        if policy is None:
-            raise Unsafe(f"spawned into {pool}, which nobody wants")
-        return size + (policy.surge if self.txn is not None else max(policy.surge, at_once(policy, size)))
 
     def _alive(self, worker: int, what: str) -> Seen:
         seen = self.workers.get(worker)
@@ -271,16 +272,7 @@ class Observer:
             txn.changed_at = self.now
         seen.enter("parked", float("inf"))
         txn.judge_park(seen.pool, self.workers, self.now)
-        self._judge_room(seen.pool)
-
-    def _judge_room(self, pool: str) -> None:
-        count = sum(w.state in {"parked", "draining"} for w in self.workers.values() if w.pool == pool)
-        policy, size = self.policies[pool], self.sizes[pool]
-        largest = size
-        if self.txn is not None and pool in self.txn.policies:
-            policy, largest = self.txn.policies[pool], max(size, self.txn.sizes[pool])
-        if count > max(policy.draining_max or 2 * largest, size):
-            raise Unsafe(f"{count} parked and draining workers in {pool}")
+        judge_room(self, seen.pool)
 
     def _drain(self, action: act.Drain) -> None:
         seen = self._alive(action.worker, "drain")
@@ -293,10 +285,10 @@ class Observer:
         seen.enter("draining", self.now + seen.policy.drain_timeout_s + 1.0)
         in_force = self.generation if self.txn is None else self.txn.generation
         if was == "ready" and not self.stopping and seen.generation == in_force and seen.pool in self.sizes:
-            self._judge_room(seen.pool)
+            judge_room(self, seen.pool)
 
     def _observe(self, action: act.Observe) -> None:
-        self._looks.looked(self.now, closely=self.stopping)
+        self.looks.looked(self.now)
 
     def _quit(self, action: act.Quit) -> None:
         seen = self._alive(action.worker, "quit")
@@ -308,15 +300,14 @@ class Observer:
 
     def _dump(self, action: act.Dump) -> None:
         seen = self._alive(action.worker, "dump")
-        if seen.state not in {"starting", "lost", "draining"} or seen.due > self.now + 1e-6 or self._late:
-            raise Unsafe(f"dump to {seen} before its time")
+        hanging.judge_dump(self, seen)
         self._candidate_failed(seen)
         self._cannot_boot(seen)
         seen.enter("dumped", self.now + seen.policy.dump_grace_s)
 
     def _kill(self, action: act.Kill) -> None:
         seen = self._alive(action.worker, "kill")
-        early = (seen.due > self.now + 1e-6 or self._late) and not seen.must_die
+        early = (seen.due > self.now + 1e-6 or self.late) and not seen.must_die
         if seen.state in {"requested", "killed"} or (early and not self.stopping):
             raise Unsafe(f"kill to {seen} before its time")
         if not seen.must_die:
@@ -354,7 +345,13 @@ class Observer:
 
     def _close(self, action: act.CloseListeners) -> None:
         self._farewell.closes(self.now)
+        self.looks.says_what_it_waits_for(self.now, 1.0)
         self.stopping = True
+
+    def _note(self, action: act.Note) -> None:
+        if self.stopping and action.text.startswith("waiting for"):
+            self.looks.says_what_it_waits_for(self.now, 5.0)
+        judge_note(self, action)
 
     def _finish(self, action: act.Finish) -> None:
         self.finished = True
@@ -377,7 +374,7 @@ _EVENTS = {
     ev.ReloadAsked: Observer._asked,
     ev.ScaleAsked: Observer._asked,
     ev.StopAsked: Observer._asked,
-    ev.Observed: Observer._observed,
+    ev.Observed: lambda _observer, _event: None,
     ev.Prepared: Observer._prepared,
     ev.PrepareFailed: Observer._prepare_failed,
 }
@@ -387,13 +384,13 @@ _ACTIONS = {
     act.Park: Observer._park,
     act.Drain: Observer._drain,
     act.Observe: Observer._observe,
+    act.Note: Observer._note,
     act.Quit: Observer._quit,
     act.Dump: Observer._dump,
     act.Kill: Observer._kill,
     act.Prepare: Observer._prepare,
     act.Adopt: Observer._adopt,
     act.Abandon: Observer._abandon,
-    act.Note: judge_note,
     act.Answer: Observer._answer,
     act.CloseListeners: Observer._close,
     act.Finish: Observer._finish,

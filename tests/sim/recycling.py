@@ -52,11 +52,6 @@ def _is_too_big(seen: Seen, facts: ev.Observed) -> bool:
     return bool(hard) and facts.memory_bytes > hard and seen.state not in {"requested", "killed"}
 
 
-def is_near(seen: Seen, facts: ev.Observed) -> bool:
-    hard = seen.policy.recycle.memory_hard_bytes
-    return bool(hard) and facts.memory_bytes > hard * 0.8
-
-
 def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
     """Note what is to follow from what was observed."""
     if _is_worn(seen, facts, observer.now):

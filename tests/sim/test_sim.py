@@ -36,6 +36,7 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
         "killed for its memory",
         "keeps dying",
         "lives again",
+        "hang",
     ):
         assert seen[what] > 0, what
     assert seen["finished with status 0"] > 0
@@ -51,6 +52,7 @@ probabilities = st.floats(0, 0.5)
     faults=st.builds(
         Faults,
         spawn_fails=probabilities,
+        fork_is_late=probabilities,
         boot_hangs=probabilities,
         boot_fails=probabilities,
         dies=probabilities,
@@ -58,6 +60,7 @@ probabilities = st.floats(0, 0.5)
         leaves=probabilities,
         unobserved=probabilities,
         swells=probabilities,
+        sticks=probabilities,
         drain_hangs=probabilities,
         quit_ignored=probabilities,
         unreaped=probabilities,
@@ -104,6 +107,7 @@ def test_a_failure_prints_the_seed_with_which_it_can_be_told(
     assert main(["--seed", "7", "--steps", "100000"]) == 1
     printed = capsys.readouterr().out
     assert "parked and draining" in printed
+    assert "> Drain(" in printed, "a short story of it"
     command = printed.rpartition("python -m tests.sim.run ")[2].split()
     assert command[0] == "--episode"
     assert main(command[:2]) == 1

@@ -22,7 +22,7 @@ from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
-from tests.sim.mishaps import FAULTS, HARD_BYTES, NO_FAULTS, SOFT_BYTES, Faults, Process
+from tests.sim.mishaps import FAULTS, HARD_BYTES, NEVER, NO_FAULTS, SOFT_BYTES, Faults, Process
 from tests.sim.observer import Observer
 
 Listener = Callable[[float, Sequence[ev.Event], Sequence[act.Action]], None]
@@ -175,6 +175,8 @@ class World:
             healthy_after_s=rng.choice((1.0, 10.0)),
             breaker_failures=rng.choice((0, 3)),
             breaker_retry_s=rng.choice((5.0, 20.0)),
+            heartbeat_timeout_s=rng.choice((0.0, 2.0, 8.0)),
+            request_timeout_s=rng.choice((0.0, 0.0, 3.0, 12.0)),
             dump_grace_s=0.5,
             quit_grace_s=0.5,
             recycle=RecyclePolicy(
@@ -246,20 +248,7 @@ class World:
         """The scoreboard of those that live; what it says is read before or after other news of them."""
         for process in self._processes.values():
             if self.rng.random() >= self.faults.unobserved:
-                self._news(self.rng.choice((0.0, 0.02)), self._facts(process))
-
-    def _facts(self, process: Process) -> ev.Observed:
-        rng = self.rng
-        busy_since = self.now - rng.expovariate(1 / 2) if rng.random() < 0.3 else 0.0
-        return ev.Observed(
-            process.id,
-            rng.random(),
-            requests=process.requests(min(self.now, self.idle_from)),
-            active=int(busy_since > 0),
-            memory_bytes=process.memory_bytes(min(self.now, self.idle_from)),
-            heartbeat_at=self.now - rng.random() * 0.1,
-            busy_since=busy_since,
-        )
+                self._news(self.rng.choice((0.0, 0.02)), process.facts(self.now, self.idle_from, self.rng))
 
     # ---- what processes do
 
@@ -269,9 +258,12 @@ class World:
             self._news(0.01, ev.SpawnFailed(action.worker, "out of memory", rng.random()))
             return
         swells, rate = rng.random() < faults.swells, rng.choice((1, 20))
-        process = Process(action.worker, action.pool, action.generation, rate, swells=swells)
+        policies = self._prepared.get(action.generation, self.policies)
+        policy = policies[action.pool]
+        process = Process(action.worker, action.pool, action.generation, policy, rate, swells=swells)
         self._processes[action.worker] = process
-        self._news(0.02, ev.Spawned(action.worker, 1000 + action.worker))
+        told_s = 8.0 if rng.random() < faults.fork_is_late else 0.02
+        self._news(told_s, ev.Spawned(action.worker, 1000 + action.worker))
         luck = rng.random()
         if luck < faults.boot_hangs:
             return
@@ -303,6 +295,17 @@ class World:
             self._at(life_s, self._loses_link, process)
         elif luck < faults.dies + faults.loses_link + faults.leaves:
             self._at(life_s, self._leaves, process)
+        elif rng.random() < faults.sticks:
+            self._at(life_s, self._sticks, process)
+
+    def _sticks(self, process: Process) -> None:
+        """A request that does not end, or a loop that stands still with none in hand."""
+        if self.faults is not NO_FAULTS and process.alive:
+            self.seen["hang"] += 1
+            if self.rng.random() < 0.5:
+                process.request_at = self.now
+            else:
+                process.still_at = self.now
 
     def _dies(self, process: Process) -> None:
         if self.faults is not NO_FAULTS:
@@ -317,7 +320,7 @@ class World:
 
     def _leaves(self, process: Process) -> None:
         """Somebody sends it a TERM."""
-        if process.alive and not process.ending:
+        if process.alive and not process.ending and not process.sticks:
             process.ending = True
             self.seen["left by itself"] += 1
             if self.rng.random() < 0.7:
@@ -339,13 +342,17 @@ class World:
         if process is None or process.ending or process.deaf:
             return
         process.ending = True
+        if process.sticks:
+            return
         if self.rng.random() < 0.5:
             self._news(0.02, ev.DrainStarted(process.id))
         if self.rng.random() >= self.faults.drain_hangs:
             self._at(self.rng.random() * 0.9, self._ends, process)
 
     def _quit(self, process: Process | None) -> None:
-        if process is not None and self.rng.random() >= self.faults.quit_ignored:
+        if process is None or process.still_at < NEVER:
+            return
+        if self.rng.random() >= self.faults.quit_ignored:
             self._at(self.rng.random() * 0.3, self._ends, process)
 
     def _kill(self, process: Process | None) -> None:
@@ -371,7 +378,7 @@ class World:
     @property
     def busy(self) -> bool:
         """Something is still going to happen."""
-        return bool(self._heap or self._batch)
+        return bool(self._heap or self._batch) or any(p.will_be_found for p in self._processes.values())
 
     @property
     def alive(self) -> dict[int, Process]:

@@ -1,0 +1,140 @@
+"""The observer's rules about workers that hang, and about how often the scoreboard is read.
+
+- a worker that is ready is dumped only for what was observed of it: a request beyond its limit,
+  not counting the time in which the master did not run; or a loop that was seen standing still, with
+  no request in hand, at each look over the whole limit;
+- it is dumped in the step in which that was to be seen;
+- the scoreboard is read every five seconds; earlier only as an observed worker requires, and
+  then in time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gwctl.supervisor.core import events as ev
+from tests.sim.books import LATE_S, SLACK_S, Seen, Unsafe
+
+if TYPE_CHECKING:
+    from tests.sim.observer import Observer
+
+EPSILON_S = 1e-6
+LOOK_S = 5.0
+LOOK_MIN_S = 0.05
+NEAR_LOOK_S = 1.0
+
+
+@dataclass(eq=False)
+class Looks:
+    """When the scoreboard was read, and when it is to be read next."""
+
+    last_at: float | None = None
+    due_at: float = 0.0
+    allowed_at: float = 0.0
+    """It may be read before it must be."""
+    absences: list[tuple[float, float]] = field(default_factory=list)
+    """When the master came late, and how late."""
+
+    def needed(self, now: float, at: float) -> None:
+        """What was just observed is to be looked at again then."""
+        self.due_at = min(self.due_at, max(at, now + LOOK_MIN_S))
+        self.allowed(self.due_at)
+
+    def allowed(self, at: float) -> None:
+        self.allowed_at = min(self.allowed_at, at)
+
+    def says_what_it_waits_for(self, now: float, after_s: float) -> None:
+        """A fleet that stops will then say it, and looks just before."""
+        self.allowed(now + after_s - 0.1)
+
+    def looked(self, now: float) -> None:
+        if now < self.allowed_at - EPSILON_S:
+            raise Unsafe(f"looked at the scoreboard {self.allowed_at - now:.3f} s before there was a reason")
+        if self.last_at is not None and now < self.last_at + LOOK_MIN_S - EPSILON_S:
+            raise Unsafe(f"looked at the scoreboard again after {now - self.last_at:.3f} s")
+        self.last_at = now
+        self.due_at = self.allowed_at = now + LOOK_S
+
+    def judge(self, now: float, *, over: bool) -> None:
+        """After each step; ``over``: the fleet has ended."""
+        if self.last_at is None:
+            self.last_at = now  # the start
+            self.due_at = self.allowed_at = now + LOOK_S
+        if now > self.due_at + SLACK_S and not over:
+            raise Unsafe(f"nobody has looked at the scoreboard for {now - self.last_at:.3f} s")
+
+    def forgive(self, now: float, late_s: float) -> None:
+        self.due_at += late_s
+        self.allowed_at += late_s
+        self.absences.append((now, late_s))
+
+    def away_since(self, since: float, margin_s: float) -> float:
+        return sum(late_s - margin_s for at, late_s in self.absences if at > since)
+
+
+def is_ready(looks: Looks, seen: Seen, now: float) -> None:
+    """Its first request may begin now."""
+    if limit_s := seen.policy.request_timeout_s:
+        looks.needed(now, now + limit_s / 4)
+
+
+def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
+    """Note what is to follow from what was observed; all other news of the step are known."""
+    hard = seen.policy.recycle.memory_hard_bytes
+    if hard * 0.8 < facts.memory_bytes <= hard and seen.state not in {"requested", "killed"}:
+        observer.looks.needed(observer.now, observer.now + NEAR_LOOK_S)
+    turned = facts.heartbeat_at != seen.heartbeat_at or bool(facts.busy_since)
+    seen.heartbeat_at = facts.heartbeat_at
+    if turned or seen.state != "ready":
+        seen.still_at = None
+    elif seen.still_at is None:
+        seen.still_at = observer.now
+    if seen.state == "ready":
+        is_ready(observer.looks, seen, observer.now)
+        _judge_request(observer, seen, facts)
+        _judge_loop(observer, seen)
+
+
+def _judge_request(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
+    if facts.request_due_at:
+        looks, now = observer.looks, observer.now
+        if now >= facts.request_due_at + looks.away_since(facts.busy_since, LATE_S):
+            seen.hung_at = now
+        due_at = facts.request_due_at + looks.away_since(facts.busy_since, 0.0)
+        _found_at(observer, seen, due_at)
+
+
+def _judge_loop(observer: Observer, seen: Seen) -> None:
+    limit_s = seen.policy.heartbeat_timeout_s
+    if limit_s and seen.still_at is not None:
+        due_at = seen.still_at + limit_s
+        if observer.now >= due_at - EPSILON_S:
+            seen.hung_at = observer.now
+        _found_at(observer, seen, due_at)
+
+
+def _found_at(observer: Observer, seen: Seen, due_at: float) -> None:
+    if observer.now < due_at:
+        observer.looks.needed(observer.now, due_at)
+    else:
+        observer.found.append(seen)
+
+
+def judge_found(observer: Observer) -> None:
+    """After the step: whoever was seen to hang has been told to say why."""
+    for seen in observer.found:
+        if seen.state == "ready":
+            raise Unsafe(f"{seen} was seen to hang and was not dumped")
+    observer.found.clear()
+
+
+def judge_dump(observer: Observer, seen: Seen) -> None:
+    """``seen`` is asked for its stacks: its time is up, or it was seen to hang."""
+    early = seen.due > observer.now + EPSILON_S or observer.late
+    if seen.state == "ready":
+        if seen.hung_at != observer.now:
+            raise Unsafe(f"dump to {seen}, which is well")
+        seen.hangs = True
+    elif seen.state not in {"starting", "lost", "draining"} or early:
+        raise Unsafe(f"dump to {seen} before its time")
