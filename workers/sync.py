@@ -106,10 +106,7 @@ class SyncRunner(WsgiRunner):
 
     def relieve(self) -> None:
         """Called every few milliseconds while there are requests, and by nobody when there are none."""
-        if self._average_s > SLOW_S:
-            self._in_line = True
-        elif not self.line:
-            self._in_line = False
+        self._in_line = self._average_s > SLOW_S
         server = self.server
         if server.handover is not None:
             server.handover.look(free=not self.line)
@@ -133,15 +130,23 @@ class SyncRunner(WsgiRunner):
             self._loop.call_soon(self._next)
 
     def _next(self) -> None:
-        """Serve the first in line; the next one after the loop has turned."""
+        """Serve the first in line; the next one after the loop has turned, or now if calls are fast again.
+
+        Then all go before anything more is read, so that nobody overtakes. Under load the line is
+        never found empty: waiting for that would keep an application whose first calls were slow
+        at one request a turn for ever.
+        """
         self._next_due = False
         if not self.line:
             return  # a sibling has them
-        connection, environ, kind, _ = self.line.popleft()
-        if connection.lost and kind is WsgiCall:
-            connection.responded(False, monotonic())
-        else:
-            self._call(connection, environ, kind)
+        while True:
+            connection, environ, kind, _ = self.line.popleft()
+            if connection.lost and kind is WsgiCall:
+                connection.responded(False, monotonic())
+            else:
+                self._call(connection, environ, kind)
+            if self._in_line or not self.line:
+                break
         if self.line and not self._next_due:
             self._next_due = True
             self._loop.call_soon(self._next)

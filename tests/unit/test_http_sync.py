@@ -6,9 +6,11 @@ import asyncio
 import contextvars
 import socket
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 from gwctl.scoreboard import BUSY_SINCE
+from gwctl.workers.sync import SyncRunner
 from tests.support.engine import Engine
 from tests.support.wait import until
 
@@ -229,3 +231,42 @@ def test_a_slow_call_does_not_hold_the_response_before_it() -> None:
         assert fast.response().body == b"done"
         go.set()
         assert slow.response().body == b"done"
+
+
+def test_those_in_line_are_served_in_one_turn_once_calls_are_fast_again() -> None:
+    """Under load the line is never empty: that must not keep a worker at one request a turn."""
+    asked = threading.Event()
+    served: list[str] = []
+    waiting: list[int] = []
+    turned: list[list[str]] = []
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        path = environ["PATH_INFO"]
+        if path == "/first":
+            assert asked.wait(20)
+        elif len(served) == 1:
+            waiting.append(len(runner.line))
+            runner._average_s = 0.0
+            runner.relieve()  # as every few milliseconds
+            engine.loop.call_soon(lambda: turned.append(served.copy()))
+        served.append(path)
+        start_response("200 OK", [])
+        return [path.encode()]
+
+    with Engine(application) as engine, ExitStack() as stack:
+        assert isinstance(engine.server.runner, SyncRunner)
+        runner = engine.server.runner
+        clients = [stack.enter_context(engine.connect()) for _ in range(4)]
+        until(lambda: engine.call(lambda: engine.server.connections) == 4, "the connections")
+        runner._average_s = 1.0
+        engine.call(runner.relieve)
+        clients[0].send(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: engine.record.floats[BUSY_SINCE], "the first call")
+        for client in clients[1:]:
+            client.send(b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n")
+        asked.set()
+        for client in clients:
+            assert client.response().status == 200
+        until(lambda: turned, "the loop to turn")
+        assert waiting == [2]
+        assert turned == [["/first", "/next", "/next", "/next"]]
