@@ -14,12 +14,14 @@ from gwctl.supervisor.core.events import RequestId, WorkerId
 
 
 class Spawn(Struct, frozen=True):
-    """Fork a worker. Answered by Spawned or SpawnFailed."""
+    """Fork a worker, or (in slot `life.TEMPLATE`) a template. Answered by Spawned or SpawnFailed."""
 
     worker: WorkerId
     pool: str
     slot: int
     generation: int
+    template: WorkerId | None = None
+    """Have it forked by this one."""
 
 
 class Serve(Struct, frozen=True):

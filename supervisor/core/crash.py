@@ -49,7 +49,8 @@ def drain_started(pool: Pool, worker: Worker, desk: Desk) -> None:
 
 def spawn_failed(pool: Pool, worker: Worker, reason: str, luck: float, desk: Desk) -> None:
     wait = pool.slot(worker.slot).failed(desk.now, worker.policy, luck, at_once=False)
-    text = f"could not be started: {reason}. {_next(pool, worker, wait, desk.now)}"
+    who = "template " if worker.is_template else ""
+    text = f"{who}could not be started: {reason}. {_next(pool, worker, wait, desk.now)}"
     desk.note("error", text, worker=worker)
 
 

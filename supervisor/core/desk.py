@@ -15,7 +15,7 @@ class Desk:
     Attributes:
         now: Monotonic seconds of this step.
         actions: What the step will return.
-        workers: Every living worker of the fleet by its number.
+        workers: Every living worker and template of the fleet by its number.
     """
 
     def __init__(self) -> None:
@@ -24,11 +24,13 @@ class Desk:
         self.workers: dict[int, Worker] = {}
         self._last_id = 0
 
-    def spawn(self, pool: str, slot: int, generation: int, policy: PoolPolicy) -> Worker:
+    def spawn(
+        self, pool: str, slot: int, generation: int, policy: PoolPolicy, template: int | None = None
+    ) -> Worker:
         self._last_id += 1
-        worker = Worker(self._last_id, pool, slot, generation, policy, self.now)
+        worker = Worker(self._last_id, pool, slot, generation, policy, self.now, template=template)
         self.workers[worker.id] = worker
-        self.actions.append(Spawn(worker.id, pool, slot, generation))
+        self.actions.append(Spawn(worker.id, pool, slot, generation, template))
         return worker
 
     def order(self, worker: Worker, order: Order, *, reason: str = "", sweep: bool = False) -> None:

@@ -35,13 +35,11 @@ from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.invariants import broken_rule
 from gwctl.supervisor.core.life import Failure, Worker
 from gwctl.supervisor.core.policy import PoolPolicy
-from gwctl.supervisor.core.pool import Pool, Wanted, reconcile
+from gwctl.supervisor.core.pool import DEGRADED, Pool, Wanted, reconcile
 from gwctl.supervisor.core.reload import Reload
 
 BROKEN_STEP_S: Final = 1.0
 """Between steps of a fleet whose invariants failed: its deadlines are not to be trusted."""
-
-DEGRADED: Final = "disk differs from what runs"
 
 
 class Phase(Enum):
@@ -60,7 +58,6 @@ class Fleet:
         look_at: When the shell shall read the scoreboard next. Bring it forward with `look_by`.
         away: The last times when the master came late, and how late.
         ever_ready: Some worker was.
-        degraded: Why what runs is not what a respawn would run; empty when it is.
         reload: The reload under way.
         ending: The end under way.
         finished: Finish was returned; nothing more will be.
@@ -71,7 +68,6 @@ class Fleet:
     def __init__(self, pools: Mapping[str, PoolPolicy], generation: int = 1) -> None:
         self.pools = {name: Pool(name, policy, policy.size) for name, policy in pools.items()}
         self.generation = generation
-        self.degraded = ""
         self.reload: Reload | None = None
         self.ending: Ending | None = None
         self.finished = False
@@ -104,6 +100,16 @@ class Fleet:
         if self.ending is None or not self.ending.accepting:
             return None
         return max(0.0, self.ending.accept_until - now)
+
+    @property
+    def disk_differs(self) -> bool:
+        """A reload was refused: what is on disk is not what runs."""
+        return any(pool.differs_since is not None for pool in self.pools.values())
+
+    @property
+    def degraded(self) -> str:
+        """Why what runs is not what a respawn would run; empty when it is."""
+        return DEGRADED if any(pool.degraded(self.generation) for pool in self.pools.values()) else ""
 
     @property
     def reload_waits(self) -> bool:
@@ -207,7 +213,7 @@ class Fleet:
     def _wanted(self, pool: Pool) -> Wanted:
         if self.reload is not None:
             return self.reload.wanted(pool, self.generation)
-        return Wanted(self.generation, recycle=not self.degraded and self.ending is None)
+        return Wanted(self.generation, recycle=not pool.degraded(self.generation) and self.ending is None)
 
     def _advance(self) -> bool:
         """Move the reload on, or begin the next; true when something changed for the pools."""
@@ -321,7 +327,6 @@ class Fleet:
             pool.adopt(reload.policies.get(name), reload.sizes.get(name, 0))
         previous, self.generation = self.generation, reload.generation
         self.reload = None
-        self.degraded = ""
         requests.adopted(self, reload, previous, self._desk)
 
     def _abort(self, reload: Reload, pool: str, failure: Failure, *, changed: bool = True) -> None:
@@ -329,9 +334,9 @@ class Fleet:
         self.reload = None
         self._dirty.update(self.pools)
         if changed:
-            self.degraded = DEGRADED
             for each in self.pools.values():
-                each.respawn_note = f"started while degraded ({DEGRADED}): it runs what is on disk"
+                if each.differs_since is None:
+                    each.differs_since = self._desk.now
         requests.refused(self, reload, pool, failure, self._desk)
 
     def _stop(self, event: ev.StopAsked) -> None:

@@ -27,7 +27,7 @@ def _about_workers(fleet: Fleet, desk: Desk) -> str:
     held: set[tuple[str, int, int, bool]] = set()
     members = 0
     for pool in fleet.pools.values():
-        members += len(pool.members)
+        members += len(pool.members) + len(pool.templates)
     if members != len(desk.workers):
         return f"pools hold {members} workers, the fleet {len(desk.workers)}"
     stopping = fleet.ending is not None and not fleet.ending.accepting
@@ -47,7 +47,9 @@ def _about_workers(fleet: Fleet, desk: Desk) -> str:
             return f"worker {worker.id} is to stay while the fleet stops"
         if state is State.REQUESTED and worker.told is not None:
             return f"worker {worker.id} was told to {worker.told.value} before it existed"
-        surplus = fleet.reload is not None and worker.slot >= fleet.pools[worker.pool].size
+        surplus = worker.is_template or (
+            fleet.reload is not None and worker.slot >= fleet.pools[worker.pool].size
+        )
         if state is State.READY and worker.told is not Order.SERVE and not surplus:
             return f"worker {worker.id} is ready and was not told to serve"
         place = (worker.pool, worker.slot, worker.generation, worker.heir)

@@ -44,6 +44,12 @@ LINK_GRACE_S: Final = 3.0
 DRAIN_MARGIN_S: Final = 1.0
 """The worker ends its drain by itself at ``drain_timeout_s``; this much later the master does."""
 
+TEMPLATE: Final = -1
+"""The slot of a template: see `template`."""
+
+FORK_ANSWER_S: Final = 10.0
+"""In which a template that was asked for a worker shall have said how that went."""
+
 UNREAPED_S: Final = 10.0
 """A killed process that is not reaped after this long is spoken of, and its slot is given away."""
 
@@ -211,10 +217,12 @@ class Worker:
     """That was said when a successor was first begun."""
     heir: bool = False
     """It was begun to take the place of another, which still has it."""
+    template: int | None = None
+    """The number of the template that it is forked from; None: the master forks it."""
 
     def __post_init__(self) -> None:
         self.since = self.born_at
-        self.deadline = self.born_at + time_limit(State.REQUESTED, self.policy)
+        self.rearm(self.born_at)
 
     @property
     def serving(self) -> bool:
@@ -222,8 +230,12 @@ class Worker:
         return self.state is State.READY and self.told is Order.SERVE
 
     @property
+    def is_template(self) -> bool:
+        return self.slot == TEMPLATE
+
+    @property
     def name(self) -> str:
-        return f"{self.pool}.{self.slot}"
+        return f"{self.pool} template" if self.is_template else f"{self.pool}.{self.slot}"
 
     def news(self, news: News, now: float) -> bool:
         """Take in what was observed; true when it changed the state."""
@@ -250,7 +262,8 @@ class Worker:
 
     def rearm(self, now: float) -> None:
         """Wait as long again, after a deadline at which nothing could be done."""
-        self.deadline = now + time_limit(self.state, self.policy)
+        forks = self.state is State.REQUESTED and self.template is not None
+        self.deadline = now + (FORK_ANSWER_S if forks else time_limit(self.state, self.policy))
 
     def _enter(self, state: State, now: float) -> None:
         self.state = state

@@ -43,3 +43,5 @@ class PoolPolicy:
     quit_grace_s: float = 2.0
     """Between Quit and Kill."""
     recycle: RecyclePolicy = RecyclePolicy()
+    preload: bool = False
+    """Workers are forked from a template."""

@@ -24,12 +24,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
-from gwctl.supervisor.core import breaker
+from gwctl.supervisor.core import breaker, template
 from gwctl.supervisor.core.backoff import Slot
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.life import Order, State, Worker
 from gwctl.supervisor.core.policy import PoolPolicy
+
+DEGRADED: Final = "disk differs from what runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,12 @@ class Pool:
     slots: dict[int, Slot] = field(default_factory=dict)
     members: dict[int, Worker] = field(default_factory=dict)
     """By worker number."""
+    templates: dict[int, Worker] = field(default_factory=dict)
+    """Of its generations, by number: see `template`."""
     retry_at: float | None = None
     """When a vacant slot may be tried again."""
-    respawn_note: str = ""
-    """Said when a vacant slot is filled; the fleet sets it while it is degraded."""
+    differs_since: float | None = None
+    """When a reload was refused, and since then what is on disk is not what runs."""
 
     @property
     def workers(self) -> list[Worker]:
@@ -85,14 +90,19 @@ class Pool:
     @property
     def empty(self) -> bool:
         """Nothing is wanted of it and nothing is left of it."""
-        return not self.size and not self.members
+        return not self.size and not self.members and not self.templates
+
+    def degraded(self, generation: int) -> bool:
+        """A respawn into ``generation``, the current one, would run something else than the others do."""
+        differs = self.differs_since is not None and self.size > 0
+        return differs and not template.keeps_code(self, generation)
 
     def adopt(self, policy: PoolPolicy | None, size: int) -> None:
         """A new generation is in force; None: without this pool."""
         self.policy = policy or self.policy
         self.size = size
         self.slots.clear()
-        self.respawn_note = ""
+        self.differs_since = None
 
     def slot(self, number: int) -> Slot:
         return self.slots.setdefault(number, Slot())
@@ -169,6 +179,8 @@ def recycled_at_once(pool: Pool) -> int:
 
 def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
     """Order what brings the pool towards what is wanted."""
+    if pool.templates:
+        template.let_go(pool, _generations(pool, wanted), desk)
     view = _View(pool, wanted)
     if view.heirs:
         _succeed(view, desk)
@@ -189,6 +201,12 @@ def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
 
 
 _CAN_SERVE = frozenset({State.READY, State.PARKED})
+
+
+def _generations(pool: Pool, wanted: Wanted) -> set[int]:
+    """Those of which workers may yet be started."""
+    current = {wanted.generation} if pool.size else set()
+    return current if wanted.policy is None else current | {wanted.candidate}
 
 
 def _serve(view: _View, worker: Worker, desk: Desk) -> None:
@@ -298,9 +316,7 @@ def _spawn(view: _View, desk: Desk) -> None:
     if wanted.policy is not None:
         for slot in range(wanted.new):
             if slot not in view.new and view.active < limit:
-                view.active += 1
-                worker = desk.spawn(pool.name, slot, wanted.candidate, wanted.policy)
-                pool.members[worker.id] = worker
+                _begin(view, slot, wanted.candidate, wanted.policy, desk)
     if wanted.candidate and (view.serving or any(w.state in _COMING for w in view.old.values())):
         return
     for slot in range(pool.size):
@@ -310,8 +326,7 @@ def _spawn(view: _View, desk: Desk) -> None:
         if due > desk.now:
             pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
         elif view.active < limit:
-            view.active += 1
-            _fill(pool, slot, wanted, desk)
+            _fill(view, slot, desk)
             if wanted.candidate:
                 pool.retry_at = None
                 return
@@ -321,11 +336,26 @@ _COMING = frozenset({State.REQUESTED, State.STARTING, State.READY})
 _CAN_BE_TOLD = _COMING | _CAN_SERVE
 
 
-def _fill(pool: Pool, slot: int, wanted: Wanted, desk: Desk) -> None:
-    worker = desk.spawn(pool.name, slot, wanted.generation, pool.policy)
+def _begin(view: _View, slot: int, generation: int, policy: PoolPolicy, desk: Desk) -> Worker | None:
+    """Start a worker; None: not before its template is ready."""
+    pool, number = view.pool, None
+    if policy.preload:
+        source = template.ready(pool, generation, policy, desk)
+        if source is None:
+            return None
+        number = source.id
+    view.active += 1
+    worker = desk.spawn(pool.name, slot, generation, policy, number)
     pool.members[worker.id] = worker
-    if pool.respawn_note:
-        desk.note("warning", pool.respawn_note, worker=worker)
+    return worker
+
+
+def _fill(view: _View, slot: int, desk: Desk) -> None:
+    pool, generation = view.pool, view.wanted.generation
+    worker = _begin(view, slot, generation, pool.policy, desk)
+    if worker is not None and pool.degraded(generation):
+        text = f"started while degraded ({DEGRADED}): it runs what is on disk"
+        desk.note("warning", text, worker=worker)
 
 
 def _recycle(view: _View, desk: Desk) -> None:
@@ -342,11 +372,11 @@ def _recycle(view: _View, desk: Desk) -> None:
         if due > desk.now:
             pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
             continue
+        heir = _begin(view, slot, view.wanted.generation, pool.policy, desk)
+        if heir is None:
+            return
         replacing += 1
-        view.active += 1
-        heir = desk.spawn(pool.name, slot, view.wanted.generation, pool.policy)
         heir.heir = True
-        pool.members[heir.id] = heir
         if not worn.succession_told:
             worn.succession_told = True
             if worn.ready_at is not None:  # failures before its time are over; those of its heirs count

@@ -19,6 +19,7 @@ from gwctl.supervisor.core import notes
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import Observed
 from gwctl.supervisor.core.life import Failure, Order, State, Worker
+from gwctl.supervisor.core.pool import DEGRADED
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet
@@ -47,9 +48,10 @@ def judge(fleet: Fleet, worker: Worker, facts: Observed, desk: Desk) -> bool:
     if not reason:
         return False
     worker.replace_reason = f"{reason}; {_numbers(worker, facts, desk.now)}"
-    if fleet.degraded:
+    pool = fleet.pools[worker.pool]
+    if pool.degraded(fleet.generation):
         text = f"pid {worker.pid} is due to be recycled, as it {worker.replace_reason}"
-        desk.note("warning", f"{text}. It is not until the next good reload: {fleet.degraded}", worker=worker)
+        desk.note("warning", f"{text}. It is not until the next good reload: {DEGRADED}", worker=worker)
     return True
 
 

@@ -119,8 +119,10 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
 
 def _standing(fleet: Fleet) -> str:
     serving = f"generation {fleet.generation} serves as before ({_strength(fleet)})"
-    if not fleet.degraded:
+    if not fleet.disk_differs:
         return serving
+    if not fleet.degraded:
+        serving += ", and whoever has to be replaced is forked from its template, of the same code"
     return f"{serving}. The files on disk are newer than what runs: mend them and reload"
 
 

@@ -12,6 +12,7 @@ from gwctl.supervisor.core.actions import Answer, CloseListeners, Finish
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import FIRST_NOTE_S, NEXT_NOTE_S, Ending, Mode
 from gwctl.supervisor.core.events import StopAsked
+from gwctl.supervisor.core.life import Worker
 from gwctl.supervisor.core.notes import seconds, workers
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _note_again(fleet: Fleet, ending: Ending, at: float) -> None:
 
 
 def _how(ending: Ending, desk: Desk) -> str:
-    count = workers(len(desk.workers))
+    count = workers(len(_serving(desk)))
     match ending.mode:
         case Mode.ACCEPT:
             wait = seconds(ending.accept_until - desk.now)
@@ -111,6 +112,12 @@ def _how(ending: Ending, desk: Desk) -> str:
 
 
 def _finishing(desk: Desk) -> str:
-    longest = max((worker.policy.drain_timeout_s for worker in desk.workers.values()), default=0.0)
-    verb = "finishes" if len(desk.workers) == 1 else "finish"
-    return f"{workers(len(desk.workers))} {verb}, at most {seconds(longest)}"
+    serving = _serving(desk)
+    longest = max((worker.policy.drain_timeout_s for worker in serving), default=0.0)
+    verb = "finishes" if len(serving) == 1 else "finish"
+    return f"{workers(len(serving))} {verb}, at most {seconds(longest)}"
+
+
+def _serving(desk: Desk) -> list[Worker]:
+    """All but templates, which have nothing to finish."""
+    return [worker for worker in desk.workers.values() if not worker.is_template]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
-from gwctl.supervisor.core import crash, hangs, notes, recycle
+from gwctl.supervisor.core import crash, hangs, notes, recycle, template
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.life import AT_DEADLINE, Failure, News, State, Worker
@@ -32,9 +32,10 @@ def hear(fleet: Fleet, worker: Worker, event: ev.WorkerEvent, desk: Desk) -> boo
         case ev.SpawnFailed():
             _spawn_failed(fleet, worker, event, desk)
         case ev.Ready():
-            if worker.news(News.READY, now):
-                fleet.ever_ready = True
-            hangs.look_soon(fleet, worker, desk)
+            changed = worker.news(News.READY, now)
+            if not worker.is_template:
+                fleet.ever_ready = fleet.ever_ready or changed
+                hangs.look_soon(fleet, worker, desk)
         case ev.BootFailed(kind=kind, message=message, traceback=traceback):
             if worker.news(News.BOOT_FAILED, now) and not worker.leaving:
                 worker.failure = Failure(kind, message, traceback)
@@ -56,6 +57,9 @@ def overdue(fleet: Fleet, worker: Worker, desk: Desk) -> None:
     was = worker.state
     order = AT_DEADLINE[was]
     if order is None:
+        if was is State.REQUESTED and template.unanswered(fleet, worker, desk):
+            worker.rearm(desk.now)
+            return
         desk.note("error", notes.overdue(worker, desk.now), worker=worker)
         worker.rearm(desk.now)
         if was is State.KILLED and not worker.leaving:
@@ -76,7 +80,7 @@ def judge_observed(fleet: Fleet, news: Sequence[ev.Event], desk: Desk) -> set[st
     for event in news:
         if isinstance(event, ev.Observed):
             worker = desk.workers.get(event.worker)
-            if worker is not None and _observed(fleet, worker, event, desk):
+            if worker is not None and not worker.is_template and _observed(fleet, worker, event, desk):
                 pools.add(worker.pool)
     return pools
 
@@ -123,7 +127,11 @@ def _exited(fleet: Fleet, worker: Worker, event: ev.Exited, desk: Desk) -> None:
         news = worker.failure is None  # else it was judged when it became known
         if news:
             worker.failure = Failure("exit", notes.died(worker, event.status, desk.now, event.serving))
-        if not (news and fleet.judge(worker)) and worker.generation == fleet.generation:
+        if (news and fleet.judge(worker)) or worker.generation != fleet.generation:
+            pass
+        elif worker.is_template:
+            template.exited(pool, worker, event, desk)
+        else:
             crash.exited(pool, worker, event, desk, waits=fleet.reload is not None and pool.ready > 0)
     worker.news(News.EXITED, desk.now)
 
@@ -131,5 +139,5 @@ def _exited(fleet: Fleet, worker: Worker, event: ev.Exited, desk: Desk) -> None:
 def _bury(fleet: Fleet, worker: Worker, desk: Desk) -> Pool:
     del desk.workers[worker.id]
     pool = fleet.pools[worker.pool]
-    del pool.members[worker.id]
+    del (pool.templates if worker.is_template else pool.members)[worker.id]
     return pool

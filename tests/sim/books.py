@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gwctl.supervisor.core.actions import Spawn
+from gwctl.supervisor.core.life import TEMPLATE
 from gwctl.supervisor.core.policy import PoolPolicy
 
 LATE_S = 1.0
@@ -54,6 +55,13 @@ class Seen:
     """It was dumped for that."""
     killed_at: float = float("inf")
     alive: bool = True
+    begun_at: float = 0.0
+    template: int | None = None
+    """By whom it is forked."""
+
+    @property
+    def is_template(self) -> bool:
+        return self.slot == TEMPLATE
 
     @property
     def place(self) -> tuple[str, int]:
@@ -61,7 +69,7 @@ class Seen:
 
     @property
     def active(self) -> bool:
-        return self.state in {"requested", "starting", "ready"}
+        return not self.is_template and self.state in {"requested", "starting", "ready"}
 
     def enter(self, state: str, due: float) -> None:
         self.state = state
@@ -107,7 +115,8 @@ class Transaction:
 
     def lost(self, seen: Seen, now: float) -> None:
         """A canary cannot settle that is out of reach."""
-        if seen.generation == self.generation and self.canaries.get(seen.pool, 0.0) > now:
+        mine = seen.generation == self.generation and not seen.is_template
+        if mine and self.canaries.get(seen.pool, 0.0) > now:
             self.canaries[seen.pool] = float("inf")
 
     def new_serving(self, pool: str, workers: Mapping[int, Seen]) -> int:
@@ -120,7 +129,7 @@ class Transaction:
         mine = [w for w in workers.values() if w.generation == self.generation and w.pool == action.pool]
         if any(w.slot == action.slot and not w.told_to_end for w in mine):
             raise Unsafe(f"two new workers in {action.pool}.{action.slot}")
-        if mine:
+        if any(not w.is_template for w in mine):
             self.judge_canaries(now)
 
     def judge_canaries(self, now: float) -> None:
@@ -198,6 +207,9 @@ class Failures:
         """It has ended unasked; ``siblings`` others of its pool serve."""
         if seen.has_proved_itself(now):
             self.forget(seen.place)
+        elif seen.is_template:
+            if seen.ready_at is None:
+                self.count(seen.place, now, free=1)
         elif (status != 0 or seen.ready_at is None) and not seen.hangs:
             failure = self.count(seen.place, now, free=1)
             failure.deaths += 1

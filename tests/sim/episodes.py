@@ -11,6 +11,7 @@ from collections import Counter
 from tests.sim.books import Unsafe
 from tests.sim.mishaps import FAULTS, Faults
 from tests.sim.recycling import judge_rest
+from tests.sim.templates import judge_templates_at_rest
 from tests.sim.world import Listener, World
 from tests.support.core_story import rests
 
@@ -68,7 +69,7 @@ def _converged(world: World) -> None:
         if fleet.pools[name].ready != size or fleet.pools[name].size != size:
             raise Unsafe(f"{name}: the fleet says {fleet.pools[name].ready}/{fleet.pools[name].size}")
     judge_rest(observer)
-    if len(world.alive) != sum(observer.sizes.values()):
+    if len(world.alive) != sum(observer.sizes.values()) + judge_templates_at_rest(observer):
         raise Unsafe(f"{len(world.alive)} processes for {observer.sizes}")
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gwctl.supervisor.core import events as ev
 from tests.sim.books import LATE_S, SLACK_S, Seen, Unsafe
+from tests.sim.templates import owes_for_too_long
 
 if TYPE_CHECKING:
     from tests.sim.observer import Observer
@@ -131,8 +132,12 @@ def judge_found(observer: Observer) -> None:
 
 def judge_dump(observer: Observer, seen: Seen) -> None:
     """``seen`` is asked for its stacks: its time is up, or it was seen to hang."""
-    early = seen.due > observer.now + EPSILON_S or observer.late
-    if seen.state == "ready":
+    ready = seen.state == "ready"
+    early = (seen.due > observer.now + EPSILON_S and not ready) or observer.late
+    if seen.state == "ready" and seen.is_template:
+        if early or not owes_for_too_long(observer, seen):
+            raise Unsafe(f"dump to {seen}, which owes nothing")
+    elif seen.state == "ready":
         if seen.hung_at != observer.now:
             raise Unsafe(f"dump to {seen}, which is well")
         seen.hangs = True

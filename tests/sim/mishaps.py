@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 
 from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.actions import Spawn
+from gwctl.supervisor.core.life import TEMPLATE
 from gwctl.supervisor.core.policy import PoolPolicy
 
 
@@ -26,6 +28,7 @@ class Faults:
     settings_wrong: float = 0.0
     generation_broken: float = 0.0
     unobserved: float = 0.0
+    owes: float = 0.0
     swells: float = 0.0
     sticks: float = 0.0
     late: float = 0.0
@@ -46,6 +49,7 @@ FAULTS = Faults(
     settings_wrong=0.1,
     generation_broken=0.25,
     unobserved=0.05,
+    owes=0.02,
     swells=0.05,
     sticks=0.06,
     late=0.002,
@@ -59,6 +63,8 @@ class Process:
         "ending",
         "generation",
         "id",
+        "is_template",
+        "owed",
         "policy",
         "pool",
         "rate",
@@ -68,12 +74,11 @@ class Process:
         "swells",
     )
 
-    def __init__(
-        self, worker: int, pool: str, generation: int, policy: PoolPolicy, rate: float, *, swells: bool
-    ) -> None:
-        self.id = worker
-        self.pool = pool
-        self.generation = generation
+    def __init__(self, action: Spawn, policy: PoolPolicy, rate: float, *, swells: bool) -> None:
+        self.id = action.worker
+        self.pool = action.pool
+        self.generation = action.generation
+        self.is_template = action.slot == TEMPLATE
         self.policy = policy
         self.alive = True
         self.deaf = False  # its channel is closed: it can be told nothing
@@ -83,6 +88,7 @@ class Process:
         self.request_at = NEVER  # when it got a request that does not end
         self.still_at = NEVER  # when its loop stopped, with no request in hand
         self.swells = swells
+        self.owed: list[int] = []  # whom it was asked to fork, and will not
 
     def requests(self, now: float) -> int:
         return int(max(0.0, now - self.ready_at) * self.rate)

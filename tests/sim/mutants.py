@@ -23,6 +23,7 @@ from gwctl.supervisor.core import (
     recycle,
     requests,
     stopping,
+    template,
     timers,
     worker_news,
 )
@@ -245,6 +246,30 @@ def never_recycles(patch: Patch) -> None:
     patch.setattr(pool, "_recycle", lambda view, desk: None)
 
 
+def forks_before_the_template_is_ready(patch: Patch) -> None:
+    patch.setattr(template, "ready", _template)
+
+
+def _template(pool: Any, generation: int, policy: Any, desk: Desk) -> Worker:
+    one = template.of(pool, generation)
+    if one is None:
+        one = desk.spawn(pool.name, life.TEMPLATE, generation, policy)
+        pool.templates[one.id] = one
+    return one
+
+
+def waits_for_a_mute_template(patch: Patch) -> None:
+    patch.setattr(template, "unanswered", lambda fleet, worker, desk: False)
+
+
+def keeps_templates_of_abandoned_generations(patch: Patch) -> None:
+    patch.setattr(template, "let_go", lambda pool, keep, desk: None)
+
+
+def trusts_a_template_begun_after_a_refusal(patch: Patch) -> None:
+    patch.setattr(template, "keeps_code", lambda pool, generation: template.of(pool, generation) is not None)
+
+
 def forgets_the_hard_limit(patch: Patch) -> None:
     patch.setattr(recycle, "_kill", lambda fleet, worker, facts, desk: None)
 
@@ -335,4 +360,8 @@ MUTANTS: tuple[Mutant, ...] = (
     blames_the_loop_for_a_long_call,
     blames_others_for_its_own_absence,
     looks_too_seldom_for_its_limits,
+    forks_before_the_template_is_ready,
+    waits_for_a_mute_template,
+    keeps_templates_of_abandoned_generations,
+    trusts_a_template_begun_after_a_refusal,
 )

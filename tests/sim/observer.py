@@ -26,11 +26,13 @@ from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
 from tests.sim import hanging
-from tests.sim.books import LATE_S, SLACK_S, Failures, Seen, Transaction, Unsafe
+from tests.sim.books import LATE_S, Failures, Seen, Transaction, Unsafe
 from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
+from tests.sim.deadlines import judge_deadlines
 from tests.sim.farewell import Farewell
 from tests.sim.recycling import gone, judge_facts, judge_heir, judge_retired, let_go_unborn
+from tests.sim.templates import judge_source
 
 
 class Observer:
@@ -47,7 +49,7 @@ class Observer:
         self.doomed = self.finished = False
         self.highest_worker = 0
         self.failures = Failures()
-        self.degraded = False
+        self.refused_at = float("inf")
         self._farewell = Farewell()
         self.looks = hanging.Looks()
         self.found: list[Seen] = []
@@ -104,11 +106,7 @@ class Observer:
         self.looks.judge(self.now, over=self.finished)
         self._farewell.judge(self.now, over=self.stopping)
         if self._steps % 8 == 0:
-            for seen in self.workers.values():
-                if seen.must_die and seen.state != "killed":
-                    raise Unsafe(f"{seen} is beyond the hard limit and was not killed")
-                if seen.due + SLACK_S < self.now:
-                    raise Unsafe(f"{seen} is past its deadline and nothing was done")
+            judge_deadlines(self)
 
     # ---- events
 
@@ -127,10 +125,10 @@ class Observer:
     def _ready(self, event: ev.Ready) -> None:
         seen = self.workers.get(event.worker)
         if seen is not None and seen.state in {"requested", "starting"}:
-            self.ever_ready = True
+            self.ever_ready = self.ever_ready or not seen.is_template
             seen.ready_at = self.now
             seen.enter("ready", float("inf"))
-        if seen is not None:
+        if seen is not None and not seen.is_template:
             hanging.is_ready(self.looks, seen, self.now)
 
     def _boot_failed(self, event: ev.BootFailed) -> None:
@@ -172,7 +170,7 @@ class Observer:
 
     def _observed(self, event: ev.Observed) -> None:
         seen = self.workers.get(event.worker)
-        if seen is not None:
+        if seen is not None and not seen.is_template:
             hanging.judge_facts(self, seen, event)
             judge_facts(self, seen, event)
             if seen.must_die:
@@ -221,7 +219,8 @@ class Observer:
         self.highest_worker = action.worker
         policy = self._policy_of(action)
         seen = Seen(action.worker, action.pool, action.slot, action.generation, policy)
-        seen.due = self.now + 1e9  # the world answers a fork in its own time
+        seen.begun_at = self.now
+        judge_source(self, seen, action)
         if seen.generation == self.generation:
             judge_heir(self, seen)
         self.workers[action.worker] = seen
@@ -330,14 +329,14 @@ class Observer:
         txn.judge_commit(self.workers, self.now)
         self.generation, self.policies, self.sizes = txn.generation, txn.policies, txn.sizes
         self.failures = Failures()
-        self.degraded = False
+        self.refused_at = float("inf")
         self.txn = None
 
     def _abandon(self, action: act.Abandon) -> None:
         if self.txn is None or self.txn.generation != action.generation:
             raise Unsafe("abandoned what was not tried")
         self.txn = None
-        self.degraded = True
+        self.refused_at = min(self.refused_at, self.now)
 
     def _answer(self, action: act.Answer) -> None:
         if self.asked.pop(action.request, None) is None:

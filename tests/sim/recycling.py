@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
 from tests.sim.books import Seen, Unsafe
+from tests.sim.templates import keeps_code
 
 if TYPE_CHECKING:
     from tests.sim.observer import Observer
@@ -64,9 +65,11 @@ def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
 def let_go_unborn(observer: Observer) -> None:
     """Whoever has no process yet and is not wanted any more can only be let go in silence."""
     for seen in observer.workers.values():
-        size = observer.sizes.get(seen.pool, 0)
-        surplus = seen.slot >= size or (observer.txn is not None and is_heir(observer, seen))
-        if seen.state == "requested" and surplus and seen.generation == observer.generation:
+        txn = observer.txn
+        tried = txn is not None and seen.generation == txn.generation
+        sizes = txn.sizes if txn is not None and tried else observer.sizes
+        surplus = seen.slot >= sizes.get(seen.pool, 0) or (txn is not None and is_heir(observer, seen))
+        if seen.state == "requested" and surplus and (tried or seen.generation == observer.generation):
             seen.told_to_end = True
 
 
@@ -99,7 +102,7 @@ def judge_heir(observer: Observer, seen: Seen) -> None:
         return
     if len(holders) > 1 or not holders[0].worn or not holders[0].serving:
         raise Unsafe(f"spawned beside {holders}")
-    if observer.txn is not None or observer.degraded:
+    if observer.txn is not None or is_degraded(observer, seen.pool):
         raise Unsafe("recycles during a reload or after one that was refused")
     if not holders[0].succeeded:
         holders[0].succeeded = True
@@ -108,6 +111,11 @@ def judge_heir(observer: Observer, seen: Seen) -> None:
     replaced = 1 + sum(w.succeeded if w.told_to_end else is_heir(observer, w) for w in mine)
     if replaced > at_once(seen.policy, observer.sizes[seen.pool]):
         raise Unsafe(f"{replaced} are replaced at once in {seen.pool}")
+
+
+def is_degraded(observer: Observer, pool: str) -> bool:
+    """What would be started now in ``pool`` runs something else than the others do."""
+    return observer.refused_at < float("inf") and not keeps_code(observer, pool)
 
 
 def judge_retired(observer: Observer, seen: Seen) -> None:
@@ -122,6 +130,7 @@ def judge_retired(observer: Observer, seen: Seen) -> None:
 
 def judge_rest(observer: Observer) -> None:
     """In the calm nobody is left who is due."""
-    left = [w for w in observer.workers.values() if w.surely_worn and w.serving]
-    if left and not observer.degraded:
+    worn = [w for w in observer.workers.values() if w.surely_worn and w.serving]
+    left = [w for w in worn if not is_degraded(observer, w.pool)]
+    if left:
         raise Unsafe(f"{left} are due and were not replaced")

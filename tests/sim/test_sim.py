@@ -37,6 +37,8 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
         "keeps dying",
         "lives again",
         "hang",
+        "forked by a template",
+        "template does not answer",
     ):
         assert seen[what] > 0, what
     assert seen["finished with status 0"] > 0
@@ -59,6 +61,7 @@ probabilities = st.floats(0, 0.5)
         loses_link=probabilities,
         leaves=probabilities,
         unobserved=probabilities,
+        owes=probabilities,
         swells=probabilities,
         sticks=probabilities,
         drain_hangs=probabilities,

@@ -21,6 +21,7 @@ from typing import Any
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.life import TEMPLATE
 from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
 from tests.sim.mishaps import FAULTS, HARD_BYTES, NEVER, NO_FAULTS, SOFT_BYTES, Faults, Process
 from tests.sim.observer import Observer
@@ -187,6 +188,7 @@ class World:
                 memory_hard_bytes=rng.choice((0, HARD_BYTES)),
                 at_once=rng.choice((1, 1, 2)),
             ),
+            preload=rng.random() < 0.4,
         )
 
     def _new_policies(self) -> dict[str, PoolPolicy]:
@@ -254,13 +256,19 @@ class World:
 
     def _spawn(self, action: act.Spawn) -> None:
         rng, faults = self.rng, self.faults
-        if rng.random() < faults.spawn_fails:
-            self._news(0.01, ev.SpawnFailed(action.worker, "out of memory", rng.random()))
+        template = self._processes.get(action.template) if action.template is not None else None
+        if rng.random() < faults.spawn_fails or (action.template is not None and template is None):
+            self._spawn_fails(action.worker)
+            return
+        self.seen["template"] += action.slot == TEMPLATE
+        self.seen["forked by a template"] += template is not None
+        if template is not None and (template.owed or rng.random() < faults.owes):
+            self.seen["template does not answer"] += 1
+            template.owed.append(action.worker)
             return
         swells, rate = rng.random() < faults.swells, rng.choice((1, 20))
         policies = self._prepared.get(action.generation, self.policies)
-        policy = policies[action.pool]
-        process = Process(action.worker, action.pool, action.generation, policy, rate, swells=swells)
+        process = Process(action, policies[action.pool], rate, swells=swells)
         self._processes[action.worker] = process
         told_s = 8.0 if rng.random() < faults.fork_is_late else 0.02
         self._news(told_s, ev.Spawned(action.worker, 1000 + action.worker))
@@ -272,6 +280,9 @@ class World:
             self._at(boot_s * rng.random(), self._boot_fails, process)
         else:
             self._at(boot_s, self._boots, process)
+
+    def _spawn_fails(self, worker: int) -> None:
+        self._news(0.01, ev.SpawnFailed(worker, "out of memory", self.rng.random()))
 
     def _boot_fails(self, process: Process) -> None:
         if process.alive:
@@ -295,7 +306,7 @@ class World:
             self._at(life_s, self._loses_link, process)
         elif luck < faults.dies + faults.loses_link + faults.leaves:
             self._at(life_s, self._leaves, process)
-        elif rng.random() < faults.sticks:
+        elif not process.is_template and rng.random() < faults.sticks:
             self._at(life_s, self._sticks, process)
 
     def _sticks(self, process: Process) -> None:
@@ -323,7 +334,7 @@ class World:
         if process.alive and not process.ending and not process.sticks:
             process.ending = True
             self.seen["left by itself"] += 1
-            if self.rng.random() < 0.7:
+            if self.rng.random() < 0.7 and not process.is_template:
                 self._news(0.02, ev.DrainStarted(process.id))
             self._at(self.rng.random() * 2, self._ends, process)
 
@@ -337,6 +348,8 @@ class World:
             if self.rng.random() < 0.5:
                 self._news(0.02, ev.ChannelClosed(process.id))
             self._news(0.02, ev.Exited(process.id, status, self.rng.random()))
+            for worker in process.owed:
+                self._spawn_fails(worker)
 
     def _drain(self, process: Process | None) -> None:
         if process is None or process.ending or process.deaf:

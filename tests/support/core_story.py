@@ -134,8 +134,8 @@ def rests(fleet: Fleet) -> bool:
 
 def _line(action: act.Action) -> str:
     match action:
-        case act.Spawn(worker=worker, pool=pool, slot=slot, generation=generation):
-            return f"spawn {worker} {pool}.{slot} g{generation}"
+        case act.Spawn(worker=worker, pool=pool, slot=slot, generation=generation, template=template):
+            return f"spawn {worker} {pool}.{slot} g{generation}" + (f" of {template}" if template else "")
         case act.Drain(worker=worker, sweep=sweep):
             return f"drain {worker}{' and sweep' if sweep else ''}"
         case act.Serve(worker=worker) | act.Park(worker=worker) | act.Quit(worker=worker):

@@ -1,0 +1,117 @@
+"""Pools with preload: their workers are forked from a template, one for each generation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.life import FORK_ANSWER_S
+from tests.support.core_story import POLICY, CoreStory
+
+PRELOAD = replace(POLICY, preload=True, settle_s=1.0)
+
+
+def story(size: int = 2) -> CoreStory:
+    return CoreStory(policy=PRELOAD, web=size)
+
+
+def serving(size: int = 2) -> CoreStory:
+    """Template 1, workers 2, 3, ... of it."""
+    one = story(size)
+    one.begins()
+    one.boots(1)
+    one.boots(*range(2, size + 2), after=1.0)
+    return one
+
+
+def test_workers_are_asked_for_when_the_template_is_ready() -> None:
+    one = story()
+    assert one.begins() == ["spawn 1 web.-1 g1"]
+    assert one.happens(ev.Spawned(1, 1001)) == []
+    assert one.happens(ev.Ready(1)) == ["spawn 2 web.0 g1 of 1", "spawn 3 web.1 g1 of 1"]
+    assert one.boots(2, 3) == ["serve 2", "serve 3"]
+    assert one.states() == ["0 g1 ready", "1 g1 ready"]
+
+
+def test_a_template_that_cannot_import_at_the_first_start_ends_the_fleet_with_status_4() -> None:
+    one = story()
+    one.begins()
+    assert one.fails_to_boot(1) == ["CloseListeners"]
+    assert one.dies(1, 4) == ["finish 4"]
+    assert one.finish is not None
+    assert one.finish.text == "cannot import shop"
+    assert one.finish.traceback == "File shop.py, line 1\n"
+
+
+def test_a_first_worker_that_cannot_start_up_ends_the_fleet_although_the_template_was_ready() -> None:
+    one = story(1)
+    one.begins()
+    one.boots(1)
+    assert one.fails_to_boot(2, "lifespan") == ["CloseListeners", "quit 1"]
+
+
+def test_a_template_that_dies_costs_nobody_anything_and_the_next_spawn_begins_another() -> None:
+    one = serving()
+    assert one.dies(1, -9) == []
+    assert "warning: template pid 1001 died: signal 9 (SIGKILL)" in one.notes[-1]
+    assert "Workers live on" in one.notes[-1]
+    assert one.dies(3) == ["spawn 4 web.-1 g1"]
+    assert one.boots(4) == ["spawn 5 web.1 g1 of 4"]
+
+
+def test_a_reload_begins_a_template_of_its_own_and_the_previous_one_ends_with_its_generation() -> None:
+    one = serving(1)
+    assert one.reloads() == ["spawn 3 web.-1 g2"]
+    assert one.boots(3) == ["spawn 4 web.0 g2 of 3"]
+    one.boots(4)
+    assert one.passes(2) == ["park 2", "adopt g2", "answer 7 yes", "quit 1", "drain 2"]
+
+
+def test_after_a_refused_reload_a_respawn_is_forked_from_the_template_and_nothing_is_degraded() -> None:
+    one = serving(1)
+    one.reloads()
+    assert one.fails_to_boot(3) == ["abandon g2", "answer 7 no"]
+    assert one.fleet.disk_differs
+    assert one.fleet.degraded == ""
+    assert "forked from its template" in one.notes[-1]
+    one.dies(3, 4)
+    assert one.dies(2) == ["spawn 4 web.0 g1 of 1"]
+    assert not any("degraded" in note for note in one.notes)
+
+
+def test_a_template_begun_after_a_refused_reload_is_of_what_is_on_disk_and_that_is_said() -> None:
+    one = serving(1)
+    one.reloads()
+    one.fails_to_boot(3)
+    one.dies(3, 4, after=1.0)
+    one.dies(1, -9)
+    assert one.fleet.degraded == "disk differs from what runs"
+    assert one.dies(2) == ["spawn 4 web.-1 g1"]
+    assert "it imports what is on disk" in one.notes[-1]
+    assert one.boots(4) == ["spawn 5 web.0 g1 of 4"]
+    assert "started while degraded" in one.notes[-1]
+    assert one.fleet.degraded == "disk differs from what runs"
+
+
+def test_a_template_that_does_not_answer_is_dumped_and_killed_and_another_one_tried() -> None:
+    one = serving(1)
+    assert one.dies(2) == ["spawn 3 web.0 g1 of 1"]
+    reason = "template was asked to fork web.0 and did not answer within 10 s"
+    assert one.passes(FORK_ANSWER_S) == [f"dump 1: {reason}"]
+    assert [line.partition(":")[0] for line in one.passes(PRELOAD.dump_grace_s)] == ["kill 1"]
+    gone = ev.SpawnFailed(3, "its template is gone", 0.0)
+    assert one.happens(ev.Exited(1, -9, 0.0), gone) == []
+    assert one.passes(1.0) == ["spawn 4 web.-1 g1"]
+
+
+def test_a_template_that_hangs_in_its_import_is_dumped_at_the_boot_timeout() -> None:
+    one = story(1)
+    one.begins()
+    one.happens(ev.Spawned(1, 1001))
+    assert one.passes(PRELOAD.boot_timeout_s) == ["dump 1: was not ready within 60 s", "CloseListeners"]
+
+
+def test_a_stop_ends_the_template_at_once_and_counts_the_workers_only() -> None:
+    one = serving(1)
+    assert one.happens(ev.StopAsked(0, "SIGTERM")) == ["CloseListeners", "quit 1", "drain 2 and sweep"]
+    assert "1 worker finishes" in one.notes[-1]
