@@ -6,15 +6,15 @@ python -m tests.load http://127.0.0.1:8000/ --connections 32 --think-ms 5 --seco
 from __future__ import annotations
 
 import argparse
-import asyncio
 import select
 import sys
 import time
 from collections.abc import Callable
 
-from tests.load.connection import Plan
-from tests.load.result import Recorder
-from tests.load.runner import decode_plan, drive
+import uvloop
+
+from tests.load.plan import Part, Plan, decode_parts
+from tests.load.runner import drive
 
 
 def arguments() -> argparse.Namespace:
@@ -27,10 +27,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--timeout-s", type=float, default=10.0)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--plan", help=argparse.SUPPRESS)
-    parser.add_argument("--until-end-of-input", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--parts", help=argparse.SUPPRESS)  # of a test; until the end of input
     options = parser.parse_args()
-    if not options.url and not options.plan:
+    if not options.url and not options.parts:
         parser.error("which URL?")
     return options
 
@@ -44,22 +43,21 @@ def seconds_passed(seconds: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > end
 
 
-def report(recorder: Recorder) -> None:
+def report(requests: int, failed: int) -> None:
     """A line for the test that started us."""
-    sys.stdout.write(f"[{recorder.requests}, {recorder.failures.total()}]\n")
+    sys.stdout.write(f"[{requests}, {failed}]\n")
     sys.stdout.flush()
 
 
 def main() -> None:
     options = arguments()
-    if options.until_end_of_input:
-        plan = decode_plan(options.plan)
-        result = asyncio.run(drive(plan, options.connections, input_ended, report))
-        sys.stdout.write(result.to_json() + "\n")
+    if options.parts:
+        for result in uvloop.run(drive(decode_parts(options.parts), input_ended, report)):
+            sys.stdout.write(result.to_json() + "\n")
         return
-    plan = Plan(options.url, options.think_ms / 1000, options.timeout_s)
+    part = Part(Plan(options.url, options.think_ms / 1000, options.timeout_s), options.connections)
     ended = seconds_passed(options.seconds)
-    result = asyncio.run(drive(plan, options.connections, ended, lambda _recorder: None))
+    (result,) = uvloop.run(drive([part], ended, lambda _requests, _failed: None))
     sys.stdout.write((result.to_json() if options.json else str(result)) + "\n")
     sys.exit(bool(result.failed))
 

@@ -4,6 +4,8 @@ The client behaves as a well-written pool does. It never sends ``Connection: clo
 the server's, and looks before it reuses a connection: if the end of file is already there the
 connection is replaced and nothing has failed. If the server closes between that look and the
 answer, the request is lost, and that is what `Failure.RESET_REUSED` counts.
+
+Times are those of the monotonic clock, which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -11,52 +13,16 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import time
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from tests.load.result import Failure, Recorder
+from tests.load.plan import Plan
+from tests.load.result import Failure, Incident, Recorder
 
 READ_BYTES = 65536
+SLOW_BUFFER_BYTES = 65536
+"""A slow reader's receive buffer: what waits there was taken, as the server sees it."""
 HEAD_BYTES_MAX = 65536
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What every connection does."""
-
-    url: str
-    """``http://HOST:PORT/path`` or ``unix:/path/to/socket:/path``."""
-    think_s: float = 0.005
-    """Mean pause between requests; each is between half and one and a half of it."""
-    timeout_s: float = 10.0
-    """For one request, from the connect (when one is needed) to the last byte."""
-    expect_status: int = 200
-    expect_body: bytes | None = None
-    """None accepts any."""
-    body: bytes = b""
-    """When not empty, requests are POSTs of this."""
-
-    @property
-    def address(self) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
-        if self.url.startswith("unix:"):
-            return socket.AF_UNIX, self.url.split(":")[1]
-        parts = urlsplit(self.url)
-        assert parts.hostname
-        family = socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET
-        return family, (parts.hostname, parts.port or 80)
-
-    @property
-    def request(self) -> bytes:
-        if self.url.startswith("unix:"):
-            host, target = "localhost", self.url.split(":")[2]
-        else:
-            parts = urlsplit(self.url)
-            host, target = parts.netloc, parts.path or "/"
-            target += f"?{parts.query}" if parts.query else ""
-        head = f"{'POST' if self.body else 'GET'} {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: load\r\n"
-        if self.body:
-            head += f"Content-Length: {len(self.body)}\r\n"
-        return head.encode() + b"\r\n" + self.body
 
 
 class Failed(Exception):
@@ -81,6 +47,9 @@ class Response:
 class Connection:
     """Runs until ``stop`` is set; finishes the request it is in."""
 
+    HEADER_OF_WORKER = "x-worker"
+    """In which a response may say who made it."""
+
     def __init__(self, number: int, plan: Plan, recorder: Recorder, stop: asyncio.Event) -> None:
         self._number = number
         self._plan = plan
@@ -90,6 +59,8 @@ class Connection:
         self._random = random.Random(number)
         self._sock: socket.socket | None = None
         self._used = 0
+        self._port = 0
+        self._worker = ""
         self._buffer = bytearray()
         self.tried = asyncio.Event()
         """Set once the first request has ended, in whichever way."""
@@ -108,25 +79,37 @@ class Connection:
     async def _one(self) -> None:
         recorder = self._recorder
         recorder.requests += 1
-        start = self._loop.time()
+        start = time.monotonic()
         try:
             async with asyncio.timeout(self._plan.timeout_s):
                 response = await self._exchange()
             self._judge(response)
         except Failed as failed:
-            self._fail(failed.failure, str(failed))
+            self._fail(failed.failure, str(failed), start)
         except TimeoutError:
             state = f"{len(self._buffer)} bytes of a response" if self._buffer else "no byte of a response"
-            self._fail(Failure.TIMEOUT, f"{self._plan.timeout_s:g} s, {state}")
+            self._fail(Failure.TIMEOUT, f"{self._plan.timeout_s:g} s, {state}", start)
         else:
-            recorder.answered(self._loop.time() - start, response.body)
-            if response.close:
+            recorder.answered(time.monotonic() - start, response.body)
+            if self._plan.habit == "short":
+                self._drop()
+            elif response.close:
                 recorder.closes_obeyed += 1
                 self._drop()
 
-    def _fail(self, failure: Failure, detail: str) -> None:
-        where = f"connection {self._number}, its request {self._used}, at {self._loop.time():.3f}"
-        self._recorder.failed(failure, f"{where}: {detail}")
+    def _fail(self, failure: Failure, detail: str, began_at: float) -> None:
+        incident = Incident(
+            label=self._plan.label,
+            failure=failure.value,
+            detail=detail,
+            connection=self._number,
+            request=self._used,
+            port=self._port,
+            worker=self._worker,
+            began_at=began_at,
+            failed_at=time.monotonic(),
+        )
+        self._recorder.failed(incident)
         self._drop()
 
     def _drop(self) -> None:
@@ -165,14 +148,18 @@ class Connection:
     async def _connect(self) -> socket.socket:
         family, address = self._plan.address
         self._sock = sock = socket.socket(family, socket.SOCK_STREAM)
-        self._used = 0
+        self._used, self._port, self._worker = 0, 0, ""
         sock.setblocking(False)
+        if self._plan.read_bytes_per_s:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES)
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             await self._loop.sock_connect(sock, address)
         except OSError as error:
             raise Failed(Failure.REFUSED, str(error)) from error
+        if family != socket.AF_UNIX:
+            self._port = sock.getsockname()[1]
         self._recorder.connections += 1
         return sock
 
@@ -189,6 +176,8 @@ class Connection:
                 raise Failed(Failure.TRUNCATED, f"reset after {len(self._buffer)} bytes") from error
             raise self._reset("connection reset by peer") from error
         self._buffer += data
+        if self._plan.read_bytes_per_s:
+            await asyncio.sleep(len(data) / self._plan.read_bytes_per_s)
         return bool(data)
 
     async def _need(self, sock: socket.socket, length: int) -> None:
@@ -210,6 +199,7 @@ class Connection:
     async def _read(self, sock: socket.socket) -> Response:
         end = await self._line_end(sock, b"\r\n\r\n", 0)
         status, headers = parse_head(bytes(self._buffer[:end]))
+        self._worker = headers.get(self.HEADER_OF_WORKER, "")
         if "chunked" in headers.get("transfer-encoding", "").lower():
             body, end = await self._read_chunks(sock, end)
         elif "content-length" in headers:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 SAMPLES_MAX = 20
+INCIDENTS_MAX = 10_000
 BODIES_MAX = 64
 
 
@@ -23,12 +25,36 @@ class Failure(StrEnum):
     WRONG_BODY = "wrong_body"  # also: bytes after the end of a response
     MALFORMED = "malformed"  # not HTTP
     TIMEOUT = "timeout"
+    CUT = "cut"  # a WebSocket that ended without a close frame, or with another code than 1012
+
+
+@dataclass(frozen=True)
+class Incident:
+    """One failed request, with all that the client knows of it. Times are of the monotonic clock."""
+
+    label: str
+    failure: str
+    detail: str
+    connection: int
+    request: int
+    """Which one of its connection, from 1; 0: there was no connection."""
+    port: int
+    """The client's own; 0: there was none."""
+    worker: str
+    """Who answered before on this connection, or began to answer, as the response said; empty: nobody."""
+    began_at: float
+    failed_at: float
+
+    def __str__(self) -> str:
+        where = f"connection {self.connection}, its request {self.request}, at {self.failed_at:.3f}"
+        return f"{self.failure}: {where}: {self.detail}"
 
 
 @dataclass
 class Result:
     """Times in seconds. ``requests`` counts all that were begun, failed ones included."""
 
+    label: str = ""
     requests: int = 0
     connections: int = 0
     closes_obeyed: int = 0
@@ -39,6 +65,8 @@ class Result:
     failures: dict[str, int] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
     """The first failures: when, which request of which connection, what."""
+    incidents: list[Incident] = field(default_factory=list)
+    """All failures, but for those beyond `INCIDENTS_MAX`."""
     bodies: dict[str, int] = field(default_factory=dict)
     """Bodies seen (their first 80 characters), to tell who answered; at most `BODIES_MAX` distinct ones."""
     p50_s: float = 0.0
@@ -55,7 +83,9 @@ class Result:
 
     @classmethod
     def from_json(cls, text: str) -> Result:
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        fields["incidents"] = [Incident(**each) for each in fields["incidents"]]
+        return cls(**fields)
 
     def __str__(self) -> str:
         failures = ", ".join(f"{count} {name}" for name, count in sorted(self.failures.items())) or "none"
@@ -74,15 +104,16 @@ class Result:
 class Recorder:
     """Collects while the load runs; `result` sums up."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
+        self._label = label
         self.requests = 0
         self.connections = 0
         self.closes_obeyed = 0
         self.closed_idle = 0
         self.failures: Counter[str] = Counter()
-        self._samples: list[str] = []
+        self._incidents: list[Incident] = []
         self._bodies: Counter[str] = Counter()
-        self._latencies: list[float] = []
+        self._latencies = array("d")
 
     def answered(self, latency_s: float, body: bytes) -> None:
         self._latencies.append(latency_s)
@@ -90,21 +121,23 @@ class Recorder:
         if text in self._bodies or len(self._bodies) < BODIES_MAX:
             self._bodies[text] += 1
 
-    def failed(self, failure: Failure, sample: str) -> None:
-        self.failures[failure.value] += 1
-        if len(self._samples) < SAMPLES_MAX:
-            self._samples.append(f"{failure.value}: {sample}")
+    def failed(self, incident: Incident) -> None:
+        self.failures[incident.failure] += 1
+        if len(self._incidents) < INCIDENTS_MAX:
+            self._incidents.append(incident)
 
     def result(self, duration_s: float) -> Result:
         ordered = sorted(self._latencies)
         return Result(
+            label=self._label,
             requests=self.requests,
             connections=self.connections,
             closes_obeyed=self.closes_obeyed,
             closed_idle=self.closed_idle,
             duration_s=duration_s,
             failures=dict(self.failures),
-            samples=self._samples,
+            samples=[str(incident) for incident in self._incidents[:SAMPLES_MAX]],
+            incidents=self._incidents,
             bodies=dict(self._bodies),
             p50_s=percentile(ordered, 0.5),
             p99_s=percentile(ordered, 0.99),

@@ -12,19 +12,19 @@ interpreter lock with the client that measures it.
 from __future__ import annotations
 
 import asyncio
-import base64
-import dataclasses
 import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from tests.load.connection import Connection, Plan
+from tests.load.connection import Connection
+from tests.load.plan import Part, Plan, encode_parts
 from tests.load.result import Recorder, Result
+from tests.load.talk import TalkingConnection
 from tests.support.wait import DEADLINE_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,45 +32,45 @@ PROGRESS_S = 0.05
 
 
 async def drive(
-    plan: Plan, connections: int, ended: Callable[[], bool], progress: Callable[[Recorder], None]
-) -> Result:
-    """Run ``connections`` of them until ``ended``; ``progress`` is told now and then once all have begun."""
+    parts: Sequence[Part], ended: Callable[[], bool], progress: Callable[[int, int], None]
+) -> list[Result]:
+    """Run them all until ``ended``; return a result for each.
+
+    ``progress`` is told now and then, once every connection has begun, how many requests were
+    begun and how many failed.
+    """
     loop = asyncio.get_running_loop()
-    recorder, stop = Recorder(), asyncio.Event()
+    stop = asyncio.Event()
     begun = loop.time()
-    clients = [Connection(number, plan, recorder, stop) for number in range(connections)]
+    recorders = [Recorder(part.plan.label) for part in parts]
+    clients = [
+        (TalkingConnection if part.plan.habit == "websocket" else Connection)(
+            number, part.plan, recorder, stop
+        )
+        for part, recorder in zip(parts, recorders, strict=True)
+        for number in range(part.connections)
+    ]
     tasks = [asyncio.create_task(client.run()) for client in clients]
     while not ended():
         if all(client.tried.is_set() for client in clients):
-            progress(recorder)
+            progress(sum(r.requests for r in recorders), sum(r.failures.total() for r in recorders))
         await asyncio.wait(tasks, timeout=PROGRESS_S, return_when=asyncio.FIRST_EXCEPTION)
         if any(task.done() for task in tasks):
             break  # only a bug here ends a task early; gather shows it
     stop.set()
     await asyncio.gather(*tasks)
-    return recorder.result(loop.time() - begun)
+    return [recorder.result(loop.time() - begun) for recorder in recorders]
 
 
-class Load:
+class MixedLoad:
     """Starts on entry (all connections have made a request by then), stops on exit."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        connections: int = 32,
-        think_s: float = 0.005,
-        timeout_s: float = 10.0,
-        expect_status: int = 200,
-        expect_body: bytes | None = None,
-        body: bytes = b"",
-    ) -> None:
-        self._plan = Plan(url, think_s, timeout_s, expect_status, expect_body, body)
-        self._connections = connections
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = list(parts)
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._progress = (-1, 0)
-        self._result: Result | None = None
+        self._results: list[Result] | None = None
 
     @property
     def requests(self) -> int:
@@ -83,9 +83,10 @@ class Load:
         return self._progress[1]
 
     @property
-    def result(self) -> Result:
-        assert self._result is not None, "the load still runs or ended without a result"
-        return self._result
+    def results(self) -> list[Result]:
+        """One for each part."""
+        assert self._results is not None, "the load still runs or ended without a result"
+        return self._results
 
     def wait_for_requests(self, more: int, timeout_s: float = DEADLINE_S) -> None:
         """Wait until ``more`` requests have been begun from now on."""
@@ -93,8 +94,7 @@ class Load:
         until(lambda: self.requests >= goal, lambda: f"request {goal}; there were {self.requests}", timeout_s)
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "tests.load", "--plan", encode_plan(self._plan)]
-        command += ["--connections", str(self._connections), "--until-end-of-input"]
+        command = [sys.executable, "-m", "tests.load", "--parts", encode_parts(self._parts)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
@@ -112,8 +112,10 @@ class Load:
             if line.startswith("["):
                 requests, failed = json.loads(line)
                 self._progress = (requests, failed)
+            elif self._results is None:
+                self._results = [Result.from_json(line)]
             else:
-                self._result = Result.from_json(line)
+                self._results.append(Result.from_json(line))
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -123,7 +125,7 @@ class Load:
         assert self._reader
         self._process.stdin.close()
         try:
-            status = self._process.wait(self._plan.timeout_s + DEADLINE_S)
+            status = self._process.wait(self._patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -132,19 +134,29 @@ class Load:
         if kind is None:
             assert status == 0, f"the load client ended with status {status}"
 
-
-def encode_plan(plan: Plan) -> str:
-    """As one argument; bytes in base 64."""
-    fields = dataclasses.asdict(plan)
-    for name in ("expect_body", "body"):
-        if fields[name] is not None:
-            fields[name] = base64.b64encode(fields[name]).decode()
-    return json.dumps(fields)
+    @property
+    def _patience_s(self) -> float:
+        """For the end: each connection finishes the request it is in, and many figures are summed up."""
+        return max(part.plan.timeout_s + part.plan.think_s for part in self._parts) + 2 * DEADLINE_S
 
 
-def decode_plan(text: str) -> Plan:
-    fields = json.loads(text)
-    for name in ("expect_body", "body"):
-        if fields[name] is not None:
-            fields[name] = base64.b64decode(fields[name])
-    return Plan(**fields)
+class Load(MixedLoad):
+    """Connections with one plan."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int = 32,
+        think_s: float = 0.005,
+        timeout_s: float = 10.0,
+        expect_status: int = 200,
+        expect_body: bytes | None = None,
+        body: bytes = b"",
+    ) -> None:
+        plan = Plan(url, think_s, timeout_s, expect_status, expect_body, body)
+        super().__init__([Part(plan, connections)])
+
+    @property
+    def result(self) -> Result:
+        return self.results[0]

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.load.connection import parse_head
+from tests.load.plan import Part, Plan, decode_parts, encode_parts
 from tests.load.result import Failure, Result, percentile
-from tests.load.runner import Load, decode_plan, encode_plan
+from tests.load.runner import Load
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CLOSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
@@ -178,8 +179,9 @@ def test_each_failure_has_its_class(failure: Failure, handler: Handler) -> None:
 
 
 def test_a_plan_survives_the_command_line() -> None:
-    plan = Load("unix:/tmp/x.sock:/a?b=c", body=b"\xff\0", expect_body=b"")._plan
-    assert decode_plan(encode_plan(plan)) == plan
+    plan = Plan("unix:/tmp/x.sock:/a?b=c", body=b"\xff\0", expect_body=b"")
+    parts = [Part(plan, 3), Part(Plan("http://x/", habit="websocket", label="talk"), 1)]
+    assert decode_parts(encode_parts(parts)) == parts
     assert plan.address == (socket.AF_UNIX, "/tmp/x.sock")
     assert plan.request.startswith(b"POST /a?b=c HTTP/1.1\r\n")
 
