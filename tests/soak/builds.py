@@ -1,0 +1,57 @@
+"""Builds of gwctl that are broken on purpose: each must score, or the soak's zeros prove nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MAIN: Final = "\nfrom gwctl.cli import main\nmain()\n"
+
+BROKEN: Final = {
+    # What three of the peers do: requests that are on their way meet a closed connection.
+    "closes-idle": """
+from gwctl.workers import server, states
+
+drain = server.Server.drain
+
+def close_idle_connections_at_once(self, sweep):
+    drain(self, sweep)
+    for connection in list(self._connections):
+        if connection.state == states.IDLE:
+            connection.transport.close()
+
+server.Server.drain = close_idle_connections_at_once
+""",
+    # The generation before is not drained but killed.
+    "kills-at-reload": """
+import signal
+from gwctl.channel import Drain
+from gwctl.supervisor.children import Children
+
+send = Children.send
+
+def kill_instead(self, worker, message, fds=()):
+    if isinstance(message, Drain):
+        self.signal(worker, signal.SIGKILL)
+    else:
+        send(self, worker, message, fds)
+
+Children.send = kill_instead
+""",
+    # Each reload costs the master a descriptor.
+    "leaks": """
+import os
+from gwctl.supervisor.generations import Generations
+
+prepare = Generations.prepare
+
+def prepare_and_leak(self, generation):
+    os.open("/dev/null", os.O_RDONLY)
+    return prepare(self, generation)
+
+Generations.prepare = prepare_and_leak
+""",
+}
+
+
+def script(name: str) -> str:
+    return BROKEN[name] + _MAIN

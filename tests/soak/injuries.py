@@ -1,0 +1,209 @@
+"""What is done to single workers: killed, stopped, hung, grown.
+
+Never are all workers hurt at once: a second healthy one is required, so that what is tested
+is the server and not its absence. Whoever is to be killed by the server, not by us, is
+watched until it is gone, so that what it had in hand is known then too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from tests.soak import owners
+from tests.soak.books import Books
+from tests.soak.stage import HARD_MIB, SOFT_MIB, Stage
+
+LOOK_S: Final = 0.05
+DEATH_TIMEOUT_S: Final = 60.0
+
+
+class Injuries:
+    """Each method is one fault; false when it is not possible now."""
+
+    def __init__(self, stage: Stage, dice: random.Random, books: Books) -> None:
+        self._stage = stage
+        self._dice = dice
+        self._books = books
+        self._watchers: list[threading.Thread] = []
+        self._over = threading.Event()
+
+    def close(self) -> None:
+        """Wait until all that was begun has ended."""
+        for watcher in self._watchers:
+            watcher.join()
+
+    # ---- workers
+
+    def _workers(self) -> list[dict[str, Any]]:
+        workers: list[dict[str, Any]] = self._stage.status()["workers"]
+        return workers
+
+    def _victim(self, *states: str) -> int | None:
+        """One in such a state, when another healthy one remains."""
+        hurt = self._books.hurt
+        workers = [worker for worker in self._workers() if worker["pid"] and worker["pid"] not in hurt]
+        healthy = [worker["pid"] for worker in workers if worker["state"] == "ready"]
+        found = [worker["pid"] for worker in workers if worker["state"] in states]
+        pid = self._dice.choice(found) if found else None
+        return pid if len(healthy) > 1 or pid not in healthy else None
+
+    def kill(self) -> bool:
+        pid = self._victim("starting", "ready", "ready", "parked", "draining")
+        death = owners.kill(pid, self._stage.port, "SIGKILL") if pid else None
+        if death is None:
+            return False
+        self._books.deaths.append(death)
+        self._books.note("kill -9 of a worker", f"pid {pid}")
+        return True
+
+    def term(self) -> bool:
+        pid = self._victim("ready")
+        if pid is None:
+            return False
+        self._books.note("TERM to a worker", f"pid {pid}")
+        return self._signal(pid, signal.SIGTERM)
+
+    def stop_a_while(self) -> bool:
+        """Costs time, and nothing else."""
+        pid = self._victim("starting", "ready", "draining")
+        if pid is None or not self._signal(pid, signal.SIGSTOP):
+            return False
+        self._books.note("worker stopped a while", f"pid {pid}")
+        self._over.wait(self._dice.uniform(0.1, 1.0))
+        return self._signal(pid, signal.SIGCONT)
+
+    def stop_for_good(self) -> bool:
+        pid = self._victim("ready")
+        if pid is None:
+            return False
+        self._books.note("worker stopped for good", f"pid {pid}")
+        self._condemn(pid, "stopped")
+        return self._signal(pid, signal.SIGSTOP)
+
+    def stop_the_master(self) -> bool:
+        self._books.note("master stopped a while")
+        self._stage.server.signal(signal.SIGSTOP)
+        self._over.wait(self._dice.uniform(0.2, 1.5))
+        self._stage.server.signal(signal.SIGCONT)
+        return True
+
+    def _signal(self, pid: int, signum: signal.Signals) -> bool:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)
+            return True
+        return False
+
+    def _condemn(self, pid: int, why: str, *, exact: bool = True, alone: bool = False) -> None:
+        """The server is to end it: watch it until it is gone. ``alone``: nothing that it has may be lost."""
+        death = owners.Death(pid, why, exact)
+        self._books.deaths.append(death)
+        self._in_background(self._watch, death, alone)
+
+    def _in_background(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments)
+        thread.start()
+        self._watchers.append(thread)
+
+    def _watch(self, death: owners.Death, alone: bool) -> None:
+        try:
+            pidfd = os.pidfd_open(death.pid)
+        except ProcessLookupError:
+            death.looked_at = death.ended_at = time.monotonic()
+            return
+        end = time.monotonic() + DEATH_TIMEOUT_S
+        while time.monotonic() < end:
+            death.looked_at = time.monotonic()
+            if not alone and (clients := owners.clients_of(death.pid, self._stage.port)):
+                death.clients = clients
+            if owners.wait_for_end(pidfd, LOOK_S):
+                death.ended_at = time.monotonic()
+                break
+        else:
+            self._books.problems.append(f"pid {death.pid} ({death.why}) lives after {DEATH_TIMEOUT_S:g} s")
+        os.close(pidfd)
+
+    # ---- what requests do
+
+    def _ask(self, path: str) -> tuple[http.client.HTTPConnection, int] | None:
+        """Send a request and leave it; return its connection and the pid that has it."""
+        if self._victim("ready") is None:
+            return None
+        connection = http.client.HTTPConnection("127.0.0.1", self._stage.port, timeout=60)
+        connection.request("GET", path)
+        own = connection.sock.getsockname()[1]
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            for pid in [worker["pid"] for worker in self._workers() if worker["pid"]]:
+                if own in owners.clients_of(pid, self._stage.port):
+                    return connection, pid
+            self._over.wait(LOOK_S)
+        connection.close()
+        self._books.problems.append(f"nobody took the connection with {path}")
+        return None
+
+    def _answer(self, connection: http.client.HTTPConnection) -> int:
+        """The status; 0 when the connection ended instead."""
+        try:
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+    def hang(self) -> bool:
+        """sync: the worker is replaced; threads: so, but costs nobody else anything; asgi: 504."""
+        if self._stage.worker == "threads" and not self._stage.threads_have_limits:
+            return False
+        return self._hang("/hang", "request that hangs")
+
+    def hold_the_gil(self) -> bool:
+        return self._hang("/gil", "request that holds the GIL")
+
+    def _hang(self, path: str, kind: str) -> bool:
+        asked = self._ask(path)
+        if asked is None:
+            return False
+        connection, pid = asked
+        self._books.note(kind, f"pid {pid}")
+        cancelled = path == "/hang" and self._stage.worker == "asgi"
+        if not cancelled:
+            self._condemn(pid, kind, alone=path == "/hang" and self._stage.worker == "threads")
+        wanted = 504 if cancelled else 0
+        self._in_background(self._expect, connection, wanted, f"{kind}, pid {pid}")
+        return True
+
+    def _expect(self, connection: http.client.HTTPConnection, wanted: int, what: str) -> None:
+        status = self._answer(connection)
+        killed = status == 0 and any(f"pid {pid}" in what for pid in self._books.hurt)
+        if status != wanted and not killed:
+            self._books.problems.append(f"{what}: answered with {status}, not {wanted}")
+
+    def grow(self) -> bool:
+        return self._grow("memory above the soft limit", SOFT_MIB)
+
+    def grow_too_far(self) -> bool:
+        return self._grow("memory above the hard limit", HARD_MIB)
+
+    def _grow(self, kind: str, mib: int) -> bool:
+        if self._victim("ready") is None:
+            return False
+        connection = http.client.HTTPConnection("127.0.0.1", self._stage.port, timeout=60)
+        try:
+            connection.request("GET", f"/hoard?{mib}")
+            pid = int(connection.getresponse().read())
+        except (OSError, http.client.HTTPException):
+            return False  # its worker was killed by another fault
+        finally:
+            connection.close()
+        self._books.note(kind, f"pid {pid}")
+        if mib >= HARD_MIB:
+            self._condemn(pid, kind, exact=False)
+        return True

@@ -1,0 +1,96 @@
+"""One soak: a quiet phase, the same load with faults, a calm end, the verdict."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from gwctl.supervisor.memory import resident_bytes
+from tests.load.result import Result
+from tests.load.runner import MixedLoad
+from tests.soak import report
+from tests.soak.faults import Faults
+from tests.soak.stage import SIZE, Stage, parts
+from tests.soak.verdict import Resources, judge
+from tests.support.processes import descriptors
+
+PAUSE_S: Final = 1.0
+"""Mean pause between two faults; most go on meanwhile."""
+MEMORY_GROWTH_MAX_BYTES: Final = 16 << 20
+REQUESTS_AT_LEAST: Final = 20
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of a run. ``seconds``: of the phase with faults."""
+
+    worker: str
+    seconds: float
+    seed: int
+    broken: str = ""
+    pause_s: float = PAUSE_S
+    fail_fast: bool = False
+    """End with the first failure that is found: for broken builds."""
+
+    @property
+    def quiet_s(self) -> float:
+        return min(60.0, max(2.0, self.seconds / 10))
+
+
+def resources(pid: int) -> Resources:
+    return Resources(len(descriptors(pid)), resident_bytes(pid))
+
+
+def soak(wish: Wish) -> report.Run:
+    """Run it. What the server does wrong is in the verdict; an exception is the harness's, or its end's."""
+    with Stage(wish.worker, broken=wish.broken) as stage:
+        pid = stage.server.pid
+        quiet = _quiet(stage, wish.quiet_s)
+        stage.wait_until_calm(SIZE)
+        before = resources(pid)
+        faults = Faults(stage, wish.seed)
+        with MixedLoad(parts(stage.server.url, wish.worker)) as load:
+            _inflict(faults, load, wish)
+            faults.close()
+            faults.back_to_size()
+            stage.wait_until_calm(SIZE)
+            load.wait_for_requests(REQUESTS_AT_LEAST)
+        after = resources(pid)
+        log = stage.server.log
+    verdict = judge(load.results, faults.books, log)
+    if after.descriptors != before.descriptors:
+        verdict.problems.append(
+            f"the master had {before.descriptors} descriptors and now has {after.descriptors}"
+        )
+    if after.memory_bytes - before.memory_bytes > MEMORY_GROWTH_MAX_BYTES:
+        verdict.problems.append("the master has grown")
+    return report.Run(
+        worker=wish.worker,
+        seed=wish.seed,
+        seconds=wish.seconds,
+        broken=wish.broken,
+        books=faults.books,
+        quiet=quiet,
+        results=load.results,
+        before=before,
+        after=after,
+        verdict=verdict,
+    )
+
+
+def _quiet(stage: Stage, seconds: float) -> list[Result]:
+    with MixedLoad(parts(stage.server.url, stage.worker)) as load:
+        threading.Event().wait(seconds)
+    return load.results
+
+
+def _inflict(faults: Faults, load: MixedLoad, wish: Wish) -> None:
+    dice = random.Random(-wish.seed)
+    end = time.monotonic() + wish.seconds
+    pause = threading.Event()
+    while time.monotonic() < end and not (wish.fail_fast and load.failed):
+        faults.one()
+        pause.wait(dice.uniform(0, 2 * wish.pause_s))

@@ -1,0 +1,208 @@
+"""What is soaked: a real server with an application of several releases, good ones and broken ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from gwctl.errors import ControlError
+from gwctl.supervisor.control_client import ControlClient
+from gwctl.supervisor.control_messages import Status
+from gwctl.supervisor.runtime import control_path
+from tests.load.plan import Part, Plan
+from tests.soak import builds
+from tests.support.processes import children
+from tests.support.server import APPS, ROOT, GwctlServer
+from tests.support.wait import until
+
+POOL: Final = "web"
+SIZE: Final = 3
+SIZE_MAX: Final = 5
+REQUEST_TIMEOUT_S: Final = 4.0
+CONTROL_TIMEOUT_S: Final = 10.0
+SOFT_MIB, HARD_MIB = 160, 320
+
+SETTINGS: Final[dict[str, Any]] = {
+    "timeouts": {
+        "request_timeout_s": REQUEST_TIMEOUT_S,
+        "heartbeat_timeout_s": 5,
+        "drain_timeout_s": 12,
+        "linger_s": 0.6,
+        "boot_timeout_s": 30,
+    },
+    "reload": {"settle_s": 0.3},
+    "crash": {"backoff_min_s": 0.1, "backoff_max_s": 1, "healthy_after_s": 1},
+    "recycle": {
+        "requests_max": 20_000,
+        "memory_soft_bytes": SOFT_MIB << 20,
+        "memory_hard_bytes": HARD_MIB << 20,
+    },
+}
+
+LIFESPAN_FAILS: Final = """
+async def application(scope, receive, send):
+    await receive()
+    raise RuntimeError("no database for the soak")
+"""
+BROKEN_RELEASES: Final = {
+    "import": "import nothing_of_that_name\n",
+    "syntax": "def application(:\n",
+    "exit": "raise SystemExit(7)\n",
+    "lifespan": LIFESPAN_FAILS,
+}
+BROKEN_MARKS: Final = ("nothing_of_that_name", "SyntaxError", "SystemExit", "no database for the soak")
+"""One of them is in every error line that a broken release may cause."""
+BROKEN_SETTINGS: Final = "[pool.web]\nprocesses = 'many'\n"
+
+BURN: Final = """
+import time
+_end = time.{clock}() + {seconds}
+while time.{clock}() < _end:
+    compile("def f(a, b):\\n    return [a + i * b for i in range(10)]\\n" * 20, "release", "exec")
+"""
+"""An import that takes processor time, as imports do; ``clock`` says whose seconds are counted."""
+
+
+class Stage:
+    """A server and its files. Use it in a ``with`` statement: that starts the server and judges its end."""
+
+    def __init__(self, worker: str, *, broken: str = "", import_s: float = 0.0, **settings: Any) -> None:
+        self.worker = worker
+        self._import_s = import_s
+        self._release = 0
+        self.server = GwctlServer(
+            "shop:application",
+            worker=worker,
+            processes=SIZE,
+            environ={"PYTHONPATH": f"{ROOT}{os.pathsep}{APPS}"},
+            allow_errors=["."],  # the verdict judges them, one by one
+            allow_kill=True,
+            command=self._command(broken),
+            **{**SETTINGS, **settings},
+        )
+        self.folder = self.server.folder
+        self.server.tables["pool"][POOL]["chdir"] = str(self.folder)
+        self.server.write_config()
+        self.deploy()
+
+    def _command(self, broken: str) -> tuple[str, ...]:
+        if not broken:
+            return (sys.executable, "-m", "gwctl")
+        return (sys.executable, "-c", builds.script(broken))
+
+    def __enter__(self) -> Self:
+        self.server.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.server.__exit__(kind, value, trace)
+
+    # ---- files
+
+    def deploy(self, broken: str = "") -> None:
+        """Put another release in place, or what is not one."""
+        self._release += 1
+        text = BROKEN_RELEASES.get(broken, "")
+        if not text:
+            burn = BURN.format(clock="process_time", seconds=self._import_s) if self._import_s else ""
+            text = f"{burn}\nfrom soaked import {self.interface} as application\n"
+        self._write(self.folder / "shop.py", f'"""Release {self._release}."""\n{text}')
+        if broken == "settings":
+            self._write(self.server.config, BROKEN_SETTINGS)
+        else:
+            self.server.write_config()
+
+    def _write(self, path: Path, text: str) -> None:
+        """All at once: a worker may boot at any moment."""
+        beside = path.with_suffix(".new")
+        beside.write_text(text, "utf-8")
+        beside.replace(path)
+
+    @property
+    def interface(self) -> str:
+        return "asgi" if self.worker == "asgi" else "wsgi"
+
+    @property
+    def broken_releases(self) -> list[str]:
+        kinds = ["import", "syntax", "exit", "settings"]
+        return [*kinds, "lifespan"] if self.worker == "asgi" else kinds
+
+    @property
+    def threads_have_limits(self) -> bool:
+        """Whether ``request_timeout_s`` holds for the threads, too."""
+        return "not yet under" not in (ROOT / "docs" / "configuration.md").read_text("utf-8")
+
+    # ---- what it says
+
+    @property
+    def port(self) -> int:
+        return int(self.server.url.rpartition(":")[2])
+
+    def status(self) -> dict[str, Any]:
+        """The pool's part of the status.
+
+        Raises:
+            ControlError: The master does not answer.
+        """
+        path = control_path("test", {"RUNTIME_DIRECTORY": str(self.folder)}, os.geteuid())
+        with ControlClient(path) as client:
+            document = client.call("status", Status(), timeout_s=CONTROL_TIMEOUT_S)
+        pool: dict[str, Any] = document["pools"][0]
+        return pool
+
+    def log_size(self) -> int:
+        return (self.folder / "stderr").stat().st_size
+
+    def log_after(self, offset: int) -> str:
+        with (self.folder / "stderr").open("rb") as log:
+            log.seek(offset)
+            return log.read().decode("utf-8", "replace")
+
+    def wait_for_log(self, pattern: str, offset: int, timeout_s: float) -> str:
+        """Return what ``pattern`` matched in the lines written after ``offset``."""
+        compiled = re.compile(pattern, re.MULTILINE)
+        match = until(
+            lambda: compiled.search(self.log_after(offset)),
+            lambda: f"{pattern!r} in the log:\n{self.log_after(offset)[-3000:]}",
+            timeout_s,
+        )
+        assert match
+        return match[0]
+
+    def wait_until_calm(self, size: int, timeout_s: float = 60.0) -> None:
+        """All workers serve, and nobody else is there."""
+
+        def calm() -> bool:
+            try:
+                pool = self.status()
+            except ControlError:
+                return False
+            workers = pool["workers"]
+            return len(workers) == size == pool["ready"] == len(children(self.server.pid)) and all(
+                worker["state"] == "ready" for worker in workers
+            )
+
+        until(calm, lambda: f"{size} ready workers and no other: {self.status()}", timeout_s)
+
+
+def parts(url: str, worker: str, label: str = "") -> list[Part]:
+    """The mixed load of one worker class."""
+    many = 12 if worker == "sync" else 24  # one request at a time: three slow ones hold up everybody
+    found = [
+        Part(Plan(url + "/", 0.04, 20, expect_body=b"hello", label="keep-alive"), many),
+        Part(Plan(url + "/post", 0.08, 20, body=b"p" * 20_000, expect_body=b"20000", label="posts"), 4),
+        Part(Plan(url + "/", 0.06, 20, expect_body=b"hello", habit="short", label="short"), 4),
+        Part(
+            Plan(url + "/large", 0.5, 20, read_bytes_per_s=4 << 20, label="slow readers"),
+            1 if worker == "sync" else 4,
+        ),
+    ]
+    if worker == "asgi":
+        found.append(Part(Plan(url + "/", 0.1, 20, habit="websocket", label="websockets"), 12))
+    return [part for part in found if not label or part.plan.label == label]

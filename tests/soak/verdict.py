@@ -1,0 +1,157 @@
+"""Judges a soak: nothing may fail that is not explained, down to the lines of the log.
+
+A request may fail when the worker that had it in hand was killed, by us or because of us; a
+reload that is good may be refused when a worker was hurt while it ran; an error line may name
+a process that was hurt, or a broken release. All else is a problem, told with its whole story.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.load.result import Incident, Result
+from tests.soak.books import Books, Outcome
+from tests.soak.owners import Death
+from tests.soak.stage import BROKEN_MARKS
+
+HURT_BEFORE_S: Final = 8.0
+"""What was hurt so long before a reload may still end during it."""
+STORIES_MAX: Final = 20
+
+_LINE: Final = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} ", re.MULTILINE)
+_ERROR: Final = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} (error|warn) +(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Of the master."""
+
+    descriptors: int
+    memory_bytes: int
+
+
+@dataclass
+class Verdict:
+    """``problems`` empty: nothing failed but what had to."""
+
+    problems: list[str] = field(default_factory=list)
+    in_hand: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Failures that are explained, by load and class."""
+    unexplained: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lines: Counter[str] = field(default_factory=Counter)
+    """Error lines that are explained, by kind."""
+
+    @property
+    def failed(self) -> int:
+        return self.unexplained.total()
+
+
+def judge(results: Sequence[Result], books: Books, log: str) -> Verdict:
+    verdict = Verdict(problems=list(books.problems))
+    for result in results:
+        _judge_requests(result, books, verdict)
+    for outcome in books.outcomes:
+        if problem := _wrong(outcome, books):
+            verdict.problems.append(problem)
+    _judge_lines(log, books, verdict)
+    return verdict
+
+
+def _judge_requests(result: Result, books: Books, verdict: Verdict) -> None:
+    for incident in result.incidents:
+        key = (incident.label, incident.failure)
+        if any(death.explains(incident) for death in books.deaths):
+            verdict.in_hand[key] += 1
+            continue
+        verdict.unexplained[key] += 1
+        if verdict.unexplained.total() <= STORIES_MAX:
+            verdict.problems.append(_story(incident, books))
+    if missing := result.failed - len(result.incidents):
+        verdict.unexplained[result.label, "not written down"] += missing
+
+
+def _story(incident: Incident, books: Books) -> str:
+    took_s = incident.failed_at - incident.began_at
+    lines = [
+        f"unexplained: {incident.label}: {incident}",
+        f"  port {incident.port}, worker {incident.worker or 'unknown'}, begun {took_s:.3f} s before",
+        *(f"  {what}" for what in books.near(incident.failed_at)),
+    ]
+    lines += [f"  {_about(death, incident)}" for death in books.deaths if _near(death, incident)]
+    return "\n".join(lines)
+
+
+def _near(death: Death, incident: Incident) -> bool:
+    return abs(death.ended_at - incident.failed_at) < 3 or str(death.pid) == incident.worker
+
+
+def _about(death: Death, incident: Incident) -> str:
+    had = "had" if incident.port in death.clients else "did not have"
+    return (
+        f"pid {death.pid} ({death.why}) ended {death.ended_at - incident.failed_at:+.3f} s, "
+        f"had {len(death.clients)} connections, {had} this one"
+    )
+
+
+def _wrong(outcome: Outcome, books: Books) -> str:
+    if outcome.ok == outcome.wanted:
+        return ""
+    if outcome.wanted and _interfered(outcome, books):
+        return ""
+    what = "was refused" if outcome.wanted else "was adopted although it is broken"
+    said = "\n".join(f"  {line}" for line in outcome.output.splitlines()[-30:])
+    return f"{outcome.what} {what}:\n{said}"
+
+
+def _interfered(outcome: Outcome, books: Books) -> bool:
+    harmless = ("reload", "two", "broken", "scaled", "logs", "rollback")
+    return any(
+        outcome.began_at - HURT_BEFORE_S <= when <= outcome.ended_at and not what.startswith(harmless)
+        for when, what in books.timeline
+    )
+
+
+def _judge_lines(log: str, books: Books, verdict: Verdict) -> None:
+    unexpected: Counter[str] = Counter()
+    for record in records(log):
+        match = _ERROR.match(record)
+        if not match or match[1] != "error":
+            continue
+        kind = _kind(match[2], books)
+        if kind:
+            verdict.lines[kind] += 1
+        else:
+            unexpected[record.strip()[:2000]] += 1
+    verdict.problems += [f"in the log: {record}" for record in list(unexpected)[:STORIES_MAX]]
+
+
+def records(log: str) -> Iterable[str]:
+    """Lines with what follows them."""
+    starts = [match.start() for match in _LINE.finditer(log)]
+    return [log[start:end] for start, end in zip(starts, [*starts[1:], len(log)], strict=True)]
+
+
+def _kind(text: str, books: Books) -> str:
+    """Why the error was to be expected; empty: it was not."""
+    for mark in BROKEN_MARKS:
+        if mark in text:
+            return f"broken release: {mark}"
+    if "gw.toml" in text and "many" in text:
+        return "broken settings"
+    if "request timeout: GET /hang" in text.split("\n", 1)[0]:
+        return "request timeout"
+    for pid in re.findall(r"pid (\d+)", text):
+        if int(pid) in books.hurt:
+            return re.sub(r"\d[\d.,]*", "N", text.partition(f"pid {pid} ")[2].split(":")[0])[:60].strip()
+    if "was not adopted" in text and _refusal_by_fault(text):
+        return "reload refused because of a fault"
+    return ""
+
+
+def _refusal_by_fault(text: str) -> bool:
+    """Such a refusal is judged by its outcome; its line is expected when it blames a worker's end."""
+    return bool(re.search(r"signal 9|killed|SIGKILL|drain|was not ready|channel", text))
