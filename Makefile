@@ -6,6 +6,7 @@
 # make bench-quick   hello world beside the fastest of them, three minutes
 # make test-compiled   all tests with the compiled build of the engine (docs/adr/0006)
 # make sim    the simulated world: make sim SEED=1 STEPS=100000 JOBS=2
+# make soak   faults at random under load: make soak CLASS=asgi SECONDS=1800 SEED=7 (all classes without CLASS)
 # make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
 # make docs   write docs/configuration.md and docs/http.md from what they describe
 #
@@ -19,6 +20,7 @@ SEED ?=
 STEPS ?=
 JOBS ?=
 SECONDS ?= 60
+CLASS ?=
 FUZZ_FOLDER ?= .fuzz
 
 BIN := $(VENV)/bin
@@ -27,7 +29,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-oldest test-compiled lint format bench bench-quick sim fuzz docs clean
+.PHONY: help run test test-oldest test-compiled lint format bench bench-quick sim soak fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -84,6 +86,9 @@ build/bench/compiled/.installed: $(VENV)/.created pyproject.toml hatch_build.py 
 sim: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.sim.run $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) \
 	    $(if $(JOBS),--jobs $(JOBS))
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(if $(CLASS),--class $(CLASS)) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_http $(FUZZ_FOLDER) -max_total_time=$(SECONDS)

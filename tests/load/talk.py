@@ -83,6 +83,11 @@ class TalkingConnection(Connection):
                 response.body = payload
                 return response
 
+    def _judge(self, response: Response) -> None:
+        """What follows an echo is the next frame, and no concern of this request."""
+        if response.body != MESSAGE:
+            raise Failed(Failure.WRONG_BODY, f"{response.body[:60]!r} came back")
+
     async def _obey(self, opcode: int, payload: bytes) -> bool:
         """Answer a ping or a close. False: it is over, as announced."""
         assert self._sock is not None

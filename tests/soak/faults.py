@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
@@ -29,7 +29,8 @@ OUTCOME: Final = r"adopted generation \d+|generation \d+ was not adopted"
 class Faults:
     """See the module. `one` does one of them; `close` waits for what still goes on."""
 
-    def __init__(self, stage: Stage, seed: int) -> None:
+    def __init__(self, stage: Stage, seed: int, only: Sequence[str] = ()) -> None:
+        """``only``: names of methods; none: all."""
         self._stage = stage
         self._server = stage.server
         self._dice = random.Random(seed)
@@ -60,6 +61,8 @@ class Faults:
             self._table[self.upgrade] = 3
         if "rollback" in commands:
             self._table[self.rollback] = 2
+        if only:
+            self._table = {fault: n for fault, n in self._table.items() if fault.__name__ in only}
 
     def one(self) -> None:
         """Do one that is possible now."""

@@ -14,6 +14,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from tests.soak.books import Books
 from tests.soak.stage import HARD_MIB, SOFT_MIB, Stage
 
 LOOK_S: Final = 0.05
+WORKER_MIB: Final = 60
+"""More than a worker needs by itself."""
 DEATH_TIMEOUT_S: Final = 60.0
 
 
@@ -33,6 +36,7 @@ class Injuries:
         self._dice = dice
         self._books = books
         self._watchers: list[threading.Thread] = []
+        self._grown: Counter[int] = Counter()
         self._over = threading.Event()
 
     def close(self) -> None:
@@ -121,8 +125,8 @@ class Injuries:
         end = time.monotonic() + DEATH_TIMEOUT_S
         while time.monotonic() < end:
             death.looked_at = time.monotonic()
-            if not alone and (clients := owners.clients_of(death.pid, self._stage.port)):
-                death.clients = clients
+            if not alone:
+                death.clients |= owners.clients_of(death.pid, self._stage.port)
             if owners.wait_for_end(pidfd, LOOK_S):
                 death.ended_at = time.monotonic()
                 break
@@ -184,7 +188,8 @@ class Injuries:
         status = self._answer(connection)
         killed = status == 0 and any(f"pid {pid}" in what for pid in self._books.hurt)
         if status != wanted and not killed:
-            self._books.problems.append(f"{what}: answered with {status}, not {wanted}")
+            near = "\n".join(f"  {each}" for each in self._books.near(time.monotonic(), 10))
+            self._books.problems.append(f"{what}: answered with {status}, not {wanted}\n{near}")
 
     def grow(self) -> bool:
         return self._grow("memory above the soft limit", SOFT_MIB)
@@ -204,6 +209,7 @@ class Injuries:
         finally:
             connection.close()
         self._books.note(kind, f"pid {pid}")
-        if mib >= HARD_MIB:
+        self._grown[pid] += mib
+        if self._grown[pid] >= HARD_MIB - WORKER_MIB:
             self._condemn(pid, kind, exact=False)
         return True

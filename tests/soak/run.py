@@ -16,11 +16,14 @@ from tests.soak.faults import Faults
 from tests.soak.stage import SIZE, Stage, parts
 from tests.soak.verdict import Resources, judge
 from tests.support.processes import descriptors
+from tests.support.server import ROOT
 
 PAUSE_S: Final = 1.0
 """Mean pause between two faults; most go on meanwhile."""
 MEMORY_GROWTH_MAX_BYTES: Final = 16 << 20
 REQUESTS_AT_LEAST: Final = 20
+LOGS: Final = ROOT / "build" / "soak"
+"""The log of the last run of each class."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Wish:
     seed: int
     broken: str = ""
     pause_s: float = PAUSE_S
+    only: tuple[str, ...] = ()
+    """Names of the faults; none: all."""
     fail_fast: bool = False
     """End with the first failure that is found: for broken builds."""
 
@@ -51,7 +56,7 @@ def soak(wish: Wish) -> report.Run:
         quiet = _quiet(stage, wish.quiet_s)
         stage.wait_until_calm(SIZE)
         before = resources(pid)
-        faults = Faults(stage, wish.seed)
+        faults = Faults(stage, wish.seed, wish.only)
         with MixedLoad(parts(stage.server.url, wish.worker)) as load:
             _inflict(faults, load, wish)
             faults.close()
@@ -60,6 +65,7 @@ def soak(wish: Wish) -> report.Run:
             load.wait_for_requests(REQUESTS_AT_LEAST)
         after = resources(pid)
         log = stage.server.log
+        _keep(log, wish)
     verdict = judge(load.results, faults.books, log)
     if after.descriptors != before.descriptors:
         verdict.problems.append(
@@ -79,6 +85,12 @@ def soak(wish: Wish) -> report.Run:
         after=after,
         verdict=verdict,
     )
+
+
+def _keep(log: str, wish: Wish) -> None:
+    """For whoever looks into a failure."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    (LOGS / f"{wish.worker}{wish.broken and '-' + wish.broken}.log").write_text(log, "utf-8")
 
 
 def _quiet(stage: Stage, seconds: float) -> list[Result]:

@@ -24,6 +24,8 @@ SIZE: Final = 3
 SIZE_MAX: Final = 5
 REQUEST_TIMEOUT_S: Final = 4.0
 CONTROL_TIMEOUT_S: Final = 10.0
+PATIENCE_S: Final = 40.0
+"""Of the clients. A stopped worker that is told to drain is killed only when its drain has lasted too long."""
 SOFT_MIB, HARD_MIB = 160, 320
 
 SETTINGS: Final[dict[str, Any]] = {
@@ -84,6 +86,10 @@ class Stage:
             command=self._command(broken),
             **{**SETTINGS, **settings},
         )
+        if worker == "threads" and not self.threads_have_limits:
+            self.server.tables["pool"][POOL]["timeouts"] = {
+                name: value for name, value in SETTINGS["timeouts"].items() if name != "request_timeout_s"
+            }
         self.folder = self.server.folder
         self.server.tables["pool"][POOL]["chdir"] = str(self.folder)
         self.server.write_config()
@@ -195,14 +201,16 @@ def parts(url: str, worker: str, label: str = "") -> list[Part]:
     """The mixed load of one worker class."""
     many = 12 if worker == "sync" else 24  # one request at a time: three slow ones hold up everybody
     found = [
-        Part(Plan(url + "/", 0.04, 20, expect_body=b"hello", label="keep-alive"), many),
-        Part(Plan(url + "/post", 0.08, 20, body=b"p" * 20_000, expect_body=b"20000", label="posts"), 4),
-        Part(Plan(url + "/", 0.06, 20, expect_body=b"hello", habit="short", label="short"), 4),
+        Part(Plan(url + "/", 0.04, PATIENCE_S, expect_body=b"hello", label="keep-alive"), many),
         Part(
-            Plan(url + "/large", 0.5, 20, read_bytes_per_s=4 << 20, label="slow readers"),
+            Plan(url + "/post", 0.08, PATIENCE_S, body=b"p" * 20_000, expect_body=b"20000", label="posts"), 4
+        ),
+        Part(Plan(url + "/", 0.06, PATIENCE_S, expect_body=b"hello", habit="short", label="short"), 4),
+        Part(
+            Plan(url + "/large", 0.5, PATIENCE_S, read_bytes_per_s=4 << 20, label="slow readers"),
             1 if worker == "sync" else 4,
         ),
     ]
     if worker == "asgi":
-        found.append(Part(Plan(url + "/", 0.1, 20, habit="websocket", label="websockets"), 12))
+        found.append(Part(Plan(url + "/", 0.1, PATIENCE_S, habit="websocket", label="websockets"), 12))
     return [part for part in found if not label or part.plan.label == label]

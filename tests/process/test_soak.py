@@ -1,0 +1,45 @@
+"""The soak in short: a few seconds of faults, and builds that are broken on purpose, which must score.
+
+`make soak` is the long form, for each class.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+
+import pytest
+
+from tests.soak.builds import BROKEN
+from tests.soak.report import text
+from tests.soak.run import Wish, soak
+
+CLASSES = ("sync", "threads", "asgi")
+QUICK = ("reload", "reload_broken", "kill", "stop_a_while", "scale", "term", "reopen", "stop_the_master")
+"""Faults that are over soon: a hang takes its time limit."""
+UNTIL_IT_FAILS = {"seconds": 40.0, "seed": 1, "only": ("reload",), "pause_s": 0.1, "fail_fast": True}
+
+
+def test_a_short_soak_has_no_unexplained_failure() -> None:
+    """The classes take turns, a day each: all of them are what `make soak` does."""
+    worker = CLASSES[dt.datetime.now(tz=dt.UTC).toordinal() % len(CLASSES)]
+    seed = random.SystemRandom().randrange(1 << 32)
+    run = soak(Wish(worker, 4.0, seed, only=QUICK, pause_s=0.3))
+    assert run.ok, text(run)
+    assert sum(run.books.counts.values()) > 3, text(run)
+    assert all(result.requests for result in run.results), text(run)
+
+
+@pytest.mark.parametrize("broken", ["closes-idle", "kills-at-reload"])
+def test_a_broken_build_fails_requests(broken: str) -> None:
+    run = soak(Wish("asgi", **UNTIL_IT_FAILS, broken=broken))
+    assert run.verdict.failed > 0, text(run)
+
+
+def test_a_build_that_leaks_is_found_out() -> None:
+    run = soak(Wish("sync", 1.0, 1, only=("reload",), pause_s=0.1, broken="leaks"))
+    assert any("descriptors and now has" in problem for problem in run.verdict.problems), text(run)
+
+
+def test_every_broken_build_is_tried() -> None:
+    assert set(BROKEN) == {"closes-idle", "kills-at-reload", "leaks"}
