@@ -40,9 +40,12 @@ class Wish:
     fail_fast: bool = False
     """End with the first failure that is found: for broken builds."""
 
+    haste: float = 1.0
+    """The pauses of all clients are divided by it."""
+
     @property
     def quiet_s(self) -> float:
-        return min(60.0, max(2.0, self.seconds / 10))
+        return min(60.0, max(1.0, self.seconds / 10))
 
 
 def resources(pid: int) -> Resources:
@@ -53,11 +56,11 @@ def soak(wish: Wish) -> report.Run:
     """Run it. What the server does wrong is in the verdict; an exception is the harness's, or its end's."""
     with Stage(wish.worker, broken=wish.broken) as stage:
         pid = stage.server.pid
-        quiet = _quiet(stage, wish.quiet_s)
+        quiet = _quiet(stage, wish)
         stage.wait_until_calm(SIZE)
         before = resources(pid)
         faults = Faults(stage, wish.seed, wish.only)
-        with MixedLoad(parts(stage.server.url, wish.worker)) as load:
+        with MixedLoad(parts(stage.server.url, wish.worker, wish.haste)) as load:
             _inflict(faults, load, wish)
             faults.close()
             faults.back_to_size()
@@ -93,9 +96,9 @@ def _keep(log: str, wish: Wish) -> None:
     (LOGS / f"{wish.worker}{wish.broken and '-' + wish.broken}.log").write_text(log, "utf-8")
 
 
-def _quiet(stage: Stage, seconds: float) -> list[Result]:
-    with MixedLoad(parts(stage.server.url, stage.worker)) as load:
-        threading.Event().wait(seconds)
+def _quiet(stage: Stage, wish: Wish) -> list[Result]:
+    with MixedLoad(parts(stage.server.url, wish.worker, wish.haste)) as load:
+        threading.Event().wait(wish.quiet_s)
     return load.results
 
 

@@ -197,20 +197,20 @@ class Stage:
         until(calm, lambda: f"{size} ready workers and no other: {self.status()}", timeout_s)
 
 
-def parts(url: str, worker: str, label: str = "") -> list[Part]:
-    """The mixed load of one worker class."""
-    many = 12 if worker == "sync" else 24  # one request at a time: three slow ones hold up everybody
+def parts(url: str, worker: str, haste: float = 1.0) -> list[Part]:
+    """The mixed load of one worker class; all pauses are divided by ``haste``."""
+
+    def part(count: int, label: str, path: str, think_s: float, expect: bytes | None, **more: Any) -> Part:
+        plan = Plan(url + path, think_s / haste, PATIENCE_S, expect_body=expect, label=label, **more)
+        return Part(plan, count)
+
+    one_at_a_time = worker == "sync"  # few connections: three slow requests hold up everybody
     found = [
-        Part(Plan(url + "/", 0.04, PATIENCE_S, expect_body=b"hello", label="keep-alive"), many),
-        Part(
-            Plan(url + "/post", 0.08, PATIENCE_S, body=b"p" * 20_000, expect_body=b"20000", label="posts"), 4
-        ),
-        Part(Plan(url + "/", 0.06, PATIENCE_S, expect_body=b"hello", habit="short", label="short"), 4),
-        Part(
-            Plan(url + "/large", 0.5, PATIENCE_S, read_bytes_per_s=4 << 20, label="slow readers"),
-            1 if worker == "sync" else 4,
-        ),
+        part(12 if one_at_a_time else 24, "keep-alive", "/", 0.04, b"hello"),
+        part(4, "posts", "/post", 0.08, b"20000", body=b"p" * 20_000),
+        part(4, "short", "/", 0.06, b"hello", habit="short"),
+        part(1 if one_at_a_time else 4, "slow readers", "/large", 0.5, None, read_bytes_per_s=4 << 20),
     ]
     if worker == "asgi":
-        found.append(Part(Plan(url + "/", 0.1, PATIENCE_S, habit="websocket", label="websockets"), 12))
-    return [part for part in found if not label or part.plan.label == label]
+        found.append(part(12, "websockets", "/", 0.1, None, habit="websocket"))
+    return found

@@ -7,6 +7,7 @@ a process that was hurt, or a broken release. All else is a problem, told with i
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -132,7 +133,7 @@ def _judge_lines(log: str, books: Books, verdict: Verdict) -> None:
 def records(log: str) -> Iterable[str]:
     """Lines with what follows them."""
     starts = [match.start() for match in _LINE.finditer(log)]
-    return [log[start:end] for start, end in zip(starts, [*starts[1:], len(log)], strict=True)]
+    return [log[start:end] for start, end in itertools.pairwise([*starts, len(log)])]
 
 
 def _kind(text: str, books: Books) -> str:
