@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import struct
+import threading
 from collections.abc import Coroutine
 from functools import partial
 from time import monotonic
@@ -71,6 +73,7 @@ class Acceptor:
         self._pause: asyncio.TimerHandle | None = None
         self._shared = server.assignment.board is not None
         self._new_connection = SharedConnection if self._shared else Connection
+        self._closing = threading.RLock()  # a signal's handler may close while its thread does
         self._descriptors = Descriptors()
         self._scarce = False
         self.accepted = 0
@@ -102,9 +105,22 @@ class Acceptor:
         Unregistered first: the open file stays, as others hold it, and would go on to wake us.
         """
         self.stop()
-        while self._listeners:
-            self._listeners.pop().sock.close()
+        with self._closing:
+            while self._listeners:
+                self._listeners.pop().sock.close()
         self._server.runner.release()
+
+    def vacate(self) -> None:
+        """From another thread, while the loop's is stuck: let go of the listeners but keep their numbers.
+
+        The loop goes by the numbers until it turns again and closes them; something else must not have
+        got one of them by then.
+        """
+        null = os.open(os.devnull, os.O_RDWR)
+        with self._closing:
+            for listener in self._listeners:
+                os.dup2(null, listener.sock.fileno(), inheritable=False)
+        os.close(null)
 
     def sweep(self) -> None:
         """Accept everything that waits in the backlogs."""

@@ -1,6 +1,6 @@
 """When the master dies, its workers must not hold the port nor live on.
 
-Three ways, because each has a hole:
+Four ways, because each has a hole:
 
     PR_SET_PDEATHSIG    The kernel sends TERM the moment the parent dies; the handler closes the
                         listeners and drains (see `process`). Set after setuid, which clears it;
@@ -8,10 +8,14 @@ Three ways, because each has a hole:
                         and a main thread that is deep in a C library runs no handler.
     the channel's end   Elsewhere the same, by the loop. A blocked loop does not read.
     a waiting thread    Sleeps on the master's pidfd, never wakes while it lives, and starts the
-                        clock whatever the main thread does.
+                        clock whatever the main thread does. If that one does not close the listeners
+                        within `REACT_S`, being in a C library, this one lets go of them.
+    the C library       Where C code holds the interpreter and never gives it back, no Python runs
+                        any more, in no thread. What the kernel then calls is in C, too (`die_by_alarm`).
 
 The clock is a C thread of faulthandler: ``drain_timeout_s`` after the death it writes all
-stacks to stderr and ends the process. No stuck application escapes it.
+stacks to stderr and ends the process. Who holds the interpreter is ended by SIGALRM, at the
+earliest after 39 s and not at all where ``drain_timeout_s`` is longer than 63 s.
 """
 
 from __future__ import annotations
@@ -23,9 +27,16 @@ import os
 import select
 import signal
 import sys
+import time
+from collections.abc import Callable
 from typing import Final
 
+REACT_S: Final = 0.2
+"""For the main thread to take its TERM."""
+
 _PR_SET_PDEATHSIG: Final = 1
+_OURS: Final = 5
+"""So many real-time signals are for others: `DUMP_SIGNAL` and `EXPLAIN_SIGNAL` are among them."""
 
 
 class DeathWatch:
@@ -37,6 +48,8 @@ class DeathWatch:
         self._ending = False
         self.told_by_kernel = False
         """False: only the channel's end of file tells of the master's death."""
+        self.unheard: Callable[[], None] = _nothing
+        """What to do in place of a main thread that does not hear of it; called in another thread."""
 
     def arm(self) -> None:
         """Ask to be told. To be called as the user the worker stays, in a process without threads.
@@ -56,10 +69,14 @@ class DeathWatch:
 
     def _wait_for_death(self, master: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        if self.told_by_kernel and (number := alarm_after(self._drain_timeout_s)):
+            die_by_alarm(number)
         poll = select.poll()
         poll.register(master, select.POLLIN)
         poll.poll()
         self.finish_or_die()
+        time.sleep(REACT_S)
+        self.unheard()
 
     def master_is_gone(self) -> bool:
         return os.getppid() != self._master_pid
@@ -69,3 +86,24 @@ class DeathWatch:
         if not self._ending:
             self._ending = True
             faulthandler.dump_traceback_later(self._drain_timeout_s, exit=True)
+
+
+def alarm_after(drain_timeout_s: float) -> int:
+    """The number of a signal that nobody else uses, more than ``drain_timeout_s``; 0: there is none."""
+    return next((n for n in range(signal.SIGRTMIN + _OURS, signal.SIGRTMAX + 1) if n > drain_timeout_s), 0)
+
+
+def die_by_alarm(number: int) -> None:
+    """Have the kernel end this process ``number`` seconds after its parent's death, without Python.
+
+    To be called in a thread besides the main one: each has a signal of its own for the death of the
+    parent, and the main thread's is taken. A handler of Python's would wait for the interpreter. This one is
+    alarm() of the C library itself, which takes the number of the signal for the seconds.
+    """
+    libc = ctypes.CDLL(None)
+    libc.signal(number, ctypes.cast(libc.alarm, ctypes.c_void_p))
+    libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def _nothing() -> None:
+    """Nobody has anything to let go of."""

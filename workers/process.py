@@ -46,6 +46,7 @@ class WorkerProcess:
         self._assignment = assignment
         self._log = log
         self._watch = watch
+        watch.unheard = self.let_go
         self.loop: asyncio.AbstractEventLoop | None = None
         self.link: Link | None = None
         self.server: Server | None = None
@@ -174,6 +175,12 @@ class WorkerProcess:
             self.end(0)  # nothing was promised to anybody yet
         self.server.close_listeners()
         self.loop.call_soon_threadsafe(self._terminate)
+
+    def let_go(self) -> None:
+        """The master is dead, and the main thread too deep in C to hear of it. Called in another thread."""
+        if self.server is None:
+            self.end(0)
+        self.server.vacate()
 
     def _terminate(self) -> None:
         self.drain(self._drain_timeout_s, sweep=False)

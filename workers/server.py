@@ -145,6 +145,10 @@ class Server:
         self._share_no_more()
         self._acceptor.close()
 
+    def vacate(self) -> None:
+        """The same for a loop's thread that is stuck; to be called in another one."""
+        self._acceptor.vacate()
+
     def _share_no_more(self) -> None:
         self.record.words[SERVING] = 0
         if self.handover is not None:
