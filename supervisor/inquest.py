@@ -152,7 +152,7 @@ class Inquest:
             name = "main thread" if thread.main else f"thread {thread.name or hex(thread.ident)}"
             if request is not None:
                 name += f" ({_named(request)})"
-            elif thread.main and self.request:
+            elif thread.main and self.request and not requests:
                 name += f" ({self.request})"
             lines += [f"{name}:", *(f"  {frame}" for frame in thread.frames)]
         if idle:

@@ -9,7 +9,7 @@ from gwctl.config.request_limits import RequestLimits
 from gwctl.workers import tls_facts
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
-from gwctl.workers.asgi_timeouts import TIMEOUT, RequestClock
+from gwctl.workers.asgi_timeouts import TIMEOUT, RequestClock, give_up
 from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
 from gwctl.workers.forwarded import FIELDS
@@ -225,6 +225,11 @@ class AsgiRunner:
         connection.request = request
         self._requests.add(request)
         request.task = self._create_task(request.run(self.when_ended))
+
+    def give_up(self, why: str) -> None:
+        """Cancel all tasks. Who has no byte of a response is answered with 503; the others' are cut."""
+        for request in list(self._requests):
+            give_up(request, 503, why)
 
     # ---- news of the connection
 

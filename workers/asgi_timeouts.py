@@ -26,6 +26,19 @@ TIMEOUT: Final = "gwctl.timeout"
 """The extension, and the message by which an application gives its request ``seconds`` more from now."""
 
 
+def give_up(request: AsgiRequest, status: int, why: str) -> None:
+    """Cancel the task; answer with ``status`` if nothing of a response was sent, else cut the connection."""
+    connection: ConnectionBase = request._connection  # noqa: SLF001 - its own part of the same job
+    if not (request.finished or request.detached):
+        if request.started:
+            connection.server.runner.abandoned(connection)
+            connection.abort()
+        else:
+            connection.refuse(status, why)
+    if request.task is not None:
+        request.task.cancel()
+
+
 class RequestClock:
     """Watches ``requests``. Made only where there is a limit."""
 
@@ -66,9 +79,9 @@ class RequestClock:
             return
         due_at = began_at + limit_s + sum([late_s for at, late_s in self._away if at > began_at])
         if now >= max(due_at, self._extended.get(request, 0.0)):
-            self._end(request, connection, f"{now - began_at:.1f} s (limit {limit_s:g} s)")
+            self._end(request, f"{now - began_at:.1f} s (limit {limit_s:g} s)")
 
-    def _end(self, request: AsgiRequest, connection: ConnectionBase, how_long: str) -> None:
+    def _end(self, request: AsgiRequest, how_long: str) -> None:
         server, task = self._server, request.task
         does = "connection cut in mid-response" if request.started else "answered with 504"
         lines = [f"request timeout: {request.what()} has run {how_long}; {does}, its task is cancelled"]
@@ -77,10 +90,4 @@ class RequestClock:
         others = len(self._requests) - 1
         lines.append(f"other requests, which go on: {others}")
         server.log.error("\n".join(lines))
-        if request.started:
-            server.runner.abandoned(connection)
-            connection.abort()
-        else:
-            connection.refuse(504, "request_timeout_s is over")
-        if task is not None:
-            task.cancel()
+        give_up(request, 504, "request_timeout_s is over")

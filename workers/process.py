@@ -23,6 +23,7 @@ from gwctl.errors import BootError
 from gwctl.log import Log
 from gwctl.scoreboard import MEMORY_BYTES
 from gwctl.workers.deathwatch import DeathWatch
+from gwctl.workers.draining import cut_rest
 from gwctl.workers.explain import told
 from gwctl.workers.lifespan import Lifespan, in_loop
 from gwctl.workers.link import Link, flush
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 
 _FLUSH_S: Final = 1.0
 _STATM: Final = Path("/proc/self/statm")
-_LAST_MARGIN_S: Final = 0.2
-"""Lifespan shutdown ends this much before the drain's deadline, so that the exit is ours and clean."""
+_AFTERWARDS_S: Final = 1.6
+"""Lifespan shutdown may take until this long after the drain's deadline, when the master acts soon."""
+_SHUTDOWN_MIN_S: Final = 0.2
 _PARENT_CHECK_S: Final = 0.5
 _MEASURE_S: Final = 5.0
 """How often the resident size goes to the scoreboard."""
@@ -55,6 +57,7 @@ class WorkerProcess:
         self._ready = False
         self._draining = False
         self._deadline_at = 0.0
+        self._cut = 0
         self._ended: asyncio.Event | None = None
         self._refusal: str | None = None
         self.set_title("booting")
@@ -103,8 +106,8 @@ class WorkerProcess:
         self._measure()
         await self._end_event().wait()
         if self.lifespan is not None:
-            left_s = self._deadline_at - self.loop.time() - _LAST_MARGIN_S
-            await in_loop(self.lifespan_loop, self.lifespan.shutdown(max(left_s, _LAST_MARGIN_S)))
+            left_s = self._deadline_at + _AFTERWARDS_S - self.loop.time()
+            await in_loop(self.lifespan_loop, self.lifespan.shutdown(max(left_s, _SHUTDOWN_MIN_S)))
 
     def _measure(self) -> None:
         assert self.loop is not None
@@ -115,9 +118,9 @@ class WorkerProcess:
     def ending(self) -> bool:
         return self._draining
 
-    def say_drained(self, cut: int = 0) -> None:
+    def say_drained(self) -> None:
         """Tell the master that this process is done, and wait a moment for the line to be gone."""
-        self._assignment.channel.send(WorkerDrained(cut))
+        self._assignment.channel.send(WorkerDrained(self._cut))
         flush(self._assignment.channel, _FLUSH_S)
 
     # ---- orders of the master
@@ -186,8 +189,8 @@ class WorkerProcess:
         self.drain(self._drain_timeout_s, sweep=False)
 
     def on_quit(self) -> None:
-        cut = self.server.quit() if self.server is not None else 0
-        self.say_drained(cut)
+        self._cut += self.server.quit() if self.server is not None else 0
+        self.say_drained()
         self.end(0)
 
     # ---- the end
@@ -208,8 +211,17 @@ class WorkerProcess:
             self._end_event().set()
             return
         self.server.on_drained = self._end_event().set
+        self.loop.call_at(self._deadline_at, self._cut_rest, timeout_s)
         self.server.drain(sweep)
         self.server.check_drained()
+
+    def _cut_rest(self, timeout_s: float) -> None:
+        """The time is over. If a call goes on, the master will end this process, and count by what we say."""
+        if self.server is None or self._end_event().is_set():
+            return
+        self._cut = cut_rest(self.server, timeout_s)
+        if self.server.active_requests:
+            self._assignment.channel.send(WorkerDrained(self._cut))
 
     def _end_event(self) -> asyncio.Event:
         if self._ended is None:

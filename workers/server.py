@@ -29,6 +29,7 @@ from gwctl.workers.accept import Acceptor
 from gwctl.workers.access_log import AccessLog
 from gwctl.workers.application import LoadedApplication
 from gwctl.workers.connection import ConnectionBase
+from gwctl.workers.draining import note_longest
 from gwctl.workers.forwarded import forwarding_for
 from gwctl.workers.handover import Handover
 from gwctl.workers.outbox import Outbox
@@ -89,7 +90,7 @@ class Server:
         self._refusals = counters.Counters()
         self.counters.append(self._refusals)
         self._connections: set[ConnectionBase] = set()
-        self._websockets = WebSockets(
+        self.websockets = WebSockets(
             Surroundings(
                 loop, application.call, self.state, self.settings, self.heads, log, self.check_drained
             )
@@ -177,7 +178,7 @@ class Server:
         now = monotonic()
         for connection in self._connections:
             connection.since = max(connection.since, now)
-        self._websockets.drain(timeouts.drain_timeout_s * _WEBSOCKETS_PART)
+        self.websockets.drain(timeouts.drain_timeout_s * _WEBSOCKETS_PART)
         self._sweep_s = self._sweep_interval()
         self._schedule_sweep()
         self.flush()
@@ -187,7 +188,7 @@ class Server:
         return (
             not self._connections
             and not self.active_requests
-            and self._websockets.idle
+            and self.websockets.idle
             and self._acceptor.idle
         )
 
@@ -207,7 +208,7 @@ class Server:
         """Close everything at once; return how many requests that cut."""
         self._acceptor.close()
         self.outbox.send()
-        cut = self.active_requests + self._websockets.quit()
+        cut = self.active_requests + self.websockets.quit()
         for connection in list(self._connections):
             if connection.transport is not None:
                 connection.transport.abort()
@@ -223,7 +224,7 @@ class Server:
 
     @property
     def connections(self) -> int:
-        return len(self._connections) + len(self._websockets)
+        return len(self._connections) + len(self.websockets)
 
     def set_access_log(self, fd: int) -> None:
         """Write the access log to ``fd`` from now on; the server closes it in the end. -1: none."""
@@ -276,7 +277,7 @@ class Server:
         """
         rest = connection.tail[connection.tail_at :]
         before = partial(self._give_up, connection, monotonic(), scope["headers"])
-        self._websockets.hand_over(connection.transport, rest, scope, before)
+        self.websockets.hand_over(connection.transport, rest, scope, before)
 
     def _give_up(
         self, connection: ConnectionBase, start: float, headers: list[tuple[bytes, bytes]]
@@ -376,6 +377,7 @@ class Server:
             if now - connection.since > seconds[connection.state]:
                 self._limits.expire(connection, now)
         if self.draining:
+            note_longest(self)
             self.check_drained()
 
 

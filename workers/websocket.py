@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from random import random
+from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config.settings import PoolSettings
 from gwctl.log import Log
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from gwctl.workers.websocket_protocol import WebSocket
+
+STEP_MAX_S: Final = 0.1
+"""Longest time between the ends of two WebSockets in a drain."""
 
 Answered = Callable[[int, int], None]
 """Called with status and size of the answer to the handshake, once."""
@@ -107,12 +111,15 @@ class WebSockets:
         return around.shared
 
     def drain(self, over_s: float) -> None:
-        """Close all with 1012, evenly over ``over_s``: clients that all reconnect at once are a stampede."""
+        """Close all with 1012, spread over ``over_s``: clients that all reconnect at once are a stampede.
+
+        With jitter, as other workers begin at the same moment. Few are not spread over all that time.
+        """
         self._draining = True
         connections = self._all()
-        step_s = over_s / len(connections) if connections else 0.0
+        step_s = min(over_s / len(connections), STEP_MAX_S) if connections else 0.0
         self._drain_timers = [
-            self._around.loop.call_later(number * step_s, connection.go_away)
+            self._around.loop.call_later((number + random()) * step_s, connection.go_away)
             for number, connection in enumerate(connections)
         ]
 
@@ -124,6 +131,23 @@ class WebSockets:
         for connection in connections:
             connection.shutdown()
         return len(connections)
+
+    @property
+    def left(self) -> int:
+        """Connections that are open, or whose application has not ended."""
+        shared = self._shared
+        return max(len(shared.connections), len(shared.tasks)) if shared is not None else 0
+
+    def leave(self) -> None:
+        """The drain's time is over: cancel the applications that go on, and close what is open."""
+        if self._shared is None:
+            return
+        for timer in self._drain_timers:
+            timer.cancel()
+        for connection in self._all():
+            connection.shutdown()
+        for task in list(self._shared.tasks):
+            task.cancel()
 
     def _all(self) -> list[WebSocket]:
         return list(self._shared.connections) if self._shared is not None else []  # type: ignore[arg-type]

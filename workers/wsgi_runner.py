@@ -217,6 +217,9 @@ class WsgiRunner:
         elif waiting is not None:
             (waiting.body or waiting.environ["wsgi.input"]).close()
 
+    def give_up(self, why: str) -> None:
+        """A call cannot be cancelled; those that have not begun go on to wait."""
+
     def refused(self, connection: ConnectionBase) -> None:
         self.abandoned(connection)
 

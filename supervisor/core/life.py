@@ -41,8 +41,8 @@ from gwctl.supervisor.core.policy import PoolPolicy
 LINK_GRACE_S: Final = 3.0
 """From end of file on a worker's channel to the end of our patience."""
 
-DRAIN_MARGIN_S: Final = 1.0
-"""The worker ends its drain by itself at ``drain_timeout_s``; this much later the master does."""
+DRAIN_MARGIN_S: Final = 2.0
+"""The worker itself cuts what is left at ``drain_timeout_s``, and ends; this much later the master acts."""
 
 TEMPLATE: Final = -1
 """The slot of a template: see `template`."""

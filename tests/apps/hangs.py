@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,11 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 
 async def wait_for_nothing() -> None:
+    """Not even for its cancellation."""
     note("await")
-    await asyncio.get_running_loop().create_future()
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
 
 
 async def live(scope: Any, receive: Any, send: Any) -> None:

@@ -74,7 +74,7 @@ def test_the_stack_of_what_hangs_is_in_the_record(hanging, worker, kind):
             assert re.search(rf"thread \S+ \(GET /{kind}\?a=1, \d[.\d]* s\):", record)
 
 
-def test_an_endless_await_is_shown_as_a_task_with_its_innermost_frame(hanging):
+def test_an_endless_await_that_cannot_be_cancelled_is_shown_with_its_innermost_frame(hanging):
     with hanging("asgi", "await") as server:
         server.signal(signal.SIGTERM)
         server.wait_for_exit()

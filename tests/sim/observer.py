@@ -26,7 +26,7 @@ from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
 from tests.sim import hanging
-from tests.sim.books import LATE_S, Failures, Seen, Transaction, Unsafe
+from tests.sim.books import DRAIN_MARGIN_S, LATE_S, Failures, Seen, Transaction, Unsafe
 from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
 from tests.sim.deadlines import judge_deadlines
@@ -144,7 +144,7 @@ class Observer:
             self._candidate_failed(seen)
             self.failures.forget_healthy(seen, self.now)
             seen.left = True
-            seen.enter("draining", self.now + seen.policy.drain_timeout_s + 1.0)
+            seen.enter("draining", self.now + seen.policy.drain_timeout_s + DRAIN_MARGIN_S)
 
     def _channel_closed(self, event: ev.ChannelClosed) -> None:
         seen = self.workers.get(event.worker)
@@ -281,7 +281,7 @@ class Observer:
         judge_retired(self, seen)
         was = seen.state
         seen.told_to_end = True
-        seen.enter("draining", self.now + seen.policy.drain_timeout_s + 1.0)
+        seen.enter("draining", self.now + seen.policy.drain_timeout_s + DRAIN_MARGIN_S)
         in_force = self.generation if self.txn is None else self.txn.generation
         if was == "ready" and not self.stopping and seen.generation == in_force and seen.pool in self.sizes:
             judge_room(self, seen.pool)

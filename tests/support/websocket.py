@@ -123,7 +123,7 @@ class Echo:
 
 def gone(engine: Engine) -> None:
     """Wait until no WebSocket is left."""
-    until(lambda: engine.call(lambda: engine.server._websockets.idle), "the WebSocket to be over")
+    until(lambda: engine.call(lambda: engine.server.websockets.idle), "the WebSocket to be over")
 
 
 def sends(*messages: Any) -> Any:

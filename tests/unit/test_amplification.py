@@ -103,7 +103,7 @@ def test_what_comes_packed_after_our_close_is_unpacked_piece_by_piece() -> None:
     with Engine(application, "asgi") as engine, engine.connect() as client:
         open_on(client, b"Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover")
         assert read_close(client)[0] == 1000
-        (websocket,) = engine.call(engine.server._websockets._all)
+        (websocket,) = engine.call(engine.server.websockets._all)
         held, largest = 0, 0
         events_received, receive_data = websocket.conn.events_received, websocket.conn.receive_data
 

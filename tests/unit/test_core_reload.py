@@ -188,7 +188,7 @@ def test_a_reload_that_cannot_go_on_is_given_up() -> None:
     story.passes(1)
     story.reloads()
     story.boots(3)
-    lines = story.passes(31) + story.passes(1)  # worker 1 never ends, and is never reaped
+    lines = story.passes(32) + story.passes(1)  # worker 1 never ends, and is never reaped
     assert lines[:2] == [
         "dump 1: did not finish within 30 s of draining",
         "kill 1: did not finish within 30 s of draining",

@@ -188,6 +188,6 @@ def test_quit_answers_an_open_handshake() -> None:
 
     with Engine(application, "asgi") as engine, engine.connect() as client:
         client.send(handshake())
-        until(lambda: engine.call(lambda: len(engine.server._websockets)), "the handshake")
+        until(lambda: engine.call(lambda: len(engine.server.websockets)), "the handshake")
         assert engine.call(engine.server.quit) == 1
         assert client.response().status == 503

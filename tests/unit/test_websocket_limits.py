@@ -29,7 +29,7 @@ ACCEPT = {"type": "websocket.accept"}
 
 
 def only(engine: Engine) -> Any:
-    (connection,) = engine.call(engine.server._websockets._all)
+    (connection,) = engine.call(engine.server.websockets._all)
     return connection
 
 
@@ -74,7 +74,7 @@ def test_messages_nobody_receives_are_held_back(payload: bytes) -> None:
         assert engine.call(connection.queue.qsize) < 4000
         engine.call(go.set)
         client.finish_sending()
-        until(lambda: engine.call(lambda: engine.server._websockets.idle), "everything to be received")
+        until(lambda: engine.call(lambda: engine.server.websockets.idle), "everything to be received")
         assert sum(received) >= sent // len(one) * len(payload)
         assert set(received) == {len(payload)}
 
@@ -202,7 +202,7 @@ def test_pings_of_a_client_that_reads_no_pongs_do_not_pile_up() -> None:
                 if number % 50 == 0 and not connection._gone:
                     largest = max(largest, engine.call(connection.transport.get_write_buffer_size))
         assert 0 < largest < 300_000
-        until(lambda: engine.call(lambda: engine.server._websockets.idle), "the connection to be cut")
+        until(lambda: engine.call(lambda: engine.server.websockets.idle), "the connection to be cut")
         assert engine.log.count(" warn ") == 1
         assert "the client took no byte for" in engine.log
 
@@ -249,7 +249,7 @@ def test_a_client_that_takes_no_message_is_cut_off_while_others_are_served() -> 
             other.send(frame(TEXT, b"served"))
             assert read_frame(other) == (TEXT, b"served")
         until(lambda: raised, "send() to raise")
-        until(lambda: engine.call(lambda: engine.server._websockets.idle), "the connection to be cut")
+        until(lambda: engine.call(lambda: engine.server.websockets.idle), "the connection to be cut")
         assert engine.log.count(" warn ") == 1
         assert "the client took no byte for" in engine.log
 
@@ -269,7 +269,7 @@ def test_a_close_is_not_waited_for_by_a_client_that_takes_nothing(monkeypatch) -
         engine.connect(receive_buffer=4096) as client,
     ):
         open_on(client)
-        until(lambda: engine.call(lambda: engine.server._websockets.idle), "the connection to be cut")
+        until(lambda: engine.call(lambda: engine.server.websockets.idle), "the connection to be cut")
 
 
 def test_a_slow_but_reading_client_gets_everything_before_the_close(monkeypatch) -> None:
@@ -282,7 +282,7 @@ def test_a_slow_but_reading_client_gets_everything_before_the_close(monkeypatch)
         task = asyncio.ensure_future(send({"type": "websocket.send", "bytes": b"x" * 8_000_000}))
         await asyncio.sleep(0)
         task.cancel()
-        engine.server._websockets.drain(0.0)
+        engine.server.websockets.drain(0.0)
         await receive()
 
     with Engine(application, "asgi") as engine, engine.connect(receive_buffer=4096) as client:

@@ -228,7 +228,7 @@ def test_a_connection_that_is_over_is_freed_at_once(how: str) -> None:
                 found = engine.call(
                     lambda: [
                         weakref.ref(part)
-                        for one in engine.server._websockets._all()
+                        for one in engine.server.websockets._all()
                         for part in (one, one.conn)
                     ]
                 )

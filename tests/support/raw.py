@@ -1,0 +1,91 @@
+"""Connections by hand, over TCP, TLS and Unix sockets, for tests that watch when and how one ends."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+from dataclasses import dataclass
+from typing import Self
+
+from tests.support.server import GwctlServer
+from tests.support.tls import client_context
+
+TIMEOUT_S = 20.0
+_URLS = re.compile(r"(?:https?://|unix:|tls:unix:)\S+")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+    close: bool
+    """It says that the connection ends with it."""
+
+
+class RawClient:
+    """One connection to ``url``, as the log writes it."""
+
+    def __init__(self, url: str) -> None:
+        self.sock = _connect(url)
+        self._reader: http.client.HTTPResponse | None = None
+
+    def send(self, target: str = "/", *, method: str = "GET", headers: str = "", body: bytes = b"") -> Self:
+        self.sock.sendall(f"{method} {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode() + body)
+        return self
+
+    def begin(self) -> http.client.HTTPResponse:
+        """Read the head of a response."""
+        self._reader = http.client.HTTPResponse(self.sock)
+        self._reader.begin()
+        return self._reader
+
+    def answer(self) -> Answer:
+        """Read a response, or the rest of the one that was begun."""
+        response = self._reader or self.begin()
+        self._reader = None
+        return Answer(response.status, response.read(), response.getheader("connection") == "close")
+
+    def get(self, target: str = "/") -> Answer:
+        return self.send(target).answer()
+
+    def ended(self) -> bool:
+        """Wait for the end of the connection; false if bytes come instead, raises when it is reset."""
+        return self.sock.recv(1) == b""
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def urls(server: GwctlServer) -> list[str]:
+    """The addresses of the first pool, in the order of ``bind``."""
+    return _URLS.findall(server.wait_for_log(r"web: \d+ workers?\b.*$")[0])
+
+
+def refuses(url: str) -> bool:
+    """Nobody listens there."""
+    try:
+        _connect(url).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return True
+    return False
+
+
+def _connect(url: str) -> socket.socket:
+    if url.startswith("unix:"):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(TIMEOUT_S)
+        sock.connect(url.removeprefix("unix:"))
+        return sock
+    scheme, _, address = url.partition("://")
+    host, _, port = address.rpartition(":")
+    sock = socket.create_connection((host, int(port)), TIMEOUT_S)
+    if scheme == "https":
+        return client_context().wrap_socket(sock, server_hostname="shop.example", suppress_ragged_eofs=False)
+    return sock
