@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any, Final
 
 import click
@@ -84,4 +86,15 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; ends the process with its exit status."""
+    _be_mortal()
     cli(prog_name="gwctl")
+
+
+def _be_mortal() -> None:
+    """Let TERM and QUIT end a command that is pid 1 of a container, for which they have no default action.
+
+    A master has its own handlers when it is about to start something.
+    """
+    if os.getpid() == 1:
+        for number in (signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(number, lambda number, _frame: os._exit(128 + number))
