@@ -238,12 +238,12 @@ class AsgiRequest(Extensions):
         if server.draining or self._trailers is not None:
             return False
         now = monotonic()
-        response = server.heads.usual(self._line, self.status, self._headers, body, now)
+        response = server.heads.usual(self._line, self.status, self._headers, body, len(body), now)
         if response is None:
             return False
         self.started = self._keep_alive = True
         self.sent = len(body)
-        server.outbox.add_behind(connection, response)
+        server.outbox.add_behind(connection, response, now)
         self._finish(now)
         return True
 

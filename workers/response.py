@@ -185,15 +185,18 @@ class HeadBuilder:
             return b"".join(parts), COUNTED, length, True
         return self._delimit(parts, status, length, known, http11, is_head, keep_alive)
 
-    def usual(self, line: bytes, status: int, headers: Any, body: bytes, now: float) -> bytes | None:
+    def usual(
+        self, line: bytes, status: int, headers: Any, body: bytes, length: int, now: float
+    ) -> bytes | None:
         """Return a whole response on a connection that stays open; None where `build` must look closer.
 
         That is: a header field that was not sent before (or must not be remembered), a length that
-        is not the body's, a status without a body. ``now`` is monotonic.
+        is not the body's (``length`` where ``headers`` don't give one), a status without a body.
+        ``now`` is monotonic.
         """
         lines = self._lines
         parts = [line]
-        length = size = len(body)
+        size = len(body)
         try:
             for header in headers:
                 cached = lines[header]

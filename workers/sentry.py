@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Final
 
 from gwctl.scoreboard import BUSY_SINCE
 from gwctl.workers.handover import Handover, may_be_given, request_read
+from gwctl.workers.outbox import HOLD_S
 from gwctl.workers.states import GIVEN
 
 if TYPE_CHECKING:
@@ -107,11 +108,10 @@ class Sentry:
         """Look once; return whether to look again soon."""
         since = self._floats[BUSY_SINCE]
         if since:
-            if self._is_late(since):
-                if self._server.outbox:
-                    self._send_for_the_loop(since)
-                if self._server.handover is not None and self._siblings.free():
-                    self._relieve(since)
+            if self._server.outbox and monotonic() - since >= HOLD_S:
+                self._send_for_the_loop(since)
+            if self._is_late(since) and self._server.handover is not None and self._siblings.free():
+                self._relieve(since)
             return True
         self._awake = False
         if self._server.flush_due:  # stored before `wake` looks at ``_awake``

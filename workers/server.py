@@ -105,7 +105,7 @@ class Server:
         self.capacity = {"sync": 1, "threads": self.settings.threads}.get(worker_class, _NO_BOUND)
         self.siblings = Siblings(assignment.board, assignment.record, self.capacity)
         self.handover = Handover(self, assignment.exchange) if assignment.exchange is not None else None
-        self.outbox = Outbox(loop)
+        self.outbox = Outbox(loop, self.context)
         self.runner: Runner = runner_class(worker_class)(self)
         self.begin: Callable[[ConnectionBase], None] = self.runner.begin
         self.forwarding = forwarding_for(self)

@@ -7,9 +7,9 @@ one of its own; Django's database layer refuses to work inside one): from `servi
 the throughput. Each request has a fresh context.
 
 A response goes out before the next call starts, which may be a slow one. Except where calls
-have lately been so fast (`FAST_S` on average) that waking a client for each response costs as
-much as making it: then responses of one block leave together at the end of the loop's turn
-(`gwctl.workers.outbox`).
+have lately been so fast (`FAST_S` on average) that waking a client for each response is a good
+part of what it costs: then whole responses leave together at the end of the loop's turn, or
+earlier if that lasts (`gwctl.workers.outbox`).
 
 Where calls have lately been slow (`SLOW_S` on average), requests stand in line, and the loop
 turns between two calls. So they are served in the order in which they came (epoll reports
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 
-FAST_S: Final = 0.0001
+FAST_S: Final = 0.0003
 SLOW_S: Final = 0.001
 
 
@@ -64,7 +64,6 @@ class SyncRunner(WsgiRunner):
         self._next_due = False
         self._sentry = Sentry(server, self.line)
         self._in_line = False
-        self._outbox = server.outbox
         if RequestLimits(server.settings.timeouts, "sync").shortest_s:
             self.extend_timeout = self._extend_timeout
 
@@ -175,8 +174,6 @@ class SyncRunner(WsgiRunner):
             self.log_access(connection, environ, call, seconds)
         if self._sentry.raised:
             self._sentry.settle()
-        if call.whole:
-            self._outbox.add(connection, call.whole)
         if call.keep_alive and not (call.pending or connection.tail or connection.attention):
             connection.since = end
             connection.state = IDLE

@@ -5,7 +5,7 @@ once. The response is written here, as `gwctl.workers.wsgi_writing` says: a bloc
 generator yields goes out before the next is asked for, and a client that stops reading holds
 this call up. What is still pending at the end is left to the loop (`pending`), so that a slow
 reader of a small response does not hold the worker.
-With ``defer`` a response of one block is not sent at all but left to the caller (`whole`).
+With ``defer`` a response of one block goes to the `gwctl.workers.outbox`.
 
 No event loop is involved, and the running one must have been hidden by the caller.
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from time import monotonic
-from types import TracebackType
+from types import GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gwctl.workers.early_hints import hints
@@ -59,7 +59,6 @@ class WsgiCall(ResponseWriter):
         "keep_alive",
         "sent",
         "status",
-        "whole",
     )
 
     def __init__(
@@ -80,7 +79,6 @@ class WsgiCall(ResponseWriter):
         self.keep_alive = False
         self.aborted = False
         self.pending = b""
-        self.whole = b""
         self.ended_at = 0.0
         self.sent = 0
 
@@ -105,6 +103,7 @@ class WsgiCall(ResponseWriter):
         self._ended = True
         spokesman.call = None
         if type(result) is not list:
+            self.ended_at = 0.0
             self._close(result)
 
     # ---- what the application calls
@@ -158,7 +157,11 @@ class WsgiCall(ResponseWriter):
             if kind is FileWrapper and self._file(result.filelike):
                 return
             known = -1
+            if kind is GeneratorType:
+                self._defer = False  # who knows what it does after its last block
         for block in result:
+            if not self.head_sent and self._complete(block):
+                continue
             if block and not self._block(_as_bytes(block), known):
                 self._server.log.warning(
                     f"{self.what()}: more bytes were yielded than Content-Length says; cut"
@@ -195,7 +198,7 @@ class WsgiCall(ResponseWriter):
     def _whole(self, data: bytes) -> None:
         """Send a response that consists of one block: head and body in one call."""
         size = len(data)
-        if size <= _JOIN_BYTES_MAX and self._usual(data):
+        if size <= _JOIN_BYTES_MAX and self._usual(data, size):
             return
         head = self._head(size)
         if self._framing == NO_BODY:
@@ -205,33 +208,44 @@ class WsgiCall(ResponseWriter):
             self._left_over(data)
         elif size <= _JOIN_BYTES_MAX:
             self.sent = size
-            if self._defer:
-                self.whole = head + data
-            else:
-                self._send(head + data)
+            self._deliver(head + data, monotonic())
         else:
             self.sent = size
             self._send(head)
             self._send(data)
 
-    def _usual(self, data: bytes) -> bool:
-        """Send ``data`` with a head that has nothing special to it; False, and nothing sent, if it has."""
+    def _complete(self, block: Any) -> bool:
+        """Send a first block that is all that Content-Length says; False, and nothing sent, if it is not."""
+        if type(block) is not bytes or not 0 < len(block) <= _JOIN_BYTES_MAX or not self._usual(block, -1):
+            return False
+        self._framing = COUNTED  # with nothing left: what may follow is cut
+        return True
+
+    def _usual(self, data: bytes, length: int) -> bool:
+        """Send ``data`` with a head that has nothing special to it; False, and nothing sent, if it has.
+
+        ``length`` is that of the body where the application does not say it; -1: not known.
+        """
         connection = self._connection
         server = self._server
         if connection.is_head or not connection.http11 or not connection.keep_alive or server.draining:
             return False
         now = monotonic()
-        response = server.heads.usual(self._line, self.status, self._headers, data, now)
+        response = server.heads.usual(self._line, self.status, self._headers, data, length, now)
         if response is None:
             return False
         self.ended_at = now
         self.head_sent = self.keep_alive = True
         self.sent = len(data)
+        self._deliver(response, now)
+        return True
+
+    def _deliver(self, response: bytes, now: float) -> None:
+        """Send a whole response, or have it sent soon. The sentry does if this call goes on for long."""
         if self._defer:
-            self.whole = response
+            self._server.outbox.add(self._connection, response, now)
         else:
             self._send(response)
-        return True
 
     def _close(self, result: Any) -> None:
         try:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gwctl.workers.outbox import Outbox
+from gwctl.workers.outbox import HOLD_S, Outbox
 from gwctl.workers.sync import SyncRunner
 from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
+from tests.support.wait import until
 
 GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -149,9 +152,84 @@ def test_a_signal_handler_may_send_while_the_sentry_does() -> None:
             outbox.send()
             return len(data)
 
-    outbox = Outbox(SimpleNamespace(call_soon=lambda _: None))  # type: ignore[arg-type]
+    outbox = Outbox(SimpleNamespace(call_soon=lambda _, context: None), copy_context())  # type: ignore[arg-type]
     for response in (b"first", b"second"):
-        outbox.add(SimpleNamespace(sock=Socket(), queued=False), response)  # type: ignore[arg-type]
+        outbox.add(SimpleNamespace(sock=Socket(), queued=False), response, 0.0)  # type: ignore[arg-type]
     outbox.send_what_goes()
     assert sent == [b"first", b"second"]
     assert not outbox
+
+
+def test_the_first_response_does_not_wait_for_a_long_turn() -> None:
+    """Each call is fast, but there are many of them."""
+    sent: list[bytes] = []
+
+    class Socket:
+        def send(self, data: bytes) -> int:
+            sent.append(data)
+            return len(data)
+
+    asked: list[Any] = []
+    loop: Any = SimpleNamespace(call_soon=lambda callback, context: asked.append(callback))
+    outbox = Outbox(loop, copy_context())
+    for number, now in enumerate([0.0, 0.5 * HOLD_S, 1.1 * HOLD_S, 1.5 * HOLD_S]):
+        connection: Any = SimpleNamespace(sock=Socket(), queued=False)
+        outbox.add(connection, b"%d" % number, now)
+        assert connection.queued == (number != 2)
+    assert sent == [b"0", b"1", b"2"]
+    asked[-1]()
+    assert sent == [b"0", b"1", b"2", b"3"]
+
+
+class Rest:
+    """What frameworks return: an iterable with a length that is known, and a close() that has something to do."""
+
+    def __init__(self, body: bytes, close: Callable[[], None]) -> None:
+        self.blocks = iter([body])
+        self.close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.blocks
+
+
+def test_an_iterable_that_is_complete_waits_for_the_others_but_not_for_its_own_close() -> None:
+    waited: list[bool] = []
+    go = threading.Event()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4")])
+        return Rest(b"body", close)
+
+    def close() -> None:
+        waited.append(bool(engine.server.outbox))
+        assert len(waited) < 3 or go.wait(20)
+
+    with Engine(application) as engine, engine.connect() as client:
+        assert client.get().body == b"body"
+        assert isinstance(engine.server.runner, SyncRunner)
+        engine.server.runner._average_s = 0.0
+        assert client.get().body == b"body"
+        client.send(GET % b"/")
+        try:
+            assert client.response().body == b"body"
+            assert not go.is_set()
+        finally:
+            go.set()
+        assert waited == [False, True, True]
+
+
+def test_a_generator_is_asked_for_more_only_when_its_last_block_has_been_sent() -> None:
+    waited: list[bool] = []
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4")])
+        yield b"body"
+        waited.append(bool(engine.server.outbox))
+
+    with Engine(application) as engine, engine.connect() as client:
+        for _ in range(3):
+            assert client.get().body == b"body"
+            assert isinstance(engine.server.runner, SyncRunner)
+            engine.server.runner._average_s = 0.0
+        until(lambda: len(waited) == 3, "the end of the third")
+        assert not any(waited)
