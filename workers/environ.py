@@ -145,7 +145,7 @@ class EnvironBuilder:
         """Add the fields that mean something to the server too, and do what those of proxies say."""
         for name, value in notable.items():
             if name != b"transfer-encoding":  # the application gets the body without it
-                environ[_environ_name(name)] = value.decode("latin-1")
+                environ[_NOTABLE_NAMES[name]] = value.decode("latin-1")
         forwarder = connection.forwarder
         if forwarder is not None:
             if notable.keys().isdisjoint(FIELDS):
@@ -190,6 +190,9 @@ class EnvironBuilder:
 def _environ_name(name: bytes) -> str:
     key = name.decode("ascii").upper().replace("-", "_")
     return key if key in _UNPREFIXED else "HTTP_" + key
+
+
+_NOTABLE_NAMES: Final = {name: _environ_name(name) for name in _NOTABLE}
 
 
 def _note(notable: Fields | None, name: bytes, value: bytes) -> Fields | None:

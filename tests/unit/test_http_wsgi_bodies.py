@@ -255,3 +255,27 @@ def test_a_large_list_of_blocks(serve: Callable[..., Engine]) -> None:
     response = ask(serve(application))
     assert response.headers["content-length"] == "3000000"
     assert response.body == b"b" * 3_000_000
+
+
+@pytest.mark.parametrize("memory", [0, 3, 1_000_000])
+def test_a_body_is_the_same_however_the_network_cuts_it(serve: Callable[..., Engine], memory: int) -> None:
+    """One that comes with its head takes a shorter way; what follows it may be the next request."""
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        assert environ["REQUEST_METHOD"] == "GET" or environ["wsgi.input"].tell() == 0
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [])
+        return [repr((environ.get("CONTENT_LENGTH"), body)).encode()]
+
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\n\r\n%b"
+    requests = [post % (b"003", b"abc"), post % (b"4", b"defg"), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"]
+    answers = [b"('3', b'abc')", b"('4', b'defg')", b"(None, b'')"]
+    stream = b"".join(requests)
+    with serve(application, limits={"body_memory_bytes": memory}).connect() as client:
+        for cut in range(len(requests[0]) - 5, len(stream) + 1, 3):
+            client.send(stream[:cut])
+            if cut >= len(requests[0]):
+                assert client.response().body == answers[0]
+            client.send(stream[cut:])
+            for answer in answers[cut >= len(requests[0]) :]:
+                assert client.response().body == answer
