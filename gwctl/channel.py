@@ -166,6 +166,16 @@ def compatible(hello: Hello, scoreboard_layout: int) -> str | None:
     return None
 
 
+class ChannelFacts(msgspec.Struct, frozen=True):
+    """One end as it is handed over in an upgrade, descriptor, half a line, and what is not written yet."""
+
+    fd: int
+    partial: bytes = b""
+    queue: tuple[tuple[bytes, tuple[int, ...]], ...] = ()
+    closed: bool = False
+    deaf: bool = False
+
+
 class Channel:
     """One end. Non-blocking: `send` queues what the socket does not take at once.
 
@@ -182,6 +192,21 @@ class Channel:
         self.closed = False
         """Nothing more will be read."""
         self._deaf = False  # the peer takes no more; what it wrote before can still be read
+
+    def facts(self) -> ChannelFacts:
+        """What `resumed` needs to go on where this end is."""
+        return ChannelFacts(
+            self._sock.fileno(), bytes(self._partial), tuple(self._queue), self.closed, self._deaf
+        )
+
+    @classmethod
+    def resumed(cls, facts: ChannelFacts) -> Channel:
+        """Go on where another program was, on the same descriptor."""
+        channel = cls(socket.socket(fileno=facts.fd))
+        channel._partial += facts.partial
+        channel._queue.extend(facts.queue)
+        channel.closed, channel._deaf = facts.closed, facts.deaf
+        return channel
 
     def fileno(self) -> int:
         return self._sock.fileno()

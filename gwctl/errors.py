@@ -78,6 +78,10 @@ class BootError(GwctlError):
         self.traceback = traceback
 
 
+class UpgradeError(GwctlError):
+    """The program on disk cannot take over from the one that runs."""
+
+
 class ControlError(GwctlError):
     """A running master could not be reached or refused the request."""
 

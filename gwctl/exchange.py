@@ -52,6 +52,16 @@ class Exchange:
         receiving.setblocking(False)
         return cls(sending, receiving)
 
+    @property
+    def fds(self) -> tuple[int, int]:
+        return self._sending.fileno(), self._receiving.fileno()
+
+    @classmethod
+    def resumed(cls, fds: tuple[int, int]) -> Exchange:
+        """Go on with the `fds` that another program has made."""
+        sending, receiving = fds
+        return cls(socket.socket(fileno=sending), socket.socket(fileno=receiving))
+
     def fileno(self) -> int:
         """Return the end that is readable while something is in the queue."""
         return self._receiving.fileno()

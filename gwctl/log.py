@@ -92,6 +92,14 @@ class Log:
         self._enqueue((line + "\n").encode("utf-8", "backslashreplace"))
         self.flush()
 
+    def waiting(self) -> list[bytes]:
+        """Lines that stderr has not taken yet."""
+        return list(self._queue)
+
+    def resume(self, lines: list[bytes]) -> None:
+        """Write ``lines``, which another program could not write, before all others."""
+        self._queue.extendleft(reversed(lines))
+
     def _enqueue(self, line: bytes) -> None:
         if len(self._queue) >= QUEUE_LINES_MAX:
             self._dropped += 1

@@ -17,6 +17,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Container
 from typing import Final
 
 LAYOUT: Final = 2
@@ -51,6 +52,29 @@ REQUEST_BYTES_MAX: Final = RECORD_BYTES - _REQUEST_AT
 _read_pool: Final = struct.Struct(f"{8 * POOL}xQ").unpack_from
 note_request: Final = struct.Struct(f"d{REQUEST_BYTES_MAX}s").pack_into
 """``note_request(record.request, 0, since, head)``: one call into C, as it is made for each request."""
+FIELDS: Final = {
+    "HEARTBEAT_AT": HEARTBEAT_AT,
+    "EXTENDED_REQUEST": EXTENDED_REQUEST,
+    "STARTED_AT": STARTED_AT,
+    "PID": PID,
+    "REQUESTS": REQUESTS,
+    "ERRORS": ERRORS,
+    "BYTES_OUT": BYTES_OUT,
+    "CONNECTIONS": CONNECTIONS,
+    "ACTIVE": ACTIVE,
+    "MEMORY_BYTES": MEMORY_BYTES,
+    "ACCEPTED": ACCEPTED,
+    "POOL": POOL,
+    "SERVING": SERVING,
+    "REFUSED": REFUSED,
+    "CROWDED": CROWDED,
+    "EXTENDED_UNTIL": EXTENDED_UNTIL,
+    "LATENCY": LATENCY,
+    "LATENCY_BUCKETS": LATENCY_BUCKETS,
+    "BUSY_SINCE": BUSY_SINCE,
+    "RECORD_BYTES": RECORD_BYTES,
+}
+"""The layout by its names, for a program with another one that takes this board over."""
 _VERSIONS: Final = (" HTTP/1.1", " HTTP/1.0")
 
 
@@ -87,9 +111,13 @@ class Record:
 class Scoreboard:
     """The mapping and its free list. The master makes it; workers inherit it through fork."""
 
-    def __init__(self, records_max: int) -> None:
+    def __init__(self, records_max: int, fd: int = -1, used: Container[int] = ()) -> None:
+        """Make one; or with ``fd`` go on with the one that another program has made, of this layout."""
         size = records_max * RECORD_BYTES
-        if hasattr(os, "memfd_create"):
+        if fd >= 0:
+            self.fd = fd
+            self._map = mmap.mmap(fd, size)
+        elif hasattr(os, "memfd_create"):
             self.fd = os.memfd_create("gwctl-scoreboard", os.MFD_CLOEXEC)
             os.ftruncate(self.fd, size)
             self._map = mmap.mmap(self.fd, size)
@@ -97,8 +125,12 @@ class Scoreboard:
             self.fd = -1
             self._map = mmap.mmap(-1, size)
         self._memory = memoryview(self._map)
-        self._records_max = records_max
-        self._free = list(range(records_max - 1, -1, -1))
+        self.records_max = records_max
+        self._free = [index for index in range(records_max - 1, -1, -1) if index not in used]
+
+    def record(self, index: int) -> Record:
+        """Return a record that was given out already."""
+        return Record(index, self._memory)
 
     def allocate(self, pool: int = 1) -> Record | None:
         """Take a cleared record for a worker of ``pool``, or None when all are given out."""
@@ -121,7 +153,7 @@ class Scoreboard:
         found: list[Record] = []
         if not pool:
             return found  # given out by a master that does not number its pools
-        for index in range(self._records_max):
+        for index in range(self.records_max):
             (other,) = _read_pool(self._memory, index * RECORD_BYTES)
             if other == pool and index != record.index:
                 found.append(Record(index, self._memory))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gwctl.errors import GwctlError
@@ -21,8 +21,13 @@ class AccessLogError(GwctlError):
 class AccessLogs:
     """Descriptors by setting: ``off`` is -1, ``stdout`` is 1, anything else a file."""
 
-    def __init__(self) -> None:
-        self._files: dict[str, int] = {}
+    def __init__(self, files: Mapping[str, int] | None = None) -> None:
+        self._files: dict[str, int] = dict(files or {})
+
+    @property
+    def files(self) -> dict[str, int]:
+        """The open descriptors by file."""
+        return dict(self._files)
 
     def descriptor(self, setting: str) -> int:
         """The descriptor for a pool's ``access_log``, -1 for none. Opened by `open` before."""

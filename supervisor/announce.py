@@ -9,6 +9,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+import msgspec
+
 from gwctl.channel import WorkerReady
 from gwctl.supervisor.core.fleet import Fleet, Phase
 from gwctl.supervisor.notify import Notifier
@@ -20,15 +22,28 @@ END_MARGIN_S: Final = 10.0
 """What an end may take beyond the delay and the drain: stacks written, workers killed and reaped."""
 
 
+class AnnouncerFacts(msgspec.Struct, frozen=True):
+    """What was told last, and what systemd's queue has not taken yet; as handed over in an upgrade."""
+
+    phase: str = Phase.STARTING.value
+    status: str = ""
+    waiting: tuple[bytes, ...] = ()
+
+
 class Announcer:
     """Sends READY, RELOADING, STOPPING and STATUS as the fleet's phase changes."""
 
-    def __init__(self, notifier: Notifier) -> None:
+    def __init__(self, notifier: Notifier, facts: AnnouncerFacts | None = None) -> None:
+        facts = facts or AnnouncerFacts()
         self._notifier = notifier
-        self._phase = Phase.STARTING
-        self._status = ""
+        self._phase = Phase(facts.phase)
+        self._status = facts.status
+        notifier.resume(facts.waiting)
         self._watchdog_at = inf if notifier.watchdog_interval_s is None else -inf
-        self._retry_at = inf
+        self._retry_at = -inf if notifier.pending else inf
+
+    def facts(self) -> AnnouncerFacts:
+        return AnnouncerFacts(self._phase.value, self._status, self._notifier.waiting())
 
     def observe(self, fleet: Fleet) -> None:
         """Tell what changed since the last call."""
@@ -66,7 +81,7 @@ class Announcer:
                 return []
             case Phase.SERVING:
                 return ["READY=1"]
-            case Phase.RELOADING:
+            case Phase.RELOADING | Phase.UPGRADING:
                 return self._notifier.reloading()
             case Phase.STOPPING:
                 return ["STOPPING=1", f"EXTEND_TIMEOUT_USEC={_patience_us(fleet)}"]

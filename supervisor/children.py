@@ -15,7 +15,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import Final
 
@@ -46,6 +46,7 @@ from gwctl.supervisor.core import events
 from gwctl.supervisor.fork import fork_worker
 from gwctl.supervisor.inquest import DumpFile
 from gwctl.supervisor.loop import Loop
+from gwctl.supervisor.older_board import OlderBoard, OlderRecord
 from gwctl.supervisor.totals import Totals
 
 SAMPLE_S: Final = 4.0
@@ -82,6 +83,10 @@ class Children:
         self._buried: dict[events.WorkerId, str] = {}
         self._sampled_at = -inf
         self.totals: dict[str, Totals] = {}
+        self.older: list[OlderBoard] = []
+        """Boards of workers that were there before an upgrade changed the layout."""
+        self.others: dict[int, Callable[[int], None]] = {}
+        """Processes that are no workers: who is told of the exit status, by pid."""
 
     def __iter__(self) -> Iterator[Child]:
         return iter(self._by_worker.values())
@@ -148,9 +153,26 @@ class Children:
         self.send(worker, Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
         return child
 
+    def resume(self, children: Iterable[Child], older: Iterable[OlderBoard]) -> None:
+        """Watch processes that another program has forked, and hears of no more."""
+        self.older.extend(older)
+        for child in children:
+            self._by_worker[child.worker] = child
+            self._watch(child)
+        self._close_older()
+
+    def _close_older(self) -> None:
+        """Close the older boards that nobody writes to any more."""
+        used = {id(child.record.board) for child in self if isinstance(child.record, OlderRecord)}
+        for board in [board for board in self.older if id(board) not in used]:
+            self.older.remove(board)
+            board.close_descriptor()
+
     def _hygiene(self, mine: Child) -> None:
         """In the child: close what belongs to the master and to other workers."""
         self._loop.close_in_child()
+        for older in self.older:
+            older.close_descriptor()
         for child in self._by_worker.values():
             child.channel.close()
             if child is not mine:
@@ -162,13 +184,15 @@ class Children:
 
     def _watch(self, child: Child) -> None:
         self._by_pid[child.pid] = child
-        self._loop.selector.register(
-            child.channel, selectors.EVENT_READ, lambda mask: self._channel_event(child, mask)
-        )
+        if not child.channel.closed:
+            self._loop.selector.register(
+                child.channel, selectors.EVENT_READ, lambda mask: self._channel_event(child, mask)
+            )
+            self._want_write(child)
         if not hasattr(os, "pidfd_open"):
             return
         try:
-            child.pidfd = os.pidfd_open(child.pid)
+            child.pidfd = os.pidfd_open(child.pid) if child.pidfd < 0 else child.pidfd
         except OSError as error:
             # EMFILE and the like: SIGCHLD still tells of the exit
             self._log.warning(f"no pidfd for pid {child.pid}: {error.strerror}", child.subject)
@@ -295,6 +319,8 @@ class Children:
             _, status = os.waitpid(info.si_pid, 0)
             if child is not None:
                 self._bury(child, os.waitstatus_to_exitcode(status))
+            elif info.si_pid in self.others:
+                self.others.pop(info.si_pid)(os.waitstatus_to_exitcode(status))
 
     def _bury(self, child: Child, status: int) -> None:
         exited = events.Exited(child.worker, status, self._luck(), child.serving, child.unfinished)
@@ -312,8 +338,11 @@ class Children:
             self._loop.selector.unregister(child.channel)
         child.channel.close()
         child.dump.close()
-        self.board.release(child.record)
         del self._by_worker[child.worker]
+        if isinstance(child.record, OlderRecord):
+            self._close_older()
+        else:
+            self.board.release(child.record)
         self._buried[child.worker] = child.subject
         if len(self._buried) > BURIED_MAX:
             del self._buried[next(iter(self._buried))]

@@ -31,6 +31,7 @@ from gwctl.errors import BindError, GwctlError
 from gwctl.log import Log
 from gwctl.supervisor import control_messages as messages
 from gwctl.supervisor import holders, runtime, unixsocket
+from gwctl.supervisor.state import ClientFacts, ControlFacts
 
 CLIENTS_MAX: Final = 32
 REQUESTS_MAX: Final = 8
@@ -139,6 +140,37 @@ class ControlServer:
         self._selector = selector
         selector.register(self._listening.sock, selectors.EVENT_READ, self._accept)
         return True
+
+    # ---- upgrade
+
+    def facts(self) -> ControlFacts | None:
+        """What `resume` needs to go on with the same socket and clients; None: it is closed."""
+        if self._listening is None:
+            return None
+        clients = tuple(
+            ClientFacts(fd, bytes(each.received), bytes(each.output), dict(each.requests), each.ended)
+            for fd, each in self._clients.items()
+        )
+        sock, inode = self._listening.sock.fileno(), self._listening.inode
+        return ControlFacts(str(self.path), sock, inode, clients, self._last_request)
+
+    def resume(self, facts: ControlFacts, selector: selectors.BaseSelector) -> None:
+        """Go on where another program was; who waits for an answer waits on."""
+        self._selector = selector
+        sock = socket.socket(fileno=facts.fd)
+        self._listening = unixsocket.UnixSocket(sock, self.path, facts.inode)
+        self._spare = _open_spare()
+        self._last_request = facts.last_request
+        selector.register(sock, selectors.EVENT_READ, self._accept)
+        for each in facts.clients:
+            client = _Client(socket.socket(fileno=each.fd))
+            client.received += each.received
+            client.output += each.output
+            client.requests.update(each.requests)
+            client.ended = each.ended
+            self._clients[each.fd] = client
+            self._waiting.update(dict.fromkeys(each.requests, client))
+            self._watch(client)
 
     def close(self) -> None:
         """Send what can be sent at once, then close everything and remove the file if it is ours."""

@@ -41,6 +41,10 @@ class Reload(msgspec.Struct, frozen=True):
     """A new generation; answered when it is adopted or refused."""
 
 
+class Upgrade(msgspec.Struct, frozen=True):
+    """The program on disk in the place of the one that runs; answered when a generation of it is adopted."""
+
+
 class Stop(msgspec.Struct, frozen=True):
     """Answered when the last worker is gone, just before the master is."""
 
@@ -55,9 +59,15 @@ class Scale(msgspec.Struct, frozen=True):
     delta: Annotated[int, msgspec.Meta(ge=-WORKERS_MAX, le=WORKERS_MAX)] = 0
 
 
-Method = Status | Reload | Stop | Scale
+Method = Status | Reload | Upgrade | Stop | Scale
 
-METHODS: Final[dict[str, type[Method]]] = {"status": Status, "reload": Reload, "stop": Stop, "scale": Scale}
+METHODS: Final[dict[str, type[Method]]] = {
+    "status": Status,
+    "reload": Reload,
+    "upgrade": Upgrade,
+    "stop": Stop,
+    "scale": Scale,
+}
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -8,13 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from gwctl.exchange import Exchange
 
 
+class ExchangesFacts(msgspec.Struct, frozen=True):
+    """As handed over in an upgrade."""
+
+    numbers: dict[str, int] = {}
+    fds: dict[str, tuple[int, int]] = {}
+
+
 class Exchanges:
-    def __init__(self) -> None:
-        self._open: dict[str, Exchange | None] = {}
-        self._numbers: dict[str, int] = {}
+    def __init__(self, facts: ExchangesFacts | None = None) -> None:
+        facts = facts or ExchangesFacts()
+        self._open: dict[str, Exchange | None] = {
+            pool: Exchange.resumed(fds) for pool, fds in facts.fds.items()
+        }
+        self._numbers: dict[str, int] = dict(facts.numbers)
+
+    def facts(self) -> ExchangesFacts:
+        fds = {pool: exchange.fds for pool, exchange in self._open.items() if exchange is not None}
+        return ExchangesFacts(dict(self._numbers), fds)
 
     def number(self, pool: str) -> int:
         """Return what the scoreboard calls ``pool``: from 1, never used for another."""

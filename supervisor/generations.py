@@ -8,7 +8,7 @@ master itself apply at adoption where they can, and are named where they need a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,16 @@ class Generations:
             for address in self.plan(generation).pool(pool).bind
             for listener in self.listeners.get(bare(address))
         )
+
+    @property
+    def plans(self) -> Mapping[int, Plan]:
+        return self._plans
+
+    def resume(self, plans: Mapping[int, Plan], adopted: int, logs: Mapping[str, int]) -> None:
+        """Go on where another program was; the listeners have been resumed."""
+        self._plans.update(plans)
+        self.adopted = adopted
+        self.logs = AccessLogs(logs)
 
     def start(self, loaded: Loaded, generation: int) -> Plan:
         """Make the first plan: open its logs and listeners.

@@ -14,7 +14,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from gwctl.errors import BindError
@@ -30,9 +30,15 @@ class Passed:
     once: those that no pool binds must not reach what an application executes.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], by_name: Mapping[str, Iterable[int]] | None = None
+    ) -> None:
+        """``by_name``: what is left of them, when another program was the first to see them."""
         self.by_name: dict[str, list[int]] = {}
         self._pid = environ.get("LISTEN_PID", "")
+        if by_name is not None:
+            self.by_name.update((name, list(fds)) for name, fds in by_name.items())
+            return
         count = environ.get("LISTEN_FDS", "")
         if self._pid != str(os.getpid()) or not count.isdecimal():
             return

@@ -17,8 +17,10 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from gwctl.assignment import Listener
 from gwctl.config.addresses import bare
@@ -26,6 +28,7 @@ from gwctl.config.settings import PoolSettings
 from gwctl.errors import BindError, InvariantViolation
 from gwctl.supervisor import inherited, unixsocket
 from gwctl.supervisor.binding import Held, Wanted, bind
+from gwctl.supervisor.state import ListenerFacts
 
 
 class ListenerSet:
@@ -34,11 +37,20 @@ class ListenerSet:
     ``open``, then ``commit`` or ``abandon``. Between them the listeners of both plans are open.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._passed = inherited.Passed(environ)
+    def __init__(self, environ: Mapping[str, str], passed: Mapping[str, Iterable[int]] | None = None) -> None:
+        self._passed = inherited.Passed(environ, passed)
         self._current: dict[str, Held] = {}
         self._tried: dict[str, Held] | None = None
         self._adjusted: list[tuple[Held, Wanted]] = []
+
+    def facts(self) -> tuple[tuple[ListenerFacts, ...], dict[str, tuple[int, ...]]]:
+        """The listeners of the plan in force, and what systemd passed; as `resume` takes them."""
+        passed = {name: tuple(fds) for name, fds in self._passed.by_name.items()}
+        return tuple(map(_facts, self._current.values())), passed
+
+    def resume(self, facts: Iterable[ListenerFacts]) -> None:
+        """Go on with the sockets of another program. ``passed`` is given to the constructor."""
+        self._current = {each.wanted.address: _held(each) for each in facts}
 
     def open(self, pools: Mapping[str, PoolSettings]) -> None:
         """Open what the pools bind and is not open yet.
@@ -117,6 +129,23 @@ class ListenerSet:
             held, before = self._adjusted.pop()
             with suppress(BindError):  # its file is gone: nothing is left whose mode could be put back
                 held.adjust(before)
+
+
+def _facts(held: Held) -> ListenerFacts:
+    sockets = tuple((each.sock.fileno(), each.url) for each in held.listeners)
+    if held.unix is None:
+        return ListenerFacts(held.wanted, sockets, held.taken)
+    return ListenerFacts(held.wanted, sockets, held.taken, str(held.unix.path), held.unix.inode)
+
+
+def _held(facts: ListenerFacts) -> Held:
+    listeners = tuple(
+        Listener(socket.socket(fileno=fd), facts.wanted.address, url) for fd, url in facts.sockets
+    )
+    unix = unixsocket.UnixSocket(listeners[0].sock, Path(facts.file), facts.inode) if facts.file else None
+    for listener in listeners:
+        listener.sock.setblocking(False)
+    return Held(facts.wanted, listeners, unix, facts.taken)
 
 
 def wanted_by(pools: Mapping[str, PoolSettings]) -> dict[str, Wanted]:

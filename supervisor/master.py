@@ -28,9 +28,13 @@ from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.notes import workers
 from gwctl.supervisor.exchanges import Exchanges
 from gwctl.supervisor.facts import Adoption, status_document
+from gwctl.supervisor.gather import gather
 from gwctl.supervisor.generations import Generations
-from gwctl.supervisor.loop import Loop
+from gwctl.supervisor.handover import Handover
+from gwctl.supervisor.loop import Loop, signals_blocked
 from gwctl.supervisor.pidfile import Pidfile
+from gwctl.supervisor.program import Program
+from gwctl.supervisor.state import State
 
 RECORDS_MAX: Final = 4096
 """Workers that can exist at once, dying ones included (2 MiB of address space, touched on use)."""
@@ -39,7 +43,18 @@ RECORDS_MAX: Final = 4096
 class Master:
     """One running master. Made when everything that can fail at the start has been opened."""
 
-    def __init__(self, loop: Loop, generations: Generations, log: Log, announcer: Announcer) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        generations: Generations,
+        log: Log,
+        announcer: Announcer,
+        program: Program,
+        fleet: Fleet | None = None,
+        board: scoreboard.Scoreboard | None = None,
+        exchanges: Exchanges | None = None,
+    ) -> None:
+        """The last three are given when they were handed over by another program."""
         self._loop = loop
         self._generations = generations
         self._log = log
@@ -52,29 +67,60 @@ class Master:
         self._adoption = Adoption(time.time(), "start")
         self._tried_by = ""
         self.name = generations.current.loaded.settings.master.name
-        self._exchanges = Exchanges()
-        self.fleet = Fleet(generations.current.policies, generations.adopted)
+        self._exchanges = exchanges or Exchanges()
+        self.fleet = fleet or Fleet(generations.current.policies, generations.adopted)
         self.children = Children(
             loop,
-            scoreboard.Scoreboard(RECORDS_MAX),
+            board or scoreboard.Scoreboard(RECORDS_MAX),
             log,
             self._events.append,
             random.random,
             self._close_in_child,
         )
+        self._program = program
+        self._handover = Handover(program, self._facts, loop, self.children, self._events.append)
 
     # ---- the loop
+
+    def go_on(self) -> int:
+        """Serve until the end, and be deaf to signals from then on; returns the exit status."""
+        self._program.let_signals_in()
+        status = self.run()
+        self._loop.ignore_signals()
+        return status
 
     def run(self) -> int:
         """Serve until the core says that the end is reached; returns the exit status."""
         self._step()
+        self._keep_program()
         while self._finish is None:
             self._loop.wait(self._timeout())
             for signum in self._loop.take_signals():
                 self._signalled(signum)
             self._announcer.turn(time.monotonic())
             self._step()
+            if self.fleet.executing:
+                self._execute()
         return self._end(self._finish)
+
+    def _keep_program(self) -> None:
+        """Copy what runs, while the first workers boot."""
+        try:
+            self._program.keep()
+        except OSError as error:
+            self._log.warning(f"no copy of this program for an upgrade that fails: {error.strerror or error}")
+
+    def _execute(self) -> None:
+        """Become the new program, unless news of the last moment speak against it."""
+        with signals_blocked():
+            self._loop.wait(0)
+            for signum in self._loop.take_signals():
+                self._signalled(signum)
+            self._step()
+            if not self.fleet.executing:
+                return
+            self._events.append(events.UpgradeFailed(self._handover.execute(self._log)))
+        self._step()
 
     def _timeout(self) -> float:
         deadline = self.fleet.next_deadline()
@@ -120,9 +166,7 @@ class Master:
             case signal.SIGUSR1:
                 self._reopen_logs()
             case signal.SIGUSR2:
-                self._log.warning(
-                    "SIGUSR2: an upgrade in place is not in this release; restart the service for it"
-                )
+                self._events.append(events.UpgradeAsked(0, "SIGUSR2"))
             case _:
                 raise AssertionError(f"signal {signum} is handled but unknown")
 
@@ -168,6 +212,12 @@ class Master:
             case actions.Answer(request=request, ok=ok, text=text, result=result):
                 if self._control is not None and request:
                     self._control.answer(request, ok, text, result)
+            case actions.CheckUpgrade():
+                self._handover.check()
+            case actions.AbandonUpgrade():
+                self._handover.abandon()
+            case actions.ExecuteUpgrade():
+                pass  # when all else is done: see `run`
             case _:
                 raise AssertionError(f"unknown action {action}")
 
@@ -240,6 +290,32 @@ class Master:
         files = "1 file" if len(reopened) == 1 else f"{len(reopened)} files"
         self._log.info(f"reopened the access logs (SIGUSR1): {files}, {workers(len(told))} told")
 
+    # ---- upgrade
+
+    def _facts(self) -> State:
+        return gather(
+            self.fleet,
+            self.children,
+            self._generations,
+            self._exchanges,
+            self._announcer,
+            self._log,
+            self._program,
+            self._control,
+            self._pidfile,
+            name=self.name,
+            started_at=self._started_at,
+            adoption=self._adoption,
+            tried_by=self._tried_by,
+        )
+
+    def resume(self, name: str, started_at: float, adoption: Adoption, tried_by: str) -> None:
+        """Be the master that another program was."""
+        self.name = name
+        self._started_at = started_at
+        self._adoption = adoption
+        self._tried_by = tried_by
+
     # ---- start and end
 
     def own_control(self, control: ControlServer) -> None:
@@ -271,6 +347,7 @@ class Master:
             self._control.close_in_child()
         if self._pidfile is not None:
             self._pidfile.close_in_child()
+        self._program.close_in_child()
 
     def close(self) -> None:
         """Give back what others can see: pid file, control socket, listeners."""

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from gwctl.log import Log
@@ -43,6 +43,14 @@ class Notifier:
     def pending(self) -> bool:
         """Is a message waiting for the manager? Then call `flush` at some later turn of the loop."""
         return bool(self._queue)
+
+    def waiting(self) -> tuple[bytes, ...]:
+        """Messages that the manager has not taken yet."""
+        return tuple(self._queue)
+
+    def resume(self, messages: Iterable[bytes]) -> None:
+        """Send ``messages`` before all others."""
+        self._queue.extend(messages)
 
     def send(self, *lines: str) -> None:
         """Send assignments in one message: ``READY=1``, ``STATUS=...``, as of sd_notify(3).

@@ -26,7 +26,7 @@ class Pidfile:
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
-        self._fd = fd
+        self.fd = fd
 
     @classmethod
     def write(cls, path: Path) -> Pidfile:
@@ -53,10 +53,10 @@ class Pidfile:
 
     def remove(self) -> None:
         """Remove the file if it is still this one, and let go of it."""
-        if self._fd < 0:
+        if self.fd < 0:
             return
         try:
-            if os.path.samestat(os.fstat(self._fd), self.path.lstat()):
+            if os.path.samestat(os.fstat(self.fd), self.path.lstat()):
                 self.path.unlink()
         except OSError:
             pass  # gone already, or the folder is no longer writable: its lock says that it is stale
@@ -64,9 +64,9 @@ class Pidfile:
 
     def close_in_child(self) -> None:
         """In a forked child: close the copy of the descriptor. The master's lock stays."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 def _put_in_place(draft: Path, path: Path) -> None:

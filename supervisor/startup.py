@@ -24,7 +24,7 @@ from gwctl.errors import BindError, GwctlError
 from gwctl.log import Level, Log
 from gwctl.supervisor import control_messages, runtime, stdio
 from gwctl.supervisor.announce import Announcer
-from gwctl.supervisor.control import ControlServer
+from gwctl.supervisor.control import ControlServer, Handle
 from gwctl.supervisor.core import events
 from gwctl.supervisor.core.notes import workers
 from gwctl.supervisor.fork import share_with_workers
@@ -34,6 +34,7 @@ from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.notify import Notifier
 from gwctl.supervisor.pidfile import Pidfile
+from gwctl.supervisor.program import Program
 
 FIRST_GENERATION = 1
 _RETRY_S = 0.1
@@ -50,6 +51,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
         load: Reads the settings again, for a reload; raises ConfigError.
         loaded: What it read the first time.
     """
+    program = Program.given()
     stdio.hold_open()
     master_settings = loaded.settings.master
     log = Log(level=Level[master_settings.log_level.upper()])
@@ -57,25 +59,23 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     loop.install_signals()
     setproctitle.setproctitle(f"gwctl: master [{master_settings.name}]")
     try:
-        master = _prepare(loop, load, loaded, log)
+        master = _prepare(loop, load, loaded, log, program)
     except GwctlError as error:
         log.error(str(error))
         log.flush()
         return int(error.exit_status)
     share_with_workers(loaded.settings.pool.values())
-    status = master.run()
-    loop.ignore_signals()
-    return status
+    return master.go_on()
 
 
-def _prepare(loop: Loop, load: Callable[[], Loaded], loaded: Loaded, log: Log) -> Master:
+def _prepare(loop: Loop, load: Callable[[], Loaded], loaded: Loaded, log: Log, program: Program) -> Master:
     source = str(loaded.path) if loaded.path else "none"
     log.info(f"gwctl {__version__} pid {os.getpid()}, Python {platform.python_version()}, config {source}")
     for warning in loaded.warnings:
         log.warning(warning)
     generations = Generations(load, ListenerSet(os.environ))
     _start(generations, loaded, loop, log)
-    master = Master(loop, generations, log, Announcer(Notifier(os.environ, log)))
+    master = Master(loop, generations, log, Announcer(Notifier(os.environ, log)), program)
     try:
         _open_control(master, loaded, loop, log)
         if loaded.settings.master.pidfile:
@@ -130,20 +130,30 @@ def _open_control(master: Master, loaded: Loaded, loop: Loop, log: Log) -> None:
         log.warning(f"no control socket: {error}. Signals work, gwctl status and reload do not")
         return
 
+    control = ControlServer(path, log, control_handler(master))
+    if control.open(loop.selector):
+        master.own_control(control)
+
+
+def control_handler(master: Master) -> Handle:
+    """What the control server calls for each request."""
+
     def handle(request: int, method: control_messages.Method) -> dict[str, Any] | None:
         match method:
             case control_messages.Status():
                 return master.status()
             case control_messages.Reload():
                 master.ask(events.ReloadAsked(request, "gwctl reload"))
+            case control_messages.Upgrade():
+                master.ask(events.UpgradeAsked(request, "gwctl upgrade"))
             case control_messages.Stop(quick=True):
                 master.ask(events.StopAsked(request, "gwctl stop", quick=True))
+            case control_messages.Upgrade():
+                master.ask(events.UpgradeAsked(request, "gwctl upgrade"))
             case control_messages.Stop():
                 master.ask_to_stop(request, "gwctl stop")
             case control_messages.Scale(pool=pool, size=size, delta=delta):
                 master.ask(events.ScaleAsked(request, pool, size, delta))
         return None
 
-    control = ControlServer(path, log, handle)
-    if control.open(loop.selector):
-        master.own_control(control)
+    return handle

@@ -1,4 +1,4 @@
-"""Commands that talk to a running master: ``status``, ``reload``, ``stop``, ``scale``.
+"""Commands that talk to a running master: ``status``, ``reload``, ``upgrade``, ``stop``, ``scale``.
 
 What was asked for is on stdout, errors are on stderr; with ``--json`` stdout has one JSON
 object, errors included (``{"ok": false, "text": ...}``). The exit status is 0 only if what
@@ -24,7 +24,7 @@ from gwctl.config.scales import WORKERS_MAX
 from gwctl.errors import ControlError, GwctlError
 from gwctl.supervisor import status as status_document
 from gwctl.supervisor.control_client import ControlClient, RefusedError
-from gwctl.supervisor.control_messages import Reload, Scale, Status, Stop
+from gwctl.supervisor.control_messages import Method, Reload, Scale, Status, Stop, Upgrade
 from gwctl.supervisor.finding import find
 
 ANSWER_TIMEOUT_S: Final = 10.0
@@ -105,12 +105,29 @@ def reload(client: ControlClient, *, as_json: bool) -> None:
 
     The exit status is 1 when it was not adopted: then the previous generation serves on.
     """
+    _watch(client, "reload", Reload(), as_json=as_json)
+
+
+@click.command()
+@_targeted
+def upgrade(client: ControlClient, *, as_json: bool) -> None:
+    """Put the installed version of gwctl (and of Python) in the place of the one that runs.
+
+    The master keeps its pid, its workers and their connections; then it reloads. The exit status is 0
+    when a generation of the new program was adopted. If the new program cannot take over, the one
+    that runs goes on.
+    """
+    _watch(client, "upgrade", Upgrade(), as_json=as_json)
+
+
+def _watch(client: ControlClient, name: str, method: Method, *, as_json: bool) -> None:
+    """Ask for what takes its time, and show how it goes."""
     view = ReloadView(sys.stdout)
     try:
-        result = client.call("reload", Reload(), None if as_json else view.progress)
+        result = client.call(name, method, None if as_json else view.progress)
     except KeyboardInterrupt:
         view.finish()
-        click.echo("the reload goes on without an audience; gwctl status shows how it ended", err=True)
+        click.echo(f"the {name} goes on without an audience; gwctl status shows how it ended", err=True)
         raise SystemExit(_INTERRUPTED) from None
     except RefusedError:
         view.finish()
@@ -165,4 +182,4 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
     _succeed(result, as_json=as_json)
 
 
-COMMANDS: Final[list[click.Command]] = [status, reload, stop, scale]
+COMMANDS: Final[list[click.Command]] = [status, reload, upgrade, stop, scale]

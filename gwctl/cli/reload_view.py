@@ -15,6 +15,8 @@ from gwctl.supervisor.control_messages import Progress
 
 _MASTER = ""
 """Progress that is about no pool in particular."""
+_OF_THE_MASTER = frozenset({"check", "execute"})
+"""Phases of an upgrade, before there is a reload."""
 
 
 class ReloadView:
@@ -24,12 +26,15 @@ class ReloadView:
         self._out = out
         self._live = out.isatty()
         self._generations = ""
+        self._upgrade: dict[str, str] = {}
         self._pools: dict[str, dict[str, str]] = {}
         self._drawn = 0
 
     def progress(self, news: Progress) -> None:
         """Take in one phase."""
-        if news.pool == _MASTER and news.outcome == "":
+        if news.pool == _MASTER and news.phase in _OF_THE_MASTER:
+            self._upgrade[news.phase] = _words(news)
+        elif news.pool == _MASTER and news.outcome == "":
             self._generations = news.detail
         elif news.pool == _MASTER:  # a failure of the whole: it ends every pool's line
             for phases in self._pools.values() or [self._pools.setdefault(_MASTER, {})]:
@@ -41,13 +46,14 @@ class ReloadView:
 
     def finish(self) -> None:
         """Write what was not shown yet."""
-        if not self._live and self._pools:
+        if not self._live and (self._pools or self._upgrade):
             self._out.write("\n".join(self._lines()) + "\n")
         self._out.flush()
 
     def _lines(self) -> list[str]:
         width = max(map(len, self._pools), default=0)
-        return [
+        upgrade = ["  ".join(["master", *self._upgrade.values()])] if self._upgrade else []
+        return upgrade + [
             "  ".join(filter(None, (f"{name:<{width}}", self._generations, *phases.values())))
             for name, phases in self._pools.items()
         ]

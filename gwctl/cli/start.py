@@ -9,6 +9,7 @@ import click
 
 from gwctl.cli.options import SettingsCommand, read, reader, set_overrides, settings_options
 from gwctl.config.sources import Override
+from gwctl.supervisor import takeover
 
 
 @click.command(cls=SettingsCommand)
@@ -26,7 +27,10 @@ def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags
 
     SIGHUP reloads, SIGTERM stops gracefully, SIGINT (Ctrl-C) quickly.
     """
+    role = takeover.role()
     read_settings = reader(app, file, [*set_overrides(settings), *_overrides(flags)])
+    if role is not None:  # a running master has executed this: what it runs with is what it hands over
+        raise SystemExit(takeover.take_over(role, read_settings))
     loaded = read(read_settings, "; nothing was started.")
     from gwctl.supervisor.startup import main  # noqa: PLC0415 - after the settings: a mistake is told at once
 

@@ -95,8 +95,23 @@ class Abandon(Struct, frozen=True):
     generation: int
 
 
+class CheckUpgrade(Struct, frozen=True):
+    """Have the program on disk read the facts of this fleet. Answered by UpgradeChecked or UpgradeFailed."""
+
+
+class AbandonUpgrade(Struct, frozen=True):
+    """End that check; its answer is no longer wanted."""
+
+
+class ExecuteUpgrade(Struct, frozen=True):
+    """Execute the program on disk, when all else of this step is done, if `Fleet.executing` still holds.
+
+    Answered by Upgraded or UpgradeFailed, before anything else is news.
+    """
+
+
 class Progress(Struct, frozen=True):
-    """A phase of a reload, for whoever waits. ``outcome`` is '', 'ok' or 'FAILED'."""
+    """A phase of a reload or an upgrade, for whoever waits. ``outcome`` is '', 'ok' or 'FAILED'."""
 
     request: RequestId
     pool: str
@@ -139,6 +154,9 @@ Action = (
     | Prepare
     | Adopt
     | Abandon
+    | CheckUpgrade
+    | AbandonUpgrade
+    | ExecuteUpgrade
     | Progress
     | Answer
     | CloseListeners

@@ -146,5 +146,33 @@ class StopAsked(Struct, frozen=True):
     """How long connections are still accepted before a graceful stop begins to drain."""
 
 
+class UpgradeAsked(Struct, frozen=True):
+    request: RequestId
+    source: str
+    """For the log: ``SIGUSR2`` or ``gwctl upgrade``."""
+
+
+class UpgradeChecked(Struct, frozen=True):
+    """Answer to CheckUpgrade: the new program can restore this fleet. ``to`` says what it is."""
+
+    to: str
+
+
+class UpgradeFailed(Struct, frozen=True):
+    """Answer to CheckUpgrade or ExecuteUpgrade: everything is as it was. May have several lines."""
+
+    reason: str
+
+
+class Upgraded(Struct, frozen=True):
+    """Answer to ExecuteUpgrade, by the new program: it has restored everything."""
+
+    was: str
+    to: str
+    took_s: float
+    """Since ExecuteUpgrade."""
+
+
 WorkerEvent = Spawned | SpawnFailed | Ready | BootFailed | DrainStarted | ChannelClosed | Exited | Observed
-Event = WorkerEvent | ReloadAsked | Prepared | PrepareFailed | ScaleAsked | StopAsked
+UpgradeEvent = UpgradeAsked | UpgradeChecked | UpgradeFailed | Upgraded
+Event = WorkerEvent | ReloadAsked | Prepared | PrepareFailed | ScaleAsked | StopAsked | UpgradeEvent

@@ -29,7 +29,7 @@ from typing import Final
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core import notes, requests, stopping, timers, worker_news
+from gwctl.supervisor.core import notes, requests, stopping, timers, upgrade, worker_news
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.invariants import broken_rule
@@ -37,6 +37,7 @@ from gwctl.supervisor.core.life import Failure, Worker
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import DEGRADED, Pool, Wanted, reconcile
 from gwctl.supervisor.core.reload import Reload
+from gwctl.supervisor.core.upgrade import Upgrade
 
 BROKEN_STEP_S: Final = 1.0
 """Between steps of a fleet whose invariants failed: its deadlines are not to be trusted."""
@@ -46,6 +47,7 @@ class Phase(Enum):
     STARTING = "starting"
     SERVING = "serving"
     RELOADING = "reloading"
+    UPGRADING = "upgrading"
     STOPPING = "stopping"
 
 
@@ -59,6 +61,7 @@ class Fleet:
         away: The last times when the master came late, and how late.
         ever_ready: Some worker was.
         reload: The reload under way.
+        upgrade: The upgrade that was asked for.
         ending: The end under way.
         finished: Finish was returned; nothing more will be.
         broken: The invariant that failed; empty as it should be.
@@ -69,6 +72,7 @@ class Fleet:
         self.pools = {name: Pool(name, policy, policy.size) for name, policy in pools.items()}
         self.generation = generation
         self.reload: Reload | None = None
+        self.upgrade: Upgrade | None = None
         self.ending: Ending | None = None
         self.finished = False
         self.broken = ""
@@ -93,7 +97,14 @@ class Fleet:
             return Phase.STOPPING
         if not self._served:
             return Phase.STARTING
-        return Phase.SERVING if self.reload is None else Phase.RELOADING
+        if self.reload is not None:
+            return Phase.RELOADING
+        return Phase.SERVING if self.upgrade is None else Phase.UPGRADING
+
+    @property
+    def executing(self) -> bool:
+        """The new program is to be executed now."""
+        return self.upgrade is not None and self.upgrade.stage is upgrade.Stage.EXECUTE
 
     def accepts_for(self, now: float) -> float | None:
         """For how many seconds a fleet that stops still accepts; None: it does not stop, or not any more."""
@@ -227,6 +238,8 @@ class Fleet:
         if self.broken:
             return False
         if self.reload is None:
+            if self.upgrade is not None and upgrade.goes_first(self.upgrade, self._queue, desk):
+                return False
             if self._queue.waiting:
                 self._numbered += 1
                 self.reload = requests.begin_reload(self, self._queue, self._numbered, desk)
@@ -254,6 +267,7 @@ class Fleet:
             if worker.deadline is not None and worker.deadline <= now:
                 worker_news.overdue(self, worker, self._desk)
                 self._dirty.add(worker.pool)
+        upgrade.overdue(self, self._desk)
         for pool in self.pools.values():
             if pool.retry_at is not None and pool.retry_at <= now:
                 self._dirty.add(pool.name)
@@ -277,6 +291,14 @@ class Fleet:
                 self._dirty.update(self.pools)
             case ev.StopAsked():
                 self._stop(event)
+            case ev.UpgradeAsked():
+                upgrade.asked(self, event, self._desk)
+            case ev.UpgradeChecked():
+                upgrade.checked(self, event, self._desk)
+            case ev.UpgradeFailed(reason=reason):
+                upgrade.failed(self, reason, self._desk)
+            case ev.Upgraded():
+                upgrade.upgraded(self, self._queue, event, self._desk)
             case _:
                 worker = self._desk.workers.get(event.worker)
                 if worker is not None and worker_news.hear(self, worker, event, self._desk):
@@ -304,6 +326,7 @@ class Fleet:
     def _fatal(self, worker: Worker, failure: Failure) -> None:
         if self.reload is not None:
             self._abort(self.reload, "", Failure("stop", "the fleet could not be started"), changed=False)
+        upgrade.stopped(self, self._desk)
         requests.refuse_waiting(self._queue, self._desk)
         text = failure.message if len(self.pools) == 1 else f"{worker.pool}: {failure.message}"
         status = 4 if failure.kind == "import" else 3
@@ -343,6 +366,7 @@ class Fleet:
         if self.ending is None:
             if self.reload is not None:
                 self._abort(self.reload, "", Failure("stop", "the fleet stops"), changed=False)
+            upgrade.stopped(self, self._desk)
             requests.refuse_waiting(self._queue, self._desk)
             self._dirty.update(self.pools)
             serving = any(pool.ready for pool in self.pools.values())

@@ -69,6 +69,8 @@ class Reload:
     stall_at: float = 0.0
     rolled: dict[str, int] = field(default_factory=dict)
     """New workers that serve, by pool, as last told."""
+    preface: str = ""
+    """What the answer begins with."""
 
     def __post_init__(self) -> None:
         self.stall_at = self.started_at + self.stall_s

@@ -29,6 +29,8 @@ class Queue:
     waiting: bool = False
     source: str = ""
     requests: list[int] = field(default_factory=list)
+    preface: str = ""
+    """What the answer begins with: the upgrade that this reload follows."""
 
     def take(self) -> list[int]:
         taken, self.requests, self.waiting = self.requests, [], False
@@ -71,7 +73,8 @@ def _refuse(desk: Desk, request: int, reason: str) -> None:
 
 def begin_reload(fleet: Fleet, queue: Queue, generation: int, desk: Desk) -> Reload:
     stall_s = max((patience(pool.policy) for pool in fleet.pools.values()), default=60.0)
-    reload = Reload(generation, queue.source, queue.take(), desk.now, stall_s)
+    reload = Reload(generation, queue.source, queue.take(), desk.now, stall_s, preface=queue.preface)
+    queue.preface = ""
     desk.note("info", f"reload ({reload.source}): generation {fleet.generation} -> {generation}")
     reload.tell(desk, "", "validate", "", f"g{fleet.generation} -> g{generation}")
     desk.actions.append(Prepare(generation))
@@ -86,7 +89,9 @@ def adopted(fleet: Fleet, reload: Reload, previous: int, desk: Desk) -> None:
     desk.actions.append(Adopt(reload.generation))
     desk.note("info", f"{text}: {counts(fleet.pools.values())}")
     result = {"generation": reload.generation, "previous": previous, "took_s": round(took_s, 3)}
-    text = "\n".join([text, *(f"warning: {warning}" for warning in reload.warnings)])
+    text = "\n".join(
+        [*filter(None, [reload.preface]), text, *(f"warning: {warning}" for warning in reload.warnings)]
+    )
     for request in reload.requests:
         answer(desk, request, text, result, ok=True)
 
@@ -112,7 +117,7 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
         "reason": failure.message,
         "traceback": failure.traceback,
     }
-    text = "\n\n".join(filter(None, (head, trace, f"{standing}." if standing else "")))
+    text = "\n\n".join(filter(None, (reload.preface, head, trace, f"{standing}." if standing else "")))
     for request in reload.requests:
         answer(desk, request, text, result, ok=False)
 

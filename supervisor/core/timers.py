@@ -33,6 +33,8 @@ def soonest(fleet: Fleet, desk: Desk) -> float:
         others = [*(others if fleet.ending.accepting else []), fleet.ending.next_at]
     elif fleet.reload is not None:
         others.append(fleet.reload.next_deadline(desk.now))
+    elif fleet.upgrade is not None:
+        others.append(fleet.upgrade.deadline)
     for at in others:
         if at is not None and at < first:
             first = at
@@ -61,4 +63,6 @@ def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float:
         fleet.reload.shift(more_s)
     if fleet.ending is not None:
         fleet.ending.shift(more_s)
+    if fleet.upgrade is not None and fleet.upgrade.deadline is not None:
+        fleet.upgrade.deadline += more_s
     return soonest(fleet, desk)

@@ -56,7 +56,7 @@ def _until_quiet(world: World) -> None:
 
 def _converged(world: World) -> None:
     fleet, observer = world.fleet, world.observer
-    if fleet.reload is not None or fleet.reload_waits or observer.asked:
+    if fleet.reload is not None or fleet.reload_waits or fleet.upgrade is not None or observer.asked:
         raise Unsafe(f"calm, but a reload or a request is left: {observer.asked}")
     if set(fleet.pools) != set(observer.sizes):
         raise Unsafe(f"pools {set(fleet.pools)} instead of {set(observer.sizes)}")

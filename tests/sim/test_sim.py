@@ -32,6 +32,8 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
         "Dump",
         "Kill",
         "suspended",
+        "upgraded",
+        "upgrade abandoned",
         "recycled",
         "killed for its memory",
         "keeps dying",

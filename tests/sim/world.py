@@ -24,7 +24,7 @@ from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.life import TEMPLATE
 from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
 from tests.sim.mishaps import FAULTS, HARD_BYTES, NEVER, NO_FAULTS, SOFT_BYTES, Faults, Process
-from tests.sim.observer import Observer
+from tests.sim.upgrades import UpgradeObserver, Upgrades
 
 Listener = Callable[[float, Sequence[ev.Event], Sequence[act.Action]], None]
 
@@ -52,7 +52,8 @@ class World:
         names = POOLS[: self.rng.choice((1, 1, 2, 3))]
         self.policies = {name: self._policy(name) for name in names}
         self.fleet = Fleet(self.policies)
-        self.observer = Observer(self.policies)
+        self.observer = UpgradeObserver(self.policies)
+        self._upgrades = Upgrades(self)
         self.asking = True
         self.idle_from = float("inf")
         self._schedule_requests()
@@ -118,6 +119,7 @@ class World:
         self.observer.saw(self.now, batch, actions, deadline, self.fleet.next_deadline())
         for action in actions:
             self._perform(action)
+        self._upgrades.saw(batch, actions)
         return actions
 
     def _again(self) -> None:
@@ -194,7 +196,7 @@ class World:
     def _new_policies(self) -> dict[str, PoolPolicy]:
         """What gw.toml says at a reload: mostly the same."""
         rng = self.rng
-        policies = dict(self.policies)
+        policies = {name: replace(policy) for name, policy in self.policies.items()}  # read anew
         if rng.random() < 0.3:
             name = rng.choice(POOLS)
             if name in policies and len(policies) > 1:

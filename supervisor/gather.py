@@ -1,0 +1,126 @@
+"""Everything that a master is, as the facts that it hands over: the counterpart of `restore`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gwctl import scoreboard
+from gwctl.config.settings import PoolSettings
+from gwctl.log import Log
+from gwctl.supervisor import state as handed_over
+from gwctl.supervisor.core.facts import facts_of
+from gwctl.supervisor.handover import this_program
+from gwctl.supervisor.older_board import OlderRecord
+from gwctl.supervisor.plan_facts import plan_facts
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.announce import Announcer
+    from gwctl.supervisor.child import Child
+    from gwctl.supervisor.children import Children
+    from gwctl.supervisor.control import ControlServer
+    from gwctl.supervisor.core.fleet import Fleet
+    from gwctl.supervisor.exchanges import Exchanges
+    from gwctl.supervisor.facts import Adoption
+    from gwctl.supervisor.generations import Generations
+    from gwctl.supervisor.pidfile import Pidfile
+    from gwctl.supervisor.program import Program
+
+
+def gather(
+    fleet: Fleet,
+    children: Children,
+    generations: Generations,
+    exchanges: Exchanges,
+    announcer: Announcer,
+    log: Log,
+    program: Program,
+    control: ControlServer | None,
+    pidfile: Pidfile | None,
+    *,
+    name: str,
+    started_at: float,
+    adoption: Adoption,
+    tried_by: str,
+) -> handed_over.State:
+    """Collect it. Nothing is changed; the descriptors are still this process's own."""
+    listeners, passed = generations.listeners.facts()
+    settings = _Settings()
+    return handed_over.complete(
+        handed_over.State(
+            format=handed_over.FORMAT,
+            was=this_program(),
+            fleet=facts_of(fleet),
+            name=name,
+            started_at=started_at,
+            adopted_at=adoption.at,
+            adopted_by=adoption.by,
+            tried_by=tried_by,
+            handed_over_at=time.monotonic(),
+            command=program.facts(),
+            mask=program.mask,
+            log_level=int(log.level),
+            log_lines=tuple(log.waiting()),
+            children=tuple(_child(child, children, settings) for child in children),
+            settings=tuple(settings.plain),
+            boards=_boards(children),
+            totals=children.totals,
+            plans={number: plan_facts(plan) for number, plan in generations.plans.items()},
+            adopted=generations.adopted,
+            listeners=listeners,
+            passed=passed,
+            logs=generations.logs.files,
+            exchanges=exchanges.facts(),
+            announced=announcer.facts(),
+            control=control.facts() if control is not None else None,
+            pidfile=handed_over.PidfileFacts(str(pidfile.path), pidfile.fd) if pidfile is not None else None,
+        )
+    )
+
+
+class _Settings:
+    """Settings of many workers, each of them once: they share the object of their plan."""
+
+    def __init__(self) -> None:
+        self.plain: list[dict[str, object]] = []
+        self._known: dict[int, int] = {}
+
+    def index(self, settings: PoolSettings) -> int:
+        if id(settings) not in self._known:
+            self._known[id(settings)] = len(self.plain)
+            self.plain.append(msgspec.to_builtins(settings))
+        return self._known[id(settings)]
+
+
+def _child(child: Child, children: Children, settings: _Settings) -> handed_over.ChildFacts:
+    record = child.record
+    board = 1 + children.older.index(record.board) if isinstance(record, OlderRecord) else 0
+    return handed_over.ChildFacts(
+        worker=child.worker,
+        pool=child.pool,
+        slot=child.slot,
+        generation=child.generation,
+        settings=settings.index(child.settings),
+        channel=child.channel.facts(),
+        board=board,
+        record=record.index,
+        spawned_at=child.spawned_at,
+        pid=child.pid,
+        pidfd=child.pidfd,
+        ready=child.ready,
+        cut=child.cut,
+        rate=child.rate,
+        sampled_requests=child.sampled_requests,
+        dump_fd=child.dump.fd,
+        protocol=child.protocol,
+        inquest=child.inquest,
+    )
+
+
+def _boards(children: Children) -> tuple[handed_over.BoardFacts, ...]:
+    """The board for new workers, then those of workers that are older."""
+    board = children.board
+    ours = handed_over.BoardFacts(board.fd, board.records_max, scoreboard.LAYOUT, dict(scoreboard.FIELDS))
+    return ours, *(older.facts for older in children.older)

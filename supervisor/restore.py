@@ -1,0 +1,221 @@
+"""The new program's part of an upgrade: read what the old one was, and be it.
+
+`check` does so in a process of its own, without the descriptors, before anything is decided. `restore`
+does it for good, with all signals blocked. Whatever it raises has the old program executed again: so it
+gives nothing up and changes nothing in the world until all is understood. Objects that hold
+descriptors live on in the frames of the exception; none is closed by then.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import setproctitle
+
+from gwctl import scoreboard
+from gwctl.channel import Channel
+from gwctl.config.settings import PoolSettings
+from gwctl.errors import UpgradeError
+from gwctl.log import Level, Log
+from gwctl.scoreboard import Scoreboard
+from gwctl.supervisor import state as handed_over
+from gwctl.supervisor import stdio
+from gwctl.supervisor.announce import Announcer
+from gwctl.supervisor.child import Child
+from gwctl.supervisor.control import ControlServer
+from gwctl.supervisor.core import events
+from gwctl.supervisor.core.facts import FactsError, fleet_from
+from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.exchanges import Exchanges
+from gwctl.supervisor.facts import Adoption
+from gwctl.supervisor.fork import share_with_workers
+from gwctl.supervisor.generations import Generations, Plan
+from gwctl.supervisor.handover import Verdict, this_program
+from gwctl.supervisor.inquest import DumpFile
+from gwctl.supervisor.listeners import ListenerSet
+from gwctl.supervisor.loop import Loop
+from gwctl.supervisor.master import Master
+from gwctl.supervisor.notify import Notifier
+from gwctl.supervisor.older_board import OlderBoard
+from gwctl.supervisor.pidfile import Pidfile
+from gwctl.supervisor.plan_facts import plan_from, struct_from
+from gwctl.supervisor.program import Program
+from gwctl.supervisor.startup import control_handler
+
+if TYPE_CHECKING:
+    from gwctl.config.load import Loaded
+    from gwctl.supervisor.state import BoardFacts, ChildFacts, State
+    from gwctl.supervisor.takeover import Role
+
+
+# ---- check
+
+
+def check(fd: int) -> None:
+    """Read the state as `restore` would, and say on stdout what this program is.
+
+    Raises:
+        UpgradeError: It cannot be restored by this program.
+    """
+    state = handed_over.read(fd)
+    _fleet(state).check()
+    problems: list[str] = []
+    plans = _plans(state, problems)
+    if problems:
+        raise UpgradeError("\n".join(problems))
+    for each in state.settings:
+        struct_from(PoolSettings, each)
+    _boards(state)
+    share_with_workers(plans[state.adopted].loaded.settings.pool.values())
+    sys.stdout.buffer.write(msgspec.json.encode(Verdict(this_program())))
+    sys.stdout.flush()
+
+
+# ---- restore
+
+
+def restore(role: Role, load: Callable[[], Loaded]) -> Master:
+    """Make the master that the state describes. Signals are still blocked when it returns.
+
+    Raises:
+        UpgradeError: Not understood; and whatever else is wrong with this program.
+    """
+    state = handed_over.read(role.fd)
+    for fd in (role.fd, *state.descriptors):
+        os.set_inheritable(fd, False)
+    stdio.hold_open()
+    fleet, problems = _fleet(state), list[str]()
+    plans = _plans(state, problems)
+    master_settings = plans[state.adopted].loaded.settings.master
+    log = Log(level=Level[master_settings.log_level.upper()])
+    log.resume(list(state.log_lines))
+    loop = Loop()
+    listeners = ListenerSet(os.environ, state.passed)
+    listeners.resume(state.listeners)
+    generations = Generations(load, listeners)
+    generations.resume(plans, state.adopted, state.logs)
+    board, older = _boards(state)
+    announcer = Announcer(Notifier(os.environ, log), state.announced)
+    program = _program(state, role)
+    master = Master(loop, generations, log, announcer, program, fleet, board, Exchanges(state.exchanges))
+    children = [_child(state, each, board, older) for each in state.children]
+    _adopt_children(master, state, children, older)
+    _resume_control(master, state, loop, log)
+    if state.pidfile is not None:
+        master.own_pidfile(Pidfile(Path(state.pidfile.path), state.pidfile.fd))
+    master.resume(state.name, state.started_at, Adoption(state.adopted_at, state.adopted_by), state.tried_by)
+    for problem in problems:
+        log.error(f"{problem}. No worker of generation {state.adopted} can be started; mend it and reload")
+    setproctitle.setproctitle(f"gwctl: master [{state.name}]")
+    share_with_workers(plans[state.adopted].loaded.settings.pool.values())
+    loop.install_signals()
+    os.close(role.fd)
+    master.ask(_outcome(state, role))
+    return master
+
+
+def _outcome(state: State, role: Role) -> events.Event:
+    if not role.failure:
+        return events.Upgraded(state.was, this_program(), time.monotonic() - state.handed_over_at)
+    text = "the new program could not take over, so the one before it was executed again"
+    return events.UpgradeFailed(f"{text}\n{role.failure}")
+
+
+def _fleet(state: State) -> Fleet:
+    try:
+        return fleet_from(state.fleet)
+    except FactsError as error:
+        raise UpgradeError(f"the fleet that runs is not understood: {error}") from error
+
+
+def _plans(state: State, problems: list[str]) -> dict[int, Plan]:
+    return {generation: plan_from(facts, problems) for generation, facts in state.plans.items()}
+
+
+def _program(state: State, role: Role) -> Program:
+    given = state.command
+    program = Program(given.path, given.arguments, given.folder, state.mask)
+    if role.failure:  # this is the copy: it stays what it is until an upgrade succeeds
+        program.copy_fd, program.rescue = given.copy_fd, given.rescue
+    elif given.copy_fd >= 0:
+        program.replaces = given.copy_fd
+    return program
+
+
+# ---- boards
+
+
+def _boards(state: State) -> tuple[Scoreboard | None, list[OlderBoard | None]]:
+    """The board for new workers, None if one has to be made; and all others, by their index."""
+    first = state.boards[0]
+    board = None
+    if _is_ours(first):
+        used = {child.record for child in state.children if child.board == 0}
+        board = Scoreboard(first.records_max, first.fd, used)
+    others = [OlderBoard(facts) for facts in state.boards[1:]]
+    return board, [None if board is not None else OlderBoard(first), *others]
+
+
+def _is_ours(facts: BoardFacts) -> bool:
+    """The same layout: new workers can use it, and share their load with those that are there."""
+    return facts.layout == scoreboard.LAYOUT and facts.fields == scoreboard.FIELDS
+
+
+# ---- children
+
+
+def _child(
+    state: State, facts: ChildFacts, board: Scoreboard | None, older: list[OlderBoard | None]
+) -> Child:
+    of_theirs = older[facts.board]
+    if of_theirs is not None:
+        record: scoreboard.Record = of_theirs.record(facts.record)
+    elif board is not None:
+        record = board.record(facts.record)
+    else:
+        raise UpgradeError(f"worker {facts.worker} has no scoreboard")
+    child = Child(
+        worker=facts.worker,
+        pool=facts.pool,
+        slot=facts.slot,
+        generation=facts.generation,
+        settings=struct_from(PoolSettings, state.settings[facts.settings]),
+        channel=Channel.resumed(facts.channel),
+        record=record,
+        spawned_at=facts.spawned_at,
+        pid=facts.pid,
+        pidfd=facts.pidfd,
+        ready=facts.ready,
+        cut=facts.cut,
+        rate=facts.rate,
+        sampled_requests=facts.sampled_requests,
+        dump=DumpFile(facts.dump_fd),
+        protocol=facts.protocol,
+    )
+    child.inquest = facts.inquest
+    return child
+
+
+def _adopt_children(
+    master: Master, state: State, children: list[Child], older: list[OlderBoard | None]
+) -> None:
+    master.children.resume(children, [board for board in older if board is not None])
+    master.children.totals.update(state.totals)
+    for totals in state.totals.values():
+        missing = scoreboard.LATENCY_BUCKETS - len(totals.latency)
+        totals.latency = (totals.latency + [0] * missing)[: scoreboard.LATENCY_BUCKETS]
+
+
+def _resume_control(master: Master, state: State, loop: Loop, log: Log) -> None:
+    if state.control is None:
+        return
+    handle: Any = control_handler(master)
+    control = ControlServer(Path(state.control.path), log, handle)
+    control.resume(state.control, loop.selector)
+    master.own_control(control)

@@ -1,0 +1,178 @@
+"""The program of a running master is replaced: same pid, same workers, and nobody notices."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gwctl import __version__
+from tests.load.runner import Load
+from tests.support.installation import Installation
+from tests.support.processes import descriptors
+from tests.support.wait import until
+
+APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
+QUICK = {"settle_s": 0.05}
+UPGRADES = int(os.environ.get("GWCTL_TEST_UPGRADES", "2"))
+"""In a row under load, for each worker class; `make test-upgrade` sets more."""
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Installation:
+    return Installation(tmp_path)
+
+
+def status(server) -> dict:
+    return json.loads(server.gwctl("status", "--json").stdout)
+
+
+def resident_kib(pid: int) -> int:
+    """Private memory of the process: what grows if something is kept."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
+
+
+def executes(server) -> bool:
+    """The master has executed a new program, whose signals are still blocked."""
+    with contextlib.suppress(OSError):
+        return b"_GWCTL_UPGRADE=restore" in Path(f"/proc/{server.pid}/environ").read_bytes()
+    return False
+
+
+@pytest.mark.timeout(60 + 30 * UPGRADES)
+@pytest.mark.parametrize("worker", APPS)
+def test_upgrades_in_a_row_under_load_fail_no_request(gwctl_server, worker, tmp_path):
+    """Each class of failure counts zero; pid, pid file and counters stay; descriptors do not add up."""
+    pidfile = tmp_path / "pid"
+    master = {"pidfile": str(pidfile)}
+    log = {"access_log": str(tmp_path / "access.log")}
+    with gwctl_server(APPS[worker], worker=worker, processes=2, reload=QUICK, master=master, **log) as server:
+        before = len(descriptors(server.pid))
+        with Load(server.url, connections=16, think_s=0.005, expect_body=b"hello") as load:
+            memory = []
+            for count in range(1, UPGRADES + 1):
+                server.signal(signal.SIGUSR2)
+                server.wait_for_log(rf"adopted generation {count + 1}\b", timeout_s=60)
+                load.wait_for_requests(50)
+                memory.append(resident_kib(server.pid))
+        assert load.result.failures == {}, load.result
+        gone = (
+            f"{UPGRADES} upgrades, {load.result.requests} requests, private KiB {memory[0]} -> {memory[-1]}"
+        )
+        until(lambda: len(server.workers) == 2, "the workers of before to go")
+        until(lambda: len(descriptors(server.pid)) == before, lambda: str(descriptors(server.pid)))
+        known = status(server)
+        assert int(pidfile.read_text()) == server.pid == known["pid"]
+        counted = sum(pool["requests"] for pool in known["pools"])
+        assert counted >= load.result.requests - 16, "counters go on"
+        assert memory[-1] < memory[0] + 2048, gone
+        print(gone, f"{before} descriptors")
+
+
+def test_the_command_shows_how_it_goes_and_the_next_version_runs(gwctl_server, installed):
+    """The connection of whoever waits for the answer is handed over; so is one with half a line."""
+    with gwctl_server(APPS["sync"], processes=1, reload=QUICK, environ=installed.environ) as server:
+        worker = server.workers
+        installed.becomes("9.9.9")
+        with socket.socket(socket.AF_UNIX) as half:
+            half.connect(str(server.folder / "gwctl" / "test.sock"))
+            half.sendall(b'{"jsonrpc": "2.0", "id": "x", ')
+            done = server.gwctl("upgrade")
+            half.sendall(b'"method": "status"}\n')
+            assert b'"id":"x"' in half.recv(65536)
+        assert done.returncode == 0, done
+        assert "master  check ok (gwctl 9.9.9, Python" in done.stdout
+        assert "1 worker kept)" in done.stdout
+        assert "g1 -> g2  validate ok" in done.stdout
+        assert f"upgraded from gwctl {__version__}" in done.stdout
+        known = status(server)
+        assert (known["version"], known["pid"], known["generation"]) == ("9.9.9", server.pid, 2)
+        assert known["adopted_by"] == "upgrade"
+        assert server.workers != worker
+
+
+def test_signals_across_the_exec_are_honoured(gwctl_server):
+    """HUP, TTIN and a death (CHLD) in steps of 1 ms while nobody listens; then TERM during another one."""
+    errors = {"allow_errors": ["SIGKILL"], "allow_kill": True}
+    with gwctl_server(APPS["sync"], processes=2, reload=QUICK, **errors) as server:
+        victim = server.workers[0]
+        server.signal(signal.SIGUSR2)
+        until(lambda: executes(server), "the exec")
+        for number, pid in (
+            (signal.SIGHUP, server.pid),
+            (signal.SIGTTIN, server.pid),
+            (signal.SIGKILL, victim),
+        ):
+            os.kill(pid, number)
+            _pause(0.001)
+        server.wait_for_log(r"web +2 -> 3 workers")
+        server.wait_for_log(rf"pid {victim} died: signal 9")
+        server.wait_for_log(r"adopted generation 2\b.*web 3/3 ready|adopted generation 3\b.*web 3/3 ready")
+        server.wait_for_log(r"reload \(SIGHUP\)|reload \(upgrade\).*", count=2)
+        until(lambda: status(server)["phase"] == "serving", "everything to be adopted")
+        server.signal(signal.SIGUSR2)
+        until(lambda: "checking the program" in server.log.rpartition("adopted")[2], "the second upgrade")
+        until(lambda: executes(server), "the second exec")
+        server.signal(signal.SIGTERM)
+        assert server.wait_for_exit() == 0
+
+
+def _pause(seconds: float) -> None:
+    """Let less time pass than anything can be awaited in: signals are to come one after the other."""
+    until_at = time.perf_counter() + seconds
+    while time.perf_counter() < until_at:
+        pass
+
+
+def test_a_program_that_cannot_be_checked_changes_nothing(gwctl_server, installed):
+    errors = {"allow_errors": ["not upgraded"]}
+    with gwctl_server(APPS["sync"], environ=installed.environ, reload=QUICK, **errors) as server:
+        workers, open_before = server.workers, descriptors(server.pid)
+        installed.edit("gwctl/supervisor/listeners.py", "class ListenerSet", "class Listener Set")
+        done = server.gwctl("upgrade")
+        assert done.returncode == 1
+        assert "SyntaxError" in done.stderr
+        server.wait_for_log(
+            r"error master +not upgraded: the check of the program on disk ended with status 1"
+        )
+        assert httpx.get(server.url).text == "hello"
+        assert server.workers == workers
+        assert descriptors(server.pid).keys() == open_before.keys()
+        installed.edit("gwctl/supervisor/listeners.py", "class Listener Set", "class ListenerSet")
+        assert server.gwctl("upgrade").returncode == 0, "mended, it works"
+
+
+def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server, installed):
+    """The files of that one are gone by then: it is executed from the copy that it kept of itself."""
+    errors = {"allow_errors": ["not upgraded"]}
+    with gwctl_server(APPS["asgi"], environ=installed.environ, reload=QUICK, **errors) as server:
+        workers, open_before = server.workers, len(descriptors(server.pid))
+        installed.becomes("9.9.9")
+        installed.edit(
+            "gwctl/supervisor/restore.py", "    stdio.hold_open()\n", "    raise OSError(5, 'bad')\n"
+        )
+        with httpx.Client() as client:
+            assert client.get(server.url).text == "hello"
+            done = server.gwctl("upgrade")
+            assert client.get(server.url).text == "hello", "on the same connection"
+        assert done.returncode == 1, done
+        assert "the one before it was executed again" in done.stderr
+        assert "[Errno 5] bad" in done.stderr
+        assert server.workers == workers
+        assert len(descriptors(server.pid)) == open_before
+        assert status(server)["version"] == __version__
+        reloaded = server.gwctl("reload")
+        assert reloaded.returncode == 0, "it is whole: it starts workers"
+        installed.edit(
+            "gwctl/supervisor/restore.py", "    raise OSError(5, 'bad')\n", "    stdio.hold_open()\n"
+        )
+        assert server.gwctl("upgrade").returncode == 0
+        assert status(server)["version"] == "9.9.9"

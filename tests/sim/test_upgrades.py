@@ -1,0 +1,46 @@
+"""Facts that an upgrade forgets are noticed by the simulation: what is carried is what is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gwctl.supervisor.core import facts
+from gwctl.supervisor.core.fleet import Fleet
+from tests.sim import upgrades
+from tests.sim.episodes import episode
+
+EPISODES_MAX = 400
+
+FORGOTTEN = (
+    ("workers", "told", None),
+    ("workers", "leaving", False),
+    ("workers", "deadline", None),
+    ("workers", "ready_at", None),
+    ("workers", "replace_reason", ""),
+    ("desk", "_last_id", 0),
+    ("fleet", "_numbered", 0),
+    ("fleet", "degraded", ""),
+    ("fleet", "look_at", "inf"),
+    ("pools", "slots", {}),
+    ("pools", "size", 1),
+)
+
+
+@pytest.mark.parametrize(("table", "name", "instead"), FORGOTTEN)
+def test_a_forgotten_fact_is_noticed(
+    table: str, name: str, instead: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fleet, "check", lambda fleet: None)
+
+    def forgetful(fleet: Fleet) -> dict[str, Any]:
+        known = facts.facts_of(fleet)
+        for each in known[table] if isinstance(known[table], list) else [known[table]]:
+            each[name] = instead
+        return known
+
+    monkeypatch.setattr(upgrades, "facts_of", forgetful)
+    with pytest.raises(Exception):  # noqa: B017 - by whatever is the first to stumble
+        for seed in range(EPISODES_MAX):
+            episode(seed)
