@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import pwd
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
@@ -61,6 +62,9 @@ class _Checks:
             self._tree.complain(at, f"{name} cannot be the name of a pool", show=False)
         self._app(at, pool)
         self._worker(at, pool)
+        if pool.preload and sys.platform != "linux" and self._ok((*at, "preload")):
+            hint = "Leave it out: each worker then imports the application itself"
+            self._tree.complain((*at, "preload"), "needs Linux, where the master can adopt a worker", hint)
         self._numbers(at, pool)
         self._timeouts(at, pool)
         self._identity(at, pool)

@@ -82,6 +82,7 @@ SETTINGS: Final = {
     "procname": "master.name",
     "proxy_allow_ips": "trusted_proxies",
     "proxy_read_timeout": "timeouts.request_timeout_s",
+    "preload_app": "preload",
     "proxy_request_buffering": "body_buffering",
     "python_path": "pythonpath",
     "raw_env": "env",
@@ -143,7 +144,6 @@ SETTINGS: Final = {
     "wsgi_file": "app",
 }
 
-_PRELOAD: Final = "Each worker imports the application by itself, after the fork"
 _PROXY: Final = "Forwarded headers are read from `trusted_proxies`; an empty list turns that off"
 
 NOTES: Final = {
@@ -153,8 +153,6 @@ NOTES: Final = {
     "errorlog": "Events go to stderr",
     "lifespan": "An ASGI application that knows lifespan has one, and a startup that fails ends the boot",
     "loop": "Every worker runs on uvloop",
-    "preload": _PRELOAD,
-    "preload_app": _PRELOAD,
     "proxy_headers": _PROXY,
     "reload": "Files are not watched: run gwctl reload after a change",
     "reuse_port": "Workers share one listener, so that none that dies takes waiting connections with it",

@@ -121,6 +121,14 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             flag="--processes",
         ),
     ] = "auto"
+    preload: Annotated[
+        bool,
+        _meta(
+            "Import the application once for each generation, in a process of its own, and fork the workers "
+            "from that: quicker starts and shared memory. See fork-safety.md. Linux only.",
+            True,
+        ),
+    ] = False
     threads: Annotated[
         int,
         Meta(ge=1, le=1024),

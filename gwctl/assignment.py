@@ -69,10 +69,14 @@ class Assignment:
     same keys, also those that encrypt session tickets."""
     dump_fd: int = 2
     """Where `EXPLAIN_SIGNAL` writes the stacks: a memory file that the master reads, or stderr."""
+    template: bool = False
+    """It is no worker, but the process that workers of its pool and generation are forked from."""
     trial: bool = False
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 
     @property
     def subject(self) -> str:
         """The subject column of this worker's log lines."""
+        if self.template:
+            return f"{self.pool} g{self.generation}"
         return f"{self.pool}.{self.slot} g{self.generation}"

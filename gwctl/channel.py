@@ -113,6 +113,17 @@ class Told(msgspec.Struct, frozen=True, tag="told", tag_field="t"):
     more_tasks: int = 0
 
 
+class Forked(msgspec.Struct, frozen=True, tag="forked", tag_field="t"):
+    """Answer of a template to `Fork`: the pid of the new child of the master, or 0 and why there is none.
+
+    Written before the child does anything: what the child says or how it ends is later news.
+    """
+
+    worker: int
+    pid: int
+    reason: str = ""
+
+
 # ---- master to worker
 
 
@@ -143,11 +154,32 @@ class Tell(msgspec.Struct, frozen=True, tag="tell", tag_field="t"):
     """Say what is under way: the requests, and the asyncio tasks. Since `TELL_PROTOCOL`."""
 
 
+class Fork(msgspec.Struct, frozen=True, tag="fork", tag_field="t"):
+    """To a template: fork this worker. What is not said here is as in the template's own assignment.
+
+    With it come its end of its channel, the file for its stacks, and, where ``access_log_fd`` is over 2, the
+    access log.
+    """
+
+    worker: int
+    slot: int
+    record: int
+    """Its place on the scoreboard."""
+    processes: int
+    log_level: int
+    access_log_fd: int
+
+    @property
+    def descriptors(self) -> int:
+        return 3 if self.access_log_fd > _STDERR else 2
+
+
+_STDERR: Final = 2
 TELL_PROTOCOL: Final = 2
 """A worker that speaks less does not know `Tell`."""
 
-Up = Hello | Stage | WorkerReady | WorkerFailed | WorkerDraining | WorkerDrained | Told
-Down = Hello | Serve | Park | Drain | Reopen | Tell
+Up = Hello | Stage | WorkerReady | WorkerFailed | WorkerDraining | WorkerDrained | Told | Forked
+Down = Hello | Serve | Park | Drain | Reopen | Tell | Fork
 Message = Up | Down
 
 _encoder = msgspec.json.Encoder()
@@ -271,9 +303,8 @@ class Channel:
             message = _decoder.decode(line)
         except msgspec.DecodeError as error:
             raise ChannelError(f"{error}: {line[:200]!r}") from None
-        if isinstance(message, Reopen) and self._fds:
-            return message, [self._fds.popleft()]
-        return message, []
+        count = 1 if isinstance(message, Reopen) else message.descriptors if isinstance(message, Fork) else 0
+        return message, [self._fds.popleft() for _ in range(min(count, len(self._fds)))]
 
     def close(self) -> None:
         self.closed = True

@@ -110,7 +110,6 @@ def describe(fleet: Fleet) -> str:
 def ready_text(ready: WorkerReady) -> str:
     """What the log says of a worker that has booted."""
     memory = ready.memory_bytes / (1 << 20)
-    return (
-        f"ready in {ready.boot_s:.2f} s "
-        f"({ready.worker_class}, import {ready.import_s:.2f} s, {memory:.0f} MiB, parser {ready.parser})"
-    )
+    imported = f"import {ready.import_s:.2f} s" if ready.import_s else "preloaded"
+    parts = [ready.worker_class, imported, f"{memory:.0f} MiB", f"parser {ready.parser}"]
+    return f"ready in {ready.boot_s:.2f} s ({', '.join(parts)})"

@@ -26,6 +26,7 @@ class Child:
     record: scoreboard.Record
     spawned_at: float
     pid: int = 0
+    """0: its template has not yet said."""
     pidfd: int = -1
     ready: WorkerReady | None = None
     cut: int | None = None
@@ -34,6 +35,7 @@ class Child:
     """Requests a second since the last but one look at the scoreboard."""
     sampled_requests: int = field(default=0, repr=False)
     dump: DumpFile = field(default_factory=DumpFile)
+    template: bool = False
     protocol: int = 0
     """Of its channel; 0: it has not said hello."""
     limits: RequestLimits = field(init=False)
@@ -45,6 +47,8 @@ class Child:
 
     @property
     def subject(self) -> str:
+        if self.template:
+            return f"{self.pool} g{self.generation}"
         return f"{self.pool}.{self.slot} g{self.generation}"
 
     @property

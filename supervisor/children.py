@@ -28,25 +28,19 @@ from gwctl.channel import (
     ChannelError,
     Down,
     Hello,
-    Message,
-    Stage,
     Tell,
-    Told,
-    WorkerDrained,
-    WorkerDraining,
-    WorkerFailed,
-    WorkerReady,
-    compatible,
 )
 from gwctl.log import Log
 from gwctl.supervisor import inquest
-from gwctl.supervisor.announce import ready_text
 from gwctl.supervisor.child import Child
 from gwctl.supervisor.core import events
 from gwctl.supervisor.fork import fork_worker
+from gwctl.supervisor.hearing import hear
 from gwctl.supervisor.inquest import DumpFile
 from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.older_board import OlderBoard, OlderRecord
+from gwctl.supervisor.subreaper import adopt_orphans
+from gwctl.supervisor.templates import Templates
 from gwctl.supervisor.totals import Totals
 
 SAMPLE_S: Final = 4.0
@@ -60,7 +54,7 @@ class Children:
     """All child processes of the master, by worker id.
 
     ``report`` takes events for the core; ``luck`` supplies random numbers in [0, 1);
-    ``close_in_child`` closes the rest of the master's descriptors in a new child.
+    ``close_in_child`` closes the rest of the master's descriptors in a new child of that pool and generation.
     """
 
     def __init__(
@@ -70,7 +64,7 @@ class Children:
         log: Log,
         report: Callable[[events.Event], None],
         luck: Callable[[], float],
-        close_in_child: Callable[[str], None],
+        close_in_child: Callable[[str, int], None],
     ) -> None:
         self._loop = loop
         self.board = board
@@ -87,6 +81,9 @@ class Children:
         """Boards of workers that were there before an upgrade changed the layout."""
         self.others: dict[int, Callable[[int], None]] = {}
         """Processes that are no workers: who is told of the exit status, by pid."""
+        self._kept = False
+        """An exit of nobody we know was left for a later `reap`."""
+        self._templates = Templates(log, self.send, self._born, self._unborn)
 
     def __iter__(self) -> Iterator[Child]:
         return iter(self._by_worker.values())
@@ -99,6 +96,11 @@ class Children:
         child = self._by_worker.get(worker)
         return child.subject if child is not None else self._buried.get(worker, "")
 
+    @property
+    def owed(self) -> bool:
+        """A template was asked for a worker, and has not answered yet."""
+        return bool(self._templates.asked)
+
     # ---- spawning
 
     def spawn(
@@ -107,12 +109,13 @@ class Children:
         pool_number: int,
         now: float,
         assign: Callable[[Channel, scoreboard.Record, int], Assignment],
-    ) -> Child | None:
-        """Fork a worker and watch it. Reports Spawned or SpawnFailed."""
+        template: events.WorkerId | None = None,
+    ) -> None:
+        """Fork a worker, or have ``template`` do it, and watch it. Reports Spawned or SpawnFailed."""
         record = self.board.allocate(pool_number)
         if record is None:
             self._report(events.SpawnFailed(worker, "the scoreboard is full", self._luck()))
-            return None
+            return
         try:
             dump = DumpFile.make()
             try:
@@ -126,7 +129,7 @@ class Children:
             if error.errno == errno.EMFILE:
                 reason = "the master has no descriptor left. Raise its limit (LimitNOFILE=, ulimit -n)"
             self._report(events.SpawnFailed(worker, reason, self._luck()))
-            return None
+            return
         assignment = assign(Channel(theirs), record, dump.fd)
         child = Child(
             worker=worker,
@@ -138,20 +141,47 @@ class Children:
             record=record,
             spawned_at=now,
             dump=dump,
+            template=assignment.template,
         )
         self._by_worker[worker] = child
+        if template is not None:
+            self._ask(template, child, assignment, theirs)
+            return
         try:
-            child.pid = fork_worker(assignment, lambda: self._hygiene(child))
+            if child.template:
+                adopt_orphans()
+            pid = fork_worker(assignment, lambda: self._hygiene(child))
         except OSError as error:
-            self._forget(child)
-            self._report(events.SpawnFailed(worker, f"fork failed: {error.strerror}", self._luck()))
-            return None
+            self._unborn(child, f"fork failed: {error.strerror}")
+        else:
+            self._born(child, pid)
         finally:
             theirs.close()
+
+    def _ask(
+        self, template: events.WorkerId, child: Child, assignment: Assignment, theirs: socket.socket
+    ) -> None:
+        source = self._by_worker.get(template)
+        reason = "its template has ended"
+        if source is not None and not source.channel.closed:
+            try:
+                self._templates.ask(source, child, assignment, theirs)
+            except OSError as error:
+                reason = f"its template cannot be asked: {error.strerror}"
+            else:
+                return
+        theirs.close()
+        self._unborn(child, reason)
+
+    def _born(self, child: Child, pid: int) -> None:
+        child.pid = pid
         self._watch(child)
-        self._report(events.Spawned(worker, child.pid))
-        self.send(worker, Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
-        return child
+        self._report(events.Spawned(child.worker, pid))
+        self.send(child.worker, Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
+
+    def _unborn(self, child: Child, reason: str) -> None:
+        self._forget(child)
+        self._report(events.SpawnFailed(child.worker, reason, self._luck()))
 
     def resume(self, children: Iterable[Child], older: Iterable[OlderBoard]) -> None:
         """Watch processes that another program has forked, and hears of no more."""
@@ -159,6 +189,8 @@ class Children:
         for child in children:
             self._by_worker[child.worker] = child
             self._watch(child)
+            if child.template and isinstance(child.record, OlderRecord):
+                self.signal(child.worker, signal.SIGQUIT)  # its workers would write to the older board
         self._close_older()
 
     def _close_older(self) -> None:
@@ -173,6 +205,7 @@ class Children:
         self._loop.close_in_child()
         for older in self.older:
             older.close_descriptor()
+        self._templates.close_in_child()
         for child in self._by_worker.values():
             child.channel.close()
             if child is not mine:
@@ -180,7 +213,7 @@ class Children:
             if child.pidfd >= 0:
                 os.close(child.pidfd)
         self.board.close_descriptor()
-        self._close_in_child(mine.pool)
+        self._close_in_child(mine.pool, mine.generation)
 
     def _watch(self, child: Child) -> None:
         self._by_pid[child.pid] = child
@@ -210,7 +243,7 @@ class Children:
         self._want_write(child)
 
     def _want_write(self, child: Child) -> None:
-        if child.channel.closed:
+        if child.channel.closed or not child.pid:
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.wants_write else 0)
         key = self._loop.selector.get_key(child.channel)
@@ -227,6 +260,8 @@ class Children:
             self._report(events.ChannelClosed(child.worker))
         else:
             self._want_write(child)
+        if self._kept:
+            self.reap()
 
     def _read_channel(self, child: Child) -> None:
         try:
@@ -236,36 +271,7 @@ class Children:
             child.channel.closed = True
             return
         for message, _fds in messages:
-            self._heard(child, message)
-
-    def _heard(self, child: Child, message: Message) -> None:
-        match message:
-            case Hello():
-                child.protocol = message.protocol
-                reason = compatible(message, scoreboard.LAYOUT)
-                if reason is not None:
-                    text = f"{reason}: the package on disk is another version; restart the service"
-                    self._report(events.BootFailed(child.worker, "boot", text, ""))
-            case Stage(name=name):
-                self._log.debug(f"pid {child.pid} boot: {name}", child.subject)
-            case WorkerReady():
-                child.ready = message
-                self._log.info(f"pid {child.pid} {ready_text(message)}", child.subject)
-                self._report(events.Ready(child.worker))
-            case WorkerFailed(kind=kind, message=text, traceback=trace):
-                self._report(events.BootFailed(child.worker, kind, text, trace))
-            case WorkerDraining(connections=connections, requests=requests):
-                text = f"pid {child.pid} draining: {requests} requests on {connections} connections"
-                self._log.debug(text, child.subject)
-                self._report(events.DrainStarted(child.worker))
-            case Told():
-                if child.inquest is not None:
-                    child.inquest.told = message
-            case WorkerDrained(cut=cut):
-                child.cut = cut
-            case _:
-                text = f"pid {child.pid} sent {type(message).__name__}, which is the master's to say"
-                self._log.error(text, child.subject)
+            hear(child, message, self._log, self._report, self._templates.answered)
 
     # ---- signals and exits
 
@@ -291,7 +297,7 @@ class Children:
     def signal(self, worker: events.WorkerId, signum: int) -> None:
         """Signal a process that has not been reaped; nothing happens to one that has."""
         child = self._by_worker.get(worker)
-        if child is None:
+        if child is None or not child.pid:
             return
         try:
             if child.pidfd >= 0:
@@ -304,8 +310,10 @@ class Children:
     def reap(self) -> None:
         """Take every exit that is there: ours become events, strangers (as pid 1) just go.
 
-        Waiting with WNOWAIT first means that noticing an exit never eats its status.
+        Waiting with WNOWAIT first means that noticing an exit never eats its status. A stranger
+        is left alone while a template owes an answer: it may be the worker that this is about.
         """
+        self._kept = False
         while True:
             try:
                 info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -313,14 +321,36 @@ class Children:
                 return
             if info is None:
                 return
-            child = self._by_pid.get(info.si_pid)
-            if child is not None and not child.channel.closed:
-                self._read_channel(child)
-            _, status = os.waitpid(info.si_pid, 0)
-            if child is not None:
-                self._bury(child, os.waitstatus_to_exitcode(status))
-            elif info.si_pid in self.others:
-                self.others.pop(info.si_pid)(os.waitstatus_to_exitcode(status))
+            child = self._by_pid.get(info.si_pid) or self._named(info.si_pid)
+            if child is None and self._templates.asked and info.si_pid not in self.others:
+                self._kept = True  # an answer that is to come may name it
+                self._reap_known()
+                if self._templates.asked:
+                    return
+                continue
+            self._take(info.si_pid, child)
+
+    def _named(self, pid: int) -> Child | None:
+        """The worker of that pid, if its template has said so and nobody has read it yet."""
+        for worker in self._templates.asked:
+            template = self._by_worker[worker]
+            if not template.channel.closed:
+                self._read_channel(template)
+        return self._by_pid.get(pid)
+
+    def _reap_known(self) -> None:
+        for child in list(self._by_pid.values()):
+            if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                self._take(child.pid, child)
+
+    def _take(self, pid: int, child: Child | None) -> None:
+        if child is not None and not child.channel.closed:
+            self._read_channel(child)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if child is not None:
+            self._bury(child, status)
+        elif pid in self.others:
+            self.others.pop(pid)(status)
 
     def _bury(self, child: Child, status: int) -> None:
         exited = events.Exited(child.worker, status, self._luck(), child.serving, child.unfinished)
@@ -329,6 +359,8 @@ class Children:
         self.totals.setdefault(child.pool, Totals()).fold(child.record)
         self._forget(child)
         self._report(exited)
+        if child.template:
+            self._templates.ended(child)
 
     def _forget(self, child: Child) -> None:
         if child.pidfd >= 0:

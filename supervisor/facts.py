@@ -15,7 +15,7 @@ from gwctl.supervisor import status
 from gwctl.supervisor.child import Child
 from gwctl.supervisor.children import Children
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.life import State, Worker
+from gwctl.supervisor.core.life import TEMPLATE, State, Worker
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.generations import Generations
 from gwctl.supervisor.memory import resident_bytes
@@ -89,15 +89,31 @@ def _pool(
         ready=pool.ready,
         urls=[listener.url for listener in bind],
         note=_trouble(pool, now),
+        templates=_templates(pool, now, children),
     )
+
+
+def _templates(pool: Pool, now: float, children: Children) -> list[status.TemplateStatus]:
+    found = [(template, children.get(template.id)) for template in pool.templates.values()]
+    return [
+        status.TemplateStatus(
+            pid=child.pid,
+            state=template.state.value,
+            generation=template.generation,
+            up_s=round(now - child.spawned_at, 3),
+            memory_bytes=resident_bytes(child.pid),
+        )
+        for template, child in found
+        if child is not None
+    ]
 
 
 def _trouble(pool: Pool, now: float) -> str:
     """Say which slots wait before they are tried again, and why."""
     waiting = [(number, slot) for number, slot in sorted(pool.slots.items()) if slot.next_try_at > now]
+    named = [("the template" if number == TEMPLATE else f"slot {number}", slot) for number, slot in waiting]
     return "; ".join(
-        f"slot {number} {slot.trouble}: next try in {slot.next_try_at - now:.0f} s"
-        for number, slot in waiting
+        f"{name} {slot.trouble}: next try in {slot.next_try_at - now:.0f} s" for name, slot in named
     )
 
 

@@ -34,7 +34,7 @@ def share_with_workers(pools: Iterable[PoolSettings]) -> None:
 
 
 def fork_worker(assignment: Assignment, close_in_child: Callable[[], None]) -> int:
-    """Fork; the child boots ``assignment`` and never returns here.
+    """Fork; the child boots ``assignment``, a worker or a template, and never returns here.
 
     ``close_in_child`` closes everything of the master that is not the child's.
 
@@ -55,9 +55,13 @@ def _child(assignment: Assignment, close_in_child: Callable[[], None]) -> NoRetu
         clean_environment()
         os.setpgid(0, 0)
         leave_stdin()
-        from gwctl.workers.boot import run  # noqa: PLC0415 - the master must not import the workers
+        if assignment.template:
+            from gwctl.workers import template  # noqa: PLC0415 - the master must not import the workers
 
-        run(assignment)
+            template.run(assignment)
+        from gwctl.workers import boot  # noqa: PLC0415 - as above
+
+        boot.run(assignment)
     except BaseException:  # noqa: BLE001 - last frame of the child: nothing may unwind into the master's frames
         traceback.print_exc()
     finally:

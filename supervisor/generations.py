@@ -136,11 +136,11 @@ class Generations:
         self.logs.keep_only(self.current.access_logs)
         return _needing_restart(before, self.current.loaded.settings.master)
 
-    def close_in_child(self, pool: str) -> None:
-        """In a new worker of ``pool``: close the listeners and log files of the others."""
-        settings = [plan.pool(pool) for plan in self._plans.values() if pool in plan.loaded.settings.pool]
-        self.listeners.close_in_child({bare(address) for each in settings for address in each.bind})
-        self.logs.keep_only([each.access_log for each in settings])
+    def close_in_child(self, pool: str, generation: int) -> None:
+        """In a new child of ``pool``: close the listeners and log files of all others."""
+        settings = self.plan(generation).pool(pool)
+        self.listeners.close_in_child({bare(address) for address in settings.bind})
+        self.logs.keep_only([settings.access_log])
 
     def abandon(self, generation: int) -> None:
         """Forget the tried plan."""
@@ -181,6 +181,7 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         healthy_after_s=pool.crash.healthy_after_s,
         breaker_failures=pool.crash.breaker_failures,
         breaker_retry_s=pool.crash.breaker_retry_s,
+        preload=pool.preload,
         recycle=RecyclePolicy(**msgspec.structs.asdict(pool.recycle)),
     )
 

@@ -25,6 +25,7 @@ from gwctl.supervisor.children import Children
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.life import TEMPLATE
 from gwctl.supervisor.core.notes import workers
 from gwctl.supervisor.exchanges import Exchanges
 from gwctl.supervisor.facts import Adoption, status_document
@@ -99,7 +100,7 @@ class Master:
                 self._signalled(signum)
             self._announcer.turn(time.monotonic())
             self._step()
-            if self.fleet.executing:
+            if self.fleet.executing and not self.children.owed:
                 self._execute()
         return self._end(self._finish)
 
@@ -117,7 +118,7 @@ class Master:
             for signum in self._loop.take_signals():
                 self._signalled(signum)
             self._step()
-            if not self.fleet.executing:
+            if not self.fleet.executing or self.children.owed:
                 return
             self._events.append(events.UpgradeFailed(self._handover.execute(self._log)))
         self._step()
@@ -228,6 +229,7 @@ class Master:
     def _spawn(self, action: actions.Spawn) -> None:
         plan = self._generations.plan(action.generation)
         settings = plan.pool(action.pool)
+        template = action.slot == TEMPLATE
 
         def assign(channel: Channel, record: scoreboard.Record, dump_fd: int) -> Assignment:
             return Assignment(
@@ -249,10 +251,11 @@ class Master:
                 threads_given=plan.threads_given(action.pool),
                 tls=plan.tls(action.pool),
                 dump_fd=dump_fd,
+                template=template,
             )
 
-        number = self._exchanges.number(action.pool)
-        self.children.spawn(action.worker, number, time.monotonic(), assign)
+        number = scoreboard.FREE if template else self._exchanges.number(action.pool)
+        self.children.spawn(action.worker, number, time.monotonic(), assign, action.template)
 
     def _subject(self, pool: str, worker: events.WorkerId | None) -> str:
         if worker is None:
@@ -284,7 +287,9 @@ class Master:
         reopened, failures = self._generations.logs.reopen()
         for failure in failures:
             self._log.error(f"{failure}; the old file is written on")
-        told = [child for child in self.children if child.settings.access_log in reopened]
+        told = [
+            child for child in self.children if child.settings.access_log in reopened and not child.template
+        ]
         for child in told:
             self.children.send(child.worker, Reopen(), (reopened[child.settings.access_log],))
         files = "1 file" if len(reopened) == 1 else f"{len(reopened)} files"
@@ -339,9 +344,9 @@ class Master:
         delay_s = self._generations.current.loaded.settings.master.drain_delay_s
         self._events.append(events.StopAsked(request, source, delay_s=delay_s))
 
-    def _close_in_child(self, pool: str) -> None:
+    def _close_in_child(self, pool: str, generation: int) -> None:
         """In a new worker: close what belongs to the master or to other pools."""
-        self._generations.close_in_child(pool)
+        self._generations.close_in_child(pool, generation)
         self._exchanges.keep_only([pool])
         if self._control is not None:
             self._control.close_in_child()

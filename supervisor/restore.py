@@ -197,6 +197,7 @@ def _child(
         sampled_requests=facts.sampled_requests,
         dump=DumpFile(facts.dump_fd),
         protocol=facts.protocol,
+        template=facts.template,
     )
     child.inquest = facts.inquest
     return child

@@ -61,6 +61,7 @@ class ChildFacts(msgspec.Struct, frozen=True):
     dump_fd: int = 2
     protocol: int = 0
     inquest: Inquest | None = None
+    template: bool = False
 
 
 class BoardFacts(msgspec.Struct, frozen=True):

@@ -46,6 +46,16 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     """How long a draining worker may still take."""
 
 
+class TemplateStatus(msgspec.Struct, frozen=True):
+    """A process that workers of one generation are forked from. Its state is ``ready`` when it can be."""
+
+    pid: int
+    state: str
+    generation: int
+    up_s: float
+    memory_bytes: int = 0
+
+
 class PoolStatus(msgspec.Struct, frozen=True):
     """One pool; counters over its life, dead workers included."""
 
@@ -69,6 +79,8 @@ class PoolStatus(msgspec.Struct, frozen=True):
     note: str = ""
     """What is wrong with it: ``slot 2 keeps dying``."""
     workers: tuple[WorkerStatus, ...] = ()
+    templates: tuple[TemplateStatus, ...] = ()
+    """With ``preload``; those of previous generations while they are kept."""
 
 
 class MasterStatus(msgspec.Struct, frozen=True):
@@ -140,6 +152,7 @@ def pool_status(
     ready: int,
     urls: Sequence[str],
     note: str = "",
+    templates: Iterable[TemplateStatus] = (),
 ) -> PoolStatus:
     """Sum up a pool. ``totals`` covers its workers, dead and alive; ``worker`` is the class."""
     workers = sorted(workers, key=lambda each: (each.slot, -each.generation, each.pid))
@@ -164,6 +177,7 @@ def pool_status(
         busy=round(min(1.0, sum(each.active for each in serving) / room), 4) if limited else None,
         note=note,
         workers=tuple(workers),
+        templates=tuple(templates),
     )
 
 
@@ -211,6 +225,7 @@ def render(status: MasterStatus) -> str:
         if pool.note:
             lines.append(f"  {_printable(pool.note)}")
         lines += _table(pool)
+        lines += [_template_line(template) for template in pool.templates]
     return "\n".join(lines)
 
 
@@ -258,6 +273,14 @@ def _table(pool: PoolStatus) -> list[str]:
         "  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def _template_line(template: TemplateStatus) -> str:
+    memory = f", {template.memory_bytes / (1 << 20):.0f} MiB" if template.memory_bytes else ""
+    return (
+        f"  template of generation {template.generation}: pid {template.pid}, {template.state}, "
+        f"up {age(template.up_s)}{memory}"
+    )
 
 
 def _row(worker: WorkerStatus) -> tuple[str, ...]:

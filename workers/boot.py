@@ -23,11 +23,13 @@ import logging
 import os
 import time
 import traceback
-from typing import Final, NoReturn
+from collections.abc import Callable
+from typing import Final, NoReturn, Protocol
 
 from gwctl import __version__
 from gwctl.assignment import Assignment
-from gwctl.channel import PROTOCOL, Hello, Stage, WorkerFailed, WorkerReady
+from gwctl.channel import PROTOCOL, Channel, Hello, Stage, WorkerFailed, WorkerReady
+from gwctl.config.settings import PoolSettings
 from gwctl.errors import AppLoadError, BootError, ExitStatus, GwctlError
 from gwctl.log import Log
 from gwctl.scoreboard import LAYOUT, PID, STARTED_AT
@@ -45,15 +47,34 @@ _STDERR: Final = 2
 _IO_URING: Final = "UV_USE_IO_URING"
 
 
+class Process(Protocol):
+    """What a child is: a worker, or the template of workers."""
+
+    def run(self) -> int:
+        """Do all of it; return the exit status."""
+
+
 def run(assignment: Assignment) -> NoReturn:
     """Boot ``assignment``, serve until drained, exit. Called in the child, all signals blocked."""
-    status: int = ExitStatus.FAILED
     log = Log(level=assignment.log_level, subject=assignment.subject)
     log.keep_time_zone()
+    run_process(assignment, log, lambda: _Boot(assignment, log))
+
+
+def run_preloaded(assignment: Assignment, log: Log, application: LoadedApplication) -> NoReturn:
+    """The same in a child of the template, which has done all up to the import; ``log`` is its own."""
+    log.subject = assignment.subject
+    log.level = assignment.log_level
+    run_process(assignment, log, lambda: _Boot(assignment, log, application))
+
+
+def run_process(assignment: Assignment, log: Log, make: Callable[[], Process]) -> NoReturn:
+    """Run what ``make`` returns, and end this process, whatever happens."""
+    status: int = ExitStatus.FAILED
     try:
-        boot = _Boot(assignment, log)
+        process = make()
         status = ExitStatus.BOOT_FAILED
-        status = boot.run()
+        status = process.run()
     except BaseException as error:  # noqa: BLE001 - the child's last frame
         log.error(f"pid {os.getpid()} ended by an error that nothing expects\n{traceback.format_exc()}")
         assignment.channel.send(WorkerFailed("boot", summary(error), traceback.format_exc()))
@@ -67,8 +88,9 @@ def run(assignment: Assignment) -> NoReturn:
 class _Boot:
     """The steps, in order; each uses what the ones before it made."""
 
-    def __init__(self, assignment: Assignment, log: Log) -> None:
+    def __init__(self, assignment: Assignment, log: Log, preloaded: LoadedApplication | None = None) -> None:
         self._assignment = assignment
+        self._preloaded = preloaded
         self._settings = assignment.settings
         self._channel = assignment.channel
         self._log = log
@@ -90,41 +112,34 @@ class _Boot:
                 return ExitStatus.OK
             loop.run_until_complete(self._serve(loop, application))
         except AppLoadError as error:
-            return self._failed("import", error, error.traceback)
+            return failed(self._channel, "import", error, error.traceback)
         except LifespanError as error:
-            return self._failed("lifespan", error, error.traceback)
+            return failed(self._channel, "lifespan", error, error.traceback)
         except BootError as error:
-            return self._failed("boot", error, error.traceback)
+            return failed(self._channel, "boot", error, error.traceback)
         self._process.say_drained()
         # Exit functions of the application (queues to flush, children to end): os._exit skips them.
         atexit._run_exitfuncs()  # noqa: SLF001 - public only through the interpreter's own end
         return ExitStatus.OK
 
-    def _failed(self, kind: str, error: GwctlError, frames: str) -> int:
-        self._channel.send(WorkerFailed(kind, str(error), frames))
-        flush(self._channel, _FLUSH_S)
-        return int(error.exit_status)
-
     def _prepare(self) -> None:
         """Everything before the application's code: who and where this process is."""
         self._signals.install()
         signals.unblock()
-        _forget_exit_functions()
         record = self._assignment.record
         record.words[PID] = os.getpid()
         record.floats[STARTED_AT] = self._started_at
         self._channel.send(Hello(PROTOCOL, LAYOUT, __version__))
         self._channel.send(Stage("environment"))
-        settings, log = self._settings, self._log
-        who = privileges.identity(settings.user, settings.group)
-        privileges.set_limits(settings, log)
-        privileges.drop(who)
-        privileges.set_umask(settings.umask)
+        if self._preloaded is None:
+            forget_exit_functions()
+            become(self._settings, self._log)
         self._watch.arm()
         if self._watch.master_is_gone():
             self._process.end(ExitStatus.OK)
-        environment.enter_folder(settings)
-        environment.set_variables(settings)
+        if self._preloaded is None:
+            environment.enter_folder(self._settings)
+            environment.set_variables(self._settings)
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         import uvloop  # noqa: PLC0415 - after the limits and the identity, like all that is large
@@ -143,17 +158,21 @@ class _Boot:
         return loop
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> LoadedApplication:
-        self._channel.send(Stage("import"))
-        started_at = time.monotonic()
-        settings = self._settings
-        application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
+        application = self._preloaded or self._import()
         if application.worker_class != "asgi":
             asyncio.set_event_loop(None)
         self._signals.install(loop)
         self._signals.restore_in_forks()
         os.register_at_fork(after_in_child=self._close_in_fork)
-        self._import_s = time.monotonic() - started_at
         forward_library_logs(self._log)
+        return application
+
+    def _import(self) -> LoadedApplication:
+        self._channel.send(Stage("import"))
+        started_at = time.monotonic()
+        settings = self._settings
+        application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
+        self._import_s = time.monotonic() - started_at
         return application
 
     def _close_in_fork(self) -> None:
@@ -196,21 +215,44 @@ class _Boot:
         await process.unless_ended(in_loop(process.lifespan_loop, process.lifespan.startup()))
 
     def _ready(self, application: LoadedApplication) -> WorkerReady:
-        from uvloop._version import __version__ as uvloop_version  # noqa: PLC0415 - see _new_loop
-
-        from gwctl.workers.parser import parser_name  # noqa: PLC0415 - see _serve
-
-        return WorkerReady(
-            worker_class=application.worker_class,
-            import_s=self._import_s,
-            boot_s=time.monotonic() - self._started_at,
-            memory_bytes=memory_bytes(),
-            parser=parser_name(),
-            loop=f"uvloop {uvloop_version}",
-        )
+        return ready(application, self._import_s, time.monotonic() - self._started_at)
 
 
-def _forget_exit_functions() -> None:
+def become(settings: PoolSettings, log: Log) -> None:
+    """Take on the limits and the identity of the pool.
+
+    Raises:
+        BootError: They cannot be had.
+    """
+    who = privileges.identity(settings.user, settings.group)
+    privileges.set_limits(settings, log)
+    privileges.drop(who)
+    privileges.set_umask(settings.umask)
+
+
+def ready(application: LoadedApplication, import_s: float, boot_s: float) -> WorkerReady:
+    from uvloop._version import __version__ as uvloop_version  # noqa: PLC0415 - see _new_loop
+
+    from gwctl.workers.parser import parser_name  # noqa: PLC0415 - see _serve
+
+    return WorkerReady(
+        worker_class=application.worker_class,
+        import_s=import_s,
+        boot_s=boot_s,
+        memory_bytes=memory_bytes(),
+        parser=parser_name(),
+        loop=f"uvloop {uvloop_version}",
+    )
+
+
+def failed(channel: Channel, kind: str, error: GwctlError, frames: str) -> int:
+    """Tell the master; return the exit status."""
+    channel.send(WorkerFailed(kind, str(error), frames))
+    flush(channel, _FLUSH_S)
+    return int(error.exit_status)
+
+
+def forget_exit_functions() -> None:
     """Drop the master's exit functions: they are not ours to run. logging's own is kept."""
     atexit._clear()  # noqa: SLF001 - as multiprocessing does in its children
     atexit.register(logging.shutdown)

@@ -14,6 +14,8 @@ from gwctl.channel import (
     Channel,
     ChannelError,
     Drain,
+    Fork,
+    Forked,
     Hello,
     Message,
     Park,
@@ -99,7 +101,16 @@ class Link:
                     self._orders.reopen(fd)
             case Tell():
                 self._orders.tell()
-            case Stage() | WorkerReady() | WorkerFailed() | WorkerDraining() | WorkerDrained() | Told():
+            case (
+                Fork()
+                | Forked()
+                | Stage()
+                | WorkerReady()
+                | WorkerFailed()
+                | WorkerDraining()
+                | WorkerDrained()
+                | Told()
+            ):
                 self._log.error(f"the master sent a worker's own message: {message}")
             case _:
                 assert_never(message)

@@ -8,7 +8,19 @@ import socket
 import pytest
 
 from gwctl import channel as wire
-from gwctl.channel import Channel, ChannelError, Drain, Hello, Park, Reopen, Serve, WorkerFailed, compatible
+from gwctl.channel import (
+    Channel,
+    ChannelError,
+    Drain,
+    Fork,
+    Forked,
+    Hello,
+    Park,
+    Reopen,
+    Serve,
+    WorkerFailed,
+    compatible,
+)
 
 MESSAGES = [
     Hello(1, 1, "0.1.0"),
@@ -16,6 +28,8 @@ MESSAGES = [
     Park(),
     Drain(3.5, True),
     WorkerFailed("import", "no module", 'File "x"\nü'),
+    Forked(5, 812),
+    Forked(5, 0, "fork failed: Cannot allocate memory"),
 ]
 
 
@@ -62,6 +76,22 @@ def test_a_descriptor_comes_with_its_message_and_is_not_inherited_further(ends):
     assert os.read(read, 1) == b"x"
     for each in (read, write, fd):
         os.close(each)
+
+
+@pytest.mark.parametrize("access_log_fd", [-1, 1, 7])
+def test_the_descriptors_of_a_worker_to_be_forked_come_with_its_order(ends, access_log_fd):
+    """Two, or three with an access log that is a file; those that follow belong to the next message."""
+    master, template = ends
+    order = Fork(5, 1, 3, 2, 20, access_log_fd)
+    files = [os.memfd_create(str(number)) for number in range(order.descriptors)]
+    master.send(order, tuple(files))
+    master.send(Reopen(), (files[0],))
+    (first, fds), (second, others) = template.receive()
+    assert (first, type(second)) == (order, Reopen)
+    assert [os.fstat(fd).st_ino for fd in fds] == [os.fstat(fd).st_ino for fd in files]
+    assert len(others) == 1
+    for fd in (*files, *fds, *others):
+        os.close(fd)
 
 
 def test_a_peer_that_does_not_read_blocks_nobody_and_loses_nothing(ends):

@@ -139,3 +139,14 @@ def test_no_file(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "etc/gw.toml: cannot be read: No such file or directory. `gwctl init` writes one"
     )
+
+
+def test_preload_where_the_master_cannot_adopt_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gwctl.config.checks.sys.platform", "darwin")
+    (line,) = mistakes(tmp_path, f"{WEB}preload = true\n")
+    assert line == (
+        "gw.toml:3: pool.web.preload = true: needs Linux, where the master can adopt a worker. "
+        "Leave it out: each worker then imports the application itself"
+    )

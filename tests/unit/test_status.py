@@ -13,6 +13,7 @@ from gwctl.scoreboard import LATENCY, LATENCY_BUCKETS, Scoreboard
 from gwctl.supervisor.status import (
     MasterStatus,
     PoolStatus,
+    TemplateStatus,
     WorkerStatus,
     age,
     duration,
@@ -127,6 +128,12 @@ def test_phase_and_note() -> None:
     text = render(master(pool(note="slot 2 keeps dying: trying once a minute"), phase="reloading"))
     assert text.splitlines()[0].endswith("generation 2  reloading")
     assert "\n  slot 2 keeps dying: trying once a minute" in text
+
+
+def test_templates_stand_below_the_workers() -> None:
+    template = TemplateStatus(4130, "ready", 2, 840.0, 58 * MIB)
+    text = render(master(pool(worker(), templates=(template,))))
+    assert text.splitlines()[-1] == "  template of generation 2: pid 4130, ready, up 14 m, 58 MiB"
 
 
 def test_a_request_line_cannot_steer_the_terminal() -> None:

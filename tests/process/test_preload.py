@@ -1,0 +1,245 @@
+"""``preload = true``: one import for each generation, workers forked from it, and what becomes of them all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.process.test_hygiene import listening_sockets, pidfd_target, title
+from tests.support.processes import descriptors, look, session_of
+from tests.support.server import APPS, GwctlServer
+from tests.support.wait import until
+
+NO_SETTLING = {"settle_s": 0.0}
+
+
+class Preloaded:
+    """A server of `preloaded`, with its working directory and its log."""
+
+    def __init__(self, make: Callable[..., GwctlServer], folder: Path, **more: Any) -> None:
+        self.folder = folder
+        self.seen = folder / "seen"
+        environ = {"PRELOADED_LOG": str(self.seen), **more.pop("environ", {})}
+        settings = {"worker": "sync", "processes": 2, "preload": True, "reload": NO_SETTLING, **more}
+        self.server = make(
+            "preloaded:application", chdir=folder, pythonpath=[str(APPS)], environ=environ, **settings
+        )
+
+    def code(self, text: str) -> None:
+        (self.folder / "code").write_text(text, "utf-8")
+
+    def noted(self, what: str) -> list[int]:
+        """Pids of those who noted that."""
+        lines = self.seen.read_text("utf-8").splitlines() if self.seen.exists() else []
+        return [int(line.split()[1]) for line in lines if line.startswith(what)]
+
+    def answers(self) -> tuple[str, int, int, int, str]:
+        """Code, who imported it, who serves, its parent, a random number."""
+        code, imported_by, pid, parent, number = httpx.get(self.server.url).text.split(" ")
+        return code, int(imported_by), int(pid), int(parent), number
+
+    @property
+    def pool(self) -> dict[str, Any]:
+        return json.loads(self.server.gwctl("status", "--json").stdout)["pools"][0]
+
+    @property
+    def workers(self) -> list[int]:
+        return [pid for pid in self.server.workers if "worker" in title(pid)]
+
+    @property
+    def template(self) -> int:
+        found = [pid for pid in self.server.workers if "template" in title(pid)]
+        return found[0] if len(found) == 1 else 0
+
+
+@pytest.fixture
+def preloaded(gwctl_server: Callable[..., GwctlServer], tmp_path: Path) -> Callable[..., Preloaded]:
+    return lambda **more: Preloaded(gwctl_server, tmp_path, **more)
+
+
+def test_the_application_is_imported_once_and_its_workers_are_children_of_the_master(preloaded):
+    """Fork hooks run once in each worker; each has its own random numbers; status shows the template."""
+    one = preloaded(processes=3)
+    with one.server as server:
+        assert one.noted("import") == [one.template]
+        assert sorted(one.noted("forked")) == one.workers
+        seen = {pid: (imported_by, parent, number) for _, imported_by, pid, parent, number in poll_all(one)}
+        assert set(seen) == set(one.workers)
+        assert {each[:2] for each in seen.values()} == {(one.template, server.pid)}
+        assert len({each[2] for each in seen.values()}) == 3
+        assert title(one.template) == "gwctl: template web g1 [test]"
+        assert title(one.workers[0]) == "gwctl: worker web.0 g1 [test]"
+        (shown,) = one.pool["templates"]
+        assert (shown["pid"], shown["state"], shown["generation"]) == (one.template, "ready", 1)
+        assert shown["memory_bytes"] > 1 << 20
+
+
+def poll_all(one: Preloaded) -> list[tuple[str, int, int, int, str]]:
+    """An answer of each worker: one after the other has its turn, as the others are stopped."""
+    found = []
+    for pid in one.workers:
+        others = [other for other in one.workers if other != pid]
+        for other in others:
+            os.kill(other, signal.SIGSTOP)
+        try:
+            found.append(one.answers())
+        finally:
+            for other in others:
+                os.kill(other, signal.SIGCONT)
+    return found
+
+
+def test_a_worker_of_a_template_holds_what_one_of_the_master_holds(preloaded):
+    """Its listener, its channel, the exchange, its stacks; nothing of the template's or of its siblings'."""
+    one = preloaded(processes=3)
+    with one.server as server:
+        listeners = listening_sockets(server.pid)
+        masters = set(descriptors(server.pid).values())
+        templates = descriptors(one.template)
+        own = {t for t in templates.values() if t.startswith("socket:")} - masters
+        assert len(own) == 1, "the template's end of its channel"
+        dumps = []
+        for pid in one.workers:
+            theirs = descriptors(pid)
+            sockets = {what for fd, what in theirs.items() if fd > 2 and what.startswith("socket:")}
+            assert len(sockets & listeners) == 1
+            assert len((sockets & masters) - listeners) == 2, "the exchange"
+            assert not sockets & own
+            assert [pidfd_target(pid, fd) for fd, what in theirs.items() if "pidfd" in what] == [server.pid]
+            dumps += [inode(pid, fd) for fd, what in theirs.items() if "gwctl-dump" in what]
+            assert os.getpgid(pid) == pid
+        dumps += [inode(one.template, fd) for fd, what in templates.items() if "gwctl-dump" in what]
+        assert len(dumps) == len(set(dumps)) == 4
+
+
+def inode(pid: int, fd: int) -> int:
+    return Path(f"/proc/{pid}/fd/{fd}").stat().st_ino
+
+
+def test_a_reload_takes_new_code_and_a_refused_one_leaves_a_template_that_has_the_previous(preloaded):
+    """A worker that dies after the refusal is replaced by one of the same code, and nothing is degraded."""
+    one = preloaded(processes=1, allow_errors=["was not adopted", "died: signal 9"], allow_kill=True)
+    one.code("first")
+    with one.server as server:
+        first = one.template
+        one.code("second")
+        assert server.gwctl("reload").returncode == 0
+        until(lambda: len(server.workers) == 2, "the previous template and worker to end")
+        second = one.template
+        assert second != first
+        assert one.answers()[:2] == ("second", second)
+
+        one.code("broken")
+        refused = server.gwctl("reload")
+        assert refused.returncode == 1
+        assert "RuntimeError: this code is broken" in refused.stdout + refused.stderr
+        until(lambda: len(server.workers) == 2, "the refused template to end")
+        assert one.template == second
+        (worker,) = one.workers
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: one.workers not in ([], [worker]), "the replacement")
+        assert one.answers()[:2] == ("second", second)
+        assert "degraded" not in server.gwctl("status").stdout
+        assert one.noted("import").count(second) == 1
+
+
+def test_a_template_that_is_killed_takes_nobody_along_and_the_next_spawn_makes_another(preloaded):
+    one = preloaded(processes=2, allow_errors=["died: signal 9"], allow_kill=True)
+    one.code("first")
+    with one.server as server:
+        before, template = one.workers, one.template
+        os.kill(template, signal.SIGKILL)
+        server.wait_for_log(rf"warn +web g1 +template pid {template} died: signal 9 .* Workers live on")
+        assert one.workers == before
+        assert one.noted("import") == [template]
+        os.kill(before[0], signal.SIGKILL)
+        server.wait_for_log(r"ready in .* preloaded", count=3)
+        assert len(one.noted("import")) == 2
+        assert one.answers()[0] == "first"
+
+
+def test_kill_9_of_the_master_leaves_nobody(preloaded):
+    one = preloaded(processes=2)
+    try:
+        one.server.start()
+        one.server.wait_until_serving()
+        os.kill(one.server.pid, signal.SIGKILL)
+        until(lambda: not [p for p in session_of(one.server.pid) if not p.is_zombie], "all to go", 10)
+    finally:
+        one.server.destroy()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_kill_9_in_the_middle_of_a_fork_costs_one_try(preloaded, when):
+    """Of the process between template and worker: before the worker exists, and when nobody knows of it yet."""
+    one = preloaded(
+        processes=1,
+        environ={"PRELOADED_DIES": when},
+        crash={"backoff_min_s": 0.1},
+        allow_errors=["could not be started: the process in between ended with status -9"],
+    )
+    with one.server as server:
+        assert "could not be started: the process in between ended with status -9" in server.log
+        assert one.answers()[2] in one.workers
+        assert len(server.workers) == 2, "no worker that nobody knows of"
+        for pid in one.noted("forked"):
+            assert pid in one.workers or look(pid) is None
+
+
+@pytest.mark.parametrize("code", ["broken", "hangs"])
+def test_an_import_that_fails_ends_the_start_and_one_that_hangs_is_explained(preloaded, code):
+    one = preloaded(allow_errors=["."], timeouts={"boot_timeout_s": 1}, allow_kill=True)
+    try:
+        one.code(code)
+        one.server.start()
+        if code == "broken":
+            assert one.server.wait_for_exit() == 4
+            assert "RuntimeError: this code is broken" in one.server.log
+            return
+        assert one.server.wait_for_exit() == 3
+        assert re.search(r"web g1 +pid \d+ killed: was not ready within 1 s", one.server.log)
+        assert re.search(r"preloaded.py.*, line \d+ in <module>", one.server.log)
+    finally:
+        one.server.destroy()
+
+
+def test_threads_and_connections_made_at_import_are_named(preloaded):
+    one = preloaded(processes=1, environ={"PRELOADED_LEFTOVERS": "1"})
+    with one.server as server:
+        assert "preload: the application started 1 thread (poller) at import" in server.log
+        assert re.search(r"opened 2 sockets \(descriptor \d+ to 127\.0\.0\.1:\d+, .*\) at import", server.log)
+
+
+def test_ctrl_c_and_hup_reach_the_template_too_and_mean_nothing_to_it(preloaded):
+    one = preloaded(processes=1)
+    with one.server as server:
+        template = one.template
+        os.kill(template, signal.SIGINT)
+        os.kill(template, signal.SIGHUP)
+        assert server.gwctl("scale", "web", "2").returncode == 0
+        until(lambda: len(one.workers) == 2, "a second worker")
+        assert one.template == template
+        for pid in [*one.workers, template]:  # a TERM to the whole group, as systemd sends it
+            os.kill(pid, signal.SIGTERM)
+        server.signal(signal.SIGTERM)
+
+
+def test_an_upgrade_keeps_the_template_until_the_reload_that_follows(preloaded):
+    """And the new program goes on asking it: what it answers for is a child like the others."""
+    one = preloaded(processes=1)
+    with one.server as server:
+        first = one.template
+        assert server.gwctl("upgrade").returncode == 0
+        until(lambda: len(server.workers) == 2, "the previous generation to end")
+        assert one.template != first
+        assert server.gwctl("scale", "web", "2").returncode == 0
+        until(lambda: len(one.workers) == 2, "a worker of the new template")
+        assert one.pool["templates"][0]["pid"] == one.template

@@ -1,0 +1,246 @@
+"""A template: imports the application once, then forks workers of it when the master asks.
+
+Boot order as of a worker (`boot`), up to the import. Then garbage is collected and what is left is
+frozen: a collection writes to every object that it looks at, and a page that is written to is a page no
+longer shared. It says that it is ready and waits; it runs no event loop and no thread, and it
+serves nothing. Lifespan startup and all that follows are the worker's.
+
+A worker is forked twice, so that it becomes a child of the master:
+
+    template    forks the one in between, waits for its end, tells the master the worker's pid, opens the gate
+    in between  forks the worker, writes its pid to the template, ends
+    worker      waits at the gate; then boots like any other, its parent the master by now
+
+The gate is a pipe, and the master is told before it opens: so the worker does nothing before the master
+can know of it, and if anybody in the chain dies before that, it finds the gate closed and ends.
+
+The first fork is libc's, called without Python's own hooks, the second is `os.fork`: so what the application
+registered with `os.register_at_fork` runs once, in the worker. (clone(CLONE_PARENT) would need no process in
+between, but skips the hooks of C libraries, OpenSSL's random numbers among them.)
+
+Of the signals only QUIT ends it, by which the master lets it go, and the master's death: it has
+nothing to finish, and it holds the listeners.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from dataclasses import replace
+from typing import Final, NoReturn
+
+from setproctitle import setproctitle
+
+from gwctl import __version__
+from gwctl.assignment import Assignment
+from gwctl.channel import PROTOCOL, Channel, ChannelError, Fork, Forked, Hello, Stage
+from gwctl.errors import AppLoadError, BootError, ExitStatus
+from gwctl.log import Level, Log
+from gwctl.scoreboard import LAYOUT
+from gwctl.workers import boot, environment, leftovers, signals
+from gwctl.workers.application import LoadedApplication, load
+from gwctl.workers.link import flush
+from gwctl.workers.process import WorkerProcess, flush_stdio
+
+_ANSWER_S: Final = 5.0
+_STDERR: Final = 2
+_PR_SET_PDEATHSIG: Final = 1
+_OUTCOME: Final = struct.Struct("ii")
+"""What the one in between writes: the pid of the worker, or 0 and an errno."""
+_GO: Final = b"g"
+
+
+def run(assignment: Assignment) -> NoReturn:
+    """Boot the template of ``assignment`` and fork workers until told to end. Called in the child."""
+    log = Log(level=assignment.log_level, subject=assignment.subject)
+    log.keep_time_zone()
+    boot.run_process(assignment, log, lambda: _Template(assignment, log))
+
+
+class _Template:
+    def __init__(self, assignment: Assignment, log: Log) -> None:
+        self._assignment = assignment
+        self._channel = assignment.channel
+        self._log = log
+        self._started_at = time.monotonic()
+        self._pid = os.getpid()
+        # PyDLL keeps the interpreter's lock: the child goes on in the middle of Python code.
+        self._libc = ctypes.PyDLL(None, use_errno=True)
+        self._signals = signals.Signals(_do_nothing, _end, assignment.dump_fd)
+        setproctitle(f"gwctl: template {assignment.pool} g{assignment.generation} [{assignment.instance}]")
+
+    def run(self) -> int:
+        try:
+            self._prepare()
+            application = self._load()
+        except AppLoadError as error:
+            return boot.failed(self._channel, "import", error, error.traceback)
+        except BootError as error:
+            return boot.failed(self._channel, "boot", error, "")
+        self._obey(application)
+        return ExitStatus.OK
+
+    def _prepare(self) -> None:
+        self._signals.install()
+        signals.unblock()
+        boot.forget_exit_functions()
+        self._channel.send(Hello(PROTOCOL, LAYOUT, __version__))
+        self._channel.send(Stage("environment"))
+        settings = self._assignment.settings
+        boot.become(settings, self._log)
+        self._libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != self._assignment.master_pid:
+            _end()
+        if self._assignment.access_log_fd > _STDERR:
+            os.close(self._assignment.access_log_fd)  # each worker gets one, opened anew meanwhile maybe
+        environment.enter_folder(settings)
+        environment.set_variables(settings)
+
+    def _load(self) -> LoadedApplication:
+        """Import the application, and what its workers need besides.
+
+        Raises:
+            AppLoadError: It cannot be imported.
+        """
+        self._channel.send(Stage("import"))
+        before = leftovers.descriptors()
+        started_at = time.monotonic()
+        settings = self._assignment.settings
+        application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
+        import_s = time.monotonic() - started_at
+        self._signals.install()
+        for warning in leftovers.warnings(before):
+            self._log.warning(f"preload: {warning}")
+        import uvloop  # noqa: F401, PLC0415 - as in a worker: not before the application
+
+        from gwctl.workers import server  # noqa: PLC0415 - see above
+
+        server.runner_class(application.worker_class)
+        ready = boot.ready(application, import_s, time.monotonic() - self._started_at)
+        flush_stdio()  # or each worker would write what is buffered
+        gc.collect()
+        gc.freeze()
+        self._channel.send(ready)
+        return application
+
+    def _obey(self, application: LoadedApplication) -> None:
+        """Fork what is asked for, until the channel ends. Signals end this process in their handlers."""
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        while not self._channel.closed:
+            flush(self._channel, _ANSWER_S)
+            poll.poll()
+            try:
+                messages = self._channel.receive()
+            except ChannelError as error:
+                self._log.error(f"cannot understand the master, so this template ends: {error}")
+                return
+            for message, fds in messages:
+                if isinstance(message, Fork):
+                    self._fork(message, fds, application)
+                for fd in fds:
+                    os.close(fd)
+
+    # ---- forking
+
+    def _fork(self, order: Fork, fds: list[int], application: LoadedApplication) -> None:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        outcome_read, outcome_write = os.pipe()
+        gate_read, gate_write = os.pipe()
+        middle = self._libc.fork()
+        if middle == 0:
+            os.close(outcome_read)
+            self._in_between(order, fds, application, outcome_write, (gate_read, gate_write))
+        reason = f"fork failed: {os.strerror(ctypes.get_errno())}"
+        os.close(outcome_write)
+        os.close(gate_read)
+        pid = 0
+        if middle > 0:
+            pid, reason = _outcome(outcome_read, middle)
+        os.close(outcome_read)
+        self._channel.send(Forked(order.worker, pid, "" if pid else reason))
+        flush(self._channel, _ANSWER_S)
+        if pid and not self._channel.wants_write:
+            os.write(gate_write, _GO)
+        os.close(gate_write)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _in_between(
+        self,
+        order: Fork,
+        fds: list[int],
+        application: LoadedApplication,
+        outcome: int,
+        gate: tuple[int, int],
+    ) -> NoReturn:
+        """In a copy whose interpreter does not know that it is one: nothing but the next fork."""
+        try:
+            self._libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+            if os.getppid() != self._pid:
+                os._exit(0)
+            pid = os.fork()
+            if pid == 0:
+                os.close(outcome)
+                os.close(gate[1])
+                self._in_worker(order, fds, application, gate[0])
+            os.write(outcome, _OUTCOME.pack(pid, 0))
+        except OSError as error:
+            os.write(outcome, _OUTCOME.pack(0, error.errno or 0))
+        finally:
+            os._exit(0)
+
+    def _in_worker(self, order: Fork, fds: list[int], application: LoadedApplication, gate: int) -> NoReturn:
+        """Take the template's things away, wait until the master knows, and be a worker."""
+        try:
+            self._channel.close()
+            if self._assignment.dump_fd > _STDERR:
+                os.close(self._assignment.dump_fd)
+            known = os.read(gate, 1) == _GO
+            os.close(gate)
+            if not known:
+                os._exit(0)
+            os.setpgid(0, 0)
+            boot.run_preloaded(self._assignment_of(order, fds), self._log, application)
+        finally:
+            os._exit(1)
+
+    def _assignment_of(self, order: Fork, fds: list[int]) -> Assignment:
+        board = self._assignment.board
+        assert board is not None
+        channel, dump_fd, *access_log = fds
+        return replace(
+            self._assignment,
+            template=False,
+            worker=order.worker,
+            slot=order.slot,
+            processes=order.processes,
+            channel=Channel(socket.socket(fileno=channel)),
+            record=board.record(order.record),
+            access_log_fd=access_log[0] if access_log else order.access_log_fd,
+            log_level=Level(order.log_level),
+            dump_fd=dump_fd,
+        )
+
+
+def _outcome(source: int, middle: int) -> tuple[int, str]:
+    """Wait for the end of the one in between; return the worker's pid, or 0 and why there is none."""
+    data = os.read(source, _OUTCOME.size)
+    status = os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1])
+    if len(data) < _OUTCOME.size:
+        return 0, f"the process in between ended with status {status}"
+    pid, error = _OUTCOME.unpack(data)
+    return pid, f"fork failed: {os.strerror(error)}"
+
+
+def _do_nothing() -> None:
+    """On TERM: it comes to the whole group when a service stops, and workers may yet be wanted until then."""
+
+
+def _end() -> NoReturn:
+    WorkerProcess.end(ExitStatus.OK)
