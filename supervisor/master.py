@@ -111,6 +111,11 @@ class Master:
         except OSError as error:
             self._log.warning(f"no copy of this program for an upgrade that fails: {error.strerror or error}")
 
+    def _stay_one_version(self) -> None:
+        """To be called before anything is imported late: the package on disk may be another by now."""
+        if text := self._program.look():
+            self._log.warning(text)
+
     def _execute(self) -> None:
         """Become the new program, unless news of the last moment speak against it."""
         with signals_blocked():
@@ -227,6 +232,7 @@ class Master:
             self._control.progress(news.request, news.pool, news.phase, news.outcome, news.detail)
 
     def _spawn(self, action: actions.Spawn) -> None:
+        self._stay_one_version()
         plan = self._generations.plan(action.generation)
         settings = plan.pool(action.pool)
         template = action.slot == TEMPLATE
@@ -265,6 +271,7 @@ class Master:
     # ---- reload
 
     def _prepare(self, generation: int) -> None:
+        self._stay_one_version()
         self._tried_by = self.fleet.reload.source if self.fleet.reload is not None else ""
         try:
             plan = self._generations.prepare(generation)

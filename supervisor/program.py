@@ -13,6 +13,7 @@ folder's links resolved, this is the program that ran, but for libraries that we
 from __future__ import annotations
 
 import os
+import re
 import signal
 import struct
 import sys
@@ -26,6 +27,7 @@ import gwctl
 from gwctl.supervisor.state import CommandFacts
 
 _START: Final = "import sys; sys.path.insert(0, '/proc/self/fd/{}'); from gwctl.cli import main; main()"
+_VERSION: Final = re.compile(r'^__version__ = "(.+)"', re.MULTILINE)
 _HEADER: Final = struct.Struct("<4sHHHHHIIIHH")
 _ENTRY: Final = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _END: Final = struct.Struct("<4sHHHHIIH")
@@ -47,6 +49,8 @@ class Program:
     copy_fd: int = -1
     replaces: int = -1
     """The copy of the program before, until there is one of this program."""
+    _noticed: str = ""
+    """Another version that is on disk."""
 
     @classmethod
     def given(cls) -> Program:
@@ -87,6 +91,25 @@ class Program:
         self.copy_fd = fd
         self.rescue = (str(resolved), *_flags(), "-c", _START.format(fd), *sys.argv[1:])
 
+    def look(self) -> str:
+        """Before anything of gwctl is imported late, here or in a new worker: is it still of this version?
+
+        If not, it is imported from the copy from now on: what runs must not become a mixture. Returns
+        what to say about it, once for each version that is found.
+        """
+        there = "" if self.runs_from_copy else _version_on_disk()
+        if there in {"", gwctl.__version__, self._noticed}:
+            return ""
+        self._noticed = there
+        if self.copy_fd >= 0:
+            for name, module in list(sys.modules.items()):
+                if name.split(".")[0] == "gwctl" and hasattr(module, "__path__"):
+                    module.__path__ = [f"/proc/self/fd/{self.copy_fd}/{name.replace('.', '/')}"]
+        return (
+            f"gwctl {there} is installed, and gwctl {gwctl.__version__} runs, also new workers of it. "
+            "Run gwctl upgrade"
+        )
+
     @property
     def runs_from_copy(self) -> bool:
         """This very process is the rescue of a failed upgrade."""
@@ -94,11 +117,20 @@ class Program:
 
     def close_in_child(self) -> None:
         """In a new worker: it does not need the copy, unless that is where its code comes from."""
-        if not self.runs_from_copy:
+        if not self.runs_from_copy and not self._noticed:
             for fd in (self.copy_fd, self.replaces):
                 if fd >= 0:
                     os.close(fd)
             self.copy_fd = self.replaces = -1
+
+
+def _version_on_disk() -> str:
+    """What an import of gwctl would find now; empty if that cannot be told."""
+    try:
+        found = _VERSION.search(Path(gwctl.__file__).read_text("utf-8"))
+    except OSError:
+        return ""
+    return found[1] if found else ""
 
 
 def _flags() -> Iterable[str]:

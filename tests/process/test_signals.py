@@ -86,14 +86,6 @@ def test_graceful_stop_finishes_the_request_in_hand(gwctl_server, worker):
         assert "0 requests cut" in server.log
 
 
-def test_usr2_changes_nothing_and_says_so(gwctl_server):
-    with gwctl_server(APP, worker="sync", processes=1) as server:
-        before = server.workers
-        server.signal(signal.SIGUSR2)
-        server.wait_for_log("SIGUSR2: an upgrade in place is not in this release")
-        assert server.workers == before
-
-
 def test_second_term_escalates(gwctl_server):
     with gwctl_server(APP, worker="sync", processes=1, allow_errors=["."], allow_kill=True) as server:
         client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?30",))

@@ -21,7 +21,7 @@ from tests.support.wait import until
 
 APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
 QUICK = {"settle_s": 0.05}
-UPGRADES = int(os.environ.get("GWCTL_TEST_UPGRADES", "2"))
+UPGRADES = int(os.environ.get("UPGRADES", "2"))
 """In a row under load, for each worker class; `make test-upgrade` sets more."""
 
 
