@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import os
 from typing import Any
 
+from gwctl.supervisor.control_client import ControlClient
+from gwctl.supervisor.control_messages import Status
+from gwctl.supervisor.runtime import control_path
 from tests.support.server import GwctlServer
+
+TIMEOUT_S = 20.0
 
 
 def status_of(server: GwctlServer) -> dict[str, Any]:
-    """The whole document; fails with what the command printed."""
-    result = server.gwctl("status", "--json", "-c", str(server.config))
-    assert result.returncode == 0, result.stderr
-    document: dict[str, Any] = json.loads(result.stdout)
-    return document
+    """The whole document, by way of the control socket: a command would take longer to start than to answer."""
+    name = server.tables["master"]["name"]
+    path = control_path(name, {"RUNTIME_DIRECTORY": str(server.folder)}, os.geteuid())
+    with ControlClient(path) as client:
+        return client.call("status", Status(), timeout_s=TIMEOUT_S)
 
 
 def active_requests(server: GwctlServer) -> int:
