@@ -17,6 +17,7 @@ from gwctl.assignment import Listener
 from gwctl.config.addresses import FdAddress, SystemdAddress, TcpAddress, UnixAddress, parse
 from gwctl.errors import BindError
 from gwctl.supervisor import holders, inherited, unixsocket
+from gwctl.supervisor.last_door import let_nobody_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,12 @@ class Held:
     """Taken over from whoever started us, not bound here."""
 
     def close(self) -> None:
-        """Close for good, and remove the file that is ours."""
+        """Close for good, and remove the file that is ours. Workers have copies, to accept the last."""
         if self.unix is not None:
             self.unix.unlink()
         for listener in self.listeners:
+            if not self.taken:
+                let_nobody_in(listener.sock)
             listener.sock.close()
 
     def undo(self) -> None:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 PAUSE_S: Final = 0.5
+LAST_SWEEP_S: Final = 0.05
+"""After the first sweep of a backlog into which nobody new is let: handshakes under way are done by then."""
 _BATCH_MAX: Final = 16
 _TCP_INFO_BYTES: Final = 104
 _backlog: Final = struct.Struct("=24xI76x").unpack  # struct tcp_info of linux/tcp.h, up to tcpi_total_retrans
@@ -76,12 +78,13 @@ class Acceptor:
         self._closing = threading.RLock()  # a signal's handler may close while its thread does
         self._descriptors = Descriptors()
         self._scarce = False
+        self._sweeping = False
         self.accepted = 0
 
     @property
     def idle(self) -> bool:
-        """Tell whether no accepted connection is still on its way to its protocol."""
-        return not self._setups
+        """Tell whether no connection is still on its way to its protocol, nor may come to be."""
+        return not (self._setups or self._sweeping)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -122,8 +125,19 @@ class Acceptor:
                 os.dup2(null, listener.sock.fileno(), inheritable=False)
         os.close(null)
 
-    def sweep(self) -> None:
-        """Accept everything that waits in the backlogs."""
+    def sweep_and_close(self) -> None:
+        """Accept everything that waits in the backlogs, and what is completed right after; then close."""
+        self._sweeping = True
+        self._sweep()
+        self._loop.call_later(LAST_SWEEP_S, self._sweep_last)
+
+    def _sweep_last(self) -> None:
+        self._sweep()
+        self._sweeping = False
+        self.close()
+        self._server.check_drained()
+
+    def _sweep(self) -> None:
         self._descriptors.give_all()
         for listener in self._listeners:
             for _ in range(_SWEEP_MAX):

@@ -169,8 +169,9 @@ class Server:
             return
         self.park()
         if sweep:
-            self._acceptor.sweep()
-        self._acceptor.close()
+            self._acceptor.sweep_and_close()
+        else:
+            self._acceptor.close()
         self._sweep_exchange()
         self.draining = True
         timeouts = self.settings.timeouts
