@@ -117,11 +117,7 @@ class _Template:
         self._signals.install()
         for warning in leftovers.warnings(before):
             self._log.warning(f"preload: {warning}")
-        import uvloop  # noqa: F401, PLC0415 - as in a worker: not before the application
-
-        from gwctl.workers import server  # noqa: PLC0415 - see above
-
-        server.runner_class(application.worker_class)
+        _import_the_rest(application)
         ready = boot.ready(application, import_s, time.monotonic() - self._started_at)
         flush_stdio()  # or each worker would write what is buffered
         gc.collect()
@@ -226,6 +222,19 @@ class _Template:
             log_level=Level(order.log_level),
             dump_fd=dump_fd,
         )
+
+
+def _import_the_rest(application: LoadedApplication) -> None:
+    """What the workers would each import for themselves: not before the application, as in a worker."""
+    import uvloop  # noqa: F401, PLC0415
+
+    from gwctl.workers import server  # noqa: PLC0415
+
+    server.runner_class(application.worker_class)
+    if application.lifespan is not None:
+        import uvicorn.lifespan.on  # noqa: F401, PLC0415
+
+        from gwctl.workers import uvicorn_config  # noqa: F401, PLC0415
 
 
 def _outcome(source: int, middle: int) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,3 +244,20 @@ def test_an_upgrade_keeps_the_template_until_the_reload_that_follows(preloaded):
         assert server.gwctl("scale", "web", "2").returncode == 0
         until(lambda: len(one.workers) == 2, "a worker of the new template")
         assert one.pool["templates"][0]["pid"] == one.template
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_a_listener_that_a_reload_removes_is_closed_in_the_new_processes_too(preloaded, preload):
+    """They were forked while it was open: a copy that is left would take connections and never answer."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        addresses = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in (one, other)]
+    server = preloaded(processes=1, preload=preload, bind=addresses).server
+    with server:
+        assert httpx.get(f"http://{addresses[1]}").status_code == 200
+        server.tables["pool"]["web"]["bind"] = addresses[:1]
+        server.write_config()
+        assert server.gwctl("reload").returncode == 0
+        until(lambda: len(server.workers) == 1 + preload, "the previous generation to end")
+        assert httpx.get(f"http://{addresses[0]}").status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://{addresses[1]}", timeout=5)
