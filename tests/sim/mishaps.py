@@ -117,7 +117,7 @@ class Process:
         request_at = self.request_at
         if request_at == NEVER:
             age_s = rng.expovariate(1 / 2) if rng.random() < 0.3 and self.still_at == NEVER else 0.0
-            request_at = now - (min(age_s, 0.9 * limit_s) if limit_s else age_s)
+            request_at = now - (min(age_s, 0.5 * limit_s) if limit_s else age_s)
         busy = request_at < now
         served_until = min(now, idle_from)
         return ev.Observed(
