@@ -134,6 +134,7 @@ def play(run: RealRun, broken: Path) -> None:
     run.done("hang", worker, exited(worker))
     server.signal(signal.SIGTERM)
     run.done("stop", 0, lambda steps: bool(happened(act.Finish, steps)))
+    server.wait_for_exit()
 
 
 def _ask(url: str) -> None:

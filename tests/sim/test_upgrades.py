@@ -8,6 +8,7 @@ import pytest
 
 from gwctl.supervisor.core import facts
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.policy import PoolPolicy
 from tests.sim import upgrades
 from tests.sim.episodes import episode
 
@@ -21,7 +22,7 @@ FORGOTTEN = (
     ("workers", "replace_reason", ""),
     ("desk", "_last_id", 0),
     ("fleet", "_numbered", 0),
-    ("fleet", "degraded", ""),
+    ("pools", "differs_since", None),
     ("fleet", "look_at", "inf"),
     ("pools", "slots", {}),
     ("pools", "size", 1),
@@ -36,11 +37,18 @@ def test_a_forgotten_fact_is_noticed(
 
     def forgetful(fleet: Fleet) -> dict[str, Any]:
         known = facts.facts_of(fleet)
-        for each in known[table] if isinstance(known[table], list) else [known[table]]:
+        for each in tables(known, table):
             each[name] = instead
         return known
 
+    fleet = Fleet({"web": PoolPolicy(size=1)})
+    fleet.step(0.0, [])
+    assert all(name in each for each in tables(facts.facts_of(fleet), table)), "there is such a fact"
     monkeypatch.setattr(upgrades, "facts_of", forgetful)
     with pytest.raises(Exception):  # noqa: B017 - by whatever is the first to stumble
         for seed in range(EPISODES_MAX):
             episode(seed)
+
+
+def tables(known: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return known[name] if isinstance(known[name], list) else [known[name]]

@@ -32,6 +32,11 @@ def through_json(fleet: Fleet) -> Fleet:
     return fleet_from(msgspec.json.decode(msgspec.json.encode(facts_of(fleet))))
 
 
+def shown(fleet: Fleet) -> tuple[object, ...]:
+    """What people are told of it, besides its workers."""
+    return fleet.phase, fleet.generation, fleet.degraded, fleet.reload_waits
+
+
 class Upgrades:
     """What the shell does for an upgrade, and the twin that the fleet has afterwards."""
 
@@ -95,6 +100,8 @@ class Upgrades:
         theirs = self._twin.step(self._world.now, batch)
         if theirs != actions or self._twin.next_deadline() != self._world.fleet.next_deadline():
             raise Unsafe(f"the fleet decides {actions} after its upgrade; it would have been {theirs}")
+        if shown(self._twin) != shown(self._world.fleet):
+            raise Unsafe(f"the fleet shows {shown(self._world.fleet)} instead of {shown(self._twin)}")
         self._twin_steps -= 1
         if not self._twin_steps:
             self._twin = None

@@ -385,7 +385,7 @@ class World:
         self.faults = NO_FAULTS
         self.asking = False
         self.idle_from = self.now
-        asks = (self._ask_reload, self._ask_scale, self._ask_stop)
+        asks = (self._ask_reload, self._ask_scale, self._ask_stop, self._upgrades.ask)
         self._heap = [each for each in self._heap if each[2] not in asks]
         heapq.heapify(self._heap)
         self._disk_broken = False
