@@ -2,8 +2,10 @@
 
     127.0.0.1 - - [21/Nov/2026:10:02:11 +0000] "GET / HTTP/1.1" 200 12 "-" "curl/8" 0.000412 web.0
 
-Lines are collected and written once per batch of the loop. A reader that is slow (a pipe, a
-terminal) makes lines wait, up to a bound; beyond it they are dropped and the drop is said.
+What the lines say is collected as responses end; they are made and written once per batch of the
+loop: one after the other that costs half of what it does between two requests. A reader that is
+slow (a pipe, a terminal) makes lines wait, up to a bound; beyond it they are dropped and the drop
+is said.
 To those, lines go whole and are at most 4096 bytes, so that workers do not mix theirs; a file takes
 any length. A line is added by whichever thread answered; only the loop's thread writes.
 """
@@ -16,7 +18,7 @@ import stat
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from gwctl.log import Log
@@ -32,6 +34,9 @@ _CUT: Final = b"...\n"
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), ord("\\"), *range(0x7F, 0xA0))}
 
 
+_Noted = tuple[Any, str, str, str, bool, int, int, str, str, float]
+
+
 class AccessLog:
     """Writes access lines to ``fd``, which it owns."""
 
@@ -39,7 +44,7 @@ class AccessLog:
         self._fd = fd
         self._worker = worker
         self._log = log
-        self._lines: deque[str] = deque()
+        self._noted: deque[_Noted] = deque()
         self._waiting = b""
         self._dropped = 0
         self._why = ""
@@ -63,27 +68,45 @@ class AccessLog:
         if now >= self._stamp_until:
             self._stamp_until = int(now) + 1.0
             self._stamp = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(now))
-        peer = connection.peer
+        if type(referer) is not str or type(agent) is not str:  # an application may have changed its environ
+            referer = f"{referer}"
+            agent = f"{agent}"
+        self._noted.append(
+            (
+                connection.peer,
+                self._stamp,
+                connection.method,
+                connection.target,
+                connection.http11,
+                status,
+                size,
+                referer,
+                agent,
+                seconds,
+            )
+        )
+
+    def _line(self, noted: _Noted) -> str:
+        peer, stamp, method, target, http11, status, size, referer, agent, seconds = noted
         host = peer[0] if type(peer) is tuple else "-"
-        version = "1.1" if connection.http11 else "1.0"
-        target = connection.target
         strange = f"{target}{referer}{agent}"
         if '"' in strange or "\\" in strange or "\n" in strange or not strange.isascii():
             target = target.translate(_ESCAPES)
-            referer = f"{referer}".translate(_ESCAPES)  # an application may have changed its environ
-            agent = f"{agent}".translate(_ESCAPES)
-        request = f"{connection.method} {target} HTTP/{version}" if connection.method else "-"
-        self._lines.append(
-            f'{host} - - {self._stamp} "{request}" {status or 499} {size} '
+            referer = referer.translate(_ESCAPES)
+            agent = agent.translate(_ESCAPES)
+        request = f"{method} {target} HTTP/{'1.1' if http11 else '1.0'}" if method else "-"
+        return (
+            f'{host} - - {stamp} "{request}" {status or 499} {size} '
             f'"{referer}" "{agent}" {seconds:.6f} {self._worker}\n'
         )
 
     def flush(self) -> None:
         """Write what the descriptor takes without waiting."""
-        lines = self._lines
-        count = len(lines)
+        noted = self._noted
+        count = len(noted)
         if count:
-            block = "".join([lines.popleft() for _ in range(count)]).encode("utf-8", "backslashreplace")
+            lines = [self._line(noted.popleft()) for _ in range(count)]
+            block = "".join(lines).encode("utf-8", "backslashreplace")
             if len(self._waiting) + len(block) > WAITING_BYTES_MAX:
                 self._dropped += count
             else:

@@ -299,21 +299,14 @@ class AsgiRequest(Extensions):
         connection.responded(self._keep_alive, now)
 
     def _log_access(self, seconds: float) -> None:
-        referer = agent = b"-"
+        referer = agent = "-"
         for name, value in self.scope["headers"]:
             if name == b"user-agent":
-                agent = value
+                agent = value.decode("latin-1")
             elif name == b"referer":
-                referer = value
+                referer = value.decode("latin-1")
         assert self._server.access is not None
-        self._server.access.add(
-            self._connection,
-            self.status,
-            self.sent,
-            seconds,
-            referer.decode("latin-1"),
-            agent.decode("latin-1"),
-        )
+        self._server.access.add(self._connection, self.status, self.sent, seconds, referer, agent)
 
     # ---- the task
 
