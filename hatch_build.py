@@ -43,6 +43,7 @@ MODULES = (
     "states",
     "sync",
     "threads",
+    "threads_outbox",
     "wsgi",
     "wsgi_body_calls",
     "wsgi_runner",

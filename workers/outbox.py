@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.wsgi import WsgiCall
 
 
 HOLD_S: Final = 0.0005
@@ -50,6 +51,11 @@ class Outbox:
         self._waiting.append((connection, response))
         if now > self._until:
             self.send()
+
+    def take(self, call: WsgiCall, response: bytes, now: float) -> bool:
+        """Tell whether the response of ``call``, made ``now``, was taken: it need not send it itself."""
+        self.add(call.connection, response, now)
+        return True
 
     def add_behind(self, connection: ConnectionBase, response: bytes, now: float) -> None:
         """Add ``response``, or have it follow what the transport holds. The transport may do TLS."""

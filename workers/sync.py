@@ -64,6 +64,7 @@ class SyncRunner(WsgiRunner):
         self._next_due = False
         self._sentry = Sentry(server, self.line)
         self._in_line = False
+        self._outbox = server.outbox
         if RequestLimits(server.settings.timeouts, "sync").shortest_s:
             self.extend_timeout = self._extend_timeout
 
@@ -159,8 +160,8 @@ class SyncRunner(WsgiRunner):
         floats = self._floats
         if not server.flush_due:
             server.flush_soon()
-        defer = self._average_s < FAST_S and connection.tls is None
-        call = kind(server, connection, environ, connection.output, defer)
+        outbox = self._outbox if self._average_s < FAST_S and connection.tls is None else None
+        call = kind(server, connection, environ, connection.output, outbox)
         start = monotonic()
         # Stored before the call, so that a call which never returns can be explained.
         note_request(self._noted, 0, start, connection.head)

@@ -8,7 +8,8 @@ not answer. Handing each response back through the loop would cost a quarter of 
 on a TLS connection there is no other way.
 
 A connection has one writer at a time. While its state is BUSY that is the thread; everything
-else, and whatever the thread could not write, is the loop's. In the usual case (kept alive,
+else, and whatever the thread could not write, is the loop's. While requests wait for a thread,
+threads send each other's responses (`gwctl.workers.threads_outbox`). In the usual case (kept alive,
 all written, nothing noticed by the loop) the thread releases the connection by one store and
 the loop is not woken. The order of stores and looks that makes this safe without a lock is
 described in `gwctl.workers.http1`.
@@ -30,6 +31,7 @@ from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
 from gwctl.workers.handover import request_read
 from gwctl.workers.states import BUSY, IDLE
+from gwctl.workers.threads_outbox import ThreadsOutbox
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_runner import WsgiRunner
 
@@ -59,6 +61,8 @@ class ThreadsRunner(WsgiRunner):
         self._again = False
         self._batch = 1
         self._context = copy_context()
+        self._outbox = ThreadsOutbox(server.loop, server.context, self._queue, self._release)
+        server.outbox = self._outbox
         self._count = server.settings.threads
         self.accept_batch = min(self._count, 16)
 
@@ -226,24 +230,31 @@ class ThreadsRunner(WsgiRunner):
         """Serve requests for ever: the body of one thread."""
         get = self._queue.get
         server = self.server
-        wake = server.loop.call_soon_threadsafe
         counters.ident = threading.get_ident()
         while True:
             connection, environ, kind = get()
             counters.start = start = monotonic()
-            counters.call = call = kind(server, connection, environ, connection.output, defer=False)
+            outbox = self._outbox if connection.tls is None else None
+            counters.call = call = kind(server, connection, environ, connection.output, outbox)
             self._context.copy().run(call.run)
             end = monotonic()
             counters.call = None
             counters.add(call.status, call.sent, end - start)
             if server.access is not None:
                 self.log_access(connection, environ, call, end - start)
-            usual = call.keep_alive and not (call.pending or connection.tail or connection.attention)
-            if usual:
-                connection.since = end
-                connection.state = IDLE
-                if connection.attention:
-                    wake(connection.attend)
-            else:
-                wake(self.finish, connection, call)
+            call.ended_at = end
+            self._outbox.ended(call, end)
             del connection, environ, call
+
+    def _release(self, call: WsgiCall) -> None:
+        """Give the connection of ``call``, which is over and sent, back to the loop; any thread."""
+        connection = call.connection
+        wake = self.server.loop.call_soon_threadsafe
+        usual = call.keep_alive and not (call.pending or connection.tail or connection.attention)
+        if usual:
+            connection.since = call.ended_at
+            connection.state = IDLE
+            if connection.attention:
+                wake(connection.attend)
+        else:
+            wake(self.finish, connection, call)

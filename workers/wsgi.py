@@ -5,7 +5,7 @@ once. The response is written here, as `gwctl.workers.wsgi_writing` says: a bloc
 generator yields goes out before the next is asked for, and a client that stops reading holds
 this call up. What is still pending at the end is left to the loop (`pending`), so that a slow
 reader of a small response does not hold the worker.
-With ``defer`` a response of one block goes to the `gwctl.workers.outbox`.
+A response of one block goes to the ``outbox`` (`gwctl.workers.outbox`), if there is one.
 
 No event loop is involved, and the running one must have been hidden by the caller.
 
@@ -31,6 +31,7 @@ from gwctl.workers.wsgi_writing import ResponseWriter
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.environ import Environ
+    from gwctl.workers.outbox import Outbox
     from gwctl.workers.server import Server
 
 _JOIN_BYTES_MAX: Final = 65536
@@ -46,15 +47,16 @@ class WsgiCall(ResponseWriter):
     """The call of the application for one request, and its response."""
 
     __slots__ = (
-        "_defer",
         "_ended",
         "_environ",
         "_framing",
         "_headers",
         "_left",
         "_line",
+        "_outbox",
         "aborted",
         "ended_at",
+        "halves",
         "head_sent",
         "keep_alive",
         "sent",
@@ -62,9 +64,9 @@ class WsgiCall(ResponseWriter):
     )
 
     def __init__(
-        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, defer: bool
+        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
     ) -> None:
-        self._defer = defer
+        self._outbox = outbox
         self._server = server
         self._connection = connection
         self._environ = environ
@@ -80,6 +82,9 @@ class WsgiCall(ResponseWriter):
         self.aborted = False
         self.pending = b""
         self.ended_at = 0.0
+        self.halves: list[bool] | None = (
+            None  # what is yet to be done of sending and ending: `threads_outbox`
+        )
         self.sent = 0
 
     @property
@@ -138,7 +143,7 @@ class WsgiCall(ResponseWriter):
             return
         data = hints(self._server.heads, headers)
         if data:
-            self._defer = False  # or the response could overtake what is pending
+            self._outbox = None  # or the response could overtake what is pending
             self._send(data)
 
     # ---- the response
@@ -158,7 +163,7 @@ class WsgiCall(ResponseWriter):
                 return
             known = -1
             if kind is GeneratorType:
-                self._defer = False  # who knows what it does after its last block
+                self._outbox = None  # who knows what it does after its last block
         for block in result:
             if not self.head_sent and self._complete(block):
                 continue
@@ -221,6 +226,14 @@ class WsgiCall(ResponseWriter):
         self._framing = COUNTED  # with nothing left: what may follow is cut
         return True
 
+    def send_now(self, response: bytes) -> None:
+        """Send a whole response that was taken; any thread. Never raises."""
+        try:
+            self._send(response)
+        except ClientGone:
+            self.keep_alive = False
+            self.aborted = True
+
     def _usual(self, data: bytes, length: int) -> bool:
         """Send ``data`` with a head that has nothing special to it; False, and nothing sent, if it has.
 
@@ -241,10 +254,9 @@ class WsgiCall(ResponseWriter):
         return True
 
     def _deliver(self, response: bytes, now: float) -> None:
-        """Send a whole response, or have it sent soon. The sentry does if this call goes on for long."""
-        if self._defer:
-            self._server.outbox.add(self._connection, response, now)
-        else:
+        """Send a whole response, or have it sent soon, also while this call goes on."""
+        outbox = self._outbox
+        if outbox is None or not outbox.take(self, response, now):
             self._send(response)
 
     def _close(self, result: Any) -> None:
@@ -294,6 +306,8 @@ class WsgiCall(ResponseWriter):
                 block = block[: self._left]
                 fits = False
             self._left -= len(block)
+            if not (block or out):
+                return fits  # the response is complete, and may be in other hands
         self.sent += len(block)
         if self._framing == CHUNKED:
             block = chunk(block)

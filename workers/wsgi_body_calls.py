@@ -16,6 +16,7 @@ from gwctl.workers.wsgi import WsgiCall, caused_by
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.environ import Environ
+    from gwctl.workers.outbox import Outbox
     from gwctl.workers.server import Server
 
 
@@ -25,9 +26,9 @@ class BodyCall(WsgiCall):
     __slots__ = ("_input",)
 
     def __init__(
-        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, defer: bool
+        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
     ) -> None:
-        super().__init__(server, connection, environ, sock, defer)
+        super().__init__(server, connection, environ, sock, outbox)
         self._input = environ["wsgi.input"]
 
     def run(self) -> None:
@@ -44,9 +45,9 @@ class StreamCall(BodyCall):
     __slots__ = ("_stream",)
 
     def __init__(
-        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, defer: bool
+        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
     ) -> None:
-        super().__init__(server, connection, environ, sock, defer)
+        super().__init__(server, connection, environ, sock, outbox)
         self._stream: BodyStream = self._input.raw
         self._stream.call = self
 

@@ -89,6 +89,10 @@ class ResponseWriter:
     def client_gone(self) -> bool:
         return self._sock is _GONE
 
+    @property
+    def connection(self) -> ConnectionBase:
+        return self._connection
+
     def _send(self, data: bytes) -> None:
         if self.pending:
             self._send_behind(data)
