@@ -40,6 +40,11 @@ class Held:
     taken: bool = False
     """Taken over from whoever started us, not bound here."""
 
+    @property
+    def lost(self) -> bool:
+        """It is a Unix socket whose file somebody has removed or replaced: nobody can connect any more."""
+        return self.unix is not None and not self.unix.can_be_reached
+
     def close(self) -> None:
         """Close for good, and remove the file that is ours. Workers have copies, to accept the last."""
         if self.unix is not None:

@@ -69,6 +69,7 @@ class Generations:
         self.listeners = listeners
         self.logs = AccessLogs()
         self._plans: dict[int, Plan] = {}
+        self._removed: dict[str, int] = {}
         self.adopted = 0
 
     def plan(self, generation: int) -> Plan:
@@ -132,9 +133,13 @@ class Generations:
         before = self.current.loaded.settings.master
         self.adopted = generation
         self._plans = {generation: self._plans[generation]}
-        self.listeners.commit()
+        self._removed |= dict.fromkeys(self.listeners.commit(), generation)
         self.logs.keep_only(self.current.access_logs)
         return _needing_restart(before, self.current.loaded.settings.master)
+
+    def are_last(self, pool: str, generation: int) -> bool:
+        """The workers of that generation are the last that accept on some listener, since removed."""
+        return generation < self._removed.get(pool, 0)
 
     def close_in_child(self, pool: str, generation: int) -> None:
         """In a new child of ``pool``: close the listeners and log files of all others."""

@@ -7,7 +7,8 @@ Rules
       queue of connections with it.
     - ``:8000`` is two sockets, one of each family. Names are not resolved: settings hold numbers.
     - What is new is bound before anything is closed; what is in both plans keeps its sockets,
-      with what waits in their backlogs.
+      with what waits in their backlogs. A Unix socket whose file was removed is bound anew: nobody could
+      connect to the one that is open.
     - Nothing is retried here: an address in use raises BindError with errno EADDRINUSE, and
       the caller may try again until its deadline.
 """
@@ -64,30 +65,32 @@ class ListenerSet:
         fresh: dict[str, Held] = {}
         try:
             for address, each in wanted.items():
-                if address not in self._current:
+                if address not in self._current or self._current[address].lost:
                     fresh[address] = bind(each, self._passed)
-            for address in wanted.keys() & self._current.keys():
+            for address in wanted.keys() & self._current.keys() - fresh.keys():
                 self._adjust(self._current[address], wanted[address])
         except BaseException:
             self._undo(fresh.values())
             raise
         self._tried = {address: fresh.get(address) or self._current[address] for address in wanted}
 
-    def commit(self) -> None:
-        """Close what only the previous plan had."""
+    def commit(self) -> set[str]:
+        """Close what only the previous plan had. Returns the names of the pools that had it."""
         if self._tried is None:
-            return
-        for address in self._current.keys() - self._tried.keys():
-            self._current[address].close()
+            return set()
+        removed = [held for address, held in self._current.items() if self._tried.get(address) is not held]
+        for held in removed:
+            held.close()
         self._current, self._tried = self._tried, None
         self._adjusted.clear()
+        return {held.wanted.pool for held in removed}
 
     def abandon(self) -> None:
         """Close what only the tried plan had."""
         if self._tried is None:
             return
         tried, self._tried = self._tried, None
-        self._undo(tried[address] for address in tried.keys() - self._current.keys())
+        self._undo(held for address, held in tried.items() if self._current.get(address) is not held)
 
     def get(self, address: str) -> tuple[Listener, ...]:
         """The open listeners of an address of either plan; none once they are closed."""

@@ -187,7 +187,7 @@ class Master:
             case actions.Park(worker=worker):
                 self.children.send(worker, Park())
             case actions.Drain(worker=worker, timeout_s=timeout_s, sweep=sweep):
-                self.children.send(worker, Drain(timeout_s, sweep))
+                self.children.send(worker, Drain(timeout_s, sweep or self._is_last_to_accept(worker)))
             case actions.Observe():
                 self.children.observe(time.monotonic())
             case actions.Quit(worker=worker):
@@ -262,6 +262,11 @@ class Master:
 
         number = scoreboard.FREE if template else self._exchanges.number(action.pool)
         self.children.spawn(action.worker, number, time.monotonic(), assign, action.template)
+
+    def _is_last_to_accept(self, worker: events.WorkerId) -> bool:
+        """It has a listener that the settings in force do not: what waits there is its to serve."""
+        child = self.children.get(worker)
+        return child is not None and self._generations.are_last(child.pool, child.generation)
 
     def _subject(self, pool: str, worker: events.WorkerId | None) -> str:
         if worker is None:

@@ -61,6 +61,14 @@ class UnixSocket:
         with _handle(self.path, self.inode) as handle:
             _apply(self.path, handle, access)
 
+    @property
+    def can_be_reached(self) -> bool:
+        """Whether its file is there and still ours."""
+        try:
+            return _inode(self.path.lstat()) == self.inode
+        except OSError:
+            return False
+
     def unlink(self) -> None:
         """Remove the file if it is still ours. Call before closing the socket (see the module's text)."""
         try:

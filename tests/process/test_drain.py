@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.raw import RawClient, refuses, urls
+from tests.support.server import APPS as APPS_FOLDER
 from tests.support.server import GwctlServer
 from tests.support.status import active_requests
 from tests.support.tls import Files
@@ -113,3 +114,31 @@ def _assert_told(server: GwctlServer, worker: str) -> None:
             r"waiting for web\.0: GET /\w+\S*, \d\.?\d? s so far, of \d requests? on \d connections"
         )
     assert f"; {1 if worker == 'sync' else 4} request" in server.log
+
+
+def test_streams_go_on_across_a_reload_and_one_without_end_is_cut_and_named(gwctl_server, tmp_path):
+    """Of each class: begun under generation 1, ended whole long after generation 2 was adopted."""
+    timeouts = {"drain_timeout_s": 3.0, "linger_s": 0.1}
+    common = {"timeouts": timeouts, "reload": {"settle_s": 0.05}, "processes": 1}
+    pools = {
+        worker: {"app": APPS[worker], "worker": worker, "chdir": str(APPS_FOLDER), **common}
+        | {"bind": [f"unix:{tmp_path}/{worker}.sock"]}
+        for worker in ("sync", "threads")
+    }
+    with gwctl_server(APPS["asgi"], worker="asgi", pools=pools, **common) as server, ExitStack() as stack:
+        addresses = [server.url, *(f"unix:{tmp_path}/{worker}.sock" for worker in pools)]
+        streams = [stack.enter_context(RawClient(url)).send("/stream?15") for url in addresses]
+        for client in streams:
+            client.begin()
+        events = stack.enter_context(RawClient(server.url)).send("/events?for=ever")
+        assert events.begin().status == 200
+        server.signal(signal.SIGHUP)
+        server.wait_for_log(r"adopted generation 2\b")
+        for client in streams:
+            assert client.answer().body.endswith(b"block 14\nend\n")
+        found = server.wait_for_log(
+            r"web\.0 g1 +drain_timeout_s \(3 s\) is over: 1 request cut\n +GET /events\?for=ever, (\S+) s\n"
+        )
+        assert 3 <= float(found[1]) < 20
+        until(lambda: len(server.workers) == 3, "the first generation to go")
+        assert server.output.endswith("lifespan shuts down\n")

@@ -307,8 +307,19 @@ def test_undoing_outlives_a_socket_file_that_is_gone(listeners: ListenerSet, tmp
     assert listeners.get(address)[0].sock is sock
 
 
-def test_a_socket_file_that_is_gone_is_what_the_error_says(listeners: ListenerSet, tmp_path: Path) -> None:
-    address = f"unix:{tmp_path}/web.sock"
-    opened(listeners, address, socket_mode="600")
-    (tmp_path / "web.sock").unlink()
-    assert "somebody removed its file" in refused(listeners, address, socket_mode="666").reason
+def test_a_socket_whose_file_is_gone_is_bound_anew(listeners: ListenerSet, tmp_path: Path) -> None:
+    """With the permissions wanted now; given up, the one before is open as it was."""
+    path = tmp_path / "web.sock"
+    opened(listeners, f"unix:{path}", socket_mode="600")
+    before = listeners.get(f"unix:{path}")[0].sock
+    path.unlink()
+    listeners.open(pool(f"unix:{path}", socket_mode="606"))
+    assert path.stat().st_mode & 0o777 == 0o606
+    listeners.abandon()
+    assert not path.exists()
+    assert listeners.get(f"unix:{path}")[0].sock is before
+    listeners.open(pool(f"unix:{path}", socket_mode="606"))
+    assert listeners.commit() == {"web"}
+    assert before.fileno() == -1
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.load.runner import Load
+from tests.support.raw import RawClient, refuses
 from tests.support.status import status_of
 from tests.support.wait import until
 
@@ -96,6 +97,30 @@ def test_a_reload_shows_its_phases_and_its_outcome_as_json(gwctl_server, shop):
             assert phase in text, text
         assert "adopted generation 3" in text
         assert httpx.get(server.url).text == "second"
+
+
+def test_who_waits_at_a_listener_that_goes_is_served_and_a_removed_file_is_made_anew(
+    gwctl_server, shop, tmp_path
+):
+    """The old workers are parked when the client connects: nobody accepts any more on what goes."""
+    goes, stays = tmp_path / "goes.sock", tmp_path / "stays.sock"
+    options = {"bind": ["127.0.0.1:0", f"unix:{goes}", f"unix:{stays}"], "reload": {"settle_s": 1.0}}
+    with gwctl_server("shop:application", chdir=shop, **options) as server:
+        server.tables["pool"]["web"]["bind"].remove(f"unix:{goes}")
+        server.write_config()
+        stays.unlink()
+        server.signal(signal.SIGHUP)
+        until(lambda: "parked" in states(server), "the old worker to be parked")
+        with RawClient(f"unix:{goes}") as waits:
+            assert waits.get().body == b"first"
+        server.wait_for_log(r"adopted generation 2\b")
+        assert refuses(f"unix:{goes}")
+        with RawClient(f"unix:{stays}") as client:
+            assert client.get().body == b"first"
+
+
+def states(server):
+    return [worker["state"] for worker in status_of(server)["pools"][0]["workers"]]
 
 
 def test_pools_and_listeners_come_and_go_with_a_reload(gwctl_server, shop, tmp_path):
