@@ -294,6 +294,12 @@ class Children:
         self._log.error(record or f"pid {child.pid} killed: {reason}", child.subject)
         self.signal(worker, signal.SIGKILL)
 
+    def spare(self, worker: events.WorkerId, now: float) -> None:
+        """Write down what a worker was asked for that need not be killed after all."""
+        child = self._by_worker.get(worker)
+        if child is not None and (record := inquest.end(child, "recovered and goes on", now)):
+            self._log.warning(record, child.subject)
+
     def signal(self, worker: events.WorkerId, signum: int) -> None:
         """Signal a process that has not been reaped; nothing happens to one that has."""
         child = self._by_worker.get(worker)

@@ -196,6 +196,8 @@ class Master:
                 self.children.ask_why(worker, reason, time.monotonic())
             case actions.Kill(worker=worker, reason=reason):
                 self.children.kill(worker, reason, time.monotonic())
+            case actions.Spare(worker=worker):
+                self.children.spare(worker, time.monotonic())
             case actions.Note(level=level, text=text, pool=pool, worker=worker):
                 self._log.write(Level[level.upper()], text, self._subject(pool, worker))
             case actions.CloseListeners():

@@ -61,6 +61,13 @@ class Dump(Struct, frozen=True):
     reason: str
 
 
+class Spare(Struct, frozen=True):
+    """It was to be killed, and need not: write down what it was dumped for."""
+
+    worker: WorkerId
+    reason: str
+
+
 class Kill(Struct, frozen=True):
     """Send SIGKILL."""
 
@@ -149,6 +156,7 @@ Action = (
     | Observe
     | Quit
     | Dump
+    | Spare
     | Kill
     | Note
     | Prepare

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gwctl.supervisor.core import breaker
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import Exited
 from gwctl.supervisor.core.life import Order, State, Worker
 from gwctl.supervisor.core.notes import how_it_ended, seconds, what_next
 from gwctl.supervisor.core.pool import Pool
+
+_EXPLAINED: Final = frozenset({Order.DUMP, Order.KILL})
 
 
 def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: bool) -> None:
@@ -28,8 +32,8 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: bool
             wait = slot.died(now, policy, event.luck, others_serve=others_serve)
         text = f"pid {worker.pid}: {failure.message}" if failure and failure.kind != "exit" else ""
         text = text or (failure.message if failure else "")
-        if worker.told is Order.KILL:  # the record of the kill has said why
-            level, text = "warning", f"pid {worker.pid} is gone"
+        if worker.told in _EXPLAINED:  # one record has said why
+            level, text = ("warning" if wait or waits else "debug"), f"pid {worker.pid} is gone"
     then = "Replaced when the reload is decided" if waits else _next(pool, worker, wait, now)
     # The same traceback at each try would bury the log; the first one says it.
     frames = f"\n{failure.traceback}" if failure and failure.traceback and slot.failures == 1 else ""
@@ -59,13 +63,14 @@ def unreaped(pool: Pool, worker: Worker, desk: Desk) -> None:
     pool.slot(worker.slot).failed(desk.now, worker.policy, 0.0)
 
 
-def finished(worker: Worker, was: State, status: int, desk: Desk) -> None:
+def finished(worker: Worker, was: State, event: Exited, desk: Desk) -> None:
     """A planned end; of interest when it was not a clean one."""
     took = seconds(desk.now - worker.since)
-    if status == 0 or worker.failure is not None:  # of a failure was told already
+    if event.status == 0 or worker.failure is not None:  # of a failure was told already
         desk.note("debug", f"pid {worker.pid} finished in {took}", worker=worker)
     elif was is not State.KILLED:
-        text = f"pid {worker.pid} ended with {how_it_ended(status)} while {was.value}, after {took}"
+        how = how_it_ended(event.status) + (f" ({event.cause})" if event.cause else "")
+        text = f"pid {worker.pid} ended with {how} while {was.value}, after {took}"
         desk.note("warning", text, worker=worker)
 
 

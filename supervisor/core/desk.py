@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from gwctl.supervisor.core.actions import Action, Drain, Dump, Kill, Note, Park, Quit, Serve, Spawn
+from gwctl.supervisor.core.actions import Action, Drain, Dump, Kill, Note, Park, Quit, Serve, Spare, Spawn
 from gwctl.supervisor.core.life import Order, Worker
 from gwctl.supervisor.core.policy import PoolPolicy
 
@@ -59,4 +59,6 @@ def _action(worker: Worker, order: Order, reason: str, *, sweep: bool) -> Action
             return Dump(worker.id, reason)
         case Order.KILL:
             return Kill(worker.id, reason)
+        case Order.SPARE:
+            return Spare(worker.id, reason)
     assert_never(order)

@@ -74,6 +74,16 @@ class Exited(Struct, frozen=True):
     """Request line it was serving, from the scoreboard; empty when idle or unknown."""
     cut: int = 0
     """Requests it did not finish, as far as is known."""
+    cause: str = ""
+    """What the kernel was seen to do to it: the memory it ran out of."""
+
+
+class Stuck(Struct, frozen=True):
+    """The worker said that it gave a request up, which goes on to hold one of its threads."""
+
+    worker: WorkerId
+    request: str
+    age_s: float
 
 
 class Observed(Struct, frozen=True):
@@ -173,6 +183,8 @@ class Upgraded(Struct, frozen=True):
     """Since ExecuteUpgrade."""
 
 
-WorkerEvent = Spawned | SpawnFailed | Ready | BootFailed | DrainStarted | ChannelClosed | Exited | Observed
+WorkerEvent = (
+    Spawned | SpawnFailed | Ready | BootFailed | DrainStarted | ChannelClosed | Exited | Observed | Stuck
+)
 UpgradeEvent = UpgradeAsked | UpgradeChecked | UpgradeFailed | Upgraded
 Event = WorkerEvent | ReloadAsked | Prepared | PrepareFailed | ScaleAsked | StopAsked | UpgradeEvent

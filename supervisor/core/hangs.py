@@ -1,7 +1,7 @@
 """Workers that hang: a request that takes too long, a loop that no longer turns.
 
-Both are judged from what is observed on the scoreboard, and only of workers that are ready:
-in the other states a deadline of their own is running.
+Both are judged from what is observed on the scoreboard, of workers that are ready or parked: a
+parked one may have to serve again. In the other states a deadline of their own is running.
 
 Rules
     - A request (of a sync worker; the others judge theirs themselves) has as long as its limit
@@ -10,6 +10,8 @@ Rules
     - A loop is judged by what this master has seen: no turn between looks over the whole limit,
       and at each of them no call under way. A heartbeat that is old when it is first seen is
       not enough: the call that held the loop may have ended this moment.
+    - Between the dump and the kill it is looked at once more: whose request has ended meanwhile, or
+      whose loop turns again, is spared.
     - It costs a slot nothing that its worker was killed for this: no backoff.
 """
 
@@ -22,11 +24,16 @@ from gwctl.supervisor.core.life import Failure, Order, State, Worker
 from gwctl.supervisor.core.notes import seconds
 
 if TYPE_CHECKING:
-    from gwctl.supervisor.core.events import Observed
+    from gwctl.supervisor.core.events import Observed, Stuck
     from gwctl.supervisor.core.fleet import Fleet
 
 HANG: Final = "hang"
 """The kind of such a failure."""
+
+_JUDGED: Final = frozenset({State.READY, State.PARKED})
+
+LAST_LOOK_S: Final = 0.1
+"""For the look at the scoreboard that precedes a kill; it comes after `timers.LOOK_MIN_S` at most."""
 
 LOOK_PART: Final = 4
 """So often in the shortest limit a request's age is looked at."""
@@ -34,18 +41,53 @@ LOOK_PART: Final = 4
 
 def judge(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, desk: Desk) -> bool:
     """Have a worker that hangs dumped, and see to the next look; true when it was."""
-    if worker.state is not State.READY:
+    if worker.state is State.DUMPED and worker.hangs:
+        return _spare(fleet, worker, before, facts, desk)
+    if worker.state not in _JUDGED:
         worker.still_since = 0.0
         return False
     look_soon(fleet, worker, desk)
     reason = _request(fleet, facts, desk) or _heartbeat(fleet, worker, before, facts, desk)
     if not reason:
         return False
-    worker.reason = reason
+    worker.hangs, worker.reason = True, reason
     desk.order(worker, Order.DUMP, reason=reason)
     if not worker.leaving and worker.failure is None:
         worker.failure = Failure(HANG, reason)
         fleet.judge(worker)
+    return True
+
+
+def last_look(fleet: Fleet, worker: Worker, desk: Desk) -> bool:
+    """A dumped worker is due to be killed; true when it is to be looked at once more before."""
+    if not worker.hangs or worker.last_look or worker.deaf:
+        return False
+    worker.last_look = True
+    worker.deadline = desk.now + LAST_LOOK_S
+    fleet.look_by(desk.now)
+    return True
+
+
+def gave_up(fleet: Fleet, worker: Worker, news: Stuck) -> None:
+    """A threads worker has abandoned a request; the thread that it holds goes when the process does."""
+    if worker.state not in _JUDGED or worker.leaving or worker.stuck:
+        return
+    worker.stuck = True
+    what = f"{news.request} is stuck, {seconds(news.age_s)}"
+    if fleet.tried(worker):
+        worker.failure = Failure(HANG, f"request timeout: {what}")
+        fleet.judge(worker)
+        return
+    worker.replace_reason = f"cannot end a request: {what}"
+
+
+def _spare(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, desk: Desk) -> bool:
+    hangs = _request(fleet, facts, desk) or _heartbeat(fleet, worker, before, facts, desk)
+    if hangs or worker.deaf or not worker.last_look:
+        return False
+    desk.order(worker, Order.SPARE, reason=worker.reason)
+    worker.hangs = worker.last_look = False
+    worker.failure, worker.reason, worker.still_since = None, "", 0.0
     return True
 
 

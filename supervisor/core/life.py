@@ -22,7 +22,7 @@ Theory of operation
       LOST       its channel is at end of file: it can be told nothing; its exit should follow
       DRAINING   finishes what it has, then exits
       QUITTING   ends at once: by SIGQUIT, or by itself after it said why it cannot boot
-      DUMPED     asked for its stacks; killed next
+      DUMPED     asked for its stacks; killed next, unless it hung and no longer does
       KILLED     SIGKILL was sent; nothing more can be done
       DEAD       reaped, or never born
 """
@@ -88,6 +88,7 @@ class Order(Enum):
     QUIT = "quit"
     DUMP = "dump"
     KILL = "kill"
+    SPARE = "spare"
 
     __hash__ = object.__hash__
 
@@ -145,13 +146,15 @@ AFTER_ORDER: Final[Mapping[State, Mapping[Order, State]]] = {
         Order.SERVE: State.READY,
         Order.DRAIN: State.DRAINING,
         Order.QUIT: State.QUITTING,
+        Order.DUMP: State.DUMPED,
         Order.KILL: State.KILLED,
     },
     State.LOST: {Order.QUIT: State.QUITTING, Order.DUMP: State.DUMPED, Order.KILL: State.KILLED},
     State.DRAINING: {Order.QUIT: State.QUITTING, Order.DUMP: State.DUMPED, Order.KILL: State.KILLED},
     # A dump takes a moment, and a process that does not end on SIGQUIT knows no other word.
     State.QUITTING: {Order.KILL: State.KILLED},
-    State.DUMPED: {Order.KILL: State.KILLED},
+    # One that hung and turns again: what it is told next follows from what is wanted of it.
+    State.DUMPED: {Order.KILL: State.KILLED, Order.SPARE: State.READY},
     State.KILLED: {},
     State.DEAD: {},
 }
@@ -215,6 +218,14 @@ class Worker:
     """Why another worker shall take its place, begun before it ends; empty: none shall."""
     succession_told: bool = False
     """That was said when a successor was first begun."""
+    stuck: bool = False
+    """It abandoned a request: that is a reason to replace it, whatever its age or what is on disk."""
+    hangs: bool = False
+    """It was dumped because it was seen to hang."""
+    last_look: bool = False
+    """It is looked at once more before it is killed for that."""
+    deaf: bool = False
+    """Its channel is at end of file."""
     heir: bool = False
     """It was begun to take the place of another, which still has it."""
     template: int | None = None

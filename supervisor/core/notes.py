@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gwctl.supervisor.core.life import Order, State, Worker, time_limit
 
 if TYPE_CHECKING:
+    from gwctl.supervisor.core.events import Exited
     from gwctl.supervisor.core.pool import Pool
 
 _SIGNALS: Final = {
@@ -31,6 +32,8 @@ _SIGNALS: Final = {
     31: "SIGSYS",
 }
 """Linux's numbers: the core does not import signal."""
+
+KILL: Final = 9
 NAMED_MAX: Final = 5
 """Workers that are named one by one in a line about all that are waited for."""
 
@@ -77,16 +80,16 @@ def how_it_ended(status: int) -> str:
     return f"exit status {status}"
 
 
-def died(worker: Worker, status: int, now: float, serving: str) -> str:
+def died(worker: Worker, exited: Exited, now: float) -> str:
     """What is known of an exit that nobody asked for."""
-    text = f"pid {worker.pid} died: {how_it_ended(status)}"
+    text = f"pid {worker.pid} died: {exited.cause or how_it_ended(exited.status)}"
     if worker.ready_at is None:
         text += ", before it was ready"
     else:
         text += f", {seconds(now - worker.ready_at)} after it was ready"
-    if status == -9 and worker.told is not Order.KILL:
-        text += ", sent by nobody here (out of memory?)"
-    return text + (f", while serving {serving}" if serving else "")
+    if exited.status == -KILL and not exited.cause and worker.told is not Order.KILL:
+        text += ", not sent by gwctl (by somebody, or by the kernel out of memory)"
+    return text + (f", while serving {exited.serving}" if exited.serving else "")
 
 
 def what_next(failures: int, row_s: float, wait_s: float) -> str:

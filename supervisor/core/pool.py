@@ -52,7 +52,7 @@ class Wanted:
     replace: bool = False
     """Old workers make room for new ones that serve."""
     recycle: bool = False
-    """Successors may be begun for workers that are due for one (`Worker.replace_reason`)."""
+    """Successors may be begun for workers that are due for one; else only for those that are stuck."""
 
 
 @dataclass(slots=True, eq=False)
@@ -196,7 +196,7 @@ def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
         _replace(view, desk)
     _spawn(view, desk)
     breaker.watch(pool, view.old, desk)
-    if wanted.recycle:
+    if not wanted.candidate:
         _recycle(view, desk)
 
 
@@ -224,7 +224,10 @@ def _succeed(view: _View, desk: Desk) -> None:
         if worn is None:
             _inherit(view, heir)
         elif view.wanted.candidate or slot >= view.pool.size:
-            if heir.state in _CAN_BE_TOLD and not _is_last(view, heir):
+            if heir.state is State.READY and view.room <= 0:
+                if not heir.serving:
+                    _serve(view, heir, desk)
+            elif heir.state in _CAN_BE_TOLD and not _is_last(view, heir):
                 del view.heirs[slot]
                 _let_go(view, heir, desk)
         elif heir.state is State.READY:
@@ -326,7 +329,7 @@ def _spawn(view: _View, desk: Desk) -> None:
         if due > desk.now:
             pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
         elif view.active < limit:
-            _fill(view, slot, desk)
+            _begin(view, slot, wanted.generation, pool.policy, desk)
             if wanted.candidate:
                 pool.retry_at = None
                 return
@@ -347,15 +350,10 @@ def _begin(view: _View, slot: int, generation: int, policy: PoolPolicy, desk: De
     view.active += 1
     worker = desk.spawn(pool.name, slot, generation, policy, number)
     pool.members[worker.id] = worker
-    return worker
-
-
-def _fill(view: _View, slot: int, desk: Desk) -> None:
-    pool, generation = view.pool, view.wanted.generation
-    worker = _begin(view, slot, generation, pool.policy, desk)
-    if worker is not None and pool.degraded(generation):
+    if generation == view.wanted.generation and pool.degraded(generation):
         text = f"started while degraded ({DEGRADED}): it runs what is on disk"
         desk.note("warning", text, worker=worker)
+    return worker
 
 
 def _recycle(view: _View, desk: Desk) -> None:
@@ -364,7 +362,9 @@ def _recycle(view: _View, desk: Desk) -> None:
     limit, most = active_limit(pool, view.wanted), recycled_at_once(pool)
     replacing = len(view.heirs) + sum(1 for worker in view.leaving if worker.replace_reason)
     for slot, worn in sorted(view.old.items()):
-        if not worn.replace_reason or not worn.serving or slot in view.heirs or slot >= pool.size:
+        if not worn.replace_reason or not (view.wanted.recycle or worn.stuck):
+            continue
+        if not worn.serving or slot in view.heirs or slot >= pool.size:
             continue
         if replacing >= most or view.active >= limit:
             return
@@ -381,4 +381,5 @@ def _recycle(view: _View, desk: Desk) -> None:
             worn.succession_told = True
             if worn.ready_at is not None:  # failures before its time are over; those of its heirs count
                 pool.slot(slot).lived(desk.now - worn.ready_at, worn.policy)
-            desk.note("info", f"pid {worn.pid} is recycled: it {worn.replace_reason}", worker=worn)
+            verb = "is replaced" if worn.stuck else "is recycled"
+            desk.note("info", f"pid {worn.pid} {verb}: it {worn.replace_reason}", worker=worn)

@@ -44,7 +44,10 @@ def hear(fleet: Fleet, worker: Worker, event: ev.WorkerEvent, desk: Desk) -> boo
             if worker.news(News.DRAIN_STARTED, now) and not worker.leaving:
                 _left(fleet, worker, desk)
         case ev.ChannelClosed():
+            worker.deaf = True
             worker.news(News.CHANNEL_CLOSED, now)
+        case ev.Stuck():
+            hangs.gave_up(fleet, worker, event)
         case ev.Exited():
             _exited(fleet, worker, event, desk)
         case _:
@@ -55,6 +58,8 @@ def hear(fleet: Fleet, worker: Worker, event: ev.WorkerEvent, desk: Desk) -> boo
 def overdue(fleet: Fleet, worker: Worker, desk: Desk) -> None:
     """Its deadline has come: give the order that follows, or say that there is none."""
     was = worker.state
+    if was is State.DUMPED and hangs.last_look(fleet, worker, desk):
+        return
     order = AT_DEADLINE[was]
     if order is None:
         if was is State.REQUESTED and template.unanswered(fleet, worker, desk):
@@ -122,11 +127,11 @@ def _exited(fleet: Fleet, worker: Worker, event: ev.Exited, desk: Desk) -> None:
         fleet.ending.cut += event.cut
         fleet.ending.killed += was is State.KILLED
     if worker.leaving:
-        crash.finished(worker, was, event.status, desk)
+        crash.finished(worker, was, event, desk)
     else:
         news = worker.failure is None  # else it was judged when it became known
         if news:
-            worker.failure = Failure("exit", notes.died(worker, event.status, desk.now, event.serving))
+            worker.failure = Failure("exit", notes.died(worker, event, desk.now))
         if (news and fleet.judge(worker)) or worker.generation != fleet.generation:
             pass
         elif worker.is_template:

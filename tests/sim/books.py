@@ -42,6 +42,8 @@ class Seen:
     """It was seen to be due for a successor."""
     surely_worn: bool = False
     """It was to be judged so when it was seen, whatever its jitter."""
+    stuck: bool = False
+    """It gave a request up."""
     succeeded: bool = False
     """A successor of it was spawned."""
     must_die: bool = False
@@ -52,6 +54,11 @@ class Seen:
     """Since when it was seen idle with a loop that stands still."""
     hung_at: float = 0.0
     """When it was last seen to be beyond a limit."""
+    looked_again: bool = False
+    """Since it was dumped."""
+    found_well: bool = False
+    """When it was last observed since it was dumped."""
+    deaf: bool = False
     hangs: bool = False
     """It was dumped for that."""
     killed_at: float = float("inf")

@@ -3,7 +3,9 @@
 - a worker that is ready is dumped only for what was observed of it: a request beyond its limit,
   not counting the time in which the master did not run; or a loop that was seen standing still, with
   no request in hand, at each look over the whole limit;
+- the same goes for one that is parked, as it may have to serve again;
 - it is dumped in the step in which that was to be seen;
+- before it is killed it is looked at once more, and spared if it is well then; nobody else is spared;
 - the scoreboard is read every five seconds; earlier only as an observed worker requires, and
   then in time.
 """
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.core.actions import Spare
 from tests.sim.books import LATE_S, SLACK_S, Seen, Unsafe
 from tests.sim.templates import owes_for_too_long
 
@@ -74,6 +77,12 @@ class Looks:
         return sum(late_s - margin_s for at, late_s in self.absences if at > since)
 
 
+def is_deaf(seen: Seen) -> bool:
+    """Its channel has ended; whether that is what it ends for."""
+    seen.deaf = True
+    return seen.state in {"requested", "starting", "ready", "parked"}
+
+
 def is_ready(looks: Looks, seen: Seen, now: float) -> None:
     """Its first request may begin now."""
     if limit_s := seen.policy.request_timeout_s:
@@ -87,11 +96,14 @@ def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
         observer.looks.needed(observer.now, observer.now + NEAR_LOOK_S)
     turned = facts.heartbeat_at != seen.heartbeat_at or bool(facts.busy_since)
     seen.heartbeat_at = facts.heartbeat_at
-    if turned or seen.state != "ready":
+    if turned or seen.state not in {"ready", "parked", "dumped"}:
         seen.still_at = None
     elif seen.still_at is None:
         seen.still_at = observer.now
-    if seen.state == "ready":
+    if seen.state == "dumped" and seen.hangs:
+        _allow_next_look(observer, seen, facts)
+        seen.found_well = not (_is_late(observer, facts, 0.0) or _is_still(observer, seen))
+    if seen.state in {"ready", "parked"}:
         is_ready(observer.looks, seen, observer.now)
         _judge_request(observer, seen, facts)
         _judge_loop(observer, seen)
@@ -100,17 +112,36 @@ def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
 def _judge_request(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
     if facts.request_due_at:
         looks, now = observer.looks, observer.now
-        if now >= facts.request_due_at + looks.away_since(facts.busy_since, LATE_S):
+        if _is_late(observer, facts, LATE_S):
             seen.hung_at = now
         due_at = facts.request_due_at + looks.away_since(facts.busy_since, 0.0)
         _found_at(observer, seen, due_at)
+
+
+def _allow_next_look(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
+    """The fleet may want to look at a dumped worker as at others."""
+    looks = observer.looks
+    if facts.request_due_at:
+        looks.allowed(facts.request_due_at + looks.away_since(facts.busy_since, LATE_S))
+    if seen.still_at is not None:
+        looks.allowed(seen.still_at + seen.policy.heartbeat_timeout_s)
+
+
+def _is_late(observer: Observer, facts: ev.Observed, margin_s: float) -> bool:
+    away_s = observer.looks.away_since(facts.busy_since, margin_s)
+    return bool(facts.request_due_at) and observer.now >= facts.request_due_at + away_s
+
+
+def _is_still(observer: Observer, seen: Seen) -> bool:
+    limit_s = seen.policy.heartbeat_timeout_s
+    return bool(limit_s) and seen.still_at is not None and observer.now >= seen.still_at + limit_s - EPSILON_S
 
 
 def _judge_loop(observer: Observer, seen: Seen) -> None:
     limit_s = seen.policy.heartbeat_timeout_s
     if limit_s and seen.still_at is not None:
         due_at = seen.still_at + limit_s
-        if observer.now >= due_at - EPSILON_S:
+        if _is_still(observer, seen):
             seen.hung_at = observer.now
         _found_at(observer, seen, due_at)
 
@@ -125,21 +156,58 @@ def _found_at(observer: Observer, seen: Seen, due_at: float) -> None:
 def judge_found(observer: Observer) -> None:
     """After the step: whoever was seen to hang has been told to say why."""
     for seen in observer.found:
-        if seen.state == "ready":
+        if seen.state in {"ready", "parked"}:
             raise Unsafe(f"{seen} was seen to hang and was not dumped")
     observer.found.clear()
 
 
 def judge_dump(observer: Observer, seen: Seen) -> None:
     """``seen`` is asked for its stacks: its time is up, or it was seen to hang."""
-    ready = seen.state == "ready"
+    ready = seen.state in {"ready", "parked"}
     early = (seen.due > observer.now + EPSILON_S and not ready) or observer.late
     if seen.state == "ready" and seen.is_template:
         if early or not owes_for_too_long(observer, seen):
             raise Unsafe(f"dump to {seen}, which owes nothing")
-    elif seen.state == "ready":
+    elif ready:
         if seen.hung_at != observer.now:
             raise Unsafe(f"dump to {seen}, which is well")
-        seen.hangs = True
+        seen.hangs, seen.looked_again, seen.found_well = True, False, False
+        observer.looks.allowed(observer.now + seen.policy.dump_grace_s)
     elif seen.state not in {"starting", "lost", "draining"} or early:
         raise Unsafe(f"dump to {seen} before its time")
+
+
+def looked(observer: Observer) -> None:
+    observer.looks.looked(observer.now)
+    for seen in observer.workers.values():
+        seen.looked_again = True
+        if seen.state == "dumped" and seen.hangs:
+            observer.looks.allowed(seen.due)
+
+
+def heard_stuck(observer: Observer, event: ev.Stuck) -> None:
+    """A worker gave a request up: it is due to be replaced, also by what is on disk."""
+    seen = observer.workers.get(event.worker)
+    if seen is not None and seen.state in {"ready", "parked"} and not seen.told_to_end:
+        seen.worn = seen.stuck = True
+        seen.surely_worn = seen.surely_worn or seen.generation == observer.generation
+        if observer.txn is not None and seen.generation == observer.txn.generation:
+            observer.txn.failed = True
+
+
+def judge_spared(observer: Observer, action: Spare) -> None:
+    seen = observer.workers.get(action.worker)
+    if seen is None or seen.state != "dumped" or not seen.hangs or not seen.found_well:
+        raise Unsafe(f"spared {seen}")
+    seen.hangs, seen.still_at = False, None
+    seen.enter("ready", float("inf"))
+
+
+def judge_kill(observer: Observer, seen: Seen) -> None:
+    """``seen`` is killed: if it hung, that was looked at again."""
+    waived = observer.stopping or seen.must_die or seen.deaf
+    if seen.state == "dumped" and seen.hangs and not waived:
+        if not seen.looked_again:
+            raise Unsafe(f"killed {seen} without another look")
+        if seen.found_well:
+            raise Unsafe(f"killed {seen}, which was seen to be well again")

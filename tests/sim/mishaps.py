@@ -31,6 +31,7 @@ class Faults:
     owes: float = 0.0
     swells: float = 0.0
     sticks: float = 0.0
+    recovers: float = 0.0
     late: float = 0.0
 
 
@@ -52,6 +53,7 @@ FAULTS = Faults(
     owes=0.02,
     swells=0.05,
     sticks=0.06,
+    recovers=0.5,
     late=0.002,
 )
 
@@ -98,6 +100,18 @@ class Process:
         grown = 10 + max(0.0, now - self.ready_at) * 8
         return int(grown * 4 if self.swells else min(grown, 150))
 
+    def hang(self, now: float, rng: random.Random) -> bool:
+        """Hang in one of the ways; true when it gives the request up itself, as under threads."""
+        kind = rng.random()
+        if 0.25 < kind < 0.6:
+            self.request_at = now
+        elif kind >= 0.6:
+            self.still_at = now
+        return kind <= 0.25
+
+    def recover(self) -> None:
+        self.request_at = self.still_at = NEVER
+
     @property
     def sticks(self) -> bool:
         """It does not do as it is told any more."""
@@ -142,3 +156,8 @@ EXTENSION_S = 3.0
 
 SOFT_BYTES = 100
 HARD_BYTES = 200
+
+
+def told_of(text: str) -> list[str]:
+    """What a log line is about, of that which is counted."""
+    return [what for what in ("is recycled", "keeps dying", "lives again") if f" {what}" in text]

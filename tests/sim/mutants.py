@@ -296,6 +296,27 @@ def overlooks_still_loops(patch: Patch) -> None:
     patch.setattr(hangs, "_heartbeat", lambda fleet, worker, before, facts, desk: "")
 
 
+def kills_without_a_last_look(patch: Patch) -> None:
+    patch.setattr(hangs, "last_look", lambda fleet, worker, desk: False)
+
+
+def spares_nobody(patch: Patch) -> None:
+    patch.setattr(hangs, "_spare", lambda fleet, worker, before, facts, desk: False)
+
+
+def spares_everybody(patch: Patch) -> None:
+    def lenient(_fleet: Fleet, worker: Worker, desk: Desk) -> bool:
+        desk.order(worker, Order.SPARE)
+        worker.failure = None
+        return True
+
+    patch.setattr(hangs, "last_look", lenient)
+
+
+def keeps_the_stuck(patch: Patch) -> None:
+    patch.setattr(hangs, "gave_up", lambda fleet, worker, news: None)
+
+
 def blames_the_first_stale_heartbeat(patch: Patch) -> None:
     def hasty(fleet: Fleet, worker: Worker, before: Any, facts: Any, desk: Desk) -> str:
         limit_s = worker.policy.heartbeat_timeout_s
@@ -356,6 +377,10 @@ MUTANTS: tuple[Mutant, ...] = (
     keeps_the_door_open,
     overlooks_long_requests,
     overlooks_still_loops,
+    kills_without_a_last_look,
+    spares_nobody,
+    spares_everybody,
+    keeps_the_stuck,
     blames_the_first_stale_heartbeat,
     blames_the_loop_for_a_long_call,
     blames_others_for_its_own_absence,

@@ -148,7 +148,7 @@ class Observer:
 
     def _channel_closed(self, event: ev.ChannelClosed) -> None:
         seen = self.workers.get(event.worker)
-        if seen is not None and seen.state in {"requested", "starting", "ready", "parked"}:
+        if seen is not None and hanging.is_deaf(seen):
             seen.enter("lost", self.now + 3.0)
             if self.txn is not None:
                 self.txn.lost(seen, self.now)
@@ -287,7 +287,7 @@ class Observer:
             judge_room(self, seen.pool)
 
     def _observe(self, action: act.Observe) -> None:
-        self.looks.looked(self.now)
+        hanging.looked(self)
 
     def _quit(self, action: act.Quit) -> None:
         seen = self._alive(action.worker, "quit")
@@ -309,6 +309,7 @@ class Observer:
         early = (seen.due > self.now + 1e-6 or self.late) and not seen.must_die
         if seen.state in {"requested", "killed"} or (early and not self.stopping):
             raise Unsafe(f"kill to {seen} before its time")
+        hanging.judge_kill(self, seen)
         if not seen.must_die:
             self._keeps_serving(seen, "kill")
         if self.stopping:
@@ -373,6 +374,7 @@ _EVENTS = {
     ev.ReloadAsked: Observer._asked,
     ev.ScaleAsked: Observer._asked,
     ev.StopAsked: Observer._asked,
+    ev.Stuck: hanging.heard_stuck,
     ev.Observed: lambda _observer, _event: None,
     ev.Prepared: Observer._prepared,
     ev.PrepareFailed: Observer._prepare_failed,
@@ -386,6 +388,7 @@ _ACTIONS = {
     act.Note: Observer._note,
     act.Quit: Observer._quit,
     act.Dump: Observer._dump,
+    act.Spare: hanging.judge_spared,
     act.Kill: Observer._kill,
     act.Prepare: Observer._prepare,
     act.Adopt: Observer._adopt,

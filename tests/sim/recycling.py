@@ -102,7 +102,7 @@ def judge_heir(observer: Observer, seen: Seen) -> None:
         return
     if len(holders) > 1 or not holders[0].worn or not holders[0].serving:
         raise Unsafe(f"spawned beside {holders}")
-    if observer.txn is not None or is_degraded(observer, seen.pool):
+    if observer.txn is not None or (is_degraded(observer, seen.pool) and not holders[0].stuck):
         raise Unsafe("recycles during a reload or after one that was refused")
     if not holders[0].succeeded:
         holders[0].succeeded = True

@@ -34,7 +34,7 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
         "suspended",
         "upgraded",
         "upgrade abandoned",
-        "recycled",
+        "is recycled",
         "killed for its memory",
         "keeps dying",
         "lives again",

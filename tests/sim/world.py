@@ -4,9 +4,7 @@ The world plays the shell and the kernel. It owns the clock, a heap of things th
 and for each action of the core invents what a machine could make of it. News travels with
 random delays, so that it is read in any order: an exit before the fork is known, readiness
 after the exit, end of file without an exit, several deaths at once. The master itself may be
-late (stopped alone) or asleep together with everything else (suspended).
-
-Nothing is judged here: `tests.sim.observer` does that.
+late (stopped alone) or asleep together with everything else (suspended). `tests.sim.observer` judges.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.life import TEMPLATE
 from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
-from tests.sim.mishaps import FAULTS, HARD_BYTES, NEVER, NO_FAULTS, SOFT_BYTES, Faults, Process
+from tests.sim.mishaps import FAULTS, HARD_BYTES, NEVER, NO_FAULTS, SOFT_BYTES, Faults, Process, told_of
 from tests.sim.upgrades import UpgradeObserver, Upgrades
 
 Listener = Callable[[float, Sequence[ev.Event], Sequence[act.Action]], None]
@@ -220,9 +218,7 @@ class World:
             case act.Prepare(generation=generation):
                 self._prepare(generation)
             case act.Note(text=text):
-                self.seen["recycled"] += " is recycled: " in text
-                self.seen["keeps dying"] += " keeps dying " in text
-                self.seen["lives again"] += " lives again " in text
+                self.seen.update(told_of(text))
             case act.Observe():
                 self._at(0.0, self._observe, None)
             case act.Drain(worker=worker):
@@ -233,6 +229,8 @@ class World:
                 self.seen["killed for its memory"] += "memory_hard_bytes" in reason
                 self.seen["killed as asked"] += reason == "the fleet stops at once"
                 self._kill(self._processes.get(worker))
+            case act.Dump(worker=worker):  # some come round, a few of them too late
+                self._recovers(self._processes.get(worker))
             case act.Adopt(generation=generation):
                 self.policies = self._prepared[generation]
             case act.Finish():
@@ -312,13 +310,14 @@ class World:
             self._at(life_s, self._sticks, process)
 
     def _sticks(self, process: Process) -> None:
-        """A request that does not end, or a loop that stands still with none in hand."""
         if self.faults is not NO_FAULTS and process.alive:
             self.seen["hang"] += 1
-            if self.rng.random() < 0.5:
-                process.request_at = self.now
-            else:
-                process.still_at = self.now
+            if process.hang(self.now, self.rng):
+                self._news(0.02, ev.Stuck(process.id, "GET /", 30.0))
+
+    def _recovers(self, process: Process | None) -> None:
+        if process is not None and self.rng.random() < self.faults.recovers:
+            self._at(self.rng.random() * process.policy.dump_grace_s * 1.3, Process.recover, process)
 
     def _dies(self, process: Process) -> None:
         if self.faults is not NO_FAULTS:

@@ -140,7 +140,11 @@ def _line(action: act.Action) -> str:
             return f"drain {worker}{' and sweep' if sweep else ''}"
         case act.Serve(worker=worker) | act.Park(worker=worker) | act.Quit(worker=worker):
             return f"{type(action).__name__.lower()} {worker}"
-        case act.Dump(worker=worker, reason=reason) | act.Kill(worker=worker, reason=reason):
+        case (
+            act.Dump(worker=worker, reason=reason)
+            | act.Kill(worker=worker, reason=reason)
+            | act.Spare(worker=worker, reason=reason)
+        ):
             return f"{type(action).__name__.lower()} {worker}: {reason}"
         case act.Prepare(generation=generation) | act.Adopt(generation=generation):
             return f"{type(action).__name__.lower()} g{generation}"

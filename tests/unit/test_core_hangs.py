@@ -38,9 +38,9 @@ def test_a_request_over_its_limit_has_its_worker_dumped_killed_and_replaced() ->
     assert story.fleet.look_at <= since + 30.0, "the next look is when it is due, if not before"
     reason = "request timeout: GET /x has run 30 s (limit 30 s)"
     assert story.happens(busy(story, since), after=1.0) == [f"dump 1: {reason}"]
-    assert story.passes(1.0) == [f"kill 1: {reason}"]
+    assert story.passes(1.1) == [f"kill 1: {reason}"]
     assert story.dies(1, -9) == ["spawn 3 web.0 g1"]
-    assert story.notes[-1] == "warning: pid 1001 is gone. Replaced at once"
+    assert story.notes[-1] == "debug: pid 1001 is gone. Replaced at once"
 
 
 def test_requests_that_time_out_again_and_again_cost_their_slot_no_backoff() -> None:
@@ -130,3 +130,65 @@ def test_a_master_that_forgives_nothing_would_have_killed_them(monkeypatch) -> N
     story.happens(still(), after=5.0)
     story.happens(still(), after=5.0)
     assert len(story.happens(still(), after=100.0)) == 1
+
+
+def test_whose_request_ends_after_all_is_spared_and_goes_on() -> None:
+    story = CoreStory(policy=REQUESTS, web=2).serves()
+    since = story.now
+    story.passes(30.0)
+    assert len(story.happens(busy(story, since))) == 1
+    assert story.passes(0.9) == []
+    assert story.happens(still(), after=0.1) == [], "judged by a look just before the kill, not by any"
+    assert story.fleet.look_at <= story.now + 0.05
+    assert story.happens(still(), after=0.05) == [
+        "spare 1: request timeout: GET /x has run 30 s (limit 30 s)",
+        "serve 1",
+    ]
+    assert story.states() == ["0 g1 ready", "1 g1 ready"]
+    assert story.rests
+
+
+def test_the_next_request_of_a_spared_worker_is_judged_anew() -> None:
+    story = CoreStory(policy=REQUESTS, web=1).serves()
+    since = story.now
+    story.passes(30.0)
+    story.happens(busy(story, since))
+    story.passes(1.0)
+    next_since = story.now
+    assert story.happens(busy(story, next_since)) == [
+        "spare 1: request timeout: GET /x has run 30 s (limit 30 s)",
+        "serve 1",
+    ]
+    story.passes(30.0)
+    assert len(story.happens(busy(story, next_since))) == 1
+
+
+def test_a_parked_worker_that_hangs_is_found_as_well() -> None:
+    """A reload that is undone would have it serve again."""
+    story = CoreStory(policy=replace(LOOPS, heartbeat_timeout_s=1.0), web=1).serves()
+    story.reloads(web=1)
+    story.boots(2)
+    story.passes(2.0)
+    assert story.states() == ["0 g1 parked", "0 g2 ready"]
+    story.happens(still())
+    story.happens(still(), after=0.1)
+    story.passes(1.0)
+    (line,) = story.happens(still())
+    assert line.startswith("dump 1: its loop has not turned for ")
+
+
+def test_a_worker_that_gave_a_request_up_is_replaced_before_it_drains_also_when_degraded() -> None:
+    story = CoreStory(web=2).serves()
+    story.fleet.pools["web"].differs_since = story.now
+    assert story.happens(ev.Stuck(1, "GET /x", 30.0)) == ["spawn 3 web.0 g1"]
+    assert "it runs what is on disk" in story.notes[-2]
+    assert "pid 1001 is replaced: it cannot end a request: GET /x is stuck, 30 s" in story.notes[-1]
+    assert story.boots(3) == ["serve 3", "drain 1"]
+
+
+def test_when_all_are_stuck_they_are_replaced_one_after_the_other() -> None:
+    story = CoreStory(web=3).serves()
+    stuck = [ev.Stuck(worker, "GET /x", 30.0) for worker in (1, 2, 3)]
+    assert story.happens(*stuck) == ["spawn 4 web.0 g1"]
+    assert story.boots(4) == ["serve 4", "drain 1"]
+    assert story.happens(ev.Exited(1, 0, 0.0)) == ["spawn 5 web.1 g1"]

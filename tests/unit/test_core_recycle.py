@@ -227,7 +227,7 @@ def test_beyond_the_hard_limit_a_worker_is_killed_and_replaced() -> None:
     numbers = "12 requests in 59.7 s, 1.5 GiB, serving GET /report"
     assert story.happens(seen(1, 12, mib=1536, serving="GET /report")) == [f"kill 1: {text}; {numbers}"]
     assert story.dies(1, -9) == ["spawn 3 web.0 g1"]
-    assert story.notes[-1] == "warning: pid 1001 is gone. Replaced at once"
+    assert story.notes[-1] == "debug: pid 1001 is gone. Replaced at once"
 
 
 def test_the_hard_limit_knows_no_last_worker_and_no_youth() -> None:
