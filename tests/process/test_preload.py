@@ -261,3 +261,21 @@ def test_a_listener_that_a_reload_removes_is_closed_in_the_new_processes_too(pre
         assert httpx.get(f"http://{addresses[0]}").status_code == 200
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://{addresses[1]}", timeout=5)
+
+
+def test_a_worker_forked_after_a_log_rotation_writes_to_the_new_file(preloaded, tmp_path):
+    """The template has no access log of its own: each worker gets the one that is open then."""
+    log, rotated = tmp_path / "access", tmp_path / "rotated"
+    one = preloaded(processes=1, access_log=str(log))
+    with one.server as server:
+        assert str(log) not in descriptors(one.template).values()
+        one.answers()
+        log.rename(rotated)
+        server.signal(signal.SIGUSR1)
+        server.wait_for_log("reopened the access logs")
+        before = one.workers
+        os.kill(before[0], signal.SIGTERM)
+        until(lambda: one.workers not in ([], before) and len(one.workers) == 1, "the replacement")
+        one.answers()
+        until(lambda: log.read_text().count(" 200 ") == 1, "the line in the new file")
+        assert rotated.read_text().count(" 200 ") == 1
