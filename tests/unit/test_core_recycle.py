@@ -106,6 +106,27 @@ def test_never_all_at_once() -> None:
     assert len(story.happens(*(seen(worker, 10) for worker in (1, 2, 3)))) == 2
 
 
+def test_a_successor_that_alone_serves_is_not_let_go_for_a_reload() -> None:
+    """Its predecessor is on its way to the end, and there is no room yet for a canary."""
+    story = a_story(requests_max=10, web=1)
+    assert story.happens(seen(1, 10)) == ["spawn 2 web.0 g1"]
+    assert story.happens(ev.ChannelClosed(1)) == []
+    assert story.boots(2) == ["serve 2"]
+    assert story.reloads(web=1) == []
+    assert story.dies(1) == ["spawn 3 web.0 g2"], "the successor has its place now"
+    assert story.states() == ["0 g1 ready", "0 g2 requested"]
+
+
+def test_nobody_is_let_go_for_a_successor_while_too_many_drain() -> None:
+    """Only when one of them has ended is there room."""
+    story = a_story(requests_max=10, web=6)
+    assert story.happens(seen(1, 10)) == ["spawn 7 web.0 g1"]
+    drained = story.happens(ev.ScaleAsked(0, "web", size=2))
+    assert drained == [f"drain {worker}" for worker in (6, 5, 4, 3)]
+    assert story.boots(7) == ["serve 7"]
+    assert story.dies(6, 0) == ["drain 1"]
+
+
 def test_a_pool_of_one_has_its_successor_too() -> None:
     story = a_story(requests_max=10, web=1)
     assert story.happens(seen(1, 10)) == ["spawn 2 web.0 g1"]
