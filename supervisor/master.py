@@ -36,6 +36,7 @@ from gwctl.supervisor.loop import Loop, signals_blocked
 from gwctl.supervisor.pidfile import Pidfile
 from gwctl.supervisor.program import Program
 from gwctl.supervisor.state import State
+from gwctl.supervisor.terminal import Terminal
 
 RECORDS_MAX: Final = 4096
 """Workers that can exist at once, dying ones included (2 MiB of address space, touched on use)."""
@@ -68,6 +69,7 @@ class Master:
         self._adoption = Adoption(time.time(), "start")
         self._tried_by = ""
         self.name = generations.current.loaded.settings.master.name
+        self._terminal = Terminal()
         self._exchanges = exchanges or Exchanges()
         self.fleet = fleet or Fleet(generations.current.policies, generations.adopted)
         self.children = Children(
@@ -98,6 +100,7 @@ class Master:
             self._loop.wait(self._timeout())
             for signum in self._loop.take_signals():
                 self._signalled(signum)
+            self._terminal.look(time.monotonic())
             self._announcer.turn(time.monotonic())
             self._step()
             if self.fleet.executing and not self.children.owed:
@@ -160,7 +163,10 @@ class Master:
             case signal.SIGCHLD:
                 self.children.reap()
             case signal.SIGHUP:
-                self._events.append(events.ReloadAsked(0, "SIGHUP"))
+                if self._terminal.was_closed(time.monotonic()):
+                    self._events.append(events.StopAsked(0, "its terminal was closed"))
+                else:
+                    self._events.append(events.ReloadAsked(0, "SIGHUP"))
             case signal.SIGTERM:
                 self.ask_to_stop(0, "SIGTERM")
             case signal.SIGINT | signal.SIGQUIT:

@@ -58,6 +58,8 @@ class GwctlServer:
         settings: Further settings of pool ``web``; tables as mappings.
     """
 
+    stdin: int = subprocess.DEVNULL
+
     def __init__(
         self,
         app: str,
@@ -183,7 +185,7 @@ class GwctlServer:
         with (self.folder / "stdout").open("wb") as stdout, (self.folder / "stderr").open("wb") as stderr:
             self._process = subprocess.Popen(
                 self._command,
-                stdin=subprocess.DEVNULL,
+                stdin=self.stdin,
                 stdout=stdout,
                 stderr=stderr,
                 env=self._environ,
