@@ -26,6 +26,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="for each class")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--broken", choices=sorted(builds.BROKEN), default="")
+    parser.add_argument("--preload", action="store_true", help="fork the workers from templates")
     return parser.parse_args()
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     runs = []
     for worker in options.workers or CLASSES:
         print(f"{worker}: {options.seconds:g} s, seed {seed}", flush=True)
-        run = soak(Wish(worker, options.seconds, seed, options.broken))
+        run = soak(Wish(worker, options.seconds, seed, options.broken, preload=options.preload))
         print(report.text(run), flush=True)
         runs.append(run)
     sys.exit(not all(run.ok for run in runs))

@@ -46,6 +46,7 @@ class Faults:
             self.reload_twice: 2,
             self.reload_broken: 5,
             hurt.kill: 6,
+            hurt.kill_template: 2,
             hurt.stop_a_while: 3,
             hurt.stop_for_good: 1,
             hurt.hang: 2,

@@ -68,6 +68,16 @@ class Injuries:
         self._books.note("kill -9 of a worker", f"pid {pid}")
         return True
 
+    def kill_template(self) -> bool:
+        """It takes nobody along. A worker that it was asked for is tried again."""
+        found = [template["pid"] for template in self._stage.status()["templates"]]
+        death = owners.kill(self._dice.choice(found), self._stage.port, "SIGKILL") if found else None
+        if death is None:
+            return False
+        self._books.deaths.append(death)
+        self._books.note("kill -9 of a template", f"pid {death.pid}")
+        return True
+
     def term(self) -> bool:
         pid = self._victim("ready")
         if pid is None:

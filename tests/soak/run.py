@@ -26,6 +26,10 @@ LOGS: Final = ROOT / "build" / "soak"
 """The log of the last run of each class."""
 
 
+OF_A_CHILD: Final = 3
+"""Descriptors: a channel, a pidfd, a file for stacks."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What is wanted of a run. ``seconds``: of the phase with faults."""
@@ -40,6 +44,9 @@ class Wish:
     fail_fast: bool = False
     """End with the first failure that is found: for broken builds."""
 
+    preload: bool = False
+    """Workers are forked from templates, which are killed, too."""
+
     haste: float = 1.0
     """The pauses of all clients are divided by it."""
 
@@ -48,17 +55,18 @@ class Wish:
         return min(60.0, max(1.0, self.seconds / 10))
 
 
-def resources(pid: int) -> Resources:
-    return Resources(len(descriptors(pid)), resident_bytes(pid))
+def resources(stage: Stage) -> Resources:
+    """What the master holds. A template may be gone, and is then begun when it is needed: it does not count."""
+    pid, templates = stage.server.pid, len(stage.status()["templates"])
+    return Resources(len(descriptors(pid)) - OF_A_CHILD * templates, resident_bytes(pid))
 
 
 def soak(wish: Wish) -> report.Run:
     """Run it. What the server does wrong is in the verdict; an exception is the harness's, or its end's."""
-    with Stage(wish.worker, broken=wish.broken) as stage:
-        pid = stage.server.pid
+    with Stage(wish.worker, broken=wish.broken, preload=wish.preload) as stage:
         quiet = _quiet(stage, wish)
         stage.wait_until_calm(SIZE)
-        before = resources(pid)
+        before = resources(stage)
         faults = Faults(stage, wish.seed, wish.only)
         with MixedLoad(parts(stage.server.url, wish.worker, wish.haste)) as load:
             _inflict(faults, load, wish)
@@ -66,7 +74,7 @@ def soak(wish: Wish) -> report.Run:
             faults.back_to_size()
             stage.wait_until_calm(SIZE)
             load.wait_for_requests(REQUESTS_AT_LEAST)
-        after = resources(pid)
+        after = resources(stage)
         log = stage.server.log
         _keep(log, wish)
     verdict = judge(load.results, faults.books, log)

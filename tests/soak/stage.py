@@ -190,7 +190,8 @@ class Stage:
             except ControlError:
                 return False
             workers = pool["workers"]
-            return len(workers) == size == pool["ready"] == len(children(self.server.pid)) and all(
+            others = len(children(self.server.pid)) - len(pool["templates"])
+            return len(workers) == size == pool["ready"] == others and all(
                 worker["state"] == "ready" for worker in workers
             )
 

@@ -145,6 +145,8 @@ def _kind(text: str, books: Books) -> str:
         return "broken settings"
     if "request timeout: GET /hang" in text.split("\n", 1)[0]:
         return "request timeout"
+    if "could not be started: its template has ended" in text and "was not adopted" not in text:
+        return "fork lost with its template" if "kill -9 of a template" in books.counts else ""
     for pid in re.findall(r"pid (\d+)", text):
         if int(pid) in books.hurt:
             return re.sub(r"\d[\d.,]*", "N", text.partition(f"pid {pid} ")[2].split(":")[0])[:60].strip()
@@ -155,4 +157,4 @@ def _kind(text: str, books: Books) -> str:
 
 def _refusal_by_fault(text: str) -> bool:
     """Such a refusal is judged by its outcome; its line is expected when it blames a worker's end."""
-    return bool(re.search(r"signal 9|killed|SIGKILL|drain|was not ready|channel", text))
+    return bool(re.search(r"signal 9|killed|SIGKILL|template has ended|drain|was not ready|channel", text))
