@@ -117,6 +117,7 @@ class _Checks:
         if (
             isinstance(pool.processes, int)
             and self._ok(surge, processes)
+            and isinstance(pool.reload.surge, int)
             and pool.reload.surge > pool.processes
         ):
             self._tree.complain(surge, f"more than there are processes ({pool.processes})")

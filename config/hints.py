@@ -20,6 +20,7 @@ from gwctl.config.settings import MasterSettings, PoolSettings, Settings
 
 _LISTED_MAX: Final = 7
 _NUMBER: Final = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([a-z]*)")
+_PERCENTAGE: Final = re.compile(r"([0-9]{1,3}) *(?:%|percent)")
 _SECONDS: Final[dict[str, float]] = {
     **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds"), 1.0),
     **dict.fromkeys(("ms", "msec", "milliseconds"), 0.001),
@@ -216,6 +217,8 @@ def _for_bool(value: Any) -> str:
 
 
 def _for_text(setting: Setting, value: Any) -> str:
+    if "percentage" in setting.extra.get("form", ""):
+        return _for_percentage(value)
     if isinstance(value, str):
         return ""
     if "octal" in setting.extra.get("form", ""):
@@ -223,3 +226,13 @@ def _for_text(setting: Setting, value: Any) -> str:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
         return f"Write {toml_text.text(value[0])}"
     return "" if isinstance(value, list | dict) else f"Write {toml_text.text(toml_text.value(value))}"
+
+
+def _for_percentage(value: Any) -> str:
+    """``0.25`` and ``25 %`` are meant to be ``"25%"``."""
+    number = value * 100 if isinstance(value, float) else None
+    if isinstance(value, str) and (found := _PERCENTAGE.fullmatch(value.strip())):
+        number = float(found[1])
+    if number is None or not 1 <= number <= 100 or not float(number).is_integer():
+        return ""
+    return f'Write "{number:.0f}%"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,15 +17,32 @@ class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settle_s: Annotated[
         Seconds, _meta("How long new workers must live and serve before they are trusted.", 10)
     ] = 2.0
+    strategy: Annotated[
+        Literal["rolling", "atomic"],
+        _meta(
+            "How the new workers take over. rolling: one after the other, so that both generations "
+            "answer for a while. atomic: all at one time, when all of them are ready, so that they "
+            "never do; it takes memory for twice the `processes`.",
+            "atomic",
+        ),
+    ] = "rolling"
     surge: Annotated[
-        int,
-        Meta(ge=1, le=WORKERS_MAX),
-        _meta("Workers beyond `processes` while replacing: how many boot at once.", 2),
+        Annotated[int, Meta(ge=1, le=WORKERS_MAX)] | Annotated[str, Meta(pattern="^([1-9][0-9]?|100)%$")],
+        _meta(
+            "Workers beyond `processes` while replacing: how many boot at once. A percentage is one of the "
+            "pool's size, rounded up.",
+            "25%",
+            form='a percentage, "1%" to "100%"',
+        ),
     ] = 1
     draining_max: Annotated[
         int,
         Meta(ge=0, le=2 * WORKERS_MAX),
-        _meta("Most parked and draining workers at once. 0: twice `processes`.", 8),
+        _meta(
+            "Most parked and draining workers at once, those that `master.keep_s` keeps included. "
+            "0: twice `processes`.",
+            8,
+        ),
     ] = 0
 
 

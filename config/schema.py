@@ -65,7 +65,7 @@ class Setting:
             case inspect.FloatType():
                 return f"a number of {self.unit}" if self.unit else "a number"
             case inspect.StrType():
-                return "text"
+                return self.extra.get("form", "text") if isinstance(self.kind, inspect.UnionType) else "text"
             case inspect.LiteralType():
                 return one_of(self.words)
             case inspect.UnionType():

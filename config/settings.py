@@ -304,6 +304,14 @@ class MasterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             words=("auto", "off"),
         ),
     ] = "auto"
+    keep_s: Annotated[
+        Seconds,
+        _meta(
+            "How long the generation before stays parked after a reload, so that `gwctl rollback` can go "
+            "back to it. Its workers hold their memory meanwhile. 0: it drains at once.",
+            300,
+        ),
+    ] = 0.0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _meta("Least level of the events logged.", "warning")
     ] = "info"

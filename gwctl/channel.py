@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 """Version of the messages below. Raise it when an old peer could misread one."""
 
 LINE_BYTES_MAX: Final = 1 << 20
@@ -73,6 +73,12 @@ class WorkerFailed(msgspec.Struct, frozen=True, tag="failed", tag_field="t"):
     kind: str
     message: str
     traceback: str
+
+
+class Obeyed(msgspec.Struct, frozen=True, tag="obeyed", tag_field="t"):
+    """It has carried out a `Serve` or a `Park`. Since `OBEYED_PROTOCOL`."""
+
+    serving: bool
 
 
 class WorkerDraining(msgspec.Struct, frozen=True, tag="draining", tag_field="t"):
@@ -132,7 +138,13 @@ class Serve(msgspec.Struct, frozen=True, tag="serve", tag_field="t"):
 
 
 class Park(msgspec.Struct, frozen=True, tag="park", tag_field="t"):
-    """Stop accepting, finish what is there, stay alive."""
+    """Stop accepting, stay alive.
+
+    ``shed``: have the clients leave, as when draining: `Connection: close` on each further response, idle
+    connections closed after ``linger_s``, WebSockets closed with 1012. Else they are served as before.
+    """
+
+    shed: bool = False
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain", tag_field="t"):
@@ -178,7 +190,10 @@ _STDERR: Final = 2
 TELL_PROTOCOL: Final = 2
 """A worker that speaks less does not know `Tell`."""
 
-Up = Hello | Stage | WorkerReady | WorkerFailed | WorkerDraining | WorkerDrained | Told | Forked
+OBEYED_PROTOCOL: Final = 3
+"""A side that speaks less does not know `Obeyed`."""
+
+Up = Hello | Stage | WorkerReady | WorkerFailed | Obeyed | WorkerDraining | WorkerDrained | Told | Forked
 Down = Hello | Serve | Park | Drain | Reopen | Tell | Fork
 Message = Up | Down
 

@@ -3,8 +3,7 @@
 What the kernel and the workers say becomes events for the core, in the order observed; what
 a worker wrote before it died is read before its death is told. A process is dead when its
 pidfd (or SIGCHLD, where there are no pidfds) says so; end of file on a channel is only a
-hint. No signal is ever sent to a number that has been reaped: it may be somebody else's by
-then.
+hint. No signal is ever sent to a number that has been reaped: by then it may be another's.
 """
 
 from __future__ import annotations
@@ -22,12 +21,15 @@ from typing import Final
 from gwctl import __version__, scoreboard
 from gwctl.assignment import EXPLAIN_SIGNAL, Assignment
 from gwctl.channel import (
+    OBEYED_PROTOCOL,
     PROTOCOL,
     TELL_PROTOCOL,
     Channel,
     ChannelError,
     Down,
     Hello,
+    Park,
+    Serve,
     Tell,
 )
 from gwctl.log import Log
@@ -241,6 +243,8 @@ class Children:
             return
         child.channel.send(message, fds)
         self._want_write(child)
+        if isinstance(message, Serve | Park) and child.protocol < OBEYED_PROTOCOL:  # it will not say so
+            self._report(events.Obeyed(worker, isinstance(message, Serve)))
 
     def _want_write(self, child: Child) -> None:
         if child.channel.closed or not child.pid:

@@ -5,7 +5,7 @@
     <- {"jsonrpc": "2.0", "id": 1, "result": {"text": "adopted generation 2 ...", ...}}
     <- {"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "...", "data": {...}}}
 
-``status`` is answered at once; ``reload``, ``stop`` and ``scale`` when they are done, with
+``status`` is answered at once; ``reload``, ``rollback``, ``stop`` and ``scale`` when they are done, with
 progress on the way. Fields that a side does not know are ignored, so that a newer command
 can talk to an older master.
 """
@@ -45,6 +45,10 @@ class Upgrade(msgspec.Struct, frozen=True):
     """The program on disk in the place of the one that runs; answered when a generation of it is adopted."""
 
 
+class Rollback(msgspec.Struct, frozen=True):
+    """Back to the generation that is kept; answered when it serves, or is not gone back to."""
+
+
 class Stop(msgspec.Struct, frozen=True):
     """Answered when the last worker is gone, just before the master is."""
 
@@ -59,12 +63,13 @@ class Scale(msgspec.Struct, frozen=True):
     delta: Annotated[int, msgspec.Meta(ge=-WORKERS_MAX, le=WORKERS_MAX)] = 0
 
 
-Method = Status | Reload | Upgrade | Stop | Scale
+Method = Status | Reload | Rollback | Upgrade | Stop | Scale
 
 METHODS: Final[dict[str, type[Method]]] = {
     "status": Status,
     "reload": Reload,
     "upgrade": Upgrade,
+    "rollback": Rollback,
     "stop": Stop,
     "scale": Scale,
 }

@@ -14,6 +14,7 @@ from gwctl import __version__
 from gwctl.supervisor import status
 from gwctl.supervisor.child import Child
 from gwctl.supervisor.children import Children
+from gwctl.supervisor.core import keep
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.life import TEMPLATE, State, Worker
 from gwctl.supervisor.core.pool import Pool
@@ -53,11 +54,21 @@ def status_document(
             adopted_at=adoption.at,
             adopted_by=adoption.by,
             degraded=fleet.degraded,
+            kept=_kept(fleet, now),
             config=str(path) if path else "",
             python=platform.python_version(),
             pools=tuple(_pool(pool, now, fleet, children, generations) for pool in fleet.pools.values()),
         )
     )
+
+
+def _kept(fleet: Fleet, now: float) -> status.KeptStatus | None:
+    kept = fleet.kept
+    if kept is None:
+        return None
+    left_s = max(0.0, kept.until - now)
+    workers = dict(keep.living(fleet, kept))
+    return status.KeptStatus(kept.generation, time.time() + left_s, round(left_s, 3), workers)
 
 
 def _pool(

@@ -1,8 +1,10 @@
 """What each generation runs with: its settings, policies and listeners.
 
-There is one plan in force and, while a reload runs, one that is being tried. Preparing reads
-the settings again and binds what is new before anything is closed; adopting closes what
-only the previous plan had; abandoning closes what only the new one had. Settings of the
+There is one plan in force; while a reload runs, one that is being tried; and perhaps that of a
+generation which is kept for a rollback. Preparing reads the settings again and binds what is new
+before anything is closed; adopting closes what only the previous plan had; abandoning closes what
+only the new one had. A plan is kept only if all that it serves is served by the one in force
+(`missing`), so that it holds no listener of its own. Settings of the
 master itself apply at adoption where they can, and are named where they need a restart.
 """
 
@@ -61,7 +63,7 @@ class Generations:
     """The plan in force and the one being tried, with the resources they hold.
 
     Rules: listeners and log files of a plan are open from `prepare` until the plan is
-    neither in force nor being tried.
+    neither in force nor being tried nor kept.
     """
 
     def __init__(self, load: Callable[[], Loaded], listeners: ListenerSet) -> None:
@@ -69,8 +71,10 @@ class Generations:
         self.listeners = listeners
         self.logs = AccessLogs()
         self._plans: dict[int, Plan] = {}
-        self._removed: dict[str, int] = {}
+        self._removed: dict[str, set[int]] = {}
         self.adopted = 0
+        self.kept = 0
+        """The generation that is kept; 0: none."""
 
     def plan(self, generation: int) -> Plan:
         """The plan of a generation; that in force when the generation has been let go."""
@@ -96,6 +100,7 @@ class Generations:
         """Go on where another program was; the listeners have been resumed."""
         self._plans.update(plans)
         self.adopted = adopted
+        self.kept = next((number for number in plans if number != adopted), 0)  # no reload is under way
         self.logs = AccessLogs(logs)
 
     def start(self, loaded: Loaded, generation: int) -> Plan:
@@ -123,23 +128,46 @@ class Generations:
         try:
             self.listeners.open(plan.loaded.settings.pool)
         except GwctlError:
-            self.logs.keep_only(self.current.access_logs)
+            self._trim_logs()
             raise
         self._plans[generation] = plan
         return plan
 
-    def adopt(self, generation: int) -> list[str]:
+    def restore(self, generation: int) -> Plan:
+        """Have the listeners as the kept generation had them: their modes, owners and backlogs.
+
+        Raises:
+            GwctlError: Nothing was changed.
+        """
+        plan = self._plans[generation]
+        self.listeners.open(plan.loaded.settings.pool)
+        return plan
+
+    def missing(self, plan: Plan) -> tuple[str, ...]:
+        """What the plan in force serves and ``plan`` does not, in words."""
+        lost = []
+        for name, pool in self.current.loaded.settings.pool.items():
+            other = plan.loaded.settings.pool.get(name)
+            if other is None:
+                lost.append(f"pool {name}")
+            else:
+                left = {bare(address) for address in pool.bind} - {bare(address) for address in other.bind}
+                lost += [f"{address} of {name}" for address in sorted(left)]
+        return tuple(lost)
+
+    def adopt(self, generation: int, kept: int = 0) -> list[str]:
         """Put the tried plan in force. Returns the names of changed settings that need a restart."""
         before = self.current.loaded.settings.master
-        self.adopted = generation
-        self._plans = {generation: self._plans[generation]}
-        self._removed |= dict.fromkeys(self.listeners.commit(), generation)
-        self.logs.keep_only(self.current.access_logs)
+        previous, self.adopted, self.kept = self.adopted, generation, kept
+        self._plans = {number: plan for number, plan in self._plans.items() if number in {generation, kept}}
+        for pool in self.listeners.commit():
+            self._removed.setdefault(pool, set()).add(previous)
+        self._trim_logs()
         return _needing_restart(before, self.current.loaded.settings.master)
 
     def are_last(self, pool: str, generation: int) -> bool:
         """The workers of that generation are the last that accept on some listener, since removed."""
-        return generation < self._removed.get(pool, 0)
+        return generation in self._removed.get(pool, ())
 
     def close_in_child(self, pool: str, generation: int) -> None:
         """In a new child of ``pool``: close the listeners and log files of all others."""
@@ -148,10 +176,23 @@ class Generations:
         self.logs.keep_only([settings.access_log])
 
     def abandon(self, generation: int) -> None:
-        """Forget the tried plan."""
-        if self._plans.pop(generation, None) is not None:
+        """Forget the tried plan; that of a kept generation stays."""
+        if generation in self._plans and generation != self.adopted:
             self.listeners.abandon()
-            self.logs.keep_only(self.current.access_logs)
+            self._forget(generation, unless=self.kept)
+
+    def release(self, generation: int) -> None:
+        """Forget the plan of a generation that is kept no more."""
+        self.kept = 0
+        self._forget(generation, unless=self.adopted)
+
+    def _forget(self, generation: int, *, unless: int) -> None:
+        if generation != unless:
+            self._plans.pop(generation, None)
+            self._trim_logs()
+
+    def _trim_logs(self) -> None:
+        self.logs.keep_only([log for plan in self._plans.values() for log in plan.access_logs])
 
 
 def _spoken(listener: Listener, address: str) -> Listener:
@@ -179,7 +220,9 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         heartbeat_timeout_s=pool.timeouts.heartbeat_timeout_s,
         request_timeout_s=_judged_limit(pool),
         settle_s=pool.reload.settle_s,
-        surge=pool.reload.surge,
+        surge=pool.reload.surge if isinstance(pool.reload.surge, int) else 1,
+        surge_percent=0 if isinstance(pool.reload.surge, int) else int(pool.reload.surge.rstrip("%")),
+        atomic=pool.reload.strategy == "atomic",
         draining_max=pool.reload.draining_max,
         backoff_min_s=pool.crash.backoff_min_s,
         backoff_max_s=pool.crash.backoff_max_s,

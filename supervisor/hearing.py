@@ -9,6 +9,7 @@ from gwctl.channel import (
     Forked,
     Hello,
     Message,
+    Obeyed,
     Stage,
     Told,
     WorkerDrained,
@@ -47,6 +48,8 @@ def hear(
             report(events.Ready(child.worker))
         case WorkerFailed(kind=kind, message=text, traceback=trace):
             report(events.BootFailed(child.worker, kind, text, trace))
+        case Obeyed(serving=serving):
+            report(events.Obeyed(child.worker, serving))
         case WorkerDraining(connections=connections, requests=requests):
             text = f"pid {child.pid} draining: {requests} requests on {connections} connections"
             log.debug(text, child.subject)

@@ -192,6 +192,8 @@ class Master:
                 self.children.send(worker, Serve())
             case actions.Park(worker=worker):
                 self.children.send(worker, Park())
+            case actions.Shed(worker=worker):
+                self.children.send(worker, Park(shed=True))
             case actions.Drain(worker=worker, timeout_s=timeout_s, sweep=sweep):
                 self.children.send(worker, Drain(timeout_s, sweep or self._is_last_to_accept(worker)))
             case actions.Observe():
@@ -217,8 +219,12 @@ class Master:
         match action:
             case actions.Prepare(generation=generation):
                 self._prepare(generation)
-            case actions.Adopt(generation=generation):
-                self._adopt(generation)
+            case actions.Restore(generation=generation):
+                self._prepare(generation, again=True)
+            case actions.Adopt(generation=generation, kept=kept):
+                self._adopt(generation, kept)
+            case actions.Release(generation=generation):
+                self._generations.release(generation)
             case actions.Abandon(generation=generation):
                 self._generations.abandon(generation)
             case actions.Progress():
@@ -283,22 +289,27 @@ class Master:
 
     # ---- reload
 
-    def _prepare(self, generation: int) -> None:
-        self._stay_one_version()
+    def _prepare(self, generation: int, *, again: bool = False) -> None:
+        """``again``: it is kept, and is gone back to."""
+        if not again:
+            self._stay_one_version()
         self._tried_by = self.fleet.reload.source if self.fleet.reload is not None else ""
+        generations = self._generations
         try:
-            plan = self._generations.prepare(generation)
+            plan = generations.restore(generation) if again else generations.prepare(generation)
         except GwctlError as error:
             self._events.append(events.PrepareFailed(generation, str(error)))
-        else:
-            for warning in plan.loaded.warnings:
-                self._log.warning(warning)
-            warnings = tuple(plan.loaded.warnings)
-            self._events.append(events.Prepared(generation, plan.policies, warnings))
+            return
+        warnings = () if again else tuple(plan.loaded.warnings)
+        for warning in warnings:
+            self._log.warning(warning)
+        keep_s = (generations.current if again else plan).loaded.settings.master.keep_s
+        lost = generations.missing(plan)
+        self._events.append(events.Prepared(generation, plan.policies, warnings, keep_s, lost))
 
-    def _adopt(self, generation: int) -> None:
+    def _adopt(self, generation: int, kept: int) -> None:
         self._adoption = Adoption(time.time(), self._tried_by)
-        for name in self._generations.adopt(generation):
+        for name in self._generations.adopt(generation, kept):
             self._log.warning(f"{name} has changed in the file; it takes effect at the next restart")
         self._exchanges.keep_only(self._generations.current.policies)
         self._log.level = Level[self._generations.current.loaded.settings.master.log_level.upper()]

@@ -144,8 +144,8 @@ def control_handler(master: Master) -> Handle:
                 return master.status()
             case control_messages.Reload():
                 master.ask(events.ReloadAsked(request, "gwctl reload"))
-            case control_messages.Upgrade():
-                master.ask(events.UpgradeAsked(request, "gwctl upgrade"))
+            case control_messages.Rollback():
+                master.ask(events.RollbackAsked(request, "gwctl rollback"))
             case control_messages.Stop(quick=True):
                 master.ask(events.StopAsked(request, "gwctl stop", quick=True))
             case control_messages.Upgrade():

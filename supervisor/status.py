@@ -83,6 +83,16 @@ class PoolStatus(msgspec.Struct, frozen=True):
     """With ``preload``; those of previous generations while they are kept."""
 
 
+class KeptStatus(msgspec.Struct, frozen=True):
+    """A generation whose workers are parked for a rollback; ``until`` in seconds since the epoch."""
+
+    generation: int
+    until: float
+    left_s: float
+    workers: dict[str, int]
+    """How many of its workers are left, by pool."""
+
+
 class MasterStatus(msgspec.Struct, frozen=True):
     """The whole document. ``adopted_at`` is the time of day, in seconds since the epoch."""
 
@@ -97,6 +107,8 @@ class MasterStatus(msgspec.Struct, frozen=True):
     adopted_at: float | None = None
     adopted_by: str = ""
     degraded: str = ""
+    kept: KeptStatus | None = None
+    """The generation that ``gwctl rollback`` goes back to."""
     config: str = ""
     python: str = ""
     pools: tuple[PoolStatus, ...] = ()
@@ -219,6 +231,8 @@ def from_json_ready(document: dict[str, Any]) -> MasterStatus:
 def render(status: MasterStatus) -> str:
     """The text of ``gwctl status``: a line for the master, then for each pool a line and a table."""
     lines = [_master_line(status)]
+    if status.kept is not None:
+        lines.append(_kept_line(status.kept))
     name_width = max((len(pool.name) for pool in status.pools), default=0)
     for pool in status.pools:
         lines.append(_pool_line(pool, name_width))
@@ -244,6 +258,12 @@ def _master_line(status: MasterStatus) -> str:
     if status.degraded:
         parts.append(f"degraded: {status.degraded}")
     return "  ".join(map(_printable, parts))
+
+
+def _kept_line(kept: KeptStatus) -> str:
+    workers = ", ".join(f"{name} {count}" for name, count in kept.workers.items())
+    until = f"until {_clock(kept.until)}, {age(kept.left_s)} left"
+    return _printable(f"kept: generation {kept.generation} ({workers}) {until}; gwctl rollback goes to it")
 
 
 def _pool_line(pool: PoolStatus, name_width: int) -> str:

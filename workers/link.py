@@ -18,6 +18,7 @@ from gwctl.channel import (
     Forked,
     Hello,
     Message,
+    Obeyed,
     Park,
     Reopen,
     Serve,
@@ -38,7 +39,7 @@ class Orders(Protocol):
     """What a worker does when it is told to, or when nobody is left to tell it."""
 
     def serve(self) -> None: ...
-    def park(self) -> None: ...
+    def park(self, *, shed: bool) -> None: ...
     def drain(self, timeout_s: float, *, sweep: bool) -> None: ...
     def reopen(self, access_log_fd: int) -> None: ...
     def tell(self) -> None: ...
@@ -55,6 +56,8 @@ class Link:
         self._orders = orders
         self._log = log
         self._watching_write = False
+        self.protocol = 0
+        """What the master speaks; 0: it has not said."""
         self.greeted = asyncio.Event()
 
     def start(self) -> None:
@@ -92,8 +95,8 @@ class Link:
                 self._greet(message)
             case Serve():
                 self._orders.serve()
-            case Park():
-                self._orders.park()
+            case Park(shed=shed):
+                self._orders.park(shed=shed)
             case Drain():
                 self._orders.drain(message.timeout_s, sweep=message.sweep)
             case Reopen():
@@ -107,6 +110,7 @@ class Link:
                 | Stage()
                 | WorkerReady()
                 | WorkerFailed()
+                | Obeyed()
                 | WorkerDraining()
                 | WorkerDrained()
                 | Told()
@@ -117,6 +121,7 @@ class Link:
 
     def _greet(self, hello: Hello) -> None:
         problem = compatible(hello, LAYOUT)
+        self.protocol = hello.protocol
         if problem is None:
             self.greeted.set()
         else:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from setproctitle import setproctitle
 
 from gwctl.assignment import Assignment
-from gwctl.channel import WorkerDrained, WorkerDraining
+from gwctl.channel import OBEYED_PROTOCOL, Obeyed, WorkerDrained, WorkerDraining
 from gwctl.errors import BootError
 from gwctl.log import Log
 from gwctl.scoreboard import MEMORY_BYTES
@@ -129,11 +129,17 @@ class WorkerProcess:
         if self.server is not None and not self._draining:
             self.set_title()
             self.server.serve()
+            self._obeyed(serving=True)
 
-    def park(self) -> None:
+    def park(self, *, shed: bool) -> None:
         if self.server is not None and not self._draining:
             self.set_title("parked")
-            self.server.park()
+            self.server.shed() if shed else self.server.park()
+            self._obeyed(serving=False)
+
+    def _obeyed(self, *, serving: bool) -> None:
+        if self.link is not None and self.link.protocol >= OBEYED_PROTOCOL:
+            self.link.send(Obeyed(serving))
 
     def drain(self, timeout_s: float, *, sweep: bool) -> None:
         if not self._draining:

@@ -37,17 +37,14 @@ from gwctl.workers.overload import Overload
 from gwctl.workers.parser import parser_factory, slice_bytes
 from gwctl.workers.preamble import first_protocol_for, itself
 from gwctl.workers.response import HeadBuilder
+from gwctl.workers.runners import runner_class
 from gwctl.workers.seldom import Seldom
 from gwctl.workers.siblings import Siblings
 from gwctl.workers.states import BUSY, TimeLimits
 from gwctl.workers.websocket import Surroundings, WebSockets
 
 if TYPE_CHECKING:
-    from gwctl.workers.asgi_runner import AsgiRunner
-    from gwctl.workers.sync import SyncRunner
-    from gwctl.workers.threads import ThreadsRunner
-
-    Runner = SyncRunner | ThreadsRunner | AsgiRunner
+    from gwctl.workers.runners import Runner
 
 FLUSH_S: Final = 0.02
 SWEEP_MAX_S: Final = 1.0
@@ -85,6 +82,8 @@ class Server:
         self.heads.retry_after_s = self.settings.retry_after_s
         self.access: AccessLog | None = None
         self.draining = False
+        """The clients are to leave: each further response closes its connection."""
+        self._ending = False
         self.flush_due = False
         self.on_drained: Callable[[], None] | None = None
         self._refusals = counters.Counters()
@@ -130,6 +129,8 @@ class Server:
 
     def serve(self) -> None:
         """Accept connections (also after `park`)."""
+        if self.draining:
+            self._let_clients_stay()
         self.runner.serving()
         self.record.words[SERVING] = 1
         self._acceptor.start()
@@ -140,6 +141,11 @@ class Server:
         """Stop accepting; what is connected is served as before."""
         self._share_no_more()
         self._acceptor.stop()
+
+    def shed(self) -> None:
+        """Park, and have those leave who are connected."""
+        self.park()
+        self._have_clients_leave()
 
     def close_listeners(self) -> None:
         """Close this worker's copies of the listeners. Safe in a signal's handler, any number of times."""
@@ -165,14 +171,18 @@ class Server:
 
         ``sweep``: first accept what already waits in the backlogs, since no sibling will.
         """
-        if self.draining:
+        if self._ending:
             return
+        self._ending = True
         self.park()
         if sweep:
             self._acceptor.sweep_and_close()
         else:
             self._acceptor.close()
         self._sweep_exchange()
+        self._have_clients_leave()
+
+    def _have_clients_leave(self) -> None:
         self.draining = True
         timeouts = self.settings.timeouts
         self._limits.drain(timeouts.linger_s)
@@ -183,6 +193,13 @@ class Server:
         self._sweep_s = self._sweep_interval()
         self._schedule_sweep()
         self.flush()
+
+    def _let_clients_stay(self) -> None:
+        """It was parked, and serves again."""
+        self.draining = False
+        self._limits = TimeLimits(self.settings.timeouts)
+        self.websockets.stay()
+        self._sweep_s = self._sweep_interval()
 
     @property
     def drained(self) -> bool:
@@ -195,7 +212,7 @@ class Server:
 
     def check_drained(self) -> None:
         """Call `on_drained`, once, if nothing is left."""
-        if not (self.draining and not self._told_drained and self.drained):
+        if not (self._ending and not self._told_drained and self.drained):
             return
         self._sweep_exchange()
         if self.drained:
@@ -252,7 +269,7 @@ class Server:
         self._connections.discard(connection)
         if self.overload is not None:
             self.overload.forget(connection)
-        if self.draining:
+        if self._ending:
             self.check_drained()
         elif not self.flush_due:
             self.flush_soon()
@@ -380,20 +397,3 @@ class Server:
         if self.draining:
             note_longest(self)
             self.check_drained()
-
-
-def runner_class(worker_class: str) -> Callable[[Server], Runner]:
-    """Import the runner of ``worker_class``: a worker does without the others."""
-    match worker_class:
-        case "sync":
-            from gwctl.workers.sync import SyncRunner  # noqa: PLC0415
-
-            return SyncRunner
-        case "threads":
-            from gwctl.workers.threads import ThreadsRunner  # noqa: PLC0415
-
-            return ThreadsRunner
-        case _:
-            from gwctl.workers.asgi_runner import AsgiRunner  # noqa: PLC0415
-
-            return AsgiRunner

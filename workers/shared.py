@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 from gwctl.config.addresses import TLS
 from gwctl.config.settings import PoolSettings
-from gwctl.workers import boot, parser, server  # noqa: F401
+from gwctl.workers import boot, parser, runners, server  # noqa: F401
 
 
 def import_for(pools: Iterable[PoolSettings]) -> None:
@@ -30,7 +30,7 @@ def import_for(pools: Iterable[PoolSettings]) -> None:
     for pool in pools:
         classes = ("sync", "threads", "asgi") if pool.worker == "auto" else (pool.worker,)
         for worker_class in classes:
-            server.runner_class(worker_class)
+            runners.runner_class(worker_class)
         if pool.worker == "asgi":
             _import_for_uvicorn()
         if any(address.startswith(TLS) for address in pool.bind):

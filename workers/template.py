@@ -228,9 +228,9 @@ def _import_the_rest(application: LoadedApplication) -> None:
     """What the workers would each import for themselves: not before the application, as in a worker."""
     import uvloop  # noqa: F401, PLC0415
 
-    from gwctl.workers import server  # noqa: PLC0415
+    from gwctl.workers import runners, server  # noqa: F401, PLC0415
 
-    server.runner_class(application.worker_class)
+    runners.runner_class(application.worker_class)
     if application.lifespan is not None:
         import uvicorn.lifespan.on  # noqa: F401, PLC0415
 

@@ -115,6 +115,7 @@ class WebSockets:
 
         With jitter, as other workers begin at the same moment. Few are not spread over all that time.
         """
+        self.stay()
         self._draining = True
         connections = self._all()
         step_s = min(over_s / len(connections), STEP_MAX_S) if connections else 0.0
@@ -122,6 +123,13 @@ class WebSockets:
             self._around.loop.call_later((number + random()) * step_s, connection.go_away)
             for number, connection in enumerate(connections)
         ]
+
+    def stay(self) -> None:
+        """Close none any more because of `drain`."""
+        self._draining = False
+        for timer in self._drain_timers:
+            timer.cancel()
+        self._drain_timers = []
 
     def quit(self) -> int:
         """Close all at once, close frame included where it fits; return how many there were."""

@@ -16,7 +16,18 @@ from gwctl import __version__
 from gwctl.config import familiar, hints
 from gwctl.errors import GwctlError
 
-COMMANDS: Final = ("start", "reload", "upgrade", "status", "scale", "stop", "check", "config", "init")
+COMMANDS: Final = (
+    "start",
+    "reload",
+    "rollback",
+    "upgrade",
+    "status",
+    "scale",
+    "stop",
+    "check",
+    "config",
+    "init",
+)
 """In the order of the help."""
 
 # \b is click's mark for lines to leave as they are.
@@ -48,7 +59,7 @@ class LazyGroup(click.Group):
 
                 settings: click.Command = getattr(settings_commands, cmd_name)
                 return settings
-            case "reload" | "upgrade" | "status" | "scale" | "stop":
+            case "reload" | "rollback" | "upgrade" | "status" | "scale" | "stop":
                 from gwctl.cli import control_commands  # noqa: PLC0415
 
                 control: click.Command = getattr(control_commands, cmd_name)

@@ -1,4 +1,4 @@
-"""Commands that talk to a running master: ``status``, ``reload``, ``upgrade``, ``stop``, ``scale``.
+"""Commands that talk to a running master: ``status``, ``reload``, ``rollback``, ``upgrade``, ``stop`` ...
 
 What was asked for is on stdout, errors are on stderr; with ``--json`` stdout has one JSON
 object, errors included (``{"ok": false, "text": ...}``). The exit status is 0 only if what
@@ -24,7 +24,7 @@ from gwctl.config.scales import WORKERS_MAX
 from gwctl.errors import ControlError, GwctlError
 from gwctl.supervisor import status as status_document
 from gwctl.supervisor.control_client import ControlClient, RefusedError
-from gwctl.supervisor.control_messages import Method, Reload, Scale, Status, Stop, Upgrade
+from gwctl.supervisor.control_messages import Method, Reload, Rollback, Scale, Status, Stop, Upgrade
 from gwctl.supervisor.finding import find
 
 ANSWER_TIMEOUT_S: Final = 10.0
@@ -120,6 +120,17 @@ def upgrade(client: ControlClient, *, as_json: bool) -> None:
     _watch(client, "upgrade", Upgrade(), as_json=as_json)
 
 
+@click.command()
+@_targeted
+def rollback(client: ControlClient, *, as_json: bool) -> None:
+    """Go back to the generation before the last reload.
+
+    It must still be kept (master.keep_s); a second rollback goes forward again. The exit status is 1
+    when that could not be done: then the present generation serves on.
+    """
+    _watch(client, "rollback", Rollback(), as_json=as_json)
+
+
 def _watch(client: ControlClient, name: str, method: Method, *, as_json: bool) -> None:
     """Ask for what takes its time, and show how it goes."""
     view = ReloadView(sys.stdout)
@@ -182,4 +193,4 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
     _succeed(result, as_json=as_json)
 
 
-COMMANDS: Final[list[click.Command]] = [status, reload, upgrade, stop, scale]
+COMMANDS: Final[list[click.Command]] = [status, reload, rollback, upgrade, stop, scale]

@@ -1,4 +1,4 @@
-"""How a reload looks while it runs: one line a pool, growing as phases are reached.
+"""How a reload or a rollback looks while it runs: one line a pool, growing as phases are reached.
 
     web  g1 -> g2  validate ok  boot ok (0.44 s)  settle ok (2 s)  roll 4/4  commit
 
@@ -71,8 +71,8 @@ def _words(news: Progress) -> str:
     match news.phase, news.outcome:
         case _, "FAILED":
             return f"{news.phase} FAILED"
-        case "roll", _:
-            return f"roll {news.detail}"
+        case "roll" | "start", _:
+            return f"{news.phase} {news.detail}"
         case "commit", "ok":
             return "commit"
         case _, "":

@@ -36,6 +36,12 @@ class Park(Struct, frozen=True):
     worker: WorkerId
 
 
+class Shed(Struct, frozen=True):
+    """Tell it to park, and to have its clients leave: `Connection: close` on each further response."""
+
+    worker: WorkerId
+
+
 class Drain(Struct, frozen=True):
     """Tell it to finish and exit. ``sweep`` as in `gwctl.channel.Drain`."""
 
@@ -90,14 +96,27 @@ class Prepare(Struct, frozen=True):
     generation: int
 
 
+class Restore(Struct, frozen=True):
+    """Bring the listeners back to what a kept generation has. Answered as Prepare is."""
+
+    generation: int
+
+
 class Adopt(Struct, frozen=True):
-    """The generation is committed: close listeners that only the previous one had."""
+    """The generation is committed: close listeners that no other has. ``kept``: for a rollback."""
+
+    generation: int
+    kept: int = 0
+
+
+class Release(Struct, frozen=True):
+    """The generation is kept no more: forget its settings, close what only it had."""
 
     generation: int
 
 
 class Abandon(Struct, frozen=True):
-    """The generation was not adopted: forget its settings, close listeners that only it had."""
+    """It was not adopted: close listeners that only it had; forget its settings, unless it is kept."""
 
     generation: int
 
@@ -118,7 +137,7 @@ class ExecuteUpgrade(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """A phase of a reload or an upgrade, for whoever waits. ``outcome`` is '', 'ok' or 'FAILED'."""
+    """A phase of what was asked for, for whoever waits. ``outcome`` is '', 'ok' or 'FAILED'."""
 
     request: RequestId
     pool: str
@@ -152,6 +171,7 @@ Action = (
     Spawn
     | Serve
     | Park
+    | Shed
     | Drain
     | Observe
     | Quit
@@ -160,7 +180,9 @@ Action = (
     | Kill
     | Note
     | Prepare
+    | Restore
     | Adopt
+    | Release
     | Abandon
     | CheckUpgrade
     | AbandonUpgrade

@@ -14,8 +14,8 @@ from gwctl.supervisor.core.pool import Pool
 _EXPLAINED: Final = frozenset({Order.DUMP, Order.KILL})
 
 
-def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: bool) -> None:
-    """Count it and decide when the slot is tried again. ``waits``: not before the reload is decided."""
+def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: str) -> None:
+    """Count it and decide when the slot is tried again. ``waits``: until then the slot stays empty."""
     slot, policy, now = pool.slot(worker.slot), worker.policy, desk.now
     alive_s = 0.0 if worker.ready_at is None else now - worker.ready_at
     breaker.healthy(pool, worker.slot, alive_s, desk)
@@ -34,7 +34,7 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: bool
         text = text or (failure.message if failure else "")
         if worker.told in _EXPLAINED:  # one record has said why
             level, text = ("warning" if wait or waits else "debug"), f"pid {worker.pid} is gone"
-    then = "Replaced when the reload is decided" if waits else _next(pool, worker, wait, now)
+    then = f"Replaced {waits}" if waits else _next(pool, worker, wait, now)
     # The same traceback at each try would bury the log; the first one says it.
     frames = f"\n{failure.traceback}" if failure and failure.traceback and slot.failures == 1 else ""
     desk.note(level, f"{text}. {then}{frames}", worker=worker)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from gwctl.supervisor.core.actions import Action, Drain, Dump, Kill, Note, Park, Quit, Serve, Spare, Spawn
+from gwctl.supervisor.core.actions import (
+    Action,
+    Drain,
+    Dump,
+    Kill,
+    Note,
+    Park,
+    Quit,
+    Serve,
+    Shed,
+    Spare,
+    Spawn,
+)
 from gwctl.supervisor.core.life import Order, Worker
 from gwctl.supervisor.core.policy import PoolPolicy
 
@@ -51,6 +63,8 @@ def _action(worker: Worker, order: Order, reason: str, *, sweep: bool) -> Action
             return Serve(worker.id)
         case Order.PARK:
             return Park(worker.id)
+        case Order.SHED:
+            return Shed(worker.id)
         case Order.DRAIN:
             return Drain(worker.id, worker.policy.drain_timeout_s, sweep)
         case Order.QUIT:

@@ -64,6 +64,13 @@ class ChannelClosed(Struct, frozen=True):
     worker: WorkerId
 
 
+class Obeyed(Struct, frozen=True):
+    """The worker said that it has carried out an order: to serve, or to accept no more."""
+
+    worker: WorkerId
+    serving: bool
+
+
 class Exited(Struct, frozen=True):
     """The process is reaped. ``status`` as of os.waitstatus_to_exitcode: negative is a signal."""
 
@@ -122,19 +129,30 @@ class ReloadAsked(Struct, frozen=True):
 
 
 class Prepared(Struct, frozen=True):
-    """Answer to Prepare: settings are valid, what is new is bound. All pools of the new generation."""
+    """Answer to Prepare or Restore: settings are valid, what is new is bound. All its pools."""
 
     generation: int
     policies: Mapping[str, PoolPolicy]
     warnings: tuple[str, ...] = ()
     """No reason to refuse, but whoever asked should see them: a certificate that has expired."""
+    keep_s: float = 0.0
+    """How long the generation before this one is kept for a rollback; 0: not at all."""
+    lost: tuple[str, ...] = ()
+    """What that one serves and this one does not: pools, addresses. Then it cannot be kept."""
 
 
 class PrepareFailed(Struct, frozen=True):
-    """Answer to Prepare: nothing was changed. ``reason`` may have several lines."""
+    """Answer to Prepare or Restore: nothing was changed. ``reason`` may have several lines."""
 
     generation: int
     reason: str
+
+
+class RollbackAsked(Struct, frozen=True):
+    """Go back to the generation that is kept."""
+
+    request: RequestId
+    source: str
 
 
 class ScaleAsked(Struct, frozen=True):
@@ -184,7 +202,25 @@ class Upgraded(Struct, frozen=True):
 
 
 WorkerEvent = (
-    Spawned | SpawnFailed | Ready | BootFailed | DrainStarted | ChannelClosed | Exited | Observed | Stuck
+    Spawned
+    | SpawnFailed
+    | Ready
+    | BootFailed
+    | DrainStarted
+    | ChannelClosed
+    | Obeyed
+    | Exited
+    | Observed
+    | Stuck
 )
 UpgradeEvent = UpgradeAsked | UpgradeChecked | UpgradeFailed | Upgraded
-Event = WorkerEvent | ReloadAsked | Prepared | PrepareFailed | ScaleAsked | StopAsked | UpgradeEvent
+Event = (
+    WorkerEvent
+    | ReloadAsked
+    | RollbackAsked
+    | Prepared
+    | PrepareFailed
+    | ScaleAsked
+    | StopAsked
+    | UpgradeEvent
+)

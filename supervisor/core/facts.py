@@ -27,6 +27,7 @@ import msgspec
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.keep import Kept
 from gwctl.supervisor.core.life import Worker
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload
@@ -35,6 +36,9 @@ from gwctl.supervisor.core.upgrade import Upgrade
 
 FLEET: Final[Mapping[str, Any]] = {
     "generation": int,
+    "rolled_back": int,
+    "kept": Kept | None,
+    "not_kept": str,
     "reload": Reload | None,
     "upgrade": Upgrade | None,
     "ending": Ending | None,

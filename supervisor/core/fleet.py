@@ -29,15 +29,17 @@ from typing import Final
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core import notes, requests, stopping, timers, upgrade, worker_news
+from gwctl.supervisor.core import keep, requests, stopping, timers, upgrade, worker_news
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.invariants import broken_rule
 from gwctl.supervisor.core.life import Failure, Worker
+from gwctl.supervisor.core.notes import DEGRADED
 from gwctl.supervisor.core.policy import PoolPolicy
-from gwctl.supervisor.core.pool import DEGRADED, Pool, Wanted, reconcile
+from gwctl.supervisor.core.pool import Pool, reconcile
 from gwctl.supervisor.core.reload import Reload
 from gwctl.supervisor.core.upgrade import Upgrade
+from gwctl.supervisor.core.view import Wanted
 
 BROKEN_STEP_S: Final = 1.0
 """Between steps of a fleet whose invariants failed: its deadlines are not to be trusted."""
@@ -60,7 +62,10 @@ class Fleet:
         look_at: When the shell shall read the scoreboard next. Bring it forward with `look_by`.
         away: The last times when the master came late, and how late.
         ever_ready: Some worker was.
-        reload: The reload under way.
+        rolled_back: The generation from which it was gone back to the one in force; 0: it was not.
+        kept: The generation that a rollback goes back to.
+        not_kept: Why there is none, when there was one.
+        reload: The reload or rollback under way.
         upgrade: The upgrade that was asked for.
         ending: The end under way.
         finished: Finish was returned; nothing more will be.
@@ -71,6 +76,9 @@ class Fleet:
     def __init__(self, pools: Mapping[str, PoolPolicy], generation: int = 1) -> None:
         self.pools = {name: Pool(name, policy, policy.size) for name, policy in pools.items()}
         self.generation = generation
+        self.rolled_back = 0
+        self.kept: keep.Kept | None = None
+        self.not_kept = ""
         self.reload: Reload | None = None
         self.upgrade: Upgrade | None = None
         self.ending: Ending | None = None
@@ -120,6 +128,8 @@ class Fleet:
     @property
     def degraded(self) -> str:
         """Why what runs is not what a respawn would run; empty when it is."""
+        if self.rolled_back:
+            return f"{DEGRADED} (rolled back from generation {self.rolled_back})"
         return DEGRADED if any(pool.degraded(self.generation) for pool in self.pools.values()) else ""
 
     @property
@@ -144,6 +154,15 @@ class Fleet:
     def look_by(self, at: float) -> None:
         """Have the scoreboard read at ``at`` at the latest; by itself it is every `timers.LOOK_S`."""
         self.look_at = min(self.look_at, max(at, self._desk.now + timers.LOOK_MIN_S))
+
+    def wanted(self, pool: Pool) -> Wanted:
+        """What is wanted of a pool now."""
+        kept = self.kept.generation if self.kept is not None else 0
+        if self.reload is not None:
+            return self.reload.wanted(pool, kept)
+        degraded = pool.degraded(self.generation)
+        recycle, hold = not degraded and self.ending is None, degraded and self.rolled_back > 0
+        return Wanted(self.generation, recycle=recycle, kept=kept, hold=hold)
 
     # ---- stepping
 
@@ -210,7 +229,8 @@ class Fleet:
                 break
             if not self.broken:
                 for name in sorted(self._dirty):
-                    reconcile(self.pools[name], self._wanted(self.pools[name]), self._desk)
+                    pool = self.pools[name]
+                    reconcile(pool, self.wanted(pool), self._desk)
             self._dirty.clear()
             if not self._advance():
                 break
@@ -220,11 +240,6 @@ class Fleet:
             stopping.finish(self.ending, self._desk)
             self.finished = True
             self._next = None
-
-    def _wanted(self, pool: Pool) -> Wanted:
-        if self.reload is not None:
-            return self.reload.wanted(pool, self.generation)
-        return Wanted(self.generation, recycle=not pool.degraded(self.generation) and self.ending is None)
 
     def _advance(self) -> bool:
         """Move the reload on, or begin the next; true when something changed for the pools."""
@@ -237,6 +252,8 @@ class Fleet:
             self._served = requests.all_ready(self.pools.values(), desk, self._began_at)
         if self.broken:
             return False
+        if keep.review(self, desk):
+            return True
         if self.reload is None:
             if self.upgrade is not None and upgrade.goes_first(self.upgrade, self._queue, desk):
                 return False
@@ -246,13 +263,13 @@ class Fleet:
                 return True
             return False
         if self.reload.advance(self.pools, desk):
+            keep.review(self, desk)  # before anyone is parked: it takes up the room
             return True
         if self.reload.committable(desk.now):
             self._commit(self.reload)
             return True
-        if desk.now >= self.reload.stall_at:
-            reason = f"made no progress for {notes.seconds(self.reload.stall_s)} ({self.reload.stage.value})"
-            self._abort(self.reload, "", Failure("stall", reason))
+        if trouble := self.reload.trouble(self.pools, desk.now):
+            self._abort(self.reload, *trouble)
             return True
         return False
 
@@ -284,8 +301,10 @@ class Fleet:
                 self._prepared(event)
             case ev.PrepareFailed():
                 if self.reload is not None and event.generation == self.reload.generation:
-                    self._numbered -= 1  # no worker ever wore it
+                    self._numbered -= not self.reload.rollback  # no worker ever wore it
                     self._abort(self.reload, "", Failure("settings", event.reason), changed=False)
+            case ev.RollbackAsked():
+                self.reload = requests.rollback_asked(self, self._queue, event, self._desk) or self.reload
             case ev.ScaleAsked():
                 requests.scale_asked(self, event, self._desk)
                 self._dirty.update(self.pools)
@@ -316,6 +335,8 @@ class Fleet:
         if failure is None or self.ending is not None:
             return False
         if self.reload is not None and self.tried(worker):
+            if self.reload.rollback and worker.is_template:
+                return False  # nothing is forked for it
             self._abort(self.reload, worker.pool, failure)
             return True
         if not self.ever_ready and worker.ready_at is None:
@@ -341,25 +362,28 @@ class Fleet:
             return
         for name, policy in event.policies.items():
             self.pools.setdefault(name, Pool(name, policy, 0))
-        reload.warnings = event.warnings
-        reload.prepared(event.policies, self.pools, self._desk)
+        reload.prepared(event, self.pools, self._desk)
         self._dirty.update(self.pools)
 
     def _commit(self, reload: Reload) -> None:
+        kept, now_kept = self.kept, keep.keep(self, reload, self._desk.now)
         for name, pool in self.pools.items():
             pool.adopt(reload.policies.get(name), reload.sizes.get(name, 0))
+        keep.gone_back(self, kept if reload.rollback else None)
         previous, self.generation = self.generation, reload.generation
-        self.reload = None
+        self.reload, self.kept, self.not_kept = None, now_kept, ""
         requests.adopted(self, reload, previous, self._desk)
 
     def _abort(self, reload: Reload, pool: str, failure: Failure, *, changed: bool = True) -> None:
         """Drop the transaction; the reconciliation that follows undoes it."""
         self.reload = None
         self._dirty.update(self.pools)
-        if changed:
+        if changed and not reload.rollback:
             for each in self.pools.values():
                 if each.differs_since is None:
                     each.differs_since = self._desk.now
+            if self.kept is not None:
+                self.kept.disk_changed(self._desk.now)
         requests.refused(self, reload, pool, failure, self._desk)
 
     def _stop(self, event: ev.StopAsked) -> None:

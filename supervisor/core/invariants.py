@@ -5,22 +5,54 @@ The simulation checks more, from outside, by its own book-keeping (tests/sim).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from gwctl.supervisor.core.actions import Abandon, Adopt, Prepare, Restore, Spawn
 from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.life import Order, State
+from gwctl.supervisor.core.life import Order, State, Worker
+from gwctl.supervisor.core.view import View, active_limit
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet
+    from gwctl.supervisor.core.reload import Reload
 
 
 def broken_rule(fleet: Fleet, desk: Desk, soonest: float | None) -> str:
     """The first rule that does not hold, in words; empty when all do."""
     if soonest is not None and soonest <= desk.now:
         return f"the next deadline ({soonest}) is not after now ({desk.now})"
-    if fleet.reload is not None and fleet.reload.generation <= fleet.generation:
+    if fleet.reload is not None and not _is_tried(fleet, fleet.reload):
         return f"generation {fleet.reload.generation} is tried while {fleet.generation} is in force"
-    return _about_workers(fleet, desk)
+    if fleet.kept is not None and fleet.kept.generation == fleet.generation:
+        return f"generation {fleet.generation} is in force and kept"
+    return _about_spawns(fleet, desk) or _about_workers(fleet, desk)
+
+
+def _is_tried(fleet: Fleet, reload: Reload) -> bool:
+    """A reload tries what is new, a rollback what is kept."""
+    if reload.rollback:
+        return fleet.kept is not None and reload.generation == fleet.kept.generation != fleet.generation
+    return reload.generation > fleet.generation
+
+
+def _about_spawns(fleet: Fleet, desk: Desk) -> str:
+    """Who was begun in this step is within the bounds, and of no kept generation."""
+    spawns = [action for action in desk.actions if isinstance(action, Spawn)]
+    if not spawns or any(isinstance(action, _CHANGES) for action in desk.actions):
+        return ""  # what was wanted when they were begun is wanted no more
+    for name in {action.pool for action in spawns}:
+        pool = fleet.pools[name]
+        view = View(pool, fleet.wanted(pool))
+        limit = active_limit(pool, view.wanted)
+        if view.active > limit:
+            return f"{view.active} workers of {name} are starting or ready, and {limit} may be"
+    kept = fleet.kept.generation if fleet.kept is not None else 0
+    if any(action.generation == kept for action in spawns):
+        return f"a worker was begun in generation {kept}, which is kept: its code is on no disk"
+    return ""
+
+
+_CHANGES: Final = (Prepare, Restore, Adopt, Abandon)
 
 
 def _about_workers(fleet: Fleet, desk: Desk) -> str:
@@ -35,7 +67,7 @@ def _about_workers(fleet: Fleet, desk: Desk) -> str:
         state = worker.state
         if worker.deadline is None:
             if state is State.PARKED and not worker.leaving:
-                if fleet.reload is None:
+                if fleet.reload is None and not (fleet.kept and worker.generation == fleet.kept.generation):
                     return f"worker {worker.id} is parked and no reload is under way"
             elif state is not State.READY:
                 return f"worker {worker.id} is {state.value} and has no deadline"
@@ -47,13 +79,19 @@ def _about_workers(fleet: Fleet, desk: Desk) -> str:
             return f"worker {worker.id} is to stay while the fleet stops"
         if state is State.REQUESTED and worker.told is not None:
             return f"worker {worker.id} was told to {worker.told.value} before it existed"
-        surplus = worker.is_template or (
-            fleet.reload is not None and worker.slot >= fleet.pools[worker.pool].size
-        )
-        if state is State.READY and worker.told is not Order.SERVE and not surplus:
+        if state is State.READY and worker.told is not Order.SERVE and not _may_wait(fleet, worker):
             return f"worker {worker.id} is ready and was not told to serve"
         place = (worker.pool, worker.slot, worker.generation, worker.heir)
         if place in held:
             return f"two workers hold slot {worker.slot} of {worker.pool} g{worker.generation}"
         held.add(place)
     return ""
+
+
+def _may_wait(fleet: Fleet, worker: Worker) -> bool:
+    """It is ready and need not serve: a template, surplus during a reload, or new in an atomic one."""
+    reload = fleet.reload
+    if worker.is_template or reload is None:
+        return worker.is_template
+    atomic = worker.pool in reload.policies and reload.is_atomic(worker.pool)
+    return worker.slot >= fleet.pools[worker.pool].size or (atomic and worker.generation == reload.generation)

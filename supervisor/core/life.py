@@ -12,13 +12,15 @@ Theory of operation
     next. A worker that fails without being asked keeps its slot until it is dead; only then
     is a replacement considered, so a slot never runs away.
 
-    Every state but READY has a deadline, or, for PARKED, that of the reload which parked it.
+    Every state but READY has a deadline, or, for PARKED, that of the reload which parked it or of
+    the generation that is kept.
     Reaching one is never ignored: `AT_DEADLINE` names the order that follows.
 
       REQUESTED  the fork was asked for, nothing was heard of a process
       STARTING   it boots
       READY      booted; accepts as soon as it was told to serve (`Worker.serving`)
-      PARKED     told to accept no more and stay alive, so that a reload can be undone
+      PARKED     told to accept no more and stay alive, so that a reload can be undone; told to
+                 shed, it also has its clients leave
       LOST       its channel is at end of file: it can be told nothing; its exit should follow
       DRAINING   finishes what it has, then exits
       QUITTING   ends at once: by SIGQUIT, or by itself after it said why it cannot boot
@@ -84,6 +86,7 @@ class News(Enum):
 class Order(Enum):
     SERVE = "serve"
     PARK = "park"
+    SHED = "shed"
     DRAIN = "drain"
     QUIT = "quit"
     DUMP = "dump"
@@ -137,6 +140,7 @@ AFTER_ORDER: Final[Mapping[State, Mapping[Order, State]]] = {
     State.READY: {
         Order.SERVE: State.READY,
         Order.PARK: State.PARKED,
+        Order.SHED: State.PARKED,
         Order.DRAIN: State.DRAINING,
         Order.QUIT: State.QUITTING,
         Order.DUMP: State.DUMPED,
@@ -144,6 +148,7 @@ AFTER_ORDER: Final[Mapping[State, Mapping[Order, State]]] = {
     },
     State.PARKED: {
         Order.SERVE: State.READY,
+        Order.SHED: State.PARKED,
         Order.DRAIN: State.DRAINING,
         Order.QUIT: State.QUITTING,
         Order.DUMP: State.DUMPED,
@@ -164,7 +169,7 @@ AT_DEADLINE: Final[Mapping[State, Order | None]] = {
     State.REQUESTED: None,  # the shell owes an answer; there is nothing to signal
     State.STARTING: Order.DUMP,
     State.READY: None,
-    State.PARKED: None,  # bounded by the reload
+    State.PARKED: None,  # bounded by the reload, or by how long its generation is kept
     State.LOST: Order.DUMP,
     State.DRAINING: Order.DUMP,
     State.QUITTING: Order.KILL,
@@ -197,6 +202,8 @@ class Worker:
     state: State = State.REQUESTED
     told: Order | None = None
     """The last order it was given."""
+    confirmed: bool = False
+    """It said that it has carried out the last order to serve, park or shed."""
     pid: int = 0
     """0 until Spawned was read."""
     since: float = 0.0
@@ -265,9 +272,10 @@ class Worker:
             InvariantViolation: The order must never be given in this state, or was given already.
         """
         after = AFTER_ORDER[self.state].get(order)
-        if after is None or (order is Order.SERVE and self.serving):
+        if after is None or (order is self.told and order in _ONCE):
             raise InvariantViolation(f"worker {self.id} is {self.state.value}: cannot {order.value} it")
         self.told = order
+        self.confirmed = False
         if after is not self.state:
             self._enter(after, now)
 
@@ -282,6 +290,9 @@ class Worker:
         untimed = state in _UNTIMED
         self.deadline = None if untimed else now + time_limit(state, self.policy)
 
+
+_ONCE: Final = frozenset({Order.SERVE, Order.SHED})
+"""Orders that leave the state as it is."""
 
 _UNTIMED: Final = frozenset({State.READY, State.PARKED, State.DEAD})
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from gwctl.supervisor.core.events import Exited
     from gwctl.supervisor.core.pool import Pool
 
+DEGRADED: Final = "disk differs from what runs"
+
 _SIGNALS: Final = {
     1: "SIGHUP",
     2: "SIGINT",

@@ -30,6 +30,10 @@ class PoolPolicy:
     """The shortest that the master judges, of any path; 0: none. It comes with what is observed."""
     settle_s: float = 2.0
     surge: int = 1
+    surge_percent: int = 0
+    """Of the size, instead of ``surge``; 0: as ``surge`` says."""
+    atomic: bool = False
+    """A reload has all workers take over at one instant."""
     draining_max: int = 0
     """0: twice the size."""
     backoff_min_s: float = 0.5
@@ -45,3 +49,8 @@ class PoolPolicy:
     recycle: RecyclePolicy = RecyclePolicy()
     preload: bool = False
     """Workers are forked from a template."""
+
+    def surge_of(self, size: int) -> int:
+        """How many workers beyond ``size`` there may be while they are replaced."""
+        percent = -(-size * self.surge_percent // 100)
+        return max(1, percent if self.surge_percent else self.surge)

@@ -5,54 +5,39 @@ the difference to `Wanted`. Called twice with nothing new it does nothing the se
 
 Rules
     - A slot of the current generation holds one worker until that one is dead or leaving.
-    - Spawning: starting + ready stay within size + surge.
+    - Spawning: starting + ready stay within size + surge; an atomic reload has both generations
+      whole instead, and as many of the new one as the surge booting at once.
     - Parking and scaling down: parked + draining stay within ``draining_max``; both wait for
       room. Undoing a reload does not wait: what failed must not go on serving.
     - New workers serve before old ones are parked, one old for each new; should new ones be
       lost again, parked ones serve again.
+    - An atomic reload, and a rollback, have all new workers ready, then shed all old ones in one
+      step, and have all new ones serve in the next. Should none of the new ones serve any more,
+      all old ones do again: the two never serve side by side.
+    - Workers of a kept generation stay parked; not all together, should one be the last that serves.
     - The last serving worker of a pool is never drained to get rid of it (it may be surplus or
       belong to an abandoned generation) before another one serves.
     - A worker that is due to be replaced keeps its slot until its heir serves; it is let go then,
       and at most `recycled_at_once` are on their way in and out. A heir whose place becomes free
       takes it at once; a reload or a smaller size has no use for heirs, and lets them go.
     - While a reload is under way, no worker of the current generation is spawned: it would run
-      what is on disk now, which is what the reload is trying out, with the old settings. The
-      exception is a pool without a serving worker: one at a time, with the usual backoff.
+      what is on disk now, which is what the reload is trying out, with the old settings. Nor
+      after a rollback, whose code is on no disk. The exception is a pool without a serving worker:
+      one at a time, with the usual backoff.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
 
 from gwctl.supervisor.core import breaker, template
 from gwctl.supervisor.core.backoff import Slot
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.life import Order, State, Worker
+from gwctl.supervisor.core.notes import DEGRADED
 from gwctl.supervisor.core.policy import PoolPolicy
-
-DEGRADED: Final = "disk differs from what runs"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is wanted of a pool now, besides its size."""
-
-    generation: int
-    """The current generation."""
-    candidate: int = 0
-    """The generation that a reload tries; 0: none."""
-    policy: PoolPolicy | None = None
-    """The candidate's; None: the candidate does not have this pool."""
-    new: int = 0
-    """How many workers of the candidate."""
-    new_in_the_end: int = 0
-    """How many it needs to take over."""
-    replace: bool = False
-    """Old workers make room for new ones that serve."""
-    recycle: bool = False
-    """Successors may be begun for workers that are due for one; else only for those that are stuck."""
+from gwctl.supervisor.core.view import COMING, View, Wanted, active_limit, recycled_at_once
 
 
 @dataclass(slots=True, eq=False)
@@ -116,77 +101,17 @@ class Pool:
         ]
 
 
-class _View:
-    """The workers of a pool, sorted by what they are there for. Lives for one `reconcile`."""
-
-    __slots__ = ("active", "heirs", "leaving", "new", "old", "pool", "room", "serving", "strays", "wanted")
-
-    def __init__(self, pool: Pool, wanted: Wanted) -> None:
-        self.pool = pool
-        self.wanted = wanted
-        self.old: dict[int, Worker] = {}
-        self.heirs: dict[int, Worker] = {}
-        self.new: dict[int, Worker] = {}
-        self.strays: list[Worker] = []
-        self.leaving: list[Worker] = []
-        self.active = self.serving = parked = departing = 0
-        for worker in pool.members.values():
-            state = worker.state
-            if worker.leaving:
-                self.leaving.append(worker)
-                if state is State.REQUESTED:
-                    self.active += 1
-                else:
-                    departing += 1
-                continue
-            if state is State.PARKED:
-                parked += 1
-            else:
-                self.active += 1
-                if state is State.READY and worker.told is Order.SERVE:
-                    self.serving += 1
-            if worker.generation == wanted.generation:
-                (self.heirs if worker.heir else self.old)[worker.slot] = worker
-            elif worker.generation == wanted.candidate:
-                self.new[worker.slot] = worker
-            else:
-                self.strays.append(worker)
-        self.room = draining_limit(pool, wanted) - parked - departing
-
-    def old_ready(self) -> list[Worker]:
-        """Old workers within the size that accept or could, in the order of their slots."""
-        size = self.pool.size
-        return [w for slot, w in sorted(self.old.items()) if w.state is State.READY and slot < size]
-
-
-def draining_limit(pool: Pool, wanted: Wanted) -> int:
-    """How many may be parked and draining: as set, but never fewer than a reload has to park."""
-    policy = wanted.policy or pool.policy
-    return max(policy.draining_max or 2 * max(pool.size, wanted.new_in_the_end), pool.size)
-
-
-def active_limit(pool: Pool, wanted: Wanted) -> int:
-    """How many may be starting and ready."""
-    policy = wanted.policy or pool.policy
-    extra = max(1, policy.surge) if wanted.candidate else max(1, policy.surge, recycled_at_once(pool))
-    return max(pool.size, wanted.new_in_the_end) + extra
-
-
-def recycled_at_once(pool: Pool) -> int:
-    """How many may be replaced at the same time: as set, but not all that there are."""
-    return min(pool.policy.recycle.at_once, max(1, pool.size - 1))
-
-
 def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
     """Order what brings the pool towards what is wanted."""
     if pool.templates:
         template.let_go(pool, _generations(pool, wanted), desk)
-    view = _View(pool, wanted)
+    view = View(pool, wanted)
     if view.heirs:
         _succeed(view, desk)
-    for worker in view.new.values():
-        if worker.state is State.READY and worker.told is not Order.SERVE:
-            _serve(view, worker, desk)
+    if wanted.serve_new:
+        for worker in view.new.values():
+            if worker.state in _CAN_SERVE and worker.told is not Order.SERVE:
+                _serve(view, worker, desk)
     if not wanted.replace:
         for worker in view.old.values():
             if not worker.serving and worker.state in _CAN_SERVE:
@@ -194,6 +119,8 @@ def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
     _retire(view, desk)
     if wanted.replace:
         _replace(view, desk)
+    for worker in view.kept:
+        _shed(view, worker, desk)
     _spawn(view, desk)
     breaker.watch(pool, view.old, desk)
     if not wanted.candidate:
@@ -205,11 +132,11 @@ _CAN_SERVE = frozenset({State.READY, State.PARKED})
 
 def _generations(pool: Pool, wanted: Wanted) -> set[int]:
     """Those of which workers may yet be started."""
-    current = {wanted.generation} if pool.size else set()
+    current = {wanted.generation, wanted.kept} if pool.size else set()
     return current if wanted.policy is None else current | {wanted.candidate}
 
 
-def _serve(view: _View, worker: Worker, desk: Desk) -> None:
+def _serve(view: View, worker: Worker, desk: Desk) -> None:
     if worker.state is State.PARKED:
         view.room += 1
         view.active += 1
@@ -217,7 +144,7 @@ def _serve(view: _View, worker: Worker, desk: Desk) -> None:
     view.serving += 1
 
 
-def _succeed(view: _View, desk: Desk) -> None:
+def _succeed(view: View, desk: Desk) -> None:
     """Heirs take over when they serve, or when nobody holds their place any more."""
     for slot, heir in list(view.heirs.items()):
         worn = view.old.get(slot)
@@ -238,25 +165,25 @@ def _succeed(view: _View, desk: Desk) -> None:
                 _inherit(view, heir)
 
 
-def _inherit(view: _View, heir: Worker) -> None:
+def _inherit(view: View, heir: Worker) -> None:
     heir.heir = False
     view.old[heir.slot] = view.heirs.pop(heir.slot)
 
 
-def _replace(view: _View, desk: Desk) -> None:
+def _replace(view: View, desk: Desk) -> None:
     """Park one old worker for each new one that serves, or let parked ones serve again."""
+    atomic = view.wanted.atomic
     new_serving = {slot for slot, worker in view.new.items() if worker.serving}
-    complete = len(new_serving) >= view.wanted.new_in_the_end
-    keep = 0 if complete else max(0, view.pool.size - len(new_serving))
+    keep = _old_to_keep(view, len(new_serving))
     ready = view.old_ready()
     # those whose slot has its new worker go first, and before them those not yet serving
     ready.sort(key=lambda worker: (worker.serving, worker.slot not in new_serving))
-    while len(ready) > keep and view.room > 0:
+    while len(ready) > keep and (atomic or view.room > 0):  # all or none: the room was seen to before
         worker = ready.pop(0)
         view.room -= 1
         view.active -= 1
         view.serving -= worker.serving
-        desk.order(worker, Order.PARK)
+        desk.order(worker, Order.SHED if atomic else Order.PARK)
     for worker in ready:
         if not worker.serving:
             _serve(view, worker, desk)
@@ -264,7 +191,26 @@ def _replace(view: _View, desk: Desk) -> None:
         _serve(view, worker, desk)
 
 
-def _retire(view: _View, desk: Desk) -> None:
+def _old_to_keep(view: View, new_serving: int) -> int:
+    """How many old workers are to serve beside ``new_serving`` new ones."""
+    wanted, size = view.wanted, view.pool.size
+    if wanted.atomic:
+        return size if wanted.serve_new and not new_serving and wanted.new_in_the_end else 0
+    return 0 if new_serving >= wanted.new_in_the_end else max(0, size - new_serving)
+
+
+def _shed(view: View, worker: Worker, desk: Desk) -> None:
+    """Have a worker of the kept generation parked and without clients."""
+    if worker.told is Order.SHED or worker.state not in _CAN_SERVE or _is_last(view, worker):
+        return
+    if worker.state is State.READY:
+        view.room -= 1
+        view.active -= 1
+        view.serving -= worker.serving
+    desk.order(worker, Order.SHED)
+
+
+def _retire(view: View, desk: Desk) -> None:
     """Let go of those that are not wanted, and order what could not be ordered before."""
     size, new_size = view.pool.size, view.wanted.new_in_the_end
     for worker in view.leaving:
@@ -279,12 +225,12 @@ def _retire(view: _View, desk: Desk) -> None:
                     _let_go_when_room(view, holders, slot, desk)
 
 
-def _is_last(view: _View, worker: Worker) -> bool:
+def _is_last(view: View, worker: Worker) -> bool:
     """It alone serves a pool that is to be served."""
     return worker.serving and view.serving <= 1 and (view.pool.size > 0 or view.wanted.new > 0)
 
 
-def _let_go_when_room(view: _View, holders: dict[int, Worker], slot: int, desk: Desk) -> None:
+def _let_go_when_room(view: View, holders: dict[int, Worker], slot: int, desk: Desk) -> None:
     worker = holders[slot]
     if worker.state not in _CAN_BE_TOLD or (worker.state is State.READY and view.room <= 0):
         return  # one that fails by itself stays what it is: a failure
@@ -292,7 +238,7 @@ def _let_go_when_room(view: _View, holders: dict[int, Worker], slot: int, desk: 
     _let_go(view, worker, desk)
 
 
-def _let_go(view: _View, worker: Worker, desk: Desk) -> None:
+def _let_go(view: View, worker: Worker, desk: Desk) -> None:
     worker.leaving = True
     view.leaving.append(worker)
     if worker.state is State.READY:
@@ -303,7 +249,7 @@ def _let_go(view: _View, worker: Worker, desk: Desk) -> None:
     _send_away(view, worker, desk)
 
 
-def _send_away(view: _View, worker: Worker, desk: Desk) -> None:
+def _send_away(view: View, worker: Worker, desk: Desk) -> None:
     """Tell a leaving worker, unless it was told or has no process yet."""
     if worker.state is State.STARTING:
         desk.order(worker, Order.QUIT)
@@ -312,15 +258,17 @@ def _send_away(view: _View, worker: Worker, desk: Desk) -> None:
         desk.order(worker, Order.DRAIN, sweep=view.pool.size == 0)
 
 
-def _spawn(view: _View, desk: Desk) -> None:
+def _spawn(view: View, desk: Desk) -> None:
     pool, wanted = view.pool, view.wanted
     limit = active_limit(pool, wanted)
     pool.retry_at = None
     if wanted.policy is not None:
         for slot in range(wanted.new):
-            if slot not in view.new and view.active < limit:
-                _begin(view, slot, wanted.candidate, wanted.policy, desk)
-    if wanted.candidate and (view.serving or any(w.state in _COMING for w in view.old.values())):
+            if slot not in view.new and view.active < limit and view.may_begin_new():
+                worker = _begin(view, slot, wanted.candidate, wanted.policy, desk)
+                if worker is not None:
+                    view.new[slot] = worker
+    if view.holds():
         return
     for slot in range(pool.size):
         if slot in view.old:
@@ -330,16 +278,15 @@ def _spawn(view: _View, desk: Desk) -> None:
             pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
         elif view.active < limit:
             _begin(view, slot, wanted.generation, pool.policy, desk)
-            if wanted.candidate:
+            if wanted.candidate or wanted.hold:
                 pool.retry_at = None
                 return
 
 
-_COMING = frozenset({State.REQUESTED, State.STARTING, State.READY})
-_CAN_BE_TOLD = _COMING | _CAN_SERVE
+_CAN_BE_TOLD = COMING | _CAN_SERVE
 
 
-def _begin(view: _View, slot: int, generation: int, policy: PoolPolicy, desk: Desk) -> Worker | None:
+def _begin(view: View, slot: int, generation: int, policy: PoolPolicy, desk: Desk) -> Worker | None:
     """Start a worker; None: not before its template is ready."""
     pool, number = view.pool, None
     if policy.preload:
@@ -356,13 +303,13 @@ def _begin(view: _View, slot: int, generation: int, policy: PoolPolicy, desk: De
     return worker
 
 
-def _recycle(view: _View, desk: Desk) -> None:
+def _recycle(view: View, desk: Desk) -> None:
     """Begin successors, as long as not too many workers are being replaced."""
     pool = view.pool
     limit, most = active_limit(pool, view.wanted), recycled_at_once(pool)
     replacing = len(view.heirs) + sum(1 for worker in view.leaving if worker.replace_reason)
     for slot, worn in sorted(view.old.items()):
-        if not worn.replace_reason or not (view.wanted.recycle or worn.stuck):
+        if not worn.replace_reason or view.wanted.hold or not (view.wanted.recycle or worn.stuck):
             continue
         if not worn.serving or slot in view.heirs or slot >= pool.size:
             continue

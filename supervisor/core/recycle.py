@@ -19,7 +19,7 @@ from gwctl.supervisor.core import notes
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import Observed
 from gwctl.supervisor.core.life import Failure, Order, State, Worker
-from gwctl.supervisor.core.pool import DEGRADED
+from gwctl.supervisor.core.notes import DEGRADED
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet

@@ -1,13 +1,22 @@
-"""One reload: a transaction over all pools, rolling.
+"""One reload or rollback: a transaction over all pools.
 
 Phases
     validate   the shell reads the settings and binds what is new; nothing else has changed
     boot       one new worker in each pool, the canary, in slot 0
-    settle     the canaries serve beside the old workers for ``settle_s``
+    settle     the canaries serve beside the old workers for ``settle_s``; that of an atomic pool
+               only lives for so long
     roll       when every pool's canary passed, and not before: the rest, pool by pool in
-               parallel; one old worker is parked for each new one that serves
+               parallel; one old worker is parked for each new one that serves. In an atomic
+               pool the new ones get ready and wait
+    switch     when that is done everywhere, the atomic pools change over together: their old
+               workers are shed, and when all of those have said that they accept no more, or
+               after `SWITCH_S`, their new ones serve
     commit     all new workers serve and all old ones are parked: they must hold for
                ``settle_s`` once more, then the generation is adopted
+
+A rollback goes back to the kept generation: its workers are there, so that it begins with the
+switch, in all pools, atomic or not. It has as many workers as live; none is begun. They must
+say that they serve within `CONFIRM_S`.
 
 A `Reload` holds where the transaction stands and what is wanted of each pool for it; `advance`
 compares that with the pools and moves on. It never undoes anything itself: the fleet drops it,
@@ -30,13 +39,23 @@ from enum import Enum
 
 from gwctl.supervisor.core.actions import Progress
 from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.life import DRAIN_MARGIN_S, LINK_GRACE_S, State, Worker
+from gwctl.supervisor.core.events import Prepared
+from gwctl.supervisor.core.life import DRAIN_MARGIN_S, LINK_GRACE_S, Failure, Order, State, Worker
 from gwctl.supervisor.core.notes import seconds
 from gwctl.supervisor.core.policy import PoolPolicy
-from gwctl.supervisor.core.pool import Pool, Wanted
+from gwctl.supervisor.core.pool import Pool
+from gwctl.supervisor.core.view import View, Wanted
 
 SLACK_S = 5.0
 """Added to the sum of all that a reload may have to wait for before it counts as stuck."""
+
+
+SWITCH_S = 0.25
+"""So long a switch waits for old workers to say that they accept no more: one in a call of a sync application
+can't. Nobody accepts meanwhile, connections wait in the backlog."""
+
+CONFIRM_S = 5.0
+"""A worker that was parked for long shall say that it serves within this time."""
 
 
 class Stage(Enum):
@@ -44,6 +63,7 @@ class Stage(Enum):
     BOOT = "boot"
     SETTLE = "settle"
     ROLL = "roll"
+    SWITCH = "switch"
     COMMIT = "commit"
 
 
@@ -52,12 +72,20 @@ class Reload:
     """Where the transaction stands. `Fleet.reload` shows it; only the core changes it."""
 
     generation: int
+    previous: int
+    """The one in force."""
     source: str
     requests: list[int]
     """Who is answered; without the signals."""
     started_at: float
     stall_s: float
+    rollback: bool = False
+    """It goes back to the kept generation."""
     stage: Stage = Stage.VALIDATE
+    keep_s: float = 0.0
+    """How long the generation before is kept if this one is adopted; 0: not at all."""
+    lost: tuple[str, ...] = ()
+    """Why it cannot be: what only that one serves."""
     warnings: tuple[str, ...] = ()
     policies: Mapping[str, PoolPolicy] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -68,37 +96,66 @@ class Reload:
     """When the complete generation has held for long enough; None while it is not complete."""
     stall_at: float = 0.0
     rolled: dict[str, int] = field(default_factory=dict)
-    """New workers that serve, by pool, as last told."""
+    """New workers that serve (in an atomic pool: that could), by pool, as last told."""
     preface: str = ""
     """What the answer begins with."""
+    switch_by: float | None = None
+    """When the new workers of atomic pools serve at the latest; None: the switch has not begun."""
+    switched: bool = False
+    """They were told to."""
+    confirm_by: float | None = None
+    """When those of a rollback must have said that they do."""
 
     def __post_init__(self) -> None:
         self.stall_at = self.started_at + self.stall_s
 
     # ---- what is wanted
 
-    def prepared(self, policies: Mapping[str, PoolPolicy], pools: Mapping[str, Pool], desk: Desk) -> None:
+    def prepared(self, event: Prepared, pools: Mapping[str, Pool], desk: Desk) -> None:
         """The settings are valid. A pool's size set by hand stays unless the settings' own changed."""
-        self.policies = policies
-        for name, policy in policies.items():
+        self.policies = event.policies
+        self.keep_s, self.lost = event.keep_s, event.lost
+        self.warnings = event.warnings
+        for name, policy in self.policies.items():
             pool = pools.get(name)
             scaled = pool is not None and pool.size > 0 and pool.policy.size == policy.size
             self.sizes[name] = pool.size if pool is not None and scaled else policy.size
             self.rolled[name] = 0
-        self.stall_s = max((patience(policy) for policy in policies.values()), default=self.stall_s)
-        self._move(Stage.BOOT, desk)
-        for name in policies:
+        self.stall_s = max((patience(policy) for policy in self.policies.values()), default=self.stall_s)
+        for name in self.policies:
             self.tell(desk, name, "validate", "ok")
-            self.tell(desk, name, "boot", "")
+            if not self.rollback:
+                self.tell(desk, name, "boot", "")
+        self._move(Stage.ROLL if self.rollback else Stage.BOOT, desk)
 
-    def wanted(self, pool: Pool, generation: int) -> Wanted:
+    def wanted(self, pool: Pool, kept: int = 0) -> Wanted:
+        """What this transaction wants of a pool while generation ``kept`` is kept."""
         policy = self.policies.get(pool.name)
+        if policy is None and self.rollback:
+            return Wanted(self.previous, kept=kept, hold=True)
         if policy is None:
-            return Wanted(generation, self.generation)
+            return Wanted(self.previous, self.generation, kept=kept)
         size = self.sizes[pool.name]
-        replace = self.stage in _ROLLING
-        new = size if replace else 1
-        return Wanted(generation, self.generation, policy, new, size, replace)
+        rolling, atomic = self.replacing, self.is_atomic(pool.name)
+        return Wanted(
+            self.previous,
+            self.generation,
+            policy,
+            new=0 if self.rollback else size if rolling else 1,
+            new_in_the_end=size,
+            replace=rolling and (not atomic or self.switch_by is not None),
+            atomic=atomic,
+            serve_new=not atomic or self.switched,
+            kept=0 if self.rollback else kept,
+        )
+
+    @property
+    def replacing(self) -> bool:
+        """The canaries have passed."""
+        return self.stage in _ROLLING
+
+    def is_atomic(self, pool: str) -> bool:
+        return self.rollback or self.policies[pool].atomic
 
     # ---- what is
 
@@ -112,8 +169,7 @@ class Reload:
         waits = [self.stall_at]
         if self.stage is Stage.SETTLE:
             waits.append(max(self.canary_until.values()))
-        if self.settled_at is not None:
-            waits.append(self.settled_at)
+        waits += [at for at in (self.settled_at, self.switch_by, self.confirm_by) if at is not None]
         return min(at for at in waits if at > now)
 
     def advance(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
@@ -123,14 +179,34 @@ class Reload:
                 return False
             case Stage.BOOT | Stage.SETTLE:
                 return self._watch_canaries(pools, desk)
-            case Stage.ROLL | Stage.COMMIT:
-                return self._watch_roll(pools, desk)
+            case Stage.ROLL:
+                self._count(pools, desk)
+                if self.switched or not any(map(self.is_atomic, self.policies)):
+                    return self._watch_end(pools, desk)
+                return self._begin_switch(pools, desk)
+            case Stage.SWITCH:
+                return self._watch_switch(pools, desk)
+            case Stage.COMMIT:
+                self._count(pools, desk)
+                return self._watch_end(pools, desk)
+
+    def trouble(self, pools: Mapping[str, Pool], now: float) -> tuple[str, Failure] | None:
+        """Why it is to be given up although no worker has failed: the pool, or empty, and what it is."""
+        if self.confirm_by is not None and now >= self.confirm_by:
+            for name, worker in self._serving(pools):
+                if not worker.confirmed:
+                    who = f"slot {worker.slot} (pid {worker.pid})"
+                    text = f"{who} has not said within {seconds(CONFIRM_S)} that it serves"
+                    return name, Failure("stall", text)
+        if now >= self.stall_at:
+            return "", Failure("stall", f"made no progress for {seconds(self.stall_s)} ({self.stage.value})")
+        return None
 
     def committable(self, now: float) -> bool:
         return self.settled_at is not None and now >= self.settled_at
 
     def _watch_canaries(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
-        for name, worker in self._serving(pools):
+        for name, worker in self._standing(pools):
             if name not in self.canary_until:
                 self.canary_until[name] = desk.now + self.policies[name].settle_s
                 self._progressed(desk)
@@ -140,7 +216,7 @@ class Reload:
             return False
         if self.stage is Stage.BOOT:
             self._move(Stage.SETTLE, desk)
-        alive = {name for name, _ in self._serving(pools)}
+        alive = {name for name, _ in self._standing(pools)}
         if len(alive) < len(self.policies) or desk.now < max(self.canary_until.values(), default=0.0):
             return False
         for name, policy in self.policies.items():
@@ -148,9 +224,62 @@ class Reload:
         self._move(Stage.ROLL, desk)
         return True
 
-    def _watch_roll(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
-        self._count(pools, desk)
-        complete = all(self._complete(pools[name], size) for name, size in self.sizes.items())
+    def _begin_switch(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
+        """When the rolling pools have rolled; in the others all new ones wait, and old ones can be parked."""
+        for name in self.policies:
+            done = self._waiting if self.is_atomic(name) else self._complete
+            if not done(pools[name]):
+                return False
+        self._move(Stage.SWITCH, desk)
+        self.switch_by = desk.now + SWITCH_S
+        for name in filter(self.is_atomic, self.policies):
+            self.tell(desk, name, "switch", "")
+        return True
+
+    def _waiting(self, pool: Pool) -> bool:
+        """As many new workers could serve as are needed, and there is room for the old ones."""
+        size = self.sizes[pool.name]
+        new = [worker for worker in pool.of_generation(self.generation) if worker.slot < size]
+        if len(new) < self._needed(pool) or any(worker.state not in _COULD_SERVE for worker in new):
+            return False
+        view = View(pool, self.wanted(pool))
+        room = view.room + (len(new) if self.rollback else 0)  # theirs is free the next moment
+        return room >= len(view.old_ready())
+
+    def _needed(self, pool: Pool) -> int:
+        """How many new workers are to serve: as many as wanted; in a rollback, all that there are."""
+        size = self.sizes[pool.name]
+        if not self.rollback:
+            return size
+        return max(1, sum(worker.slot < size for worker in pool.of_generation(self.generation)))
+
+    def _watch_switch(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
+        """Have the new ones serve when the old ones accept no more."""
+        if self.switch_by is None:
+            return False
+        late = sum(
+            1
+            for name in filter(self.is_atomic, self.policies)
+            for worker in pools[name].members.values()
+            if worker.state is State.PARKED
+            and worker.told is Order.SHED
+            and not worker.confirmed
+            and worker.generation == self.previous
+        )
+        if late and desk.now < self.switch_by:
+            return False
+        self.switched = True
+        self._move(Stage.ROLL, desk)
+        took = seconds(desk.now - (self.switch_by - SWITCH_S))
+        for name in filter(self.is_atomic, self.policies):
+            self.tell(desk, name, "switch", "ok", f"{took}, {late} late" if late else took)
+        self.switch_by = desk.now
+        if self.rollback:
+            self.confirm_by = desk.now + CONFIRM_S
+        return True
+
+    def _watch_end(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
+        complete = all(self._complete(pools[name]) for name in self.policies)
         if complete and self.settled_at is None:
             self.settled_at = desk.now + max((p.settle_s for p in self.policies.values()), default=0.0)
             self._move(Stage.COMMIT, desk)
@@ -162,35 +291,46 @@ class Reload:
         return False
 
     def _count(self, pools: Mapping[str, Pool], desk: Desk) -> None:
+        if self.rollback:
+            return
         counted = dict.fromkeys(self.policies, 0)
-        for name, _ in self._serving(pools):
+        for name, _ in self._standing(pools):
             counted[name] += 1
         for name, count in counted.items():
             if count != self.rolled[name]:
                 self.rolled[name] = count
                 size = self.sizes[name]
+                phase = "start" if self.is_atomic(name) else "roll"
                 self._progressed(desk)
-                self.tell(desk, name, "roll", "ok" if count >= size else "", f"{count}/{size}")
+                self.tell(desk, name, phase, "ok" if count >= size else "", f"{count}/{size}")
 
-    def _complete(self, pool: Pool, size: int) -> bool:
+    def _complete(self, pool: Pool) -> bool:
         """All new ones serve, and no other worker accepts."""
-        new = 0
+        new, size = 0, self.sizes[pool.name]
         for worker in pool.members.values():
             if worker.leaving:
                 continue
             if worker.generation != self.generation:
                 if worker.state is State.READY:
                     return False
-            elif worker.serving and worker.slot < size:
+            elif worker.serving and worker.slot < size and (worker.confirmed or not self.rollback):
                 new += 1
             else:
                 return False
-        return new >= size
+        return new >= self._needed(pool)
+
+    def _standing(self, pools: Mapping[str, Pool]) -> Iterator[tuple[str, Worker]]:
+        """New workers that serve; in an atomic pool those that could."""
+        for name in self.policies:
+            atomic = self.is_atomic(name)
+            for worker in pools[name].of_generation(self.generation):
+                if worker.serving or (atomic and worker.state is State.READY):
+                    yield name, worker
 
     def _serving(self, pools: Mapping[str, Pool]) -> Iterator[tuple[str, Worker]]:
         for name in self.policies:
-            for worker in pools[name].members.values():
-                if worker.generation == self.generation and worker.serving and not worker.leaving:
+            for worker in pools[name].of_generation(self.generation):
+                if worker.serving:
                     yield name, worker
 
     def _move(self, stage: Stage, desk: Desk) -> None:
@@ -212,9 +352,14 @@ class Reload:
         self.canary_until = {name: at + late_s for name, at in self.canary_until.items()}
         if self.settled_at is not None:
             self.settled_at += late_s
+        if self.switch_by is not None:
+            self.switch_by += late_s
+        if self.confirm_by is not None:
+            self.confirm_by += late_s
 
 
-_ROLLING = frozenset({Stage.ROLL, Stage.COMMIT})
+_ROLLING = frozenset({Stage.ROLL, Stage.SWITCH, Stage.COMMIT})
+_COULD_SERVE = frozenset({State.READY, State.PARKED})
 
 
 def patience(policy: PoolPolicy) -> float:

@@ -1,4 +1,4 @@
-"""What people ask for, and what they are told: reload and scale (`stopping` has the end).
+"""What people ask for, and what they are told: reload, rollback and scale (`stopping` has the end).
 
 Requests with number 0 come from signals: there are log lines for them and no answers.
 """
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gwctl.config.scales import WORKERS_MAX
-from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare
+from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare, Restore
 from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.events import ReloadAsked, ScaleAsked
+from gwctl.supervisor.core.events import ReloadAsked, RollbackAsked, ScaleAsked
 from gwctl.supervisor.core.life import Failure, State
-from gwctl.supervisor.core.notes import counts, scaled, seconds
+from gwctl.supervisor.core.notes import counts, scaled, seconds, span
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload, Stage, patience
 
@@ -72,28 +72,87 @@ def _refuse(desk: Desk, request: int, reason: str) -> None:
 
 
 def begin_reload(fleet: Fleet, queue: Queue, generation: int, desk: Desk) -> Reload:
-    stall_s = max((patience(pool.policy) for pool in fleet.pools.values()), default=60.0)
-    reload = Reload(generation, queue.source, queue.take(), desk.now, stall_s, preface=queue.preface)
-    queue.preface = ""
-    desk.note("info", f"reload ({reload.source}): generation {fleet.generation} -> {generation}")
-    reload.tell(desk, "", "validate", "", f"g{fleet.generation} -> g{generation}")
+    reload = _begin(fleet, generation, queue.source, queue.take(), desk)
+    reload.preface, queue.preface = queue.preface, ""
     desk.actions.append(Prepare(generation))
+    return reload
+
+
+def rollback_asked(fleet: Fleet, queue: Queue, event: RollbackAsked, desk: Desk) -> Reload | None:
+    """Begin it, or say why not."""
+    refusal = _rollback_refusal(fleet, queue)
+    if refusal or fleet.kept is None:
+        desk.note("info", f"rollback ({event.source}) refused: {refusal}")
+        answer(desk, event.request, f"not rolled back: {refusal}", {"reason": refusal}, ok=False)
+        return None
+    asked = [event.request] if event.request else []
+    reload = _begin(fleet, fleet.kept.generation, event.source, asked, desk, rollback=True)
+    desk.actions.append(Restore(reload.generation))
+    return reload
+
+
+def _rollback_refusal(fleet: Fleet, queue: Queue) -> str:
+    if fleet.ending is not None:
+        return "the fleet is stopping"
+    if fleet.broken:
+        return f"this master is broken ({fleet.broken}): restart it"
+    if fleet.reload is not None or queue.waiting:
+        what = "rollback" if fleet.reload is not None and fleet.reload.rollback else "reload"
+        return f"a {what} is under way. Ask again when it has ended"
+    if fleet.upgrade is not None:
+        return "an upgrade is under way. Ask again when it has ended"
+    if fleet.kept is None:
+        return fleet.not_kept or "no generation is kept. Set master.keep_s to keep one after each reload"
+    return ""
+
+
+def _begin(
+    fleet: Fleet, generation: int, source: str, asked: list[int], desk: Desk, *, rollback: bool = False
+) -> Reload:
+    stall_s = max((patience(pool.policy) for pool in fleet.pools.values()), default=60.0)
+    reload = Reload(generation, fleet.generation, source, asked, desk.now, stall_s, rollback)
+    what = "rollback" if rollback else "reload"
+    desk.note("info", f"{what} ({source}): generation {fleet.generation} -> {generation}")
+    reload.tell(desk, "", "validate", "", f"g{fleet.generation} -> g{generation}")
     return reload
 
 
 def adopted(fleet: Fleet, reload: Reload, previous: int, desk: Desk) -> None:
     for name in reload.policies:
         reload.tell(desk, name, "commit", "ok")
-    took_s = desk.now - reload.started_at
-    text = f"adopted generation {reload.generation} in {seconds(took_s)}"
-    desk.actions.append(Adopt(reload.generation))
-    desk.note("info", f"{text}: {counts(fleet.pools.values())}")
+    took_s, kept = desk.now - reload.started_at, fleet.kept
+    done = "rolled back to" if reload.rollback else "adopted"
+    text = f"{done} generation {reload.generation} in {seconds(took_s)}"
+    desk.actions.append(Adopt(reload.generation, kept.generation if kept is not None else 0))
+    more = _about_kept(fleet, reload, previous)
+    desk.note("info", "; ".join(filter(None, (f"{text}: {counts(fleet.pools.values())}", more))))
     result = {"generation": reload.generation, "previous": previous, "took_s": round(took_s, 3)}
-    text = "\n".join(
-        [*filter(None, [reload.preface]), text, *(f"warning: {warning}" for warning in reload.warnings)]
-    )
+    if kept is not None:
+        result["kept"] = kept.generation
+    lines = [*filter(None, [reload.preface]), text, *(f"warning: {warning}" for warning in reload.warnings)]
+    lines += [more] if more else []
     for request in reload.requests:
-        answer(desk, request, text, result, ok=True)
+        answer(desk, request, "\n".join(lines), result, ok=True)
+
+
+def _about_kept(fleet: Fleet, reload: Reload, previous: int) -> str:
+    """What became of the generation before, if it was to be kept, and what is missing of this one."""
+    texts = []
+    missing = [
+        f"{pool.ready} of {pool.size} in {pool.name}"
+        for pool in fleet.pools.values()
+        if pool.ready < pool.size
+    ]
+    if reload.rollback and missing:
+        texts.append(f"{', '.join(missing)}: what is missing stays so until the next reload")
+    if fleet.kept is not None:
+        texts.append(f"generation {previous} is kept for {span(reload.keep_s)}: gwctl rollback goes to it")
+    elif reload.keep_s > 0 and reload.lost:
+        lost = ", ".join(reload.lost)
+        texts.append(f"generation {previous} is not kept for a rollback: only it serves {lost}")
+    elif reload.keep_s > 0:
+        texts.append(f"generation {previous} is not kept for a rollback: none of its workers is left")
+    return "; ".join(texts)
 
 
 def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Desk) -> None:
@@ -103,7 +162,8 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
     if reload.stage is not Stage.VALIDATE:  # else there is nothing yet, or the late answer will see to it
         desk.actions.append(Abandon(reload.generation))
     reason = f"{pool}: {failure.message}" if pool else failure.message
-    head = f"generation {reload.generation} was not adopted: {reason}"
+    what = "gone back to" if reload.rollback else "adopted"
+    head = f"generation {reload.generation} was not {what}: {reason}"
     trace = failure.traceback.strip("\n")
     standing = _standing(fleet) if failure.kind != "stop" else ""
     level = "error" if standing else "info"  # a stop is nothing that went wrong
@@ -124,7 +184,7 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
 
 def _standing(fleet: Fleet) -> str:
     serving = f"generation {fleet.generation} serves as before ({_strength(fleet)})"
-    if not fleet.disk_differs:
+    if not fleet.disk_differs or fleet.rolled_back:
         return serving
     if not fleet.degraded:
         serving += ", and whoever has to be replaced is forked from its template, of the same code"
@@ -138,7 +198,7 @@ def _strength(fleet: Fleet) -> str:
         if pool.size:
             able = sum(w.serving or w.state is State.PARKED for w in pool.of_generation(fleet.generation))
             texts.append(f"{pool.name} {able}/{pool.size} ready")
-    return ", ".join(texts)
+    return "; ".join(texts)
 
 
 # ---- scale
@@ -177,6 +237,8 @@ def _scale(fleet: Fleet, pool: Pool, event: ScaleAsked, desk: Desk) -> tuple[str
     if fleet.reload is not None and pool.name in fleet.reload.sizes:
         fleet.reload.sizes[pool.name] = pool.size  # the new generation gets as many
     text = scaled(pool.name, was, pool.size, asked)
+    if fleet.rolled_back and pool.size > pool.ready:
+        text += f". No worker is started before the next reload: {fleet.degraded}"
     desk.note("info", text.removeprefix(f"{pool.name}: "), pool=pool.name)
     return text, {"pool": pool.name, "size": pool.size, "was": was}
 

@@ -35,6 +35,8 @@ def soonest(fleet: Fleet, desk: Desk) -> float:
         others.append(fleet.reload.next_deadline(desk.now))
     elif fleet.upgrade is not None:
         others.append(fleet.upgrade.deadline)
+    if fleet.kept is not None and fleet.ending is None and not (fleet.reload and fleet.reload.rollback):
+        others.append(fleet.kept.until)
     for at in others:
         if at is not None and at < first:
             first = at
@@ -61,6 +63,8 @@ def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float:
             pool.retry_at += more_s
     if fleet.reload is not None:
         fleet.reload.shift(more_s)
+    if fleet.kept is not None:
+        fleet.kept.until += more_s
     if fleet.ending is not None:
         fleet.ending.shift(more_s)
     if fleet.upgrade is not None and fleet.upgrade.deadline is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
-from gwctl.supervisor.core import crash, hangs, notes, recycle, template
+from gwctl.supervisor.core import crash, hangs, keep, notes, recycle, template
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.life import AT_DEADLINE, Failure, News, State, Worker
@@ -48,6 +48,8 @@ def hear(fleet: Fleet, worker: Worker, event: ev.WorkerEvent, desk: Desk) -> boo
             worker.news(News.CHANNEL_CLOSED, now)
         case ev.Stuck():
             hangs.gave_up(fleet, worker, event)
+        case ev.Obeyed(serving=serving):
+            worker.confirmed = serving is worker.serving and worker.state in _CONFIRMED
         case ev.Exited():
             _exited(fleet, worker, event, desk)
         case _:
@@ -117,6 +119,8 @@ def _left(fleet: Fleet, worker: Worker, desk: Desk) -> None:
         fleet.judge(worker)
     elif worker.generation == fleet.generation:
         crash.drain_started(fleet.pools[worker.pool], worker, desk)
+    else:
+        keep.died(fleet, worker, desk, f"pid {worker.pid} drains, told by somebody else")
     worker.leaving = True
 
 
@@ -132,13 +136,28 @@ def _exited(fleet: Fleet, worker: Worker, event: ev.Exited, desk: Desk) -> None:
         news = worker.failure is None  # else it was judged when it became known
         if news:
             worker.failure = Failure("exit", notes.died(worker, event, desk.now))
-        if (news and fleet.judge(worker)) or worker.generation != fleet.generation:
+        judged = news and fleet.judge(worker)
+        if judged:
             pass
+        elif worker.generation != fleet.generation:
+            keep.died(fleet, worker, desk)
         elif worker.is_template:
             template.exited(pool, worker, event, desk)
         else:
-            crash.exited(pool, worker, event, desk, waits=fleet.reload is not None and pool.ready > 0)
+            crash.exited(pool, worker, event, desk, waits=_waits(fleet, pool))
     worker.news(News.EXITED, desk.now)
+
+
+def _waits(fleet: Fleet, pool: Pool) -> str:
+    """Until when a slot stays empty whatever its own record says; empty: it does not."""
+    if not pool.ready:
+        return ""
+    if fleet.reload is not None:
+        return "when the reload is decided"
+    return f"at the next reload: {fleet.degraded}" if fleet.rolled_back else ""
+
+
+_CONFIRMED = frozenset({State.READY, State.PARKED})
 
 
 def _bury(fleet: Fleet, worker: Worker, desk: Desk) -> Pool:

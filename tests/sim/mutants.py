@@ -7,6 +7,7 @@ is that the observer and the demand for convergence catch it by themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from gwctl.supervisor.core import (
     worker_news,
 )
 from gwctl.supervisor.core import fleet as fleet_module
+from gwctl.supervisor.core import view as view_module
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.fleet import Fleet
@@ -141,7 +143,7 @@ def exceeds_the_surge(patch: Patch) -> None:
 
 
 def exceeds_draining_max(patch: Patch) -> None:
-    patch.setattr(pool, "draining_limit", lambda which, wanted: 99)
+    patch.setattr(view_module, "draining_limit", lambda which, wanted: 99)
 
 
 def judges_in_a_late_turn(patch: Patch) -> None:
@@ -155,13 +157,11 @@ def commits_without_settling(patch: Patch) -> None:
 def rolls_without_canaries(patch: Patch) -> None:
     wanted = Reload.wanted
 
-    def everything(reload: Reload, which: Any, generation: int) -> pool.Wanted:
-        plan = wanted(reload, which, generation)
+    def everything(reload: Reload, which: Any, kept: int = 0) -> view_module.Wanted:
+        plan = wanted(reload, which, kept)
         if plan.policy is None:
             return plan
-        return pool.Wanted(
-            generation, plan.candidate, plan.policy, plan.new_in_the_end, plan.new_in_the_end, plan.replace
-        )
+        return replace(plan, new=plan.new_in_the_end)
 
     patch.setattr(Reload, "wanted", everything)
 
@@ -171,15 +171,15 @@ def adopts_what_failed(patch: Patch) -> None:
 
 
 def respawns_old_code_during_a_reload(patch: Patch) -> None:
-    patch.setattr(pool, "_COMING", frozenset())
-    view = pool._View.__init__
+    patch.setattr(view_module, "COMING", frozenset())
+    original = view_module.View.__init__
 
     def blind(self: Any, which: Any, wanted: Any) -> None:
-        view(self, which, wanted)
+        original(self, which, wanted)
         if wanted.candidate:
             self.serving = 0
 
-    patch.setattr(pool._View, "__init__", blind)
+    patch.setattr(view_module.View, "__init__", blind)
 
 
 def spins(patch: Patch) -> None:
@@ -235,7 +235,9 @@ def recycles_all_at_once(patch: Patch) -> None:
 
 
 def recycles_what_is_on_disk(patch: Patch) -> None:
-    patch.setattr(fleet_module, "Wanted", lambda generation, **how: pool.Wanted(generation, recycle=True))
+    patch.setattr(
+        fleet_module, "Wanted", lambda generation, **how: view_module.Wanted(generation, recycle=True)
+    )
 
 
 def recycles_the_young(patch: Patch) -> None:

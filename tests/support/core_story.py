@@ -28,9 +28,12 @@ class CoreStory:
     """One fleet and the clock it goes by."""
 
     def __init__(self, *, policy: PoolPolicy = POLICY, **sizes: int) -> None:
+        self.policy = policy
         self.policies = {name: replace(policy, size=size) for name, size in sizes.items()}
         self.fleet = Fleet(self.policies)
         self.now = 100.0
+        self.keep_s = 0.0
+        self.lost: tuple[str, ...] = ()
         self.looks: list[float] = []
         self.notes: list[str] = []
         self.progress: list[str] = []
@@ -113,10 +116,23 @@ class CoreStory:
 
     def reloads(self, request: int = 7, **sizes: int) -> list[str]:
         """Ask for it and answer Prepare, with these sizes or the present ones."""
-        policies = {name: replace(POLICY, size=size) for name, size in sizes.items()} or self.policies
+        policies = {name: replace(self.policy, size=size) for name, size in sizes.items()} or self.policies
         lines = self.happens(ev.ReloadAsked(request, "gwctl reload"))
         generation = int(lines[-1].removeprefix("prepare g"))
-        return self.happens(ev.Prepared(generation, policies))
+        return self.happens(ev.Prepared(generation, policies, keep_s=self.keep_s, lost=self.lost))
+
+    def rolls_back(self, request: int = 8) -> list[str]:
+        """Ask for it, and answer Restore."""
+        kept = self.fleet.kept
+        assert kept is not None
+        lines = self.happens(ev.RollbackAsked(request, "gwctl rollback"))
+        assert lines == [f"restore g{kept.generation}"]
+        return self.happens(ev.Prepared(kept.generation, kept.policies, keep_s=self.keep_s))
+
+    def obey(self, *workers: int) -> list[str]:
+        """They say that they have carried out their last order."""
+        living = self.fleet._desk.workers
+        return self.happens(*(ev.Obeyed(worker, serving=living[worker].serving) for worker in workers))
 
     def states(self, pool: str = "web") -> list[str]:
         """``0 g1 ready`` for each worker of a pool."""
@@ -138,7 +154,12 @@ def _line(action: act.Action) -> str:
             return f"spawn {worker} {pool}.{slot} g{generation}" + (f" of {template}" if template else "")
         case act.Drain(worker=worker, sweep=sweep):
             return f"drain {worker}{' and sweep' if sweep else ''}"
-        case act.Serve(worker=worker) | act.Park(worker=worker) | act.Quit(worker=worker):
+        case (
+            act.Serve(worker=worker)
+            | act.Park(worker=worker)
+            | act.Shed(worker=worker)
+            | act.Quit(worker=worker)
+        ):
             return f"{type(action).__name__.lower()} {worker}"
         case (
             act.Dump(worker=worker, reason=reason)
@@ -146,9 +167,14 @@ def _line(action: act.Action) -> str:
             | act.Spare(worker=worker, reason=reason)
         ):
             return f"{type(action).__name__.lower()} {worker}: {reason}"
-        case act.Prepare(generation=generation) | act.Adopt(generation=generation):
+        case act.Adopt(generation=generation, kept=kept):
+            return f"adopt g{generation}" + (f", keep g{kept}" if kept else "")
+        case (
+            act.Prepare(generation=generation)
+            | act.Restore(generation=generation)
+            | act.Release(generation=generation)
+            | act.Abandon(generation=generation)
+        ):
             return f"{type(action).__name__.lower()} g{generation}"
-        case act.Abandon(generation=generation):
-            return f"abandon g{generation}"
         case _:
             return type(action).__name__

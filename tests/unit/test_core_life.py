@@ -39,17 +39,17 @@ dead       .         .             .      .            .              .         
 
 # A dash: the order must never be given.
 ORDER_TABLE = """
-state      serve  park    drain     quit      dump    kill    spare
-requested  -      -       -         -         -       -       -
-starting   -      -       -         quitting  dumped  killed  -
-ready      ready  parked  draining  quitting  dumped  killed  -
-parked     ready  -       draining  quitting  dumped  killed  -
-lost       -      -       -         quitting  dumped  killed  -
-draining   -      -       -         quitting  dumped  killed  -
-quitting   -      -       -         -         -       killed  -
-dumped     -      -       -         -         -       killed  ready
-killed     -      -       -         -         -       -       -
-dead       -      -       -         -         -       -       -
+state      serve  park    shed    drain     quit      dump    kill    spare
+requested  -      -       -       -         -         -       -       -
+starting   -      -       -       -         quitting  dumped  killed  -
+ready      ready  parked  parked  draining  quitting  dumped  killed  -
+parked     ready  -       parked  draining  quitting  dumped  killed  -
+lost       -      -       -       -         quitting  dumped  killed  -
+draining   -      -       -       -         quitting  dumped  killed  -
+quitting   -      -       -       -         -         -       killed  -
+dumped     -      -       -       -         -         -       killed  ready
+killed     -      -       -       -         -         -       -       -
+dead       -      -       -       -         -         -       -       -
 """
 
 DEADLINES = {

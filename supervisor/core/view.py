@@ -1,0 +1,158 @@
+"""A pool's workers by what they are there for, what is wanted of them, the bounds on their number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gwctl.supervisor.core.life import Order, State, Worker
+from gwctl.supervisor.core.policy import PoolPolicy
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.core.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a pool now, besides its size."""
+
+    generation: int
+    """The current generation."""
+    candidate: int = 0
+    """The generation that a reload tries, or a rollback goes back to; 0: none."""
+    policy: PoolPolicy | None = None
+    """The candidate's; None: the candidate does not have this pool."""
+    new: int = 0
+    """How many workers of the candidate are begun; 0 if they are all there are."""
+    new_in_the_end: int = 0
+    """How many it needs to take over."""
+    replace: bool = False
+    """Old workers make room for new ones."""
+    recycle: bool = False
+    """Successors may be begun for workers that are due for one (`Worker.replace_reason`)."""
+    atomic: bool = False
+    """All new workers take over at one instant."""
+    serve_new: bool = True
+    """New workers serve as soon as they can; else they wait."""
+    kept: int = 0
+    """The generation whose parked workers stay, for a rollback; 0: none."""
+    hold: bool = False
+    """No worker of the current generation is begun while another serves: its code is not on disk."""
+
+
+class View:
+    """Lives for one `reconcile`.
+
+    Attributes:
+        old: Of the current generation, by slot.
+        heirs: Of the current generation, for slots that another still has.
+        new: Of the candidate, by slot.
+        kept: Of the kept generation.
+        strays: Of generations that nobody wants.
+        active: How many are starting or ready.
+        serving: How many accept.
+        room: How many more may be parked or draining.
+    """
+
+    __slots__ = (
+        "active",
+        "heirs",
+        "kept",
+        "leaving",
+        "new",
+        "old",
+        "pool",
+        "room",
+        "serving",
+        "strays",
+        "wanted",
+    )
+
+    def __init__(self, pool: Pool, wanted: Wanted) -> None:
+        self.pool = pool
+        self.wanted = wanted
+        self.old: dict[int, Worker] = {}
+        self.heirs: dict[int, Worker] = {}
+        self.new: dict[int, Worker] = {}
+        self.kept: list[Worker] = []
+        self.strays: list[Worker] = []
+        self.leaving: list[Worker] = []
+        self.active = self.serving = parked = departing = 0
+        for worker in pool.members.values():
+            state = worker.state
+            if worker.leaving:
+                self.leaving.append(worker)
+                if state is State.REQUESTED:
+                    self.active += 1
+                else:
+                    departing += 1
+                continue
+            if state is State.PARKED:
+                parked += 1
+            else:
+                self.active += 1
+                if state is State.READY and worker.told is Order.SERVE:
+                    self.serving += 1
+            self._sort(worker)
+        self.room = draining_limit(pool, wanted) - parked - departing
+
+    def _sort(self, worker: Worker) -> None:
+        wanted = self.wanted
+        if worker.generation == wanted.generation:
+            (self.heirs if worker.heir else self.old)[worker.slot] = worker
+        elif worker.generation == wanted.candidate:
+            self.new[worker.slot] = worker
+        elif worker.generation == wanted.kept and worker.state not in _UNBORN:
+            self.kept.append(worker)
+        else:
+            self.strays.append(worker)
+
+    def old_ready(self) -> list[Worker]:
+        """Old workers within the size that accept or could, in the order of their slots."""
+        size = self.pool.size
+        return [w for slot, w in sorted(self.old.items()) if w.state is State.READY and slot < size]
+
+    def may_begin_new(self) -> bool:
+        """An atomic reload has none of its workers serve to bound how many boot at once."""
+        wanted = self.wanted
+        if not wanted.atomic or wanted.policy is None:
+            return True
+        booting = sum(1 for worker in self.new.values() if worker.state in _UNBORN)
+        return booting < wanted.policy.surge_of(wanted.new_in_the_end)
+
+    def holds(self) -> bool:
+        """No worker of the current generation is to be begun, as another serves or will."""
+        wanted = self.wanted
+        if not (wanted.candidate or wanted.hold):
+            return False
+        switching = wanted.atomic and wanted.replace
+        return switching or self.serving > 0 or any(w.state in COMING for w in self.old.values())
+
+
+_UNBORN = frozenset({State.REQUESTED, State.STARTING})
+COMING = _UNBORN | {State.READY}
+
+
+def draining_limit(pool: Pool, wanted: Wanted) -> int:
+    """How many may be parked and draining: as set, but never fewer than a reload has to park."""
+    policy = wanted.policy or pool.policy
+    return max(policy.draining_max or 2 * max(pool.size, wanted.new_in_the_end), pool.size)
+
+
+def active_limit(pool: Pool, wanted: Wanted) -> int:
+    """How many may be starting and ready.
+
+    Size and surge; but both generations whole for an atomic reload: its workers are all ready
+    before the first of them serves. As many of them as the surge says boot at once.
+    """
+    policy = wanted.policy or pool.policy
+    size = max(pool.size, wanted.new_in_the_end)
+    if wanted.atomic:
+        return pool.size + wanted.new_in_the_end
+    extra = policy.surge_of(size)
+    return size + (extra if wanted.candidate else max(extra, recycled_at_once(pool)))
+
+
+def recycled_at_once(pool: Pool) -> int:
+    """How many may be replaced at the same time: as set, but not all that there are."""
+    return min(pool.policy.recycle.at_once, max(1, pool.size - 1))

@@ -1,0 +1,31 @@
+"""Which runner a worker class has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gwctl.workers.asgi_runner import AsgiRunner
+    from gwctl.workers.server import Server
+    from gwctl.workers.sync import SyncRunner
+    from gwctl.workers.threads import ThreadsRunner
+
+    Runner = SyncRunner | ThreadsRunner | AsgiRunner
+
+
+def runner_class(worker_class: str) -> Callable[[Server], Runner]:
+    """Import the runner of ``worker_class``: a worker does without the others."""
+    match worker_class:
+        case "sync":
+            from gwctl.workers.sync import SyncRunner  # noqa: PLC0415
+
+            return SyncRunner
+        case "threads":
+            from gwctl.workers.threads import ThreadsRunner  # noqa: PLC0415
+
+            return ThreadsRunner
+        case _:
+            from gwctl.workers.asgi_runner import AsgiRunner  # noqa: PLC0415
+
+            return AsgiRunner
