@@ -39,15 +39,29 @@ def note_longest(server: Server) -> None:
         note_request(server.record.request, 0, longest.start, line)
 
 
+def unanswered(server: Server) -> int:
+    """Return how many requests have begun to come and are not answered in full."""
+    undone = _undone(server)
+    in_calls = sum(each.state == BUSY for each in undone)
+    if server.worker_class != "sync":
+        return len(undone)
+    # The call that holds the loop need not have made its connection BUSY: nobody else looks meanwhile.
+    return max(in_calls, server.active_requests) + len(undone) - in_calls
+
+
+def _undone(server: Server) -> list[ConnectionBase]:
+    return [each for each in server.open_connections() if _is_undone(each)]
+
+
 def cut_rest(server: Server, timeout_s: float) -> int:
     """Give up what is left, and say what that was. Returns how many requests it leaves undone.
 
     What is in an application call that cannot be cancelled is counted, and goes on for now.
     """
     running = sorted(server.runner.under_way(), key=lambda each: each.start)
-    undone = [each for each in server.open_connections() if _is_undone(each)]
-    waiting = [each for each in undone if each.state != BUSY or not server.active_requests]
-    cut = len(undone)
+    cut_off = _undone(server)
+    waiting = [each for each in cut_off if each.state != BUSY or not server.active_requests]
+    cut = len(cut_off)
     lines = [line for each in running[:NAMED_MAX] for line in _told(each)]
     lines += [f"{each.method} {each.target}: {_why(each)}" for each in waiting[:NAMED_MAX]]
     more = max(0, len(running) - NAMED_MAX) + max(0, len(waiting) - NAMED_MAX)

@@ -29,7 +29,7 @@ from gwctl.workers.accept import Acceptor
 from gwctl.workers.access_log import AccessLog
 from gwctl.workers.application import LoadedApplication
 from gwctl.workers.connection import ConnectionBase
-from gwctl.workers.draining import note_longest
+from gwctl.workers.draining import note_longest, unanswered
 from gwctl.workers.forwarded import forwarding_for
 from gwctl.workers.handover import Handover
 from gwctl.workers.outbox import Outbox
@@ -226,7 +226,7 @@ class Server:
         """Close everything at once; return how many requests that cut."""
         self._acceptor.close()
         self.outbox.send()
-        cut = self.active_requests + self.websockets.quit()
+        cut = unanswered(self) + self.websockets.quit()
         for connection in list(self._connections):
             if connection.transport is not None:
                 connection.transport.abort()

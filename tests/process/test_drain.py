@@ -73,6 +73,32 @@ def test_a_stop_serves_what_was_accepted_and_closes_what_is_silent(worker, tmp_p
             assert server.output.endswith("response ended\nlifespan shuts down\n")
 
 
+def keep_busy(server: GwctlServer, worker: str, stack: ExitStack) -> RawClient:
+    """Four requests that will not end by themselves; the answer of the one that is returned has not begun.
+
+    A sync worker begins one of them, a response that is not taken, and may have read of the body before it.
+    """
+    tcp, tls, unix = urls(server)
+    part, slow, held, events = (stack.enter_context(RawClient(url)) for url in (unix, tcp, tls, tcp))
+    part.send("/upload", method="POST", headers="Content-Length: 9\r\n", body=b"part")
+    slow.send("/big").begin()
+    if worker != "sync":
+        held.send("/hold")
+    events.send("/events?id=7")
+    busy = {"sync": 1, "threads": 3, "asgi": 4}[worker]
+    until(lambda: active_requests(server) >= busy, "the requests to be served")
+    return held
+
+
+@each_class
+def test_a_quick_stop_counts_what_it_cuts(worker, tmp_path):
+    with serve(worker, tmp_path) as server, ExitStack() as stack:
+        keep_busy(server, worker, stack)
+        server.signal(signal.SIGINT)
+        assert server.wait_for_exit() == 0
+        assert re.search(f"; {'[12]' if worker == 'sync' else '4'} requests? cut", server.log)
+
+
 @each_class
 def test_what_takes_too_long_is_cut_named_and_counted(worker, tmp_path):
     """A stream without end, an answer that never comes, a body that came in part, a client that does not read.
@@ -84,15 +110,7 @@ def test_what_takes_too_long_is_cut_named_and_counted(worker, tmp_path):
         if worker != "asgi":
             server.allow_errors, server.allow_kill = ["of draining"], True
         with ExitStack() as stack:
-            tcp, tls, unix = urls(server)
-            part, slow, held, events = (stack.enter_context(RawClient(url)) for url in (unix, tcp, tls, tcp))
-            part.send("/upload", method="POST", headers="Content-Length: 9\r\n", body=b"part")
-            slow.send("/big").begin()
-            if worker != "sync":
-                held.send("/hold")
-            events.send("/events?id=7")
-            busy = 1 if worker == "sync" else 2
-            until(lambda: active_requests(server) >= busy, "the requests to be served")
+            held = keep_busy(server, worker, stack)
             begin_to_stop(server)
             assert server.wait_for_exit() == 0
             if worker == "asgi":

@@ -11,24 +11,33 @@ import sys
 
 import pytest
 
-from tests.load.runner import Load
+from tests.load.plan import Part, Plan
+from tests.load.runner import Load, MixedLoad
 
 RELOADS = 20
+LINGER_S = 1.0
 APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
 QUICK = {"settle_s": 0.05}
 
 
 @pytest.mark.parametrize("worker", APPS)
 def test_twenty_reloads_fail_no_request(gwctl_server, worker):
-    """Every class of failure counts zero; each reload was adopted; the last generation answers."""
-    with gwctl_server(APPS[worker], worker=worker, processes=2, reload=QUICK) as server:
-        with Load(server.url, connections=32, think_s=0.005, expect_body=b"hello") as load:
+    """Every class of failure counts zero, also for clients that think for up to half of linger_s between requests.
+
+    Each reload was adopted; the last generation answers.
+    """
+    timeouts = {"linger_s": LINGER_S}
+    with gwctl_server(APPS[worker], worker=worker, processes=2, reload=QUICK, timeouts=timeouts) as server:
+        hasty = Plan(server.url, 0.005, expect_body=b"hello")
+        thinks = Plan(server.url, LINGER_S / 3, expect_body=b"hello")
+        with MixedLoad([Part(hasty, 24), Part(thinks, 16)]) as load:
             for count in range(1, RELOADS + 1):
                 server.signal(signal.SIGHUP)
                 server.wait_for_log(rf"adopted generation {count + 1}\b")
                 load.wait_for_requests(50)
-        assert load.result.failures == {}, load.result
-        assert load.result.requests > RELOADS * 50
+        for result in load.results:
+            assert result.failures == {}, result
+        assert sum(result.requests for result in load.results) > RELOADS * 50
 
 
 BROKEN_BUILD = """

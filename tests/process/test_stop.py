@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
-from tests.load.plan import Plan
-from tests.load.runner import Load, MixedLoad, Part
+from tests.load.plan import Part, Plan
+from tests.load.runner import Load, MixedLoad
 from tests.support.status import status_of
 
 APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
@@ -52,4 +53,28 @@ def test_a_stop_under_load_only_refuses(gwctl_server, worker):
             assert server.wait_for_exit() == 0
         for part in load.results:
             assert part.failures.keys() <= {"refused"}, part
+        assert "; 0 requests cut" in server.log
+
+
+def test_a_stop_in_the_middle_of_a_reload_gives_that_up(gwctl_server, tmp_path):
+    """At once, although the canary would boot for long; whoever waits for the reload is told; clients notice nothing."""
+    module = tmp_path / "shop.py"
+    good = (
+        "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'first']\n"
+    )
+    module.write_text(good)
+    options = {"bind": "127.0.0.1:0", "worker": "threads", "processes": 2}
+    with gwctl_server("shop:application", chdir=tmp_path, **options) as server:
+        with Load(server.url, connections=8, expect_body=b"first") as load:
+            module.write_text("import time\ntime.sleep(60)\n")
+            with ThreadPoolExecutor(1) as executor:
+                reload = executor.submit(server.gwctl, "reload", "--name", "test")
+                server.wait_for_log("generation 1 -> 2")
+                load.wait_for_requests(50)
+                server.signal(signal.SIGTERM)
+                assert server.wait_for_exit() == 0
+                asked = reload.result(30)
+        assert asked.returncode == 1
+        assert "generation 2 was not adopted: the fleet stops" in asked.stdout + asked.stderr
+        assert load.result.failures.keys() <= {"refused"}, load.result
         assert "; 0 requests cut" in server.log
