@@ -160,6 +160,7 @@ def test_a_signal_handler_may_send_while_the_sentry_does() -> None:
     assert not outbox
 
 
+@pure_only
 def test_the_first_response_does_not_wait_for_a_long_turn() -> None:
     """Each call is fast, but there are many of them."""
     sent: list[bytes] = []
