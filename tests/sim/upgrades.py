@@ -119,6 +119,8 @@ class UpgradeObserver(Observer):
     checked = False
     executing = False
     owes_reload = False
+    ended_now = False
+    """A check ended in this very step; earlier news of the step may have made the fleet give it up."""
 
     def saw(
         self,
@@ -128,6 +130,7 @@ class UpgradeObserver(Observer):
         deadline: float | None,
         next_deadline: float | None,
     ) -> None:
+        self.ended_now = False
         others = [event for event in batch if not self._upgrade_news(event)]
         for action in actions:
             self._judge_upgrade(action, now)
@@ -152,8 +155,10 @@ class UpgradeObserver(Observer):
                 if request:
                     self.asked[request] = event
             case ev.UpgradeChecked():
+                self.ended_now = self.checking_until is not None
                 self.checked, self.checking_until = self.checking_until is not None, None
             case ev.UpgradeFailed():
+                self.ended_now = self.checking_until is not None
                 self.checking_until, self.executing = None, False
             case ev.Upgraded():
                 if not self.executing and not self.stopping:
@@ -170,7 +175,7 @@ class UpgradeObserver(Observer):
                     raise Unsafe("a second check, or one while the fleet stops")
                 self.checking_until = now + CHECK_S
             case act.AbandonUpgrade():
-                if self.checking_until is None:
+                if self.checking_until is None and not self.ended_now:
                     raise Unsafe("gave up a check that does not run")
                 self.checking_until = None
             case act.ExecuteUpgrade():
