@@ -153,6 +153,8 @@ class Generations:
             else:
                 left = {bare(address) for address in pool.bind} - {bare(address) for address in other.bind}
                 lost += [f"{address} of {name}" for address in sorted(left)]
+                renewed = self.listeners.renewed & {bare(address) for address in pool.bind} - left
+                lost += [f"{address} of {name}, bound anew" for address in sorted(renewed)]
         return tuple(lost)
 
     def adopt(self, generation: int, kept: int = 0) -> list[str]:

@@ -74,6 +74,15 @@ class ListenerSet:
             raise
         self._tried = {address: fresh.get(address) or self._current[address] for address in wanted}
 
+    @property
+    def renewed(self) -> set[str]:
+        """Addresses that the tried plan has bound anew: workers of before cannot be reached there."""
+        return {
+            address
+            for address, held in (self._tried or {}).items()
+            if address in self._current and self._current[address] is not held
+        }
+
     def commit(self) -> set[str]:
         """Close what only the previous plan had. Returns the names of the pools that had it."""
         if self._tried is None:

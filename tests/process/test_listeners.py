@@ -315,7 +315,9 @@ def test_a_socket_whose_file_is_gone_is_bound_anew(listeners: ListenerSet, tmp_p
     path.unlink()
     listeners.open(pool(f"unix:{path}", socket_mode="606"))
     assert path.stat().st_mode & 0o777 == 0o606
+    assert listeners.renewed == {f"unix:{path}"}
     listeners.abandon()
+    assert listeners.renewed == set()
     assert not path.exists()
     assert listeners.get(f"unix:{path}")[0].sock is before
     listeners.open(pool(f"unix:{path}", socket_mode="606"))
