@@ -27,7 +27,8 @@ def _active_limit(observer: Observer, pool: str) -> int:
         size = max(size, txn.sizes[pool])
     if policy is None:
         raise Unsafe(f"spawned into {pool}, which nobody wants")
-    return size + (policy.surge if txn is not None else max(policy.surge, at_once(policy, size)))
+    surge = max(1, -(-size * policy.surge_percent // 100)) if policy.surge_percent else policy.surge
+    return size + (surge if txn is not None else max(surge, at_once(policy, size)))
 
 
 def judge_room(observer: Observer, pool: str) -> None:

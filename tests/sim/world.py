@@ -170,6 +170,7 @@ class World:
             drain_timeout_s=rng.choice((1.0, 5.0)),
             settle_s=rng.choice((0.0, 0.5, 2.0)),
             surge=rng.choice((1, 1, 2)),
+            surge_percent=rng.choice((0, 0, 0, 50)),
             draining_max=rng.choice((0, 0, 1, 4)),
             backoff_min_s=0.5,
             backoff_max_s=rng.choice((1.0, 8.0)),
