@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from math import inf
+from typing import Self
 
 import httpx
 import pytest
@@ -44,7 +45,7 @@ class FreshConnections:
             body = httpx.get(self._url, headers={"connection": "close"}).text
             self.answers.append((began_at, time.monotonic(), body))
 
-    def __enter__(self) -> FreshConnections:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
