@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from gwctl.supervisor.memory import resident_bytes
@@ -15,7 +16,7 @@ from tests.soak import report
 from tests.soak.faults import Faults
 from tests.soak.stage import SIZE, Stage, parts
 from tests.soak.verdict import Resources, judge
-from tests.support.processes import descriptors
+from tests.support.processes import children, descriptors
 from tests.support.server import ROOT
 
 PAUSE_S: Final = 1.0
@@ -57,7 +58,9 @@ class Wish:
 
 def resources(stage: Stage) -> Resources:
     """What the master holds. A template may be gone, and is then begun when it is needed: it does not count."""
-    pid, templates = stage.server.pid, len(stage.status()["templates"])
+    pid = stage.server.pid
+    titles = [(Path("/proc") / str(child) / "cmdline").read_bytes() for child in children(pid)]
+    templates = sum(title.startswith(b"gwctl: template") for title in titles)
     return Resources(len(descriptors(pid)) - OF_A_CHILD * templates, resident_bytes(pid))
 
 
