@@ -279,3 +279,32 @@ def test_a_worker_forked_after_a_log_rotation_writes_to_the_new_file(preloaded, 
         one.answers()
         until(lambda: log.read_text().count(" 200 ") == 1, "the line in the new file")
         assert rotated.read_text().count(" 200 ") == 1
+
+
+def test_a_rollback_finds_the_template_of_the_generation_that_was_kept(preloaded):
+    """So gaps in it are filled with its own code, which is on no disk any more."""
+    one = preloaded(
+        processes=1,
+        master={"keep_s": 60},
+        allow_errors=["died: signal 9"],
+        allow_kill=True,
+    )
+    one.code("first")
+    with one.server as server:
+        first = one.template
+        one.code("second")
+        assert server.gwctl("reload").returncode == 0
+        assert one.answers()[0] == "second"
+        assert server.gwctl("rollback").returncode == 0
+        before = one.answers()
+        assert before[:2] == ("first", first)
+        os.kill(before[2], signal.SIGKILL)
+        until(lambda: answers_of_another(one, before[2]), "the replacement")
+        assert one.answers()[:2] == ("first", first)
+
+
+def answers_of_another(one: Preloaded, pid: int) -> bool:
+    try:
+        return one.answers()[2] != pid
+    except httpx.HTTPError:
+        return False
