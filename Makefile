@@ -7,6 +7,7 @@
 # make test-compiled   all tests with the compiled build of the engine (docs/adr/0006)
 # make sim    the simulated world: make sim SEED=1 STEPS=100000 JOBS=2
 # make soak   faults at random under load: make soak CLASS=asgi SECONDS=1800 SEED=7 (all classes without CLASS; PRELOAD=1)
+# make test-upgrade   upgrades in a row under load, and to another Python: make test-upgrade UPGRADES=50
 # make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
 # make docs   write docs/configuration.md and docs/http.md from what they describe
 #
@@ -20,6 +21,7 @@ SEED ?=
 STEPS ?=
 JOBS ?=
 SECONDS ?= 60
+UPGRADES ?= 50
 CLASS ?=
 FUZZ_FOLDER ?= .fuzz
 
@@ -29,7 +31,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-oldest test-compiled lint format bench bench-quick sim soak fuzz docs clean
+.PHONY: help run test test-oldest test-compiled lint format bench bench-quick sim soak test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -90,6 +92,9 @@ sim: $(VENV)/.installed-dev
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(if $(CLASS),--class $(CLASS)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(PRELOAD),--preload)
+
+test-upgrade: $(VENV)/.installed-dev
+	UPGRADES=$(UPGRADES) $(BIN)/python -m pytest -s -v tests/process/test_upgrade.py tests/process/test_upgrade_versions.py
 
 fuzz: $(VENV)/.installed-fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_http $(FUZZ_FOLDER) -max_total_time=$(SECONDS)

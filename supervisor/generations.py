@@ -54,6 +54,13 @@ class Plan:
         identity = self.loaded.identities.get(name)
         return identity.context if identity is not None else None
 
+    def unservable(self, name: str) -> str:
+        """Why no worker of the pool can be started: it speaks TLS and has nothing to speak it with."""
+        speaks = any(address.startswith(TLS) for address in self.pool(name).bind)
+        if speaks and name not in self.loaded.identities:
+            return "its certificate could not be read when this program took over: mend it and reload"
+        return ""
+
     @property
     def access_logs(self) -> list[str]:
         return [pool.access_log for pool in self.loaded.settings.pool.values()]

@@ -56,6 +56,12 @@ class Passed:
     def fds(self) -> list[int]:
         return [fd for fds in self.by_name.values() for fd in fds]
 
+    def closed(self, fd: int) -> None:
+        """``fd`` was closed for good: the number may be anything's from now on."""
+        for fds in self.by_name.values():
+            if fd in fds:
+                fds.remove(fd)
+
     def named(self, name: str) -> list[int]:
         """The descriptors called ``name``.
 
@@ -66,6 +72,8 @@ class Passed:
         if fds:
             return fds
         address = f"systemd:{name}"
+        if name in self.by_name:
+            raise BindError(address, "its sockets were closed when a reload removed them; restart for it")
         if self.by_name:
             names = ", ".join(sorted(self.by_name))
             raise BindError(address, f"systemd passed no socket of this name; it passed {names}")

@@ -89,6 +89,8 @@ class ListenerSet:
             return set()
         removed = [held for address, held in self._current.items() if self._tried.get(address) is not held]
         for held in removed:
+            for listener in held.listeners:
+                self._passed.closed(listener.sock.fileno())
             held.close()
         self._current, self._tried = self._tried, None
         self._adjusted.clear()
@@ -124,10 +126,8 @@ class ListenerSet:
                 if each.wanted.address not in keep:
                     listener.sock.close()
         for fd in unused:
-            try:
+            with suppress(OSError):  # whoever stopped the fleet has closed them
                 os.close(fd)
-            except OSError:
-                continue  # closed when a reload removed its address
 
     def _adjust(self, held: Held, wanted: Wanted) -> None:
         if held.wanted != wanted:

@@ -249,6 +249,9 @@ class Master:
         self._stay_one_version()
         plan = self._generations.plan(action.generation)
         settings = plan.pool(action.pool)
+        if reason := plan.unservable(action.pool):
+            self._events.append(events.SpawnFailed(action.worker, reason, random.random()))
+            return
         template = action.slot == TEMPLATE
 
         def assign(channel: Channel, record: scoreboard.Record, dump_fd: int) -> Assignment:

@@ -48,6 +48,14 @@ BAD_RELOAD = [
 SCRIPT = {
     "status": STATUS,
     "reload": GOOD_RELOAD,
+    "upgrade": [
+        ["", "check", ""],
+        ["", "check", "ok", "gwctl 0.2.0, Python 3.13.1"],
+        ["", "execute", ""],
+        ["", "execute", "ok", "0.40 s, 4 workers kept"],
+        *GOOD_RELOAD[:-1],
+        {"ok": True, "text": "upgraded\nadopted generation 2 in 3.9 s", "result": {"generation": 2}},
+    ],
     "stop": [{"ok": True, "text": "stopped in 2.9 s; 0 requests cut"}],
     "scale": [{"ok": True, "text": "web: 5 workers (was 4)", "result": {"pool": "web", "size": 5}}],
 }
@@ -140,6 +148,30 @@ def test_reload_with_wrong_settings(start: Start, gwctl: Run) -> None:
     start(reload=script)
     outcome = gwctl("reload")
     assert (outcome.exit_code, outcome.stdout) == (1, "g1 -> g2  validate FAILED\n")
+
+
+def test_upgrade(start: Start, gwctl: Run) -> None:
+    start()
+    outcome = gwctl("upgrade")
+    assert outcome.exit_code == 0
+    assert outcome.stdout == (
+        "master  check ok (gwctl 0.2.0, Python 3.13.1)  execute ok (0.40 s, 4 workers kept)\n"
+        "web  g1 -> g2  validate ok  boot ok (0.44 s)  settle ok (2 s)  roll 2/2  commit\n"
+        "upgraded\nadopted generation 2 in 3.9 s\n"
+    )
+    assert json.loads(gwctl("upgrade", "--json").stdout)["generation"] == 2
+
+
+def test_upgrade_refused(start: Start, gwctl: Run) -> None:
+    script = [
+        ["", "check", ""],
+        ["", "check", "FAILED"],
+        {"ok": False, "text": "not upgraded: SyntaxError", "result": {"reason": "SyntaxError"}},
+    ]
+    start(upgrade=script)
+    outcome = gwctl("upgrade")
+    assert (outcome.exit_code, outcome.stdout) == (1, "master  check FAILED\n")
+    assert outcome.stderr == "not upgraded: SyntaxError\n"
 
 
 @pytest.mark.parametrize(("flags", "asked"), [([], "Stop(quick=False)"), (["--quick"], "Stop(quick=True)")])

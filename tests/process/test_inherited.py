@@ -179,3 +179,26 @@ def test_nothing_was_passed(environ: dict[str, Any], reason: str) -> None:
     with pytest.raises(BindError) as caught:
         Passed(environ).named("web")
     assert caught.value.reason.startswith(reason)
+
+
+def test_a_number_that_a_reload_has_freed_is_nobodys(server):
+    """What has it next is not closed in new workers; and the name is not taken for another socket."""
+    listeners = ListenerSet({}, {"web": [server.detach()]})
+    (fd,) = listeners._passed.fds
+    listeners.open({"web": PoolSettings(app="x", bind=("systemd:web",))})
+    listeners.commit()
+    listeners.open({"web": PoolSettings(app="x", bind=("127.0.0.1:0",))})
+    listeners.commit()
+    with socket.socket() as other:
+        again = (
+            other
+            if other.fileno() == fd
+            else socket.fromfd(other.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+        )
+        assert again.fileno() == fd, "the number is used again"
+        listeners.close_in_child({"127.0.0.1:0"})
+        os.fstat(fd)
+        with pytest.raises(BindError, match="closed when a reload removed them"):
+            listeners.open({"web": PoolSettings(app="x", bind=("systemd:web",))})
+        again.close()
+    listeners.close()

@@ -17,6 +17,7 @@ from gwctl import __version__
 from tests.load.runner import Load
 from tests.support.installation import Installation
 from tests.support.processes import descriptors
+from tests.support.tls import Files, client_context
 from tests.support.wait import until
 
 APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
@@ -176,3 +177,52 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
         )
         assert server.gwctl("upgrade").returncode == 0
         assert status(server)["version"] == "9.9.9"
+
+
+def test_every_kind_of_listener_is_kept_and_certificates_are_read_again(gwctl_server, tmp_path):
+    """A Unix socket's file stays ours; a key that cannot be read fails the check, or, too late for it, is told."""
+    files = Files(tmp_path, "shop.example", "127.0.0.1")
+    path = tmp_path / "web.sock"
+    tls = {"certificate": str(files.certificate), "key": str(files.key)}
+    bind = [f"unix:{path}", "tls:127.0.0.1:0", "127.0.0.2:0"]
+    errors = {"allow_errors": ["not upgraded"]}
+    with gwctl_server("who:asgi", worker="asgi", bind=bind, tls=tls, reload=QUICK, **errors) as server:
+        inode = path.stat().st_ino
+        assert server.gwctl("upgrade").returncode == 0
+        context = client_context()
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+            assert client.get("http://shop.example/").status_code == 200
+        assert httpx.get(server.url, verify=context).json()["scheme"] == "https"
+        assert path.stat().st_ino == inode
+        files.key.rename(tmp_path / "elsewhere")
+        refused = server.gwctl("upgrade")
+        assert refused.returncode == 1
+        assert "pool.web.tls" in refused.stderr
+        assert httpx.get(server.url, verify=context).status_code == 200
+        (tmp_path / "elsewhere").rename(files.key)
+    assert not path.exists(), "removed at the end, as its inode is ours"
+
+
+def test_a_master_without_its_certificate_starts_no_worker_and_says_why(gwctl_server, tmp_path, installed):
+    """It was readable in the check, and is not when the new program takes over."""
+    files = Files(tmp_path, "shop.example", "127.0.0.1")
+    tls = {"certificate": str(files.certificate), "key": str(files.key)}
+    errors = {"allow_errors": ["."], "allow_kill": True, "environ": installed.environ}
+    with gwctl_server(
+        "who:asgi", bind="tls:127.0.0.1:0", tls=tls, processes=2, reload=QUICK, **errors
+    ) as server:
+        hide = f"os.rename({str(files.key)!r}, {str(files.key) + '.gone'!r})"
+        installed.edit(
+            "gwctl/supervisor/restore.py", "    stdio.hold_open()\n", f"    {hide}\n    stdio.hold_open()\n"
+        )
+        assert server.gwctl("upgrade").returncode == 1, "the reload cannot read it either"
+        victim, survivor = server.workers
+        os.kill(victim, signal.SIGKILL)
+        server.wait_for_log(
+            "could not be started: its certificate could not be read when this program took over"
+        )
+        assert server.workers == [survivor]
+        assert httpx.get(server.url, verify=client_context()).status_code == 200
+        Path(f"{files.key}.gone").rename(files.key)
+        installed.edit("gwctl/supervisor/restore.py", f"    {hide}\n", "")
+        assert server.gwctl("reload").returncode == 0
