@@ -15,7 +15,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from math import inf
 from typing import Final
 
 from gwctl import __version__, scoreboard
@@ -77,7 +76,7 @@ class Children:
         self._by_worker: dict[events.WorkerId, Child] = {}
         self._by_pid: dict[int, Child] = {}
         self._buried: dict[events.WorkerId, str] = {}
-        self._sampled_at = -inf
+        self.sampled_at = 0.0
         self.totals: dict[str, Totals] = {}
         self.older: list[OlderBoard] = []
         """Boards of workers that were there before an upgrade changed the layout."""
@@ -394,7 +393,7 @@ class Children:
         """Report what the scoreboard says of each process, and note its request rate now and then."""
         for child in self._by_worker.values():
             self._report(child.observed(self._luck()))
-        if now - self._sampled_at >= SAMPLE_S:
+        if now - self.sampled_at >= SAMPLE_S:
             for child in self._by_worker.values():
-                child.sample(now - max(self._sampled_at, child.spawned_at))
-            self._sampled_at = now
+                child.sample(now - max(self.sampled_at, child.spawned_at))
+            self.sampled_at = now

@@ -103,8 +103,16 @@ class Generations:
     def plans(self) -> Mapping[int, Plan]:
         return self._plans
 
-    def resume(self, plans: Mapping[int, Plan], adopted: int, logs: Mapping[str, int]) -> None:
+    @property
+    def removed(self) -> Mapping[str, int]:
+        """Pools of which listeners were removed, and by what generation: see `are_last`."""
+        return self._removed
+
+    def resume(
+        self, plans: Mapping[int, Plan], adopted: int, logs: Mapping[str, int], removed: Mapping[str, int]
+    ) -> None:
         """Go on where another program was; the listeners have been resumed."""
+        self._removed.update(removed)
         self._plans.update(plans)
         self.adopted = adopted
         self.kept = next((number for number in plans if number != adopted), 0)  # no reload is under way

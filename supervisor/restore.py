@@ -99,7 +99,7 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     listeners = ListenerSet(os.environ, state.passed)
     listeners.resume(state.listeners)
     generations = Generations(load, listeners)
-    generations.resume(plans, state.adopted, state.logs)
+    generations.resume(plans, state.adopted, state.logs, state.removed)
     board, older = _boards(state)
     announcer = Announcer(Notifier(os.environ, log), state.announced)
     program = _program(state, role)
@@ -207,6 +207,7 @@ def _adopt_children(
     master: Master, state: State, children: list[Child], older: list[OlderBoard | None]
 ) -> None:
     master.children.resume(children, [board for board in older if board is not None])
+    master.children.sampled_at = state.sampled_at
     master.children.totals.update(state.totals)
     for totals in state.totals.values():
         missing = scoreboard.LATENCY_BUCKETS - len(totals.latency)

@@ -147,6 +147,9 @@ class State(msgspec.Struct, frozen=True):
     logs: dict[str, int]
     exchanges: ExchangesFacts
     announced: AnnouncerFacts
+    removed: dict[str, int] = {}
+    """Pools of which listeners were removed, and by what generation."""
+    sampled_at: float = 0.0
     descriptors: tuple[int, ...] = ()
     """All that are named elsewhere here: what the rescue hands on without understanding more."""
     passed: dict[str, tuple[int, ...]] = {}

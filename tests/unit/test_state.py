@@ -1,0 +1,142 @@
+"""What a master hands over in an upgrade: nothing is forgotten, and what is written can be read."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import os
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from gwctl import scoreboard
+from gwctl.channel import Channel
+from gwctl.config.settings import PoolSettings, Settings
+from gwctl.errors import UpgradeError
+from gwctl.exchange import Exchange
+from gwctl.scoreboard import Scoreboard
+from gwctl.supervisor import control
+from gwctl.supervisor.access_logs import AccessLogs
+from gwctl.supervisor.announce import Announcer
+from gwctl.supervisor.binding import Held
+from gwctl.supervisor.child import Child
+from gwctl.supervisor.children import Children
+from gwctl.supervisor.exchanges import Exchanges
+from gwctl.supervisor.generations import Generations, Plan
+from gwctl.supervisor.listeners import ListenerSet
+from gwctl.supervisor.older_board import OlderBoard
+from gwctl.supervisor.plan_facts import struct_from
+from gwctl.supervisor.state import BoardFacts, ChildFacts, State, read
+
+CARRIED: dict[type, set[str]] = {
+    Channel: {"_sock", "_partial", "_queue", "closed", "_deaf"},
+    Exchange: {"_sending", "_receiving"},
+    Exchanges: {"_open", "_numbers"},
+    AccessLogs: {"_files"},
+    Announcer: {"_phase", "_status"},
+    Generations: {"listeners", "logs", "_plans", "_removed", "adopted"},
+    ListenerSet: {"_passed", "_current"},
+    Children: {"board", "_by_worker", "sampled_at", "totals", "older"},
+    control.ControlServer: {"path", "_listening", "_clients", "_waiting", "_last_request"},
+    control._Client: {"sock", "received", "output", "requests", "ended"},
+}
+LEFT_OUT: dict[type, set[str]] = {
+    Channel: {"_fds"},  # the master is sent none
+    Announcer: {"_notifier", "_watchdog_at", "_retry_at"},
+    Generations: {"_load"},
+    ListenerSet: {"_tried", "_adjusted"},  # no reload is under way
+    Children: {
+        *("_loop", "_log", "_report", "_luck", "_close_in_child"),
+        *("_by_pid", "_buried", "others", "_kept", "_templates"),  # no template owes an answer
+    },
+    control.ControlServer: {"_log", "_handle", "_selector", "_spare"},
+}
+
+
+def attributes(kind: type) -> Iterator[str]:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and isinstance(node.value, ast.Name)
+        ) and node.value.id == "self":
+            yield node.attr
+
+
+@pytest.mark.parametrize("kind", CARRIED, ids=lambda kind: kind.__name__)
+def test_every_attribute_is_carried_or_left_out_on_purpose(kind: type) -> None:
+    """A new attribute: have `gather` and `restore` carry it if it must survive an upgrade, and name it above."""
+    assert set(attributes(kind)) == CARRIED[kind] | LEFT_OUT.get(kind, set())
+
+
+def test_every_field_of_a_child_is_carried() -> None:
+    fields = {field.name for field in dataclasses.fields(Child)} - {"limits"}  # made from the settings
+    facts = set(ChildFacts.__struct_fields__)
+    assert {("dump_fd" if name == "dump" else name) for name in fields} == facts - {"board"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (Plan, {"loaded", "policies", "capacity"}),
+        (Held, {"wanted", "listeners", "unix", "taken"}),
+    ],
+)
+def test_so_is_that_of_plans_and_listeners(kind: Any, fields: set[str]) -> None:
+    assert {field.name for field in dataclasses.fields(kind)} == fields
+
+
+def test_settings_of_another_version() -> None:
+    """A setting that is no more is left out, one that is new has its default; nonsense is refused."""
+    facts = msgspec.to_builtins(Settings(pool={"web": PoolSettings(app="a:b", env={"KEY": "x"})}))
+    facts["pool"]["web"]["gone"] = 1
+    facts["pool"]["web"]["timeouts"]["gone"] = 1
+    del facts["pool"]["web"]["backlog"]
+    made = struct_from(Settings, facts)
+    assert made.pool["web"] == PoolSettings(app="a:b", env={"KEY": "x"})
+    facts["pool"]["web"]["threads"] = "many"
+    with pytest.raises(UpgradeError, match="threads"):
+        struct_from(Settings, facts)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"format": 1}'])
+def test_a_state_that_is_none(data: bytes) -> None:
+    fd = os.memfd_create("test")
+    try:
+        os.write(fd, data)
+        with pytest.raises(UpgradeError, match="not understood"):
+            read(fd)
+    finally:
+        os.close(fd)
+
+
+def test_the_fields_of_the_scoreboard_are_named() -> None:
+    """By which another version finds them: all upper-case numbers of the module but those of no place."""
+    numbers = {name for name, value in vars(scoreboard).items() if name.isupper() and isinstance(value, int)}
+    private = {name for name in numbers if name.startswith("_")}
+    assert set(scoreboard.FIELDS) == numbers - private - {"LAYOUT", "FREE", "REQUEST_BYTES_MAX"}
+    assert State.__struct_fields__
+
+
+def test_a_board_of_another_layout_is_read_by_its_names() -> None:
+    """As if the fields that this version has at one place were at another there, and one were missing."""
+    board = Scoreboard(4)
+    record = board.allocate(1)
+    assert record is not None
+    record.words[scoreboard.BYTES_OUT] = 41
+    record.words[scoreboard.LATENCY + 3] = 7
+    scoreboard.note_request(record.request, 0, 5.0, b"GET /x HTTP/1.1\r\n")
+    fields = {**scoreboard.FIELDS, "REQUESTS": scoreboard.BYTES_OUT}
+    del fields["REFUSED"]
+    older = OlderBoard(BoardFacts(board.fd, 4, scoreboard.LAYOUT - 1, fields)).record(record.index)
+    assert older.words[scoreboard.REQUESTS] == 41
+    assert older.words[scoreboard.REFUSED] == 0
+    assert older.floats[scoreboard.BUSY_SINCE] == 5.0
+    assert older.request_line == "GET /x"
+    assert older.latency() == record.latency()
+    board.close_descriptor()
