@@ -104,12 +104,16 @@ class Generations:
         return self._plans
 
     @property
-    def removed(self) -> Mapping[str, int]:
-        """Pools of which listeners were removed, and by what generation: see `are_last`."""
+    def removed(self) -> Mapping[str, set[int]]:
+        """By pool, the generations that have listeners which the one in force has not: see `are_last`."""
         return self._removed
 
     def resume(
-        self, plans: Mapping[int, Plan], adopted: int, logs: Mapping[str, int], removed: Mapping[str, int]
+        self,
+        plans: Mapping[int, Plan],
+        adopted: int,
+        logs: Mapping[str, int],
+        removed: Mapping[str, set[int]],
     ) -> None:
         """Go on where another program was; the listeners have been resumed."""
         self._removed.update(removed)

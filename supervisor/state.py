@@ -147,8 +147,8 @@ class State(msgspec.Struct, frozen=True):
     logs: dict[str, int]
     exchanges: ExchangesFacts
     announced: AnnouncerFacts
-    removed: dict[str, int] = {}
-    """Pools of which listeners were removed, and by what generation."""
+    removed: dict[str, set[int]] = {}
+    """By pool, the generations that have listeners which the one in force has not."""
     sampled_at: float = 0.0
     descriptors: tuple[int, ...] = ()
     """All that are named elsewhere here: what the rescue hands on without understanding more."""

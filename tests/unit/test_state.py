@@ -38,7 +38,7 @@ CARRIED: dict[type, set[str]] = {
     Exchanges: {"_open", "_numbers"},
     AccessLogs: {"_files"},
     Announcer: {"_phase", "_status"},
-    Generations: {"listeners", "logs", "_plans", "_removed", "adopted"},
+    Generations: {"listeners", "logs", "_plans", "_removed", "adopted", "kept"},
     ListenerSet: {"_passed", "_current"},
     Children: {"board", "_by_worker", "sampled_at", "totals", "older"},
     control.ControlServer: {"path", "_listening", "_clients", "_waiting", "_last_request"},
