@@ -67,6 +67,20 @@ class Handover:
         self._checking = 0
         """Pid of the check under way."""
 
+    # ---- the program that runs
+
+    def keep_program(self, log: Log) -> None:
+        """Copy it, while the first workers boot."""
+        try:
+            self.program.keep()
+        except OSError as error:
+            log.warning(f"no copy of this program for an upgrade that fails: {error.strerror or error}")
+
+    def stay_one_version(self, log: Log) -> None:
+        """To be called before anything is imported late: the package on disk may be another by now."""
+        if text := self.program.look():
+            log.warning(text)
+
     # ---- check
 
     def check(self) -> None:

@@ -95,7 +95,7 @@ class Master:
     def run(self) -> int:
         """Serve until the core says that the end is reached; returns the exit status."""
         self._step()
-        self._keep_program()
+        self._handover.keep_program(self._log)
         while self._finish is None:
             self._loop.wait(self._timeout())
             for signum in self._loop.take_signals():
@@ -106,18 +106,6 @@ class Master:
             if self.fleet.executing and not self.children.owed:
                 self._execute()
         return self._end(self._finish)
-
-    def _keep_program(self) -> None:
-        """Copy what runs, while the first workers boot."""
-        try:
-            self._program.keep()
-        except OSError as error:
-            self._log.warning(f"no copy of this program for an upgrade that fails: {error.strerror or error}")
-
-    def _stay_one_version(self) -> None:
-        """To be called before anything is imported late: the package on disk may be another by now."""
-        if text := self._program.look():
-            self._log.warning(text)
 
     def _execute(self) -> None:
         """Become the new program, unless news of the last moment speak against it."""
@@ -246,7 +234,7 @@ class Master:
             self._control.progress(news.request, news.pool, news.phase, news.outcome, news.detail)
 
     def _spawn(self, action: actions.Spawn) -> None:
-        self._stay_one_version()
+        self._handover.stay_one_version(self._log)
         plan = self._generations.plan(action.generation)
         settings = plan.pool(action.pool)
         if reason := plan.unservable(action.pool):
@@ -295,7 +283,7 @@ class Master:
     def _prepare(self, generation: int, *, again: bool = False) -> None:
         """``again``: it is kept, and is gone back to."""
         if not again:
-            self._stay_one_version()
+            self._handover.stay_one_version(self._log)
         self._tried_by = self.fleet.reload.source if self.fleet.reload is not None else ""
         generations = self._generations
         try:
