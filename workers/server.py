@@ -386,7 +386,7 @@ class Server:
             if clock is not None:
                 clock.was_away(now, late)
             for connection in self._connections:
-                connection.since += late
+                connection.since = min(connection.since + late, now)
             return
         if clock is not None:
             clock.look(now)

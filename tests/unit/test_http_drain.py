@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -91,6 +92,19 @@ def test_parked_means_no_accept_and_everything_else_as_before(engine: Engine) ->
             assert engine.call(lambda: engine.server.connections) == 1
             engine.call(engine.server.serve)
             assert waiting.response().body == b"hello"
+
+
+def test_a_late_sweep_gives_no_time_that_has_not_passed(engine: Engine) -> None:
+    """What has happened since the loop turned again is not late: a drain would wait for the length of the last call."""
+    with engine.connect() as client:
+        client.get()
+
+        def sweep_late() -> float:
+            engine.server._sweep_at = time.monotonic() - 60
+            engine.server._sweep()
+            return max(each.since for each in engine.server.open_connections())
+
+        assert engine.call(sweep_late) <= time.monotonic()
 
 
 def test_close_listeners_twice_and_then_the_port_refuses(engine: Engine) -> None:
