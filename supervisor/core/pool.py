@@ -152,12 +152,12 @@ def _succeed(view: View, desk: Desk) -> None:
             _inherit(view, heir)
         elif view.wanted.candidate or slot >= view.pool.size:
             if heir.state is State.READY and view.room <= 0:
-                if not heir.serving:
+                if not heir.serving and not view.wanted.atomic:
                     _serve(view, heir, desk)
             elif heir.state in _CAN_BE_TOLD and not _is_last(view, heir):
                 del view.heirs[slot]
                 _let_go(view, heir, desk)
-        elif heir.state is State.READY:
+        elif heir.state in _CAN_SERVE:
             if not heir.serving:
                 _serve(view, heir, desk)
             if worn.state is State.READY and view.room > 0:  # else it fails by itself: that is a failure
@@ -175,7 +175,7 @@ def _replace(view: View, desk: Desk) -> None:
     atomic = view.wanted.atomic
     new_serving = {slot for slot, worker in view.new.items() if worker.serving}
     keep = _old_to_keep(view, len(new_serving))
-    ready = view.old_ready()
+    ready = view.to_shed() if atomic and not keep else view.old_ready()
     # those whose slot has its new worker go first, and before them those not yet serving
     ready.sort(key=lambda worker: (worker.serving, worker.slot not in new_serving))
     while len(ready) > keep and (atomic or view.room > 0):  # all or none: the room was seen to before

@@ -243,8 +243,7 @@ class Reload:
         if len(new) < self._needed(pool) or any(worker.state not in _COULD_SERVE for worker in new):
             return False
         view = View(pool, self.wanted(pool))
-        room = view.room + (len(new) if self.rollback else 0)  # theirs is free the next moment
-        return room >= len(view.old_ready())
+        return self.rollback or view.room >= len(view.to_shed())  # they change places with the kept ones
 
     def _needed(self, pool: Pool) -> int:
         """How many new workers are to serve: as many as wanted; in a rollback, all that there are."""

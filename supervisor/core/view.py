@@ -112,6 +112,10 @@ class View:
         size = self.pool.size
         return [w for slot, w in sorted(self.old.items()) if w.state is State.READY and slot < size]
 
+    def to_shed(self) -> list[Worker]:
+        """Whoever of the current generation accepts or could: heirs and those beyond the size, too."""
+        return [w for w in (*self.old.values(), *self.heirs.values()) if w.state is State.READY]
+
     def may_begin_new(self) -> bool:
         """An atomic reload has none of its workers serve to bound how many boot at once."""
         wanted = self.wanted
