@@ -93,16 +93,6 @@ class _Checks:
             hint = 'Leave it out, or set worker = "threads"'
             self._tree.complain(path, f"{article} {pool.worker} worker has no threads", hint)
 
-        path = (*at, "timeouts", "request_timeout_s")
-        if (
-            pool.worker == "threads"
-            and pool.timeouts.request_timeout_s not in {"auto", 0}
-            and self._ok(path, (*at, "worker"))
-        ):
-            self._tree.complain(
-                path, "is not kept by threads workers yet, only by sync and asgi", "Leave it out"
-            )
-
         path = (*at, "websocket")
         if pool.worker in {"sync", "threads"} and self._ok(path, (*at, "worker")) and self._is_set(path):
             hint = 'Leave the table out, or set worker = "asgi"'

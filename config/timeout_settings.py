@@ -33,9 +33,10 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_timeout_s: Annotated[
         Annotated[float, Meta(ge=0, le=WEEK_S)] | Literal["auto"],
         _meta(
-            "One request, from the call of the application to the end of its response; not yet under "
-            "`threads`. Beyond, a sync worker is explained in the log, killed and replaced; an asgi worker "
-            "cancels the task and answers 504. 0: no limit. auto: 60 under `sync`, else none.",
+            "One request, from the call of the application to the end of its response. Beyond, a sync worker "
+            "is explained in the log, killed and replaced; a threads worker answers 504 and is replaced "
+            "when its other requests are done; an asgi worker cancels the task and answers 504. "
+            "0: no limit. auto: 60 under `sync`, else none.",
             30,
         ),
     ] = "auto"

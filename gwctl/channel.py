@@ -130,6 +130,13 @@ class Forked(msgspec.Struct, frozen=True, tag="forked", tag_field="t"):
     reason: str = ""
 
 
+class GaveUp(msgspec.Struct, frozen=True, tag="gave_up", tag_field="t"):
+    """A request is over its limit, and the thread that has it cannot be ended. Since `GIVE_UP_PROTOCOL`."""
+
+    request: str
+    age_s: float
+
+
 # ---- master to worker
 
 
@@ -192,8 +199,21 @@ TELL_PROTOCOL: Final = 2
 
 OBEYED_PROTOCOL: Final = 3
 """A side that speaks less does not know `Obeyed`."""
+GIVE_UP_PROTOCOL: Final = 3
+"""A master that speaks less does not know `GaveUp`."""
 
-Up = Hello | Stage | WorkerReady | WorkerFailed | Obeyed | WorkerDraining | WorkerDrained | Told | Forked
+Up = (
+    Hello
+    | Stage
+    | WorkerReady
+    | WorkerFailed
+    | Obeyed
+    | WorkerDraining
+    | WorkerDrained
+    | Told
+    | Forked
+    | GaveUp
+)
 Down = Hello | Serve | Park | Drain | Reopen | Tell | Fork
 Message = Up | Down
 

@@ -39,6 +39,8 @@ class Child:
     protocol: int = 0
     """Of its channel; 0: it has not said hello."""
     limits: RequestLimits = field(init=False)
+    killed: bool = False
+    """We sent SIGKILL."""
     inquest: Inquest | None = None
     """Its stacks were asked for."""
 

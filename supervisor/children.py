@@ -8,7 +8,6 @@ hint. No signal is ever sent to a number that has been reaped: by then it may be
 
 from __future__ import annotations
 
-import errno
 import os
 import selectors
 import signal
@@ -40,6 +39,8 @@ from gwctl.supervisor.hearing import hear
 from gwctl.supervisor.inquest import DumpFile
 from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.older_board import OlderBoard, OlderRecord
+from gwctl.supervisor.oom import OomWatch
+from gwctl.supervisor.spawn_failures import why
 from gwctl.supervisor.subreaper import adopt_orphans
 from gwctl.supervisor.templates import Templates
 from gwctl.supervisor.totals import Totals
@@ -77,6 +78,7 @@ class Children:
         self._by_pid: dict[int, Child] = {}
         self._buried: dict[events.WorkerId, str] = {}
         self.sampled_at = 0.0
+        self._oom = OomWatch()
         self.totals: dict[str, Totals] = {}
         self.older: list[OlderBoard] = []
         """Boards of workers that were there before an upgrade changed the layout."""
@@ -126,10 +128,7 @@ class Children:
                 raise
         except OSError as error:
             self.board.release(record)
-            reason = f"no channel: {error.strerror}"
-            if error.errno == errno.EMFILE:
-                reason = "the master has no descriptor left. Raise its limit (LimitNOFILE=, ulimit -n)"
-            self._report(events.SpawnFailed(worker, reason, self._luck()))
+            self._report(events.SpawnFailed(worker, why(error, "a channel to it"), self._luck()))
             return
         assignment = assign(Channel(theirs), record, dump.fd)
         child = Child(
@@ -153,7 +152,7 @@ class Children:
                 adopt_orphans()
             pid = fork_worker(assignment, lambda: self._hygiene(child))
         except OSError as error:
-            self._unborn(child, f"fork failed: {error.strerror}")
+            self._unborn(child, why(error, "the fork"))
         else:
             self._born(child, pid)
         finally:
@@ -229,7 +228,8 @@ class Children:
             child.pidfd = os.pidfd_open(child.pid) if child.pidfd < 0 else child.pidfd
         except OSError as error:
             # EMFILE and the like: SIGCHLD still tells of the exit
-            self._log.warning(f"no pidfd for pid {child.pid}: {error.strerror}", child.subject)
+            text = f"no pidfd for pid {child.pid}: {error.strerror}. SIGCHLD tells of its end instead"
+            self._log.warning(text, child.subject)
             return
         self._loop.selector.register(child.pidfd, selectors.EVENT_READ, lambda _mask: self.reap())
 
@@ -295,6 +295,7 @@ class Children:
             return
         record = inquest.end(child, "killed", now)
         self._log.error(record or f"pid {child.pid} killed: {reason}", child.subject)
+        child.killed = True
         self.signal(worker, signal.SIGKILL)
 
     def spare(self, worker: events.WorkerId, now: float) -> None:
@@ -362,7 +363,10 @@ class Children:
             self.others.pop(pid)(status)
 
     def _bury(self, child: Child, status: int) -> None:
-        exited = events.Exited(child.worker, status, self._luck(), child.serving, child.unfinished)
+        cause = ""
+        if status == -signal.SIGKILL and not child.killed:
+            cause = self._oom.cause(child.record.words[scoreboard.MEMORY_BYTES])
+        exited = events.Exited(child.worker, status, self._luck(), child.serving, child.unfinished, cause)
         if record := inquest.end(child, "ended by itself", time.monotonic()):
             self._log.error(record, child.subject)
         self.totals.setdefault(child.pool, Totals()).fold(child.record)

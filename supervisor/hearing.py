@@ -7,6 +7,7 @@ from collections.abc import Callable
 from gwctl import scoreboard
 from gwctl.channel import (
     Forked,
+    GaveUp,
     Hello,
     Message,
     Obeyed,
@@ -54,6 +55,8 @@ def hear(
             text = f"pid {child.pid} draining: {requests} requests on {connections} connections"
             log.debug(text, child.subject)
             report(events.DrainStarted(child.worker))
+        case GaveUp(request=request, age_s=age_s):
+            report(events.Stuck(child.worker, request, age_s))
         case Told():
             if child.inquest is not None:
                 child.inquest.told = message

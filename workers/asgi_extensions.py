@@ -101,7 +101,7 @@ class Extensions:
     async def _extension(self, message: Message) -> None:
         kind = message["type"]
         if kind == TIMEOUT and self._server.runner.clock is not None:
-            self._server.runner.clock.extend(self, message["seconds"])  # type: ignore[arg-type]
+            self._server.runner.clock.extend(self, message["seconds"])  # type: ignore[arg-type,call-arg]
             return
         if kind not in OFFERED:
             raise NotAsgiError(f"not a message of an HTTP response: {kind!r}")

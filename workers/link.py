@@ -16,6 +16,7 @@ from gwctl.channel import (
     Drain,
     Fork,
     Forked,
+    GaveUp,
     Hello,
     Message,
     Obeyed,
@@ -59,6 +60,8 @@ class Link:
         self.protocol = 0
         """What the master speaks; 0: it has not said."""
         self.greeted = asyncio.Event()
+        self.protocol = 0
+        """What the master speaks, once it has greeted."""
 
     def start(self) -> None:
         self._loop.add_reader(self._channel.fileno(), self._readable)
@@ -114,6 +117,7 @@ class Link:
                 | WorkerDraining()
                 | WorkerDrained()
                 | Told()
+                | GaveUp()
             ):
                 self._log.error(f"the master sent a worker's own message: {message}")
             case _:
@@ -123,6 +127,7 @@ class Link:
         problem = compatible(hello, LAYOUT)
         self.protocol = hello.protocol
         if problem is None:
+            self.protocol = hello.protocol
             self.greeted.set()
         else:
             self._orders.refuse(f"{problem}: run `gwctl upgrade`")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from setproctitle import setproctitle
 
 from gwctl.assignment import Assignment
-from gwctl.channel import OBEYED_PROTOCOL, Obeyed, WorkerDrained, WorkerDraining
+from gwctl.channel import GIVE_UP_PROTOCOL, OBEYED_PROTOCOL, GaveUp, Obeyed, WorkerDrained, WorkerDraining
 from gwctl.errors import BootError
 from gwctl.log import Log
 from gwctl.scoreboard import MEMORY_BYTES
@@ -69,6 +69,7 @@ class WorkerProcess:
 
     def attach(self, loop: asyncio.AbstractEventLoop, link: Link, server: Server) -> None:
         self.loop, self.link, self.server = loop, link, server
+        server.on_given_up = self._given_up
 
     # ---- the life
 
@@ -152,6 +153,11 @@ class WorkerProcess:
     def tell(self) -> None:
         if self.server is not None and self.link is not None and self.loop is not None:
             self.link.send(told(self.server.runner.under_way(), self.loop))
+
+    def _given_up(self, request: str, age_s: float) -> None:
+        assert self.link is not None
+        if self.link.protocol >= GIVE_UP_PROTOCOL:
+            self.link.send(GaveUp(request, age_s))
 
     def refuse(self, reason: str) -> None:
         self._refusal = reason

@@ -86,6 +86,7 @@ class Server:
         self._ending = False
         self.flush_due = False
         self.on_drained: Callable[[], None] | None = None
+        self.on_given_up: Callable[[str, float], None] | None = None  # a request, and its age
         self._refusals = counters.Counters()
         self.counters.append(self._refusals)
         self._connections: set[ConnectionBase] = set()

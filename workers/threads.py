@@ -23,8 +23,9 @@ import threading
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.config.request_limits import RequestLimits
 from gwctl.scoreboard import CROWDED
 from gwctl.workers.body_stream import FedStream
 from gwctl.workers.counters import Counters
@@ -32,6 +33,7 @@ from gwctl.workers.explain import Running
 from gwctl.workers.handover import request_read
 from gwctl.workers.states import BUSY, IDLE
 from gwctl.workers.threads_outbox import ThreadsOutbox
+from gwctl.workers.threads_timeouts import ThreadsClock
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_runner import WsgiRunner
 
@@ -54,7 +56,11 @@ class ThreadsRunner(WsgiRunner):
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self._queue: SimpleQueue[tuple[ConnectionBase, Environ, type[WsgiCall]]] = SimpleQueue()
-        self._workers: list[Counters] = []
+        self.threads: list[Counters] = []
+        """What each thread is at."""
+        self.given_up: dict[WsgiCall, Any] = {}
+        """Requests that a thread still holds and nobody waits for, with what that thread writes to."""
+        self._extra = 0
         self._dispatched = 0
         self._spare = -1
         self._mark = 0
@@ -65,15 +71,32 @@ class ThreadsRunner(WsgiRunner):
         server.outbox = self._outbox
         self._count = server.settings.threads
         self.accept_batch = min(self._count, 16)
+        limits = RequestLimits(server.settings.timeouts, "threads")
+        if limits.shortest_s:
+            self.clock = ThreadsClock(server, self, limits)
+            self.extend_timeout = self.clock.extend
 
     def start(self) -> None:
-        for number in range(self._count):
-            counters = Counters()
-            self.server.counters.append(counters)
-            self._workers.append(counters)
-            threading.Thread(
-                target=self._work, args=(counters,), name=f"gwctl-request-{number}", daemon=True
-            ).start()
+        for _ in range(self._count):
+            self._add_thread()
+
+    def _add_thread(self) -> None:
+        counters = Counters()
+        name = f"gwctl-request-{len(self.threads)}"
+        threading.Thread(target=self._work, args=(counters,), name=name, daemon=True).start()
+        self.server.counters.append(counters)
+        self.threads.append(counters)
+
+    def replace_thread(self) -> bool:
+        """Start another in the place of one that holds a request given up; False when there are enough."""
+        if self._extra >= self._count:
+            return False
+        try:
+            self._add_thread()
+        except RuntimeError:  # the machine has none left
+            return False
+        self._extra += 1
+        return True
 
     def serving(self) -> None:
         """Nothing to hide: the loop runs in another thread than the calls."""
@@ -83,13 +106,14 @@ class ThreadsRunner(WsgiRunner):
 
     @property
     def active(self) -> int:
-        return self._dispatched - sum([one.requests for one in self.server.counters[1:]])
+        active = self._dispatched - sum([one.requests for one in self.server.counters[1:]])
+        return max(0, active - len(self.given_up)) if self.given_up else active
 
     def under_way(self) -> list[Running]:
         running = []
-        for counters in self._workers:
+        for counters in self.threads:
             call, start = counters.call, counters.start
-            if call is not None and counters.call is call:
+            if call is not None and counters.call is call and call not in self.given_up:
                 running.append(Running(call.what(), start, counters.ident))
         return running
 
@@ -215,6 +239,13 @@ class ThreadsRunner(WsgiRunner):
         if connection.state != BUSY and connection.output is not None:
             connection.output.close()
             connection.output = None
+
+    def finish(self, connection: ConnectionBase, call: WsgiCall) -> None:
+        if call not in self.given_up:
+            super().finish(connection, call)
+            return
+        self.given_up.pop(call).close()  # it has come to its end after all; its client was answered
+        self.server.check_drained()
 
     def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         if connection.transport.get_write_buffer_size():

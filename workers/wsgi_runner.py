@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.forwarded import Facts
     from gwctl.workers.server import Server
+    from gwctl.workers.threads_timeouts import ThreadsClock
 
 
 class Waiting(NamedTuple):
@@ -49,8 +50,8 @@ class WsgiRunner:
 
     multithread = False
     stream_class: type[BodyStream]
-    clock: RequestClock | None = None
-    """Nobody here judges how long requests take."""
+    clock: RequestClock | ThreadsClock | None = None
+    """Judges how long requests take; None where they have no limit, or the master judges."""
     extend_timeout: Callable[[float], None] | None = None
     """For the application, as ``gwctl.extend_timeout``; None where its requests have no limit."""
 

@@ -155,6 +155,10 @@ class ResponseWriter:
         self._sock = _GONE
         raise ClientGone("the client does not take the response") from error
 
+    @property
+    def target(self) -> str:
+        return self._connection.target
+
     def what(self) -> str:
         return f"{self._connection.method} {self._connection.target}"
 

@@ -9,14 +9,6 @@ import pytest
 from tests.support.mistakes import WEB, mistakes
 
 IN_FILE = {
-    # what only some worker classes do
-    "a time limit that threads would not keep": (
-        f'{WEB}worker = "threads"\n[pool.web.timeouts]\nrequest_timeout_s = 30\n',
-        (
-            "gw.toml:5: pool.web.timeouts.request_timeout_s = 30: is not kept by threads workers yet, only by "
-            "sync and asgi. Leave it out"
-        ),
-    ),
     # proxies
     "an address of a proxy with a port": (
         f'{WEB}trusted_proxies = ["10.0.0.1:80"]\n',
@@ -121,7 +113,8 @@ IN_FILE = {
         f"{WEB}[pool.web.crash]\nzzz = 1\n",
         (
             "gw.toml:4: pool.web.crash.zzz = 1: no such setting. "
-            "There are `backoff_min_s`, `backoff_max_s` and `healthy_after_s`"
+            "There are `backoff_min_s`, `backoff_max_s`, `healthy_after_s`, "
+            "`breaker_failures` and `breaker_retry_s`"
         ),
     ),
     "nothing like it, at the top": (

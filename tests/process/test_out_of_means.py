@@ -1,0 +1,116 @@
+"""The machine has no more of something: the master says which, what to do, and goes on.
+
+Memory is taken by a real cgroup, descriptors by a real limit, and the kernel's answers to fork come from strace.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.debian import need
+from tests.support.wait import until
+
+MEMORY = Path("/sys/fs/cgroup/memory")
+LIMIT_BYTES = 192 << 20
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A memory cgroup of our own (v1); emptied and removed afterwards."""
+    folder = MEMORY / f"gwctl-test-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(LIMIT_BYTES))
+    except OSError as error:
+        pytest.skip(f"no cgroup for memory can be made here: {error}")
+    yield folder
+    until(lambda: not (folder / "cgroup.procs").read_text().strip(), "the cgroup to be empty")
+    folder.rmdir()
+
+
+def test_a_worker_killed_for_want_of_memory_is_told_from_one_that_somebody_killed(
+    gwctl_server, tmp_path, cgroup
+):
+    (tmp_path / "eater.py").write_text(
+        "kept = []\n"
+        "def application(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/eat':\n"
+        "        while True:\n"
+        "            kept.append(bytearray(b'x' * (8 << 20)))\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'hello']\n"
+    )
+    inside = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$0" "$@"', sys.executable, "-m", "gwctl"]
+    options = {"worker": "sync", "chdir": tmp_path, "allow_errors": ["died"], "allow_kill": True}
+    with gwctl_server("eater:application", command=inside, **options) as server:
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"{server.url}/eat", timeout=30)
+        server.wait_for_log(
+            r"error web\.0 g1 +pid \d+ died: killed by the kernel, out of memory \(cgroup limit 192 MiB; it had "
+            r"\d+ MiB when last measured\), [\d.]+ s after it was ready, while serving GET /eat"
+        )
+        server.wait_for_log("ready in", count=2)
+        (worker,) = server.workers
+        os.kill(worker, signal.SIGKILL)
+        server.wait_for_log(r"died: signal 9 \(SIGKILL\), .* not sent by gwctl")
+        server.wait_for_log("ready in", count=3)
+        assert httpx.get(server.url).text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [("EAGAIN", "no further process is allowed"), ("ENOMEM", "the kernel has no memory for it")],
+)
+def test_a_fork_that_the_kernel_refuses_is_named_and_tried_again(gwctl_server, answer, said):
+    strace = need("strace", "strace")
+    crash = {"backoff_min_s": 0.2, "backoff_max_s": 0.4, "breaker_failures": 2}
+    with gwctl_server("wsgi_bare:application", processes=2, crash=crash, allow_errors=["."]) as server:
+        server.allow_kill = True
+        first, other = server.workers
+        forks = "fork,vfork,clone,clone3"
+        tracer = subprocess.Popen(
+            [strace, "-q", "-o", os.devnull, f"--inject={forks}:error={answer}", "-p", str(server.pid)]
+        )
+        try:
+            status = Path(f"/proc/{server.pid}/status")
+            traced = f"TracerPid:\t{tracer.pid}\n"
+            until(lambda: traced in status.read_text() or tracer.poll() is not None, "strace to be there")
+            if tracer.poll() is not None:
+                pytest.skip("strace may not attach here")
+            os.kill(first, signal.SIGKILL)
+            server.wait_for_log(
+                rf"error web\.\d g1 +could not be started: the fork was refused: {said}", count=3
+            )
+            assert httpx.get(server.url).status_code == 200
+        finally:
+            tracer.terminate()
+            tracer.wait()
+        server.wait_for_log("ready in", count=3)
+        assert "keeps dying" not in server.log
+        assert other in server.workers
+
+
+def test_a_master_without_descriptors_says_so_and_goes_on(gwctl_server):
+    crash = {"backoff_min_s": 0.2, "backoff_max_s": 0.4}
+    with gwctl_server("wsgi_bare:application", processes=2, crash=crash, allow_errors=["."]) as server:
+        server.allow_kill = True
+        before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (4, before[1]))
+        os.kill(server.workers[0], signal.SIGKILL)
+        server.wait_for_log(
+            r"could not be started: the master has no descriptor left \(its limit is \d+\)", count=2
+        )
+        assert httpx.get(server.url).status_code == 200
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+        server.wait_for_log("ready in", count=3)
+        assert server.gwctl("status", "-c", str(server.config)).returncode == 0

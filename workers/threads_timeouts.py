@@ -1,0 +1,163 @@
+"""How long a request may take under ``threads``: judged by the worker, which gives up what is too long.
+
+The server's sweep asks; a request in time is never touched. A thread cannot be ended from
+outside. So a request over its limit is *given up*: its connection is taken from the thread and
+answered with 504 (or cut, in mid-response), another thread takes its place, one record says
+where it stands, and the master is told. The master begins a successor; when that serves, this
+worker drains, its other requests finish, and the thread goes when the process does.
+
+Taking the connection
+    A connection has one writer. The thread writes to a descriptor of its own, and that number
+    is made to lead nowhere by dup2(2): what the thread sends from then on fails like a client that
+    has gone, and what it had begun to send has been sent. So the loop is the only writer before it
+    writes a byte. ``attention`` is set first, and whether the call is still there is looked at last: a
+    thread that has just finished is left alone and its descriptor restored.
+    Over TLS the thread's output is told that the connection is lost, under its lock.
+
+Threads in place of those that hang are at most as many as there were; beyond that the worker
+goes on with fewer until it is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.config.request_limits import RequestLimits
+from gwctl.workers.tracebacks import is_machinery
+
+if TYPE_CHECKING:
+    from gwctl.workers.counters import Counters
+    from gwctl.workers.server import Server
+    from gwctl.workers.threads import ThreadsRunner
+    from gwctl.workers.wsgi import WsgiCall
+
+_FRAMES_MAX: Final = 40
+_OTHERS_MAX: Final = 8
+
+
+class ThreadsClock:
+    """Watches the calls of ``runner``. Made only where there is a limit."""
+
+    def __init__(self, server: Server, runner: ThreadsRunner, limits: RequestLimits) -> None:
+        self._server = server
+        self._runner = runner
+        self._limits = limits
+        self.shortest_s = limits.shortest_s
+        self._extended: dict[WsgiCall, float] = {}
+        self._away: deque[tuple[float, float]] = deque(maxlen=64)
+        self._nowhere: socket.socket | None = None
+
+    def extend(self, seconds: float) -> None:
+        """Let the request of the calling thread take that long from now on, if its limit is not later."""
+        ident = threading.get_ident()
+        for counters in self._runner.threads:
+            if counters.ident == ident and counters.call is not None:
+                self._extended[counters.call] = monotonic() + seconds
+
+    def was_away(self, now: float, seconds: float) -> None:
+        """The loop did not turn for so long, and what stopped it may have stopped the threads."""
+        self._away.append((now, seconds))
+
+    def look(self, now: float) -> None:
+        """Give up the requests that are over their limit."""
+        for counters in list(self._runner.threads):
+            call, start = counters.call, counters.start
+            if call is not None and counters.call is call and call not in self._runner.given_up:
+                self._judge(counters, call, start, now)
+        if self._extended:
+            calls = {counters.call for counters in self._runner.threads}
+            self._extended = {call: at for call, at in self._extended.items() if call in calls}
+
+    def _judge(self, counters: Counters, call: WsgiCall, start: float, now: float) -> None:
+        limit_s = self._limits.of(call.target)
+        if not limit_s:
+            return
+        due_at = start + limit_s + sum([late_s for at, late_s in self._away if at > start])
+        if now < max(due_at, self._extended.get(call, 0.0)):
+            return
+        output = self._take(counters, call)
+        if output is not None:
+            self._give_up(counters, call, output, now - start, limit_s)
+
+    # ---- the connection
+
+    def _take(self, counters: Counters, call: WsgiCall) -> Any:
+        """Make the loop the connection's only writer; return the thread's output, None if it has finished."""
+        connection = call.connection
+        output = connection.output
+        if output is None:
+            return None
+        connection.attention = True
+        if connection.tls is not None:
+            output.lost()
+        else:
+            os.dup2(self._lead_nowhere().fileno(), output.fileno(), inheritable=False)
+        if counters.call is call:
+            return output
+        if connection.tls is not None:
+            connection.abort()
+        else:
+            os.dup2(connection.sock.fileno(), output.fileno(), inheritable=False)
+        return None
+
+    def _lead_nowhere(self) -> socket.socket:
+        """Return a socket of which the other end is closed."""
+        if self._nowhere is None:
+            self._nowhere, other = socket.socketpair()
+            self._nowhere.setblocking(False)
+            other.close()
+        return self._nowhere
+
+    def _give_up(self, counters: Counters, call: WsgiCall, output: Any, age_s: float, limit_s: float) -> None:
+        server, runner, connection = self._server, self._runner, call.connection
+        runner.given_up[call] = output
+        connection.output = None  # the number is the thread's for as long as it may use it
+        begun = call.head_sent
+        does = "connection cut in mid-response" if begun else "answered with 504"
+        more = runner.replace_thread()
+        instead = "another takes its place" if more else "no other takes its place"
+        over = f"{call.what()} has run {age_s:.1f} s (limit {limit_s:g} s)"
+        lines = [
+            f"request timeout: {over}; {does}. The thread cannot be ended: {instead}; the worker is replaced",
+            f"thread of the request (0x{counters.ident:x}):",
+            *(f"  {frame}" for frame in _frames_of(counters.ident)),
+            self._others(),
+        ]
+        server.log.error("\n".join(lines))
+        if server.on_given_up is not None:
+            server.on_given_up(call.what(), age_s)
+        if begun:
+            runner.abandoned(connection)
+            connection.abort()
+        else:
+            connection.refuse(504, "request_timeout_s is over")
+
+    def _others(self) -> str:
+        now = monotonic()
+        running = [one for one in self._runner.under_way() if one.thread]
+        running.sort(key=lambda one: one.start)
+        named = [f"{one.what} {now - one.start:.2f} s" for one in running[:_OTHERS_MAX]]
+        if len(running) > _OTHERS_MAX:
+            named.append(f"{len(running) - _OTHERS_MAX} more")
+        idle = sum(1 for each in self._runner.threads if each.call is None)
+        given_up = len(self._runner.given_up)
+        also = f"; given up before: {given_up - 1}" if given_up > 1 else ""
+        return f"other threads: idle {idle}" + "".join(f", {each}" for each in named) + also
+
+
+def _frames_of(ident: int) -> list[str]:
+    """Where the thread stands, innermost first, as faulthandler writes frames; without our own."""
+    frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, for this
+    frames: list[str] = []
+    while frame is not None and len(frames) < _FRAMES_MAX:
+        code = frame.f_code
+        if not is_machinery(code.co_filename) and not code.co_filename.endswith("/threading.py"):
+            frames.append(f'File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
+        frame = frame.f_back
+    return frames
