@@ -43,6 +43,10 @@ SERVING: Final = 12  # 1 while it accepts connections: not before it serves, not
 REFUSED: Final = 13  # connections and requests refused for overload
 CROWDED: Final = 14  # 1 while requests wait longer than a moment for a free thread
 EXTENDED_UNTIL: Final = 15  # float: how long that one may take
+LONGEST_SINCE: Final = (
+    15  # float: the same word where workers judge requests themselves (threads, asgi): when the
+)
+# request that ran longest at the last `HEARTBEAT_AT` was dispatched; 0.0: there was none
 LATENCY: Final = 16  # 24 words: requests by duration, bucket i holds those under 2**i * 0.1 ms
 LATENCY_BUCKETS: Final = 24
 FREE: Final = 1 << 32

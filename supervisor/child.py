@@ -9,6 +9,7 @@ from gwctl.channel import Channel, WorkerReady
 from gwctl.config.request_limits import RequestLimits
 from gwctl.config.settings import PoolSettings
 from gwctl.supervisor.core import events
+from gwctl.supervisor.core.notes import seconds
 from gwctl.supervisor.inquest import DumpFile, Inquest
 from gwctl.supervisor.memory import resident_bytes
 
@@ -57,6 +58,22 @@ class Child:
     def serving(self) -> str:
         """The request a sync worker is at; empty when idle or unknown."""
         return self.record.request_line if self.record.floats[scoreboard.BUSY_SINCE] else ""
+
+    @property
+    def serves_many(self) -> bool:
+        """It says only once a second what it is at: its requests are many at once."""
+        return self.ready is not None and self.ready.worker_class != "sync"
+
+    def last_words(self, now: float) -> str:
+        """What it was serving when it ended, as far as the scoreboard knows; empty when nothing."""
+        floats = self.record.floats
+        since, noted_at = floats[scoreboard.LONGEST_SINCE], floats[scoreboard.HEARTBEAT_AT]
+        if not self.serves_many or not since:
+            return self.serving
+        count = self.record.words[scoreboard.ACTIVE]
+        several = f"{count} requests, the longest " if count > 1 else ""
+        age, ago = seconds(max(0.0, noted_at - since)), seconds(max(0.0, now - noted_at))
+        return f"{several}{self.record.request_line} for {age} (as of {ago} before)"
 
     @property
     def unfinished(self) -> int:

@@ -363,10 +363,10 @@ class Children:
             self.others.pop(pid)(status)
 
     def _bury(self, child: Child, status: int) -> None:
-        cause = ""
-        if status == -signal.SIGKILL and not child.killed:
-            cause = self._oom.cause(child.record.words[scoreboard.MEMORY_BYTES])
-        exited = events.Exited(child.worker, status, self._luck(), child.serving, child.unfinished, cause)
+        unsent = status == -signal.SIGKILL and not child.killed
+        cause = self._oom.cause(child.record.words[scoreboard.MEMORY_BYTES]) if unsent else ""
+        serving = child.last_words(time.monotonic())
+        exited = events.Exited(child.worker, status, self._luck(), serving, child.unfinished, cause)
         if record := inquest.end(child, "ended by itself", time.monotonic()):
             self._log.error(record, child.subject)
         self.totals.setdefault(child.pool, Totals()).fold(child.record)

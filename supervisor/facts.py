@@ -141,6 +141,8 @@ def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
         now=now,
         requests_per_s=child.rate,
         slots={"threads": child.settings.threads, "asgi": 0}.get(worker_class, 1),
+        serves_many=child.serves_many,
+        replaced=worker.replace_reason,
         left_s=worker.deadline - now if draining and worker.deadline is not None else None,
     )
     return msgspec.structs.replace(facts, memory_bytes=resident_bytes(child.pid) or facts.memory_bytes)

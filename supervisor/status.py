@@ -44,6 +44,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     memory_bytes: int = 0
     left_s: float | None = None
     """How long a draining worker may still take."""
+    replaced: str = ""
+    """Why it is being replaced, or shall be; empty when it stays."""
 
 
 class TemplateStatus(msgspec.Struct, frozen=True):
@@ -129,10 +131,14 @@ def worker_status(
     requests_per_s: float,
     slots: int,
     left_s: float | None = None,
+    serves_many: bool = False,
+    replaced: str = "",
 ) -> WorkerStatus:
     """Read a worker's record. ``now`` and ``started_at`` are monotonic."""
     words = record.words
     busy_since = record.floats[scoreboard.BUSY_SINCE]
+    if serves_many and not busy_since:
+        busy_since = record.floats[scoreboard.LONGEST_SINCE]
     busy = busy_since > 0.0
     return WorkerStatus(
         slot=slot,
@@ -150,6 +156,7 @@ def worker_status(
         connections=words[scoreboard.CONNECTIONS],
         memory_bytes=words[scoreboard.MEMORY_BYTES],
         left_s=None if left_s is None else round(max(0.0, left_s), 3),
+        replaced=replaced,
     )
 
 
@@ -305,6 +312,8 @@ def _template_line(template: TemplateStatus) -> str:
 
 def _row(worker: WorkerStatus) -> tuple[str, ...]:
     left = "" if worker.left_s is None else f"left to finish: {duration(worker.left_s)}"
+    if worker.replaced and not left:
+        left = f"being replaced: it {_printable(worker.replaced)}"
     return (
         str(worker.slot),
         str(worker.pid),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -33,6 +34,9 @@ _BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"
 _NOTABLE: Final = _BODY | FIELDS | {b"host", b"connection"}
 
 
+_BEGAN_AT: Final = attrgetter("began_at")
+
+
 class AsgiRunner:
     """One per worker process."""
 
@@ -56,6 +60,11 @@ class AsgiRunner:
 
     def under_way(self) -> list[Running]:
         return [Running(each.what(), each.began_at, 0, each.task) for each in self._requests]
+
+    def longest(self) -> Running | None:
+        """The request that has run longest. Asked every second, whatever number there are."""
+        first = min(self._requests, key=_BEGAN_AT, default=None)
+        return None if first is None else Running(first.what(), first.began_at, 0, first.task)
 
     def batch_begins(self) -> None:
         """Nobody need watch."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gwctl.scoreboard import BUSY_SINCE, note_request
+from gwctl.scoreboard import BUSY_SINCE, LONGEST_SINCE, note_request
 from gwctl.workers.explain import Running, stack_of
 from gwctl.workers.states import BODY, BUSY, FLUSH, HEAD
 
@@ -28,15 +28,21 @@ LAST_WORDS_S: Final = 0.3
 
 
 def note_longest(server: Server) -> None:
-    """Put the request that runs longest on the scoreboard; that of a sync worker is there already."""
+    """Put the request that runs longest on the scoreboard; that of a sync worker is there already.
+
+    While it drains it is noted like a sync worker's; siblings would otherwise take it for a sign of one
+    that is stuck.
+    """
     if server.worker_class == "sync":
         return
-    longest = min(server.runner.under_way(), key=lambda each: each.start, default=None)
+    floats = server.record.floats
+    longest = server.runner.longest()
     if longest is None:
-        server.record.floats[BUSY_SINCE] = 0.0
-    else:
-        line = longest.what.encode("latin-1", "replace") + b"\r\n"
-        note_request(server.record.request, 0, longest.start, line)
+        floats[LONGEST_SINCE] = floats[BUSY_SINCE] = 0.0
+        return
+    line = longest.what.encode("latin-1", "replace") + b"\r\n"
+    note_request(server.record.request, 0, longest.start if server.draining else 0.0, line)
+    floats[LONGEST_SINCE] = longest.start
 
 
 def unanswered(server: Server) -> int:

@@ -395,6 +395,6 @@ class Server:
         for connection in list(self._connections):
             if now - connection.since > seconds[connection.state]:
                 self._limits.expire(connection, now)
+        note_longest(self)
         if self.draining:
-            note_longest(self)
             self.check_drained()

@@ -98,6 +98,10 @@ class SyncRunner(WsgiRunner):
         """Be asked only by the loop, and so between two calls."""
         return []
 
+    def longest(self) -> Running | None:
+        """As for `under_way`."""
+        return None
+
     def batch_begins(self) -> None:
         self._sentry.wake()
 

@@ -117,6 +117,10 @@ class ThreadsRunner(WsgiRunner):
                 running.append(Running(call.what(), start, counters.ident))
         return running
 
+    def longest(self) -> Running | None:
+        """The request that has run longest."""
+        return min(self.under_way(), key=lambda one: one.start, default=None)
+
     def reserve(self) -> None:
         """Have the descriptor in hand that the next connection's output will be.
 

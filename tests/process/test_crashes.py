@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 import httpx
+import pytest
 
 from tests.support.wait import until
 
@@ -26,6 +28,31 @@ def test_killed_worker_is_replaced_and_named(gwctl_server):
         assert httpx.get(server.url).text == "hello"
         assert victim not in server.workers
         assert len(server.workers) == 2
+
+
+@pytest.mark.parametrize("worker", ["threads", "asgi"])
+def test_what_many_requests_at_once_were_at_is_shown_and_named_at_a_death(gwctl_server, tmp_path, worker):
+    """As of the last turn of its sweep: nothing is noted for each request."""
+    (tmp_path / "slow.py").write_text(
+        "import asyncio, threading\n"
+        "def threads(environ, start_response):\n"
+        "    threading.Event().wait(60)\n"
+        "async def asgi(scope, receive, send):\n"
+        "    assert scope['type'] == 'http'\n"
+        "    await asyncio.sleep(60)\n"
+    )
+    options = {"worker": worker, "chdir": tmp_path, "allow_errors": ["died"], "allow_kill": True}
+    with gwctl_server(f"slow:{worker}", **options) as server:
+        (victim,) = server.workers
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), 20) as client:
+            client.sendall(b"GET /resize HTTP/1.1\r\nHost: x\r\n\r\n")
+            until(
+                lambda: "GET /resize" in server.gwctl("status", "-c", str(server.config)).stdout, "it to show"
+            )
+            os.kill(victim, signal.SIGKILL)
+            server.wait_for_log(r"died: .*, while serving GET /resize for [\d.]+ s \(as of [\d.]+ s before\)")
+        server.wait_for_log("ready in", count=2)
 
 
 def test_worker_told_to_end_by_a_stranger_is_replaced_without_alarm(gwctl_server):
