@@ -57,7 +57,7 @@ class Log:
         self._colour = os.isatty(fd) and "NO_COLOR" not in os.environ
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, int]] = deque()  # and how many lines each stands for
         self._dropped = 0
         self._emptying = _thread.allocate_lock()  # not threading: the master must not need it
 
@@ -94,20 +94,21 @@ class Log:
 
     def waiting(self) -> list[bytes]:
         """Lines that stderr has not taken yet."""
-        return list(self._queue)
+        return [line for line, _ in self._queue]
 
     def resume(self, lines: list[bytes]) -> None:
         """Write ``lines``, which another program could not write, before all others."""
-        self._queue.extendleft(reversed(lines))
+        self._queue.extendleft((line, 1) for line in reversed(lines))
 
     def _enqueue(self, line: bytes) -> None:
         if len(self._queue) >= QUEUE_LINES_MAX:
             self._dropped += 1
             return
         if self._dropped:
-            self._queue.append(f"({self._dropped} log lines were lost: stderr was not read)\n".encode())
+            text = f"({self._dropped} log lines were lost: stderr did not take them)\n"
+            self._queue.append((text.encode(), self._dropped))
             self._dropped = 0
-        self._queue.append(line)
+        self._queue.append((line, 1))
 
     def flush(self) -> None:
         """Write what can be written without waiting."""
@@ -124,18 +125,18 @@ class Log:
         while self._queue:
             if not self._poll.poll(0):
                 return False
-            block = self._queue[0][:_WRITE_BYTES]
+            line, count = self._queue[0]
             try:
-                written = os.write(self._fd, block)
+                written = os.write(self._fd, line[:_WRITE_BYTES])
             except BlockingIOError:
                 return False
             except OSError:
                 # stderr is gone (EPIPE, EIO, ENOSPC): serving goes on, the lines count as lost.
-                self._dropped += len(self._queue)
+                self._dropped += sum([each for _, each in self._queue])
                 self._queue.clear()
                 return True
-            if written == len(self._queue[0]):
+            if written == len(line):
                 self._queue.popleft()
             else:
-                self._queue[0] = self._queue[0][written:]
+                self._queue[0] = (line[written:], count)
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 
 from gwctl import scoreboard
@@ -58,6 +59,14 @@ class Child:
     def serving(self) -> str:
         """The request a sync worker is at; empty when idle or unknown."""
         return self.record.request_line if self.record.floats[scoreboard.BUSY_SINCE] else ""
+
+    @property
+    def measured_bytes(self) -> int:
+        """Its memory, as it last measured it itself."""
+        return self.record.words[scoreboard.MEMORY_BYTES]
+
+    def killed_by_others(self, status: int) -> bool:
+        return status == -signal.SIGKILL and not self.killed
 
     @property
     def serves_many(self) -> bool:

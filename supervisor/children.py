@@ -45,11 +45,9 @@ from gwctl.supervisor.subreaper import adopt_orphans
 from gwctl.supervisor.templates import Templates
 from gwctl.supervisor.totals import Totals
 
-SAMPLE_S: Final = 4.0
-"""At least that much between two samples of the request rates."""
+SAMPLE_S: Final = 4.0  # at least, between two samples of the request rates
 
-BURIED_MAX: Final = 256
-"""Subjects of the dead that are remembered, for the lines still to be written about them."""
+BURIED_MAX: Final = 256  # subjects of the dead that are remembered, for lines still to be written about them
 
 
 class Children:
@@ -227,7 +225,6 @@ class Children:
         try:
             child.pidfd = os.pidfd_open(child.pid) if child.pidfd < 0 else child.pidfd
         except OSError as error:
-            # EMFILE and the like: SIGCHLD still tells of the exit
             text = f"no pidfd for pid {child.pid}: {error.strerror}. SIGCHLD tells of its end instead"
             self._log.warning(text, child.subject)
             return
@@ -363,8 +360,7 @@ class Children:
             self.others.pop(pid)(status)
 
     def _bury(self, child: Child, status: int) -> None:
-        unsent = status == -signal.SIGKILL and not child.killed
-        cause = self._oom.cause(child.record.words[scoreboard.MEMORY_BYTES]) if unsent else ""
+        cause = self._oom.cause(child.measured_bytes) if child.killed_by_others(status) else ""
         serving = child.last_words(time.monotonic())
         exited = events.Exited(child.worker, status, self._luck(), serving, child.unfinished, cause)
         if record := inquest.end(child, "ended by itself", time.monotonic()):

@@ -60,8 +60,6 @@ class Link:
         self.protocol = 0
         """What the master speaks; 0: it has not said."""
         self.greeted = asyncio.Event()
-        self.protocol = 0
-        """What the master speaks, once it has greeted."""
 
     def start(self) -> None:
         self._loop.add_reader(self._channel.fileno(), self._readable)
@@ -127,7 +125,6 @@ class Link:
         problem = compatible(hello, LAYOUT)
         self.protocol = hello.protocol
         if problem is None:
-            self.protocol = hello.protocol
             self.greeted.set()
         else:
             self._orders.refuse(f"{problem}: run `gwctl upgrade`")

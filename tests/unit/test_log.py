@@ -141,3 +141,26 @@ def test_threads_that_write_at_once_lose_and_repeat_nothing(tmp_path):
     lines = path.read_text("utf-8").splitlines()
     assert sorted(int(line.split()[-1]) for line in lines[::2]) == list(range(LINES))
     assert lines[1::2] == ["  more"] * LINES
+
+
+def test_what_a_full_disk_does_not_take_is_counted_until_it_does() -> None:
+    """/dev/full is a disk that is full; then a pipe takes its place, as if there were room again."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    reader, writer = os.pipe()
+    try:
+        log = Log(full)
+        for number in range(5):
+            log.info(f"line {number}")
+        os.dup2(writer, full)
+        log.info("there is room again")
+        log.info("and more")
+        text = os.read(reader, 10_000).decode()
+    finally:
+        for fd in (full, reader, writer):
+            os.close(fd)
+    lines = text.splitlines()
+    assert lines[0] == "(5 log lines were lost: stderr did not take them)"
+    assert [line.split(" ", 3)[-1].strip() for line in lines[1:]] == [
+        "master     there is room again",
+        "master     and more",
+    ]
