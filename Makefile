@@ -4,6 +4,7 @@
 # make lint   format, ruff, mypy --strict, import contracts, tidy
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
 # make bench-quick   hello world beside the fastest of them, three minutes
+# make bench-lifecycle   reloads, kills and hangs beside other servers, twenty minutes
 # make test-compiled   all tests with the compiled build of the engine (docs/adr/0006)
 # make sim    the simulated world: make sim SEED=1 STEPS=100000 JOBS=2
 # make soak   faults at random under load: make soak CLASS=asgi SECONDS=1800 SEED=7 (all classes without CLASS; PRELOAD=1)
@@ -23,6 +24,8 @@ JOBS ?=
 SECONDS ?= 60
 UPGRADES ?= 50
 CLASS ?=
+BROKEN ?=
+GOOD_RELOADS ?=
 FUZZ_FOLDER ?= .fuzz
 
 BIN := $(VENV)/bin
@@ -31,7 +34,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-oldest test-compiled lint format bench bench-quick sim soak test-upgrade fuzz docs clean
+.PHONY: help run test test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -85,13 +88,16 @@ build/bench/compiled/.installed: $(VENV)/.created pyproject.toml hatch_build.py 
 	fi
 	@touch $@
 
+bench-lifecycle: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.lifecycle
+
 sim: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.sim.run $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) \
 	    $(if $(JOBS),--jobs $(JOBS))
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(if $(CLASS),--class $(CLASS)) $(if $(SEED),--seed $(SEED)) \
-	    $(if $(PRELOAD),--preload)
+	    $(if $(PRELOAD),--preload) $(if $(GOOD_RELOADS),--good-reloads) $(if $(BROKEN),--broken $(BROKEN))
 
 test-upgrade: $(VENV)/.installed-dev
 	UPGRADES=$(UPGRADES) $(BIN)/python -m pytest -s -v tests/process/test_upgrade.py tests/process/test_upgrade_versions.py

@@ -87,12 +87,14 @@ def compile_ours() -> None:
         compileall.compile_dir(ROOT / folder, quiet=1)
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str], output: Path) -> subprocess.Popen[bytes]:
+def spawn(
+    command: Sequence[str], environment: Mapping[str, str], output: Path, *, cwd: Path = APPS
+) -> subprocess.Popen[bytes]:
     with output.open("wb") as stream:
         try:
             return subprocess.Popen(
                 command,
-                cwd=APPS,
+                cwd=cwd,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
