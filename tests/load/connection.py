@@ -60,6 +60,7 @@ class Connection:
         self._sock: socket.socket | None = None
         self._used = 0
         self._port = 0
+        self._heard_at = 0.0
         self._worker = ""
         self._buffer = bytearray()
         self.tried = asyncio.Event()
@@ -90,7 +91,8 @@ class Connection:
             state = f"{len(self._buffer)} bytes of a response" if self._buffer else "no byte of a response"
             self._fail(Failure.TIMEOUT, f"{self._plan.timeout_s:g} s, {state}", start)
         else:
-            recorder.answered(time.monotonic() - start, response.body)
+            self._heard_at = time.monotonic()
+            recorder.answered(self._heard_at - start, response.body)
             if self._plan.habit == "short":
                 self._drop()
             elif response.close:
@@ -107,6 +109,7 @@ class Connection:
             port=self._port,
             worker=self._worker,
             began_at=began_at,
+            idle_s=began_at - self._heard_at if self._used > 1 else 0.0,
             failed_at=time.monotonic(),
         )
         self._recorder.failed(incident)

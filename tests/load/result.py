@@ -44,6 +44,8 @@ class Incident:
     """Who answered before on this connection, or began to answer, as the response said; empty: nobody."""
     began_at: float
     failed_at: float
+    idle_s: float = 0.0
+    """For how long nothing was said on the connection before this request."""
 
     def __str__(self) -> str:
         where = f"connection {self.connection}, its request {self.request}, at {self.failed_at:.3f}"

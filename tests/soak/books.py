@@ -29,6 +29,8 @@ class Books:
     timeline: list[tuple[float, str]] = field(default_factory=list)
     deaths: list[owners.Death] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    answers: list[tuple[int, int, str]] = field(default_factory=list)
+    """Of requests that hang, not as expected: who had them, the status (0: the connection ended), the story."""
     problems: list[str] = field(default_factory=list)
 
     def note(self, kind: str, detail: str = "") -> None:

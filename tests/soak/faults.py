@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
+from gwctl.cli import COMMANDS
 from gwctl.errors import ControlError
 from tests.soak.books import Books, Outcome
 from tests.soak.injuries import Injuries
@@ -39,12 +40,12 @@ class Faults:
         self._size = SIZE
         self.books = Books()
         self._injuries = hurt = Injuries(stage, self._dice, self.books)
-        commands = self._server.gwctl("--help").stdout
         self._table: dict[Callable[[], bool], int] = {
             self.reload: 5,
             self.reload_by_signal: 3,
             self.reload_twice: 2,
             self.reload_broken: 5,
+            self.upgrade: 3,
             hurt.kill: 6,
             hurt.kill_template: 2,
             hurt.stop_a_while: 3,
@@ -58,9 +59,7 @@ class Faults:
             self.reopen: 1,
             hurt.stop_the_master: 1,
         }
-        if "upgrade" in commands:
-            self._table[self.upgrade] = 3
-        if "rollback" in commands:
+        if "rollback" in COMMANDS:
             self._table[self.rollback] = 2
         if only:
             self._table = {fault: n for fault, n in self._table.items() if fault.__name__ in only}

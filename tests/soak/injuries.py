@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.soak import owners
@@ -26,6 +27,14 @@ LOOK_S: Final = 0.05
 WORKER_MIB: Final = 60
 """More than a worker needs by itself."""
 DEATH_TIMEOUT_S: Final = 60.0
+
+
+@dataclass
+class Asked:
+    """A request that is under way, and the worker that has it."""
+
+    connection: http.client.HTTPConnection
+    death: owners.Death
 
 
 class Injuries:
@@ -99,15 +108,8 @@ class Injuries:
         if pid is None:
             return False
         self._books.note("worker stopped for good", f"pid {pid}")
-        self._condemn(pid, "stopped")
+        self._condemn(owners.Death(pid, "stopped"))
         return self._signal(pid, signal.SIGSTOP)
-
-    def stop_the_master(self) -> bool:
-        self._books.note("master stopped a while")
-        self._stage.server.signal(signal.SIGSTOP)
-        self._over.wait(self._dice.uniform(0.2, 1.5))
-        self._stage.server.signal(signal.SIGCONT)
-        return True
 
     def _signal(self, pid: int, signum: signal.Signals) -> bool:
         with contextlib.suppress(ProcessLookupError):
@@ -115,9 +117,8 @@ class Injuries:
             return True
         return False
 
-    def _condemn(self, pid: int, why: str, *, exact: bool = True, alone: bool = False) -> None:
+    def _condemn(self, death: owners.Death, *, alone: bool = False) -> None:
         """The server is to end it: watch it until it is gone. ``alone``: nothing that it has may be lost."""
-        death = owners.Death(pid, why, exact)
         self._books.deaths.append(death)
         self._in_background(self._watch, death, alone)
 
@@ -146,22 +147,33 @@ class Injuries:
 
     # ---- what requests do
 
-    def _ask(self, path: str) -> tuple[http.client.HTTPConnection, int] | None:
-        """Send a request and leave it; return its connection and the pid that has it."""
+    def _ask(self, path: str, why: str, *, exact: bool = True) -> Asked | None:
+        """Send ``path`` on a connection whose worker is known, and watched before it gets the request."""
         if self._victim("ready") is None:
             return None
         connection = http.client.HTTPConnection("127.0.0.1", self._stage.port, timeout=60)
-        connection.request("GET", path)
-        own = connection.sock.getsockname()[1]
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            for pid in [worker["pid"] for worker in self._workers() if worker["pid"]]:
-                if own in owners.clients_of(pid, self._stage.port):
-                    return connection, pid
-            self._over.wait(LOOK_S)
-        connection.close()
-        self._books.problems.append(f"nobody took the connection with {path}")
-        return None
+        try:
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            response.read()
+            if connection.sock is None:  # told to close
+                return None
+            death = owners.Death(int(response.headers["X-Worker"]), why, exact)
+            death.clients = owners.clients_of(death.pid, self._stage.port)
+            death.looked_at = time.monotonic()
+            own = connection.sock.getsockname()[1]
+            connection.request("GET", path)
+            self._follow(death, own)
+        except (OSError, http.client.HTTPException):
+            return None  # another fault was quicker
+        self._books.note(why, f"pid {death.pid}")
+        return Asked(connection, death)
+
+    def _follow(self, death: owners.Death, own: int) -> None:
+        """A busy worker may have handed the connection to a sibling: that is the one, then."""
+        for pid in [worker["pid"] for worker in self._workers() if worker["pid"]]:
+            if pid != death.pid and own in (clients := owners.clients_of(pid, self._stage.port)):
+                death.pid, death.clients, death.looked_at = pid, clients, time.monotonic()
 
     def _answer(self, connection: http.client.HTTPConnection) -> int:
         """The status; 0 when the connection ended instead."""
@@ -182,24 +194,25 @@ class Injuries:
         return self._hang("/gil", "request that holds the GIL")
 
     def _hang(self, path: str, kind: str) -> bool:
-        asked = self._ask(path)
+        alone = path == "/hang" and self._stage.worker == "threads"
+        asked = self._ask(path, kind)
         if asked is None:
             return False
-        connection, pid = asked
-        self._books.note(kind, f"pid {pid}")
+        if alone:
+            asked.death.clients.clear()
         cancelled = path == "/hang" and self._stage.worker == "asgi"
         if not cancelled:
-            self._condemn(pid, kind, alone=path == "/hang" and self._stage.worker == "threads")
-        wanted = 504 if cancelled else 0
-        self._in_background(self._expect, connection, wanted, f"{kind}, pid {pid}")
+            self._condemn(asked.death, alone=alone)
+        self._in_background(self._expect, asked, 504 if cancelled else 0)
         return True
 
-    def _expect(self, connection: http.client.HTTPConnection, wanted: int, what: str) -> None:
-        status = self._answer(connection)
-        killed = status == 0 and any(f"pid {pid}" in what for pid in self._books.hurt)
-        if status != wanted and not killed:
+    def _expect(self, asked: Asked, wanted: int) -> None:
+        """The answer, or the end, is judged when all deaths are known."""
+        status = self._answer(asked.connection)
+        if status != wanted:
             near = "\n".join(f"  {each}" for each in self._books.near(time.monotonic(), 10))
-            self._books.problems.append(f"{what}: answered with {status}, not {wanted}\n{near}")
+            what = f"{asked.death.why}, pid {asked.death.pid}: answered with {status}, not {wanted}\n{near}"
+            self._books.answers.append((asked.death.pid, status, what))
 
     def grow(self) -> bool:
         return self._grow("memory above the soft limit", SOFT_MIB)
@@ -208,18 +221,20 @@ class Injuries:
         return self._grow("memory above the hard limit", HARD_MIB)
 
     def _grow(self, kind: str, mib: int) -> bool:
-        if self._victim("ready") is None:
+        asked = self._ask(f"/hoard?{mib}", kind, exact=False)
+        if asked is None:
             return False
-        connection = http.client.HTTPConnection("127.0.0.1", self._stage.port, timeout=60)
-        try:
-            connection.request("GET", f"/hoard?{mib}")
-            pid = int(connection.getresponse().read())
-        except (OSError, http.client.HTTPException):
-            return False  # its worker was killed by another fault
-        finally:
-            connection.close()
-        self._books.note(kind, f"pid {pid}")
-        self._grown[pid] += mib
-        if self._grown[pid] >= HARD_MIB - WORKER_MIB:
-            self._condemn(pid, kind, exact=False)
+        self._grown[asked.death.pid] += mib
+        if self._grown[asked.death.pid] >= HARD_MIB - WORKER_MIB:
+            self._condemn(asked.death)
+        self._answer(asked.connection)
+        return True
+
+    # ---- the master
+
+    def stop_the_master(self) -> bool:
+        self._books.note("master stopped a while")
+        self._stage.server.signal(signal.SIGSTOP)
+        self._over.wait(self._dice.uniform(0.2, 1.5))
+        self._stage.server.signal(signal.SIGCONT)
         return True

@@ -57,7 +57,8 @@ class Death:
     """One process that was killed, by us or because of us.
 
     ``exact``: it could accept nothing between the last look at its connections and its end.
-    Otherwise a connection that began in that time may have been its own, too.
+    Otherwise a connection that began in that time may have been its own, too, and one on which it was
+    the last to answer was.
     """
 
     pid: int
@@ -76,7 +77,7 @@ class Death:
         if incident.port in self.clients:
             return True
         young = incident.request <= 1 and incident.began_at >= self.looked_at - SLACK_S
-        return not self.exact and young
+        return not self.exact and (young or incident.worker == str(self.pid))
 
     def _timely(self, incident: Incident) -> bool:
         # A WebSocket is in hand all its life; its client may notice at the next message.

@@ -68,7 +68,9 @@ def _requests(run: Run) -> Iterator[str]:
         failed = sum(n for (label, _), n in run.verdict.unexplained.items() if label == result.label)
         yield _row(result.label, result, f"{lost}", f"{failed}")
         yield _row("  quiet", quiet, "-", f"{quiet.failed}")
-    for kind, counts in (("in hand", run.verdict.in_hand), ("failed", run.verdict.unexplained)):
+    verdict = run.verdict
+    kinds = (("in hand", verdict.in_hand), ("beyond linger", verdict.late), ("failed", verdict.unexplained))
+    for kind, counts in kinds:
         for (label, failure), count in sorted(counts.items()):
             yield f"  {kind}: {count} {failure} ({label})"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from gwctl.cli import COMMANDS
 from gwctl.errors import ControlError
 from gwctl.supervisor.control_client import ControlClient
 from gwctl.supervisor.control_messages import Status
@@ -22,7 +23,9 @@ from tests.support.wait import until
 POOL: Final = "web"
 SIZE: Final = 3
 SIZE_MAX: Final = 5
+KEEP_S: Final = 6.0
 REQUEST_TIMEOUT_S: Final = 4.0
+LINGER_S: Final = 1.5
 CONTROL_TIMEOUT_S: Final = 10.0
 PATIENCE_S: Final = 40.0
 """Of the clients. A stopped worker that is told to drain is killed only when its drain has lasted too long."""
@@ -33,11 +36,11 @@ SETTINGS: Final[dict[str, Any]] = {
         "request_timeout_s": REQUEST_TIMEOUT_S,
         "heartbeat_timeout_s": 5,
         "drain_timeout_s": 12,
-        "linger_s": 0.6,
+        "linger_s": LINGER_S,
         "boot_timeout_s": 30,
     },
     "reload": {"settle_s": 0.3},
-    "crash": {"backoff_min_s": 0.1, "backoff_max_s": 1, "healthy_after_s": 1},
+    "crash": {"backoff_min_s": 0.1, "backoff_max_s": 1, "healthy_after_s": 1, "breaker_retry_s": 2},
     "recycle": {
         "requests_max": 20_000,
         "memory_soft_bytes": SOFT_MIB << 20,
@@ -56,7 +59,13 @@ BROKEN_RELEASES: Final = {
     "exit": "raise SystemExit(7)\n",
     "lifespan": LIFESPAN_FAILS,
 }
-BROKEN_MARKS: Final = ("nothing_of_that_name", "SyntaxError", "SystemExit", "no database for the soak")
+BROKEN_MARKS: Final = (
+    "nothing_of_that_name",
+    "SyntaxError",
+    "SystemExit",
+    "sys.exit(7)",
+    "no database for the soak",
+)
 """One of them is in every error line that a broken release may cause."""
 BROKEN_SETTINGS: Final = "[pool.web]\nprocesses = 'many'\n"
 
@@ -79,12 +88,12 @@ class Stage:
         self.server = GwctlServer(
             "shop:application",
             worker=worker,
-            processes=SIZE,
+            master={"keep_s": KEEP_S} if "rollback" in COMMANDS else {},
             environ={"PYTHONPATH": f"{ROOT}{os.pathsep}{APPS}"},
             allow_errors=["."],  # the verdict judges them, one by one
             allow_kill=True,
             command=self._command(broken),
-            **{**SETTINGS, **settings},
+            **{"processes": SIZE, **SETTINGS, **settings},
         )
         if worker == "threads" and not self.threads_have_limits:
             self.server.tables["pool"][POOL]["timeouts"] = {
@@ -210,7 +219,7 @@ def parts(url: str, worker: str, haste: float = 1.0) -> list[Part]:
         part(12 if one_at_a_time else 24, "keep-alive", "/", 0.04, b"hello"),
         part(4, "posts", "/post", 0.08, b"20000", body=b"p" * 20_000),
         part(4, "short", "/", 0.06, b"hello", habit="short"),
-        part(1 if one_at_a_time else 4, "slow readers", "/large", 0.5, None, read_bytes_per_s=4 << 20),
+        part(1 if one_at_a_time else 4, "slow readers", "/large", 0.3, None, read_bytes_per_s=4 << 20),
     ]
     if worker == "asgi":
         found.append(part(12, "websockets", "/", 0.1, None, habit="websocket"))

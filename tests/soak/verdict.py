@@ -1,6 +1,7 @@
 """Judges a soak: nothing may fail that is not explained, down to the lines of the log.
 
-A request may fail when the worker that had it in hand was killed, by us or because of us; a
+A request may fail when the worker that had it in hand was killed, by us or because of us, or
+(counted apart) when its client was silent for more than half of ``linger_s`` before; a
 reload that is good may be refused when a worker was hurt while it ran; an error line may name
 a process that was hurt, or a broken release. All else is a problem, told with its whole story.
 """
@@ -14,10 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.load.result import Incident, Result
+from tests.load.result import Failure, Incident, Result
 from tests.soak.books import Books, Outcome
 from tests.soak.owners import Death
-from tests.soak.stage import BROKEN_MARKS
+from tests.soak.stage import BROKEN_MARKS, LINGER_S
 
 HURT_BEFORE_S: Final = 8.0
 """What was hurt so long before a reload may still end during it."""
@@ -42,6 +43,8 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
     in_hand: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Failures that are explained, by load and class."""
+    late: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Sent on a connection after so long a silence that a draining worker may close it: a client's lot."""
     unexplained: Counter[tuple[str, str]] = field(default_factory=Counter)
     lines: Counter[str] = field(default_factory=Counter)
     """Error lines that are explained, by kind."""
@@ -55,6 +58,9 @@ def judge(results: Sequence[Result], books: Books, log: str) -> Verdict:
     verdict = Verdict(problems=list(books.problems))
     for result in results:
         _judge_requests(result, books, verdict)
+    for pid, status, story in books.answers:
+        if status or pid not in books.hurt:
+            verdict.problems.append(story)
     for outcome in books.outcomes:
         if problem := _wrong(outcome, books):
             verdict.problems.append(problem)
@@ -68,6 +74,9 @@ def _judge_requests(result: Result, books: Books, verdict: Verdict) -> None:
         if any(death.explains(incident) for death in books.deaths):
             verdict.in_hand[key] += 1
             continue
+        if incident.failure == Failure.RESET_REUSED and incident.idle_s > LINGER_S / 2:
+            verdict.late[key] += 1
+            continue
         verdict.unexplained[key] += 1
         if verdict.unexplained.total() <= STORIES_MAX:
             verdict.problems.append(_story(incident, books))
@@ -79,7 +88,7 @@ def _story(incident: Incident, books: Books) -> str:
     took_s = incident.failed_at - incident.began_at
     lines = [
         f"unexplained: {incident.label}: {incident}",
-        f"  port {incident.port}, worker {incident.worker or 'unknown'}, begun {took_s:.3f} s before",
+        f"  port {incident.port}, worker {incident.worker or 'unknown'}, silent {incident.idle_s:.3f} s, begun {took_s:.3f} s before",
         *(f"  {what}" for what in books.near(incident.failed_at)),
     ]
     lines += [f"  {_about(death, incident)}" for death in books.deaths if _near(death, incident)]
@@ -143,6 +152,8 @@ def _kind(text: str, books: Books) -> str:
             return f"broken release: {mark}"
     if "gw.toml" in text and "many" in text:
         return "broken settings"
+    if "keeps dying" in text and books.counts["broken reload"]:
+        return "a slot keeps dying of a broken release"
     if "request timeout: GET /hang" in text.split("\n", 1)[0]:
         return "request timeout"
     if "could not be started: its template has ended" in text and "was not adopted" not in text:
