@@ -23,6 +23,8 @@ SLACK_S = 0.05
 """Between our reading of the clock and the kernel's deed."""
 NOTICED_S = 10.0
 """How late a client on a busy machine may read that its connection has ended."""
+FRESH_NOTICED_S = 2.0
+"""The same for a connection that nobody saw: it may have waited to be accepted until the last moment."""
 KILL_TIMEOUT_S = 20.0
 
 
@@ -57,8 +59,8 @@ class Death:
     """One process that was killed, by us or because of us.
 
     ``exact``: it could accept nothing between the last look at its connections and its end.
-    Otherwise a connection that began in that time may have been its own, too, and one on which it was
-    the last to answer was.
+    Otherwise a connection without an answer so far may have been its own, too, and one on which it
+    was the last to answer was.
     """
 
     pid: int
@@ -76,8 +78,8 @@ class Death:
             return False
         if incident.port in self.clients:
             return True
-        young = incident.request <= 1 and incident.began_at >= self.looked_at - SLACK_S
-        return not self.exact and (young or incident.worker == str(self.pid))
+        fresh = incident.request <= 1 and incident.failed_at <= self.ended_at + FRESH_NOTICED_S
+        return not self.exact and (fresh or incident.worker == str(self.pid))
 
     def _timely(self, incident: Incident) -> bool:
         # A WebSocket is in hand all its life; its client may notice at the next message.
