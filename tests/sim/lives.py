@@ -9,6 +9,8 @@ from gwctl.supervisor.core import events as ev
 
 Turn = tuple[Sequence[ev.Event], Sequence[act.Action]]
 
+_NOT_OF_ITS_LIFE = (ev.Observed, ev.Obeyed)
+"""What is seen of a worker, and that it did as it was told: neither moves it on."""
 _ABOUT_FLEETS = (act.Prepare, act.Adopt, act.Abandon, act.CloseListeners, act.Finish)
 
 
@@ -17,7 +19,7 @@ def lives(turns: Iterable[Turn]) -> dict[int, list[str]]:
     told: dict[int, list[str]] = {}
     for events, actions in turns:
         for event in events:
-            if isinstance(event, ev.WorkerEvent) and not isinstance(event, ev.Observed):
+            if isinstance(event, ev.WorkerEvent) and not isinstance(event, _NOT_OF_ITS_LIFE):
                 told.setdefault(event.worker, []).append(type(event).__name__)
         for action in actions:
             if isinstance(action, act.Spawn):

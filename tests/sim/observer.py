@@ -376,6 +376,7 @@ _EVENTS = {
     ev.StopAsked: Observer._asked,
     ev.Stuck: hanging.heard_stuck,
     ev.Observed: lambda _observer, _event: None,
+    ev.Obeyed: lambda _observer, _event: None,
     ev.Prepared: Observer._prepared,
     ev.PrepareFailed: Observer._prepare_failed,
 }
