@@ -72,7 +72,7 @@ def gwctl(kind: Kind) -> Contender:
             f'processes = {WORKERS}\nbind = ["127.0.0.1:{port}"]',
             f"threads = {THREADS}" if kind == "threads" else "",
             f"[pool.web.timeouts]\nheartbeat_timeout_s = {HANG_LIMIT_S}",
-            f"request_timeout_s = {HANG_LIMIT_S}" if kind != "threads" else "",
+            f"request_timeout_s = {HANG_LIMIT_S}",
         ]
         config = folder / "gw.toml"
         config.write_text("\n".join(lines) + "\n", "utf-8")

@@ -185,9 +185,7 @@ class Injuries:
             connection.close()
 
     def hang(self) -> bool:
-        """sync: the worker is replaced; threads: so, but costs nobody else anything; asgi: 504."""
-        if self._stage.worker == "threads" and not self._stage.threads_have_limits:
-            return False
+        """sync: the worker is killed and replaced; threads: 504, and replaced at no cost to others; asgi: 504."""
         return self._hang("/hang", "request that hangs")
 
     def hold_the_gil(self) -> bool:
@@ -200,10 +198,10 @@ class Injuries:
             return False
         if alone:
             asked.death.clients.clear()
-        cancelled = path == "/hang" and self._stage.worker == "asgi"
-        if not cancelled:
+        given_up = path == "/hang" and self._stage.worker != "sync"
+        if not given_up or alone:
             self._condemn(asked.death, alone=alone)
-        self._in_background(self._expect, asked, 504 if cancelled else 0)
+        self._in_background(self._expect, asked, 504 if given_up else 0)
         return True
 
     def _expect(self, asked: Asked, wanted: int) -> None:

@@ -95,10 +95,6 @@ class Stage:
             command=self._command(broken),
             **{"processes": SIZE, **SETTINGS, **settings},
         )
-        if worker == "threads" and not self.threads_have_limits:
-            self.server.tables["pool"][POOL]["timeouts"] = {
-                name: value for name, value in SETTINGS["timeouts"].items() if name != "request_timeout_s"
-            }
         self.folder = self.server.folder
         self.server.tables["pool"][POOL]["chdir"] = str(self.folder)
         self.server.write_config()
@@ -147,11 +143,6 @@ class Stage:
     def broken_releases(self) -> list[str]:
         kinds = ["import", "syntax", "exit", "settings"]
         return [*kinds, "lifespan"] if self.worker == "asgi" else kinds
-
-    @property
-    def threads_have_limits(self) -> bool:
-        """Whether ``request_timeout_s`` holds for the threads, too."""
-        return "not yet under" not in (ROOT / "docs" / "configuration.md").read_text("utf-8")
 
     # ---- what it says
 
