@@ -12,6 +12,7 @@ from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
 from gwctl.workers.asgi_timeouts import TIMEOUT, RequestClock, give_up
 from gwctl.workers.counters import Counters
+from gwctl.workers.draining import LAST_WORDS_S
 from gwctl.workers.explain import Running
 from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.parser import lowercase_headers
@@ -47,6 +48,7 @@ class AsgiRunner:
         self._root_path = server.settings.root_path.rstrip("/")
         self._hosts: set[bytes | None] = set()  # found sound before
         self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
+        self._forsaken: set[AsgiRequest] = set()  # of these, who was cancelled and goes on all the same
         limits = RequestLimits(server.settings.timeouts, "asgi")
         self.clock = RequestClock(server, self._requests, limits) if limits.shortest_s else None
         self._create_task = server.loop.create_task
@@ -55,15 +57,16 @@ class AsgiRunner:
 
     @property
     def active(self) -> int:
-        """Requests whose task runs."""
-        return len(self._requests)
+        """Requests whose task runs, and is waited for."""
+        return len(self._requests) - len(self._forsaken)
 
     def under_way(self) -> list[Running]:
         return [Running(each.what(), each.began_at, 0, each.task) for each in self._requests]
 
     def longest(self) -> Running | None:
         """The request that has run longest. Asked every second, whatever number there are."""
-        first = min(self._requests, key=_BEGAN_AT, default=None)
+        waited_for = self._requests - self._forsaken if self._forsaken else self._requests
+        first = min(waited_for, key=_BEGAN_AT, default=None)
         return None if first is None else Running(first.what(), first.began_at, 0, first.task)
 
     def batch_begins(self) -> None:
@@ -238,13 +241,21 @@ class AsgiRunner:
     def give_up(self, why: str) -> None:
         """Cancel all tasks. Who has no byte of a response is answered with 503; the others' are cut."""
         for request in list(self._requests):
-            give_up(request, 503, why)
+            give_up(request, 503, why, LAST_WORDS_S)
+
+    def forsake(self, request: AsgiRequest) -> None:
+        """Wait no more for a request that was given up, if its task still runs."""
+        if request in self._requests:
+            self._forsaken.add(request)
+            if self.server.draining:
+                self.server.check_drained()
 
     # ---- news of the connection
 
     def ended(self, request: AsgiRequest) -> None:
         """The request's task is over."""
         self._requests.discard(request)
+        self._forsaken.discard(request)
         if self.server.draining:
             self.server.check_drained()
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from gwctl.config.request_limits import RequestLimits
 from gwctl.workers.explain import stack_of
 
 if TYPE_CHECKING:
     from gwctl.workers.asgi import AsgiRequest
+    from gwctl.workers.asgi_runner import AsgiRunner
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.server import Server
 
@@ -26,17 +27,26 @@ TIMEOUT: Final = "gwctl.timeout"
 """The extension, and the message by which an application gives its request ``seconds`` more from now."""
 
 
-def give_up(request: AsgiRequest, status: int, why: str) -> None:
-    """Cancel the task; answer with ``status`` if nothing of a response was sent, else cut the connection."""
+CLEAN_UP_S: Final = 5.0
+"""How long a draining worker waits for a task that was cancelled because its time was over."""
+
+
+def give_up(request: AsgiRequest, status: int, why: str, clean_up_s: float) -> None:
+    """Cancel the task; answer with ``status`` if nothing of a response was sent, else cut the connection.
+
+    An application can ignore that it is cancelled: after ``clean_up_s`` no drain waits for it any more.
+    """
     connection: ConnectionBase = request._connection  # noqa: SLF001 - its own part of the same job
+    runner = cast("AsgiRunner", connection.server.runner)  # nobody else has tasks
     if not (request.finished or request.detached):
         if request.started:
-            connection.server.runner.abandoned(connection)
+            runner.abandoned(connection)
             connection.abort()
         else:
             connection.refuse(status, why)
     if request.task is not None:
         request.task.cancel()
+        connection.server.loop.call_later(clean_up_s, runner.forsake, request)
 
 
 class RequestClock:
@@ -90,4 +100,4 @@ class RequestClock:
         others = len(self._requests) - 1
         lines.append(f"other requests, which go on: {others}")
         server.log.error("\n".join(lines))
-        give_up(request, 504, "request_timeout_s is over")
+        give_up(request, 504, "request_timeout_s is over", CLEAN_UP_S)

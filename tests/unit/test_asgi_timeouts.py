@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from gwctl.workers import asgi_timeouts
 from tests.support.engine import Engine
 from tests.support.wait import until
 
@@ -33,6 +35,9 @@ class Application:
         if path == "/streams":
             await send(START)
             await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while path == "/stubborn":
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.wait_for_nothing()
         if path == "/extends":
             await send({"type": "gwctl.timeout", "seconds": 20})
         if path in {"/waits", "/streams"}:
@@ -75,6 +80,17 @@ def test_it_gets_504_its_task_is_cancelled_and_one_record_says_where_it_waited(e
     assert "in wait_for_nothing\n" in record
     assert "gwctl/workers" not in record
     assert record.count(" error ") == 1, "one record"
+
+
+def test_no_drain_waits_for_one_that_ignores_its_cancellation(engine, monkeypatch):
+    monkeypatch.setattr(asgi_timeouts, "CLEAN_UP_S", 0.2)
+    with engine.connect() as client:
+        assert client.get("/stubborn").status == 504
+    drained = threading.Event()
+    engine.server.on_drained = drained.set
+    engine.call(lambda: engine.server.drain(sweep=False))
+    assert drained.wait(10)
+    assert engine.call(lambda: engine.server.active_requests) == 0
 
 
 def test_in_mid_response_its_connection_is_cut(engine, application):
