@@ -71,8 +71,15 @@ class ThreadsClock:
             if call is not None and counters.call is call and call not in self._runner.given_up:
                 self._judge(counters, call, start, now)
         if self._extended:
-            calls = {counters.call for counters in self._runner.threads}
-            self._extended = {call: at for call, at in self._extended.items() if call in calls}
+            self._forget_extended()
+
+    def _forget_extended(self) -> None:
+        """Drop those of calls that are over. Threads add theirs meanwhile: what was there is listed first."""
+        extended = list(self._extended)
+        calls = {counters.call for counters in self._runner.threads}
+        for call in extended:
+            if call not in calls:
+                del self._extended[call]
 
     def _judge(self, counters: Counters, call: WsgiCall, start: float, now: float) -> None:
         limit_s = self._limits.of(call.target)

@@ -111,9 +111,9 @@ def reload(client: ControlClient, *, as_json: bool) -> None:
 @click.command()
 @_targeted
 def upgrade(client: ControlClient, *, as_json: bool) -> None:
-    """Put the installed version of gwctl (and of Python) in the place of the one that runs.
+    """Go on with the version of gwctl that is installed now.
 
-    The master keeps its pid, its workers and their connections; then it reloads. The exit status is 0
+    And with the Python that is: both take the place of what runs. The master keeps its pid, its workers and their connections; then it reloads. The exit status is 0
     when a generation of the new program was adopted. If the new program cannot take over, the one
     that runs goes on.
     """

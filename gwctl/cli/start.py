@@ -20,7 +20,7 @@ from gwctl.supervisor import takeover
 @click.option("--threads", metavar="N", help="Threads of each worker of class threads.")
 @click.option("--name", metavar="NAME", help="Name of this instance, for gwctl status and process titles.")
 def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags: Any) -> None:
-    """Serve APP, or what a settings file says, until it is told to stop.
+    """Serve APP, or what a settings file says, until told to stop.
 
     APP is module:attribute, module:factory() or a module. With APP alone no file is read; with
     APP and -c it replaces the application of the file's only pool.

@@ -267,3 +267,50 @@ def test_each_request_has_a_fresh_context_and_no_loop() -> None:
         client.get()
         client.get()
     assert seen == ["unset", "unset"]
+
+
+@pure_only
+def test_more_time_that_a_call_asks_for_is_not_lost_while_others_are_forgotten() -> None:
+    """The loop goes through who was given more time; a call may ask at that very moment."""
+
+    def application(environ, start_response):
+        began.set()
+        assert ask.wait(20)
+        environ["gwctl.extend_timeout"](20.0)
+        asked.set()
+        assert go.wait(20)
+        start_response("200 OK", [])
+        return [b"x"]
+
+    class Asks(dict[Any, float]):
+        """Reading it lets a call in."""
+
+        def __iter__(self) -> Any:
+            for call in list(dict.keys(self)):
+                yield call
+                self._let_one_in()
+
+        def items(self) -> Any:
+            for item in list(dict.items(self)):
+                yield item
+                self._let_one_in()
+
+        def _let_one_in(self) -> None:
+            ask.set()
+            assert asked.wait(20)
+
+    began, ask, asked, go = (threading.Event() for _ in range(4))
+    timeouts = {"request_timeout_s": 60.0}
+    with Engine(application, "threads", timeouts=timeouts) as engine, engine.connect() as client:
+        clock = engine.server.runner.clock
+        clock._extended = Asks({object(): 1.0})
+        client.send(REQUEST % b"/")
+        assert began.wait(20)
+        try:
+            engine.call(lambda: clock.look(time.monotonic()))
+            kept = list(dict.values(clock._extended))
+        finally:
+            go.set()
+        assert client.response().body == b"x"
+    assert len(kept) == 1
+    assert kept[0] > time.monotonic()
