@@ -59,6 +59,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --cache-dir=.mypy_cache/compiled $$($(BIN)/python hatch_build.py --sources)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q tests/tidy
 

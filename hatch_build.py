@@ -2,6 +2,7 @@
 
     GWCTL_COMPILE=1 pip install .            a wheel with them (a C compiler is needed)
     python hatch_build.py                    put them beside the source: make test-compiled
+    python hatch_build.py --sources          name them: make lint checks their types as mypyc does
 
 Without GWCTL_COMPILE=1 this changes nothing: the wheel is pure Python. mypyc compiles what the
 annotations say, so both builds behave alike; docs/adr/0006-compiled-build.md has the figures
@@ -49,6 +50,7 @@ MODULES = (
     "wsgi_runner",
     "wsgi_writing",
 )
+SOURCES = tuple(f"gwctl/workers/{name}.py" for name in MODULES)
 REQUIREMENTS = ["mypy[mypyc]>=1.15", "setuptools>=77"]
 
 # Run in an empty folder with a link to the package: setuptools must not see our pyproject.toml.
@@ -77,7 +79,7 @@ def compile_modules(into: Path) -> list[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="gwctl-compile-") as folder:
         (Path(folder) / "gwctl").symlink_to(ROOT / "gwctl")
-        modules = [f"gwctl/workers/{name}.py" for name in MODULES]
+        modules = list(SOURCES)
         command = [sys.executable, "-c", _BUILD, str(ROOT / "pyproject.toml"), str(into), *modules]
         subprocess.run(command, cwd=folder, check=True)
     return sorted(path.relative_to(into) for path in into.rglob("*.so"))
@@ -113,5 +115,8 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
 
 if __name__ == "__main__":
+    if "--sources" in sys.argv:
+        print(*SOURCES)
+        sys.exit()
     for made in compile_modules(ROOT):
         print(made)

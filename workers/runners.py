@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from gwctl.workers.asgi_runner import AsgiRunner
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from gwctl.workers.sync import SyncRunner
     from gwctl.workers.threads import ThreadsRunner
 
-    Runner = SyncRunner | ThreadsRunner | AsgiRunner
+    # Said to be an alias: in this circle of imports mypyc takes it for a variable otherwise.
+    Runner: TypeAlias = SyncRunner | ThreadsRunner | AsgiRunner
 
 
 def runner_class(worker_class: str) -> Callable[[Server], Runner]:

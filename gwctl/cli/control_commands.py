@@ -113,9 +113,9 @@ def reload(client: ControlClient, *, as_json: bool) -> None:
 def upgrade(client: ControlClient, *, as_json: bool) -> None:
     """Go on with the version of gwctl that is installed now.
 
-    And with the Python that is: both take the place of what runs. The master keeps its pid, its workers and their connections; then it reloads. The exit status is 0
-    when a generation of the new program was adopted. If the new program cannot take over, the one
-    that runs goes on.
+    And with the Python that is: both take the place of what runs. The master keeps its pid, its workers
+    and their connections; then it reloads. The exit status is 0 when a generation of the new program was
+    adopted. If the new program cannot take over, the one that runs goes on.
     """
     _watch(client, "upgrade", Upgrade(), as_json=as_json)
 
