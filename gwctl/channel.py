@@ -22,6 +22,8 @@ from typing import Final
 
 import msgspec
 
+from gwctl import taken_over
+
 PROTOCOL: Final = 3
 """Version of the messages below. Raise it when an old peer could misread one."""
 
@@ -269,7 +271,7 @@ class Channel:
     @classmethod
     def resumed(cls, facts: ChannelFacts) -> Channel:
         """Go on where another program was, on the same descriptor."""
-        channel = cls(socket.socket(fileno=facts.fd))
+        channel = cls(taken_over.socket_of(facts.fd))
         channel._partial += facts.partial
         channel._queue.extend(facts.queue)
         channel.closed, channel._deaf = facts.closed, facts.deaf

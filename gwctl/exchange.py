@@ -20,6 +20,8 @@ from typing import Any, Final
 
 import msgspec
 
+from gwctl import taken_over
+
 DATA_BYTES_MAX: Final = 16384
 """Most of a request that is sent along."""
 _MESSAGE_BYTES_MAX: Final = DATA_BYTES_MAX + 4096
@@ -60,7 +62,7 @@ class Exchange:
     def resumed(cls, fds: tuple[int, int]) -> Exchange:
         """Go on with the `fds` that another program has made."""
         sending, receiving = fds
-        return cls(socket.socket(fileno=sending), socket.socket(fileno=receiving))
+        return cls(taken_over.socket_of(sending), taken_over.socket_of(receiving))
 
     def fileno(self) -> int:
         """Return the end that is readable while something is in the queue."""

@@ -187,11 +187,8 @@ class Children:
         for child in children:
             self._by_worker[child.worker] = child
             self._watch(child)
-            if child.template and isinstance(child.record, OlderRecord):
-                self.signal(child.worker, signal.SIGQUIT)  # its workers would write to the older board
-        self._close_older()
 
-    def _close_older(self) -> None:
+    def close_older(self) -> None:
         """Close the older boards that nobody writes to any more."""
         used = {id(child.record.board) for child in self if isinstance(child.record, OlderRecord)}
         for board in [board for board in self.older if id(board) not in used]:
@@ -381,7 +378,7 @@ class Children:
         child.dump.close()
         del self._by_worker[child.worker]
         if isinstance(child.record, OlderRecord):
-            self._close_older()
+            self.close_older()
         else:
             self.board.release(child.record)
         self._buried[child.worker] = child.subject

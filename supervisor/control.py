@@ -27,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from gwctl import taken_over
 from gwctl.errors import BindError, GwctlError
 from gwctl.log import Log
 from gwctl.supervisor import control_messages as messages
@@ -157,13 +158,13 @@ class ControlServer:
     def resume(self, facts: ControlFacts, selector: selectors.BaseSelector) -> None:
         """Go on where another program was; who waits for an answer waits on."""
         self._selector = selector
-        sock = socket.socket(fileno=facts.fd)
+        sock = taken_over.socket_of(facts.fd)
         self._listening = unixsocket.UnixSocket(sock, self.path, facts.inode)
         self._spare = _open_spare()
         self._last_request = facts.last_request
         selector.register(sock, selectors.EVENT_READ, self._accept)
         for each in facts.clients:
-            client = _Client(socket.socket(fileno=each.fd))
+            client = _Client(taken_over.socket_of(each.fd))
             client.received += each.received
             client.output += each.output
             client.requests.update(each.requests)

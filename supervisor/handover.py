@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gwctl import __version__
+from gwctl.errors import UpgradeError
 from gwctl.log import Log
 from gwctl.supervisor import state as handed_over
 from gwctl.supervisor import takeover
@@ -94,10 +95,11 @@ class Handover:
                 pid = os.fork()
                 if pid == 0:
                     self._run_check(files, [board.fd for board in state.boards])
-        except OSError as error:
+        except (OSError, UpgradeError) as error:
             for fd in files:
                 os.close(fd)
-            self._report(events.UpgradeFailed(f"the check could not be started: {error.strerror}"))
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._report(events.UpgradeFailed(f"the check could not be started: {reason}"))
             return
         self._checking = pid
         self._children.others[pid] = lambda status: self._checked(pid, status, files)
@@ -167,12 +169,14 @@ class Handover:
             self._enter_folder()
             environment = {**os.environ, takeover.VARIABLE: f"{takeover.RESTORE}:{fd}"}
             os.execve(self.program.path, self.program.arguments, environment)  # noqa: S606 - that is the point
-        except OSError as error:
+        except (OSError, UpgradeError) as error:
             for each in fds:
-                os.set_inheritable(each, False)
+                with suppress(OSError):
+                    os.set_inheritable(each, False)
             if fd >= 0:
                 os.close(fd)
-            return f"cannot execute {self.program.path}: {error.strerror}"
+            reason = error.strerror if isinstance(error, OSError) else error
+            return f"cannot execute {self.program.path}: {reason}"
 
     def _enter_folder(self) -> None:
         os.chdir(self.program.folder)

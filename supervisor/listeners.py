@@ -18,11 +18,11 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from gwctl import taken_over
 from gwctl.assignment import Listener
 from gwctl.config.addresses import bare
 from gwctl.config.settings import PoolSettings
@@ -152,7 +152,7 @@ def _facts(held: Held) -> ListenerFacts:
 
 def _held(facts: ListenerFacts) -> Held:
     listeners = tuple(
-        Listener(socket.socket(fileno=fd), facts.wanted.address, url) for fd, url in facts.sockets
+        Listener(taken_over.socket_of(fd), facts.wanted.address, url) for fd, url in facts.sockets
     )
     unix = unixsocket.UnixSocket(listeners[0].sock, Path(facts.file), facts.inode) if facts.file else None
     for listener in listeners:

@@ -2,13 +2,14 @@
 
 `check` does so in a process of its own, without the descriptors, before anything is decided. `restore`
 does it for good, with all signals blocked. Whatever it raises has the old program executed again: so it
-gives nothing up and changes nothing in the world until all is understood. Objects that hold
-descriptors live on in the frames of the exception; none is closed by then.
+gives nothing up and changes nothing in the world until all is understood, and no descriptor is closed
+by then (`gwctl.taken_over`).
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import setproctitle
 
-from gwctl import scoreboard
+from gwctl import scoreboard, taken_over
 from gwctl.channel import Channel
 from gwctl.config.settings import PoolSettings
 from gwctl.errors import UpgradeError
@@ -42,7 +43,7 @@ from gwctl.supervisor.listeners import ListenerSet
 from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.notify import Notifier
-from gwctl.supervisor.older_board import OlderBoard
+from gwctl.supervisor.older_board import OlderBoard, OlderRecord
 from gwctl.supervisor.pidfile import Pidfile
 from gwctl.supervisor.plan_facts import plan_from, struct_from
 from gwctl.supervisor.program import Program
@@ -115,6 +116,8 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     setproctitle.setproctitle(f"gwctl: master [{state.name}]")
     share_with_workers(plans[state.adopted].loaded.settings.pool.values())
     loop.install_signals()
+    _give_up_older(master)
+    taken_over.let_go()
     os.close(role.fd)
     master.ask(_outcome(state, role))
     return master
@@ -212,6 +215,14 @@ def _adopt_children(
     for totals in state.totals.values():
         missing = scoreboard.LATENCY_BUCKETS - len(totals.latency)
         totals.latency = (totals.latency + [0] * missing)[: scoreboard.LATENCY_BUCKETS]
+
+
+def _give_up_older(master: Master) -> None:
+    """There is no way back: end and close what is of no use with an older board."""
+    for child in master.children:
+        if child.template and isinstance(child.record, OlderRecord):
+            master.children.signal(child.worker, signal.SIGQUIT)  # its workers would write to that board
+    master.children.close_older()
 
 
 def _resume_control(master: Master, state: State, loop: Loop, log: Log) -> None:

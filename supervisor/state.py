@@ -176,10 +176,19 @@ def complete(state: State) -> State:
 
 
 def write(state: State) -> int:
-    """Put ``state`` into a memory file; returns its descriptor."""
+    """Put ``state`` into a memory file; returns its descriptor.
+
+    Raises:
+        UpgradeError: A path or an argument is no text. (In Linux it need not be.)
+        OSError: No memory, or no descriptor left.
+    """
+    try:
+        data = msgspec.json.encode(state)
+    except UnicodeEncodeError as error:
+        raise UpgradeError(f"{error.object!r} is not UTF-8: it cannot be handed over") from None
     fd = os.memfd_create("gwctl-state", os.MFD_CLOEXEC)
     with os.fdopen(fd, "wb", closefd=False) as file:
-        file.write(msgspec.json.encode(state))
+        file.write(data)
     return fd
 
 

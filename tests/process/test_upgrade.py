@@ -152,14 +152,18 @@ def test_a_program_that_cannot_be_checked_changes_nothing(gwctl_server, installe
 
 
 def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server, installed):
-    """The files of that one are gone by then: it is executed from the copy that it kept of itself."""
-    errors = {"allow_errors": ["not upgraded"]}
-    with gwctl_server(APPS["asgi"], environ=installed.environ, reload=QUICK, **errors) as server:
+    """Half way, with the first worker restored and the second not, which may cost no descriptor.
+
+    The files of that one are gone by then: it is executed from the copy that it kept of itself.
+    """
+    bad = "    if facts.slot:\n        raise OSError(5, 'bad')\n"
+    fine = "    child.inquest = facts.inquest\n"
+    errors = {"allow_errors": ["not upgraded"], "processes": 2}
+    bind = ["127.0.0.1:0", "127.0.0.2:0"]
+    with gwctl_server(APPS["asgi"], bind=bind, environ=installed.environ, reload=QUICK, **errors) as server:
         workers, open_before = server.workers, len(descriptors(server.pid))
         installed.becomes("9.9.9")
-        installed.edit(
-            "gwctl/supervisor/restore.py", "    stdio.hold_open()\n", "    raise OSError(5, 'bad')\n"
-        )
+        installed.edit("gwctl/supervisor/restore.py", fine, bad)
         with httpx.Client() as client:
             assert client.get(server.url).text == "hello"
             done = server.gwctl("upgrade")
@@ -172,11 +176,19 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
         assert status(server)["version"] == __version__
         reloaded = server.gwctl("reload")
         assert reloaded.returncode == 0, "it is whole: it starts workers"
-        installed.edit(
-            "gwctl/supervisor/restore.py", "    raise OSError(5, 'bad')\n", "    stdio.hold_open()\n"
-        )
+        installed.edit("gwctl/supervisor/restore.py", bad, fine)
         assert server.gwctl("upgrade").returncode == 0
         assert status(server)["version"] == "9.9.9"
+
+
+def test_a_folder_whose_name_is_no_text_costs_the_upgrade_and_not_the_master(gwctl_server, tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff"))
+    folder.mkdir()
+    with gwctl_server(APPS["sync"], cwd=folder, allow_errors=["not upgraded"]) as server:
+        refused = server.gwctl("upgrade")
+        assert refused.returncode == 1
+        assert r"x\udcff' is not UTF-8: it cannot be handed over" in refused.stderr
+        assert httpx.get(server.url).text == "hello"
 
 
 def test_every_kind_of_listener_is_kept_and_certificates_are_read_again(gwctl_server, tmp_path):
