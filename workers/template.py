@@ -32,8 +32,9 @@ import signal
 import socket
 import struct
 import time
+from contextlib import suppress
 from dataclasses import replace
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from setproctitle import setproctitle
 
@@ -51,6 +52,7 @@ from gwctl.workers.process import WorkerProcess, flush_stdio
 _ANSWER_S: Final = 5.0
 _STDERR: Final = 2
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _OUTCOME: Final = struct.Struct("ii")
 """What the one in between writes: the pid of the worker, or 0 and an errno."""
 _GO: Final = b"g"
@@ -72,6 +74,8 @@ class _Template:
         self._pid = os.getpid()
         # PyDLL keeps the interpreter's lock: the child goes on in the middle of Python code.
         self._libc = ctypes.PyDLL(None, use_errno=True)
+        self._on_child: Any = None
+        """What the application does on SIGCHLD."""
         self._signals = signals.Signals(_do_nothing, _end, assignment.dump_fd)
         setproctitle(f"gwctl: template {assignment.pool} g{assignment.generation} [{assignment.instance}]")
 
@@ -114,7 +118,7 @@ class _Template:
         settings = self._assignment.settings
         application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
         import_s = time.monotonic() - started_at
-        self._signals.install()
+        self._take_back()
         for warning in leftovers.warnings(before):
             self._log.warning(f"preload: {warning}")
         _import_the_rest(application)
@@ -124,6 +128,15 @@ class _Template:
         gc.freeze()
         self._channel.send(ready)
         return application
+
+    def _take_back(self) -> None:
+        """What the application has decided about signals and children holds in its workers, but not here."""
+        self._signals.install()
+        signals.unblock()
+        self._on_child = signal.getsignal(signal.SIGCHLD)
+        if self._on_child is not None:  # else it is a C library's, and could not be given back
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # its workers are to be the master's children
 
     def _obey(self, application: LoadedApplication) -> None:
         """Fork what is asked for, until the channel ends. Signals end this process in their handlers."""
@@ -163,7 +176,8 @@ class _Template:
         self._channel.send(Forked(order.worker, pid, "" if pid else reason))
         flush(self._channel, _ANSWER_S)
         if pid and not self._channel.wants_write:
-            os.write(gate_write, _GO)
+            with suppress(BrokenPipeError):  # it is dead already: the master will see
+                os.write(gate_write, _GO)
         os.close(gate_write)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
@@ -202,6 +216,8 @@ class _Template:
             if not known:
                 os._exit(0)
             os.setpgid(0, 0)
+            if self._on_child is not None:
+                signal.signal(signal.SIGCHLD, self._on_child)
             boot.run_preloaded(self._assignment_of(order, fds), self._log, application)
         finally:
             os._exit(1)
@@ -240,7 +256,10 @@ def _import_the_rest(application: LoadedApplication) -> None:
 def _outcome(source: int, middle: int) -> tuple[int, str]:
     """Wait for the end of the one in between; return the worker's pid, or 0 and why there is none."""
     data = os.read(source, _OUTCOME.size)
-    status = os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1])
+    try:
+        status = os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1])
+    except ChildProcessError:  # a thread that the application started has waited for it
+        status = 0
     if len(data) < _OUTCOME.size:
         return 0, f"the process in between ended with status {status}"
     pid, error = _OUTCOME.unpack(data)

@@ -6,6 +6,7 @@ PRELOADED_LOG names the file. A sibling file ``code`` (in the working directory)
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import random
 import signal
@@ -51,6 +52,15 @@ if os.environ.get("PRELOADED_DIES") == "before":  # in the process between the t
     os.register_at_fork(before=lambda: die_once("before"))
 if os.environ.get("PRELOADED_DIES") == "after":  # the same, when the worker exists and nobody knows of it
     os.register_at_fork(after_in_parent=lambda: die_once("after"))
+
+
+if os.environ.get("PRELOADED_DIES") == "worker":  # newborn: its template has not opened the gate
+    os.register_at_fork(after_in_child=lambda: die_once("worker"))
+
+if os.environ.get("PRELOADED_RULES"):  # over children and signals, as a library may
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
 def application(environ, start_response):

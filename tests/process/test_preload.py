@@ -195,6 +195,35 @@ def test_kill_9_in_the_middle_of_a_fork_costs_one_try(preloaded, when):
             assert pid in one.workers or look(pid) is None
 
 
+def test_kill_9_of_a_newborn_worker_does_not_take_its_template_along(preloaded):
+    one = preloaded(
+        processes=1, environ={"PRELOADED_DIES": "worker"}, allow_errors=["died: signal 9"], allow_kill=True
+    )
+    (one.folder / "worker").touch()
+    with one.server as server:
+        template, (worker,) = one.template, one.workers
+        (one.folder / "worker").unlink()
+        os.kill(worker, signal.SIGKILL)
+        server.wait_for_log(r"web\.0 g1 +pid \d+ died: signal 9", count=2)
+        server.wait_for_log(r"ready in .* preloaded", count=2)
+        assert one.noted("import") == [template]
+        assert one.answers()[1] == template
+
+
+def test_what_an_application_decides_about_children_and_signals_does_not_stop_its_template(preloaded):
+    """SIGCHLD ignored (then no child can be waited for), all signals blocked, a subreaper: each as in its worker."""
+    one = preloaded(processes=1, environ={"PRELOADED_RULES": "1"})
+    with one.server as server:
+        first = one.template
+        (worker,) = one.workers
+        ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{worker}/status").read_text())
+        assert ignored
+        assert int(ignored[1], 16) >> (signal.SIGCHLD - 1) & 1, "the worker has what the application set"
+        assert server.gwctl("reload").returncode == 0
+        until(lambda: len(server.workers) == 2, "the previous generation to end")
+        assert one.template != first
+
+
 @pytest.mark.parametrize("code", ["broken", "hangs"])
 def test_an_import_that_fails_ends_the_start_and_one_that_hangs_is_explained(preloaded, code):
     one = preloaded(allow_errors=["."], timeouts={"boot_timeout_s": 1}, allow_kill=True)
