@@ -118,6 +118,7 @@ def _child(child: Child, children: Children, settings: _Settings) -> handed_over
         dump_fd=child.dump.fd,
         protocol=child.protocol,
         inquest=child.inquest,
+        killed=child.killed,
         template=child.template,
     )
 

@@ -201,6 +201,7 @@ def _child(
         dump=DumpFile(facts.dump_fd),
         protocol=facts.protocol,
         template=facts.template,
+        killed=facts.killed,
     )
     child.inquest = facts.inquest
     return child

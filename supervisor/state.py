@@ -61,6 +61,7 @@ class ChildFacts(msgspec.Struct, frozen=True):
     dump_fd: int = 2
     protocol: int = 0
     inquest: Inquest | None = None
+    killed: bool = False
     template: bool = False
 
 
