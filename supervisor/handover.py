@@ -141,6 +141,8 @@ class Handover:
                 return
         ended = f"ended with {'status' if status >= 0 else 'signal'} {abs(status)}"
         lines = complaints.decode("utf-8", "replace").strip().splitlines()[-_LINES_MAX:]
+        if lines and lines[0].startswith("Traceback"):
+            ended += f": {lines[-1]}"
         if status == 0:
             ended = "said nothing of an upgrade: it may be older than upgrades in place"
         self._report(events.UpgradeFailed("\n".join([f"the check of the program on disk {ended}", *lines])))

@@ -194,8 +194,8 @@ class Master:
                 self.children.kill(worker, reason, time.monotonic())
             case actions.Spare(worker=worker):
                 self.children.spare(worker, time.monotonic())
-            case actions.Note(level=level, text=text, pool=pool, worker=worker):
-                self._log.write(Level[level.upper()], text, self._subject(pool, worker))
+            case actions.Note(level=level, text=text, subject=subject, worker=worker):
+                self._log.write(Level[level.upper()], text, self._subject(subject, worker))
             case actions.CloseListeners():
                 self._generations.listeners.close()
             case actions.Finish():
@@ -273,10 +273,9 @@ class Master:
         child = self.children.get(worker)
         return child is not None and self._generations.are_last(child.pool, child.generation)
 
-    def _subject(self, pool: str, worker: events.WorkerId | None) -> str:
-        if worker is None:
-            return pool or "master"
-        return self.children.subject(worker) or pool or "master"
+    def _subject(self, subject: str, worker: events.WorkerId | None) -> str:
+        known = "" if worker is None else self.children.subject(worker)
+        return known or subject or "master"
 
     # ---- reload
 

@@ -46,9 +46,13 @@ def role() -> Role | None:
 def take_over(role: Role, load: Callable[[], Loaded]) -> int:
     """Do what this process was executed for; returns the exit status of the command."""
     if role.purpose == CHECK:
-        from gwctl.supervisor.restore import check  # noqa: PLC0415 - inside, so that a failure is caught
+        try:
+            from gwctl.supervisor.restore import check  # noqa: PLC0415 - inside, so that a failure is caught
 
-        check(role.fd)
+            check(role.fd)
+        except Exception:  # noqa: BLE001 - told from here on, without the frames of the command line
+            os.write(2, traceback.format_exc().encode())
+            return 1
         return 0
     try:
         from gwctl.supervisor.restore import restore  # noqa: PLC0415

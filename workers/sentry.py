@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 TICK_S: Final = 0.02
 LONG_S: Final = 0.01
 _CONFIRM_S: Final = 0.002
+_RETRY_S: Final = 1.0
 
 
 class Sentry:
@@ -66,6 +67,7 @@ class Sentry:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._awake = False
         self._thread: threading.Thread | None = None
+        self._next_try_at = 0.0
         self._line = line
 
     @property
@@ -80,11 +82,29 @@ class Sentry:
         """A batch of requests begins: have an eye on it."""
         if self._awake:
             return
+        if self._thread is None and not self._begin():
+            return
         self._awake = True
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="gwctl-sentry", daemon=True)
-            self._thread.start()
         self._bell.put(None)
+
+    def _begin(self) -> bool:
+        """Start the thread. False: the machine has none to give. Requests are served without it meanwhile."""
+        now = monotonic()
+        if now < self._next_try_at:
+            return False
+        thread = threading.Thread(target=self._run, name="gwctl-sentry", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._next_try_at = now + _RETRY_S
+            self._server.seldom.warning(
+                "sentry",
+                f"no thread can be started ({error}): requests that come during a long call wait until it "
+                "has ended. Raise the limit of processes and threads (TasksMax=, pids.max, ulimit -u)",
+            )
+            return False
+        self._thread = thread
+        return True
 
     def settle(self) -> None:
         """Let go of the connections that were given away during the call which has just ended."""

@@ -167,7 +167,7 @@ def stop(client: ControlClient, *, as_json: bool, quick: bool) -> None:
 
 def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int | None, int]:
     """``4``, ``+1`` or ``-1``, as the size and delta of a `Scale`."""
-    if not re.fullmatch(r"[+-]?[0-9]{1,4}", value):
+    if not re.fullmatch(r"[+-]?[0-9]{1,9}", value):
         raise click.BadParameter(f"{value!r} is not a number of workers: write 4, +1 or -1")
     if value[0] in "+-" and abs(int(value)) <= WORKERS_MAX:
         return None, int(value)

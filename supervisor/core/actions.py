@@ -82,11 +82,14 @@ class Kill(Struct, frozen=True):
 
 
 class Note(Struct, frozen=True):
-    """A log line about a worker, a pool or (both empty) the master. ``level`` as in gwctl.log."""
+    """A log line about a worker, a pool or (both empty) the master. ``level`` as in gwctl.log.
+
+    ``subject``: the pool's name, or the worker's, for a shell that never had a process of that number.
+    """
 
     level: str
     text: str
-    pool: str = ""
+    subject: str = ""
     worker: WorkerId | None = None
 
 

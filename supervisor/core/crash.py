@@ -22,8 +22,12 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: str)
     was_open, others_serve = slot.open, pool.ready > 0
     failure = worker.failure
     if event.status == 0 and worker.ready_at is not None and (failure is None or failure.kind == "exit"):
-        level, wait = "info", slot.left(now, policy, event.luck, others_serve=others_serve)
-        text = f"pid {worker.pid} left by itself (exit status 0)"
+        # A request that it leaves unanswered is lost.
+        level = "warning" if event.serving else "info"
+        wait = slot.left(now, policy, event.luck, others_serve=others_serve)
+        text = f"pid {worker.pid} left by itself (exit status 0)" + (
+            f", while serving {event.serving}" if event.serving else ""
+        )
     else:
         # Having been healthy it is no failure of the slot, however it ended.
         free = alive_s >= policy.healthy_after_s or (failure is not None and failure.kind == "hang")

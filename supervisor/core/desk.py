@@ -54,7 +54,7 @@ class Desk:
         if worker is None:
             self.actions.append(Note(level, text, pool))
         else:
-            self.actions.append(Note(level, text, worker.pool, worker.id))
+            self.actions.append(Note(level, text, worker.subject, worker.id))
 
 
 def _action(worker: Worker, order: Order, reason: str, *, sweep: bool) -> Action:

@@ -255,6 +255,11 @@ class Worker:
     def name(self) -> str:
         return f"{self.pool} template" if self.is_template else f"{self.pool}.{self.slot}"
 
+    @property
+    def subject(self) -> str:
+        """Who a log line is about; of a template its pool, as the line says that it is one."""
+        return f"{self.pool} g{self.generation}" if self.is_template else f"{self.name} g{self.generation}"
+
     def news(self, news: News, now: float) -> bool:
         """Take in what was observed; true when it changed the state."""
         after = AFTER_NEWS[self.state][news]

@@ -35,7 +35,6 @@ from gwctl.supervisor.core import breaker, template
 from gwctl.supervisor.core.backoff import Slot
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.life import Order, State, Worker
-from gwctl.supervisor.core.notes import DEGRADED
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.view import COMING, View, Wanted, active_limit, recycled_at_once
 
@@ -297,9 +296,6 @@ def _begin(view: View, slot: int, generation: int, policy: PoolPolicy, desk: Des
     view.active += 1
     worker = desk.spawn(pool.name, slot, generation, policy, number)
     pool.members[worker.id] = worker
-    if generation == view.wanted.generation and pool.degraded(generation):
-        text = f"started while degraded ({DEGRADED}): it runs what is on disk"
-        desk.note("warning", text, worker=worker)
     return worker
 
 

@@ -128,8 +128,8 @@ def failed(fleet: Fleet, reason: str, desk: Desk) -> None:
         return
     phase = Stage.CHECK if upgrade.stage is Stage.WAIT else upgrade.stage
     upgrade.tell(desk, phase.value, "FAILED")
-    text = f"not upgraded: {reason}"
-    desk.note("error", f"{text}\nThe program that ran goes on, with all its workers")
+    text = f"not upgraded: {reason}\nThe program that ran goes on, with all its workers"
+    desk.note("error", text)
     for request in upgrade.requests:
         _answer(desk, request, text, reason)
 

@@ -27,8 +27,7 @@ def hear(fleet: Fleet, worker: Worker, event: ev.WorkerEvent, desk: Desk) -> boo
         case ev.Observed():
             return False  # taken in when all news are read: see `judge_observed`
         case ev.Spawned(pid=pid):
-            worker.pid = pid
-            worker.news(News.SPAWNED, now)
+            _spawned(fleet, worker, pid, desk)
         case ev.SpawnFailed():
             _spawn_failed(fleet, worker, event, desk)
         case ev.Ready():
@@ -100,6 +99,17 @@ def _observed(fleet: Fleet, worker: Worker, facts: ev.Observed, desk: Desk) -> b
     return recycle.judge(fleet, worker, facts, desk) or hung
 
 
+def _spawned(fleet: Fleet, worker: Worker, pid: int, desk: Desk) -> None:
+    """It exists. Say so if its code may be other than that of its siblings."""
+    worker.pid = pid
+    if not worker.news(News.SPAWNED, desk.now):
+        return
+    current = worker.generation == fleet.generation and not worker.is_template
+    if current and fleet.pools[worker.pool].degraded(worker.generation):
+        text = f"started while degraded ({notes.DEGRADED}): it runs what is on disk"
+        desk.note("warning", text, worker=worker)
+
+
 def _spawn_failed(fleet: Fleet, worker: Worker, event: ev.SpawnFailed, desk: Desk) -> None:
     if not worker.news(News.SPAWN_FAILED, desk.now):
         return
@@ -127,10 +137,11 @@ def _left(fleet: Fleet, worker: Worker, desk: Desk) -> None:
 def _exited(fleet: Fleet, worker: Worker, event: ev.Exited, desk: Desk) -> None:
     was = worker.state
     pool = _bury(fleet, worker, desk)
-    if fleet.ending is not None and not fleet.ending.accepting:
-        fleet.ending.cut += event.cut
-        fleet.ending.killed += was is State.KILLED
-    if worker.leaving:
+    ending = fleet.ending if fleet.ending is not None and not fleet.ending.accepting else None
+    if ending is not None:
+        ending.cut += event.cut
+        ending.killed += was is State.KILLED
+    if worker.leaving or ending is not None:  # nobody is replaced any more
         crash.finished(worker, was, event, desk)
     else:
         news = worker.failure is None  # else it was judged when it became known

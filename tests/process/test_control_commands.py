@@ -199,6 +199,9 @@ def test_scale_by_nonsense(gwctl: Run) -> None:
     outcome = gwctl("scale", "web", "many")
     assert outcome.exit_code == 2
     assert "'many' is not a number of workers: write 4, +1 or -1" in outcome.stderr
+    outcome = gwctl("scale", "web", "99999")
+    assert outcome.exit_code == 2
+    assert "a pool has 1 to 1024 workers" in outcome.stderr
     for size in ("0", "1025", "+1025"):
         assert "a pool has 1 to 1024 workers" in gwctl("scale", "web", size).stderr
 

@@ -140,7 +140,9 @@ def test_a_program_that_cannot_be_checked_changes_nothing(gwctl_server, installe
         installed.edit("gwctl/supervisor/listeners.py", "class ListenerSet", "class Listener Set")
         done = server.gwctl("upgrade")
         assert done.returncode == 1
-        assert "SyntaxError" in done.stderr
+        assert "with status 1: SyntaxError: " in done.stderr
+        assert "click/core.py" not in done.stderr
+        assert "The program that ran goes on, with all its workers" in done.stderr
         server.wait_for_log(
             r"error master +not upgraded: the check of the program on disk ended with status 1"
         )

@@ -22,7 +22,7 @@ def judge_note(observer: Observer, action: act.Note) -> None:
     found = _OF_A_SLOT.match(action.text)
     if found is None:
         return
-    place, failures = (action.pool, int(found[1])), observer.failures
+    place, failures = (action.subject, int(found[1])), observer.failures
     begins = found[2] == "keeps dying"
     if begins == (place in failures.said):
         raise Unsafe(f"said again, or of nothing: {place}: {action.text}")

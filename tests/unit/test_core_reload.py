@@ -206,6 +206,10 @@ def test_old_workers_that_crash_are_not_replaced_while_the_reload_is_undecided()
     assert story.dies(2) == []
     assert "Replaced when the reload is decided" in story.notes[-1]
     assert story.fails_to_boot(4) == ["abandon g2", "answer 7 no", "spawn 5 web.1 g1"]
+    story.happens(ev.SpawnFailed(5, "no further process is allowed", 0.0))
+    assert not any("started while degraded" in note for note in story.notes)
+    story.passes(1.0)
+    story.happens(ev.Spawned(6, 16))
     assert "started while degraded (disk differs from what runs)" in story.notes[-1]
 
 
@@ -326,6 +330,7 @@ def test_degraded_until_a_reload_is_adopted() -> None:
     story.fails_to_boot(2)
     story.dies(2, 4)
     assert story.dies(1) == ["spawn 3 web.0 g1"]
+    story.happens(ev.Spawned(3, 13))
     assert "started while degraded" in story.notes[-1]
     assert story.fails_to_boot(3) == []  # the code on disk is broken: backoff, and no more than that
     assert story.dies(3, 4) == []

@@ -42,6 +42,30 @@ def test_an_application_that_cannot_boot_ends_the_first_start(kind: str, status:
     assert story.happens(ev.ReloadAsked(1, "gwctl reload")) == []
 
 
+def test_nobody_is_said_to_be_replaced_when_the_start_is_given_up() -> None:
+    """All news in one turn, as of workers that find the same limit too low."""
+    story = CoreStory(web=2)
+    story.begins()
+    low = "it may have 24 open files"
+    news = [
+        one
+        for worker in (1, 2)
+        for one in (ev.BootFailed(worker, "boot", low, ""), ev.Exited(worker, 3, 0.0))
+    ]
+    story.happens(ev.Spawned(1, 11), ev.Spawned(2, 12), *news)
+    assert story.finish is not None
+    assert (story.finish.status, story.finish.text) == (3, low)
+    assert not [note for note in story.notes if "Replaced" in note or low in note]
+
+
+def test_an_application_that_ends_its_process_in_a_request_has_lost_that() -> None:
+    story = CoreStory(web=1).serves()
+    assert story.happens(ev.Exited(1, 0, 0.0, "GET /leave"), after=1.0) == ["spawn 2 web.0 g1"]
+    assert story.notes[-1].startswith(
+        "warning: pid 1001 left by itself (exit status 0), while serving GET /leave"
+    )
+
+
 def test_an_exit_before_ready_ends_the_first_start() -> None:
     story = CoreStory(web=1, live=1)
     story.begins()

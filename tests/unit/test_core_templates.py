@@ -89,6 +89,7 @@ def test_a_template_begun_after_a_refused_reload_is_of_what_is_on_disk_and_that_
     assert one.dies(2) == ["spawn 4 web.-1 g1"]
     assert "it imports what is on disk" in one.notes[-1]
     assert one.boots(4) == ["spawn 5 web.0 g1 of 4"]
+    one.happens(ev.Spawned(5, 15))
     assert "started while degraded" in one.notes[-1]
     assert one.fleet.degraded == "disk differs from what runs"
 

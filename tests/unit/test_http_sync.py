@@ -9,7 +9,10 @@ import threading
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
+
 from gwctl.scoreboard import BUSY_SINCE
+from gwctl.workers import sentry
 from gwctl.workers.sync import SyncRunner
 from tests.support.engine import Engine
 from tests.support.wait import until
@@ -270,3 +273,26 @@ def test_those_in_line_are_served_in_one_turn_once_calls_are_fast_again() -> Non
         until(lambda: turned, "the loop to turn")
         assert waiting == [2]
         assert turned == [["/first", "/next", "/next", "/next"]]
+
+
+def test_requests_are_served_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of processes (TasksMax=) the sentry has to wait; a request must not."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"done"]
+
+    with Engine(application) as engine, engine.connect() as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", _refuse)
+            patched.setattr(sentry, "_RETRY_S", 0.0)
+            for _ in range(3):
+                assert client.get().body == b"done"
+        assert engine.log_path.read_text().count("no thread can be started") == 1
+        assert client.get().body == b"done"
+        until(lambda: any(thread.name == "gwctl-sentry" for thread in threading.enumerate()), "the sentry")
+
+
+def _refuse(*_: object) -> None:
+    message = "can't start new thread"
+    raise RuntimeError(message)
