@@ -7,9 +7,10 @@ Rules
     - A request (of a sync worker; the others judge theirs themselves) has as long as its limit
       says, and the time in which the master did not run besides: what stopped the master has
       probably stopped the worker too.
-    - A loop is judged by what this master has seen: no turn between looks over the whole limit,
-      and at each of them no call under way. A heartbeat that is old when it is first seen is
-      not enough: the call that held the loop may have ended this moment.
+    - A loop has as long as its limit says from its last heartbeat, from the last look at which a
+      call was under way, or from when the master itself came back. A heartbeat that is too old when it is first seen is not enough: the call that
+      held the loop may have ended this moment, or all have just been continued. It must be the
+      same `CONFIRM_S` later, and no call under way at any look between.
     - Between the dump and the kill it is looked at once more: whose request has ended meanwhile, or
       whose loop turns again, is spared.
     - It costs a slot nothing that its worker was killed for this: no backoff.
@@ -34,6 +35,9 @@ _JUDGED: Final = frozenset({State.READY, State.PARKED})
 
 LAST_LOOK_S: Final = 0.1
 """For the look at the scoreboard that precedes a kill; it comes after `timers.LOOK_MIN_S` at most."""
+
+CONFIRM_S: Final = 1.0
+"""Between the two looks that find a loop standing still; as long as a loop may go without a heartbeat."""
 
 LOOK_PART: Final = 4
 """So often in the shortest limit a request's age is looked at."""
@@ -108,14 +112,23 @@ def _request(fleet: Fleet, facts: Observed, desk: Desk) -> str:
     return f"request timeout: {facts.serving} has run {age} (limit {seconds(facts.request_limit_s)})"
 
 
+def _back_at(fleet: Fleet) -> float:
+    """When this master last began to run again; 0.0: it was never away."""
+    return fleet.away[-1][0] if fleet.away else 0.0
+
+
 def _heartbeat(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, desk: Desk) -> str:
     limit_s = worker.policy.heartbeat_timeout_s
-    turned = before is None or before.heartbeat_at != facts.heartbeat_at
-    if turned or facts.busy_since or not facts.heartbeat_at or not limit_s:
+    if before is None or before.heartbeat_at != facts.heartbeat_at or facts.busy_since:
         worker.still_since = 0.0
+    if facts.busy_since:
+        worker.busy_at = desk.now
+    if facts.busy_since or not facts.heartbeat_at or not limit_s:
         return ""
-    worker.still_since = worker.still_since or desk.now
-    due_at = worker.still_since + limit_s
+    due_at = max(facts.heartbeat_at, worker.busy_at, _back_at(fleet)) + limit_s
+    if desk.now >= due_at:
+        worker.still_since = worker.still_since or desk.now
+        due_at = worker.still_since + CONFIRM_S
     if desk.now < due_at:
         fleet.look_by(due_at)
         return ""

@@ -218,7 +218,9 @@ class Worker:
     facts: Observed | None = None
     """What was last observed of it."""
     still_since: float = 0.0
-    """Since when it was seen idle with a loop that has not turned; 0.0: when last seen it was well."""
+    """Since when it was seen idle with a loop that stands still beyond its limit; 0.0: not when last seen."""
+    busy_at: float = 0.0
+    """When it was last seen with a call under way, which keeps its loop from turning."""
     luck: float = 0.0
     """A random number of its own, by which its limits differ from its siblings'."""
     replace_reason: str = ""

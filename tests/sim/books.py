@@ -51,7 +51,11 @@ class Seen:
     heartbeat_at: float = 0.0
     """As last observed."""
     still_at: float | None = None
-    """Since when it was seen idle with a loop that stands still."""
+    """Since when it was seen idle with a loop that stands still for too long."""
+    busy_at: float = 0.0
+    """When it was last observed with a request in hand."""
+    idle: bool = True
+    """No request was in hand when it was last observed."""
     hung_at: float = 0.0
     """When it was last seen to be beyond a limit."""
     looked_again: bool = False

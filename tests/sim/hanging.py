@@ -1,8 +1,9 @@
 """The observer's rules about workers that hang, and about how often the scoreboard is read.
 
 - a worker that is ready is dumped only for what was observed of it: a request beyond its limit,
-  not counting the time in which the master did not run; or a loop that was seen standing still, with
-  no request in hand, at each look over the whole limit;
+  not counting the time in which the master did not run; or a loop that gave its last heartbeat longer
+  ago than its limit, and as long ago had its last request in hand and the master back if it was away,
+  and that was seen standing still, with no request in hand, at each look over the second after that;
 - the same goes for one that is parked, as it may have to serve again;
 - it is dumped in the step in which that was to be seen;
 - before it is killed it is looked at once more, and spared if it is well then; nobody else is spared;
@@ -27,6 +28,7 @@ EPSILON_S = 1e-6
 LOOK_S = 5.0
 LOOK_MIN_S = 0.05
 NEAR_LOOK_S = 1.0
+CONFIRM_S = 1.0
 
 
 @dataclass(eq=False)
@@ -73,6 +75,10 @@ class Looks:
         self.allowed_at += late_s
         self.absences.append((now, late_s))
 
+    @property
+    def back_at(self) -> float:
+        return self.absences[-1][0] if self.absences else 0.0
+
     def away_since(self, since: float, margin_s: float) -> float:
         return sum(late_s - margin_s for at, late_s in self.absences if at > since)
 
@@ -96,9 +102,12 @@ def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
         observer.looks.needed(observer.now, observer.now + NEAR_LOOK_S)
     turned = facts.heartbeat_at != seen.heartbeat_at or bool(facts.busy_since)
     seen.heartbeat_at = facts.heartbeat_at
+    seen.idle = not facts.busy_since
+    if not seen.idle and seen.state in {"ready", "parked", "dumped"}:
+        seen.busy_at = observer.now
     if turned or seen.state not in {"ready", "parked", "dumped"}:
         seen.still_at = None
-    elif seen.still_at is None:
+    if seen.still_at is None and seen.idle and observer.now >= _silent_until(observer, seen):
         seen.still_at = observer.now
     if seen.state == "dumped" and seen.hangs:
         _allow_next_look(observer, seen, facts)
@@ -123,8 +132,8 @@ def _allow_next_look(observer: Observer, seen: Seen, facts: ev.Observed) -> None
     looks = observer.looks
     if facts.request_due_at:
         looks.allowed(facts.request_due_at + looks.away_since(facts.busy_since, LATE_S))
-    if seen.still_at is not None:
-        looks.allowed(seen.still_at + seen.policy.heartbeat_timeout_s)
+    if seen.idle:
+        looks.allowed(_loop_due_at(observer, seen))
 
 
 def _is_late(observer: Observer, facts: ev.Observed, margin_s: float) -> bool:
@@ -132,18 +141,25 @@ def _is_late(observer: Observer, facts: ev.Observed, margin_s: float) -> bool:
     return bool(facts.request_due_at) and observer.now >= facts.request_due_at + away_s
 
 
-def _is_still(observer: Observer, seen: Seen) -> bool:
+def _silent_until(observer: Observer, seen: Seen) -> float:
+    """So long nobody minds that its loop does not turn."""
     limit_s = seen.policy.heartbeat_timeout_s
-    return bool(limit_s) and seen.still_at is not None and observer.now >= seen.still_at + limit_s - EPSILON_S
+    return max(seen.heartbeat_at, seen.busy_at, observer.looks.back_at) + limit_s if limit_s else float("inf")
+
+
+def _loop_due_at(observer: Observer, seen: Seen) -> float:
+    return _silent_until(observer, seen) if seen.still_at is None else seen.still_at + CONFIRM_S
+
+
+def _is_still(observer: Observer, seen: Seen) -> bool:
+    return seen.still_at is not None and observer.now >= seen.still_at + CONFIRM_S
 
 
 def _judge_loop(observer: Observer, seen: Seen) -> None:
-    limit_s = seen.policy.heartbeat_timeout_s
-    if limit_s and seen.still_at is not None:
-        due_at = seen.still_at + limit_s
+    if seen.idle and seen.policy.heartbeat_timeout_s:
         if _is_still(observer, seen):
             seen.hung_at = observer.now
-        _found_at(observer, seen, due_at)
+        _found_at(observer, seen, _loop_due_at(observer, seen))
 
 
 def _found_at(observer: Observer, seen: Seen, due_at: float) -> None:

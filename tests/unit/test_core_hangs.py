@@ -82,12 +82,38 @@ def test_a_short_limit_is_looked_at_often_enough() -> None:
 
 def test_a_loop_that_no_longer_turns_has_its_worker_killed() -> None:
     story = CoreStory(policy=LOOPS, web=1).serves()
-    story.happens(still(), after=5.0)
+    stood_at = story.now
+    for _ in range(11):
+        assert story.happens(still(stood_at), after=5.0) == []
+        assert story.fleet.look_at == story.now + 5.0, "a healthy fleet is looked at no more often"
+    assert story.happens(still(stood_at), after=4.9) == []
+    assert story.fleet.look_at == stood_at + 60.0, "when the limit is due, not five seconds later"
+    story.passes(0.1)
+    assert story.happens(still(stood_at)) == [], "seen once, it may be about to turn"
+    assert story.fleet.look_at == stood_at + 61.0
+    reason = "its loop has not turned for 61 s (heartbeat_timeout_s 60 s)"
+    assert story.happens(still(stood_at), after=1.0) == [f"dump 1: {reason}"]
+
+
+def test_a_limit_shorter_than_the_time_between_looks_is_kept_as_well() -> None:
+    story = CoreStory(policy=replace(LOOPS, heartbeat_timeout_s=2.0), web=1).serves()
+    stood_at = story.now
+    story.happens(still(stood_at))
+    assert story.fleet.look_at == stood_at + 2.0
+    assert story.happens(still(stood_at), after=2.0) == []
+    assert len(story.happens(still(stood_at), after=1.0)) == 1
+
+
+def test_a_loop_seen_to_stand_still_too_long_but_once_is_left_alone() -> None:
+    """Its call has ended this moment, or it was continued together with a master that was not late itself."""
+    story = CoreStory(policy=LOOPS, web=1).serves()
+    stood_at = story.now
     for _ in range(12):
-        assert story.happens(still(), after=5.0) == []
-    assert story.happens(still(), after=4.9) == []
-    reason = "its loop has not turned for 70.1 s (heartbeat_timeout_s 60 s)"
-    assert story.happens(still(), after=0.1) == [f"dump 1: {reason}"]
+        assert story.happens(change(still(stood_at), busy_since=stood_at), after=5.0) == []
+    assert story.happens(still(stood_at), after=5.0) == [], "idle: its call has just ended"
+    assert story.happens(change(still(stood_at), busy_since=story.now), after=1.0) == [], "and another began"
+    assert story.happens(still(stood_at), after=5.0) == [], "idle again, and it has had no turn yet"
+    assert story.happens(still(story.now), after=1.0) == []
 
 
 def test_a_loop_that_turned_or_a_call_under_way_begins_it_anew() -> None:
@@ -105,11 +131,17 @@ def test_a_loop_that_turned_or_a_call_under_way_begins_it_anew() -> None:
 
 
 def test_a_master_that_did_not_run_sees_no_loop_stand_still() -> None:
-    story = CoreStory(policy=LOOPS, web=1).serves()
-    story.happens(still(), after=5.0)
-    story.happens(still(), after=5.0)
-    assert story.happens(still(), after=100.0) == []
-    assert story.happens(still(), after=5.0) == []
+    """All were stopped for a minute; from then on a loop has as long as its limit says."""
+    story = CoreStory(policy=replace(LOOPS, heartbeat_timeout_s=5.0), web=1).serves()
+    stood_at = story.now
+    story.happens(still(stood_at), after=1.0)
+    assert story.happens(still(stood_at), after=60.0) == []
+    back_at = story.now
+    story.passes(4.9)
+    assert story.happens(still(stood_at)) == []
+    assert story.fleet.look_at == back_at + 5.0
+    assert story.happens(still(stood_at), after=0.1) == []
+    assert len(story.happens(still(stood_at), after=1.0)) == 1
 
 
 def test_without_a_limit_nothing_is_judged() -> None:
@@ -128,8 +160,8 @@ def test_a_master_that_forgives_nothing_would_have_killed_them(monkeypatch) -> N
     assert len(story.happens(busy(story, since), after=100.0)) == 1
     story = CoreStory(policy=LOOPS, web=1).serves()
     story.happens(still(), after=5.0)
-    story.happens(still(), after=5.0)
-    assert len(story.happens(still(), after=100.0)) == 1
+    assert story.happens(still(), after=100.0) == []
+    assert len(story.happens(still(), after=1.0)) == 1
 
 
 def test_whose_request_ends_after_all_is_spared_and_goes_on() -> None:
@@ -171,9 +203,7 @@ def test_a_parked_worker_that_hangs_is_found_as_well() -> None:
     story.passes(2.0)
     assert story.states() == ["0 g1 parked", "0 g2 ready"]
     story.happens(still())
-    story.happens(still(), after=0.1)
-    story.passes(1.0)
-    (line,) = story.happens(still())
+    (line,) = story.happens(still(), after=1.0)
     assert line.startswith("dump 1: its loop has not turned for ")
 
 
