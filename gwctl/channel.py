@@ -15,6 +15,7 @@ hold copies of the descriptor. The pidfd decides.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections import deque
@@ -219,6 +220,9 @@ Up = (
 Down = Hello | Serve | Park | Drain | Reopen | Tell | Fork
 Message = Up | Down
 
+_LATER: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
+"""The socket, or the kernel, has no room for it now; `Channel.wants_write` remains."""
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Message)
 
@@ -296,11 +300,13 @@ class Channel:
             line, fds = self._queue[0]
             try:
                 sent = socket.send_fds(self._sock, [line], fds) if fds else self._sock.send(line)
-            except BlockingIOError:
-                return
             except (BrokenPipeError, ConnectionResetError):
                 self._queue.clear()
                 self._deaf = True
+                return
+            except OSError as error:
+                if error.errno not in _LATER:
+                    raise
                 return
             if sent < len(line):
                 self._queue[0] = (line[sent:], ())
@@ -318,10 +324,12 @@ class Channel:
         while not self.closed:
             try:
                 data, fds, _flags, _addr = socket.recv_fds(self._sock, 65536, FDS_MAX)
-            except BlockingIOError:
-                break
             except ConnectionResetError:
                 self.closed = True
+                break
+            except OSError as error:
+                if error.errno not in _LATER:
+                    raise
                 break
             for fd in fds:
                 os.set_inheritable(fd, False)  # recvmsg does not: PEP 446 leaves it out

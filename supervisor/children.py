@@ -44,6 +44,7 @@ from gwctl.supervisor.spawn_failures import why
 from gwctl.supervisor.subreaper import adopt_orphans
 from gwctl.supervisor.templates import Templates
 from gwctl.supervisor.totals import Totals
+from gwctl.supervisor.watching import Watching
 
 SAMPLE_S: Final = 4.0  # at least, between two samples of the request rates
 
@@ -85,6 +86,7 @@ class Children:
         self._kept = False
         """An exit of nobody we know was left for a later `reap`."""
         self._templates = Templates(log, self.send, self._born, self._unborn)
+        self._watching = Watching(loop.selector, log, self._channel_event, self._lost, self.reap)
 
     def __iter__(self) -> Iterator[Child]:
         return iter(self._by_worker.values())
@@ -173,9 +175,20 @@ class Children:
 
     def _born(self, child: Child, pid: int) -> None:
         child.pid = pid
-        self._watch(child)
+        try:
+            self._watching.begin(child)
+        except OSError as error:
+            self._let_go(child, why(error, "watching it"))
+            return
+        self._by_pid[pid] = child
         self._report(events.Spawned(child.worker, pid))
         self.send(child.worker, Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
+
+    def _let_go(self, child: Child, reason: str) -> None:
+        """End a process that cannot be watched. What it has is given to others when it is reaped."""
+        child.channel.closed = True
+        self.others[child.pid] = lambda _status: self._unborn(child, reason)
+        self.signal(child.worker, signal.SIGKILL)
 
     def _unborn(self, child: Child, reason: str) -> None:
         self._forget(child)
@@ -186,7 +199,11 @@ class Children:
         self.older.extend(older)
         for child in children:
             self._by_worker[child.worker] = child
-            self._watch(child)
+            self._by_pid[child.pid] = child
+            try:
+                self._watching.begin(child)
+            except OSError as error:
+                self._watching.lose(child, error)
 
     def close_older(self) -> None:
         """Close the older boards that nobody writes to any more."""
@@ -210,23 +227,6 @@ class Children:
         self.board.close_descriptor()
         self._close_in_child(mine.pool, mine.generation)
 
-    def _watch(self, child: Child) -> None:
-        self._by_pid[child.pid] = child
-        if not child.channel.closed:
-            self._loop.selector.register(
-                child.channel, selectors.EVENT_READ, lambda mask: self._channel_event(child, mask)
-            )
-            self._want_write(child)
-        if not hasattr(os, "pidfd_open"):
-            return
-        try:
-            child.pidfd = os.pidfd_open(child.pid) if child.pidfd < 0 else child.pidfd
-        except OSError as error:
-            text = f"no pidfd for pid {child.pid}: {error.strerror}. SIGCHLD tells of its end instead"
-            self._log.warning(text, child.subject)
-            return
-        self._loop.selector.register(child.pidfd, selectors.EVENT_READ, lambda _mask: self.reap())
-
     # ---- channels
 
     def send(self, worker: events.WorkerId, message: Down, fds: tuple[int, ...] = ()) -> None:
@@ -235,30 +235,24 @@ class Children:
         if child is None or child.channel.closed:
             return
         child.channel.send(message, fds)
-        self._want_write(child)
+        self._watching.want_write(child)
         if isinstance(message, Serve | Park) and child.protocol < OBEYED_PROTOCOL:  # it will not say so
             self._report(events.Obeyed(worker, isinstance(message, Serve)))
-
-    def _want_write(self, child: Child) -> None:
-        if child.channel.closed or not child.pid:
-            return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.wants_write else 0)
-        key = self._loop.selector.get_key(child.channel)
-        if key.events != wanted:
-            self._loop.selector.modify(child.channel, wanted, key.data)
 
     def _channel_event(self, child: Child, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:
             child.channel.flush()
         if mask & selectors.EVENT_READ:
             self._read_channel(child)
-        if child.channel.closed:
-            self._loop.selector.unregister(child.channel)
-            self._report(events.ChannelClosed(child.worker))
-        else:
-            self._want_write(child)
+        if not child.channel.closed:
+            self._watching.want_write(child)
+        elif self._watching.leave_channel(child):
+            self._lost(child)
         if self._kept:
             self.reap()
+
+    def _lost(self, child: Child) -> None:
+        self._report(events.ChannelClosed(child.worker))
 
     def _read_channel(self, child: Child) -> None:
         try:
@@ -369,11 +363,7 @@ class Children:
             self._templates.ended(child)
 
     def _forget(self, child: Child) -> None:
-        if child.pidfd >= 0:
-            self._loop.selector.unregister(child.pidfd)
-            os.close(child.pidfd)
-        if child.channel in self._loop.selector.get_map():  # else the fork failed, or it is at its end
-            self._loop.selector.unregister(child.channel)
+        self._watching.end(child)
         child.channel.close()
         child.dump.close()
         del self._by_worker[child.worker]

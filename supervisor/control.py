@@ -332,7 +332,10 @@ class ControlServer:
             wanted |= selectors.EVENT_WRITE
         registered = self._selector.get_map().get(client.sock)
         if registered is None and wanted:
-            self._selector.register(client.sock, wanted, lambda mask: self._event(client, mask))
+            try:
+                self._selector.register(client.sock, wanted, lambda mask: self._event(client, mask))
+            except OSError:
+                self._drop(client)  # the kernel has no room to watch one more
         elif registered is not None and not wanted:
             self._selector.unregister(client.sock)
         elif registered is not None and registered.events != wanted:

@@ -30,5 +30,10 @@ def why(error: OSError, doing: str) -> str:
                 f"{doing} was refused: the kernel has no memory for it. Give it more, set fewer `processes`, "
                 "or look at vm.overcommit_memory"
             )
+        case errno.ENOSPC:
+            return (
+                f"{doing} was refused: the master's user watches as many descriptors as it may. "
+                "Raise fs.epoll.max_user_watches, or find who watches so many"
+            )
         case _:
             return f"{doing} failed: {error.strerror}"

@@ -7,10 +7,10 @@ Rules
     - A request (of a sync worker; the others judge theirs themselves) has as long as its limit
       says, and the time in which the master did not run besides: what stopped the master has
       probably stopped the worker too.
-    - A loop has as long as its limit says from its last heartbeat, from the last look at which a
-      call was under way, or from when the master itself came back. A heartbeat that is too old when it is first seen is not enough: the call that
-      held the loop may have ended this moment, or all have just been continued. It must be the
-      same `CONFIRM_S` later, and no call under way at any look between.
+    - A loop has as long as its limit says, from its last heartbeat, from the last look at which a
+      call was under way, or from when the master itself came back. A heartbeat that is too old
+      when it is first seen is not enough: the call that held the loop may have ended this moment,
+      or all have just been continued. It must be the same `CONFIRM_S` later, with no call under way.
     - Between the dump and the kill it is looked at once more: whose request has ended meanwhile, or
       whose loop turns again, is spared.
     - It costs a slot nothing that its worker was killed for this: no backoff.

@@ -21,6 +21,7 @@ from tests.support.debian import need
 from tests.support.wait import until
 
 MEMORY = Path("/sys/fs/cgroup/memory")
+FORKS = "fork,vfork,clone,clone3"
 LIMIT_BYTES = 192 << 20
 
 
@@ -68,18 +69,22 @@ def test_a_worker_killed_for_want_of_memory_is_told_from_one_that_somebody_kille
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
-    [("EAGAIN", "no further process is allowed"), ("ENOMEM", "the kernel has no memory for it")],
+    ("calls", "answer", "said"),
+    [
+        (FORKS, "EAGAIN", "the fork was refused: no further process is allowed"),
+        (FORKS, "ENOMEM", "the fork was refused: the kernel has no memory for it"),
+        ("epoll_ctl", "ENOSPC", "watching it was refused: .* fs.epoll.max_user_watches"),
+    ],
 )
-def test_a_fork_that_the_kernel_refuses_is_named_and_tried_again(gwctl_server, answer, said):
+def test_what_the_kernel_refuses_for_a_new_worker_is_named_and_tried_again(gwctl_server, calls, answer, said):
+    """Also what it needs when it is forked already: that process is ended, and the master goes on."""
     strace = need("strace", "strace")
     crash = {"backoff_min_s": 0.2, "backoff_max_s": 0.4, "breaker_failures": 2}
     with gwctl_server("wsgi_bare:application", processes=2, crash=crash, allow_errors=["."]) as server:
         server.allow_kill = True
         first, other = server.workers
-        forks = "fork,vfork,clone,clone3"
         tracer = subprocess.Popen(
-            [strace, "-q", "-o", os.devnull, f"--inject={forks}:error={answer}", "-p", str(server.pid)]
+            [strace, "-q", "-o", os.devnull, f"--inject={calls}:error={answer}", "-p", str(server.pid)]
         )
         try:
             status = Path(f"/proc/{server.pid}/status")
@@ -88,9 +93,7 @@ def test_a_fork_that_the_kernel_refuses_is_named_and_tried_again(gwctl_server, a
             if tracer.poll() is not None:
                 pytest.skip("strace may not attach here")
             os.kill(first, signal.SIGKILL)
-            server.wait_for_log(
-                rf"error web\.\d g1 +could not be started: the fork was refused: {said}", count=3
-            )
+            server.wait_for_log(rf"error web\.\d g1 +could not be started: {said}", count=3)
             assert httpx.get(server.url).status_code == 200
         finally:
             tracer.terminate()

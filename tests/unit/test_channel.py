@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -164,3 +165,30 @@ def test_the_last_words_are_read_although_the_peer_takes_no_more(ends):
     assert not master.wants_write
     assert [m for m, _ in master.receive()] == [WorkerFailed("import", "last words", "")]
     assert master.closed
+
+
+class Reluctant:
+    """A socket that has an error for the first calls."""
+
+    def __init__(self, sock: socket.socket, number: int) -> None:
+        self._sock = sock
+        self.errors = [OSError(number, os.strerror(number))] * 2
+
+    def send(self, data: bytes) -> int:
+        if self.errors:
+            raise self.errors.pop()
+        return self._sock.send(data)
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS])
+def test_what_the_kernel_has_no_room_for_now_is_kept_and_sent_later(ends, number):
+    """The master would end with it: there is nobody above who could do more."""
+    one, other = ends
+    one._sock = Reluctant(one._sock, number)
+    one.send(Serve())
+    one.flush()
+    assert one.wants_write
+    assert other.receive() == []
+    one.flush()
+    assert [message for message, _ in other.receive()] == [Serve()]
+    one._sock = one._sock._sock
