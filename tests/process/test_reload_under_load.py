@@ -44,15 +44,15 @@ BROKEN_BUILD = """
 import sys
 from gwctl.workers import server, states
 
-drain = server.Server.drain
+leave = server.Server._have_clients_leave
 
-def close_idle_connections_at_once(self, sweep):
-    drain(self, sweep)
+def close_idle_connections_at_once(self):
+    leave(self)
     for connection in list(self._connections):
         if connection.state == states.IDLE:
             connection.transport.close()
 
-server.Server.drain = close_idle_connections_at_once
+server.Server._have_clients_leave = close_idle_connections_at_once
 from gwctl.cli import main
 main()
 """
