@@ -353,9 +353,12 @@ class Children:
     def _bury(self, child: Child, status: int) -> None:
         cause = self._oom.cause(child.measured_bytes) if child.killed_by_others(status) else ""
         serving = child.last_words(time.monotonic())
-        exited = events.Exited(child.worker, status, self._luck(), serving, child.unfinished, cause)
+        frames = ""
         if record := inquest.end(child, "ended by itself", time.monotonic()):
             self._log.error(record, child.subject)
+        else:
+            frames = inquest.last_frames(child, status)
+        exited = events.Exited(child.worker, status, self._luck(), serving, child.unfinished, cause, frames)
         self.totals.setdefault(child.pool, Totals()).fold(child.record)
         self._forget(child)
         self._report(exited)

@@ -12,6 +12,7 @@ The memory file cannot fill up or block, and costs nothing until it is written.
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ from gwctl import scoreboard
 from gwctl.channel import RequestUnderWay, TaskStack, Told
 from gwctl.supervisor.core.notes import seconds
 from gwctl.supervisor.memory import resident_bytes
-from gwctl.supervisor.stacks import ThreadStack, read_stacks
+from gwctl.supervisor.stacks import ThreadStack, fatal_frames, read_stacks
 from gwctl.supervisor.status import age
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 NAMED_MAX: Final = 10
 """Requests that are named one by one."""
+_FAULTS: Final = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT})
+"""Signals at which faulthandler writes the stacks."""
 _TEXT_BYTES_MAX: Final = 1 << 18
 _STATES: Final = {
     "R": "running",
@@ -187,6 +190,11 @@ def end(child: Child, ending: str, now: float) -> str:
         return ""
     up_s = max(0.0, now - child.spawned_at)
     return inquest.record(ending, child.record, up_s, child.dump.read(), look(child.pid))
+
+
+def last_frames(child: Child, status: int) -> str:
+    """Where a process stood that died of a fault of its own; empty if it did not, or nothing is known."""
+    return "\n".join(f"  {frame}" for frame in fatal_frames(child.dump.read())) if -status in _FAULTS else ""
 
 
 def _named(request: RequestUnderWay) -> str:

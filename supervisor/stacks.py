@@ -11,14 +11,18 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
 import gwctl
 
 _THREAD: Final = re.compile(
-    r"(?:Current thread|Thread) 0x([0-9a-f]+)(?: \[(.*)\])? \(most recent call first\):"
+    r"(Current thread|Thread) 0x([0-9a-f]+)(?: \[(.*)\])? \(most recent call first\):"
 )
+_CURRENT: Final = "Current thread"
+_AFTER_THREADS: Final = ("Extension modules: ", "Current thread's C stack trace")
+"""What may follow when the process dies."""
 _FRAME: Final = re.compile(r'  File "(.*)", line (?:\d+|\?\?\?) in (.*)')
 _THREADING: Final = str(Path("/threading.py"))
 _IMPORTLIB: Final = str(Path("/importlib/__init__.py"))
@@ -52,6 +56,8 @@ class ThreadStack:
 
     ident: int
     name: str = ""
+    current: bool = False
+    """It wrote the dump, or died."""
     main: bool = False
     frames: list[str] = field(default_factory=list)
 
@@ -60,15 +66,29 @@ def read_stacks(text: str) -> list[ThreadStack]:
     """Read the output of faulthandler's dump of all threads."""
     threads: list[ThreadStack] = []
     for line in text.splitlines():
+        if line.startswith(_AFTER_THREADS):
+            break
         head = _THREAD.fullmatch(line)
         if head is not None:
-            threads.append(ThreadStack(int(head[1], 16), head[2] or ""))
+            threads.append(ThreadStack(int(head[2], 16), head[3] or "", head[1] == _CURRENT))
         elif threads and line.strip() and not threads[-1].main:
             _add(threads[-1], line)
     for thread in threads:
         if thread.frames and _IDLE in thread.frames[0]:
             thread.frames.clear()
     return threads
+
+
+def fatal_frames(text: str) -> list[str]:
+    """What the thread was at that died; with our own frames if there are no others."""
+    for thread in read_stacks(text):
+        if thread.current and thread.frames:
+            return thread.frames
+    lines = iter(text.splitlines())
+    for line in lines:
+        if line.startswith(_CURRENT) and _THREAD.fullmatch(line):
+            return [each.strip() for each in takewhile(str.strip, lines)]
+    return []
 
 
 def _add(thread: ThreadStack, line: str) -> None:

@@ -58,7 +58,7 @@ class Signals:
                 loop.remove_signal_handler(number)
             signal.signal(number, handler)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts: writes say EPIPE
-        faulthandler.enable(file=_STDERR)
+        faulthandler.enable(file=self._dump_fd)  # read by the master when it has died of it
         faulthandler.register(DUMP_SIGNAL, file=_STDERR, all_threads=True, chain=False)
         if self._dump_fd != _STDERR:
             faulthandler.register(EXPLAIN_SIGNAL, file=self._dump_fd, all_threads=True, chain=False)
@@ -83,6 +83,7 @@ class Signals:
 
     def _after_in_child(self) -> None:
         signal.set_wakeup_fd(-1)
+        faulthandler.enable(file=_STDERR)
         faulthandler.unregister(DUMP_SIGNAL)
         faulthandler.unregister(EXPLAIN_SIGNAL)
         for number, handler in self._handlers.items():

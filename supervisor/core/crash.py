@@ -40,7 +40,7 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: str)
             level, text = ("warning" if wait or waits else "debug"), f"pid {worker.pid} is gone"
     then = f"Replaced {waits}" if waits else _next(pool, worker, wait, now)
     # The same traceback at each try would bury the log; the first one says it.
-    frames = f"\n{failure.traceback}" if failure and failure.traceback and slot.failures == 1 else ""
+    frames = f"\n{failure.traceback}" if failure and failure.traceback and slot.failures <= 1 else ""
     desk.note(level, f"{text}. {then}{frames}", worker=worker)
     if slot.open and not was_open:
         breaker.opened(pool, worker.slot, desk)
@@ -75,7 +75,7 @@ def finished(worker: Worker, was: State, event: Exited, desk: Desk) -> None:
     elif was is not State.KILLED:
         how = how_it_ended(event.status) + (f" ({event.cause})" if event.cause else "")
         text = f"pid {worker.pid} ended with {how} while {was.value}, after {took}"
-        desk.note("warning", text, worker=worker)
+        desk.note("warning", "\n".join(filter(None, (text, event.frames))), worker=worker)
 
 
 def _next(pool: Pool, worker: Worker, wait: float, now: float) -> str:

@@ -83,6 +83,8 @@ class Exited(Struct, frozen=True):
     """Requests it did not finish, as far as is known."""
     cause: str = ""
     """What the kernel was seen to do to it: the memory it ran out of."""
+    frames: str = ""
+    """Where the application stood when it died of a fault of its own."""
 
 
 class Stuck(Struct, frozen=True):

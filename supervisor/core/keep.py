@@ -119,7 +119,8 @@ def died(fleet: Fleet, worker: Worker, desk: Desk, how: str = "") -> None:
         text = (
             f"{left} of {kept.sizes[worker.pool]} are left to roll back to; its code cannot be started again"
         )
-        desk.note("warning", f"{how}, while its generation was kept: {text}", worker=worker)
+        frames = f"\n{worker.failure.traceback}" if worker.failure and worker.failure.traceback else ""
+        desk.note("warning", f"{how}, while its generation was kept: {text}{frames}", worker=worker)
 
 
 _COULD_SERVE = frozenset({State.PARKED, State.READY})

@@ -146,7 +146,7 @@ def _exited(fleet: Fleet, worker: Worker, event: ev.Exited, desk: Desk) -> None:
     else:
         news = worker.failure is None  # else it was judged when it became known
         if news:
-            worker.failure = Failure("exit", notes.died(worker, event, desk.now))
+            worker.failure = Failure("exit", notes.died(worker, event, desk.now), event.frames)
         judged = news and fleet.judge(worker)
         if judged:
             pass

@@ -55,6 +55,36 @@ def test_what_many_requests_at_once_were_at_is_shown_and_named_at_a_death(gwctl_
         server.wait_for_log("ready in", count=2)
 
 
+def test_one_that_dies_of_a_fault_of_its_own_is_told_with_the_frames_of_the_application(
+    gwctl_server, tmp_path
+):
+    """Once, and in its record; those of a child of the application, which is nobody's record, on stderr."""
+    (tmp_path / "resize.py").write_text(
+        "import ctypes, os\n"
+        "def of_a_child():\n"
+        "    ctypes.string_at(0)\n"
+        "def resize():\n"
+        "    ctypes.string_at(0)\n"
+        "def application(environ, start_response):\n"
+        "    if (pid := os.fork()) == 0:\n"
+        "        of_a_child()\n"
+        "    os.waitpid(pid, 0)\n"
+        "    resize()\n"
+    )
+    options = {"worker": "sync", "chdir": tmp_path, "allow_errors": ["died"]}
+    with gwctl_server("resize:application", **options) as server:
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.get(f"{server.url}/x?y")
+        server.wait_for_log(
+            r"died: signal 11 \(SIGSEGV\), .*, while serving GET /x\?y\. .*\n"
+            r'  +File ".*", line \d+ in string_at\n +File ".*resize\.py", line 5 in resize\n'
+            r' +File ".*resize\.py", line 10 in application\n(?! +File)'
+        )
+        assert server.log.count("Fatal Python error") == 1
+        assert server.log.count("in of_a_child") == 1
+        server.wait_for_log("ready in", count=2)
+
+
 def test_worker_told_to_end_by_a_stranger_is_replaced_without_alarm(gwctl_server):
     """A direct SIGTERM drains a worker; that is not a crash: no error line."""
     with gwctl_server(APP, worker="sync", processes=2) as server:

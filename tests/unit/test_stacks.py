@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import gwctl
-from gwctl.supervisor.stacks import read_stacks
+from gwctl.supervisor.stacks import fatal_frames, read_stacks
 
 GWCTL = Path(gwctl.__file__).parent
 
@@ -73,3 +73,30 @@ def test_a_real_dump_is_understood():
     thread.join()
     (found,) = [each for each in stacks if each.ident == thread.ident]
     assert found.frames[-1].endswith("in waits_here")
+
+
+DIED = """Fatal Python error: Segmentation fault
+
+Thread 0x00007f02 (most recent call first):
+  File "/srv/shop/poll.py", line 3 in poll
+
+Current thread 0x00007f01 (most recent call first):
+  File "/srv/shop/pay.py", line 88 in charge
+  File "@/workers/sync.py", line 1 in _call
+
+Current thread's C stack trace (most recent call first):
+  Binary file "/usr/lib/libc.so.6", at abort+0x1c [0x7f]
+
+Extension modules: yaml._yaml, lxml.etree (total: 2)
+"""
+
+
+def test_of_a_fault_the_frames_of_the_thread_that_died_are_taken():
+    assert fatal_frames(dumped(DIED)) == ['File "/srv/shop/pay.py", line 88 in charge']
+    assert [len(each.frames) for each in read_stacks(dumped(DIED))] == [1, 1]
+
+
+def test_of_a_fault_outside_of_the_application_our_own_frames_are_all_there_is():
+    text = dumped(DIED).replace("/srv/shop/pay.py", f"{GWCTL}/workers/wsgi.py")
+    assert [frame.rpartition(" ")[2] for frame in fatal_frames(text)] == ["charge", "_call"]
+    assert fatal_frames("") == []
