@@ -128,9 +128,8 @@ class Fleet:
     @property
     def degraded(self) -> str:
         """Why what runs is not what a respawn would run; empty when it is."""
-        if self.rolled_back:
-            return f"{DEGRADED} (rolled back from generation {self.rolled_back})"
-        return DEGRADED if any(pool.degraded(self.generation) for pool in self.pools.values()) else ""
+        back = f" (rolled back from generation {self.rolled_back})" if self.rolled_back else ""
+        return DEGRADED + back if any(pool.degraded(self.generation) for pool in self.pools.values()) else ""
 
     @property
     def reload_waits(self) -> bool:

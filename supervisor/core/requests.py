@@ -141,7 +141,7 @@ def _about_kept(fleet: Fleet, reload: Reload, previous: int) -> str:
     missing = [
         f"{pool.ready} of {pool.size} in {pool.name}"
         for pool in fleet.pools.values()
-        if pool.ready < pool.size
+        if pool.ready < pool.size and pool.degraded(fleet.generation)
     ]
     if reload.rollback and missing:
         texts.append(f"{', '.join(missing)}: what is missing stays so until the next reload")
@@ -237,7 +237,7 @@ def _scale(fleet: Fleet, pool: Pool, event: ScaleAsked, desk: Desk) -> tuple[str
     if fleet.reload is not None and pool.name in fleet.reload.sizes:
         fleet.reload.sizes[pool.name] = pool.size  # the new generation gets as many
     text = scaled(pool.name, was, pool.size, asked)
-    if fleet.rolled_back and pool.size > pool.ready:
+    if fleet.rolled_back and pool.size > pool.ready and pool.degraded(fleet.generation):
         text += f". No worker is started before the next reload: {fleet.degraded}"
     desk.note("info", text.removeprefix(f"{pool.name}: "), pool=pool.name)
     return text, {"pool": pool.name, "size": pool.size, "was": was}

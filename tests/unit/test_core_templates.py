@@ -79,6 +79,24 @@ def test_after_a_refused_reload_a_respawn_is_forked_from_the_template_and_nothin
     assert not any("degraded" in note for note in one.notes)
 
 
+def test_after_a_rollback_the_kept_template_fills_gaps_and_nothing_is_degraded() -> None:
+    one = serving(1)
+    one.keep_s = 300.0
+    one.reloads()
+    one.boots(3)
+    one.boots(4)
+    assert "adopt g2, keep g1" in one.passes(2)
+    one.rolls_back()
+    one.obey(4)
+    one.obey(2)
+    assert "adopt g1, keep g2" in one.passes(2)
+    assert one.fleet.degraded == ""
+    assert one.happens(ev.ScaleAsked(9, "web", 2)) == ["answer 9 yes", "spawn 5 web.1 g1 of 1"]
+    assert one.answers[-1].text == "web: 1 -> 2 workers"
+    one.dies(1, -9)
+    assert one.fleet.degraded == "disk differs from what runs (rolled back from generation 2)"
+
+
 def test_a_template_begun_after_a_refused_reload_is_of_what_is_on_disk_and_that_is_said() -> None:
     one = serving(1)
     one.reloads()
