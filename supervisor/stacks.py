@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -74,20 +73,17 @@ def read_stacks(text: str) -> list[ThreadStack]:
         elif threads and line.strip() and not threads[-1].main:
             _add(threads[-1], line)
     for thread in threads:
-        if thread.frames and _IDLE in thread.frames[0]:
+        begun_by_us = all(_THREADING in frame for frame in thread.frames)
+        if begun_by_us or _IDLE in thread.frames[0]:
             thread.frames.clear()
     return threads
 
 
 def fatal_frames(text: str) -> list[str]:
-    """What the thread was at that died; with our own frames if there are no others."""
+    """What the thread was at that died; one line if that was not the application's code."""
     for thread in read_stacks(text):
-        if thread.current and thread.frames:
-            return thread.frames
-    lines = iter(text.splitlines())
-    for line in lines:
-        if line.startswith(_CURRENT) and _THREAD.fullmatch(line):
-            return [each.strip() for each in takewhile(str.strip, lines)]
+        if thread.current:
+            return thread.frames or ["not in the application's code"]
     return []
 
 

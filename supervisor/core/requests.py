@@ -152,7 +152,7 @@ def _about_kept(fleet: Fleet, reload: Reload, previous: int) -> str:
         texts.append(f"generation {previous} is not kept for a rollback: only it serves {lost}")
     elif reload.keep_s > 0:
         texts.append(f"generation {previous} is not kept for a rollback: none of its workers is left")
-    return "; ".join(texts)
+    return ", ".join(texts)
 
 
 def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Desk) -> None:
@@ -198,7 +198,7 @@ def _strength(fleet: Fleet) -> str:
         if pool.size:
             able = sum(w.serving or w.state is State.PARKED for w in pool.of_generation(fleet.generation))
             texts.append(f"{pool.name} {able}/{pool.size} ready")
-    return "; ".join(texts)
+    return ", ".join(texts)
 
 
 # ---- scale

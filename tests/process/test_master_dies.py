@@ -126,7 +126,7 @@ def test_a_new_master_starts_while_the_last_request_of_the_one_before_is_served(
         server.wait_until_serving()
         url = server.url
         answers: list[str] = []
-        client = threading.Thread(target=lambda: answers.append(httpx.get(f"{url}/sleep?3", timeout=20).text))
+        client = threading.Thread(target=lambda: answers.append(httpx.get(f"{url}/sleep?6", timeout=30).text))
         client.start()
         until(lambda: active_requests(server), "a worker to be busy")
         os.kill(server.pid, signal.SIGKILL)

@@ -61,7 +61,7 @@ def test_a_worker_killed_for_want_of_memory_is_told_from_one_that_somebody_kille
             r"\d+ MiB when last measured\), [\d.]+ s after it was ready, while serving GET /eat"
         )
         server.wait_for_log("ready in", count=2)
-        (worker,) = server.workers
+        (worker,) = until(lambda: server.workers, "its successor to be known")
         os.kill(worker, signal.SIGKILL)
         server.wait_for_log(r"died: signal 9 \(SIGKILL\), .* not sent by gwctl")
         server.wait_for_log("ready in", count=3)

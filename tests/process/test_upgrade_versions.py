@@ -85,7 +85,7 @@ def test_to_a_wheel_with_another_version_and_scoreboard(
             assert before >= 190
             installed.install(next_wheel)
             server.signal(signal.SIGUSR2)
-            server.wait_for_log(r"upgraded from gwctl .* to gwctl 9\.9\.9, .* 2 workers kept")
+            server.wait_for_log(r"upgraded from gwctl .* to gwctl 9\.9\.9, .* 2 workers kept", timeout_s=60)
             assert requests(server) >= before, "while only workers of the other layout serve"
             server.wait_for_log(r"adopted generation 2\b")
             assert status(server)["version"] == "9.9.9"

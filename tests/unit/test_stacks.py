@@ -96,7 +96,7 @@ def test_of_a_fault_the_frames_of_the_thread_that_died_are_taken():
     assert [len(each.frames) for each in read_stacks(dumped(DIED))] == [1, 1]
 
 
-def test_of_a_fault_outside_of_the_application_our_own_frames_are_all_there_is():
+def test_of_a_fault_outside_of_the_application_just_that_is_said():
     text = dumped(DIED).replace("/srv/shop/pay.py", f"{GWCTL}/workers/wsgi.py")
-    assert [frame.rpartition(" ")[2] for frame in fatal_frames(text)] == ["charge", "_call"]
+    assert fatal_frames(text) == ["not in the application's code"]
     assert fatal_frames("") == []
