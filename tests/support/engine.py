@@ -269,8 +269,6 @@ class Engine:
         if self.exchange is not None and self.beside is None:
             self.exchange.close()
         os.close(self._log_fd)
-        if not self.thread.is_alive():
-            self.loop.close()
         if kind is None:
             assert not self.loop_errors
 
