@@ -263,6 +263,7 @@ class Engine:
         until(lambda: not self.call(lambda: self.server.connections), "the connections to be gone")
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(DEADLINE_S)
+        self.server.flush_due = False  # nobody will: the sentry of a sync worker would look for it for ever
         self.board.release(self.record)
         for sock in (self._listener, *self._channels):
             sock.close()
