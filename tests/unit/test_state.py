@@ -52,7 +52,8 @@ LEFT_OUT: dict[type, set[str]] = {
     Children: {
         *("_loop", "_log", "_report", "_luck", "_close_in_child"),
         "_oom",
-        "_watching",  # it begins with what the kernel has counted by then
+        "_oom",  # it begins with what the kernel has counted by then
+        "_watching",  # of a selector, made anew
         *("_by_pid", "_buried", "others", "_kept", "_templates"),  # no template owes an answer
     },
     control.ControlServer: {"_log", "_handle", "_selector", "_spare"},
