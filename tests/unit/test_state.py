@@ -51,7 +51,6 @@ LEFT_OUT: dict[type, set[str]] = {
     ListenerSet: {"_tried", "_adjusted"},  # no reload is under way
     Children: {
         *("_loop", "_log", "_report", "_luck", "_close_in_child"),
-        "_oom",
         "_oom",  # it begins with what the kernel has counted by then
         "_watching",  # of a selector, made anew
         *("_by_pid", "_buried", "others", "_kept", "_templates"),  # no template owes an answer
