@@ -81,6 +81,9 @@ class AsgiRunner:
     def start(self) -> None:
         """Nothing to prepare: tasks run on the server's loop."""
 
+    def end(self) -> None:
+        """Tasks end with the loop, or are cancelled with it."""
+
     def serving(self) -> None:
         """Nothing to hide: the loop is the application's too."""
 

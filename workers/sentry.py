@@ -64,7 +64,7 @@ class Sentry:
         self._floats = server.record.floats
         self._lock = threading.Lock()
         self._given: list[ConnectionBase] = []
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._bell: SimpleQueue[bool] = SimpleQueue()
         self._awake = False
         self._thread: threading.Thread | None = None
         self._next_try_at = 0.0
@@ -85,7 +85,7 @@ class Sentry:
         if self._thread is None and not self._begin():
             return
         self._awake = True
-        self._bell.put(None)
+        self._bell.put(True)
 
     def _begin(self) -> bool:
         """Start the thread. False: the machine has none to give. Requests are served without it meanwhile."""
@@ -106,6 +106,10 @@ class Sentry:
         self._thread = thread
         return True
 
+    def end(self) -> None:
+        """End the thread once nothing is due; that of a worker ends with its process."""
+        self._bell.put(False)
+
     def settle(self) -> None:
         """Let go of the connections that were given away during the call which has just ended."""
         with self._lock:
@@ -119,8 +123,7 @@ class Sentry:
     def _run(self) -> None:
         # Signals are for the loop's thread: a handler must be able to interrupt the call.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        while True:
-            self._bell.get()
+        while self._bell.get():
             while self._looks():
                 sleep(TICK_S)
 

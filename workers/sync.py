@@ -77,6 +77,10 @@ class SyncRunner(WsgiRunner):
     def start(self) -> None:
         """Nothing to prepare: the thread is the loop's."""
 
+    def end(self) -> None:
+        """End the sentry's thread; that of a worker ends with its process."""
+        self._sentry.end()
+
     def serving(self) -> None:
         """Hide the loop: calls may come from now on. Nothing here may ask for the running loop."""
         _set_running_loop(None)

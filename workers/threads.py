@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from gwctl.workers.handover import Handover
     from gwctl.workers.server import Server
 
+    Request = tuple[ConnectionBase, Environ, type[WsgiCall]]
+
 
 _AGAIN_S: Final = 0.002
 BUSY_S: Final = 10.0
@@ -55,7 +58,7 @@ class ThreadsRunner(WsgiRunner):
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
-        self._queue: SimpleQueue[tuple[ConnectionBase, Environ, type[WsgiCall]]] = SimpleQueue()
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self.threads: list[Counters] = []
         """What each thread is at."""
         self.given_up: dict[WsgiCall, Any] = {}
@@ -79,6 +82,11 @@ class ThreadsRunner(WsgiRunner):
     def start(self) -> None:
         for _ in range(self._count):
             self._add_thread()
+
+    def end(self) -> None:
+        """End the threads as they become free; those of a worker end with its process."""
+        for _ in self.threads:
+            self._queue.put(None)
 
     def _add_thread(self) -> None:
         counters = Counters()
@@ -221,18 +229,15 @@ class ThreadsRunner(WsgiRunner):
         """Give away ``count`` of the requests that have waited longest; return how many could be given."""
         kept = []
         given = 0
-        while True:
-            try:
-                waiting = self._queue.get_nowait()
-            except Empty:
-                break
-            connection, environ, kind = waiting
-            request = request_read(connection, environ, kind) if given < count else b""
-            if request and handover.give(connection, request):
-                given += 1
-                handover.let_go(connection)
-            else:
-                kept.append(waiting)
+        with suppress(Empty):
+            while waiting := self._queue.get_nowait():
+                connection, environ, kind = waiting
+                request = request_read(connection, environ, kind) if given < count else b""
+                if request and handover.give(connection, request):
+                    given += 1
+                    handover.let_go(connection)
+                else:
+                    kept.append(waiting)
         for waiting in kept:
             self._queue.put(waiting)
         self._dispatched -= given
@@ -262,12 +267,10 @@ class ThreadsRunner(WsgiRunner):
             self.server.flush_soon()
 
     def _work(self, counters: Counters) -> None:
-        """Serve requests for ever: the body of one thread."""
-        get = self._queue.get
+        """Serve requests until there comes a None: the body of one thread."""
         server = self.server
         counters.ident = threading.get_ident()
-        while True:
-            connection, environ, kind = get()
+        for connection, environ, kind in iter(self._queue.get, None):
             counters.start = start = monotonic()
             outbox = self._outbox if connection.tls is None else None
             counters.call = call = kind(server, connection, environ, connection.output, outbox)

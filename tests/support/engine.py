@@ -43,6 +43,8 @@ from tests.support.wait import DEADLINE_S, until
 WORKER_CLASSES = ("sync", "threads", "asgi")
 PARSERS = ("c", "python") if importlib.util.find_spec("gunicorn_h1c") else ("python",)
 """Those installed here; the first one is used where nothing else is said."""
+STUBBORN_S = 1.0
+"""How long the end of an engine waits for its application's tasks."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,9 @@ class Engine:
         until(lambda: not self.call(lambda: self.server.connections), "the connections to be gone")
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(DEADLINE_S)
-        self.server.flush_due = False  # nobody will: the sentry of a sync worker would look for it for ever
+        self.server.flush_due = False  # nobody will, and a sentry waits for it
+        self.server.runner.end()
+        end_loop(self.loop)
         self.board.release(self.record)
         for sock in (self._listener, *self._channels):
             sock.close()
@@ -311,3 +315,14 @@ class Engine:
         self.call(self.server.flush)
         value: int = self.record.words[index]
         return value
+
+
+def end_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what still runs in ``loop``, which nobody turns, and close it; it stays open if a task goes on."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks and loop.run_until_complete(asyncio.wait(tasks, timeout=STUBBORN_S))[1]:
+        return
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
