@@ -15,7 +15,12 @@ class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a new generation takes over at SIGHUP and ``gwctl reload``."""
 
     settle_s: Annotated[
-        Seconds, _meta("How long new workers must live and serve before they are trusted.", 10)
+        Seconds,
+        _meta(
+            "How long new workers must live and serve before they are trusted. The first of them "
+            "gets no client in the first quarter of it.",
+            10,
+        ),
     ] = 2.0
     strategy: Annotated[
         Literal["rolling", "atomic"],

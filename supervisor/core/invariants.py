@@ -89,9 +89,10 @@ def _about_workers(fleet: Fleet, desk: Desk) -> str:
 
 
 def _may_wait(fleet: Fleet, worker: Worker) -> bool:
-    """It is ready and need not serve: a template, surplus during a reload, or new in an atomic one."""
+    """It is ready and need not serve: a template, surplus in a reload, or new in it and not yet wanted."""
     reload = fleet.reload
     if worker.is_template or reload is None:
         return worker.is_template
-    atomic = worker.pool in reload.policies and reload.is_atomic(worker.pool)
-    return worker.slot >= fleet.pools[worker.pool].size or (atomic and worker.generation == reload.generation)
+    if worker.slot >= fleet.pools[worker.pool].size:
+        return True
+    return worker.generation == reload.generation and not reload.serves_new(worker.pool)

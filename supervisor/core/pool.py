@@ -10,7 +10,7 @@ Rules
     - Parking and scaling down: parked + draining stay within ``draining_max``; both wait for
       room. Undoing a reload does not wait: what failed must not go on serving.
     - New workers serve before old ones are parked, one old for each new; should new ones be
-      lost again, parked ones serve again.
+      lost again, parked ones serve again. A canary that is to wait yet serves if nobody does.
     - An atomic reload, and a rollback, have all new workers ready, then shed all old ones in one
       step, and have all new ones serve in the next. Should none of the new ones serve any more,
       all old ones do again: the two never serve side by side.
@@ -107,7 +107,7 @@ def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
     view = View(pool, wanted)
     if view.heirs:
         _succeed(view, desk)
-    if wanted.serve_new:
+    if wanted.serve_new or not (view.serving or wanted.atomic):
         for worker in view.new.values():
             if worker.state in _CAN_SERVE and worker.told is not Order.SERVE:
                 _serve(view, worker, desk)

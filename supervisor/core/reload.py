@@ -3,8 +3,9 @@
 Phases
     validate   the shell reads the settings and binds what is new; nothing else has changed
     boot       one new worker in each pool, the canary, in slot 0
-    settle     the canaries serve beside the old workers for ``settle_s``; that of an atomic pool
-               only lives for so long
+    settle     the canaries live for a quarter of ``settle_s``, so that one that dies of itself dies
+               without a client, and then serve beside the old workers for the rest; that of an
+               atomic pool only lives for so long
     roll       when every pool's canary passed, and not before: the rest, pool by pool in
                parallel; one old worker is parked for each new one that serves. In an atomic
                pool the new ones get ready and wait
@@ -54,6 +55,9 @@ SWITCH_S = 0.25
 """So long a switch waits for old workers to say that they accept no more: one in a call of a sync application
 can't. Nobody accepts meanwhile, connections wait in the backlog."""
 
+ALONE = 0.25
+"""The part of ``settle_s`` in which a canary does not serve yet."""
+
 CONFIRM_S = 5.0
 """A worker that was parked for long shall say that it serves within this time."""
 
@@ -91,7 +95,9 @@ class Reload:
     sizes: dict[str, int] = field(default_factory=dict)
     """Wanted workers of each pool in the new generation."""
     canary_until: dict[str, float] = field(default_factory=dict)
-    """Pools whose canary serves, and when it has passed."""
+    """Pools whose canary could serve, and when it has passed."""
+    opened: set[str] = field(default_factory=set)
+    """Pools whose canary shall serve."""
     settled_at: float | None = None
     """When the complete generation has held for long enough; None while it is not complete."""
     stall_at: float = 0.0
@@ -145,9 +151,15 @@ class Reload:
             new_in_the_end=size,
             replace=rolling and (not atomic or self.switch_by is not None),
             atomic=atomic,
-            serve_new=not atomic or self.switched,
+            serve_new=self.serves_new(pool.name),
             kept=0 if self.rollback else kept,
         )
+
+    def serves_new(self, pool: str) -> bool:
+        """Its new workers shall serve as soon as they can."""
+        if self.is_atomic(pool):
+            return self.switched
+        return self.replacing or pool in self.opened
 
     @property
     def replacing(self) -> bool:
@@ -167,8 +179,9 @@ class Reload:
 
     def next_deadline(self, now: float) -> float:
         waits = [self.stall_at]
-        if self.stage is Stage.SETTLE:
-            waits.append(max(self.canary_until.values()))
+        if self.stage in _TRYING:
+            waits += map(self._opens_at, self._closed())
+            waits += self.canary_until.values()
         waits += [at for at in (self.settled_at, self.switch_by, self.confirm_by) if at is not None]
         return min(at for at in waits if at > now)
 
@@ -212,6 +225,13 @@ class Reload:
                 self._progressed(desk)
                 self.tell(desk, name, "boot", "ok", seconds(desk.now - worker.born_at))
                 self.tell(desk, name, "settle", "")
+        due = [name for name in self._closed() if self._opens_at(name) <= desk.now]
+        for name in due:
+            self.opened.add(name)
+            served_s = (1 - ALONE) * self.policies[name].settle_s
+            self.canary_until[name] = max(self.canary_until[name], desk.now + served_s)
+        if due:
+            return True
         if len(self.canary_until) < len(self.policies):
             return False
         if self.stage is Stage.BOOT:
@@ -223,6 +243,14 @@ class Reload:
             self.tell(desk, name, "settle", "ok", seconds(policy.settle_s))
         self._move(Stage.ROLL, desk)
         return True
+
+    def _closed(self) -> list[str]:
+        """Pools whose canary lives and does not serve yet."""
+        return [name for name in self.canary_until if name not in self.opened and not self.is_atomic(name)]
+
+    def _opens_at(self, pool: str) -> float:
+        """When the canary of a pool that is not atomic begins to serve."""
+        return self.canary_until[pool] - (1 - ALONE) * self.policies[pool].settle_s
 
     def _begin_switch(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
         """When the rolling pools have rolled; in the others all new ones wait, and old ones can be parked."""
@@ -319,11 +347,11 @@ class Reload:
         return new >= self._needed(pool)
 
     def _standing(self, pools: Mapping[str, Pool]) -> Iterator[tuple[str, Worker]]:
-        """New workers that serve; in an atomic pool those that could."""
+        """New workers that serve; those that could in an atomic pool, and before its canary shall."""
         for name in self.policies:
-            atomic = self.is_atomic(name)
+            waits = self.is_atomic(name) or not (self.replacing or name in self.opened)
             for worker in pools[name].of_generation(self.generation):
-                if worker.serving or (atomic and worker.state is State.READY):
+                if worker.serving or (waits and worker.state is State.READY):
                     yield name, worker
 
     def _serving(self, pools: Mapping[str, Pool]) -> Iterator[tuple[str, Worker]]:
@@ -357,6 +385,7 @@ class Reload:
             self.confirm_by += late_s
 
 
+_TRYING = frozenset({Stage.BOOT, Stage.SETTLE})
 _ROLLING = frozenset({Stage.ROLL, Stage.SWITCH, Stage.COMMIT})
 _COULD_SERVE = frozenset({State.READY, State.PARKED})
 

@@ -115,6 +115,12 @@ def _boots_too_slowly(shop: Shop, _stack: ExitStack) -> None:
     shop.set(timeouts={"boot_timeout_s": 0.6})
 
 
+def _dies(shop: Shop, _stack: ExitStack) -> None:
+    """While the canary has no client yet: one that had could take what is in its hands along."""
+    shop.web.write_text(WEB + DIES)
+    shop.set(reload={"settle_s": 8.0})
+
+
 DIES = (
     "\nimport os, signal, threading\nthreading.Timer(0.05, os.kill, (os.getpid(), signal.SIGSEGV)).start()\n"
 )
@@ -134,7 +140,7 @@ CASES = {
         trace='live.py", line 16, in start',
     ),
     "boot timeout": Case(_boots_too_slowly, r"was not ready within 0\.60 s"),
-    "dies once ready": Case(web(WEB + DIES), "SIGSEGV", told="settle FAILED"),
+    "dies once ready": Case(_dies, "SIGSEGV", told="settle FAILED"),
     "half of the workers": Case(web(ONE_ONLY), "FileExistsError", trace="os.mkdir", told="roll FAILED"),
     "second pool": Case(live(LATE_FAILURE), "no database", trace="in start", told="web .* boot ok"),
 }

@@ -58,6 +58,8 @@ class Seen:
     """No request was in hand when it was last observed."""
     hung_at: float = 0.0
     """When it was last seen to be beyond a limit."""
+    last_look_until: float = 0.0
+    """For what is looked at when its time is up; 0.0: not yet."""
     looked_again: bool = False
     """Since it was dumped."""
     found_well: bool = False
@@ -108,7 +110,7 @@ class Transaction:
     rolling: bool = False
     """All canaries have passed."""
     canaries: dict[str, float] = field(default_factory=dict)
-    """By pool: when its canary, serving since then, has settled."""
+    """By pool: when its canary has settled: it has served for three quarters of ``settle_s``."""
     changed_at: float = 0.0
     """The last time that a worker was told to serve or to park."""
 
@@ -119,11 +121,16 @@ class Transaction:
             if at > before:
                 self.canaries[name] = at + late_s
 
-    def told_to_serve(self, seen: Seen, now: float) -> None:
-        if seen.pool in self.policies:
-            self.changed_at = now
-            if seen.generation == self.generation:
-                self.canaries.setdefault(seen.pool, now + self.policies[seen.pool].settle_s)
+    def told_to_serve(self, seen: Seen, now: float, others: int) -> None:
+        """``others`` serve in that pool: then a canary lives without clients at first."""
+        if seen.pool not in self.policies:
+            return
+        self.changed_at = now
+        if seen.generation == self.generation and seen.pool not in self.canaries:
+            settle_s = self.policies[seen.pool].settle_s
+            if others and seen.ready_at is not None and now - seen.ready_at < 0.25 * settle_s - 1e-6:
+                raise Unsafe(f"serve to the canary {seen} before it has lived for a while")
+            self.canaries[seen.pool] = now + 0.75 * settle_s
 
     def lost(self, seen: Seen, now: float) -> None:
         """A canary cannot settle that is out of reach."""
@@ -145,7 +152,7 @@ class Transaction:
             self.judge_canaries(now)
 
     def judge_canaries(self, now: float) -> None:
-        """The roll begins when every pool's canary has served for its ``settle_s``."""
+        """The roll begins when every pool's canary has served for three quarters of its ``settle_s``."""
         if self.rolling:
             return
         for name in self.policies:

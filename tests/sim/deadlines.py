@@ -15,5 +15,6 @@ def judge_deadlines(observer: Observer) -> None:
     for seen in observer.workers.values():
         if seen.must_die and seen.state != "killed":
             raise Unsafe(f"{seen} is beyond the hard limit and was not killed")
-        if seen.due + SLACK_S < observer.now and not is_owed_by_the_dying(observer, seen):
+        due = max(seen.due, seen.last_look_until)
+        if due + SLACK_S < observer.now and not is_owed_by_the_dying(observer, seen):
             raise Unsafe(f"{seen} is past its deadline and nothing was done")

@@ -29,6 +29,7 @@ LOOK_S = 5.0
 LOOK_MIN_S = 0.05
 NEAR_LOOK_S = 1.0
 CONFIRM_S = 1.0
+LAST_LOOK_S = 0.1
 
 
 @dataclass(eq=False)
@@ -188,6 +189,7 @@ def judge_dump(observer: Observer, seen: Seen) -> None:
         if seen.hung_at != observer.now:
             raise Unsafe(f"dump to {seen}, which is well")
         seen.hangs, seen.looked_again, seen.found_well = True, False, False
+        seen.last_look_until = 0.0
         observer.looks.allowed(observer.now + seen.policy.dump_grace_s)
     elif seen.state not in {"starting", "lost", "draining"} or early:
         raise Unsafe(f"dump to {seen} before its time")
@@ -196,9 +198,11 @@ def judge_dump(observer: Observer, seen: Seen) -> None:
 def looked(observer: Observer) -> None:
     observer.looks.looked(observer.now)
     for seen in observer.workers.values():
-        seen.looked_again = True
+        seen.looked_again, seen.found_well = True, False  # what the look shows counts, if it shows anything
         if seen.state == "dumped" and seen.hangs:
             observer.looks.allowed(seen.due)
+            if seen.due <= observer.now and not seen.last_look_until:
+                seen.last_look_until = observer.now + LAST_LOOK_S
 
 
 def heard_stuck(observer: Observer, event: ev.Stuck) -> None:

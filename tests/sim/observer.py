@@ -258,7 +258,7 @@ class Observer:
         if seen.state not in {"ready", "parked"} or seen.serving:
             raise Unsafe(f"serve to {seen}")
         if self.txn is not None:
-            self.txn.told_to_serve(seen, self.now)
+            self.txn.told_to_serve(seen, self.now, self._serving(seen.pool))
         seen.serve(self.now)
 
     def _park(self, action: act.Park) -> None:
@@ -279,11 +279,11 @@ class Observer:
             raise Unsafe(f"drain to {seen}")
         self._keeps_serving(seen, "drain")
         judge_retired(self, seen)
-        was = seen.state
+        served = seen.state == "ready" and seen.served_at > 0  # who never did is gone in a moment
         seen.told_to_end = True
         seen.enter("draining", self.now + seen.policy.drain_timeout_s + DRAIN_MARGIN_S)
         in_force = self.generation if self.txn is None else self.txn.generation
-        if was == "ready" and not self.stopping and seen.generation == in_force and seen.pool in self.sizes:
+        if served and not self.stopping and seen.generation == in_force and seen.pool in self.sizes:
             judge_room(self, seen.pool)
 
     def _observe(self, action: act.Observe) -> None:

@@ -44,7 +44,7 @@ WORKER_CLASSES = ("sync", "threads", "asgi")
 PARSERS = ("c", "python") if importlib.util.find_spec("gunicorn_h1c") else ("python",)
 """Those installed here; the first one is used where nothing else is said."""
 STUBBORN_S = 1.0
-"""How long the end of an engine waits for its application's tasks."""
+"""How long the end of an engine waits for its application's tasks and threads."""
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,8 @@ class Engine:
         self.thread.join(DEADLINE_S)
         self.server.flush_due = False  # nobody will, and a sentry waits for it
         self.server.runner.end()
-        end_loop(self.loop)
+        if all_ended({counters.ident for counters in self.server.counters}):
+            end_loop(self.loop)
         self.board.release(self.record)
         for sock in (self._listener, *self._channels):
             sock.close()
@@ -315,6 +316,16 @@ class Engine:
         self.call(self.server.flush)
         value: int = self.record.words[index]
         return value
+
+
+def all_ended(threads: set[int]) -> bool:
+    """Wait for threads, by their idents; False if an application holds one."""
+    for thread in threading.enumerate():
+        if thread.ident in threads:
+            thread.join(STUBBORN_S)
+            if thread.is_alive():
+                return False
+    return True
 
 
 def end_loop(loop: asyncio.AbstractEventLoop) -> None:

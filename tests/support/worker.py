@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -143,6 +144,7 @@ class StubWorker:
     ) -> None:
         process = processes.look(self.pid)
         if process is not None and process.parent == self.master.pid:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the master may reap it just now
+                os.kill(self.pid, signal.SIGKILL)
         self.master.kill()
         self.master.communicate()

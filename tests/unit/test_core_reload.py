@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Phase
 from tests.support.core_story import POLICY, CoreStory
@@ -17,8 +15,10 @@ def test_a_reload_that_works() -> None:
     assert story.happens(ev.ReloadAsked(7, "gwctl reload")) == ["prepare g2"]
     assert story.fleet.phase is Phase.RELOADING
     assert story.happens(ev.Prepared(2, story.policies)) == ["spawn 4 web.0 g2"]
-    assert story.boots(4, after=0.44) == ["serve 4"]
-    assert story.passes(1.9) == []
+    assert story.boots(4, after=0.44) == []
+    assert story.passes(0.49) == []
+    assert story.passes(0.01) == ["serve 4"]
+    assert story.passes(1.4) == []
     assert story.passes(0.1) == ["park 1", "spawn 5 web.1 g2"]
     assert story.boots(5, after=0.5) == ["serve 5", "park 2", "spawn 6 web.2 g2"]
     assert story.boots(6, after=0.5) == ["serve 6", "park 3"]
@@ -62,7 +62,7 @@ def test_a_reload_by_signal_is_answered_to_nobody() -> None:
     story = CoreStory(web=1).serves()
     story.reloads(0)
     story.boots(2)
-    assert story.passes(4) == ["park 1", "adopt g2", "drain 1"]
+    assert story.passes(4) == ["serve 2", "park 1", "adopt g2", "drain 1"]
     assert story.answers == []
     assert story.progress == []
 
@@ -80,49 +80,12 @@ def test_wrong_settings_change_nothing() -> None:
     assert story.happens(ev.ReloadAsked(8, "gwctl reload")) == ["prepare g2"]
 
 
-@pytest.mark.parametrize("how", ["failed", "died", "spawn", "hung"])
-def test_a_canary_that_fails(how: str) -> None:
-    """Nothing happened to the old workers; whoever asked learns why."""
-    story = CoreStory(web=2).serves()
-    story.reloads()
-    if how == "failed":
-        assert story.fails_to_boot(3) == ["abandon g2", "answer 7 no"]
-        assert story.dies(3, 4) == []
-        assert story.answers[0].text == (
-            "generation 2 was not adopted: web: cannot import shop\n\nFile shop.py, line 1\n\n"
-            "generation 1 serves as before (web 2/2 ready). "
-            "The files on disk are newer than what runs: mend them and reload."
-        )
-        assert story.progress[-1] == "7: web boot FAILED cannot import shop"
-    elif how == "died":
-        assert story.dies(3) == ["abandon g2", "answer 7 no"]
-    elif how == "spawn":
-        assert story.happens(ev.SpawnFailed(3, "out of memory", 0.0)) == ["abandon g2", "answer 7 no"]
-    else:
-        story.happens(ev.Spawned(3, 13))
-        reason = "was not ready within 60 s"
-        assert story.passes(60) == [f"dump 3: {reason}", "abandon g2", "answer 7 no"]
-        assert story.passes(1) == [f"kill 3: {reason}"]
-        assert story.dies(3, -9) == []
-    assert story.fleet.degraded == "disk differs from what runs"
-    assert story.states() == ["0 g1 ready", "1 g1 ready"]
-    assert story.rests
-
-
-def test_a_canary_that_dies_while_it_settles() -> None:
-    story = CoreStory(web=2).serves()
-    story.reloads()
-    story.boots(3)
-    assert story.dies(3, after=1.5) == ["abandon g2", "answer 7 no"]
-    assert story.progress[-1].startswith("7: web settle FAILED pid 1003 died: signal 11")
-
-
 def test_a_failure_in_the_roll_undoes_everything_at_once() -> None:
     """Parked ones serve again before the new ones drain; one that still boots is ended quickly."""
     story = CoreStory(web=4, policy=replace(POLICY, surge=2)).serves()
     assert story.reloads() == ["spawn 5 web.0 g2"]
     story.boots(5)
-    assert story.passes(2) == ["park 1", "spawn 6 web.1 g2", "spawn 7 web.2 g2"]
+    assert story.passes(2) == ["serve 5", "park 1", "spawn 6 web.1 g2", "spawn 7 web.2 g2"]
     assert story.boots(6) == ["serve 6", "park 2", "spawn 8 web.3 g2"]
     story.happens(ev.Spawned(8, 18))
     undone = story.fails_to_boot(7)
@@ -143,24 +106,6 @@ def test_a_failure_while_the_complete_generation_settles() -> None:
     assert story.dies(4, after=1.9) == ["abandon g2", "answer 7 no", "serve 1", "serve 2", "drain 3"]
 
 
-def test_no_pool_is_rolled_before_all_canaries_have_passed() -> None:
-    story = CoreStory(live=2, web=2).serves()
-    assert story.reloads() == ["spawn 5 live.0 g2", "spawn 6 web.0 g2"]
-    story.boots(5)
-    assert story.passes(10) == []
-    story.boots(6)
-    assert story.passes(1.9) == []
-    assert story.passes(0.1) == ["park 1", "spawn 7 live.1 g2", "park 3", "spawn 8 web.1 g2"]
-
-
-def test_a_canary_that_fails_in_one_pool_spares_the_others() -> None:
-    story = CoreStory(live=1, web=1).serves()
-    story.reloads()
-    story.boots(3)
-    story.happens(ev.Spawned(4, 14))
-    assert story.fails_to_boot(4) == ["abandon g2", "answer 7 no", "drain 3"]
-
-
 def test_parking_waits_for_room() -> None:
     """The last generation still drains, and no more than ``draining_max`` may be left over."""
     story = CoreStory(web=2, policy=replace(POLICY, draining_max=2, settle_s=0.5)).serves()
@@ -171,7 +116,7 @@ def test_parking_waits_for_room() -> None:
     assert story.passes(0.5) == ["adopt g2", "answer 7 yes", "drain 1", "drain 2"]
     story.reloads()
     story.boots(5)
-    assert story.passes(0.5) == []
+    assert story.passes(0.5) == ["serve 5"]
     assert story.dies(1, 0) == ["park 3", "spawn 6 web.1 g3"]
     assert story.boots(6) == ["serve 6"]
     assert story.passes(5) == []
@@ -189,7 +134,8 @@ def test_a_reload_that_cannot_go_on_is_given_up() -> None:
     story.reloads()
     story.boots(3)
     lines = story.passes(32) + story.passes(1)  # worker 1 never ends, and is never reaped
-    assert lines[:2] == [
+    assert lines[:3] == [
+        "serve 3",
         "dump 1: did not finish within 30 s of draining",
         "kill 1: did not finish within 30 s of draining",
     ]
@@ -219,8 +165,8 @@ def test_but_a_pool_without_a_serving_worker_gets_one() -> None:
     assert story.dies(1) == []
     assert story.dies(2) == ["spawn 4 web.0 g1"]
     assert story.boots(4) == ["serve 4"]
-    story.boots(3)
-    assert story.passes(2) == ["spawn 5 web.1 g2"]  # two serve: nothing to park for it yet
+    assert story.boots(3) == []
+    assert story.passes(2) == ["serve 3", "spawn 5 web.1 g2"]  # two serve: nothing to park for it yet
 
 
 def test_the_last_serving_worker_outlives_its_abandoned_generation() -> None:
@@ -240,7 +186,7 @@ def test_a_new_worker_that_lost_its_channel_is_made_up_for_until_it_is_judged() 
     story = CoreStory(web=1).serves()
     story.reloads()
     story.boots(2)
-    assert story.passes(2) == ["park 1"]
+    assert story.passes(2) == ["serve 2", "park 1"]
     assert story.happens(ev.ChannelClosed(2)) == ["serve 1"]
     assert story.dies(2, -9) == ["abandon g2", "answer 7 no"]
 
@@ -257,12 +203,20 @@ def test_sizes_follow_the_new_settings() -> None:
     story = CoreStory(web=2).serves()
     story.reloads(web=1)
     story.boots(3)
-    assert story.passes(4) == ["park 1", "park 2", "adopt g2", "answer 7 yes", "drain 1", "drain 2"]
+    assert story.passes(4) == [
+        "serve 3",
+        "park 1",
+        "park 2",
+        "adopt g2",
+        "answer 7 yes",
+        "drain 1",
+        "drain 2",
+    ]
     story.dies(1, 0)
     story.dies(2, 0)
     assert story.reloads(web=3) == ["spawn 4 web.0 g3"]
     story.boots(4)
-    assert story.passes(2) == ["park 3", "spawn 5 web.1 g3", "spawn 6 web.2 g3"]
+    assert story.passes(2) == ["serve 4", "park 3", "spawn 5 web.1 g3", "spawn 6 web.2 g3"]
     story.boots(5, 6)
     story.passes(2)
     story.dies(3, 0)
@@ -283,8 +237,8 @@ def test_a_size_set_by_hand_stays_until_the_settings_change_theirs() -> None:
 def test_a_new_pool_is_part_of_the_transaction() -> None:
     story = CoreStory(web=1).serves()
     assert story.reloads(web=1, live=2) == ["spawn 2 live.0 g2", "spawn 3 web.0 g2"]
-    story.boots(2, 3)
-    assert story.passes(2) == ["spawn 4 live.1 g2", "park 1"]
+    assert story.boots(2, 3) == ["serve 2"]  # nobody else serves the new one
+    assert story.passes(2) == ["serve 3", "spawn 4 live.1 g2", "park 1"]
     assert story.passes(5) == []
     story.boots(4)
     assert story.passes(2) == ["adopt g2", "answer 7 yes", "drain 1"]
@@ -306,7 +260,14 @@ def test_a_removed_pool_serves_until_the_commit() -> None:
     story = CoreStory(live=1, web=1).serves()
     assert story.reloads(web=1) == ["spawn 3 web.0 g2"]
     story.boots(3)
-    assert story.passes(4) == ["park 2", "adopt g2", "answer 7 yes", "drain 1 and sweep", "drain 2"]
+    assert story.passes(4) == [
+        "serve 3",
+        "park 2",
+        "adopt g2",
+        "answer 7 yes",
+        "drain 1 and sweep",
+        "drain 2",
+    ]
     story.dies(1, 0)
     assert list(story.fleet.pools) == ["web"]
 
@@ -321,7 +282,7 @@ def test_all_who_ask_meanwhile_get_one_more_reload() -> None:
     story.dies(2, 4)
     story.happens(ev.Prepared(3, story.policies))
     story.boots(3)
-    assert story.passes(4) == ["park 1", "adopt g3", "answer 8 yes", "answer 9 yes", "drain 1"]
+    assert story.passes(4) == ["serve 3", "park 1", "adopt g3", "answer 8 yes", "answer 9 yes", "drain 1"]
 
 
 def test_degraded_until_a_reload_is_adopted() -> None:
@@ -341,15 +302,6 @@ def test_degraded_until_a_reload_is_adopted() -> None:
     assert story.fleet.degraded
     story.passes(4)
     assert story.fleet.degraded == ""
-
-
-def test_time_in_which_the_master_did_not_run_does_not_settle_a_canary() -> None:
-    story = CoreStory(web=2).serves()
-    story.reloads()
-    story.boots(3)
-    assert story.happens(after=3600) == []
-    assert story.happens(after=0.5) == []
-    assert story.happens(after=0.5) == ["park 1", "spawn 4 web.1 g2"]
 
 
 def test_a_reload_asked_for_during_the_first_start() -> None:

@@ -79,7 +79,7 @@ def test_the_next_reload_has_a_new_number_and_lets_the_newer_one_go() -> None:
     story = rolled_back()
     assert story.reloads() == ["spawn 5 web.0 g3"]
     story.boots(5)
-    assert story.passes(2)[:3] == ["release g2", "drain 3", "drain 4"]
+    assert story.passes(2)[:4] == ["serve 5", "release g2", "drain 3", "drain 4"]
     assert story.fleet.degraded
 
 

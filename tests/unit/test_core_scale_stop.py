@@ -83,7 +83,7 @@ def test_during_a_reload_both_generations_follow() -> None:
     story.boots(4)
     assert story.happens(ev.ScaleAsked(0, "web", size=2)) == ["drain 3"]
     assert story.fleet.size_of("web", 1) == story.fleet.size_of("web", 2) == 2
-    assert story.passes(2) == ["park 1", "spawn 5 web.1 g2"]
+    assert story.passes(2) == ["serve 4", "park 1", "spawn 5 web.1 g2"]
     assert story.boots(5) == ["serve 5", "park 2"]
     assert story.happens(ev.ScaleAsked(0, "web", size=3)) == ["serve 1", "spawn 6 web.2 g2"]
     assert story.boots(6) == ["serve 6", "park 1"]

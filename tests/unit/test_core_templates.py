@@ -64,7 +64,7 @@ def test_a_reload_begins_a_template_of_its_own_and_the_previous_one_ends_with_it
     assert one.reloads() == ["spawn 3 web.-1 g2"]
     assert one.boots(3) == ["spawn 4 web.0 g2 of 3"]
     one.boots(4)
-    assert one.passes(2) == ["park 2", "adopt g2", "answer 7 yes", "quit 1", "drain 2"]
+    assert one.passes(2) == ["serve 4", "park 2", "adopt g2", "answer 7 yes", "quit 1", "drain 2"]
 
 
 def test_after_a_refused_reload_a_respawn_is_forked_from_the_template_and_nothing_is_degraded() -> None:

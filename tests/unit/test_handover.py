@@ -271,7 +271,7 @@ def test_a_connection_in_the_exchange_is_taken_though_everybody_is_busy(worker_c
             thread.start()
         try:
             for _ in range(5):
-                until(lambda: engine.call(lambda: engine.server.handover.taken), "it to be taken")
+                until(lambda: engine.call(lambda: engine.server.handover.taken), lambda: state_of(engine))
                 assert client.get().body == b"done"
                 until(lambda: engine.call(lambda: give_one(engine, client)), "it to be given again")
         finally:
@@ -280,6 +280,35 @@ def test_a_connection_in_the_exchange_is_taken_though_everybody_is_busy(worker_c
                 thread.join()
             for each in everybody:
                 each.sock.close()
+
+
+def test_a_connection_left_in_the_exchange_by_the_only_worker_is_taken_when_its_call_is_over() -> None:
+    """It was busy when it saw it; then nothing more comes, and nobody else is there."""
+    app = Application(b"one")
+    with (
+        Engine(app, "threads", siblings=True, threads=1) as engine,
+        engine.connect() as client,
+        engine.connect() as other,
+    ):
+        assert client.get().body == b"one"
+        other.send(REQUEST % b"/stuck")
+        assert app.stuck.acquire(timeout=20)
+        until(lambda: engine.call(lambda: give_one(engine, client)), "it to be given")
+        until(lambda: not engine.call(lambda: engine.server.handover._watching), "the worker to leave it")
+        until(lambda: not engine.call(lambda: engine.server.flush_due), "its last look")
+        app.let_go.set()
+        assert other.response().body == b"one"
+        assert client.get().body == b"one"
+
+
+def state_of(engine: Engine) -> str:
+    server = engine.server
+    handover = server.handover
+    facts = [
+        f"{name} {getattr(handover, name)}" for name in ("_wanted", "_watching", "_pause", "_due", "pending")
+    ]
+    states = [each.state for each in server.open_connections()]
+    return f"it to be taken: {', '.join(facts)}, active {server.runner.active}, flush {server.flush_due}, {states}"
 
 
 def give_one(engine: Engine, client: Client) -> bool:
