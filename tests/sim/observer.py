@@ -31,7 +31,7 @@ from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
 from tests.sim.deadlines import judge_deadlines
 from tests.sim.farewell import Farewell
-from tests.sim.recycling import gone, judge_facts, judge_heir, judge_retired, let_go_unborn
+from tests.sim.recycling import ended_in_place, judge_facts, judge_heir, judge_retired, let_go_unborn
 from tests.sim.templates import judge_source
 
 
@@ -161,7 +161,7 @@ class Observer:
         if not seen.told_to_end:
             self._candidate_failed(seen)
             self._cannot_boot(seen)
-            if seen.generation == self.generation and not gone(self, seen):
+            if seen.generation == self.generation and ended_in_place(self, seen):
                 self.failures.judge_life(seen, event.status, self.now, self._serving(seen.pool))
 
     def _candidate_failed(self, seen: Seen) -> None:

@@ -90,6 +90,13 @@ def _holders(observer: Observer, seen: Seen) -> list[Seen]:
     ]
 
 
+def ended_in_place(observer: Observer, seen: Seen) -> bool:
+    """It ends, and held its slot until now: also if its time was up and the news of its end came first."""
+    if not gone(observer, seen):
+        return True
+    return not (seen.told_to_end or seen.left or _holders(observer, seen))
+
+
 def is_heir(observer: Observer, seen: Seen) -> bool:
     older = any(holder.id < seen.id for holder in _holders(observer, seen))
     return older and not gone(observer, seen)
