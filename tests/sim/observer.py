@@ -31,7 +31,7 @@ from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
 from tests.sim.deadlines import judge_deadlines
 from tests.sim.farewell import Farewell
-from tests.sim.recycling import ended_in_place, judge_facts, judge_heir, judge_retired, let_go_unborn
+from tests.sim.recycling import judge_end, judge_facts, judge_heir, judge_retired, let_go_unborn
 from tests.sim.templates import judge_source
 
 
@@ -161,8 +161,8 @@ class Observer:
         if not seen.told_to_end:
             self._candidate_failed(seen)
             self._cannot_boot(seen)
-            if seen.generation == self.generation and ended_in_place(self, seen):
-                self.failures.judge_life(seen, event.status, self.now, self._serving(seen.pool))
+            if seen.generation == self.generation:
+                judge_end(self, seen, event.status)
 
     def _candidate_failed(self, seen: Seen) -> None:
         if self.txn is not None and seen.generation == self.txn.generation and not seen.told_to_end:

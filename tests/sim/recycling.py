@@ -90,11 +90,12 @@ def _holders(observer: Observer, seen: Seen) -> list[Seen]:
     ]
 
 
-def ended_in_place(observer: Observer, seen: Seen) -> bool:
-    """It ends, and held its slot until now: also if its time was up and the news of its end came first."""
+def judge_end(observer: Observer, seen: Seen, status: int) -> None:
+    """It has ended in the generation in force."""
     if not gone(observer, seen):
-        return True
-    return not (seen.told_to_end or seen.left or _holders(observer, seen))
+        observer.failures.judge_life(seen, status, observer.now, observer._serving(seen.pool))
+    elif not (seen.told_to_end or seen.left):  # the news of its end may have come before its time was up
+        observer.failures.forget_healthy(seen, observer.now)
 
 
 def is_heir(observer: Observer, seen: Seen) -> bool:
