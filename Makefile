@@ -16,7 +16,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 TESTS ?= tests
 SEED ?=
 STEPS ?=
