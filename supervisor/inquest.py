@@ -21,7 +21,7 @@ from gwctl import scoreboard
 from gwctl.channel import RequestUnderWay, TaskStack, Told
 from gwctl.supervisor.core.notes import seconds
 from gwctl.supervisor.memory import resident_bytes
-from gwctl.supervisor.stacks import ThreadStack, fatal_frames, read_stacks
+from gwctl.supervisor.stacks import ThreadStack, fatal_frames, read_current, read_stacks
 from gwctl.supervisor.status import age
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def look(pid: int) -> KernelFacts:
 
 @dataclass(slots=True)
 class Inquest:
-    """What is known so far. ``request`` is the one that the scoreboard names, with its age."""
+    """What is known so far. ``request``: that which the scoreboard names, else that which has the loop."""
 
     pid: int
     reason: str
@@ -113,6 +113,8 @@ class Inquest:
         self, ending: str, board: scoreboard.Record, up_s: float, stacks: str, facts: KernelFacts
     ) -> str:
         """Write all of it as one text; ``ending`` says what became of the process."""
+        if not self.request:
+            self.request, self.request_s = read_current(stacks)
         first = f"pid {self.pid} {ending}: {self.reason}"
         if self.request and self.request not in self.reason:
             first += f", serving {self.request} for {seconds(self.request_s)}"

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Final
 
 import gwctl
+from gwctl.assignment import CURRENT_REQUEST
 
 _THREAD: Final = re.compile(
     r"(Current thread|Thread) 0x([0-9a-f]+)(?: \[(.*)\])? \(most recent call first\):"
 )
 _CURRENT: Final = "Current thread"
-_AFTER_THREADS: Final = ("Extension modules: ", "Current thread's C stack trace")
-"""What may follow when the process dies."""
+_AFTER_THREADS: Final = ("Extension modules: ", "Current thread's C stack trace", CURRENT_REQUEST)
+"""What may follow, when the process dies or when it can say more."""
+_REQUEST: Final = re.compile(rf"{CURRENT_REQUEST}(\d+\.\d+) (.*)")
 _FRAME: Final = re.compile(r'  File "(.*)", line (?:\d+|\?\?\?) in (.*)')
 _THREADING: Final = str(Path("/threading.py"))
 _IMPORTLIB: Final = str(Path("/importlib/__init__.py"))
@@ -77,6 +79,15 @@ def read_stacks(text: str) -> list[ThreadStack]:
         if begun_by_us or _IDLE in thread.frames[0]:
             thread.frames.clear()
     return threads
+
+
+def read_current(text: str) -> tuple[str, float]:
+    """The request that has the worker's loop, and its age in seconds; empty when it could not say."""
+    for line in text.splitlines():
+        found = _REQUEST.fullmatch(line)
+        if found is not None:
+            return found[2], float(found[1])
+    return "", 0.0
 
 
 def fatal_frames(text: str) -> list[str]:

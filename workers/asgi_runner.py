@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -62,6 +63,11 @@ class AsgiRunner:
 
     def under_way(self) -> list[Running]:
         return [Running(each.what(), each.began_at, 0, each.task) for each in self._requests]
+
+    def current(self) -> Running | None:
+        """The request whose task has the loop at this moment; to be asked from a signal's handler."""
+        task = asyncio.current_task(self.server.loop)
+        return next((each for each in self.under_way() if each.task is task), None) if task else None
 
     def longest(self) -> Running | None:
         """The request that has run longest. Asked every second, whatever number there are."""

@@ -98,7 +98,10 @@ class _Boot:
         self._import_s = 0.0
         self._watch = DeathWatch(assignment.master_pid, self._settings.timeouts.drain_timeout_s)
         self._process = WorkerProcess(assignment, log, self._watch)
-        self._signals = signals.Signals(self._process.on_terminate, self._process.on_quit, assignment.dump_fd)
+        process = self._process
+        self._signals = signals.Signals(
+            process.on_terminate, process.on_quit, assignment.dump_fd, process.on_explain
+        )
 
     def run(self) -> int:
         """Do all of it; return the exit status."""

@@ -12,12 +12,14 @@ import os
 import resource
 import sys
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from setproctitle import setproctitle
 
-from gwctl.assignment import Assignment
+from gwctl.assignment import CURRENT_REQUEST, Assignment
 from gwctl.channel import GIVE_UP_PROTOCOL, OBEYED_PROTOCOL, GaveUp, Obeyed, WorkerDrained, WorkerDraining
 from gwctl.errors import BootError
 from gwctl.log import Log
@@ -204,6 +206,14 @@ class WorkerProcess:
         self._cut += self.server.quit() if self.server is not None else 0
         self.say_drained()
         self.end(0)
+
+    def on_explain(self) -> None:
+        """Write down which request has the loop. Called in its midst: the channel may be in use."""
+        current = self.server.runner.current() if self.server is not None else None
+        if current is not None:
+            line = f"{CURRENT_REQUEST}{monotonic() - current.start:.3f} {current.what}\n"
+            with suppress(OSError):
+                os.write(self._assignment.dump_fd, line.encode("utf-8", "replace"))
 
     # ---- the end
 

@@ -6,7 +6,8 @@
     USR1, USR2,     nothing: they are the master's, and their default is to kill
     TTIN, TTOU
     DUMP_SIGNAL     the stacks of all threads to stderr
-    EXPLAIN_SIGNAL  the same to where the master reads them
+    EXPLAIN_SIGNAL  the same to where the master reads them, then, if the interpreter comes to it,
+                    the request that has the loop
 
 "Nothing" is a handler that does nothing, not SIG_IGN: that would be inherited by programs
 which the application starts. For the same reason a fork by the application gets the default
@@ -42,7 +43,9 @@ Handler = Callable[[], None]
 class Signals:
     """Installs the table above; `install` again takes back what application code changed."""
 
-    def __init__(self, terminate: Handler, quit_now: Handler, dump_fd: int = _STDERR) -> None:
+    def __init__(
+        self, terminate: Handler, quit_now: Handler, dump_fd: int = _STDERR, explain: Handler | None = None
+    ) -> None:
         self._dump_fd = dump_fd
         self._handlers: dict[int, Callable[[int, Any], None]] = {
             number: _ignore for number in _IGNORED if number != DUMP_SIGNAL
@@ -50,9 +53,12 @@ class Signals:
         self._masks: dict[int, set[int]] = {}
         self._handlers[signal.SIGTERM] = lambda _number, _frame: terminate()
         self._handlers[signal.SIGQUIT] = lambda _number, _frame: quit_now()
+        if explain is not None and dump_fd != _STDERR:
+            self._handlers[EXPLAIN_SIGNAL] = lambda _number, _frame: explain()
 
     def install(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Set all handlers; with ``loop``, also remove those that were added to it."""
+        faulthandler.unregister(EXPLAIN_SIGNAL)  # it chains to the handler that stands when it is registered
         for number, handler in self._handlers.items():
             if loop is not None:
                 loop.remove_signal_handler(number)
@@ -61,7 +67,8 @@ class Signals:
         faulthandler.enable(file=self._dump_fd)  # read by the master when it has died of it
         faulthandler.register(DUMP_SIGNAL, file=_STDERR, all_threads=True, chain=False)
         if self._dump_fd != _STDERR:
-            faulthandler.register(EXPLAIN_SIGNAL, file=self._dump_fd, all_threads=True, chain=False)
+            chain = EXPLAIN_SIGNAL in self._handlers
+            faulthandler.register(EXPLAIN_SIGNAL, file=self._dump_fd, all_threads=True, chain=chain)
 
     def restore_in_forks(self) -> None:
         """From now on a child that the application forks starts with the default actions.

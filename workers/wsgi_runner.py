@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from gwctl.workers.asgi_timeouts import RequestClock
     from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.explain import Running
     from gwctl.workers.forwarded import Facts
     from gwctl.workers.server import Server
     from gwctl.workers.threads_timeouts import ThreadsClock
@@ -67,6 +68,10 @@ class WsgiRunner:
     def active(self) -> int:
         """Requests in the application now."""
         raise NotImplementedError
+
+    def current(self) -> Running | None:
+        """Nobody need ask: the scoreboard or the loop says it."""
+        return None
 
     def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         raise NotImplementedError

@@ -70,6 +70,9 @@ def test_the_stack_of_what_hangs_is_in_the_record(hanging, worker, kind):
         if worker == "sync":
             assert f"serving GET /{kind}?a=1 for " in record
             assert f"main thread (GET /{kind}?a=1):" in record
+        if worker == "asgi" and kind in {"loop", "lock"}:
+            assert re.search(rf"serving GET /{kind}\?a=1 for \d", record)
+            assert f"main thread (GET /{kind}?a=1):" in record
         if worker == "threads" and kind != "gil":
             assert re.search(rf"thread \S+ \(GET /{kind}\?a=1, \d[.\d]* s\):", record)
 
