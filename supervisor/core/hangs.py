@@ -57,7 +57,7 @@ def judge(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed
     worker.hangs, worker.reason = True, reason
     desk.order(worker, Order.DUMP, reason=reason)
     if not worker.leaving and worker.failure is None:
-        worker.failure = Failure(HANG, reason)
+        worker.failure = Failure(HANG, reason, dumped=worker.pid)
         fleet.judge(worker)
     return True
 

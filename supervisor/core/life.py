@@ -186,6 +186,8 @@ class Failure:
     kind: str
     message: str
     traceback: str = ""
+    dumped: int = 0
+    """The pid of a process whose stacks are being taken: they will be in the record of its kill."""
 
 
 @dataclass(slots=True, eq=False)

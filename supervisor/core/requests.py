@@ -165,6 +165,8 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
     what = "gone back to" if reload.rollback else "adopted"
     head = f"generation {reload.generation} was not {what}: {reason}"
     trace = failure.traceback.strip("\n")
+    if failure.dumped:
+        trace = f"Where it stood follows in the log: see the record of pid {failure.dumped}"
     standing = _standing(fleet) if failure.kind != "stop" else ""
     level = "error" if standing else "info"  # a stop is nothing that went wrong
     desk.note(level, "\n".join(filter(None, (head, trace, standing))))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, assert_never
 from gwctl.supervisor.core import crash, hangs, keep, notes, recycle, template
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.life import AT_DEADLINE, Failure, News, State, Worker
+from gwctl.supervisor.core.life import AT_DEADLINE, Failure, News, Order, State, Worker
 from gwctl.supervisor.core.pool import Pool
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def overdue(fleet: Fleet, worker: Worker, desk: Desk) -> None:
     reason = worker.reason = worker.reason or notes.too_long(worker)
     desk.order(worker, order, reason=reason)
     if not worker.leaving and worker.failure is None:
-        worker.failure = Failure("boot" if worker.ready_at is None else "lost", reason)
+        kind, dumped = "boot" if worker.ready_at is None else "lost", order is Order.DUMP
+        worker.failure = Failure(kind, reason, dumped=worker.pid if dumped else 0)
         fleet.judge(worker)
 
 

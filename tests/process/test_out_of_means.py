@@ -118,3 +118,45 @@ def test_a_master_without_descriptors_says_so_and_goes_on(gwctl_server):
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
         server.wait_for_log("ready in", count=3)
         assert server.gwctl("status", "-c", str(server.config)).returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "gwctl-test", str(folder)]
+    mounted = subprocess.run(command, check=False, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_costs_lines_of_the_access_log_and_nothing_else(gwctl_server, small_disk):
+    access, ballast = small_disk / "access.log", small_disk / "ballast"
+    with gwctl_server(
+        "wsgi_bare:application",
+        processes=2,
+        access_log=str(access),
+        reload={"settle_s": 0.1},
+        allow_errors=["lines of the access log lost", "1 line of the access log lost"],
+    ) as server:
+        with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(b"x" * 4096)
+        size = access.stat().st_size
+        with httpx.Client(base_url=server.url) as client:
+            for _ in range(200):
+                assert client.get("/while-full").status_code == 404
+        server.wait_for_log(r"access\.log: \d+ lines? of the access log lost: No space left on device")
+        assert server.gwctl("reload", "-c", str(server.config)).returncode == 0
+        assert httpx.get(server.url).status_code == 200
+        assert access.stat().st_size < size + 4096 * 8
+        ballast.unlink()
+
+        def written() -> bool:
+            assert httpx.get(f"{server.url}/again").status_code == 404
+            return b"GET /again" in access.read_bytes()
+
+        until(written, "lines to be written again")

@@ -139,7 +139,9 @@ CASES = {
         "live: lifespan startup failed: RuntimeError: no database",
         trace='live.py", line 16, in start',
     ),
-    "boot timeout": Case(_boots_too_slowly, r"was not ready within 0\.60 s"),
+    "boot timeout": Case(
+        _boots_too_slowly, r"was not ready within 0\.60 s", trace="Where it stood follows in the log"
+    ),
     "dies once ready": Case(_dies, "SIGSEGV", told="settle FAILED"),
     "half of the workers": Case(web(ONE_ONLY), "FileExistsError", trace="os.mkdir", told="roll FAILED"),
     "second pool": Case(live(LATE_FAILURE), "no database", trace="in start", told="web .* boot ok"),

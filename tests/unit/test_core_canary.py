@@ -30,6 +30,7 @@ def test_a_canary_that_fails(how: str) -> None:
         story.happens(ev.Spawned(3, 13))
         reason = "was not ready within 60 s"
         assert story.passes(60) == [f"dump 3: {reason}", "abandon g2", "answer 7 no"]
+        assert "\n\nWhere it stood follows in the log: see the record of pid 13\n" in story.answers[0].text
         assert story.passes(1) == [f"kill 3: {reason}"]
         assert story.dies(3, -9) == []
     assert story.fleet.degraded == "disk differs from what runs"
