@@ -58,6 +58,8 @@ class Contender:
     access_log: bool = True
     workers: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    python: str = ""
+    """Its interpreter, where ours is not the one that runs this."""
 
     @property
     def ours(self) -> bool:
@@ -65,8 +67,8 @@ class Contender:
 
     @property
     def variant(self) -> bool:
-        """Ours in another build: measured with hello world only."""
-        return self.ours and ", " in self.name
+        """Ours with something other than by default: measured with hello world only."""
+        return self.ours and bool(self.environment)
 
     @property
     def interface(self) -> str:
@@ -83,7 +85,8 @@ def gwctl(kind: Kind, variant: str = "", python: str = sys.executable, **environ
         return [python, "-m", "gwctl", "start", "-c", str(config)]
 
     name = f"gwctl {kind}" + (f", {variant}" if variant else "")
-    return Contender(name, kind, command, environment=environment)
+    other = "" if python == sys.executable else python
+    return Contender(name, kind, command, environment=environment, python=other)
 
 
 def settings(worker: str, launch: Launch) -> str:

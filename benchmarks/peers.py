@@ -133,6 +133,18 @@ def install(packages: Iterable[str], frameworks: Iterable[str]) -> tuple[dict[st
     return found, {name: missing.get(name, "not installed") for name in wanted if name not in found}
 
 
+def install_beside(python: Path, frameworks: Iterable[str]) -> None:
+    """Put frameworks beside another build of ours, in the versions that stand beside this one."""
+    environment = python.parent.parent
+    there = installed(environment)
+    for name in frameworks:
+        requirement = framework_requirement(name)
+        if there.get(key(name)) != requirement.partition("==")[2]:
+            failed = pip_install(environment, requirement)
+            if failed:
+                print(f"  {name} could not be installed: {failed}", flush=True)
+
+
 def plot_python() -> Path | None:
     """The interpreter of an environment with matplotlib; None where it cannot be had."""
     make(PLOT)

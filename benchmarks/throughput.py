@@ -80,6 +80,8 @@ def available(chosen: Plan, results: Results) -> tuple[Plan, dict[str, str]]:
     """Install what is needed; leave out, and note, whoever lacks something. Also returns versions."""
     contenders = {c.name: c for of_workload in chosen.values() for c in of_workload}.values()
     frameworks = [w.framework for w in chosen if w.framework]
+    for python in {c.python for c in contenders if c.python}:
+        peers.install_beside(Path(python), frameworks)
     versions, missing = peers.install(packages(contenders), frameworks)
     if any(c is NGINX for c in contenders) and not find("nginx", "nginx"):
         missing["nginx"] = "no nginx here (Debian: apt install nginx)"
@@ -96,7 +98,12 @@ def lacks(contender: Contender, workload: Workload, missing: dict[str, str]) -> 
     if contender is NGINX:
         return missing.get("nginx", "")
     if contender.ours:
-        there = not workload.framework or peers.key(workload.framework) in peers.own_versions()
+        versions = (
+            peers.installed(Path(contender.python).parent.parent)
+            if contender.python
+            else peers.own_versions()
+        )
+        there = not workload.framework or peers.key(workload.framework) in versions
         return "" if there else f"{workload.framework} is not installed beside gwctl"
     needed = [*contender.packages, *([workload.framework] if workload.framework else [])]
     return next((missing[package] for package in needed if package in missing), "")

@@ -15,11 +15,12 @@ from pathlib import Path
 from benchmarks.contenders import Contender
 
 OURS = ("gwctl sync", "gwctl threads", "gwctl asgi")
+COMPILED = tuple(f"{name}, compiled" for name in OURS)
 SYNC_PEERS = ("gunicorn sync", "granian wsgi", "uwsgi", "fastpysgi wsgi", "bjoern")
 THREADS_PEERS = ("gunicorn gthread", "granian wsgi, 8", "waitress")
 ASGI_PEERS = ("gunicorn asgi", "uvicorn", "granian asgi", "hypercorn", "fastpysgi asgi")
 # Those that the targets speak of, but for the slowest.
-FEW = (*OURS, "granian wsgi", "bjoern", "granian wsgi, 8", "uvicorn", "granian asgi")
+FEW = (*OURS, *COMPILED, "granian wsgi", "bjoern", "granian wsgi, 8", "uvicorn", "granian asgi")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class Workload:
     few: tuple[str, ...] = FEW
 
     def can(self, contender: Contender) -> bool:
-        """Whether it makes sense: nginx stands for hello world, as do our other builds."""
+        """Whether it makes sense: nginx stands for hello world, as does our other parser."""
         if self.access_log and not contender.access_log:
             return False
         if contender.kind == "limit":
@@ -113,7 +114,7 @@ ORDER_ANSWER = json.dumps(
 
 VIEW = "/items/42?q=gnome"
 VIEW_ANSWER = b'{"item": 42, "q": "gnome"}'
-SYNC_AND_THREADS = ("gwctl sync", "gwctl threads", *SYNC_PEERS, *THREADS_PEERS)
+SYNC_AND_THREADS = (*OURS[:2], *COMPILED[:2], *SYNC_PEERS, *THREADS_PEERS)
 
 WORKLOADS = (
     Workload("hello", "hello world", both("hello"), HELLO, few=()),
@@ -158,7 +159,7 @@ WORKLOADS = (
         path=VIEW,
         is_json=True,
         framework="fastapi",
-        few=("gwctl asgi", *ASGI_PEERS),
+        few=(OURS[2], COMPILED[2], *ASGI_PEERS),
     ),
     Workload(
         "log",
@@ -166,7 +167,7 @@ WORKLOADS = (
         both("hello"),
         HELLO,
         access_log=True,
-        few=(*OURS, "gunicorn gthread", "granian wsgi", "uvicorn"),
+        few=(*OURS, *COMPILED, "gunicorn gthread", "granian wsgi", "uvicorn"),
     ),
 )
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
