@@ -226,6 +226,8 @@ class WorkerProcess:
         assert self.link is not None
         assert self.loop is not None
         self._draining = True
+        if self._watch.master_is_gone():
+            self._say_how_it_goes_on(timeout_s)
         self._deadline_at = self.loop.time() + timeout_s
         self.set_title("draining")
         self.link.send(WorkerDraining(self.server.connections, self.server.active_requests))
@@ -236,6 +238,14 @@ class WorkerProcess:
         self.loop.call_at(self._deadline_at, self._cut_rest, timeout_s)
         self.server.drain(sweep)
         self.server.check_drained()
+
+    def _say_how_it_goes_on(self, timeout_s: float) -> None:
+        assert self.server is not None
+        connections, requests = self.server.connections, self.server.active_requests
+        self._log.warning(
+            f"the master (pid {self._assignment.master_pid}) is gone: accepts no more, finishes what it has "
+            f"(connections: {connections}, requests under way: {requests}) within {timeout_s:g} s, and ends"
+        )
 
     def _cut_rest(self, timeout_s: float) -> None:
         """The time is over. If a call goes on, the master will end this process, and count by what we say."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -59,6 +60,8 @@ def test_workers_close_listeners_finish_and_go(gwctl_server, worker):
         client.join(20)
         assert answers == ["slept"]
         nobody_is_left(server)
+        gone = rf"warn  web\.\d g1 +the master \(pid {server.pid}\) is gone: accepts no more, finishes what it has"
+        assert len(re.findall(gone, server.log)) == 2, server.log
     finally:
         server.destroy()
 
