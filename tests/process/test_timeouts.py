@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +18,7 @@ import pytest
 from tests.support.processes import session_of
 from tests.support.wait import until
 
+FREEZER = Path("/sys/fs/cgroup/freezer")
 EXPECTED = {"allow_errors": ["killed: request timeout", "killed: its loop"], "allow_kill": True}
 
 
@@ -126,7 +130,8 @@ def test_a_sync_call_that_holds_the_loop_is_no_lost_heartbeat(gwctl_server, tmp_
         assert httpx.get(server.url, timeout=30).text == "done"
 
 
-def test_nothing_is_killed_after_the_whole_tree_was_stopped(gwctl_server, environ, tmp_path):
+@pytest.mark.parametrize("means", ["signals", "cgroup"])
+def test_nothing_is_killed_after_the_whole_tree_was_stopped(gwctl_server, environ, tmp_path, means):
     """All limits pass while nobody runs; afterwards the same workers serve."""
     timeouts = {"request_timeout_s": 2.0, "heartbeat_timeout_s": 1.0}
     (tmp_path / "slow.py").write_text(
@@ -146,17 +151,44 @@ def test_nothing_is_killed_after_the_whole_tree_was_stopped(gwctl_server, enviro
         with send(server, "/slow") as client:
             until((tmp_path / "begun").exists, "the request to begin")
             tree = [server.pid, *workers]
-            for pid in tree:
-                os.kill(pid, signal.SIGSTOP)
-            try:
-                wait_stopped(server.pid, len(tree))
+            with stopped(tree) if means == "signals" else frozen(tree):
                 passes(5.0)
-            finally:
-                for pid in tree:
-                    os.kill(pid, signal.SIGCONT)
             assert b"done" in client.recv(1000)
         passes(2.0)
         assert sorted(server.workers) == workers, server.log
+
+
+@contextlib.contextmanager
+def stopped(tree: list[int]) -> Iterator[None]:
+    for pid in tree:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_stopped(tree[0], len(tree))
+        yield
+    finally:
+        for pid in tree:
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def frozen(tree: list[int]) -> Iterator[None]:
+    """By a freezer cgroup (v1), as a container that is paused."""
+    folder = FREEZER / f"gwctl-test-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error}")
+    try:
+        for pid in tree:
+            (folder / "cgroup.procs").write_text(str(pid))
+        (folder / "freezer.state").write_text("FROZEN")
+        until(lambda: (folder / "freezer.state").read_text().strip() == "FROZEN", "all to be frozen")
+        yield
+    finally:
+        (folder / "freezer.state").write_text("THAWED")
+        for pid in (folder / "cgroup.procs").read_text().split():
+            (FREEZER / "cgroup.procs").write_text(pid)
+        folder.rmdir()
 
 
 def wait_stopped(session: int, count: int) -> None:
