@@ -10,16 +10,15 @@ TEST_MIB changes the size of the bodies.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.engine import PARSERS, Client
+from tests.support.raw import connect
 from tests.support.server import GwctlServer
 from tests.support.wait import until
 from tests.support.websocket import BINARY, TEXT, frame, open_on, read_close, read_frame
@@ -28,16 +27,6 @@ MIB = 1 << 20
 SIZE = int(os.environ.get("TEST_MIB", "64")) * MIB
 GROWTH_MAX = 8 * MIB
 BLOCK = b"u" * 65536
-
-
-def connect(server: GwctlServer, receive_buffer: int = 0) -> Client:
-
-    url = urlsplit(server.url)
-    sock = socket.socket()
-    if receive_buffer:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.connect((url.hostname, url.port))
-    return Client(sock)
 
 
 class Memory:

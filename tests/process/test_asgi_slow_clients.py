@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import select
-import socket
 import statistics
 import time
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.engine import Client
 from tests.support.processes import descriptors
+from tests.support.raw import connect
 from tests.support.server import GwctlServer
 from tests.support.wait import until
 from tests.support.websocket import frame, handshake
@@ -51,15 +50,6 @@ SLOW = {
     ),
     "a WebSocket's handshake": (handshake(path=b"/count")[:-3], b"", b"HTTP/1.1 408 "),
 }
-
-
-def connect(server: GwctlServer, receive_buffer: int = 0) -> Client:
-    url = urlsplit(server.url)
-    sock = socket.socket()
-    if receive_buffer:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.connect((url.hostname, url.port))
-    return Client(sock)
 
 
 @pytest.mark.parametrize("name", SLOW)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.load.plan import Part, Plan
 from tests.load.runner import Load, MixedLoad
+from tests.soak import builds
 
 RELOADS = 20
 LINGER_S = 1.0
@@ -40,28 +41,10 @@ def test_twenty_reloads_fail_no_request(gwctl_server, worker):
         assert sum(result.requests for result in load.results) > RELOADS * 50
 
 
-BROKEN_BUILD = """
-import sys
-from gwctl.workers import server, states
-
-leave = server.Server._have_clients_leave
-
-def close_idle_connections_at_once(self):
-    leave(self)
-    for connection in list(self._connections):
-        if connection.state == states.IDLE:
-            connection.transport.close()
-
-server.Server._have_clients_leave = close_idle_connections_at_once
-from gwctl.cli import main
-main()
-"""
-
-
 def test_a_build_that_closes_idle_connections_at_once_fails_requests(gwctl_server, tmp_path):
     """The same client counts resets against it: the zero above is not its blindness."""
     script = tmp_path / "broken_build.py"
-    script.write_text(BROKEN_BUILD)
+    script.write_text(builds.script("closes-idle"))
     command = (sys.executable, str(script))
     with gwctl_server(APPS["asgi"], worker="asgi", processes=2, reload=QUICK, command=command) as server:
         with Load(server.url, connections=32, think_s=0.0005, expect_body=b"hello") as load:

@@ -7,12 +7,24 @@ import re
 import socket
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlsplit
 
+from tests.support.engine import Client
 from tests.support.server import GwctlServer
 from tests.support.tls import client_context
 
 TIMEOUT_S = 20.0
 _URLS = re.compile(r"(?:https?://|unix:|tls:unix:)\S+")
+
+
+def connect(server: GwctlServer, receive_buffer: int = 0) -> Client:
+    """A connection over TCP that says what it is told, byte for byte."""
+    url = urlsplit(server.url)
+    sock = socket.socket()
+    if receive_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.connect((url.hostname, url.port))
+    return Client(sock)
 
 
 @dataclass(frozen=True)

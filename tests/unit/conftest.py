@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.engine import Engine
+from tests.support.engine import WORKER_CLASSES, Engine
+from tests.support.tls import Files
 
 
 @pytest.fixture
@@ -31,3 +32,15 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
     yield start
     for engine in engines:
         engine.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The certificate of shop.example, and of 127.0.0.1."""
+    return Files(tmp_path_factory.mktemp("tls"), "shop.example", "127.0.0.1")
+
+
+@pytest.fixture(params=WORKER_CLASSES)
+def worker_class(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name

@@ -57,6 +57,14 @@ class Pair:
         self.other.call(self.other.server.serve)
         return client
 
+    def lets_wait(self, client: Client) -> None:
+        """A request of ``client`` is not answered while the call lasts that `stick` began; then that ends."""
+        client.sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.get()
+        self.app.let_go.set()
+        client.sock.settimeout(30)
+
     def stick(self, client: Client) -> None:
         client.send(REQUEST % b"/stuck")
         assert self.app.stuck.acquire(timeout=30)
@@ -101,11 +109,7 @@ def test_without_it_the_request_waits(worker_class: str) -> None:
     """The same with an exchange that takes nothing: the test above does not pass by chance."""
     with pair(worker_class, handover=False) as both, both.connect() as slow, both.connect() as client:
         both.stick(slow)
-        client.sock.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            client.get()
-        both.app.let_go.set()
-        client.sock.settimeout(30)
+        both.lets_wait(client)
         assert client.response().body == b"one"
 
 
@@ -185,11 +189,7 @@ def test_a_parked_sibling_is_given_nothing(worker_class: str) -> None:
     with pair(worker_class) as both, both.connect() as slow, both.connect() as client:
         both.other.call(both.other.server.park)
         both.stick(slow)
-        client.sock.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            client.get()
-        both.app.let_go.set()
-        client.sock.settimeout(30)
+        both.lets_wait(client)
         assert client.response().body == b"one"
         assert slow.response().body == b"one"
 

@@ -19,7 +19,7 @@ import trustme
 from websockets.sync.client import connect as connect_websocket
 
 from gwctl.workers.tls_facts import client_name
-from tests.support.engine import WORKER_CLASSES, Client, Engine
+from tests.support.engine import Client, Engine
 from tests.support.tls import (
     QUICK,
     REQUEST,
@@ -31,18 +31,6 @@ from tests.support.tls import (
     nothing_left,
 )
 from tests.support.wait import until
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return Files(tmp_path_factory.mktemp("tls"), "shop.example", "127.0.0.1")
-
-
-@pytest.fixture(params=WORKER_CLASSES)
-def worker_class(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
 
 # ---- requests
 

@@ -13,21 +13,9 @@ import pytest
 from gwctl.config import certificates
 from gwctl.config.tls_settings import Tls
 from gwctl.workers.handover import may_be_given
-from tests.support.engine import WORKER_CLASSES, Engine
+from tests.support.engine import Engine
 from tests.support.tls import QUICK, Files, client_context, connect, engine_of, nothing_left
 from tests.support.wait import until
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return Files(tmp_path_factory.mktemp("tls"), "shop.example", "127.0.0.1")
-
-
-@pytest.fixture(params=WORKER_CLASSES)
-def worker_class(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
 
 # ---- the handshake
 
