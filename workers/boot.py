@@ -98,10 +98,7 @@ class _Boot:
         self._import_s = 0.0
         self._watch = DeathWatch(assignment.master_pid, self._settings.timeouts.drain_timeout_s)
         self._process = WorkerProcess(assignment, log, self._watch)
-        process = self._process
-        self._signals = signals.Signals(
-            process.on_terminate, process.on_quit, assignment.dump_fd, process.on_explain
-        )
+        self._signals = signals.Signals(self._process.on_terminate, self._process.on_quit, assignment.dump_fd)
 
     def run(self) -> int:
         """Do all of it; return the exit status."""
@@ -162,7 +159,9 @@ class _Boot:
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> LoadedApplication:
         application = self._preloaded or self._import()
-        if application.worker_class != "asgi":
+        if application.worker_class == "asgi":
+            self._signals.explain_with(self._process.on_explain)
+        else:
             asyncio.set_event_loop(None)
         self._signals.install(loop)
         self._signals.restore_in_forks()

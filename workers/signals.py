@@ -6,8 +6,8 @@
     USR1, USR2,     nothing: they are the master's, and their default is to kill
     TTIN, TTOU
     DUMP_SIGNAL     the stacks of all threads to stderr
-    EXPLAIN_SIGNAL  the same to where the master reads them, then, if the interpreter comes to it,
-                    the request that has the loop
+    EXPLAIN_SIGNAL  the same to where the master reads them; under asgi then, if the interpreter comes
+                    to it, the request that has the loop
 
 "Nothing" is a handler that does nothing, not SIG_IGN: that would be inherited by programs
 which the application starts. For the same reason a fork by the application gets the default
@@ -43,9 +43,7 @@ Handler = Callable[[], None]
 class Signals:
     """Installs the table above; `install` again takes back what application code changed."""
 
-    def __init__(
-        self, terminate: Handler, quit_now: Handler, dump_fd: int = _STDERR, explain: Handler | None = None
-    ) -> None:
+    def __init__(self, terminate: Handler, quit_now: Handler, dump_fd: int = _STDERR) -> None:
         self._dump_fd = dump_fd
         self._handlers: dict[int, Callable[[int, Any], None]] = {
             number: _ignore for number in _IGNORED if number != DUMP_SIGNAL
@@ -53,8 +51,13 @@ class Signals:
         self._masks: dict[int, set[int]] = {}
         self._handlers[signal.SIGTERM] = lambda _number, _frame: terminate()
         self._handlers[signal.SIGQUIT] = lambda _number, _frame: quit_now()
-        if explain is not None and dump_fd != _STDERR:
-            self._handlers[EXPLAIN_SIGNAL] = lambda _number, _frame: explain()
+
+    def explain_with(self, handler: Handler) -> None:
+        """Call ``handler`` after the stacks. From the next `install` on; it makes EXPLAIN_SIGNAL interrupt
+        system calls, as Python's handlers do: C code that minds may fail of it.
+        """
+        if self._dump_fd != _STDERR:
+            self._handlers[EXPLAIN_SIGNAL] = lambda _number, _frame: handler()
 
     def install(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Set all handlers; with ``loop``, also remove those that were added to it."""
