@@ -291,6 +291,7 @@ class Children:
         child = self._by_worker.get(worker)
         if child is not None and (record := inquest.end(child, "recovered and goes on", now)):
             self._log.warning(record, child.subject)
+            child.dump.empty()  # should it die of a fault, what is written then is read from the start
 
     def signal(self, worker: events.WorkerId, signum: int) -> None:
         """Signal a process that has not been reaped; nothing happens to one that has."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.workers.asgi_extensions import Extensions
 from gwctl.workers.body import BodyTooLarge, keep
 from gwctl.workers.disconnects import is_disconnect
+from gwctl.workers.explain import BEGAN_AT
 from gwctl.workers.faults import ClientGone, NotAsgiError
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
@@ -312,6 +313,7 @@ class AsgiRequest(Extensions):
 
     async def run(self, ended: Callable[[AsgiRequest], None]) -> None:
         """Call the application; never raises."""
+        BEGAN_AT.set(self.began_at)
         try:
             await self._server.application(self.scope, self.receive, self.send)
         except ClientGone:
@@ -368,9 +370,9 @@ class AsgiRequest(Extensions):
         connection = self._connection
         if not self.finished:
             return f"{connection.method} {connection.target}"
-        scope = self.scope  # the connection may be at another request
-        query = scope.get("query_string")
-        return f"{scope.get('method')} {scope.get('path')}" + (f"?{query.decode('latin-1')}" if query else "")
+        # The connection may be at another request; and the scope is the application's to change.
+        method, path, query = map(self.scope.get, ("method", "raw_path", "query_string"))
+        return f"{method} {_shown(path)}" + (f"?{_shown(query)}" if query else "")
 
     def _cut(self) -> None:
         self._count_cut()
@@ -385,6 +387,11 @@ class AsgiRequest(Extensions):
         if self._server.access is not None:
             self._log_access(seconds)
         self._server.flush_soon()
+
+
+def _shown(value: Any) -> str:
+    """In one line."""
+    return value.decode("latin-1") if isinstance(value, bytes) and value.isascii() else repr(value)
 
 
 def _as_bytes(body: Any) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -14,7 +13,7 @@ from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
 from gwctl.workers.asgi_timeouts import TIMEOUT, RequestClock, give_up
 from gwctl.workers.counters import Counters
 from gwctl.workers.draining import LAST_WORDS_S
-from gwctl.workers.explain import Running
+from gwctl.workers.explain import BEGAN_AT, Running
 from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.parser import lowercase_headers
 from gwctl.workers.policy import FOLDED, HOSTS_MAX, Refused, check_host, frame_body, wants_continue
@@ -65,9 +64,12 @@ class AsgiRunner:
         return [Running(each.what(), each.began_at, 0, each.task) for each in self._requests]
 
     def current(self) -> Running | None:
-        """The request whose task has the loop at this moment; to be asked from a signal's handler."""
-        task = asyncio.current_task(self.server.loop)
-        return next((each for each in self.under_way() if each.task is task), None) if task else None
+        """The request that has the loop at this moment, in whatever task; for a signal's handler to ask."""
+        began_at = BEGAN_AT.get()
+        for each in self._requests:
+            if each.began_at == began_at:
+                return Running(each.what(), began_at, 0, each.task)
+        return None
 
     def longest(self) -> Running | None:
         """The request that has run longest. Asked every second, whatever number there are."""

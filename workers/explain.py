@@ -9,6 +9,7 @@ except what each runner needs anyway.
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from time import monotonic
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
@@ -16,6 +17,8 @@ from typing import Any, Final, NamedTuple
 from gwctl.channel import RequestUnderWay, TaskStack, Told
 from gwctl.workers.tracebacks import is_machinery
 
+BEGAN_AT: Final[ContextVar[float]] = ContextVar("gwctl_began_at", default=0.0)
+"""When the request began in whose context one is: tasks that an ASGI application begins share it."""
 REQUESTS_MAX: Final = 100
 TASKS_MAX: Final = 50
 FRAMES_MAX: Final = 40

@@ -37,6 +37,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 
 from gwctl.supervisor.core.actions import Progress
 from gwctl.supervisor.core.desk import Desk
@@ -183,7 +184,7 @@ class Reload:
             waits += map(self._opens_at, self._closed())
             waits += self.canary_until.values()
         waits += [at for at in (self.settled_at, self.switch_by, self.confirm_by) if at is not None]
-        return min(at for at in waits if at > now)
+        return min((at for at in waits if at > now), default=inf)
 
     def advance(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
         """Move on if the pools allow it; true when something changed for them."""

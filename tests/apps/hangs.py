@@ -74,6 +74,11 @@ async def wait_for_nothing() -> None:
             await asyncio.get_running_loop().create_future()
 
 
+async def hang_in_a_task() -> None:
+    note("task")
+    loop_in_python()
+
+
 async def live(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         raise NotImplementedError
@@ -82,5 +87,7 @@ async def live(scope: Any, receive: Any, send: Any) -> None:
         hang(kind)
     if kind == "await":
         await wait_for_nothing()
+    if kind == "task":  # as a framework's middleware begins one for the endpoint
+        await asyncio.create_task(hang_in_a_task())
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": str(os.getpid()).encode()})

@@ -77,6 +77,13 @@ def test_the_stack_of_what_hangs_is_in_the_record(hanging, worker, kind):
             assert re.search(rf"thread \S+ \(GET /{kind}\?a=1, \d[.\d]* s\):", record)
 
 
+def test_a_request_whose_child_task_blocks_the_loop_is_named(hanging):
+    with hanging("asgi", "task") as server:
+        server.signal(signal.SIGTERM)
+        server.wait_for_exit()
+        assert re.search(r"serving GET /task\?a=1 for \d", record_of(server.log)), server.log
+
+
 def test_an_endless_await_that_cannot_be_cancelled_is_shown_with_its_innermost_frame(hanging):
     with hanging("asgi", "await") as server:
         server.signal(signal.SIGTERM)

@@ -135,9 +135,11 @@ class Injuries:
             return
         end = time.monotonic() + DEATH_TIMEOUT_S
         while time.monotonic() < end:
-            death.looked_at = time.monotonic()
-            if not alone:
-                death.clients |= owners.clients_of(death.pid, self._stage.port)
+            now = time.monotonic()
+            clients = set() if alone else owners.clients_of(death.pid, self._stage.port)
+            if clients is not None:
+                death.looked_at = now
+                death.clients |= clients
             if owners.wait_for_end(pidfd, LOOK_S):
                 death.ended_at = time.monotonic()
                 break
@@ -159,7 +161,7 @@ class Injuries:
             if connection.sock is None:  # told to close
                 return None
             death = owners.Death(int(response.headers["X-Worker"]), why, exact)
-            death.clients = owners.clients_of(death.pid, self._stage.port)
+            death.clients = owners.clients_of(death.pid, self._stage.port) or set()
             death.looked_at = time.monotonic()
             own = connection.sock.getsockname()[1]
             connection.request("GET", path)
@@ -172,7 +174,7 @@ class Injuries:
     def _follow(self, death: owners.Death, own: int) -> None:
         """A busy worker may have handed the connection to a sibling: that is the one, then."""
         for pid in [worker["pid"] for worker in self._workers() if worker["pid"]]:
-            if pid != death.pid and own in (clients := owners.clients_of(pid, self._stage.port)):
+            if pid != death.pid and own in (clients := owners.clients_of(pid, self._stage.port) or set()):
                 death.pid, death.clients, death.looked_at = pid, clients, time.monotonic()
 
     def _answer(self, connection: http.client.HTTPConnection) -> int:

@@ -40,11 +40,14 @@ def inodes(pid: int) -> set[str]:
     return found
 
 
-def clients_of(pid: int, port: int) -> set[int]:
-    """Ports of the clients whose connections to ``port`` the process has."""
+def clients_of(pid: int, port: int) -> set[int] | None:
+    """Ports of the clients whose connections to ``port`` the process has; None: it ends, or is gone.
+
+    Where processors are scarce, half a second can pass between the closing of its sockets and its end.
+    """
     sockets = inodes(pid)
     if not sockets:
-        return set()
+        return None
     ours = f":{port:04X}"
     found = set()
     for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
@@ -68,7 +71,7 @@ class Death:
     exact: bool = True
     clients: set[int] = field(default_factory=set)
     looked_at: float = 0.0
-    """When its connections were last asked for; its end came later."""
+    """When its connections were last seen; its end came later."""
     ended_at: float = 0.0
     """0: not yet."""
 
@@ -98,7 +101,7 @@ def kill(pid: int, port: int, why: str) -> Death | None:
         signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
         until(lambda: (process := look(pid)) is None or process.state in "TZ", f"pid {pid} to stop")
         death = Death(pid, why, looked_at=time.monotonic())
-        death.clients = clients_of(pid, port)
+        death.clients = clients_of(pid, port) or set()
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         wait_for_end(pidfd, KILL_TIMEOUT_S)
         death.ended_at = time.monotonic()

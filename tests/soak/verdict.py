@@ -161,11 +161,16 @@ def _kind(text: str, books: Books) -> str:
     for pid in re.findall(r"pid (\d+)", text):
         if int(pid) in books.hurt:
             return re.sub(r"\d[\d.,]*", "N", text.partition(f"pid {pid} ")[2].split(":")[0])[:60].strip()
-    if "was not adopted" in text and _refusal_by_fault(text):
+    if re.search(r"was not (adopted|gone back to)", text) and _refusal_by_fault(text):
         return "reload refused because of a fault"
     return ""
 
 
 def _refusal_by_fault(text: str) -> bool:
     """Such a refusal is judged by its outcome; its line is expected when it blames a worker's end."""
-    return bool(re.search(r"signal 9|killed|SIGKILL|template has ended|drain|was not ready|channel", text))
+    return bool(
+        re.search(
+            r"signal 9|killed|SIGKILL|template has ended|drain|was not ready|channel|has not turned|of memory|has not said",
+            text,
+        )
+    )

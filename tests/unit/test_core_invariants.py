@@ -82,3 +82,13 @@ def test_a_broken_rule_is_noticed(breaks: Callable[[Fleet], None], rule: str) ->
     breaks(story.fleet)
     with pytest.raises(InvariantViolation, match=rule):
         story.fleet.check()
+
+
+def test_a_broken_fleet_goes_on_waiting_for_what_it_reloads() -> None:
+    """It decides nothing any more; its deadlines are no reason to fail."""
+    story = CoreStory(web=2).serves()
+    story.reloads()
+    story.boots(3)
+    story.fleet.broken = "some rule"
+    story.passes(200)
+    assert story.fleet.pools["web"].ready == 2
