@@ -122,7 +122,7 @@ def _dies(shop: Shop, _stack: ExitStack) -> None:
 
 
 DIES = (
-    "\nimport os, signal, threading\nthreading.Timer(0.05, os.kill, (os.getpid(), signal.SIGSEGV)).start()\n"
+    "\nimport os, signal, threading\nthreading.Timer(1.0, os.kill, (os.getpid(), signal.SIGSEGV)).start()\n"
 )
 ONE_ONLY = WEB + "\nimport os\nos.mkdir('only-one')\n"
 LATE_FAILURE = "async def start():\n    await asyncio.sleep(0.4)\n    raise RuntimeError('no database')\n"
