@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests.support.wait import until
@@ -127,3 +128,26 @@ def test_a_boot_that_hangs_is_explained(gwctl_server, tmp_path):
         assert "importlib" not in server.log
     finally:
         server.destroy()
+
+
+def test_what_a_spared_worker_wrote_is_not_told_of_its_later_death(gwctl_server, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import threading\n"
+        "def be_slow():\n"
+        "    threading.Event().wait(1.5)\n"
+        "def application(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/slow':\n"
+        "        be_slow()\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'done']\n"
+    )
+    options = {"worker": "sync", "processes": 1, "chdir": tmp_path, "timeouts": {"request_timeout_s": 1.0}}
+    with gwctl_server("slow:application", **options, allow_errors=["died: signal 11"]) as server:
+        assert httpx.get(f"{server.url}/slow", timeout=20).text == "done"
+        server.wait_for_log(r"recovered and goes on: request timeout: GET /slow .*\n(?: .*\n)*.* in be_slow")
+        told = len(server.log)
+        (worker,) = server.workers
+        os.kill(worker, signal.SIGSEGV)
+        server.wait_for_log(r"died: signal 11")
+        server.wait_for_log("ready in", count=2)
+        assert "be_slow" not in server.log[told:], server.log
