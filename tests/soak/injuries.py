@@ -108,7 +108,7 @@ class Injuries:
         if pid is None:
             return False
         self._books.note("worker stopped for good", f"pid {pid}")
-        self._condemn(owners.Death(pid, "stopped"))
+        self._condemn(owners.Death(pid, "stopped", looked_at=time.monotonic()))
         return self._signal(pid, signal.SIGSTOP)
 
     def _signal(self, pid: int, signum: signal.Signals) -> bool:
@@ -131,7 +131,7 @@ class Injuries:
         try:
             pidfd = os.pidfd_open(death.pid)
         except ProcessLookupError:
-            death.looked_at = death.ended_at = time.monotonic()
+            death.ended_at = time.monotonic()  # at the latest; its connections were last seen before
             return
         end = time.monotonic() + DEATH_TIMEOUT_S
         while time.monotonic() < end:
@@ -160,9 +160,8 @@ class Injuries:
             response.read()
             if connection.sock is None:  # told to close
                 return None
-            death = owners.Death(int(response.headers["X-Worker"]), why, exact)
+            death = owners.Death(int(response.headers["X-Worker"]), why, exact, looked_at=time.monotonic())
             death.clients = owners.clients_of(death.pid, self._stage.port) or set()
-            death.looked_at = time.monotonic()
             own = connection.sock.getsockname()[1]
             connection.request("GET", path)
             self._follow(death, own)
@@ -174,8 +173,9 @@ class Injuries:
     def _follow(self, death: owners.Death, own: int) -> None:
         """A busy worker may have handed the connection to a sibling: that is the one, then."""
         for pid in [worker["pid"] for worker in self._workers() if worker["pid"]]:
+            now = time.monotonic()
             if pid != death.pid and own in (clients := owners.clients_of(pid, self._stage.port) or set()):
-                death.pid, death.clients, death.looked_at = pid, clients, time.monotonic()
+                death.pid, death.clients, death.looked_at = pid, clients, now
 
     def _answer(self, connection: http.client.HTTPConnection) -> int:
         """The status; 0 when the connection ended instead."""
