@@ -158,11 +158,11 @@ def _kind(text: str, books: Books) -> str:
         return "request timeout"
     if "could not be started: its template has ended" in text and "was not adopted" not in text:
         return "fork lost with its template" if "kill -9 of a template" in books.counts else ""
-    for pid in re.findall(r"pid (\d+)", text):
-        if int(pid) in books.hurt:
-            return re.sub(r"\d[\d.,]*", "N", text.partition(f"pid {pid} ")[2].split(":")[0])[:60].strip()
     if re.search(r"was not (adopted|gone back to)", text) and _refusal_by_fault(text):
         return "reload refused because of a fault"
+    for pid in re.findall(r"pid (\d+) ", text):
+        if int(pid) in books.hurt:
+            return re.sub(r"\d[\d.,]*", "N", text.partition(f"pid {pid} ")[2].split(":")[0])[:60].strip()
     return ""
 
 
