@@ -350,7 +350,7 @@ class Reload:
     def _standing(self, pools: Mapping[str, Pool]) -> Iterator[tuple[str, Worker]]:
         """New workers that serve; those that could in an atomic pool, and before its canary shall."""
         for name in self.policies:
-            waits = self.is_atomic(name) or not (self.replacing or name in self.opened)
+            waits = self.is_atomic(name) or not self.serves_new(name)
             for worker in pools[name].of_generation(self.generation):
                 if worker.serving or (waits and worker.state is State.READY):
                     yield name, worker
