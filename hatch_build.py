@@ -40,6 +40,7 @@ MODULES = (
     "overload",
     "policy",
     "response",
+    "scope",
     "server",
     "states",
     "sync",

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 from gwctl.config.request_limits import RequestLimits
-from gwctl.workers import tls_facts
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
-from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
-from gwctl.workers.asgi_timeouts import TIMEOUT, RequestClock, give_up
+from gwctl.workers.asgi_timeouts import RequestClock, give_up
 from gwctl.workers.counters import Counters
 from gwctl.workers.draining import LAST_WORDS_S
 from gwctl.workers.explain import BEGAN_AT, Running
-from gwctl.workers.forwarded import FIELDS
-from gwctl.workers.parser import lowercase_headers
-from gwctl.workers.policy import FOLDED, HOSTS_MAX, Refused, check_host, frame_body, wants_continue
+from gwctl.workers.policy import frame_body, wants_continue
+from gwctl.workers.scope import BODY_FIELDS, Fields, Scope, ScopeBuilder
 from gwctl.workers.states import BUSY
 from gwctl.workers.websocket_handshake import asks_for_websocket
 
@@ -26,14 +22,6 @@ if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.forwarded import Facts
     from gwctl.workers.server import Server
-
-Headers = list[tuple[bytes, bytes]]
-
-_FOLDED: Final = b""
-"""The C parser's name for a folded line (RFC 9112 section 5.2)."""
-_BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", _FOLDED})
-_NOTABLE: Final = _BODY | FIELDS | {b"host", b"connection"}
-
 
 _BEGAN_AT: Final = attrgetter("began_at")
 
@@ -45,12 +33,11 @@ class AsgiRunner:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._root_path = server.settings.root_path.rstrip("/")
-        self._hosts: set[bytes | None] = set()  # found sound before
         self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
         self._forsaken: set[AsgiRequest] = set()  # of these, who was cancelled and goes on all the same
         limits = RequestLimits(server.settings.timeouts, "asgi")
         self.clock = RequestClock(server, self._requests, limits) if limits.shortest_s else None
+        self._builder = ScopeBuilder(server, extendable=self.clock is not None)
         self._create_task = server.loop.create_task
         self.when_ended: Callable[[Any], None] = self.ended
         server.counters.append(Counters())
@@ -108,35 +95,11 @@ class AsgiRunner:
         """Of no concern before its transport stands."""
 
     def connected(self, connection: ConnectionBase) -> None:
-        server, client = self.server.addresses(connection)
-        connection.base = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "scheme": "http",
-            "root_path": self._root_path,
-            "client": client,
-            "server": server,
-            "extensions": OFFERED.copy(),
-        }
-        if self.clock is not None:
-            connection.base["extensions"][TIMEOUT] = {}
-        if connection.tls is not None:
-            connection.base["scheme"] = "https"
-            connection.base["extensions"]["tls"] = tls_facts.extension(connection.tls.ssl)
+        connection.base = self._builder.for_connection(connection)
 
-    def forwarded(self, facts: Facts) -> dict[str, Any]:
+    def forwarded(self, facts: Facts) -> Scope:
         """Return what a trusted proxy's word changes in the scope that a connection's requests share."""
-        changes: dict[str, Any] = {}
-        if facts.client is not None:
-            changes["client"] = facts.client
-        if facts.scheme:
-            changes["scheme"] = facts.scheme
-        if facts.server is not None:
-            changes["server"] = facts.server
-        if facts.prefix:
-            changes["root_path"] = facts.prefix + self._root_path
-        return changes
+        return self._builder.forwarded(facts)
 
     def begin(self, connection: ConnectionBase) -> None:
         """Take the request in ``connection``'s parser.
@@ -144,82 +107,15 @@ class AsgiRunner:
         Raises:
             Refused: It is not served.
         """
-        headers = lowercase_headers(connection.parser)
-        host: bytes | None = None
-        notable: dict[bytes, bytes] | None = None
-        for name, value in headers:
-            if name in _NOTABLE:  # one look-up for each of the others
-                if name == b"host":
-                    host = value
-                elif name != b"connection":
-                    if notable is None:
-                        notable = {}
-                    notable[name] = notable[name] + b"," + value if name in notable else value
-                elif value != b"keep-alive" and b"close" in value.lower():
-                    connection.keep_alive = False  # to the parsers the last of several fields counts
-        if host not in self._hosts:
-            self._new_host(host, connection.http11)
-        forwarder = connection.forwarder
-        base: dict[str, Any] = connection.base
-        if forwarder is not None:
-            if notable is None:
-                connection.peer = forwarder.peer
-            else:
-                base = base | forwarder.apply(connection, notable)
-        if connection.authority:
-            headers = _with_host(headers, connection.authority)
-        scope = self._scope(connection, base.copy(), headers)
-        if notable is not None and not notable.keys().isdisjoint(_BODY):
+        scope = self._builder.build(connection)
+        notable = self._builder.notable
+        if notable is not None and not notable.keys().isdisjoint(BODY_FIELDS):
             self._begin_notable(connection, scope, notable)
             return
         connection.parser.reset()
         self._run(connection, AsgiRequest(self.server, connection, scope, False))
 
-    def _new_host(self, host: bytes | None, http11: bool) -> None:
-        """Judge a value of Host that is not known yet.
-
-        Raises:
-            Refused: It is missing, or not sound.
-        """
-        check_host(host if host is None else host.decode("latin-1"), http11)
-        if host is not None:
-            if len(self._hosts) >= HOSTS_MAX:
-                self._hosts.clear()
-            self._hosts.add(host)
-
-    def _scope(self, connection: ConnectionBase, scope: dict[str, Any], headers: Headers) -> dict[str, Any]:
-        target = connection.target
-        path, _, query = target.partition("?")
-        scope["method"] = connection.method
-        scope["headers"] = headers
-        scope["raw_path"] = path.encode("ascii")
-        scope["query_string"] = query.encode("ascii")
-        if "%" in path:
-            path = unquote(path)
-        root = scope["root_path"]
-        scope["path"] = self._rooted(path, root) if root else path
-        scope["state"] = self.server.state.copy()
-        if not connection.http11:
-            scope["http_version"] = "1.0"
-            scope["extensions"] = OFFERED_10.copy()
-            if connection.tls is not None:
-                scope["extensions"]["tls"] = connection.base["extensions"]["tls"]
-        return scope
-
-    def _rooted(self, path: str, root: str) -> str:
-        """Put back what the proxies in front took off: in ASGI, path includes root_path."""
-        own = self._root_path
-        if path == root or path.startswith(root + "/"):
-            return path
-        if own and (path == own or path.startswith(own + "/")):
-            return root.removesuffix(own) + path
-        return root + path
-
-    def _begin_notable(
-        self, connection: ConnectionBase, scope: dict[str, Any], notable: dict[bytes, bytes]
-    ) -> None:
-        if _FOLDED in notable:
-            raise Refused(400, FOLDED)
+    def _begin_notable(self, connection: ConnectionBase, scope: Scope, notable: Fields) -> None:
         framer = frame_body(
             notable.get(b"content-length"),
             notable.get(b"transfer-encoding"),
@@ -308,8 +204,3 @@ class AsgiRunner:
     def sink_is_full(self, connection: ConnectionBase) -> bool:
         request: AsgiRequest | None = connection.request
         return request is not None and request.waiting_bytes > RECEIVE_BYTES_MAX
-
-
-def _with_host(headers: Headers, authority: str) -> Headers:
-    """Replace Host by the authority of an absolute-form target (RFC 9112 section 3.2.2)."""
-    return [(b"host", authority.encode("ascii")), *[header for header in headers if header[0] != b"host"]]

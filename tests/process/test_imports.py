@@ -75,7 +75,7 @@ OTHERS = {"uvloop", "uvicorn", "websockets", "gunicorn", "gunicorn_h1c", "a2wsgi
 
 ASGI = {
     f"gwctl.workers.{name}"
-    for name in ("asgi", "asgi_runner", "asgi_extensions", "websocket_protocol", "uvicorn_config")
+    for name in ("asgi", "asgi_runner", "asgi_extensions", "scope", "websocket_protocol", "uvicorn_config")
 }
 SYNC = {"gwctl.workers.sync", "gwctl.workers.sentry"}
 WSGI = {"gwctl.workers.wsgi_runner", "gwctl.workers.environ"}
