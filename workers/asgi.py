@@ -25,7 +25,7 @@ from gwctl.workers.body import BodyTooLarge, keep
 from gwctl.workers.disconnects import is_disconnect
 from gwctl.workers.explain import BEGAN_AT
 from gwctl.workers.faults import ClientGone, NotAsgiError
-from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
+from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, as_list, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
 
 if TYPE_CHECKING:
@@ -185,9 +185,13 @@ class AsgiRequest(Extensions):
         elif kind == "http.response.start":
             if self._headers is not None:
                 raise NotAsgiError("http.response.start was sent a second time")
+            line = self._server.heads.asgi_status(message["status"])
+            headers = message.get("headers", ())
+            # Kept: an iterator gives its fields once, and a list may be changed when this call is over.
+            headers = headers.copy() if type(headers) is list else as_list(headers)
             self.status = message["status"]
-            self._line = self._server.heads.asgi_status(self.status)
-            self._headers = message.get("headers", ())
+            self._line = line
+            self._headers = headers
             if "trailers" in message:
                 self._announce(message["trailers"])
         else:
@@ -196,6 +200,7 @@ class AsgiRequest(Extensions):
     # ---- the response
 
     def _head(self, known: int) -> bytes:
+        """Build the head. Whoever sends it sets ``started``; what fails before that is answered with 500."""
         connection = self._connection
         keep_alive = connection.keep_alive and not self._server.draining
         if self._trailers is not None and self._trailers.wanted:
@@ -205,7 +210,6 @@ class AsgiRequest(Extensions):
         head, self._framing, self._left, self._keep_alive = self._server.heads.build(
             self._line, self.status, self._headers, known, connection.http11, connection.is_head, keep_alive
         )
-        self.started = True
         return head
 
     def _whole(self, body: bytes) -> None:
@@ -214,10 +218,13 @@ class AsgiRequest(Extensions):
         if size <= _JOIN_BYTES_MAX and self._usual(body):
             return
         head = self._head(size)
+        if self._framing == COUNTED and self._left != size:
+            raise NotAsgiError(f"the body has {size} bytes, but Content-Length says {self._left}")
+        self.started = True
         write = self._connection.transport.write
         if self._framing == NO_BODY:
             write(head)
-        elif self._left != size:
+        elif self._framing != COUNTED:
             write(head)
             self._last(body)
             return
@@ -253,6 +260,7 @@ class AsgiRequest(Extensions):
         out = b"" if self.started else self._head(-1)
         if body:
             out += self._framed(body)
+        self.started = True
         if out:
             self._connection.transport.write(out)
 

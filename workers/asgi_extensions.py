@@ -120,7 +120,7 @@ class Extensions:
         if self.finished:
             raise NotAsgiError("http.response.early_hint was sent after the response was complete")
         encode = self._server.heads.field
-        lines = b"".join([encode((b"Link", link)) for link in message.get("links", ())])
+        lines = b"".join([encode((b"Link", link)) for link in message.get("links") or ()])
         if lines and not self.started and self._connection.http11:
             self._connection.transport.write(b"HTTP/1.1 103 Early Hints\r\n" + lines + b"\r\n")
 
@@ -169,10 +169,10 @@ class Extensions:
             wanted = self._left if self._framing == COUNTED else size
             transport = self._connection.transport
             if wanted > size and self._framing != NO_BODY:
-                transport.write(head)
                 raise NotAsgiError(
                     f"{message['path']} is {wanted - size} bytes shorter than Content-Length says"
                 )
+            self.started = True
             plain = self._connection.tls is None
             if plain and self._framing == COUNTED and wanted > FILE_BLOCK_BYTES:
                 transport.write(head)

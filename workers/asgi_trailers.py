@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gwctl.workers.faults import NotAsgiError
-from gwctl.workers.response import CHUNKED, HeadBuilder, HeaderError
+from gwctl.workers.response import CHUNKED, HeadBuilder, HeaderError, as_list
 
 _FORBIDDEN: Final = frozenset(
     # RFC 9110 section 6.5.1: framing, routing, request modifiers, authentication, what steers the response.
@@ -68,7 +68,7 @@ class Trailers:
             HeaderError: A field cannot be sent as it is, or not behind the body.
         """
         lines = []
-        for header in message.get("headers", ()):
+        for header in as_list(message.get("headers")):
             line = self._heads.field(header)
             if line.partition(b":")[0].lower() in _FORBIDDEN:
                 raise HeaderError(f"not allowed as a trailer (RFC 9110 section 6.5.1): {header!r}")

@@ -331,6 +331,22 @@ class HeadBuilder:
         return head if is_head else head + body
 
 
+def as_list(headers: Any) -> list[Any]:
+    """Return header fields that were given in any iterable, once and for all.
+
+    Raises:
+        HeaderError: They were not. And whatever an application's iterator raises.
+    """
+    if headers is None:
+        return []
+    try:
+        fields = iter(headers)
+    except TypeError:
+        kind = type(headers).__name__
+        raise HeaderError(f"headers must be an iterable of pairs of name and value, not {kind}") from None
+    return list(fields)
+
+
 def _one_length(length: int, before: int) -> int:
     if before not in {-1, length}:
         raise HeaderError(f"two Content-Length fields that differ: {before} and {length}")

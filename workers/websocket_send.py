@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.utils import ClientDisconnected
 
 from gwctl.workers.faults import NotAsgiError
-from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, chunk
+from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, as_list, chunk
 
 if TYPE_CHECKING:
     from gwctl.workers.websocket import Surroundings
@@ -103,7 +103,7 @@ class Sending:
     # ---- the handshake's answer
 
     def accept(self, message: Any) -> None:
-        headers = [_own_field(self._around.heads.field(header)) for header in message.get("headers") or ()]
+        headers = [_own_field(self._around.heads.field(header)) for header in as_list(message.get("headers"))]
         protocol = message.get("subprotocol")
         if protocol is not None:
             if protocol not in self._offered():
@@ -130,7 +130,7 @@ class Sending:
 
     def start_denial(self, message: Any) -> None:
         self._around.heads.asgi_status(message["status"])
-        self._denial_start = message
+        self._denial_start = {"status": message["status"], "headers": as_list(message.get("headers"))}
         self._stage = DENYING
 
     def deny_body(self, message: Any) -> None:
@@ -164,7 +164,7 @@ class Sending:
         heads = self._around.heads
         status: int = start["status"]
         head, framing, left, _ = heads.build(
-            heads.asgi_status(status), status, start.get("headers") or (), known, True, False, False
+            heads.asgi_status(status), status, start["headers"], known, True, False, False
         )
         self._denial_start = None
         self._denial_status = status
