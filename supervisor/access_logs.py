@@ -1,7 +1,8 @@
 """Access log files: opened by the master (which may be root), written by the workers.
 
 Workers inherit the descriptor; after USR1 the master opens the files again (a log rotation
-moved them away) and sends the new descriptors over the channels.
+moved them away) and sends the new descriptors over the channels. The folder may belong to the
+user of the workers: see `places`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gwctl.errors import GwctlError
+from gwctl.supervisor.places import open_to_append
 
 
 class AccessLogError(GwctlError):
@@ -77,10 +79,8 @@ class AccessLogs:
 
 
 def _open(path: str) -> int:
-    # Non-blocking for pipes, whose opening waits for a reader: the master would hear no signal meanwhile.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        return os.open(path, flags, 0o640)
+        return open_to_append(Path(path), 0o640)
     except OSError as error:
         reason = error.strerror
         if error.errno == errno.ENXIO:

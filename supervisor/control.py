@@ -126,7 +126,8 @@ class ControlServer:
             runtime.InstanceError: Another master listens there: it has this name.
         """
         try:
-            runtime.make_folder(self.path.parent)
+            if warning := runtime.make_folder(self.path.parent):
+                self._log.warning(warning)
             self._listening = unixsocket.bind(self.path, unixsocket.Access(0o600), _BACKLOG)
             self._spare = _open_spare()
         except (BindError, runtime.NoRuntimeDirectoryError, OSError) as error:

@@ -13,15 +13,18 @@ without a control socket.
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import socket
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gwctl.errors import GwctlError
+from gwctl.supervisor.places import reach, user
 
 _OWN: Final = "gwctl"
 _SUFFIX: Final = ".sock"
@@ -64,21 +67,49 @@ def control_path(name: str, environ: Mapping[str, str], uid: int, root: Path = P
     return folder / f"{name}{_SUFFIX}"
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder of a control socket, mode 700, or see that the one there is not anybody's.
+def make_folder(path: Path) -> str:
+    """Make the folder of a control socket, mode 700, or see that nobody else can exchange the one there.
+
+    Returns a warning about the one there; empty: there is none.
 
     Raises:
         NoRuntimeDirectoryError: It cannot be made, or others may write into it.
     """
     try:
-        path.mkdir(mode=0o700, parents=False, exist_ok=True)
-        found = path.stat()
+        with reach(path, follow=True) as place:
+            with suppress(FileExistsError):
+                os.mkdir(place.name, 0o700, dir_fd=place.folder)
+            found = place.look()
     except OSError as error:
         raise NoRuntimeDirectoryError(f"cannot make {path}: {error.strerror}") from None
+    if found is None or not stat.S_ISDIR(found.st_mode):
+        raise NoRuntimeDirectoryError(f"cannot make {path}: it exists and is not a folder")
     if found.st_uid not in {0, os.geteuid()}:
-        raise NoRuntimeDirectoryError(f"{path} belongs to uid {found.st_uid}: it could replace the socket")
-    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise NoRuntimeDirectoryError(f"{path} belongs to {user(found.st_uid)}, who could replace the socket")
+    if place.foreign is not None:
+        raise NoRuntimeDirectoryError(
+            f"{path} is in a folder of {user(place.foreign[0])}, who could replace the socket; "
+            "use a folder that only root may write in"
+        )
+    if found.st_mode & stat.S_ISVTX:
+        return ""
+    if found.st_mode & stat.S_IWOTH:
         raise NoRuntimeDirectoryError(f"anybody may write in {path}: chmod it to 700")
+    if found.st_mode & stat.S_IWGRP:
+        text = f"{_group(found.st_gid)} may write in {path}, and replace the control socket: chmod it to 700"
+        if found.st_gid not in {0, os.getegid()}:
+            raise NoRuntimeDirectoryError(text)
+        return text
+    if place.exchangeable and os.geteuid() == 0:
+        return f"others may rename {path}, and put a control socket of theirs there: see the folders above it"
+    return ""
+
+
+def _group(gid: int) -> str:
+    try:
+        return f"group {gid} ({grp.getgrgid(gid).gr_name})"
+    except KeyError:
+        return f"group {gid}"
 
 
 def instances(environ: Mapping[str, str], uid: int, root: Path = Path("/")) -> list[Instance]:

@@ -12,6 +12,9 @@ How it works
       in its place between the calls and have root chmod something else); then listen().
       Binding to a temporary name and renaming was the alternative: it loses, because
       getsockname() answers the temporary name for ever.
+    - All of it in one folder that is held open (`places`). bind() alone takes nothing but a path:
+      where the folder is somebody else's it is called with no more than that user's rights, and
+      what came of it is looked for in the folder that is held.
     - The file is removed at the end only if device and inode are still those of our bind. The
       number cannot be somebody else's by then: a bound socket keeps its inode alive.
 """
@@ -30,6 +33,7 @@ from typing import Final
 
 from gwctl.errors import BindError
 from gwctl.supervisor import holders
+from gwctl.supervisor.places import Place, RefusedPlaceError, as_owner, kind, reach, user
 
 PATH_BYTES_MAX: Final = 107 if os.uname().sysname == "Linux" else 103
 """sun_path of unix(7) less its final NUL."""
@@ -65,17 +69,23 @@ class UnixSocket:
     def can_be_reached(self) -> bool:
         """Whether its file is there and still ours."""
         try:
-            return _inode(self.path.lstat()) == self.inode
+            with reach(self.path) as place:
+                return self._is_at(place)
         except OSError:
             return False
 
     def unlink(self) -> None:
         """Remove the file if it is still ours. Call before closing the socket (see the module's text)."""
         try:
-            if _inode(self.path.lstat()) == self.inode:
-                self.path.unlink()
+            with reach(self.path) as place:
+                if self._is_at(place):
+                    os.unlink(place.name, dir_fd=place.folder)
         except OSError:
             pass  # gone, or its folder is no longer writable since privileges were dropped: it is stale then
+
+    def _is_at(self, place: Place) -> bool:
+        found = place.look()
+        return found is not None and _inode(found) == self.inode
 
 
 def bind(path: Path, access: Access, backlog: int) -> UnixSocket:
@@ -88,15 +98,31 @@ def bind(path: Path, access: Access, backlog: int) -> UnixSocket:
     if length > PATH_BYTES_MAX:
         reason = f"the path has {length} bytes; a Unix socket's path may have {PATH_BYTES_MAX}"
         raise BindError(_address(path), reason, errno.ENAMETOOLONG)
-    _clear_way(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with _umask(~access.mode & 0o777 | 0o077), _explained(path):
-            sock.bind(str(path))
-    except BaseException:
-        sock.close()
-        raise
-    return _finish(UnixSocket(sock, path, _inode(path.lstat())), access, backlog)
+    with _explained(path), reach(path) as place:
+        _clear_way(place)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            inode = _bind_in(place, sock, ~access.mode & 0o777 | 0o077)
+        except BaseException:
+            sock.close()
+            raise
+    return _finish(UnixSocket(sock, path, inode), access, backlog)
+
+
+def _bind_in(place: Place, sock: socket.socket, umask: int) -> tuple[int, int]:
+    """Give ``sock`` its name; return the inode, which is in this very folder."""
+    with as_owner(place) as maker, _umask(umask):
+        try:
+            sock.bind(str(place.path))
+        except PermissionError as error:
+            if place.foreign is None:
+                raise
+            reason = f"{user(maker)}, to whom a folder on the way belongs, may not make it"
+            raise BindError(_address(place.path), reason, error.errno) from None
+    found = place.look()
+    if found is None or not stat.S_ISSOCK(found.st_mode) or (found.st_uid, found.st_nlink) != (maker, 1):
+        raise BindError(_address(place.path), "somebody replaced the socket just made", errno.EADDRINUSE)
+    return _inode(found)
 
 
 def _finish(made: UnixSocket, access: Access, backlog: int) -> UnixSocket:
@@ -140,6 +166,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _reason(path: Path, error: OSError) -> str:
     folder = path.parent
+    if isinstance(error, RefusedPlaceError):
+        return error.reason
     match error.errno:
         case errno.ENOENT if folder.exists():
             return "somebody removed its file"
@@ -159,29 +187,27 @@ def _reason(path: Path, error: OSError) -> str:
 # ---- what is already there
 
 
-def _clear_way(path: Path) -> None:
-    """Remove a stale socket; raise BindError for anything else that is at ``path``."""
-    with _explained(path), _held(path) as found:
+def _clear_way(place: Place) -> None:
+    """Remove a stale socket; raise BindError for anything else that is there."""
+    with _held(place) as found:
         if found is None:
             return
         if not stat.S_ISSOCK(found.st_mode):
-            reason = f"there is {_kind(found.st_mode)} at this path, not a socket; it is left alone"
-            raise BindError(_address(path), reason, errno.EEXIST)
-        _raise_if_alive(path)
-        _take_away(path, _inode(found))
+            reason = f"there is {kind(found.st_mode)} at this path, not a socket; it is left alone"
+            raise BindError(_address(place.path), reason, errno.EEXIST)
+        _raise_if_alive(place.path)
+        _take_away(place, _inode(found))
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[os.stat_result | None]:
-    """What is at ``path``, its inode number not to be used again as long as this lasts (Linux)."""
+def _held(place: Place) -> Iterator[os.stat_result | None]:
+    """What is there, its inode number not to be used again as long as this lasts (Linux)."""
+    if not hasattr(os, "O_PATH"):
+        yield place.look()
+        return
     try:
-        if not hasattr(os, "O_PATH"):
-            yield path.lstat()
-            return
-        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = _open_itself(place)
     except FileNotFoundError:
-        if not path.parent.exists():
-            raise
         yield None
         return
     try:
@@ -190,14 +216,8 @@ def _held(path: Path) -> Iterator[os.stat_result | None]:
         os.close(fd)
 
 
-def _kind(mode: int) -> str:
-    kinds = (
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISLNK, "a symbolic link"),
-        (stat.S_ISFIFO, "a named pipe"),
-        (stat.S_ISREG, "a file"),
-    )
-    return next((name for test, name in kinds if test(mode)), "a device")
+def _open_itself(place: Place) -> int:
+    return os.open(place.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.folder)
 
 
 def _raise_if_alive(path: Path) -> None:
@@ -224,18 +244,20 @@ def in_use_by(connected: socket.socket) -> str:
     return f"in use by {holders.describe(pid)}" if pid is not None else "in use"
 
 
-def _take_away(path: Path, inode: tuple[int, int]) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
+def _take_away(place: Place, inode: tuple[int, int]) -> None:
+    name, aside, folder = place.name, f"{place.name}.{os.getpid()}", place.folder
     try:
-        path.rename(aside)
+        os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
     except FileNotFoundError:
         return
-    if _inode(aside.lstat()) != inode:  # replaced since we looked: give it back
+    if (
+        _inode(os.stat(aside, dir_fd=folder, follow_symlinks=False)) != inode
+    ):  # replaced since we looked: give it back
         with suppress(FileExistsError):
-            os.link(aside, path, follow_symlinks=False)
-        aside.unlink()
+            os.link(aside, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        os.unlink(aside, dir_fd=folder)
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-    aside.unlink()
+    os.unlink(aside, dir_fd=folder)
 
 
 # ---- who may connect
@@ -247,8 +269,8 @@ def _handle(path: Path, inode: tuple[int, int]) -> Iterator[Path]:
     if not (hasattr(os, "O_PATH") and Path("/proc/self/fd").is_dir()):
         yield path
         return
-    with _explained(path):
-        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with _explained(path), reach(path) as place:
+        fd = _open_itself(place)
     try:
         found = os.fstat(fd)
         if _inode(found) != inode or not stat.S_ISSOCK(found.st_mode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import signal
 import sys
 from pathlib import Path
 
@@ -121,3 +122,59 @@ def test_group_alone_may_be_given(gwctl_server, shop):
     group = grp.getgrnam("daemon")
     with gwctl_server("shop:application", chdir=shop, worker="sync", group="daemon") as server:
         assert f"0 0 {group.gr_gid} " in httpx.get(server.url).text
+
+
+TRAPS = """
+import os
+from pathlib import Path
+
+def application(environ, start_response):
+    folder = Path(environ["QUERY_STRING"])
+    victim = folder.parent / "secret"
+    (folder / "access.log").rename(folder / "access.log.1")
+    (folder / "access.log").symlink_to(victim / "new")
+    (folder / "run").rename(folder / "aside")
+    (folder / "run").symlink_to(victim)
+    (folder / "pids").rename(folder / "aside2")
+    (folder / "pids").symlink_to(victim)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"set"]
+"""
+
+
+def test_the_application_cannot_have_root_write_elsewhere(gwctl_server, public_folder, interpreter):
+    """It exchanges its log for a link, and the folders of socket and pid file for links to root's folder."""
+    assert NOBODY is not None
+    (public_folder / "shop.py").write_text(TRAPS)
+    theirs, victim = public_folder / "theirs", public_folder / "secret"
+    for folder in (theirs, theirs / "run", theirs / "pids"):
+        folder.mkdir()
+        os.chown(folder, NOBODY.pw_uid, NOBODY.pw_gid)
+    victim.mkdir(mode=0o700)
+    kept = {name: f"{name} of root's\n" for name in ("web.sock", "pid")}
+    for name, text in kept.items():
+        (victim / name).write_text(text)
+    with gwctl_server(
+        "shop:application",
+        chdir=public_folder,
+        worker="sync",
+        bind=["127.0.0.1:0", f"unix:{theirs}/run/web.sock"],
+        user="nobody",
+        access_log=str(theirs / "access.log"),
+        master={"pidfile": str(theirs / "pids" / "pid")},
+        allow_errors=["cannot write the access log", "generation 2 was not adopted"],
+        **interpreter,
+    ) as server:
+        assert (theirs / "run" / "web.sock").is_socket()
+        assert httpx.get(f"{server.url}/?{theirs}").text == "set"
+        server.signal(signal.SIGUSR1)
+        server.wait_for_log(
+            r"error master +cannot write the access log .*: access\.log is a symbolic link, and a folder on the way "
+            r"belongs to uid \d+ \(nobody\).*; the old file is written on$"
+        )
+        until(lambda: '"GET /?' in (theirs / "access.log.1").read_text(), "the request in the old file")
+        reply = server.gwctl("reload", "-c", str(server.config))  # its socket's file is gone: bound anew
+        assert reply.returncode == 1
+        assert "run is a symbolic link" in reply.stderr + reply.stdout
+        assert {each.name: each.read_text() for each in victim.iterdir()} == kept
+    assert {each.name: each.read_text() for each in victim.iterdir()} == kept
