@@ -1,4 +1,4 @@
-"""The ASGI runner: one task per request (ASGI 3, HTTP spec version 2.4).
+"""The ASGI runner: one task per request (ASGI 3, HTTP spec version 2.3).
 
 A request's scope and task are made when its head is complete; the body follows while the
 application runs. Backpressure works both ways: what the application has not received is
@@ -8,8 +8,10 @@ The start of a response is held back until its first body message, so that head 
 leave in one write, and a response whose first block is its last gets a Content-Length. Once
 the response is complete the connection goes on; the task may still run (background work).
 
-A client that closes, or only shuts down its side, is an ``http.disconnect`` at once. What is
-sent after the connection is lost raises `ClientGone` (an OSError, as spec version 2.4 says).
+A client that leaves is an ``http.disconnect``; `gwctl.workers.asgi_departures` tells when one that
+only shuts down its side is. What is sent when the connection is lost is ignored, as spec version
+2.3 says. Only a stream that goes on and on, since its application does not listen, is ended in
+the end: send() then raises `ClientGone`, an OSError (docs/adr/0011).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.workers.asgi_departures import HALF_CLOSED_S, goes_on_too_long
 from gwctl.workers.asgi_extensions import Extensions
 from gwctl.workers.body import BodyTooLarge, keep
 from gwctl.workers.disconnects import is_disconnect
@@ -49,6 +52,9 @@ class AsgiRequest(Extensions):
         "_blocks",
         "_body_done",
         "_body_given",
+        "_departure",
+        "_detached_at",
+        "_gone",
         "_keep_alive",
         "_line",
         "_received",
@@ -72,7 +78,10 @@ class AsgiRequest(Extensions):
         self._trailers = None
         # _line is set by http.response.start; _framing, _left and _keep_alive with the head.
         self._received = 0
-        self._told = False  # that the client sends no more
+        self._departure: asyncio.TimerHandle | None = None  # of a client that may be gone
+        self._gone = False  # the client is to be taken for gone
+        self._told = False  # that the client is gone
+        self._detached_at = 0.0
         self.began_at = monotonic()
         self.task: asyncio.Task[None] | None = None
         self.waiting_bytes = 0
@@ -114,8 +123,28 @@ class AsgiRequest(Extensions):
                     waiter.set_result(None)
 
     def detach(self) -> None:
-        self.detached = True
+        if not self.detached:
+            self.detached = True
+            self._detached_at = monotonic()
         self.wake()
+
+    def half_closed(self) -> None:
+        """The client has ended its side: in a moment, if the response is not complete by then, it is gone."""
+        if self._departure is None:
+            self._departure = self._server.loop.call_later(HALF_CLOSED_S, self._leave)
+
+    def _leave(self) -> None:
+        self._gone = True
+        self.wake()
+
+    @property
+    def connection(self) -> ConnectionBase:
+        return self._connection
+
+    @property
+    def moved_bytes(self) -> int:
+        """How much of bodies the application has taken or given: while that grows, it is at work."""
+        return self.sent + self._received - self.waiting_bytes
 
     # ---- called by the application
 
@@ -134,9 +163,11 @@ class AsgiRequest(Extensions):
             if self._body_done and not self._body_given:
                 self._body_given = True
                 return {"type": "http.request", "body": b"", "more_body": False}
-            if connection.eof:
+            if self._gone or (connection.eof and connection.receiving):  # half a body: it broke off
                 self._told = True
                 return {"type": "http.disconnect"}
+            if connection.eof:
+                self.half_closed()
             await self._wait()
 
     def _take(self) -> Message:
@@ -163,9 +194,9 @@ class AsgiRequest(Extensions):
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
-        if kind == "http.response.body":
-            if self.detached:
-                raise ClientGone("the client is gone")
+        if self.detached:
+            await self._late(message)
+        elif kind == "http.response.body":
             if self._headers is None:
                 raise NotAsgiError("http.response.body was sent before http.response.start")
             if self.finished:
@@ -196,6 +227,16 @@ class AsgiRequest(Extensions):
                 self._announce(message["trailers"])
         else:
             await self._extension(message)
+
+    async def _late(self, message: Message) -> None:
+        """Take no notice of what is sent to a client that is gone.
+
+        Raises:
+            ClientGone: It is a stream that nobody else would end.
+        """
+        if goes_on_too_long(message, self._detached_at):
+            raise ClientGone("the client is gone")
+        await asyncio.sleep(0)  # others' turn: nothing here ever has to wait
 
     # ---- the response
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers.asgi_timeouts import TIMEOUT
 from gwctl.workers.asgi_trailers import Trailers
-from gwctl.workers.faults import ClientGone, NotAsgiError
+from gwctl.workers.faults import NotAsgiError
 from gwctl.workers.response import CHUNKED, COUNTED, NO_BODY
 
 if TYPE_CHECKING:
@@ -105,8 +105,6 @@ class Extensions:
             return
         if kind not in OFFERED:
             raise NotAsgiError(f"not a message of an HTTP response: {kind!r}")
-        if self.detached:
-            raise ClientGone("the client is gone")
         if kind == "http.response.early_hint":
             self._hint(message)
         elif kind == "http.response.trailers":
@@ -177,7 +175,8 @@ class Extensions:
             if plain and self._framing == COUNTED and wanted > FILE_BLOCK_BYTES:
                 transport.write(head)
                 await self._sendfile(file, wanted)
-                self._finish()
+                if not self.detached:
+                    self._finish()
             else:
                 await self._send_blocks(head, file, 0 if self._framing == NO_BODY else wanted)
         finally:
@@ -200,7 +199,7 @@ class Extensions:
             while self._connection.write_paused and not self.detached:
                 await self._wait()
             if self.detached:
-                raise ClientGone("the client is gone")
+                return
         if head:
             transport.write(head)  # the loop sends both together at the end of its turn
         self._last(block)
@@ -213,7 +212,7 @@ class Extensions:
             while self._connection.write_paused and not self.detached:
                 await self._wait()
             if self.detached:
-                raise ClientGone("the client is gone")
+                return
             block = following
             offset += len(block)
         if self.started:
@@ -222,15 +221,15 @@ class Extensions:
             self._whole(block)
 
     async def _sendfile(self, file: int, wanted: int) -> None:
-        """Have the kernel send ``wanted`` bytes of a file behind what is written already."""
+        """Have the kernel send ``wanted`` bytes of a file behind what is written, unless the client goes."""
         connection = self._connection
         await self._until_flushed()
+        if self.detached:
+            return
         # A descriptor of our own: the transport's may be closed, and its number be another's, meanwhile.
         out = os.dup(connection.sock.fileno())
         try:
-            while self.sent < wanted:
-                if self.detached:
-                    raise ClientGone("the client is gone")
+            while self.sent < wanted and not self.detached:
                 try:
                     count = os.sendfile(out, file, self.sent, min(wanted - self.sent, SENDFILE_BYTES_MAX))
                 except BlockingIOError:
@@ -238,7 +237,7 @@ class Extensions:
                     continue
                 except OSError:
                     self._cut()
-                    raise ClientGone("the client is gone") from None
+                    return
                 if not count:
                     raise NotAsgiError("the file has become shorter while it was sent")
                 self.sent += count
@@ -254,8 +253,6 @@ class Extensions:
         try:
             while connection.write_paused and not self.detached:
                 await self._wait()
-            if self.detached:
-                raise ClientGone("the client is gone")
         finally:
             transport.set_write_buffer_limits()
 

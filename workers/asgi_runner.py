@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config.request_limits import RequestLimits
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
+from gwctl.workers.asgi_departures import Departures
 from gwctl.workers.asgi_timeouts import RequestClock, give_up
 from gwctl.workers.counters import Counters
 from gwctl.workers.draining import LAST_WORDS_S
@@ -38,6 +39,7 @@ class AsgiRunner:
         limits = RequestLimits(server.settings.timeouts, "asgi")
         self.clock = RequestClock(server, self._requests, limits) if limits.shortest_s else None
         self._builder = ScopeBuilder(server, extendable=self.clock is not None)
+        self._departures = Departures(server, self._requests)
         self._create_task = server.loop.create_task
         self.when_ended: Callable[[Any], None] = self.ended
         server.counters.append(Counters())
@@ -71,7 +73,8 @@ class AsgiRunner:
         """Nothing waits: each request has a task at once."""
 
     def look(self, now: float) -> None:
-        """Nobody waits for a thread."""
+        """See to clients that have left."""
+        self._departures.look(now)
 
     def start(self) -> None:
         """Nothing to prepare: tasks run on the server's loop."""

@@ -28,6 +28,8 @@ Scope = dict[str, Any]
 
 _FOLDED: Final = b""
 """The C parser's name for a folded line (RFC 9112 section 5.2)."""
+SPEC_VERSION: Final = "2.3"
+"""With 2.4 streams listen for an exception of send() alone, which silent ones never call (docs/adr/0011)."""
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 _NOTABLE: Final = BODY_FIELDS | FIELDS | {b"host", b"connection", _FOLDED}
 
@@ -48,7 +50,7 @@ class ScopeBuilder:
         server, client = self._server.addresses(connection)
         base: Scope = {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
             "http_version": "1.1",
             "scheme": "http",
             "root_path": self._root_path,

@@ -17,7 +17,16 @@ from gwctl.workers.policy import Refused
 
 _VERSION: Final = b"13"
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FROM_REQUEST: Final = ("client", "server", "root_path", "path", "raw_path", "query_string", "headers")
+_FROM_REQUEST: Final = (
+    "asgi",
+    "client",
+    "server",
+    "root_path",
+    "path",
+    "raw_path",
+    "query_string",
+    "headers",
+)
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 
 Headers = list[tuple[bytes, bytes]]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gwctl.workers import asgi_departures
 from tests.support.engine import Engine
 from tests.support.wait import until
 
@@ -119,7 +120,8 @@ class ClientDisconnect(Exception):
 
 @pytest.mark.parametrize("grouped", [True, False])
 @pytest.mark.parametrize("where", ["told", "sending", "after"])
-def test_what_frameworks_make_of_a_disconnect_is_no_error(where: str, grouped: bool) -> None:
+def test_what_frameworks_make_of_a_disconnect_is_no_error(where: str, grouped: bool, monkeypatch) -> None:
+    monkeypatch.setattr(asgi_departures, "LATE_STREAM_S", 0.0)
     ready = threading.Event()
 
     def gone() -> Exception:
