@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 import gwctl
+from gwctl.supervisor.loop import HANDLED
 from gwctl.supervisor.state import CommandFacts
 
 _START: Final = "import sys; sys.path.insert(0, '/proc/self/fd/{}'); from gwctl.cli import main; main()"
@@ -32,6 +33,9 @@ _HEADER: Final = struct.Struct("<4sHHHHHIIIHH")
 _ENTRY: Final = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _END: Final = struct.Struct("<4sHHHHIIH")
 """Of the records of a zip: PKWARE's APPNOTE, 4.3.7, 4.3.12 and 4.3.16."""
+HEARD: Final = frozenset(map(int, (*HANDLED, signal.SIGALRM)))
+"""Let in even if whoever started it had them blocked, as some supervisors and threads do: a master that is
+deaf to TERM could not be stopped. ALRM bounds the check of an upgrade."""
 _DATE: Final = 0x21  # the first day that it can express
 
 
@@ -43,7 +47,7 @@ class Program:
     arguments: tuple[str, ...]
     folder: str
     mask: tuple[int, ...]
-    """Signals that were blocked when it was given."""
+    """Signals that were blocked when it was given, without those that a master hears."""
     rescue: tuple[str, ...] = ()
     """What executes the copy."""
     copy_fd: int = -1
@@ -51,6 +55,9 @@ class Program:
     """The copy of the program before, until there is one of this program."""
     _noticed: str = ""
     """Another version that is on disk."""
+
+    def __post_init__(self) -> None:
+        self.mask = tuple(sorted(set(self.mask).difference(HEARD)))
 
     @classmethod
     def given(cls) -> Program:

@@ -57,6 +57,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     log = Log(level=Level[master_settings.log_level.upper()])
     loop = Loop()
     loop.install_signals()
+    program.let_signals_in()  # also while an address is waited for
     setproctitle.setproctitle(f"gwctl: master [{master_settings.name}]")
     try:
         master = _prepare(loop, load, loaded, log, program)

@@ -21,6 +21,7 @@ import asyncio
 import atexit
 import logging
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -35,7 +36,7 @@ from gwctl.log import Log
 from gwctl.scoreboard import LAYOUT, PID, STARTED_AT
 from gwctl.workers import environment, privileges, signals
 from gwctl.workers.application import LoadedApplication, load
-from gwctl.workers.deathwatch import DeathWatch
+from gwctl.workers.deathwatch import DeathWatch, alarm_after
 from gwctl.workers.library_logs import forward_library_logs
 from gwctl.workers.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.link import Link, flush
@@ -163,11 +164,17 @@ class _Boot:
             self._signals.explain_with(self._process.on_explain)
         else:
             asyncio.set_event_loop(None)
-        self._signals.install(loop)
+        self._take_signals_back(loop)
         self._signals.restore_in_forks()
         os.register_at_fork(after_in_child=self._close_in_fork)
         forward_library_logs(self._log)
         return application
+
+    def _take_signals_back(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What the application's code has changed meanwhile, handlers and mask, is put as it was."""
+        self._signals.install(loop)
+        last_resort = alarm_after(self._settings.timeouts.drain_timeout_s) or signal.SIGALRM
+        signals.unblock_handled(signal.SIGALRM, last_resort)
 
     def _import(self) -> LoadedApplication:
         self._channel.send(Stage("import"))
@@ -200,7 +207,7 @@ class _Boot:
         link.start()
         server.start()
         await self._start_lifespan(application)
-        self._signals.install(loop)
+        self._take_signals_back(loop)
         await process.until_greeted()
         if not process.ending:
             link.send(self._ready(application))

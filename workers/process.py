@@ -29,6 +29,7 @@ from gwctl.workers.draining import cut_rest
 from gwctl.workers.explain import told
 from gwctl.workers.lifespan import Lifespan, in_loop
 from gwctl.workers.link import Link, flush
+from gwctl.workers.signals import unblock_handled
 
 if TYPE_CHECKING:
     from gwctl.workers.server import Server
@@ -115,6 +116,7 @@ class WorkerProcess:
     def _measure(self) -> None:
         assert self.loop is not None
         self._assignment.record.words[MEMORY_BYTES] = memory_bytes()
+        unblock_handled()  # a request may have blocked them, and have died before it let them in
         self.loop.call_later(_MEASURE_S, self._measure)
 
     @property

@@ -13,6 +13,9 @@
 which the application starts. For the same reason a fork by the application gets the default
 actions back (`multiprocessing`'s terminate() sends TERM to such a child, and it must not be
 taken for ours).
+
+What the application blocks while it is imported, while its lifespan starts or in a request is let in
+again, as far as it is in this table: TERM would never arrive.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ _IGNORED: Final = (
     signal.SIGTTOU,
 )
 _STDERR: Final = 2
+_HANDLED: Final = frozenset({*_IGNORED, signal.SIGTERM, signal.SIGQUIT, DUMP_SIGNAL, EXPLAIN_SIGNAL})
 
 Handler = Callable[[], None]
 
@@ -106,6 +110,11 @@ class Signals:
 def unblock() -> None:
     """Take what was kept since before the fork: to be called when handlers stand."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def unblock_handled(*more: int) -> None:
+    """Let in, in this thread, what is handled and ``more``. What else an application blocks is its own."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED.union(more))
 
 
 def _ignore(_number: int, _frame: Any) -> None:

@@ -1,0 +1,108 @@
+"""Signals that somebody has blocked: whoever starts a master, or the application in a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.wait import until
+
+APP = "wsgi_bare:application"
+
+BLOCKED = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {numbers})
+os.execv(sys.executable, [sys.executable, "-m", "gwctl", *sys.argv[1:]])
+"""
+HEARD = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN)
+
+
+def blocked(pid: int) -> set[int]:
+    """What the main thread of a process blocks."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigBlk:"):
+            mask = int(line.split()[1], 16)
+            return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "{signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM, signal.SIGCHLD}",
+        "signal.valid_signals()",
+    ],
+    ids=["some", "all"],
+)
+def test_a_master_that_is_started_with_signals_blocked_hears_them(gwctl_server, numbers):
+    """All that it handles, children's deaths included, and so does the program that it upgrades to."""
+    command = (sys.executable, "-c", BLOCKED.format(numbers=numbers))
+    with gwctl_server(APP, worker="sync", command=command, reload={"settle_s": 0.05}) as server:
+        assert not blocked(server.pid) & {*HEARD, signal.SIGCHLD, signal.SIGTTOU, signal.SIGUSR2}
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("adopted generation 2")
+        server.signal(signal.SIGUSR1)
+        server.wait_for_log("reopened the access logs")
+        server.signal(signal.SIGTTIN)
+        until(lambda: len(server.workers) == 2, "a second worker")
+        ended = server.workers[0]
+        os.kill(ended, signal.SIGTERM)
+        until(lambda: not Path(f"/proc/{ended}").exists(), "the worker to be reaped")
+        server.signal(signal.SIGUSR2)
+        server.wait_for_log("adopted generation 3", timeout_s=30)
+        assert not blocked(server.pid) & set(HEARD)
+        assert httpx.get(server.url).text == "hello"
+
+
+@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+@pytest.mark.parametrize("when", ["import", "lifespan"])
+def test_a_worker_hears_whatever_its_application_blocks_at_its_start(gwctl_server, when, preload):
+    """All classes, each in a pool of its own: TERM to one is answered, and a quick stop needs no SIGKILL."""
+    pools = {"asgi": "deaf:live"}
+    if when == "import":
+        pools |= {"sync": "deaf:application", "threads": "deaf:application"}
+    common = {"chdir": str(Path(__file__).parents[1] / "apps"), "env": {"DEAF": when}, "preload": preload}
+    first, *others = (
+        {"app": app, "worker": worker, "bind": f"127.0.0.{number}:0", "processes": 1, **common}
+        for number, (worker, app) in enumerate(pools.items(), 1)
+    )
+    with gwctl_server(
+        first.pop("app"),
+        **{**first, "chdir": Path(first["chdir"])},
+        pools={each["worker"]: {**each, "bind": [each["bind"]]} for each in others},
+    ) as server:
+        pids = [pid for pid in server.workers if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(pids) == len(pools)
+        for pid in pids:
+            assert not blocked(pid) & set(HEARD)
+            os.kill(pid, signal.SIGTERM)
+            until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "it to drain and end")
+        server.wait_for_log(" ready in ", count=2 * len(pools))
+        server.signal(signal.SIGINT)
+        assert server.wait_for_exit(10) == 0
+
+
+def test_a_worker_hears_again_after_a_request_that_blocked_them(gwctl_server):
+    """Within seconds. Under threads the request has a thread of its own, and the main one never stops hearing."""
+    chdir = Path(__file__).parents[1] / "apps"
+    asgi = {
+        "app": "deaf:live",
+        "worker": "asgi",
+        "bind": ["127.0.0.2:0"],
+        "processes": 1,
+        "chdir": str(chdir),
+    }
+    with gwctl_server(
+        "deaf:application", worker="sync", bind=["127.0.0.1:0"], pools={"asgi": asgi}, chdir=chdir
+    ) as server:
+        urls = [server.wait_for_log(rf"{pool}: 1 worker, (\S+)$")[1] for pool in ("web", "asgi")]
+        pids = [int(httpx.get(f"{url}/block").text) for url in urls]
+        assert set(HEARD) <= blocked(pids[0]), "the request did not block anything"
+        until(lambda: not any(blocked(pid) & set(HEARD) for pid in pids), "the signals to be let in")
+        server.signal(signal.SIGINT)
+        assert server.wait_for_exit(10) == 0
