@@ -1,9 +1,13 @@
-"""The scoreboard: shared memory that workers write and the master reads.
+"""The scoreboard: shared memory that workers write and the master reads, one for each pool.
 
 One mapping on a memfd (an anonymous mapping would not survive the exec of an upgrade), cut
 into fixed records. A record belongs to a worker, not to a slot: during a surge two workers
 share a slot. Each record has one writer, so there are no locks; a reader may see a record
 between two stores, which is why no decision rests on two fields agreeing.
+
+Whoever has mapped a file dies of SIGBUS when somebody else has made it shorter. So the memfd is
+sealed when it has its size: no holder of the descriptor can change that, nor add a seal. What a
+worker can still do is write anything into any record of its pool: see `gwctl.supervisor.reading`.
 
 Workers read the records of their siblings, those of the same pool, to share the load with
 them. Records are given out lowest first, so few have ever been used, and the first that has
@@ -14,6 +18,7 @@ Times are monotonic seconds (`time.monotonic`, the same clock in all processes o
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
@@ -80,6 +85,9 @@ FIELDS: Final = {
 }
 """The layout by its names, for a program with another one that takes this board over."""
 _VERSIONS: Final = (" HTTP/1.1", " HTTP/1.0")
+_LAST_SEAL: Final = 1  # F_SEAL_SEAL of linux/fcntl.h; fcntl's constants are there on Linux only
+_SHRINK: Final = 2  # F_SEAL_SHRINK
+_GROW: Final = 4  # F_SEAL_GROW
 
 
 class Record:
@@ -94,6 +102,15 @@ class Record:
         self.floats = view.cast("d")
         self.words = view.cast("Q")
         self.request = view[BUSY_SINCE * 8 :]
+
+    def copy(self) -> Record:
+        """What it says at this moment, for a reader who looks at several fields or looks twice."""
+        return Record(0, memoryview(bytearray(self.words)))
+
+    def close(self) -> None:
+        """Let go of the memory; nothing can be read or written any more."""
+        for view in (self.floats, self.words, self.request):
+            view.release()
 
     def clear(self) -> None:
         """Make every field zero but `POOL`: done by the master before a record is given out."""
@@ -112,35 +129,67 @@ class Record:
         return self.words[LATENCY : LATENCY + LATENCY_BUCKETS].tolist()
 
 
+def is_sealed(fd: int) -> bool:
+    """Tell whether nobody can change the size of the memory file ``fd``."""
+    return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SHRINK)
+
+
+def seal(fd: int, more: int = 0) -> None:
+    """Fix the size of a memory file (made with ``MFD_ALLOW_SEALING``) for all its holders, for good.
+
+    ``more``: further seals, as of fcntl(2).
+    """
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SHRINK | _GROW | _LAST_SEAL | more)
+
+
 class Scoreboard:
     """The mapping and its free list. The master makes it; workers inherit it through fork."""
 
     def __init__(self, records_max: int, fd: int = -1, used: Container[int] = ()) -> None:
-        """Make one; or with ``fd`` go on with the one that another program has made, of this layout."""
+        """Make one; or with ``fd`` go on with the one that another program has made, of this layout.
+
+        Raises:
+            OSError: No descriptor or no memory is left. Nothing was made; ``fd`` is as before.
+        """
         size = records_max * RECORD_BYTES
-        if fd >= 0:
-            self.fd = fd
+        made = fd < 0 and hasattr(os, "memfd_create")
+        if made:
+            fd = os.memfd_create("gwctl-scoreboard", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            if made:
+                os.ftruncate(fd, size)
+                seal(fd)
+            # macOS: no memfd, and no upgrade in place either
             self._map = mmap.mmap(fd, size)
-        elif hasattr(os, "memfd_create"):
-            self.fd = os.memfd_create("gwctl-scoreboard", os.MFD_CLOEXEC)
-            os.ftruncate(self.fd, size)
-            self._map = mmap.mmap(self.fd, size)
-        else:  # macOS: no memfd, and no upgrade in place either
-            self.fd = -1
-            self._map = mmap.mmap(-1, size)
+        except OSError:
+            if made:
+                os.close(fd)
+            raise
+        self.fd = fd
         self._memory = memoryview(self._map)
         self.records_max = records_max
         self._free = [index for index in range(records_max - 1, -1, -1) if index not in used]
+        self._given: dict[int, Record] = {}
+        """By index, the last that was handed out in this process, given back since or not."""
 
     def record(self, index: int) -> Record:
         """Return a record that was given out already."""
-        return Record(index, self._memory)
+        self._given[index] = record = Record(index, self._memory)
+        return record
+
+    @property
+    def is_used(self) -> bool:
+        """Tell whether a record is given out."""
+        return len(self._free) < self.records_max
 
     def allocate(self, pool: int = 1) -> Record | None:
         """Take a cleared record for a worker of ``pool``, or None when all are given out."""
         if not self._free:
             return None
-        record = Record(self._free.pop(), self._memory)
+        index = self._free.pop()
+        if index in self._given:
+            self._given[index].close()  # of a worker that is gone
+        record = self.record(index)
         record.clear()
         record.words[POOL] = pool
         return record
@@ -170,3 +219,12 @@ class Scoreboard:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def close(self) -> None:
+        """Close all of it, mapping and descriptors: no record can be read in this process any more."""
+        for record in self._given.values():
+            record.close()
+        self._given.clear()
+        self._memory.release()
+        self._map.close()
+        self.close_descriptor()

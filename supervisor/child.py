@@ -13,6 +13,7 @@ from gwctl.supervisor.core import events
 from gwctl.supervisor.core.notes import seconds
 from gwctl.supervisor.inquest import DumpFile, Inquest
 from gwctl.supervisor.memory import resident_bytes
+from gwctl.supervisor.reading import Reader
 
 
 @dataclass(slots=True)
@@ -45,8 +46,11 @@ class Child:
     """We sent SIGKILL."""
     inquest: Inquest | None = None
     """Its stacks were asked for."""
+    reader: Reader = field(init=False)
+    """Of ``record``, which nothing else reads."""
 
     def __post_init__(self) -> None:
+        self.reader = Reader(self.spawned_at)
         self.limits = RequestLimits(self.settings.timeouts, "sync")  # others judge their requests themselves
 
     @property
@@ -55,15 +59,9 @@ class Child:
             return f"{self.pool} g{self.generation}"
         return f"{self.pool}.{self.slot} g{self.generation}"
 
-    @property
-    def serving(self) -> str:
-        """The request a sync worker is at; empty when idle or unknown."""
-        return self.record.request_line if self.record.floats[scoreboard.BUSY_SINCE] else ""
-
-    @property
-    def measured_bytes(self) -> int:
-        """Its memory, as it last measured it itself."""
-        return self.record.words[scoreboard.MEMORY_BYTES]
+    def facts(self, now: float) -> scoreboard.Record:
+        """What can be believed of its record now: a copy."""
+        return self.reader.read(self.record, self.pid, now, serves_many=self.serves_many)
 
     def killed_by_others(self, status: int) -> bool:
         return status == -signal.SIGKILL and not self.killed
@@ -73,66 +71,71 @@ class Child:
         """It says only once a second what it is at: its requests are many at once."""
         return self.ready is not None and self.ready.worker_class != "sync"
 
-    def last_words(self, now: float) -> str:
+    def last_words(self, facts: scoreboard.Record, now: float) -> str:
         """What it was serving when it ended, as far as the scoreboard knows; empty when nothing."""
-        floats = self.record.floats
+        floats = facts.floats
         since, noted_at = floats[scoreboard.LONGEST_SINCE], floats[scoreboard.HEARTBEAT_AT]
         if not self.serves_many or not since:
-            return self.serving
-        count = self.record.words[scoreboard.ACTIVE]
+            return serving(facts)
+        count = facts.words[scoreboard.ACTIVE]
         several = f"{count} requests, the longest " if count > 1 else ""
         age, ago = seconds(max(0.0, noted_at - since)), seconds(max(0.0, now - noted_at))
-        return f"{several}{self.record.request_line} for {age} (as of {ago} before)"
+        return f"{several}{facts.request_line} for {age} (as of {ago} before)"
 
-    @property
-    def unfinished(self) -> int:
+    def unfinished(self, facts: scoreboard.Record) -> int:
         """Requests that its end leaves undone: as it said, or else as the scoreboard has it."""
-        return self.active if self.cut is None else self.cut
+        return active(facts) if self.cut is None else self.cut
 
-    @property
-    def active(self) -> int:
-        """Requests in the application now."""
-        busy = bool(self.record.floats[scoreboard.BUSY_SINCE])
-        return max(int(busy), self.record.words[scoreboard.ACTIVE])
-
-    def observed(self, luck: float) -> events.Observed:
+    def observed(self, luck: float, now: float) -> events.Observed:
         """What its record says now, for the core."""
-        floats, words = self.record.floats, self.record.words
-        busy_since, serving, limit_s, due_at = self._request()
+        facts = self.facts(now)
+        words = facts.words
+        busy_since, line, limit_s, due_at = self._request(facts)
         return events.Observed(
             self.worker,
             luck,
             requests=words[scoreboard.REQUESTS],
-            active=self.active,
+            active=active(facts),
             connections=words[scoreboard.CONNECTIONS],
             memory_bytes=resident_bytes(self.pid) or words[scoreboard.MEMORY_BYTES],
-            heartbeat_at=floats[scoreboard.HEARTBEAT_AT],
+            heartbeat_at=facts.floats[scoreboard.HEARTBEAT_AT],
             busy_since=busy_since,
-            serving=serving,
+            serving=line,
             request_limit_s=limit_s,
             request_due_at=due_at,
         )
 
-    def _request(self) -> tuple[float, str, float, float]:
+    def _request(self, facts: scoreboard.Record) -> tuple[float, str, float, float]:
         """The request that a sync worker is at: since when, its line, its limit, and when that is over.
 
-        It may end, and the next begin, while this reads. Then nothing is said of a limit: a limit of
+        It may end, and the next begin, while the copy is made. Then nothing is said of a limit: a limit of
         the one and the age of the other would kill a worker that is well.
         """
-        floats = self.record.floats
+        floats = facts.floats
         busy_since = floats[scoreboard.BUSY_SINCE]
         if not busy_since:
             return 0.0, "", 0.0, 0.0
-        line = self.record.request_line
+        line = facts.request_line
         extended = floats[scoreboard.EXTENDED_REQUEST] == busy_since
         extended_until = floats[scoreboard.EXTENDED_UNTIL] if extended else 0.0
         limit_s = self.limits.of(line.partition(" ")[2])
-        if not limit_s or floats[scoreboard.BUSY_SINCE] != busy_since:
+        if not limit_s or self.record.copy().floats[scoreboard.BUSY_SINCE] != busy_since:
             return busy_since, line, 0.0, 0.0
         return busy_since, line, limit_s, max(busy_since + limit_s, extended_until)
 
-    def sample(self, elapsed_s: float) -> None:
+    def sample(self, elapsed_s: float, now: float) -> None:
         """Note the request rate since the last sample."""
-        requests = self.record.words[scoreboard.REQUESTS]
+        requests = self.facts(now).words[scoreboard.REQUESTS]
         self.rate = max(0, requests - self.sampled_requests) / max(elapsed_s, 0.001)
         self.sampled_requests = requests
+
+
+def serving(facts: scoreboard.Record) -> str:
+    """The request a sync worker is at; empty when idle or unknown."""
+    return facts.request_line if facts.floats[scoreboard.BUSY_SINCE] else ""
+
+
+def active(facts: scoreboard.Record) -> int:
+    """Requests in the application now."""
+    busy = bool(facts.floats[scoreboard.BUSY_SINCE])
+    return max(int(busy), facts.words[scoreboard.ACTIVE])

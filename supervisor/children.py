@@ -32,6 +32,7 @@ from gwctl.channel import (
 )
 from gwctl.log import Log
 from gwctl.supervisor import inquest
+from gwctl.supervisor.boards import Boards
 from gwctl.supervisor.child import Child
 from gwctl.supervisor.core import events
 from gwctl.supervisor.fork import fork_worker
@@ -61,14 +62,14 @@ class Children:
     def __init__(
         self,
         loop: Loop,
-        board: scoreboard.Scoreboard,
+        boards: Boards,
         log: Log,
         report: Callable[[events.Event], None],
         luck: Callable[[], float],
         close_in_child: Callable[[str, int], None],
     ) -> None:
         self._loop = loop
-        self.board = board
+        self.boards = boards
         self._log = log
         self._report = report
         self._luck = luck
@@ -109,15 +110,20 @@ class Children:
     def spawn(
         self,
         worker: events.WorkerId,
+        pool: str,
         pool_number: int,
         now: float,
         assign: Callable[[Channel, scoreboard.Record, int], Assignment],
         template: events.WorkerId | None = None,
     ) -> None:
         """Fork a worker, or have ``template`` do it, and watch it. Reports Spawned or SpawnFailed."""
-        record = self.board.allocate(pool_number)
+        try:
+            record = self.boards.of(pool).allocate(pool_number)
+        except OSError as error:
+            self._report(events.SpawnFailed(worker, why(error, "a scoreboard for its pool"), self._luck()))
+            return
         if record is None:
-            self._report(events.SpawnFailed(worker, "the scoreboard is full", self._luck()))
+            self._report(events.SpawnFailed(worker, "the scoreboard of its pool is full", self._luck()))
             return
         try:
             dump = DumpFile.make()
@@ -127,7 +133,7 @@ class Children:
                 dump.close()
                 raise
         except OSError as error:
-            self.board.release(record)
+            self.boards.release(pool, record)
             self._report(events.SpawnFailed(worker, why(error, "a channel to it"), self._luck()))
             return
         assignment = assign(Channel(theirs), record, dump.fd)
@@ -224,7 +230,7 @@ class Children:
                 child.dump.close()
             if child.pidfd >= 0:
                 os.close(child.pidfd)
-        self.board.close_descriptor()
+        self.boards.close_in_child(mine.pool)
         self._close_in_child(mine.pool, mine.generation)
 
     # ---- channels
@@ -352,15 +358,21 @@ class Children:
             self.others.pop(pid)(status)
 
     def _bury(self, child: Child, status: int) -> None:
-        cause = self._oom.cause(child.measured_bytes) if child.killed_by_others(status) else ""
-        serving = child.last_words(time.monotonic())
+        now = time.monotonic()
+        facts = child.facts(now)
+        self._tell_doubt(child)
+        measured_bytes = facts.words[scoreboard.MEMORY_BYTES]
+        cause = self._oom.cause(measured_bytes) if child.killed_by_others(status) else ""
+        serving = child.last_words(facts, now)
         frames = ""
-        if record := inquest.end(child, "ended by itself", time.monotonic()):
+        if record := inquest.end(child, "ended by itself", now):
             self._log.error(record, child.subject)
         else:
             frames = inquest.last_frames(child, status)
-        exited = events.Exited(child.worker, status, self._luck(), serving, child.unfinished, cause, frames)
-        self.totals.setdefault(child.pool, Totals()).fold(child.record)
+        exited = events.Exited(
+            child.worker, status, self._luck(), serving, child.unfinished(facts), cause, frames
+        )
+        self.totals.setdefault(child.pool, Totals()).fold(facts)
         self._forget(child)
         self._report(exited)
         if child.template:
@@ -374,7 +386,7 @@ class Children:
         if isinstance(child.record, OlderRecord):
             self.close_older()
         else:
-            self.board.release(child.record)
+            self.boards.release(child.pool, child.record)
         self._buried[child.worker] = child.subject
         if len(self._buried) > BURIED_MAX:
             del self._buried[next(iter(self._buried))]
@@ -383,8 +395,21 @@ class Children:
     def observe(self, now: float) -> None:
         """Report what the scoreboard says of each process, and note its request rate now and then."""
         for child in self._by_worker.values():
-            self._report(child.observed(self._luck()))
+            self._report(child.observed(self._luck(), now))
+            self._tell_doubt(child)
         if now - self.sampled_at >= SAMPLE_S:
             for child in self._by_worker.values():
-                child.sample(now - max(self.sampled_at, child.spawned_at))
+                child.sample(now - max(self.sampled_at, child.spawned_at), now)
             self.sampled_at = now
+
+    def _tell_doubt(self, child: Child) -> None:
+        """Say that a record cannot be believed: once, as it may be so for good."""
+        doubt = child.reader.doubt
+        if doubt and not child.reader.doubt_told:
+            child.reader.doubt_told = True
+            text = (
+                f"the scoreboard's record of pid {child.pid} cannot be true: {doubt}. Something in pool "
+                f"{child.pool} writes there, a C library or the application. It counts for nothing: "
+                "whether this worker hangs is not judged by it"
+            )
+            self._log.warning(text, child.subject)

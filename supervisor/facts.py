@@ -82,7 +82,7 @@ def _pool(
         if child is None:
             continue
         living = Totals()
-        living.fold(child.record)
+        living.fold(child.facts(now))
         totals = totals.plus(living)
         if child.ready is not None:
             worker_class = child.ready.worker_class
@@ -132,7 +132,7 @@ def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
     worker_class = child.ready.worker_class if child.ready is not None else ""
     draining = worker.state is State.DRAINING and worker.deadline is not None
     facts = status.worker_status(
-        child.record,
+        child.facts(now),
         slot=worker.slot,
         state=worker.state.value,
         generation=worker.generation,

@@ -97,8 +97,11 @@ class _Settings:
 
 
 def _child(child: Child, children: Children, settings: _Settings) -> handed_over.ChildFacts:
-    record = child.record
-    board = 1 + children.older.index(record.board) if isinstance(record, OlderRecord) else 0
+    record, pools = child.record, [pool for pool, _ in children.boards.items()]
+    if isinstance(record, OlderRecord):
+        board = len(pools) + children.older.index(record.board)
+    else:
+        board = pools.index(child.pool)
     return handed_over.ChildFacts(
         worker=child.worker,
         pool=child.pool,
@@ -124,7 +127,10 @@ def _child(child: Child, children: Children, settings: _Settings) -> handed_over
 
 
 def _boards(children: Children) -> tuple[handed_over.BoardFacts, ...]:
-    """The board for new workers, then those of workers that are older."""
-    board = children.board
-    ours = handed_over.BoardFacts(board.fd, board.records_max, scoreboard.LAYOUT, dict(scoreboard.FIELDS))
-    return ours, *(older.facts for older in children.older)
+    """The boards for new workers, then those of workers that are older."""
+    fields = dict(scoreboard.FIELDS)
+    ours = [
+        handed_over.BoardFacts(board.fd, board.records_max, scoreboard.LAYOUT, fields, pool)
+        for pool, board in children.boards.items()
+    ]
+    return *ours, *(older.facts for older in children.older)

@@ -179,9 +179,10 @@ class Inquest:
 def begin(child: Child, reason: str, now: float) -> None:
     """Take down what is known of ``child``, which is about to be asked for the rest."""
     child.inquest = Inquest(child.pid, reason)
-    if request := child.serving:
-        child.inquest.request = request
-        child.inquest.request_s = max(0.0, now - child.record.floats[scoreboard.BUSY_SINCE])
+    facts = child.facts(now)
+    if since := facts.floats[scoreboard.BUSY_SINCE]:
+        child.inquest.request = facts.request_line
+        child.inquest.request_s = max(0.0, now - since)
     child.dump.empty()
 
 
@@ -191,7 +192,7 @@ def end(child: Child, ending: str, now: float) -> str:
     if inquest is None:
         return ""
     up_s = max(0.0, now - child.spawned_at)
-    return inquest.record(ending, child.record, up_s, child.dump.read(), look(child.pid))
+    return inquest.record(ending, child.facts(now), up_s, child.dump.read(), look(child.pid))
 
 
 def last_frames(child: Child, status: int) -> str:

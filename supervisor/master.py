@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import time
-from typing import Any, Final
+from typing import Any
 
 from gwctl import scoreboard
 from gwctl.assignment import Assignment
@@ -21,6 +21,7 @@ from gwctl.channel import Channel, Drain, Park, Reopen, Serve
 from gwctl.errors import GwctlError, InvariantViolation
 from gwctl.log import Level, Log
 from gwctl.supervisor.announce import Announcer
+from gwctl.supervisor.boards import Boards
 from gwctl.supervisor.children import Children
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import actions, events
@@ -38,9 +39,6 @@ from gwctl.supervisor.program import Program
 from gwctl.supervisor.state import State
 from gwctl.supervisor.terminal import Terminal
 
-RECORDS_MAX: Final = 4096
-"""Workers that can exist at once, dying ones included (2 MiB of address space, touched on use)."""
-
 
 class Master:
     """One running master. Made when everything that can fail at the start has been opened."""
@@ -53,7 +51,7 @@ class Master:
         announcer: Announcer,
         program: Program,
         fleet: Fleet | None = None,
-        board: scoreboard.Scoreboard | None = None,
+        boards: Boards | None = None,
         exchanges: Exchanges | None = None,
     ) -> None:
         """The last three are given when they were handed over by another program."""
@@ -74,7 +72,7 @@ class Master:
         self.fleet = fleet or Fleet(generations.current.policies, generations.adopted)
         self.children = Children(
             loop,
-            board or scoreboard.Scoreboard(RECORDS_MAX),
+            boards or Boards(),
             log,
             self._events.append,
             random.random,
@@ -257,7 +255,7 @@ class Master:
                 access_log_fd=self._generations.logs.descriptor(settings.access_log),
                 log_level=self._log.level,
                 master_pid=os.getpid(),
-                board=self.children.board,
+                board=self.children.boards.of(action.pool),
                 exchange=self._exchanges.get(action.pool),
                 threads_given=plan.threads_given(action.pool),
                 tls=plan.tls(action.pool),
@@ -266,7 +264,7 @@ class Master:
             )
 
         number = scoreboard.FREE if template else self._exchanges.number(action.pool)
-        self.children.spawn(action.worker, number, time.monotonic(), assign, action.template)
+        self.children.spawn(action.worker, action.pool, number, time.monotonic(), assign, action.template)
 
     def _is_last_to_accept(self, worker: events.WorkerId) -> bool:
         """It has a listener that the settings in force do not: what waits there is its to serve."""
@@ -302,6 +300,7 @@ class Master:
         for name in self._generations.adopt(generation, kept):
             self._log.warning(f"{name} has changed in the file; it takes effect at the next restart")
         self._exchanges.keep_only(self._generations.current.policies)
+        self.children.boards.keep(self._generations.current.policies)
         self._log.level = Level[self._generations.current.loaded.settings.master.log_level.upper()]
 
     def _reopen_logs(self) -> None:

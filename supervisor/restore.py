@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from gwctl.scoreboard import Scoreboard
 from gwctl.supervisor import state as handed_over
 from gwctl.supervisor import stdio
 from gwctl.supervisor.announce import Announcer
+from gwctl.supervisor.boards import Boards, is_ours
 from gwctl.supervisor.child import Child
 from gwctl.supervisor.control import ControlServer
 from gwctl.supervisor.core import events
@@ -51,7 +52,7 @@ from gwctl.supervisor.startup import control_handler
 
 if TYPE_CHECKING:
     from gwctl.config.load import Loaded
-    from gwctl.supervisor.state import BoardFacts, ChildFacts, State
+    from gwctl.supervisor.state import ChildFacts, State
     from gwctl.supervisor.takeover import Role
 
 
@@ -101,12 +102,14 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     listeners.resume(state.listeners)
     generations = Generations(load, listeners)
     generations.resume(plans, state.adopted, state.logs, state.removed)
-    board, older = _boards(state)
+    boards = _boards(state)
+    ours = {state.boards[index].pool: each for index, each in boards.items() if isinstance(each, Scoreboard)}
     announcer = Announcer(Notifier(os.environ, log), state.announced)
     program = _program(state, role)
-    master = Master(loop, generations, log, announcer, program, fleet, board, Exchanges(state.exchanges))
-    children = [_child(state, each, board, older) for each in state.children]
-    _adopt_children(master, state, children, older)
+    exchanges = Exchanges(state.exchanges)
+    children = [_child(state, each, boards) for each in state.children]
+    master = Master(loop, generations, log, announcer, program, fleet, Boards(ours), exchanges)
+    _adopt_children(master, state, children, boards)
     _resume_control(master, state, loop, log)
     if state.pidfile is not None:
         master.own_pidfile(Pidfile(Path(state.pidfile.path), state.pidfile.fd))
@@ -154,35 +157,25 @@ def _program(state: State, role: Role) -> Program:
 # ---- boards
 
 
-def _boards(state: State) -> tuple[Scoreboard | None, list[OlderBoard | None]]:
-    """The board for new workers, None if one has to be made; and all others, by their index."""
-    first = state.boards[0]
-    board = None
-    if _is_ours(first):
-        used = {child.record for child in state.children if child.board == 0}
-        board = Scoreboard(first.records_max, first.fd, used)
-    others = [OlderBoard(facts) for facts in state.boards[1:]]
-    return board, [None if board is not None else OlderBoard(first), *others]
-
-
-def _is_ours(facts: BoardFacts) -> bool:
-    """The same layout: new workers can use it, and share their load with those that are there."""
-    return facts.layout == scoreboard.LAYOUT and facts.fields == scoreboard.FIELDS
+def _boards(state: State) -> dict[int, Scoreboard | OlderBoard]:
+    """All boards, by their index: those that new workers can use, and those that are only read."""
+    found: dict[int, Scoreboard | OlderBoard] = {}
+    for index, facts in enumerate(state.boards):
+        if is_ours(facts.layout, facts.fields, facts.pool, facts.fd):
+            used = {child.record for child in state.children if child.board == index}
+            found[index] = Scoreboard(facts.records_max, facts.fd, used)
+        else:
+            found[index] = OlderBoard(facts)
+    return found
 
 
 # ---- children
 
 
-def _child(
-    state: State, facts: ChildFacts, board: Scoreboard | None, older: list[OlderBoard | None]
-) -> Child:
-    of_theirs = older[facts.board]
-    if of_theirs is not None:
-        record: scoreboard.Record = of_theirs.record(facts.record)
-    elif board is not None:
-        record = board.record(facts.record)
-    else:
+def _child(state: State, facts: ChildFacts, boards: Mapping[int, Scoreboard | OlderBoard]) -> Child:
+    if facts.board not in boards:
         raise UpgradeError(f"worker {facts.worker} has no scoreboard")
+    record = boards[facts.board].record(facts.record)
     child = Child(
         worker=facts.worker,
         pool=facts.pool,
@@ -208,9 +201,9 @@ def _child(
 
 
 def _adopt_children(
-    master: Master, state: State, children: list[Child], older: list[OlderBoard | None]
+    master: Master, state: State, children: list[Child], boards: Mapping[int, Scoreboard | OlderBoard]
 ) -> None:
-    master.children.resume(children, [board for board in older if board is not None])
+    master.children.resume(children, [board for board in boards.values() if isinstance(board, OlderBoard)])
     master.children.sampled_at = state.sampled_at
     master.children.totals.update(state.totals)
     for totals in state.totals.values():

@@ -72,6 +72,8 @@ class BoardFacts(msgspec.Struct, frozen=True):
     records_max: int
     layout: int
     fields: dict[str, int]
+    pool: str = ""
+    """Whose it is; empty: of all of them, as they once were."""
 
 
 class PlanFacts(msgspec.Struct, frozen=True):
@@ -140,7 +142,8 @@ class State(msgspec.Struct, frozen=True):
     children: tuple[ChildFacts, ...]
     settings: tuple[dict[str, Any], ...]
     boards: tuple[BoardFacts, ...]
-    """The first is the one for new workers."""
+    """Those for new workers, one for each pool; then older ones. (To a program of when there was one for all
+    pools, the first was the one for new workers. It takes over any of them.)"""
     totals: dict[str, Totals]
     plans: dict[int, PlanFacts]
     adopted: int

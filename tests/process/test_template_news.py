@@ -15,7 +15,8 @@ from gwctl.assignment import Assignment
 from gwctl.channel import Channel, Fork, Forked
 from gwctl.config.settings import PoolSettings
 from gwctl.log import Level, Log
-from gwctl.scoreboard import Record, Scoreboard
+from gwctl.scoreboard import Record
+from gwctl.supervisor.boards import Boards
 from gwctl.supervisor.child import Child
 from gwctl.supervisor.children import Children
 from gwctl.supervisor.core import events
@@ -47,15 +48,15 @@ class Stage:
     news: list[events.Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        board = Scoreboard(8)
+        boards = Boards(records_max=8)
         null = os.open(os.devnull, os.O_WRONLY)
         self.children = Children(
-            self.loop, board, Log(null, Level.ERROR), self.news.append, lambda: 0.0, lambda _pool, _g: None
+            self.loop, boards, Log(null, Level.ERROR), self.news.append, lambda: 0.0, lambda _pool, _g: None
         )
         ours, theirs = socket.socketpair()
         self.template = Channel(theirs)
         self.pid = a_process()
-        record = board.allocate()
+        record = boards.of("web").allocate()
         assert record is not None
         child = Child(
             TEMPLATE, "web", -1, 1, SETTINGS, Channel(ours), record, 0.0, pid=self.pid, template=True
@@ -69,7 +70,7 @@ class Stage:
                 dump_fd=dump_fd,
             )  # fmt: skip
 
-        self.children.spawn(worker, 1, time.monotonic(), assign, TEMPLATE)
+        self.children.spawn(worker, "web", 1, time.monotonic(), assign, TEMPLATE)
 
     def answers(self, worker: int, pid: int, reason: str = "") -> None:
         self.template.send(Forked(worker, pid, reason))

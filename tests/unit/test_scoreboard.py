@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import mmap
 import os
+from pathlib import Path
+
+import pytest
 
 from gwctl import scoreboard
 from gwctl.scoreboard import Scoreboard, note_request
 from gwctl.supervisor.totals import Totals
 from tests.support import child
+from tests.support.processes import descriptors
 
 
 def make(records: int) -> Scoreboard:
@@ -91,3 +97,61 @@ def test_totals_are_the_sum_of_the_records_folded_in():
     assert totals.requests == 7
     assert totals.latency[2] == 6
     assert both.requests == 6
+
+
+def test_no_holder_of_the_descriptor_can_change_its_size_or_who_may_map_it():
+    """Neither by the descriptor nor by opening it again, as a child of the application could."""
+    board = Scoreboard(4)
+    record = board.allocate()
+    assert record is not None
+    size = os.fstat(board.fd).st_size
+    again = os.open(f"/proc/self/fd/{board.fd}", os.O_RDWR)
+    try:
+        for fd in (board.fd, again):
+            for other in (0, 1, size - 1, size + 1, 1 << 40):
+                with pytest.raises(PermissionError):
+                    os.ftruncate(fd, other)
+            with pytest.raises(PermissionError):
+                os.pwrite(fd, b"x", size)
+            for seal in (fcntl.F_SEAL_WRITE, 0x10):  # 0x10: F_SEAL_FUTURE_WRITE
+                with pytest.raises(PermissionError):
+                    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seal)
+        with pytest.raises(PermissionError):
+            os.open(f"/proc/self/fd/{board.fd}", os.O_RDWR | os.O_TRUNC)
+        assert os.fstat(board.fd).st_size == size
+        record.words[scoreboard.REQUESTS] = 5
+        assert mmap.mmap(board.fd, size)[8 * scoreboard.REQUESTS] == 5
+    finally:
+        os.close(again)
+        board.close()
+
+
+def test_of_a_closed_board_nothing_is_left():
+    """Neither the descriptor nor the copy that the mapping has of it, nor the mapping itself."""
+
+    def kept() -> int:
+        return Path("/proc/self/maps").read_text().count("gwctl-scoreboard")
+
+    before, mapped = descriptors(os.getpid()), kept()
+    board = Scoreboard(4)
+    first = board.allocate()
+    assert first is not None
+    board.release(first)
+    second = board.allocate()  # the same place, given out twice
+    assert second is not None
+    assert board.is_used
+    assert kept() == mapped + 1
+    board.close()
+    assert kept() == mapped
+    assert descriptors(os.getpid()) == before
+    with pytest.raises(ValueError, match="released"):
+        second.words[0]
+
+
+def test_a_copy_does_not_change_with_the_record():
+    record = make(1).allocate()
+    assert record is not None
+    record.words[scoreboard.REQUESTS] = 3
+    copy = record.copy()
+    record.words[scoreboard.REQUESTS] = 4
+    assert copy.words[scoreboard.REQUESTS] == 3

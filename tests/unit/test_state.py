@@ -23,6 +23,7 @@ from gwctl.supervisor import control
 from gwctl.supervisor.access_logs import AccessLogs
 from gwctl.supervisor.announce import Announcer
 from gwctl.supervisor.binding import Held
+from gwctl.supervisor.boards import is_ours
 from gwctl.supervisor.child import Child
 from gwctl.supervisor.children import Children
 from gwctl.supervisor.exchanges import Exchanges
@@ -40,7 +41,7 @@ CARRIED: dict[type, set[str]] = {
     Announcer: {"_phase", "_status"},
     Generations: {"listeners", "logs", "_plans", "_removed", "adopted", "kept"},
     ListenerSet: {"_passed", "_current"},
-    Children: {"board", "_by_worker", "sampled_at", "totals", "older"},
+    Children: {"boards", "_by_worker", "sampled_at", "totals", "older"},
     control.ControlServer: {"path", "_listening", "_clients", "_waiting", "_last_request"},
     control._Client: {"sock", "received", "output", "requests", "ended"},
 }
@@ -77,7 +78,7 @@ def test_every_attribute_is_carried_or_left_out_on_purpose(kind: type) -> None:
 
 
 def test_every_field_of_a_child_is_carried() -> None:
-    fields = {field.name for field in dataclasses.fields(Child)} - {"limits"}  # made from the settings
+    fields = {field.name for field in dataclasses.fields(Child)} - {"limits", "reader"}  # made anew
     facts = set(ChildFacts.__struct_fields__)
     assert {("dump_fd" if name == "dump" else name) for name in fields} == facts - {"board"}
 
@@ -136,10 +137,42 @@ def test_a_board_of_another_layout_is_read_by_its_names() -> None:
     scoreboard.note_request(record.request, 0, 5.0, b"GET /x HTTP/1.1\r\n")
     fields = {**scoreboard.FIELDS, "REQUESTS": scoreboard.BYTES_OUT}
     del fields["REFUSED"]
-    older = OlderBoard(BoardFacts(board.fd, 4, scoreboard.LAYOUT - 1, fields)).record(record.index)
+    older = OlderBoard(BoardFacts(board.fd, 4, scoreboard.LAYOUT - 1, fields)).record(record.index).copy()
     assert older.words[scoreboard.REQUESTS] == 41
     assert older.words[scoreboard.REFUSED] == 0
     assert older.floats[scoreboard.BUSY_SINCE] == 5.0
     assert older.request_line == "GET /x"
     assert older.latency() == record.latency()
     board.close_descriptor()
+
+
+def facts_of_board(fd: int, pool: str) -> BoardFacts:
+    return BoardFacts(fd, 4, scoreboard.LAYOUT, dict(scoreboard.FIELDS), pool)
+
+
+def test_what_a_worker_cuts_off_from_a_board_that_is_not_sealed_is_read_as_nothing() -> None:
+    """A board of before boards were sealed: mapped, it would end the reader by SIGBUS."""
+    fd = os.memfd_create("older")
+    try:
+        os.ftruncate(fd, 4 * scoreboard.RECORD_BYTES)
+        os.pwrite(fd, (7).to_bytes(8, "little"), scoreboard.RECORD_BYTES + 8 * scoreboard.REQUESTS)
+        record = OlderBoard(facts_of_board(fd, "")).record(1)
+        assert record.copy().words[scoreboard.REQUESTS] == 7
+        for size in (scoreboard.RECORD_BYTES + 3 * 8 + 1, 5, 0):
+            os.ftruncate(fd, size)
+            assert set(record.copy().words) == {0}
+    finally:
+        os.close(fd)
+
+
+def test_only_a_sealed_board_of_one_pool_is_gone_on_with() -> None:
+    board, unsealed = Scoreboard(4), os.memfd_create("older")
+    try:
+        assert is_ours(scoreboard.LAYOUT, scoreboard.FIELDS, "web", board.fd)
+        assert not is_ours(scoreboard.LAYOUT, scoreboard.FIELDS, "", board.fd), "one for all pools"
+        assert not is_ours(scoreboard.LAYOUT, scoreboard.FIELDS, "web", unsealed)
+        assert not is_ours(scoreboard.LAYOUT - 1, scoreboard.FIELDS, "web", board.fd)
+        assert not is_ours(scoreboard.LAYOUT, {**scoreboard.FIELDS, "PID": 9}, "web", board.fd)
+    finally:
+        board.close()
+        os.close(unsealed)

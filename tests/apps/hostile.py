@@ -1,0 +1,167 @@
+"""An application that does whatever it can to its master and to its neighbours.
+
+GET /                 hello
+GET /pid              the worker's pid
+GET /attack/NAME      makes one attack, and answers with what it could do
+GET /held             what the process has mapped and holds, a line each
+
+Attacks are plain functions: each tries all that it names, ignores what the kernel refuses, and returns
+a word about what it could do. ``SECRET`` in the target or a header is what neighbours must not find.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import random
+import re
+import stat
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+DICE = random.Random()
+STDERR = 2
+WORD = 8
+RECORD_BYTES = 512
+ATTACKS: dict[str, Callable[[], str]] = {}
+
+
+def attack(function: Callable[[], str]) -> Callable[[], str]:
+    ATTACKS[function.__name__] = function
+    return function
+
+
+# ---- what there is
+
+
+def held() -> dict[int, str]:
+    """Descriptors over stderr, and what they are."""
+    found = {}
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if int(path.name) > STDERR:
+                found[int(path.name)] = str(path.readlink())
+    return found
+
+
+def boards() -> Iterator[tuple[int, int]]:
+    """Address and length of each scoreboard that is mapped."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) rw-s .*gwctl-scoreboard", line):
+            start, end = (int(each, 16) for each in match.groups())
+            yield start, end - start
+
+
+def records() -> Iterator[int]:
+    """Addresses of the records that a worker has or had."""
+    for start, length in boards():
+        for at in range(start, start + length, RECORD_BYTES):
+            if any(ctypes.string_at(at + 3 * WORD, WORD)):  # a pid
+                yield at
+
+
+def is_file(fd: int) -> bool:
+    with suppress(OSError):
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    return False
+
+
+# ---- shared memory
+
+
+@attack
+def truncate() -> str:
+    """Every descriptor, as it is and opened anew, to nothing and to a little."""
+    done = 0
+    for fd, what in held().items():
+        if "gwctl-dump" in what or not is_file(fd):
+            continue
+        for size in (0, 1, 700):
+            with suppress(OSError):
+                os.ftruncate(fd, size)
+                done += 1
+        with suppress(OSError):
+            os.close(os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_TRUNC))
+            done += 1
+    return f"{done} truncated"
+
+
+@attack
+def scribble() -> str:
+    """Random bytes over all that is shared memory."""
+    done = 0
+    for start, length in boards():
+        data = DICE.randbytes(min(length, 64 * RECORD_BYTES))
+        ctypes.memmove(start, data, len(data))
+        done += 1
+    return f"{done} boards"
+
+
+def _tell(field: int, value: float) -> str:
+    """Write one time into every record, our own and those of siblings."""
+    done = 0
+    for at in records():
+        ctypes.memmove(at + field * WORD, struct.pack("d", value), WORD)
+        done += 1
+    return f"{done} records"
+
+
+@attack
+def busy_since_long_ago() -> str:
+    return _tell(40, 1.0)
+
+
+@attack
+def busy_in_the_future() -> str:
+    return _tell(40, time.monotonic() + 3600)
+
+
+@attack
+def heartbeats_of_no_time() -> str:
+    return _tell(0, math.nan)
+
+
+# ---- answers
+
+
+def answer(target: str) -> str:
+    path = target.partition("?")[0]
+    if path == "/pid":
+        return str(os.getpid())
+    if path == "/held":
+        maps = {
+            line.split(None, 5)[-1]
+            for line in Path("/proc/self/maps").read_text().splitlines()
+            if " rw-s " in line
+        }
+        return "\n".join(
+            [*(f"mapped {each}" for each in sorted(maps)), *(f"{fd} {what}" for fd, what in held().items())]
+        )
+    if path == "/find":
+        return str(sum(b"SECRET" in ctypes.string_at(start, length) for start, length in boards()))
+    if path.startswith("/attack/"):
+        return ATTACKS[path.removeprefix("/attack/")]()
+    return "hello"
+
+
+def application(environ, start_response):
+    body = answer(environ["PATH_INFO"]).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
+    body = answer(scope["path"]).encode()
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
