@@ -152,7 +152,11 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connections_max: Annotated[
         int,
         Meta(ge=0, le=1_073_741_816),
-        _meta("Connections that a worker has open at once; `overload` says what beyond. 0: no limit.", 1000),
+        _meta(
+            "Connections that a worker has open at once. Beyond, those that have been silent longest (two "
+            "seconds at least) are closed for new ones; else `overload` says what. 0: no limit.",
+            1000,
+        ),
     ] = 0
     requests_max: Annotated[
         int,
@@ -166,8 +170,9 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overload: Annotated[
         Literal["wait", "refuse"],
         _meta(
-            "At `connections_max` and `requests_max`. wait: accept no more, so that clients wait in the "
-            "backlog. refuse: answer 503 and close.",
+            "At `connections_max`, `requests_max` and out of open files (`nofile`), when no silent client "
+            "can make room. wait: accept no more, so that clients wait in the backlog. refuse: answer 503 "
+            "and close.",
             "refuse",
         ),
     ] = "wait"

@@ -25,7 +25,7 @@ import struct
 from collections.abc import Container
 from typing import Final
 
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 """Version of the record below. Raise it with any change of a field's place or meaning."""
 
 RECORD_BYTES: Final = 512
@@ -55,8 +55,11 @@ LONGEST_SINCE: Final = (
 LATENCY: Final = 16  # 24 words: requests by duration, bucket i holds those under 2**i * 0.1 ms
 LATENCY_BUCKETS: Final = 24
 FREE: Final = 1 << 32
-BUSY_SINCE: Final = 40  # float: the request being served was dispatched; 0.0 = idle
-_REQUEST_AT: Final = 41 * 8  # start of the head of the request being served, padded with zeros
+EVICTED: Final = 40  # connections closed to make room for new ones: their clients were silent
+DROPPED: Final = 41  # requests that were not begun: they had waited too long, or their client was gone
+# Words 42 and 43 are free.
+BUSY_SINCE: Final = 44  # float: the request being served was dispatched; 0.0 = idle
+_REQUEST_AT: Final = (BUSY_SINCE + 1) * 8  # start of the head of the request being served, padded with zeros
 REQUEST_BYTES_MAX: Final = RECORD_BYTES - _REQUEST_AT
 _read_pool: Final = struct.Struct(f"{8 * POOL}xQ").unpack_from
 note_request: Final = struct.Struct(f"d{REQUEST_BYTES_MAX}s").pack_into
@@ -78,6 +81,8 @@ FIELDS: Final = {
     "REFUSED": REFUSED,
     "CROWDED": CROWDED,
     "EXTENDED_UNTIL": EXTENDED_UNTIL,
+    "EVICTED": EVICTED,
+    "DROPPED": DROPPED,
     "LATENCY": LATENCY,
     "LATENCY_BUCKETS": LATENCY_BUCKETS,
     "BUSY_SINCE": BUSY_SINCE,

@@ -73,6 +73,10 @@ class PoolStatus(msgspec.Struct, frozen=True):
     accepted: int = 0
     refused: int = 0
     """Connections and requests answered with 503 for overload."""
+    evicted: int = 0
+    """Silent connections closed to make room for new ones."""
+    dropped: int = 0
+    """Requests not begun: they had waited longer than queue_timeout_s, or their client was gone."""
     requests_per_s: float = 0.0
     p50_ms: float | None = None
     p99_ms: float | None = None
@@ -190,6 +194,8 @@ def pool_status(
         bytes_out=totals.bytes_out,
         accepted=totals.accepted,
         refused=totals.refused,
+        evicted=totals.evicted,
+        dropped=totals.dropped,
         requests_per_s=round(sum(each.requests_per_s for each in workers), 2),
         p50_ms=percentile_ms(totals.latency, 0.50),
         p99_ms=percentile_ms(totals.latency, 0.99),
@@ -285,6 +291,10 @@ def _pool_line(pool: PoolStatus, name_width: int) -> str:
         parts.append(f"5xx {_percent(pool.errors / pool.requests)}")
     if pool.refused:
         parts.append(f"{pool.refused} refused")
+    if pool.evicted:
+        parts.append(f"{pool.evicted} evicted")
+    if pool.dropped:
+        parts.append(f"{pool.dropped} dropped")
     return "   ".join(map(_printable, parts))
 
 

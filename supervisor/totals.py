@@ -16,6 +16,8 @@ class Totals:
     bytes_out: int = 0
     accepted: int = 0
     refused: int = 0
+    evicted: int = 0
+    dropped: int = 0
     latency: list[int] = field(default_factory=lambda: [0] * scoreboard.LATENCY_BUCKETS)
 
     def fold(self, record: scoreboard.Record) -> None:
@@ -26,6 +28,8 @@ class Totals:
         self.bytes_out += words[scoreboard.BYTES_OUT]
         self.accepted += words[scoreboard.ACCEPTED]
         self.refused += words[scoreboard.REFUSED]
+        self.evicted += words[scoreboard.EVICTED]
+        self.dropped += words[scoreboard.DROPPED]
         self.latency = [mine + theirs for mine, theirs in zip(self.latency, record.latency(), strict=True)]
 
     def plus(self, other: Totals) -> Totals:
@@ -36,5 +40,7 @@ class Totals:
             self.bytes_out + other.bytes_out,
             self.accepted + other.accepted,
             self.refused + other.refused,
+            self.evicted + other.evicted,
+            self.dropped + other.dropped,
             [a + b for a, b in zip(self.latency, other.latency, strict=True)],
         )

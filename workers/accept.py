@@ -2,9 +2,12 @@
 
 The listeners are shared by all workers of a pool, and whoever accepts first serves. So a
 worker takes only as many in one turn of its loop as its runner can start soon, and no more
-than its share while siblings can take the others (`gwctl.workers.gate`). When
-memory or descriptors run out (`gwctl.workers.descriptors`), accepting pauses for a moment; the
-connections wait in the backlog, where a sibling may take them.
+than its share while siblings can take the others (`gwctl.workers.gate`).
+
+When there is no room (`gwctl.workers.overload`), or no descriptor or memory (`gwctl.workers.descriptors`),
+siblings that have room come first. Else silent clients make room (`gwctl.workers.eviction`). Where there
+is none, a new one is told 503, if that is wanted, or accepting pauses for a moment: the connections
+wait in the backlog.
 
 uvloop's own server is not used: it accepts as many as there are, and stopping it closes the
 listener, which parking must not.
@@ -26,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.assignment import Listener
 from gwctl.exchange import Parcel
 from gwctl.workers.descriptors import Descriptors
+from gwctl.workers.eviction import Eviction, Patience
 from gwctl.workers.gate import DECLINE_S, Gate
 from gwctl.workers.handover import AdoptedConnection, SharedConnection
 from gwctl.workers.http1 import Connection
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 PAUSE_S: Final = 0.5
+_MAKING_ROOM_S: Final = 0.001
+"""Those that were closed to make room have gone by then."""
 LAST_SWEEP_S: Final = 0.05
 """After the first sweep of a backlog into which nobody new is let: handshakes under way are done by then."""
 _BATCH_MAX: Final = 16
@@ -77,7 +83,8 @@ class Acceptor:
         self._new_connection = SharedConnection if self._shared else Connection
         self._closing = threading.RLock()  # a signal's handler may close while its thread does
         self._descriptors = Descriptors()
-        self._scarce = False
+        self._eviction = Eviction(server)
+        self._patience = Patience()
         self._sweeping = False
         self.accepted = 0
 
@@ -154,27 +161,56 @@ class Acceptor:
                 self._rest(DECLINE_S)
         overload = self._server.overload
         if room and overload is not None:
-            room = min(room, overload.room(monotonic()))
-            if not room:
-                self._refuse(listener, overload)
+            room = min(room, overload.room())
+            if room <= 0:
+                self._at_the_bound(listener, overload)
+                return
         for _ in range(min(room, waiting, _BATCH_MAX)):
             if not self._accept_one(listener):
                 return
 
+    def _at_the_bound(self, listener: Listener, overload: Overload) -> None:
+        """Make room for who waits, refuse them, or leave them to a sibling or to later."""
+        if overload.connections_full:
+            if self._leave_to_siblings(self._server.settings.connections_max):
+                return
+            if self._make_room(listener):
+                return
+        overload.note()
+        if overload.refuses:
+            self._refuse(listener, overload)
+        else:
+            self._rest(LOOK_AGAIN_S)
+
+    def _leave_to_siblings(self, bound: int) -> bool:
+        """Leave those that wait to a sibling with fewer than ``bound`` connections, if there is one."""
+        if not self._shared or not self._server.siblings.have_room(bound):
+            return False
+        if not self._patience.wait(monotonic()):
+            return False
+        self._rest(DECLINE_S)
+        return True
+
+    def _make_room(self, listener: Listener) -> bool:
+        """Have silent clients leave for those that wait; False if there are none."""
+        wanted = min(_waiting(listener.sock), self._batch, _BATCH_MAX)
+        if not self._eviction.make_room(wanted, monotonic()):
+            return False
+        self._rest(_MAKING_ROOM_S)
+        return True
+
     def _refuse(self, listener: Listener, overload: Overload) -> None:
-        """Answer connections over the bound if that is wanted, else leave them to a sibling or to later."""
-        if overload.refuses and self._server.siblings.have_room(self._server.settings.connections_max):
-            self._rest(DECLINE_S)
-            return
-        for _ in range(_BATCH_MAX):
+        for _ in range(min(_waiting(listener.sock), _BATCH_MAX)):
             if not overload.may_refuse():
-                self._rest(LOOK_AGAIN_S)
+                self._rest(_MAKING_ROOM_S)
                 return
             if not self._accept_one(listener, RefusedConnection):
                 return
 
     def _rest(self, seconds: float) -> None:
         """Accept nothing for a moment, with the listeners off the loop: they are readable, it would spin."""
+        if not self._watching:
+            return  # it parks, or does so already
         self.stop()
         self._pause = self._loop.call_later(seconds, self.start)
 
@@ -182,14 +218,14 @@ class Acceptor:
         """Accept one connection; return whether there may be another."""
         try:
             self._reserve()
-            if self._scarce and self._server.connections:
-                self._descriptors.check()
+            if self._descriptors.scarce and self._server.connections:
+                self._descriptors.check(to_refuse=kind is not None)
             sock, peer = listener.sock.accept()
         except BlockingIOError:
             return False
         except OSError as error:
-            return self._failed(listener, error)
-        self._scarce = sock.fileno() >= self._descriptors.ceiling
+            return self._failed(listener, error, kind)
+        self._descriptors.got(sock.fileno())
         self.accepted += 1
         connection = (kind or self._new_connection)(self._server, sock, peer, listener)
         self._set_up(connection, self._server.first_protocol)
@@ -236,23 +272,40 @@ class Acceptor:
         else:
             awaited.add_done_callback(partial(self._connect, setup, connection, sock))
 
-    def _failed(self, listener: Listener, error: OSError) -> bool:
+    def _failed(self, listener: Listener, error: OSError, kind: type[Connection] | None) -> bool:
         if error.errno in _THEIRS:
             return True
         if listener.sock.fileno() < 0:
             return False  # a signal's handler closed it meanwhile
-        if error.errno not in _EXHAUSTED:
-            self._server.log.error(f"cannot accept on {listener.address}: {error.strerror}")
+        if error.errno in _EXHAUSTED:
+            self._exhausted(listener, error, kind)
         else:
-            self._server.seldom.error(
-                "accept",
-                f"cannot accept on {listener.address}: {error.strerror}, with {self._server.connections} "
-                f"connections; trying again every {PAUSE_S:g} s. `nofile` raises the limit of open files, "
-                "`connections_max` keeps below it",
-            )
-        if self._watching:
+            self._server.log.error(f"cannot accept on {listener.address}: {error.strerror}")
             self._rest(PAUSE_S)
         return False
+
+    def _exhausted(self, listener: Listener, error: OSError, kind: type[Connection] | None) -> None:
+        """There is no descriptor, or no memory, for another connection."""
+        server = self._server
+        overload = server.overload
+        refuses = overload is not None and overload.refuses
+        if kind is None:
+            if self._leave_to_siblings(server.connections - self._batch):
+                return
+            if self._make_room(listener):
+                return
+        server.seldom.error(
+            "accept",
+            f"cannot accept on {listener.address}: {error.strerror}, with {server.connections} connections; "
+            + ("new ones are told 503" if refuses else f"trying again every {PAUSE_S:g} s")
+            + ". `nofile` raises the limit of open files, `connections_max` keeps below it",
+        )
+        if overload is None or not refuses:
+            self._rest(PAUSE_S)
+        elif kind is None:
+            self._refuse(listener, overload)
+        else:
+            self._rest(_MAKING_ROOM_S if overload.close_oldest() else PAUSE_S)
 
 
 def _waiting(listener: socket.socket) -> int:

@@ -5,8 +5,11 @@ body; whoever opens idle connections would fail everybody's requests. So a worke
 accepting a little earlier, and the connections wait in the backlog.
 
 The kernel gives the lowest number that is free: one at `ceiling` or above says that so many are
-in use. An accepted connection's number costs nothing to look at; only when it was so high is the
-next one asked for, by making one.
+in use. An accepted connection's number costs nothing to look at; only when one was near lately are the
+next ones asked for, by making one. Lately: a connection that ends leaves its low number to the
+next one, and another one after that would be above the ceiling again, one higher each time.
+
+A connection that is only told 503 may have a quarter of what is kept: it is over in a moment.
 """
 
 from __future__ import annotations
@@ -14,12 +17,16 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from time import monotonic
 from typing import Final
 
 _PART: Final = 8
 _LEAST: Final = 8
 _MOST: Final = 256
 _NONE: Final = 1 << 62
+_NEAR: Final = 4
+_SCARCE_S: Final = 1.0
+"""So long after a number near the ceiling each connection is asked for."""
 
 
 class Descriptors:
@@ -32,14 +39,30 @@ class Descriptors:
         used = _next()
         self.ceiling = max(limit - min(max(limit // _PART, _LEAST), _MOST), used + (limit - used) // 2)
         self._kept = limit - self.ceiling
+        self._scarce_until = 0.0
 
-    def check(self) -> None:
-        """Return if there is one for another connection.
+    @property
+    def scarce(self) -> bool:
+        """Tell whether they must be asked for; costs nothing when there are enough."""
+        if not self._scarce_until:
+            return False
+        if monotonic() > self._scarce_until:
+            self._scarce_until = 0.0
+        return True
+
+    def got(self, number: int) -> None:
+        """Note the number that a connection has got."""
+        if number >= self.ceiling - _NEAR:
+            self._scarce_until = monotonic() + _SCARCE_S
+
+    def check(self, *, to_refuse: bool = False) -> None:
+        """Return if there is one for another connection, or for one that is to be refused.
 
         Raises:
             OSError: EMFILE.
         """
-        if _next() >= self.ceiling:
+        if _next() >= self.ceiling + (self._kept // 4 if to_refuse else 0):
+            self._scarce_until = monotonic() + _SCARCE_S
             why = f"{os.strerror(errno.EMFILE)}, but for {self._kept} kept for the application"
             raise OSError(errno.EMFILE, why)
 

@@ -115,7 +115,7 @@ class Handover:
         overload = self._server.overload
         if not self._wanted:
             return
-        if overload is not None and not overload.room(monotonic()):
+        if overload is not None and overload.room() <= 0:
             self._rest()
             return
         self._take_one()

@@ -1,14 +1,16 @@
 """What happens at `connections_max` and `requests_max`: waiting in the backlog, or a fast 503.
 
-Made only where one of the two is set. While the worker is at a bound
+Made only where one of the two is set, or who finds no room is to be refused. While the worker is at
+a bound, and no silent client makes room (`gwctl.workers.eviction`),
 
     wait     it accepts nothing: clients wait in the backlog, where a sibling may take them. What
              is connected already may ask: those requests start when others have ended
     refuse   it answers connections and requests over the bound with 503, Retry-After and
              ``Connection: close``, which costs no call of the application
 
-A refused connection lingers until its client has read the answer; when `LINGERING_MAX` of them
-do, the others wait in the backlog too, so refusing needs no more memory than serving.
+A refused connection lingers until its client has read the answer. `LINGERING_MAX` of them do at
+once: then the oldest is closed for the next one, so refusing needs no more memory than serving, and clients
+that are refused and stay keep nobody from being told.
 
 The log says when it begins and, a while after the last, that it is over, with how many.
 """
@@ -53,7 +55,7 @@ class Overload:
         self._begin = server.runner.begin
         self._ended = server.runner.when_ended
         self._held: deque[ConnectionBase] = deque()
-        self._lingering: set[ConnectionBase] = set()
+        self._lingering: dict[ConnectionBase, None] = {}  # the oldest first
         self._since = 0.0
         self._last = 0.0
         self._before = 0
@@ -68,17 +70,28 @@ class Overload:
             if self._ended is not None:
                 server.runner.when_ended = self.ended
 
-    def room(self, now: float) -> int:
-        """Return how many connections may be accepted to be served now."""
-        connections = self._server.connections - len(self._lingering)
-        room = self._connections_max - connections
-        if room > 0 and (self.refuses or self._server.active_requests < self._requests_max):
-            return room
-        if room <= 0:
-            self._note(now, f"{connections} connections (connections_max = {self._connections_max})")
-        else:
-            self._note(now, self._requests())
+    @property
+    def _connections(self) -> int:
+        return self._server.connections - len(self._lingering)
+
+    @property
+    def connections_full(self) -> bool:
+        """Tell whether it is connections that are at their bound."""
+        return self._connections >= self._connections_max
+
+    def room(self) -> int:
+        """Return how many connections may be accepted to be served now; less than 1: none."""
+        if self.refuses or self._server.active_requests < self._requests_max:
+            return self._connections_max - self._connections
         return 0
+
+    def note(self) -> None:
+        """Say that somebody finds no room."""
+        if self.connections_full:
+            what = f"{self._connections} connections (connections_max = {self._connections_max})"
+        else:
+            what = self._requests()
+        self._note(self._server.loop.time(), what)
 
     def _requests(self) -> str:
         return f"{self._server.active_requests} requests (requests_max = {self._requests_max})"
@@ -86,15 +99,29 @@ class Overload:
     # ---- refusing
 
     def may_refuse(self) -> bool:
-        return self.refuses and len(self._lingering) < LINGERING_MAX
+        """Tell whether another connection may be refused; the oldest of too many makes room."""
+        return len(self._lingering) < LINGERING_MAX or self.close_oldest()
+
+    def close_oldest(self) -> bool:
+        """Close the refused connection that has lingered longest; False if there is none to close now."""
+        oldest = next(iter(self._lingering), None)
+        if oldest is None or oldest.transport is None:
+            return False  # accepted, but the loop has not got round to it
+        del self._lingering[oldest]
+        oldest.transport.abort()
+        return True
+
+    def lingers(self, connection: ConnectionBase) -> bool:
+        """Tell whether ``connection`` was refused: it is not one of those that are bounded."""
+        return connection in self._lingering
 
     def admit(self, connection: ConnectionBase) -> None:
         """Count a connection that is to be refused."""
         self._server.record.words[REFUSED] += 1
-        self._lingering.add(connection)
+        self._lingering[connection] = None
 
     def forget(self, connection: ConnectionBase) -> None:
-        self._lingering.discard(connection)
+        self._lingering.pop(connection, None)
 
     # ---- requests
 

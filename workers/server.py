@@ -111,7 +111,8 @@ class Server:
         self.forwarding = forwarding_for(self)
         self.first_protocol = first_protocol_for(self)
         self.plain_from_start = self.first_protocol is itself
-        bounded = self.settings.connections_max or self.settings.requests_max
+        settings = self.settings
+        bounded = settings.connections_max or settings.requests_max or settings.overload == "refuse"
         self.overload = Overload(self) if bounded else None
         if self.overload is not None:
             self.overload.bound_requests()

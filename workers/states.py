@@ -74,7 +74,7 @@ class TimeLimits:
         if connection.transport is None:
             return  # accepted, but the loop has not got round to it
         if state in {FRESH, IDLE}:
-            if not _has_unread(connection.sock):
+            if not has_unread(connection.sock):
                 connection.close()  # and not just the transport: what it still holds may never be taken
         elif state == HEAD and not connection.write_paused:
             connection.refuse_unparsed(408, f"no whole head came within {self.seconds[HEAD]:g} s")
@@ -118,7 +118,7 @@ class TimeLimits:
         connection.unsent = size
 
 
-def _has_unread(sock: socket.socket) -> bool:
+def has_unread(sock: socket.socket) -> bool:
     """Tell whether the kernel has input that the loop has not read: then this is no idle client."""
     try:
         return bool(sock.recv(1, socket.MSG_PEEK))

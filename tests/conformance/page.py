@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from gwctl.config.settings import Limits
 from gwctl.config.timeout_settings import Timeouts
+from gwctl.workers.eviction import WAIT_MIN_S
+from gwctl.workers.overload import LINGERING_MAX
 from tests.conformance.case import LIMITS, Case
 from tests.conformance.table import CASES, TABLE
 
@@ -64,6 +66,16 @@ What is over a limit is refused before it is kept.
 | `timeouts.response_timeout_s`: the client takes no byte | {timeouts.response_timeout_s:g} s | a reset |
 | `timeouts.keepalive_timeout_s`: silence between requests | {timeouts.keepalive_timeout_s:g} s | the connection is closed |
 
+## When there is no room
+
+Silent and slow clients are held to these limits, so that whoever behaves is served, or told 503 at once. The tests fill each of
+them with such clients and then ask for something.
+
+| | how much | beyond |
+|---|---|---|
+| connections | `connections_max`, else what `nofile` allows but for an eighth (8 to 256) | the one that has been silent longest, {silent_s:g} s at least, is closed for a new one (408 in the middle of a head); if there is none, `overload` |
+| refused connections that linger | {lingering} | the oldest is closed for the next one |
+
 In the cases the limits are {line}, {field}, {count_max}, {head} and {body}.
 
 ## Cases
@@ -81,6 +93,8 @@ def page() -> str:
         refused=sum(case.status != 0 for case in CASES.values()),
         limits=Limits(),
         timeouts=Timeouts(),
+        silent_s=WAIT_MIN_S,
+        lingering=LINGERING_MAX,
         line=LIMITS["request_line_bytes_max"],
         field=LIMITS["header_bytes_max"],
         count_max=LIMITS["headers_max"],

@@ -40,7 +40,9 @@ async def asgi(scope, receive, send):
 
 
 @pytest.mark.parametrize("worker", WORKER_CLASSES)
-def test_idle_connections_leave_some_for_the_application(worker: str, tmp_path: Path) -> None:
+def test_idle_connections_leave_some_for_the_application_and_give_way_to_new_ones(
+    worker: str, tmp_path: Path
+) -> None:
     (tmp_path / "opener.py").write_text(APPLICATION)
     app = "opener:asgi" if worker == "asgi" else "opener:wsgi"
     with (
@@ -52,11 +54,46 @@ def test_idle_connections_leave_some_for_the_application(worker: str, tmp_path: 
         port = httpx.URL(server.url).port
         first = Client(stack.enter_context(socket.create_connection(("127.0.0.1", port or 0))))
         assert first.get().body == b"opened"
-        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", port or 0))) for _ in range(120)]
+        for _ in range(120):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port or 0)))
         server.wait_for_log(r"Too many open files, but for \d+ kept for the application")
         assert first.get().body == b"opened"
         (pid,) = server.workers
-        assert len(list(Path(f"/proc/{pid}/fd").iterdir())) < 100 - 8
-        for sock in idle:
-            sock.close()
-        until(lambda: httpx.get(server.url).content == b"opened", "a new connection to be served")
+        descriptors = Path(f"/proc/{pid}/fd")
+        assert len(list(descriptors.iterdir())) < 100 - 8
+        assert httpx.get(server.url, timeout=30).content == b"opened", (
+            "once those before are old enough to go"
+        )
+        for _ in range(40):
+            assert httpx.get(server.url, timeout=5).content == b"opened"
+            assert len(list(descriptors.iterdir())) < 100 - 8, "what is kept is not used up bit by bit"
+        server.wait_for_log("no room for new connections .* closed the one that has waited longest")
+
+
+@pytest.mark.parametrize("worker", WORKER_CLASSES)
+def test_who_gets_no_descriptor_is_told_503_where_that_is_wanted(worker: str, tmp_path: Path) -> None:
+    (tmp_path / "opener.py").write_text(APPLICATION)
+    app = "opener:asgi" if worker == "asgi" else "opener:wsgi"
+    with (
+        GwctlServer(
+            app,
+            worker=worker,
+            chdir=tmp_path,
+            nofile=100,
+            overload="refuse",
+            allow_errors=["Too many open files"],
+        ) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        port = httpx.URL(server.url).port
+        first = Client(stack.enter_context(socket.create_connection(("127.0.0.1", port or 0))))
+        uploads = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port or 0))) for _ in range(120)
+        ]
+        for sock in uploads:
+            with contextlib.suppress(OSError):  # one of those that were refused
+                sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        until(lambda: httpx.get(server.url, timeout=5).status_code == 503, "all that are had to be taken")
+        for _ in range(10):
+            assert httpx.get(server.url, timeout=5).status_code == 503
+        assert first.get().body == b"opened"

@@ -13,6 +13,7 @@ from gwctl.workers import overload
 from tests.support.compiled import pure_only
 from tests.support.engine import WORKER_CLASSES, Engine
 from tests.support.engine_apps import application
+from tests.support.tls import Files, connect
 from tests.support.wait import until
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -94,18 +95,50 @@ def test_connections_over_the_bound_are_refused_at_once(worker_class: str) -> No
 
 @pure_only
 @pytest.mark.parametrize("worker_class", WORKER_CLASSES)
-def test_refusing_has_a_bound_too(worker_class: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that are refused and do not go away: beyond so many the others wait, and are answered in time."""
+@pytest.mark.parametrize("sent", [b"", REQUEST % b"/", b"GET / HT"])
+def test_refused_clients_that_stay_keep_nobody_from_being_told(
+    worker_class: str, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so many linger: the oldest is closed for the next one, and each is answered at once."""
     monkeypatch.setattr(overload, "LINGERING_MAX", 3)
     settings = {"connections_max": 1, "overload": "refuse"}
     with Engine(application(worker_class), worker_class, **settings) as engine, engine.connect() as one:
         assert one.get().status == 200
-        clients = [engine.connect() for _ in range(10)]
-        until(lambda: engine.call(lambda: engine.server.connections) == 4, "three to be refused")
-        for client in clients:
-            assert client.response().status == 503
-            client.sock.close()
+        clients = []
+        for _ in range(12):
+            clients.append(engine.connect())
+            clients[-1].send(sent)
+            assert clients[-1].response().status == 503
+        until(lambda: engine.call(lambda: engine.server.connections) == 4, "three to linger")
         assert one.get().status == 200
+        assert clients[0].at_end()
+        for client in clients:
+            client.sock.close()
+        until(lambda: engine.call(lambda: engine.server.connections) == 1, "the others to be gone")
+        with engine.connect() as refused:
+            assert refused.response().status == 503
+        assert engine.words(REFUSED) == 13
+
+
+@pure_only
+@pytest.mark.parametrize("worker_class", WORKER_CLASSES)
+def test_refused_clients_that_are_silent_before_tls_keep_nobody_from_being_told(
+    worker_class: str, shop: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overload, "LINGERING_MAX", 3)
+    with (
+        Engine(
+            application(worker_class), worker_class, connections_max=1, overload="refuse", tls=shop.server()
+        ) as engine,
+        connect(engine) as one,
+    ):
+        assert one.get().status == 200
+        silent = [engine.connect() for _ in range(12)]
+        with connect(engine) as told:
+            assert told.response().status == 503
+        assert one.get().status == 200
+        for client in silent:
+            client.sock.close()
 
 
 @pytest.mark.parametrize("worker_class", ["threads", "asgi"])
