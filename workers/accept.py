@@ -305,7 +305,8 @@ class Acceptor:
         elif kind is None:
             self._refuse(listener, overload)
         else:
-            self._rest(_MAKING_ROOM_S if overload.close_oldest() else PAUSE_S)
+            overload.close_oldest()
+            self._rest(_MAKING_ROOM_S if overload.lingering else PAUSE_S)
 
 
 def _waiting(listener: socket.socket) -> int:

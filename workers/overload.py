@@ -56,6 +56,7 @@ class Overload:
         self._ended = server.runner.when_ended
         self._held: deque[ConnectionBase] = deque()
         self._lingering: dict[ConnectionBase, None] = {}  # the oldest first
+        self._closed: set[ConnectionBase] = set()  # those of them that are gone in a moment
         self._since = 0.0
         self._last = 0.0
         self._before = 0
@@ -72,7 +73,7 @@ class Overload:
 
     @property
     def _connections(self) -> int:
-        return self._server.connections - len(self._lingering)
+        return self._server.connections - self.lingering
 
     @property
     def connections_full(self) -> bool:
@@ -102,18 +103,24 @@ class Overload:
         """Tell whether another connection may be refused; the oldest of too many makes room."""
         return len(self._lingering) < LINGERING_MAX or self.close_oldest()
 
+    @property
+    def lingering(self) -> int:
+        """How many were refused and are still there, those included that are gone in a moment."""
+        return len(self._lingering) + len(self._closed)
+
     def close_oldest(self) -> bool:
         """Close the refused connection that has lingered longest; False if there is none to close now."""
         oldest = next(iter(self._lingering), None)
         if oldest is None or oldest.transport is None:
             return False  # accepted, but the loop has not got round to it
         del self._lingering[oldest]
+        self._closed.add(oldest)
         oldest.transport.abort()
         return True
 
     def lingers(self, connection: ConnectionBase) -> bool:
         """Tell whether ``connection`` was refused: it is not one of those that are bounded."""
-        return connection in self._lingering
+        return connection in self._lingering or connection in self._closed
 
     def admit(self, connection: ConnectionBase) -> None:
         """Count a connection that is to be refused."""
@@ -122,6 +129,7 @@ class Overload:
 
     def forget(self, connection: ConnectionBase) -> None:
         self._lingering.pop(connection, None)
+        self._closed.discard(connection)
 
     # ---- requests
 
