@@ -28,6 +28,7 @@ from gwctl.workers.body import BodyTooLarge, keep
 from gwctl.workers.disconnects import is_disconnect
 from gwctl.workers.explain import BEGAN_AT
 from gwctl.workers.faults import ClientGone, NotAsgiError
+from gwctl.workers.interruption import Interrupted
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, as_list, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
 
@@ -365,7 +366,7 @@ class AsgiRequest(Extensions):
         BEGAN_AT.set(self.began_at)
         try:
             await self._server.application(self.scope, self.receive, self.send)
-        except ClientGone:
+        except (ClientGone, Interrupted):
             self._incomplete("")
         except asyncio.CancelledError:
             if not self._given_up():

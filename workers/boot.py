@@ -22,8 +22,10 @@ import atexit
 import logging
 import os
 import signal
+import sys
 import time
 import traceback
+import weakref
 from collections.abc import Callable
 from typing import Final, NoReturn, Protocol
 
@@ -37,10 +39,13 @@ from gwctl.scoreboard import LAYOUT, PID, STARTED_AT
 from gwctl.workers import environment, privileges, signals
 from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.deathwatch import DeathWatch, alarm_after
+from gwctl.workers.interruption import Interrupted
 from gwctl.workers.library_logs import forward_library_logs
 from gwctl.workers.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.link import Link, flush
-from gwctl.workers.process import WorkerProcess, flush_stdio, memory_bytes
+from gwctl.workers.own import OwnTask
+from gwctl.workers.process import WorkerProcess, memory_bytes
+from gwctl.workers.standard_streams import flush_stdio, hold_open
 from gwctl.workers.tracebacks import summary
 
 _FLUSH_S: Final = 1.0
@@ -103,25 +108,30 @@ class _Boot:
 
     def run(self) -> int:
         """Do all of it; return the exit status."""
+        status: int = ExitStatus.OK
         try:
-            self._prepare()
-            loop = self._new_loop()
-            application = self._load(loop)
-            if self._assignment.trial:
-                self._channel.send(self._ready(application))
-                flush(self._channel, _FLUSH_S)
-                return ExitStatus.OK
-            loop.run_until_complete(self._serve(loop, application))
+            self._live()
+        except Interrupted:
+            self._process.say_drained()
         except AppLoadError as error:
-            return failed(self._channel, "import", error, error.traceback)
+            status = failed(self._channel, "import", error, error.traceback)
         except LifespanError as error:
-            return failed(self._channel, "lifespan", error, error.traceback)
+            status = failed(self._channel, "lifespan", error, error.traceback)
         except BootError as error:
-            return failed(self._channel, "boot", error, error.traceback)
+            status = failed(self._channel, "boot", error, error.traceback)
+        self._process.finish()
+        return status
+
+    def _live(self) -> None:
+        self._prepare()
+        loop = self._new_loop()
+        application = self._load(loop)
+        if self._assignment.trial:
+            self._channel.send(self._ready(application))
+            flush(self._channel, _FLUSH_S)
+            return
+        loop.run_until_complete(OwnTask(self._serve(loop, application), loop=loop))
         self._process.say_drained()
-        # Exit functions of the application (queues to flush, children to end): os._exit skips them.
-        atexit._run_exitfuncs()  # noqa: SLF001 - public only through the interpreter's own end
-        return ExitStatus.OK
 
     def _prepare(self) -> None:
         """Everything before the application's code: who and where this process is."""
@@ -182,6 +192,7 @@ class _Boot:
         settings = self._settings
         application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
         self._import_s = time.monotonic() - started_at
+        hold_open()
         return application
 
     def _close_in_fork(self) -> None:
@@ -262,6 +273,11 @@ def failed(channel: Channel, kind: str, error: GwctlError, frames: str) -> int:
 
 
 def forget_exit_functions() -> None:
-    """Drop the master's exit functions: they are not ours to run. logging's own is kept."""
+    """Drop the master's exit functions: they are not ours to run. Those of libraries it uses are kept."""
     atexit._clear()  # noqa: SLF001 - as multiprocessing does in its children
     atexit.register(logging.shutdown)
+    if util := sys.modules.get("multiprocessing.util"):
+        atexit.register(util._exit_function)  # noqa: SLF001 - registered once, when it is imported
+    # Its finalizers are the master's; with the first of ours it registers itself again.
+    weakref.finalize._registry = {}  # type: ignore[attr-defined]  # noqa: SLF001
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]  # noqa: SLF001

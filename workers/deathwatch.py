@@ -13,9 +13,10 @@ Four ways, because each has a hole:
     the C library       Where C code holds the interpreter and never gives it back, no Python runs
                         any more, in no thread. What the kernel then calls is in C, too (`die_by_alarm`).
 
-The clock is a C thread of faulthandler: ``drain_timeout_s`` after the death it writes all
-stacks to stderr and ends the process. Who holds the interpreter is ended by SIGALRM, at the
-earliest after 39 s and not at all where ``drain_timeout_s`` is longer than 63 s.
+The clock is a C thread of faulthandler: when a master would have killed, `KILL_S` after
+``drain_timeout_s`` is over, it writes all stacks to stderr and ends the process. Who holds the
+interpreter is ended by SIGALRM, at the earliest after 39 s and not at all where ``drain_timeout_s``
+is longer than 60 s.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from gwctl.assignment import FAREWELL_S
+
+KILL_S: Final = FAREWELL_S + 1.0
+"""After the time for work. Before that the process ends itself where it can."""
 REACT_S: Final = 0.2
 """For the main thread to take its TERM."""
 
@@ -69,7 +74,7 @@ class DeathWatch:
 
     def _wait_for_death(self, master: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
-        if self.told_by_kernel and (number := alarm_after(self._drain_timeout_s)):
+        if self.told_by_kernel and (number := alarm_after(self._drain_timeout_s + KILL_S)):
             die_by_alarm(number)
         poll = select.poll()
         poll.register(master, select.POLLIN)
@@ -82,15 +87,15 @@ class DeathWatch:
         return os.getppid() != self._master_pid
 
     def finish_or_die(self) -> None:
-        """Start the clock: ``drain_timeout_s`` from now this process is gone, whatever it does."""
+        """Start the clock: `KILL_S` after ``drain_timeout_s`` this process is gone, whatever it does."""
         if not self._ending:
             self._ending = True
-            faulthandler.dump_traceback_later(self._drain_timeout_s, exit=True)
+            faulthandler.dump_traceback_later(self._drain_timeout_s + KILL_S, exit=True)
 
 
-def alarm_after(drain_timeout_s: float) -> int:
-    """The number of a signal that nobody else uses, more than ``drain_timeout_s``; 0: there is none."""
-    return next((n for n in range(signal.SIGRTMIN + _OURS, signal.SIGRTMAX + 1) if n > drain_timeout_s), 0)
+def alarm_after(seconds: float) -> int:
+    """The number of a signal that nobody else uses, more than ``seconds``; 0: there is none."""
+    return next((n for n in range(signal.SIGRTMIN + _OURS, signal.SIGRTMAX + 1) if n > seconds), 0)
 
 
 def die_by_alarm(number: int) -> None:

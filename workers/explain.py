@@ -41,7 +41,7 @@ def told(running: list[Running], loop: asyncio.AbstractEventLoop) -> Told:
     requests = [RequestUnderWay(each.what, now - each.start, each.thread) for each in running]
     serving = {each.task: each.what for each in running if each.task is not None}
     stacks = [(task, what, stack_of(task)) for task, what in serving.items()]
-    others = [task for task in asyncio.all_tasks(loop) if task not in serving and not _is_ours(task)]
+    others = [task for task in asyncio.all_tasks(loop) if task not in serving and not is_ours(task)]
     stacks += [(task, "", stack_of(task)) for task in others]
     return Told(
         requests=tuple(requests[:REQUESTS_MAX]),
@@ -53,7 +53,8 @@ def told(running: list[Running], loop: asyncio.AbstractEventLoop) -> Told:
     )
 
 
-def _is_ours(task: asyncio.Task[Any]) -> bool:
+def is_ours(task: asyncio.Task[Any]) -> bool:
+    """Tell whether the outermost code of ``task`` is none of the application's."""
     code = _look(task.get_coro())[1]
     return code is not None and is_machinery(code.co_filename)
 

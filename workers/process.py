@@ -24,21 +24,23 @@ from gwctl.channel import GIVE_UP_PROTOCOL, OBEYED_PROTOCOL, GaveUp, Obeyed, Wor
 from gwctl.errors import BootError
 from gwctl.log import Log
 from gwctl.scoreboard import MEMORY_BYTES
+from gwctl.workers.background import Background
 from gwctl.workers.deathwatch import DeathWatch
 from gwctl.workers.draining import cut_rest
+from gwctl.workers.ending import Ending
 from gwctl.workers.explain import told
+from gwctl.workers.interruption import Interrupted, Interruption
 from gwctl.workers.lifespan import Lifespan, in_loop
 from gwctl.workers.link import Link, flush
+from gwctl.workers.own import OwnTask
 from gwctl.workers.signals import unblock_handled
+from gwctl.workers.standard_streams import flush_stdio
 
 if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 _FLUSH_S: Final = 1.0
 _STATM: Final = Path("/proc/self/statm")
-_AFTERWARDS_S: Final = 1.6
-"""Lifespan shutdown may take until this long after the drain's deadline, when the master acts soon."""
-_SHUTDOWN_MIN_S: Final = 0.2
 _PARENT_CHECK_S: Final = 0.5
 _MEASURE_S: Final = 5.0
 """How often the resident size goes to the scoreboard."""
@@ -57,10 +59,14 @@ class WorkerProcess:
         self.server: Server | None = None
         self.lifespan: Lifespan | None = None
         self.lifespan_loop: asyncio.AbstractEventLoop | None = None
+        self._background = Background(self._drain_timeout_s)
+        self._ending = Ending(log, self._background)
+        self._interruption = Interruption()
         self._ready = False
         self._draining = False
-        self._deadline_at = 0.0
         self._cut = 0
+        self._told_drained = False
+        self._finishing = False
         self._ended: asyncio.Event | None = None
         self._refusal: str | None = None
         self.set_title("booting")
@@ -91,32 +97,50 @@ class WorkerProcess:
         Raises:
             BootError: The master's versions do not go with ours. And what the step raises.
         """
-        task = asyncio.ensure_future(step)
-        ended = asyncio.ensure_future(self._end_event().wait())
+
+        async def taken() -> None:
+            await step
+
+        task = OwnTask(taken())
+        ended = OwnTask(self._end_event().wait())
         await asyncio.wait((task, ended), return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
+        ended.end()
         if self._refusal is not None:
             raise BootError(self._refusal)
         if task.done():
             await task
         else:
-            task.cancel()
+            task.end()
 
     async def live(self) -> None:
         """Be ready; return when drained and shut down."""
         assert self.loop is not None
         self._ready = True
         self.set_title("draining" if self._draining else "")
+        self._background.started(self._application_loop, monotonic())
         self._measure()
         await self._end_event().wait()
-        if self.lifespan is not None:
-            left_s = self._deadline_at + _AFTERWARDS_S - self.loop.time()
-            await in_loop(self.lifespan_loop, self.lifespan.shutdown(max(left_s, _SHUTDOWN_MIN_S)))
+        assert self.server is not None
+        self.server.runner.stopped()
+        requests = [each.task for each in self.server.runner.under_way() if each.task is not None]
+        await in_loop(self.lifespan_loop, self._ending.in_loop(self.lifespan, requests))
+
+    def finish(self) -> None:
+        """What is left of the end when no loop turns any more, in the main thread."""
+        self._finishing = True
+        self._ending.limit(0.0, "the boot is over")
+        self._ending.after_loop()
+
+    @property
+    def _application_loop(self) -> asyncio.AbstractEventLoop:
+        assert self.loop is not None
+        return self.lifespan_loop or self.loop
 
     def _measure(self) -> None:
         assert self.loop is not None
         self._assignment.record.words[MEMORY_BYTES] = memory_bytes()
         unblock_handled()  # a request may have blocked them, and have died before it let them in
+        self._background.look(self._application_loop, monotonic())
         self.loop.call_later(_MEASURE_S, self._measure)
 
     @property
@@ -124,7 +148,10 @@ class WorkerProcess:
         return self._draining
 
     def say_drained(self) -> None:
-        """Tell the master that this process is done, and wait a moment for the line to be gone."""
+        """Tell the master, once, that this process is done, and wait a moment for the line to be gone."""
+        if self._told_drained:
+            return
+        self._told_drained = True
         self._assignment.channel.send(WorkerDrained(self._cut))
         flush(self._assignment.channel, _FLUSH_S)
 
@@ -191,7 +218,8 @@ class WorkerProcess:
         if self._watch.master_is_gone():
             self._watch.finish_or_die()
         if self.server is None or self.loop is None:
-            self.end(0)  # nothing was promised to anybody yet
+            self._leave_boot()  # nothing was promised to anybody yet
+            return
         self.server.close_listeners()
         self.loop.call_soon_threadsafe(self._terminate)
 
@@ -205,9 +233,23 @@ class WorkerProcess:
         self.drain(self._drain_timeout_s, sweep=False)
 
     def on_quit(self) -> None:
-        self._cut += self.server.quit() if self.server is not None else 0
+        if self.server is None or self.loop is None:
+            self._leave_boot()
+            return
+        self._draining = True
+        self._cut += self.server.quit()
         self.say_drained()
-        self.end(0)
+        self._ending.limit(0.0, "told to end at once", quietly=True)
+        self._ending.begin("what was under way")
+        self.loop.call_soon_threadsafe(self._end_event().set)
+        self._interruption.raise_in_application()
+
+    def _leave_boot(self) -> None:
+        """Leave whatever the boot is at; `finish` follows. To be called in a signal's handler."""
+        if not self._finishing:
+            self._ending.limit(0.0, "told to end while it booted", quietly=True)
+            self._ending.begin("the boot")
+            raise Interrupted
 
     def on_explain(self) -> None:
         """Write down which request has the loop. Called in its midst: the channel may be in use."""
@@ -230,14 +272,14 @@ class WorkerProcess:
         self._draining = True
         if self._watch.master_is_gone():
             self._say_how_it_goes_on(timeout_s)
-        self._deadline_at = self.loop.time() + timeout_s
+        self._ending.limit(timeout_s, f"drain_timeout_s ({timeout_s:g} s) is over")
         self.set_title("draining")
         self.link.send(WorkerDraining(self.server.connections, self.server.active_requests))
         if not self._ready:
             self._end_event().set()
             return
         self.server.on_drained = self._end_event().set
-        self.loop.call_at(self._deadline_at, self._cut_rest, timeout_s)
+        self.loop.call_later(timeout_s, self._cut_rest, timeout_s)
         self.server.drain(sweep)
         self.server.check_drained()
 
@@ -267,15 +309,6 @@ class WorkerProcess:
         """End this process here, from whatever frame, without unwinding anything."""
         flush_stdio()
         os._exit(status)
-
-
-def flush_stdio() -> None:
-    """Flush what print() has buffered: os._exit does not."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue  # closed, gone or replaced by something else: nothing left to save
 
 
 def memory_bytes() -> int:

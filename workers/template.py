@@ -47,7 +47,8 @@ from gwctl.scoreboard import LAYOUT
 from gwctl.workers import boot, environment, leftovers, signals
 from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.link import flush
-from gwctl.workers.process import WorkerProcess, flush_stdio
+from gwctl.workers.process import WorkerProcess
+from gwctl.workers.standard_streams import flush_stdio, hold_open
 
 _ANSWER_S: Final = 5.0
 _STDERR: Final = 2
@@ -118,6 +119,7 @@ class _Template:
         settings = self._assignment.settings
         application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
         import_s = time.monotonic() - started_at
+        hold_open()
         self._take_back()
         for warning in leftovers.warnings(before):
             self._log.warning(f"preload: {warning}")

@@ -32,6 +32,7 @@ from gwctl.workers.body_stream import FedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
 from gwctl.workers.handover import request_read
+from gwctl.workers.own import start_thread
 from gwctl.workers.states import BUSY, IDLE
 from gwctl.workers.threads_outbox import ThreadsOutbox
 from gwctl.workers.threads_timeouts import ThreadsClock
@@ -91,7 +92,7 @@ class ThreadsRunner(WsgiRunner):
     def _add_thread(self) -> None:
         counters = Counters()
         name = f"gwctl-request-{len(self.threads)}"
-        threading.Thread(target=self._work, args=(counters,), name=name, daemon=True).start()
+        start_thread(self._work, name, counters)
         self.server.counters.append(counters)
         self.threads.append(counters)
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from gwctl.workers.early_hints import hints
 from gwctl.workers.faults import ClientGone, NotWsgiError
 from gwctl.workers.file_wrapper import FileWrapper, extent
+from gwctl.workers.interruption import Interrupted
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
 from gwctl.workers.wsgi_writing import ResponseWriter
@@ -337,6 +338,9 @@ class WsgiCall(ResponseWriter):
     def _failed(self, error: BaseException) -> None:
         """Answer 500 if nothing was sent yet, else abort; either way say why in the log."""
         self.keep_alive = False
+        if isinstance(error, Interrupted):  # with this process, and so the connection
+            self.aborted = self.head_sent = True
+            return
         if self.client_gone and caused_by(error, ClientGone) is not None:
             self.aborted = True
             self._server.log.debug(f"{self.what()}: the client went away before it had the response")

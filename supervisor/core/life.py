@@ -43,8 +43,9 @@ from gwctl.supervisor.core.policy import PoolPolicy
 LINK_GRACE_S: Final = 3.0
 """From end of file on a worker's channel to the end of our patience."""
 
-DRAIN_MARGIN_S: Final = 2.0
-"""The worker itself cuts what is left at ``drain_timeout_s``, and ends; this much later the master acts."""
+DRAIN_MARGIN_S: Final = 3.0
+"""The worker itself cuts what is left at ``drain_timeout_s``, and ends, for which it has its farewell of 2 s;
+this much later the master acts."""
 
 TEMPLATE: Final = -1
 """The slot of a template: see `template`."""

@@ -44,7 +44,7 @@ class PoolPolicy:
     breaker_retry_s: float = 60.0
     dump_grace_s: float = 1.0
     """Between Dump and Kill."""
-    quit_grace_s: float = 2.0
+    quit_grace_s: float = 3.0
     """Between Quit and Kill."""
     recycle: RecyclePolicy = RecyclePolicy()
     preload: bool = False

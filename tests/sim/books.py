@@ -10,7 +10,7 @@ from gwctl.supervisor.core.life import TEMPLATE
 from gwctl.supervisor.core.policy import PoolPolicy
 
 LATE_S = 1.0
-DRAIN_MARGIN_S = 2.0
+DRAIN_MARGIN_S = 3.0
 
 SLACK_S = 0.2
 """What may pass between a deadline and the turn that sees it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gwctl.assignment import FAREWELL_S
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core.life import (
     AFTER_NEWS,
@@ -57,10 +58,15 @@ DEADLINES = {
     State.STARTING: (60.0, Order.DUMP),
     State.LOST: (LINK_GRACE_S, Order.DUMP),
     State.DRAINING: (30.0 + DRAIN_MARGIN_S, Order.DUMP),
-    State.QUITTING: (2.0, Order.KILL),
+    State.QUITTING: (3.0, Order.KILL),
     State.DUMPED: (1.0, Order.KILL),
     State.KILLED: (UNREAPED_S, None),
 }
+
+
+def test_the_master_waits_for_a_worker_s_farewell() -> None:
+    assert DRAIN_MARGIN_S >= FAREWELL_S + 1
+    assert POLICY.quit_grace_s >= FAREWELL_S + 1
 
 
 def cells(table: str) -> list[tuple[State, str, str]]:

@@ -166,7 +166,7 @@ def test_an_echo_does_not_escalate() -> None:
 def test_quick() -> None:
     story = CoreStory(web=2).serves()
     assert story.happens(ev.StopAsked(0, "SIGINT", quick=True)) == ["CloseListeners", "quit 1", "quit 2"]
-    assert story.passes(2) == [f"kill {n}: did not end within 2 s" for n in (1, 2)]
+    assert story.passes(3) == [f"kill {n}: did not end within 3 s" for n in (1, 2)]
 
 
 def test_of_a_fleet_that_boots() -> None:

@@ -1,0 +1,167 @@
+"""What the end of a worker runs of the application, and what it does not wait for: in each class, and preloaded."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.processes import look
+from tests.support.raw import RawClient
+from tests.support.server import GwctlServer
+from tests.support.wait import until
+
+CLASSES = ("sync", "threads", "asgi")
+each = pytest.mark.parametrize(
+    ("worker", "preload"),
+    [(worker, preload) for worker in CLASSES for preload in (False, True)],
+    ids=[f"{worker}{'-preload' if preload else ''}" for worker in CLASSES for preload in (False, True)],
+)
+native = pytest.mark.parametrize("worker", CLASSES)
+
+
+class Ends(GwctlServer):
+    """Serves tests/apps/endings.py."""
+
+    def __init__(self, folder: Path, worker: str, preload: bool = False, **settings: object) -> None:
+        self.said_in = folder / "said"
+        self.said_in.touch()
+        app = "endings:asgi" if worker == "asgi" else "endings:wsgi"
+        environ = {"ENDINGS": str(self.said_in)}
+        timeouts = {"linger_s": 0.05, "drain_timeout_s": 20.0} | settings.pop("timeouts", {})  # type: ignore[operator, arg-type]
+        super().__init__(
+            app,
+            worker=worker,
+            preload=preload,
+            environ=environ,
+            timeouts=timeouts,
+            **settings,  # type: ignore[arg-type]
+        )
+
+    def leave(self, *names: str, seconds: float = 0.0) -> None:
+        answer = httpx.get(f"{self.url}/{'+'.join(names)}?{seconds}", headers={"connection": "close"})
+        assert answer.text == "hello"
+
+    @property
+    def said(self) -> list[str]:
+        return self.said_in.read_text().splitlines()
+
+    def ended(self) -> list[str]:
+        """Wait for the end; return what the worker said."""
+        assert self.wait_for_exit() == 0
+        return self.said
+
+
+def stop(server: Ends) -> None:
+    server.signal(signal.SIGTERM)
+
+
+def stop_worker(server: Ends) -> None:
+    os.kill(int(re.findall(r"web\.0 g\d+ +pid (\d+) ready", server.log)[-1]), signal.SIGTERM)
+
+
+def reload(server: Ends) -> None:
+    assert server.gwctl("reload").returncode == 0
+
+
+@each
+def test_work_left_in_the_background_is_finished(tmp_path, worker, preload):
+    """Threads, jobs of executors and tasks, then the rest of the application's end, in this order."""
+    names = ["thread", "executor"] + (["task", "default"] if worker == "asgi" else [])
+    work = {*names, "task finally"} if worker == "asgi" else {*names}
+    others = ["child", "generator"] if worker == "asgi" else ["child"]
+    rest = ["lifespan", "service finally", "generator closed"] if worker == "asgi" else []
+    with Ends(tmp_path, worker, preload, reload={"settle_s": 0.05}) as server:
+        for end in (reload, stop_worker, stop):
+            server.said_in.write_text("")
+            server.leave(*names, *others, seconds=0.5)
+            end(server)
+            until(lambda: "atexit" in server.said, lambda: str(server.said))
+            order = [word for word in server.said if not word.startswith("child")]
+            assert set(order[: len(work)]) == work
+            assert order[len(work) :] == [*rest, "atexit"]
+            (child,) = [int(line.split()[1]) for line in server.said if line.startswith("child")]
+            until(lambda pid=child: look(pid) is None, "the daemonic child to end")
+            if end is not stop:
+                server.wait_for_log(r"web\.0 g\d+ +pid \d+ ready", count=3 if end is stop_worker else 2)
+                until(lambda: httpx.get(server.url + "/").text == "hello", "a worker to serve")
+        assert server.wait_for_exit() == 0
+        assert "cut" not in server.log.replace("0 requests cut", "")
+
+
+@native
+def test_what_does_not_finish_is_cut_and_named(tmp_path, worker):
+    """Within drain_timeout_s, and the lifespan's shutdown and the exit functions run all the same."""
+    with Ends(tmp_path, worker, timeouts={"drain_timeout_s": 0.5}) as server:
+        server.leave("endless", "executor", seconds=0.1)
+        server.leave("thread" if worker != "asgi" else "task", seconds=60)
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        said = server.ended()
+        assert time.monotonic() - began < 4
+        assert "executor" in said
+        assert said[-1] == "atexit"
+        what = "2 tasks" if worker == "asgi" else "2 threads"
+        server.wait_for_log(rf"drain_timeout_s \(0\.5 s\) is over: {what} of the application cut\n")
+        server.wait_for_log(
+            r"(task|thread) endless\n +File .*endings\.py\", line \d+ in (task|forever)"
+            if worker != "asgi"
+            else r"task endless\n"
+        )
+        if worker == "asgi":
+            assert {*said[-5:-3]} == {"task finally", "endless finally"}
+            assert said[-3:] == ["lifespan", "service finally", "atexit"]
+
+
+@native
+@pytest.mark.parametrize("name", ["hang", "refuse"])
+def test_exit_functions_that_hang_or_raise_are_no_obstacle(tmp_path, worker, name):
+    with Ends(tmp_path, worker, timeouts={"drain_timeout_s": 0.2}) as server:
+        server.leave(name, "child")
+        (child,) = [int(line.split()[1]) for line in server.said]
+        server.signal(signal.SIGTERM)
+        said = server.ended()
+        assert ("atexit" in said) == (name == "refuse")
+        if name == "hang":
+            server.wait_for_log(
+                r"the application's exit functions cut\n +File .*endings\.py\", line \d+ in at_exit"
+            )
+        until(lambda: look(child) is None, "the daemonic child to end")
+
+
+@each
+def test_a_quick_stop_says_farewell(tmp_path, worker, preload):
+    """In the middle of a call that takes long, with a thread or a task that does not end."""
+    with Ends(tmp_path, worker, preload) as server, RawClient(server.url) as client:
+        server.leave("child", "endless")
+        client.send("/sleep?60")
+        until(lambda: "sleeping" in server.said, lambda: str(server.said))
+        (child,) = [int(line.split()[1]) for line in server.said if line.startswith("child")]
+        began = time.monotonic()
+        server.signal(signal.SIGINT)
+        said = server.ended()
+        assert time.monotonic() - began < 2.5
+        assert said[-1] == "atexit"
+        if worker == "asgi":
+            assert said[-4:] == ["endless finally", "lifespan", "service finally", "atexit"]
+        if worker != "threads":
+            assert "interrupted" in said
+        until(lambda: look(child) is None, "the daemonic child to end")
+        assert " 1 request cut" in server.log
+
+
+@native
+def test_a_second_signal_shortens_what_the_first_began(tmp_path, worker):
+    with Ends(tmp_path, worker) as server:
+        server.leave("endless")
+        server.signal(signal.SIGTERM)
+        server.wait_for_log("waiting for web.0: no connection left")
+        began = time.monotonic()
+        server.signal(signal.SIGINT)
+        assert server.ended()[-1] == "atexit"
+        assert time.monotonic() - began < 2.5
