@@ -38,7 +38,7 @@ from gwctl.log import Log
 from gwctl.scoreboard import LAYOUT, PID, STARTED_AT
 from gwctl.workers import environment, privileges, signals
 from gwctl.workers.application import LoadedApplication, load
-from gwctl.workers.deathwatch import DeathWatch, alarm_after
+from gwctl.workers.deathwatch import KILL_S, DeathWatch, alarm_after
 from gwctl.workers.interruption import Interrupted
 from gwctl.workers.library_logs import forward_library_logs
 from gwctl.workers.lifespan import Lifespan, LifespanError, in_loop
@@ -183,7 +183,7 @@ class _Boot:
     def _take_signals_back(self, loop: asyncio.AbstractEventLoop) -> None:
         """What the application's code has changed meanwhile, handlers and mask, is put as it was."""
         self._signals.install(loop)
-        last_resort = alarm_after(self._settings.timeouts.drain_timeout_s) or signal.SIGALRM
+        last_resort = alarm_after(self._settings.timeouts.drain_timeout_s + KILL_S) or signal.SIGALRM
         signals.unblock_handled(signal.SIGALRM, last_resort)
 
     def _import(self) -> LoadedApplication:
