@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from inspect import cleandoc
 from typing import Any, Final
 
 import msgspec
@@ -86,7 +87,7 @@ def reference() -> str:
 def _table(title: str, kind: type[msgspec.Struct], path: Path) -> Iterator[str]:
     yield f"## {title}"
     yield ""
-    yield kind.__doc__ or ""
+    yield cleandoc(kind.__doc__ or "")  # as Python 3.13 keeps it
     yield ""
     for name, setting in schema.settings_of(kind).items():
         if setting.table is None:

@@ -18,11 +18,15 @@ from __future__ import annotations
 
 import asyncio  # noqa: F401
 import concurrent.futures.thread  # noqa: F401 - uvloop wants it
+import sys
 from collections.abc import Iterable
 
 from gwctl.config.addresses import TLS
 from gwctl.config.settings import PoolSettings
 from gwctl.workers import boot, parser, runners, server  # noqa: F401
+
+if sys.version_info >= (3, 13):
+    import importlib.metadata  # noqa: F401 - importlib.invalidate_caches does, with email and zipfile
 
 
 def import_for(pools: Iterable[PoolSettings]) -> None:

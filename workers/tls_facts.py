@@ -62,11 +62,12 @@ def extension(tls: ssl.SSLObject) -> dict[str, Any]:
 
 def _chain(tls: ssl.SSLObject) -> list[str]:
     """Return what the client sent, its own certificate first; that alone before Python 3.13."""
-    whole = getattr(tls, "get_unverified_chain", None)
-    if whole is not None:
-        return [ssl.DER_cert_to_PEM_cert(each) for each in whole() or ()]
     certificate = tls.getpeercert(binary_form=True)
-    return [] if certificate is None else [ssl.DER_cert_to_PEM_cert(certificate)]
+    if certificate is None:
+        return []  # asked for the chain of a client that was asked for one and has none, 3.13 fails
+    whole = getattr(tls, "get_unverified_chain", None)
+    chain = [certificate] if whole is None else whole()
+    return [ssl.DER_cert_to_PEM_cert(each) for each in chain]
 
 
 def _suites_of(context: ssl.SSLContext) -> dict[str, int]:

@@ -137,13 +137,15 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
     def _let_go(self) -> None:
         """Free what this connection holds now, and not when the garbage collector gets round to it.
 
-        The library's parser is a cycle with its connection, and the traceback of what ended it
-        holds the frame that was too big, with all that was unpacked of it.
+        The library's parser is a cycle with its connection, and the tracebacks of what ended it, and
+        of what that was raised from, hold the frame that was too big, with all that was unpacked of it.
         """
         conn = self.conn
         self._message = None
-        if conn.parser_exc is not None:
-            conn.parser_exc.__traceback__ = None
+        error: BaseException | None = conn.parser_exc
+        while error is not None:
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
         conn.parser.close()
         conn.extensions.clear()
 

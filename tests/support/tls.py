@@ -6,6 +6,8 @@ with Engine(application, tls=shop.server()) as engine, connect(engine, "shop.exa
 
 from __future__ import annotations
 
+import contextlib
+import selectors
 import ssl
 from functools import cache
 from pathlib import Path
@@ -17,7 +19,7 @@ from gwctl.config import certificates
 from gwctl.config.tls_settings import Tls
 from tests.support import engine_apps
 from tests.support.engine import Client, Engine
-from tests.support.wait import until
+from tests.support.wait import DEADLINE_S, until
 
 
 @cache
@@ -70,6 +72,28 @@ def connect(
         client.sock, server_hostname=name, session=session, suppress_ragged_eofs=False
     )
     return Client(sock)
+
+
+def send_and_receive(client: Client, data: bytes) -> None:
+    """Send ``data`` and meanwhile keep in the client's buffer what comes, as a peer that answers early wants.
+
+    In one thread: OpenSSL allows no two of them in one connection, and Python takes no lock
+    before 3.13.1. Bytes are lost then, descriptors of others written to, the interpreter crashes.
+    """
+    sock: Any = client.sock
+    received = bytearray(client.buffer)
+    rest = memoryview(data)
+    sock.setblocking(False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        while rest:
+            assert selector.select(DEADLINE_S), "the peer neither takes nor sends"
+            with contextlib.suppress(ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                rest = rest[sock.send(rest) :]
+            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                received += sock.recv(1 << 20)
+    sock.settimeout(DEADLINE_S)
+    client.buffer = bytes(received)
 
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import trustme
-from websockets.sync.client import connect as connect_websocket
+from websockets.asyncio.client import connect as connect_websocket
 
 from gwctl.workers.tls_facts import client_name
 from tests.support.engine import Client, Engine
@@ -29,8 +29,9 @@ from tests.support.tls import (
     connect,
     engine_of,
     nothing_left,
+    send_and_receive,
 )
-from tests.support.wait import until
+from tests.support.wait import DEADLINE_S, until
 
 # ---- requests
 
@@ -144,16 +145,9 @@ def test_client_certificates(worker_class: str, shop: Files, tmp_path: Path) -> 
 def test_large_bodies_arrive_whole(worker_class: str, shop: Files, name: str) -> None:
     with engine_of(worker_class, shop.server()) as engine, connect(engine) as client:
         body = hashlib.sha256(b"seed").digest() * 1_000_000 if name == "/echo" else b""
-        sender = threading.Thread(
-            target=client.send,
-            args=(
-                b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (name.encode(), len(body))
-                + body,
-            ),
-        )
-        sender.start()
+        head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (name.encode(), len(body))
+        send_and_receive(client, head + body)
         response = client.response()
-        sender.join()
         assert response.body == (body or b"x" * 30_000_000)
 
 
@@ -299,13 +293,17 @@ def test_websockets(shop: Files) -> None:
         while (message := await receive())["type"] == "websocket.receive":
             await send({"type": "websocket.send", "bytes": message["bytes"]})
 
-    with Engine(application, "asgi", tls=shop.server()) as engine:
-        with connect_websocket(
-            f"wss://127.0.0.1:{engine.port}/", ssl=client_context(), max_size=None
+    async def talk(port: int) -> None:
+        """In one thread, see `send_and_receive`: websockets' threaded client has two."""
+        async with connect_websocket(
+            f"wss://127.0.0.1:{port}/", ssl=client_context(), max_size=None
         ) as websocket:
             for size in (1, 100_000, 2_000_000):
-                websocket.send(b"x" * size)
-                assert websocket.recv() == b"x" * size
+                await websocket.send(b"x" * size)
+                assert await websocket.recv() == b"x" * size
+
+    with Engine(application, "asgi", tls=shop.server()) as engine:
+        asyncio.run(asyncio.wait_for(talk(engine.port), DEADLINE_S))
         nothing_left(engine)
     assert seen[0]["scheme"] == "wss"
     assert seen[0]["extensions"]["tls"]["tls_version"] == 0x0304
