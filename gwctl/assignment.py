@@ -75,6 +75,8 @@ class Assignment:
     same keys, also those that encrypt session tickets."""
     dump_fd: int = 2
     """Where `EXPLAIN_SIGNAL` writes the stacks: a memory file that the master reads, or stderr."""
+    log_lock_fd: int = -1
+    """Of the lock for long records in the event log; -1: there is none."""
     template: bool = False
     """It is no worker, but the process that workers of its pool and generation are forked from."""
     trial: bool = False

@@ -11,6 +11,10 @@ A process that serves must never wait for whoever reads its log.
 Control characters are written as escapes: what a client sends and an application raises
 may end up here, and be read on a terminal.
 
+Several processes write to one stderr. A record stays together: a file takes it in one write; to a pipe,
+a socket of journald's or a terminal it goes in pieces of whole lines, while others wait for their turn
+(`write_lock`). Where that cannot be had, each further line of a long record says whose it is.
+
 Any thread may write an event. One at a time empties the queue; the others, and a signal's
 handler that interrupts it, leave their lines to it instead of waiting.
 """
@@ -20,13 +24,21 @@ from __future__ import annotations
 import _thread
 import os
 import select
+import stat
 import time
 from collections import deque
 from enum import IntEnum
 from typing import Final
 
+from gwctl.write_lock import WriteLock
+
 QUEUE_LINES_MAX: Final = 1000
+READER_PATIENCE_S: Final = 0.25
+"""For a reader in the midst of a record, in all, so that nothing of others comes between its parts."""
+IMPATIENT_S: Final = 60.0
+"""Nor is a reader waited for so long after that was in vain."""
 _WRITE_BYTES: Final = 4096  # PIPE_BUF: poll() says writable only when this much fits
+_FURTHER: Final = b"\n  "
 
 
 class Level(IntEnum):
@@ -49,10 +61,22 @@ class Log:
     ``subject`` is the default for lines of this process; the master passes one per line.
     """
 
-    def __init__(self, fd: int = 2, level: Level = Level.INFO, subject: str = "master") -> None:
+    def __init__(
+        self,
+        fd: int = 2,
+        level: Level = Level.INFO,
+        subject: str = "master",
+        lock: WriteLock | None = None,
+    ) -> None:
+        """``lock`` is shared by all that write to ``fd``."""
         self._fd = fd
+        self.lock = lock or WriteLock()
+        self._whole = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._begun = False
+        """The first record of the queue is written in part."""
         self.level = level
         self.subject = subject
+        self._impatient_until = 0.0
         self._offset_s: int | None = None
         self._colour = os.isatty(fd) and "NO_COLOR" not in os.environ
         self._poll = select.poll()
@@ -60,6 +84,10 @@ class Log:
         self._queue: deque[tuple[bytes, int]] = deque()  # and how many lines each stands for
         self._dropped = 0
         self._emptying = _thread.allocate_lock()  # not threading: the master must not need it
+
+    def writes_to(self, fd: int) -> bool:
+        """``fd`` is the same pipe, socket, terminal or file."""
+        return os.path.samestat(os.fstat(fd), os.fstat(self._fd))
 
     def keep_time_zone(self) -> None:
         """Write times in the present zone, whatever becomes of TZ: Django sets it while it is imported."""
@@ -122,21 +150,72 @@ class Log:
 
     def _empty(self) -> bool:
         """Write the queue; return False if the reader does not take all of it now."""
+        if self._whole:
+            return self._write_queue(locked=True)
+        if not self._poll.poll(0):
+            return False
+        locked = self.lock.take()
+        try:
+            return self._write_queue(locked=locked)
+        finally:
+            if locked:
+                self.lock.give_back()
+
+    def _write_queue(self, *, locked: bool) -> bool:
         while self._queue:
-            if not self._poll.poll(0):
-                return False
-            line, count = self._queue[0]
+            record, count = self._queue[0]
+            if self._begun or (not locked and len(record) > _WRITE_BYTES):
+                record = self._signed(record)
             try:
-                written = os.write(self._fd, line[:_WRITE_BYTES])
-            except BlockingIOError:
-                return False
+                left = self._write_record(record)
             except OSError:
                 # stderr is gone (EPIPE, EIO, ENOSPC): serving goes on, the lines count as lost.
                 self._dropped += sum([each for _, each in self._queue])
                 self._queue.clear()
+                self._begun = False
                 return True
-            if written == len(line):
-                self._queue.popleft()
-            else:
-                self._queue[0] = (line[written:], count)
+            self._begun = len(left) < len(record)
+            if left:
+                self._queue[0] = (left, count)
+                return False
+            self._begun = False
+            self._queue.popleft()
         return True
+
+    def _signed(self, record: bytes) -> bytes:
+        """Each line says whose it is: others may write between its parts, or have already."""
+        mark = f"  [{self.subject}] ".encode()
+        body = record.removesuffix(b"\n").replace(b"\n" + mark, _FURTHER).replace(_FURTHER, b"\n" + mark)
+        if self._begun and not body.startswith(mark):
+            body = mark + body.removeprefix(b"  ")
+        return body + b"\n"
+
+    def _write_record(self, record: bytes) -> bytes:
+        """Write as much as is taken now; return what is left.
+
+        Raises:
+            OSError: Nobody will ever read it.
+        """
+        give_up_at = 0.0
+        while record:
+            now = time.monotonic()
+            if not self._poll.poll(max(0.0, give_up_at - now) * 1000):
+                if give_up_at > now:
+                    self._impatient_until = now + IMPATIENT_S
+                return record
+            if now >= self._impatient_until:
+                give_up_at = give_up_at or now + READER_PATIENCE_S
+            try:
+                written = os.write(self._fd, record if self._whole else _piece(record))
+            except BlockingIOError:
+                return record
+            record = record[written:]
+        return record
+
+
+def _piece(record: bytes) -> bytes:
+    """Whole lines, as many as a pipe keeps together."""
+    if len(record) <= _WRITE_BYTES:
+        return record
+    end = record.rfind(b"\n", 0, _WRITE_BYTES) + 1
+    return record[: end or _WRITE_BYTES]

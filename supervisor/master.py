@@ -260,6 +260,7 @@ class Master:
                 threads_given=plan.threads_given(action.pool),
                 tls=plan.tls(action.pool),
                 dump_fd=dump_fd,
+                log_lock_fd=self._log.lock.fd,
                 template=template,
             )
 

@@ -49,6 +49,7 @@ from gwctl.supervisor.pidfile import Pidfile
 from gwctl.supervisor.plan_facts import plan_from, struct_from
 from gwctl.supervisor.program import Program
 from gwctl.supervisor.startup import control_handler
+from gwctl.write_lock import WriteLock
 
 if TYPE_CHECKING:
     from gwctl.config.load import Loaded
@@ -95,7 +96,7 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     fleet, problems = _fleet(state), list[str]()
     plans = _plans(state, problems)
     master_settings = plans[state.adopted].loaded.settings.master
-    log = Log(level=Level[master_settings.log_level.upper()])
+    log = Log(level=Level[master_settings.log_level.upper()], lock=WriteLock.make())
     log.resume(list(state.log_lines))
     loop = Loop()
     listeners = ListenerSet(os.environ, state.passed)

@@ -35,6 +35,7 @@ from gwctl.supervisor.master import Master
 from gwctl.supervisor.notify import Notifier
 from gwctl.supervisor.pidfile import Pidfile
 from gwctl.supervisor.program import Program
+from gwctl.write_lock import WriteLock
 
 FIRST_GENERATION = 1
 _RETRY_S = 0.1
@@ -54,7 +55,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     program = Program.given()
     stdio.hold_open()
     master_settings = loaded.settings.master
-    log = Log(level=Level[master_settings.log_level.upper()])
+    log = Log(level=Level[master_settings.log_level.upper()], lock=WriteLock.make())
     loop = Loop()
     loop.install_signals()
     program.let_signals_in()  # also while an address is waited for

@@ -53,6 +53,7 @@ class AccessLog:
         self._stamp_until = 0.0
         self._stamp = ""
         self._blocks = not _is_file(fd)
+        self._beside_events = self._blocks and log.writes_to(fd)
 
     def add(
         self,
@@ -138,10 +139,19 @@ class AccessLog:
         """Write whole lines to a pipe or a terminal as long as it takes some; return how much is done.
 
         Other workers write to the same pipe, which keeps `_PIPE_BYTES` together and no more: what
-        does not fit is cut, or a client could have another's line end in its own, and begin one.
+        does not fit is cut, or a client could have another's line end in its own, and begin one. Nor do
+        they come between the lines of a record in the event log, if that goes to the same pipe.
         """
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
+        locked = self._beside_events and self._log.lock.take()
+        try:
+            return self._write_blocks(data, poll)
+        finally:
+            if locked:
+                self._log.lock.give_back()
+
+    def _write_blocks(self, data: bytes, poll: select.poll) -> int:
         at = 0
         while at < len(data) and poll.poll(0):
             end = data.rfind(b"\n", at, at + _PIPE_BYTES) + 1

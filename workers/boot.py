@@ -47,6 +47,7 @@ from gwctl.workers.own import OwnTask
 from gwctl.workers.process import WorkerProcess, memory_bytes
 from gwctl.workers.standard_streams import flush_stdio, hold_open
 from gwctl.workers.tracebacks import summary
+from gwctl.write_lock import WriteLock
 
 _FLUSH_S: Final = 1.0
 _STDERR: Final = 2
@@ -62,7 +63,7 @@ class Process(Protocol):
 
 def run(assignment: Assignment) -> NoReturn:
     """Boot ``assignment``, serve until drained, exit. Called in the child, all signals blocked."""
-    log = Log(level=assignment.log_level, subject=assignment.subject)
+    log = Log(level=assignment.log_level, subject=assignment.subject, lock=WriteLock(assignment.log_lock_fd))
     log.keep_time_zone()
     run_process(assignment, log, lambda: _Boot(assignment, log))
 

@@ -49,6 +49,7 @@ from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.link import flush
 from gwctl.workers.process import WorkerProcess
 from gwctl.workers.standard_streams import flush_stdio, hold_open
+from gwctl.write_lock import WriteLock
 
 _ANSWER_S: Final = 5.0
 _STDERR: Final = 2
@@ -61,7 +62,7 @@ _GO: Final = b"g"
 
 def run(assignment: Assignment) -> NoReturn:
     """Boot the template of ``assignment`` and fork workers until told to end. Called in the child."""
-    log = Log(level=assignment.log_level, subject=assignment.subject)
+    log = Log(level=assignment.log_level, subject=assignment.subject, lock=WriteLock(assignment.log_lock_fd))
     log.keep_time_zone()
     boot.run_process(assignment, log, lambda: _Template(assignment, log))
 
