@@ -1,5 +1,7 @@
 # make run    a demonstration under gwctl in the foreground, from nothing
 # make test   all tests, in parallel
+# make test-others   unit, conformance and client tests on the other Pythons of this machine
+# make test-all   all tests on all Pythons of this machine
 # make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
@@ -18,6 +20,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TEST_WORKERS ?= 3
 TESTS ?= tests
+OTHERS_TESTS ?= tests/unit tests/conformance tests/clients
 SEED ?=
 STEPS ?=
 JOBS ?=
@@ -34,7 +37,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak test-upgrade fuzz docs clean
+.PHONY: help run test test-others test-all test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -44,6 +47,20 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+# Each in an environment of its own, .venv-3.12 and so on. All are run, also after one that fails.
+test-others: $(VENV)/.created
+	@others="$$($(BIN)/python tests/support/interpreters.py)" && status=0 && for each in $$others; do \
+	    echo "Python $${each%%=*}: $(OTHERS_TESTS)"; \
+	    $(MAKE) --no-print-directory test VENV="$(VENV)-$${each%%=*}" PYTHON="$${each#*=}" \
+	        TESTS="$(OTHERS_TESTS)" || status=1; \
+	done; exit $$status
+
+test-all:
+	@status=0; \
+	$(MAKE) --no-print-directory test || status=1; \
+	$(MAKE) --no-print-directory test-others OTHERS_TESTS="$(TESTS)" || status=1; \
+	exit $$status
 
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
@@ -111,7 +128,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.conformance.page > docs/http.md
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(FUZZ_FOLDER) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* $(FUZZ_FOLDER) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # ---- the environment: made once, brought up to date when pyproject.toml changed
