@@ -56,6 +56,15 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             5,
         ),
     ] = 2.0
+    stream_grace_s: Annotated[
+        Seconds,
+        _meta(
+            "In a draining asgi worker, a response that has sent nothing for this long and whose application "
+            "awaits the end of its client (an event stream) is told of it, so that the client comes again. "
+            "From `drain_timeout_s` on: only right before that is over.",
+            10,
+        ),
+    ] = 5.0
     keepalive_timeout_s: Annotated[
         PositiveSeconds,
         _meta("An idle kept-alive connection is closed after this; keep it above that of a proxy.", 15),

@@ -15,6 +15,7 @@ hold copies of the descriptor. The pidfd decides.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -342,6 +343,18 @@ class Channel:
         if len(rest) > LINE_BYTES_MAX:
             raise ChannelError(f"a line of over {LINE_BYTES_MAX} bytes")
         return [self._parse(bytes(line)) for line in lines]
+
+    def waiting(self) -> list[Message]:
+        """Return the whole messages that `receive` would read now, and leave them. Any thread may ask."""
+        try:
+            ahead = self._sock.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except (OSError, ValueError):
+            return []
+        messages = []
+        for line in (bytes(self._partial) + ahead).split(b"\n")[:-1]:
+            with contextlib.suppress(msgspec.DecodeError):  # whoever reads it says so
+                messages.append(_decoder.decode(line))
+        return messages
 
     def _parse(self, line: bytes) -> tuple[Message, list[int]]:
         try:

@@ -17,6 +17,7 @@ the end: send() then raises `ClientGone`, an OSError (docs/adr/0011).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -24,12 +25,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers.asgi_departures import HALF_CLOSED_S, goes_on_too_long
 from gwctl.workers.asgi_extensions import Extensions
+from gwctl.workers.asgi_streams import is_event_stream
 from gwctl.workers.body import BodyTooLarge, keep
 from gwctl.workers.disconnects import is_disconnect
 from gwctl.workers.explain import BEGAN_AT
 from gwctl.workers.faults import ClientGone, NotAsgiError
 from gwctl.workers.interruption import Interrupted
-from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, as_list, chunk
+from gwctl.workers.response import (
+    CHUNKED,
+    COUNTED,
+    LAST_CHUNK,
+    NO_BODY,
+    UNTIL_CLOSE,
+    HeaderError,
+    as_list,
+    chunk,
+)
 from gwctl.workers.tracebacks import application_traceback, summary
 
 if TYPE_CHECKING:
@@ -55,9 +66,11 @@ class AsgiRequest(Extensions):
         "_body_given",
         "_departure",
         "_detached_at",
+        "_dismissed",
         "_gone",
         "_keep_alive",
         "_line",
+        "_listeners",
         "_received",
         "_told",
         "_waiters",
@@ -80,6 +93,8 @@ class AsgiRequest(Extensions):
         # _line is set by http.response.start; _framing, _left and _keep_alive with the head.
         self._received = 0
         self._departure: asyncio.TimerHandle | None = None  # of a client that may be gone
+        self._listeners = 0  # calls of receive() that wait
+        self._dismissed = False  # told to end, by a drain
         self._gone = False  # the client is to be taken for gone
         self._told = False  # that the client is gone
         self._detached_at = 0.0
@@ -143,6 +158,30 @@ class AsgiRequest(Extensions):
         return self._connection
 
     @property
+    def listens(self) -> bool:
+        """Tell whether this is a stream with nothing to send, whose application awaits its client's end."""
+        if not (self.started and self._listeners and self._body_done) or self.finished or self.detached:
+            return False
+        to = self._connection
+        if self._dismissed or self._framing not in {CHUNKED, UNTIL_CLOSE} or to.write_paused:
+            return False
+        return not to.transport.get_write_buffer_size()
+
+    def open_event_stream(self) -> None:
+        """Send the head of an event stream whose first event is yet to come: its client waits for that."""
+        if self._headers is None or self.started or self.finished or self.detached:
+            return
+        if is_event_stream(self._headers):
+            with contextlib.suppress(HeaderError):  # the first block says so
+                self._block(b"")
+
+    def dismiss(self) -> None:
+        """Have the application end its stream: its client shall come again, to another worker."""
+        self._dismissed = True
+        self._keep_alive = False
+        self.wake()
+
+    @property
     def moved_bytes(self) -> int:
         """How much of bodies the application has taken or given: while that grows, it is at work."""
         return self.sent + self._received - self.waiting_bytes
@@ -164,12 +203,18 @@ class AsgiRequest(Extensions):
             if self._body_done and not self._body_given:
                 self._body_given = True
                 return {"type": "http.request", "body": b"", "more_body": False}
+            if self._dismissed:
+                return {"type": "http.disconnect"}
             if self._gone or (connection.eof and connection.receiving):  # half a body: it broke off
                 self._told = True
                 return {"type": "http.disconnect"}
             if connection.eof:
                 self.half_closed()
-            await self._wait()
+            self._listeners += 1
+            try:
+                await self._wait()
+            finally:
+                self._listeners -= 1
 
     def _take(self) -> Message:
         """Return all of the body that is here."""
@@ -385,11 +430,20 @@ class AsgiRequest(Extensions):
         """Tell whether the application knows its client gone, as event streams end; then end the response."""
         if self.detached:
             self._incomplete("")
+        elif self._dismissed and not self.finished:
+            self._end_dismissed()
         elif self._told and not self.finished:
             self._cut()
         else:
             return False
         return True
+
+    def _end_dismissed(self) -> None:
+        """End a stream that was told to end, by a drain: properly if its parts are wholes by themselves."""
+        if self._trailers is None and is_event_stream(self._headers):
+            self._last(b"")
+        else:
+            self._cut()
 
     def _how_far(self) -> str:
         if self.finished:

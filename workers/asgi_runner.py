@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.config.request_limits import RequestLimits
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_departures import Departures
+from gwctl.workers.asgi_streams import Streams
 from gwctl.workers.asgi_timeouts import RequestClock, give_up
 from gwctl.workers.counters import Counters
 from gwctl.workers.draining import LAST_WORDS_S
@@ -40,6 +41,7 @@ class AsgiRunner:
         self.clock = RequestClock(server, self._requests, limits) if limits.shortest_s else None
         self._builder = ScopeBuilder(server, extendable=self.clock is not None)
         self._departures = Departures(server, self._requests)
+        self.streams = Streams(server, self._requests)
         self._create_task = server.loop.create_task
         self.when_ended: Callable[[Any], None] = self.ended
         server.counters.append(Counters())
@@ -73,8 +75,9 @@ class AsgiRunner:
         """Nothing waits: each request has a task at once."""
 
     def look(self, now: float) -> None:
-        """See to clients that have left."""
+        """See to clients that have left, and, in a drain, to those that are to leave."""
         self._departures.look(now)
+        self.streams.look(now)
 
     def start(self) -> None:
         """Nothing to prepare: tasks run on the server's loop."""

@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 from gwctl.assignment import Assignment
 from gwctl.workers.body import NO_BODY
+from gwctl.workers.drain_notice import KEY, DrainNotice
 from gwctl.workers.file_wrapper import FileWrapper
 from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.policy import FOLDED, HOSTS_MAX, Refused, check_host
@@ -38,7 +39,7 @@ Fields = dict[bytes, bytes]
 class EnvironBuilder:
     """Makes environs; one per worker process, used by the loop's thread only."""
 
-    def __init__(self, assignment: Assignment, multithread: bool) -> None:
+    def __init__(self, assignment: Assignment, multithread: bool, notice: DrainNotice) -> None:
         self._root_path = assignment.settings.root_path.rstrip("/")
         self._names: dict[bytes, str] = {}
         self._hosts: set[str | None] = set()  # found sound before
@@ -62,6 +63,7 @@ class EnvironBuilder:
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input": NO_BODY,
             "wsgi.input_terminated": True,
+            KEY: notice,
         }
 
     def for_connection(self, server: tuple[str, int | None], client: tuple[str, int] | None) -> Environ:

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from gwctl.workers import tls_facts
 from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
 from gwctl.workers.asgi_timeouts import TIMEOUT
+from gwctl.workers.drain_notice import KEY
 from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.parser import lowercase_headers
 from gwctl.workers.policy import FOLDED, HOSTS_MAX, Refused, check_host
@@ -42,6 +43,8 @@ class ScopeBuilder:
         self._server = server
         self._extendable = extendable
         self._root_path = server.settings.root_path.rstrip("/")
+        self._offered = {**OFFERED, KEY: server.notice}
+        self._offered_10 = {**OFFERED_10, KEY: server.notice}
         self._hosts: set[bytes | None] = set()  # found sound before
         self.notable: Fields | None = None  # of the request built last
 
@@ -56,7 +59,7 @@ class ScopeBuilder:
             "root_path": self._root_path,
             "client": client,
             "server": server,
-            "extensions": OFFERED.copy(),
+            "extensions": self._offered.copy(),
         }
         if self._extendable:
             base["extensions"][TIMEOUT] = {}
@@ -139,7 +142,7 @@ class ScopeBuilder:
         scope["state"] = self._server.state.copy()
         if not connection.http11:
             scope["http_version"] = "1.0"
-            scope["extensions"] = OFFERED_10.copy()
+            scope["extensions"] = self._offered_10.copy()
             if connection.tls is not None:
                 scope["extensions"]["tls"] = connection.base["extensions"]["tls"]
         return scope

@@ -29,6 +29,7 @@ from gwctl.workers.accept import Acceptor
 from gwctl.workers.access_log import AccessLog
 from gwctl.workers.application import LoadedApplication
 from gwctl.workers.connection import ConnectionBase
+from gwctl.workers.drain_notice import DrainNotice, drains
 from gwctl.workers.draining import note_longest, unanswered
 from gwctl.workers.forwarded import forwarding_for
 from gwctl.workers.handover import Handover
@@ -102,6 +103,7 @@ class Server:
         self._warned_bare_bytes = False
         self._told_drained = False
         self.worker_class = worker_class = application.worker_class
+        self.notice = DrainNotice(self._next_order if worker_class == "sync" else None)
         self.capacity = {"sync": 1, "threads": self.settings.threads}.get(worker_class, _NO_BOUND)
         self.siblings = Siblings(assignment.board, assignment.record, self.capacity)
         self.handover = Handover(self, assignment.exchange) if assignment.exchange is not None else None
@@ -151,6 +153,7 @@ class Server:
 
     def close_listeners(self) -> None:
         """Close this worker's copies of the listeners. Safe in a signal's handler, any number of times."""
+        self.notice.begin()
         self._share_no_more()
         self._acceptor.close()
 
@@ -191,7 +194,10 @@ class Server:
         now = monotonic()
         for connection in self._connections:
             connection.since = max(connection.since, now)
+        self.notice.begin()
         self.websockets.drain(timeouts.drain_timeout_s * _WEBSOCKETS_PART)
+        if self.runner.streams is not None:
+            self.runner.streams.drain(now, ending=self._ending)
         self._sweep_s = self._sweep_interval()
         self._schedule_sweep()
         self.flush()
@@ -200,7 +206,10 @@ class Server:
         """It was parked, and serves again."""
         self.draining = False
         self._limits = TimeLimits(self.settings.timeouts)
+        self.notice.end()
         self.websockets.stay()
+        if self.runner.streams is not None:
+            self.runner.streams.stay()
         self._sweep_s = self._sweep_interval()
 
     @property
@@ -223,6 +232,10 @@ class Server:
             self.runner.stopped()
             if self.on_drained is not None:
                 self.on_drained()
+
+    def _next_order(self) -> bool | None:
+        """Say whether an order that waits to be read has clients leave; None: there is none about it."""
+        return drains(self.assignment.channel.waiting())
 
     def quit(self) -> int:
         """Close everything at once; return how many requests that cut."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gwctl.workers.drain_notice import KEY
 from gwctl.workers.policy import Refused
 
 _VERSION: Final = b"13"
@@ -73,8 +74,9 @@ def facts(scope: Mapping[str, Any]) -> dict[str, Any]:
     protocols = _items(scope["headers"], b"sec-websocket-protocol", lower=False)
     found["subprotocols"] = [item.decode("ascii") for item in protocols]
     found["extensions"] = {"websocket.http.response": {}}
-    if "tls" in scope.get("extensions", ()):
-        found["extensions"]["tls"] = scope["extensions"]["tls"]
+    for shared in ("tls", KEY):
+        if shared in scope.get("extensions", ()):
+            found["extensions"][shared] = scope["extensions"][shared]
     return found
 
 

@@ -28,6 +28,7 @@ from gwctl.workers.wsgi_body_calls import BodyCall, StreamCall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gwctl.workers.asgi_streams import Streams
     from gwctl.workers.asgi_timeouts import RequestClock
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.explain import Running
@@ -52,6 +53,7 @@ class WsgiRunner:
     multithread = False
     stream_class: type[BodyStream]
     clock: RequestClock | ThreadsClock | None = None
+    streams: Streams | None = None
     """Judges how long requests take; None where they have no limit, or the master judges."""
     extend_timeout: Callable[[float], None] | None = None
     """For the application, as ``gwctl.extend_timeout``; None where its requests have no limit."""
@@ -59,7 +61,7 @@ class WsgiRunner:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.when_ended: Callable[[Any], None] | None = None  # a call ends before anything else begins
-        self._builder = EnvironBuilder(server.assignment, self.multithread)
+        self._builder = EnvironBuilder(server.assignment, self.multithread, server.notice)
         self._memory_bytes = server.limits.body_memory_bytes
         # An ASGI application has a loop of its own, which must not wait in a read.
         self._streams = not server.settings.body_buffering and not isinstance(server.application, AsgiInWsgi)

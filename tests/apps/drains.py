@@ -4,6 +4,8 @@
 /stream?N         N blocks, one each 0.1 s, then "end"
 /events           a block each 0.1 s, without end
 /hold             nothing, without end
+/live             events: one, then silence, until it is told of its client's end (ASGI)
+/asks             hello, when it is told of the drain
 /big              more than sockets hold
 /upload           hello, when the body has come
 
@@ -40,6 +42,10 @@ def blocks(path: str, query: str):
 
 
 def wsgi(environ, start_response):
+    if environ["PATH_INFO"] == "/asks":
+        print("asks", flush=True)
+        while not environ["gwctl.draining"]():
+            time.sleep(0.01)
     start_response("200 OK", [("Content-Type", TEXT)])
     for block in blocks(environ["PATH_INFO"], environ["QUERY_STRING"]):
         if block is None:
@@ -65,6 +71,12 @@ async def respond(scope, receive, send):
             pass
         if path == "/hold":
             await asyncio.Event().wait()
+        if path == "/asks":
+            print("asks", flush=True)
+            await scope["extensions"]["gwctl.draining"]
+        if path == "/live":
+            await live(receive, send)
+            return
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for block in blocks(path, scope["query_string"].decode()):
             if block is None:
@@ -74,6 +86,14 @@ async def respond(scope, receive, send):
         await send({"type": "http.response.body", "body": b""})
     finally:
         print("response ended", flush=True)
+
+
+async def live(receive, send):
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"data: 0\n\n", "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def lifespan(receive, send):

@@ -73,8 +73,13 @@ def test_extensions_are_offered_and_one_connection_cannot_spoil_them_for_others(
         with engine.connect() as client:
             client.send(b"GET / HTTP/1.0\r\n\r\n")
             assert client.response().status == 200
-    all_of_them = ["http.response.early_hint", "http.response.pathsend", "http.response.trailers"]
-    assert offers == [("1.1", all_of_them)] * 2 + [("1.0", ["http.response.pathsend"])]
+    all_of_them = [
+        "gwctl.draining",
+        "http.response.early_hint",
+        "http.response.pathsend",
+        "http.response.trailers",
+    ]
+    assert offers == [("1.1", all_of_them)] * 2 + [("1.0", ["gwctl.draining", "http.response.pathsend"])]
 
 
 # ---- early hints

@@ -83,7 +83,7 @@ def test_the_scope_and_the_ends_of_a_websocket(shop: Files) -> None:
         gone(engine)
         assert all(" debug " in line for line in engine.log.splitlines())
     assert echo.scopes[0]["scheme"] == "wss"
-    assert set(echo.scopes[0]["extensions"]) == {"websocket.http.response", "tls"}
+    assert set(echo.scopes[0]["extensions"]) == {"websocket.http.response", "tls", "gwctl.draining"}
 
 
 def test_messages_nobody_receives_are_held_back(shop: Files) -> None:
