@@ -63,6 +63,23 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             65_536,
         ),
     ] = 1_048_576
+    response_rate_min_bytes_per_s: Annotated[
+        int,
+        Meta(ge=0),
+        _meta(
+            "A client that takes less of a response than this, for `rate_grace_s`, is cut off. 0: no limit.",
+            1000,
+        ),
+    ] = 240
+    response_spool_bytes_max: Annotated[
+        int,
+        Meta(ge=0),
+        _meta(
+            "What slow clients have yet to take of a worker's WSGI streams may wait in temporary files (in "
+            "TMPDIR) while others wait for the worker, up to this. 0: nothing.",
+            1_073_741_824,
+        ),
+    ] = 268_435_456
 
 
 class WebSocketSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

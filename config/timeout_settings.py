@@ -81,3 +81,11 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         PositiveSeconds,
         _meta("Longest time in which a client takes no byte of a response; then it is cut off.", 120),
     ] = 60.0
+    rate_grace_s: Annotated[
+        PositiveSeconds,
+        _meta(
+            "So long a client may be slower than `limits.response_rate_min_bytes_per_s` says: the average of "
+            "each such time counts.",
+            60,
+        ),
+    ] = 30.0

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
 import struct
 import threading
@@ -92,6 +93,15 @@ class Acceptor:
     def idle(self) -> bool:
         """Tell whether no connection is still on its way to its protocol, nor may come to be."""
         return not (self._setups or self._sweeping)
+
+    @property
+    def backlog_waits(self) -> bool:
+        """Tell whether somebody waits to be accepted, while this worker accepts."""
+        poller = select.poll()
+        if self._watching or self._pause is not None:
+            for listener in self._listeners:
+                poller.register(listener.sock, select.POLLIN)
+        return bool(poller.poll(0))
 
     def start(self) -> None:
         """Accept from now on."""

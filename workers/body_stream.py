@@ -131,7 +131,7 @@ class BodyStream(RawIOBase):
                 raise BodyError(self._failure)
             if self._ended:
                 return 0
-            self._wait()
+            self._wait_for_client()
         return self._take(memoryview(buffer).cast("B"))
 
     def _take(self, buffer: memoryview) -> int:
@@ -157,6 +157,18 @@ class BodyStream(RawIOBase):
         self._blocks.clear()
         self._joined.clear()
         self.waiting = 0
+
+    def _wait_for_client(self) -> None:
+        """Wait, in a time that is not the application's."""
+        if self.call is None:
+            self._wait()
+            return
+        wait = self.call.waiting()
+        wait.begin()
+        try:
+            self._wait()
+        finally:
+            wait.end()
 
     def _wait(self) -> None:
         """Return when something may have changed."""

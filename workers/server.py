@@ -38,6 +38,7 @@ from gwctl.workers.overload import Overload
 from gwctl.workers.parser import parser_factory, slice_bytes
 from gwctl.workers.preamble import first_protocol_for, itself
 from gwctl.workers.response import HeadBuilder
+from gwctl.workers.response_spool import SpoolBudget
 from gwctl.workers.runners import runner_class
 from gwctl.workers.seldom import Seldom
 from gwctl.workers.siblings import Siblings
@@ -76,6 +77,7 @@ class Server:
         self.settings = assignment.settings
         self.limits = self.settings.limits
         self.slice_bytes = slice_bytes(self.limits)
+        self.spool_budget = SpoolBudget(self.limits.response_spool_bytes_max)
         self.record = assignment.record
         self.counters: list[counters.Counters] = []
         self.new_parser = parser_factory(self.limits)
@@ -247,6 +249,10 @@ class Server:
                 connection.transport.abort()
         self.flush()
         return cut
+
+    def backlog_waits(self) -> bool:
+        """Tell whether somebody waits to be accepted."""
+        return self._acceptor.backlog_waits
 
     def open_connections(self) -> list[ConnectionBase]:
         return list(self._connections)

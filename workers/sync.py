@@ -20,6 +20,7 @@ sibling (`gwctl.workers.sentry`).
 
 from __future__ import annotations
 
+import select
 from asyncio import _set_running_loop
 from collections import deque
 from contextvars import copy_context
@@ -32,11 +33,12 @@ from gwctl.workers.body_stream import PumpedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
 from gwctl.workers.sentry import Sentry
-from gwctl.workers.states import BUSY, IDLE
+from gwctl.workers.states import BUSY, HEAD, IDLE, has_unread
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_runner import WsgiRunner
 
 if TYPE_CHECKING:
+    from gwctl.workers.client_wait import ClientWait
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.environ import Environ
     from gwctl.workers.sentry import Line
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 FAST_S: Final = 0.0003
 SLOW_S: Final = 0.001
+WAIT_SHOWN_S: Final = 5.0
+"""While a call waits for its client, the master is told at each look that it may go on for so long."""
 
 
 class SyncRunner(WsgiRunner):
@@ -65,14 +69,54 @@ class SyncRunner(WsgiRunner):
         self._sentry = Sentry(server, self.line)
         self._in_line = False
         self._outbox = server.outbox
-        if RequestLimits(server.settings.timeouts, "sync").shortest_s:
+        self._extended_until = self._extended_request = 0.0
+        self._limits = RequestLimits(server.settings.timeouts, "sync")
+        self._wait: ClientWait | None = None
+        self._wait_request = 0.0
+        if self._limits.shortest_s:
             self.extend_timeout = self._extend_timeout
 
     def _extend_timeout(self, seconds: float) -> None:
         """Let the present request take ``seconds`` more, if its limit is not later: the master reads it."""
+        self._extended_until = monotonic() + seconds
+        self._extended_request = self._floats[BUSY_SINCE]
+        self._tell_due(self._extended_until)
+
+    def waits_for_client(self, wait: ClientWait) -> None:
+        """Have the master wait as well: the time is not the application's."""
+        busy_since = self._floats[BUSY_SINCE]
+        limit_s = self._limits.of(wait.connection.target)
+        if not limit_s:
+            return
+        self._wait, self._wait_request = wait, busy_since
+        due_at = busy_since + limit_s
+        if self._extended_request == busy_since:
+            due_at = max(due_at, self._extended_until)
+        self._tell_due(due_at)
+
+    def _tell_due(self, due_at: float) -> None:
+        """Write until when the present request may run, what it has waited for its client besides."""
         floats = self._floats
-        floats[EXTENDED_UNTIL] = monotonic() + seconds
+        wait = self._wait
+        if wait is not None and self._wait_request == floats[BUSY_SINCE]:
+            due_at += wait.waited(monotonic()) + (WAIT_SHOWN_S if wait.since else 0.0)
+        floats[EXTENDED_UNTIL] = due_at
         floats[EXTENDED_REQUEST] = floats[BUSY_SINCE]
+
+    def others_wait(self, connection: ConnectionBase) -> bool:
+        """Look at the line, at what clients have sent, and at the backlogs if no sibling is free."""
+        if self.line:
+            return True
+        server = self.server
+        poller = select.poll()
+        waiting = {}
+        for other in server.open_connections():
+            if other.state <= HEAD and other is not connection and other.sock.fileno() >= 0:
+                waiting[other.sock.fileno()] = other.sock
+                poller.register(other.sock, select.POLLIN)
+        if any(has_unread(waiting[fd]) for fd, _ in poller.poll(0)):
+            return True
+        return not server.siblings.free() and server.backlog_waits()
 
     def start(self) -> None:
         """Nothing to prepare: the thread is the loop's."""

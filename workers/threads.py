@@ -178,6 +178,9 @@ class ThreadsRunner(WsgiRunner):
         if active and self.server.siblings.exist():
             self.server.flush_soon()
 
+    def others_wait(self, connection: ConnectionBase) -> bool:  # noqa: ARG002 - as in SyncRunner
+        return not self._queue.empty()
+
     def look(self, now: float) -> None:
         """Say so when all threads are taken and stay so: clients wait, and nothing else would tell why."""
         active = self.active
@@ -254,6 +257,7 @@ class ThreadsRunner(WsgiRunner):
         if call not in self.given_up:
             super().finish(connection, call)
             return
+        call.close_spool()
         self.given_up.pop(call).close()  # it has come to its end after all; its client was answered
         self.server.check_drained()
 

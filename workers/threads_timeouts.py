@@ -1,10 +1,11 @@
 """How long a request may take under ``threads``: judged by the worker, which gives up what is too long.
 
-The server's sweep asks; a request in time is never touched. A thread cannot be ended from
-outside. So a request over its limit is *given up*: its connection is taken from the thread and
-answered with 504 (or cut, in mid-response), another thread takes its place, one record says
-where it stands, and the master is told. The master begins a successor; when that serves, this
-worker drains, its other requests finish, and the thread goes when the process does.
+The server's sweep asks; a request in time is never touched. What a call waits for its client
+(`gwctl.workers.client_wait`) is not counted. A thread cannot be ended from outside. So a request over its
+limit is *given up*: its connection is taken from the thread and answered with 504 (or cut, in
+mid-response), another thread takes its place, one record says where it stands, and the master is told.
+The master begins a successor; when that serves, this worker drains, its other requests finish, and
+the thread goes when the process does.
 
 Taking the connection
     A connection has one writer. The thread writes to a descriptor of its own, and that number
@@ -86,6 +87,8 @@ class ThreadsClock:
         if not limit_s:
             return
         due_at = start + limit_s + sum([late_s for at, late_s in self._away if at > start])
+        if call.client_wait is not None:
+            due_at += call.client_wait.waited(now)
         if now < max(due_at, self._extended.get(call, 0.0)):
             return
         output = self._take(counters, call)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -119,8 +118,6 @@ class ThreadOutput:
         """Handed over since the raw transport was last known to have room."""
         self._full = False
         self._lost = False
-        self._waiting: float = inf
-        """Bytes the raw transport had when a wait for room was over last."""
 
     def send(self, data: bytes | memoryview) -> int:
         """Hand over as much as the client has room for; the loop's own turn is waited for.
@@ -156,13 +153,8 @@ class ThreadOutput:
         return len(piece), False
 
     def wait_writable(self, timeout_s: float) -> bool:
-        """Wait for room, as long as the client takes something at least every ``timeout_s``."""
-        while not self._room.wait(timeout_s):
-            before, now = self._waiting, self._layer.raw.get_write_buffer_size()
-            self._waiting = now
-            if now >= before:
-                return False
-        return True
+        """Wait for room; False when there is none after ``timeout_s``."""
+        return self._room.wait(timeout_s)
 
     def fileno(self) -> int:
         """Nothing to poll: `wait_writable` waits."""
@@ -181,7 +173,6 @@ class ThreadOutput:
 
     def _open(self) -> None:
         self._size = 0
-        self._waiting = inf
         self._room.set()
 
     def paused(self) -> None:

@@ -82,6 +82,7 @@ class WsgiCall(ResponseWriter):
         self.keep_alive = False
         self.aborted = False
         self.pending = b""
+        self.client_wait = None
         self.ended_at = 0.0
         self.halves: list[bool] | None = (
             None  # what is yet to be done of sending and ending: `threads_outbox`

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from gwctl.workers.asgi_streams import Streams
     from gwctl.workers.asgi_timeouts import RequestClock
+    from gwctl.workers.client_wait import ClientWait
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.explain import Running
     from gwctl.workers.forwarded import Facts
@@ -210,12 +211,15 @@ class WsgiRunner:
     def finish(self, connection: ConnectionBase, call: WsgiCall) -> None:
         """Give the connection back to the loop after ``call``."""
         if call.aborted:
+            call.close_spool()
             if not connection.cut(call.pending, call.cut_shows):
                 connection.responded(False, monotonic())
             return
         if call.pending and not connection.lost:
             connection.transport.set_write_buffer_limits(high=0)
             connection.transport.write(call.pending)
+        if call.client_wait is not None:
+            self._leave_spooled(connection, call)
         tail = connection.request
         if isinstance(tail, FileTail):
             if connection.lost:
@@ -224,6 +228,32 @@ class WsgiRunner:
                 tail.start(call.keep_alive)
                 return
         connection.responded(call.keep_alive, monotonic())
+
+    @staticmethod
+    def _leave_spooled(connection: ConnectionBase, call: WsgiCall) -> None:
+        """Have the loop send what of the response is on disk."""
+        wait = call.client_wait
+        if wait is None or wait.spool is None:
+            return
+        if not wait.spool.left or connection.lost:
+            wait.spool.close()
+            return
+        try:
+            connection.request = wait.spool.tail(connection, plain=connection.tls is None)
+        except OSError as error:
+            connection.server.log.error(f"{call.what()}: the rest of its response cannot be sent: {error}")
+            wait.spool.close()
+            connection.abort()
+
+    def waits_for_client(self, wait: ClientWait) -> None:
+        """A call begins or ends to wait for its client, or goes on to; that call's thread."""
+
+    def others_wait(self, connection: ConnectionBase) -> bool:
+        """Tell whether others would be served if the call for ``connection`` did not wait for its client.
+
+        Asked by that call's thread.
+        """
+        raise NotImplementedError
 
     # ---- news of the connection
 

@@ -3,8 +3,9 @@
 A response is written straight to the connection's *output*: a socket, or what has the same
 shape (``send`` that returns how much it took and raises BlockingIOError or OSError, and
 ``fileno``; ``wait_writable`` if it waits in its own way). What the output does not take is
-kept, up to `PENDING_BYTES_MAX`; beyond it the writer waits, at most ``response_timeout_s`` for
-each step, so memory stays bounded whatever the client does.
+kept, up to `PENDING_BYTES_MAX`; beyond it the writer waits, as long as `gwctl.workers.client_wait` lets
+it, so memory stays bounded whatever the client does. While others wait for the worker, what is
+beyond goes to a temporary file instead (`gwctl.workers.response_spool`).
 
 A file goes by sendfile(2) to a plain socket and in blocks to anything else. Once the socket is
 full, its rest is left to the loop: kept like any other block if it is small enough, else as a
@@ -22,8 +23,10 @@ import select
 import socket
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from gwctl.workers.client_wait import LOOK_S, ClientWait, unsent_bytes
 from gwctl.workers.faults import ClientGone
 from gwctl.workers.file_tail import FileTail
+from gwctl.workers.response_spool import ResponseSpool
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -78,12 +81,13 @@ def wait_writable(output: Any, timeout_s: float) -> bool:
 class ResponseWriter:
     """Base of `gwctl.workers.wsgi.WsgiCall`, which sets the attributes."""
 
-    __slots__ = ("_connection", "_server", "_sock", "pending")
+    __slots__ = ("_connection", "_server", "_sock", "client_wait", "pending")
 
     _connection: ConnectionBase
     _server: Server
     _sock: Any
     pending: bytes
+    client_wait: ClientWait | None
 
     @property
     def client_gone(self) -> bool:
@@ -92,6 +96,11 @@ class ResponseWriter:
     @property
     def connection(self) -> ConnectionBase:
         return self._connection
+
+    @property
+    def output(self) -> Any:
+        """What is written to."""
+        return self._sock
 
     def _send(self, data: bytes) -> None:
         if self.pending:
@@ -108,25 +117,55 @@ class ResponseWriter:
 
     def _send_behind(self, data: bytes) -> None:
         """Send ``data`` after what is pending, waiting only if both are more than may be kept."""
-        pending = memoryview(self.pending)
-        self.pending = b""
-        sent = self._try(pending)
-        pending = pending[sent:]
-        if len(pending) + len(data) <= PENDING_BYTES_MAX:
-            self.pending = bytes(pending) + data
-            return
-        while pending:
-            sent = self._wait(pending)
-            pending = pending[sent:]
+        self._push()
+        while self.pending:
+            if not self.spooled and len(self.pending) + len(data) <= PENDING_BYTES_MAX:
+                self.pending += data
+                return
+            if self._spool(data):
+                return
+            self._wait_writable()
+            self._push()
         rest = memoryview(data)
         sent = self._try(rest)
         self._keep(rest[sent:])
 
     def _keep(self, rest: memoryview) -> None:
+        """Keep ``rest`` as pending: nothing else is."""
         while len(rest) > PENDING_BYTES_MAX:
-            sent = self._wait(rest)
+            if self._spool(rest[PENDING_BYTES_MAX:]):
+                rest = rest[:PENDING_BYTES_MAX]
+                break
+            self._wait_writable()
+            sent = self._try(rest)
             rest = rest[sent:]
         self.pending = bytes(rest)
+
+    # ---- while others wait
+
+    @property
+    def spooled(self) -> int:
+        """How much is on disk, behind what is pending."""
+        wait = self.client_wait
+        return 0 if wait is None or wait.spool is None else wait.spool.left
+
+    def _spool(self, data: bytes | memoryview) -> bool:
+        """Put ``data`` on disk rather than let others wait; False if nobody does, or it cannot be."""
+        wait = self.client_wait
+        if wait is None or not wait.others_wait or self._connection.framer is not None:
+            return False  # with part of the request still to come, the loop could not send the rest
+        if wait.spool is None:
+            try:
+                wait.spool = ResponseSpool(self._server.spool_budget)
+            except OSError:
+                return False
+        return wait.spool.take(data)
+
+    def close_spool(self) -> None:
+        """Nothing more is sent of what is on disk."""
+        wait = self.client_wait
+        if wait is not None and wait.spool is not None:
+            wait.spool.close()
 
     def _try(self, data: memoryview) -> int:
         try:
@@ -136,17 +175,23 @@ class ResponseWriter:
         except OSError as error:
             self._lose(error)
 
-    def _wait(self, data: memoryview) -> int:
-        """Wait until the client takes something of ``data``; return how much."""
-        self._wait_writable()
-        return self._try(data)
+    def waiting(self) -> ClientWait:
+        """Return what counts the waits of this call."""
+        if self.client_wait is None:
+            self.client_wait = ClientWait(self._server, self._connection)
+        return self.client_wait
 
     def _wait_writable(self) -> None:
-        timeout_s = self._server.settings.timeouts.response_timeout_s
-        if not wait_writable(self._sock, timeout_s):
-            self._server.log.warning(
-                f"{self.what()}: the client took no byte for {timeout_s:g} s; connection aborted"
-            )
+        """Wait until the client may take something, or until it is time to look at who else waits."""
+        wait = self.waiting()
+        wait.begin(unsent_bytes(self))
+        try:
+            wait_writable(self._sock, LOOK_S)
+        finally:
+            wait.end(unsent_bytes(self))
+        why = wait.judge()
+        if why:
+            self._server.seldom.warning("slow reader", f"{self.what()}: {why}; connection aborted")
             self._lose(None)
 
     def _lose(self, error: OSError | None) -> NoReturn:
@@ -189,11 +234,18 @@ class ResponseWriter:
         return count
 
     def _push(self) -> None:
-        """Send of what is pending what the output takes now."""
+        """Send of what is kept what the output takes now."""
         if self.pending:
             pending = memoryview(self.pending)
             sent = self._try(pending)
             self.pending = bytes(pending[sent:])
+        while not self.pending and self.spooled:
+            wait = self.client_wait
+            assert wait is not None
+            assert wait.spool is not None
+            block = memoryview(wait.spool.read(_FILE_BLOCK_BYTES))
+            sent = self._try(block)
+            self.pending = bytes(block[sent:])
 
     def _sendfile(self, fd: int, position: int, count: int) -> int:
         """Return how many bytes went, or `_FULL` or `_CANNOT`."""
@@ -211,7 +263,7 @@ class ResponseWriter:
     def _leave(self, fd: int, position: int, count: int, plain: bool) -> bool:
         """Leave the rest of the file to the loop, so that a slow reader does not hold the worker."""
         connection = self._connection
-        if connection.framer is not None:
+        if connection.framer is not None or self.spooled:
             return False  # part of the request is still to be received, and the loop does one thing at a time
         try:
             connection.request = FileTail(connection, fd, position, count, plain=plain)

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,3 +211,34 @@ def passes(seconds: float) -> None:
         end[0].recv(1)
     for each in end:
         each.close()
+
+
+@pytest.mark.parametrize("worker", ["sync", "threads"])
+def test_a_slow_reader_of_a_stream_costs_no_worker_and_no_other_client(gwctl_server, tmp_path, worker):
+    """Its time is not the application's: far beyond request_timeout_s nobody is killed, others are served."""
+    (tmp_path / "streams.py").write_text(
+        "import os\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    if environ['PATH_INFO'] != '/stream':\n"
+        "        return [str(os.getpid()).encode()]\n"
+        "    return (bytes(65536) for _ in range(400))\n"
+    )
+    settings = {"worker": worker, "processes": 2, "threads": 1, "timeouts": {"request_timeout_s": 0.5}}
+    if worker == "sync":
+        del settings["threads"]
+    with gwctl_server("streams:application", chdir=tmp_path, **settings) as server:
+        workers = server.workers
+        slow = [send(server, "/stream") for _ in range(4)]
+        since = time.monotonic()
+        for step in range(25):
+            until(lambda at=since + step / 10: time.monotonic() >= at, "a tenth of a second")
+            for client in slow:
+                assert client.recv(4096)
+        for _ in range(10):
+            assert int(httpx.get(server.url, timeout=10).text) in workers
+        for client in slow:
+            while not client.recv(1 << 20).endswith(b"\r\n0\r\n\r\n"):
+                pass
+            client.close()
+        assert server.workers == workers

@@ -1,0 +1,239 @@
+"""A slow reader of a WSGI stream: its time is not the application's, and others do not wait for it for long."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gwctl.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL
+from gwctl.workers import client_wait
+from gwctl.workers.client_wait import ClientWait
+from tests.support.compiled import pure_only
+from tests.support.engine import Client, Engine
+from tests.support.tls import Files, client_context
+from tests.support.wait import until
+
+BLOCK = bytes(range(256)) * 256
+WSGI = ("sync", "threads")
+
+
+class Streams:
+    """/stream?N yields N blocks of 64 KiB (0: for ever), anything else answers at once."""
+
+    def __init__(self) -> None:
+        self.blocks = 0
+        self.over = threading.Event()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] != "/stream":
+            return [b"hello"]
+        return self._blocks(int(environ["QUERY_STRING"]))
+
+    def _blocks(self, count: int) -> Iterator[bytes]:
+        try:
+            while not count or self.blocks < count:
+                self.blocks += 1
+                yield BLOCK
+        finally:
+            self.over.set()
+
+
+def ask(engine: Engine, path: str, files: Files | None = None) -> Client:
+    """A client that asks and does not read; little fits into its kernel."""
+    client = engine.connect(receive_buffer=4096)
+    if files is not None:
+        client.sock = client_context().wrap_socket(client.sock, server_hostname="shop.example")
+    client.send(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+    return client
+
+
+def waits(engine: Engine, streams: Streams) -> None:
+    """Wait until the call waits for its client."""
+    until(lambda: streams.blocks, "the stream to begin")
+    seen = [0, time.monotonic()]
+
+    def stands() -> bool:
+        if streams.blocks != seen[0]:
+            seen[:] = [streams.blocks, time.monotonic()]
+        return time.monotonic() - seen[1] > 0.15
+
+    until(stands, "the stream to stand")
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_others_are_served_while_a_stream_is_read_slowly_and_it_is_whole(
+    worker_class: str, tls: bool, shop: Files
+) -> None:
+    streams = Streams()
+    secure: dict[str, Any] = {"tls": shop.server()} if tls else {}
+    with Engine(streams, worker_class, threads=1, **secure) as engine:
+        files = shop if tls else None
+        slow = ask(engine, "/stream?600", files)
+        waits(engine, streams)
+        assert streams.blocks < 600
+        other = ask(engine, "/", files)
+        assert other.response().body == b"hello"
+        assert streams.blocks == 600, "the rest was kept on disk"
+        body = slow.response().body
+        assert len(body) == 600 * len(BLOCK)
+        assert hashlib.sha256(body).digest() == hashlib.sha256(BLOCK * 600).digest()
+        slow.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert slow.response().body == b"hello"
+        until(
+            lambda: engine.server.spool_budget.left == engine.server.limits.response_spool_bytes_max,
+            "the spool to be given back",
+        )
+        assert "aborted" not in engine.log
+        slow.sock.close()
+        other.sock.close()
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_nothing_goes_to_disk_while_nobody_waits(worker_class: str) -> None:
+    streams = Streams()
+    with Engine(streams, worker_class, threads=1) as engine, ask(engine, "/stream?600") as slow:
+        waits(engine, streams)
+        assert len(slow.response().body) == 600 * len(BLOCK)
+        assert engine.server.spool_budget.left == engine.server.limits.response_spool_bytes_max
+
+
+@pure_only
+@pytest.mark.parametrize("spool", [0, 1 << 20])
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_a_stream_without_an_end_is_cut_when_others_have_waited(
+    worker_class: str, spool: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is cut and the iterable closed; the worker, or the thread, serves on."""
+    monkeypatch.setattr(client_wait, "OTHERS_WAIT_S", 0.3)
+    streams = Streams()
+    with Engine(streams, worker_class, threads=1, limits={"response_spool_bytes_max": spool}) as engine:
+        slow = ask(engine, "/stream?0")
+        waits(engine, streams)
+        with ask(engine, "/") as other:
+            assert other.response().body == b"hello"
+        assert streams.over.is_set()
+        engine.wait_for_log("others have waited for this worker for 0.3 s")
+        with pytest.raises((ConnectionResetError, AssertionError)):
+            slow.response()
+        slow.sock.close()
+        until(lambda: engine.server.spool_budget.left == spool, "the spool to be given back")
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_a_client_slower_than_the_least_rate_is_cut(worker_class: str) -> None:
+    """It takes a little now and then, so that it is never silent for long."""
+    streams = Streams()
+    settings: dict[str, Any] = {
+        "limits": {"response_rate_min_bytes_per_s": 10_000_000},
+        "timeouts": {"rate_grace_s": 0.5},
+    }
+    with Engine(streams, worker_class, threads=1, **settings) as engine:
+        slow = ask(engine, "/stream?0")
+        while not streams.over.is_set():
+            slow.sock.recv(2048)
+            streams.over.wait(0.02)
+        engine.wait_for_log("(limits.response_rate_min_bytes_per_s 10000000)")
+        slow.sock.close()
+        with ask(engine, "/") as other:
+            assert other.response().body == b"hello"
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_a_client_that_takes_nothing_is_cut(worker_class: str) -> None:
+    streams = Streams()
+    with Engine(streams, worker_class, threads=1, timeouts={"response_timeout_s": 0.4}) as engine:
+        slow = ask(engine, "/stream?0")
+        assert streams.over.wait(20)
+        engine.wait_for_log("the client took no byte for 0.4 s; connection aborted")
+        slow.sock.close()
+
+
+def test_sync_tells_the_master_that_it_waits_for_a_client() -> None:
+    """What the master reads as the request's end moves with the wait, and counts nothing else."""
+    streams = Streams()
+    with Engine(streams, "sync", timeouts={"request_timeout_s": 1.0}) as engine:
+        slow = ask(engine, "/stream?0")
+        waits(engine, streams)
+        floats = engine.record.floats
+        until(lambda: time.monotonic() > floats[BUSY_SINCE] + 1.5, "the limit to be over")
+        assert floats[EXTENDED_REQUEST] == floats[BUSY_SINCE]
+        assert floats[EXTENDED_UNTIL] > time.monotonic() + 1
+        slow.sock.close()
+        assert streams.over.wait(20)
+
+
+def test_more_time_that_the_application_asked_for_stays() -> None:
+    streams = Streams()
+    asked: list[float] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["gwctl.extend_timeout"](100)
+        asked.append(time.monotonic() + 100)
+        return streams(environ, start_response)
+
+    with Engine(application, "sync", timeouts={"request_timeout_s": 1.0}) as engine:
+        slow = ask(engine, "/stream?0")
+        waits(engine, streams)
+        assert engine.record.floats[EXTENDED_UNTIL] > asked[0]
+        slow.sock.close()
+        assert streams.over.wait(20)
+
+
+def test_threads_do_not_give_up_a_request_that_waits_for_its_client() -> None:
+    streams = Streams()
+    with Engine(streams, "threads", timeouts={"request_timeout_s": 0.5}) as engine:
+        slow = ask(engine, "/stream?600")
+        waits(engine, streams)
+        (running,) = engine.call(engine.server.runner.under_way)
+        until(lambda: time.monotonic() > running.start + 1.2, "the limit to be over")
+        assert len(slow.response().body) == 600 * len(BLOCK)
+        assert "request timeout" not in engine.log
+        slow.sock.close()
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_a_body_that_comes_slowly_is_not_the_applications_time(worker_class: str) -> None:
+    read = threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        body = environ["wsgi.input"].read()
+        read.set()
+        start_response("200 OK", [])
+        return [body]
+
+    with (
+        Engine(
+            application, worker_class, body_buffering=False, timeouts={"request_timeout_s": 0.5}
+        ) as engine,
+        engine.connect() as slow,
+    ):
+        slow.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+        start = time.monotonic()
+        if worker_class == "sync":
+            floats = engine.record.floats
+            until(lambda: floats[EXTENDED_UNTIL] > time.monotonic() + 1, "the master to be told")
+        else:
+            until(lambda: time.monotonic() > start + 1.2, "the limit to be over")
+        slow.send(b"cd")
+        assert slow.response().body == b"abcd"
+        assert read.is_set()
+
+
+def test_the_clock_of_a_wait_stands_still_in_between() -> None:
+    with Engine(Streams(), "threads") as engine, engine.connect() as client:
+        client.get()
+        (connection,) = engine.call(engine.server.open_connections)
+        wait = ClientWait(engine.server, connection)
+        wait.begin(100)
+        begun = wait.since
+        assert wait.waited(begun + 3) == pytest.approx(3)
+        wait.end(50)
+        waited = wait.waited_s
+        assert wait.waited(begun + 100) == waited

@@ -1,0 +1,107 @@
+"""The part of a response that its client has not taken while others waited for the worker: on disk.
+
+Written by the call behind what is in memory, read by the call as the client takes more, and
+left to the loop as the tail of a file (`gwctl.workers.file_tail`) when the call is over. All
+spools of a worker together have ``response_spool_bytes_max``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+from gwctl.workers.file_tail import FileTail
+
+if TYPE_CHECKING:
+    from gwctl.workers.connection import ConnectionBase
+
+
+class SpoolBudget:
+    """How much may be on disk for a worker; any thread (a race costs some bytes of accuracy)."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.left = bytes_max
+
+
+class ResponseSpool:
+    """Of one call. ``left``: how much is in it that was not read."""
+
+    def __init__(self, budget: SpoolBudget) -> None:
+        """Make an empty one.
+
+        Raises:
+            OSError: There is no descriptor, or no folder for temporary files.
+        """
+        self._budget = budget
+        self._file = tempfile.TemporaryFile(prefix="gwctl-response-", buffering=0)  # noqa: SIM115 - see close
+        self._size = 0
+        self._at = 0
+
+    @property
+    def left(self) -> int:
+        return self._size - self._at
+
+    def take(self, data: bytes | memoryview) -> bool:
+        """Keep ``data``; False, and nothing of it kept, when the budget or the disk has no room."""
+        size = len(data)
+        if size > self._budget.left:
+            return False
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.pwrite(self._file.fileno(), view, self._size + size - len(view)) :]
+        except OSError:
+            return False
+        self._budget.left -= size
+        self._size += size
+        return True
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes, at most ``count``."""
+        block = os.pread(self._file.fileno(), min(count, self.left), self._at)
+        self._at += len(block)
+        if not self.left:
+            self._give_back()
+        return block
+
+    def _give_back(self) -> None:
+        os.ftruncate(self._file.fileno(), 0)
+        self._budget.left += self._size
+        self._size = self._at = 0
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self._give_back()
+            self._file.close()
+
+    def tail(self, connection: ConnectionBase, *, plain: bool) -> SpoolTail:
+        """Return what sends the rest when the call is over.
+
+        Raises:
+            OSError: There is no descriptor for it.
+        """
+        return SpoolTail(self, connection, self._file.fileno(), self._at, self.left, plain=plain)
+
+
+class SpoolTail(FileTail):
+    """Sends what is left of ``spool``, and closes it."""
+
+    __slots__ = ("_spool",)
+
+    def __init__(
+        self,
+        spool: ResponseSpool,
+        connection: ConnectionBase,
+        fd: int,
+        position: int,
+        count: int,
+        *,
+        plain: bool,
+    ) -> None:
+        super().__init__(connection, fd, position, count, plain=plain)
+        self._spool = spool
+
+    def close(self) -> None:
+        super().close()
+        self._spool.close()
