@@ -9,6 +9,7 @@ except what each runner needs anyway.
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextvars import ContextVar
 from time import monotonic
 from types import CodeType, FrameType
@@ -22,6 +23,10 @@ BEGAN_AT: Final[ContextVar[float]] = ContextVar("gwctl_began_at", default=0.0)
 REQUESTS_MAX: Final = 100
 TASKS_MAX: Final = 50
 FRAMES_MAX: Final = 40
+_WRAPPERS: Final = frozenset(
+    {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable"}
+)
+"""Types without a name in Python's library."""
 
 
 class Running(NamedTuple):
@@ -55,8 +60,9 @@ def told(running: list[Running], loop: asyncio.AbstractEventLoop) -> Told:
 
 def is_ours(task: asyncio.Task[Any]) -> bool:
     """Tell whether the outermost code of ``task`` is none of the application's."""
-    code = _look(task.get_coro())[1]
-    return code is not None and is_machinery(code.co_filename)
+    outermost = task.get_coro()
+    code = _look(outermost)[1]
+    return _is_compiled(outermost) if code is None else is_machinery(code.co_filename)
 
 
 def stack_of(task: asyncio.Task[Any]) -> list[str]:
@@ -68,9 +74,9 @@ def stack_of(task: asyncio.Task[Any]) -> list[str]:
     waiting: Any = task.get_coro()
     for _ in range(FRAMES_MAX):
         frame, code, inner = _look(waiting)
-        if code is None:
+        if code is None and (inner := _behind(waiting)) is None:
             break
-        if frame is not None and not is_machinery(code.co_filename):
+        if frame is not None and code is not None and not is_machinery(code.co_filename):
             frames.append(f'File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
         waiting = inner
     frames.reverse()
@@ -84,3 +90,25 @@ def _look(waiting: Any) -> tuple[FrameType | None, CodeType | None, Any]:
         if code is not None:
             return getattr(waiting, f"{prefix}_frame", None), code, getattr(waiting, awaits, None)
     return None, None, None
+
+
+def _behind(waiting: Any) -> Any:
+    """Return the coroutine or generator that ``waiting`` hides, or None.
+
+    Python puts something between ``async for`` and its generator, for one; our own coroutines hide theirs in
+    the compiled build (docs/adr/0006-compiled-build.md). The garbage collector knows what they hold.
+    """
+    if not (_is_compiled(waiting) or type(waiting).__name__ in _WRAPPERS):
+        return None
+    held = gc.get_referents(waiting)
+    # mypyc keeps variables in the coroutine or in an object of their own, as its version goes.
+    held += [each for one in held if type(one).__name__.endswith("_env") for each in gc.get_referents(one)]
+    return next(filter(_leads_on, held), None)
+
+
+def _leads_on(held: Any) -> bool:
+    return _look(held)[1] is not None or type(held).__name__ in _WRAPPERS
+
+
+def _is_compiled(waiting: Any) -> bool:
+    return type(waiting).__module__.startswith("gwctl.workers.")
