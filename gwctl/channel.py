@@ -6,8 +6,10 @@ Rules
       old master.
     - A message is one frozen struct below; its ``t`` field names it. Unknown fields are
       ignored (a newer peer may send more), unknown messages raise `ChannelError`.
-    - Descriptors travel beside the line that speaks of them (SCM_RIGHTS).
-    - Neither side ever blocks on it: what the socket does not take is queued.
+    - Descriptors travel beside the line that speaks of them (SCM_RIGHTS), from the master to the worker
+      only: the master takes none, the kernel closes what is sent to it.
+    - Neither side ever blocks on it: what the socket does not take is queued, with copies of its
+      descriptors. Nor does a side read for ever: it takes `READ_BYTES_MAX` at a time.
 
 End of file is only a hint that the peer is gone: processes that the application started may
 hold copies of the descriptor. The pidfd decides.
@@ -20,6 +22,7 @@ import errno
 import os
 import socket
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -31,6 +34,9 @@ PROTOCOL: Final = 3
 
 LINE_BYTES_MAX: Final = 1 << 20
 """A longer line is a bug of the peer; a traceback is cut well below this."""
+
+READ_BYTES_MAX: Final = 1 << 20
+"""Taken by one `Channel.receive`; more than a socket holds: what a dead worker has said is read at once."""
 
 FDS_MAX: Final = 8
 
@@ -221,6 +227,7 @@ Up = (
 Down = Hello | Serve | Park | Drain | Reopen | Tell | Fork
 Message = Up | Down
 
+_BLOCK_BYTES: Final = 1 << 16
 _LATER: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
 """The socket, or the kernel, has no room for it now; `Channel.wants_write` remains."""
 
@@ -248,6 +255,8 @@ class ChannelFacts(msgspec.Struct, frozen=True):
     queue: tuple[tuple[bytes, tuple[int, ...]], ...] = ()
     closed: bool = False
     deaf: bool = False
+    owns_queued: bool = False
+    """The queue's descriptors are copies, made for it."""
 
 
 class Channel:
@@ -257,28 +266,31 @@ class Channel:
     calls `flush`.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, takes_fds: bool = True) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self._takes_fds = takes_fds
         self._partial = bytearray()
         self._fds: deque[int] = deque()
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self.closed = False
         """Nothing more will be read."""
         self._deaf = False  # the peer takes no more; what it wrote before can still be read
+        self.starved = False
+        """It is the kernel, not the socket, that has no room: being writable says nothing. Try later."""
 
     def facts(self) -> ChannelFacts:
         """What `resumed` needs to go on where this end is."""
-        return ChannelFacts(
-            self._sock.fileno(), bytes(self._partial), tuple(self._queue), self.closed, self._deaf
-        )
+        queue, fd = tuple(self._queue), self._sock.fileno()
+        return ChannelFacts(fd, bytes(self._partial), queue, self.closed, self._deaf, owns_queued=True)
 
     @classmethod
     def resumed(cls, facts: ChannelFacts) -> Channel:
-        """Go on where another program was, on the same descriptor."""
-        channel = cls(taken_over.socket_of(facts.fd))
+        """Go on where another program was, on the same descriptor: as a master, who takes none."""
+        channel = cls(taken_over.socket_of(facts.fd), takes_fds=False)
         channel._partial += facts.partial
-        channel._queue.extend(facts.queue)
+        for line, fds in facts.queue:
+            channel._queue.append((line, fds if facts.owns_queued else tuple(map(os.dup, fds))))
         channel.closed, channel._deaf = facts.closed, facts.deaf
         return channel
 
@@ -290,29 +302,51 @@ class Channel:
         return bool(self._queue)
 
     def send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
-        """Queue ``message`` and try to write. The caller keeps ``fds`` open until `wants_write` is false."""
-        if not self._deaf:
-            self._queue.append((_encoder.encode(message) + b"\n", fds))
-            self.flush()
+        """Write ``message``, or queue it with copies of ``fds``: their numbers may be others' by then.
+
+        Raises:
+            OSError: No descriptor is left for a copy. Nothing was queued.
+        """
+        if self._deaf:
+            return
+        line = _encoder.encode(message) + b"\n"
+        if not self._queue and (sent := self._write(line, fds)):
+            line, fds = line[sent:], ()
+        if line:
+            self._queue.append((line, tuple(map(os.dup, fds))))
 
     def flush(self) -> None:
         """Write what the socket takes. A peer that is gone empties the queue: its exit is news of its own."""
         while self._queue:
             line, fds = self._queue[0]
-            try:
-                sent = socket.send_fds(self._sock, [line], fds) if fds else self._sock.send(line)
-            except (BrokenPipeError, ConnectionResetError):
-                self._queue.clear()
-                self._deaf = True
-                return
-            except OSError as error:
-                if error.errno not in _LATER:
-                    raise
-                return
-            if sent < len(line):
-                self._queue[0] = (line[sent:], ())
+            sent = self._write(line, fds)
+            if not sent or self._deaf:
                 return
             self._queue.popleft()
+            _close(fds)
+            if sent < len(line):
+                self._queue.appendleft((line[sent:], ()))
+                return
+
+    def _write(self, line: bytes, fds: tuple[int, ...]) -> int:
+        """Write a line; return how much of it is done with: all of it if the peer is gone."""
+        try:
+            sent = socket.send_fds(self._sock, [line], fds) if fds else self._sock.send(line)
+        except (BrokenPipeError, ConnectionResetError):
+            self._deaf = True
+            self._empty_queue()
+            return len(line)
+        except OSError as error:
+            if error.errno not in _LATER:
+                raise
+            self.starved = error.errno != errno.EAGAIN
+            return 0
+        self.starved = False
+        return sent
+
+    def _empty_queue(self) -> None:
+        while self._queue:
+            _close(self._queue.popleft()[1])
 
     def receive(self) -> list[tuple[Message, list[int]]]:
         """Read what is there: messages in order, each with the descriptors that belong to it.
@@ -322,9 +356,14 @@ class Channel:
         Raises:
             ChannelError: Not a message of this protocol.
         """
-        while not self.closed:
+        left = READ_BYTES_MAX
+        while left > 0 and not self.closed:
+            fds: list[int] = []
             try:
-                data, fds, _flags, _addr = socket.recv_fds(self._sock, 65536, FDS_MAX)
+                if self._takes_fds:
+                    data, fds, _flags, _addr = socket.recv_fds(self._sock, _BLOCK_BYTES, FDS_MAX)
+                else:
+                    data = self._sock.recv(_BLOCK_BYTES)
             except ConnectionResetError:
                 self.closed = True
                 break
@@ -338,6 +377,7 @@ class Channel:
             if not data:
                 self.closed = True
             self._partial += data
+            left -= len(data)
         *lines, rest = self._partial.split(b"\n")
         self._partial = bytearray(rest)
         if len(rest) > LINE_BYTES_MAX:
@@ -359,13 +399,27 @@ class Channel:
     def _parse(self, line: bytes) -> tuple[Message, list[int]]:
         try:
             message = _decoder.decode(line)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # a DecodeError among others: digits without end, depth
             raise ChannelError(f"{error}: {line[:200]!r}") from None
         count = 1 if isinstance(message, Reopen) else message.descriptors if isinstance(message, Fork) else 0
         return message, [self._fds.popleft() for _ in range(min(count, len(self._fds)))]
 
+    def hang_up(self) -> None:
+        """Say no more and hear no more. The peer finds the end of the channel."""
+        self.closed = True
+        self._deaf = True
+        self._empty_queue()
+        with suppress(OSError):  # the peer may be gone already
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self.closed = True
         self._sock.close()
+        self._empty_queue()
         while self._fds:
             socket.close(self._fds.popleft())
+
+
+def _close(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)

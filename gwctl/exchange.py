@@ -8,14 +8,20 @@ holds both ends.
 
 A message keeps its boundaries and goes to one receiver (SOCK_SEQPACKET). It is a line of JSON,
 then the bytes that were read; unknown fields are ignored, since worker generations of two
-versions may share the queue. Nothing here blocks.
+versions may share the queue.
+
+The application has the descriptors, too: what is no message is passed over, nothing here blocks
+whatever it has set them to, and if it shuts them down the exchange is `broken`: each worker then keeps
+what it has, and the master gives those that it starts another one.
 """
 
 from __future__ import annotations
 
 import array
 import os
+import select
 import socket
+import stat
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +32,9 @@ DATA_BYTES_MAX: Final = 16384
 """Most of a request that is sent along."""
 _MESSAGE_BYTES_MAX: Final = DATA_BYTES_MAX + 4096
 _FD_BYTES: Final = array.array("i").itemsize
+_NOW: Final = getattr(socket, "MSG_DONTWAIT", 0)
+_JUNK_MAX: Final = 64
+"""Messages that are none, passed over at once."""
 
 
 class Parcel(msgspec.Struct, frozen=True):
@@ -76,19 +85,45 @@ class Exchange:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         try:
             head = msgspec.json.encode(parcel)
-            self._sending.sendmsg([head, b"\n", data], ancillary)
+            self._sending.sendmsg([head, b"\n", data], ancillary, _NOW)
         except (OSError, UnicodeEncodeError):  # the latter: a Unix client's path that is no text
             return False
         return True
+
+    @property
+    def broken(self) -> bool:
+        """Tell whether nothing can be sent through it any more."""
+        poll = select.poll()
+        poll.register(self._receiving, 0)
+        poll.register(self._sending, 0)
+        return bool(poll.poll(0))
 
     def receive(self) -> tuple[int, Parcel, bytes] | None:
         """Take one connection, as a descriptor of the caller's; None if there is none.
 
         There must be room for one descriptor: without it the kernel would close the connection.
         """
+        for _ in range(_JUNK_MAX):
+            received = self._receive()
+            if received is None:
+                return None
+            data, fds = received
+            head, _, rest = data.partition(b"\n")
+            try:
+                parcel = msgspec.json.decode(head, type=Parcel)
+            except (ValueError, RecursionError):
+                parcel = None
+            if parcel is not None and len(fds) == 1 and _is_socket(fds[0]):
+                return fds[0], parcel, rest
+            for fd in fds:
+                os.close(fd)
+        return None
+
+    def _receive(self) -> tuple[bytes, list[int]] | None:
+        flags = _NOW | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
         try:
-            data, ancillary, _flags, _address = self._receiving.recvmsg(
-                _MESSAGE_BYTES_MAX, socket.CMSG_SPACE(_FD_BYTES), getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+            data, ancillary, _, _ = self._receiving.recvmsg(
+                _MESSAGE_BYTES_MAX, socket.CMSG_SPACE(_FD_BYTES), flags
             )
         except OSError:
             return None
@@ -96,10 +131,7 @@ class Exchange:
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(payload[: len(payload) - len(payload) % _FD_BYTES])
-        head, _, rest = data.partition(b"\n")
-        if not fds:
-            return None
-        return fds[0], msgspec.json.decode(head, type=Parcel), rest
+        return (data, fds.tolist()) if data or fds else None
 
     def close(self) -> None:
         self._sending.close()
@@ -111,3 +143,7 @@ class Exchange:
             fd = sock.detach()
             if fd >= 0:
                 os.close(fd)
+
+
+def _is_socket(fd: int) -> bool:
+    return stat.S_ISSOCK(os.fstat(fd).st_mode)

@@ -9,6 +9,7 @@ from gwctl import scoreboard
 from gwctl.channel import Channel, WorkerReady
 from gwctl.config.request_limits import RequestLimits
 from gwctl.config.settings import PoolSettings
+from gwctl.supervisor.allowance import Allowance
 from gwctl.supervisor.core import events
 from gwctl.supervisor.core.notes import seconds
 from gwctl.supervisor.inquest import DumpFile, Inquest
@@ -48,6 +49,8 @@ class Child:
     """Its stacks were asked for."""
     reader: Reader = field(init=False)
     """Of ``record``, which nothing else reads."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """What it may yet say."""
 
     def __post_init__(self) -> None:
         self.reader = Reader(self.spawned_at)

@@ -32,22 +32,25 @@ from gwctl.channel import (
 )
 from gwctl.log import Log
 from gwctl.supervisor import inquest
+from gwctl.supervisor.allowance import count, cut
 from gwctl.supervisor.boards import Boards
 from gwctl.supervisor.child import Child
 from gwctl.supervisor.core import events
 from gwctl.supervisor.fork import fork_worker
-from gwctl.supervisor.hearing import hear
+from gwctl.supervisor.hearing import MESSAGE_CHARS_MAX, hear
 from gwctl.supervisor.inquest import DumpFile
 from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.older_board import OlderBoard, OlderRecord
 from gwctl.supervisor.oom import OomWatch
 from gwctl.supervisor.spawn_failures import why
-from gwctl.supervisor.subreaper import adopt_orphans
+from gwctl.supervisor.subreaper import adopt_orphans, is_child_of
 from gwctl.supervisor.templates import Templates
 from gwctl.supervisor.totals import Totals
 from gwctl.supervisor.watching import Watching
 
 SAMPLE_S: Final = 4.0  # at least, between two samples of the request rates
+
+REAPED_AT_ONCE_MAX: Final = 256  # orphans of an application that forks without end are not all there is to do
 
 BURIED_MAX: Final = 256  # subjects of the dead that are remembered, for lines still to be written about them
 
@@ -86,7 +89,7 @@ class Children:
         """Processes that are no workers: who is told of the exit status, by pid."""
         self._kept = False
         """An exit of nobody we know was left for a later `reap`."""
-        self._templates = Templates(log, self.send, self._born, self._unborn)
+        self._templates = Templates(self.send, self._forked, self._unborn)
         self._watching = Watching(loop.selector, log, self._channel_event, self._lost, self.reap)
 
     def __iter__(self) -> Iterator[Child]:
@@ -143,7 +146,7 @@ class Children:
             slot=assignment.slot,
             generation=assignment.generation,
             settings=assignment.settings,
-            channel=Channel(ours),
+            channel=Channel(ours, takes_fds=False),
             record=record,
             spawned_at=now,
             dump=dump,
@@ -178,6 +181,14 @@ class Children:
                 return
         theirs.close()
         self._unborn(child, reason)
+
+    def _forked(self, child: Child, template: Child, pid: int) -> None:
+        """A template names the pid of its worker. It runs the application, and could name anybody's."""
+        known = pid in self._by_pid or pid in self.others
+        if known or not is_child_of(template.pid, pid):
+            self._unborn(child, f"its template names pid {count(pid)}, which is no new process of its own")
+            return
+        self._born(child, pid)
 
     def _born(self, child: Child, pid: int) -> None:
         child.pid = pid
@@ -240,7 +251,12 @@ class Children:
         child = self._by_worker.get(worker)
         if child is None or child.channel.closed:
             return
-        child.channel.send(message, fds)
+        try:
+            child.channel.send(message, fds)
+        except OSError as error:  # no descriptor for a copy
+            self._watching.leave_channel(child)
+            self._watching.lose(child, error)
+            return
         self._watching.want_write(child)
         if isinstance(message, Serve | Park) and child.protocol < OBEYED_PROTOCOL:  # it will not say so
             self._report(events.Obeyed(worker, isinstance(message, Serve)))
@@ -262,13 +278,13 @@ class Children:
 
     def _read_channel(self, child: Child) -> None:
         try:
-            messages = child.channel.receive()
+            now = time.monotonic()
+            for message, _fds in child.channel.receive():
+                hear(child, message, now, self._log, self._report, self._templates.answered)
         except ChannelError as error:
-            self._log.error(f"pid {child.pid} sent nonsense: {error}", child.subject)
-            child.channel.closed = True
-            return
-        for message, _fds in messages:
-            hear(child, message, self._log, self._report, self._templates.answered)
+            text = f"pid {child.pid} broke the protocol of its channel, and is heard no more: {error}"
+            self._log.error(cut(text, MESSAGE_CHARS_MAX), child.subject)
+            child.channel.hang_up()  # by which it knows: it drains
 
     # ---- signals and exits
 
@@ -319,7 +335,7 @@ class Children:
         is left alone while a template owes an answer: it may be the worker that this is about.
         """
         self._kept = False
-        while True:
+        for _ in range(REAPED_AT_ONCE_MAX):
             try:
                 info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
@@ -334,6 +350,7 @@ class Children:
                     return
                 continue
             self._take(info.si_pid, child)
+        signal.raise_signal(signal.SIGCHLD)  # there may be more: in the next turn of the loop
 
     def _named(self, pid: int) -> Child | None:
         """The worker of that pid, if its template has said so and nobody has read it yet."""
@@ -394,6 +411,7 @@ class Children:
 
     def observe(self, now: float) -> None:
         """Report what the scoreboard says of each process, and note its request rate now and then."""
+        self._watching.retry(self)
         for child in self._by_worker.values():
             self._report(child.observed(self._luck(), now))
             self._tell_doubt(child)

@@ -37,10 +37,13 @@ class Exchanges:
         return self._numbers.setdefault(pool, len(self._numbers) + 1)
 
     def get(self, pool: str) -> Exchange | None:
-        """Return the exchange of ``pool``, made at first need; None: its workers have none."""
-        if self._open.get(pool) is None:
-            self._open[pool] = Exchange.open()
-        return self._open[pool]
+        """Return the exchange of ``pool``, made when there is no whole one; None: its workers have none."""
+        exchange = self._open.get(pool)
+        if exchange is None or exchange.broken:
+            if exchange is not None:
+                exchange.close()
+            self._open[pool] = exchange = Exchange.open()
+        return exchange
 
     def keep_only(self, pools: Iterable[str]) -> None:
         """Close the others: in the master when pools are removed, in a new worker all but its own."""

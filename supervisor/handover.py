@@ -67,6 +67,8 @@ class Handover:
         self._report = report
         self._checking = 0
         """Pid of the check under way."""
+        self._files: list[int] = []
+        """Of checks that have not ended: the state, with all settings, and what they say."""
 
     # ---- the program that runs
 
@@ -102,6 +104,7 @@ class Handover:
             self._report(events.UpgradeFailed(f"the check could not be started: {reason}"))
             return
         self._checking = pid
+        self._files += files
         self._children.others[pid] = lambda status: self._checked(pid, status, files)
 
     def _run_check(self, files: list[int], boards: list[int]) -> None:
@@ -131,6 +134,7 @@ class Handover:
         verdict, complaints = (os.pread(fd, 1 << 16, 0) for fd in (said, errors))
         for fd in files:
             os.close(fd)
+            self._files.remove(fd)
         if pid != self._checking:
             return  # abandoned
         self._checking = 0
@@ -146,6 +150,12 @@ class Handover:
         if status == 0:
             ended = "said nothing of an upgrade: it may be older than upgrades in place"
         self._report(events.UpgradeFailed("\n".join([f"the check of the program on disk {ended}", *lines])))
+
+    def close_in_child(self) -> None:
+        """In a new worker: the settings of other pools are none of its business."""
+        for fd in self._files:
+            os.close(fd)
+        self._files.clear()
 
     def abandon(self) -> None:
         """Kill the check that runs; it is not reaped yet, so its number is its own."""

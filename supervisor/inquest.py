@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from gwctl import scoreboard
 from gwctl.channel import RequestUnderWay, TaskStack, Told
+from gwctl.supervisor.allowance import cut
 from gwctl.supervisor.core.notes import seconds
 from gwctl.supervisor.memory import resident_bytes
 from gwctl.supervisor.stacks import ThreadStack, fatal_frames, read_current, read_stacks
@@ -32,6 +33,9 @@ NAMED_MAX: Final = 10
 _FAULTS: Final = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT})
 """Signals at which faulthandler writes the stacks."""
 _TEXT_BYTES_MAX: Final = 1 << 18
+_RECORD_CHARS_MAX: Final = 60_000
+_LINE_CHARS_MAX: Final = 1000
+"""A worker writes its stacks itself, and may write anything."""
 _STATES: Final = {
     "R": "running",
     "S": "sleeping",
@@ -192,12 +196,15 @@ def end(child: Child, ending: str, now: float) -> str:
     if inquest is None:
         return ""
     up_s = max(0.0, now - child.spawned_at)
-    return inquest.record(ending, child.facts(now), up_s, child.dump.read(), look(child.pid))
+    text = inquest.record(ending, child.facts(now), up_s, child.dump.read(), look(child.pid))
+    return "\n".join(cut(line, _LINE_CHARS_MAX) for line in cut(text, _RECORD_CHARS_MAX).split("\n"))
 
 
 def last_frames(child: Child, status: int) -> str:
     """Where a process stood that died of a fault of its own; empty if it did not, or nothing is known."""
-    return "\n".join(f"  {frame}" for frame in fatal_frames(child.dump.read())) if -status in _FAULTS else ""
+    if -status not in _FAULTS:
+        return ""
+    return cut("\n".join(f"  {frame}" for frame in fatal_frames(child.dump.read())), _RECORD_CHARS_MAX)
 
 
 def _named(request: RequestUnderWay) -> str:

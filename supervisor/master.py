@@ -374,6 +374,7 @@ class Master:
         if self._pidfile is not None:
             self._pidfile.close_in_child()
         self._program.close_in_child()
+        self._handover.close_in_child()
 
     def close(self) -> None:
         """Give back what others can see: pid file, control socket, listeners."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 import gwctl
+from gwctl.scoreboard import seal
 from gwctl.supervisor.loop import HANDLED
 from gwctl.supervisor.state import CommandFacts
 
@@ -36,6 +37,7 @@ _END: Final = struct.Struct("<4sHHHHIIH")
 HEARD: Final = frozenset(map(int, (*HANDLED, signal.SIGALRM)))
 """Let in even if whoever started it had them blocked, as some supervisors and threads do: a master that is
 deaf to TERM could not be stopped. ALRM bounds the check of an upgrade."""
+_WRITE: Final = 8  # F_SEAL_WRITE of linux/fcntl.h
 _DATE: Final = 0x21  # the first day that it can express
 
 
@@ -91,8 +93,9 @@ class Program:
         if self.replaces >= 0:
             os.close(self.replaces)
             self.replaces = -1
-        fd = os.memfd_create("gwctl-program", os.MFD_CLOEXEC)
+        fd = os.memfd_create("gwctl-program", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.write(fd, data)
+        seal(fd, _WRITE)  # a worker may have to keep it, and this process may be root
         executable = Path(self.path)
         resolved = executable.parent.resolve() / executable.name
         self.copy_fd = fd

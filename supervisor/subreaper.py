@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -27,3 +28,25 @@ def adopt_orphans() -> None:
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def is_child_of(template: int, pid: int) -> bool:
+    """Tell whether ``pid`` is a child of this process and of the user of ``template``, which says so.
+
+    Others are nothing to signal by that word: this process may be root, and pid anybody's.
+    """
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (ChildProcessError, OverflowError):
+        return False
+    user = _user_of(pid)
+    return user == _user_of(template) and (user >= 0 or os.geteuid() != 0)
+
+
+def _user_of(pid: int) -> int:
+    """Real user id; -1: /proc does not say."""
+    try:
+        text = (Path("/proc") / str(pid) / "status").read_text("utf-8", "replace")
+    except OSError:
+        return -1
+    return int(text.partition("\nUid:")[2].split()[0])

@@ -17,12 +17,15 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from gwctl.assignment import Assignment
-from gwctl.channel import Fork, Forked
-from gwctl.log import Log
+from gwctl.channel import ChannelError, Fork, Forked
+from gwctl.supervisor.allowance import count, cut
 from gwctl.supervisor.child import Child
 from gwctl.supervisor.core.events import WorkerId
+
+REASON_CHARS_MAX: Final = 1000
 
 
 @dataclass(slots=True, eq=False)
@@ -44,17 +47,16 @@ class Request:
 class Templates:
     """The requests to all templates, by the template.
 
-    ``send`` writes to a template; ``born`` is told the pid of a worker, ``unborn`` why there is none.
+    ``send`` writes to a template; ``born`` is told the template and the pid that it names, ``unborn`` why
+    there is no worker.
     """
 
     def __init__(
         self,
-        log: Log,
         send: Callable[[WorkerId, Fork, tuple[int, ...]], None],
-        born: Callable[[Child, int], None],
+        born: Callable[[Child, Child, int], None],
         unborn: Callable[[Child, str], None],
     ) -> None:
-        self._log = log
         self._send = send
         self._born = born
         self._unborn = unborn
@@ -87,14 +89,14 @@ class Templates:
             self._ask_first(template.worker)
 
     def answered(self, template: Child, answer: Forked) -> None:
-        """A template said what became of the first in its line."""
+        """A template said what became of the first in its line.
+
+        Raises:
+            ChannelError: It was not asked for that one.
+        """
         line = self._lines.get(template.worker)
         if not line or line[0].child.worker != answer.worker:
-            text = (
-                f"template pid {template.pid} answered for worker {answer.worker}, which it was not asked for"
-            )
-            self._log.error(text, template.subject)
-            return
+            raise ChannelError(f"an answer for worker {count(answer.worker)}, which it was not asked for")
         request = line.popleft()
         request.close()
         if line:
@@ -102,9 +104,9 @@ class Templates:
         else:
             del self._lines[template.worker]
         if answer.pid:
-            self._born(request.child, answer.pid)
+            self._born(request.child, template, answer.pid)
         else:
-            self._unborn(request.child, answer.reason)
+            self._unborn(request.child, cut(answer.reason, REASON_CHARS_MAX))
 
     def ended(self, template: Child) -> None:
         """It is reaped: nobody forks what it was asked for."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import selectors
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gwctl.log import Log
 from gwctl.supervisor.child import Child
@@ -63,7 +63,9 @@ class Watching:
         """Be told when the channel takes what is queued, if anything is."""
         if child.channel.closed or not child.pid:
             return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.wants_write else 0)
+        channel = child.channel
+        waits = channel.wants_write and not channel.starved
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if waits else 0)
         key = self._selector.get_key(child.channel)
         if key.events == wanted:
             return
@@ -71,6 +73,13 @@ class Watching:
             self._selector.modify(child.channel, wanted, key.data)
         except OSError as error:
             self.lose(child, error)
+
+    def retry(self, children: Iterable[Child]) -> None:
+        """Write again where the kernel had no room; there is nothing by which it tells that it has."""
+        for child in children:
+            if child.channel.starved and not child.channel.closed:
+                child.channel.flush()
+                self.want_write(child)
 
     def lose(self, child: Child, error: OSError) -> None:
         """Count the channel of a process that lives as ended."""

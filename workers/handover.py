@@ -132,6 +132,8 @@ class Handover:
         parcel = self._exchange.receive()
         self._keep_spare()
         if parcel is None:
+            if self._exchange.broken:  # readable for ever, and there is nothing to read
+                self.stop()
             return False
         fd, about, data = parcel
         self.taken += 1

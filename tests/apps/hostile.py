@@ -11,11 +11,13 @@ a word about what it could do. ``SECRET`` in the target or a header is what neig
 
 from __future__ import annotations
 
+import array
 import ctypes
 import math
 import os
 import random
 import re
+import socket
 import stat
 import struct
 import time
@@ -26,6 +28,12 @@ from pathlib import Path
 DICE = random.Random()
 STDERR = 2
 WORD = 8
+
+
+def RIGHTS(fds: list[int]) -> tuple[int, int, array.array[int]]:  # noqa: N802 - as the kernel calls them
+    return (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
+
+
 RECORD_BYTES = 512
 ATTACKS: dict[str, Callable[[], str]] = {}
 
@@ -123,6 +131,95 @@ def busy_in_the_future() -> str:
 @attack
 def heartbeats_of_no_time() -> str:
     return _tell(0, math.nan)
+
+
+# ---- sockets
+
+
+def sockets() -> Iterator[socket.socket]:
+    """A copy of each Unix socket but those that listen: channel and exchange among them."""
+    for fd, what in held().items():
+        if what.startswith("socket:"):
+            with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+                listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                if sock.family == socket.AF_UNIX and not listens:
+                    yield sock
+
+
+def flood(data: bytes, fds: list[int], times: int) -> str:
+    """Write ``data`` to each, again and again, with descriptors."""
+    done = 0
+    for sock in sockets():
+        for _ in range(times):
+            try:
+                done += sock.sendmsg([data], [RIGHTS(fds)] if fds else [], socket.MSG_DONTWAIT)
+            except OSError:
+                time.sleep(0.001)  # for the master to read
+    return f"{done} bytes"
+
+
+@attack
+def no_line() -> str:
+    return flood(b"x" * 60_000, [], 60)
+
+
+@attack
+def random_bytes() -> str:
+    return flood(DICE.randbytes(50_000), [], 20)
+
+
+@attack
+def lines_of_any_bytes() -> str:
+    return flood(b"\n".join(DICE.randbytes(40) for _ in range(500)), [], 5)
+
+
+@attack
+def a_line_of_great_depth() -> str:
+    return flood(b'{"t":"stage","name":"x","more":' + b"[" * 90_000, [], 3) + flood(b"]\n", [], 1)
+
+
+@attack
+def many_messages() -> str:
+    return flood(b'{"t":"stage","name":"import"}\n' * 1000, [], 20)
+
+
+@attack
+def ready_again() -> str:
+    return flood(
+        b'{"t":"ready","worker_class":"sync","import_s":1,"boot_s":1,"memory_bytes":1,"parser":"","loop":""}\n',
+        [],
+        50,
+    )
+
+
+@attack
+def many_descriptors() -> str:
+    return flood(b'{"t":"stage","name":"x"}\n', [0] * 200, 100)
+
+
+@attack
+def messages_of_others() -> str:
+    return flood(b'{"t":"forked","worker":1,"pid":1}\n{"t":"serve"}\n', [], 1)
+
+
+@attack
+def shut_down_channels() -> str:
+    count = 0
+    for sock in sockets():
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+            count += 1
+    return f"{count} shut down"
+
+
+@attack
+def flip_blocking() -> str:
+    """The flags of an open file belong to all who hold it."""
+    for fd in (1, 2, *held()):
+        with suppress(OSError):
+            os.set_blocking(fd, not os.get_blocking(fd))
+            os.set_blocking(fd, DICE.random() < 0.5)
+    return "flipped"
 
 
 # ---- answers

@@ -21,6 +21,8 @@ from gwctl.supervisor.child import Child
 from gwctl.supervisor.children import Children
 from gwctl.supervisor.core import events
 from gwctl.supervisor.loop import Loop
+from gwctl.supervisor.subreaper import _user_of
+from tests.support import child
 from tests.support.processes import look
 from tests.support.wait import until
 
@@ -58,10 +60,10 @@ class Stage:
         self.pid = a_process()
         record = boards.of("web").allocate()
         assert record is not None
-        child = Child(
+        template = Child(
             TEMPLATE, "web", -1, 1, SETTINGS, Channel(ours), record, 0.0, pid=self.pid, template=True
         )
-        self.children.resume([child], [])
+        self.children.resume([template], [])
 
     def asks(self, worker: int) -> None:
         def assign(channel: Channel, record: Record, dump_fd: int) -> Assignment:
@@ -107,8 +109,8 @@ class Stage:
     def clear(self) -> None:
         if look(self.pid):
             self.kill_template()
-        for child in list(self.children):
-            os.kill(child.pid, signal.SIGKILL)
+        for each in list(self.children):
+            os.kill(each.pid, signal.SIGKILL)
         until(lambda: not self.children.reap() and not list(self.children), "all to be reaped")
         self.template.close()
         self.loop.close()
@@ -175,3 +177,45 @@ def test_a_template_is_asked_for_one_worker_at_a_time(stage: Stage) -> None:
     assert stage.children.owed
     stage.answers(3, a_process())
     assert not stage.children.owed
+
+
+@pytest.mark.parametrize(
+    "which", ["init", "itself", "the master", "nobody", "a worker that is known", "no number"]
+)
+def test_a_template_cannot_name_a_process_that_is_none_of_its_own(stage: Stage, which: str) -> None:
+    """The master would signal it, as root maybe."""
+    known = a_process()
+    stage.asks(2)
+    stage.answers(2, known)
+    pid = {
+        "init": 1,
+        "itself": stage.pid,
+        "the master": os.getpid(),
+        "nobody": 1 << 22,
+        "a worker that is known": known,
+        "no number": 10**30,
+    }[which]
+    stage.asks(3)
+    stage.told()
+    stage.answers(3, pid)
+    ((what, worker, reason),) = stage.told()
+    assert (what, worker) == ("failed", "3")
+    assert "which is no new process of its own" in reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs processes of two users")
+def test_a_template_cannot_name_a_child_of_another_user(stage: Stage) -> None:
+    """An orphan of another pool's application, say, that the master has adopted."""
+    stranger, ready = child.start(lambda: str(signal.sigwait([signal.SIGTERM])), uid=child.NOBODY)
+    until(lambda: _user_of(stranger) == child.NOBODY, "it to be another user's")
+    stage.asks(2)
+    stage.answers(2, stranger)
+    ((what, _, reason),) = stage.told()
+    assert (what, "no new process of its own" in reason) == ("failed", True)
+    os.kill(stranger, signal.SIGKILL)
+    os.close(ready)
+
+
+def test_an_answer_that_nobody_asked_for_costs_the_template_its_channel(stage: Stage) -> None:
+    stage.answers(9, 1)
+    assert any(isinstance(event, events.ChannelClosed) for event in stage.news)

@@ -14,8 +14,13 @@ def mapped() -> int:
     return Path("/proc/self/maps").read_text().count("gwctl-scoreboard")
 
 
+def held() -> int:
+    return sum("gwctl-scoreboard" in each for each in descriptors(os.getpid()).values())
+
+
 def test_a_worker_keeps_the_board_of_its_pool_and_nothing_of_the_others() -> None:
     """No descriptor, also none that a mapping holds, and no mapping."""
+    before = mapped()
     boards = Boards(records_max=8)
     mine, theirs = boards.of("web").allocate(1), boards.of("api").allocate(2)
     assert mine is not None
@@ -23,14 +28,14 @@ def test_a_worker_keeps_the_board_of_its_pool_and_nothing_of_the_others() -> Non
     released = boards.of("api").allocate(2)
     assert released is not None
     boards.release("api", released)
-    assert mapped() == 2
+    assert mapped() == before + 2
 
     def look() -> str:
         boards.close_in_child("web")
         mine.words[5] = 41
-        held = [each for each in descriptors(os.getpid()).values() if "gwctl-scoreboard" in each]
-        return f"{mapped()} mapped, {len(held)} held"
+        return f"{mapped() - before} mapped, {held() - held_before} held"
 
+    held_before = held() - 4
     pid, read = child.start(look)
     assert child.result(pid, read) == "1 mapped, 1 held"
     assert mine.words[5] == 41

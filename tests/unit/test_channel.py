@@ -22,6 +22,7 @@ from gwctl.channel import (
     WorkerFailed,
     compatible,
 )
+from tests.support.processes import descriptors
 
 MESSAGES = [
     Hello(1, 1, "0.1.0"),
@@ -192,3 +193,95 @@ def test_what_the_kernel_has_no_room_for_now_is_kept_and_sent_later(ends, number
     one.flush()
     assert [message for message, _ in other.receive()] == [Serve()]
     one._sock = one._sock._sock
+
+
+class Endless:
+    """A socket of a peer that never stops writing."""
+
+    def __init__(self, block: bytes) -> None:
+        self._block = block
+        self.given = 0
+
+    def setblocking(self, _flag: bool) -> None:
+        pass
+
+    def recv(self, size: int) -> bytes:
+        data = self._block[:size]
+        self.given += len(data)
+        return data
+
+
+def test_a_peer_that_never_stops_writing_is_left_after_a_while():
+    """Who reads has others to see to; what it holds meanwhile is bounded."""
+    peer = Endless(b'{"t":"serve"}\n' * 4000)
+    channel = Channel(peer, takes_fds=False)
+    assert len(channel.receive()) > 10_000
+    assert peer.given <= 2 * wire.READ_BYTES_MAX
+    endless = Channel(Endless(b"x" * 65536), takes_fds=False)
+    with pytest.raises(ChannelError, match="a line of over"):
+        for _ in range(3):
+            endless.receive()
+    assert len(endless._partial) <= 2 * wire.LINE_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"t":"stage","name":"x","more":' + b"[" * 300_000,
+        b'{"t":"stage","name":"x","more":' + b"[" * 300_000 + b"]" * 300_000 + b"}",
+        b'{"t":' * 100_000,
+        b'{"t":"drained","cut":' + b"9" * 100_000 + b"}",
+        b'{"t":"stage","name":"\\ud800"}',
+        b'{"t":"stage","name":"\xff"}',
+        b'{"t":"gave_up","request":"x","age_s":1e999}',
+        b"\0" * 1000,
+        b"",
+    ],
+    ids=lambda line: str(line[:30]),
+)
+def test_a_line_that_is_made_to_break_its_reader_is_no_message(ends, line):
+    """Depth without end, digits without end, no text: the reader is the master."""
+    master, worker = ends
+    worker._sock.setblocking(False)
+    left = line + b"\n"
+    with pytest.raises(ChannelError):
+        while True:
+            left = left[worker._sock.send(left) :] if left else left
+            master.receive()
+
+
+def test_the_master_is_left_with_no_descriptor_of_a_worker():
+    ours, theirs = socket.socketpair()
+    master = Channel(ours, takes_fds=False)
+    before = len(descriptors(os.getpid()))
+    read, write = os.pipe()
+    for _ in range(100):
+        socket.send_fds(theirs, [b'{"t":"serve"}\n'], [read] * 100)
+        assert master.receive() == [(Serve(), [])]
+    os.close(read)
+    with pytest.raises(BrokenPipeError):  # no copy of the other end is left anywhere
+        os.write(write, b"x")
+    os.close(write)
+    assert len(descriptors(os.getpid())) == before
+    master.close()
+    theirs.close()
+
+
+def test_a_descriptor_that_waits_in_the_queue_is_the_one_that_was_given(ends):
+    """Its number may be another's by the time that the socket takes it: of another worker's channel, say."""
+    master, worker = ends
+    while not master.wants_write:
+        master.send(Park())
+    read, write = os.pipe()
+    master.send(Reopen(), (write,))
+    os.close(write)
+    other = os.open(os.devnull, os.O_WRONLY)
+    assert other == write, "the number is used again"
+    fds = []
+    while master.wants_write or not fds:
+        fds += [fd for _, each in worker.receive() for fd in each]
+        master.flush()
+    os.write(fds[0], b"x")
+    assert os.read(read, 1) == b"x"
+    for each in (read, other, *fds):
+        os.close(each)

@@ -1,0 +1,93 @@
+"""Whatever an application writes to its worker's sockets, the master serves on, as small as before."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gwctl.supervisor.memory import resident_bytes
+from tests.process.test_shared_memory import a_pool, app_of
+from tests.support.processes import descriptors
+from tests.support.server import GwctlServer
+from tests.support.wait import until
+
+ATTACKS = (
+    "no_line",
+    "random_bytes",
+    "lines_of_any_bytes",
+    "a_line_of_great_depth",
+    "many_messages",
+    "ready_again",
+    "many_descriptors",
+    "messages_of_others",
+    "shut_down_channels",
+)
+BORNE = ("many_descriptors",)
+"""They are closed by the kernel as they come."""
+EXPECTED = [
+    "broke the protocol of its channel",
+    "did not end",
+    "died",
+    "lost",
+    "killed",
+    "channel",
+    "malformed",
+]
+
+
+def others_worker(server: GwctlServer) -> dict[str, Any]:
+    pools = json.loads(server.gwctl("status", "--json").stdout)["pools"]
+    return next(pool for pool in pools if pool["name"] == "other")["workers"][0]
+
+
+@pytest.mark.parametrize(
+    ("worker", "preload"), [("sync", False), ("asgi", True)], ids=["sync", "asgi-preload"]
+)
+def test_floods_of_any_kind_cost_a_worker_its_channel_and_nobody_else_anything(gwctl_server, worker, preload):
+    """One attack after the other: the worker is replaced, the other pool's is the same, nothing is kept."""
+    settings: dict[str, Any] = {
+        "timeouts": {"drain_timeout_s": 1, "linger_s": 0},
+        "crash": {"backoff_min_s": 0.01, "backoff_max_s": 0.02, "breaker_failures": 0},
+    }
+    with gwctl_server(
+        app_of(worker),
+        worker=worker,
+        preload=preload,
+        bind="127.0.0.1:0",
+        pools={"other": a_pool(bind=["127.0.0.2:0"])},
+        allow_errors=["."],
+        allow_kill=True,
+        **settings,
+    ) as server:
+        other = server.wait_for_log(r"http://127\.0\.0\.2:\d+")[0]
+        pid = others_worker(server)["pid"]
+        before, memory = len(descriptors(server.pid)), resident_bytes(server.pid)
+        for name in ATTACKS:
+            victim = until(lambda: serving(server), "the pool to serve")
+            with suppress(httpx.TransportError):
+                httpx.get(f"{server.url}/attack/{name}", timeout=20)
+            assert httpx.get(f"{other}/").text == "hello", name
+            if name not in BORNE:
+                broke = rf"pid {victim} broke the protocol of its channel, and is heard no more"
+                if name != "shut_down_channels":
+                    server.wait_for_log(rf"error web\.0 g1 +{broke}")
+                os.kill(int(victim), signal.SIGKILL)  # the master would do it in four seconds
+                server.wait_for_log(rf"pid {victim} is gone|pid {victim} died")
+        assert others_worker(server)["pid"] == pid
+        until(lambda: len(descriptors(server.pid)) <= before, "the descriptors of the replaced to be closed")
+        assert resident_bytes(server.pid) < memory + (8 << 20)
+        assert (Path(server.folder) / "stderr").stat().st_size < 200_000
+
+
+def serving(server: GwctlServer) -> str:
+    """Pid of who answers; empty when nobody does."""
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{server.url}/pid", timeout=1).text
+    return ""
