@@ -39,7 +39,9 @@ def open_folder(public_folder: Path) -> Path:
     return public_folder
 
 
-PREIMPORT = {"preimport": ["gwctl.workers.server", "uvloop", "resource", "encodings.idna"]}
+PREIMPORT = {
+    "preimport": ["gwctl.workers.shared", "gwctl.workers.sync", "uvloop", "resource", "encodings.idna"]
+}
 """What the worker of another user needs of Python: its home may be one that this user cannot read."""
 
 

@@ -176,8 +176,11 @@ def test_nobody_is_left_in_whatever_order_they_are_killed(gwctl_server, seed):
 
 
 def kill(pid: int, number: signal.Signals) -> None:
+    """Who is to be stopped is so at the return: the kernel wakes those whom it finds stopped at the master's end."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+        if number == signal.SIGSTOP:
+            until(lambda: (process := look(pid)) is None or process.state in "TZ", f"pid {pid} to stop")
 
 
 HOLDER = """
