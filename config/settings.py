@@ -130,6 +130,24 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             flag="--worker",
         ),
     ] = "auto"
+    lifespan: Annotated[
+        Literal["auto", "on", "off"],
+        _meta(
+            "ASGI lifespan. auto: called; an application that raises is served without it, with a warning if "
+            "it had begun. on: the boot fails unless the application completes its startup. off: not called. "
+            "A startup that the application says has failed fails the boot in any case.",
+            "on",
+        ),
+    ] = "auto"
+    pathsend: Annotated[
+        bool,
+        _meta(
+            "Offer ASGI applications `http.response.pathsend`: Starlette's FileResponse then names its file "
+            "and the kernel sends it, which is less work for large ones. Not beside middleware that works on "
+            "bodies: compression, caches, a BaseHTTPMiddleware that reads body_iterator.",
+            True,
+        ),
+    ] = False
     processes: Annotated[
         Annotated[int, Meta(ge=1, le=WORKERS_MAX)] | Literal["auto"],
         _meta(

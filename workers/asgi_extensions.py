@@ -7,7 +7,10 @@ requests share, so that an offer costs a request nothing, and an application tha
     http.response.early_hint  103 with the given Link fields, at once; from HTTP/1.1 on. Once
                               the head is written there is no place for it: ignored
     http.response.pathsend    a file as the body, by sendfile() on a plain connection, read
-                              block by block on others; memory stays constant in both
+                              block by block on others; memory stays constant in both.
+                              Offered where the ``pathsend`` setting says so: middleware that
+                              works on bodies (compression, Starlette's BaseHTTPMiddleware)
+                              does not know that one may come as a path
     http.response.trailers    fields behind the last chunk. Without a last chunk (HTTP/1.0,
                               HEAD, Content-Length), or when the client did not say
                               ``TE: trailers``, they are taken and not sent
@@ -36,11 +39,10 @@ Message = dict[str, Any]
 
 OFFERED: Final[dict[str, dict[str, Any]]] = {
     "http.response.early_hint": {},
-    "http.response.pathsend": {},
     "http.response.trailers": {},
 }
-OFFERED_10: Final[dict[str, dict[str, Any]]] = {"http.response.pathsend": {}}
-"""To a client of HTTP/1.0, which knows neither 1xx nor chunks."""
+"""Not to a client of HTTP/1.0, which knows neither 1xx nor chunks."""
+PATHSEND: Final = "http.response.pathsend"
 
 FILE_BLOCK_BYTES: Final = 262_144
 """Read at once where sendfile() cannot be used; up to this a file leaves in one write with its head."""
@@ -103,7 +105,7 @@ class Extensions:
         if kind == TIMEOUT and self._server.runner.clock is not None:
             self._server.runner.clock.extend(self, message["seconds"])  # type: ignore[arg-type,call-arg]
             return
-        if kind not in OFFERED:
+        if kind not in OFFERED and kind != PATHSEND:
             raise NotAsgiError(f"not a message of an HTTP response: {kind!r}")
         if kind == "http.response.early_hint":
             self._hint(message)

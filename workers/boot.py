@@ -232,7 +232,11 @@ class _Boot:
         self._channel.send(Stage("lifespan"))
         if application.bridge is not None:
             process.lifespan_loop = application.bridge.start()
-        process.lifespan = Lifespan(application.lifespan, application.state, self._log)
+        if self._settings.lifespan == "off":
+            return
+        process.lifespan = Lifespan(
+            application.lifespan, application.state, self._log, self._settings.lifespan
+        )
         await process.unless_ended(in_loop(process.lifespan_loop, process.lifespan.startup()))
 
     def _ready(self, application: LoadedApplication) -> WorkerReady:

@@ -1,13 +1,15 @@
 """ASGI lifespan: uvicorn's implementation, with failures that are never swallowed.
 
-What an application did decides:
+What an application did decides, and the ``lifespan`` setting (auto, on; off: it is never called):
 
     answered startup.complete       it runs
-    answered startup.failed         the boot fails with its message
-    raised after it had received    the boot fails with its traceback
-      lifespan.startup
-    raised before it received       it does not know lifespan: served without
-      anything, returned, or sent
+    answered startup.failed, or     the boot fails with its message
+      called sys.exit
+    raised after it had received    auto: served without, as the specification says, with a warning that
+      lifespan.startup              has its traceback, since that may be a startup that broke;
+                                    on: the boot fails with it
+    raised before it received       it does not know lifespan. auto: served without;
+      anything, returned, or sent   on: the boot fails
       something else (an http answer)
 
 A lifespan that ends in the middle of a worker's life is logged as an error; the worker
@@ -20,13 +22,16 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from gwctl.errors import BootError
 from gwctl.log import Log
 from gwctl.workers.tracebacks import application_traceback, summary
 
-_FAILURES: Final = (Exception, SystemExit, KeyboardInterrupt)
+Mode = Literal["auto", "on", "off"]
+
+_EXITS: Final = (SystemExit, KeyboardInterrupt)
+_FAILURES: Final = (Exception, *_EXITS)
 _LAST_WORDS_S: Final = 1.0
 """After startup.failed: how long the application's own exception is waited for."""
 
@@ -45,13 +50,14 @@ class Lifespan:
     ``state`` is filled by the application.
     """
 
-    def __init__(self, call: Any, state: dict[str, Any], log: Log) -> None:
+    def __init__(self, call: Any, state: dict[str, Any], log: Log, mode: Mode = "auto") -> None:
         from uvicorn.lifespan.on import LifespanOn  # noqa: PLC0415 - WSGI workers do without uvicorn
 
         from gwctl.workers.uvicorn_config import make_config  # noqa: PLC0415
 
         self._call = call
         self._log = log
+        self._wanted = mode == "on"
         self._protocol = LifespanOn(make_config(self._run))
         self._protocol.state = state
         self._protocol.logger = _silent_logger()
@@ -73,10 +79,21 @@ class Lifespan:
         if self._failure is not None:
             await self._wait_for_end(_LAST_WORDS_S)
             raise LifespanError(_failed("startup", self._failure), self._traceback())
-        if self._received and self._error is not None and not isinstance(self._error, NotLifespanError):
-            raise LifespanError(f"lifespan startup failed: {summary(self._error)}", self._traceback())
-        if not self.running:
-            why = f": {summary(self._error)}" if self._error is not None else ""
+        if self.running:
+            return
+        error = self._error
+        why = f": {summary(error)}" if error is not None else ""
+        broke = self._received and error is not None and not isinstance(error, NotLifespanError)
+        if broke and (self._wanted or isinstance(error, _EXITS)):
+            raise LifespanError(f"lifespan startup failed{why}", self._traceback())
+        if self._wanted:
+            raise LifespanError(f'the application does not use lifespan, and `lifespan` is "on"{why}')
+        if broke:
+            self._log.warning(
+                f"the application raised at lifespan startup{why}. Served without lifespan, as `lifespan` is "
+                f'"auto": "off" does not call it, "on" refuses to start\n{self._traceback()}'
+            )
+        else:
             self._log.debug(f"the application does not use lifespan{why}")
 
     async def shutdown(self, timeout_s: float) -> None:
@@ -117,6 +134,10 @@ class Lifespan:
 
         try:
             await self._call(scope, noting_receive, noting_send)
+        except asyncio.CancelledError as error:
+            if not self.running:
+                self._error = error
+            raise
         except _FAILURES as error:
             self._error = error
             if self.running and not self._stopping:

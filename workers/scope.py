@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from gwctl.workers import tls_facts
-from gwctl.workers.asgi_extensions import OFFERED, OFFERED_10
+from gwctl.workers.asgi_extensions import OFFERED, PATHSEND
 from gwctl.workers.asgi_timeouts import TIMEOUT
 from gwctl.workers.drain_notice import KEY
 from gwctl.workers.forwarded import FIELDS
@@ -43,8 +43,10 @@ class ScopeBuilder:
         self._server = server
         self._extendable = extendable
         self._root_path = server.settings.root_path.rstrip("/")
-        self._offered = {**OFFERED, KEY: server.notice}
-        self._offered_10 = {**OFFERED_10, KEY: server.notice}
+        self._offered_10: dict[str, Any] = {KEY: server.notice}
+        if server.settings.pathsend:
+            self._offered_10[PATHSEND] = {}
+        self._offered = {**OFFERED, **self._offered_10}
         self._hosts: set[bytes | None] = set()  # found sound before
         self.notable: Fields | None = None  # of the request built last
 

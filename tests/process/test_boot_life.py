@@ -282,10 +282,51 @@ def test_exit_functions_of_the_application_run_and_output_is_flushed(tmp_path):
         assert "flushed at exit" in worker.stderr
 
 
-@pytest.mark.parametrize("worker_class", ["asgi", "sync"])
-def test_a_lifespan_that_fails_fails_the_boot(tmp_path, worker_class):
+RAISES = """
+async def application(scope, receive, send):
+    message = await receive()
+    body = message["body"]
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+"""
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "sync", "threads"])
+@pytest.mark.parametrize("mode", ["auto", "off"])
+def test_an_application_that_raises_in_its_lifespan_is_served_without(tmp_path, worker_class, mode):
+    """It takes whatever comes for a request; the specification says to go on."""
+    with StubWorker(
+        project(tmp_path, RAISES), "shop", worker=worker_class, lifespan=mode
+    ).serving() as worker:
+        assert worker.get() == (200, "hello")
+        said = "the application raised at lifespan startup: KeyError: 'body'. Served without lifespan"
+        assert worker.stderr.count(said) == (mode == "auto")
+        worker.send(t="drain", timeout_s=10)
+        assert worker.exit_status() == 0
+
+
+@pytest.mark.parametrize("mode", ["auto", "on", "off"])
+@pytest.mark.parametrize("worker_class", ["asgi", "sync", "threads"])
+def test_a_startup_that_is_said_to_have_failed(tmp_path, worker_class, mode):
+    source = (
+        "async def application(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n"
+        "        await receive()\n"
+        "        await send({'type': 'lifespan.startup.failed', 'message': 'no database'})\n"
+    )
+    with StubWorker(project(tmp_path, source), "shop", worker=worker_class, lifespan=mode) as worker:
+        if mode == "off":
+            worker.expect("ready")
+            worker.send(t="drain", timeout_s=10)
+        else:
+            assert worker.expect("failed")["message"] == "lifespan startup failed: no database"
+        assert worker.exit_status() == (0 if mode == "off" else 3)
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "sync", "threads"])
+def test_a_lifespan_that_is_wanted_and_fails_fails_the_boot(tmp_path, worker_class):
     source = "async def application(scope, receive, send):\n    await receive()\n    raise OSError('no database')\n"
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class) as worker:
+    with StubWorker(project(tmp_path, source), "shop", worker=worker_class, lifespan="on") as worker:
         failed = worker.expect("failed")
         assert failed["kind"] == "lifespan"
         assert failed["message"] == "lifespan startup failed: OSError: no database"

@@ -134,14 +134,17 @@ def test_application_that_cannot_be_imported_ends_the_start_with_status_4(gwctl_
         server.destroy()
 
 
-def test_lifespan_that_fails_ends_the_start_with_status_3(gwctl_server, tmp_path):
+@pytest.mark.parametrize("preload", [False, True])
+def test_lifespan_that_fails_ends_the_start_with_status_3(gwctl_server, tmp_path, preload):
     (tmp_path / "live.py").write_text(
         "async def application(scope, receive, send):\n"
         "    if scope['type'] == 'lifespan':\n"
         "        await receive()\n"
         "        raise RuntimeError('no database')\n"
     )
-    server = gwctl_server("live:application", chdir=tmp_path, processes=2, allow_errors=["."])
+    server = gwctl_server(
+        "live:application", chdir=tmp_path, processes=2, lifespan="on", preload=preload, allow_errors=["."]
+    )
     try:
         server.start()
         assert server.wait_for_exit() == 3

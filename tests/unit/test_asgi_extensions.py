@@ -57,7 +57,8 @@ def chunked_body(client: Client) -> bytes:
 # ---- what is offered
 
 
-def test_extensions_are_offered_and_one_connection_cannot_spoil_them_for_others() -> None:
+@pytest.mark.parametrize("pathsend", [True, False])
+def test_extensions_are_offered_and_one_connection_cannot_spoil_them_for_others(pathsend: bool) -> None:
     offers = []
 
     async def application(scope, receive, send):
@@ -66,20 +67,16 @@ def test_extensions_are_offered_and_one_connection_cannot_spoil_them_for_others(
         await send(START)
         await send(body(b""))
 
-    with Engine(application, "asgi") as engine:
+    with Engine(application, "asgi", pathsend=pathsend) as engine:
         for _ in range(2):
             with engine.connect() as client:
                 client.get("/")
         with engine.connect() as client:
             client.send(b"GET / HTTP/1.0\r\n\r\n")
             assert client.response().status == 200
-    all_of_them = [
-        "gwctl.draining",
-        "http.response.early_hint",
-        "http.response.pathsend",
-        "http.response.trailers",
-    ]
-    assert offers == [("1.1", all_of_them)] * 2 + [("1.0", ["gwctl.draining", "http.response.pathsend"])]
+    always = ["gwctl.draining", *(["http.response.pathsend"] if pathsend else [])]
+    all_of_them = sorted([*always, "http.response.early_hint", "http.response.trailers"])
+    assert offers == [("1.1", all_of_them)] * 2 + [("1.0", always)]
 
 
 # ---- early hints

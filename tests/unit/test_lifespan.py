@@ -27,9 +27,9 @@ class Lines:
             return ""
 
 
-async def started(application, lines=None):
+async def started(application, lines=None, mode="auto"):
     state: dict = {}
-    lifespan = Lifespan(application, state, (lines or Lines()).log)
+    lifespan = Lifespan(application, state, (lines or Lines()).log, mode)
     await lifespan.startup()
     return lifespan, state
 
@@ -138,23 +138,86 @@ async def fails_as_starlette_does(scope, receive, send):
         raise
 
 
+async def takes_it_for_a_request(scope, receive, send):
+    message = await receive()
+    assert message["body"] is not None
+
+
+async def asserts_its_scope(scope, receive, send):
+    await receive()
+    assert scope["type"] == "http"
+
+
+async def cancels(scope, receive, send):
+    await receive()
+    raise asyncio.CancelledError
+
+
+async def fails_and_raises_something_else(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed"})
+    raise KeyError("cleanup")
+
+
+FAILED = "lifespan startup failed"
+UNUSED = 'the application does not use lifespan, and `lifespan` is "on"'
+
+
 @pytest.mark.parametrize(
-    ("application", "message", "frames"),
+    ("application", "mode", "message", "frames"),
     [
-        (fails, "lifespan startup failed: no database at db:5432", False),
-        (raises, "lifespan startup failed: OSError: no database", True),
-        (exits, "lifespan startup failed: SystemExit: no database", True),
-        (fails_as_starlette_does, "lifespan startup failed: OSError: no database", True),
+        (fails, "auto", f"{FAILED}: no database at db:5432", False),
+        (fails, "on", f"{FAILED}: no database at db:5432", False),
+        (exits, "auto", f"{FAILED}: SystemExit: no database", True),
+        (exits, "on", f"{FAILED}: SystemExit: no database", True),
+        (fails_as_starlette_does, "auto", f"{FAILED}: OSError: no database", True),
+        (fails_as_starlette_does, "on", f"{FAILED}: OSError: no database", True),
+        (fails_and_raises_something_else, "auto", FAILED, True),
+        (raises, "on", f"{FAILED}: OSError: no database", True),
+        (takes_it_for_a_request, "on", f"{FAILED}: KeyError: 'body'", True),
+        (unknown_scope, "on", f"{UNUSED}: NotImplementedError: Unknown scope type lifespan", False),
+        (returns, "on", UNUSED, False),
+        (
+            answers_http,
+            "on",
+            f"{UNUSED}: NotLifespanError: sent http.response.start in the lifespan scope",
+            False,
+        ),
     ],
 )
-def test_a_startup_that_fails_is_never_swallowed(application, message, frames):
+def test_a_startup_that_fails_is_never_swallowed(application, mode, message, frames):
     async def scenario():
         with pytest.raises(LifespanError) as caught:
-            await started(application)
+            await started(application, mode=mode)
         assert str(caught.value) == message
         assert ("test_lifespan.py" in caught.value.traceback) == frames
         assert "gwctl" not in caught.value.traceback
         assert "uvicorn" not in caught.value.traceback
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("application", [raises, takes_it_for_a_request, asserts_its_scope, cancels])
+def test_an_application_that_raises_is_served_without_lifespan_and_one_warning_says_why(application):
+    async def scenario():
+        lines = Lines()
+        lifespan, _ = await started(application, lines)
+        assert not lifespan.running
+        text = lines.text
+        assert text.count("warn  web.0 g1   the application raised at lifespan startup: ") == 1
+        assert "test_lifespan.py" in text
+        assert '"off" does not call it, "on" refuses to start' in text
+        await lifespan.shutdown(5)
+        assert lines.text == ""
+
+    asyncio.run(scenario())
+
+
+def test_a_lifespan_that_is_wanted_and_used_runs():
+    async def scenario():
+        lifespan, state = await started(answers, mode="on")
+        await lifespan.shutdown(5)
+        assert state == {"db": "closed"}
 
     asyncio.run(scenario())
 
