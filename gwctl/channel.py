@@ -17,7 +17,6 @@ hold copies of the descriptor. The pidfd decides.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -392,7 +391,7 @@ class Channel:
             return []
         messages = []
         for line in (bytes(self._partial) + ahead).split(b"\n")[:-1]:
-            with contextlib.suppress(msgspec.DecodeError):  # whoever reads it says so
+            with suppress(ValueError, RecursionError):  # whoever reads it says so
                 messages.append(_decoder.decode(line))
         return messages
 
