@@ -27,6 +27,8 @@ MODULES = (
     "asgi_extensions",
     "asgi_runner",
     "asgi_trailers",
+    "bridged_call",
+    "bridged_request",
     "connection",
     "counters",
     "early_hints",

@@ -23,7 +23,7 @@ from gwctl.config.app_spec import AppSpec, AppSpecError
 from gwctl.config.settings import Limits
 from gwctl.errors import AppLoadError
 from gwctl.workers import suggestions
-from gwctl.workers.bridges import Asgi2Application, AsgiInWsgi, WsgiInAsgi
+from gwctl.workers.bridges import Asgi2Application, WsgiInAsgi
 from gwctl.workers.inspection import Finding, inspect_application, looks_like_application
 from gwctl.workers.tracebacks import application_traceback, has_application_frames, summary
 
@@ -50,8 +50,6 @@ class LoadedApplication:
     """Filled by lifespan startup; copied into the scope of each request."""
     lifespan: Any = None
     """The ASGI callable whose lifespan is to be run, or None: WSGI has none."""
-    bridge: AsgiInWsgi | None = None
-    """Set for an ASGI application in a WSGI runner: its event loop is where its lifespan belongs."""
 
 
 def load(spec: str, worker: str, threads_given: bool, limits: Limits = _DEFAULT_LIMITS) -> LoadedApplication:
@@ -91,9 +89,7 @@ def load(spec: str, worker: str, threads_given: bool, limits: Limits = _DEFAULT_
 def _for_asgi(thing: Any, worker: str, shown: str) -> LoadedApplication:
     if worker in ("auto", "asgi"):
         return LoadedApplication(thing, "asgi", "asgi", shown, lifespan=thing)
-    bridge = AsgiInWsgi(thing)
-    worker_class: WorkerClass = "sync" if worker == "sync" else "threads"
-    return LoadedApplication(bridge, "wsgi", worker_class, shown, bridge.state, thing, bridge)
+    return LoadedApplication(thing, "asgi", "sync" if worker == "sync" else "threads", shown, lifespan=thing)
 
 
 def _for_wsgi(thing: Any, worker: str, threads_given: bool, shown: str, limits: Limits) -> LoadedApplication:

@@ -147,7 +147,7 @@ class AsgiRequest(Extensions):
     def half_closed(self) -> None:
         """The client has ended its side: in a moment, if the response is not complete by then, it is gone."""
         if self._departure is None:
-            self._departure = self._server.loop.call_later(HALF_CLOSED_S, self._leave)
+            self._departure = asyncio.get_running_loop().call_later(HALF_CLOSED_S, self._leave)
 
     def _leave(self) -> None:
         self._gone = True
@@ -229,7 +229,7 @@ class AsgiRequest(Extensions):
         return {"type": "http.request", "body": body, "more_body": not self._body_done}
 
     async def _wait(self) -> None:
-        waiter = self._server.loop.create_future()
+        waiter = asyncio.get_running_loop().create_future()
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(waiter)

@@ -32,6 +32,7 @@ class AsgiRunner:
     """One per worker process."""
 
     accept_batch = 16
+    bridge: None = None  # its application needs none
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -50,6 +51,11 @@ class AsgiRunner:
     def active(self) -> int:
         """Requests whose task runs, and is waited for."""
         return len(self._requests) - len(self._forsaken)
+
+    @property
+    def background(self) -> int:
+        """Requests that go on behind their response: `active` has them."""
+        return 0
 
     def under_way(self) -> list[Running]:
         return [Running(each.what(), each.began_at, 0, each.task) for each in self._requests]

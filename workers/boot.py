@@ -27,7 +27,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable
-from typing import Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from gwctl import __version__
 from gwctl.assignment import Assignment
@@ -48,6 +48,9 @@ from gwctl.workers.process import WorkerProcess, memory_bytes
 from gwctl.workers.standard_streams import flush_stdio, hold_open
 from gwctl.workers.tracebacks import summary
 from gwctl.write_lock import WriteLock
+
+if TYPE_CHECKING:
+    from gwctl.workers.server import Server
 
 _FLUSH_S: Final = 1.0
 _STDERR: Final = 2
@@ -173,6 +176,9 @@ class _Boot:
         application = self._preloaded or self._import()
         if application.worker_class == "asgi":
             self._signals.explain_with(self._process.on_explain)
+        elif application.worker_class == "sync" and application.interface == "asgi":
+            self._signals.explain_with(self._process.on_explain_call)
+            asyncio.set_event_loop(None)
         else:
             asyncio.set_event_loop(None)
         self._take_signals_back(loop)
@@ -218,20 +224,20 @@ class _Boot:
         process.attach(loop, link, server)
         link.start()
         server.start()
-        await self._start_lifespan(application)
+        await self._start_lifespan(application, server)
         self._take_signals_back(loop)
         await process.until_greeted()
         if not process.ending:
             link.send(self._ready(application))
         await process.live()
 
-    async def _start_lifespan(self, application: LoadedApplication) -> None:
+    async def _start_lifespan(self, application: LoadedApplication, server: Server) -> None:
+        process = self._process
+        if server.runner.bridge is not None:
+            process.lifespan_loop = server.runner.bridge.loop
         if application.lifespan is None:
             return
-        process = self._process
         self._channel.send(Stage("lifespan"))
-        if application.bridge is not None:
-            process.lifespan_loop = application.bridge.start()
         if self._settings.lifespan == "off":
             return
         process.lifespan = Lifespan(

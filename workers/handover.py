@@ -26,13 +26,12 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.exchange import DATA_BYTES_MAX, Exchange, Parcel
 from gwctl.workers.http1 import Connection
 from gwctl.workers.states import GIVEN, IDLE
-from gwctl.workers.wsgi import WsgiCall
-from gwctl.workers.wsgi_body_calls import BodyCall
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.environ import Environ
     from gwctl.workers.server import Server
+    from gwctl.workers.wsgi import WsgiCall
 
 _PAUSE_S: Final = 0.1
 _PATIENCE_S: Final = 0.05
@@ -214,10 +213,10 @@ def request_read(connection: ConnectionBase, environ: Environ, kind: type[WsgiCa
         return b""
     if connection.tls is not None or connection.transport.get_write_buffer_size():
         return b""
-    if kind is WsgiCall:
+    if not kind.has_body:
         return head
     body = environ["wsgi.input"]
-    if kind is not BodyCall or type(body) is not BytesIO or _CODED.search(head):
+    if type(body) is not BytesIO or _CODED.search(head):
         return b""
     return head + body.getvalue()
 

@@ -183,7 +183,8 @@ class WorkerProcess:
 
     def tell(self) -> None:
         if self.server is not None and self.link is not None and self.loop is not None:
-            self.link.send(told(self.server.runner.under_way(), self.loop))
+            bridge = self.server.runner.bridge
+            self.link.send(told(self.server.runner.under_way(), self.loop if bridge is None else bridge.loop))
 
     def _given_up(self, request: str, age_s: float) -> None:
         assert self.link is not None
@@ -242,6 +243,8 @@ class WorkerProcess:
         self._ending.limit(0.0, "told to end at once", quietly=True)
         self._ending.begin("what was under way")
         self.loop.call_soon_threadsafe(self._end_event().set)
+        if self.server.runner.bridge is not None:
+            self.server.runner.bridge.interrupt()
         self._interruption.raise_in_application()
 
     def _leave_boot(self) -> None:
@@ -258,6 +261,16 @@ class WorkerProcess:
             line = f"{CURRENT_REQUEST}{monotonic() - current.start:.3f} {current.what}\n"
             with suppress(OSError):
                 os.write(self._assignment.dump_fd, line.encode("utf-8", "replace"))
+
+    def on_explain_call(self) -> None:
+        """Have a sync worker tell what its ASGI application is at: its own loop stands still meanwhile."""
+        bridge = self.server.runner.bridge if self.server is not None else None
+        if bridge is not None:
+            bridge.explain(self._tell_at_once)
+
+    def _tell_at_once(self) -> None:
+        self.tell()
+        flush(self._assignment.channel, _FLUSH_S)
 
     # ---- the end
 

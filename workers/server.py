@@ -71,6 +71,7 @@ class Server:
         self.context = copy_context()  # no request's: only copies of it are ever written to
         self.assignment = assignment
         self.application = application.call
+        self.interface = application.interface
         self.state = application.state
         self.log = log
         self.seldom = Seldom(log)
@@ -219,6 +220,7 @@ class Server:
         return (
             not self._connections
             and not self.active_requests
+            and not self.runner.background
             and self.websockets.idle
             and self._acceptor.idle
         )

@@ -75,6 +75,9 @@ class SyncRunner(WsgiRunner):
         self._wait_request = 0.0
         if self._limits.shortest_s:
             self.extend_timeout = self._extend_timeout
+        self.bridge_if_asgi(None if self.extend_timeout is None else self._extend_call)
+        if self.bridge is not None:
+            self.bridge.ring_by_descriptor()
 
     def _extend_timeout(self, seconds: float) -> None:
         """Let the present request take ``seconds`` more, if its limit is not later: the master reads it."""
@@ -118,12 +121,20 @@ class SyncRunner(WsgiRunner):
             return True
         return not server.siblings.free() and server.backlog_waits()
 
+    def _extend_call(self, call: WsgiCall, seconds: float) -> None:
+        if call.task is not None:
+            self._extend_timeout(seconds)
+
     def start(self) -> None:
-        """Nothing to prepare: the thread is the loop's."""
+        """Nothing to prepare for WSGI: the thread is the loop's."""
+        if self.bridge is not None:
+            self.bridge.start()
 
     def end(self) -> None:
-        """End the sentry's thread; that of a worker ends with its process."""
+        """End what there is of threads; those of a worker end with its process."""
         self._sentry.end()
+        if self.bridge is not None:
+            self.bridge.end()
 
     def serving(self) -> None:
         """Hide the loop: calls may come from now on. Nothing here may ask for the running loop."""
@@ -143,11 +154,11 @@ class SyncRunner(WsgiRunner):
         return len(self.line) + (1 if self._floats[BUSY_SINCE] else 0)
 
     def under_way(self) -> list[Running]:
-        """Be asked only by the loop, and so between two calls."""
-        return []
+        """Be asked only by the loop, and so between two calls, but for what goes on elsewhere."""
+        return [] if self.bridge is None else self.bridge.under_way()
 
     def longest(self) -> Running | None:
-        """As for `under_way`."""
+        """Be asked between two calls."""
         return None
 
     def batch_begins(self) -> None:
@@ -193,7 +204,7 @@ class SyncRunner(WsgiRunner):
             return  # a sibling has them
         while True:
             connection, environ, kind, _ = self.line.popleft()
-            if connection.lost and kind is WsgiCall:
+            if connection.lost and not kind.has_body:
                 connection.responded(False, monotonic())
             else:
                 self._call(connection, environ, kind)

@@ -77,10 +77,15 @@ class ThreadsRunner(WsgiRunner):
         self.accept_batch = min(self._count, 16)
         limits = RequestLimits(server.settings.timeouts, "threads")
         if limits.shortest_s:
-            self.clock = ThreadsClock(server, self, limits)
-            self.extend_timeout = self.clock.extend
+            self.clock = clock = ThreadsClock(server, self, limits)
+            self.extend_timeout = clock.extend
+            self.bridge_if_asgi(clock.extend_call)
+        else:
+            self.bridge_if_asgi(None)
 
     def start(self) -> None:
+        if self.bridge is not None:
+            self.bridge.start()
         for _ in range(self._count):
             self._add_thread()
 
@@ -88,6 +93,8 @@ class ThreadsRunner(WsgiRunner):
         """End the threads as they become free; those of a worker end with its process."""
         for _ in self.threads:
             self._queue.put(None)
+        if self.bridge is not None:
+            self.bridge.end()
 
     def _add_thread(self) -> None:
         counters = Counters()
@@ -119,6 +126,8 @@ class ThreadsRunner(WsgiRunner):
         return max(0, active - len(self.given_up)) if self.given_up else active
 
     def under_way(self) -> list[Running]:
+        if self.bridge is not None:
+            return self.bridge.under_way()
         running = []
         for counters in self.threads:
             call, start = counters.call, counters.start
@@ -128,7 +137,8 @@ class ThreadsRunner(WsgiRunner):
 
     def longest(self) -> Running | None:
         """The request that has run longest."""
-        return min(self.under_way(), key=lambda one: one.start, default=None)
+        running = [one for one in self.under_way() if one.thread]
+        return min(running, key=lambda one: one.start, default=None)
 
     def reserve(self) -> None:
         """Have the descriptor in hand that the next connection's output will be.
@@ -186,7 +196,7 @@ class ThreadsRunner(WsgiRunner):
         active = self.active
         if active < self._count:
             return
-        running = self.under_way()
+        running = [one for one in self.under_way() if one.thread]
         busy_s = now - max([one.start for one in running], default=now)
         if len(running) < self._count or busy_s < BUSY_S:
             return
@@ -252,6 +262,13 @@ class ThreadsRunner(WsgiRunner):
         if connection.state != BUSY and connection.output is not None:
             connection.output.close()
             connection.output = None
+
+    def give_up(self, why: str) -> None:
+        for counters in self.threads:
+            call = counters.call
+            if call is not None and not call.given_up:
+                call.give_up(503)
+        super().give_up(why)
 
     def finish(self, connection: ConnectionBase, call: WsgiCall) -> None:
         if call not in self.given_up:

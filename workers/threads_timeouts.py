@@ -26,18 +26,23 @@ import socket
 import sys
 import threading
 from collections import deque
+from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config.request_limits import RequestLimits
+from gwctl.workers.explain import stack_of
 from gwctl.workers.tracebacks import is_machinery
 
 if TYPE_CHECKING:
+    from gwctl.workers.asgi_bridge import AsgiBridge
     from gwctl.workers.counters import Counters
     from gwctl.workers.server import Server
     from gwctl.workers.threads import ThreadsRunner
     from gwctl.workers.wsgi import WsgiCall
 
+CLEAN_UP_S: Final = 5.0
+"""How long the event loop of an ASGI application may take to hear that a task is cancelled."""
 _FRAMES_MAX: Final = 40
 _OTHERS_MAX: Final = 8
 
@@ -61,6 +66,10 @@ class ThreadsClock:
             if counters.ident == ident and counters.call is not None:
                 self._extended[counters.call] = monotonic() + seconds
 
+    def extend_call(self, call: WsgiCall, seconds: float) -> None:
+        """Let the request of ``call`` take that long from now on; any thread."""
+        self._extended[call] = monotonic() + seconds
+
     def was_away(self, now: float, seconds: float) -> None:
         """The loop did not turn for so long, and what stopped it may have stopped the threads."""
         self._away.append((now, seconds))
@@ -69,7 +78,9 @@ class ThreadsClock:
         """Give up the requests that are over their limit."""
         for counters in list(self._runner.threads):
             call, start = counters.call, counters.start
-            if call is not None and counters.call is call and call not in self._runner.given_up:
+            if call is None or counters.call is not call or call.given_up:
+                continue
+            if call not in self._runner.given_up:
                 self._judge(counters, call, start, now)
         if self._extended:
             self._forget_extended()
@@ -91,9 +102,46 @@ class ThreadsClock:
             due_at += call.client_wait.waited(now)
         if now < max(due_at, self._extended.get(call, 0.0)):
             return
+        bridge = self._runner.bridge
+        if bridge is not None:
+            self._cancel(call, bridge, now - start, limit_s)
+            return
         output = self._take(counters, call)
         if output is not None:
             self._give_up(counters, call, output, now - start, limit_s)
+
+    # ---- an ASGI application's task
+
+    def _cancel(self, call: WsgiCall, bridge: AsgiBridge, age_s: float, limit_s: float) -> None:
+        """Have the task of ``call`` cancelled; its thread answers, and is free again."""
+        task = call.task
+        does = "connection cut in mid-response" if call.head_sent else "answered with 504"
+        over = f"{call.what()} has run {age_s:.1f} s (limit {limit_s:g} s)"
+        lines = [
+            f"request timeout: {over}; {does}, its task is cancelled",
+            *([] if task is None else [f"task {task.get_name()}:"]),
+            *(f"  {frame}" for frame in ([] if task is None else stack_of(task))),
+            self._others(),
+        ]
+        self._server.log.error("\n".join(lines))
+        call.give_up(504)
+        turned = Event()
+        bridge.tell(turned.set)
+        self._server.loop.call_later(CLEAN_UP_S, self._look_after, turned, bridge, call.what(), age_s)
+
+    def _look_after(self, turned: Event, bridge: AsgiBridge, what: str, age_s: float) -> None:
+        """A loop that stands still serves nobody, whatever number of threads there are."""
+        if turned.is_set():
+            return
+        stood = f"the application's event loop has stood still for {CLEAN_UP_S:g} s"
+        lines = [
+            f"{what}: its task could not be cancelled: {stood}; the worker is replaced",
+            f"thread of the loop (0x{bridge.thread_id:x}):",
+            *(f"  {frame}" for frame in _frames_of(bridge.thread_id)),
+        ]
+        self._server.log.error("\n".join(lines))
+        if self._server.on_given_up is not None:
+            self._server.on_given_up(what, age_s + CLEAN_UP_S)
 
     # ---- the connection
 

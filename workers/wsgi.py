@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable
 from time import monotonic
 from types import GeneratorType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from gwctl.workers.early_hints import hints
 from gwctl.workers.faults import ClientGone, NotWsgiError
@@ -30,6 +30,8 @@ from gwctl.workers.tracebacks import application_traceback, summary
 from gwctl.workers.wsgi_writing import ResponseWriter
 
 if TYPE_CHECKING:
+    import asyncio
+
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.environ import Environ
     from gwctl.workers.outbox import Outbox
@@ -88,6 +90,23 @@ class WsgiCall(ResponseWriter):
             None  # what is yet to be done of sending and ending: `threads_outbox`
         )
         self.sent = 0
+
+    has_body: ClassVar[bool] = False
+    """The request has one: more than its head was read, or is to be."""
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """Of an ASGI application: where the request runs."""
+        return None
+
+    @property
+    def given_up(self) -> bool:
+        """Tell whether `give_up` has ended it."""
+        return False
+
+    def give_up(self, status: int) -> bool:  # noqa: ARG002 - for those that can
+        """Have the call end soon, answered with ``status`` or cut; False: a thread cannot be ended."""
+        return False
 
     @property
     def cut_shows(self) -> bool:

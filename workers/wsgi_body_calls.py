@@ -7,7 +7,7 @@ attention.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gwctl.workers.body_stream import BodyError, BodyStream
 from gwctl.workers.response import CONTINUE
@@ -24,6 +24,8 @@ class BodyCall(WsgiCall):
     """Closes ``wsgi.input``, whatever the application put in its place."""
 
     __slots__ = ("_input",)
+
+    has_body: ClassVar[bool] = True
 
     def __init__(
         self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gwctl.workers import tls_facts
 from gwctl.workers.body import BodyBuffer, not_kept
 from gwctl.workers.body_stream import READ_BYTES, BodyStream
-from gwctl.workers.bridges import AsgiInWsgi
+from gwctl.workers.draining import LAST_WORDS_S
 from gwctl.workers.early_hints import EarlyHints
 from gwctl.workers.environ import BODY_FIELDS, Environ, EnvironBuilder, Fields
 from gwctl.workers.file_tail import FileTail
@@ -28,6 +28,7 @@ from gwctl.workers.wsgi_body_calls import BodyCall, StreamCall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gwctl.workers.asgi_bridge import AsgiBridge
     from gwctl.workers.asgi_streams import Streams
     from gwctl.workers.asgi_timeouts import RequestClock
     from gwctl.workers.client_wait import ClientWait
@@ -64,8 +65,22 @@ class WsgiRunner:
         self.when_ended: Callable[[Any], None] | None = None  # a call ends before anything else begins
         self._builder = EnvironBuilder(server.assignment, self.multithread, server.notice)
         self._memory_bytes = server.limits.body_memory_bytes
-        # An ASGI application has a loop of its own, which must not wait in a read.
-        self._streams = not server.settings.body_buffering and not isinstance(server.application, AsgiInWsgi)
+        self._streams = not server.settings.body_buffering
+        self.bridge: AsgiBridge | None = None  # to an ASGI application's event loop
+        self._call_kind: type[WsgiCall] = WsgiCall
+        self._body_kind: type[WsgiCall] = BodyCall
+        self._stream_kind: type[WsgiCall] = StreamCall
+
+    def bridge_if_asgi(self, extend: Callable[[WsgiCall, float], None] | None) -> None:
+        """Make calls reach an ASGI application, if that is what is served."""
+        if self.server.interface != "asgi":
+            return
+        from gwctl.workers.asgi_bridge import AsgiBridge, BridgedStream  # noqa: PLC0415 - WSGI does without
+
+        self.bridge = AsgiBridge(self.server, extend)
+        self.stream_class = BridgedStream
+        self._call_kind = self.bridge.call_kind
+        self._body_kind = self._stream_kind = self.bridge.body_kind
 
     @property
     def active(self) -> int:
@@ -88,7 +103,16 @@ class WsgiRunner:
     def accepted(self, connection: ConnectionBase) -> None:
         """Of no concern before its transport stands."""
 
+    @property
+    def background(self) -> int:
+        """Requests that go on behind their response."""
+        return 0 if self.bridge is None else self.bridge.background
+
     def connected(self, connection: ConnectionBase) -> None:
+        if self.bridge is not None:
+            connection.base = self.bridge.for_connection(connection)
+            connection.hints = EarlyHints()
+            return
         base = self._builder.for_connection(*self.server.addresses(connection))
         if connection.tls is not None:
             base |= tls_facts.environ(connection.tls.ssl)
@@ -98,7 +122,9 @@ class WsgiRunner:
         connection.base = base
 
     def forwarded(self, facts: Facts) -> Environ:
-        """Return what ``facts`` change in the environ that a connection's requests share."""
+        """Return what ``facts`` change in the environ or scope that a connection's requests share."""
+        if self.bridge is not None:
+            return self.bridge.forwarded(facts)
         return self._builder.forwarded(facts)
 
     def begin(self, connection: ConnectionBase) -> None:
@@ -107,13 +133,17 @@ class WsgiRunner:
         Raises:
             Refused: It is not served.
         """
-        environ = self._builder.build(connection)
-        notable = self._builder.notable
+        if self.bridge is None:
+            environ = self._builder.build(connection)
+            notable = self._builder.notable
+        else:
+            environ = self.bridge.build(connection)
+            notable = self.bridge.notable
         if notable is not None and not notable.keys().isdisjoint(BODY_FIELDS):
             self._begin_body(connection, environ, notable)
             return
         connection.parser.reset()
-        self.call(connection, environ)
+        self.call(connection, environ, self._call_kind)
 
     def _begin_body(self, connection: ConnectionBase, environ: Environ, fields: Fields) -> None:
         framer = frame_body(
@@ -126,7 +156,7 @@ class WsgiRunner:
         expecting = expect is not None and wants_continue(expect, connection.http11)
         connection.parser.reset()
         if framer is None:
-            self.call(connection, environ)
+            self.call(connection, environ, self._call_kind)
             return
         if self._streams:
             if b"transfer-encoding" in fields:
@@ -137,10 +167,10 @@ class WsgiRunner:
         if body is not None:
             environ["wsgi.input"] = BytesIO(body)
             environ["CONTENT_LENGTH"] = str(len(body))
-            self.call(connection, environ, BodyCall)
+            self.call(connection, environ, self._body_kind)
             return
         buffer = BodyBuffer(self.server.limits)
-        connection.request = Waiting(environ, buffer, BodyCall)
+        connection.request = Waiting(environ, buffer, self._body_kind)
         connection.read_body(framer, buffer, BODY, expecting)
 
     def _body_at_hand(self, connection: ConnectionBase, framer: Framer) -> bytes | None:
@@ -165,7 +195,7 @@ class WsgiRunner:
         self, connection: ConnectionBase, environ: Environ, framer: Framer, expecting: bool
     ) -> None:
         if connection.transport.get_write_buffer_size():
-            self._hold(connection, Waiting(environ, None, StreamCall, (framer, expecting)))
+            self._hold(connection, Waiting(environ, None, self._stream_kind, (framer, expecting)))
             return
         stream = self.stream_class(connection)
         environ["wsgi.input"] = BufferedReader(stream, READ_BYTES)
@@ -177,7 +207,7 @@ class WsgiRunner:
         if stream.failure:
             connection.refuse(stream.failure, "its body is not sound, or not whole")
         else:
-            self.call(connection, environ, StreamCall)
+            self.call(connection, environ, self._stream_kind)
 
     def body_complete(self, connection: ConnectionBase) -> None:
         environ, body, kind, stream = connection.request
@@ -280,19 +310,26 @@ class WsgiRunner:
         elif waiting is not None:
             (waiting.body or waiting.environ["wsgi.input"]).close()
 
-    def give_up(self, why: str) -> None:
-        """A call cannot be cancelled; those that have not begun go on to wait."""
+    def give_up(self, why: str) -> None:  # noqa: ARG002 - as in AsgiRunner
+        """A WSGI call cannot be cancelled; those that have not begun go on to wait."""
+        if self.bridge is not None:
+            self.bridge.give_up(LAST_WORDS_S)
 
     def refused(self, connection: ConnectionBase) -> None:
         self.abandoned(connection)
 
     def client_finished(self, connection: ConnectionBase) -> None:
         """The client sends no more: of concern only to an application that reads its body."""
-        if connection.framer is not None:
+        if self.bridge is not None:
+            if connection.hints.call is not None:
+                connection.hints.call.client_finished()
+        elif connection.framer is not None:
             self.body_failed(connection, 400)
 
     def disconnected(self, connection: ConnectionBase) -> None:
-        """The connection is gone: noticed at the next write, and at once by who reads its body."""
+        """The connection is gone: WSGI notices at the next write, or at once when it reads its body."""
+        if self.bridge is not None and connection.hints is not None and connection.hints.call is not None:
+            connection.hints.call.client_lost()
         request = connection.request
         if isinstance(request, BodyStream):
             request.fail(0)
@@ -316,7 +353,9 @@ class WsgiRunner:
         self, connection: ConnectionBase, environ: Environ, call: WsgiCall, seconds: float
     ) -> None:
         access = self.server.access
-        if access is not None:
+        if access is not None and self.bridge is not None:
+            self.bridge.log_access(access, connection, environ, call, seconds)
+        elif access is not None:
             access.add(
                 connection,
                 call.status,

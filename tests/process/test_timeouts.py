@@ -72,6 +72,22 @@ def test_an_asgi_request_over_its_limit_ends_alone(gwctl_server, environ):
         assert server.workers == workers
 
 
+@pytest.mark.parametrize("preload", [False, True])
+def test_a_sync_request_of_an_asgi_application_is_explained_by_its_task(gwctl_server, environ, preload):
+    """The main thread only waits for it: the record says where the application stands."""
+    options = {"worker": "sync", "environ": environ, "timeouts": {"request_timeout_s": 0.5}}
+    with gwctl_server("hangs:live", preload=preload, **options, **EXPECTED) as server:
+        with send(server, "/await") as client:
+            assert client.recv(100) == b""
+        server.wait_for_log(r"ready in", count=2)
+        assert httpx.get(server.url).status_code == 200
+        record = re.search(r"killed: request timeout: GET /await has run .*\n(?:  .*\n)*", server.log)
+        assert record, server.log
+        assert re.search(
+            r"task .* \(GET /await, [\d.]+ m?s\):\n    File .* in wait_for_nothing\n", record[0]
+        ), record[0]
+
+
 def test_paths_and_the_application_may_have_more_time(gwctl_server, environ, tmp_path):
     """/slow has its own limit; /extended asks for more; /short has neither and is ended."""
     (tmp_path / "slow.py").write_text(

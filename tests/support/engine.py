@@ -43,6 +43,8 @@ from tests.support.wait import DEADLINE_S, until
 WORKER_CLASSES = ("sync", "threads", "asgi")
 PARSERS = ("c", "python") if importlib.util.find_spec("gunicorn_h1c") else ("python",)
 """Those installed here; the first one is used where nothing else is said."""
+UNDER = {"asgi": "asgi"}
+"""Which worker class an engine for ASGI gets: tests that hold for all have another put here (`asgi_under`)."""
 STUBBORN_S = 1.0
 """How long the end of an engine waits for its application's tasks and threads."""
 
@@ -178,8 +180,13 @@ class Engine:
         siblings: bool = False,
         beside: Engine | None = None,
         tls: ssl.SSLContext | None = None,
+        interface: str = "",
         **settings: Any,
     ) -> None:
+        if worker_class == "asgi" and not interface and UNDER["asgi"] != "asgi":
+            worker_class, interface = UNDER["asgi"], "asgi"
+            settings.setdefault("body_buffering", False)  # as it is at home
+            timeouts = {"request_timeout_s": 0.0} | (timeouts or {})  # the same
         self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
         weakref.finalize(self, shutil.rmtree, self.folder)  # not at exit: tests read the log after it
         self.beside = beside
@@ -218,7 +225,7 @@ class Engine:
             exchange=self.exchange if shared else None,
             tls=tls,
         )
-        interface: Any = "asgi" if worker_class == "asgi" else "wsgi"
+        interface = interface or ("asgi" if worker_class == "asgi" else "wsgi")
         self.application = LoadedApplication(application, interface, worker_class, "test", state or {})  # type: ignore[arg-type]
         self.parser = parser
         self.loop = uvloop.new_event_loop()
@@ -276,7 +283,7 @@ class Engine:
             self.exchange.close()
         os.close(self._log_fd)
         if kind is None:
-            assert not self.loop_errors
+            assert not self.loop_errors, self.loop_errors
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run ``function`` in the loop's thread; return what it returns."""
@@ -290,6 +297,17 @@ class Engine:
 
         self.loop.call_soon_threadsafe(run)
         return future.result(DEADLINE_S)
+
+    def in_application(self, function: Callable[[], Any]) -> None:
+        """Have ``function`` called in the event loop of an ASGI application."""
+        bridge = self.server.runner.bridge
+        loop = self.loop if bridge is None else bridge.loop
+        loop.call_soon_threadsafe(function)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are not over, also behind their response."""
+        return len(self.call(self.server.runner.under_way))
 
     def connect(self, receive_buffer: int = 0) -> Client:
         sock = socket.socket(self._listener.family)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.engine import WORKER_CLASSES, Engine
+from tests.support.engine import UNDER, WORKER_CLASSES, Engine
 from tests.support.tls import Files
 
 
@@ -32,6 +32,35 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
     yield start
     for engine in engines:
         engine.__exit__(None, None, None)
+
+
+@pytest.fixture(params=WORKER_CLASSES)
+def asgi_under(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test of ASGI under each worker class: ``Engine(application, "asgi")`` gets that one.
+
+    Where a class is not meant to be the same, the test says so and why: ``@pytest.mark.not_under(class, reason=)``.
+    """
+    name: str = request.param
+    monkeypatch.setitem(UNDER, "asgi", name)
+    return name
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `not_under` names."""
+    left_out = [item for item in items if _is_left_out(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        gone = set(left_out)
+        items[:] = [item for item in items if item not in gone]
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return any(
+        params.get(fixture) in mark.args
+        for mark in item.iter_markers("not_under")
+        for fixture in ("asgi_under", "wsgi_under")
+    )
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from gwctl.workers import asgi_extensions
 from tests.support.engine import Client, Engine
 from tests.support.wait import until
 
+pytestmark = pytest.mark.usefixtures("asgi_under")
+
 START = {"type": "http.response.start", "status": 200, "headers": []}
 TRAILED = {**START, "trailers": True, "headers": [(b"trailer", b"x-sum")]}
 TE = "TE: gzip;q=0.5, trailers"
@@ -275,6 +277,7 @@ def test_a_file_shorter_than_announced_is_a_500(big) -> None:
         engine.wait_for_log("1048576 bytes shorter than Content-Length says")
 
 
+@pytest.mark.not_under("sync", "threads", reason="slow readers are spooled and judged as those of WSGI are")
 @pytest.mark.parametrize("ahead", [b"", b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n"])
 def test_a_client_that_stops_reading_a_file_is_cut_off_and_costs_nothing_meanwhile(
     tmp_path, ahead: bytes

@@ -14,6 +14,8 @@ from gwctl.workers import asgi_timeouts
 from tests.support.engine import Engine
 from tests.support.wait import until
 
+pytestmark = pytest.mark.usefixtures("asgi_under")
+
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
@@ -66,6 +68,7 @@ def engine(application: Application) -> Iterator[Engine]:
         yield engine
 
 
+@pytest.mark.not_under("sync", reason="the master judges how long a request takes there")
 def test_it_gets_504_its_task_is_cancelled_and_one_record_says_where_it_waited(engine, application):
     with engine.connect() as other, engine.connect() as client:
         other.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -82,6 +85,7 @@ def test_it_gets_504_its_task_is_cancelled_and_one_record_says_where_it_waited(e
     assert record.count(" error ") == 1, "one record"
 
 
+@pytest.mark.not_under("sync", reason="the master judges how long a request takes there")
 def test_no_drain_waits_for_one_that_ignores_its_cancellation(engine, monkeypatch):
     monkeypatch.setattr(asgi_timeouts, "CLEAN_UP_S", 0.2)
     with engine.connect() as client:
@@ -93,6 +97,7 @@ def test_no_drain_waits_for_one_that_ignores_its_cancellation(engine, monkeypatc
     assert engine.call(lambda: engine.server.active_requests) == 0
 
 
+@pytest.mark.not_under("sync", reason="the master judges how long a request takes there")
 def test_in_mid_response_its_connection_is_cut(engine, application):
     with engine.connect() as client:
         client.send(b"GET /streams HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -13,6 +13,8 @@ from gwctl.workers import asgi_departures
 from tests.support.engine import PARSERS, Engine
 from tests.support.wait import until
 
+pytestmark = pytest.mark.usefixtures("asgi_under")
+
 REQUEST = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
@@ -172,7 +174,7 @@ def test_an_upload_nobody_reads_is_held_back() -> None:
                 sent += client.sock.send(b"u" * 65536)
         assert sent < 20_000_000
         client.sock.settimeout(20)
-        engine.call(go.set)
+        engine.in_application(go.set)
         while sent < size:
             sent += client.sock.send(b"u" * min(65536, size - sent))
         assert client.response().body == b"thanks"
@@ -207,6 +209,7 @@ def test_a_download_nobody_reads_holds_the_application() -> None:
         assert sum(map(len, client.chunks())) == 65_536_000
 
 
+@pytest.mark.not_under("sync", "threads", reason="they have no WebSockets")
 def test_a_websocket_is_handed_over_and_told_to_go_when_draining() -> None:
     """With a frame that was sent right behind the handshake, and behind a request before it."""
 
@@ -274,8 +277,8 @@ def test_background_work_does_not_hold_the_connection() -> None:
     with Engine(application, "asgi") as engine, engine.connect() as client:
         assert client.get("/background").body == b"done"
         assert client.get("/").body == b"done"
-        assert engine.call(lambda: engine.server.active_requests) == 1
-        engine.call(go.set)
+        until(lambda: engine.under_way == 1, "the other request to end")
+        engine.in_application(go.set)
         until(lambda: done, "the background work")
 
 

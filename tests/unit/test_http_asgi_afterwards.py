@@ -12,6 +12,8 @@ from gwctl.workers import asgi_departures
 from tests.support.engine import Engine
 from tests.support.wait import until
 
+pytestmark = pytest.mark.usefixtures("asgi_under")
+
 START = {"type": "http.response.start", "status": 200, "headers": []}
 EXPECTING = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
 
@@ -72,7 +74,7 @@ def test_an_error_after_the_response_names_its_own_request() -> None:
     with Engine(application, "asgi") as engine, engine.connect() as client:
         client.get("/first?a=b")
         client.get("/second")
-        engine.call(go.set)
+        engine.in_application(go.set)
         engine.wait_for_log("GET /first?a=b: the application raised after its response: ValueError")
 
 

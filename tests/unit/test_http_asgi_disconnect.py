@@ -12,6 +12,8 @@ import pytest
 from tests.support.engine import Client, Engine
 from tests.support.wait import until
 
+pytestmark = pytest.mark.usefixtures("asgi_under")
+
 START = {"type": "http.response.start", "status": 200, "headers": []}
 DISCONNECT = {"type": "http.disconnect"}
 PROMPT_S = 1.0

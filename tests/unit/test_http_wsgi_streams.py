@@ -335,20 +335,3 @@ def test_other_clients_are_served_while_a_thread_waits_for_a_body() -> None:
         assert other.get("/unread").status == 200
         slow.send(b"def")
         assert slow.response().body == b"abcdef"
-
-
-def test_an_asgi_application_never_waits_in_a_read(stream) -> None:
-    """Its loop serves others: the body is there before it is called, whatever the setting."""
-    from gwctl.workers.bridges import AsgiInWsgi
-    from tests.support.engine_apps import asgi
-
-    bridge = AsgiInWsgi(asgi)
-    loop = bridge.start()
-    engine = stream(bridge)
-    with engine.connect() as client:
-        client.send(CHUNKED % b"/echo")
-        for part in (b"3\r\none\r\n", b"4\r\n two\r\n0\r\n\r\n"):
-            client.send(part)
-        assert client.response().body == b"one two"
-    until(lambda: engine.server.active_requests == 0, "the call to end")
-    loop.call_soon_threadsafe(loop.stop)

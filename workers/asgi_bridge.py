@@ -1,0 +1,269 @@
+"""An ASGI application under the WSGI runners (sync, threads): its event loop, and what runs on it.
+
+The loop turns in a thread of its own, begun after the fork: so the runner's thread waits for the
+application as it waits for a WSGI one, and what the application does when its response is
+complete goes on without holding the client, the runner's thread, or other requests. The lifespan
+runs there too. A request is a task with a context of its own (`gwctl.workers.bridged_request`), called
+for by the thread that has the connection (`gwctl.workers.bridged_call`).
+
+The loop turns until the process ends, whatever the application does to it: stop() only makes it
+begin another turn, and sys.exit() in a task of its own is an error of that task, in the log.
+
+    under_way()    what runs: requests, the longest first, and what others left behind their responses
+    give_up()      cancel it
+
+docs/adr/0015-bridges.md tells why it is so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from contextvars import Context
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
+from gwctl.workers.body import NO_BODY
+from gwctl.workers.body_stream import READ_BYTES, FedStream
+from gwctl.workers.bridged_call import BridgedBodyCall, BridgedCall
+from gwctl.workers.explain import Running
+from gwctl.workers.own import start_thread
+from gwctl.workers.scope import Fields, ScopeBuilder
+from gwctl.workers.tracebacks import application_traceback, summary
+
+if TYPE_CHECKING:
+    from gwctl.workers.access_log import AccessLog
+    from gwctl.workers.bridged_request import BridgedRequest
+    from gwctl.workers.connection import ConnectionBase
+    from gwctl.workers.environ import Environ
+    from gwctl.workers.forwarded import Facts
+    from gwctl.workers.server import Server
+    from gwctl.workers.wsgi import WsgiCall
+
+SCOPE: Final = "asgi.scope"
+"""Where the scope is in what a runner passes around as the environ."""
+_END_S: Final = 1.0
+
+
+class AsgiBridge:
+    """One per worker process. ``loop`` is the application's."""
+
+    call_kind = BridgedCall
+    body_kind = BridgedBodyCall
+    stream_kind = BridgedBodyCall
+
+    def __init__(self, server: Server, extend: Callable[[BridgedCall, float], None] | None) -> None:
+        """``extend`` gives a request more time; None where requests have no limit."""
+        import uvloop  # noqa: PLC0415 - WSGI runners of WSGI applications do without
+
+        self._server = server
+        self.extend = extend
+        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self._builder = ScopeBuilder(server, extendable=extend is not None)
+        self._requests: set[BridgedRequest] = set()  # the loop itself refers to tasks weakly
+        self._ending = False
+        self._thread: threading.Thread | None = None
+        self._forsaken = False
+        self.current: BridgedCall | None = None
+        """Under sync, the call in progress."""
+        self.bell_fd = -1
+        """Where a call under sync is rung; in threads each call has a bell of its own."""
+
+    @property
+    def thread_id(self) -> int:
+        return self._thread.ident or 0 if self._thread is not None else 0
+
+    def start(self) -> None:
+        self._thread = start_thread(self._turn, "gwctl-asgi")
+
+    def ring_by_descriptor(self) -> None:
+        """Have calls wait for a descriptor, beside which they can watch their client's."""
+        self.bell_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def _turn(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        while not (self._ending or self.loop.is_closed()):
+            try:
+                self.loop.run_forever()
+            except BaseException as error:  # noqa: BLE001 - also SystemExit: not this thread's to end
+                self._server.log.error(
+                    f"the application raised in its event loop, outside of requests: {summary(error)}\n"
+                    f"{application_traceback(error)}"
+                )
+        for request in list(self._requests):
+            request.far.abort()
+
+    def tell(self, function: Callable[[], None]) -> None:
+        """Have ``function`` called in the application's loop, unless that is closed; any thread."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(function)
+
+    def end(self) -> None:
+        """Cancel what runs, wait for it a moment, and close the loop; that of a worker ends with it."""
+        self._ending = True
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._tidy(), self.loop)
+            thread.join(2 * _END_S)
+        if not (self._requests or self.loop.is_closed() or (thread is not None and thread.is_alive())):
+            self.loop.close()
+        if self.bell_fd >= 0:
+            os.close(self.bell_fd)
+            self.bell_fd = -1
+
+    async def _tidy(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_END_S)
+        await self.loop.shutdown_asyncgens()
+        self.loop.stop()
+
+    # ---- what runners ask for; the server loop's thread
+
+    @property
+    def notable(self) -> Fields | None:
+        """Fields of the request built last that the server itself looks at."""
+        return self._builder.notable
+
+    def for_connection(self, connection: ConnectionBase) -> dict[str, Any]:
+        return self._builder.for_connection(connection)
+
+    def forwarded(self, facts: Facts) -> dict[str, Any]:
+        return self._builder.forwarded(facts)
+
+    def build(self, connection: ConnectionBase) -> Environ:
+        """Return what a runner passes around as the environ of a request.
+
+        Raises:
+            Refused: It is not served.
+        """
+        return {SCOPE: self._builder.build(connection), "wsgi.input": NO_BODY}
+
+    @staticmethod
+    def log_access(
+        access: AccessLog, connection: ConnectionBase, environ: Environ, call: WsgiCall, seconds: float
+    ) -> None:
+        referer = agent = "-"
+        for name, value in environ[SCOPE]["headers"]:
+            if name == b"user-agent":
+                agent = value.decode("latin-1")
+            elif name == b"referer":
+                referer = value.decode("latin-1")
+        access.add(connection, call.status, call.sent, seconds, referer, agent)
+
+    def under_way(self) -> list[Running]:
+        """Return what is not over, also behind its response (``thread`` is 0 then)."""
+        return [
+            Running(each.what(), each.began_at, 0 if each.far.over else each.thread, each.task)
+            for each in list(self._requests)
+        ]
+
+    @property
+    def background(self) -> int:
+        """How many requests have their response and are not over."""
+        return 0 if self._forsaken else sum([each.far.over for each in list(self._requests)])
+
+    def give_up(self, clean_up_s: float) -> None:
+        """Cancel all requests; after ``clean_up_s`` nobody waits for them any more."""
+        self.tell(self._cancel_all)
+        self._server.loop.call_later(clean_up_s, self._forsake)
+
+    def _forsake(self) -> None:
+        self._forsaken = True
+        self._server.check_drained()
+
+    def interrupt(self) -> None:
+        """Under sync: end the call in progress, as if its client were gone. For a signal's handler."""
+        current = self.current
+        if current is not None:
+            current.client_lost()
+
+    def explain(self, tell: Callable[[], None]) -> None:
+        """Under sync: have the call in progress ``tell`` what it is at. A signal's handler may call this."""
+        current = self.current
+        if current is not None:
+            current.explain(tell)
+
+    def _cancel_all(self) -> None:
+        for request in list(self._requests):
+            if request.task is not None:
+                request.task.cancel()
+
+    # ---- what calls ask for; any thread
+
+    def begin(self, request: BridgedRequest, context: Context) -> None:
+        """Have ``request`` run in a copy of ``context``."""
+        self.loop.call_soon_threadsafe(self._begin, request, context=context)
+
+    def _begin(self, request: BridgedRequest) -> None:
+        self._requests.add(request)
+        request.far.adjust_reading()
+        request.task = self.loop.create_task(request.run(self._ended))
+
+    def _ended(self, request: AsgiRequest) -> None:
+        self._requests.discard(request)
+        request.far.let_go()  # type: ignore[attr-defined]
+        if self._server.draining:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                self._server.loop.call_soon_threadsafe(self._server.check_drained)
+
+
+class BridgedStream(FedStream):
+    """The body of a request that is called before it is complete (``body_buffering = false``).
+
+    The connection feeds it, in whatever thread reads the socket; the application's loop takes.
+    """
+
+    def __init__(self, connection: ConnectionBase) -> None:
+        super().__init__(connection)
+        self._bridge: AsgiBridge = connection.server.runner.bridge  # type: ignore[assignment]
+        self._bridged: BridgedCall | None = None
+
+    def attach(self, call: BridgedCall) -> None:
+        """The call begins."""
+        self._bridged = call
+
+    def feed(self, block: bytes) -> None:
+        super().feed(block)
+        self._tell()
+
+    def body_end(self) -> None:
+        super().body_end()
+        self._tell()
+
+    def fail(self, status: int) -> None:
+        super().fail(status)
+        if self._bridged is not None and self.failure is not None:
+            self._bridged.fail(self.failure)
+
+    def _tell(self) -> None:
+        if self._bridged is not None and self._bridged.request is not None:
+            self._bridge.tell(self._bridged.request.far.adjust_reading)
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        if self._bridged is not None:
+            self._bridged.ring()  # under sync it is the call that reads
+
+    def pour(self, request: AsgiRequest) -> None:
+        buffer = bytearray(READ_BYTES)
+        while request.waiting_bytes <= RECEIVE_BYTES_MAX and not self.closed:
+            if not (self.waiting or self._ended):
+                return
+            size = self.readinto(buffer)
+            if not size:
+                self.close()
+                request.body_end()
+                return
+            request.feed(bytes(memoryview(buffer)[:size]))
+
+    def expires_in(self) -> float:
+        """Return after how many seconds the client is too late with more of it."""
+        limit_s = self._connection.server.settings.timeouts.body_timeout_s
+        return max(0.0, self._connection.since + limit_s - monotonic())
