@@ -6,7 +6,9 @@ callback that takes the event mask. Nobody who connects can hurt the master:
     - only root and the master's own user are listened to: the socket has mode 600 in a
       folder of mode 700, and the peer's credentials are asked of the kernel;
     - the number of clients, of requests that one may have open, and the length of a line are
-      bounded;
+      bounded; a place is kept by speaking, and nobody is turned away for want of one
+      (`gwctl.supervisor.control_room`);
+    - one request of a client is served in a turn of the loop, however many it has sent;
     - a client that does not read is not read from either, and is dropped when progress for
       it piles up;
     - no descriptor left for a client: it is accepted on a spare one and closed, because a
@@ -23,6 +25,7 @@ import os
 import select
 import selectors
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -31,17 +34,19 @@ from gwctl import taken_over
 from gwctl.errors import BindError, GwctlError
 from gwctl.log import Log
 from gwctl.supervisor import control_messages as messages
-from gwctl.supervisor import holders, runtime, unixsocket
+from gwctl.supervisor import control_room, holders, runtime, unixsocket
 from gwctl.supervisor.state import ClientFacts, ControlFacts
 
-CLIENTS_MAX: Final = 32
+CLIENTS_MAX: Final = 64
 REQUESTS_MAX: Final = 8
 """Requests of one client that may wait for their answer."""
 OUTPUT_PAUSE_BYTES: Final = 1 << 18
 """A client with more than this unread is not read from."""
 OUTPUT_BYTES_MAX: Final = 1 << 22
 """A client with more than this unread is dropped."""
-_BACKLOG: Final = 16
+_BACKLOG: Final = 128
+_ACCEPTED_AT_ONCE_MAX: Final = 16
+_REFUSAL_TOLD_S: Final = 10.0
 _READ_BYTES: Final = 1 << 16
 
 Handle = Callable[[int, messages.Method], dict[str, Any] | None]
@@ -52,8 +57,11 @@ that `ControlServer.answer` follows. May raise GwctlError to refuse."""
 class _Client:
     """One connection. ``requests`` maps the numbers that wait to the client's own ids."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, now: float) -> None:
         self.sock = sock
+        credentials = holders.peer_credentials(sock)
+        self.peer = credentials[0] if credentials is not None else 0
+        self.active_at = now
         self.received = bytearray()
         self.output = bytearray()
         self.requests: dict[int, int | str] = {}
@@ -65,8 +73,16 @@ class _Client:
         return len(self.output) > OUTPUT_PAUSE_BYTES
 
     @property
+    def waits(self) -> bool:
+        return bool(self.requests)
+
+    @property
+    def has_line(self) -> bool:
+        return b"\n" in self.received
+
+    @property
     def done(self) -> bool:
-        return self.ended and not self.requests and not self.output
+        return self.ended and not self.requests and not self.output and not self.has_line
 
     def take_line(self) -> bytes | None:
         end = self.received.find(b"\n")
@@ -90,7 +106,7 @@ class _Client:
         self.received += data
         return True
 
-    def write(self) -> bool:
+    def write(self, now: float) -> bool:
         """Send what the socket takes; False when the peer is gone for good."""
         while self.output:
             try:
@@ -99,6 +115,7 @@ class _Client:
                 return True
             except OSError:
                 return False
+            self.active_at = now
             del self.output[:sent]
         return True
 
@@ -106,8 +123,11 @@ class _Client:
 class ControlServer:
     """The socket at ``path``. ``handle`` is called from the loop for each request."""
 
-    def __init__(self, path: Path, log: Log, handle: Handle) -> None:
+    def __init__(
+        self, path: Path, log: Log, handle: Handle, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.path = path
+        self._clock = clock
         self._log = log
         self._handle = handle
         self._selector: selectors.BaseSelector | None = None
@@ -116,6 +136,28 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         self._waiting: dict[int, _Client] = {}
         self._last_request = 0
+        self._refused = 0
+        self._refusal_told_at = -_REFUSAL_TOLD_S
+
+    # ---- the loop
+
+    @property
+    def next_at(self) -> float:
+        """When `turn` has something to do that no descriptor tells of: monotonic seconds, or infinite."""
+        if any(self._has_turn(client) for client in self._clients.values()):
+            return self._clock()
+        return control_room.next_idle_at(self._clients.values())
+
+    def turn(self, now: float) -> None:
+        """Serve the next request of who has sent several, and close who has been silent for too long."""
+        for client in [each for each in self._clients.values() if self._has_turn(each)]:
+            self._serve(client)
+        for client in control_room.idle(self._clients.values(), now):
+            self._dismiss(client, f"closed after {control_room.IDLE_S:g} s without a request")
+
+    @staticmethod
+    def _has_turn(client: _Client) -> bool:
+        return client.has_line and not client.paused
 
     # ---- open and close
 
@@ -165,7 +207,7 @@ class ControlServer:
         self._last_request = facts.last_request
         selector.register(sock, selectors.EVENT_READ, self._accept)
         for each in facts.clients:
-            client = _Client(taken_over.socket_of(each.fd))
+            client = _Client(taken_over.socket_of(each.fd), self._clock())
             client.received += each.received
             client.output += each.output
             client.requests.update(each.requests)
@@ -177,7 +219,7 @@ class ControlServer:
     def close(self) -> None:
         """Send what can be sent at once, then close everything and remove the file if it is ours."""
         for client in list(self._clients.values()):
-            client.write()
+            client.write(self._clock())
             self._drop(client)
         if self._listening is not None:
             if self._selector is not None:
@@ -225,7 +267,7 @@ class ControlServer:
 
     def _send(self, client: _Client, line: bytes) -> None:
         client.output += line
-        if len(client.output) > OUTPUT_BYTES_MAX or not client.write():
+        if len(client.output) > OUTPUT_BYTES_MAX or not client.write(self._clock()):
             self._drop(client)
         else:
             self._watch(client)
@@ -233,37 +275,51 @@ class ControlServer:
     # ---- clients
 
     def _accept(self, _mask: int) -> None:
-        if self._listening is None:
-            return
+        for _ in range(_ACCEPTED_AT_ONCE_MAX):
+            if self._listening is None or not self._accept_one(self._listening.sock):
+                return
+
+    def _accept_one(self, listening: socket.socket) -> bool:
+        """Take one connection, with the request that may have come along; False when there is none."""
         try:
-            sock, _ = self._listening.sock.accept()
+            sock, _ = listening.accept()
         except OSError as error:
             if error.errno in {errno.EMFILE, errno.ENFILE}:
                 self._turn_away()
-            return
+            return False
         sock.setblocking(False)
+        client = _Client(sock, self._clock())
         refusal = self._refusal(sock)
         if refusal is not None:
-            client = _Client(sock)
             client.output += messages.encode_error(None, refusal)
-            client.write()
+            client.write(self._clock())
             sock.close()
-            return
-        client = _Client(sock)
+            return True
+        if len(self._clients) >= CLIENTS_MAX:
+            leaving = control_room.who_leaves(self._clients.values())
+            self._dismiss(leaving, f"{CLIENTS_MAX} control clients are connected, and another one came")
         self._clients[sock.fileno()] = client
-        self._watch(client)
+        self._event(client, selectors.EVENT_READ)
+        return True
+
+    def _dismiss(self, client: _Client, text: str) -> None:
+        """Say why, if it is taken, and close."""
+        client.output += messages.encode_error(None, messages.Failure(messages.UNAVAILABLE, text))
+        client.write(self._clock())
+        self._drop(client)
 
     def _refusal(self, sock: socket.socket) -> messages.Failure | None:
         peer = holders.peer_credentials(sock)
-        if peer is not None and peer[1] not in {0, os.geteuid()}:
-            text = f"uid {peer[1]} may not control this master; root and uid {os.geteuid()} may"
-            self._log.warning(f"control: refused pid {peer[0]}: {text}")
-            return messages.Failure(messages.FORBIDDEN, text)
-        if len(self._clients) >= CLIENTS_MAX:
-            return messages.Failure(
-                messages.UNAVAILABLE, f"{CLIENTS_MAX} control clients are connected already"
-            )
-        return None
+        if peer is None or peer[1] in {0, os.geteuid()}:
+            return None
+        text = f"uid {peer[1]} may not control this master; root and uid {os.geteuid()} may"
+        self._refused += 1
+        now = self._clock()
+        if now - self._refusal_told_at >= _REFUSAL_TOLD_S:
+            more = f" ({self._refused} of such since the last line about them)" if self._refused > 1 else ""
+            self._log.warning(f"control: refused pid {peer[0]}: {text}{more}")
+            self._refusal_told_at, self._refused = now, 0
+        return messages.Failure(messages.FORBIDDEN, text)
 
     def _turn_away(self) -> None:
         """No descriptor is free: use the spare one to take the client off the queue and close it."""
@@ -279,18 +335,26 @@ class ControlServer:
             return  # somebody else took the number; the next client tries again
 
     def _event(self, client: _Client, mask: int) -> None:
-        alive = client.write() if mask & selectors.EVENT_WRITE else True
-        if alive and mask & selectors.EVENT_READ and not client.ended and not client.paused:
+        alive = client.write(self._clock()) if mask & selectors.EVENT_WRITE else True
+        reads = mask & selectors.EVENT_READ and not client.ended and not client.paused
+        if alive and reads and not client.has_line:
             alive = client.read()
-        while alive and not client.paused and (line := client.take_line()) is not None:
-            self._request(client, line)
-            alive = client.sock.fileno() in self._clients
-        if alive and len(client.received) > messages.REQUEST_BYTES_MAX and not client.paused:
-            self._too_long(client)
-        if alive and client.sock.fileno() in self._clients:
-            self._watch(client)
+        if alive:
+            self._serve(client)
         else:
             self._drop(client)
+
+    def _serve(self, client: _Client) -> None:
+        """Serve the next request, if it is all there; others have theirs before the one after it."""
+        if not client.paused and (line := client.take_line()) is not None:
+            client.active_at = self._clock()
+            self._request(client, line)
+        if client.sock.fileno() not in self._clients:
+            return
+        if len(client.received) > messages.REQUEST_BYTES_MAX and not client.has_line:
+            self._too_long(client)
+        if client.sock.fileno() in self._clients:
+            self._watch(client)
 
     def _too_long(self, client: _Client) -> None:
         client.received.clear()
@@ -328,7 +392,7 @@ class ControlServer:
         if client.done:
             self._drop(client)
             return
-        wanted = 0 if client.ended or client.paused else selectors.EVENT_READ
+        wanted = 0 if client.ended or client.paused or client.has_line else selectors.EVENT_READ
         if client.output:
             wanted |= selectors.EVENT_WRITE
         registered = self._selector.get_map().get(client.sock)

@@ -87,7 +87,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 class Request(msgspec.Struct, frozen=True):
     method: str
-    id: int | str
+    id: Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | str
     params: dict[str, Any] = {}
     jsonrpc: str = "2.0"
 

@@ -100,6 +100,8 @@ class Master:
                 self._signalled(signum)
             self._terminal.look(time.monotonic())
             self._announcer.turn(time.monotonic())
+            if self._control is not None:
+                self._control.turn(time.monotonic())
             self._step()
             if self.fleet.executing and not self.children.owed:
                 self._execute()
@@ -118,8 +120,11 @@ class Master:
         self._step()
 
     def _timeout(self) -> float:
-        deadline = self.fleet.next_deadline()
-        due = self._announcer.next_at if deadline is None else min(self._announcer.next_at, deadline)
+        due = self._announcer.next_at
+        if (deadline := self.fleet.next_deadline()) is not None:
+            due = min(due, deadline)
+        if self._control is not None:
+            due = min(due, self._control.next_at)
         return max(0.0, due - time.monotonic())
 
     def _step(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.supervisor import control
+from gwctl.supervisor import control, control_room
 from gwctl.supervisor.control_messages import REQUEST_BYTES_MAX, Reload, Scale, Stop
 from gwctl.supervisor.runtime import InstanceError
 from tests.support import child
@@ -179,20 +179,119 @@ def test_a_client_that_only_ends_its_sending_side_is_answered(master: Master, pe
     peer.until_closed()
 
 
-def test_too_many_clients(master: Master) -> None:
-    peers = [Peer(master) for _ in range(control._BACKLOG)]
-    master.turn()
-    while len(peers) < control.CLIENTS_MAX:
+def a_room(master: Master, count: int = control.CLIENTS_MAX, **more: object) -> list[Peer]:
+    """So many silent clients, a moment after each other."""
+    peers = []
+    while len(peers) < count:
         peers.append(Peer(master))
+        master.now += 0.01
         master.turn()
+    return peers
+
+
+def close(*peers: Peer) -> None:
     for peer in peers:
-        peer.send(request("status"))
-        assert "result" in peer.line()
-    late = Peer(master)
-    assert late.line()["error"]["message"] == "32 control clients are connected already"
-    late.until_closed()
-    for peer in [*peers, late]:
         peer.sock.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"jsonrpc": "2.0", "id": 1, "met'], ids=["silent", "half a line"])
+def test_whoever_comes_when_all_places_are_taken_gets_one(master: Master, sent: bytes) -> None:
+    """Of those that have said nothing, the one that has said nothing for longest goes."""
+    peers = a_room(master)
+    for peer in peers:
+        peer.sock.send(sent)
+    lates = []
+    for number in range(3):
+        lates.append(Peer(master))
+        lates[-1].send(request("status"))
+        assert lates[-1].line()["result"] == {"name": "shop"}
+        error = peers[number].line()["error"]
+        assert (
+            error["message"] == f"{control.CLIENTS_MAX} control clients are connected, and another one came"
+        )
+        peers[number].until_closed()
+    assert not peers[3].closed
+    close(*peers, *lates)
+
+
+def test_who_waits_for_an_answer_keeps_its_place(master: Master) -> None:
+    """It is the oldest; and one that asks again and again is not the one that has been silent longest."""
+    waiting, asking = Peer(master), Peer(master)
+    waiting.send(request("reload"))
+    master.until_asked(1)
+    peers = a_room(master, control.CLIENTS_MAX - 2)
+    asking.send(request("status"))
+    assert "result" in asking.line()
+    lates = a_room(master, control.CLIENTS_MAX - 3)
+    asking.send(request("status", 2))
+    assert asking.line()["id"] == 2
+    master.server.answer(master.asked[0][0], ok=True, text="adopted", result={})
+    assert waiting.line()["result"] == {"text": "adopted"}
+    close(waiting, asking, *peers, *lates)
+
+
+def test_when_all_wait_the_one_that_has_waited_longest_loses_its_answer_and_nothing_else(
+    master: Master,
+) -> None:
+    peers = a_room(master)
+    for peer in peers:
+        peer.send(request("reload"))
+        master.now += 0.01
+        master.turn()
+    master.until_asked(len(peers))
+    late = Peer(master)
+    late.send(request("stop"))
+    master.until_asked(len(peers) + 1)
+    peers[0].line()
+    peers[0].until_closed()
+    assert master.server.waiting == control.CLIENTS_MAX
+    close(late, *peers)
+
+
+def test_who_says_nothing_for_long_is_closed_and_told_why(master: Master) -> None:
+    silent, half, deaf, waiting = (Peer(master) for _ in range(4))
+    master.status = {"filler": "x" * 3_000_000}
+    half.sock.send(b'{"jsonrpc"')
+    deaf.send(request("status"))
+    waiting.send(request("reload"))
+    master.until_asked(2)
+    master.now += control_room.IDLE_S - 0.1
+    asking = Peer(master)
+    master.turn()
+    assert len(master.server._clients) == 5
+    assert master.server.next_at == pytest.approx(master.now + 0.1)
+    master.now += 0.2
+    for peer in (silent, half):
+        assert peer.line()["error"]["message"] == "closed after 30 s without a request"
+        peer.until_closed()
+    assert len(master.server._clients) == 2, "with those that wait or have come later"
+    close(silent, half, deaf, waiting, asking)
+
+
+def test_whoever_sends_many_requests_is_served_one_at_a_time(master: Master) -> None:
+    """Between two of a client that sends without end, others have theirs."""
+    greedy, other = Peer(master), Peer(master)
+    greedy.send(*(request("status", number) for number in range(500)))
+    other.send(request("scale", 1, pool="web", size=2))
+    master.until_asked(3)
+    assert any(isinstance(method, Scale) for _, method in master.asked[:4]), master.asked
+    assert master.server.next_at <= master.now, "the loop does not sleep meanwhile"
+    assert [greedy.line()["id"] for _ in range(500)] == list(range(500))
+    close(greedy, other)
+
+
+def test_refusals_of_others_are_told_now_and_then(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control.holders, "peer_credentials", lambda _sock: (4711, os.geteuid() + 1, 0))
+    for _ in range(20):
+        peer = Peer(master)
+        peer.until_closed()
+        close(peer)
+    assert master.log_path.read_text().count("refused pid 4711") == 1
+    master.now += 10
+    peer = Peer(master)
+    peer.until_closed()
+    assert "(20 of such since the last line about them)" in master.log_path.read_text()
+    close(peer)
 
 
 def test_too_many_requests(master: Master, peer: Peer) -> None:

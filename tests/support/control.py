@@ -26,7 +26,8 @@ class Master:
         self.selector = selectors.DefaultSelector()
         self.asked: list[tuple[int, Method]] = []
         self.status: dict[str, Any] = {"name": "shop"}
-        self.server = ControlServer(self.path, self.log, self.handle)
+        self.now = 1000.0
+        self.server = ControlServer(self.path, self.log, self.handle, lambda: self.now)
 
     def handle(self, request: int, method: Method) -> dict[str, Any] | None:
         self.asked.append((request, method))
@@ -40,6 +41,7 @@ class Master:
         for key, mask in self.selector.select(0):
             if self.selector.get_map().get(key.fd) is key:
                 key.data(mask)
+        self.server.turn(self.now)
 
     def until_asked(self, count: int) -> None:
         def asked() -> bool:

@@ -56,7 +56,11 @@ LEFT_OUT: dict[type, set[str]] = {
         "_watching",  # of a selector, made anew
         *("_by_pid", "_buried", "others", "_kept", "_templates"),  # no template owes an answer
     },
-    control.ControlServer: {"_log", "_handle", "_selector", "_spare"},
+    control.ControlServer: {
+        *("_log", "_handle", "_selector", "_spare", "_clock"),
+        *("_refused", "_refusal_told_at"),
+    },
+    control._Client: {"peer", "active_at"},  # asked again, and as of now
 }
 
 
