@@ -83,6 +83,11 @@ class Assignment:
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 
     @property
+    def title(self) -> str:
+        """What process titles say of it: ``web.2 g3 [shop]``."""
+        return f"{self.subject} [{self.instance}]"
+
+    @property
     def subject(self) -> str:
         """The subject column of this worker's log lines."""
         if self.template:

@@ -137,13 +137,6 @@ class Exchange:
         self._sending.close()
         self._receiving.close()
 
-    def close_in_fork(self) -> None:
-        """Close the copies of a process that the application forked, whose loop is not its own."""
-        for sock in (self._sending, self._receiving):
-            fd = sock.detach()
-            if fd >= 0:
-                os.close(fd)
-
 
 def _is_socket(fd: int) -> bool:
     return stat.S_ISSOCK(os.fstat(fd).st_mode)

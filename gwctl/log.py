@@ -124,6 +124,12 @@ class Log:
         """Lines that stderr has not taken yet."""
         return [line for line, _ in self._queue]
 
+    def begin_anew(self) -> None:
+        """In a forked child: the lines that wait are its parent's to write, whose threads are not here."""
+        self._queue.clear()
+        self._dropped = 0
+        self._emptying = _thread.allocate_lock()
+
     def resume(self, lines: list[bytes]) -> None:
         """Write ``lines``, which another program could not write, before all others."""
         self._queue.extendleft((line, 1) for line in reversed(lines))

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.workers import forks
 from gwctl.workers.asgi_departures import HALF_CLOSED_S, goes_on_too_long
 from gwctl.workers.asgi_extensions import Extensions
 from gwctl.workers.asgi_streams import is_event_stream
@@ -417,6 +418,7 @@ class AsgiRequest(Extensions):
             if not self._given_up():
                 self._incomplete("the request was cancelled")
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
+            forks.end_if_child(error)
             passed_on = is_disconnect(error) or (self.detached and isinstance(error, OSError))
             if not (passed_on and (self.finished or self._given_up())):
                 what = f"{summary(error)}\n{application_traceback(error)}"

@@ -36,7 +36,7 @@ from gwctl.config.settings import PoolSettings
 from gwctl.errors import AppLoadError, BootError, ExitStatus, GwctlError
 from gwctl.log import Log
 from gwctl.scoreboard import LAYOUT, PID, STARTED_AT
-from gwctl.workers import environment, privileges, signals
+from gwctl.workers import environment, forks, privileges, signals
 from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.deathwatch import KILL_S, DeathWatch, alarm_after
 from gwctl.workers.interruption import Interrupted
@@ -86,6 +86,7 @@ def run_process(assignment: Assignment, log: Log, make: Callable[[], Process]) -
         status = ExitStatus.BOOT_FAILED
         status = process.run()
     except BaseException as error:  # noqa: BLE001 - the child's last frame
+        forks.end_if_child(error)
         log.error(f"pid {os.getpid()} ended by an error that nothing expects\n{traceback.format_exc()}")
         assignment.channel.send(WorkerFailed("boot", summary(error), traceback.format_exc()))
         flush(assignment.channel, _FLUSH_S)
@@ -149,6 +150,7 @@ class _Boot:
         if self._preloaded is None:
             forget_exit_functions()
             become(self._settings, self._log)
+        forks.guard(f"worker {self._assignment.title}", self._log, self._signals, self._process.descriptors)
         self._watch.arm()
         if self._watch.master_is_gone():
             self._process.end(ExitStatus.OK)
@@ -182,8 +184,6 @@ class _Boot:
         else:
             asyncio.set_event_loop(None)
         self._take_signals_back(loop)
-        self._signals.restore_in_forks()
-        os.register_at_fork(after_in_child=self._close_in_fork)
         forward_library_logs(self._log)
         return application
 
@@ -197,23 +197,15 @@ class _Boot:
         self._channel.send(Stage("import"))
         started_at = time.monotonic()
         settings = self._settings
-        application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
+        try:
+            application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
+        except AppLoadError as error:
+            forks.end_if_child(error)
+            raise
+        forks.end_if_child()
         self._import_s = time.monotonic() - started_at
         hold_open()
         return application
-
-    def _close_in_fork(self) -> None:
-        """A child that the application forks must neither hold the port nor the channel."""
-        for listener in self._assignment.listeners:
-            # Not close(): uvloop counts as a user of the socket, and unregistering would deafen the parent.
-            fd = listener.sock.detach()
-            if fd >= 0:
-                os.close(fd)
-        if self._assignment.exchange is not None:
-            self._assignment.exchange.close_in_fork()
-        self._channel.close()
-        if self._assignment.dump_fd > _STDERR:
-            os.close(self._assignment.dump_fd)
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:
         from gwctl.workers.server import Server  # noqa: PLC0415 - after the application: its own imports are its time

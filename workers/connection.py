@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gwctl.workers.body import Discard
 from gwctl.workers.framing import Framer, Sink
+from gwctl.workers.hangup import reset_at_end
 from gwctl.workers.head import HeadJudge
 from gwctl.workers.response import CONTINUE
 from gwctl.workers.states import (
@@ -285,6 +286,5 @@ class ConnectionBase:
             return
         if self.queued:
             self.server.outbox.send()
-        if self.sock.family != socket.AF_UNIX:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        reset_at_end(self.sock)
         self.transport.abort()

@@ -14,7 +14,6 @@ go takes all that is left.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
 import select
@@ -235,17 +234,6 @@ class SharedConnection(Connection):
 
 
 class AdoptedConnection(SharedConnection):
-    """A connection that a sibling has begun.
-
-    The sibling's descriptor may be open until a long call of its is over, so that closing ours would
-    not show: the client is told by a shutdown. Only a reset has to wait.
-    """
+    """A connection that a sibling has begun."""
 
     __slots__ = ()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.state != GIVEN:
-            with contextlib.suppress(OSError):  # it may be gone already
-                if not self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER):
-                    self.sock.shutdown(socket.SHUT_WR)
-        super().connection_lost(exc)

@@ -24,6 +24,7 @@ from typing import Final
 from gwctl.workers.body import BodyTooLarge, not_kept
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.framing import Framer, FramingError, Sink
+from gwctl.workers.hangup import hang_up
 from gwctl.workers.head import HeadJudge
 from gwctl.workers.policy import Refused, check_unusual_method, split_target
 from gwctl.workers.states import (
@@ -32,6 +33,7 @@ from gwctl.workers.states import (
     CLOSING,
     DISCARD,
     FLUSH,
+    GIVEN,
     HEAD,
     IDLE,
     LINGER,
@@ -82,6 +84,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self.lost = self.attention = True
+        if self.state != GIVEN:  # else it goes on in a sibling
+            hang_up(self.sock)
         if self.state == BODY:
             self.server.runner.abandoned(self)
         self.tail = b""

@@ -26,6 +26,7 @@ from typing import Any, Final, Literal
 
 from gwctl.errors import BootError
 from gwctl.log import Log
+from gwctl.workers import forks
 from gwctl.workers.tracebacks import application_traceback, summary
 
 Mode = Literal["auto", "on", "off"]
@@ -139,6 +140,7 @@ class Lifespan:
                 self._error = error
             raise
         except _FAILURES as error:
+            forks.end_if_child(error)
             self._error = error
             if self.running and not self._stopping:
                 self._log.error(f"the lifespan ended by itself: {summary(error)}\n{self._traceback()}")

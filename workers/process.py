@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 _FLUSH_S: Final = 1.0
+_STDERR: Final = 2
 _STATM: Final = Path("/proc/self/statm")
 _PARENT_CHECK_S: Final = 0.5
 _MEASURE_S: Final = 5.0
@@ -72,13 +73,25 @@ class WorkerProcess:
         self.set_title("booting")
 
     def set_title(self, state: str = "") -> None:
-        who = self._assignment
-        title = f"gwctl: worker {who.pool}.{who.slot} g{who.generation} [{who.instance}]"
+        title = f"gwctl: worker {self._assignment.title}"
         setproctitle(f"{title} {state}" if state else title)
 
     def attach(self, loop: asyncio.AbstractEventLoop, link: Link, server: Server) -> None:
         self.loop, self.link, self.server = loop, link, server
         server.on_given_up = self._given_up
+
+    def descriptors(self) -> list[int]:
+        """Return what is open here and nothing to a child that the application forks."""
+        assignment = self._assignment
+        fds = [listener.sock.fileno() for listener in assignment.listeners]
+        if assignment.exchange is not None:
+            fds += assignment.exchange.fds
+        fds.append(assignment.channel.fileno())
+        if assignment.dump_fd > _STDERR:
+            fds.append(assignment.dump_fd)
+        if self.server is not None:
+            fds += self.server.descriptors()
+        return [fd for fd in fds if fd >= 0]
 
     # ---- the life
 

@@ -259,6 +259,12 @@ class Server:
     def open_connections(self) -> list[ConnectionBase]:
         return list(self._connections)
 
+    def descriptors(self) -> list[int]:
+        """Return those of all connections."""
+        sockets = [connection.sock for connection in self._connections]
+        sockets += [each.output for each in self._connections if isinstance(each.output, socket.socket)]
+        return [sock.fileno() for sock in sockets] + self.websockets.descriptors()
+
     @property
     def active_requests(self) -> int:
         return self.runner.active

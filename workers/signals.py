@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import os
 import signal
 from _thread import get_ident
 from collections.abc import Callable
@@ -77,25 +76,19 @@ class Signals:
             chain = EXPLAIN_SIGNAL in self._handlers
             faulthandler.register(EXPLAIN_SIGNAL, file=self._dump_fd, all_threads=True, chain=chain)
 
-    def restore_in_forks(self) -> None:
-        """From now on a child that the application forks starts with the default actions.
+    # ---- a fork by the application, whose child starts with the default actions (`gwctl.workers.forks`)
 
-        Signals wait while it forks: one that came between the fork and the default action
-        would be taken by our handler, or forgotten (CPython clears what is pending).
+    def before_fork(self) -> None:
+        """Have signals wait: one that came between the fork and the default action would be taken by our
+        handler, or forgotten (CPython clears what is pending).
         """
-        os.register_at_fork(
-            before=self._before_fork,
-            after_in_parent=self._after_in_parent,
-            after_in_child=self._after_in_child,
-        )
-
-    def _before_fork(self) -> None:
         self._masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, self._handlers)
 
-    def _after_in_parent(self) -> None:
+    def after_fork(self) -> None:
+        """In the parent, and at the end in the child: let them in."""
         signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(get_ident()))
 
-    def _after_in_child(self) -> None:
+    def leave_to_child(self) -> None:
         signal.set_wakeup_fd(-1)
         faulthandler.enable(file=_STDERR)
         faulthandler.unregister(DUMP_SIGNAL)
@@ -104,7 +97,6 @@ class Signals:
             if signal.getsignal(number) is handler:
                 signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._after_in_parent()
 
 
 def unblock() -> None:

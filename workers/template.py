@@ -44,7 +44,7 @@ from gwctl.channel import PROTOCOL, Channel, ChannelError, Fork, Forked, Hello, 
 from gwctl.errors import AppLoadError, BootError, ExitStatus
 from gwctl.log import Level, Log
 from gwctl.scoreboard import LAYOUT
-from gwctl.workers import boot, environment, leftovers, signals
+from gwctl.workers import boot, environment, forks, leftovers, signals
 from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.link import flush
 from gwctl.workers.process import WorkerProcess
@@ -79,7 +79,7 @@ class _Template:
         self._on_child: Any = None
         """What the application does on SIGCHLD."""
         self._signals = signals.Signals(_do_nothing, _end, assignment.dump_fd)
-        setproctitle(f"gwctl: template {assignment.pool} g{assignment.generation} [{assignment.instance}]")
+        setproctitle(f"gwctl: template {assignment.title}")
 
     def run(self) -> int:
         try:
@@ -95,6 +95,7 @@ class _Template:
     def _prepare(self) -> None:
         self._signals.install()
         signals.unblock()
+        forks.guard(f"template {self._assignment.title}", self._log, self._signals, self._descriptors)
         boot.forget_exit_functions()
         self._channel.send(Hello(PROTOCOL, LAYOUT, __version__))
         self._channel.send(Stage("environment"))
@@ -118,7 +119,12 @@ class _Template:
         before = leftovers.descriptors()
         started_at = time.monotonic()
         settings = self._assignment.settings
-        application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
+        try:
+            application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
+        except AppLoadError as error:
+            forks.end_if_child(error)
+            raise
+        forks.end_if_child()
         import_s = time.monotonic() - started_at
         hold_open()
         self._take_back()
@@ -131,6 +137,16 @@ class _Template:
         gc.freeze()
         self._channel.send(ready)
         return application
+
+    def _descriptors(self) -> list[int]:
+        """Return what is open here and nothing to a child that the application forks."""
+        assignment = self._assignment
+        fds = [listener.sock.fileno() for listener in assignment.listeners]
+        if assignment.exchange is not None:
+            fds += assignment.exchange.fds
+        if assignment.dump_fd > _STDERR:
+            fds.append(assignment.dump_fd)
+        return [*fds, self._channel.fileno()]
 
     def _take_back(self) -> None:
         """What the application has decided about signals and children holds in its workers, but not here."""
@@ -197,6 +213,7 @@ class _Template:
             self._libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
             if os.getppid() != self._pid:
                 os._exit(0)
+            forks.expect_worker()
             pid = os.fork()
             if pid == 0:
                 os.close(outcome)

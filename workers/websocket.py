@@ -140,6 +140,11 @@ class WebSockets:
             connection.shutdown()
         return len(connections)
 
+    def descriptors(self) -> list[int]:
+        """Return those of all connections."""
+        sockets = [connection.transport.get_extra_info("socket") for connection in self._all()]
+        return [sock.fileno() for sock in sockets if sock is not None]
+
     @property
     def left(self) -> int:
         """Connections that are open, or whose application has not ended."""

@@ -27,6 +27,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.protocol import State
 
 from gwctl.workers.disconnects import is_disconnect
+from gwctl.workers.hangup import hang_up_descriptor
 from gwctl.workers.tracebacks import application_traceback, summary
 from gwctl.workers.websocket import Answered, Surroundings
 from gwctl.workers.websocket_send import DENYING, ENDED, OPEN, OPENING, Sending
@@ -124,6 +125,8 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self._gone = self.disconnected = True
+        if (sock := self.transport.get_extra_info("socket")) is not None:
+            hang_up_descriptor(sock.fileno())
         self._watch.stop()
         self._tell_end(_ABNORMAL)
         self._held = b""

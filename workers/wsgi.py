@@ -21,6 +21,7 @@ from time import monotonic
 from types import GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
+from gwctl.workers import forks
 from gwctl.workers.early_hints import hints
 from gwctl.workers.faults import ClientGone, NotWsgiError
 from gwctl.workers.file_wrapper import FileWrapper, extent
@@ -120,17 +121,22 @@ class WsgiCall(ResponseWriter):
         spokesman.call = self
         try:
             result = self._server.application(self._environ, self.start_response)
+            if forks.is_child:
+                forks.end_child()
             if type(result) is list and len(result) == 1 and type(result[0]) is bytes and not self.head_sent:
                 self._whole(result[0])  # hello world, and what wraps Flask's and Django's responses
             else:
                 self._respond(result)
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
+            forks.end_if_child(None if self.client_gone else error)
             self._failed(error)
         self._ended = True
         spokesman.call = None
         if type(result) is not list:
             self.ended_at = 0.0
             self._close(result)
+        if forks.is_child:
+            forks.end_child()
 
     # ---- what the application calls
 
@@ -186,6 +192,8 @@ class WsgiCall(ResponseWriter):
             if kind is GeneratorType:
                 self._outbox = None  # who knows what it does after its last block
         for block in result:
+            if forks.is_child:
+                forks.end_child()
             if not self.head_sent and self._complete(block):
                 continue
             if block and not self._block(_as_bytes(block), known):
