@@ -14,6 +14,7 @@ import pytest
 from tests.load.plan import Part, Plan
 from tests.load.runner import Load, MixedLoad
 from tests.soak import builds
+from tests.support.compiled import pure_only
 
 RELOADS = 20
 LINGER_S = 1.0
@@ -41,6 +42,7 @@ def test_twenty_reloads_fail_no_request(gwctl_server, worker):
         assert sum(result.requests for result in load.results) > RELOADS * 50
 
 
+@pure_only
 def test_a_build_that_closes_idle_connections_at_once_fails_requests(gwctl_server, tmp_path):
     """The same client counts resets against it: the zero above is not its blindness."""
     script = tmp_path / "broken_build.py"

@@ -10,6 +10,7 @@ import random
 
 from tests.soak.report import text
 from tests.soak.run import Wish, soak
+from tests.support.compiled import pure_only
 
 CLASSES = ("sync", "threads", "asgi")
 QUICK = ("reload", "reload_broken", "kill", "stop_a_while", "scale", "term", "reopen", "stop_the_master")
@@ -27,6 +28,7 @@ def test_a_short_soak_has_no_unexplained_failure() -> None:
     assert all(result.requests for result in run.results), text(run)
 
 
+@pure_only
 def test_a_build_that_closes_idle_connections_at_once_fails_requests() -> None:
     run = soak(Wish("threads", 30.0, 1, broken="closes-idle", fail_fast=True, **RELOADS))
     assert run.verdict.failed > 0, text(run)

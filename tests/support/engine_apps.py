@@ -105,3 +105,9 @@ async def whole_body(receive: Any) -> bytes:
 
 def application(worker_class: str) -> Any:
     return asgi if worker_class == "asgi" else wsgi
+
+
+async def departure(receive: Any) -> None:
+    """Return when the client is gone, as frameworks listen for it while they stream."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Phase
+from gwctl.supervisor.core.life import DRAIN_MARGIN_S
 from tests.support.core_story import POLICY, CoreStory
 
 
@@ -133,7 +134,7 @@ def test_a_reload_that_cannot_go_on_is_given_up() -> None:
     story.passes(1)
     story.reloads()
     story.boots(3)
-    lines = story.passes(32) + story.passes(1)  # worker 1 never ends, and is never reaped
+    lines = story.passes(30 + DRAIN_MARGIN_S) + story.passes(1)  # worker 1 never ends, and is never reaped
     assert lines[:3] == [
         "serve 3",
         "dump 1: did not finish within 30 s of draining",

@@ -10,6 +10,7 @@ import pytest
 from gwctl.exchange import Exchange, Parcel
 from gwctl.scoreboard import BUSY_SINCE
 from gwctl.workers.handover import Handover
+from tests.support.compiled import pure_only
 from tests.support.engine import Engine
 from tests.unit.test_handover import WSGI, pair
 
@@ -55,6 +56,7 @@ def cut_short(_environ: dict[str, Any], start_response: Any) -> Any:
     return [b"half "]
 
 
+@pure_only
 def test_the_sentry_outlives_a_connection_that_is_closed_while_it_looks() -> None:
     """Its call is over then, and the loop's thread closes what it likes."""
     with pair("sync") as both, both.connect():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.engine import WORKER_CLASSES, Engine
-from tests.support.engine_apps import application
+from tests.support.engine_apps import application, departure
 
 QUICK = {
     "header_timeout_s": 0.3,
@@ -95,8 +96,9 @@ class Source:
 
     async def asgi(self, scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200})
+        gone = asyncio.ensure_future(departure(receive))
         try:
-            while True:
+            while not gone.done():
                 await send({"type": "http.response.body", "body": next(self), "more_body": True})
         finally:
             self.close()
