@@ -19,6 +19,7 @@ from typing import Final
 
 from gwctl.config.problems import Problem
 from gwctl.errors import ConfigError
+from gwctl.masking import MASK
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT: Final = re.compile(r"(?:export[ \t]+)?(?P<name>[^=\n]*?)[ \t]*=[ \t]*", re.ASCII)
@@ -85,7 +86,8 @@ class _Reader:
         assignment = _ASSIGNMENT.match(self.text, start)
         if assignment is None:
             line = self._take(_REST)
-            self._complain(start, line, "expected NAME=value")
+            # It may be a secret, or half of one: its beginning is enough to find it.
+            self._complain(start, f"{line[:3]}{MASK if line[3:] else ''}", "expected NAME=value")
             self._skip_line()
             return
         name = assignment["name"]
@@ -116,7 +118,6 @@ class _Reader:
 
     def _complain(self, start: int, subject: str, reason: str) -> None:
         line = self.text.count("\n", 0, start) + 1
-        # A line that is no assignment may hold half a secret: its beginning is enough to find it.
         shown = subject if len(subject) <= 20 else f"{subject[:20]}..."
         self.problems.append(Problem(self._shown, line, shown, "", reason))
 

@@ -8,12 +8,17 @@ write instead, where that can be told.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from gwctl.masking import MASK
+
 ENVIRONMENT: Final = "environment"
 COMMAND_LINE: Final = "command line"
+_OF_ENV: Final = re.compile(r"\.env(\.|$)|^GWCTL_(.*_)?ENV(_|$)(?!FILE$)|^--set (.*\.)?env(\.|$)")
+"""The table of variables, or one of them, however it is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +40,19 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Keep what was found, a path for one, from breaking the line or steering the terminal."""
+        if _OF_ENV.search(self.key):
+            self._mask()
         for name in ("reason", "hint"):
             text = getattr(self, name)
             if not text.isprintable():
                 object.__setattr__(self, name, _printable(text))
+
+    def _mask(self) -> None:
+        """What was found may be meant as a password: the key and the line say where it is."""
+        value = self.found.strip("\"'")
+        for name in ("reason", "hint") if value else ():
+            object.__setattr__(self, name, getattr(self, name).replace(value, MASK))
+        object.__setattr__(self, "found", MASK if self.found else "")
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

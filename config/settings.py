@@ -307,6 +307,14 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             words=("off", "stdout"),
         ),
     ] = "off"
+    log_queries: Annotated[
+        bool,
+        _meta(
+            "Whether the event log and `gwctl status` show the queries of requests. They often hold tokens: "
+            "without it `/reset?token=...` is shown as `/reset?…`. The access log always has them.",
+            True,
+        ),
+    ] = False
     timeouts: Timeouts = Timeouts()
     tls: Tls = Tls()
     limits: Limits = Limits()

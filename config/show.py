@@ -10,14 +10,21 @@ import msgspec
 from gwctl.config import schema, toml_text
 from gwctl.config.load import Loaded
 from gwctl.config.settings import MasterSettings, PoolSettings
+from gwctl.masking import MASK, masked_values
 
 _VALUE_COLUMN: Final = 56
 
 
-def as_toml(loaded: Loaded) -> str:
-    """Write a gw.toml that says the same in full, with the sources as comments."""
+def as_toml(loaded: Loaded, *, secrets: bool = False) -> str:
+    """Write a gw.toml that says the same in full, with the sources as comments.
+
+    Without ``secrets`` the values of ``env`` are masked: they often are passwords and keys, and settings
+    are shown to others, or in a log of CI.
+    """
     lines = [f"# {loaded.path}" if loaded.path else "# no file"]
-    for table, names in _tables(loaded):
+    if not secrets and any(pool.env for pool in loaded.settings.pool.values()):
+        lines.append(f"# {MASK} stands for values of env: --secrets shows them")
+    for table, names in _tables(loaded, secrets=secrets):
         lines += ["", f"[{toml_text.dotted(table)}]"]
         for name, value, source in names:
             shown = toml_text.number(value) if isinstance(value, float) else toml_text.value(value)
@@ -26,10 +33,10 @@ def as_toml(loaded: Loaded) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_json(loaded: Loaded) -> dict[str, Any]:
+def as_json(loaded: Loaded, *, secrets: bool = False) -> dict[str, Any]:
     """The same as data: each setting by its dotted name, with ``value`` and ``source``."""
     settings: dict[str, Any] = {}
-    for table, names in _tables(loaded):
+    for table, names in _tables(loaded, secrets=secrets):
         for name, value, source in names:
             settings[toml_text.dotted((*table, name))] = {"value": value, "source": source}
     return {"file": str(loaded.path) if loaded.path else None, "settings": settings}
@@ -38,9 +45,10 @@ def as_json(loaded: Loaded) -> dict[str, Any]:
 Row = tuple[str, Any, str]
 
 
-def _tables(loaded: Loaded) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
+def _tables(loaded: Loaded, *, secrets: bool) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
     yield from _table(loaded, ("master",), MasterSettings, loaded.settings.master)
-    for name, pool in loaded.settings.pool.items():
+    for name, given in loaded.settings.pool.items():
+        pool = given if secrets else msgspec.structs.replace(given, env=masked_values(given.env))
         yield from _table(loaded, ("pool", name), PoolSettings, pool)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gwctl import scoreboard
 from gwctl.channel import Channel, WorkerReady
 from gwctl.config.request_limits import RequestLimits
 from gwctl.config.settings import PoolSettings
+from gwctl.masking import shower
 from gwctl.supervisor.allowance import Allowance
 from gwctl.supervisor.core import events
 from gwctl.supervisor.core.notes import seconds
@@ -49,11 +51,14 @@ class Child:
     """Its stacks were asked for."""
     reader: Reader = field(init=False)
     """Of ``record``, which nothing else reads."""
+    shown: Callable[[str], str] = field(init=False)
+    """Requests as its pool shows them."""
     allowance: Allowance = field(default_factory=Allowance)
     """What it may yet say."""
 
     def __post_init__(self) -> None:
         self.reader = Reader(self.spawned_at)
+        self.shown = shower(log_queries=self.settings.log_queries)
         self.limits = RequestLimits(self.settings.timeouts, "sync")  # others judge their requests themselves
 
     @property
@@ -79,11 +84,11 @@ class Child:
         floats = facts.floats
         since, noted_at = floats[scoreboard.LONGEST_SINCE], floats[scoreboard.HEARTBEAT_AT]
         if not self.serves_many or not since:
-            return serving(facts)
+            return self.shown(facts.request_line) if facts.floats[scoreboard.BUSY_SINCE] else ""
         count = facts.words[scoreboard.ACTIVE]
         several = f"{count} requests, the longest " if count > 1 else ""
         age, ago = seconds(max(0.0, noted_at - since)), seconds(max(0.0, now - noted_at))
-        return f"{several}{facts.request_line} for {age} (as of {ago} before)"
+        return f"{several}{self.shown(facts.request_line)} for {age} (as of {ago} before)"
 
     def unfinished(self, facts: scoreboard.Record) -> int:
         """Requests that its end leaves undone: as it said, or else as the scoreboard has it."""
@@ -122,6 +127,7 @@ class Child:
         extended = floats[scoreboard.EXTENDED_REQUEST] == busy_since
         extended_until = floats[scoreboard.EXTENDED_UNTIL] if extended else 0.0
         limit_s = self.limits.of(line.partition(" ")[2])
+        line = self.shown(line)
         if not limit_s or self.record.copy().floats[scoreboard.BUSY_SINCE] != busy_since:
             return busy_since, line, 0.0, 0.0
         return busy_since, line, limit_s, max(busy_since + limit_s, extended_until)
@@ -131,11 +137,6 @@ class Child:
         requests = self.facts(now).words[scoreboard.REQUESTS]
         self.rate = max(0, requests - self.sampled_requests) / max(elapsed_s, 0.001)
         self.sampled_requests = requests
-
-
-def serving(facts: scoreboard.Record) -> str:
-    """The request a sync worker is at; empty when idle or unknown."""
-    return facts.request_line if facts.floats[scoreboard.BUSY_SINCE] else ""
 
 
 def active(facts: scoreboard.Record) -> int:

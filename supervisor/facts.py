@@ -143,6 +143,7 @@ def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
         slots={"threads": child.settings.threads, "asgi": 0}.get(worker_class, 1),
         serves_many=child.serves_many,
         replaced=worker.replace_reason,
+        shown=child.shown,
         left_s=worker.deadline - now if draining and worker.deadline is not None else None,
     )
     return msgspec.structs.replace(facts, memory_bytes=resident_bytes(child.pid) or facts.memory_bytes)

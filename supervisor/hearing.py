@@ -90,7 +90,7 @@ def hear(
             log.debug(text, child.subject)
             report(events.DrainStarted(child.worker))
         case GaveUp(request=request, age_s=age_s):
-            report(events.Stuck(child.worker, cut(request, REQUEST_CHARS_MAX), age_s))
+            report(events.Stuck(child.worker, child.shown(cut(request, REQUEST_CHARS_MAX)), age_s))
         case Told():
             if child.inquest is not None:
                 child.inquest.told = _bounded_told(message)

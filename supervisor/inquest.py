@@ -185,7 +185,7 @@ def begin(child: Child, reason: str, now: float) -> None:
     child.inquest = Inquest(child.pid, reason)
     facts = child.facts(now)
     if since := facts.floats[scoreboard.BUSY_SINCE]:
-        child.inquest.request = facts.request_line
+        child.inquest.request = child.shown(facts.request_line)
         child.inquest.request_s = max(0.0, now - since)
     child.dump.empty()
 

@@ -12,12 +12,13 @@ histogram's buckets, each twice as wide as the one before, by interpolation.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from gwctl import scoreboard
+from gwctl.masking import masked
 from gwctl.supervisor.totals import Totals
 
 _NOW_CHARS_MAX: Final = 40
@@ -137,6 +138,7 @@ def worker_status(
     left_s: float | None = None,
     serves_many: bool = False,
     replaced: str = "",
+    shown: Callable[[str], str] = masked,
 ) -> WorkerStatus:
     """Read a worker's record. ``now`` and ``started_at`` are monotonic."""
     words = record.words
@@ -155,7 +157,7 @@ def worker_status(
         requests_per_s=round(requests_per_s, 2),
         active=words[scoreboard.ACTIVE] or int(busy),
         slots=slots,
-        request=record.request_line if busy else "",
+        request=shown(record.request_line) if busy else "",
         request_s=round(max(0.0, now - busy_since), 3) if busy else 0.0,
         connections=words[scoreboard.CONNECTIONS],
         memory_bytes=words[scoreboard.MEMORY_BYTES],

@@ -475,10 +475,11 @@ class AsgiRequest(Extensions):
     def what(self) -> str:
         connection = self._connection
         if not self.finished:
-            return f"{connection.method} {connection.target}"
+            return connection.what()
         # The connection may be at another request; and the scope is the application's to change.
         method, path, query = map(self.scope.get, ("method", "raw_path", "query_string"))
-        return f"{method} {_shown(path)}" + (f"?{_shown(query)}" if query else "")
+        target = _shown(path) + (f"?{_shown(query)}" if query else "")
+        return f"{method} {self._server.shown(target)}"
 
     def _cut(self) -> None:
         self._count_cut()

@@ -275,8 +275,7 @@ class Extensions:
     def _stuck(self, timeout_s: float) -> None:
         connection = self._connection
         self._server.log.warning(
-            f"{connection.method} {connection.target}: the client took no byte for {timeout_s:g} s; "
-            "connection aborted"
+            f"{connection.what()}: the client took no byte for {timeout_s:g} s; connection aborted"
         )
         self._cut()
 

@@ -116,7 +116,7 @@ def not_kept(connection: ConnectionBase, error: OSError) -> int:
     status = 507 if error.errno in _FULL else 500
     connection.server.seldom.error(
         "body",
-        f"{connection.method} {connection.target}: its body could not be kept in {where}: "
+        f"{connection.what()}: its body could not be kept in {where}: "
         f"{error.strerror or error}; answered {status}. TMPDIR names another folder; bodies up to "
         "limits.body_memory_bytes need none",
     )

@@ -118,6 +118,10 @@ class ConnectionBase:
         """Take what the client sent."""
         raise NotImplementedError
 
+    def what(self) -> str:
+        """Method and target, as logs show them."""
+        return f"{self.method} {self.server.shown(self.target)}"
+
     @property
     def receiving(self) -> bool:
         """Tell whether a body is on its way."""

@@ -69,7 +69,7 @@ def cut_rest(server: Server, timeout_s: float) -> int:
     waiting = [each for each in cut_off if each.state != BUSY or not server.active_requests]
     cut = len(cut_off)
     lines = [line for each in running[:NAMED_MAX] for line in _told(each)]
-    lines += [f"{each.method} {each.target}: {_why(each)}" for each in waiting[:NAMED_MAX]]
+    lines += [f"{each.what()}: {_why(each)}" for each in waiting[:NAMED_MAX]]
     more = max(0, len(running) - NAMED_MAX) + max(0, len(waiting) - NAMED_MAX)
     if more:
         lines.append(f"and {more} more")

@@ -122,4 +122,4 @@ class FileTail:
             connection.request = None
 
     def _what(self) -> str:
-        return f"{self._connection.method} {self._connection.target}"
+        return self._connection.what()

@@ -23,6 +23,7 @@ import re
 from typing import Final
 
 from gwctl.config.settings import Limits
+from gwctl.masking import masked
 from gwctl.workers.policy import (
     FOLDED,
     Refused,
@@ -209,7 +210,7 @@ def _judge_request_line(line: bytes) -> None:
 def _bad_request_line(line: bytes) -> str:
     if line.startswith(b"\x16\x03"):
         return "the client speaks TLS"
-    return f"not a request line: {line[:_SHOWN]!r}"
+    return masked(f"not a request line: {line[:_SHOWN]!r}")
 
 
 def _bad_field(line: bytes) -> str:

@@ -21,6 +21,7 @@ import asyncio
 from time import monotonic
 from typing import Final
 
+from gwctl.masking import masked, masked_head
 from gwctl.workers.body import BodyTooLarge, not_kept
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.framing import Framer, FramingError, Sink
@@ -195,7 +196,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
                 status = 400
                 self.server.log.error(
                     f"the parser does not take a request that seems sound; answered with 400: "
-                    f"{error!r}, {data[: judge.end][:500]!r}"
+                    f"{masked(repr(error))}, {masked_head(data[: judge.end])!r}"
                 )
         if status:
             self.refuse_unparsed(status, judge.why)

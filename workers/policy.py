@@ -12,6 +12,7 @@ import re
 import socket
 from typing import Final
 
+from gwctl.masking import masked
 from gwctl.workers.framing import ChunkedFramer, Framer, LengthFramer
 
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]+)((?:[/?].*)?)", re.IGNORECASE)
@@ -69,7 +70,9 @@ def split_target(target: bytes) -> tuple[str, str]:
         return text, ""
     match = _ABSOLUTE.fullmatch(text)
     if match is None or not is_host(match[1]):
-        raise Refused(400, f"the target is neither a path nor a URL of http or https: {text[:_SHOWN]!r}")
+        raise Refused(
+            400, f"the target is neither a path nor a URL of http or https: {masked(text)[:_SHOWN]!r}"
+        )
     rest = match[2]
     return (rest if rest.startswith("/") else "/" + rest), match[1]
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.assignment import Assignment
 from gwctl.exchange import Parcel
 from gwctl.log import Log
+from gwctl.masking import shower
 from gwctl.scoreboard import ACCEPTED, ACTIVE, CONNECTIONS, HEARTBEAT_AT, SERVING
 from gwctl.workers import counters
 from gwctl.workers.accept import Acceptor
@@ -77,6 +78,7 @@ class Server:
         self.seldom = Seldom(log)
         self.settings = assignment.settings
         self.limits = self.settings.limits
+        self.shown = shower(log_queries=self.settings.log_queries)
         self.slice_bytes = slice_bytes(self.limits)
         self.spool_budget = SpoolBudget(self.limits.response_spool_bytes_max)
         self.record = assignment.record

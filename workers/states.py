@@ -110,8 +110,7 @@ class TimeLimits:
             connection.since = now
         elif now - connection.since > self._response:
             connection.server.log.warning(
-                f"{connection.method} {connection.target}: the client took no byte for "
-                f"{self._response:g} s; connection aborted"
+                f"{connection.what()}: the client took no byte for {self._response:g} s; connection aborted"
             )
             connection.server.runner.abandoned(connection)
             connection.abort()

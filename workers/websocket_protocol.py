@@ -26,6 +26,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
+from gwctl.masking import shower
 from gwctl.workers.disconnects import is_disconnect
 from gwctl.workers.hangup import hang_up_descriptor
 from gwctl.workers.tracebacks import application_traceback, summary
@@ -393,7 +394,8 @@ class WebSocket(Sending, WebSocketsSansIOProtocol):
 
     def _what(self) -> str:
         query = self._facts["query_string"].decode("latin-1")
-        return f"WebSocket {self._facts['path']}" + (f"?{query}" if query else "")
+        target = self._facts["path"] + (f"?{query}" if query else "")
+        return f"WebSocket {shower(log_queries=self._around.settings.log_queries)(target)}"
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)

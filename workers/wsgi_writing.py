@@ -205,7 +205,7 @@ class ResponseWriter:
         return self._connection.target
 
     def what(self) -> str:
-        return f"{self._connection.method} {self._connection.target}"
+        return self._connection.what()
 
     # ---- files
 

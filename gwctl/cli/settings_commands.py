@@ -63,16 +63,20 @@ def config() -> None:
 @config.command(cls=SettingsCommand)
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
-def show(app: str | None, file: Path | None, settings: tuple[str, ...], *, as_json: bool) -> None:
+@click.option("--secrets", is_flag=True, help="Show the values of env, too.")
+def show(
+    app: str | None, file: Path | None, settings: tuple[str, ...], *, as_json: bool, secrets: bool
+) -> None:
     """Print the settings in force, and where each came from.
 
-    The output is a gw.toml of its own.
+    The output is a gw.toml of its own, with --secrets a complete one.
     """
     loaded = read(reader(app, file, set_overrides(settings)))
     if as_json:
-        click.echo(json.dumps(shown_settings.as_json(loaded), indent=2, ensure_ascii=False))
+        document = shown_settings.as_json(loaded, secrets=secrets)
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        click.echo(shown_settings.as_toml(loaded), nl=False)
+        click.echo(shown_settings.as_toml(loaded, secrets=secrets), nl=False)
 
 
 @click.command()

@@ -60,7 +60,7 @@ IN_ENVIRONMENT = {
         TWO_POOLS,
         {"GWCTL_ENV_debug": "2"},
         (
-            'environment: GWCTL_ENV_debug = "2": there are several pools. '
+            "environment: GWCTL_ENV_debug = …: there are several pools. "
             "Write GWCTL_POOL_WEB_ENV_debug or GWCTL_POOL_LIVE_ENV_debug"
         ),
     ),
@@ -75,7 +75,7 @@ IN_ENVIRONMENT = {
     "all variables at once": (
         WEB,
         {"GWCTL_ENV": "A=1"},
-        'environment: GWCTL_ENV = "A=1": one variable sets one name. Write GWCTL_ENV_NAME',
+        "environment: GWCTL_ENV = …: one variable sets one name. Write GWCTL_ENV_NAME",
     ),
 }
 

@@ -32,12 +32,12 @@ def test_as_toml_says_the_same(tmp_path: Path) -> None:
     """What is printed is a gw.toml that loads to the same settings."""
     first = loaded(tmp_path)
     other = tmp_path / "other.toml"
-    other.write_text(show.as_toml(first))
+    other.write_text(show.as_toml(first, secrets=True))
     assert load(other, environ={}, cwd=Path("/")).settings == first.settings
 
 
 def test_as_toml_says_where_from(tmp_path: Path) -> None:
-    lines = [" ".join(line.split()) for line in show.as_toml(loaded(tmp_path)).splitlines()]
+    lines = [" ".join(line.split()) for line in show.as_toml(loaded(tmp_path), secrets=True).splitlines()]
     assert lines[0] == f"# {tmp_path}/gw.toml"
     assert 'app = "shop:app" # gw.toml:2' in lines
     assert "threads = 3 # GWCTL_POOL_WEB_THREADS" in lines

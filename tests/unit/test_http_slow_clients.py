@@ -132,7 +132,7 @@ def test_readers_that_stop_before_a_response_that_fits(worker_class: str) -> Non
             for _ in range(3):
                 assert other.get().body == b"hello"
         until(lambda: engine.server.connections == 0, "the readers to be dropped")
-        line = "GET /length?200000: the client took no byte for 0.4 s; connection aborted"
+        line = "GET /length?…: the client took no byte for 0.4 s; connection aborted"
         assert engine.log.count(line) == MANY
         for client in lazy:
             with pytest.raises((ConnectionResetError, AssertionError)):
@@ -155,7 +155,7 @@ def test_a_reader_that_stops_in_a_large_response(worker_class: str) -> None:
         assert other.get().body == b"hello"
         if worker_class == "threads":
             assert "took no byte" not in engine.log, "the other was not served meanwhile"
-        engine.wait_for_log("GET /length?20000000: the client took no byte for 1.5 s; connection aborted")
+        engine.wait_for_log("GET /length?…: the client took no byte for 1.5 s; connection aborted")
         with pytest.raises(ConnectionResetError):
             lazy.rest()
     assert "Traceback" not in engine.log

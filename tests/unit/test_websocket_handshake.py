@@ -111,7 +111,7 @@ def test_an_accept_that_cannot_be_sent_is_a_500(accept: dict[str, Any], words: s
         client.send(handshake(path=b"/x?y"))
         assert client.response().status == 500
         engine.wait_for_log(words)
-        assert "WebSocket /x?y: the application raised" in engine.log
+        assert "WebSocket /x?…: the application raised" in engine.log
 
 
 DENY = {"type": "websocket.http.response.start", "status": 401, "headers": [(b"www-authenticate", b"Basic")]}
