@@ -38,6 +38,7 @@ READER_PATIENCE_S: Final = 0.25
 IMPATIENT_S: Final = 60.0
 """Nor is a reader waited for so long after that was in vain."""
 _WRITE_BYTES: Final = 4096  # PIPE_BUF: poll() says writable only when this much fits
+_STDERR: Final = 2
 _FURTHER: Final = b"\n  "
 
 
@@ -84,6 +85,11 @@ class Log:
         self._queue: deque[tuple[bytes, int]] = deque()  # and how many lines each stands for
         self._dropped = 0
         self._emptying = _thread.allocate_lock()  # not threading: the master must not need it
+
+    def close_in_child(self) -> None:
+        """In a forked child, which writes to stderr: close what the master opened for itself."""
+        if self._fd > _STDERR:
+            os.close(self._fd)
 
     def writes_to(self, fd: int) -> bool:
         """``fd`` is the same pipe, socket, terminal or file."""

@@ -39,11 +39,13 @@ class Held:
     unix: unixsocket.UnixSocket | None = None
     taken: bool = False
     """Taken over from whoever started us, not bound here."""
+    shut_down: bool = False
+    """It is a Unix socket, and a worker has shut it down."""
 
     @property
     def lost(self) -> bool:
-        """It is a Unix socket whose file somebody has removed or replaced: nobody can connect any more."""
-        return self.unix is not None and not self.unix.can_be_reached
+        """It is a Unix socket, shut down or its file removed or replaced: nobody can connect any more."""
+        return self.shut_down or (self.unix is not None and not self.unix.can_be_reached)
 
     def close(self) -> None:
         """Close for good, and remove the file that is ours. Workers have copies, to accept the last."""

@@ -232,6 +232,7 @@ class Children:
     def _hygiene(self, mine: Child) -> None:
         """In the child: close what belongs to the master and to other workers."""
         self._loop.close_in_child()
+        self._log.close_in_child()
         for older in self.older:
             older.close_descriptor()
         self._templates.close_in_child()

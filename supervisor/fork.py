@@ -18,7 +18,7 @@ from typing import NoReturn
 from gwctl.assignment import Assignment
 from gwctl.config.settings import PoolSettings
 from gwctl.supervisor.loop import clean_environment, signals_blocked
-from gwctl.supervisor.stdio import leave_stdin
+from gwctl.supervisor.stdio import leave_stdin, own_streams
 
 
 def share_with_workers(pools: Iterable[PoolSettings]) -> None:
@@ -55,6 +55,7 @@ def _child(assignment: Assignment, close_in_child: Callable[[], None]) -> NoRetu
         clean_environment()
         os.setpgid(0, 0)
         leave_stdin()
+        own_streams()
         if assignment.template:
             from gwctl.workers import template  # noqa: PLC0415 - the master must not import the workers
 

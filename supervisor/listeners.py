@@ -27,8 +27,10 @@ from gwctl.assignment import Listener
 from gwctl.config.addresses import bare
 from gwctl.config.settings import PoolSettings
 from gwctl.errors import BindError, InvariantViolation
+from gwctl.log import Log
 from gwctl.supervisor import inherited, unixsocket
 from gwctl.supervisor.binding import Held, Wanted, bind
+from gwctl.supervisor.listener_care import ListenerCare
 from gwctl.supervisor.state import ListenerFacts
 
 
@@ -43,6 +45,7 @@ class ListenerSet:
         self._current: dict[str, Held] = {}
         self._tried: dict[str, Held] | None = None
         self._adjusted: list[tuple[Held, Wanted]] = []
+        self._care = ListenerCare()
 
     def facts(self) -> tuple[tuple[ListenerFacts, ...], dict[str, tuple[int, ...]]]:
         """The listeners of the plan in force, and what systemd passed; as `resume` takes them."""
@@ -52,6 +55,7 @@ class ListenerSet:
     def resume(self, facts: Iterable[ListenerFacts]) -> None:
         """Go on with the sockets of another program. ``passed`` is given to the constructor."""
         self._current = {each.wanted.address: _held(each) for each in facts}
+        self._care.remember(self._current.values())
 
     def open(self, pools: Mapping[str, PoolSettings]) -> None:
         """Open what the pools bind and is not open yet.
@@ -94,6 +98,7 @@ class ListenerSet:
             held.close()
         self._current, self._tried = self._tried, None
         self._adjusted.clear()
+        self._care.remember(self._current.values())
         return {held.wanted.pool for held in removed}
 
     def abandon(self) -> None:
@@ -107,6 +112,10 @@ class ListenerSet:
         """The open listeners of an address of either plan; none once they are closed."""
         held = (self._tried or {}).get(address) or self._current.get(address)
         return held.listeners if held is not None else ()
+
+    def look(self, log: Log) -> None:
+        """See what workers have done to them."""
+        self._care.look(self._current.values(), log)
 
     def close(self) -> None:
         """Close everything, so that new clients are refused from now on."""

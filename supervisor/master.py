@@ -189,6 +189,7 @@ class Master:
                 self.children.send(worker, Drain(timeout_s, sweep or self._is_last_to_accept(worker)))
             case actions.Observe():
                 self.children.observe(time.monotonic())
+                self._generations.listeners.look(self._log)
             case actions.Quit(worker=worker):
                 self.children.signal(worker, signal.SIGQUIT)
             case actions.Dump(worker=worker, reason=reason):

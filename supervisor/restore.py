@@ -96,7 +96,7 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     fleet, problems = _fleet(state), list[str]()
     plans = _plans(state, problems)
     master_settings = plans[state.adopted].loaded.settings.master
-    log = Log(level=Level[master_settings.log_level.upper()], lock=WriteLock.make())
+    log = Log(stdio.own_log(), Level[master_settings.log_level.upper()], lock=WriteLock.make())
     log.resume(list(state.log_lines))
     loop = Loop()
     listeners = ListenerSet(os.environ, state.passed)

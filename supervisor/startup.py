@@ -55,7 +55,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     program = Program.given()
     stdio.hold_open()
     master_settings = loaded.settings.master
-    log = Log(level=Level[master_settings.log_level.upper()], lock=WriteLock.make())
+    log = Log(stdio.own_log(), Level[master_settings.log_level.upper()], lock=WriteLock.make())
     loop = Loop()
     loop.install_signals()
     program.let_signals_in()  # also while an address is waited for

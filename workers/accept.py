@@ -290,7 +290,7 @@ class Acceptor:
         if error.errno in _EXHAUSTED:
             self._exhausted(listener, error, kind)
         else:
-            self._server.log.error(f"cannot accept on {listener.address}: {error.strerror}")
+            self._server.seldom.error("accept", f"cannot accept on {listener.address}: {error.strerror}")
             self._rest(PAUSE_S)
         return False
 

@@ -213,6 +213,20 @@ def shut_down_channels() -> str:
 
 
 @attack
+def shut_down_listeners() -> str:
+    count = 0
+    for fd, what in held().items():
+        with suppress(OSError):
+            if what.startswith("socket:"):
+                sock = socket.socket(fileno=os.dup(fd))
+                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    sock.shutdown(socket.SHUT_RDWR)
+                    count += 1
+                sock.close()
+    return f"{count} shut down"
+
+
+@attack
 def flip_blocking() -> str:
     """The flags of an open file belong to all who hold it."""
     for fd in (1, 2, *held()):

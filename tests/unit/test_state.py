@@ -49,7 +49,7 @@ LEFT_OUT: dict[type, set[str]] = {
     Channel: {"_fds", "_takes_fds", "starved"},  # the master takes none
     Announcer: {"_notifier", "_watchdog_at", "_retry_at"},
     Generations: {"_load"},
-    ListenerSet: {"_tried", "_adjusted"},  # no reload is under way
+    ListenerSet: {"_care", "_tried", "_adjusted"},  # no reload is under way
     Children: {
         *("_loop", "_log", "_report", "_luck", "_close_in_child"),
         "_oom",  # it begins with what the kernel has counted by then
@@ -95,7 +95,7 @@ def test_every_field_of_a_child_is_carried() -> None:
     ("kind", "fields"),
     [
         (Plan, {"loaded", "policies", "capacity"}),
-        (Held, {"wanted", "listeners", "unix", "taken"}),
+        (Held, {"wanted", "listeners", "unix", "taken", "shut_down"}),  # the last is noticed again
     ],
 )
 def test_so_is_that_of_plans_and_listeners(kind: Any, fields: set[str]) -> None:
