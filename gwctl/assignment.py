@@ -79,6 +79,8 @@ class Assignment:
     """Of the lock for long records in the event log; -1: there is none."""
     template: bool = False
     """It is no worker, but the process that workers of its pool and generation are forked from."""
+    lifeline_fd: int = -1
+    """Held open for as long as this process lives, so that its template knows; -1: it has none."""
     trial: bool = False
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 

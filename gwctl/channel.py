@@ -28,7 +28,7 @@ import msgspec
 
 from gwctl import taken_over
 
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 """Version of the messages below. Raise it when an old peer could misread one."""
 
 LINE_BYTES_MAX: Final = 1 << 20
@@ -210,6 +210,8 @@ OBEYED_PROTOCOL: Final = 3
 """A side that speaks less does not know `Obeyed`."""
 GIVE_UP_PROTOCOL: Final = 3
 """A master that speaks less does not know `GaveUp`."""
+TEMPLATE_DRAINS_PROTOCOL: Final = 4
+"""A template that speaks less does not know `Drain`."""
 
 Up = (
     Hello

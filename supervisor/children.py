@@ -22,9 +22,11 @@ from gwctl.channel import (
     OBEYED_PROTOCOL,
     PROTOCOL,
     TELL_PROTOCOL,
+    TEMPLATE_DRAINS_PROTOCOL,
     Channel,
     ChannelError,
     Down,
+    Drain,
     Hello,
     Park,
     Serve,
@@ -251,6 +253,9 @@ class Children:
         """Queue ``message``. To a worker that is gone it is dropped: its exit is news of its own."""
         child = self._by_worker.get(worker)
         if child is None or child.channel.closed:
+            return
+        if isinstance(message, Drain) and child.template and child.protocol < TEMPLATE_DRAINS_PROTOCOL:
+            self.signal(worker, signal.SIGQUIT)
             return
         try:
             child.channel.send(message, fds)

@@ -39,6 +39,7 @@ from gwctl.scoreboard import LAYOUT, PID, STARTED_AT
 from gwctl.workers import environment, forks, privileges, signals
 from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.deathwatch import KILL_S, DeathWatch, alarm_after
+from gwctl.workers.inherited import leave_to_template
 from gwctl.workers.interruption import Interrupted
 from gwctl.workers.library_logs import forward_library_logs
 from gwctl.workers.lifespan import Lifespan, LifespanError, in_loop
@@ -75,6 +76,7 @@ def run_preloaded(assignment: Assignment, log: Log, application: LoadedApplicati
     """The same in a child of the template, which has done all up to the import; ``log`` is its own."""
     log.subject = assignment.subject
     log.level = assignment.log_level
+    leave_to_template()
     run_process(assignment, log, lambda: _Boot(assignment, log, application))
 
 

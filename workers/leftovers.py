@@ -7,8 +7,10 @@ read each other's answers. Neither can be mended here, so it is said, with names
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +49,13 @@ def warnings(before: dict[int, str]) -> Iterator[str]:
             f"the application opened {_listed('socket', sockets)} at import: all workers have the "
             "same, and mix up what comes over it. Connect in the worker, or close it before the import ends"
         )
+    children = _children()
+    if children:
+        yield (
+            f"the application started {_listed('child process', children)} at import: all workers of this "
+            "generation share them, and they end after the workers. What is connected to them has to be made "
+            "anew in each worker, as multiprocessing's managers do by themselves"
+        )
     if _LOOP in opened.values():
         yield (
             "the application made an event loop at import: it is not the one that serves, and all workers "
@@ -58,6 +67,27 @@ def _threads() -> list[str]:
     named = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     others = sum(1 for _ in _TASKS.iterdir()) - 1 - len(named)
     return named + ["of a C library"] * max(0, others)
+
+
+def _children() -> list[str]:
+    """Name the child processes, as multiprocessing or the kernel does; but for its resource tracker."""
+    named = {}
+    if (process := sys.modules.get("multiprocessing.process")) is not None:
+        named = {child.pid: child.name for child in process._children}  # noqa: SLF001 - active_children() reaps
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    harmless = tracker._resource_tracker._pid if tracker is not None else None  # noqa: SLF001 - as above
+    found = []
+    for task in _TASKS.iterdir():
+        with contextlib.suppress(OSError):  # the thread has ended, or the kernel does not tell
+            found += [int(pid) for pid in (task / "children").read_text("ascii").split()]
+    return [f"{pid} {named.get(pid) or _command(pid)}" for pid in sorted(found) if pid != harmless]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
+    except OSError:
+        return "(gone)"
 
 
 def _peer(fd: int) -> str:
@@ -73,4 +103,5 @@ def _listed(what: str, names: list[str]) -> str:
     """``2 threads (poller, reporter)``."""
     count = len(names)
     more = f" and {count - _NAMED_MAX} more" if count > _NAMED_MAX else ""
-    return f"{count} {what}{'s' if count > 1 else ''} ({', '.join(names[:_NAMED_MAX])}{more})"
+    plural = "es" if what.endswith("ss") else "s"
+    return f"{count} {what}{plural if count > 1 else ''} ({', '.join(names[:_NAMED_MAX])}{more})"

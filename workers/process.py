@@ -89,6 +89,7 @@ class WorkerProcess:
         fds.append(assignment.channel.fileno())
         if assignment.dump_fd > _STDERR:
             fds.append(assignment.dump_fd)
+        fds.append(assignment.lifeline_fd)
         if self.server is not None:
             fds += self.server.descriptors()
         return [fd for fd in fds if fd >= 0]

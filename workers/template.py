@@ -18,8 +18,10 @@ The first fork is libc's, called without Python's own hooks, the second is `os.f
 registered with `os.register_at_fork` runs once, in the worker. (clone(CLONE_PARENT) would need no process in
 between, but skips the hooks of C libraries, OpenSSL's random numbers among them.)
 
-Of the signals only QUIT ends it, by which the master lets it go, and the master's death: it has
-nothing to finish, and it holds the listeners.
+When it is no longer needed, or the master is gone, it lets go of the listeners at once, and waits for the
+end of its workers, which may use what the import has started: a manager of multiprocessing, say. Each holds
+an end of a pipe for as long as it lives. Then it ends like a worker (`ending`). Of the signals only QUIT ends
+it, and at once; the master's death does so in the middle of the import.
 """
 
 from __future__ import annotations
@@ -40,12 +42,15 @@ from setproctitle import setproctitle
 
 from gwctl import __version__
 from gwctl.assignment import Assignment
-from gwctl.channel import PROTOCOL, Channel, ChannelError, Fork, Forked, Hello, Stage
+from gwctl.channel import PROTOCOL, Channel, ChannelError, Drain, Fork, Forked, Hello, Stage
 from gwctl.errors import AppLoadError, BootError, ExitStatus
 from gwctl.log import Level, Log
 from gwctl.scoreboard import LAYOUT
 from gwctl.workers import boot, environment, forks, leftovers, signals
 from gwctl.workers.application import LoadedApplication, load
+from gwctl.workers.background import Background
+from gwctl.workers.ending import Ending
+from gwctl.workers.interruption import Interrupted
 from gwctl.workers.link import flush
 from gwctl.workers.process import WorkerProcess
 from gwctl.workers.standard_streams import flush_stdio, hold_open
@@ -78,19 +83,31 @@ class _Template:
         self._libc = ctypes.PyDLL(None, use_errno=True)
         self._on_child: Any = None
         """What the application does on SIGCHLD."""
-        self._signals = signals.Signals(_do_nothing, _end, assignment.dump_fd)
+        self._ending = Ending(log, Background(0.0))
+        self._waiting = self._leaving = False
+        self._wait_s = 0.0
+        """How long to wait for the end of the workers."""
+        self._lifeline = (-1, -1)
+        self._signals = signals.Signals(_do_nothing, self._on_quit, assignment.dump_fd)
         setproctitle(f"gwctl: template {assignment.title}")
 
     def run(self) -> int:
+        status: int = ExitStatus.OK
         try:
             self._prepare()
-            application = self._load()
+            self._obey(self._load())
+        except Interrupted:
+            pass
         except AppLoadError as error:
-            return boot.failed(self._channel, "import", error, error.traceback)
+            status = boot.failed(self._channel, "import", error, error.traceback)
         except BootError as error:
-            return boot.failed(self._channel, "boot", error, "")
-        self._obey(application)
-        return ExitStatus.OK
+            status = boot.failed(self._channel, "boot", error, "")
+        with suppress(Interrupted):
+            self._wait_for_workers()
+        self._leaving = True
+        self._ending.limit(0.0, "the template ends", quietly=True)
+        self._ending.after_loop()
+        return status
 
     def _prepare(self) -> None:
         self._signals.install()
@@ -102,8 +119,8 @@ class _Template:
         settings = self._assignment.settings
         boot.become(settings, self._log)
         self._libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != self._assignment.master_pid:
-            _end()
+        if self._master_is_gone():
+            WorkerProcess.end(ExitStatus.OK)
         if self._assignment.access_log_fd > _STDERR:
             os.close(self._assignment.access_log_fd)  # each worker gets one, opened anew meanwhile maybe
         environment.enter_folder(settings)
@@ -136,17 +153,25 @@ class _Template:
         gc.collect()
         gc.freeze()
         self._channel.send(ready)
+        self._lifeline = os.pipe()
+        self._libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGQUIT), 0, 0, 0)
+        if self._master_is_gone():
+            raise Interrupted
         return application
+
+    def _shared_descriptors(self) -> list[int]:
+        """Return those of the pool."""
+        fds = [listener.sock.fileno() for listener in self._assignment.listeners]
+        if self._assignment.exchange is not None:
+            fds += self._assignment.exchange.fds
+        return fds
 
     def _descriptors(self) -> list[int]:
         """Return what is open here and nothing to a child that the application forks."""
-        assignment = self._assignment
-        fds = [listener.sock.fileno() for listener in assignment.listeners]
-        if assignment.exchange is not None:
-            fds += assignment.exchange.fds
-        if assignment.dump_fd > _STDERR:
-            fds.append(assignment.dump_fd)
-        return [*fds, self._channel.fileno()]
+        own = [self._channel.fileno(), self._lifeline[1]]
+        if self._assignment.dump_fd > _STDERR:
+            own.append(self._assignment.dump_fd)
+        return self._shared_descriptors() + [fd for fd in own if fd >= 0]
 
     def _take_back(self) -> None:
         """What the application has decided about signals and children holds in its workers, but not here."""
@@ -170,10 +195,44 @@ class _Template:
                 self._log.error(f"cannot understand the master, so this template ends: {error}")
                 return
             for message, fds in messages:
+                if isinstance(message, Drain):
+                    self._wait_s = message.timeout_s
+                    return
                 if isinstance(message, Fork):
                     self._fork(message, fds, application)
                 for fd in fds:
                     os.close(fd)
+        self._wait_s = self._drain_timeout_s
+
+    # ---- the end
+
+    def _on_quit(self) -> None:
+        """From the master, or at its death: see `run`."""
+        alone = self._master_is_gone()
+        if self._leaving or (alone and self._waiting):
+            return
+        self._wait_s = self._drain_timeout_s if alone else 0.0
+        raise Interrupted
+
+    def _wait_for_workers(self) -> None:
+        """Let go of what nobody shall find here any more, and wait `_wait_s` at most for the workers' end."""
+        self._waiting = True
+        for fd in self._shared_descriptors():
+            os.close(fd)
+        reading, writing = self._lifeline
+        if reading < 0:
+            return
+        os.close(writing)
+        ended = select.poll()
+        ended.register(reading, select.POLLIN)
+        ended.poll(self._wait_s * 1000)
+
+    def _master_is_gone(self) -> bool:
+        return os.getppid() != self._assignment.master_pid
+
+    @property
+    def _drain_timeout_s(self) -> float:
+        return self._assignment.settings.timeouts.drain_timeout_s
 
     # ---- forking
 
@@ -229,6 +288,7 @@ class _Template:
         """Take the template's things away, wait until the master knows, and be a worker."""
         try:
             self._channel.close()
+            os.close(self._lifeline[0])
             if self._assignment.dump_fd > _STDERR:
                 os.close(self._assignment.dump_fd)
             known = os.read(gate, 1) == _GO
@@ -257,6 +317,7 @@ class _Template:
             access_log_fd=access_log[0] if access_log else order.access_log_fd,
             log_level=Level(order.log_level),
             dump_fd=dump_fd,
+            lifeline_fd=self._lifeline[1],
         )
 
 
@@ -288,7 +349,3 @@ def _outcome(source: int, middle: int) -> tuple[int, str]:
 
 def _do_nothing() -> None:
     """On TERM: it comes to the whole group when a service stops, and workers may yet be wanted until then."""
-
-
-def _end() -> NoReturn:
-    WorkerProcess.end(ExitStatus.OK)

@@ -89,8 +89,6 @@ class Ending:
             worker.leaving = True
             order = _order(self.mode, worker.state)
             if order is not None:
-                if worker.is_template:  # nothing to finish, and it holds the listeners
-                    order = Order.KILL if order is Order.KILL else Order.QUIT
                 desk.order(worker, order, reason="the fleet stops at once", sweep=True)
 
 

@@ -66,7 +66,7 @@ def fire(fleet: Fleet, ending: Ending, desk: Desk) -> None:
         desk.note("info", f"accepting no more: {_how(ending, desk)}")
         _shut(fleet, ending, desk)
         return
-    desk.note("info", notes.waits_for(desk.workers.values(), desk.now))
+    desk.note("info", notes.waits_for(_serving(desk) or desk.workers.values(), desk.now))
     _note_again(fleet, ending, desk.now + NEXT_NOTE_S)
 
 

@@ -10,7 +10,8 @@ Rules
     - The death of a ready one touches nobody: workers are children of the master. Another is begun
       when the next worker is to be started, not before.
     - One that does not answer within ``FORK_ANSWER_S`` when it is asked for a worker is dumped and killed.
-    - It ends with its generation, by QUIT: it has nothing to finish, and it holds listeners.
+    - It ends with its generation. A ready one drains: it lets go of its listeners at once, and of what the
+      import has started (a manager of multiprocessing, say) when its workers have ended. Another one quits.
     - What it has imported stays what it was. While one lives that was begun before a reload was refused, a
       respawn runs the code of its generation and the pool is not degraded.
 """
@@ -72,7 +73,7 @@ def let_go(pool: Pool, keep: Container[int], desk: Desk) -> None:
         if template.generation not in keep:
             template.leaving = True
         if template.leaving and template.state in _CAN_QUIT:
-            desk.order(template, Order.QUIT)
+            desk.order(template, Order.DRAIN if template.state is State.READY else Order.QUIT)
 
 
 def unanswered(fleet: Fleet, worker: Worker, desk: Desk) -> bool:

@@ -33,7 +33,8 @@ def _active_limit(observer: Observer, pool: str) -> int:
 
 def judge_room(observer: Observer, pool: str) -> None:
     """One was parked, or let go without need: parked + draining <= ``draining_max``."""
-    count = sum(w.state in {"parked", "draining"} for w in observer.workers.values() if w.pool == pool)
+    mine = [w for w in observer.workers.values() if w.pool == pool and not w.is_template]
+    count = sum(w.state in {"parked", "draining"} for w in mine)
     size = observer.sizes[pool]
     policy = observer.policies[pool]
     largest = size

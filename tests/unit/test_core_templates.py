@@ -64,7 +64,7 @@ def test_a_reload_begins_a_template_of_its_own_and_the_previous_one_ends_with_it
     assert one.reloads() == ["spawn 3 web.-1 g2"]
     assert one.boots(3) == ["spawn 4 web.0 g2 of 3"]
     one.boots(4)
-    assert one.passes(2) == ["serve 4", "park 2", "adopt g2", "answer 7 yes", "quit 1", "drain 2"]
+    assert one.passes(2) == ["serve 4", "park 2", "adopt g2", "answer 7 yes", "drain 1", "drain 2"]
 
 
 def test_after_a_refused_reload_a_respawn_is_forked_from_the_template_and_nothing_is_degraded() -> None:
@@ -130,7 +130,11 @@ def test_a_template_that_hangs_in_its_import_is_dumped_at_the_boot_timeout() -> 
     assert one.passes(PRELOAD.boot_timeout_s) == ["dump 1: was not ready within 60 s", "CloseListeners"]
 
 
-def test_a_stop_ends_the_template_at_once_and_counts_the_workers_only() -> None:
+def test_a_stop_has_the_template_drain_and_counts_the_workers_only() -> None:
     one = serving(1)
-    assert one.happens(ev.StopAsked(0, "SIGTERM")) == ["CloseListeners", "quit 1", "drain 2 and sweep"]
+    assert one.happens(ev.StopAsked(0, "SIGTERM")) == [
+        "CloseListeners",
+        "drain 1 and sweep",
+        "drain 2 and sweep",
+    ]
     assert "1 worker finishes" in one.notes[-1]
