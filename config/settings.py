@@ -97,6 +97,17 @@ class WebSocketSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         Meta(ge=0, le=2_147_483_647),
         _meta("No more is read while more than this waits for the application to receive it.", 1_048_576),
     ] = 65_536
+    memory_bytes_max: Annotated[
+        int,
+        Meta(ge=0),
+        _meta(
+            "Memory for the messages of all WebSockets of a worker: those being received, those that wait "
+            "for the application, and output that clients have not taken. Near it, connections that hold "
+            "much are not read from; beyond it, the one that holds most is closed with 1013. Less than "
+            "twice `message_bytes_max` counts as that. 0: no limit.",
+            268_435_456,
+        ),
+    ] = 67_108_864
     ping_interval_s: Annotated[
         Seconds, _meta("Time between pings, which also keep proxies from closing. 0: no pings.", 45)
     ] = 20.0

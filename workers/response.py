@@ -266,6 +266,16 @@ class HeadBuilder:
         name, value = self._encode(header)
         return name + b": " + value + b"\r\n"
 
+    def origin(self, fields: Iterable[bytes]) -> bytes:
+        """Return the lines of Date and Server that ``fields``, as `field` returns them, do not have."""
+        names = {line.partition(b":")[0].lower() for line in fields}
+        if b"server" in names:
+            return b"" if b"date" in names else f"Date: {http_date(time())}\r\n".encode()
+        if b"date" in names:
+            return b""
+        now = monotonic()
+        return self._date if now < self._date_until else self._new_date(now)
+
     def _encode(self, header: Any) -> tuple[bytes, bytes]:
         """Return name and value as bytes that fit on one line.
 

@@ -1,4 +1,4 @@
-"""uvicorn's Config for the two parts of uvicorn used here: lifespan and WebSockets.
+"""uvicorn's Config for the part of uvicorn used here: lifespan.
 
 Made so that none of uvicorn's own machinery moves: no HTTP protocol is imported, no logging
 configured, nothing read from the environment, and the application is never touched (uvicorn
@@ -12,16 +12,9 @@ from typing import Any
 
 from uvicorn import Config
 
-from gwctl.config.settings import WebSocketSettings
 
-
-def make_config(call: Any, websocket: WebSocketSettings | None = None) -> Config:
-    """Build and load a Config around the ASGI 3 callable ``call``.
-
-    Pings are left out: `gwctl.workers.websocket_watch` sends them.
-    """
-    if websocket is None:
-        websocket = WebSocketSettings()
+def make_config(call: Any) -> Config:
+    """Build and load a Config around the ASGI 3 callable ``call``."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await call(scope, receive, send)
@@ -33,10 +26,6 @@ def make_config(call: Any, websocket: WebSocketSettings | None = None) -> Config
         loop="none",
         lifespan="auto",
         interface="asgi3",
-        ws_max_size=websocket.message_bytes_max,
-        ws_per_message_deflate=websocket.per_message_deflate,
-        ws_ping_interval=None,
-        ws_ping_timeout=None,
         log_config=None,
         proxy_headers=False,
         server_header=False,

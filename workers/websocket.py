@@ -1,28 +1,25 @@
-"""WebSockets: uvicorn's sans-IO protocol on the transport of an HTTP connection that upgrades.
+"""All WebSockets of a worker: how HTTP connections become some, and how they end with it.
 
 The engine parses the request head, applies its policy, judges the handshake and hands the
 connection over; from then on the transport belongs to the protocol in `websocket_protocol`.
-What uvicorn would read from the socket (client, scheme) is replaced by what the engine knows
-better (trusted proxies).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config.settings import PoolSettings
 from gwctl.log import Log
 from gwctl.workers.response import HeadBuilder
-from gwctl.workers.websocket_handshake import facts, open_with
+from gwctl.workers.seldom import Seldom
+from gwctl.workers.websocket_handshake import judge, websocket_scope
+from gwctl.workers.websocket_memory import Memory
 
 if TYPE_CHECKING:
-    from uvicorn import Config
-    from uvicorn.server import ServerState
-
     from gwctl.workers.websocket_protocol import WebSocket
 
 STEP_MAX_S: Final = 0.1
@@ -30,6 +27,26 @@ STEP_MAX_S: Final = 0.1
 
 Answered = Callable[[int, int], None]
 """Called with status and size of the answer to the handshake, once."""
+
+
+class Turn:
+    """Tells one turn of the loop from the next, for whoever is to do only so much in each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._number = 0
+        self._asked = False
+
+    def current(self) -> int:
+        """Return a number that is another one after input was looked for again."""
+        if not self._asked:
+            self._asked = True
+            self._loop.call_soon(self._over)
+        return self._number
+
+    def _over(self) -> None:
+        self._asked = False
+        self._number += 1
 
 
 @dataclass(slots=True)
@@ -44,8 +61,18 @@ class Surroundings:
     log: Log
     changed: Callable[[], None]
     """Called whenever a connection or an application's task has ended."""
-    config: Config = None  # type: ignore[assignment] # uvicorn's two come with the first connection
-    shared: ServerState = None  # type: ignore[assignment]
+    connections: set[WebSocket] = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    holders: set[WebSocket] = field(default_factory=set)
+    """Of whom the connection or the task is left."""
+    seldom: Seldom = field(init=False)
+    turn: Turn = field(init=False)
+    memory: Memory = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seldom = Seldom(self.log)
+        self.turn = Turn(self.loop)
+        self.memory = Memory(self.loop, self.settings.websocket, self.holders, self.seldom)
 
 
 class WebSockets:
@@ -53,17 +80,16 @@ class WebSockets:
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
-        self._shared: ServerState | None = None
         self._draining = False
         self._drain_timers: list[asyncio.TimerHandle] = []
 
     def __len__(self) -> int:
-        return len(self._shared.connections) if self._shared is not None else 0
+        return len(self._around.connections)
 
     @property
     def idle(self) -> bool:
         """Tell whether no connection is open and no application is still tidying up after one."""
-        return self._shared is None or not (self._shared.connections or self._shared.tasks)
+        return not (self._around.connections or self._around.tasks)
 
     def hand_over(
         self,
@@ -85,30 +111,18 @@ class WebSockets:
         Raises:
             Refused: The handshake is broken; nothing was changed.
         """
-        head = open_with(scope["headers"])
-        # uvicorn and websockets come with the first connection: most workers never have one.
+        around = self._around
+        opening = judge(scope["headers"], around.settings.websocket.per_message_deflate)
+        # These modules, and zlib, come with the first connection: most workers never have one.
         from gwctl.workers.websocket_protocol import WebSocket  # noqa: PLC0415
 
-        if self._shared is None:
-            self._shared = self._load()
-        protocol = WebSocket(self._around, facts(scope), before())
+        protocol = WebSocket(around, opening, websocket_scope(scope, opening, around.state), before())
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         if self._draining:
             protocol.go_away()  # its client shall come again, to a worker that stays
-        protocol.data_received(head)
         if rest:
             protocol.data_received(rest)
-
-    def _load(self) -> ServerState:
-        from uvicorn.server import ServerState  # noqa: PLC0415
-
-        from gwctl.workers.uvicorn_config import make_config  # noqa: PLC0415
-
-        around = self._around
-        around.config = make_config(around.call, websocket=around.settings.websocket)
-        around.shared = ServerState()
-        return around.shared
 
     def drain(self, over_s: float) -> None:
         """Close all with 1012, spread over ``over_s``: clients that all reconnect at once are a stampede.
@@ -130,6 +144,8 @@ class WebSockets:
         for timer in self._drain_timers:
             timer.cancel()
         self._drain_timers = []
+        for connection in self._all():
+            connection.stay()
 
     def quit(self) -> int:
         """Close all at once, close frame included where it fits; return how many there were."""
@@ -148,19 +164,16 @@ class WebSockets:
     @property
     def left(self) -> int:
         """Connections that are open, or whose application has not ended."""
-        shared = self._shared
-        return max(len(shared.connections), len(shared.tasks)) if shared is not None else 0
+        return max(len(self._around.connections), len(self._around.tasks))
 
     def leave(self) -> None:
         """The drain's time is over: cancel the applications that go on, and close what is open."""
-        if self._shared is None:
-            return
         for timer in self._drain_timers:
             timer.cancel()
         for connection in self._all():
             connection.shutdown()
-        for task in list(self._shared.tasks):
+        for task in list(self._around.tasks):
             task.cancel()
 
     def _all(self) -> list[WebSocket]:
-        return list(self._shared.connections) if self._shared is not None else []  # type: ignore[arg-type]
+        return list(self._around.connections)

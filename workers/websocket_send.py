@@ -4,8 +4,8 @@
     DENYING   websocket.http.response.body: the handshake is answered with an HTTP response,
               sent block by block as over HTTP
     OPEN      websocket.send or websocket.close
-    ENDED     nothing: an OSError if the client, the drain or a broken frame ended it, and an
-              error of the application if it closed before itself
+    ENDED     nothing: an OSError if the client, the drain or a broken frame ended it (so that one
+              who only sends learns of it), and an error of the application if it closed before itself
 
 Fields that an application adds to the handshake's answer are validated like those of any
 response; those that are the protocol's own are refused.
@@ -17,13 +17,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from uvicorn.protocols.utils import ClientDisconnected
-
-from gwctl.workers.faults import NotAsgiError
+from gwctl.workers.faults import ClientGone, NotAsgiError
 from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, as_list, chunk
+from gwctl.workers.websocket_frames import BINARY, NO_STATUS, TEXT, frame, may_be_sent
 
 if TYPE_CHECKING:
     from gwctl.workers.websocket import Surroundings
+    from gwctl.workers.websocket_deflate import Deflater
+    from gwctl.workers.websocket_handshake import Opening
     from gwctl.workers.websocket_watch import Watch
 
 OPENING: Final = 0
@@ -52,33 +53,41 @@ class Sending:
 
     if TYPE_CHECKING:
         _around: Surroundings
+        _deflater: Deflater | None
         _gone: bool
         _leave: bool
+        _opening: Opening
         _stage: int
         _watch: Watch
-        conn: Any
-        handshake_complete: bool
-        response: Any
+        _what: str
+        scope: dict[str, Any]
         transport: asyncio.Transport
         writable: asyncio.Event
-        go_away: Callable[[], None]
         _finish: Callable[[bytes], None]
+        _read: Callable[[], None]
         _refuse: Callable[[int], None]
-        _say_close: Callable[[int, str], None]
+        _say_close: Callable[..., None]
         _tell_answer: Callable[[int, int], None]
         _tell_end: Callable[[int], None]
+        go_away: Callable[[], None]
+        stay: Callable[[], None]
 
     async def send(self, message: Any) -> None:
         """Take a message of the application.
 
         Raises:
-            ClientDisconnected: The connection is over, and not by the application.
+            ClientGone: The connection is over, and not by the application.
             NotAsgiError: The message is not one, or not in this place.
         """
         if not self.writable.is_set():
             await self.writable.wait()
         kind = message["type"]
         if self._stage == OPEN and kind == "websocket.send":  # nearly all
+            memory = self._around.memory
+            if memory.total + memory.output + memory.written > memory.ease:
+                memory.look_soon()
+                await asyncio.sleep(0)  # what was written in this turn is sent at its end
+        if self._stage == OPEN and kind == "websocket.send":
             self.send_message(message)
             if not self.writable.is_set():
                 await self._taken()
@@ -86,7 +95,7 @@ class Sending:
         if self._stage == ENDED:
             if self._closed_itself:
                 raise NotAsgiError(f"{kind} was sent after the application had closed the WebSocket")
-            raise ClientDisconnected
+            raise ClientGone("the WebSocket is closed")
         action = _ACTIONS.get((self._stage, kind))
         if action is None:
             raise NotAsgiError(f"expected {_EXPECTED[self._stage]}, not {kind!r}")
@@ -98,31 +107,33 @@ class Sending:
         """Wait until the client has taken most of what is written."""
         await self.writable.wait()
         if self._gone:
-            raise ClientDisconnected
+            raise ClientGone("the WebSocket is closed")
 
     # ---- the handshake's answer
 
     def accept(self, message: Any) -> None:
-        headers = [_own_field(self._around.heads.field(header)) for header in as_list(message.get("headers"))]
+        heads = self._around.heads
+        opening = self._opening
+        fields = [field for field in map(heads.field, as_list(message.get("headers"))) if not _is_own(field)]
         protocol = message.get("subprotocol")
         if protocol is not None:
-            if protocol not in self._offered():
+            if protocol not in opening.subprotocols:
                 raise NotAsgiError(f"the client did not offer the subprotocol {protocol!r}")
-            headers.append(("Sec-WebSocket-Protocol", protocol))
-        for name, value in filter(None, headers):
-            self.response.headers[name] = value
-        self.conn.send_response(self.response)
-        data = b"".join(self.conn.data_to_send())
-        self.handshake_complete = True
+            fields.append(f"Sec-WebSocket-Protocol: {protocol}\r\n".encode())
+        data = b"".join([opening.head, heads.origin(fields), *fields, b"\r\n"])
         self._stage = OPEN
-        self.transport.write(data)
+        self._write(data)
         self._tell_answer(101, len(data))
         self._watch.start_pings()
         if self._leave:
+            self.stay()
             self.go_away()
+        else:
+            self._read()  # what came before
 
-    def _offered(self) -> Any:
-        return self.scope["subprotocols"]  # type: ignore[attr-defined]
+    def _write(self, data: bytes) -> None:
+        self.transport.write(data)
+        self._around.memory.wrote(len(data))
 
     def deny(self, _message: Any) -> None:
         self._closed_itself = True
@@ -151,7 +162,7 @@ class Sending:
         self._denial = framing, left
         self._denial_sent += len(body)
         if more:
-            self.transport.write(out)
+            self._write(out)
             return
         self._closed_itself = True
         self._tell_end(1006)
@@ -177,39 +188,58 @@ class Sending:
         data, text = message.get("bytes"), message.get("text")
         if (data is None) == (text is None):
             raise NotAsgiError("websocket.send needs either bytes or text")
+        opcode = BINARY
         if text is not None:
             if not isinstance(text, str):
                 raise NotAsgiError(f"text of websocket.send must be str, not {type(text).__name__}")
-            self.conn.send_text(text.encode())
+            opcode, data = TEXT, text.encode()
+        elif isinstance(data, memoryview):
+            data = data.tobytes()
+        elif not isinstance(data, bytes | bytearray):
+            raise NotAsgiError(f"bytes of websocket.send must be bytes, not {type(data).__name__}")
+        if self._deflater is not None:
+            self._write(frame(opcode, self._deflater.pack(data), rsv1=True))
         else:
-            if not isinstance(data, bytes | bytearray | memoryview):
-                raise NotAsgiError(f"bytes of websocket.send must be bytes, not {type(data).__name__}")
-            self.conn.send_binary(data)
-        self.transport.write(b"".join(self.conn.data_to_send()))
+            self._write(frame(opcode, data))
 
     def close(self, message: Any) -> None:
         code = message.get("code", 1000)
         reason = message.get("reason") or ""
-        if not isinstance(code, int) or not (code in _CODES or 3000 <= code < 5000):
+        if code is not None and (not isinstance(code, int) or not (code == NO_STATUS or may_be_sent(code))):
             raise NotAsgiError(f"not a close code that may be sent (RFC 6455 section 7.4): {code!r}")
-        if len(reason.encode()) > REASON_BYTES_MAX:
-            raise NotAsgiError(f"the reason of a close has at most {REASON_BYTES_MAX} bytes: {reason!r}")
+        if not isinstance(reason, str):
+            raise NotAsgiError(f"the reason of websocket.close must be str, not {type(reason).__name__}")
         self._closed_itself = True
-        self._say_close(code, reason)
+        if code is None or code == NO_STATUS:
+            self._say_close(None)
+        else:
+            self._say_close(code, self._fitting(reason))
+
+    def _fitting(self, reason: str) -> str:
+        """Return as much of ``reason`` as a close frame holds: its code matters more than its last words."""
+        data = reason.encode()
+        if len(data) <= REASON_BYTES_MAX:
+            return reason
+        self._around.seldom.warning(
+            "long close reason",
+            f"{self._what}: the reason of a close has at most {REASON_BYTES_MAX} bytes (RFC 6455 section "
+            f"5.5); the rest of {reason[:200]!r} was cut off",
+        )
+        return data[:REASON_BYTES_MAX].decode(errors="ignore")
 
 
-def _own_field(line: bytes) -> tuple[str, str] | None:
-    """Return a validated field as the library wants it, or None for one that is the server's own."""
-    name, _, value = line[:-2].partition(b": ")
-    lower = name.lower()
-    if lower.startswith(b"sec-websocket-"):
+def _is_own(line: bytes) -> bool:
+    """Tell whether a validated field is the server's to send.
+
+    Raises:
+        NotAsgiError: It is the protocol's own.
+    """
+    name = line.partition(b":")[0].lower()
+    if name.startswith(b"sec-websocket-"):
         raise NotAsgiError(f"{name.decode()} is the protocol's own; a subprotocol goes into `subprotocol`")
-    if lower in _CONNECTION_FIELDS:
-        return None
-    return name.decode("ascii"), value.decode("latin-1")
+    return name in _CONNECTION_FIELDS
 
 
-_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 _ACTIONS: Final[dict[tuple[int, str], Callable[[Any, Any], None]]] = {
     (OPENING, "websocket.accept"): Sending.accept,
     (OPENING, "websocket.close"): Sending.deny,

@@ -5,8 +5,9 @@ pings   One every ``ping_interval_s``; a client from which not one byte has come
         message that is being sent. While we do not read (the application is behind),
         nothing can come, so nothing is judged.
 stall   While the client does not take what is written, it must take a byte now and then.
-end     After our last byte: the client's turn to close, for `CLOSE_WAIT_S`. What it has
-        not taken yet is not thrown away as long as it goes on taking.
+end     After our last byte: the client's turn to close, for `CLOSE_WAIT_S`, and as long as
+        more comes from it for `LINGER_S`. What it has not taken yet is not thrown away as long
+        as it goes on taking.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gwctl.config.settings import PoolSettings
+from gwctl.workers.states import LINGER_S
 
 CLOSE_WAIT_S: Final = 3.0
-"""How long the client may take to answer our close frame."""
+"""How long the client may be silent after our close frame."""
 
 
 class Watch:
@@ -32,6 +34,7 @@ class Watch:
 
     __slots__ = (
         "_dead",
+        "_ended_at",
         "_ending",
         "_interval_s",
         "_judge_timer",
@@ -68,9 +71,10 @@ class Watch:
         self._ping_timer: asyncio.TimerHandle | None = None
         self._judge_timer: asyncio.TimerHandle | None = None
         self._ending = False
+        self._ended_at = 0.0
         self._unsent = 0
         self._since = 0.0
-        self.heard = False  # something came since the last ping
+        self.heard = False  # something came since the last ping, or look at an end
         self.deaf = False  # we do not read
 
     def stop(self) -> None:
@@ -127,7 +131,10 @@ class Watch:
 
     def ending(self) -> None:
         """Nothing follows what has been written."""
-        self._ending = True
+        if not self._ending:
+            self._ending = True
+            self._ended_at = self._loop.time()
+        self.heard = False
         self._stop_pings()
         self._stop_judging()
         self._judge_later()
@@ -148,6 +155,10 @@ class Watch:
         if size < before:
             self._since = now
         unanswered = self._ending and not size and not before
+        if unanswered and self.heard and now - self._ended_at < LINGER_S:
+            self.heard = False
+            self._arm()
+            return
         if not unanswered and now - self._since < self._response_s:
             self._arm()
             return

@@ -41,6 +41,7 @@ def test_the_scope_of_a_handshake() -> None:
         client.send(close_frame(3000, b"bye"))
         assert read_close(client) == (3000, "bye")
         assert client.at_end()
+        client.sock.close()
         gone(engine)
     scope = echo.scopes[0]
     assert scope["type"] == "websocket"
