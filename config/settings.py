@@ -63,6 +63,28 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             65_536,
         ),
     ] = 1_048_576
+    bodies_memory_bytes_max: Annotated[
+        int,
+        Meta(ge=0),
+        _meta(
+            "All request bodies of a worker together, in memory. Beyond, WSGI bodies go to temporary files; "
+            "those that are read while the application runs wait on the wire, and new ones get 503. "
+            "0: no limit.",
+            268_435_456,
+        ),
+    ] = 67_108_864
+    bodies_disk_bytes_max: Annotated[
+        int,
+        Meta(ge=0),
+        _meta("All request bodies of a worker in temporary files; 503 beyond. 0: no limit.", 10_737_418_240),
+    ] = 4_294_967_296
+    body_rate_min_bytes_per_s: Annotated[
+        int,
+        Meta(ge=0),
+        _meta(
+            "A client that sends less of a body than this, for `rate_grace_s`, gets 408. 0: no limit.", 1000
+        ),
+    ] = 240
     response_rate_min_bytes_per_s: Annotated[
         int,
         Meta(ge=0),

@@ -84,8 +84,8 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_grace_s: Annotated[
         PositiveSeconds,
         _meta(
-            "So long a client may be slower than `limits.response_rate_min_bytes_per_s` says: the average of "
-            "each such time counts.",
+            "So long a client may be slower than `limits.body_rate_min_bytes_per_s` and "
+            "`response_rate_min_bytes_per_s` say: the average of each such time counts.",
             60,
         ),
     ] = 30.0

@@ -124,7 +124,9 @@ class AsgiRequest(Extensions):
             raise BodyTooLarge
         keep(self._blocks, block)
         self.waiting_bytes += size
-        if self.waiting_bytes > RECEIVE_BYTES_MAX:
+        budget = self._server.body_budget
+        budget.memory_left -= size
+        if self.waiting_bytes > RECEIVE_BYTES_MAX or budget.memory_left <= 0:
             self._connection.adjust_reading()
         self.wake()
 
@@ -223,6 +225,7 @@ class AsgiRequest(Extensions):
         assert blocks is not None
         body = bytes(blocks[0]) if len(blocks) == 1 else b"".join(blocks)
         blocks.clear()
+        self._server.body_budget.memory_left += self.waiting_bytes
         self.waiting_bytes = 0
         self._body_given = self._body_done
         if self._connection.read_paused and not self.detached:

@@ -134,6 +134,8 @@ class AsgiRunner:
             connection.http11,
             self.server.limits.body_bytes_max,
         )
+        if framer is not None:
+            self.server.body_budget.check_memory()
         expect = notable.get(b"expect")
         expecting = expect is not None and wants_continue(expect, connection.http11)
         connection.parser.reset()
@@ -175,6 +177,9 @@ class AsgiRunner:
         """The request's task is over."""
         self._requests.discard(request)
         self._forsaken.discard(request)
+        if request.waiting_bytes:
+            self.server.body_budget.memory_left += request.waiting_bytes  # it was not received
+            request.waiting_bytes = 0
         if self.server.draining:
             self.server.check_drained()
 
@@ -215,4 +220,6 @@ class AsgiRunner:
 
     def sink_is_full(self, connection: ConnectionBase) -> bool:
         request: AsgiRequest | None = connection.request
-        return request is not None and request.waiting_bytes > RECEIVE_BYTES_MAX
+        if request is None or not request.waiting_bytes:
+            return False
+        return request.waiting_bytes > RECEIVE_BYTES_MAX or self.server.body_budget.memory_left <= 0

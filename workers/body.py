@@ -1,7 +1,8 @@
 """The body of a WSGI request, received by the loop before the application is called.
 
 So a slow client holds a buffer, not a worker. Up to ``memory_bytes`` it stays in memory,
-beyond that it waits in an unnamed temporary file. What is over the limit is refused: before
+beyond that, and when the worker's bodies have no more room in memory (`gwctl.workers.body_budget`), it
+waits in an unnamed temporary file. What is over the limit is refused: before
 anything is read when Content-Length says so, else as soon as it has become too much.
 """
 
@@ -16,6 +17,7 @@ from io import BufferedIOBase, BytesIO
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from gwctl.config.settings import Limits
+from gwctl.workers.body_budget import BodyBudget
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -75,12 +77,15 @@ NO_BODY: Final[IO[bytes]] = cast("IO[bytes]", _NoBody())
 class BodyBuffer:
     """A sink (see `gwctl.workers.framing`) that becomes ``wsgi.input``."""
 
-    __slots__ = ("_file", "_limit", "_memory", "size")
+    __slots__ = ("_budget", "_file", "_limit", "_memory", "_on_disk", "size")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, budget: BodyBudget | None = None) -> None:
+        """``budget``: what all bodies of the worker share; None where others bound them."""
         self._limit = limits.body_bytes_max or float("inf")
         self._memory = limits.body_memory_bytes
+        self._budget = budget or BodyBudget(limits)
         self._file: IO[bytes] = BytesIO()
+        self._on_disk = False
         self.size = 0
 
     def feed(self, block: bytes) -> None:
@@ -88,26 +93,47 @@ class BodyBuffer:
 
         Raises:
             BodyTooLarge: The limit is passed.
+            BodiesFull: The worker's bodies have no room for it.
             OSError: The temporary file could not be written (a full disk).
         """
         before = self.size
-        self.size = before + len(block)
-        if self.size > self._limit:
+        size = len(block)
+        if before + size > self._limit:
             raise BodyTooLarge
-        if before <= self._memory < self.size:
-            file = tempfile.TemporaryFile(prefix="gwctl-body-")  # noqa: SIM115 - closed with the request
-            file.write(cast("BytesIO", self._file).getbuffer())
-            self._file = file
+        if self._on_disk:
+            self._budget.take_disk(size)
+        elif before + size > self._memory or not self._budget.take_memory(size):
+            self._to_disk(before, size)
+        self.size = before + size
         self._file.write(block)
 
+    def _to_disk(self, before: int, size: int) -> None:
+        """Move what there is to a file, with room for ``size`` more."""
+        self._budget.take_disk(before + size)
+        self._on_disk = True
+        self.size = before + size  # that is what is given back, come what may
+        self._budget.give_back(before, 0)
+        file = tempfile.TemporaryFile(prefix="gwctl-body-")  # noqa: SIM115 - closed with the request
+        file.write(cast("BytesIO", self._file).getbuffer())
+        self._file = file
+
     def reader(self) -> IO[bytes]:
-        """Return the whole body as a file at its start; it ends where the body ends."""
+        """Return the whole body as a file at its start; it ends where the body ends.
+
+        Who closes it tells the budget so (`BodyBudget.release`).
+        """
         self._file.seek(0)
+        self._budget.hold(self._file, *self._held())
         return self._file
 
     def close(self) -> None:
+        """Drop a body that is not complete, or was not asked for."""
         with suppress(OSError):  # closing may write: nobody wants the bytes any more
             self._file.close()
+        self._budget.give_back(*self._held())
+
+    def _held(self) -> tuple[int, int]:
+        return (0, self.size) if self._on_disk else (self.size, 0)
 
 
 def not_kept(connection: ConnectionBase, error: OSError) -> int:

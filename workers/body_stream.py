@@ -59,9 +59,12 @@ class BodyStream(RawIOBase):
     def __init__(self, connection: ConnectionBase) -> None:
         self._connection = connection
         self._limit = connection.server.limits.body_bytes_max or float("inf")
+        self._budget = connection.server.body_budget
         self._blocks: deque[memoryview] = deque()
         self._joined = bytearray()  # small ones, behind the others
         self._taken = 0
+        self._window_at_s = 0.0  # of the time that the call has waited
+        self._window_bytes = 0
         self._ended = False
         self._failure: int | None = None
         self.waiting = 0
@@ -76,7 +79,10 @@ class BodyStream(RawIOBase):
 
     @property
     def full(self) -> bool:
-        return self.waiting > WAITING_BYTES_MAX or self._failure is not None
+        """Tell whether to read no more: enough waits here, or in all bodies together."""
+        if self._failure is not None or self.waiting > WAITING_BYTES_MAX:
+            return True
+        return self.waiting > 0 and self._budget.memory_left <= 0
 
     def feed(self, block: bytes) -> None:
         """Take one block.
@@ -89,6 +95,7 @@ class BodyStream(RawIOBase):
             raise BodyTooLarge
         if not self.closed and self._failure is None:
             self.waiting += len(block)
+            self._budget.memory_left -= len(block)
             if len(block) < JOINED_BYTES_MAX:
                 self._joined += block
             else:
@@ -135,7 +142,6 @@ class BodyStream(RawIOBase):
         return self._take(memoryview(buffer).cast("B"))
 
     def _take(self, buffer: memoryview) -> int:
-        was_full = self.full
         if not self._blocks:
             self._end_joining()
         block = self._blocks[0]
@@ -146,7 +152,8 @@ class BodyStream(RawIOBase):
         else:
             self._blocks[0] = block[size:]
         self.waiting -= size
-        if was_full and not self.full:
+        self._budget.give_back(size, 0)
+        if self._connection.read_paused and not self.full:
             self._let_go()
         return size
 
@@ -156,6 +163,7 @@ class BodyStream(RawIOBase):
         self.call = None
         self._blocks.clear()
         self._joined.clear()
+        self._budget.give_back(self.waiting, 0)
         self.waiting = 0
 
     def _wait_for_client(self) -> None:
@@ -169,6 +177,18 @@ class BodyStream(RawIOBase):
             self._wait()
         finally:
             wait.end()
+        self._judge_rate(wait.waited_s)
+
+    def _judge_rate(self, waited_s: float) -> None:
+        """Fail if too little has come while it was waited for (`gwctl.workers.slow_clients`)."""
+        settings = self._connection.server.settings
+        least, elapsed = settings.limits.body_rate_min_bytes_per_s, waited_s - self._window_at_s
+        if not least or elapsed < settings.timeouts.rate_grace_s:
+            return
+        rate = (self._taken - self._window_bytes) / elapsed
+        self._window_at_s, self._window_bytes = waited_s, self._taken
+        if rate < least:
+            self.fail(408)
 
     def _wait(self) -> None:
         """Return when something may have changed."""

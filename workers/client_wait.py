@@ -18,6 +18,7 @@ megabytes, and the kernel says that there is room only when a third of it is.
 from __future__ import annotations
 
 import fcntl
+import socket
 import struct
 import termios
 from time import monotonic
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 0.1
 OTHERS_WAIT_S: Final = 5.0
+_TCP_INFO_BYTES: Final = 128
+_read_acknowledged: Final = struct.Struct("=120xQ").unpack  # struct tcp_info of linux/tcp.h: tcpi_bytes_acked
 _read_int: Final = struct.Struct("i").unpack
 
 
@@ -140,6 +143,18 @@ def unsent_bytes(writer: ResponseWriter) -> int:
     if layer is None:
         return in_kernel(writer.output)
     return in_kernel(connection.sock) + int(layer.raw.get_write_buffer_size())
+
+
+def taken_bytes(connection: ConnectionBase) -> int:
+    """Return how much the client's kernel has acknowledged in the connection's life; 0: nobody says."""
+    sock = connection.sock
+    if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+        return 0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return 0
+    return int(_read_acknowledged(info)[0]) if len(info) == _TCP_INFO_BYTES else 0
 
 
 def in_kernel(sock: Any) -> int:

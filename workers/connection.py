@@ -63,6 +63,7 @@ class ConnectionBase:
         "pipelined",
         "queued",
         "read_paused",
+        "received",
         "request",
         "server",
         "since",
@@ -76,6 +77,9 @@ class ConnectionBase:
         "tls",
         "transport",
         "unsent",
+        "window_at",
+        "window_bytes",
+        "window_taken",
         "write_paused",
     )
 
@@ -104,6 +108,11 @@ class ConnectionBase:
         self.hints: Any = None  # the runner's: wsgi.early_hints
         self.attention = self.eof = self.lost = self.read_paused = self.write_paused = False
         self.unsent = 0
+        self.received = 0  # of the present body, as it came
+        # A window of `gwctl.workers.slow_clients`: its begin, what had come and was taken by then (-1: none).
+        self.window_at = 0.0
+        self.window_bytes = 0
+        self.window_taken = -1
         self.queued = False  # a response waits in the outbox
         self.judge: HeadJudge | None = None  # holds a head that comes in parts
         self.pipelined = False  # the client sends requests before it has read the responses
@@ -207,7 +216,8 @@ class ConnectionBase:
         if full:
             self.transport.pause_reading()
         else:
-            self.since = monotonic()
+            self.since = self.window_at = monotonic()
+            self.window_bytes = self.received
             self.transport.resume_reading()
 
     # ---- ends

@@ -7,10 +7,11 @@ the backlog one is *evicted* whose client the worker is waiting for, in this ord
     1. between two requests, or fresh without a byte (before TLS or a PROXY header too)
     2. answered and closed, but for input that is dropped so that the client can read the answer
     3. in the middle of a head: answered with 408
+    4. in a body that comes more slowly than the least rate (`gwctl.workers.slow_clients`): likewise
 
 the longest wait first, and nobody that has waited for less than `WAIT_MIN_S`. A client whose bytes
 are in the kernel's buffer is not silent: the worker was busy. A request that the application
-has, a body and a response are never cut here.
+has, a body that comes and a response are never cut here.
 
 Siblings that have room come first, but only for a moment (`Patience`): they may be stuck.
 
@@ -24,7 +25,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 from gwctl.scoreboard import EVICTED
-from gwctl.workers.states import FRESH, HEAD, IDLE, LINGER, LINGER_S, has_unread
+from gwctl.workers.states import BODY, FRESH, HEAD, IDLE, LINGER, LINGER_S, has_unread
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -37,7 +38,8 @@ _BELIEVE_AGAIN_S: Final = 1.0
 _FOUND_MAX: Final = 256
 _LEAVE_S: Final = 1.0
 _LINGERS: Final = 1
-_RANKS: Final = {FRESH: 0, IDLE: 0, LINGER: _LINGERS, HEAD: 2}
+_UPLOADS: Final = 3
+_RANKS: Final = {FRESH: 0, IDLE: 0, LINGER: _LINGERS, HEAD: 2, BODY: _UPLOADS}
 
 _Found = tuple[int, float, int]
 
@@ -86,6 +88,8 @@ class Eviction:
         rank = _RANKS.get(connection.state)
         if rank is None:
             return None
+        if rank == _UPLOADS:
+            return self._rank_upload(connection, now)
         since = connection.linger_until - LINGER_S if rank == _LINGERS else connection.since
         transport = connection.transport
         if now - since < WAIT_MIN_S or transport is None or transport.is_closing() or connection.tail:
@@ -101,6 +105,12 @@ class Eviction:
             return None
         return rank, since, id(connection)
 
+    def _rank_upload(self, connection: ConnectionBase, now: float) -> _Found | None:
+        since = connection.window_at
+        if now - since < WAIT_MIN_S or not self._server.rates.body_is_slow(connection, now):
+            return None
+        return None if has_unread(connection.sock) else (_UPLOADS, since, id(connection))
+
     def _evict(self, connection: ConnectionBase, waited_s: float, now: float) -> None:
         server = self._server
         self._leaving[connection] = now
@@ -115,6 +125,8 @@ class Eviction:
         )
         if connection.state == HEAD:
             connection.refuse_unparsed(408, "no room for it, and its head has not come")
+        elif connection.state == BODY:
+            connection.refuse(408, "no room for it, and its body comes too slowly")
         connection.close()
 
     def _see_them_off(self, now: float) -> None:

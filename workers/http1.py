@@ -23,6 +23,7 @@ from typing import Final
 
 from gwctl.masking import masked, masked_head
 from gwctl.workers.body import BodyTooLarge, not_kept
+from gwctl.workers.body_budget import BodiesFull
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.framing import Framer, FramingError, Sink
 from gwctl.workers.hangup import hang_up
@@ -103,6 +104,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.write_paused = False
+        self.window_at = monotonic()
+        self.window_bytes = self.received
         self.server.runner.writable(self)
         if self.state == FLUSH:
             self._next()
@@ -234,7 +237,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
         self.framer = framer
         self.sink = sink
         self.state = state
-        self.since = monotonic()
+        self.since = self.window_at = monotonic()
+        self.received = self.window_bytes = 0
         self.expecting = expecting
         if self.tail:
             data = self.tail[self.tail_at :]
@@ -273,6 +277,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
         assert self.framer is not None
         assert self.sink is not None
         self.since = monotonic()
+        self.received += len(data)
         self.expecting = False
         try:
             rest = self.framer.feed(data, self.sink)
@@ -282,6 +287,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
             self._body_failed(
                 413, f"the body is larger than body_bytes_max ({self.server.limits.body_bytes_max})"
             )
+        except BodiesFull as full:
+            self._body_failed(503, str(full))
         except OSError as error:
             self._body_failed(not_kept(self, error), "its body could not be kept")
         else:

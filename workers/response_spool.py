@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from typing import TYPE_CHECKING
 
 from gwctl.workers.file_tail import FileTail
@@ -18,10 +19,19 @@ if TYPE_CHECKING:
 
 
 class SpoolBudget:
-    """How much may be on disk for a worker; any thread (a race costs some bytes of accuracy)."""
+    """How much may be on disk for a worker; any thread."""
 
     def __init__(self, bytes_max: int) -> None:
+        self._lock = threading.Lock()
         self.left = bytes_max
+
+    def take(self, size: int) -> bool:
+        """Take ``size`` bytes, or give them back if negative; False if there are not so many."""
+        with self._lock:
+            if size > self.left:
+                return False
+            self.left -= size
+            return True
 
 
 class ResponseSpool:
@@ -45,15 +55,15 @@ class ResponseSpool:
     def take(self, data: bytes | memoryview) -> bool:
         """Keep ``data``; False, and nothing of it kept, when the budget or the disk has no room."""
         size = len(data)
-        if size > self._budget.left:
+        if not self._budget.take(size):
             return False
         view = memoryview(data)
         try:
             while view:
                 view = view[os.pwrite(self._file.fileno(), view, self._size + size - len(view)) :]
         except OSError:
+            self._budget.take(-size)
             return False
-        self._budget.left -= size
         self._size += size
         return True
 
@@ -67,7 +77,7 @@ class ResponseSpool:
 
     def _give_back(self) -> None:
         os.ftruncate(self._file.fileno(), 0)
-        self._budget.left += self._size
+        self._budget.take(-self._size)
         self._size = self._at = 0
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ from gwctl.workers import counters
 from gwctl.workers.accept import Acceptor
 from gwctl.workers.access_log import AccessLog
 from gwctl.workers.application import LoadedApplication
+from gwctl.workers.body_budget import BodyBudget
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.drain_notice import DrainNotice, drains
 from gwctl.workers.draining import note_longest, unanswered
@@ -43,7 +44,8 @@ from gwctl.workers.response_spool import SpoolBudget
 from gwctl.workers.runners import runner_class
 from gwctl.workers.seldom import Seldom
 from gwctl.workers.siblings import Siblings
-from gwctl.workers.states import BUSY, TimeLimits
+from gwctl.workers.slow_clients import LeastRates
+from gwctl.workers.states import BUSY, IDLE, TimeLimits
 from gwctl.workers.websocket import Surroundings, WebSockets
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ class Server:
         self.limits = self.settings.limits
         self.shown = shower(log_queries=self.settings.log_queries)
         self.slice_bytes = slice_bytes(self.limits)
+        self.body_budget = BodyBudget(self.limits, assignment.record.words)
         self.spool_budget = SpoolBudget(self.limits.response_spool_bytes_max)
         self.record = assignment.record
         self.counters: list[counters.Counters] = []
@@ -102,6 +105,7 @@ class Server:
             )
         )
         self._limits = TimeLimits(self.settings.timeouts)
+        self.rates = LeastRates(self.settings)
         self._sweep_s = SWEEP_MAX_S
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
@@ -392,7 +396,7 @@ class Server:
 
     def _sweep_interval(self) -> float:
         """Return how often to look: often enough that a short limit is not overstepped by much."""
-        shortest = min(self._limits.seconds)
+        shortest = min(*self._limits.seconds, self.settings.timeouts.rate_grace_s)
         if self.runner.clock is not None:
             shortest = min(shortest, self.runner.clock.shortest_s)
         return min(max(shortest / 4, SWEEP_MIN_S), SWEEP_MAX_S)
@@ -418,6 +422,7 @@ class Server:
                 clock.was_away(now, late)
             for connection in self._connections:
                 connection.since = min(connection.since + late, now)
+                connection.window_at = min(connection.window_at + late, now)
             return
         if clock is not None:
             clock.look(now)
@@ -425,6 +430,8 @@ class Server:
         for connection in list(self._connections):
             if now - connection.since > seconds[connection.state]:
                 self._limits.expire(connection, now)
+            elif connection.state > IDLE or connection.window_taken >= 0:
+                self.rates.look(connection, now)
         note_longest(self)
         if self.draining:
             self.check_drained()

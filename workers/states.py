@@ -18,6 +18,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from gwctl.config.timeout_settings import Timeouts
+from gwctl.workers.client_wait import taken_bytes
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -79,7 +80,7 @@ class TimeLimits:
         elif state == HEAD and not connection.write_paused:
             connection.refuse_unparsed(408, f"no whole head came within {self.seconds[HEAD]:g} s")
         elif state == BODY and not connection.write_paused:
-            connection.refuse(408, f"no byte of its body came for {self._body:g} s")
+            cut_upload(connection, f"no byte of its body came for {self._body:g} s")
         elif state == DISCARD:
             connection.linger()
         elif state == BUSY and not connection.write_paused:
@@ -92,29 +93,39 @@ class TimeLimits:
         waiting = connection.framer is not None and not connection.read_paused and not connection.expecting
         if not waiting or now - connection.since <= self._body:
             return
-        runner = connection.server.runner
-        if runner.body_failed(connection, 408):
-            return
-        if runner.has_responded(connection):
-            runner.abandoned(connection)
-            connection.abort()
-        else:
-            connection.refuse(408, f"no byte of its body came for {self._body:g} s")
+        cut_upload(connection, f"no byte of its body came for {self._body:g} s")
 
     def _expire_output(self, connection: ConnectionBase, now: float) -> None:
         """Something is to be written, or was: the client must take a byte now and then."""
         size = connection.transport.get_write_buffer_size()
         if not size:
             connection.transport.abort()
-        elif size < connection.unsent:
+        elif size < connection.unsent or 0 <= connection.window_taken < taken_bytes(connection):
             connection.since = now
         elif now - connection.since > self._response:
-            connection.server.log.warning(
-                f"{connection.what()}: the client took no byte for {self._response:g} s; connection aborted"
+            connection.server.seldom.warning(
+                "slow reader",
+                f"{connection.what()}: the client took no byte for {self._response:g} s; connection aborted",
             )
             connection.server.runner.abandoned(connection)
             connection.abort()
         connection.unsent = size
+
+
+def cut_upload(connection: ConnectionBase, why: str) -> None:
+    """End a request whose body does not come as it should: 408, if that can still be said."""
+    runner = connection.server.runner
+    if connection.state == DISCARD:
+        connection.linger()
+    elif connection.state == BODY:
+        connection.refuse(408, why)
+    elif runner.body_failed(connection, 408):
+        return
+    elif runner.has_responded(connection):
+        runner.abandoned(connection)
+        connection.abort()
+    else:
+        connection.refuse(408, why)
 
 
 def has_unread(sock: socket.socket) -> bool:

@@ -39,6 +39,7 @@ class BodyCall(WsgiCall):
             self._input.close()
         except OSError:
             pass  # a full disk: nobody wants the bytes any more
+        self._server.body_budget.release(self._input)
 
 
 class StreamCall(BodyCall):

@@ -159,6 +159,7 @@ class WsgiRunner:
             self.call(connection, environ, self._call_kind)
             return
         if self._streams:
+            self.server.body_budget.check_memory()
             if b"transfer-encoding" in fields:
                 environ["HTTP_TRANSFER_ENCODING"] = "chunked"
             self._begin_stream(connection, environ, framer, expecting)
@@ -169,7 +170,8 @@ class WsgiRunner:
             environ["CONTENT_LENGTH"] = str(len(body))
             self.call(connection, environ, self._body_kind)
             return
-        buffer = BodyBuffer(self.server.limits)
+        self.server.body_budget.check(framer.left)
+        buffer = BodyBuffer(self.server.limits, self.server.body_budget)
         connection.request = Waiting(environ, buffer, self._body_kind)
         connection.read_body(framer, buffer, BODY, expecting)
 
@@ -308,7 +310,17 @@ class WsgiRunner:
         elif isinstance(waiting, FileTail):
             waiting.close()
         elif waiting is not None:
-            (waiting.body or waiting.environ["wsgi.input"]).close()
+            self._drop_body(waiting)
+
+    def _drop_body(self, waiting: Waiting) -> None:
+        """Let go of what was received of a request whose call will not be made."""
+        body = waiting.body
+        if body is not None:
+            body.close()
+            return
+        file = waiting.environ["wsgi.input"]
+        file.close()
+        self.server.body_budget.release(file)
 
     def give_up(self, why: str) -> None:  # noqa: ARG002 - as in AsgiRunner
         """A WSGI call cannot be cancelled; those that have not begun go on to wait."""

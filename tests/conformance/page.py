@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from gwctl.config.settings import Limits
 from gwctl.config.timeout_settings import Timeouts
+from gwctl.workers.client_wait import OTHERS_WAIT_S
 from gwctl.workers.eviction import WAIT_MIN_S
 from gwctl.workers.overload import LINGERING_MAX
 from tests.conformance.case import LIMITS, Case
@@ -74,6 +75,11 @@ them with such clients and then ask for something.
 | | how much | beyond |
 |---|---|---|
 | connections | `connections_max`, else what `nofile` allows but for an eighth (8 to 256) | the one that has been silent longest, {silent_s:g} s at least, is closed for a new one (408 in the middle of a head); if there is none, `overload` |
+| bodies in memory | `limits.bodies_memory_bytes_max`: {bodies_memory} for each worker | WSGI: to temporary files; read during the call: no more is read, new requests with a body get 503 |
+| bodies on disk | `limits.bodies_disk_bytes_max`: {bodies_disk} for each worker | 503 |
+| slow bodies | `limits.body_rate_min_bytes_per_s`: {limits.body_rate_min_bytes_per_s} on average over each `timeouts.rate_grace_s` ({timeouts.rate_grace_s:g} s); where there is no room for connections, over {silent_s:g} s | 408 |
+| slow readers | `limits.response_rate_min_bytes_per_s`: {limits.response_rate_min_bytes_per_s} likewise | a reset |
+| slow readers of a WSGI stream for whom others wait | {others_s:g} s of waiting, once `limits.response_spool_bytes_max` ({spool} for each worker) is full | a reset |
 | refused connections that linger | {lingering} | the oldest is closed for the next one |
 
 In the cases the limits are {line}, {field}, {count_max}, {head} and {body}.
@@ -94,6 +100,10 @@ def page() -> str:
         limits=Limits(),
         timeouts=Timeouts(),
         silent_s=WAIT_MIN_S,
+        others_s=OTHERS_WAIT_S,
+        bodies_memory=_size(Limits().bodies_memory_bytes_max),
+        bodies_disk=_size(Limits().bodies_disk_bytes_max),
+        spool=_size(Limits().response_spool_bytes_max),
         lingering=LINGERING_MAX,
         line=LIMITS["request_line_bytes_max"],
         field=LIMITS["header_bytes_max"],
@@ -106,6 +116,10 @@ def page() -> str:
         lines += ["", f"### {group}", "", "| case | sent | answer | RFC |", "|---|---|---|---|"]
         lines += map(_row, cases)
     return "\n".join(lines) + "\n"
+
+
+def _size(count: int) -> str:
+    return f"{count >> 30} GiB" if count >= 1 << 30 else f"{count >> 20} MiB"
 
 
 def _row(case: Case) -> str:

@@ -1,0 +1,87 @@
+"""Clients that are never silent for long, and never done: they are held to a least rate.
+
+What counts is the average over windows of ``rate_grace_s``, one after the other, and not that since
+the beginning: a quick start would pay for hours of a byte now and then. Time in which the
+worker itself did not want to read, or had nothing to write, is not counted: a window begins anew.
+
+    bodies      what has come of a request's body, also of one that is skipped: 408
+    responses   what the client's kernel has acknowledged, while the transport has more for it: a reset
+
+Heads, handshakes and lingering have a time for the whole instead (`gwctl.workers.states`), and what a WSGI
+call waits for is judged by the call (`gwctl.workers.client_wait`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gwctl.workers.client_wait import taken_bytes
+from gwctl.workers.states import BODY, BUSY, CLOSING, DISCARD, FLUSH, cut_upload
+
+if TYPE_CHECKING:
+    from gwctl.config.settings import PoolSettings
+    from gwctl.workers.connection import ConnectionBase
+
+
+class LeastRates:
+    """The settings of one worker, and what to do about who falls short of them."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._grace_s = settings.timeouts.rate_grace_s
+        self._body = settings.limits.body_rate_min_bytes_per_s
+        self._response = settings.limits.response_rate_min_bytes_per_s
+
+    def look(self, connection: ConnectionBase, now: float) -> None:
+        """Judge ``connection`` once its window is over. Called by the server's sweep."""
+        if connection.write_paused or connection.state in {FLUSH, CLOSING}:
+            if self._response and connection.transport is not None:
+                self._judge_response(connection, now)
+            return
+        connection.window_taken = -1
+        if connection.framer is not None and self._body and now - connection.window_at >= self._grace_s:
+            self._judge_body(connection, now)
+
+    def body_is_slow(self, connection: ConnectionBase, now: float) -> bool:
+        """Tell whether a body that is being received has been too slow in its present window."""
+        elapsed = now - connection.window_at
+        rate = (connection.received - connection.window_bytes) / max(elapsed, 0.001)
+        return rate < self._body and connection.framer is not None and _wants_body(connection)
+
+    def _judge_body(self, connection: ConnectionBase, now: float) -> None:
+        slow = self.body_is_slow(connection, now)
+        rate = (connection.received - connection.window_bytes) / (now - connection.window_at)
+        connection.window_at = now
+        connection.window_bytes = connection.received
+        if not slow:
+            return
+        cut_upload(
+            connection,
+            f"its body comes at {rate:,.0f} bytes a second (limits.body_rate_min_bytes_per_s {self._body})",
+        )
+
+    def _judge_response(self, connection: ConnectionBase, now: float) -> None:
+        """Judge a connection whose transport has been full at each look since its window began."""
+        if not connection.transport.get_write_buffer_size():
+            connection.window_taken = -1
+            return
+        taken, before, elapsed = taken_bytes(connection), connection.window_taken, now - connection.window_at
+        if 0 <= before <= taken and elapsed < self._grace_s:
+            return
+        connection.window_taken, connection.window_at = taken, now
+        rate = (taken - before) / max(elapsed, 0.001)
+        if before < 0 or rate >= self._response or not taken:
+            return  # where nobody says what was taken, silence alone is judged
+        connection.server.seldom.warning(
+            "slow reader",
+            f"{connection.method} {connection.target}: the client took {rate:,.0f} bytes a second "
+            f"(limits.response_rate_min_bytes_per_s {self._response}); connection aborted",
+        )
+        connection.server.runner.abandoned(connection)
+        connection.abort()
+
+
+def _wants_body(connection: ConnectionBase) -> bool:
+    """Tell whether nothing but the client keeps its body from coming."""
+    if connection.state not in {BODY, BUSY, DISCARD} or connection.write_paused:
+        return False
+    return not (connection.read_paused or connection.expecting)
