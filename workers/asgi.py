@@ -45,6 +45,7 @@ from gwctl.workers.response import (
 from gwctl.workers.tracebacks import application_traceback, summary
 
 if TYPE_CHECKING:
+    from gwctl.workers.body_budget import BodyBudget
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.server import Server
 
@@ -108,6 +109,11 @@ class AsgiRequest(Extensions):
         self.status = 0
         self.sent = 0
 
+    @property
+    def _budget(self) -> BodyBudget:
+        """What bounds the bodies that were not received yet."""
+        return self._server.body_budget
+
     # ---- called by the loop
 
     def feed(self, block: bytes) -> None:
@@ -124,7 +130,7 @@ class AsgiRequest(Extensions):
             raise BodyTooLarge
         keep(self._blocks, block)
         self.waiting_bytes += size
-        budget = self._server.body_budget
+        budget = self._budget
         budget.memory_left -= size
         if self.waiting_bytes > RECEIVE_BYTES_MAX or budget.memory_left <= 0:
             self._connection.adjust_reading()
@@ -225,7 +231,7 @@ class AsgiRequest(Extensions):
         assert blocks is not None
         body = bytes(blocks[0]) if len(blocks) == 1 else b"".join(blocks)
         blocks.clear()
-        self._server.body_budget.memory_left += self.waiting_bytes
+        self._budget.memory_left += self.waiting_bytes
         self.waiting_bytes = 0
         self._body_given = self._body_done
         if self._connection.read_paused and not self.detached:

@@ -112,7 +112,7 @@ class BodyBuffer:
         self._budget.take_disk(before + size)
         self._on_disk = True
         self.size = before + size  # that is what is given back, come what may
-        self._budget.give_back(before, 0)
+        self._budget.give_back(before)
         file = tempfile.TemporaryFile(prefix="gwctl-body-")  # noqa: SIM115 - closed with the request
         file.write(cast("BytesIO", self._file).getbuffer())
         self._file = file

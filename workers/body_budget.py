@@ -6,13 +6,12 @@
            what has come and was not received counts; with no room, nothing more is read of a body of
            which something waits, and requests with a body are refused before the application
 
-All is taken and asked by the loop's thread. What another thread gives back waits in a deque
-until the loop asks next, so that nothing is counted under a lock.
+Counted under a lock, but for an asgi worker's, which has one thread and counts each block.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.scoreboard import REFUSED
@@ -34,22 +33,10 @@ class BodyBudget:
     def __init__(self, limits: Limits, words: Any = None) -> None:
         """``words``: those of the worker's record, where refusals are counted."""
         self._words = words
+        self._lock = threading.Lock()
         self.memory_left = limits.bodies_memory_bytes_max or _NO_LIMIT
-        self._disk_left = limits.bodies_disk_bytes_max or _NO_LIMIT
-        self._returned: deque[tuple[int, int]] = deque()
+        self.disk_left = limits.bodies_disk_bytes_max or _NO_LIMIT
         self._held: dict[int, tuple[int, int]] = {}
-
-    @property
-    def disk_left(self) -> int:
-        self._settle()
-        return self._disk_left
-
-    @property
-    def full(self) -> bool:
-        """Tell whether nothing more has room in memory."""
-        if self._returned:
-            self._settle()
-        return self.memory_left <= 0
 
     def check(self, size: int) -> None:
         """Refuse a body of ``size`` bytes, as far as that is known, that has room nowhere.
@@ -57,9 +44,7 @@ class BodyBudget:
         Raises:
             Refused: 503.
         """
-        if self._returned:
-            self._settle()
-        if size > self._disk_left and size > self.memory_left:
+        if size > self.disk_left and size > self.memory_left:
             raise self._refusal("limits.bodies_memory_bytes_max, limits.bodies_disk_bytes_max")
 
     def check_memory(self) -> None:
@@ -68,7 +53,7 @@ class BodyBudget:
         Raises:
             Refused: 503.
         """
-        if self.full:
+        if self.memory_left <= 0:
             raise self._refusal("limits.bodies_memory_bytes_max")
 
     def _refusal(self, limits: str) -> Refused:
@@ -78,12 +63,11 @@ class BodyBudget:
 
     def take_memory(self, size: int) -> bool:
         """Take ``size`` bytes of memory; False if there are not so many."""
-        if self._returned:
-            self._settle()
-        if size > self.memory_left:
-            return False
-        self.memory_left -= size
-        return True
+        with self._lock:
+            if size > self.memory_left:
+                return False
+            self.memory_left -= size
+            return True
 
     def take_disk(self, size: int) -> None:
         """Take ``size`` bytes of the disk.
@@ -91,16 +75,19 @@ class BodyBudget:
         Raises:
             BodiesFull: There are not so many.
         """
-        self._settle()
-        if size > self._disk_left:
-            if self._words is not None:
-                self._words[REFUSED] += 1
-            raise BodiesFull("no room for its body (limits.bodies_disk_bytes_max)")
-        self._disk_left -= size
+        with self._lock:
+            if size <= self.disk_left:
+                self.disk_left -= size
+                return
+        if self._words is not None:
+            self._words[REFUSED] += 1
+        raise BodiesFull("no room for its body (limits.bodies_disk_bytes_max)")
 
-    def give_back(self, memory: int, disk: int) -> None:
-        """Any thread."""
-        self._returned.append((memory, disk))
+    def give_back(self, memory: int, disk: int = 0) -> None:
+        """Give back what was taken; negative: take it, whether or not there is so much."""
+        with self._lock:
+            self.memory_left += memory
+            self.disk_left += disk
 
     # ---- complete bodies, known by the file that the application reads
 
@@ -109,14 +96,7 @@ class BodyBudget:
         self._held[id(file)] = (memory, disk)
 
     def release(self, file: object) -> None:
-        """``file`` is closed; any thread. Nothing if it is not one that was remembered."""
+        """``file`` is closed. Nothing if it is not one that was remembered."""
         held = self._held.pop(id(file), None)
         if held is not None:
-            self._returned.append(held)
-
-    def _settle(self) -> None:
-        returned = self._returned
-        while returned:
-            memory, disk = returned.popleft()
-            self.memory_left += memory
-            self._disk_left += disk
+            self.give_back(*held)

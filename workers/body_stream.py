@@ -68,6 +68,8 @@ class BodyStream(RawIOBase):
         self._ended = False
         self._failure: int | None = None
         self.waiting = 0
+        self.held_back = False
+        """Reading may have stopped; stored before `full` is looked at, so that the reader sees it if it has."""
         self.call: StreamCall | None = None
 
     # ---- for the connection: a sink, and how it ends
@@ -95,13 +97,14 @@ class BodyStream(RawIOBase):
             raise BodyTooLarge
         if not self.closed and self._failure is None:
             self.waiting += len(block)
-            self._budget.memory_left -= len(block)
+            self._budget.give_back(-len(block))
             if len(block) < JOINED_BYTES_MAX:
                 self._joined += block
             else:
                 self._end_joining()
                 self._blocks.append(memoryview(block))
         if self.full:
+            self.held_back = True
             self._connection.adjust_reading()
 
     def _end_joining(self) -> None:
@@ -152,8 +155,9 @@ class BodyStream(RawIOBase):
         else:
             self._blocks[0] = block[size:]
         self.waiting -= size
-        self._budget.give_back(size, 0)
-        if self._connection.read_paused and not self.full:
+        self._budget.give_back(size)
+        if self.held_back and not self.full:
+            self.held_back = False
             self._let_go()
         return size
 
@@ -163,7 +167,7 @@ class BodyStream(RawIOBase):
         self.call = None
         self._blocks.clear()
         self._joined.clear()
-        self._budget.give_back(self.waiting, 0)
+        self._budget.give_back(self.waiting)
         self.waiting = 0
 
     def _wait_for_client(self) -> None:

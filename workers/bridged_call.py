@@ -386,6 +386,7 @@ class BridgedBodyCall(BridgedCall):
             self.keep_alive = False
         if self.request is not None:
             self._bridge.tell(self.request.far.close_source)
+        self._server.body_budget.release(self._input)
 
     def _reads(self) -> bool:
         connection = self._connection

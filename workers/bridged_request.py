@@ -22,9 +22,11 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gwctl.config.settings import Limits
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_extensions import FILE_BLOCK_BYTES
 from gwctl.workers.asgi_timeouts import TIMEOUT
+from gwctl.workers.body_budget import BodyBudget
 from gwctl.workers.connection import ConnectionBase
 from gwctl.workers.faults import NotAsgiError
 from gwctl.workers.response import CONTINUE, NO_BODY
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from gwctl.workers.server import Server
 
 PIPE_BYTES_MAX = 65536
+_UNBOUNDED = BodyBudget(Limits(bodies_memory_bytes_max=0))
 
 
 class Bell(Protocol):
@@ -221,6 +224,11 @@ class BridgedRequest(AsgiRequest):
         far.request = self
         self.thread = threading.get_ident()  # which makes the call
         self._extend = extend
+
+    @property
+    def _budget(self) -> BodyBudget:
+        """None: what is poured in here was counted where it waited before, and this is another thread."""
+        return _UNBOUNDED
 
     def leave(self) -> None:
         """Nobody waits for the response: the connection has been answered, or is gone."""

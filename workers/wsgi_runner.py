@@ -359,7 +359,10 @@ class WsgiRunner:
     def sink_is_full(self, connection: ConnectionBase) -> bool:
         """Bodies go to memory and then to disk, never to a halt, except to one who reads them."""
         stream = connection.request
-        return isinstance(stream, BodyStream) and stream.full
+        if not isinstance(stream, BodyStream):
+            return False
+        stream.held_back = True
+        return stream.full
 
     def log_access(
         self, connection: ConnectionBase, environ: Environ, call: WsgiCall, seconds: float

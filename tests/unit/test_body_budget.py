@@ -11,7 +11,7 @@ import pytest
 
 from gwctl.config.settings import Limits
 from gwctl.scoreboard import REFUSED
-from gwctl.workers.body_budget import BodyBudget
+from gwctl.workers.body_budget import BodiesFull, BodyBudget
 from tests.support.engine import Client, Engine
 from tests.support.engine_apps import application, whole_body
 from tests.support.wait import until
@@ -154,7 +154,7 @@ def test_what_an_asgi_application_never_receives_is_given_back() -> None:
         until(lambda: budget(engine) == whole, "all to be given back")
 
 
-def test_the_budget_counts_what_other_threads_give_back() -> None:
+def test_what_a_file_holds_is_given_back_once() -> None:
     one = BodyBudget(Limits(bodies_memory_bytes_max=10, bodies_disk_bytes_max=10))
     assert one.take_memory(8)
     assert not one.take_memory(3)
@@ -164,7 +164,7 @@ def test_the_budget_counts_what_other_threads_give_back() -> None:
     assert not one.take_memory(3)
     one.release(file)
     one.release(file)
-    assert one.take_memory(10)
-    assert one.full
-    one.give_back(1, 0)
-    assert not one.full
+    assert one.memory_left == 10
+    one.take_disk(10)
+    with pytest.raises(BodiesFull):
+        one.take_disk(1)

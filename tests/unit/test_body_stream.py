@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gwctl.config.settings import Limits
 from gwctl.workers.body import BodyTooLarge
+from gwctl.workers.body_budget import BodyBudget
 from gwctl.workers.body_stream import WAITING_BYTES_MAX, BodyError, BodyStream, FedStream, PumpedStream
 
 
@@ -24,6 +25,7 @@ class Connection:
 
     class server:  # noqa: N801 - an attribute of a connection
         limits = Limits()
+        body_budget = BodyBudget(limits)
 
         class loop:  # noqa: N801
             calls = 0
