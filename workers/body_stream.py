@@ -69,7 +69,7 @@ class BodyStream(RawIOBase):
         self._failure: int | None = None
         self.waiting = 0
         self.held_back = False
-        """Reading may have stopped; stored before `full` is looked at, so that the reader sees it if it has."""
+        """Reading may have stopped; stored before `full` is looked at, so that the reader sees it."""
         self.call: StreamCall | None = None
 
     # ---- for the connection: a sink, and how it ends

@@ -73,7 +73,7 @@ class LeastRates:
             return  # where nobody says what was taken, silence alone is judged
         connection.server.seldom.warning(
             "slow reader",
-            f"{connection.method} {connection.target}: the client took {rate:,.0f} bytes a second "
+            f"{connection.what()}: the client took {rate:,.0f} bytes a second "
             f"(limits.response_rate_min_bytes_per_s {self._response}); connection aborted",
         )
         connection.server.runner.abandoned(connection)
