@@ -88,10 +88,9 @@ class _Checks:
 
     def _worker(self, at: Path, pool: PoolSettings) -> None:
         path = (*at, "threads")
-        if pool.worker in {"sync", "asgi"} and path in self._tree.origins and self._ok(path, (*at, "worker")):
-            article = "an" if pool.worker == "asgi" else "a"
+        if pool.worker == "sync" and path in self._tree.origins and self._ok(path, (*at, "worker")):
             hint = 'Leave it out, or set worker = "threads"'
-            self._tree.complain(path, f"{article} {pool.worker} worker has no threads", hint)
+            self._tree.complain(path, "a sync worker has no threads", hint)
 
         path = (*at, "websocket")
         if pool.worker in {"sync", "threads"} and self._ok(path, (*at, "worker")) and self._is_set(path):

@@ -200,7 +200,12 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Annotated[
         int,
         Meta(ge=1, le=1024),
-        _meta("Threads of each worker of class `threads`.", 16, flag="--threads"),
+        _meta(
+            "Threads of each worker of class `threads`, and for a WSGI application in an `asgi` worker, "
+            "where it is 16 unless set.",
+            16,
+            flag="--threads",
+        ),
     ] = 8
     bind: Annotated[
         tuple[str, ...],

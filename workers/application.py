@@ -20,17 +20,14 @@ from typing import Any, Final, Literal
 
 from gwctl.config import app_spec
 from gwctl.config.app_spec import AppSpec, AppSpecError
-from gwctl.config.settings import Limits
 from gwctl.errors import AppLoadError
 from gwctl.workers import suggestions
-from gwctl.workers.bridges import Asgi2Application, WsgiInAsgi
 from gwctl.workers.inspection import Finding, inspect_application, looks_like_application
 from gwctl.workers.tracebacks import application_traceback, has_application_frames, summary
 
 Interface = Literal["wsgi", "asgi"]
 WorkerClass = Literal["sync", "threads", "asgi"]
 
-_DEFAULT_LIMITS: Final = Limits()
 _NAMES: Final = ("application", "app")
 _FACTORIES: Final = ("create_app", "make_app")
 
@@ -52,7 +49,17 @@ class LoadedApplication:
     """The ASGI callable whose lifespan is to be run, or None: WSGI has none."""
 
 
-def load(spec: str, worker: str, threads_given: bool, limits: Limits = _DEFAULT_LIMITS) -> LoadedApplication:
+class Asgi2Application:
+    """ASGI 2, ``application(scope)(receive, send)``, called as ASGI 3."""
+
+    def __init__(self, application: Callable[..., Any]) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._application(scope)(receive, send)
+
+
+def load(spec: str, worker: str, threads_given: bool) -> LoadedApplication:
     """Import ``spec`` and make it callable by the runner of ``worker``.
 
     Args:
@@ -60,7 +67,6 @@ def load(spec: str, worker: str, threads_given: bool, limits: Limits = _DEFAULT_
         worker: ``auto``, ``sync``, ``threads`` or ``asgi``.
         threads_given: ``auto`` makes a WSGI application's worker ``threads`` when the
             settings name a number of threads, else ``sync``.
-        limits: Bounds the bodies of a WSGI application under ``asgi``.
 
     Raises:
         AppLoadError: It cannot be imported, or is not an application.
@@ -83,7 +89,7 @@ def load(spec: str, worker: str, threads_given: bool, limits: Limits = _DEFAULT_
         thing, kind = Asgi2Application(thing), "asgi"
     if kind == "asgi":
         return _for_asgi(thing, worker, shown)
-    return _for_wsgi(thing, worker, threads_given, shown, limits)
+    return _for_wsgi(thing, worker, threads_given, shown)
 
 
 def _for_asgi(thing: Any, worker: str, shown: str) -> LoadedApplication:
@@ -92,9 +98,9 @@ def _for_asgi(thing: Any, worker: str, shown: str) -> LoadedApplication:
     return LoadedApplication(thing, "asgi", "sync" if worker == "sync" else "threads", shown, lifespan=thing)
 
 
-def _for_wsgi(thing: Any, worker: str, threads_given: bool, shown: str, limits: Limits) -> LoadedApplication:
+def _for_wsgi(thing: Any, worker: str, threads_given: bool, shown: str) -> LoadedApplication:
     if worker == "asgi":
-        return LoadedApplication(WsgiInAsgi(thing, limits), "asgi", "asgi", shown)
+        return LoadedApplication(thing, "wsgi", "asgi", shown)
     threads = worker == "threads" or (worker == "auto" and threads_given)
     return LoadedApplication(thing, "wsgi", "threads" if threads else "sync", shown)
 

@@ -178,12 +178,16 @@ class _Boot:
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> LoadedApplication:
         application = self._preloaded or self._import()
-        if application.worker_class == "asgi":
-            self._signals.explain_with(self._process.on_explain)
-        elif application.worker_class == "sync" and application.interface == "asgi":
-            self._signals.explain_with(self._process.on_explain_call)
-            asyncio.set_event_loop(None)
-        else:
+        match application.interface, application.worker_class:
+            case "asgi", "asgi":
+                self._signals.explain_with(self._process.on_explain)
+                if self._assignment.threads_given:
+                    self._log.warning(
+                        "`threads` is set, and means nothing to an ASGI application in asgi workers"
+                    )
+            case "asgi", "sync":
+                self._signals.explain_with(self._process.on_explain_call)
+        if (application.interface, application.worker_class) != ("asgi", "asgi"):
             asyncio.set_event_loop(None)
         self._take_signals_back(loop)
         forward_library_logs(self._log)
@@ -200,7 +204,7 @@ class _Boot:
         started_at = time.monotonic()
         settings = self._settings
         try:
-            application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
+            application = load(settings.app, settings.worker, self._assignment.threads_given)
         except AppLoadError as error:
             forks.end_if_child(error)
             raise

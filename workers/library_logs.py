@@ -1,4 +1,4 @@
-"""What uvicorn's parts and our bridges log becomes lines of the event log.
+"""What uvicorn's parts log becomes lines of the event log.
 
 Only the loggers that they use are touched; the application's own logging is its own. Called
 after the import, because an application's dictConfig may disable loggers that exist.

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     Runner: TypeAlias = SyncRunner | ThreadsRunner | AsgiRunner
 
 
-def runner_class(worker_class: str) -> Callable[[Server], Runner]:
-    """Import the runner of ``worker_class``: a worker does without the others."""
-    match worker_class:
+def runner_class(worker_class: str, interface: str) -> Callable[[Server], Runner]:
+    """Import the runner that serves ``interface`` in ``worker_class`` workers, which do without the others.
+
+    The class says how many requests are served at once, the interface how the application is called: a WSGI
+    application is called in threads also in an asgi worker.
+    """
+    match "threads" if (worker_class, interface) == ("asgi", "wsgi") else worker_class:
         case "sync":
             from gwctl.workers.sync import SyncRunner  # noqa: PLC0415
 

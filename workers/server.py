@@ -56,6 +56,8 @@ SWEEP_MAX_S: Final = 1.0
 SWEEP_MIN_S: Final = 0.05
 _LATE_S: Final = 0.05
 _NO_BOUND: Final = 1 << 62
+WSGI_THREADS: Final = 16
+"""Threads for a WSGI application in an asgi worker, unless the settings say how many."""
 _WEBSOCKETS_PART: Final = 0.5
 """WebSockets are closed over this part of the drain."""
 
@@ -113,11 +115,14 @@ class Server:
         self._told_drained = False
         self.worker_class = worker_class = application.worker_class
         self.notice = DrainNotice(self._next_order if worker_class == "sync" else None)
-        self.capacity = {"sync": 1, "threads": self.settings.threads}.get(worker_class, _NO_BOUND)
+        sixteen = worker_class == "asgi" and not assignment.threads_given
+        self.threads = WSGI_THREADS if sixteen else self.settings.threads
+        bounds = {("sync", "asgi"): 1, ("sync", "wsgi"): 1, ("asgi", "asgi"): _NO_BOUND}
+        self.capacity = bounds.get((worker_class, application.interface), self.threads)
         self.siblings = Siblings(assignment.board, assignment.record, self.capacity)
         self.handover = Handover(self, assignment.exchange) if assignment.exchange is not None else None
         self.outbox = Outbox(loop, self.context)
-        self.runner: Runner = runner_class(worker_class)(self)
+        self.runner: Runner = runner_class(worker_class, application.interface)(self)
         self.begin: Callable[[ConnectionBase], None] = self.runner.begin
         self.forwarding = forwarding_for(self)
         self.first_protocol = first_protocol_for(self)

@@ -34,7 +34,7 @@ def import_for(pools: Iterable[PoolSettings]) -> None:
     for pool in pools:
         classes = ("sync", "threads", "asgi") if pool.worker == "auto" else (pool.worker,)
         for worker_class in classes:
-            runners.runner_class(worker_class)
+            runners.runner_class(worker_class, "asgi" if worker_class == "asgi" else "wsgi")
         if pool.worker == "asgi":
             _import_for_uvicorn()
         if any(address.startswith(TLS) for address in pool.bind):

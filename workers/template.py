@@ -137,7 +137,7 @@ class _Template:
         started_at = time.monotonic()
         settings = self._assignment.settings
         try:
-            application = load(settings.app, settings.worker, self._assignment.threads_given, settings.limits)
+            application = load(settings.app, settings.worker, self._assignment.threads_given)
         except AppLoadError as error:
             forks.end_if_child(error)
             raise
@@ -327,7 +327,7 @@ def _import_the_rest(application: LoadedApplication) -> None:
 
     from gwctl.workers import runners, server  # noqa: F401, PLC0415
 
-    runners.runner_class(application.worker_class)
+    runners.runner_class(application.worker_class, application.interface)
     if application.lifespan is not None:
         import uvicorn.lifespan.on  # noqa: F401, PLC0415
 

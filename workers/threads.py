@@ -73,7 +73,7 @@ class ThreadsRunner(WsgiRunner):
         self._context = copy_context()
         self._outbox = ThreadsOutbox(server.loop, server.context, self._queue, self._release)
         server.outbox = self._outbox
-        self._count = server.settings.threads
+        self._count = server.threads
         self.accept_batch = min(self._count, 16)
         limits = RequestLimits(server.settings.timeouts, "threads")
         if limits.shortest_s:

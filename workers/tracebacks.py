@@ -1,7 +1,7 @@
 """Tracebacks for people: the application's frames, without the machinery that called it.
 
-Left out are the frames of gwctl, of the import system and of the two libraries through which
-an application may be called (uvicorn's lifespan, a2wsgi). Exceptions that led to the one
+Left out are the frames of gwctl, of the import system and of the library through which an
+application's lifespan is called (uvicorn). Exceptions that led to the one
 raised are kept, each treated alike; what is not a frame (a SyntaxError's line and caret,
 notes) stays as Python writes it.
 """
@@ -29,8 +29,7 @@ _OURS: Final = tuple(
 _COMPILED: Final = "gwctl/workers/"
 """How the frames of the compiled build name their files."""
 _PARTS: Final = tuple(
-    os.sep + part.replace("/", os.sep)
-    for part in ("importlib/__init__.py", "uvicorn/lifespan/on.py", "a2wsgi/asgi.py", "a2wsgi/wsgi.py")
+    os.sep + part.replace("/", os.sep) for part in ("importlib/__init__.py", "uvicorn/lifespan/on.py")
 )
 
 

@@ -162,7 +162,7 @@ class WsgiCall(ResponseWriter):
             raise NotWsgiError("write() was called after the request had ended")
         data = _as_bytes(data)
         if data and not self._block(data):
-            raise NotWsgiError("more bytes were written than Content-Length says")
+            raise NotWsgiError("more bytes were written than Content-Length says; cut")
 
     def hint(self, headers: Any) -> None:
         """Send 103 (Early Hints) unless the response has begun or the client can't take it."""
@@ -364,11 +364,15 @@ class WsgiCall(ResponseWriter):
     # ---- mistakes
 
     def _failed(self, error: BaseException) -> None:
-        """Answer 500 if nothing was sent yet, else abort; either way say why in the log."""
-        self.keep_alive = False
+        """Answer 500 if nothing was sent yet, else abort unless all was sent; always say why in the log."""
         if isinstance(error, Interrupted):  # with this process, and so the connection
+            self.keep_alive = False
             self.aborted = self.head_sent = True
             return
+        if self.head_sent and self._framing == COUNTED and not (self._left or self.client_gone):
+            self._log_failure(error, "the application raised after its response")
+            return
+        self.keep_alive = False
         if self.client_gone and caused_by(error, ClientGone) is not None:
             self.aborted = True
             self._server.log.debug(f"{self.what()}: the client went away before it had the response")

@@ -1,4 +1,4 @@
-"""Every framework under every worker class: its own interface and, through a2wsgi, the other one."""
+"""Every framework under every worker class: the interface that is the class's own, and the other one."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ def test_a_wsgi_worker_loads_none_of_the_asgi_libraries(tmp_path):
         "import sys\n"
         "def application(environ, start_response):\n"
         "    start_response('200 OK', [])\n"
-        "    return [' '.join({'uvicorn', 'websockets', 'a2wsgi'} & set(sys.modules)).encode()]\n"
+        "    return [' '.join({'uvicorn', 'websockets', 'gwctl.workers.asgi', 'gwctl.workers.asgi_bridge'} & set(sys.modules)).encode()]\n"
     )
     with StubWorker(tmp_path, "shop") as worker:
         assert worker.serving().get() == (200, "")

@@ -49,7 +49,7 @@ def project(folder: Path, source: str) -> Path:
 def test_mistakes_of_wsgi_applications_are_named_under_asgi_too(tmp_path):
     with StubWorker(project(tmp_path, WSGI), "shop", worker="asgi").serving() as worker:
         assert worker.get("/bytes") == worker.get("/bytes") == (200, "bare")
-        assert worker.stderr.count("WSGI wants an iterable of bytes (PEP 3333): return [body]") == 1
+        assert worker.stderr.count("PEP 3333 asks for an iterable of bytes, such as [body]") == 1
         for path, text in (
             ("/str", "the application yielded str"),
             ("/none", "the application returned None"),

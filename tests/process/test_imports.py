@@ -70,7 +70,7 @@ async def asgi(scope, receive, send):
     await send({"type": "http.response.body", "body": report()})
 """
 
-OTHERS = {"uvloop", "uvicorn", "websockets", "gunicorn", "gunicorn_h1c", "a2wsgi", "h11", "httptools"}
+OTHERS = {"uvloop", "uvicorn", "websockets", "gunicorn", "gunicorn_h1c", "h11", "httptools"}
 """Not ours and not Python's: each worker takes what is installed when it starts."""
 
 ASGI = {
@@ -83,8 +83,8 @@ TLS = {"gwctl.workers.tls", "gwctl.workers.tls_output"}
 PROXY = {"gwctl.workers.proxy_protocol"}
 
 NEEDLESS = {
-    "sync": ASGI | TLS | PROXY | {"gwctl.workers.threads", "uvicorn", "websockets", "a2wsgi"},
-    "threads": ASGI | TLS | PROXY | SYNC - {"gwctl.workers.sentry"} | {"uvicorn", "websockets", "a2wsgi"},
+    "sync": ASGI | TLS | PROXY | {"gwctl.workers.threads", "uvicorn", "websockets"},
+    "threads": ASGI | TLS | PROXY | SYNC - {"gwctl.workers.sentry"} | {"uvicorn", "websockets"},
     "asgi": WSGI | SYNC | TLS | PROXY | {"gwctl.workers.threads", "websockets"},
 }
 

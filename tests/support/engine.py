@@ -224,6 +224,7 @@ class Engine:
             board=self.board if shared else None,
             exchange=self.exchange if shared else None,
             tls=tls,
+            threads_given="threads" in settings,
         )
         interface = interface or ("asgi" if worker_class == "asgi" else "wsgi")
         self.application = LoadedApplication(application, interface, worker_class, "test", state or {})  # type: ignore[arg-type]

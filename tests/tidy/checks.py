@@ -30,9 +30,7 @@ ENTRY_POINTS = frozenset({"gwctl", "gwctl.__main__", "gwctl.cli"})
 EVERYWHERE_FORBIDDEN = frozenset({"pdb", "unittest.mock", "pydantic", "supervisor", "workers", "config"})
 """The last three are top-level names of other people's projects; ours are gwctl.supervisor and so on."""
 
-MASTER_FORBIDDEN = frozenset(
-    {"asyncio", "threading", "uvloop", "uvicorn", "gunicorn", "websockets", "a2wsgi"}
-)
+MASTER_FORBIDDEN = frozenset({"asyncio", "threading", "uvloop", "uvicorn", "gunicorn", "websockets"})
 
 FORBIDDEN: tuple[tuple[str, frozenset[str]], ...] = (
     ("gwctl.supervisor.core", frozenset({"os", "time", "signal", "socket", "random", "logging"})),

@@ -18,13 +18,20 @@ def large_bytes() -> int:
     return int(os.environ.get("GWCTL_TEST_LARGE_MIB", "64")) << 20
 
 
-@pytest.fixture(params=["sync", "threads"])
-def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
-    """Start engines for a WSGI application, once under each WSGI runner: ``serve(application, **settings)``."""
+@pytest.fixture(params=WORKER_CLASSES)
+def wsgi_under(request: pytest.FixtureRequest) -> str:
+    """Run a test of WSGI under each worker class; ``@pytest.mark.not_under(class, reason=)`` leaves one out."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def serve(wsgi_under: str) -> Iterator[Callable[..., Engine]]:
+    """Start engines for a WSGI application, once under each class: ``serve(application, **settings)``."""
     engines: list[Engine] = []
 
     def start(application: Callable[..., Any], **settings: Any) -> Engine:
-        engine = Engine(application, request.param, **settings)
+        engine = Engine(application, wsgi_under, interface="wsgi", **settings)
         engine.__enter__()
         engines.append(engine)
         return engine

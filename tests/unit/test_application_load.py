@@ -52,10 +52,10 @@ def test_what_is_no_spec():
         (WSGI, "auto", False, ("wsgi", "sync")),
         (WSGI, "auto", True, ("wsgi", "threads")),
         (WSGI, "threads", False, ("wsgi", "threads")),
-        (WSGI, "asgi", False, ("asgi", "asgi")),
+        (WSGI, "asgi", False, ("wsgi", "asgi")),
         (ASGI, "auto", True, ("asgi", "asgi")),
-        (ASGI, "sync", False, ("wsgi", "sync")),
-        (ASGI, "threads", False, ("wsgi", "threads")),
+        (ASGI, "sync", False, ("asgi", "sync")),
+        (ASGI, "threads", False, ("asgi", "threads")),
     ],
 )
 def test_worker_class_and_interface(project, source, worker, threads_given, expected):

@@ -70,9 +70,9 @@ def test_environ(serve: Callable[..., Engine]) -> None:
     assert type(environ) is dict
 
 
-def test_multithread_says_what_is(serve: Callable[..., Engine], request: pytest.FixtureRequest) -> None:
+def test_multithread_says_what_is(serve: Callable[..., Engine], wsgi_under: str) -> None:
     environ = environ_of(serve, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert environ["wsgi.multithread"] is ("threads" in request.node.name)
+    assert environ["wsgi.multithread"] is (wsgi_under != "sync")
     assert environ["wsgi.multiprocess"] is False
 
 
