@@ -1,0 +1,116 @@
+"""Applications that lay hands on what they share with gwctl: all tasks of the loop, the standard streams."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.processes import descriptors
+from tests.support.server import GwctlServer
+from tests.support.wait import until
+
+CLASSES = ("sync", "threads", "asgi")
+each = pytest.mark.parametrize(
+    ("worker", "preload"),
+    [(worker, preload) for worker in CLASSES for preload in (False, True)],
+    ids=[f"{worker}{'-preload' if preload else ''}" for worker in CLASSES for preload in (False, True)],
+)
+SERVES = """
+import asyncio, os, sys
+
+def wsgi(environ, start_response):
+    body = str(os.getpid()).encode()
+    print("said in a request")
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+        return
+    if scope["path"] == "/cancel":
+        for task in asyncio.all_tasks():
+            task.cancel()
+    body = str(os.getpid()).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    print("said in a request")
+    await send({"type": "http.response.body", "body": body})
+    await asyncio.sleep(0)
+
+async def lifespan(receive, send):
+    await receive()
+    if os.environ.get("CANCELS") == "startup":
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+"""
+
+
+def serve(folder: Path, worker: str, source: str = "", **settings: object) -> GwctlServer:
+    (folder / "shop.py").write_text(SERVES + source)
+    app = "shop:asgi" if worker == "asgi" else "shop:wsgi"
+    return GwctlServer(app, worker=worker, chdir=folder, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_cancelling_all_tasks_does_not_end_the_worker(tmp_path, preload):
+    """Whoever does it cancels its own request along, whose response was complete before."""
+    with serve(tmp_path, "asgi", preload=preload) as server:
+        pid = httpx.get(server.url).text
+        server.allow_errors.append("the request was cancelled")
+        for _ in range(3):
+            assert httpx.get(server.url + "/cancel").text in {pid, "Internal Server Error"}
+            assert httpx.get(server.url).text == pid
+        server.signal(signal.SIGTERM)
+        assert server.wait_for_exit() == 0
+        assert "warn" not in server.log
+
+
+def test_cancelling_all_others_at_startup_does_not_end_the_boot(tmp_path):
+    with serve(tmp_path, "asgi", environ={"CANCELS": "startup"}) as server:
+        assert httpx.get(server.url).status_code == 200
+
+
+@each
+def test_standard_streams_that_cannot_be_flushed_are_no_obstacle(tmp_path, worker, preload):
+    """Each time for another reason."""
+    source = """
+import itertools
+ERRORS = itertools.cycle([SystemExit, KeyboardInterrupt, ValueError, GeneratorExit, RuntimeError])
+class Stream:
+    def write(self, text): return len(text)
+    def flush(self): raise next(ERRORS)
+sys.stdout = sys.stderr = Stream()
+"""
+    with serve(tmp_path, worker, source, preload=preload) as server:
+        assert httpx.get(server.url).status_code == 200
+        began = time.monotonic()
+        server.signal(signal.SIGINT)
+        assert server.wait_for_exit() == 0
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(("worker", "stream"), [("sync", "None"), ("threads", "object()"), ("asgi", "None")])
+def test_standard_streams_may_be_anything(tmp_path, worker, stream):
+    source = f"sys.stdout = sys.stderr = {stream}\nprint = lambda *_: None\n"
+    with serve(tmp_path, worker, source, preload=True) as server:
+        assert httpx.get(server.url).status_code == 200
+
+
+@each
+def test_descriptors_that_the_import_closes_are_not_given_to_anything_else(tmp_path, worker, preload):
+    source = "for fd in (0, 1, 2):\n    os.close(fd)\n"
+    with serve(tmp_path, worker, source, preload=preload) as server, httpx.Client() as client:
+        pid = int(client.get(server.url).text)
+        assert {descriptors(pid)[fd] for fd in (0, 1, 2)} == {"/dev/null"}
+        assert client.get(server.url).text == str(pid)
+        assert server.gwctl("reload").returncode == 0
+        until(lambda: int(httpx.get(server.url).text) != pid, "the next generation to serve")
+        server.signal(signal.SIGTERM)
+        assert server.wait_for_exit() == 0
