@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from gwctl.config import addresses, app_spec, checks, schema, toml_text
+from gwctl.config import addresses, app_spec, checks, schema, temporary, toml_text
 from gwctl.config.problems import COMMAND_LINE, Problem, in_order
 from gwctl.config.settings import MasterSettings, PoolSettings, Settings
 from gwctl.config.sources import (
@@ -54,10 +54,14 @@ class Loaded:
     identities: Mapping[str, Identity] = field(default_factory=dict)
     """What the pools that speak TLS serve with, by their names, as the files were when they were checked."""
 
+    notices: Sequence[str] = ()
+    """Of the machine as it was then."""
+
     @property
     def warnings(self) -> list[str]:
         """What is no mistake and should be seen to."""
-        return [text for identity in self.identities.values() for text in identity.warnings]
+        found = [text for identity in self.identities.values() for text in identity.warnings]
+        return [*found, *self.notices]
 
 
 def load(
@@ -98,7 +102,7 @@ def load(
     sources = {
         toml_text.dotted(place): str(origin) for place, origin in tree.origins.items() if _is_leaf(place)
     }
-    return Loaded(settings, sources, file, identities)
+    return Loaded(settings, sources, file, identities, tuple(temporary.warnings(settings, environ)))
 
 
 def _absolute(cwd: Path, path: Path) -> Path:

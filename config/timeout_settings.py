@@ -44,7 +44,8 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         _meta(
             "Other limits for some paths: `PATH SECONDS`, for everything that begins with PATH. The longest "
-            "PATH that fits counts. 0: no limit there.",
+            "PATH that fits counts. 0: no limit there. Compared with the path as the application gets it: "
+            "decoded, with and without `root_path`.",
             ["/export 600", "/live/ 0"],
         ),
     ] = ()

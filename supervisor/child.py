@@ -59,7 +59,8 @@ class Child:
     def __post_init__(self) -> None:
         self.reader = Reader(self.spawned_at)
         self.shown = shower(log_queries=self.settings.log_queries)
-        self.limits = RequestLimits(self.settings.timeouts, "sync")  # others judge their requests themselves
+        # Those of other classes judge their requests themselves.
+        self.limits = RequestLimits(self.settings.timeouts, "sync", self.settings.root_path)
 
     @property
     def subject(self) -> str:

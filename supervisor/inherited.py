@@ -17,10 +17,20 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from gwctl.errors import BindError
+from gwctl.errors import BindError, GwctlError
 
 _FIRST: Final = 3
+_DIGITS_MAX: Final = 9
+_NAME_MAX: Final = 255  # FDNAME_MAX of systemd
+_SHOWN_MAX: Final = 40
 _UNNAMED: Final = "unknown"  # what sd_listen_fds_with_names(3) calls a descriptor without a name
+
+
+class PassedError(GwctlError):
+    """What the environment says of passed descriptors cannot be so."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}. Unset LISTEN_PID, or start the service through its socket unit")
 
 
 class Passed:
@@ -33,23 +43,29 @@ class Passed:
     def __init__(
         self, environ: Mapping[str, str], by_name: Mapping[str, Iterable[int]] | None = None
     ) -> None:
-        """``by_name``: what is left of them, when another program was the first to see them."""
+        """``by_name``: what is left of them, when another program was the first to see them.
+
+        Raises:
+            PassedError: The environment is nonsense.
+        """
         self.by_name: dict[str, list[int]] = {}
         self._pid = environ.get("LISTEN_PID", "")
         if by_name is not None:
             self.by_name.update((name, list(fds)) for name, fds in by_name.items())
             return
-        count = environ.get("LISTEN_FDS", "")
-        if self._pid != str(os.getpid()) or not count.isdecimal():
-            return
-        names = environ.get("LISTEN_FDNAMES", "").split(":")
-        for index in range(int(count)):
-            name = names[index] if index < len(names) else ""
-            fd = _FIRST + index
-            try:
-                os.set_inheritable(fd, False)
-            except OSError:
-                continue  # announced but closed since: `listening` says so if anybody asks for it
+        if self._pid and not _is_number(self._pid):
+            raise PassedError(f"LISTEN_PID={_shown(self._pid)} is not the number of a process")
+        if self._pid != str(os.getpid()):
+            return  # meant for somebody who passed the environment on
+        count = _count(environ.get("LISTEN_FDS", ""))
+        names = _names(environ, count)
+        for fd in range(
+            _FIRST, _FIRST + count
+        ):  # ends at the first that is not there, however many are said to be
+            if not _is_passed(fd):
+                raise PassedError(f"LISTEN_FDS={count} announces descriptor {fd}, which was not passed")
+            os.set_inheritable(fd, False)
+            name = names[fd - _FIRST] if names else ""
             self.by_name.setdefault(name or _UNNAMED, []).append(fd)
 
     @property
@@ -83,6 +99,45 @@ class Passed:
             )
             raise BindError(address, reason)
         raise BindError(address, "systemd passed no sockets: start the service through its socket unit")
+
+
+def _count(text: str) -> int:
+    """How many descriptors LISTEN_FDS announces."""
+    if not text:
+        return 0
+    if not _is_number(text):
+        raise PassedError(f"LISTEN_FDS={_shown(text)} is not a number of descriptors")
+    return int(text)
+
+
+def _names(environ: Mapping[str, str], count: int) -> list[str]:
+    """One for each, as sd_listen_fds_with_names(3) demands; none at all where they have no names."""
+    text = environ.get("LISTEN_FDNAMES")
+    if not text or not count:
+        return []
+    names = text.split(":")
+    if len(names) != count:
+        raise PassedError(f"LISTEN_FDNAMES has {len(names)} names for LISTEN_FDS={count} descriptors")
+    for name in names:
+        if len(name) > _NAME_MAX or not name.isascii() or not name.isprintable():
+            raise PassedError(f"LISTEN_FDNAMES has {_shown(name)}, which is no name of a descriptor")
+    return names
+
+
+def _is_passed(fd: int) -> bool:
+    """It came through exec(2): those of ours are made close-on-exec."""
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
+
+
+def _shown(text: str) -> str:
+    return ascii(text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}...")
 
 
 def listening(fd: int, address: str) -> socket.socket:

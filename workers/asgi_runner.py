@@ -38,7 +38,7 @@ class AsgiRunner:
         self.server = server
         self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
         self._forsaken: set[AsgiRequest] = set()  # of these, who was cancelled and goes on all the same
-        limits = RequestLimits(server.settings.timeouts, "asgi")
+        limits = RequestLimits(server.settings.timeouts, "asgi", server.settings.root_path)
         self.clock = RequestClock(server, self._requests, limits) if limits.shortest_s else None
         self._builder = ScopeBuilder(server, extendable=self.clock is not None)
         self._departures = Departures(server, self._requests)

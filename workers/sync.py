@@ -70,7 +70,7 @@ class SyncRunner(WsgiRunner):
         self._in_line = False
         self._outbox = server.outbox
         self._extended_until = self._extended_request = 0.0
-        self._limits = RequestLimits(server.settings.timeouts, "sync")
+        self._limits = RequestLimits(server.settings.timeouts, "sync", server.settings.root_path)
         self._wait: ClientWait | None = None
         self._wait_request = 0.0
         if self._limits.shortest_s:
@@ -227,7 +227,10 @@ class SyncRunner(WsgiRunner):
         call = kind(server, connection, environ, connection.output, outbox)
         start = monotonic()
         # Stored before the call, so that a call which never returns can be explained.
-        note_request(self._noted, 0, start, connection.head)
+        head = connection.head
+        if connection.authority:  # the absolute form: the path is what its limit goes by
+            head = f"{connection.method} {connection.target}".encode("latin-1")
+        note_request(self._noted, 0, start, head)
         copy_context().run(call.run)  # never raises
         floats[BUSY_SINCE] = 0.0
         end = call.ended_at or monotonic()

@@ -75,7 +75,7 @@ class ThreadsRunner(WsgiRunner):
         server.outbox = self._outbox
         self._count = server.threads
         self.accept_batch = min(self._count, 16)
-        limits = RequestLimits(server.settings.timeouts, "threads")
+        limits = RequestLimits(server.settings.timeouts, "threads", server.settings.root_path)
         if limits.shortest_s:
             self.clock = clock = ThreadsClock(server, self, limits)
             self.extend_timeout = clock.extend

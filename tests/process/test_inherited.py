@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,15 @@ from gwctl.supervisor.listeners import ListenerSet
 
 ACTIVATED = """
 import os, sys
-os.environ["LISTEN_PID"] = str(os.getpid())
+os.environ.setdefault("LISTEN_PID", str(os.getpid()))
 from gwctl.config.settings import PoolSettings
-from gwctl.errors import BindError
+from gwctl.errors import GwctlError
 from gwctl.supervisor.listeners import ListenerSet
 names = sys.argv[1:]
-listeners = ListenerSet(os.environ)
 try:
+    listeners = ListenerSet(os.environ)
     listeners.open({"web": PoolSettings(app="x", bind=tuple(names))})
-except BindError as error:
+except GwctlError as error:
     sys.exit(str(error))
 listeners.commit()
 print([listener.url for name in names for listener in listeners.get(name)])
@@ -106,7 +107,9 @@ def test_what_is_no_listening_socket_is_named(server: socket.socket) -> None:
 # ---- systemd
 
 
-def activated(sockets: list[socket.socket], names: str, *bind: str) -> subprocess.CompletedProcess[str]:
+def activated(
+    sockets: list[socket.socket], names: str, *bind: str, **more: str
+) -> subprocess.CompletedProcess[str]:
     """Start a process as systemd does: descriptors from 3 on, and their names."""
     fds = [sock.fileno() for sock in sockets]
 
@@ -116,7 +119,7 @@ def activated(sockets: list[socket.socket], names: str, *bind: str) -> subproces
             os.dup2(fd, 3 + index, inheritable=True)
             os.close(fd)
 
-    environ = os.environ | {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": names}
+    environ = os.environ | {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": names, **more}
     return subprocess.run(
         [sys.executable, "-c", ACTIVATED, *bind],
         preexec_fn=arrange,
@@ -179,6 +182,47 @@ def test_nothing_was_passed(environ: dict[str, Any], reason: str) -> None:
     with pytest.raises(BindError) as caught:
         Passed(environ).named("web")
     assert caught.value.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("environ", "reason"),
+    [
+        (
+            {"LISTEN_FDS": "99999999", "LISTEN_FDNAMES": ""},
+            "LISTEN_FDS=99999999 announces descriptor 6, which was not passed",
+        ),
+        (
+            {"LISTEN_FDS": "4", "LISTEN_FDNAMES": ""},
+            "LISTEN_FDS=4 announces descriptor 6, which was not passed",
+        ),
+        ({"LISTEN_FDS": "9" * 5000}, "is not a number of descriptors"),
+        ({"LISTEN_FDS": "-1"}, "LISTEN_FDS='-1' is not a number of descriptors"),
+        ({"LISTEN_FDS": "3.0"}, "is not a number of descriptors"),
+        ({"LISTEN_FDS": " 3"}, "is not a number of descriptors"),
+        ({"LISTEN_FDS": "\u0663"}, "is not a number of descriptors"),
+        ({"LISTEN_FDNAMES": "web:admin"}, "LISTEN_FDNAMES has 2 names for LISTEN_FDS=3 descriptors"),
+        ({"LISTEN_FDNAMES": ":" * 100_000}, "LISTEN_FDNAMES has 100001 names for LISTEN_FDS=3 descriptors"),
+        ({"LISTEN_FDNAMES": "web:\x1b[2J:web"}, "which is no name of a descriptor"),
+        ({"LISTEN_FDNAMES": f"web:{'x' * 256}:web"}, "which is no name of a descriptor"),
+        ({"LISTEN_PID": "me"}, "LISTEN_PID='me' is not the number of a process"),
+        ({"LISTEN_PID": "9" * 5000}, "is not the number of a process"),
+    ],
+)
+def test_nonsense_is_refused_at_once(
+    environ: dict[str, str], reason: str, three: list[socket.socket]
+) -> None:
+    begin = time.monotonic()
+    outcome = activated(three, "web:admin:web", "systemd:web", **environ)
+    assert outcome.returncode == 1
+    assert reason in outcome.stderr
+    assert outcome.stderr.endswith("Unset LISTEN_PID, or start the service through its socket unit\n")
+    assert time.monotonic() - begin < 10
+
+
+def test_what_was_meant_for_another_process_is_not_looked_at(three: list[socket.socket]) -> None:
+    for environ in ({"LISTEN_PID": "1", "LISTEN_FDS": "99999999"}, {"LISTEN_PID": "", "LISTEN_FDS": "x"}):
+        outcome = activated(three, "", "systemd:web", **environ)
+        assert "systemd passed" in outcome.stderr
 
 
 def test_a_number_that_a_reload_has_freed_is_nobodys(server):

@@ -117,3 +117,8 @@ def test_settings_commands_import_little(tmp_path: Path, arguments: tuple[str, .
         timeout=60,
     )
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
+
+
+def test_a_folder_for_large_bodies_that_is_not_there_is_told_of_at_the_start(gwctl_server):
+    with gwctl_server("wsgi_bare:application", worker="sync", env={"TMPDIR": "/nowhere"}) as server:
+        server.wait_for_log(r"warn  master +pool\.web: TMPDIR=/nowhere cannot be used: No such file")

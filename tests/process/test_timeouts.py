@@ -258,3 +258,16 @@ def test_a_slow_reader_of_a_stream_costs_no_worker_and_no_other_client(gwctl_ser
                 pass
             client.close()
         assert server.workers == workers
+
+
+def test_no_spelling_of_a_path_passes_its_limit_under_sync(gwctl_server, environ):
+    """The master judges by what the worker notes: also by a long authority the path is not pushed out of that."""
+    timeouts = {"request_timeout_s": 60.0, "request_timeout_paths": ["/lock 0.4"]}
+    targets = ["/%6cock", "/api/lock", "http://x/lock", f"http://{'x' * 200}/api/l%6Fck?a"]
+    options = {"worker": "sync", "environ": environ, "timeouts": timeouts, "root_path": "/api"}
+    with gwctl_server("hangs:application", processes=len(targets), **options, **EXPECTED) as server:
+        with contextlib.ExitStack() as clients:
+            hanging = [clients.enter_context(send(server, target)) for target in targets]
+            assert [client.recv(100) for client in hanging] == [b""] * len(targets)
+        server.wait_for_log(r"killed: request timeout: GET /\S+ has run", count=len(targets))
+        server.wait_for_log(r" ready in", count=2 * len(targets))
