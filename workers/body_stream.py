@@ -209,7 +209,7 @@ class PumpedStream(BodyStream):
     def _wait(self) -> None:
         connection = self._connection
         tls = connection.tls
-        if tls is not None and tls.pump(b""):
+        if connection.catch_up() or (tls is not None and tls.pump(b"")):
             return
         try:
             data = connection.sock.recv(READ_BYTES)

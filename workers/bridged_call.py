@@ -394,6 +394,7 @@ class BridgedBodyCall(BridgedCall):
         if stream is None or connection.framer is None or stream.failure is not None:
             return super()._reads()
         if connection.read_paused and not stream.full:
+            connection.catch_up()
             connection.adjust_reading()  # the application has taken some of it
         return self._watched and not self._shut_at and not connection.read_paused
 

@@ -140,6 +140,13 @@ class ConnectionBase:
         """Go on with what waits in `tail`."""
         raise NotImplementedError
 
+    def catch_up(self) -> bool:
+        """Take what was left of a body for later turns of the loop; return whether there was something.
+
+        For calls that read the body in the loop's thread: it does not turn meanwhile.
+        """
+        raise NotImplementedError
+
     def read_body(self, framer: Framer, sink: Sink, state: int, expecting: bool) -> None:
         """Receive a body into ``sink``; the runner hears of its end. The parser must be reset before."""
         raise NotImplementedError
@@ -208,7 +215,7 @@ class ConnectionBase:
         full = (
             len(self.tail) - self.tail_at > TAIL_BYTES_MAX
             if self.framer is None
-            else self.server.runner.sink_is_full(self)
+            else self.framer.behind or self.server.runner.sink_is_full(self)
         )
         if full == self.read_paused or self.lost or self.eof or self.transport.is_closing():
             return

@@ -25,7 +25,7 @@ from gwctl.masking import masked, masked_head
 from gwctl.workers.body import BodyTooLarge, not_kept
 from gwctl.workers.body_budget import BodiesFull
 from gwctl.workers.connection import ConnectionBase
-from gwctl.workers.framing import Framer, FramingError, Sink
+from gwctl.workers.framing import ChunkedFramer, Framer, FramingError, Sink
 from gwctl.workers.hangup import hang_up
 from gwctl.workers.head import HeadJudge
 from gwctl.workers.policy import Refused, check_unusual_method, split_target
@@ -273,14 +273,19 @@ class Connection(ConnectionBase, asyncio.Protocol):
             else:
                 self.adjust_reading()
 
-    def _body_data(self, data: bytes) -> None:
-        assert self.framer is not None
+    def _body_data(self, data: bytes, later: bool = True) -> None:
+        framer = self.framer
+        assert framer is not None
         assert self.sink is not None
         self.since = monotonic()
         self.received += len(data)
         self.expecting = False
+        if framer.behind and data:
+            assert isinstance(framer, ChunkedFramer)
+            framer.hold(data)
+            return
         try:
-            rest = self.framer.feed(data, self.sink)
+            rest = framer.feed(data, self.sink)
         except FramingError as fault:
             self._body_failed(400, str(fault))
         except BodyTooLarge:
@@ -297,6 +302,25 @@ class Connection(ConnectionBase, asyncio.Protocol):
                 self.tail = rest
                 self.tail_at = 0
                 self._body_end()
+            elif framer.behind and later:
+                self.server.loop.call_soon(self._body_goes_on, context=self.server.context)
+                self.adjust_reading()
+
+    def _body_goes_on(self) -> None:
+        """Take more of the chunks that one turn of the loop had no time for."""
+        if self.framer is not None and self.framer.behind:
+            self._body_data(b"")
+            if self.read_paused:
+                self.adjust_reading()
+
+    def catch_up(self) -> bool:
+        found = False
+        while self.framer is not None and self.framer.behind:
+            found = True
+            self._body_data(b"", later=False)
+        if found:
+            self.adjust_reading()
+        return found
 
     def _body_end(self) -> None:
         if self.state == BUSY:

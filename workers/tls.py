@@ -14,7 +14,8 @@ Rules
       ``header_timeout_s``; a failure is noted at debug level, since scanners make many.
     - TLS answers by itself (to key updates, to renegotiation). A client that makes it do so and
       does not read the answers is cut off at `UNREAD_BYTES_MAX`.
-    - Reading stops with the layer above: at most what one read of the socket gave is held.
+    - Reading stops with the layer above: at most what one read of the socket gave is held. No more
+      than `READS_MAX` records are taken in one turn of the loop, however small they are.
     - The end of the input is an end whether close_notify came first or not. What would be cut
       unnoticed is framed by HTTP: a body that is not complete never reaches the application.
     - Plain HTTP sent here is answered in plain text, once. Renegotiation is off.
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gwctl.workers.http1 import Connection
 
 READ_BYTES: Final = 65536
+READS_MAX: Final = 64
 UNREAD_BYTES_MAX: Final = 65536
 _HANDSHAKE: Final = 0
 _OPEN: Final = 1
@@ -66,6 +68,7 @@ class TlsLayer(asyncio.Protocol):
         self._given = 0
         self._unread = 0  # of what TLS itself has said, since all was last taken
         self._paused = self._raw_paused = False
+        self._goes_on = False  # in the next turn of the loop
         self._input_ended = False
         self._end_told = False
         self._output: SyncOutput | ThreadOutput | None = None
@@ -165,7 +168,12 @@ class TlsLayer(asyncio.Protocol):
     def _read(self, *, force: bool = False) -> None:
         """Give the layer above what has come, as long as it takes it."""
         ended = False
+        left = READS_MAX
         while self._state == _OPEN and (force or not self._paused):
+            if not left and not force:
+                self._go_on_later()
+                break
+            left -= 1
             try:
                 data = self.ssl.read(READ_BYTES)
             except ssl.SSLWantReadError:
@@ -182,7 +190,7 @@ class TlsLayer(asyncio.Protocol):
                 break
             self._given += len(data)
             self._inner.data_received(data)
-        if self._raw_paused and not self._paused and not self.raw.is_closing():
+        if self._raw_paused and not (self._paused or self._goes_on or self.raw.is_closing()):
             self._raw_paused = False
             self.raw.resume_reading()
         self._flush()  # answers of TLS itself, such as to a key update
@@ -191,9 +199,23 @@ class TlsLayer(asyncio.Protocol):
             if not self._inner.eof_received():
                 self.close()
 
+    def _go_on_later(self) -> None:
+        self._pause_raw()
+        if not self._goes_on:
+            self._goes_on = True
+            self._server.loop.call_soon(self._go_on, context=self._server.context)
+
+    def _go_on(self) -> None:
+        self._goes_on = False
+        if not self.raw.is_closing():
+            self._read()
+
     def pause_reading(self) -> None:
         self._paused = True
-        if not self._raw_paused:
+        self._pause_raw()
+
+    def _pause_raw(self) -> None:
+        if not self._raw_paused and not self.raw.is_closing():
             self._raw_paused = True
             self.raw.pause_reading()
 
@@ -202,7 +224,7 @@ class TlsLayer(asyncio.Protocol):
         if self._paused:
             self._paused = False
             if not self.raw.is_closing():
-                self._server.loop.call_soon(self._read, context=self._server.context)
+                self._go_on_later()
 
     # ---- writing
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from gwctl.config.settings import Limits
 from gwctl.workers.body import BodyBuffer, BodyTooLarge, Discard
-from gwctl.workers.framing import ChunkedFramer, FramingError, LengthFramer
+from gwctl.workers.framing import CHUNKS_MAX, ChunkedFramer, FramingError, LengthFramer
+from gwctl.workers.response import LAST_CHUNK
 
 
 class Collector:
@@ -30,6 +31,9 @@ def run(framer: ChunkedFramer | LengthFramer, parts: list[bytes]) -> tuple[bytes
     sink = Collector()
     for number, part in enumerate(parts):
         rest = framer.feed(part, sink)
+        while framer.behind:
+            assert rest is None
+            rest = framer.feed(b"", sink)
         if rest is not None:
             return sink.data, rest + b"".join(parts[number + 1 :])
     return sink.data, None
@@ -101,6 +105,31 @@ def test_trailers_that_are_no_fields_are_refused(trailer: bytes) -> None:
 def test_what_never_ends_is_bounded(wire: bytes) -> None:
     with pytest.raises(FramingError):
         run(ChunkedFramer(), [wire])
+
+
+@given(st.integers(0, 3 * CHUNKS_MAX), st.binary(max_size=10), st.lists(st.integers(0, 9999)))
+def test_many_chunks_are_taken_in_parts(count: int, tail: bytes, cuts: list[int]) -> None:
+    """Each call takes some and no more than it may; what comes meanwhile is held, in order."""
+    wire = b"1\r\nx\r\n" * count + LAST_CHUNK + tail
+    framer, sink = ChunkedFramer(), Collector()
+    ends = []
+    for part in pieces(wire, cuts):
+        before = len(sink.data)
+        if ends:
+            ends[0] += part
+        elif framer.behind:
+            framer.hold(part)
+        elif (rest := framer.feed(part, sink)) is not None:
+            ends.append(rest)
+        assert len(sink.data) - before <= CHUNKS_MAX
+    while not ends:
+        assert framer.behind
+        before = len(sink.data)
+        if (rest := framer.feed(b"", sink)) is not None:
+            ends.append(rest)
+        assert 0 < len(sink.data) - before <= CHUNKS_MAX or ends
+    assert (sink.data, ends) == (b"x" * count, [tail])
+    assert not framer.behind
 
 
 @pytest.mark.parametrize("memory", [0, 3, 10, 100])
