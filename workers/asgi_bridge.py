@@ -23,10 +23,12 @@ import os
 import threading
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
+from gwctl.workers.asgi_streams import Streams
 from gwctl.workers.body import NO_BODY
 from gwctl.workers.body_stream import READ_BYTES, FedStream
 from gwctl.workers.bridged_call import BridgedBodyCall, BridgedCall
@@ -65,9 +67,11 @@ class AsgiBridge:
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._builder = ScopeBuilder(server, extendable=extend is not None)
         self._requests: set[BridgedRequest] = set()  # the loop itself refers to tasks weakly
+        self.streams = BridgedStreams(server, self._requests, self)  # type: ignore[arg-type]
         self._ending = False
         self._thread: threading.Thread | None = None
         self._forsaken = False
+        self._drains = False
         self.current: BridgedCall | None = None
         """Under sync, the call in progress."""
         self.bell_fd = -1
@@ -178,6 +182,17 @@ class AsgiBridge:
         self._forsaken = True
         self._server.check_drained()
 
+    def look_in_call(self) -> None:
+        """Under sync, in the midst of a call: do what the sweep does for streams, and hear of a drain."""
+        now = monotonic()
+        notice = self._server.notice
+        drains = notice()  # the order waits until the call is over
+        if drains and not self._drains:
+            notice.begin()
+            self.streams.drain(now, ending=True)
+        self._drains = drains
+        self.streams.look(now)
+
     def interrupt(self) -> None:
         """Under sync: end the call in progress, as if its client were gone. For a signal's handler."""
         current = self.current
@@ -212,6 +227,23 @@ class AsgiBridge:
         if self._server.draining:
             with contextlib.suppress(RuntimeError):  # its loop is closed
                 self._server.loop.call_soon_threadsafe(self._server.check_drained)
+
+
+class BridgedStreams(Streams):
+    """Looks after the event streams of the application's loop, asked from another thread."""
+
+    def __init__(self, server: Server, requests: set[AsgiRequest], bridge: AsgiBridge) -> None:
+        super().__init__(server, requests, bridge.loop)
+        self._bridge = bridge
+
+    def drain(self, now: float, *, ending: bool) -> None:
+        self._bridge.tell(partial(super().drain, now, ending=ending))
+
+    def stay(self) -> None:
+        self._bridge.tell(super().stay)
+
+    def look(self, now: float) -> None:
+        self._bridge.tell(partial(super().look, now))
 
 
 class BridgedStream(FedStream):

@@ -42,7 +42,7 @@ class AsgiRunner:
         self.clock = RequestClock(server, self._requests, limits) if limits.shortest_s else None
         self._builder = ScopeBuilder(server, extendable=self.clock is not None)
         self._departures = Departures(server, self._requests)
-        self.streams = Streams(server, self._requests)
+        self.streams = Streams(server, self._requests, server.loop)
         self._create_task = server.loop.create_task
         self.when_ended: Callable[[Any], None] = self.ended
         server.counters.append(Counters())

@@ -43,8 +43,9 @@ def is_event_stream(headers: Any) -> bool:
 class Streams:
     """Tells the streams among ``requests``, which it does not change."""
 
-    def __init__(self, server: Server, requests: set[AsgiRequest]) -> None:
-        self._server = server
+    def __init__(self, server: Server, requests: set[AsgiRequest], loop: asyncio.AbstractEventLoop) -> None:
+        """``loop`` is that in which ``requests`` run, and all of this."""
+        self._loop = loop
         self._requests = requests
         timeouts = server.settings.timeouts
         self._grace_s = timeouts.stream_grace_s
@@ -59,7 +60,7 @@ class Streams:
         self._draining = True
         if ending and self._last is None:
             last_s = max(self._drain_s - LAST_S, self._drain_s / 2)
-            self._last = self._server.loop.call_later(last_s, self._tell_all)
+            self._last = self._loop.call_later(last_s, self._tell_all)
         self.look(now)
 
     def stay(self) -> None:
@@ -92,7 +93,7 @@ class Streams:
         step_s = min(self._drain_s / 4 / len(due), STEP_MAX_S) if due else 0.0
         for number, request in enumerate(due):
             delay_s = (number + random()) * step_s
-            self._due[request] = self._server.loop.call_later(delay_s, self._tell, request, request.sent)
+            self._due[request] = self._loop.call_later(delay_s, self._tell, request, request.sent)
 
     def _tell(self, request: AsgiRequest, sent: int) -> None:
         self._due.pop(request, None)

@@ -294,9 +294,12 @@ class BridgedCall(WsgiCall):
             left = 0 if self._shut_at else _LEFT
             poll.register(self._connection.sock, left | (select.POLLIN if reads else 0))
         patience_s = self._patience_s(reads)
-        found = poll.poll(None if patience_s is None else patience_s * 1000)
-        if not found:
+        look_s = self._server.sweep_s if patience_s is None else min(patience_s, self._server.sweep_s)
+        found = poll.poll(look_s * 1000)
+        if not found and patience_s is not None and patience_s <= look_s:
             self._too_late()
+        elif not found:
+            self._bridge.look_in_call()
         for fd, events in found:
             if fd == self._bridge.bell_fd:
                 self._bell.hear()

@@ -399,6 +399,11 @@ class Server:
             self.access.flush()
         self.runner.relieve()
 
+    @property
+    def sweep_s(self) -> float:
+        """How often this server looks for what is due."""
+        return self._sweep_s
+
     def _sweep_interval(self) -> float:
         """Return how often to look: often enough that a short limit is not overstepped by much."""
         shortest = min(*self._limits.seconds, self.settings.timeouts.rate_grace_s)

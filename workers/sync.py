@@ -165,7 +165,9 @@ class SyncRunner(WsgiRunner):
         self._sentry.wake()
 
     def look(self, now: float) -> None:
-        """The master looks: this loop stands still while the application runs."""
+        """The master looks after requests: this loop stands still while the application runs."""
+        if self.streams is not None:
+            self.streams.look(now)
 
     def relieve(self) -> None:
         """Called every few milliseconds while there are requests, and by nobody when there are none."""

@@ -193,6 +193,8 @@ class ThreadsRunner(WsgiRunner):
 
     def look(self, now: float) -> None:
         """Say so when all threads are taken and stay so: clients wait, and nothing else would tell why."""
+        if self.streams is not None:
+            self.streams.look(now)
         active = self.active
         if active < self._count:
             return

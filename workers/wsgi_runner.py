@@ -55,8 +55,9 @@ class WsgiRunner:
     multithread = False
     stream_class: type[BodyStream]
     clock: RequestClock | ThreadsClock | None = None
-    streams: Streams | None = None
     """Judges how long requests take; None where they have no limit, or the master judges."""
+    streams: Streams | None = None
+    """Of an ASGI application."""
     extend_timeout: Callable[[float], None] | None = None
     """For the application, as ``gwctl.extend_timeout``; None where its requests have no limit."""
 
@@ -78,6 +79,7 @@ class WsgiRunner:
         from gwctl.workers.asgi_bridge import AsgiBridge, BridgedStream  # noqa: PLC0415 - WSGI does without
 
         self.bridge = AsgiBridge(self.server, extend)
+        self.streams = self.bridge.streams
         self.stream_class = BridgedStream
         self._call_kind = self.bridge.call_kind
         self._body_kind = self._stream_kind = self.bridge.body_kind

@@ -185,7 +185,7 @@ class Engine:
     ) -> None:
         if worker_class == "asgi" and not interface and UNDER["asgi"] != "asgi":
             worker_class, interface = UNDER["asgi"], "asgi"
-            settings.setdefault("body_buffering", False)  # as it is at home
+            settings = {"body_buffering": False, "threads": 32} | settings  # as it is at home
             timeouts = {"request_timeout_s": 0.0} | (timeouts or {})  # the same
         self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
         weakref.finalize(self, shutil.rmtree, self.folder)  # not at exit: tests read the log after it

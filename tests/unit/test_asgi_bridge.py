@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gwctl.channel import Channel, Drain, Park
 from gwctl.workers import bridged_call, threads_timeouts
 from tests.support.engine import Client, Engine
 from tests.support.tls import Files, connect
@@ -500,6 +501,29 @@ def test_a_drain_waits_for_what_goes_on_behind_a_response_and_cancels_it_in_the_
     engine.call(lambda: engine.server.runner.give_up("the drain is over"))
     assert drained.wait(10)
     assert ended == ["finished", "cancelled"]
+
+
+@pytest.mark.parametrize("order", [Drain(30.0, sweep=False), Park(shed=True)])
+def test_an_event_stream_under_sync_hears_of_a_drain_that_waits_in_the_channel(order: Any) -> None:
+    """The loop that would read the order stands still for as long as the stream is open."""
+    told: list[str] = []
+
+    async def application(scope, receive, send):
+        notice = asyncio.ensure_future(scope["extensions"]["gwctl.draining"].wait())
+        await send({**START, "headers": [(b"content-type", b"text/event-stream")]})
+        await listens(scope, receive, send)
+        await notice
+        told.append("told")
+
+    times = {"stream_grace_s": 0.2, "header_timeout_s": 0.2}  # the sweep looks each 0.05 s
+    with Engine(application, "sync", interface="asgi", timeouts=times) as engine, engine.connect() as client:
+        client.send(GET % b"/")
+        assert client.head()[0] == 200, "the head is sent although there is no event yet"
+        master = Channel(engine._channels[1].dup())
+        master.send(order)
+        assert list(client.chunks()) == []
+        until(lambda: told, "the application to be told")
+        assert engine.log == ""
 
 
 def test_no_request_leaves_anything_behind(serve) -> None:

@@ -20,6 +20,11 @@ from gwctl.workers.drain_notice import DrainNotice, drains
 from tests.support.engine import Client, Engine
 from tests.support.wait import until
 
+pytestmark = [
+    pytest.mark.usefixtures("asgi_under"),
+    pytest.mark.not_under("sync", reason="the order waits in the channel there: test_asgi_bridge has it"),
+]
+
 EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8")]
 TIMES = {"stream_grace_s": 0.3, "header_timeout_s": 0.2, "linger_s": 0.1}  # the sweep looks each 0.05 s
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -332,6 +337,7 @@ def test_an_asgi_application_can_ask_and_wait() -> None:
     assert seen == [False, True, False, False]
 
 
+@pytest.mark.not_under("threads", reason="it has no WebSockets")
 def test_a_websocket_can_ask() -> None:
     seen: list[bool] = []
 
