@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from gwctl.config import addresses, app_spec, checks, schema, temporary, toml_text
+from gwctl.config import addresses, app_spec, checks, schema, temporary, toml_text, variables
 from gwctl.config.problems import COMMAND_LINE, Problem, in_order
 from gwctl.config.settings import MasterSettings, PoolSettings, Settings
 from gwctl.config.sources import (
@@ -102,7 +102,8 @@ def load(
     sources = {
         toml_text.dotted(place): str(origin) for place, origin in tree.origins.items() if _is_leaf(place)
     }
-    return Loaded(settings, sources, file, identities, tuple(temporary.warnings(settings, environ)))
+    notices = (*temporary.warnings(settings, environ), *variables.warnings(settings, environ))
+    return Loaded(settings, sources, file, identities, notices)
 
 
 def _absolute(cwd: Path, path: Path) -> Path:

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gwctl.config import env_file
 from gwctl.config.settings import PoolSettings, Settings
-from gwctl.errors import ConfigError
+from gwctl.config.variables import given
 
 _VARIABLES: Final = ("TMPDIR", "TEMP", "TMP")
 _USUAL: Final = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - Python's, asked about and not used
@@ -61,11 +60,7 @@ def _warning(pool: PoolSettings, environ: Mapping[str, str]) -> str:
 
 def _variables(pool: PoolSettings, environ: Mapping[str, str]) -> dict[str, str]:
     """As `gwctl.workers.environment` sets them."""
-    try:
-        of_file = env_file.read(pool.env_file) if pool.env_file else {}
-    except ConfigError:
-        of_file = {}  # its problems are told elsewhere
-    return {**environ, **of_file, **pool.env}
+    return {**environ, **given(pool)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,8 +274,9 @@ class Extensions:
 
     def _stuck(self, timeout_s: float) -> None:
         connection = self._connection
-        self._server.log.warning(
-            f"{connection.what()}: the client took no byte for {timeout_s:g} s; connection aborted"
+        self._server.seldom.warning(
+            "slow reader",
+            f"{connection.what()}: the client took no byte for {timeout_s:g} s; connection aborted",
         )
         self._cut()
 

@@ -41,7 +41,7 @@ from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.deathwatch import KILL_S, DeathWatch, alarm_after
 from gwctl.workers.inherited import leave_to_template
 from gwctl.workers.interruption import Interrupted
-from gwctl.workers.library_logs import forward_library_logs
+from gwctl.workers.library_logs import forward_library_logs, sign_tracebacks
 from gwctl.workers.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.link import Link, flush
 from gwctl.workers.own import OwnTask
@@ -191,6 +191,7 @@ class _Boot:
             asyncio.set_event_loop(None)
         self._take_signals_back(loop)
         forward_library_logs(self._log)
+        sign_tracebacks(self._log)
         return application
 
     def _take_signals_back(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -6,18 +6,22 @@ running keep importing from the release they started with, and new ones start in
 
 sys.path is: the resolved ``chdir``, the folders of ``pythonpath`` (relative ones are under
 ``chdir``), then what Python had. Variables: the master's, HOME and its kin for a changed user,
-then ``env_file``, then ``env``; later wins.
+then ``env_file``, then ``env``; later wins. TZ and the locale of characters take effect at once.
 """
 
 from __future__ import annotations
 
 import importlib
+import locale
 import os
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from gwctl.config import env_file
 from gwctl.config.settings import PoolSettings
+from gwctl.config.variables import LOCALE
 from gwctl.errors import BootError, ConfigError
 
 
@@ -45,9 +49,16 @@ def set_variables(settings: PoolSettings) -> None:
     Raises:
         BootError: The file cannot be read or has a line that is no assignment.
     """
+    before = {name: os.environ.get(name) for name in ("TZ", *LOCALE)}
     if settings.env_file:
         try:
             os.environ.update(env_file.read(settings.env_file))
         except ConfigError as error:
             raise BootError(str(error)) from None
     os.environ.update(settings.env)
+    changed = {name for name, value in before.items() if os.environ.get(name) != value}
+    if "TZ" in changed:
+        time.tzset()  # the C library has read it long ago
+    if not changed.isdisjoint(LOCALE):
+        with suppress(locale.Error):  # the machine has no such locale: told with the settings
+            locale.setlocale(locale.LC_CTYPE, "")  # what Python does when it starts

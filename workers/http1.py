@@ -197,9 +197,10 @@ class Connection(ConnectionBase, asyncio.Protocol):
             status = judge.refusal()
             if not status:
                 status = 400
-                self.server.log.error(
+                self.server.seldom.error(
+                    "parser",
                     f"the parser does not take a request that seems sound; answered with 400: "
-                    f"{masked(repr(error))}, {masked_head(data[: judge.end])!r}"
+                    f"{masked(repr(error))}, {masked_head(data[: judge.end])!r}",
                 )
         if status:
             self.refuse_unparsed(status, judge.why)

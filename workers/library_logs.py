@@ -2,16 +2,24 @@
 
 Only the loggers that they use are touched; the application's own logging is its own. Called
 after the import, because an application's dictConfig may disable loggers that exist.
+
+What Python would write to stderr itself, without a word of which worker it is from, becomes such lines
+too: asyncio's records that no handler of the application takes ("Exception in callback"), the
+tracebacks of threads, and exceptions that nobody can take. Hooks that the application has set stay.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
+import threading
+import traceback
 
 from gwctl.log import Level, Log
-from gwctl.workers.tracebacks import application_traceback
+from gwctl.workers.tracebacks import application_traceback, has_application_frames
 
 _LOGGERS = ("uvicorn.error", "gwctl")
+_PYTHONS_OWN = frozenset({"asyncio", "concurrent.futures"})
 
 
 class _Forward(logging.Handler):
@@ -22,7 +30,7 @@ class _Forward(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip()
         if record.exc_info and record.exc_info[1] is not None:
-            text = f"{text}\n{application_traceback(record.exc_info[1])}"
+            text = f"{text}\n{_traceback(record.exc_info[1])}"
         self._log.write(_level(record.levelno), text)
 
 
@@ -36,6 +44,60 @@ def forward_library_logs(log: Log) -> None:
         logger.handlers = [handler]
         # Never below DEBUG: uvicorn looks at this number and traces every message when it is small.
         logger.setLevel(logging.DEBUG if log.level <= Level.DEBUG else logging.WARNING)
+
+
+class _LastResort(logging.Handler):
+    """For records that no handler takes: asyncio's become lines, the application's are written as before."""
+
+    def __init__(self, forward: _Forward, before: logging.Handler | None) -> None:
+        super().__init__(logging.WARNING)
+        self._forward = forward
+        self._before = before
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name in _PYTHONS_OWN:
+            self._forward.emit(record)
+        elif self._before is not None:
+            self._before.handle(record)
+
+
+def sign_tracebacks(log: Log) -> None:
+    """Have what Python writes of exceptions that nobody took say which worker it is from."""
+    if not isinstance(logging.lastResort, _LastResort):
+        logging.lastResort = _LastResort(_Forward(log), logging.lastResort)
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = lambda args: _of_thread(log, args)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = lambda args: _unraisable(log, args)
+
+
+def _of_thread(log: Log, args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is None or issubclass(args.exc_type, SystemExit):
+        return
+    name = args.thread.name if args.thread is not None else "without a name"
+    log.error(f"exception in thread {name}\n{_traceback(args.exc_value)}")
+
+
+def _unraisable(log: Log, args: sys.UnraisableHookArgs) -> None:
+    what = args.err_msg or "Exception ignored in"
+    text = f"{what}: {_shown(args.object)}" if args.object is not None else what
+    trace = "" if args.exc_value is None else f"\n{_traceback(args.exc_value)}"
+    log.warning(f"{text}{trace}")
+
+
+def _traceback(error: BaseException) -> str:
+    """The application's frames; all of them if none is its own: then it is a bug of ours or a library's."""
+    if has_application_frames(error):
+        return application_traceback(error)
+    return "".join(traceback.format_exception(error))
+
+
+def _shown(thing: object) -> str:
+    """Never raises, although the object is half gone."""
+    try:
+        return repr(thing)
+    except Exception:  # noqa: BLE001 - of any kind
+        return f"<{type(thing).__name__}>"
 
 
 def _level(number: int) -> Level:

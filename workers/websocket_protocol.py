@@ -433,8 +433,8 @@ class WebSocket(Sending, asyncio.Protocol):
 
     def _stuck(self) -> None:
         timeout_s = self._around.settings.timeouts.response_timeout_s
-        self._around.log.warning(
-            f"{self._what}: the client took no byte for {timeout_s:g} s; connection aborted"
+        self._around.seldom.warning(
+            "slow reader", f"{self._what}: the client took no byte for {timeout_s:g} s; connection aborted"
         )
 
     def _tell_end(self, code: int, reason: str = "") -> None:
