@@ -53,8 +53,8 @@ class Background:
         if now < self._look_at:
             return
         self._look_at = now + self._every_s
-        tasks = self.tasks(loop)
-        going_on: set[Any] = {*self.threads(), *(tasks if len(tasks) <= _TASKS_MAX else ())}
+        few = len(asyncio.all_tasks(loop)) <= _TASKS_MAX
+        going_on: set[Any] = {*self.threads(), *(self.tasks(loop) if few else ())}
         self._services.update(going_on.intersection(self._seen))
         self._seen = WeakSet(going_on)
 
@@ -90,7 +90,15 @@ def busy_threads() -> list[threading.Thread]:
     return [each for each in waited_for() if not _is_idle(each, frames.get(each.ident or 0))]
 
 
+def is_busy(thread: threading.Thread) -> bool:
+    """Tell whether code of the application has ``thread``, whosever it is."""
+    return len(told_thread(thread)) > 1
+
+
 def _is_idle(thread: threading.Thread, frame: FrameType | None) -> bool:
+    pending = getattr(thread, "pending_work_items", None)
+    if isinstance(pending, dict):  # it manages the processes of a ProcessPoolExecutor
+        return not pending
     if frame is not None and frame.f_code is _executor_loop:
         jobs = _jobs.get(thread)
         return jobs is None or jobs.empty()

@@ -39,12 +39,13 @@ from gwctl.workers.background import (
     Background,
     application_tasks,
     busy_threads,
+    is_busy,
     stack_from,
     told_task,
     told_thread,
 )
-from gwctl.workers.lifespan import Lifespan
-from gwctl.workers.own import OwnTask, start_thread
+from gwctl.workers.lifespan import Lifespan, in_loop
+from gwctl.workers.own import OwnTask, is_own, start_thread
 from gwctl.workers.standard_streams import flush_stdio
 from gwctl.workers.tracebacks import application_traceback, summary
 
@@ -57,6 +58,8 @@ _CANCEL_S: Final = 0.3
 _LIFESPAN_MIN_S: Final = 0.2
 _AFTER_LIFESPAN_S: Final = 0.7
 """Of the farewell, for what comes after the lifespan's shutdown."""
+_AFTER_LOOP_S: Final = 0.65
+"""Of the farewell, for what comes after the loop's steps."""
 _THREADS_S: Final = 0.2
 _AFTER_THREADS_S: Final = 0.4
 """Of the farewell, for the application's exit functions."""
@@ -135,6 +138,24 @@ class Ending:
         await self._wait_for_work(loop)
         if not busy_threads():
             await loop.shutdown_default_executor()
+
+    async def in_other_loop(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        lifespan: Lifespan | None,
+        requests: list[asyncio.Task[Any]],
+    ) -> None:
+        """The same in ``loop``, which turns in another thread, and need not do so any more."""
+        self.begin("work in the background")
+        steps = in_loop(loop, self.in_loop(lifespan, requests))
+        while not steps.done() and monotonic() < self._gone_at - _AFTER_LOOP_S:
+            await asyncio.wait((steps,), timeout=_LOOK_S)
+        if steps.done():
+            await steps
+        else:
+            self._note(
+                told_thread, [each for each in threading.enumerate() if is_own(each) and is_busy(each)]
+            )
 
     def _lifespan_until(self) -> float:
         return max(self._gone_at - _AFTER_LIFESPAN_S, self._since + _LIFESPAN_MIN_S)

@@ -30,7 +30,7 @@ from gwctl.workers.draining import cut_rest
 from gwctl.workers.ending import Ending
 from gwctl.workers.explain import told
 from gwctl.workers.interruption import Interrupted, Interruption
-from gwctl.workers.lifespan import Lifespan, in_loop
+from gwctl.workers.lifespan import Lifespan
 from gwctl.workers.link import Link, flush
 from gwctl.workers.own import OwnTask
 from gwctl.workers.signals import unblock_handled
@@ -137,7 +137,10 @@ class WorkerProcess:
         assert self.server is not None
         self.server.runner.stopped()
         requests = [each.task for each in self.server.runner.under_way() if each.task is not None]
-        await in_loop(self.lifespan_loop, self._ending.in_loop(self.lifespan, requests))
+        if self.lifespan_loop is None:
+            await self._ending.in_loop(self.lifespan, requests)
+        else:
+            await self._ending.in_other_loop(self.lifespan_loop, self.lifespan, requests)
 
     def finish(self) -> None:
         """What is left of the end when no loop turns any more, in the main thread."""

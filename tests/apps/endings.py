@@ -1,12 +1,13 @@
 """An application that leaves work behind when it answers: for tests of what the end of a worker runs.
 
-What runs to its end is appended to the file $ENDINGS, a word a line. Each of the paths may be asked for at once,
+What runs to its end is appended to the file $ENDINGS, a word a line; with $PRELOADED a template says "template". Each of the paths may be asked for at once,
 as in /thread+executor?SECONDS:
 
 thread      a thread that is no daemon         executor    a job of an executor of the application's
 task        an asyncio task                    default     a job of the loop's default executor
 endless     a task, or a thread, without end   generator   an asynchronous generator that is not closed
 child       a daemonic child process, its pid in the file
+processes   a job of an executor with processes; without SECONDS, one that is idle
 hang        the exit function hangs            refuse      the exit function raises, then sys.exit()s
 sleep       the call itself takes so long
 """
@@ -20,10 +21,11 @@ import os
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 JOBS = ThreadPoolExecutor(2)
+IMPORTED_BY = os.getpid()
 KEPT: list[object] = []
 AT_EXIT: list[str] = []
 
@@ -45,6 +47,9 @@ def forever():
 
 @atexit.register
 def at_exit():
+    if "PRELOADED" in os.environ and os.getpid() == IMPORTED_BY:
+        say("template")
+        return
     if "hang" in AT_EXIT:
         time.sleep(60)
     say("atexit")
@@ -63,6 +68,10 @@ def leave(name, seconds):
         child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
         child.start()
         say(f"child {child.pid}")
+    elif name == "processes":
+        processes = ProcessPoolExecutor(1, multiprocessing.get_context("spawn" if seconds else "fork"))
+        KEPT.append(processes)
+        KEPT.append(processes.submit(work, "process", seconds) if seconds else processes.submit(int).result())
     elif name == "sleep":
         say("sleeping")
         try:

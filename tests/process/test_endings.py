@@ -16,13 +16,17 @@ from tests.support.raw import RawClient
 from tests.support.server import GwctlServer
 from tests.support.wait import until
 
-CLASSES = ("sync", "threads", "asgi")
+CLASSES = ("sync", "threads", "asgi", "sync+asgi", "threads+asgi")
+"""The last two: an ASGI application under another class."""
 each = pytest.mark.parametrize(
     ("worker", "preload"),
-    [(worker, preload) for worker in CLASSES for preload in (False, True)],
-    ids=[f"{worker}{'-preload' if preload else ''}" for worker in CLASSES for preload in (False, True)],
+    [*((worker, False) for worker in CLASSES), *((worker, True) for worker in CLASSES[:3])],
 )
 native = pytest.mark.parametrize("worker", CLASSES)
+
+
+def is_asgi(worker: str) -> bool:
+    return worker.endswith("asgi")
 
 
 class Ends(GwctlServer):
@@ -31,8 +35,9 @@ class Ends(GwctlServer):
     def __init__(self, folder: Path, worker: str, preload: bool = False, **settings: object) -> None:
         self.said_in = folder / "said"
         self.said_in.touch()
-        app = "endings:asgi" if worker == "asgi" else "endings:wsgi"
-        environ = {"ENDINGS": str(self.said_in)}
+        app = "endings:asgi" if is_asgi(worker) else "endings:wsgi"
+        worker = worker.partition("+")[0]
+        environ = {"ENDINGS": str(self.said_in)} | ({"PRELOADED": "1"} if preload else {})
         timeouts = {"linger_s": 0.05, "drain_timeout_s": 20.0} | settings.pop("timeouts", {})  # type: ignore[operator, arg-type]
         super().__init__(
             app,
@@ -49,7 +54,7 @@ class Ends(GwctlServer):
 
     @property
     def said(self) -> list[str]:
-        return self.said_in.read_text().splitlines()
+        return [word for word in self.said_in.read_text().splitlines() if word != "template"]
 
     def ended(self) -> list[str]:
         """Wait for the end; return what the worker said."""
@@ -72,10 +77,10 @@ def reload(server: Ends) -> None:
 @each
 def test_work_left_in_the_background_is_finished(tmp_path, worker, preload):
     """Threads, jobs of executors and tasks, then the rest of the application's end, in this order."""
-    names = ["thread", "executor"] + (["task", "default"] if worker == "asgi" else [])
-    work = {*names, "task finally"} if worker == "asgi" else {*names}
-    others = ["child", "generator"] if worker == "asgi" else ["child"]
-    rest = ["lifespan", "service finally", "generator closed"] if worker == "asgi" else []
+    names = ["thread", "executor"] + (["task", "default"] if is_asgi(worker) else [])
+    work = {*names, "task finally"} if is_asgi(worker) else {*names}
+    others = ["child", "generator"] if is_asgi(worker) else ["child"]
+    rest = ["lifespan", "service finally", "generator closed"] if is_asgi(worker) else []
     with Ends(tmp_path, worker, preload, reload={"settle_s": 0.05}) as server:
         for end in (reload, stop_worker, stop):
             server.said_in.write_text("")
@@ -99,21 +104,21 @@ def test_what_does_not_finish_is_cut_and_named(tmp_path, worker):
     """Within drain_timeout_s, and the lifespan's shutdown and the exit functions run all the same."""
     with Ends(tmp_path, worker, timeouts={"drain_timeout_s": 0.5}) as server:
         server.leave("endless", "executor", seconds=0.1)
-        server.leave("thread" if worker != "asgi" else "task", seconds=60)
+        server.leave("thread" if not is_asgi(worker) else "task", seconds=60)
         began = time.monotonic()
         server.signal(signal.SIGTERM)
         said = server.ended()
         assert time.monotonic() - began < 4
         assert "executor" in said
         assert said[-1] == "atexit"
-        what = "2 tasks" if worker == "asgi" else "2 threads"
+        what = "2 tasks" if is_asgi(worker) else "2 threads"
         server.wait_for_log(rf"drain_timeout_s \(0\.5 s\) is over: {what} of the application cut\n")
         server.wait_for_log(
             r"(task|thread) endless\n +File .*endings\.py\", line \d+ in (task|forever)"
-            if worker != "asgi"
+            if not is_asgi(worker)
             else r"task endless\n"
         )
-        if worker == "asgi":
+        if is_asgi(worker):
             assert {*said[-5:-3]} == {"task finally", "endless finally"}
             assert said[-3:] == ["lifespan", "service finally", "atexit"]
 
@@ -149,7 +154,7 @@ def test_a_quick_stop_says_farewell(tmp_path, worker, preload):
         assert said[-1] == "atexit"
         if worker == "asgi":
             assert said[-4:] == ["endless finally", "lifespan", "service finally", "atexit"]
-        if worker != "threads":
+        if worker in {"sync", "asgi"}:  # in others it has another thread, and that cannot be interrupted
             assert "interrupted" in said
         until(lambda: look(child) is None, "the daemonic child to end")
         assert " 1 request cut" in server.log
@@ -165,3 +170,36 @@ def test_a_second_signal_shortens_what_the_first_began(tmp_path, worker):
         server.signal(signal.SIGINT)
         assert server.ended()[-1] == "atexit"
         assert time.monotonic() - began < 2.5
+
+
+@native
+def test_work_is_finished_also_when_the_master_is_gone(tmp_path, worker):
+    with Ends(tmp_path, worker) as server:
+        server.leave("thread", "executor", "child", seconds=0.5)
+        server.expected_status = -signal.SIGKILL
+        workers = server.workers
+        os.kill(server.pid, signal.SIGKILL)
+        until(lambda: "atexit" in server.said, lambda: str(server.said))
+        assert {"thread", "executor"} < set(server.said)
+        assert ("lifespan" in server.said) == is_asgi(worker)
+        (child,) = [int(line.split()[1]) for line in server.said if line.startswith("child")]
+        for pid in (child, *workers):
+            until(lambda pid=pid: look(pid) is None, "all to end")
+
+
+@native
+def test_an_idle_executor_with_processes_delays_no_stop(tmp_path, worker):
+    with Ends(tmp_path, worker) as server:
+        server.leave("processes")
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert server.ended()[-1] == "atexit"
+        assert time.monotonic() - began < 5
+        assert "of the application cut" not in server.log
+
+
+def test_a_job_of_an_executor_with_processes_is_finished(tmp_path):
+    with Ends(tmp_path, "threads") as server:
+        server.leave("processes", seconds=0.7)
+        server.signal(signal.SIGTERM)
+        assert server.ended()[0] == "process"
