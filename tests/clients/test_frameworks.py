@@ -47,9 +47,7 @@ APPLICATIONS = (
 def test_application(gwctl_server, subtests, application: Application, worker: str) -> None:
     """Hello, streams, a 50 MB upload, exceptions before and in mid-stream, and its own specialities."""
     extras = application.extras
-    if worker != "asgi":  # a WebSocket and the state of a lifespan need an event loop
-        extras = tuple(extra for extra in extras if extra is not say.lifespan_state)
-    elif application.websocket:
+    if worker == "asgi" and application.websocket:
         extras += (say.websocket,)
     server = gwctl_server(application.spec, worker=worker, allow_errors=["/raise", "Deliberate"])
     with server, httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as client:

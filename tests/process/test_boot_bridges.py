@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,70 @@ def test_an_asgi_application_is_told_when_the_client_has_gone(tmp_path, worker_c
             assert client.recv(1000).startswith(b"HTTP/1.1 200")
         until((tmp_path / "told").exists, "the application to be told")
         assert worker.get("/fine") == (200, "/fine")
+
+
+ENDING = """
+import asyncio
+def note(what):
+    with open("notes", "a") as file:
+        file.write(what + "\\n")
+async def application(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        note("shutdown")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": b"done"})
+    try:
+        await asyncio.sleep(60 if scope["path"] == "/long" else 0.5)
+        note("finished")
+    except asyncio.CancelledError:
+        note("cancelled")
+        raise
+"""
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "threads"])
+def test_work_behind_a_response_is_finished_or_cancelled_at_the_end(tmp_path, worker_class):
+    """Within drain_timeout_s; then comes the lifespan's shutdown."""
+    timeouts = {"drain_timeout_s": 1.5, "linger_s": 0.05}
+    with StubWorker(project(tmp_path, ENDING), "shop", worker=worker_class, timeouts=timeouts) as worker:
+        worker.serving()
+        assert worker.get("/long") == worker.get("/") == (200, "done")
+        worker.signal(signal.SIGTERM)
+        assert worker.exit_status() == 0
+    assert (tmp_path / "notes").read_text() == "finished\ncancelled\nshutdown\n"
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "threads"])
+def test_a_quick_stop_leaves_a_request_that_waits(tmp_path, worker_class):
+    """Within the two seconds of a farewell: its task is cancelled, the lifespan shut down."""
+    source = ENDING.replace(
+        '    await send({"type": "http.response.start"',
+        '    open("begun", "w").close()\n    await WAIT()\n    await send({"type": "http.response.start"',
+        1,
+    )
+    source = source.replace("async def application", WAITS + "async def application", 1)
+    with StubWorker(project(tmp_path, source), "shop", worker=worker_class) as worker:
+        worker.serving()
+        with socket.create_connection(("127.0.0.1", worker.port), timeout=20) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            until((tmp_path / "begun").exists, "the request to begin")
+            begin = time.monotonic()
+            worker.signal(signal.SIGQUIT)
+            assert worker.exit_status() == 0
+            assert time.monotonic() - begin < 2.0
+    assert (tmp_path / "notes").read_text() == "cancelled while it waited\nshutdown\n"
+
+
+WAITS = """
+async def WAIT():
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        note("cancelled while it waited")
+        raise
+"""

@@ -82,6 +82,22 @@ def test_a_child_that_comes_back_is_ended_and_answers_nobody(tmp_path, worker, p
         assert children(worker_pid) == []
 
 
+@pytest.mark.parametrize(("worker", "app"), [("sync", "asgi"), ("threads", "asgi"), ("asgi", "wsgi")])
+def test_a_child_of_an_application_of_the_other_interface_answers_nobody(worker, app):
+    with GwctlServer(f"forking:{app}", worker=worker) as server, RawClient(server.url) as client:
+        pid = client.get().body.split()[0]
+        for how in BACK["sync" if app == "wsgi" else "asgi"]:
+            answer = client.get(f"/{how}")
+            status = b" 1" if how in {"raise", "exit"} else b" 0"
+            assert (answer.status, answer.body) == (200, pid + status), how
+            assert client.get().body == pid + b" none"
+        client.sock.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            client.sock.recv(1)
+        (worker_pid,) = [child for child in children(server.pid) if child == int(pid)]
+        assert children(worker_pid) == []
+
+
 def test_a_child_of_an_anyio_thread_is_ended_when_its_function_returns(tmp_path):
     """As FastAPI calls what is no coroutine function."""
     (tmp_path / "shop.py").write_text(
