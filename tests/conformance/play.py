@@ -32,9 +32,13 @@ class Mismatch(AssertionError):
 
 
 @contextmanager
-def feeder_for(worker_class: str, parser: str, **settings: Any) -> Iterator[Feeder]:
-    application = applications.asgi if worker_class == "asgi" else applications.wsgi
-    with Engine(application, worker_class, parser=parser, limits=LIMITS, threads=1, **settings) as engine:
+def feeder_for(kind: str, parser: str, **settings: Any) -> Iterator[Feeder]:
+    """``kind``: a worker class, and after a plus sign the interface if it is not the class's own."""
+    worker_class, _, interface = kind.partition("+")
+    interface = interface or ("asgi" if worker_class == "asgi" else "wsgi")
+    application = applications.asgi if interface == "asgi" else applications.wsgi
+    settings = {"parser": parser, "limits": LIMITS, "threads": 1, **settings}
+    with Engine(application, worker_class, interface=interface, **settings) as engine:
         yield Feeder(engine)
         # What the judge finds sound and a parser does not would be told there.
         assert " error " not in engine.log, engine.log

@@ -18,7 +18,11 @@ from tests.support.engine import PARSERS, WORKER_CLASSES
 SHORT_BYTES = 50
 
 
-@pytest.fixture(scope="module", params=[f"{kind}-{parser}" for kind in WORKER_CLASSES for parser in PARSERS])
+KINDS = [f"{kind}-{parser}" for kind in WORKER_CLASSES for parser in PARSERS]
+OTHER_INTERFACE = ("sync+asgi", "threads+asgi", "asgi+wsgi")
+
+
+@pytest.fixture(scope="module", params=[*KINDS, *(f"{kind}-{PARSERS[0]}" for kind in OTHER_INTERFACE)])
 def feeder(request: pytest.FixtureRequest) -> Iterator[Feeder]:
     worker_class, parser = request.param.split("-")
     with feeder_for(worker_class, parser) as feeder:
@@ -45,7 +49,7 @@ def test_the_table(feeder: Feeder, cut: Callable[[bytes], list[bytes]]) -> None:
     assert played(feeder, cut, list(CASES)) == []
 
 
-@pytest.mark.parametrize("worker_class", ["sync", "threads"])
+@pytest.mark.parametrize("worker_class", ["sync", "threads", *OTHER_INTERFACE])
 def test_bodies_that_are_read_during_the_call(worker_class: str) -> None:
     """With body_buffering off the same is refused, and read to its end by the application is only what is sound."""
     with feeder_for(worker_class, PARSERS[0], body_buffering=False) as feeder:

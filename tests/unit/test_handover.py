@@ -22,6 +22,7 @@ from tests.support.wait import until
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
 WSGI = ("sync", "threads")
+BOTH = (*WSGI, "sync+asgi", "threads+asgi")
 
 
 @dataclass
@@ -41,6 +42,18 @@ class Application:
         if environ["PATH_INFO"] == "/who":
             body = f" {environ['REMOTE_ADDR']} {environ['SERVER_PORT']}".encode()
         return [self.name + body]
+
+
+class Blocking(Application):
+    """The same as an ASGI application, one that blocks its event loop."""
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # type: ignore[override]
+        if scope["path"] == "/stuck":
+            self.stuck.release()
+            assert self.let_go.wait(30)
+        body = (await receive())["body"]
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": self.name + body})
 
 
 @dataclass
@@ -75,20 +88,22 @@ class Pair:
 
 @contextlib.contextmanager
 def pair(worker_class: str, *, handover: bool = True, **settings: Any) -> Iterator[Pair]:
-    app = Application(b"one")
-    settings = {"threads": 1, **settings}
+    worker_class, _, interface = worker_class.partition("+")
+    kind = Blocking if interface else Application
+    app = kind(b"one")
+    settings = {"threads": 1, "interface": interface, **settings}
     first = Engine(app, worker_class, siblings=True, **settings)
     if not handover:
         assert first.exchange is not None
         first.exchange.send = lambda *_: False  # type: ignore[method-assign]
-    with first as one, Engine(Application(b"other"), worker_class, beside=one, **settings) as other:
+    with first as one, Engine(kind(b"other"), worker_class, beside=one, **settings) as other:
         try:
             yield Pair(one, other, app)
         finally:
             app.let_go.set()
 
 
-@pytest.mark.parametrize("worker_class", WSGI)
+@pytest.mark.parametrize("worker_class", BOTH)
 def test_a_request_behind_a_stuck_one_is_answered_by_a_sibling(worker_class: str) -> None:
     with pair(worker_class) as both, both.connect() as slow, both.connect() as client:
         both.stick(slow)
@@ -104,7 +119,7 @@ def test_a_request_behind_a_stuck_one_is_answered_by_a_sibling(worker_class: str
         assert both.one.words(ERRORS) == both.other.words(ERRORS) == 0
 
 
-@pytest.mark.parametrize("worker_class", WSGI)
+@pytest.mark.parametrize("worker_class", BOTH)
 def test_without_it_the_request_waits(worker_class: str) -> None:
     """The same with an exchange that takes nothing: the test above does not pass by chance."""
     with pair(worker_class, handover=False) as both, both.connect() as slow, both.connect() as client:
@@ -113,7 +128,7 @@ def test_without_it_the_request_waits(worker_class: str) -> None:
         assert client.response().body == b"one"
 
 
-@pytest.mark.parametrize("worker_class", WSGI)
+@pytest.mark.parametrize("worker_class", BOTH)
 def test_many_wait_and_all_are_answered(worker_class: str) -> None:
     """More than are free at once, those of a second stuck worker too: everything is answered once."""
     with pair(worker_class) as both:
@@ -128,7 +143,7 @@ def test_many_wait_and_all_are_answered(worker_class: str) -> None:
             client.sock.close()
 
 
-@pytest.mark.parametrize("worker_class", WSGI)
+@pytest.mark.parametrize("worker_class", BOTH)
 def test_what_waits_in_line_goes_too(worker_class: str) -> None:
     """Requests that were read before the call began; one has a body."""
     with pair(worker_class) as both:
