@@ -90,3 +90,12 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             60,
         ),
     ] = 30.0
+    queue_timeout_s: Annotated[
+        Seconds,
+        _meta(
+            "A request that has waited longer for its turn is answered 503 before the application: in line "
+            "here, unread, and since X-Request-Start of a trusted proxy. Best below your clients' patience. "
+            "0: no limit.",
+            5,
+        ),
+    ] = 60.0

@@ -170,6 +170,10 @@ class Acceptor:
             if not room:
                 self._rest(DECLINE_S)
         overload = self._server.overload
+        if room and self._server.queue.dropping:
+            room = (
+                _BATCH_MAX  # those that have waited too long are to be told so, and others come behind them
+            )
         if room and overload is not None:
             room = min(room, overload.room())
             if room <= 0:
@@ -187,6 +191,7 @@ class Acceptor:
             if self._make_room(listener):
                 return
         overload.note()
+        self._server.queue.behind = True
         if overload.refuses:
             self._refuse(listener, overload)
         else:

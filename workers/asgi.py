@@ -32,6 +32,7 @@ from gwctl.workers.disconnects import is_disconnect
 from gwctl.workers.explain import BEGAN_AT
 from gwctl.workers.faults import ClientGone, NotAsgiError
 from gwctl.workers.interruption import Interrupted
+from gwctl.workers.queue_limit import GONE, is_gone
 from gwctl.workers.response import (
     CHUNKED,
     COUNTED,
@@ -42,6 +43,7 @@ from gwctl.workers.response import (
     as_list,
     chunk,
 )
+from gwctl.workers.states import CLOSING
 from gwctl.workers.tracebacks import application_traceback, summary
 
 if TYPE_CHECKING:
@@ -418,6 +420,10 @@ class AsgiRequest(Extensions):
 
     async def run(self, ended: Callable[[AsgiRequest], None]) -> None:
         """Call the application; never raises."""
+        look = self.detached or self._connection.eof or self._server.queue.behind
+        if look and self._drop(self._connection):
+            ended(self)
+            return
         BEGAN_AT.set(self.began_at)
         try:
             await self._server.application(self.scope, self.receive, self.send)
@@ -436,6 +442,19 @@ class AsgiRequest(Extensions):
             if not (self.finished or self._given_up()):
                 self._incomplete(f"the application returned{self._how_far() or ' without a response'}")
         ended(self)
+
+    def _drop(self, connection: Any) -> bool:
+        """End before the first step if the client has gone: nobody waits for the rest. False: it has not."""
+        if not (self.detached or is_gone(connection, self.began_at)):
+            return False
+        self._server.queue.note(connection, GONE, monotonic() - self.began_at)
+        self.finished = True
+        if not self.detached:
+            self.detach()
+            connection.request = None
+            connection.state = CLOSING
+            connection.transport.abort()
+        return True
 
     def _given_up(self) -> bool:
         """Tell whether the application knows its client gone, as event streams end; then end the response."""

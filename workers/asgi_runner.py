@@ -36,6 +36,7 @@ class AsgiRunner:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self._queue_limit = server.queue
         self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
         self._forsaken: set[AsgiRequest] = set()  # of these, who was cancelled and goes on all the same
         limits = RequestLimits(server.settings.timeouts, "asgi", server.settings.root_path)
@@ -121,6 +122,8 @@ class AsgiRunner:
         """
         scope = self._builder.build(connection)
         notable = self._builder.notable
+        if self._queue_limit.behind or connection.forwarder is not None:
+            self._queue_limit.arrives(connection, notable)
         if notable is not None and not notable.keys().isdisjoint(BODY_FIELDS):
             self._begin_notable(connection, scope, notable)
             return

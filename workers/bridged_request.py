@@ -230,6 +230,10 @@ class BridgedRequest(AsgiRequest):
         """None: what is poured in here was counted where it waited before, and this is another thread."""
         return _UNBOUNDED
 
+    def _drop(self, connection: Any) -> bool:  # noqa: ARG002 - as in AsgiRequest
+        """Who makes the call has seen to that before."""
+        return False
+
     def leave(self) -> None:
         """Nobody waits for the response: the connection has been answered, or is gone."""
         self.finished = True

@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 class ConnectionBase:
     __slots__ = (
         "_begin",
+        "arrived_at",
         "attention",
         "authority",
         "base",
         "eof",
+        "eof_at",
         "expecting",
         "forwarder",
         "framer",
@@ -107,6 +109,8 @@ class ConnectionBase:
         self.output: Any = None  # the runner's: where a thread writes
         self.hints: Any = None  # the runner's: wsgi.early_hints
         self.attention = self.eof = self.lost = self.read_paused = self.write_paused = False
+        self.arrived_at = 0.0  # by X-Request-Start of a trusted proxy
+        self.eof_at = 0.0
         self.unsent = 0
         self.received = 0  # of the present body, as it came
         # A window of `gwctl.workers.slow_clients`: its begin, what had come and was taken by then (-1: none).

@@ -22,6 +22,7 @@ from gwctl.workers.drain_notice import KEY, DrainNotice
 from gwctl.workers.file_wrapper import FileWrapper
 from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.policy import FOLDED, HOSTS_MAX, Refused, check_host
+from gwctl.workers.queue_limit import REQUEST_START
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _NAMES_MAX: Final = 1024
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
-_NOTABLE: Final = BODY_FIELDS | FIELDS
+_NOTABLE: Final = BODY_FIELDS | FIELDS | {REQUEST_START}
 _UNPREFIXED: Final = {"CONTENT_TYPE", "CONTENT_LENGTH"}
 
 Environ = dict[str, Any]

@@ -74,6 +74,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
     def eof_received(self) -> bool:
         """Note that nothing more comes. A client that only shut down its side is still answered."""
         self.eof = self.attention = True
+        self.eof_at = monotonic()
         if self.queued:
             self.server.outbox.send()
         state = self.state

@@ -18,11 +18,13 @@ The log says when it begins and, a while after the last, that it is over, with h
 from __future__ import annotations
 
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.scoreboard import REFUSED
 from gwctl.workers.handover import SharedConnection
 from gwctl.workers.policy import Refused
+from gwctl.workers.queue_limit import LATE
 from gwctl.workers.states import BUSY, CLOSING
 
 if TYPE_CHECKING:
@@ -151,6 +153,7 @@ class Overload:
             self._begin(connection)  # WSGI requests wait by themselves, for the worker or for a thread
             return
         connection.state = BUSY
+        connection.since = monotonic()
         self._held.append(connection)
 
     def ended(self, request: object) -> None:
@@ -159,13 +162,24 @@ class Overload:
         self._ended(request)
         while self._held and self._server.active_requests < self._requests_max:
             connection = self._held.popleft()
-            if connection.lost:
-                connection.state = CLOSING
+            verdict, waited_s = self._server.queue.judge(connection, connection.since)
+            if verdict:
+                self._drop(connection, verdict, waited_s)
                 continue
             try:
                 self._begin(connection)
             except Refused as refusal:
                 connection.refuse_head(refusal)
+
+    def _drop(self, connection: ConnectionBase, verdict: int, waited_s: float) -> None:
+        """Do not begin a request for which nobody waits."""
+        self._server.queue.note(connection, verdict, waited_s)
+        if verdict == LATE:
+            connection.refuse_head(Refused(503, "queue_timeout_s is over"))
+            return
+        connection.state = CLOSING
+        if not connection.lost:
+            connection.transport.abort()
 
     # ---- the log
 

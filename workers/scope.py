@@ -17,6 +17,7 @@ from gwctl.workers.drain_notice import KEY
 from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.parser import lowercase_headers
 from gwctl.workers.policy import FOLDED, HOSTS_MAX, Refused, check_host
+from gwctl.workers.queue_limit import REQUEST_START
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -32,7 +33,7 @@ _FOLDED: Final = b""
 SPEC_VERSION: Final = "2.3"
 """With 2.4 streams listen for an exception of send() alone, which silent ones never call (docs/adr/0011)."""
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
-_NOTABLE: Final = BODY_FIELDS | FIELDS | {b"host", b"connection", _FOLDED}
+_NOTABLE: Final = BODY_FIELDS | FIELDS | {b"host", b"connection", REQUEST_START, _FOLDED}
 
 
 class ScopeBuilder:

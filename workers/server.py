@@ -39,6 +39,7 @@ from gwctl.workers.outbox import Outbox
 from gwctl.workers.overload import Overload
 from gwctl.workers.parser import parser_factory, slice_bytes
 from gwctl.workers.preamble import first_protocol_for, itself
+from gwctl.workers.queue_limit import QueueLimit
 from gwctl.workers.response import HeadBuilder
 from gwctl.workers.response_spool import SpoolBudget
 from gwctl.workers.runners import runner_class
@@ -111,6 +112,7 @@ class Server:
         self._sweep_s = SWEEP_MAX_S
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
+        self._flush_at = 0.0
         self._warned_bare_bytes = False
         self._told_drained = False
         self.worker_class = worker_class = application.worker_class
@@ -121,6 +123,7 @@ class Server:
         self.capacity = bounds.get((worker_class, application.interface), self.threads)
         self.siblings = Siblings(assignment.board, assignment.record, self.capacity)
         self.handover = Handover(self, assignment.exchange) if assignment.exchange is not None else None
+        self.queue = QueueLimit(self)
         self.outbox = Outbox(loop, self.context)
         self.runner: Runner = runner_class(worker_class, application.interface)(self)
         self.begin: Callable[[ConnectionBase], None] = self.runner.begin
@@ -384,12 +387,16 @@ class Server:
         """Have `flush` called for this batch of requests."""
         if not self.flush_due:
             self.flush_due = True
+            self._flush_at = monotonic() + FLUSH_S
             self.loop.call_later(FLUSH_S, self.flush)
             self.runner.batch_begins()
 
     def flush(self) -> None:
         """Write counters to the scoreboard and lines to the access log."""
-        self.flush_due = False
+        if self.flush_due:
+            self.flush_due = False
+            if monotonic() - self._flush_at > _LATE_S:
+                self.queue.behind = True
         counters.flush(self.counters, self.record)
         words = self.record.words
         words[CONNECTIONS] = self.connections
@@ -423,6 +430,7 @@ class Server:
         self.record.floats[HEARTBEAT_AT] = now
         self._schedule_sweep()
         self.flush()
+        self.queue.behind = late > _LATE_S
         self.runner.look(now)
         if self.overload is not None:
             self.overload.look(now)

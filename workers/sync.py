@@ -205,12 +205,13 @@ class SyncRunner(WsgiRunner):
         if not self.line:
             return  # a sibling has them
         while True:
-            connection, environ, kind, _ = self.line.popleft()
-            if connection.lost and not kind.has_body:
-                connection.responded(False, monotonic())
+            connection, environ, kind, since = self.line.popleft()
+            verdict, waited_s = self._queue_limit.judge(connection, since)
+            if verdict:
+                self.drop(connection, environ, verdict, waited_s)
             else:
                 self._call(connection, environ, kind)
-            if self._in_line or not self.line:
+            if not self.line or (self._in_line and not verdict):
                 break
         if self.line and not self._next_due:
             self._next_due = True

@@ -33,6 +33,7 @@ from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
 from gwctl.workers.handover import request_read
 from gwctl.workers.own import start_thread
+from gwctl.workers.queue_limit import NOTICE_S
 from gwctl.workers.states import BUSY, IDLE
 from gwctl.workers.threads_outbox import ThreadsOutbox
 from gwctl.workers.threads_timeouts import ThreadsClock
@@ -285,6 +286,7 @@ class ThreadsRunner(WsgiRunner):
             self.hold(connection, environ, kind)
             return
         connection.state = BUSY
+        connection.since = monotonic()
         self._dispatched += 1
         self._queue.put((connection, environ, kind))
         if not self.server.flush_due:
@@ -296,6 +298,8 @@ class ThreadsRunner(WsgiRunner):
         counters.ident = threading.get_ident()
         for connection, environ, kind in iter(self._queue.get, None):
             counters.start = start = monotonic()
+            if start - connection.since > NOTICE_S and self._is_dropped(connection, environ):
+                continue
             outbox = self._outbox if connection.tls is None else None
             counters.call = call = kind(server, connection, environ, connection.output, outbox)
             self._context.copy().run(call.run)
@@ -307,6 +311,18 @@ class ThreadsRunner(WsgiRunner):
             call.ended_at = end
             self._outbox.ended(call, end)
             del connection, environ, call
+
+    def _is_dropped(self, connection: ConnectionBase, environ: Environ) -> bool:
+        """Tell whether nobody waits for a call any more; then have the loop see to it."""
+        verdict, waited_s = self._queue_limit.judge(connection, connection.since)
+        if verdict:
+            self.server.loop.call_soon_threadsafe(self._dropped, connection, environ, verdict, waited_s)
+        return bool(verdict)
+
+    def _dropped(self, connection: ConnectionBase, environ: Environ, verdict: int, waited_s: float) -> None:
+        self._dispatched -= 1
+        self.drop(connection, environ, verdict, waited_s)
+        self.server.check_drained()
 
     def _release(self, call: WsgiCall) -> None:
         """Give the connection of ``call``, which is over and sent, back to the loop; any thread."""

@@ -21,7 +21,8 @@ from gwctl.workers.environ import BODY_FIELDS, Environ, EnvironBuilder, Fields
 from gwctl.workers.file_tail import FileTail
 from gwctl.workers.framing import Framer, LengthFramer
 from gwctl.workers.policy import frame_body, wants_continue
-from gwctl.workers.states import BODY, BUSY
+from gwctl.workers.queue_limit import LATE
+from gwctl.workers.states import BODY, BUSY, CLOSING
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_body_calls import BodyCall, StreamCall
 
@@ -63,6 +64,7 @@ class WsgiRunner:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self._queue_limit = server.queue
         self.when_ended: Callable[[Any], None] | None = None  # a call ends before anything else begins
         self._builder = EnvironBuilder(server.assignment, self.multithread, server.notice)
         self._memory_bytes = server.limits.body_memory_bytes
@@ -141,6 +143,8 @@ class WsgiRunner:
         else:
             environ = self.bridge.build(connection)
             notable = self.bridge.notable
+        if self._queue_limit.behind or connection.forwarder is not None:
+            self._queue_limit.arrives(connection, notable)
         if notable is not None and not notable.keys().isdisjoint(BODY_FIELDS):
             self._begin_body(connection, environ, notable)
             return
@@ -212,6 +216,21 @@ class WsgiRunner:
             connection.refuse(stream.failure, "its body is not sound, or not whole")
         else:
             self.call(connection, environ, self._stream_kind)
+
+    def drop(self, connection: ConnectionBase, environ: Environ, verdict: int, waited_s: float) -> None:
+        """Do not make a call for which nobody waits; answer with 503 if somebody is there (`QueueLimit`)."""
+        self.server.queue.note(connection, verdict, waited_s)
+        file = environ["wsgi.input"]
+        file.close()
+        self.server.body_budget.release(file)
+        if verdict == LATE:
+            connection.refuse(503, "queue_timeout_s is over")
+        elif connection.lost:
+            connection.responded(False, monotonic())
+        else:
+            connection.request = None
+            connection.state = CLOSING
+            connection.transport.abort()
 
     def body_complete(self, connection: ConnectionBase) -> None:
         environ, body, kind, stream = connection.request

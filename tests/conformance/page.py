@@ -80,6 +80,8 @@ them with such clients and then ask for something.
 | slow bodies | `limits.body_rate_min_bytes_per_s`: {limits.body_rate_min_bytes_per_s} on average over each `timeouts.rate_grace_s` ({timeouts.rate_grace_s:g} s); where there is no room for connections, over {silent_s:g} s | 408 |
 | slow readers | `limits.response_rate_min_bytes_per_s`: {limits.response_rate_min_bytes_per_s} likewise | a reset |
 | slow readers of a WSGI stream for whom others wait | {others_s:g} s of waiting, once `limits.response_spool_bytes_max` ({spool} for each worker) is full | a reset |
+| requests | `requests_max`: those beyond wait, or are told 503 (`overload`) | 503 after `timeouts.queue_timeout_s` ({timeouts.queue_timeout_s:g} s), in line, unread or in a proxy that says so in X-Request-Start; whose client has gone is dropped |
+| threads | `threads`: those beyond wait in line | likewise |
 | refused connections that linger | {lingering} | the oldest is closed for the next one |
 
 In the cases the limits are {line}, {field}, {count_max}, {head} and {body}.
