@@ -205,6 +205,16 @@ class Overload:
         self._quiet_since = now
 
 
+def overload_for(server: Server) -> Overload | None:
+    """Return the bounds of ``server``, in force from now on; None where there are none."""
+    settings = server.settings
+    if not (settings.connections_max or settings.requests_max or settings.overload == "refuse"):
+        return None
+    overload = Overload(server)
+    overload.bound_requests()
+    return overload
+
+
 class RefusedConnection(SharedConnection):
     """A connection over the bound: it is answered before it asks."""
 

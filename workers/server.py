@@ -36,7 +36,7 @@ from gwctl.workers.draining import note_longest, unanswered
 from gwctl.workers.forwarded import forwarding_for
 from gwctl.workers.handover import Handover
 from gwctl.workers.outbox import Outbox
-from gwctl.workers.overload import Overload
+from gwctl.workers.overload import overload_for
 from gwctl.workers.parser import parser_factory, slice_bytes
 from gwctl.workers.preamble import first_protocol_for, itself
 from gwctl.workers.queue_limit import QueueLimit
@@ -130,11 +130,7 @@ class Server:
         self.forwarding = forwarding_for(self)
         self.first_protocol = first_protocol_for(self)
         self.plain_from_start = self.first_protocol is itself
-        settings = self.settings
-        bounded = settings.connections_max or settings.requests_max or settings.overload == "refuse"
-        self.overload = Overload(self) if bounded else None
-        if self.overload is not None:
-            self.overload.bound_requests()
+        self.overload = overload_for(self)
         self._acceptor = Acceptor(self)
         if assignment.access_log_fd >= 0:
             self.set_access_log(assignment.access_log_fd)
