@@ -10,6 +10,7 @@
 # make test-compiled   all tests with the compiled build of the engine (docs/adr/0006)
 # make sim    the simulated world: make sim SEED=1 STEPS=100000 JOBS=2
 # make soak   faults at random under load: make soak CLASS=asgi SECONDS=1800 SEED=7 (all classes without CLASS; PRELOAD=1)
+# make once   POSTs with numbers of their own, each run at most once: make once POSTS=1000000 CLASS=sync
 # make test-upgrade   upgrades in a row under load, and to another Python: make test-upgrade UPGRADES=50
 # make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
 # make docs   write docs/configuration.md and docs/http.md from what they describe
@@ -27,6 +28,7 @@ JOBS ?=
 SECONDS ?= 60
 UPGRADES ?= 50
 CLASS ?=
+POSTS ?= 100000
 BROKEN ?=
 GOOD_RELOADS ?=
 FUZZ_FOLDER ?= .fuzz
@@ -37,7 +39,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-others test-all test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak test-upgrade fuzz docs clean
+.PHONY: help run test test-others test-all test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -116,6 +118,10 @@ sim: $(VENV)/.installed-dev
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(if $(CLASS),--class $(CLASS)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(PRELOAD),--preload) $(if $(GOOD_RELOADS),--good-reloads) $(if $(BROKEN),--broken $(BROKEN))
+
+once: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.once --posts $(POSTS) $(if $(CLASS),--class $(CLASS)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(PRELOAD),--preload) $(if $(BROKEN),--broken $(BROKEN))
 
 test-upgrade: $(VENV)/.installed-dev
 	UPGRADES=$(UPGRADES) $(BIN)/python -m pytest -s -v tests/process/test_upgrade.py tests/process/test_upgrade_versions.py

@@ -84,7 +84,7 @@ class Stage:
     def __init__(self, worker: str, *, broken: str = "", import_s: float = 0.0, **settings: Any) -> None:
         self.worker = worker
         self._import_s = import_s
-        self._release = 0
+        self.release = 0
         self.server = GwctlServer(
             "shop:application",
             worker=worker,
@@ -118,16 +118,20 @@ class Stage:
 
     def deploy(self, broken: str = "") -> None:
         """Put another release in place, or what is not one."""
-        self._release += 1
+        self.release += 1
         text = BROKEN_RELEASES.get(broken, "")
         if not text:
             burn = BURN.format(clock="process_time", seconds=self._import_s) if self._import_s else ""
-            text = f"{burn}\nfrom soaked import {self.interface} as application\n"
-        self._write(self.folder / "shop.py", f'"""Release {self._release}."""\n{text}')
+            text = f"{burn}\n{self.source(self.release)}"
+        self._write(self.folder / "shop.py", f'"""Release {self.release}."""\n{text}')
         if broken == "settings":
             self._write(self.server.config, BROKEN_SETTINGS)
         else:
             self.server.write_config()
+
+    def source(self, release: int) -> str:
+        """The application's module of that release."""
+        return f"from soaked import {self.interface} as application\n"
 
     def _write(self, path: Path, text: str) -> None:
         """All at once: a worker may boot at any moment."""

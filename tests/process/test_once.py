@@ -1,0 +1,24 @@
+"""Every POST is run at most once: the short form of `make once`, and a build in which some are run twice."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.once.run import Wish, once
+
+
+@pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
+def test_every_post_is_run_at_most_once(worker: str) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    run = once(Wish(worker, 4000, seed, pause_s=0.2))
+    assert run.ok, f"seed {seed}\n{run.text()}"
+    assert run.verdict.answered > run.verdict.posts * 0.9, run.text()
+    assert run.books.counts["reload"], run.text()
+
+
+def test_a_build_that_replays_what_it_hands_over_is_found_out() -> None:
+    run = once(Wish("sync", 2500, 1, broken="replays", only=(), connections=48))
+    assert run.verdict.twice, run.text()
+    assert run.verdict.mixed, run.text()
