@@ -27,6 +27,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers.body import BodyTooLarge
+from gwctl.workers.client_wait import LOOK_S, OTHERS_WAIT_S, ClientWait
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -65,6 +66,7 @@ class BodyStream(RawIOBase):
         self._taken = 0
         self._window_at_s = 0.0  # of the time that the call has waited
         self._window_bytes = 0
+        self._heard_at_s = 0.0
         self._ended = False
         self._failure: int | None = None
         self.waiting = 0
@@ -173,29 +175,41 @@ class BodyStream(RawIOBase):
     def _wait_for_client(self) -> None:
         """Wait, in a time that is not the application's."""
         if self.call is None:
-            self._wait()
+            self._wait(LOOK_S)
             return
         wait = self.call.waiting()
-        wait.begin()
+        before = self._taken
+        wait.begin(0)
         try:
-            self._wait()
+            self._wait(LOOK_S)
         finally:
-            wait.end()
-        self._judge_rate(wait.waited_s)
+            wait.end_of_body()
+        if self._taken > before:
+            self._heard_at_s = wait.waited_s
+        self._judge(wait)
 
-    def _judge_rate(self, waited_s: float) -> None:
-        """Fail if too little has come while it was waited for (`gwctl.workers.slow_clients`)."""
+    def _judge(self, wait: ClientWait) -> None:
+        """Fail if too little has come while it was waited for (`gwctl.workers.slow_clients`).
+
+        Who holds the worker, or a thread, while others wait for it has less time to show that it is not slow.
+        """
         settings = self._connection.server.settings
-        least, elapsed = settings.limits.body_rate_min_bytes_per_s, waited_s - self._window_at_s
-        if not least or elapsed < settings.timeouts.rate_grace_s:
+        timeouts = settings.timeouts
+        if wait.waited_s - self._heard_at_s >= timeouts.body_timeout_s:
+            self.fail(408)
+        least, elapsed = settings.limits.body_rate_min_bytes_per_s, wait.waited_s - self._window_at_s
+        if not least:
+            return
+        grace_s = OTHERS_WAIT_S if wait.others_waited() else timeouts.rate_grace_s
+        if elapsed < min(grace_s, timeouts.rate_grace_s):
             return
         rate = (self._taken - self._window_bytes) / elapsed
-        self._window_at_s, self._window_bytes = waited_s, self._taken
+        self._window_at_s, self._window_bytes = wait.waited_s, self._taken
         if rate < least:
             self.fail(408)
 
-    def _wait(self) -> None:
-        """Return when something may have changed."""
+    def _wait(self, seconds: float) -> None:
+        """Return when something may have changed, or after ``seconds``."""
         raise NotImplementedError
 
     def _let_go(self) -> None:
@@ -206,7 +220,7 @@ class BodyStream(RawIOBase):
 class PumpedStream(BodyStream):
     """For sync, in the loop's thread."""
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float) -> None:
         connection = self._connection
         tls = connection.tls
         if connection.catch_up() or (tls is not None and tls.pump(b"")):
@@ -216,8 +230,7 @@ class PumpedStream(BodyStream):
         except BlockingIOError:
             readable = select.poll()
             readable.register(connection.sock, select.POLLIN)
-            if not readable.poll(connection.server.settings.timeouts.body_timeout_s * 1000):
-                self.fail(408)
+            readable.poll(seconds * 1000)
             return
         except OSError:
             self.fail(0)
@@ -263,5 +276,5 @@ class FedStream(BodyStream):
         # Whether or not reading is paused yet: the loop looks for itself when it gets there.
         self._connection.server.loop.call_soon_threadsafe(self._connection.adjust_reading)
 
-    def _wait(self) -> None:
-        self._changed.wait()  # the sweep bounds it: it fails the stream of a client that is silent
+    def _wait(self, seconds: float) -> None:
+        self._changed.wait(seconds)

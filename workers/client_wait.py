@@ -79,22 +79,36 @@ class ClientWait:
         since = self.since
         return self.waited_s + (now - since if since else 0.0)
 
-    def begin(self, unsent: int = 0) -> None:
+    def begin(self, unsent: int) -> None:
         """Wait from now on, for a client that has yet to take ``unsent`` bytes."""
         self._unsent = unsent
         self.since = monotonic()
         self._runner.waits_for_client(self)
 
-    def end(self, unsent: int = 0) -> None:
+    def end(self, unsent: int) -> None:
         """A wait is over; ``unsent`` is what the client has yet to take now."""
-        now = monotonic()
-        waited = self.waited(now)
-        self.since = 0.0
-        self.waited_s = waited
+        self._add()
         if unsent < self._unsent:
-            self._taken_at = waited
+            self._taken_at = self.waited_s
             self._window_bytes += self._unsent - unsent
+
+    def end_of_body(self) -> None:
+        """A wait is over in which there was nothing to take: it was for the request's body."""
+        before = self.waited_s
+        self._add()
+        self._taken_at += self.waited_s - before
+        self._window_at += self.waited_s - before
+
+    def _add(self) -> None:
+        self.waited_s, self.since = self.waited(monotonic()), 0.0
         self._runner.waits_for_client(self)
+
+    def others_waited(self) -> bool:
+        """Tell, for a call that waits for a body, whether others have waited for it for `OTHERS_WAIT_S`."""
+        if self.waited_s < self._next_look_s:
+            return False
+        self._next_look_s = self.waited_s + LOOK_S
+        return bool(self._too_long(self.waited_s))
 
     def judge(self) -> str:
         """Look, if it is time to, and return why the connection is to be cut; empty: it goes on."""

@@ -50,7 +50,7 @@ class Arriving(BodyStream):
     def _let_go(self) -> None:
         """Nobody was held back."""
 
-    def _wait(self) -> None:
+    def _wait(self, _seconds: float) -> None:
         block = next(self.coming, None)
         if block is not None:
             self.feed(block)

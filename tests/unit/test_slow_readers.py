@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gwctl.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL
-from gwctl.workers import client_wait
+from gwctl.workers import body_stream, client_wait
 from gwctl.workers.client_wait import ClientWait
 from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
@@ -224,6 +224,57 @@ def test_a_body_that_comes_slowly_is_not_the_applications_time(worker_class: str
         slow.send(b"cd")
         assert slow.response().body == b"abcd"
         assert read.is_set()
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_waiting_for_a_body_is_not_held_against_who_takes_the_response(worker_class: str) -> None:
+    """The body takes longer than a client may take no byte of the response."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        size = len(environ["wsgi.input"].read())
+        start_response("200 OK", [])
+        return (bytes(65536) for _ in range(size * 100))
+
+    settings: dict[str, Any] = {
+        "body_buffering": False,
+        "timeouts": {"response_timeout_s": 0.5, "request_timeout_s": 0.0},
+    }
+    with Engine(application, worker_class, **settings) as engine:
+        client = engine.connect(receive_buffer=4096)
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na")
+        start = time.monotonic()
+        until(lambda: time.monotonic() > start + 1, "the body to be late")
+        client.send(b"bc")
+        head = client.head()
+        assert head[0] == 200
+        start = time.monotonic()
+        until(lambda: time.monotonic() > start + 0.3, "the response to be taken slowly")
+        assert sum(map(len, client.chunks())) == 300 * 65536
+        client.sock.close()
+
+
+@pure_only
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_a_slow_upload_holds_nobody_up_for_long(worker_class: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With body_buffering = false: while others wait, its grace is short."""
+    monkeypatch.setattr(body_stream, "OTHERS_WAIT_S", 0.4)
+    monkeypatch.setattr(client_wait, "OTHERS_WAIT_S", 0.4)
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [])
+        return [body or b"hello"]
+
+    with (
+        Engine(application, worker_class, body_buffering=False, threads=1) as engine,
+        engine.connect() as slow,
+        engine.connect() as other,
+    ):
+        slow.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\na")
+        until(lambda: engine.server.active_requests, "it to hold the worker")
+        other.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert other.response().body == b"hello"
+        assert slow.response().status == 408
 
 
 def test_the_clock_of_a_wait_stands_still_in_between() -> None:
