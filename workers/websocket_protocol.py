@@ -227,11 +227,10 @@ class WebSocket(Sending, asyncio.Protocol):
 
     def _take(self, kind: int) -> bool:
         """Act on what a step has given; return False if there is no room for more."""
-        if kind == PING:
-            self._pongs.append(self._reader.value)
+        if kind in {PING, PONG}:  # of a pong, that something came is all that counts
+            if kind == PING and self._stage == OPEN:
+                self._pongs.append(self._reader.value)
             return True
-        if kind == PONG:
-            return True  # that something came is all that counts
         if kind == CLOSE:
             self._client_closes(*self._reader.value)
             return True
@@ -374,6 +373,7 @@ class WebSocket(Sending, asyncio.Protocol):
         self._tell_end(NO_STATUS if code is None else code, reason)
         self._stage = ENDED
         self._closing = True
+        self._pongs.clear()
         if self._gone:
             return
         self._write(close_frame(code, reason))
@@ -392,6 +392,7 @@ class WebSocket(Sending, asyncio.Protocol):
         """Send ``data`` as our last bytes; what comes is dropped until the client closes."""
         self._stage = ENDED
         self._closing = False
+        self._pongs.clear()
         self._reader.forget()
         self._count()
         if self._gone or self.transport.is_closing():

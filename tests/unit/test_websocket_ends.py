@@ -23,6 +23,7 @@ from tests.support.websocket import (
     BINARY,
     CONT,
     PING,
+    PONG,
     TEXT,
     Echo,
     close_frame,
@@ -31,6 +32,7 @@ from tests.support.websocket import (
     handshake,
     open_on,
     read_close,
+    read_frame,
     sends,
 )
 
@@ -313,3 +315,29 @@ def test_codes_and_reasons(message: dict[str, Any], payload: bytes) -> None:
         warned = "has at most 123 bytes" in engine.log
         assert warned == (len((message.get("reason") or "").encode()) > 123)
         assert " error " not in engine.log
+
+
+@pytest.mark.parametrize("end", ["close", "drain", "return"])
+def test_nothing_follows_the_close_frame(end: str) -> None:
+    """Pings that come behind it, or before it in one packet, are not answered any more."""
+    message = {"type": "websocket.close"}
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(ACCEPTED)
+        await receive()
+        if end == "close":
+            await send(message)
+        elif end == "drain":
+            engine.server.websockets.drain(0.0)
+            await receive()
+
+    with Engine(application, "asgi") as engine, engine.connect() as client:
+        open_on(client)
+        client.send(frame(TEXT, b"x") + frame(PING, b"first"))
+        assert read_frame(client) == (PONG, b"first")
+        assert read_close(client)[0] in {1000, 1012}
+        client.send(frame(PING, b"late") * 10 + frame(TEXT, b"late", fin=False) + frame(PING, b"later"))
+        client.send(close_frame(1000))
+        assert client.rest() == b""
+        gone(engine)
