@@ -44,6 +44,7 @@ from gwctl.supervisor.inquest import DumpFile
 from gwctl.supervisor.loop import Loop
 from gwctl.supervisor.older_board import OlderBoard, OlderRecord
 from gwctl.supervisor.oom import OomWatch
+from gwctl.supervisor.recent import Recent
 from gwctl.supervisor.spawn_failures import why
 from gwctl.supervisor.subreaper import adopt_orphans, is_child_of
 from gwctl.supervisor.templates import Templates
@@ -85,6 +86,8 @@ class Children:
         self.sampled_at = 0.0
         self._oom = OomWatch()
         self.totals: dict[str, Totals] = {}
+        """Of workers that are gone, by pool."""
+        self.recent = Recent()
         self.older: list[OlderBoard] = []
         """Boards of workers that were there before an upgrade changed the layout."""
         self.others: dict[int, Callable[[int], None]] = {}
@@ -425,6 +428,16 @@ class Children:
             for child in self._by_worker.values():
                 child.sample(now - max(self.sampled_at, child.spawned_at), now)
             self.sampled_at = now
+            for pool in {child.pool for child in self._by_worker.values()}:
+                self.recent.note(pool, self.totals_of(pool, now), now)
+
+    def totals_of(self, pool: str, now: float) -> Totals:
+        """The sums of a pool, dead workers included."""
+        living = Totals()
+        for child in self._by_worker.values():
+            if child.pool == pool and not child.template:
+                living.fold(child.facts(now))
+        return self.totals.get(pool, Totals()).plus(living)
 
     def _tell_doubt(self, child: Child) -> None:
         """Say that a record cannot be believed: once, as it may be so for good."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gwctl import __version__
-from gwctl.supervisor import status
+from gwctl.supervisor import health, status
 from gwctl.supervisor.child import Child
 from gwctl.supervisor.children import Children
 from gwctl.supervisor.core import keep
@@ -20,7 +20,7 @@ from gwctl.supervisor.core.life import TEMPLATE, State, Worker
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.generations import Generations
 from gwctl.supervisor.memory import resident_bytes
-from gwctl.supervisor.totals import Totals
+from gwctl.supervisor.pressure import open_files, waiting
 
 
 @dataclass(slots=True)
@@ -42,24 +42,28 @@ def status_document(
     """The document of `gwctl.supervisor.status`. ``started_at`` is monotonic."""
     now = time.monotonic()
     path = generations.current.loaded.path
-    return status.to_json_ready(
-        status.MasterStatus(
-            name=name,
-            pid=os.getpid(),
-            version=__version__,
-            up_s=round(now - started_at, 3),
-            generation=fleet.generation,
-            phase=fleet.phase.value,
-            accepts_s=round(accepts_s, 3) if (accepts_s := fleet.accepts_for(now)) is not None else None,
-            adopted_at=adoption.at,
-            adopted_by=adoption.by,
-            degraded=fleet.degraded,
-            kept=_kept(fleet, now),
-            config=str(path) if path else "",
-            python=platform.python_version(),
-            pools=tuple(_pool(pool, now, fleet, children, generations) for pool in fleet.pools.values()),
-        )
+    document = status.MasterStatus(
+        name=name,
+        pid=os.getpid(),
+        version=__version__,
+        up_s=round(now - started_at, 3),
+        generation=fleet.generation,
+        phase=fleet.phase.value,
+        accepts_s=round(accepts_s, 3) if (accepts_s := fleet.accepts_for(now)) is not None else None,
+        adopted_at=adoption.at,
+        adopted_by=adoption.by,
+        degraded=fleet.degraded,
+        last_reload=fleet.last_reload,
+        last_reload_at=time.time() - (now - fleet.last_reload_at) if fleet.last_reload else None,
+        kept=_kept(fleet, now),
+        config=str(path) if path else "",
+        python=platform.python_version(),
+        pools=tuple(
+            _pool(pool, now, started_at, fleet, children, generations) for pool in fleet.pools.values()
+        ),
     )
+    word, why = health.of(document)
+    return status.to_json_ready(msgspec.structs.replace(document, health=word, health_reason=why))
 
 
 def _kept(fleet: Fleet, now: float) -> status.KeptStatus | None:
@@ -72,27 +76,34 @@ def _kept(fleet: Fleet, now: float) -> status.KeptStatus | None:
 
 
 def _pool(
-    pool: Pool, now: float, fleet: Fleet, children: Children, generations: Generations
+    pool: Pool,
+    now: float,
+    started_at: float,
+    fleet: Fleet,
+    children: Children,
+    generations: Generations,
 ) -> status.PoolStatus:
-    totals = children.totals.get(pool.name, Totals())
     workers = []
+    totals = children.totals_of(pool.name, now)
     worker_class = threads = None
     for worker in pool.workers:
         child = children.get(worker.id)
         if child is None:
             continue
-        living = Totals()
-        living.fold(child.facts(now))
-        totals = totals.plus(living)
         if child.ready is not None:
             worker_class = child.ready.worker_class
         threads = child.settings.threads
         workers.append(_worker(worker, child, now))
     settings = generations.current.loaded.settings.pool.get(pool.name)
     bind = generations.listeners_of(fleet.generation, pool.name) if settings is not None else ()
+    queues = [found for listener in bind if (found := waiting(listener.sock)) is not None]
     return status.pool_status(
         totals,
         workers,
+        recent=children.recent.window(pool.name, totals, now, started_at),
+        backlog=sum(queue for queue, _ in queues) if queues else None,
+        backlog_max=sum(most for _, most in queues) if queues else None,
+        restarts=pool.restarts,
         name=pool.name,
         worker=worker_class or (settings.worker if settings is not None else "auto"),
         threads=threads or (settings.threads if settings is not None else 1),
@@ -146,4 +157,11 @@ def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
         shown=child.shown,
         left_s=worker.deadline - now if draining and worker.deadline is not None else None,
     )
-    return msgspec.structs.replace(facts, memory_bytes=resident_bytes(child.pid) or facts.memory_bytes)
+    files = open_files(child.pid) if child.pid else None
+    return msgspec.structs.replace(
+        facts,
+        memory_bytes=resident_bytes(child.pid) or facts.memory_bytes,
+        from_disk=worker.from_disk,
+        files=files[0] if files else None,
+        files_max=files[1] if files else None,
+    )

@@ -4,13 +4,14 @@ The master builds the document from facts (`worker_status`, `pool_status`, `Mast
 command renders it (`render`). All pure. The document's fields are a public interface: fields
 are added, never renamed, and a reader ignores those it does not know.
 
-Latencies are over the life of the pool, dead workers included, so they never jump when a
-worker is replaced; rates are over the master's last sample. A percentile is read off the
-histogram's buckets, each twice as wide as the one before, by interpolation.
+Counters are over the life of the pool, dead workers included, so they never jump when a worker is
+replaced; what the text shows of rates and latencies is of the last minute. A percentile is read off
+the histogram's buckets, each twice as wide as the one before, by interpolation.
 """
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -19,6 +20,7 @@ import msgspec
 
 from gwctl import scoreboard
 from gwctl.masking import masked
+from gwctl.supervisor.recent import Window
 from gwctl.supervisor.totals import Totals
 
 _NOW_CHARS_MAX: Final = 40
@@ -47,6 +49,11 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     """How long a draining worker may still take."""
     replaced: str = ""
     """Why it is being replaced, or shall be; empty when it stays."""
+    from_disk: bool = False
+    """It was started while what is on disk is not what its siblings run."""
+    files: int | None = None
+    """Open descriptors; None: the master may not know."""
+    files_max: int | None = None
 
 
 class TemplateStatus(msgspec.Struct, frozen=True):
@@ -57,6 +64,17 @@ class TemplateStatus(msgspec.Struct, frozen=True):
     generation: int
     up_s: float
     memory_bytes: int = 0
+
+
+class MinuteStatus(msgspec.Struct, frozen=True):
+    """What a pool did in the last minute, or since the master was started."""
+
+    seconds: float
+    requests: int = 0
+    errors: int = 0
+    requests_per_s: float = 0.0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
 
 
 class PoolStatus(msgspec.Struct, frozen=True):
@@ -79,8 +97,15 @@ class PoolStatus(msgspec.Struct, frozen=True):
     dropped: int = 0
     """Requests not begun: they had waited longer than queue_timeout_s, or their client was gone."""
     requests_per_s: float = 0.0
+    """Of the last few seconds."""
     p50_ms: float | None = None
     p99_ms: float | None = None
+    minute: MinuteStatus | None = None
+    backlog: int | None = None
+    """Connections that wait to be accepted, at the TCP listeners; None where the kernel does not tell."""
+    backlog_max: int | None = None
+    restarts: int = 0
+    """Workers that ended unplanned, since the master was started."""
     busy: float | None = None
     """Part of what the ready workers can do at once that is in use; None where there is no limit."""
     note: str = ""
@@ -114,6 +139,12 @@ class MasterStatus(msgspec.Struct, frozen=True):
     adopted_at: float | None = None
     adopted_by: str = ""
     degraded: str = ""
+    health: str = ""
+    """``healthy``, ``overloaded``, ``degraded``, ``down``, ``starting`` or ``stopping``: see `health`."""
+    health_reason: str = ""
+    last_reload: str = ""
+    """How the last reload or rollback ended; empty before the first."""
+    last_reload_at: float | None = None
     kept: KeptStatus | None = None
     """The generation that ``gwctl rollback`` goes back to."""
     config: str = ""
@@ -178,6 +209,10 @@ def pool_status(
     urls: Sequence[str],
     note: str = "",
     templates: Iterable[TemplateStatus] = (),
+    recent: Window | None = None,
+    backlog: int | None = None,
+    backlog_max: int | None = None,
+    restarts: int = 0,
 ) -> PoolStatus:
     """Sum up a pool. ``totals`` covers its workers, dead and alive; ``worker`` is the class."""
     workers = sorted(workers, key=lambda each: (each.slot, -each.generation, each.pid))
@@ -201,10 +236,25 @@ def pool_status(
         requests_per_s=round(sum(each.requests_per_s for each in workers), 2),
         p50_ms=percentile_ms(totals.latency, 0.50),
         p99_ms=percentile_ms(totals.latency, 0.99),
+        minute=_minute(recent) if recent is not None else None,
+        backlog=backlog,
+        backlog_max=backlog_max,
+        restarts=restarts,
         busy=round(min(1.0, sum(each.active for each in serving) / room), 4) if limited else None,
         note=note,
         workers=tuple(workers),
         templates=tuple(templates),
+    )
+
+
+def _minute(window: Window) -> MinuteStatus:
+    return MinuteStatus(
+        seconds=round(window.seconds, 1),
+        requests=window.requests,
+        errors=window.errors,
+        requests_per_s=round(window.per_s, 2),
+        p50_ms=percentile_ms(window.latency, 0.50),
+        p99_ms=percentile_ms(window.latency, 0.99),
     )
 
 
@@ -243,36 +293,69 @@ def from_json_ready(document: dict[str, Any]) -> MasterStatus:
 # ---- document to text
 
 
-def render(status: MasterStatus) -> str:
-    """The text of ``gwctl status``: a line for the master, then for each pool a line and a table."""
-    lines = [_master_line(status)]
+def render(status: MasterStatus, width: int = 0) -> str:
+    """The text of ``gwctl status``: a line for the master, then for each pool a line and a table.
+
+    Lines are broken to ``width`` characters where they can be; 0: they are not.
+    """
+    lines = _wrapped(_master_parts(status), 2, width, 6)
+    if status.health_reason:
+        lines += _broken(f"{status.health}: {status.health_reason}", width)
+    if status.last_reload:
+        at = f" {_clock(status.last_reload_at)}" if status.last_reload_at is not None else ""
+        lines += _broken(f"last reload{at}: {status.last_reload}", width)
     if status.kept is not None:
         lines.append(_kept_line(status.kept))
     name_width = max((len(pool.name) for pool in status.pools), default=0)
     for pool in status.pools:
-        lines.append(_pool_line(pool, name_width))
-        if pool.note:
-            lines.append(f"  {_printable(pool.note)}")
-        lines += _table(pool)
+        lines += _wrapped(_pool_parts(pool, name_width), 3, width, name_width + 3)
+        if pool.note and pool.note not in status.health_reason:
+            lines += _broken(pool.note, width)
+        lines += _table(pool, width)
         lines += [_template_line(template) for template in pool.templates]
     return "\n".join(lines)
 
 
-def _master_line(status: MasterStatus) -> str:
+def _broken(text: str, width: int) -> list[str]:
+    """A sentence in lines of ``width``."""
+    text = _printable(text)
+    if not width or len(text) + 2 <= width:
+        return [f"  {text}"]
+    return textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="      ")
+
+
+def _wrapped(parts: Sequence[str], gap: int, width: int, indent: int) -> list[str]:
+    """Join ``parts``; begin a new line, indented, with the first that does not fit."""
+    lines: list[str] = []
+    for part in map(_printable, parts):
+        if lines and (not width or len(lines[-1]) + gap + len(part) <= width):
+            lines[-1] += " " * gap + part
+        else:
+            lines.append(" " * indent + part if lines else part)
+    return lines
+
+
+def _master_parts(status: MasterStatus) -> list[str]:
     generation = f"generation {status.generation}"
     how = [_clock(status.adopted_at)] if status.adopted_at is not None else []
     if status.adopted_by:
         how.append(f"by {status.adopted_by}")
     if how:
         generation += f" (adopted {', '.join(how)})"
-    parts = [status.name, f"pid {status.pid}", f"up {age(status.up_s)}", generation]
+    parts = [
+        status.name,
+        *filter(None, [status.health]),
+        f"pid {status.pid}",
+        f"up {age(status.up_s)}",
+        generation,
+    ]
     if status.accepts_s is not None:
         parts.append(f"{status.phase}: accepting for {duration(status.accepts_s)} more")
-    elif status.phase != "serving":
+    elif status.phase not in {"serving", status.health}:
         parts.append(status.phase)
-    if status.degraded:
+    if status.degraded and not status.health_reason:  # of a master that says no more
         parts.append(f"degraded: {status.degraded}")
-    return "  ".join(map(_printable, parts))
+    return parts
 
 
 def _kept_line(kept: KeptStatus) -> str:
@@ -281,33 +364,64 @@ def _kept_line(kept: KeptStatus) -> str:
     return _printable(f"kept: generation {kept.generation} ({workers}) {until}; gwctl rollback goes to it")
 
 
-def _pool_line(pool: PoolStatus, name_width: int) -> str:
+def _pool_parts(pool: PoolStatus, name_width: int) -> list[str]:
     kind = f"{pool.worker} x{pool.threads}" if pool.worker == "threads" else pool.worker
     parts = [f"{pool.name:<{name_width}}", kind, f"{pool.ready}/{pool.size} ready", *pool.urls]
-    parts.append(f"{_rate(pool.requests_per_s)} req/s")
-    if pool.p50_ms is not None and pool.p99_ms is not None:
-        parts.append(f"p50 {duration(pool.p50_ms / 1000)}  p99 {duration(pool.p99_ms / 1000)}")
+    parts += _pace(pool)
     if pool.busy is not None:
         parts.append(f"busy {pool.busy:.0%}".replace("%", " %"))
-    if pool.requests:
-        parts.append(f"5xx {_percent(pool.errors / pool.requests)}")
-    if pool.refused:
-        parts.append(f"{pool.refused} refused")
-    if pool.evicted:
-        parts.append(f"{pool.evicted} evicted")
-    if pool.dropped:
-        parts.append(f"{pool.dropped} dropped")
-    return "   ".join(map(_printable, parts))
+    if pool.backlog:
+        parts.append(f"waiting {pool.backlog:,} of {pool.backlog_max:,}")
+    counts = {
+        "restarts": pool.restarts,
+        "refused": pool.refused,
+        "evicted": pool.evicted,
+        "dropped": pool.dropped,
+    }
+    parts += [
+        f"{count:,} {name if count > 1 else name.removesuffix('s')}"
+        for name, count in counts.items()
+        if count
+    ]
+    return parts
 
 
-_HEAD: Final = ("slot", "pid", "state", "gen", "up", "req/s", "busy", "now", "conns", "memory", "")
+def _pace(pool: PoolStatus) -> list[str]:
+    """Rate, latency and errors: of the last minute, or of what an older master says."""
+    minute = pool.minute or MinuteStatus(
+        0.0, pool.requests, pool.errors, pool.requests_per_s, pool.p50_ms, pool.p99_ms
+    )
+    parts = [f"{_rate(minute.requests_per_s)} req/s"]
+    if minute.p50_ms is not None and minute.p99_ms is not None:
+        parts.append(f"p50 {duration(minute.p50_ms / 1000)}  p99 {duration(minute.p99_ms / 1000)}")
+    if minute.requests:
+        parts.append(f"5xx {_percent(minute.errors / minute.requests)}")
+    return parts
 
 
-def _table(pool: PoolStatus) -> list[str]:
+_HEAD: Final = ("slot", "pid", "state", "gen", "up", "req/s", "busy", "now", "conns", "memory", "files")
+_NOW: Final = _HEAD.index("now")
+
+
+def _table(pool: PoolStatus, width: int) -> list[str]:
+    """A line for each worker. In a narrow terminal what it is at stands below it, not in a column."""
     if not pool.workers:
         return []
     rows = [_HEAD, *(_row(worker) for worker in pool.workers)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    if all(worker.files is None for worker in pool.workers):
+        rows = [row[:-1] for row in rows]
+    about = ["", *map(_about, pool.workers)]
+    lines = [f"{line}  {text}".rstrip() for line, text in zip(_columns(rows), about, strict=True)]
+    if not width or max(map(len, lines)) <= width:
+        return lines
+    told = [", ".join(filter(None, (row[_NOW], text))) for row, text in zip(rows, about, strict=True)]
+    head, *lines = _columns([row[:_NOW] + row[_NOW + 1 :] for row in rows])
+    below = [" " * 8 + text for text in told[1:]]
+    return [head, *(each for pair in zip(lines, below, strict=True) for each in pair if each.strip())]
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
@@ -323,9 +437,6 @@ def _template_line(template: TemplateStatus) -> str:
 
 
 def _row(worker: WorkerStatus) -> tuple[str, ...]:
-    left = "" if worker.left_s is None else f"left to finish: {duration(worker.left_s)}"
-    if worker.replaced and not left:
-        left = f"being replaced: it {_printable(worker.replaced)}"
     return (
         str(worker.slot),
         str(worker.pid),
@@ -337,8 +448,20 @@ def _row(worker: WorkerStatus) -> tuple[str, ...]:
         _now(worker),
         str(worker.connections),
         f"{worker.memory_bytes / (1 << 20):.0f} MiB" if worker.memory_bytes else "",
-        left,
+        f"{worker.files}/{worker.files_max}" if worker.files is not None else "",
     )
+
+
+def _about(worker: WorkerStatus) -> str:
+    """What else is to be known of it."""
+    texts = []
+    if worker.left_s is not None:
+        texts.append(f"left to finish: {duration(worker.left_s)}")
+    elif worker.replaced:
+        texts.append(f"being replaced: it {_printable(worker.replaced)}")
+    if worker.from_disk:
+        texts.append("runs what is on disk")
+    return ", ".join(texts)
 
 
 def _now(worker: WorkerStatus) -> str:

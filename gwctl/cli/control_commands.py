@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,8 @@ import msgspec
 
 from gwctl.cli.reload_view import ReloadView
 from gwctl.config.scales import WORKERS_MAX
-from gwctl.errors import ControlError, GwctlError
+from gwctl.errors import ControlError, ExitStatus, GwctlError
+from gwctl.supervisor import health
 from gwctl.supervisor import status as status_document
 from gwctl.supervisor.control_client import ControlClient, RefusedError
 from gwctl.supervisor.control_messages import Method, Reload, Rollback, Scale, Status, Stop, Upgrade
@@ -87,15 +89,25 @@ def _write_json(document: dict[str, Any]) -> None:
 @click.command()
 @_targeted
 def status(client: ControlClient, *, as_json: bool) -> None:
-    """Show the pools and workers of a running master."""
+    """Show the pools and workers of a running master.
+
+    The exit status is 1 when a pool has no worker that serves.
+    """
     document = client.call("status", Status(), timeout_s=ANSWER_TIMEOUT_S)
     if as_json:
         _write_json(document)
-        return
-    try:
-        click.echo(status_document.render(status_document.from_json_ready(document)))
-    except msgspec.ValidationError as error:
-        raise ControlError(f"the master's answer is not understood ({error}); try --json") from None
+    else:
+        try:
+            click.echo(status_document.render(status_document.from_json_ready(document), _width()))
+        except msgspec.ValidationError as error:
+            raise ControlError(f"the master's answer is not understood ({error}); try --json") from None
+    if document.get("health") in health.SERVES_NOBODY:
+        raise SystemExit(int(ExitStatus.FAILED))
+
+
+def _width() -> int:
+    """Of the terminal; 0 for a pipe or a file, whose lines are not broken."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
 @click.command()

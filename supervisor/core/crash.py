@@ -17,6 +17,7 @@ _EXPLAINED: Final = frozenset({Order.DUMP, Order.KILL})
 def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: str) -> None:
     """Count it and decide when the slot is tried again. ``waits``: until then the slot stays empty."""
     slot, policy, now = pool.slot(worker.slot), worker.policy, desk.now
+    pool.restarts += 1
     alive_s = 0.0 if worker.ready_at is None else now - worker.ready_at
     breaker.healthy(pool, worker.slot, alive_s, desk)
     was_open, others_serve = slot.open, pool.ready > 0

@@ -39,6 +39,8 @@ FLEET: Final[Mapping[str, Any]] = {
     "rolled_back": int,
     "kept": Kept | None,
     "not_kept": str,
+    "last_reload": str,
+    "last_reload_at": float,
     "reload": Reload | None,
     "upgrade": Upgrade | None,
     "ending": Ending | None,

@@ -65,6 +65,8 @@ class Fleet:
         rolled_back: The generation from which it was gone back to the one in force; 0: it was not.
         kept: The generation that a rollback goes back to.
         not_kept: Why there is none, when there was one.
+        last_reload: How the last reload or rollback ended, in a line; empty before the first.
+        last_reload_at: When that was.
         reload: The reload or rollback under way.
         upgrade: The upgrade that was asked for.
         ending: The end under way.
@@ -79,6 +81,8 @@ class Fleet:
         self.rolled_back = 0
         self.kept: keep.Kept | None = None
         self.not_kept = ""
+        self.last_reload = ""
+        self.last_reload_at = 0.0
         self.reload: Reload | None = None
         self.upgrade: Upgrade | None = None
         self.ending: Ending | None = None

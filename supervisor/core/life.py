@@ -228,6 +228,8 @@ class Worker:
     """A random number of its own, by which its limits differ from its siblings'."""
     replace_reason: str = ""
     """Why another worker shall take its place, begun before it ends; empty: none shall."""
+    from_disk: bool = False
+    """It was begun while what is on disk is not what its siblings run: it may be other code."""
     succession_told: bool = False
     """That was said when a successor was first begun."""
     stuck: bool = False

@@ -53,6 +53,8 @@ class Pool:
     """Of its generations, by number: see `template`."""
     retry_at: float | None = None
     """When a vacant slot may be tried again."""
+    restarts: int = 0
+    """Workers that ended unplanned after they were ready, or before, since the master was started."""
     differs_since: float | None = None
     """When a reload was refused, and since then what is on disk is not what runs."""
 

@@ -123,6 +123,7 @@ def adopted(fleet: Fleet, reload: Reload, previous: int, desk: Desk) -> None:
     took_s, kept = desk.now - reload.started_at, fleet.kept
     done = "rolled back to" if reload.rollback else "adopted"
     text = f"{done} generation {reload.generation} in {seconds(took_s)}"
+    fleet.last_reload, fleet.last_reload_at = f"{text} ({reload.source})", desk.now
     desk.actions.append(Adopt(reload.generation, kept.generation if kept is not None else 0))
     more = _about_kept(fleet, reload, previous)
     desk.note("info", "; ".join(filter(None, (f"{text}: {counts(fleet.pools.values())}", more))))
@@ -164,6 +165,7 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
     reason = f"{pool}: {failure.message}" if pool else failure.message
     what = "gone back to" if reload.rollback else "adopted"
     head = f"generation {reload.generation} was not {what}: {reason}"
+    fleet.last_reload, fleet.last_reload_at = f"{head.splitlines()[0]} ({reload.source})", desk.now
     trace = failure.traceback.strip("\n")
     if failure.dumped:
         trace = f"Where it stood follows in the log: see the record of pid {failure.dumped}"

@@ -107,6 +107,7 @@ def _spawned(fleet: Fleet, worker: Worker, pid: int, desk: Desk) -> None:
         return
     current = worker.generation == fleet.generation and not worker.is_template
     if current and fleet.pools[worker.pool].degraded(worker.generation):
+        worker.from_disk = True
         text = f"started while degraded ({notes.DEGRADED}): it runs what is on disk"
         desk.note("warning", text, worker=worker)
 

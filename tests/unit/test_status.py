@@ -102,7 +102,7 @@ def test_the_whole_text() -> None:
     text = render(master(web, adopted_at=at, adopted_by="SIGHUP", degraded="disk differs from what runs"))
     assert text.splitlines() == [
         "shop  pid 4120  up 3 d 4 h  generation 2 (adopted 10:14:02, by SIGHUP)  degraded: disk differs from what runs",
-        "web   threads x8   4/4 ready   http://127.0.0.1:8000   106 req/s   p50 2.4 ms  p99 34 ms   busy 31 %   5xx 0.02 %",
+        "web   threads x8   4/4 ready   http://127.0.0.1:8000   106 req/s   p50 2.4 ms  p99 34 ms   5xx 0.02 %   busy 31 %",
         "  slot  pid   state     gen  up       req/s  busy  now                 conns  memory",
         "  0     4133  ready     2    14 m     54     3/8   GET /cart 12 ms     31     71 MiB",
         "  1     4134  ready     2    14 m     51     2/8                       29     70 MiB",
