@@ -257,8 +257,8 @@ class BridgedStream(FedStream):
         self._bridge: AsgiBridge = connection.server.runner.bridge  # type: ignore[assignment]
         self._bridged: BridgedCall | None = None
 
-    def attach(self, call: BridgedCall) -> None:
-        """The call begins."""
+    def attach(self, call: BridgedCall | None) -> None:
+        """The call begins, or is over."""
         self._bridged = call
 
     def feed(self, block: bytes) -> None:

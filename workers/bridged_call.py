@@ -385,8 +385,10 @@ class BridgedBodyCall(BridgedCall):
                 self.fail(self._stream.failure)
 
     def _end_body(self) -> None:
-        if self._stream is not None and self._stream.failure is not None:
-            self.keep_alive = False
+        if self._stream is not None:
+            self._stream.attach(None)
+            if self._stream.failure is not None:
+                self.keep_alive = False
         if self.request is not None:
             self._bridge.tell(self.request.far.close_source)
         self._server.body_budget.release(self._input)

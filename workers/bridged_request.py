@@ -60,7 +60,7 @@ class Pipe:
     """What takes the place of a transport: bytes from the application's loop to the call."""
 
     def __init__(self, connection: BridgedConnection, bell: Bell) -> None:
-        self._connection = connection
+        self._connection: BridgedConnection | None = connection
         self._bell = bell
         self._lock = threading.Lock()
         self._blocks: list[bytes] = []
@@ -74,7 +74,7 @@ class Pipe:
             self._blocks.append(data)
             self._size += len(data)
             full = self._size > PIPE_BYTES_MAX
-        if full:
+        if full and self._connection is not None:
             self._connection.write_paused = True
         self._bell.ring()  # last: the call then looks at all of it
 
@@ -83,6 +83,10 @@ class Pipe:
 
     def get_write_buffer_size(self) -> int:
         return self._size
+
+    def let_go(self) -> None:
+        """Nothing more is written: whoever refers to whom, all are to be freed at once."""
+        self._connection = None
 
     # ---- the call's thread
 
@@ -202,6 +206,9 @@ class BridgedConnection(ConnectionBase):
         if not self.over:
             self.abort()
         self.close_source()
+        self.pipe.let_go()
+        if self.request is not None:
+            self.request.let_go()
         self.request = None
 
 
@@ -233,6 +240,10 @@ class BridgedRequest(AsgiRequest):
     def _drop(self, connection: Any) -> bool:  # noqa: ARG002 - as in AsgiRequest
         """Who makes the call has seen to that before."""
         return False
+
+    def let_go(self) -> None:
+        """The task is over: nothing here refers to the call any more."""
+        self._extend = None
 
     def leave(self) -> None:
         """Nobody waits for the response: the connection has been answered, or is gone."""

@@ -183,6 +183,8 @@ class Engine:
         interface: str = "",
         **settings: Any,
     ) -> None:
+        worker_class, _, other = worker_class.partition("+")
+        interface = interface or other
         if worker_class == "asgi" and not interface and UNDER["asgi"] != "asgi":
             worker_class, interface = UNDER["asgi"], "asgi"
             settings = {"body_buffering": False, "threads": 32} | settings  # as it is at home

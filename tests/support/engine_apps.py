@@ -104,7 +104,8 @@ async def whole_body(receive: Any) -> bytes:
 
 
 def application(worker_class: str) -> Any:
-    return asgi if worker_class == "asgi" else wsgi
+    """Return that of the interface that is the class's own, or stands behind a plus sign: ``sync+asgi``."""
+    return asgi if worker_class.endswith("asgi") else wsgi
 
 
 async def departure(receive: Any) -> None:

@@ -76,7 +76,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Files:
     return Files(tmp_path_factory.mktemp("tls"), "shop.example", "127.0.0.1")
 
 
-@pytest.fixture(params=WORKER_CLASSES)
+@pytest.fixture(params=[*WORKER_CLASSES, "sync+asgi", "threads+asgi", "asgi+wsgi"])
 def worker_class(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
