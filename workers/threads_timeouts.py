@@ -106,6 +106,9 @@ class ThreadsClock:
         if bridge is not None:
             self._cancel(call, bridge, now - start, limit_s)
             return
+        self._server.outbox.send()
+        if call.halves is not None and len(call.halves) > 1:
+            return  # another thread is sending its response
         output = self._take(counters, call)
         if output is not None:
             self._give_up(counters, call, output, now - start, limit_s)
@@ -153,6 +156,7 @@ class ThreadsClock:
             return None
         connection.attention = True
         if connection.tls is not None:
+            connection.tls.settle()  # what it was handed goes out
             output.lost()
         else:
             os.dup2(self._lead_nowhere().fileno(), output.fileno(), inheritable=False)
@@ -176,8 +180,10 @@ class ThreadsClock:
         server, runner, connection = self._server, self._runner, call.connection
         runner.given_up[call] = output
         connection.output = None  # the number is the thread's for as long as it may use it
-        begun = call.head_sent
+        begun, answered = call.head_sent, call.answered
         does = "connection cut in mid-response" if begun else "answered with 504"
+        if answered:
+            does = "its response was sent, its connection is closed"
         more = runner.replace_thread()
         instead = "another takes its place" if more else "no other takes its place"
         over = f"{call.what()} has run {age_s:.1f} s (limit {limit_s:g} s)"
@@ -190,7 +196,9 @@ class ThreadsClock:
         server.log.error("\n".join(lines))
         if server.on_given_up is not None:
             server.on_given_up(call.what(), age_s)
-        if begun:
+        if answered:
+            connection.close()
+        elif begun:
             runner.abandoned(connection)
             connection.abort()
         else:

@@ -110,6 +110,11 @@ class WsgiCall(ResponseWriter):
         return False
 
     @property
+    def answered(self) -> bool:
+        """Tell whether the client has got the whole response, whatever the call goes on to do."""
+        return self._ended and self.head_sent and not (self.aborted or self.pending)
+
+    @property
     def cut_shows(self) -> bool:
         """Tell whether a client that reads on sees from the response itself that it is cut short."""
         return self._framing in {COUNTED, CHUNKED} and not self.client_gone

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -20,3 +21,12 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
     body = f"{os.getpid()} {began:.6f} {time.monotonic():.6f}".encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
+
+
+async def asgi(scope: dict[str, Any], _receive: Any, send: Any) -> None:
+    began = time.monotonic()
+    await asyncio.sleep(int(scope["path"].strip("/") or 0) / 1000)
+    body = f"{os.getpid()} {began:.6f} {time.monotonic():.6f}".encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

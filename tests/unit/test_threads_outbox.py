@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextvars import copy_context
 from queue import SimpleQueue
@@ -139,3 +140,49 @@ def test_the_loop_is_woken_once_for_a_batch(outbox: Any, released: list[Any], wo
         assert len(woken) == turn
         woken[-1]()
         assert len(released) == 3 * turn
+
+
+def test_a_response_that_is_held_when_its_thread_is_given_up_goes_out_first() -> None:
+    """The loop was late, so that the response still waits when the call is found to have taken too long."""
+    held, go = threading.Event(), threading.Event()
+
+    class Result:
+        def __iter__(self) -> Any:
+            return iter([b"/quick"])
+
+        def close(self) -> None:
+            assert go.wait(20)
+
+    def application(environ: Any, start_response: Any) -> Any:
+        path = environ["PATH_INFO"]
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(path)))])
+        if path == "/quick":
+            assert held.wait(20)
+            return Result()
+        return [path.encode()]
+
+    with Engine(application, "threads", threads=1, timeouts={"request_timeout_s": 60.0}) as engine:
+        runner = engine.server.runner
+        assert isinstance(runner, ThreadsRunner)
+        clock = runner.clock
+        assert clock is not None
+
+        def judge() -> None:
+            held.set()
+            until(lambda: engine.server.outbox, "the response to be held")
+            clock.look(time.monotonic() + 100)
+
+        with engine.connect() as quick, engine.connect() as other:
+            assert quick.get("/first").body == b"/first"  # its head is known from here on
+            quick.send(GET % b"/quick")
+            until(lambda: [each.what for each in runner.under_way()] == ["GET /quick"], "its call")
+            other.send(GET % b"/other")
+            until(lambda: not runner._queue.empty(), "a request that waits")
+            try:
+                engine.call(judge)
+                assert quick.response().body == b"/quick"
+                assert quick.at_end()
+                assert other.response().body == b"/other"
+                assert "its response was sent, its connection is closed" in engine.log
+            finally:
+                go.set()
