@@ -34,10 +34,14 @@ BACK = {
     "asgi": ("return", "raise", "exit", "executor", "generator", "task", "callback", "await"),
 }
 BACK["threads"] = BACK["sync"]
+BACK["sync+asgi"] = BACK["threads+asgi"] = BACK["asgi"]
+BACK["asgi+wsgi"] = BACK["sync"]
 
 
 def serve(worker: str, **settings: object) -> GwctlServer:
-    app = "forking:asgi" if worker == "asgi" else "forking:wsgi"
+    """``sync+asgi``: an ASGI application under sync."""
+    worker, _, interface = worker.partition("+")
+    app = f"forking:{interface or ('asgi' if worker == 'asgi' else 'wsgi')}"
     return GwctlServer(app, worker=worker, **settings)  # type: ignore[arg-type]
 
 
@@ -62,7 +66,15 @@ def killed_afterwards() -> Iterator[list[int]]:
             until(lambda pid=pid: (found := look(pid)) is None or found.is_zombie, "it to be gone")  # type: ignore[misc]
 
 
-@each
+@pytest.mark.parametrize(
+    ("worker", "preload"),
+    [
+        *((worker, preload) for worker in CLASSES for preload in (False, True)),
+        ("sync+asgi", False),
+        ("threads+asgi", False),
+        ("asgi+wsgi", False),
+    ],
+)
 def test_a_child_that_comes_back_is_ended_and_answers_nobody(tmp_path, worker, preload):
     """Each path on each listener: one response, the worker's, and the next ones on the same connection, too."""
     with serve_everywhere(worker, tmp_path, preload=preload) as server:
