@@ -126,7 +126,7 @@ class _Boot:
             status = failed(self._channel, "lifespan", error, error.traceback)
         except BootError as error:
             status = failed(self._channel, "boot", error, error.traceback)
-        self._process.finish()
+        self._process.finish(status)
         return status
 
     def _live(self) -> None:

@@ -81,6 +81,7 @@ class Ending:
         self._step = ""
         self._since = 0.0
         self._watched = False
+        self._status = 0
         self._cut: dict[int, list[str]] = {}  # what is told of each task and thread, by its id
 
     # ---- its time
@@ -202,8 +203,9 @@ class Ending:
 
     # ---- afterwards
 
-    def after_loop(self) -> None:
-        """All steps for which no loop turns."""
+    def after_loop(self, status: int = 0) -> None:
+        """All steps for which no loop turns. ``status`` is that of the exit, also if it has to be forced."""
+        self._status = status
         self.begin("threads")
         self._end_threads()
         self._tell()
@@ -279,7 +281,7 @@ class Ending:
             _thread.start_new_thread(flush_stdio, ())
         threading.Event().wait(_LAST_WRITES_S)
         self._log.flush()
-        os._exit(0)
+        os._exit(self._status)
 
 
 def end_children(signum: int) -> None:

@@ -142,11 +142,11 @@ class WorkerProcess:
         else:
             await self._ending.in_other_loop(self.lifespan_loop, self.lifespan, requests)
 
-    def finish(self) -> None:
-        """What is left of the end when no loop turns any more, in the main thread."""
+    def finish(self, status: int) -> None:
+        """The steps for which no loop turns, in the main thread; the process then exits with ``status``."""
         self._finishing = True
         self._ending.limit(0.0, "the boot is over")
-        self._ending.after_loop()
+        self._ending.after_loop(status)
 
     @property
     def _application_loop(self) -> asyncio.AbstractEventLoop:

@@ -106,7 +106,7 @@ class _Template:
             self._wait_for_workers()
         self._leaving = True
         self._ending.limit(0.0, "the template ends", quietly=True)
-        self._ending.after_loop()
+        self._ending.after_loop(status)
         return status
 
     def _prepare(self) -> None:

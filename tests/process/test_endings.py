@@ -203,3 +203,24 @@ def test_a_job_of_an_executor_with_processes_is_finished(tmp_path):
         server.leave("processes", seconds=0.7)
         server.signal(signal.SIGTERM)
         assert server.ended()[0] == "process"
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_exit_functions_run_after_an_import_that_fails_and_its_status_stays(tmp_path, preload):
+    (tmp_path / "shop.py").write_text(
+        "import atexit, multiprocessing, time\n"
+        "child = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,), daemon=True)\n"
+        "child.start()\n"
+        "atexit.register(time.sleep, 60)\n"
+        "raise RuntimeError(f'child {child.pid}')\n"
+    )
+    server = GwctlServer("shop:app", worker="sync", chdir=tmp_path, preload=preload)
+    try:
+        server.start()
+        server.expected_status = 4
+        assert server.wait_for_exit() == 4
+        (child,) = re.findall(r"RuntimeError: child (\d+)$", server.log, re.MULTILINE)[:1]
+        until(lambda: look(int(child)) is None, "the daemonic child to end")
+        assert "the application's exit functions cut" in server.log
+    finally:
+        server.destroy()
