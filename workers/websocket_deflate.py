@@ -162,8 +162,24 @@ class Deflater:
 
     def pack(self, data: bytes | bytearray) -> bytes:
         """Return the payload of a whole message."""
+        self.begin()
+        return self.add(data) + self.end()
+
+    def begin(self) -> None:
+        """Another message begins."""
         if self._zlib is None or not self._takeover:
             self._zlib = zlib.compressobj(wbits=self._bits, memLevel=_MEMORY_LEVEL)
-        packer = self._zlib
-        packed: bytes = packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+    def add(self, data: bytes | bytearray | memoryview) -> bytes:
+        """Return what is known of the payload when ``data`` comes next in the message."""
+        packed: bytes = self._zlib.compress(data)
+        return packed
+
+    def end(self) -> bytes:
+        """Return the rest of the payload."""
+        packed: bytes = self._zlib.flush(zlib.Z_SYNC_FLUSH)
         return packed[: -len(FLUSH)]
+
+    def drop(self) -> None:
+        """The message is not sent after all: nothing that follows may refer to it."""
+        self._zlib = None

@@ -119,6 +119,8 @@ class WebSocket(Sending, asyncio.Protocol):
         self.size = 0
         self.writable = asyncio.Event()
         self.writable.set()
+        self._packed = asyncio.Event()  # no message is being compressed in parts
+        self._packed.set()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watch: Watch = None  # type: ignore[assignment] # with the transport

@@ -32,6 +32,8 @@ DENYING: Final = 1
 OPEN: Final = 2
 ENDED: Final = 3
 
+PACK_BYTES: Final = 65536
+"""So much is compressed in one turn of the loop, which takes 2 ms."""
 REASON_BYTES_MAX: Final = 123
 """RFC 6455 section 5.5: a control frame holds 125 bytes, two are the code."""
 
@@ -57,6 +59,7 @@ class Sending:
         _gone: bool
         _leave: bool
         _opening: Opening
+        _packed: asyncio.Event
         _stage: int
         _watch: Watch
         _what: str
@@ -82,13 +85,20 @@ class Sending:
         if not self.writable.is_set():
             await self.writable.wait()
         kind = message["type"]
+        memory = self._around.memory
+        if memory.total + memory.output + memory.written > memory.ease and kind == "websocket.send":
+            memory.look_soon()
+            await asyncio.sleep(0)  # what was written in this turn is sent at its end
+        while not self._packed.is_set():
+            await self._packed.wait()  # another message goes first
         if self._stage == OPEN and kind == "websocket.send":  # nearly all
-            memory = self._around.memory
-            if memory.total + memory.output + memory.written > memory.ease:
-                memory.look_soon()
-                await asyncio.sleep(0)  # what was written in this turn is sent at its end
-        if self._stage == OPEN and kind == "websocket.send":
-            self.send_message(message)
+            opcode, data = _content(message)
+            if self._deflater is None:
+                self._write(frame(opcode, data))
+            elif len(data) <= PACK_BYTES:
+                self._write(frame(opcode, self._deflater.pack(data), rsv1=True))
+            else:
+                await self._send_packed(opcode, data, self._deflater)
             if not self.writable.is_set():
                 await self._taken()
             return
@@ -184,23 +194,29 @@ class Sending:
 
     # ---- messages and the end
 
-    def send_message(self, message: Any) -> None:
-        data, text = message.get("bytes"), message.get("text")
-        if (data is None) == (text is None):
-            raise NotAsgiError("websocket.send needs either bytes or text")
-        opcode = BINARY
-        if text is not None:
-            if not isinstance(text, str):
-                raise NotAsgiError(f"text of websocket.send must be str, not {type(text).__name__}")
-            opcode, data = TEXT, text.encode()
-        elif isinstance(data, memoryview):
-            data = data.tobytes()
-        elif not isinstance(data, bytes | bytearray):
-            raise NotAsgiError(f"bytes of websocket.send must be bytes, not {type(data).__name__}")
-        if self._deflater is not None:
-            self._write(frame(opcode, self._deflater.pack(data), rsv1=True))
-        else:
-            self._write(frame(opcode, data))
+    async def _send_packed(self, opcode: int, data: bytes, deflater: Deflater) -> None:
+        """Send a large message, packed in parts while others have their turns."""
+        self._packed.clear()
+        payload = None
+        try:
+            payload = await self._pack(data, deflater)
+        finally:
+            if payload is None:
+                deflater.drop()
+            self._packed.set()
+        self._write(frame(opcode, payload, rsv1=True))
+
+    async def _pack(self, data: bytes, deflater: Deflater) -> bytes:
+        deflater.begin()
+        whole = memoryview(data)
+        parts = []
+        for at in range(0, len(data), PACK_BYTES):
+            parts.append(deflater.add(whole[at : at + PACK_BYTES]))
+            await asyncio.sleep(0)
+            if self._stage != OPEN:
+                raise ClientGone("the WebSocket is closed")
+        parts.append(deflater.end())
+        return b"".join(parts)
 
     def close(self, message: Any) -> None:
         code = message.get("code", 1000)
@@ -228,6 +244,20 @@ class Sending:
         return data[:REASON_BYTES_MAX].decode(errors="ignore")
 
 
+def _content(message: Any) -> tuple[int, bytes]:
+    """Return opcode and content of a websocket.send."""
+    data, text = message.get("bytes"), message.get("text")
+    if (data is None) == (text is None):
+        raise NotAsgiError("websocket.send needs either bytes or text")
+    if text is not None:
+        if not isinstance(text, str):
+            raise NotAsgiError(f"text of websocket.send must be str, not {type(text).__name__}")
+        return TEXT, text.encode()
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise NotAsgiError(f"bytes of websocket.send must be bytes, not {type(data).__name__}")
+    return BINARY, bytes(data)
+
+
 def _is_own(line: bytes) -> bool:
     """Tell whether a validated field is the server's to send.
 
@@ -245,6 +275,5 @@ _ACTIONS: Final[dict[tuple[int, str], Callable[[Any, Any], None]]] = {
     (OPENING, "websocket.close"): Sending.deny,
     (OPENING, "websocket.http.response.start"): Sending.start_denial,
     (DENYING, "websocket.http.response.body"): Sending.deny_body,
-    (OPEN, "websocket.send"): Sending.send_message,
     (OPEN, "websocket.close"): Sending.close,
 }

@@ -6,7 +6,9 @@ as it has parts to bound, and others are served in each of them.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import zlib
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +20,7 @@ from gwctl.workers.framing import CHUNKS_MAX
 from gwctl.workers.tls import READS_MAX
 from gwctl.workers.websocket_frames import FRAME_WORK
 from gwctl.workers.websocket_protocol import TURN_WORK
+from gwctl.workers.websocket_send import PACK_BYTES
 from tests.support import engine_apps
 from tests.support.engine import WORKER_CLASSES, Client, Engine
 from tests.support.tls import Files, client_context
@@ -326,3 +329,64 @@ def test_a_flood_of_pings_leaves_others_their_turn() -> None:
         assert max(steps) <= (TURN_WORK // FRAME_WORK + 1) * len(frame(PING))
         for _ in served:
             assert read_frame(other) == (TEXT, b"x")
+
+
+PACKED = b"Sec-WebSocket-Extensions: permessage-deflate"
+
+
+def read_packed(client: Client, unpacker: Any) -> bytes:
+    first, size = client.read_exactly(2)
+    assert first == 0xC2
+    if size >= 126:
+        size = int.from_bytes(client.read_exactly(2 if size == 126 else 8), "big")
+    payload: bytes = unpacker.decompress(client.read_exactly(size) + b"\0\0\xff\xff")
+    return payload
+
+
+def test_a_large_message_is_compressed_in_parts() -> None:
+    """Others have their turn meanwhile; what else is sent keeps its place, and refers to what was sent alone."""
+    large = b"".join(b"%d," % number for number in range(200_000))
+    turns = 0
+    counted = []
+
+    async def application(_scope: Any, receive: Any, send: Any) -> None:
+        nonlocal turns
+        await receive()
+        await send({"type": "websocket.accept"})
+        loop = asyncio.get_running_loop()
+
+        def tick() -> None:
+            nonlocal turns
+            turns += 1
+            if not counted:
+                loop.call_soon(tick)
+
+        tick()
+        sending = asyncio.ensure_future(send({"type": "websocket.send", "bytes": large}))
+        await asyncio.sleep(0)
+        others = [
+            asyncio.ensure_future(send({"type": "websocket.send", "bytes": b"%d" % n})) for n in range(3)
+        ]
+        await sending
+        counted.append(turns)
+        await asyncio.gather(*others)
+        cut = asyncio.ensure_future(send({"type": "websocket.send", "bytes": large[::-1]}))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        cut.cancel()
+        await send({"type": "websocket.send", "bytes": large[-70_000:]})
+        asyncio.get_running_loop().call_soon(engine.server.websockets.drain, 0.0)
+        with pytest.raises(OSError):
+            await send({"type": "websocket.send", "bytes": large})
+
+    with Engine(application, "asgi") as engine, engine.connect() as client:
+        open_on(client, PACKED)
+        unpacker = zlib.decompressobj(-15)
+        assert read_packed(client, unpacker) == large
+        assert [read_packed(client, unpacker) for _ in range(3)] == [b"0", b"1", b"2"]
+        assert read_packed(client, unpacker) == large[-70_000:]
+        assert read_close(client)[0] == 1012
+        client.send(close_frame(1012))
+        assert client.at_end()
+    assert counted[0] >= len(large) // PACK_BYTES
+    assert engine.log == ""
