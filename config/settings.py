@@ -163,6 +163,14 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             flag="--worker",
         ),
     ] = "auto"
+    loop: Annotated[
+        Literal["uvloop", "asyncio"],
+        _meta(
+            "Event loop of the workers. asyncio: Python's own, which is slower, for applications that change "
+            "or inspect it (nest_asyncio).",
+            "asyncio",
+        ),
+    ] = "uvloop"
     lifespan: Annotated[
         Literal["auto", "on", "off"],
         _meta(

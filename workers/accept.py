@@ -84,6 +84,7 @@ class Acceptor:
         self._new_connection = SharedConnection if self._shared else Connection
         self._closing = threading.RLock()  # a signal's handler may close while its thread does
         self._descriptors = Descriptors()
+        self._no_delay = server.settings.loop == "asyncio"  # uvloop sets it itself
         self._eviction = Eviction(server)
         self._patience = Patience()
         self._sweeping = False
@@ -258,6 +259,8 @@ class Acceptor:
     def _set_up(self, connection: Connection, first_protocol: FirstProtocol) -> None:
         sock = connection.sock
         sock.setblocking(False)
+        if self._no_delay and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server.runner.accepted(connection)
         self._server.admit(connection)
         setup = self._loop.connect_accepted_socket(partial(first_protocol, connection), sock)

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 from gwctl.config import app_spec
 from gwctl.config.app_spec import AppSpec, AppSpecError
 from gwctl.errors import AppLoadError
-from gwctl.workers import suggestions
+from gwctl.workers import monkey, suggestions
 from gwctl.workers.inspection import Finding, inspect_application, looks_like_application
 from gwctl.workers.tracebacks import application_traceback, has_application_frames, summary
 
@@ -47,6 +47,11 @@ class LoadedApplication:
     """Filled by lifespan startup; copied into the scope of each request."""
     lifespan: Any = None
     """The ASGI callable whose lifespan is to be run, or None: WSGI has none."""
+
+    @property
+    def shares_loop(self) -> bool:
+        """Tell whether it runs in the loop that serves."""
+        return self.interface == self.worker_class == "asgi"
 
 
 class Asgi2Application:
@@ -88,8 +93,13 @@ def load(spec: str, worker: str, threads_given: bool) -> LoadedApplication:
     if kind == "asgi2":
         thing, kind = Asgi2Application(thing), "asgi"
     if kind == "asgi":
-        return _for_asgi(thing, worker, shown)
-    return _for_wsgi(thing, worker, threads_given, shown)
+        loaded = _for_asgi(thing, worker, shown)
+    else:
+        loaded = _for_wsgi(thing, worker, threads_given, shown)
+    why = monkey.refusal(loaded.worker_class, loaded.interface)
+    if why:
+        raise AppLoadError(f"cannot serve {shown}: {why}")
+    return loaded
 
 
 def _for_asgi(thing: Any, worker: str, shown: str) -> LoadedApplication:
@@ -137,6 +147,8 @@ def _failed(what: str, error: BaseException) -> AppLoadError:
         reason = f"{type(error).__name__}: {error.msg}{where}"
     else:
         reason = summary(error)
+        if "uvloop" in reason:
+            reason += '. With loop = "asyncio" the pool gets an event loop of asyncio'
     return AppLoadError(f"{what}: {reason}", application_traceback(error))
 
 

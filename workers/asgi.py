@@ -24,7 +24,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers import forks
-from gwctl.workers.asgi_departures import HALF_CLOSED_S, goes_on_too_long
+from gwctl.workers.asgi_departures import HALF_CLOSED_S, LATE_BLOCKS_MAX, LATE_STREAM_S
 from gwctl.workers.asgi_extensions import Extensions
 from gwctl.workers.asgi_streams import is_event_stream
 from gwctl.workers.body import BodyTooLarge, keep
@@ -73,6 +73,7 @@ class AsgiRequest(Extensions):
         "_dismissed",
         "_gone",
         "_keep_alive",
+        "_late_blocks",
         "_line",
         "_listeners",
         "_received",
@@ -102,6 +103,7 @@ class AsgiRequest(Extensions):
         self._gone = False  # the client is to be taken for gone
         self._told = False  # that the client is gone
         self._detached_at = 0.0
+        self._late_blocks = 0
         self.began_at = monotonic()
         self.task: asyncio.Task[None] | None = None
         self.waiting_bytes = 0
@@ -292,7 +294,11 @@ class AsgiRequest(Extensions):
         Raises:
             ClientGone: It is a stream that nobody else would end.
         """
-        if goes_on_too_long(message, self._detached_at):
+        if message.get("more_body", False):
+            self._late_blocks += 1
+            if self._late_blocks <= LATE_BLOCKS_MAX and monotonic() - self._detached_at <= LATE_STREAM_S:
+                return
+            await asyncio.sleep(0)
             raise ClientGone("the client is gone")
         await asyncio.sleep(0)  # others' turn: nothing here ever has to wait
 

@@ -32,6 +32,7 @@ from gwctl.workers.asgi_streams import Streams
 from gwctl.workers.body import NO_BODY
 from gwctl.workers.body_stream import READ_BYTES, FedStream
 from gwctl.workers.bridged_call import BridgedBodyCall, BridgedCall
+from gwctl.workers.event_loop import new_loop
 from gwctl.workers.explain import Running
 from gwctl.workers.own import start_thread
 from gwctl.workers.scope import Fields, ScopeBuilder
@@ -60,11 +61,9 @@ class AsgiBridge:
 
     def __init__(self, server: Server, extend: Callable[[BridgedCall, float], None] | None) -> None:
         """``extend`` gives a request more time; None where requests have no limit."""
-        import uvloop  # noqa: PLC0415 - WSGI runners of WSGI applications do without
-
         self._server = server
         self.extend = extend
-        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = new_loop(server.settings.loop)
         self._builder = ScopeBuilder(server, extendable=extend is not None)
         self._requests: set[BridgedRequest] = set()  # the loop itself refers to tasks weakly
         self.streams = BridgedStreams(server, self._requests, self)  # type: ignore[arg-type]

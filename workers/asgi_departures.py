@@ -16,8 +16,7 @@ an end, and after an end nobody hears of a reset; so each sweep asks the kernel 
 from __future__ import annotations
 
 import select
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from gwctl.workers.asgi import AsgiRequest
@@ -26,16 +25,12 @@ if TYPE_CHECKING:
 HALF_CLOSED_S: Final = 0.2
 SILENT_MAX_S: Final = 10.0
 LATE_STREAM_S: Final = 10.0
-"""So long a stream may go on to be sent to a client that is gone."""
+LATE_BLOCKS_MAX: Final = 100
+"""So long, and with so many blocks, a stream may go on to be sent to a client that is gone."""
 _LATE_S: Final = 2.0
 _RDHUP: Final = getattr(
     select, "POLLRDHUP", 0
 )  # Linux; elsewhere only a reset is seen while reading is paused
-
-
-def goes_on_too_long(message: dict[str, Any], detached_at: float) -> bool:
-    """Tell whether ``message`` is of a stream to a client that is gone, and that nobody else will end."""
-    return message.get("more_body", False) and monotonic() - detached_at > LATE_STREAM_S
 
 
 class Departures:

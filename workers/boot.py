@@ -39,6 +39,7 @@ from gwctl.scoreboard import LAYOUT, PID, STARTED_AT
 from gwctl.workers import environment, forks, privileges, signals
 from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.deathwatch import KILL_S, DeathWatch, alarm_after
+from gwctl.workers.event_loop import Loops, shown
 from gwctl.workers.inherited import leave_to_template
 from gwctl.workers.interruption import Interrupted
 from gwctl.workers.library_logs import forward_library_logs, sign_tracebacks
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
 
 _FLUSH_S: Final = 1.0
 _STDERR: Final = 2
-_IO_URING: Final = "UV_USE_IO_URING"
 
 
 class Process(Protocol):
@@ -131,8 +131,10 @@ class _Boot:
 
     def _live(self) -> None:
         self._prepare()
-        loop = self._new_loop()
-        application = self._load(loop)
+        loops = Loops(self._settings)
+        application = self._preloaded or self._import()
+        loop = loops.serving(shared=application.shares_loop)
+        self._take_over(loop, application)
         if self._assignment.trial:
             self._channel.send(self._ready(application))
             flush(self._channel, _FLUSH_S)
@@ -160,24 +162,7 @@ class _Boot:
             environment.enter_folder(self._settings)
             environment.set_variables(self._settings)
 
-    def _new_loop(self) -> asyncio.AbstractEventLoop:
-        import uvloop  # noqa: PLC0415 - after the limits and the identity, like all that is large
-
-        # The polling io_uring of libuv before 1.49 keeps all our descriptors open, the listeners among
-        # them, for as long as any child that the application forked lives (tried: uvloop 0.19).
-        chosen = os.environ.get(_IO_URING)
-        if chosen is None:
-            os.environ[_IO_URING] = "0"  # libuv looks once, when the first loop is made
-        loop = uvloop.new_event_loop()
-        if chosen is None:
-            del os.environ[_IO_URING]
-        if self._settings.worker in ("auto", "asgi"):
-            # Code of ASGI applications may ask for the event loop while it is imported.
-            asyncio.set_event_loop(loop)
-        return loop
-
-    def _load(self, loop: asyncio.AbstractEventLoop) -> LoadedApplication:
-        application = self._preloaded or self._import()
+    def _take_over(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:
         match application.interface, application.worker_class:
             case "asgi", "asgi":
                 self._signals.explain_with(self._process.on_explain)
@@ -187,16 +172,13 @@ class _Boot:
                     )
             case "asgi", "sync":
                 self._signals.explain_with(self._process.on_explain_call)
-        if (application.interface, application.worker_class) != ("asgi", "asgi"):
-            asyncio.set_event_loop(None)
-        self._take_signals_back(loop)
+        self._take_signals_back(loop, application)
         forward_library_logs(self._log)
         sign_tracebacks(self._log)
-        return application
 
-    def _take_signals_back(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _take_signals_back(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:
         """What the application's code has changed meanwhile, handlers and mask, is put as it was."""
-        self._signals.install(loop)
+        self._signals.install(loop if application.shares_loop else None)  # others never had it
         last_resort = alarm_after(self._settings.timeouts.drain_timeout_s + KILL_S) or signal.SIGALRM
         signals.unblock_handled(signal.SIGALRM, last_resort)
 
@@ -224,7 +206,7 @@ class _Boot:
         link.start()
         server.start()
         await self._start_lifespan(application, server)
-        self._take_signals_back(loop)
+        self._take_signals_back(loop, application)
         await process.until_greeted()
         if not process.ending:
             link.send(self._ready(application))
@@ -245,7 +227,8 @@ class _Boot:
         await process.unless_ended(in_loop(process.lifespan_loop, process.lifespan.startup()))
 
     def _ready(self, application: LoadedApplication) -> WorkerReady:
-        return ready(application, self._import_s, time.monotonic() - self._started_at)
+        boot_s = time.monotonic() - self._started_at
+        return ready(application, self._import_s, boot_s, self._settings)
 
 
 def become(settings: PoolSettings, log: Log) -> None:
@@ -260,9 +243,9 @@ def become(settings: PoolSettings, log: Log) -> None:
     privileges.set_umask(settings.umask)
 
 
-def ready(application: LoadedApplication, import_s: float, boot_s: float) -> WorkerReady:
-    from uvloop._version import __version__ as uvloop_version  # noqa: PLC0415 - see _new_loop
-
+def ready(
+    application: LoadedApplication, import_s: float, boot_s: float, settings: PoolSettings
+) -> WorkerReady:
     from gwctl.workers.parser import parser_name  # noqa: PLC0415 - see _serve
 
     return WorkerReady(
@@ -271,7 +254,7 @@ def ready(application: LoadedApplication, import_s: float, boot_s: float) -> Wor
         boot_s=boot_s,
         memory_bytes=memory_bytes(),
         parser=parser_name(),
-        loop=f"uvloop {uvloop_version}",
+        loop=shown(settings.loop),
     )
 
 

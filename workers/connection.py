@@ -286,7 +286,11 @@ class ConnectionBase:
         self.since = monotonic()
         self.linger_until = self.since + LINGER_S
         self.unsent = self.transport.get_write_buffer_size()
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:  # asyncio's does it at once, and the client has reset the connection
+            self.abort()
+            return
         self.adjust_reading()
 
     def cut(self, rest: bytes, delimited: bool) -> bool:

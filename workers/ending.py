@@ -228,8 +228,8 @@ class Ending:
         while idle < 2 and monotonic() < self._until(_THREADS_S, _AFTER_THREADS_S):
             busy = busy_threads()
             idle = 0 if busy else idle + 1
-            if busy:
-                busy[0].join(_LOOK_S)
+            if busy and not _join(busy[0]):
+                return
         self._note(told_thread, busy_threads())
 
     def _call(self, function: Callable[[], object]) -> None:
@@ -304,3 +304,12 @@ def _children(*, daemon: bool) -> list[Any]:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' if count > 1 else ''}" if count else ""
+
+
+def _join(thread: threading.Thread) -> bool:
+    """Wait for a thread for a moment; False where the application has made threads something else."""
+    try:
+        thread.join(_LOOK_S)
+    except RuntimeError:
+        return False
+    return True

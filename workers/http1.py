@@ -107,6 +107,14 @@ class Connection(ConnectionBase, asyncio.Protocol):
         self.write_paused = False
         self.window_at = monotonic()
         self.window_bytes = self.received
+        if self.server.settings.loop == "asyncio":  # whose transport must not be closed in this call
+            self.server.loop.call_soon(self._go_on_writing, context=self.server.context)
+        else:
+            self._go_on_writing()
+
+    def _go_on_writing(self) -> None:
+        if self.lost:
+            return
         self.server.runner.writable(self)
         if self.state == FLUSH:
             self._next()

@@ -7,7 +7,7 @@ never waited for, except by `flush` at the very end.
 from __future__ import annotations
 
 import asyncio
-import select
+from select import POLLOUT, poll  # as they are now: an application may take them away
 from typing import Protocol, assert_never
 
 from gwctl.channel import (
@@ -144,8 +144,8 @@ class Link:
 
 def flush(channel: Channel, timeout_s: float) -> None:
     """Write what ``channel`` has queued, waiting at most ``timeout_s`` for each part of it."""
-    writable = select.poll()
+    writable = poll()
     if channel.wants_write:
-        writable.register(channel.fileno(), select.POLLOUT)
+        writable.register(channel.fileno(), POLLOUT)
     while channel.wants_write and writable.poll(timeout_s * 1000):
         channel.flush()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
+from gwctl.workers.monkey import patched_by
+
 T = TypeVar("T")
 
 _threads: Final[WeakSet[threading.Thread]] = WeakSet()
@@ -24,8 +26,11 @@ def start_thread(target: Callable[..., None], name: str, *args: Any) -> threadin
     takes that over from the one it is started in, and what it does would be thrown away at the end.
 
     Raises:
-        RuntimeError: The machine has no thread left.
+        RuntimeError: The machine has no thread left, or the application has made threads something else.
     """
+    library = patched_by()
+    if library is not None:
+        raise RuntimeError(f"threads are patched by {library}")
     thread = threading.Thread(target=_run, args=(target, args), name=name, daemon=True)
     _threads.add(thread)
     thread.start()

@@ -30,12 +30,14 @@ import signal
 import socket
 import threading
 from collections import deque
+from math import inf
 from queue import SimpleQueue
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from gwctl.scoreboard import BUSY_SINCE
 from gwctl.workers.handover import Handover, may_be_given, request_read
+from gwctl.workers.monkey import patched_by
 from gwctl.workers.outbox import HOLD_S
 from gwctl.workers.states import GIVEN
 
@@ -91,6 +93,14 @@ class Sentry:
         """Start the thread. False: the machine has none to give. Requests are served without it meanwhile."""
         now = monotonic()
         if now < self._next_try_at:
+            return False
+        library = patched_by()
+        if library is not None:  # it would be no thread, but something that waits for its own loop to turn
+            self._next_try_at = inf
+            self._server.log.warning(
+                f"the application patches the standard library for {library}: in a sync worker it is called "
+                "as any other, and requests that come during a long call wait until it has ended"
+            )
             return False
         thread = threading.Thread(target=self._run, name="gwctl-sentry", daemon=True)
         try:

@@ -147,8 +147,10 @@ class _Template:
         self._take_back()
         for warning in leftovers.warnings(before):
             self._log.warning(f"preload: {warning}")
-        _import_the_rest(application)
-        ready = boot.ready(application, import_s, time.monotonic() - self._started_at)
+        _import_the_rest(application, self._assignment.settings.loop)
+        ready = boot.ready(
+            application, import_s, time.monotonic() - self._started_at, self._assignment.settings
+        )
         flush_stdio()  # or each worker would write what is buffered
         gc.collect()
         gc.freeze()
@@ -321,9 +323,10 @@ class _Template:
         )
 
 
-def _import_the_rest(application: LoadedApplication) -> None:
+def _import_the_rest(application: LoadedApplication, loop: str) -> None:
     """What the workers would each import for themselves: not before the application, as in a worker."""
-    import uvloop  # noqa: F401, PLC0415
+    if loop == "uvloop":
+        import uvloop  # noqa: F401, PLC0415
 
     from gwctl.workers import runners, server  # noqa: F401, PLC0415
 

@@ -293,7 +293,8 @@ class TlsLayer(asyncio.Protocol):
         if self._state == _OPEN:
             self._shut()
             if not self.raw.is_closing():
-                self.raw.write_eof()
+                with contextlib.suppress(OSError):  # asyncio's does it at once; the client may be gone
+                    self.raw.write_eof()
 
     def can_write_eof(self) -> bool:
         return True

@@ -25,6 +25,7 @@ is in `websocket_send`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections import deque
@@ -401,7 +402,8 @@ class WebSocket(Sending, asyncio.Protocol):
             return
         if data:
             self._write(data)
-        self.transport.write_eof()
+        with contextlib.suppress(OSError):  # asyncio's does it at once; the client may be gone
+            self.transport.write_eof()
         self._stop(_READING)
         self._watch.ending()
 

@@ -1,4 +1,4 @@
-"""A `Server` of one worker class on a real uvloop loop, in a thread of the test's own process.
+"""A `Server` of one worker class on a real event loop, in a thread of the test's own process.
 
     with Engine(application, "threads", parser="python") as engine, engine.connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -27,7 +27,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-import uvloop
 
 from gwctl.assignment import Assignment, Listener
 from gwctl.channel import Channel
@@ -37,6 +36,7 @@ from gwctl.exchange import Exchange
 from gwctl.log import Level, Log
 from gwctl.scoreboard import Record, Scoreboard
 from gwctl.workers.application import LoadedApplication
+from gwctl.workers.event_loop import new_loop
 from gwctl.workers.server import Server
 from tests.support.wait import DEADLINE_S, until
 
@@ -231,7 +231,7 @@ class Engine:
         interface = interface or ("asgi" if worker_class == "asgi" else "wsgi")
         self.application = LoadedApplication(application, interface, worker_class, "test", state or {})  # type: ignore[arg-type]
         self.parser = parser
-        self.loop = uvloop.new_event_loop()
+        self.loop = new_loop(self.assignment.settings.loop)
         self.thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.server: Server = None  # type: ignore[assignment]
         self.loop_errors: list[str] = []

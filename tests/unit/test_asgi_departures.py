@@ -115,9 +115,8 @@ def test_what_is_sent_too_late_is_ignored_and_the_application_goes_on(
     assert done == [{"type": "http.disconnect"}]
 
 
-def test_a_stream_that_never_waits_does_not_keep_the_loop_from_others(monkeypatch) -> None:
+def test_a_stream_that_never_waits_does_not_keep_the_loop_from_others() -> None:
     """As nothing it sends has to wait any more; and it ends, although it does not listen."""
-    monkeypatch.setattr(asgi_departures, "LATE_STREAM_S", 0.3)
 
     async def application(scope, receive, send):
         await send(START)
@@ -339,7 +338,7 @@ def test_the_end_of_a_client_is_noticed_although_nobody_reads(
     with serving(application, link, tmp_path, timeouts=short) as engine:
         client = client_of(engine)
         client.send(data if what == "upload" else REQUEST * 8000)
-        (connection,) = engine.call(engine.server.open_connections)
+        (connection,) = until(lambda: engine.call(engine.server.open_connections), "the connection")
         until(lambda: connection.read_paused, "reading to be held back")
         leave(client, how)
         until(lambda: not engine.call(lambda: engine.server.connections), "the connection to be closed")

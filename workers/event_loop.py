@@ -1,0 +1,77 @@
+"""Which event loop serves, and which one is there while the application is imported.
+
+Code of an ASGI application may ask for the event loop at import, and means the one that serves.
+Code of a WSGI application may do so as well, and run or close what it gets. As long as nobody
+knows which of them it is (``worker = "auto"``) there are two loops: one for the import, which
+serves if the application turns out to be ASGI and is the application's own otherwise.
+
+Both are made before the import: what is made afterwards may be made of patched modules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Final, Literal
+
+from gwctl.config.settings import PoolSettings
+
+Kind = Literal["uvloop", "asyncio"]
+
+_IO_URING: Final = "UV_USE_IO_URING"
+
+
+def new_loop(kind: Kind) -> asyncio.AbstractEventLoop:
+    """Make an event loop, whatever policy is in force."""
+    if kind == "asyncio":
+        return asyncio.SelectorEventLoop()
+    import uvloop  # noqa: PLC0415 - after the limits and the identity, like all that is large
+
+    # The polling io_uring of libuv before 1.49 keeps all our descriptors open, the listeners among
+    # them, for as long as any child that the application forked lives (tried: uvloop 0.19).
+    chosen = os.environ.get(_IO_URING)
+    if chosen is None:
+        os.environ[_IO_URING] = "0"  # libuv looks once, when the first loop is made
+    loop = uvloop.new_event_loop()
+    if chosen is None:
+        del os.environ[_IO_URING]
+    return loop
+
+
+def shown(kind: Kind) -> str:
+    """Name what such a loop is made of, with its version where it has one."""
+    if kind == "asyncio":
+        return "asyncio"
+    from uvloop._version import __version__ as version  # noqa: PLC0415 - see new_loop
+
+    return f"uvloop {version}"
+
+
+class Loops:
+    """The loops of a worker that boots."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._kind: Kind = settings.loop
+        self._for_import: asyncio.AbstractEventLoop | None = None
+        self._spare: asyncio.AbstractEventLoop | None = None
+        if settings.worker in ("auto", "asgi"):
+            self._for_import = new_loop(self._kind)
+            asyncio.set_event_loop(self._for_import)
+        if settings.worker != "asgi":
+            self._spare = new_loop(self._kind)
+
+    def serving(self, *, shared: bool) -> asyncio.AbstractEventLoop:
+        """Return the loop that serves. ``shared``: the application runs in it, too."""
+        imported, spare = self._for_import, self._spare
+        self._for_import = self._spare = None
+        if not shared:
+            return spare if spare is not None else new_loop(self._kind)  # what the import made stays its own
+        loop = imported
+        if loop is None or loop.is_closed():
+            loop, spare = spare, None
+        if spare is not None:
+            spare.close()
+        if loop is None:
+            loop = new_loop(self._kind)
+        asyncio.set_event_loop(loop)  # again: asyncio.run() and new policies forget it
+        return loop
