@@ -294,13 +294,11 @@ class AsgiRequest(Extensions):
         Raises:
             ClientGone: It is a stream that nobody else would end.
         """
+        await asyncio.sleep(0)  # others' turn, who may be those that listen: nothing here has to wait
         if message.get("more_body", False):
             self._late_blocks += 1
-            if self._late_blocks <= LATE_BLOCKS_MAX and monotonic() - self._detached_at <= LATE_STREAM_S:
-                return
-            await asyncio.sleep(0)
-            raise ClientGone("the client is gone")
-        await asyncio.sleep(0)  # others' turn: nothing here ever has to wait
+            if self._late_blocks > LATE_BLOCKS_MAX or monotonic() - self._detached_at > LATE_STREAM_S:
+                raise ClientGone("the client is gone")
 
     # ---- the response
 
