@@ -8,6 +8,7 @@ Rules
       gives it back when its holder dies, and a fork does not inherit it.
     - Nobody relies on it. A holder that is stopped, or an application that locks the file, costs each
       of the others `PATIENCE_S`, and for `IMPATIENT_S` after that they only try.
+    - The file is sealed, empty: what an application wrote there would stay for as long as the master lives.
     - The descriptor is known by its inode: an application that closes all descriptors and opens its
       own ones must not find one of its files locked, or the locks it has on it gone.
 """
@@ -20,6 +21,9 @@ import select
 import time
 from typing import Final
 
+from gwctl.scoreboard import seal
+
+_WRITE: Final = 8  # F_SEAL_WRITE of linux/fcntl.h
 PATIENCE_S: Final = 0.25
 IMPATIENT_S: Final = 60.0
 _PAUSE_MS: Final = 1
@@ -40,9 +44,11 @@ class WriteLock:
     def make(cls) -> WriteLock:
         """A new one; without memory files (not Linux) or descriptors, one that always fails."""
         try:
-            return cls(os.memfd_create("gwctl-log-lock", os.MFD_CLOEXEC))
+            fd = os.memfd_create("gwctl-log-lock", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            seal(fd, _WRITE)
         except (OSError, AttributeError):
             return cls()
+        return cls(fd)
 
     def take(self) -> bool:
         """Get it, or give up after `PATIENCE_S`. A second thread of this process gets it, too."""

@@ -13,12 +13,17 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 import traceback
+from typing import Final
 
 from gwctl.log import Level, Log
 from gwctl.workers.tracebacks import application_traceback, has_application_frames
 
 _LOGGERS = ("uvicorn.error", "gwctl")
+REPEATS_MAX: Final = 10
+REPEATS_S: Final = 60.0
+_KINDS_MAX: Final = 1000
 _PYTHONS_OWN = frozenset({"asyncio", "concurrent.futures"})
 
 
@@ -46,6 +51,27 @@ def forward_library_logs(log: Log) -> None:
         logger.setLevel(logging.DEBUG if log.level <= Level.DEBUG else logging.WARNING)
 
 
+class _Repeats:
+    """Lets the first `REPEATS_MAX` of a kind in a minute through.
+
+    A loop whose descriptors an application has closed says so in each of its turns.
+    """
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._seen: dict[str, int] = {}
+
+    def untold(self, kind: str) -> int | None:
+        """How many were not told in the minute that is over; None: nor is this one."""
+        now, before = time.monotonic(), 0
+        if now - self._since >= REPEATS_S or len(self._seen) > _KINDS_MAX:
+            before = max(0, self._seen.get(kind, 0) - REPEATS_MAX)
+            self._since = now
+            self._seen.clear()
+        self._seen[kind] = count = self._seen.get(kind, 0) + 1
+        return before if count <= REPEATS_MAX else None
+
+
 class _LastResort(logging.Handler):
     """For records that no handler takes: asyncio's become lines, the application's are written as before."""
 
@@ -53,10 +79,17 @@ class _LastResort(logging.Handler):
         super().__init__(logging.WARNING)
         self._forward = forward
         self._before = before
+        self._repeats = _Repeats()
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name in _PYTHONS_OWN:
-            self._forward.emit(record)
+            text, error = record.getMessage(), record.exc_info[1] if record.exc_info else None
+            untold = self._repeats.untold(text.partition("\n")[0] + _shown(error)[:200])
+            if untold is not None:
+                if untold:
+                    more = f" ({untold} more of these in the minute before)"
+                    record.msg, record.args = text + more, ()
+                self._forward.emit(record)
         elif self._before is not None:
             self._before.handle(record)
 

@@ -3,6 +3,7 @@
 GET /                 hello
 GET /pid              the worker's pid
 GET /attack/NAME      makes one attack, and answers with what it could do
+GET /memory           how often another pool's token is in the worker's memory
 GET /held             what the process has mapped and holds, a line each
 
 Attacks are plain functions: each tries all that it names, ignores what the kernel refuses, and returns
@@ -13,10 +14,13 @@ from __future__ import annotations
 
 import array
 import ctypes
+import fcntl
 import math
 import os
 import random
 import re
+import resource
+import signal
 import socket
 import stat
 import struct
@@ -35,6 +39,7 @@ def RIGHTS(fds: list[int]) -> tuple[int, int, array.array[int]]:  # noqa: N802 -
 
 
 RECORD_BYTES = 512
+FORKING: list[bool] = []
 ATTACKS: dict[str, Callable[[], str]] = {}
 
 
@@ -88,13 +93,14 @@ def truncate() -> str:
     for fd, what in held().items():
         if "gwctl-dump" in what or not is_file(fd):
             continue
+        before = os.fstat(fd).st_size
         for size in (0, 1, 700):
             with suppress(OSError):
                 os.ftruncate(fd, size)
-                done += 1
+                done += os.fstat(fd).st_size != before
         with suppress(OSError):
             os.close(os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_TRUNC))
-            done += 1
+            done += os.fstat(fd).st_size != before
     return f"{done} truncated"
 
 
@@ -138,7 +144,9 @@ def heartbeats_of_no_time() -> str:
 
 def sockets() -> Iterator[socket.socket]:
     """A copy of each Unix socket but those that listen: channel and exchange among them."""
-    for fd, what in held().items():
+    found = list(held().items())
+    DICE.shuffle(found)
+    for fd, what in found:
         if what.startswith("socket:"):
             with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
                 listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -194,7 +202,7 @@ def ready_again() -> str:
 
 @attack
 def many_descriptors() -> str:
-    return flood(b'{"t":"stage","name":"x"}\n', [0] * 200, 100)
+    return flood(b'{"t":"stage","name":"x"}\n', [0] * DICE.choice([1, 8, 200]), 100)
 
 
 @attack
@@ -236,6 +244,179 @@ def flip_blocking() -> str:
     return "flipped"
 
 
+@attack
+def junk_for_siblings() -> str:
+    return flood(b'{"listener":"x","peer":null}\n', [0], 50) + flood(b"[" * 9000, [1, 2], 20)
+
+
+# ---- descriptors
+
+
+@attack
+def close_everything() -> str:
+    os.closerange(3, 1000)
+    return "closed"
+
+
+@attack
+def mix_descriptors() -> str:
+    fds = list(held())
+    for _ in range(10):
+        with suppress(OSError):
+            os.dup2(DICE.choice(fds), DICE.choice(fds))
+    return "mixed"
+
+
+@attack
+def write_anywhere() -> str:
+    """Random bytes to files, memory files and pipes; also what the stacks are written to."""
+    done = 0
+    for fd, what in held().items():
+        if "socket:" in what or what.startswith("/dev/"):
+            continue
+        with suppress(OSError):
+            os.set_blocking(fd, False)
+            done += os.write(fd, DICE.randbytes(200_000))
+            os.lseek(fd, DICE.randrange(1 << 20), os.SEEK_SET)
+    return f"{done} bytes"
+
+
+@attack
+def lock_everything() -> str:
+    done = 0
+    for fd in held():
+        with suppress(OSError):
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            done += 1
+    return f"{done} locked"
+
+
+# ---- processes
+
+
+def others() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+@attack
+def signal_everybody() -> str:
+    """Only where that is another user's: what one user does to itself nobody can prevent."""
+    mine = {os.getpid(), os.getppid()} if os.getuid() == 0 else set()
+    done = 0
+    for pid in others():
+        uid = -1
+        with suppress(OSError):
+            uid = Path(f"/proc/{pid}").stat().st_uid
+        if pid in mine or uid == os.getuid() or pid <= 1:
+            continue
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGSTOP, signal.SIGKILL):
+            with suppress(OSError):
+                os.kill(pid, number)
+                done += 1
+    return f"{done} signals"
+
+
+@attack
+def change_limits() -> str:
+    """Of the master first, then our own."""
+    done = 0
+    for kind, value in (
+        (resource.RLIMIT_NOFILE, 10),
+        (resource.RLIMIT_AS, 1 << 20),
+        (resource.RLIMIT_CPU, 1),
+    ):
+        with suppress(OSError, ValueError):
+            resource.prlimit(os.getppid(), kind, (value, value))
+            done += 1
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (20, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return f"{done} of the master's"
+
+
+@attack
+def look_into_the_master() -> str:
+    """Memory, environment, descriptors; and to be its tracer."""
+    done, folder = [], Path("/proc") / str(os.getppid())
+    for name in ("mem", "environ", "fd", "maps"):
+        with suppress(OSError):
+            if name == "fd":
+                done += [str(path.readlink()) for path in (folder / name).iterdir()]
+            else:
+                with (folder / name).open("rb") as file:
+                    done.append(f"{name} {len(file.read(100))}")
+    with suppress(OSError):
+        os.close(os.open(folder / "mem", os.O_RDWR))
+        done.append("mem to write")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(16, os.getppid(), 0, 0) == 0:  # PTRACE_ATTACH
+        libc.ptrace(17, os.getppid(), 0, 0)
+        done.append("traced")
+    return " ".join(done) or "nothing"
+
+
+def _child(seconds: float, *, orphan: bool) -> None:
+    FORKING.append(True)  # what runs at a fork leaves these alone
+    pid = os.fork()
+    if pid:
+        FORKING.pop()
+    else:
+        if orphan and os.fork():
+            os._exit(0)
+        time.sleep(seconds)
+        os._exit(0)
+    if orphan:
+        with suppress(OSError):
+            os.waitpid(pid, 0)
+
+
+@attack
+def fork_holders() -> str:
+    """Children that hold everything for a while, also as orphans."""
+    with suppress(OSError):
+        for orphan in (False, True, True):
+            _child(0.7, orphan=orphan)
+    return "forked"
+
+
+@attack
+def fork_many() -> str:
+    with suppress(OSError):
+        for _ in range(40):
+            _child(0.0, orphan=True)
+    return "forked"
+
+
+@attack
+def end() -> str:
+    os._exit(DICE.choice([0, 1, 3, 4, 77]))
+
+
+@attack
+def crash() -> str:
+    os.kill(os.getpid(), DICE.choice([signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL]))
+    return "not yet"
+
+
+@attack
+def cut_off_stderr() -> str:
+    os.ftruncate(STDERR, 0)
+    return "cut off"
+
+
+def found_in_memory(what: re.Pattern[bytes]) -> int:
+    """How often it stands in what this process can read of itself."""
+    count = 0
+    with Path("/proc/self/mem").open("rb", buffering=0) as memory:
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            place, rights = line.split()[:2]
+            start, end = (int(each, 16) for each in place.split("-"))
+            if rights.startswith("rw") and end - start < 1 << 28:
+                with suppress(OSError):
+                    memory.seek(start)
+                    count += len(what.findall(memory.read(end - start)))
+    return count
+
+
 # ---- answers
 
 
@@ -254,6 +435,8 @@ def answer(target: str) -> str:
         )
     if path == "/find":
         return str(sum(b"SECRET" in ctypes.string_at(start, length) for start, length in boards()))
+    if path == "/memory":
+        return str(found_in_memory(re.compile(rb"OF-THE-OTHER-P[O]{2}L")))  # which does not find itself
     if path.startswith("/attack/"):
         return ATTACKS[path.removeprefix("/attack/")]()
     return "hello"
