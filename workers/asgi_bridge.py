@@ -146,7 +146,16 @@ class AsgiBridge:
         Raises:
             Refused: It is not served.
         """
-        return {SCOPE: self._builder.build(connection), "wsgi.input": NO_BODY}
+        scope = self._builder.build(connection)
+        notable = self._builder.notable
+        if notable is not None and notable.get(b"upgrade", b"").lower() == b"websocket":
+            what = f"{connection.method} {connection.target.partition('?')[0]} asks for a WebSocket"
+            self._server.seldom.warning(
+                "websocket",
+                f"{what}, and {self._server.worker_class} workers have none: served as a plain request. "
+                'worker = "asgi" has them',
+            )
+        return {SCOPE: scope, "wsgi.input": NO_BODY}
 
     @staticmethod
     def log_access(

@@ -1,4 +1,4 @@
-"""Frameworks under `asgi`: event streams and uploads whose client goes, background work, WebSockets.
+"""Frameworks of ASGI under each class: event streams and uploads whose client goes, background work, WebSockets.
 
 The server's log stays empty throughout, as `GwctlServer` asserts at its end: a client that goes
 is nobody's error.
@@ -24,9 +24,14 @@ AFTER_RAISING = {"quart": 1000}
 """Quart logs the exception itself and returns: 1011 elsewhere."""
 
 
-@pytest.fixture(params=FRAMEWORKS)
-def server(request: pytest.FixtureRequest, gwctl_server: type[GwctlServer]) -> Iterator[GwctlServer]:
-    with gwctl_server(f"live_asgi:make_{request.param}()", worker="asgi") as running:
+@pytest.fixture(
+    scope="module",
+    params=[(framework, worker) for framework in FRAMEWORKS for worker in ("asgi", "sync", "threads")],
+    ids="-".join,
+)
+def server(request: pytest.FixtureRequest) -> Iterator[GwctlServer]:
+    framework, worker = request.param
+    with GwctlServer(f"live_asgi:make_{framework}()", worker=worker) as running:
         yield running
 
 

@@ -18,17 +18,20 @@ DRAIN_S = 30.0
 DONE = {"reload": r"adopted generation 2\b", "term": "web.0 g2 .*ready in", "stop": "0 requests cut"}
 
 
-@pytest.mark.parametrize("preload", [False, True])
-def test_silent_streams_hold_neither_a_reload_nor_a_stop(preload: bool) -> None:
+@pytest.mark.parametrize(
+    ("worker", "preload", "count"),
+    [("asgi", False, 3), ("asgi", True, 3), ("threads", False, 3), ("sync", False, 1)],
+)
+def test_silent_streams_hold_neither_a_reload_nor_a_stop(worker: str, preload: bool, count: int) -> None:
     """Each ends with its last chunk; that of the new generation goes on."""
     timeouts = {"drain_timeout_s": DRAIN_S, "stream_grace_s": 0.3, "linger_s": 0.2}
     with (
         GwctlServer(
-            APPS["asgi"], worker="asgi", preload=preload, timeouts=timeouts, reload={"settle_s": 0.05}
+            APPS["asgi"], worker=worker, preload=preload, timeouts=timeouts, reload={"settle_s": 0.05}
         ) as server,
         ExitStack() as stack,
     ):
-        streams = [stack.enter_context(RawClient(server.url)) for _ in range(3)]
+        streams = [stack.enter_context(RawClient(server.url)) for _ in range(count)]
         for client in streams:
             client.send("/live")
             client.begin()

@@ -408,6 +408,23 @@ def test_contexts_are_of_one_request_each_and_its_tasks_share_it(serve) -> None:
     assert seen == ["unset", "/a", "unset", "/b"]
 
 
+def test_who_asks_for_a_websocket_gets_a_plain_response_and_the_log_says_why(serve) -> None:
+    async def application(scope, receive, send):
+        assert scope["type"] == "http"
+        await send({**START, "status": 404})
+        await send(body(b""))
+
+    engine = serve(application)
+    with engine.connect() as client:
+        for _ in range(2):
+            client.send(
+                b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            assert client.response().status == 404
+    assert engine.log.count("GET /ws asks for a WebSocket") == 1, "said once in a while"
+
+
 def test_the_loop_is_one_and_is_none_of_the_runners(serve) -> None:
     seen: set[Any] = set()
 

@@ -33,6 +33,7 @@ def shop(tmp_path: Path) -> Files:
     return Files(tmp_path, "shop.example")
 
 
+@pytest.mark.usefixtures("asgi_under")
 def test_hints_files_and_trailers(shop: Files, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"0123456789abcdef" * 200_000)
