@@ -75,6 +75,7 @@ class ConnectionBase:
         "state",
         "tail",
         "tail_at",
+        "taken",
         "target",
         "tls",
         "transport",
@@ -117,6 +118,7 @@ class ConnectionBase:
         self.window_at = 0.0
         self.window_bytes = 0
         self.window_taken = -1
+        self.taken = -1  # acknowledged by the client's kernel when its silence was last judged
         self.queued = False  # a response waits in the outbox
         self.judge: HeadJudge | None = None  # holds a head that comes in parts
         self.pipelined = False  # the client sends requests before it has read the responses

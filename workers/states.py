@@ -98,9 +98,10 @@ class TimeLimits:
     def _expire_output(self, connection: ConnectionBase, now: float) -> None:
         """Something is to be written, or was: the client must take a byte now and then."""
         size = connection.transport.get_write_buffer_size()
+        before, connection.taken = max(connection.window_taken, connection.taken), taken_bytes(connection)
         if not size:
             connection.transport.abort()
-        elif size < connection.unsent or 0 <= connection.window_taken < taken_bytes(connection):
+        elif size < connection.unsent or 0 <= before < connection.taken:
             connection.since = now
         elif now - connection.since > self._response:
             connection.server.seldom.warning(
