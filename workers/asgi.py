@@ -424,7 +424,7 @@ class AsgiRequest(Extensions):
 
     async def run(self, ended: Callable[[AsgiRequest], None]) -> None:
         """Call the application; never raises."""
-        look = self.detached or self._connection.eof or self._server.queue.behind
+        look = self.detached or self._connection.eof or self._server.queue.notable
         if look and self._drop(self._connection):
             ended(self)
             return

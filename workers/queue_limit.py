@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.scoreboard import DROPPED
 from gwctl.workers.policy import Refused
+from gwctl.workers.states import FRESH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 REQUEST_START: Final = b"x-request-start"
 NOTICE_S: Final = 0.05
 """Who has waited for less is served without a look."""
+ASK_AGAIN_S: Final = 0.005
+"""After a kept-alive client that had not waited, the kernel is not asked about others for so long."""
 LEFT_S: Final = 0.5
 """A client that ends its side later than so after its request has gone."""
 BELIEVED_S: Final = 3600.0
@@ -55,12 +58,18 @@ _read_ages: Final = struct.Struct("=52x2I").unpack  # struct tcp_info: tcpi_last
 
 
 class QueueLimit:
-    """Of one worker. ``behind``: connections have lately waited in the backlog, or the loop was late."""
+    """Of one worker.
+
+    ``behind``: connections have lately waited in the backlog, or the loop was late. ``notable``: so much
+    that it was noticed of a request.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._limit_s = server.settings.timeouts.queue_timeout_s or inf
         self.behind = False
+        self.notable = False
+        self._ask_at = 0.0
         self._dropped_at = 0.0
 
     @property
@@ -71,6 +80,9 @@ class QueueLimit:
     def arrives(self, connection: ConnectionBase, fields: Mapping[bytes, bytes] | None) -> None:
         """Note since when a request waits whose head was read just now.
 
+        Asking the kernel takes as long as a good part of a short request. So of clients that are
+        kept alive one is asked about for many; who comes from the backlog always is.
+
         Raises:
             Refused: For too long already.
         """
@@ -78,7 +90,12 @@ class QueueLimit:
         connection.arrived_at = 0.0
         if connection.forwarder is not None and fields is not None and REQUEST_START in fields:
             connection.arrived_at = now - seconds_since(fields[REQUEST_START], time.time())
+        elif not self.behind or (now < self._ask_at and connection.state != FRESH):
+            return
         waited_s = self.waited(connection, now, now)
+        self.notable = waited_s >= NOTICE_S or connection.sock.family == socket.AF_UNIX  # it does not say
+        if not self.notable:
+            self._ask_at = now + ASK_AGAIN_S
         if waited_s > self._limit_s:
             self.note(connection, LATE, waited_s)
             raise Refused(503, "queue_timeout_s is over")

@@ -25,6 +25,9 @@ ONE_AT_ONCE: dict[str, dict[str, Any]] = {
     "sync": {},
     "threads": {"threads": 1},
     "asgi": {"requests_max": 1},
+    "sync+asgi": {},
+    "threads+asgi": {"threads": 1},
+    "asgi+wsgi": {"threads": 1},
 }
 
 
@@ -52,7 +55,7 @@ class Gate:
         await send({"type": "http.response.body", "body": b"done"})
 
     def application(self, worker_class: str) -> Any:
-        return self.asgi if worker_class == "asgi" else self.wsgi
+        return self.asgi if worker_class.endswith("asgi") else self.wsgi
 
 
 def engine_at_its_bound(gate: Gate, worker_class: str, **settings: Any) -> Engine:
@@ -144,7 +147,7 @@ def test_whose_client_has_gone_is_dropped_and_who_only_ends_its_side_is_served(
             assert half.response().body == b"done"
             assert gate.seen == ["/hold", "/half"]
             assert engine.words(DROPPED) == len(waiting)
-        elif worker_class != "sync":
+        elif not worker_class.startswith("sync"):
             until(lambda: engine.words(DROPPED) == len(waiting), "all to be dropped")
             assert gate.seen == ["/hold"]
 
