@@ -205,6 +205,25 @@ def many_descriptors() -> str:
     return flood(b'{"t":"stage","name":"x"}\n', [0] * DICE.choice([1, 8, 200]), 100)
 
 
+PLAUSIBLE = (
+    b'{"t":"stage","name":"import"}',
+    b'{"t":"failed","kind":"import","message":"none","traceback":""}',
+    b'{"t":"failed","kind":"boot","message":"none","traceback":"x"}',
+    b'{"t":"obeyed","serving":true}',
+    b'{"t":"obeyed","serving":false}',
+    b'{"t":"draining","connections":3,"requests":2}',
+    b'{"t":"drained","cut":5}',
+    b'{"t":"gave_up","request":"GET /","age_s":9.5}',
+    b'{"t":"told","requests":[{"what":"GET /","age_s":1,"thread":0}],"tasks":[]}',
+)
+
+
+@attack
+def plausible_messages() -> str:
+    """What a worker may say, when it is not so."""
+    return flood(DICE.choice(PLAUSIBLE) + b"\n", [], 1)
+
+
 @attack
 def messages_of_others() -> str:
     return flood(b'{"t":"forked","worker":1,"pid":1}\n{"t":"serve"}\n', [], 1)

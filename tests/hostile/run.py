@@ -58,7 +58,14 @@ class Verdict:
     descriptors: tuple[int, int, int] = (0, 0, 0)
     """Of the master: before, the most meanwhile, after."""
     memory_bytes: tuple[int, int] = (0, 0)
+    memory_meanwhile_bytes: list[int] = field(default_factory=list, repr=False)
+    """Meanwhile, one after the other."""
     problems: list[str] = field(default_factory=list)
+
+    def _meanwhile(self) -> str:
+        """Ten looks at even distances."""
+        looks = self.memory_meanwhile_bytes
+        return " ".join(f"{size / (1 << 20):.1f}" for size in looks[:: max(1, len(looks) // 10)])
 
     def __str__(self) -> str:
         before, most, after = self.descriptors
@@ -68,7 +75,8 @@ class Verdict:
                 f"{self.seconds:.0f} s beside hostile pools, whose processes died {self.deaths} times",
                 str(self.load),
                 f"master: {before} descriptors before, at most {most}, {after} after",
-                f"master: {mib[0]:.1f} MiB before, {mib[1]:.1f} MiB after; log {self.log_bytes:,} bytes",
+                f"master: {mib[0]:.1f} MiB before, {self._meanwhile()} MiB meanwhile, {mib[1]:.1f} MiB after",
+                f"log: {self.log_bytes:,} bytes",
                 *(f"PROBLEM: {each}" for each in self.problems),
             ]
         )
@@ -141,9 +149,10 @@ def _run(server: GwctlServer, verdict: Verdict, seconds: float, begins: Path, *,
             pause.wait(0.1)
             with contextlib.suppress(OSError):
                 most = max(most, len(descriptors(server.pid)))
+            verdict.memory_meanwhile_bytes.append(resident_bytes(server.pid))
             if time.monotonic() > asked_at + 2.0:
                 asked_at = time.monotonic()
-                if server.gwctl("status").returncode:
+                if '"pools"' not in server.gwctl("status", "--json").stdout:
                     verdict.problems.append("gwctl status was not served")
             grown = resident_bytes(server.pid) - memory > MEMORY_GROWTH_MAX_BYTES
             if until_problem and (grown or most > before + DESCRIPTORS_GROWTH_MAX):
@@ -155,6 +164,8 @@ def _run(server: GwctlServer, verdict: Verdict, seconds: float, begins: Path, *,
         verdict.problems.append(f"{load.result.failed} requests of the well-behaved pool failed")
     if log_is_too_long(server, begun):
         verdict.problems.append(f"the log has {verdict.log_bytes:,} bytes")
+    if "a bug in gwctl" in server.log:
+        verdict.problems.append("the master found itself in a state that cannot be")
     if server.status is not None:
         verdict.problems.append(f"the master ended, with status {server.status}")
         return
