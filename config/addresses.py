@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -117,6 +118,25 @@ def make_absolute(text: str, folder: Path) -> str:
     if not address.startswith("unix:") or address.removeprefix("unix:")[:1] in {"", "@"}:
         return text
     return f"{text[: len(text) - len(address)]}unix:{folder / address.removeprefix('unix:')}"
+
+
+def is_any_port(address: Address) -> bool:
+    """Tell whether it asks for any free port: a different one each time."""
+    return isinstance(address, TcpAddress) and address.port == 0
+
+
+def numbered(text: str, seen: Counter[str]) -> str:
+    """Write an address with port 0 so that each is another text: ``127.0.0.1:0``, ``127.0.0.1:00``.
+
+    Listeners are known by their texts. ``seen`` counts those that there are.
+    """
+    try:
+        if not is_any_port(parse(bare(text))):
+            return text
+    except AddressError:
+        return text  # the checks will tell
+    seen[bare(text)] += 1
+    return text + "0" * (seen[bare(text)] - 1)
 
 
 def overlap(one: Address, other: Address) -> bool:

@@ -257,6 +257,8 @@ class _Checks:
 
     def _not_twice(self, path: Path, pool: str, address: Address, seen: list[tuple[str, Address]]) -> None:
         for other_pool, other in seen:
+            if other == address and addresses.is_any_port(address):
+                continue
             if other == address:
                 whose = "" if other_pool == pool else f" by pool.{other_pool}"
             elif addresses.overlap(address, other):

@@ -8,6 +8,7 @@ settings: whatever holds a `Settings` knows that it has been checked.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,16 +141,18 @@ def _is_leaf(place: tuple[str | int, ...]) -> bool:
 
 def _complete(settings: Settings, folder: Path, has_file: bool) -> Settings:
     """Make paths absolute, addresses canonical, and give the instance its name."""
-    pools = {name: _complete_pool(pool, folder) for name, pool in settings.pool.items()}
+    seen = Counter[str]()
+    pools = {name: _complete_pool(pool, folder, seen) for name, pool in settings.pool.items()}
     master = _replace_paths(settings.master, schema.master_leaves(), folder)
     if not master.name:
         master = msgspec.structs.replace(master, name=_instance_name(pools, folder, has_file))
     return Settings(pool=pools, master=master)
 
 
-def _complete_pool(pool: PoolSettings, folder: Path) -> PoolSettings:
+def _complete_pool(pool: PoolSettings, folder: Path, seen: Counter[str]) -> PoolSettings:
     pool = _replace_paths(pool, schema.pool_leaves(), folder)
     bind = tuple(_canonical(addresses.make_absolute(address, folder)) for address in pool.bind)
+    bind = tuple(addresses.numbered(address, seen) for address in bind)
     return msgspec.structs.replace(pool, bind=bind, chdir=pool.chdir or str(folder))
 
 

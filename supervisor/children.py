@@ -421,6 +421,7 @@ class Children:
     def observe(self, now: float) -> None:
         """Report what the scoreboard says of each process, and note its request rate now and then."""
         self._watching.retry(self)
+        self._oom.look()
         for child in self._by_worker.values():
             self._report(child.observed(self._luck(), now))
             self._tell_doubt(child)

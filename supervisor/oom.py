@@ -1,8 +1,9 @@
 """Whether the kernel killed a worker for memory: its cgroup counts that, and the count is compared.
 
-The counters are read once at the start and then only when a worker was ended by a SIGKILL that
-nobody here sent. Workers are in the master's cgroup; the kernel counts a kill there also when it
-was the limit of a cgroup above, or the whole machine, that had no memory left.
+The counters are read when a worker was ended by a SIGKILL that nobody here sent, and at each look at the
+scoreboard: what was counted before the last but one of these was somebody else, such as a child of the
+application, and explains no death of today. Workers are in the master's cgroup; the kernel counts a kill
+there also when it was the limit of a cgroup above, or the whole machine, that had no memory left.
 
     cgroup v2   memory.events: oom_kill      memory.max
     cgroup v1   memory.oom_control: oom_kill memory.limit_in_bytes
@@ -35,6 +36,15 @@ class OomWatch:
     def __init__(self, this: Path = _SELF, mount: Path = _MOUNT) -> None:
         self._files = _find(this, mount)
         self._seen = self._count()
+        self._left = 0
+        """Kills that the last look found, and that have explained nothing yet."""
+
+    def look(self) -> None:
+        """Forget what no worker died of by now. To be called now and then, when all exits have been read."""
+        count = self._count()
+        if count is not None:
+            self._left = max(0, count - (count if self._seen is None else self._seen))
+            self._seen = count
 
     def cause(self, held_bytes: int) -> str:
         """Say that one more process was killed for memory since the last look; empty if none is known of.
@@ -44,10 +54,15 @@ class OomWatch:
         count = self._count()
         if self._files is None or count is None:
             return ""
-        if self._seen is None or count <= self._seen:
+        if self._seen is None or count < self._seen:
             self._seen = count
             return ""
-        self._seen += 1
+        if count > self._seen:
+            self._seen += 1
+        elif self._left:
+            self._left -= 1
+        else:
+            return ""
         limit = _limit(self._files)
         whose = f"cgroup limit {size(limit)}" if limit else "the machine has none left"
         held = f"; it had {size(held_bytes)} when last measured" if held_bytes else ""

@@ -255,7 +255,8 @@ class WorkerProcess:
             self._leave_boot()
             return
         self._draining = True
-        self._cut += self.server.quit()
+        # What the end of the drain has cut is counted, and what it could not cut is in both.
+        self._cut = max(self._cut, self.server.quit())
         self.say_drained()
         self._ending.limit(0.0, "told to end at once", quietly=True)
         self._ending.begin("what was under way")

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -27,12 +28,15 @@ from gwctl.supervisor import health
 from gwctl.supervisor import status as status_document
 from gwctl.supervisor.control_client import ControlClient, RefusedError
 from gwctl.supervisor.control_messages import Method, Reload, Rollback, Scale, Status, Stop, Upgrade
+from gwctl.supervisor.core.notes import NOT_STARTED
 from gwctl.supervisor.finding import find
 
 ANSWER_TIMEOUT_S: Final = 10.0
 """For what the master answers at once. What takes its time (reload, stop) it bounds itself."""
 _GONE_TIMEOUT_S: Final = 10.0
 _INTERRUPTED: Final = 130
+_READY_TIMEOUT_S: Final = 120.0
+_POLL_S: Final = 0.1
 
 
 def _targeted(command: Callable[..., None]) -> Callable[..., None]:
@@ -198,11 +202,48 @@ def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[i
 def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int | None, int]) -> None:
     """Set the number of workers of POOL, or change it by +N or -N.
 
-    It stays until the master is started anew, or a reload finds another `processes`.
+    It ends when they are ready, with 1 if one cannot be started. The number stays until the master is
+    started anew, or a reload finds another `processes`.
     """
     size, delta = change
+    before = _pool_of(client, pool).get("restarts", 0)
     result = client.call("scale", Scale(pool, size, delta), timeout_s=ANSWER_TIMEOUT_S)
+    if NOT_STARTED in result["text"]:
+        raise ControlError(result["text"])
+    try:
+        trouble = _until_ready(client, pool, result.get("size", 0), before)
+    except KeyboardInterrupt:
+        click.echo("the workers boot on; gwctl status shows them", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+    if trouble:
+        raise ControlError(f"{result['text']}, but {trouble}")
     _succeed(result, as_json=as_json)
+
+
+def _pool_of(client: ControlClient, pool: str) -> dict[str, Any]:
+    document = client.call("status", Status(), timeout_s=ANSWER_TIMEOUT_S)
+    found: dict[str, Any] = next((each for each in document.get("pools", ()) if each["name"] == pool), {})
+    return found
+
+
+def _until_ready(client: ControlClient, pool: str, size: int, restarts: int) -> str:
+    """Wait for the workers of a pool; return what went wrong, or nothing.
+
+    Somebody else may give it another size meanwhile: then nobody waits for this one.
+    """
+    give_up_at = time.monotonic() + _READY_TIMEOUT_S
+    while True:
+        found = _pool_of(client, pool)
+        ready = found.get("ready", size)
+        if ready >= size or found["size"] != size:
+            return ""
+        short = f"{ready} of {size} are ready"
+        if found.get("restarts", 0) > restarts:
+            why = found.get("note") or "one ended before it was ready"
+            return f"{short}: {why}. gwctl status and the log say more"
+        if time.monotonic() > give_up_at:
+            return f"{short} after {_READY_TIMEOUT_S:.0f} s"
+        time.sleep(_POLL_S)
 
 
 COMMANDS: Final[list[click.Command]] = [status, reload, rollback, upgrade, stop, scale]

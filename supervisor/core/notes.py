@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gwctl.supervisor.core.events import Exited
     from gwctl.supervisor.core.pool import Pool
 
+NOT_STARTED: Final = "No worker is started before the next reload"
 DEGRADED: Final = "disk differs from what runs"
 
 _SIGNALS: Final = {

@@ -14,7 +14,7 @@ from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare, Resto
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import ReloadAsked, RollbackAsked, ScaleAsked
 from gwctl.supervisor.core.life import Failure, State
-from gwctl.supervisor.core.notes import counts, scaled, seconds, span
+from gwctl.supervisor.core.notes import NOT_STARTED, counts, scaled, seconds, span
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload, Stage, patience
 
@@ -242,7 +242,7 @@ def _scale(fleet: Fleet, pool: Pool, event: ScaleAsked, desk: Desk) -> tuple[str
         fleet.reload.sizes[pool.name] = pool.size  # the new generation gets as many
     text = scaled(pool.name, was, pool.size, asked)
     if fleet.rolled_back and pool.size > pool.ready and pool.degraded(fleet.generation):
-        text += f". No worker is started before the next reload: {fleet.degraded}"
+        text += f". {NOT_STARTED}: {fleet.degraded}"
     desk.note("info", text.removeprefix(f"{pool.name}: "), pool=pool.name)
     return text, {"pool": pool.name, "size": pool.size, "was": was}
 

@@ -109,6 +109,8 @@ class MixedLoad:
 
     def _read(self, output: IO[str]) -> None:
         for line in output:
+            if not line.endswith("\n"):
+                return  # it was killed in the midst of a line: who killed it says why, and there is no result
             if line.startswith("["):
                 requests, failed = json.loads(line)
                 self._progress = (requests, failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 
@@ -12,6 +13,18 @@ from tests.support.status import active_requests, status_of
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
+STUBBORN = """
+import asyncio, time
+def application(environ, start_response):
+    time.sleep(30)
+async def live(scope, receive, send):
+    if scope["type"] == "http":
+        while True:
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                pass
+"""
 
 
 def test_ttin_and_ttou_change_the_number_of_workers(gwctl_server):
@@ -136,3 +149,30 @@ def test_a_busy_worker_shows_its_request_and_its_connection(gwctl_server):
         worker = status_of(server)["pools"][0]["workers"][0]
         assert (worker["request"], worker["connections"]) == ("GET /sleep?…", 1)
         client.join(10)
+
+
+@pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
+def test_a_request_that_a_second_stop_cuts_is_counted_once(gwctl_server, tmp_path, worker):
+    """The end of the drain has counted it already, but could not end it."""
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    app = "stubborn:live" if worker == "asgi" else "stubborn:application"
+    with gwctl_server(
+        app,
+        worker=worker,
+        chdir=tmp_path,
+        timeouts={"drain_timeout_s": 0.2},
+        allow_errors=["."],
+        allow_kill=True,
+    ) as server:
+        client = threading.Thread(target=_ignore_failure, args=(server.url,))
+        client.start()
+        until(lambda: active_requests(server), "the request to be served")
+        server.signal(signal.SIGTERM)
+        if worker == "sync":  # the call holds the loop: nothing is cut before the worker is killed
+            server.wait_for_log("stopping")
+        else:
+            server.wait_for_log("drain_timeout_s .* is over: 1 request cut")
+        server.signal(signal.SIGINT)
+        server.wait_for_exit()
+        client.join(10)
+        assert re.search(r"stopped in .*; 1 request cut", server.log), server.log

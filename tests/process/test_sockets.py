@@ -10,6 +10,7 @@ import textwrap
 import httpx
 import pytest
 
+from tests.support.server import APPS
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
@@ -158,3 +159,25 @@ def test_notify_socket_hears_ready_reloading_and_stopping(gwctl_server, tmp_path
             heard.clear()
         wait_for("STOPPING=1")
         assert "EXTEND_TIMEOUT_USEC=40000000" in heard, "drain_timeout_s and a margin"
+
+
+def test_port_0_may_be_asked_for_as_often_as_one_likes(gwctl_server, tmp_path):
+    """Each time it is another port; in one pool and in several, and over a reload they stay."""
+    live = {"app": "wsgi_bare:application", "bind": "127.0.0.1:0", "chdir": str(APPS), "processes": 1}
+    with gwctl_server(
+        "wsgi_bare:application",
+        worker="sync",
+        bind=["127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"],
+        pools={"live": live},
+        reload={"settle_s": 0.05},
+    ) as server:
+        line = (
+            server.wait_for_log(r"web: 1 worker, (.*)$")[1]
+            + " "
+            + server.wait_for_log(r"live: 1 worker, (.*)$")[1]
+        )
+        urls = line.split()
+        assert len(set(urls)) == 4
+        for _ in range(2):
+            assert [httpx.get(url).text for url in urls] == ["hello"] * 4
+            assert server.gwctl("reload", "-c", str(server.config)).returncode == 0

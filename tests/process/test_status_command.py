@@ -64,3 +64,44 @@ def test_status_says_whether_all_is_well_and_why_not(gwctl_server, tmp_path):
         assert 3 < worker["files"] < worker["files_max"]
         minute = status_of(server)["pools"][0]["minute"]
         assert 0 < minute["seconds"] < 66
+
+
+SLOW = """
+import os, time
+from pathlib import Path
+if Path("slow").exists():
+    time.sleep(1)
+if Path("broken").exists():
+    raise RuntimeError("broken")
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+def test_scale_ends_when_the_new_workers_are_ready_or_says_what_failed(gwctl_server, tmp_path):
+    (tmp_path / "shop.py").write_text(SLOW)
+    with gwctl_server(
+        "shop:application",
+        worker="sync",
+        chdir=tmp_path,
+        allow_errors=["broken"],
+        crash={"backoff_min_s": 5.0},
+    ) as server:
+
+        def scale(change: str) -> tuple[int, str]:
+            found = server.gwctl("scale", "web", change, "-c", str(server.config))
+            return found.returncode, found.stdout + found.stderr
+
+        (tmp_path / "slow").touch()
+        assert scale("+2") == (0, "web: 1 -> 3 workers\n")
+        pool = status_of(server)["pools"][0]
+        assert (pool["ready"], pool["size"]) == (3, 3)
+        assert scale("-2")[0] == 0
+        (tmp_path / "broken").touch()
+        code, text = scale("2")
+        assert code == 1
+        assert "web: 1 -> 2 workers, but 1 of 2 are ready: " in text
+        assert "gwctl status and the log say more" in text
+
+        assert scale("1")[0] == 0

@@ -55,3 +55,31 @@ def test_where_nothing_is_counted_nothing_is_said(tmp_path: Path) -> None:
     this, mount, count, _limit = make(tmp_path, 2)
     count.write_text("low 0\n")
     assert OomWatch(this, mount).cause(1) == ""
+
+
+def test_a_kill_that_no_worker_died_of_explains_no_later_death(tmp_path: Path) -> None:
+    """A child of the application was killed for memory; minutes later somebody kills a worker by hand."""
+    this, mount, count, limit = make(tmp_path, 2)
+    write(count, 0)
+    limit.write_text("max")
+    watch = OomWatch(this, mount)
+    watch.look()
+    write(count, 1)
+    watch.look()
+    watch.look()
+    assert watch.cause(0) == ""
+    write(count, 2)
+    assert watch.cause(0) != "", "the next kill explains again"
+
+
+def test_a_kill_is_still_known_when_a_look_came_before_the_exit_was_read(tmp_path: Path) -> None:
+    this, mount, count, limit = make(tmp_path, 2)
+    write(count, 0)
+    limit.write_text("max")
+    watch = OomWatch(this, mount)
+    write(count, 2)
+    watch.look()
+    assert [bool(watch.cause(0)) for _ in range(3)] == [True, True, False]
+    write(count, 1)  # another cgroup by now
+    watch.look()
+    assert watch.cause(0) == ""
