@@ -21,6 +21,7 @@ import os
 import select
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Coroutine
 from functools import partial
@@ -49,6 +50,8 @@ _BATCH_MAX: Final = 16
 _TCP_INFO_BYTES: Final = 104
 _backlog: Final = struct.Struct("=24xI76x").unpack  # struct tcp_info of linux/tcp.h, up to tcpi_total_retrans
 _SWEEP_MAX: Final = 65536
+_SO_GET_FILTER: Final = 26
+_FILTER_BYTES: Final = 512  # more than what `gwctl.supervisor.last_door` attaches has
 
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # Errors of the one connection that was to be accepted (accept(2), "Error handling").
@@ -78,6 +81,7 @@ class Acceptor:
         self._reserve = server.runner.reserve
         self._gate = Gate(server.siblings, server.record, self._batch)
         self._watching: list[Listener] = []
+        self._vacated: list[Listener] = []  # their numbers are kept until the loop turns again
         self._setups: set[Coroutine[Any, Any, Any]] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._shared = server.assignment.board is not None
@@ -129,6 +133,8 @@ class Acceptor:
         with self._closing:
             while self._listeners:
                 self._listeners.pop().sock.close()
+            while self._vacated:
+                self._vacated.pop().sock.close()
         self._server.runner.release()
 
     def vacate(self) -> None:
@@ -142,6 +148,21 @@ class Acceptor:
             for listener in self._listeners:
                 os.dup2(null, listener.sock.fileno(), inheritable=False)
         os.close(null)
+
+    def vacate_closed(self) -> None:
+        """From another thread, during a long call: let go of the listeners that nobody can reach any more.
+
+        The master has closed them to new connections, and those that came before have been accepted. Held
+        here until the call is over, they would leave clients unanswered, and nobody could bind the address.
+        """
+        with self._closing:
+            for listener in list(self._listeners):
+                if _is_closed(listener.sock):
+                    null = os.open(os.devnull, os.O_RDWR)
+                    os.dup2(null, listener.sock.fileno(), inheritable=False)
+                    os.close(null)
+                    self._listeners.remove(listener)
+                    self._vacated.append(listener)
 
     def sweep_and_close(self) -> None:
         """Accept everything that waits in the backlogs, and what is completed right after; then close."""
@@ -336,6 +357,19 @@ def _waiting(listener: socket.socket) -> int:
     except OSError:
         return 1
     return _backlog(info)[0] or 1  # a listener's tcpi_unacked
+
+
+def _is_closed(listener: socket.socket) -> bool:
+    """Tell whether the master lets nobody in any more (a filter on the socket), and nobody waits."""
+    if listener.family == socket.AF_UNIX or sys.platform != "linux":
+        return False
+    try:
+        if not listener.getsockopt(socket.SOL_SOCKET, _SO_GET_FILTER, _FILTER_BYTES):
+            return False
+        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return False
+    return not _backlog(info)[0]
 
 
 def _address(found: Any) -> Any:

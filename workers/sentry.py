@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 TICK_S: Final = 0.02
 LONG_S: Final = 0.01
+STUCK_S: Final = 0.5
+"""A call that has lasted for so long may keep the worker from being told that a listener is closed."""
 _CONFIRM_S: Final = 0.002
 _RETRY_S: Final = 1.0
 
@@ -70,6 +72,7 @@ class Sentry:
         self._awake = False
         self._thread: threading.Thread | None = None
         self._next_try_at = 0.0
+        self._listeners_at = 0.0
         self._line = line
 
     @property
@@ -141,6 +144,7 @@ class Sentry:
         """Look once; return whether to look again soon."""
         since = self._floats[BUSY_SINCE]
         if since:
+            self._see_to_listeners(since)
             if self._server.outbox and monotonic() - since >= HOLD_S:
                 self._send_for_the_loop(since)
             if self._is_late(since) and self._server.handover is not None and self._siblings.free():
@@ -151,6 +155,13 @@ class Sentry:
             self._awake = True
             return True
         return False
+
+    def _see_to_listeners(self, since: float) -> None:
+        """Let go of those that are closed to new clients, once a call has lasted for a while."""
+        now = monotonic()
+        if now - since >= STUCK_S and now >= self._listeners_at:
+            self._listeners_at = now + STUCK_S
+            self._server.vacate_closed()
 
     def _is_late(self, since: float) -> bool:
         """Tell whether a request may have waited over `LONG_S`."""
@@ -175,6 +186,7 @@ class Sentry:
         ready = poller.poll(0)
         batch = 1
         while self._floats[BUSY_SINCE] == since:
+            self._see_to_listeners(since)
             if ready or self._line:
                 free = self._free_siblings()
                 if free is None:

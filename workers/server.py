@@ -174,6 +174,10 @@ class Server:
         """The same for a loop's thread that is stuck; to be called in another one."""
         self._acceptor.vacate()
 
+    def vacate_closed(self) -> None:
+        """From another thread, during a long call: let go of listeners that are closed to new clients."""
+        self._acceptor.vacate_closed()
+
     def _share_no_more(self) -> None:
         self.record.words[SERVING] = 0
         if self.handover is not None:
