@@ -224,3 +224,58 @@ def test_exit_functions_run_after_an_import_that_fails_and_its_status_stays(tmp_
         assert "the application's exit functions cut" in server.log
     finally:
         server.destroy()
+
+
+BOOTS = """
+import asyncio, atexit, os, time
+def say(word):
+    with open(os.environ["ENDINGS"], "a") as file:
+        print(word, file=file)
+atexit.register(say, "atexit")
+def hang(how):
+    if os.environ["HANGS"] == how:
+        say("hangs")
+        try:
+            time.sleep(60)
+        finally:
+            say("finally")
+hang("import")
+async def app(scope, receive, send):
+    await receive()
+    hang("lifespan")
+    say("hangs")
+    try:
+        await asyncio.sleep(60)
+    finally:
+        say("finally")
+"""
+
+
+@pytest.mark.parametrize(
+    ("worker", "preload", "hangs"),
+    [
+        ("sync", False, "import"),
+        ("sync", True, "import"),
+        ("asgi", False, "import"),
+        ("asgi", False, "lifespan"),
+        ("asgi", False, "awaiting"),
+        ("asgi", True, "awaiting"),
+        ("threads", False, "awaiting"),
+    ],
+)
+def test_a_worker_that_is_ended_while_it_boots_says_farewell(tmp_path, worker, preload, hangs):
+    (tmp_path / "shop.py").write_text(BOOTS)
+    said = tmp_path / "said"
+    environ = {"ENDINGS": str(said), "HANGS": hangs}
+    server = GwctlServer("shop:app", worker=worker, chdir=tmp_path, preload=preload, environ=environ)
+    try:
+        server.start()
+        until(lambda: said.exists() and "hangs" in said.read_text(), lambda: server.log)
+        began = time.monotonic()
+        server.signal(signal.SIGINT)
+        server.wait_for_exit()
+        assert time.monotonic() - began < 2.5
+        assert said.read_text().split()[:3] == ["hangs", "finally", "atexit"]
+        assert " error " not in server.log
+    finally:
+        server.destroy()
