@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import selectors
 import signal
 import socket
 import time
@@ -12,7 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gwctl.assignment import Assignment
-from gwctl.channel import Channel, Fork, Forked
+from gwctl.channel import Channel, Fork, Forked, Serve
 from gwctl.config.settings import PoolSettings
 from gwctl.log import Level, Log
 from gwctl.scoreboard import Record
@@ -219,3 +221,35 @@ def test_a_template_cannot_name_a_child_of_another_user(stage: Stage) -> None:
 def test_an_answer_that_nobody_asked_for_costs_the_template_its_channel(stage: Stage) -> None:
     stage.answers(9, 1)
     assert any(isinstance(event, events.ChannelClosed) for event in stage.news)
+
+
+class WithoutRoom:
+    """A socket for which the kernel has no memory at the moment."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def send(self, _data: bytes) -> int:
+        raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def recv(self, size: int) -> bytes:
+        return self.sock.recv(size)
+
+
+def test_a_channel_that_the_kernel_has_no_room_for_does_not_keep_the_loop_turning(stage: Stage) -> None:
+    """Its socket is writable all the time. It is tried again when the scoreboard is looked at."""
+    template = stage.children.get(TEMPLATE)
+    assert template is not None
+    sock = template.channel._sock
+    template.channel._sock = WithoutRoom(sock)  # type: ignore[assignment]
+    stage.children.send(TEMPLATE, Serve())
+    assert template.channel.wants_write
+    key = stage.loop.selector.get_key(template.channel)
+    assert key.events == selectors.EVENT_READ
+    template.channel._sock = sock
+    stage.children.observe(time.monotonic())
+    assert [message for message, _ in stage.template.receive()] == [Serve()]
+    assert not template.channel.wants_write
