@@ -189,10 +189,10 @@ def test_broken_trailers_never_look_complete(messages: list[Any], words: str) ->
 # ---- files
 
 
-@pytest.fixture
-def big(tmp_path):
+@pytest.fixture(scope="module")
+def big(tmp_path_factory):
     """8 MiB that differ at each place."""
-    path = tmp_path / "big"
+    path = tmp_path_factory.mktemp("files") / "big"
     path.write_bytes(b"".join(b"%07x " % number for number in range(1 << 20)))
     return path
 
