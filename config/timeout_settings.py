@@ -20,7 +20,11 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 60.0
     drain_timeout_s: Annotated[
         PositiveSeconds,
-        _meta("How long a draining worker may take to finish what it has; then it is killed.", 300),
+        _meta(
+            "How long a draining worker may take to finish what it has, work in the background included "
+            "(threads, jobs of executors, tasks); then that is cut, and the worker ends or is killed.",
+            300,
+        ),
     ] = 30.0
     heartbeat_timeout_s: Annotated[
         Seconds,

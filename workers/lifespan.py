@@ -138,6 +138,11 @@ class Lifespan:
         except asyncio.CancelledError as error:
             if not self.running:
                 self._error = error
+            elif not self._stopping:
+                self._log.warning(
+                    "the lifespan was cancelled, as by an application that cancels all tasks: what its "
+                    "shutdown does was done now, and will not be done at the end"
+                )
             raise
         except _FAILURES as error:
             forks.end_if_child(error)
