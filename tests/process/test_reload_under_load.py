@@ -1,4 +1,4 @@
-"""Twenty SIGHUPs under a keep-alive load: no request fails, in any class of failure.
+"""SIGHUPs, up to twenty, under a keep-alive load: no request fails, in any class of failure.
 
 The same load against a build that closes idle connections at once shows that the zero is
 not the client's blindness.
@@ -19,27 +19,34 @@ from tests.support.compiled import pure_only
 RELOADS = 20
 LINGER_S = 1.0
 APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
+OTHER_INTERFACE = [
+    ("sync", "asgi_bare:application", 6),
+    ("threads", "asgi_bare:application", 6),
+    ("asgi", "wsgi_bare:application", 6),
+]
 QUICK = {"settle_s": 0.05}
 
 
-@pytest.mark.parametrize("worker", APPS)
-def test_twenty_reloads_fail_no_request(gwctl_server, worker):
+@pytest.mark.parametrize(
+    ("worker", "app", "reloads"), [*((*case, RELOADS) for case in APPS.items()), *OTHER_INTERFACE]
+)
+def test_reloads_fail_no_request(gwctl_server, worker, app, reloads):
     """Every class of failure counts zero, also for clients that think for up to half of linger_s between requests.
 
     Each reload was adopted; the last generation answers.
     """
     timeouts = {"linger_s": LINGER_S}
-    with gwctl_server(APPS[worker], worker=worker, processes=2, reload=QUICK, timeouts=timeouts) as server:
+    with gwctl_server(app, worker=worker, processes=2, reload=QUICK, timeouts=timeouts) as server:
         hasty = Plan(server.url, 0.005, expect_body=b"hello")
         thinks = Plan(server.url, LINGER_S / 3, expect_body=b"hello")
         with MixedLoad([Part(hasty, 24), Part(thinks, 16)]) as load:
-            for count in range(1, RELOADS + 1):
+            for count in range(1, reloads + 1):
                 server.signal(signal.SIGHUP)
                 server.wait_for_log(rf"adopted generation {count + 1}\b")
                 load.wait_for_requests(50)
         for result in load.results:
             assert result.failures == {}, result
-        assert sum(result.requests for result in load.results) > RELOADS * 50
+        assert sum(result.requests for result in load.results) > reloads * 50
 
 
 @pure_only
