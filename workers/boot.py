@@ -112,6 +112,7 @@ class _Boot:
         self._watch = DeathWatch(assignment.master_pid, self._settings.timeouts.drain_timeout_s)
         self._process = WorkerProcess(assignment, log, self._watch)
         self._signals = signals.Signals(self._process.on_terminate, self._process.on_quit, assignment.dump_fd)
+        self._process.answered = self._signals.termination.last_answered
 
     def run(self) -> int:
         """Do all of it; return the exit status."""

@@ -11,7 +11,7 @@ import asyncio
 import os
 import resource
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -63,6 +63,7 @@ class WorkerProcess:
         self._background = Background(self._drain_timeout_s)
         self._ending = Ending(log, self._background)
         self._interruption = Interruption()
+        self.answered: Callable[[], None] = _nobody_waits
         self._ready = False
         self._draining = False
         self._cut = 0
@@ -135,6 +136,7 @@ class WorkerProcess:
         self._measure()
         await self._end_event().wait()
         assert self.server is not None
+        self.answered()
         self.server.runner.stopped()
         requests = [each.task for each in self.server.runner.under_way() if each.task is not None]
         if self.lifespan_loop is None:
@@ -349,3 +351,7 @@ def memory_bytes() -> int:
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _nobody_waits() -> None:
+    """Nothing: the signals' handlers are yet to be made."""

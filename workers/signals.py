@@ -43,6 +43,26 @@ _HANDLED: Final = frozenset({*_IGNORED, signal.SIGTERM, signal.SIGQUIT, DUMP_SIG
 Handler = Callable[[], None]
 
 
+class Termination:
+    """TERM's handler, in the shape of uvicorn's server, whose handler it is there.
+
+    Libraries with tasks that only wait for the server's end look for it there and read ``should_exit``
+    (sse-starlette's watcher): otherwise they would be waited for like work under way. It is set
+    when the last request is answered; streams end as the drain has it (`gwctl.workers.asgi_streams`).
+    """
+
+    def __init__(self, terminate: Handler) -> None:
+        self._terminate = terminate
+        self.should_exit = False
+
+    def handle_exit(self, _number: int, _frame: Any) -> None:
+        self._terminate()
+
+    def last_answered(self) -> None:
+        """Nothing is served any more."""
+        self.should_exit = True
+
+
 class Signals:
     """Installs the table above; `install` again takes back what application code changed."""
 
@@ -52,7 +72,8 @@ class Signals:
             number: _ignore for number in _IGNORED if number != DUMP_SIGNAL
         }
         self._masks: dict[int, set[int]] = {}
-        self._handlers[signal.SIGTERM] = lambda _number, _frame: terminate()
+        self.termination = Termination(terminate)
+        self._handlers[signal.SIGTERM] = self.termination.handle_exit
         self._handlers[signal.SIGQUIT] = lambda _number, _frame: quit_now()
 
     def explain_with(self, handler: Handler) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 import time
 
 BLOCK_S = 0.1
@@ -88,7 +89,18 @@ async def respond(scope, receive, send):
         print("response ended", flush=True)
 
 
+watchers = set()
+
+
+async def watch():
+    """As sse-starlette does, whose watcher looks for uvicorn's server behind the handler of TERM."""
+    while not signal.getsignal(signal.SIGTERM).__self__.should_exit:  # noqa: ASYNC110 - a library does so
+        await asyncio.sleep(0.05)
+
+
 async def live(receive, send):
+    if not watchers:
+        watchers.add(asyncio.ensure_future(watch()))
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"data: 0\n\n", "more_body": True})
