@@ -9,7 +9,7 @@
 # make bench-lifecycle   reloads, kills and hangs beside other servers, twenty minutes
 # make test-compiled   all tests with the compiled build of the engine (docs/adr/0006)
 # make sim    the simulated world: make sim SEED=1 STEPS=100000 JOBS=2
-# make soak   faults at random under load: make soak CLASS=asgi SECONDS=1800 SEED=7 (all classes without CLASS; PRELOAD=1)
+# make soak   faults at random under load: make soak CLASS=asgi SECONDS=1800 SEED=7 (all classes without CLASS; PRELOAD=1, HOSTILE=1)
 # make once   POSTs with numbers of their own, each run at most once: make once POSTS=1000000 CLASS=sync
 # make hostile  pools that attack whatever they can reach, beside one that behaves well: make hostile SECONDS=300 CLASS=asgi
 # make test-upgrade   upgrades in a row under load, and to another Python: make test-upgrade UPGRADES=50
@@ -32,6 +32,7 @@ CLASS ?=
 POSTS ?= 100000
 BROKEN ?=
 GOOD_RELOADS ?=
+HOSTILE ?=
 FUZZ_FOLDER ?= .fuzz
 
 BIN := $(VENV)/bin
@@ -118,7 +119,7 @@ sim: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(if $(CLASS),--class $(CLASS)) $(if $(SEED),--seed $(SEED)) \
-	    $(if $(PRELOAD),--preload) $(if $(GOOD_RELOADS),--good-reloads) $(if $(BROKEN),--broken $(BROKEN))
+	    $(if $(PRELOAD),--preload) $(if $(HOSTILE),--hostile) $(if $(GOOD_RELOADS),--good-reloads) $(if $(BROKEN),--broken $(BROKEN))
 
 once: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.once --posts $(POSTS) $(if $(CLASS),--class $(CLASS)) $(if $(SEED),--seed $(SEED)) \

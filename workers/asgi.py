@@ -447,6 +447,12 @@ class AsgiRequest(Extensions):
                 self._incomplete(f"the application returned{self._how_far() or ' without a response'}")
         ended(self)
 
+    def never_began(self, ended: Callable[[AsgiRequest], None]) -> None:
+        """End a request whose task was cancelled before its first step: its coroutine saw nothing of that."""
+        if not self._given_up():
+            self._incomplete("the request was cancelled before it began")
+        ended(self)
+
     def _drop(self, connection: Any) -> bool:
         """End before the first step if the client has gone: nobody waits for the rest. False: it has not."""
         if not (self.detached or is_gone(connection, self.began_at)):

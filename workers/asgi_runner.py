@@ -82,7 +82,9 @@ class AsgiRunner:
         """Nothing waits: each request has a task at once."""
 
     def look(self, now: float) -> None:
-        """See to clients that have left, and, in a drain, to those that are to leave."""
+        """See to clients that have left, to those a drain sends away, and to tasks that never ran."""
+        for request in [each for each in self._requests if each.task is not None and each.task.done()]:
+            request.never_began(self.when_ended)
         self._departures.look(now)
         self.streams.look(now)
 

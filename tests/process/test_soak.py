@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime as dt
 import random
 
+import pytest
+
 from tests.soak.report import text
 from tests.soak.run import Wish, soak
 from tests.support.compiled import pure_only
@@ -15,6 +17,7 @@ from tests.support.compiled import pure_only
 CLASSES = ("sync", "threads", "asgi")
 QUICK = ("reload", "reload_broken", "kill", "stop_a_while", "scale", "term", "reopen", "stop_the_master")
 """Faults that are over soon: a hang takes its time limit."""
+HOSTILE = ("fork", "leave_thread", "exit", "leave", "cookies", "cancel", "reload")
 RELOADS = {"only": ("reload",), "pause_s": 0.05, "haste": 5.0}
 
 
@@ -37,3 +40,11 @@ def test_a_build_that_closes_idle_connections_at_once_fails_requests() -> None:
 def test_a_build_that_leaks_descriptors_is_found_out() -> None:
     run = soak(Wish("sync", 0.5, 1, broken="leaks", **RELOADS))
     assert any("descriptors and now has" in problem for problem in run.verdict.problems), text(run)
+
+
+@pytest.mark.parametrize("worker", CLASSES)
+def test_hostile_applications_and_clients_cost_others_nothing(worker: str) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    run = soak(Wish(worker, 3.0, seed, only=HOSTILE, pause_s=0.1, hostile=True))
+    assert run.ok, text(run)
+    assert sum(run.books.counts.values()) > 3, text(run)

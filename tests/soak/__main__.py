@@ -30,6 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--broken", choices=sorted(builds.BROKEN), default="")
     parser.add_argument("--preload", action="store_true", help="fork the workers from templates")
+    parser.add_argument("--hostile", action="store_true", help="applications and clients do what none should")
     parser.add_argument("--good-reloads", action="store_true")
     return parser.parse_args()
 
@@ -43,7 +44,10 @@ def main() -> None:
     runs = []
     for worker in workers:
         print(f"{worker}: {options.seconds:g} s, seed {seed}", flush=True)
-        run = soak(Wish(worker, options.seconds, seed, options.broken, preload=options.preload))
+        wish = Wish(
+            worker, options.seconds, seed, options.broken, preload=options.preload, hostile=options.hostile
+        )
+        run = soak(wish)
         print(report.text(run), flush=True)
         runs.append(run)
     sys.exit(not all(run.ok for run in runs))

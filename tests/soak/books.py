@@ -28,6 +28,8 @@ class Books:
     counts: Counter[str] = field(default_factory=Counter)
     timeline: list[tuple[float, str]] = field(default_factory=list)
     deaths: list[owners.Death] = field(default_factory=list)
+    cancelled: list[owners.Death] = field(default_factory=list)
+    """Workers whose application cancelled all tasks, and which live on."""
     outcomes: list[Outcome] = field(default_factory=list)
     answers: list[tuple[int, int, str]] = field(default_factory=list)
     """Of requests that hang, not as expected: who had them, the status (0: the connection ended), the story."""

@@ -20,6 +20,7 @@ from typing import Final
 from gwctl.cli import COMMANDS
 from gwctl.errors import ControlError
 from tests.soak.books import Books, Outcome
+from tests.soak.hostility import Hostility
 from tests.soak.injuries import Injuries
 from tests.soak.stage import POOL, SIZE, SIZE_MAX, Stage
 
@@ -30,8 +31,8 @@ OUTCOME: Final = r"adopted generation \d+|generation \d+ was not adopted"
 class Faults:
     """See the module. `one` does one of them; `close` waits for what still goes on."""
 
-    def __init__(self, stage: Stage, seed: int, only: Sequence[str] = ()) -> None:
-        """``only``: names of methods; none: all."""
+    def __init__(self, stage: Stage, seed: int, only: Sequence[str] = (), *, hostile: bool = False) -> None:
+        """``only``: names of methods; none: all. ``hostile``: those of `Hostility`, too."""
         self._stage = stage
         self._server = stage.server
         self._dice = random.Random(seed)
@@ -61,6 +62,11 @@ class Faults:
         }
         if "rollback" in COMMANDS:
             self._table[self.rollback] = 2
+        self._hostility = enemy = Hostility(stage, self._dice, self.books) if hostile else None
+        if enemy is not None:
+            self._table |= {enemy.fork: 6, enemy.leave_thread: 6, enemy.exit: 4, enemy.leave: 8}
+            if stage.worker == "asgi":
+                self._table |= {enemy.cookies: 4, enemy.cancel: 3}
         if only:
             self._table = {fault: n for fault, n in self._table.items() if fault.__name__ in only}
 
@@ -76,6 +82,8 @@ class Faults:
         if self._reload is not None:
             self._reload.result()
         self._injuries.close()
+        if self._hostility is not None:
+            self._hostility.close()
 
     # ---- reloads: one at a time, beside everything else
 

@@ -26,6 +26,8 @@ NOTICED_S = 10.0
 FRESH_NOTICED_S = 2.0
 """The same for a connection that nobody saw: it may have waited to be accepted until the last moment."""
 KILL_TIMEOUT_S = 20.0
+_ESTABLISHED = "01"
+"""In /proc/net/tcp."""
 
 
 def inodes(pid: int) -> set[str]:
@@ -40,9 +42,10 @@ def inodes(pid: int) -> set[str]:
     return found
 
 
-def clients_of(pid: int, port: int) -> set[int] | None:
+def clients_of(pid: int, port: int, *, gone: bool = False) -> set[int] | None:
     """Ports of the clients whose connections to ``port`` the process has; None: it ends, or is gone.
 
+    ``gone``: only those of clients that have ended their side.
     Where processors are scarce, half a second can pass between the closing of its sockets and its end.
     """
     sockets = inodes(pid)
@@ -52,7 +55,7 @@ def clients_of(pid: int, port: int) -> set[int] | None:
     found = set()
     for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
         fields = line.split()
-        if fields[1].endswith(ours) and fields[9] in sockets:
+        if fields[1].endswith(ours) and fields[9] in sockets and not (gone and fields[3] == _ESTABLISHED):
             found.add(int(fields[2].rpartition(":")[2], 16))
     return found
 

@@ -49,6 +49,9 @@ class Wish:
     preload: bool = False
     """Workers are forked from templates, which are killed, too."""
 
+    hostile: bool = False
+    """The application and some clients do what none should, besides."""
+
     haste: float = 1.0
     """The pauses of all clients are divided by it."""
 
@@ -73,11 +76,12 @@ def resources(stage: Stage) -> Resources:
 
 def soak(wish: Wish) -> report.Run:
     """Run it. What the server does wrong is in the verdict; an exception is the harness's, or its end's."""
-    with Stage(wish.worker, broken=wish.broken, preload=wish.preload) as stage:
+    module = "soaked_hostile" if wish.hostile else "soaked"
+    with Stage(wish.worker, broken=wish.broken, preload=wish.preload, module=module) as stage:
         quiet = _quiet(stage, wish)
         stage.wait_until_calm(SIZE)
         before = resources(stage)
-        faults = Faults(stage, wish.seed, wish.only)
+        faults = Faults(stage, wish.seed, wish.only, hostile=wish.hostile)
         with MixedLoad(parts(stage.server.url, wish.worker, wish.haste)) as load:
             _inflict(faults, load, wish)
             faults.close()

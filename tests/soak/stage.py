@@ -81,8 +81,17 @@ while time.{clock}() < _end:
 class Stage:
     """A server and its files. Use it in a ``with`` statement: that starts the server and judges its end."""
 
-    def __init__(self, worker: str, *, broken: str = "", import_s: float = 0.0, **settings: Any) -> None:
+    def __init__(
+        self,
+        worker: str,
+        *,
+        broken: str = "",
+        import_s: float = 0.0,
+        module: str = "soaked",
+        **settings: Any,
+    ) -> None:
         self.worker = worker
+        self._module = module
         self._import_s = import_s
         self.release = 0
         self.server = GwctlServer(
@@ -131,7 +140,7 @@ class Stage:
 
     def source(self, release: int) -> str:
         """The application's module of that release."""
-        return f"from soaked import {self.interface} as application\n"
+        return f"from {self._module} import {self.interface} as application\n"
 
     def _write(self, path: Path, text: str) -> None:
         """All at once: a worker may boot at any moment."""

@@ -24,6 +24,7 @@ HURT_BEFORE_S: Final = 8.0
 """What was hurt so long before a reload may still end during it."""
 STORIES_MAX: Final = 20
 
+_CANCELLED: Final = re.compile(r"the request was cancelled|CancelledError")
 _LINE: Final = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} ", re.MULTILINE)
 _ERROR: Final = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} (error|warn) +(.*)", re.DOTALL)
 
@@ -71,7 +72,7 @@ def judge(results: Sequence[Result], books: Books, log: str) -> Verdict:
 def _judge_requests(result: Result, books: Books, verdict: Verdict) -> None:
     for incident in result.incidents:
         key = (incident.label, incident.failure)
-        if any(death.explains(incident) for death in books.deaths):
+        if any(death.explains(incident) for death in [*books.deaths, *books.cancelled]):
             verdict.in_hand[key] += 1
             continue
         if incident.failure == Failure.RESET_REUSED and incident.idle_s > LINGER_S / 2:
@@ -160,6 +161,10 @@ def _kind(text: str, books: Books) -> str:
         return "fork lost with its template" if "kill -9 of a template" in books.counts else ""
     if re.search(r"was not (adopted|gone back to)", text) and _refusal_by_fault(text):
         return "reload refused because of a fault"
+    if "GET /exit: the application raised: SystemExit" in text:
+        return "application that exits"
+    if books.cancelled and _CANCELLED.search(text):
+        return "all tasks cancelled"
     for pid in re.findall(r"pid (\d+) ", text):
         if int(pid) in books.hurt:
             return re.sub(r"\d[\d.,]*", "N", text.partition(f"pid {pid} ")[2].split(":")[0])[:60].strip()
