@@ -254,6 +254,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
             data = self.tail[self.tail_at :]
             self.tail = b""
             self._body_data(data)
+            if self.eof:
+                self.catch_up()  # nothing else comes: it is all of the body, or not
         if state == BODY and self.receiving:
             if self.eof:
                 self.server.runner.abandoned(self)

@@ -178,6 +178,29 @@ def test_a_client_that_leaves_behind_many_chunks(worker_class: str) -> None:
         assert client.response().body == b"x" * 20_000
 
 
+@pytest.mark.parametrize("buffering", [True, False])
+@pytest.mark.parametrize("worker_class", WORKER_CLASSES)
+def test_many_chunks_sent_ahead_by_a_client_that_sends_no_more(worker_class: str, buffering: bool) -> None:
+    """Its end is known before its body is read: the body is whole all the same."""
+    data = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + CHUNKED + b"1\r\nx\r\n" * 2000 + LAST
+    with (
+        Engine(engine_apps.application(worker_class), worker_class, body_buffering=buffering) as engine,
+        engine.connect() as client,
+    ):
+        assert client.get("/").body == b"hello"
+        connection = only(engine)
+
+        def feed() -> None:
+            connection.data_received(data)
+            connection.eof_received()
+
+        engine.call(feed)
+        for _ in range(3):
+            assert client.response().body == b"hello"
+        assert client.response().body == b"x" * 2000
+        assert client.at_end()
+
+
 @pytest.mark.parametrize("worker_class", WORKER_CLASSES)
 def test_requests_sent_ahead(worker_class: str) -> None:
     """One in a turn."""
