@@ -164,7 +164,7 @@ def cut_short(client: Client) -> None:
 
 def busy(server) -> int:
     document = json.loads(server.gwctl("status", "--json").stdout)
-    return sum(worker["request"].endswith("s=60") for worker in document["pools"][0]["workers"])
+    return sum("/sleep" in worker["request"] for worker in document["pools"][0]["workers"])
 
 
 def in_flight(pid: int) -> int:
