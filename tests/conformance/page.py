@@ -84,6 +84,17 @@ them with such clients and then ask for something.
 | threads | `threads`: those beyond wait in line | likewise |
 | refused connections that linger | {lingering} | the oldest is closed for the next one |
 
+Three times the load that a pool can bear, each request on a connection of its own and from a client that gives up after 5 s, with
+`queue_timeout_s = 2` (`python -m benchmarks.overload --seconds 12`, two workers, tasks of 50 ms, on two busy cores):
+
+| | can do | asked | answered within 5 s, of what it can do | 503 | gave up | as if nothing had been, after |
+|---|---|---|---|---|---|---|
+| `sync` | 40/s | 120/s | 111 % | 908 | 0 | 2.1 s |
+| `threads = 8` | 320/s | 769/s | 109 % | 6274 | 0 | 2.0 s |
+| `asgi`, `requests_max = 8` | 320/s | 942/s | 100 % | 7507 | 96 | 3.2 s |
+
+Over 100 % is what stood in line when the load ended; that line is `queue_timeout_s` long.
+
 In the cases the limits are {line}, {field}, {count_max}, {head} and {body}.
 
 ## Cases
