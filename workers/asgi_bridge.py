@@ -57,7 +57,6 @@ class AsgiBridge:
 
     call_kind = BridgedCall
     body_kind = BridgedBodyCall
-    stream_kind = BridgedBodyCall
 
     def __init__(self, server: Server, extend: Callable[[BridgedCall, float], None] | None) -> None:
         """``extend`` gives a request more time; None where requests have no limit."""
