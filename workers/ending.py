@@ -61,6 +61,8 @@ _AFTER_LIFESPAN_S: Final = 0.7
 _AFTER_LOOP_S: Final = 0.65
 """Of the farewell, for what comes after the loop's steps."""
 _THREADS_S: Final = 0.2
+_CALL_S: Final = 0.1
+"""At least so long for each exit function of threading."""
 _AFTER_THREADS_S: Final = 0.4
 """Of the farewell, for the application's exit functions."""
 _LOOK_S: Final = 0.02
@@ -217,12 +219,17 @@ class Ending:
 
     def _end_threads(self) -> None:
         """As `threading._shutdown`, which knows no limit. In threads, since so are the functions it calls."""
+        callers = []
         for function in reversed(getattr(threading, "_threading_atexits", ())):
             try:
                 caller = start_thread(self._call, "gwctl-exit", function)
             except RuntimeError:
                 break
-            while caller.is_alive() and monotonic() < self._until(_THREADS_S, _AFTER_THREADS_S):
+            callers.append(caller)
+            began = monotonic()  # one that comes late, as others did not end, is called all the same
+            while caller.is_alive() and monotonic() < max(
+                self._until(_THREADS_S, _AFTER_THREADS_S), began + _CALL_S
+            ):
                 caller.join(_LOOK_S)
         idle = 0
         while idle < 2 and monotonic() < self._until(_THREADS_S, _AFTER_THREADS_S):
@@ -230,7 +237,8 @@ class Ending:
             idle = 0 if busy else idle + 1
             if busy and not _join(busy[0]):
                 return
-        self._note(told_thread, busy_threads())
+        busy = busy_threads()
+        self._note(told_thread, busy or [caller for caller in callers if caller.is_alive()])
 
     def _call(self, function: Callable[[], object]) -> None:
         try:

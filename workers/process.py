@@ -147,7 +147,8 @@ class WorkerProcess:
     def finish(self, status: int) -> None:
         """The steps for which no loop turns, in the main thread; the process then exits with ``status``."""
         self._finishing = True
-        self._ending.limit(0.0, "the boot is over")
+        if not self._draining:
+            self._ending.limit(0.0, "the boot has failed")
         self._ending.after_loop(status)
 
     @property

@@ -8,6 +8,7 @@ task        an asyncio task                    default     a job of the loop's d
 endless     a task, or a thread, without end   generator   an asynchronous generator that is not closed
 child       a daemonic child process, its pid in the file
 processes   a job of an executor with processes; without SECONDS, one that is idle
+threading   an exit function of threading hangs
 hang        the exit function hangs            refuse      the exit function raises, then sys.exit()s
 sleep       the call itself takes so long
 """
@@ -57,6 +58,19 @@ def at_exit():
         sys.exit("of an exit function")
 
 
+def old_thread():
+    """Go on until the main thread looks after threads, as a library's does that watches its end."""
+    while not ENDS.wait(0.01):
+        pass
+    work("old thread", float(os.environ["SERVICE_S"]))
+
+
+ENDS = threading.Event()
+if "SERVICE_S" in os.environ:
+    threading._register_atexit(ENDS.set)
+    threading.Thread(target=old_thread).start()
+
+
 def leave(name, seconds):
     if name == "thread":
         threading.Thread(target=work, args=(name, seconds)).start()
@@ -68,6 +82,8 @@ def leave(name, seconds):
         child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
         child.start()
         say(f"child {child.pid}")
+    elif name == "threading":
+        threading._register_atexit(time.sleep, 60)
     elif name == "processes":
         processes = ProcessPoolExecutor(1, multiprocessing.get_context("spawn" if seconds else "fork"))
         KEPT.append(processes)

@@ -37,7 +37,9 @@ class Ends(GwctlServer):
         self.said_in.touch()
         app = "endings:asgi" if is_asgi(worker) else "endings:wsgi"
         worker = worker.partition("+")[0]
-        environ = {"ENDINGS": str(self.said_in)} | ({"PRELOADED": "1"} if preload else {})
+        environ = {"ENDINGS": str(self.said_in), **settings.pop("environ", {})}  # type: ignore[dict-item]
+        if preload:
+            environ["PRELOADED"] = "1"
         timeouts = {"linger_s": 0.05, "drain_timeout_s": 20.0} | settings.pop("timeouts", {})  # type: ignore[operator, arg-type]
         super().__init__(
             app,
@@ -137,6 +139,28 @@ def test_exit_functions_that_hang_or_raise_are_no_obstacle(tmp_path, worker, nam
                 r"the application's exit functions cut\n +File .*endings\.py\", line \d+ in at_exit"
             )
         until(lambda: look(child) is None, "the daemonic child to end")
+
+
+@pytest.mark.parametrize("worker", ["sync", "asgi"])
+def test_threads_that_were_there_at_the_start_are_joined_after_the_lifespan(tmp_path, worker):
+    """As the interpreter does; they have what is left of drain_timeout_s."""
+    with Ends(tmp_path, worker, environ={"SERVICE_S": "0.7"}) as server:
+        server.signal(signal.SIGTERM)
+        said = server.ended()
+        rest = ["lifespan", "service finally"] if is_asgi(worker) else []
+        assert said == [*rest, "old thread", "atexit"]
+
+
+@native
+def test_an_exit_function_of_threading_that_hangs_is_cut(tmp_path, worker):
+    """A library's own way to end its threads. Those that follow it are called all the same."""
+    with Ends(tmp_path, worker, timeouts={"drain_timeout_s": 0.5}) as server:
+        server.leave("executor", "threading")
+        server.signal(signal.SIGTERM)
+        assert server.ended()[-1] == "atexit"
+        server.wait_for_log(
+            r"drain_timeout_s \(0\.5 s\) is over: 1 thread of the application cut\n  thread gwctl-exit"
+        )
 
 
 @each
