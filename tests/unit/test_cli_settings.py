@@ -99,8 +99,8 @@ def test_start_with_a_mistake_starts_nothing(folder: Path) -> None:
             'command line: --worker = "gthread": expected "auto", "sync", "threads" or "asgi". Did you mean "threads"?',
         ),
         (
-            ("-k", "asgi", "--threads", "2"),
-            'command line: --threads = 2: an asgi worker has no threads. Leave it out, or set worker = "threads"',
+            ("-k", "sync", "--threads", "2"),
+            'command line: --threads = 2: a sync worker has no threads. Leave it out, or set worker = "threads"',
         ),
         (
             ("--name", "a b"),
