@@ -1,5 +1,6 @@
 """What outlives a request or is cut short, in each framework: one factory for each.
 
+GET /silent      one server-sent event, then silence
 GET /events      server-sent events without end      POST /upload    counts a body
 GET /background  answers, then works                 GET /file       this file
 GET /ended       a JSON list of what has ended: "events", "background", "upload"
@@ -21,6 +22,14 @@ async def events():
             await asyncio.sleep(0.01)
     finally:
         ended.append("events")
+
+
+async def silent():
+    try:
+        yield b"data: one\n\n"
+        await asyncio.Event().wait()
+    finally:
+        ended.append("silent")
 
 
 async def work():
@@ -56,6 +65,9 @@ def make_starlette():
     async def stream(request):
         return StreamingResponse(events(), media_type="text/event-stream")
 
+    async def quiet(request):
+        return StreamingResponse(silent(), media_type="text/event-stream")
+
     async def background(request):
         return PlainTextResponse("ok", background=BackgroundTask(work))
 
@@ -71,6 +83,7 @@ def make_starlette():
     return Starlette(
         routes=[
             Route("/events", stream),
+            Route("/silent", quiet),
             Route("/background", background),
             Route("/upload", upload, methods=["POST"]),
             Route("/file", file),
@@ -96,6 +109,10 @@ def make_fastapi():
     @app.get("/events")
     async def stream():
         return StreamingResponse(events(), media_type="text/event-stream")
+
+    @app.get("/silent")
+    async def quiet():
+        return StreamingResponse(silent(), media_type="text/event-stream")
 
     @app.get("/background")
     async def background(tasks: BackgroundTasks):
@@ -144,6 +161,12 @@ def make_quart():
         response.timeout = None
         return response
 
+    @app.get("/silent")
+    async def quiet():
+        response = Response(silent(), mimetype="text/event-stream")
+        response.timeout = None
+        return response
+
     @app.get("/background")
     async def background():
         app.add_background_task(work)
@@ -188,6 +211,9 @@ def make_django():
     async def stream(request):
         return StreamingHttpResponse(events(), content_type="text/event-stream")
 
+    async def quiet(request):
+        return StreamingHttpResponse(silent(), content_type="text/event-stream")
+
     async def background(request):
         task = asyncio.ensure_future(work())
         tasks.add(task)
@@ -208,6 +234,7 @@ def make_django():
 
     urls.urlpatterns[:] = [
         path("events", stream),
+        path("silent", quiet),
         path("background", background),
         path("upload", upload),
         path("file", file),

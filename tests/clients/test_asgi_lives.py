@@ -6,6 +6,7 @@ is nobody's error.
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,27 @@ def test_an_event_stream_ends_with_its_client(server) -> None:
             lines = response.iter_lines()
             assert [next(lines) for _ in range(3)] == ["data: tick", "", "data: tick"]
     has_ended(server, "events", 3)
+
+
+def test_a_silent_stream_ends_with_its_client(server) -> None:
+    """Under each framework, and each class: it sends nothing that could tell that nobody reads."""
+    for _ in range(2):
+        with httpx.stream("GET", f"{server.url}/silent", timeout=20) as response:
+            assert next(response.iter_lines()) == "data: one"
+    has_ended(server, "silent", 2)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_silent_stream_ends_properly_with_its_worker(gwctl_server, framework: str) -> None:
+    with gwctl_server(
+        f"live_asgi:make_{framework}()", worker="asgi", timeouts={"stream_grace_s": 0.3}
+    ) as server:
+        with httpx.stream("GET", f"{server.url}/silent", timeout=20) as response:
+            lines = response.iter_lines()
+            assert next(lines) == "data: one"
+            server.signal(signal.SIGTERM)
+            assert list(lines) == [""]
+        assert server.wait_for_exit() == 0
 
 
 def test_an_upload_ends_with_its_client(server) -> None:
