@@ -122,6 +122,10 @@ class Memory:
             self._admitting = True
             self._loop.call_soon(self._admit)
 
+    def wait_no_more(self, holder: Holder) -> None:
+        """Its connection is lost: it will not read on."""
+        self._waiting.pop(holder, None)
+
     def forget(self, holder: Holder) -> None:
         """It holds nothing any more, and will not."""
         self.total -= holder.size

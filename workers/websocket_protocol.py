@@ -176,6 +176,7 @@ class WebSocket(Sending, asyncio.Protocol):
         self._pongs.clear()
         self._count()
         around = self._around
+        around.memory.wait_no_more(self)
         around.connections.discard(self)
         if self._task is None:
             around.holders.discard(self)

@@ -144,6 +144,19 @@ def test_a_large_message_has_its_turn_when_those_that_never_end_are_gone() -> No
             assert read_frame(friend) == (BINARY, b"z" * 500_000)
 
 
+def test_those_that_wait_and_leave_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket_memory, "PATIENCE_S", 60)
+    with Engine(Echo(), "asgi", websocket=settings()) as engine:
+        memory = engine.server.websockets._around.memory
+        with crowd(engine, 8, DEFLATE) as clients:
+            for client in clients:
+                client.send(unfinished(MIB - KIB, packed=True))
+            until(lambda: memory._waiting, "some to wait")
+        gone(engine)
+        assert not memory._waiting
+        assert memory.total == 0
+
+
 def test_messages_that_nobody_receives() -> None:
     """The queues of many applications that are behind count together."""
 
