@@ -14,6 +14,7 @@ from gwctl.workers.counters import Counters
 from gwctl.workers.draining import LAST_WORDS_S
 from gwctl.workers.explain import BEGAN_AT, Running
 from gwctl.workers.policy import frame_body, wants_continue
+from gwctl.workers.queue_limit import REQUEST_START
 from gwctl.workers.scope import BODY_FIELDS, Fields, Scope, ScopeBuilder
 from gwctl.workers.states import BUSY
 from gwctl.workers.websocket_handshake import asks_for_websocket
@@ -124,8 +125,10 @@ class AsgiRunner:
         """
         scope = self._builder.build(connection)
         notable = self._builder.notable
-        if self._queue_limit.behind or connection.forwarder is not None:
+        if self._queue_limit.behind or (notable is not None and REQUEST_START in notable):
             self._queue_limit.arrives(connection, notable)
+        elif connection.arrived_at:
+            connection.arrived_at = 0.0  # what was said of the request before
         if notable is not None and not notable.keys().isdisjoint(BODY_FIELDS):
             self._begin_notable(connection, scope, notable)
             return

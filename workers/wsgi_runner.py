@@ -21,7 +21,7 @@ from gwctl.workers.environ import BODY_FIELDS, Environ, EnvironBuilder, Fields
 from gwctl.workers.file_tail import FileTail
 from gwctl.workers.framing import Framer, LengthFramer
 from gwctl.workers.policy import frame_body, wants_continue
-from gwctl.workers.queue_limit import LATE
+from gwctl.workers.queue_limit import LATE, REQUEST_START
 from gwctl.workers.states import BODY, BUSY, CLOSING
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_body_calls import BodyCall, StreamCall
@@ -143,8 +143,10 @@ class WsgiRunner:
         else:
             environ = self.bridge.build(connection)
             notable = self.bridge.notable
-        if self._queue_limit.behind or connection.forwarder is not None:
+        if self._queue_limit.behind or (notable is not None and REQUEST_START in notable):
             self._queue_limit.arrives(connection, notable)
+        elif connection.arrived_at:
+            connection.arrived_at = 0.0  # what was said of the request before
         if notable is not None and not notable.keys().isdisjoint(BODY_FIELDS):
             self._begin_body(connection, environ, notable)
             return
