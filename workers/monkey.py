@@ -38,3 +38,14 @@ def refusal(worker_class: str, interface: str) -> str:
     if in_sync:
         why += ", or set `worker` to sync and raise `processes`: each serves one request at a time"
     return why
+
+
+def refusal_of_preload() -> str:
+    """Say why a template that has imported the application cannot be forked from; empty if it can."""
+    library = patched_by()
+    if library is None:
+        return ""
+    return (
+        f"it patches the standard library for {library}, and a template of patched modules does not end "
+        "as it should. Take the patching out, or set `preload` to false"
+    )

@@ -46,7 +46,7 @@ from gwctl.channel import PROTOCOL, Channel, ChannelError, Drain, Fork, Forked, 
 from gwctl.errors import AppLoadError, BootError, ExitStatus
 from gwctl.log import Level, Log
 from gwctl.scoreboard import LAYOUT
-from gwctl.workers import boot, environment, forks, leftovers, signals
+from gwctl.workers import boot, environment, forks, leftovers, monkey, signals
 from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.background import Background
 from gwctl.workers.ending import Ending
@@ -142,6 +142,9 @@ class _Template:
             forks.end_if_child(error)
             raise
         forks.end_if_child()
+        why = monkey.refusal_of_preload()
+        if why:
+            raise AppLoadError(f"cannot serve {application.spec}: {why}")
         import_s = time.monotonic() - started_at
         hold_open()
         self._take_back()

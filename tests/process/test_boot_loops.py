@@ -165,3 +165,17 @@ def test_what_eventlet_has_patched_is_refused_everywhere(tmp_path, worker_class)
         assert "eventlet (eventlet.monkey_patch())" in message
         assert "set `worker`" not in message
         assert worker.exit_status() == 4
+
+
+def test_what_gevent_has_patched_is_not_preloaded(gwctl_server, tmp_path):
+    patching(tmp_path, "gevent")
+    source = PATCH + ANSWER + WSGI
+    server = gwctl_server(
+        "shop:application", chdir=project(tmp_path, source), worker="sync", preload=True, allow_errors=["."]
+    )
+    try:
+        server.start()
+        assert server.wait_for_exit() == 4
+        assert "set `preload` to false" in server.log
+    finally:
+        server.destroy()
