@@ -152,6 +152,21 @@ def test_those_that_wait_and_leave_are_forgotten(monkeypatch: pytest.MonkeyPatch
             for client in clients:
                 client.send(unfinished(MIB - KIB, packed=True))
             until(lambda: memory._waiting, "some to wait")
+            lost = engine.call(lambda: list(memory._waiting))
+
+            def use(size: int) -> None:
+                memory.total += size
+
+            engine.call(lambda: use(2 * LIMIT))  # no room comes of it for those who are left
+            engine.call(lambda: [one.transport.abort() for one in lost])
+            until(
+                lambda: not engine.call(lambda: set(lost) & set(engine.server.websockets._all())),
+                "those to be lost",
+            )
+            assert not engine.call(lambda: set(lost) & set(memory._waiting))
+            engine.call(lambda: use(-2 * LIMIT))
+            monkeypatch.setattr(websocket_memory, "PATIENCE_S", 0.1)
+            engine.call(memory._out_of_patience)  # the rest, if they wait by now
         gone(engine)
         assert not memory._waiting
         assert memory.total == 0
