@@ -55,6 +55,12 @@ class Wire:
     def write_eof(self) -> None:
         self.ended = True
 
+    def getsockopt(self, _level: int, _option: int) -> int:
+        return 0
+
+    def shutdown(self, _how: int) -> None:
+        """Its end is said when it is closed."""
+
     def close(self) -> None:
         self.closing = True
 
