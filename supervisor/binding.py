@@ -11,13 +11,17 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Final, assert_never
 
 from gwctl.assignment import Listener
 from gwctl.config.addresses import FdAddress, SystemdAddress, TcpAddress, UnixAddress, parse
 from gwctl.errors import BindError
 from gwctl.supervisor import holders, inherited, unixsocket
 from gwctl.supervisor.last_door import let_nobody_in
+
+_PROBES: Final = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""A client that has vanished without a word (its power, its network) is found out after about 3 minutes of
+silence: a stream that has nothing to say, or a WebSocket without pings, would keep its socket for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ def _take(wanted: Wanted, fds: Iterable[int]) -> Held:
     try:
         for fd in fds:
             sock = inherited.listening(fd, wanted.address)
+            if sock.family != socket.AF_UNIX and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+                probe_silent_clients(sock)  # else its owner has values of his own, as systemd's KeepAlive=
             held.listeners += (Listener(sock, wanted.address, url_of(sock)),)
     except BindError:
         held.undo()
@@ -158,6 +164,7 @@ def _listen_tcp(host: str, port: int, backlog: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe_silent_clients(sock)
         sock.setblocking(False)
         sock.bind(sockaddr)
         sock.listen(backlog)
@@ -165,6 +172,15 @@ def _listen_tcp(host: str, port: int, backlog: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def probe_silent_clients(listener: socket.socket) -> None:
+    """Have the kernel probe silent connections of ``listener``: accepted ones inherit it (tcp(7))."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES.items():
+        option = getattr(socket, name, None)  # macOS lacks some
+        if option is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _tcp_reason(error: OSError, host: str, port: int) -> str:

@@ -78,6 +78,25 @@ def test_tcp(listeners: ListenerSet) -> None:
     assert reachable(socket.AF_INET, (host, port))
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="the system has no such option")
+@pytest.mark.parametrize("passed", [None, 0, 1])
+def test_clients_that_vanish_are_found_out_by_the_kernel(listeners: ListenerSet, passed: int | None) -> None:
+    with socket.socket() as other:
+        address = "127.0.0.1:0"
+        if passed is not None:  # with a value of its own, or with none
+            other.bind(("127.0.0.1", 0))
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, passed)
+            other.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 33)
+            other.listen()
+            address = f"fd:{os.dup(other.fileno())}"
+        (sock,) = opened(listeners, address)
+        sock.setblocking(True)
+        with socket.create_connection(sock.getsockname()), sock.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            idle_s = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            assert idle_s == (33 if passed else 120)
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
 def test_ipv6_beside_ipv4_on_the_same_port(listeners: ListenerSet) -> None:
     """[::] is IPv6 alone, so that both wildcards can be listed."""
