@@ -7,11 +7,13 @@ the backlog one is *evicted* whose client the worker is waiting for, in this ord
     1. between two requests, or fresh without a byte (before TLS or a PROXY header too)
     2. answered and closed, but for input that is dropped so that the client can read the answer
     3. in the middle of a head: answered with 408
-    4. in a body that comes more slowly than the least rate (`gwctl.workers.slow_clients`): likewise
+    4. in a body that comes more slowly than the least rate (`gwctl.workers.slow_clients`): likewise, whether
+       or not the application has begun to read it; not if it has begun to answer
+    5. in a response that is taken more slowly than the least rate, for `READER_WAIT_MIN_S`: a reset
 
 the longest wait first, and nobody that has waited for less than `WAIT_MIN_S`. A client whose bytes
-are in the kernel's buffer is not silent: the worker was busy. A request that the application
-has, a body that comes and a response are never cut here.
+are in the kernel's buffer is not silent: the worker was busy. A body that comes, a response that is
+taken and what waits for the application alone are never cut here.
 
 Siblings that have room come first, but only for a moment (`Patience`): they may be stuck.
 
@@ -25,13 +27,28 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 from gwctl.scoreboard import EVICTED
-from gwctl.workers.states import BODY, FRESH, HEAD, IDLE, LINGER, LINGER_S, has_unread
+from gwctl.workers.states import (
+    BODY,
+    BUSY,
+    CLOSING,
+    DISCARD,
+    FLUSH,
+    FRESH,
+    HEAD,
+    IDLE,
+    LINGER,
+    LINGER_S,
+    cut_upload,
+    has_unread,
+)
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
     from gwctl.workers.server import Server
 
 WAIT_MIN_S: Final = 2.0
+READER_WAIT_MIN_S: Final = 5.0
+"""What a client has begun to read is worth more to it: asking again costs it all that it had."""
 PATIENCE_S: Final = 0.1
 """No connection is left to siblings for longer."""
 _BELIEVE_AGAIN_S: Final = 1.0
@@ -39,7 +56,9 @@ _FOUND_MAX: Final = 256
 _LEAVE_S: Final = 1.0
 _LINGERS: Final = 1
 _UPLOADS: Final = 3
-_RANKS: Final = {FRESH: 0, IDLE: 0, LINGER: _LINGERS, HEAD: 2, BODY: _UPLOADS}
+_READERS: Final = 4
+_RANKS: Final = {FRESH: 0, IDLE: 0, LINGER: _LINGERS, HEAD: 2}
+_REQUESTS: Final = {BODY, BUSY, DISCARD, FLUSH, CLOSING}
 
 _Found = tuple[int, float, int]
 
@@ -69,7 +88,7 @@ class Eviction:
                 continue
             found, connection = self._found.pop()
             if found == self._rank(connection, now):
-                self._evict(connection, now - found[1], now)
+                self._evict(connection, found, now)
                 room += 1
         return room
 
@@ -85,11 +104,11 @@ class Eviction:
 
     def _rank(self, connection: ConnectionBase, now: float) -> _Found | None:
         """Return where ``connection`` stands among those that may go, the lowest first; None: it stays."""
+        if connection.state in _REQUESTS:
+            return self._rank_request(connection, now)
         rank = _RANKS.get(connection.state)
         if rank is None:
             return None
-        if rank == _UPLOADS:
-            return self._rank_upload(connection, now)
         since = connection.linger_until - LINGER_S if rank == _LINGERS else connection.since
         transport = connection.transport
         if now - since < WAIT_MIN_S or transport is None or transport.is_closing() or connection.tail:
@@ -105,14 +124,22 @@ class Eviction:
             return None
         return rank, since, id(connection)
 
-    def _rank_upload(self, connection: ConnectionBase, now: float) -> _Found | None:
-        since = connection.window_at
-        if now - since < WAIT_MIN_S or not self._server.rates.body_is_slow(connection, now):
+    def _rank_request(self, connection: ConnectionBase, now: float) -> _Found | None:
+        """Do so for one that sends a body, or takes a response, which began with its present window."""
+        since, rates = connection.window_at, self._server.rates
+        if now - since < WAIT_MIN_S or connection in self._leaving:
             return None
-        return None if has_unread(connection.sock) else (_UPLOADS, since, id(connection))
+        if rates.body_is_slow(connection, now):
+            if has_unread(connection.sock) or self._server.runner.has_responded(connection):
+                return None
+            return _UPLOADS, since, id(connection)
+        if now - since >= READER_WAIT_MIN_S and rates.response_is_slow(connection, now):
+            return _READERS, since, id(connection)
+        return None
 
-    def _evict(self, connection: ConnectionBase, waited_s: float, now: float) -> None:
+    def _evict(self, connection: ConnectionBase, found: _Found, now: float) -> None:
         server = self._server
+        rank, since, _ = found
         self._leaving[connection] = now
         server.record.words[EVICTED] += 1
         peer = connection.peer
@@ -120,14 +147,19 @@ class Eviction:
         server.seldom.warning(
             "evicted",
             f"no room for new connections ({server.connections} are open): closed the one that has waited "
-            f"longest, {waited_s:.1f} s, of {client}. `connections_max` and `nofile` say how many a worker "
-            "may have; a shorter `keepalive_timeout_s` closes idle ones earlier",
+            f"longest, {now - since:.1f} s, of {client}. `connections_max` and `nofile` say how many a "
+            "worker may have; a shorter `keepalive_timeout_s` closes idle ones earlier",
         )
-        if connection.state == HEAD:
+        if rank == _READERS:
+            server.runner.abandoned(connection)
+            connection.abort()
+            return
+        if rank == _UPLOADS:
+            cut_upload(connection, "no room for it, and its body comes too slowly")
+        elif connection.state == HEAD:
             connection.refuse_unparsed(408, "no room for it, and its head has not come")
-        elif connection.state == BODY:
-            connection.refuse(408, "no room for it, and its body comes too slowly")
-        connection.close()
+        if connection.state != BUSY:  # else a call in a thread was told, and answers
+            connection.close()
 
     def _see_them_off(self, now: float) -> None:
         """Drop who has gone, and end those that should have by now: they do not take what they were told."""

@@ -47,6 +47,13 @@ class LeastRates:
         rate = (connection.received - connection.window_bytes) / max(elapsed, 0.001)
         return rate < self._body and connection.framer is not None and _wants_body(connection)
 
+    def response_is_slow(self, connection: ConnectionBase, now: float) -> bool:
+        """Tell whether a response that was more than fits has been taken too slowly in its present window."""
+        taken, before = taken_bytes(connection), connection.window_taken
+        if before < 0 or not (taken and connection.transport.get_write_buffer_size()):
+            return False
+        return (taken - before) / max(now - connection.window_at, 0.001) < self._response
+
     def _judge_body(self, connection: ConnectionBase, now: float) -> None:
         slow = self.body_is_slow(connection, now)
         rate = (connection.received - connection.window_bytes) / (now - connection.window_at)

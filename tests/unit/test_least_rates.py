@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from typing import Any
@@ -148,12 +149,15 @@ def test_a_response_that_is_taken_below_the_least_rate_is_cut(worker_class: str,
 
 
 @pure_only
-@pytest.mark.parametrize("worker_class", ["sync", "threads"])
-def test_slow_bodies_make_room_for_new_clients(worker_class: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("worker_class", "buffered"), [way for way in WAYS if way != ("sync", False)])
+def test_slow_bodies_make_room_for_new_clients(
+    worker_class: str, buffered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within their grace, when there is no room; a body that comes quickly enough stays."""
     monkeypatch.setattr(eviction, "WAIT_MIN_S", 0.3)
     limits = {"body_rate_min_bytes_per_s": 1000}
-    with Engine(application(worker_class), worker_class, connections_max=3, limits=limits) as engine:
+    options: dict[str, Any] = {"connections_max": 3, "limits": limits, "body_buffering": buffered}
+    with Engine(application(worker_class), worker_class, **options) as engine:
         slow = [engine.connect() for _ in range(2)]
         for client in slow:
             client.send(POST % 1000 + b"x")
@@ -167,3 +171,54 @@ def test_slow_bodies_make_room_for_new_clients(worker_class: str, monkeypatch: p
         assert engine.words(EVICTED) == 2
         for client in (*slow, quick):
             client.sock.close()
+
+
+@pure_only
+@pytest.mark.parametrize("start", [b"1", b"3;a=", b"0\r\nA: b\r\n"], ids=["size", "extension", "trailer"])
+def test_slow_chunks_make_room_too(worker_class: str, start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever in the framing the client stands still."""
+    monkeypatch.setattr(eviction, "WAIT_MIN_S", 0.3)
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with Engine(application(worker_class), worker_class, connections_max=2) as engine:
+        slow = [engine.connect() for _ in range(2)]
+        for client in slow:
+            client.send(head + start)
+        with engine.connect() as one, engine.connect() as two:
+            assert one.get().body == two.get().body == b"hello"
+        for client in slow:
+            assert client.response().status == 408
+            client.sock.close()
+
+
+@pure_only
+@pytest.mark.parametrize("worker_class", ["sync", "sync+asgi", "asgi"])
+def test_readers_that_take_nothing_make_room_last(worker_class: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response that is taken stays, whatever the need. Elsewhere a thread waits, as `client_wait` lets it."""
+    monkeypatch.setattr(eviction, "READER_WAIT_MIN_S", 0.3)
+    monkeypatch.setattr(eviction, "WAIT_MIN_S", 0.2)
+    with Engine(application(worker_class), worker_class, connections_max=3) as engine:
+        readers = [engine.connect() for _ in range(3)]
+        over = threading.Event()
+
+        def take() -> None:
+            while not over.wait(0.005):
+                readers[-1].sock.recv(65536)
+
+        for reader in readers:
+            reader.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.send(b"GET /length?20000000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        thread = threading.Thread(target=take)
+        thread.start()
+        try:
+            with engine.connect() as one, engine.connect() as two:
+                assert one.get().body == two.get().body == b"hello"
+            for reader in readers[:2]:
+                with pytest.raises(ConnectionResetError):
+                    while reader.sock.recv(65536):
+                        pass
+            assert engine.words(EVICTED) == 2
+        finally:
+            over.set()
+            thread.join()
+            for reader in readers:
+                reader.sock.close()
