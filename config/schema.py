@@ -46,6 +46,8 @@ class Setting:
     @property
     def unit(self) -> str:
         """In which its number counts; empty for what is no measure."""
+        if self.name.endswith("_bytes_per_s"):
+            return "bytes per second"
         if self.name.endswith("_s"):
             return "seconds"
         return "bytes" if "_bytes" in self.name else ""

@@ -2,7 +2,8 @@
 
 What an upgrade executes is the command as it was given: the same interpreter path, script, arguments
 and folder, looked up anew. So a package that was installed over this one takes effect, and so
-does a link to a virtual environment that points somewhere else by now.
+does a link to a virtual environment that points somewhere else by now. A script that names its interpreter
+itself, as pip writes them, is executed itself: what it names may be another one by now.
 
 The program that runs is not on disk any more then. If the new one cannot restore what it was
 handed, somebody has to: so a master keeps its own sources, in a memory file that Python imports from
@@ -18,7 +19,7 @@ import signal
 import struct
 import sys
 from binascii import crc32
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,7 @@ HEARD: Final = frozenset(map(int, (*HANDLED, signal.SIGALRM)))
 """Let in even if whoever started it had them blocked, as some supervisors and threads do: a master that is
 deaf to TERM could not be stopped. ALRM bounds the check of an upgrade."""
 _WRITE: Final = 8  # F_SEAL_WRITE of linux/fcntl.h
+_SHEBANG_MAX: Final = 4096  # bytes; Linux reads 256 of them
 _DATE: Final = 0x21  # the first day that it can express
 
 
@@ -70,6 +72,9 @@ class Program:
             folder = shown if shown.startswith("/") and Path(shown).samefile(".") else str(Path.cwd())
         except OSError:
             folder = str(Path.cwd())
+        script = _script(sys.orig_argv, sys.argv)
+        if script:
+            return cls(script, (script, *sys.argv[1:]), folder, tuple(map(int, mask)))
         # Not argv[0] as it was: python finds its environment by it.
         return cls(sys.executable, (sys.executable, *sys.orig_argv[1:]), folder, tuple(map(int, mask)))
 
@@ -96,7 +101,7 @@ class Program:
         fd = os.memfd_create("gwctl-program", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.write(fd, data)
         seal(fd, _WRITE)  # a worker may have to keep it, and this process may be root
-        executable = Path(self.path)
+        executable = Path(sys.executable)
         resolved = executable.parent.resolve() / executable.name
         self.copy_fd = fd
         self.rescue = (str(resolved), *_flags(), "-c", _START.format(fd), *sys.argv[1:])
@@ -141,6 +146,27 @@ def _version_on_disk() -> str:
     except OSError:
         return ""
     return found[1] if found else ""
+
+
+def _script(command: Sequence[str], arguments: Sequence[str]) -> str:
+    """The script by which the kernel came to this interpreter; empty if the interpreter was executed itself.
+
+    Args:
+        command: As `sys.orig_argv`: interpreter, its options, the script, what the script was given.
+        arguments: As `sys.argv`.
+    """
+    head = command[: len(command) - len(arguments[1:])]
+    if len(head) < 2 or "-m" in head or "-c" in head:
+        return ""
+    script = head[-1]
+    try:
+        with Path(script).open("rb") as file:
+            named = os.fsdecode(file.readline(_SHEBANG_MAX)).removeprefix("#!").split()
+    except OSError:
+        return ""
+    # Where its path has blanks, or is too long for the kernel, pip writes a script of sh that executes it.
+    by_it = named and (head[0] in named or Path(named[0]).name == "sh")
+    return script if by_it and os.access(script, os.X_OK) else ""
 
 
 def _flags() -> Iterable[str]:

@@ -113,6 +113,8 @@ def _how(ending: Ending, desk: Desk) -> str:
 
 def _finishing(desk: Desk) -> str:
     serving = _serving(desk)
+    if not serving:
+        return "no worker has anything to finish"
     longest = max((worker.policy.drain_timeout_s for worker in serving), default=0.0)
     verb = "finishes" if len(serving) == 1 else "finish"
     return f"{workers(len(serving))} {verb}, at most {seconds(longest)}"
