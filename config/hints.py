@@ -19,7 +19,7 @@ from gwctl.config.schema import Path, Setting
 from gwctl.config.settings import MasterSettings, PoolSettings, Settings
 
 _LISTED_MAX: Final = 7
-_NUMBER: Final = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([a-z]*)")
+_NUMBER: Final = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([a-z]*(?:/s)?)")
 _PERCENTAGE: Final = re.compile(r"([0-9]{1,3}) *(?:%|percent)")
 _SECONDS: Final[dict[str, float]] = {
     **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds"), 1.0),
@@ -35,7 +35,12 @@ _BYTES: Final[dict[str, float]] = {
     **dict.fromkeys(("g", "gb", "gib"), 1024**3),
 }
 _TABLES: Final = {"pool", "master", *(n for n, s in schema.settings_of(PoolSettings).items() if s.table)}
-_UNITS: Final[dict[str, dict[str, float]]] = {"seconds": _SECONDS, "bytes": _BYTES, "": {"": 1}}
+_UNITS: Final[dict[str, dict[str, float]]] = {
+    "seconds": _SECONDS,
+    "bytes": _BYTES,
+    "bytes per second": _BYTES | {f"{name}/s": factor for name, factor in _BYTES.items() if name},
+    "": {"": 1},
+}
 _YES: Final = frozenset({"true", "yes", "on", "1"})
 _NO: Final = frozenset({"false", "no", "off", "0"})
 

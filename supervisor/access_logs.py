@@ -84,7 +84,7 @@ def _open(path: str) -> int:
     except OSError as error:
         reason = error.strerror
         if error.errno == errno.ENXIO:
-            reason = "it is a pipe that nobody reads"
+            reason = "it is a socket" if Path(path).is_socket() else "it is a pipe that nobody reads"
         elif error.errno == errno.ENOENT:
-            reason = f"folder {Path(path).parent} does not exist"
+            reason = f"folder {Path(os.path.realpath(path)).parent} does not exist"
         raise AccessLogError(f"cannot write the access log {path}: {reason}") from None

@@ -104,7 +104,8 @@ def _how(ending: Ending, desk: Desk) -> str:
             wait = seconds(ending.accept_until - desk.now)
             return f"accepting for {wait} more, then {_finishing(desk)}. Asked again: that begins now"
         case Mode.DRAIN:
-            return f"{_finishing(desk)}. Asked again: ends them at once"
+            again = ". Asked again: ends them at once" if _serving(desk) else ""
+            return _finishing(desk) + again
         case Mode.QUIT:
             return f"ending {count} at once. Asked again: kills them"
         case Mode.KILL:

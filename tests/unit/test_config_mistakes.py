@@ -37,6 +37,20 @@ IN_FILE = {
             "Write 10485760"
         ),
     ),
+    "a rate in words": (
+        f'{WEB}limits.body_rate_min_bytes_per_s = "2 KB/s"\n',
+        (
+            'gw.toml:3: pool.web.limits.body_rate_min_bytes_per_s = "2 KB/s": '
+            "expected a whole number of bytes per second, found text. Write 2048"
+        ),
+    ),
+    "a rate in bytes": (
+        f'{WEB}limits.response_rate_min_bytes_per_s = "500"\n',
+        (
+            'gw.toml:3: pool.web.limits.response_rate_min_bytes_per_s = "500": '
+            "expected a whole number of bytes per second, found text. Write 500"
+        ),
+    ),
     "a number in quotes": (
         f'{WEB}backlog = "4096"\n',
         'gw.toml:3: pool.web.backlog = "4096": expected a whole number, found text. Write 4096',

@@ -102,6 +102,14 @@ def test_scaling_up_during_a_reload_that_fails_is_made_up_for() -> None:
 # ---- stop
 
 
+def test_no_worker_is_left_to_finish() -> None:
+    story = CoreStory(web=1).serves()
+    story.dies(1)
+    story.dies(2)  # and is tried again after its backoff
+    story.happens(ev.StopAsked(0, "SIGTERM"))
+    assert story.notes[-1] == "info: stopping (SIGTERM): no worker has anything to finish"
+
+
 def test_graceful() -> None:
     story = CoreStory(web=2).serves()
     assert story.happens(ev.StopAsked(0, "SIGTERM")) == [
