@@ -51,14 +51,22 @@ def find(
 
 
 def _by_config(config: Path, found: Sequence[Instance]) -> Path:
-    given = _master_table(config)
+    given, unreadable = _master_table(config)
     control = given.get("control")
     if isinstance(control, str) and control not in {"", "auto", "off"}:
         return config.parent / control
     running = _running(config, found)
     if not running and isinstance(given.get("name"), str):
         running = [each for each in found if each.name == given["name"]]
-    return _only(running, found, f"with {config}")
+    try:
+        return _only(running, found, f"with {config}")
+    except ControlError as error:
+        if not unreadable:
+            raise
+        raise ControlError(
+            f"{error}\n{config} cannot be read ({unreadable}). "
+            "If it named a control socket, give that: --control PATH"
+        ) from None
 
 
 def _running(config: Path, found: Sequence[Instance]) -> list[Instance]:
@@ -76,13 +84,15 @@ def _config_of(instance: Instance) -> Path | None:
     return Path(path) if isinstance(path, str) and path else None
 
 
-def _master_table(config: Path) -> dict[str, Any]:
-    """[master] of the file as far as it can be read; its mistakes are not our business."""
+def _master_table(config: Path) -> tuple[dict[str, Any], str]:
+    """[master] of the file, and why it cannot be read; its other mistakes are not our business."""
     try:
         table = tomllib.loads(config.read_text("utf-8")).get("master", {})
-    except (OSError, ValueError):
-        return {}
-    return table if isinstance(table, dict) else {}
+    except OSError as error:
+        return {}, error.strerror or str(error)
+    except ValueError as error:
+        return {}, str(error)
+    return (table if isinstance(table, dict) else {}), ""
 
 
 def _only(matching: Sequence[Instance], found: Sequence[Instance], which: str) -> Path:

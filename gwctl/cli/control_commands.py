@@ -21,6 +21,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from gwctl.cli.folder import logical_cwd
 from gwctl.cli.reload_view import ReloadView
 from gwctl.config.scales import WORKERS_MAX
 from gwctl.errors import ControlError, ExitStatus, GwctlError
@@ -53,13 +54,14 @@ def _targeted(command: Callable[..., None]) -> Callable[..., None]:
         config: Path | None, name: str | None, control: Path | None, *, as_json: bool, **arguments: Any
     ) -> None:
         try:
+            elsewhere = control or name or (config is not None and config.is_absolute())
             path = find(
                 name=name,
                 config=config,
                 control=control,
                 environ=os.environ,
                 uid=os.geteuid(),
-                cwd=Path.cwd(),
+                cwd=Path("/") if elsewhere else logical_cwd(os.environ),
             )
             with ControlClient(path) as client:
                 command(client, as_json=as_json, **arguments)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import click
 
+from gwctl.cli.folder import logical_cwd
 from gwctl.config import hints
 from gwctl.config.load import Loaded, load
 from gwctl.config.problems import count
@@ -72,6 +73,7 @@ def reader(app: str | None, file: Path | None, overrides: list[Override]) -> Rea
 
     Raises:
         NothingToServe: With what to do.
+        FolderGoneError: There is no working directory any more.
     """
     cwd = logical_cwd(os.environ)
     environ = dict(os.environ)
@@ -102,15 +104,3 @@ def read(read_settings: Reader, ending: str = "") -> Loaded:
 def set_overrides(settings: tuple[str, ...]) -> list[Override]:
     """Understand the arguments of ``--set``."""
     return [Override.parse(text) for text in settings]
-
-
-def logical_cwd(environ: Mapping[str, str]) -> Path:
-    """The working directory as the shell shows it, with its links: a deployment changes where they point."""
-    shown = Path(environ.get("PWD", ""))
-    if shown.is_absolute() and ".." not in shown.parts:
-        try:
-            if shown.samefile("."):
-                return shown
-        except OSError:
-            pass  # PWD is stale: whoever started us changed the folder without telling
-    return Path.cwd()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
+from gwctl.cli.folder import logical_cwd
 from gwctl.cli.options import (
     DEFAULT_FILE,
     SettingsCommand,
-    logical_cwd,
     read,
     reader,
     set_overrides,

@@ -1,0 +1,69 @@
+"""Commands called from a folder that is no more, or with a settings file that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import ROOT, GwctlServer
+
+GONE = "the working directory has been removed or replaced"
+
+
+def called(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run gwctl in a folder that is removed, and made again, as a deployment does, before it starts."""
+    folder.mkdir()
+    code = "import os, sys; os.rmdir(sys.argv[1]); os.mkdir(sys.argv[1]); os.execv(sys.argv[2], sys.argv[2:])"
+    command = [sys.executable, "-c", code, str(folder), sys.executable, "-m", "gwctl", *arguments]
+    environ = {**os.environ, "PWD": str(folder), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    folder.rmdir()
+    return done
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["start wsgi_bare", "start -c gw.toml", "check", "config show", "init", "status", "reload -c gw.toml"],
+)
+def test_a_folder_that_was_replaced_is_told_of(tmp_path: Path, command: str) -> None:
+    done = called(command.split(), tmp_path / "gone")
+    assert done.returncode == 1
+    assert done.stderr.startswith(GONE), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[GwctlServer]:
+    with GwctlServer("wsgi_bare:application", worker="sync", master={"control": "own.sock"}) as running:
+        yield running
+
+
+def test_a_master_that_is_named_otherwise_is_found_from_there(server: GwctlServer, tmp_path: Path) -> None:
+    socket = str(server.folder / "own.sock")
+    for which in (["-c", str(server.config)], ["--control", socket]):
+        done = called(["status", *which], tmp_path / "gone")
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("[master\n", "at line 1"), (None, "No such file or directory")],
+    ids=["not-toml", "removed"],
+)
+def test_a_control_socket_that_cannot_be_read_from_the_file(
+    server: GwctlServer, tmp_path: Path, text: str | None, reason: str
+) -> None:
+    """The master runs; that its file cannot be read any more is why it is not found."""
+    broken = tmp_path / "gw.toml"
+    if text is not None:
+        broken.write_text(text)
+    done = server.gwctl("status", "-c", str(broken))
+    assert done.returncode == 1
+    assert f"{broken} cannot be read" in done.stderr
+    assert reason in done.stderr
+    assert "--control PATH" in done.stderr
