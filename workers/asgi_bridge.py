@@ -6,8 +6,8 @@ complete goes on without holding the client, the runner's thread, or other reque
 runs there too. A request is a task with a context of its own (`gwctl.workers.bridged_request`), called
 for by the thread that has the connection (`gwctl.workers.bridged_call`).
 
-The loop turns until the process ends, whatever the application does to it: stop() only makes it
-begin another turn, and sys.exit() in a task of its own is an error of that task, in the log.
+The loop turns until the process ends, whatever the application does to it
+(`gwctl.workers.event_loop.keep_turning`).
 
     under_way()    what runs: requests, the longest first, and what others left behind their responses
     give_up()      cancel it
@@ -32,11 +32,10 @@ from gwctl.workers.asgi_streams import Streams
 from gwctl.workers.body import NO_BODY
 from gwctl.workers.body_stream import READ_BYTES, FedStream
 from gwctl.workers.bridged_call import BridgedBodyCall, BridgedCall
-from gwctl.workers.event_loop import new_loop
+from gwctl.workers.event_loop import keep_turning, new_loop
 from gwctl.workers.explain import Running
 from gwctl.workers.own import start_thread
 from gwctl.workers.scope import Fields, ScopeBuilder
-from gwctl.workers.tracebacks import application_traceback, summary
 
 if TYPE_CHECKING:
     from gwctl.workers.access_log import AccessLog
@@ -88,16 +87,11 @@ class AsgiBridge:
 
     def _turn(self) -> None:
         asyncio.set_event_loop(self.loop)
-        while not (self._ending or self.loop.is_closed()):
-            try:
-                self.loop.run_forever()
-            except BaseException as error:  # noqa: BLE001 - also SystemExit: not this thread's to end
-                self._server.log.error(
-                    f"the application raised in its event loop, outside of requests: {summary(error)}\n"
-                    f"{application_traceback(error)}"
-                )
-        for request in list(self._requests):
-            request.far.abort()
+        try:
+            keep_turning(self.loop, lambda: self._ending or self.loop.is_closed(), self._server.seldom)
+        finally:
+            for request in list(self._requests):
+                request.far.abort()
 
     def tell(self, function: Callable[[], None]) -> None:
         """Have ``function`` called in the application's loop, unless that is closed; any thread."""

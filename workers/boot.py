@@ -39,7 +39,7 @@ from gwctl.scoreboard import LAYOUT, PID, STARTED_AT
 from gwctl.workers import environment, forks, privileges, signals
 from gwctl.workers.application import LoadedApplication, load
 from gwctl.workers.deathwatch import KILL_S, DeathWatch, alarm_after
-from gwctl.workers.event_loop import Loops, shown
+from gwctl.workers.event_loop import Loops, keep_turning, shown
 from gwctl.workers.inherited import leave_to_template
 from gwctl.workers.interruption import Interrupted
 from gwctl.workers.library_logs import forward_library_logs, sign_tracebacks
@@ -47,6 +47,7 @@ from gwctl.workers.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.link import Link, flush
 from gwctl.workers.own import OwnTask
 from gwctl.workers.process import WorkerProcess, memory_bytes
+from gwctl.workers.seldom import Seldom
 from gwctl.workers.standard_streams import flush_stdio, hold_open
 from gwctl.workers.tracebacks import summary
 from gwctl.write_lock import WriteLock
@@ -140,7 +141,10 @@ class _Boot:
             self._channel.send(self._ready(application))
             flush(self._channel, _FLUSH_S)
             return
-        loop.run_until_complete(OwnTask(self._serve(loop, application), loop=loop))
+        life = OwnTask(self._serve(loop, application), loop=loop)
+        life.add_done_callback(lambda _life: loop.stop())
+        keep_turning(loop, life.done, Seldom(self._log))
+        life.result()
         self._process.say_drained()
 
     def _prepare(self) -> None:

@@ -24,6 +24,11 @@ _NAMES: Final = frozenset(
 
 def is_disconnect(error: BaseException) -> bool:
     """Tell whether ``error`` says no more than that the client is gone. Ask only when it is."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(is_disconnect(each) for each in error.exceptions)
-    return isinstance(error, ClientGone) or type(error).__name__ in _NAMES
+    left = [error]
+    while left:
+        one = left.pop()
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions  # not by recursion: groups may be nested as deep as an application likes
+        elif not isinstance(one, ClientGone) and type(one).__name__ not in _NAMES:
+            return False
+    return True

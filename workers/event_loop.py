@@ -6,15 +6,24 @@ knows which of them it is (``worker = "auto"``) there are two loops: one for the
 serves if the application turns out to be ASGI and is the application's own otherwise.
 
 Both are made before the import: what is made afterwards may be made of patched modules.
+
+A loop turns for as long as its worker wants, whatever the application does to it: stop() only makes
+it begin another turn, and sys.exit() in a task is an error of that task (`keep_turning`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import Final, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Literal
 
 from gwctl.config.settings import PoolSettings
+from gwctl.workers import forks
+from gwctl.workers.tracebacks import application_traceback, summary
+
+if TYPE_CHECKING:
+    from gwctl.workers.seldom import Seldom
 
 Kind = Literal["uvloop", "asyncio"]
 
@@ -36,6 +45,32 @@ def new_loop(kind: Kind) -> asyncio.AbstractEventLoop:
     if chosen is None:
         del os.environ[_IO_URING]
     return loop
+
+
+def keep_turning(loop: asyncio.AbstractEventLoop, over: Callable[[], bool], seldom: Seldom) -> None:
+    """Turn ``loop`` until it stops and it is ``over``, in spite of what the application does to it.
+
+    Other clients' requests are in it: whoever stops it, or exits in a task or a callback, gets a line
+    in the log. What else comes out of it is its own failure, and passed on.
+    """
+    while not over():
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            forks.end_if_child(error)
+            seldom.error(
+                "exit in the loop",
+                "the application raised in the event loop, outside of requests, and the worker goes on: "
+                f"{summary(error)}\n{application_traceback(error)}".rstrip("\n"),
+            )
+        else:
+            forks.end_if_child()
+            if not over():
+                seldom.warning(
+                    "stopped loop",
+                    "the application has stopped the event loop, in which other requests run: it turns on. "
+                    "To end the worker, send it SIGTERM",
+                )
 
 
 def shown(kind: Kind) -> str:

@@ -17,6 +17,8 @@ import gwctl
 
 TEXT_CHARACTERS_MAX: Final = 200_000
 """The middle of a longer text is cut out: a line of the channel holds at most 1 MiB."""
+SUMMARY_CHARACTERS_MAX: Final = 2_000
+"""Messages may be whole documents: what a database was sent, or what a service answered."""
 
 _HEADER: Final = "Traceback (most recent call last):\n"
 _OURS: Final = tuple(
@@ -41,13 +43,13 @@ def application_traceback(error: BaseException) -> str:
     """
     try:
         return _format(error)
-    except Exception as second:  # noqa: BLE001 - of any kind
+    except BaseException as second:  # noqa: BLE001 - of any kind: a str() that calls sys.exit()
         return f"  (its traceback cannot be shown: {summary(second)})\n"
 
 
 def _format(error: BaseException) -> str:
     report = TracebackException.from_exception(error)
-    _strip(report, set())
+    _strip(report)
     text = "".join(line for line in report.format() if line != _HEADER)
     if len(text) > TEXT_CHARACTERS_MAX:
         half = TEXT_CHARACTERS_MAX // 2
@@ -69,22 +71,30 @@ def summary(error: BaseException) -> str:
     """Name ``error`` in one line: ``ImportError: cannot import name 'x' from 'y'``. Never raises."""
     name = type(error).__name__
     try:
-        text = str(error).strip()
-    except Exception:  # noqa: BLE001 - of any kind
-        text = "(its str() failed)"
-    return f"{name}: {text.splitlines()[0]}" if text else name
+        lines = str(error).strip().splitlines()
+    except BaseException:  # noqa: BLE001 - of any kind, as above
+        lines = ["(its str() failed)"]
+    if not lines:
+        return name
+    line = lines[0]
+    cut = len(line) - SUMMARY_CHARACTERS_MAX
+    return (
+        f"{name}: {line}" if cut <= 0 else f"{name}: {line[:SUMMARY_CHARACTERS_MAX]} (cut: {cut} characters)"
+    )
 
 
-def _strip(report: TracebackException, seen: set[int]) -> None:
-    if id(report) in seen:
-        return
-    seen.add(id(report))
-    frames = [frame for frame in report.stack if not is_machinery(frame.filename)]
-    report.stack = StackSummary.from_list(frames)
-    linked = [report.__cause__, report.__context__, *(report.exceptions or ())]
-    for other in linked:
-        if other is not None:
-            _strip(other, seen)
+def _strip(report: TracebackException) -> None:
+    """Leave the application's frames, also of what led to it: chains of thousands come of retries."""
+    seen: set[int] = set()
+    left = [report]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.stack = StackSummary.from_list([each for each in one.stack if not is_machinery(each.filename)])
+        linked = [one.__cause__, one.__context__, *(one.exceptions or ())]
+        left += [other for other in linked if other is not None]
 
 
 def is_machinery(filename: str) -> bool:

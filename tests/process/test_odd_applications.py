@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -114,3 +115,56 @@ def test_descriptors_that_the_import_closes_are_not_given_to_anything_else(tmp_p
         until(lambda: int(httpx.get(server.url).text) != pid, "the next generation to serve")
         server.signal(signal.SIGTERM)
         assert server.wait_for_exit() == 0
+
+
+ENDS_THE_LOOP = """
+async def left_behind(why):
+    await asyncio.sleep(0)
+    if why == "/exit":
+        sys.exit("enough")
+    raise KeyboardInterrupt
+
+async def hostile(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+        return
+    path, body = scope["path"], str(os.getpid()).encode()
+    loop = asyncio.get_running_loop()
+    if path == "/stop":
+        loop.stop()
+    elif path == "/callback":
+        loop.call_soon(sys.exit, 5)
+    elif path in ("/exit", "/interrupt"):
+        asyncio.ensure_future(left_behind(path))
+    elif path == "/slow":
+        for _ in range(30):
+            await asyncio.sleep(0.01)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("worker", ["asgi", "threads"])
+def test_ending_the_loop_from_within_ends_no_worker(tmp_path, worker, loop):
+    """By stop(), or by exiting in what no request waits for: other clients' requests are in that loop."""
+    allowed = [
+        "outside of requests, and the worker goes on: (SystemExit|KeyboardInterrupt)",
+        "never retrieved",
+    ]
+    (tmp_path / "shop.py").write_text(SERVES + ENDS_THE_LOOP)
+    with GwctlServer(
+        "shop:hostile", worker=worker, chdir=tmp_path, loop=loop, allow_errors=allowed
+    ) as server:
+        with ThreadPoolExecutor() as clients, httpx.Client(base_url=server.url) as client:
+            pid = client.get("/").text
+            slow = clients.submit(httpx.get, server.url + "/slow")
+            for path in ("/stop", "/exit", "/callback", "/interrupt", "/stop"):
+                assert client.get(path).text == pid
+                assert client.get("/").text == pid
+            assert slow.result().text == pid
+        server.wait_for_log("warn .*the application has stopped the event loop")
+        server.wait_for_log("error .*outside of requests, and the worker goes on: SystemExit: enough")
+        server.signal(signal.SIGTERM)
+        assert server.wait_for_exit() == 0
+        assert "the lifespan" not in server.log
