@@ -91,6 +91,7 @@ class Acceptor:
         self._no_delay = server.settings.loop == "asyncio"  # uvloop sets it itself
         self._eviction = Eviction(server)
         self._patience = Patience()
+        self._expecting_room = False
         self._sweeping = False
         self.accepted = 0
 
@@ -229,9 +230,10 @@ class Acceptor:
         return True
 
     def _make_room(self, listener: Listener) -> bool:
-        """Have silent clients leave for those that wait; False if there are none."""
-        wanted = min(_waiting(listener.sock), self._batch, _BATCH_MAX)
-        if not self._eviction.make_room(wanted, monotonic()):
+        """Have silent clients leave for those that wait; False if there are none: others may soon."""
+        waiting = _waiting(listener.sock)
+        if not self._eviction.make_room(min(waiting, self._batch, _BATCH_MAX), monotonic()):
+            self._expecting_room = self._eviction.ask_to_leave(waiting)
             return False
         self._rest(_MAKING_ROOM_S)
         return True
@@ -336,11 +338,11 @@ class Acceptor:
         server.seldom.error(
             "accept",
             f"cannot accept on {listener.address}: {error.strerror}, with {server.connections} connections; "
-            + ("new ones are told 503" if refuses else f"trying again every {PAUSE_S:g} s")
+            + ("new ones are told 503" if refuses else "others wait until some of them leave")
             + ". `nofile` raises the limit of open files, `connections_max` keeps below it",
         )
         if overload is None or not refuses:
-            self._rest(PAUSE_S)
+            self._rest(LOOK_AGAIN_S if self._expecting_room else PAUSE_S)
         elif kind is None:
             self._refuse(listener, overload)
         else:

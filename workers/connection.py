@@ -163,6 +163,10 @@ class ConnectionBase:
             self.expecting = False
             self.transport.write(CONTINUE)
 
+    def ask_to_leave(self) -> None:
+        """Let the next request be the last one."""
+        self._begin = _begin_last
+
     # ---- after the response
 
     def responded(self, keep_alive: bool, now: float) -> None:
@@ -319,3 +323,8 @@ class ConnectionBase:
             self.server.outbox.send()
         reset_at_end(self.sock)
         self.transport.abort()
+
+
+def _begin_last(connection: ConnectionBase) -> None:
+    connection.keep_alive = False
+    connection.server.begin(connection)

@@ -15,6 +15,9 @@ the longest wait first, and nobody that has waited for less than `WAIT_MIN_S`. A
 are in the kernel's buffer is not silent: the worker was busy. A body that comes, a response that is
 taken and what waits for the application alone are never cut here.
 
+Where nobody may go, nobody is silent: they all ask again and again, and who is not connected yet would
+never be. So as many as wait are *asked to leave*: their next response says ``Connection: close``.
+
 Siblings that have room come first, but only for a moment (`Patience`): they may be stuck.
 
 Finding who is first needs a look at every connection. So one look finds as many as
@@ -70,6 +73,7 @@ class Eviction:
         self._server = server
         self._found: list[tuple[_Found, ConnectionBase]] = []
         self._leaving: dict[ConnectionBase, float] = {}  # since when
+        self._asked: set[ConnectionBase] = set()
 
     def make_room(self, wanted: int, now: float) -> int:
         """Evict up to ``wanted`` connections; return for how many new ones there will be room in a moment.
@@ -91,6 +95,21 @@ class Eviction:
                 self._evict(connection, found, now)
                 room += 1
         return room
+
+    def ask_to_leave(self, wanted: int) -> bool:
+        """Have ``wanted`` connections, those included that were asked before, end with their next response.
+
+        Return whether there are any.
+        """
+        self._asked = {connection for connection in self._asked if not connection.lost}
+        missing = min(wanted, _FOUND_MAX) - len(self._asked)
+        if missing > 0:
+            kept = (each for each in self._server.open_connections() if each.state in {IDLE, BUSY})
+            chosen = nsmallest(missing, (each for each in kept if each not in self._asked), key=_since)
+            for connection in chosen:
+                connection.ask_to_leave()
+            self._asked.update(chosen)
+        return bool(self._asked)
 
     def _look(self, now: float) -> None:
         """Find who has waited longest; the last is the first to go."""
@@ -169,6 +188,10 @@ class Eviction:
             elif now - since > _LEAVE_S:
                 del self._leaving[connection]
                 connection.transport.abort()
+
+
+def _since(connection: ConnectionBase) -> float:
+    return connection.since
 
 
 class Patience:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from gwctl.config.settings import Limits
 from gwctl.config.timeout_settings import Timeouts
 from gwctl.workers.client_wait import OTHERS_WAIT_S
-from gwctl.workers.eviction import WAIT_MIN_S
+from gwctl.workers.eviction import READER_WAIT_MIN_S, WAIT_MIN_S
 from gwctl.workers.overload import LINGERING_MAX
 from tests.conformance.case import LIMITS, Case
 from tests.conformance.table import CASES, TABLE
@@ -75,11 +75,11 @@ them with such clients and then ask for something.
 
 | | how much | beyond |
 |---|---|---|
-| connections | `connections_max`, else what `nofile` allows but for an eighth (8 to 256) | the one that has been silent longest, {silent_s:g} s at least, is closed for a new one (408 in the middle of a head); if there is none, `overload` |
+| connections | `connections_max`, else what `nofile` allows but for an eighth (8 to 256) | the one that has been silent longest, {silent_s:g} s at least, is closed for a new one (408 in the middle of a head); if there is none, `overload`, and as many as wait are asked to leave by `Connection: close` in their next response |
 | bodies in memory | `limits.bodies_memory_bytes_max`: {bodies_memory} for each worker | WSGI: to temporary files; read during the call: no more is read, new requests with a body get 503 |
 | bodies on disk | `limits.bodies_disk_bytes_max`: {bodies_disk} for each worker | 503 |
 | slow bodies | `limits.body_rate_min_bytes_per_s`: {limits.body_rate_min_bytes_per_s} on average over each `timeouts.rate_grace_s` ({timeouts.rate_grace_s:g} s); where there is no room for connections, over {silent_s:g} s | 408 |
-| slow readers | `limits.response_rate_min_bytes_per_s`: {limits.response_rate_min_bytes_per_s} likewise | a reset |
+| slow readers | `limits.response_rate_min_bytes_per_s`: {limits.response_rate_min_bytes_per_s} likewise; where there is no room for connections, over {readers_s:g} s | a reset |
 | slow readers of a WSGI stream for whom others wait | {others_s:g} s of waiting, once `limits.response_spool_bytes_max` ({spool} for each worker) is full | a reset |
 | requests | `requests_max`: those beyond wait, or are told 503 (`overload`) | 503 after `timeouts.queue_timeout_s` ({timeouts.queue_timeout_s:g} s), in line, unread or in a proxy that says so in X-Request-Start; whose client has gone is dropped |
 | threads | `threads`: those beyond wait in line | likewise |
@@ -114,6 +114,7 @@ def page() -> str:
         limits=Limits(),
         timeouts=Timeouts(),
         silent_s=WAIT_MIN_S,
+        readers_s=READER_WAIT_MIN_S,
         others_s=OTHERS_WAIT_S,
         bodies_memory=_size(Limits().bodies_memory_bytes_max),
         bodies_disk=_size(Limits().bodies_disk_bytes_max),

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -45,11 +46,15 @@ def settings_of(kind: str, shop: Files) -> dict[str, Any]:
 def served(engine: Engine, kind: str) -> int:
     """A well-behaved client: the status it gets."""
     with engine.connect() as client:
-        if kind == "tls":
-            client.sock = client_context().wrap_socket(client.sock, server_hostname="shop.example")
-        elif kind == "proxy":
-            client.send(PROXY)
-        return client.get().status
+        return served_on(client, kind)
+
+
+def served_on(client: Client, kind: str) -> int:
+    if kind == "tls":
+        client.sock = client_context().wrap_socket(client.sock, server_hostname="shop.example")
+    elif kind == "proxy":
+        client.send(PROXY)
+    return client.get().status
 
 
 def silent(engine: Engine, start: bytes) -> list[Client]:
@@ -138,6 +143,31 @@ def test_nobody_goes_who_has_not_waited_or_is_at_a_request(
         for client in (young, half, body):
             client.sock.close()
         assert (engine.words(EVICTED), engine.words(REFUSED)) == (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["plain", "tls", "unix"])
+def test_busy_clients_leave_with_their_next_response(
+    worker_class: str, kind: str, shop: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is silent, so nobody is evicted; those beyond the bound must have their turn nevertheless."""
+    monkeypatch.setattr(eviction, "WAIT_MIN_S", 60.0)
+    app = application(worker_class)
+    with Engine(app, worker_class, connections_max=3, **settings_of(kind, shop)) as engine:
+        kept = [engine.connect() for _ in range(3)]
+        for client in kept:
+            if kind == "tls":
+                client.sock = client_context().wrap_socket(client.sock, server_hostname="shop.example")
+            assert client.get().headers.get("connection") is None
+        with engine.connect() as new, ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(served_on, new, kind)
+            until(lambda: engine.call(lambda: engine.server._acceptor._expecting_room), "it to be seen")
+            answers = [client.get() for client in kept]
+            assert waits.result() == 200
+        assert {answer.status for answer in answers} == {200}
+        assert [answer.headers.get("connection") for answer in answers].count("close") == 1
+        assert engine.words(EVICTED) == 0
+        for client in kept:
+            client.sock.close()
 
 
 def test_whose_request_is_on_its_way_stays() -> None:
