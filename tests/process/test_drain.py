@@ -129,7 +129,7 @@ def _assert_told(server: GwctlServer, worker: str) -> None:
     else:
         server.wait_for_log(r"killed: did not finish within 0\.50 s of draining, serving GET /\w+\S* for \d")
         server.wait_for_log(
-            r"waiting for web\.0: GET /\w+\S*, \d\.?\d? s so far, of \d requests? on \d connections"
+            r"waiting for web\.0: GET /\w+\S*, [\d.]+ s so far, of \d requests? on \d connections"
         )
     assert f"; {1 if worker == 'sync' else 4} request" in server.log
 

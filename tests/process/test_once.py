@@ -19,6 +19,8 @@ def test_every_post_is_run_at_most_once(worker: str) -> None:
 
 
 def test_a_build_that_replays_what_it_hands_over_is_found_out() -> None:
-    run = once(Wish("sync", 2500, 1, broken="replays", only=(), connections=48))
-    # Two workers read from one connection: they run one POST twice, or take each other's bytes.
-    assert run.verdict.twice or run.verdict.mixed, run.text()
+    for seed in range(8):  # whether anything is handed over in one run is up to how the workers are loaded
+        run = once(Wish("sync", 2500, seed, broken="replays", only=(), connections=48))
+        if run.verdict.twice or run.verdict.mixed:
+            return  # two workers read from one connection: they run one POST twice, or take each other's bytes
+    pytest.fail(run.text())

@@ -50,7 +50,13 @@ class Shop:
     def __init__(self, folder: Path) -> None:
         self.web, self.live = folder / "web.py", folder / "live.py"
         self.mend()
-        live = {"app": "live:application", "worker": "asgi", "chdir": str(folder), "processes": 1}
+        live = {
+            "app": "live:application",
+            "worker": "asgi",
+            "chdir": str(folder),
+            "processes": 1,
+            "lifespan": "on",
+        }
         self.server = GwctlServer(
             "web:application",
             worker="threads",

@@ -51,7 +51,7 @@ SETTINGS: Final[dict[str, Any]] = {
 LIFESPAN_FAILS: Final = """
 async def application(scope, receive, send):
     await receive()
-    raise RuntimeError("no database for the soak")
+    await send({"type": "lifespan.startup.failed", "message": "no database for the soak"})
 """
 BROKEN_RELEASES: Final = {
     "import": "import nothing_of_that_name\n",
