@@ -9,7 +9,28 @@ import errno
 import resource
 from typing import Final
 
+from gwctl.config.scales import NOFILE_MIN
+from gwctl.errors import GwctlError
+
 _DESCRIPTORS: Final = "LimitNOFILE= in the service unit, ulimit -n in a shell"
+
+
+class LimitError(GwctlError):
+    """A limit of this process is too low for a master."""
+
+
+def check_descriptors() -> None:
+    """To be called before anything is opened: what fails later says less, and is tried again for ever.
+
+    Raises:
+        LimitError: So few descriptors that no worker could be started.
+    """
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft != resource.RLIM_INFINITY and soft < NOFILE_MIN:
+        raise LimitError(
+            f"gwctl may have {soft} open files, and needs at least {NOFILE_MIN} and three for each worker. "
+            f"Raise it: {_DESCRIPTORS}"
+        )
 
 
 def why(error: OSError, doing: str) -> str:
@@ -29,6 +50,12 @@ def why(error: OSError, doing: str) -> str:
             return (
                 f"{doing} was refused: the kernel has no memory for it. Give it more, set fewer `processes`, "
                 "or look at vm.overcommit_memory"
+            )
+        case errno.EFBIG:  # also of what is in memory only
+            soft = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+            return (
+                f"{doing} was refused: the master's files may not be larger than {soft} bytes. "
+                "Raise LimitFSIZE= in the service unit, ulimit -f in a shell"
             )
         case errno.ENOSPC:
             return (

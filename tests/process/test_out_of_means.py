@@ -6,6 +6,7 @@ Memory is taken by a real cgroup, descriptors by a real limit, and the kernel's 
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import httpx
 import pytest
 
 from tests.support.debian import need
+from tests.support.server import APPS, ROOT
 from tests.support.wait import until
 
 MEMORY = Path("/sys/fs/cgroup/memory")
@@ -118,6 +120,33 @@ def test_a_master_without_descriptors_says_so_and_goes_on(gwctl_server):
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
         server.wait_for_log("ready in", count=3)
         assert server.gwctl("status", "-c", str(server.config)).returncode == 0
+
+
+def test_a_start_with_too_few_descriptors_is_refused(tmp_path):
+    """It would be tried again for ever, with a listener that nobody serves."""
+    command = f"ulimit -n 12; exec {sys.executable} -m gwctl start wsgi_bare --bind 127.0.0.1:0"
+    done = subprocess.run(["sh", "-c", command], cwd=APPS, env=environ(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "gwctl may have 12 open files, and needs at least 32 and three for each worker. "
+        "Raise it: LimitNOFILE= in the service unit, ulimit -n in a shell\n"
+    )
+
+
+def test_a_limit_of_the_size_of_files_is_named(tmp_path):
+    command = f"ulimit -f 1; exec {sys.executable} -m gwctl start wsgi_bare --bind 127.0.0.1:0"
+    with subprocess.Popen(
+        ["sh", "-c", command], cwd=APPS, env=environ(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if " error " in line)
+        process.terminate()
+    assert re.search(r"may not be larger than \d+ bytes\. Raise LimitFSIZE=", line), line
+    assert process.returncode == 0
+
+
+def environ() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture
