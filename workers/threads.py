@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config.request_limits import RequestLimits
 from gwctl.scoreboard import CROWDED
+from gwctl.workers import forks
 from gwctl.workers.body_stream import FedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
@@ -37,6 +38,7 @@ from gwctl.workers.queue_limit import NOTICE_S
 from gwctl.workers.states import BUSY, IDLE
 from gwctl.workers.threads_outbox import ThreadsOutbox
 from gwctl.workers.threads_timeouts import ThreadsClock
+from gwctl.workers.tracebacks import summary
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_runner import WsgiRunner
 
@@ -294,23 +296,61 @@ class ThreadsRunner(WsgiRunner):
 
     def _work(self, counters: Counters) -> None:
         """Serve requests until there comes a None: the body of one thread."""
-        server = self.server
         counters.ident = threading.get_ident()
+        ended = False
+        while not ended:
+            try:
+                self._serve(counters)
+                ended = True
+            except BaseException as error:  # noqa: BLE001 - see _astray
+                self._tell_astray(error)
+
+    def _serve(self, counters: Counters) -> None:
+        server = self.server
         for connection, environ, kind in iter(self._queue.get, None):
-            counters.start = start = monotonic()
-            if start - connection.since > NOTICE_S and self._is_dropped(connection, environ):
-                continue
-            outbox = self._outbox if connection.tls is None else None
-            counters.call = call = kind(server, connection, environ, connection.output, outbox)
-            self._context.copy().run(call.run)
-            end = monotonic()
-            counters.call = None
-            counters.add(call.status, call.sent, end - start)
-            if server.access is not None:
-                self.log_access(connection, environ, call, end - start)
-            call.ended_at = end
-            self._outbox.ended(call, end)
+            call: WsgiCall | None = None
+            try:
+                counters.start = start = monotonic()
+                if start - connection.since > NOTICE_S and self._is_dropped(connection, environ):
+                    continue
+                outbox = self._outbox if connection.tls is None else None
+                counters.call = call = kind(server, connection, environ, connection.output, outbox)
+                self._context.copy().run(call.run)
+                end = monotonic()
+                counters.call = None
+                counters.add(call.status, call.sent, end - start)
+                if server.access is not None:
+                    self.log_access(connection, environ, call, end - start)
+                call.ended_at = end
+                self._outbox.ended(call, end)
+            except BaseException as error:  # noqa: BLE001 - see _astray
+                self._tell_astray(error)
+                self._astray(counters, (connection, environ, kind), call)
             del connection, environ, call
+
+    def _astray(self, counters: Counters, request: Request, call: WsgiCall | None) -> None:
+        """Go on after an exception that another thread has raised in this one (PyThreadState_SetAsyncExc).
+
+        So libraries end a call that takes too long, and may come when it is over, and the next begins.
+        """
+        if call is None:
+            self._queue.put(request)  # it was meant for another; nothing of this one has been done
+        elif counters.call is call:
+            now = monotonic()
+            counters.call = None
+            call.keep_alive = False
+            call.aborted = True
+            counters.add(call.status, call.sent, now - counters.start)
+            call.ended_at = now
+            self._outbox.ended(call, now)
+
+    def _tell_astray(self, error: BaseException) -> None:
+        forks.end_if_child(error)
+        self.server.seldom.error(
+            "astray",
+            f"an exception was raised in a thread of gwctl's that served no request: {summary(error)}. "
+            "It was to end a call that was over, by some library's timeout? The thread goes on",
+        )
 
     def _is_dropped(self, connection: ConnectionBase, environ: Environ) -> bool:
         """Tell whether nobody waits for a call any more; then have the loop see to it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import socket
 import threading
 import time
@@ -314,3 +315,30 @@ def test_more_time_that_a_call_asks_for_is_not_lost_while_others_are_forgotten()
         assert client.response().body == b"x"
     assert len(kept) == 1
     assert kept[0] > time.monotonic()
+
+
+class TooLate(BaseException):
+    """What a library's timeout raises in the thread of a call."""
+
+
+@pure_only  # compiled code does not look for such exceptions: the next interpreted frame, a view, has them
+def test_an_exception_that_comes_too_late_costs_no_thread_and_no_request():
+    """One that another thread raises in threads that wait: by then the call it was meant for is over."""
+
+    def application(environ, start_response):
+        body = str(threading.get_ident()).encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    with Engine(application, "threads", threads=2) as engine:
+        idents = [counters.ident for counters in engine.server.runner.threads]
+        for _ in range(3):
+            for ident in idents:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TooLate))
+            for _ in range(6):
+                with engine.connect() as client:
+                    assert int(client.get().body) in idents
+        assert engine.server.active_requests == 0
+        alive = {thread.ident for thread in threading.enumerate()}
+        assert alive.issuperset(idents)
+        assert engine.log.count("raised in a thread of gwctl's that served no request: TooLate") == 1
