@@ -233,7 +233,9 @@ class Acceptor:
         """Have silent clients leave for those that wait; False if there are none: others may soon."""
         waiting = _waiting(listener.sock)
         if not self._eviction.make_room(min(waiting, self._batch, _BATCH_MAX), monotonic()):
-            self._expecting_room = self._eviction.ask_to_leave(waiting)
+            overload = self._server.overload
+            if overload is None or not overload.refuses:  # else nobody waits: they are answered
+                self._expecting_room = self._eviction.ask_to_leave(waiting)
             return False
         self._rest(_MAKING_ROOM_S)
         return True
