@@ -42,6 +42,8 @@ class Slot:
     """When a worker last left by itself."""
     open: bool = False
     """Its breaker: it keeps dying, and is tried slowly."""
+    told: str = ""
+    """Where the failure was whose traceback was told last."""
 
     @property
     def trouble(self) -> str:
@@ -78,6 +80,15 @@ class Slot:
         if healthy_s >= policy.healthy_after_s:
             self.failures = self.deaths = 0
             self.open = False
+
+    def tells(self, traceback: str) -> bool:
+        """Whether it is news. At each try the same one would bury the log; another one tells of another failure."""
+        lines = traceback.splitlines()
+        where = "\n".join(line for line in lines if line.lstrip().startswith("File ")) or traceback
+        news = bool(traceback) and (self.failures <= 1 or where != self.told)
+        if news:
+            self.told = where
+        return news
 
     def left(self, now: float, policy: PoolPolicy, luck: float, *, others_serve: bool) -> float:
         """A worker left by itself; returns the seconds to wait before the next."""

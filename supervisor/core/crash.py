@@ -40,8 +40,7 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: str)
         if worker.told in _EXPLAINED:  # one record has said why
             level, text = ("warning" if wait or waits else "debug"), f"pid {worker.pid} is gone"
     then = f"Replaced {waits}" if waits else _next(pool, worker, wait, now)
-    # The same traceback at each try would bury the log; the first one says it.
-    frames = f"\n{failure.traceback}" if failure and failure.traceback and slot.failures <= 1 else ""
+    frames = f"\n{failure.traceback}" if failure and slot.tells(failure.traceback) else ""
     desk.note(level, f"{text}. {then}{frames}", worker=worker)
     if slot.open and not was_open:
         breaker.opened(pool, worker.slot, desk)

@@ -97,7 +97,7 @@ def exited(pool: Pool, template: Worker, event: Exited, desk: Desk) -> None:
     if template.ready_at is None:
         wait = slot.failed(desk.now, template.policy, event.luck)
         then = notes.what_next(slot.failures, desk.now - slot.failing_since, wait)
-        frames = f"\n{failure.traceback}" if failure and failure.traceback and slot.failures == 1 else ""
+        frames = f"\n{failure.traceback}" if failure and slot.tells(failure.traceback) else ""
         who = "template" if failure and failure.kind == "exit" else f"template pid {template.pid}:"
         desk.note(
             "error", f"{who} {message}. {then}. No worker can be started before{frames}", worker=template

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
 from tests.support.core_story import CoreStory
 
@@ -76,3 +77,18 @@ def test_a_successor_that_keeps_dying_does_not_clear_the_record_by_the_one_that_
         story.passes(1.0)
     assert [note for note in story.notes if "lives again" in note] == []
     assert "keeps dying" in story.notes[-1]
+
+
+def test_the_traceback_of_each_failure_is_told_once() -> None:
+    """A worker that was killed, then code that cannot be imported, then other code that cannot."""
+    story = CoreStory(policy=PoolPolicy(size=1, breaker_failures=0), web=2).serves()
+    story.dies(1, -9)
+    told = []
+    for worker, line in ((3, 1), (4, 1), (5, 7), (6, 7), (7, 1)):
+        story.passes(10.0)
+        failed = ev.BootFailed(worker, "import", "cannot import shop", f'  File "shop.py", line {line}\n')
+        story.happens(ev.Spawned(worker, 1000 + worker), failed)
+        story.dies(worker, 1)
+        told.append('File "shop.py"' in "".join(story.notes[-2:]))
+        story.notes.clear()
+    assert told == [True, False, True, False, True]
