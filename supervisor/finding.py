@@ -86,6 +86,8 @@ def _config_of(instance: Instance) -> Path | None:
 
 def _master_table(config: Path) -> tuple[dict[str, Any], str]:
     """[master] of the file, and why it cannot be read; its other mistakes are not our business."""
+    if config.exists() and not config.is_file():
+        return {}, "it is not a file"  # a pipe could be waited for for ever
     try:
         table = tomllib.loads(config.read_text("utf-8")).get("master", {})
     except OSError as error:

@@ -82,7 +82,7 @@ class Slot:
             self.open = False
 
     def tells(self, traceback: str) -> bool:
-        """Whether it is news. At each try the same one would bury the log; another one tells of another failure."""
+        """Whether it is news. At each try the same one would bury the log; another is of another failure."""
         lines = traceback.splitlines()
         where = "\n".join(line for line in lines if line.lstrip().startswith("File ")) or traceback
         news = bool(traceback) and (self.failures <= 1 or where != self.told)

@@ -60,7 +60,9 @@ def test_a_control_socket_that_cannot_be_read_from_the_file(
 ) -> None:
     """The master runs; that its file cannot be read any more is why it is not found."""
     broken = tmp_path / "gw.toml"
-    if text is not None:
+    if text == "pipe":
+        os.mkfifo(broken)
+    elif text is not None:
         broken.write_text(text)
     done = server.gwctl("status", "-c", str(broken))
     assert done.returncode == 1
