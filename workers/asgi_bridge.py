@@ -26,6 +26,7 @@ from contextvars import Context
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_streams import Streams
@@ -67,7 +68,8 @@ class AsgiBridge:
         self.streams = BridgedStreams(server, self._requests, self)  # type: ignore[arg-type]
         self._ending = False
         self._thread: threading.Thread | None = None
-        self._forsaken = False
+        self._forsaken = False  # all of them
+        self._given_up: WeakSet[asyncio.Task[None]] = WeakSet()
         self._drains = False
         self.current: BridgedCall | None = None
         """Under sync, the call in progress."""
@@ -171,13 +173,20 @@ class AsgiBridge:
 
     @property
     def background(self) -> int:
-        """How many requests have their response and are not over."""
-        return 0 if self._forsaken else sum([each.far.over for each in list(self._requests)])
+        """How many requests are not over although nobody waits for their response any more."""
+        if self._forsaken:
+            return 0
+        return sum([each.finished and each.task not in self._given_up for each in list(self._requests)])
 
     def give_up(self, clean_up_s: float) -> None:
         """Cancel all requests; after ``clean_up_s`` nobody waits for them any more."""
         self.tell(self._cancel_all)
         self._server.loop.call_later(clean_up_s, self._forsake)
+
+    def forsake(self, task: asyncio.Task[None]) -> None:
+        """Wait no more for a request that was given up, if its ``task`` still runs."""
+        self._given_up.add(task)
+        self._server.check_drained()
 
     def _forsake(self) -> None:
         self._forsaken = True

@@ -32,6 +32,7 @@ from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 from gwctl.assignment import FAREWELL_S
 from gwctl.log import Level, Log
@@ -84,6 +85,7 @@ class Ending:
         self._since = 0.0
         self._watched = False
         self._status = 0
+        self._deaf: WeakSet[asyncio.Task[Any]] = WeakSet()  # to being cancelled
         self._cut: dict[int, list[str]] = {}  # what is told of each task and thread, by its id
 
     # ---- its time
@@ -128,13 +130,16 @@ class Ending:
         await self._wait_for_work(loop)
         late = self._background.tasks(loop)
         self._note(told_task, late)
-        await self._cancel(late + requests)
+        await self._cancel(late, self._until(_CANCEL_S))
+        await self._cancel(
+            requests, monotonic() + _CANCEL_S
+        )  # they have been cancelled and waited for before
         self.begin("the lifespan's shutdown")
         if lifespan is not None:
             left_s = self._lifespan_until() - monotonic()
             await self._within(lifespan.shutdown(left_s), lambda: self._lifespan_until() + _LOOK_S)
         self.begin("the end of tasks")
-        await self._cancel(application_tasks(loop))
+        await self._cancel(application_tasks(loop), self._until(_CANCEL_S))
         self.begin("the end of asynchronous generators")
         await self._within(loop.shutdown_asyncgens(), lambda: self._until(_CANCEL_S))
         self.begin("the end of the default executor")
@@ -174,17 +179,22 @@ class Ending:
             else:
                 await asyncio.sleep(0 if idle else _LOOK_S)
 
-    async def _cancel(self, tasks: list[asyncio.Task[Any]]) -> None:
-        """Cancel ``tasks`` and wait for their end; what they raise is reported as a loop's end does it."""
+    async def _cancel(self, tasks: list[asyncio.Task[Any]], until: float) -> None:
+        """Cancel ``tasks`` and wait for their end; what they raise is reported as a loop's end does it.
+
+        ``until`` becomes less when the time for work does. Who was cancelled before and did not end is
+        not waited for again.
+        """
         for task in tasks:
             task.cancel()
-        left = set(tasks)
-        while left and monotonic() < self._until(_CANCEL_S):
+        left = {task for task in tasks if task not in self._deaf}
+        while left and monotonic() < min(until, self._until(_CANCEL_S)):
             _, left = await asyncio.wait(left, timeout=_LOOK_S)
+        self._deaf.update(left)
         self._note(told_task, left)
         loop = asyncio.get_running_loop()
-        for task in set(tasks) - left:
-            if not task.cancelled() and (error := task.exception()) is not None:
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 message = "a task raised when it was cancelled, as its worker ends"
                 loop.call_exception_handler({"message": message, "exception": error, "task": task})
 
@@ -264,7 +274,10 @@ class Ending:
         tasks = sum(1 for lines in told if lines[0].startswith("task "))
         counts = [_counted(tasks, "task"), _counted(len(told) - tasks, "thread")]
         what = " and ".join(filter(None, counts))
-        lines = [f"{self._why}: {what} of the application cut"]
+        why, after = self._why, ""
+        if monotonic() < self._work_until:  # nothing else is cut before that
+            why, after = "the worker ends", ", although cancelled before"
+        lines = [f"{why}: {what} of the application cut{after}"]
         lines += [line for one in told[:NAMED_MAX] for line in one]
         if len(told) > NAMED_MAX:
             lines.append(f"and {len(told) - NAMED_MAX} more")

@@ -60,16 +60,21 @@ def test_a_sync_request_over_its_limit_is_explained_and_its_worker_replaced(gwct
         assert len(re.findall(r" error ", server.log)) == 1, "one record"
 
 
-def test_an_asgi_request_over_its_limit_ends_alone(gwctl_server, environ):
-    """504 and one record; the worker, and the request beside it, go on."""
+@pytest.mark.parametrize("worker", ["asgi", "threads"])
+def test_an_asgi_request_over_its_limit_ends_alone(gwctl_server, environ, worker):
+    """504 and one record; the worker, and the request beside it, go on. It ignores that it is cancelled: a
+    stop waits for it a few seconds, but not for as long as for work."""
     timeouts = {"request_timeout_s": 0.5, "request_timeout_paths": ["/lasting 20"]}
-    options = {"worker": "asgi", "environ": environ, "timeouts": timeouts}
+    options = {"worker": worker, "environ": environ, "timeouts": timeouts}
     with gwctl_server("hangs:live", **options, allow_errors=["request timeout: GET /await"]) as server:
         workers = server.workers
         assert httpx.get(f"{server.url}/await").status_code == 504
         server.wait_for_log(r"request timeout: GET /await has run .*\n.*task .*\n.*in wait_for_nothing\n")
         assert httpx.get(server.url).text == str(workers[0])
         assert server.workers == workers
+        server.signal(signal.SIGTERM)
+        assert server.wait_for_exit(20) == 0  # drain_timeout_s is 30
+        assert "ends: 1 task of the application cut, although cancelled before\n  task" in server.log
 
 
 @pytest.mark.parametrize("preload", [False, True])
