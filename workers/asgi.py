@@ -435,7 +435,7 @@ class AsgiRequest(Extensions):
             self._incomplete("")
         except asyncio.CancelledError:
             if not self._given_up():
-                self._incomplete("the request was cancelled")
+                self._incomplete(f"the request was cancelled{self._how_far()}")
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
             forks.end_if_child(error)
             passed_on = is_disconnect(error) or (self.detached and isinstance(error, OSError))

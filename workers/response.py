@@ -110,7 +110,10 @@ class HeadBuilder:
             raise HeaderError(f"the status must be str (PEP 3333), not {type(status).__name__}: {status!r}")
         if _STATUS.fullmatch(status) is None:
             raise HeaderError(f"not a status line: {status!r}. Give a code and a reason, such as '200 OK'")
-        known = (f"HTTP/1.1 {status}\r\n".encode("latin-1"), int(status[:3]))
+        blank = (
+            " " if len(status) == 3 else ""
+        )  # it is there also where no reason follows (RFC 9112 section 4)
+        known = (f"HTTP/1.1 {status}{blank}\r\n".encode("latin-1"), int(status[:3]))
         if len(self._wsgi_status) >= _CACHED_LINES_MAX:
             self._wsgi_status.clear()
         self._wsgi_status[status] = known

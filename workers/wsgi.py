@@ -26,7 +26,7 @@ from gwctl.workers.early_hints import hints
 from gwctl.workers.faults import ClientGone, NotWsgiError
 from gwctl.workers.file_wrapper import FileWrapper, extent
 from gwctl.workers.interruption import Interrupted
-from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, chunk
+from gwctl.workers.response import CHUNKED, COUNTED, LAST_CHUNK, NO_BODY, HeaderError, as_list, chunk
 from gwctl.workers.tracebacks import application_traceback, summary
 from gwctl.workers.wsgi_writing import ResponseWriter
 
@@ -159,6 +159,10 @@ class WsgiCall(ResponseWriter):
         if self._ended:
             raise NotWsgiError("start_response() was called after the request had ended")
         self._line, self.status = self._server.heads.wsgi_status(status)
+        if type(headers) is not list:
+            if headers is None:
+                raise HeaderError("the headers must be a list of pairs (PEP 3333), not None")
+            headers = as_list(headers)  # an iterator gives its fields once
         self._headers = headers
         return self.write
 

@@ -87,3 +87,51 @@ def test_no_terminal_is_steered_by_an_access_line(serve: Callable[..., Engine]) 
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: \x9b31m\r\n\r\n")
         assert client.response().status == 200
     until(lambda: r'"\x9b31m"' in engine.access_path.read_text("utf-8"), "the line")
+
+
+FIELDS = [("X-First", "1"), ("Content-Type", "text/html"), ("X-Last", "2")]
+
+
+@pytest.mark.parametrize(
+    "kind", [iter, tuple, lambda fields: (each for each in fields), lambda fields: dict(fields).items()]
+)
+@pytest.mark.parametrize("blocks", [[b"body"], [b"bo", b"dy"], (each for each in ()), []])
+def test_header_fields_in_any_iterable_are_all_sent(
+    serve: Callable[..., Engine], kind: Any, blocks: Any
+) -> None:
+    """Those of an iterator, too, which gives them once: PEP 3333 wants a list, and nobody looks."""
+
+    def application(environ, start_response):
+        start_response("200 OK", kind(FIELDS))
+        return blocks
+
+    engine = serve(application, threads=1)
+    with engine.connect() as client:
+        for head in ((), ("Connection: close",)):
+            headers = client.get("/", *head).headers
+            assert {name: headers.get(name.lower()) for name, _ in FIELDS} == dict(FIELDS)
+
+
+@pytest.mark.parametrize("headers", [None, 7, True])
+def test_header_fields_that_are_none_get_500(serve: Callable[..., Engine], headers: Any) -> None:
+    def application(environ, start_response):
+        start_response("200 OK", headers)
+        return [b"body"]
+
+    engine = serve(application, threads=1)
+    with engine.connect() as client:
+        assert client.get().status == 500
+    engine.wait_for_log("headers must be")
+
+
+def test_a_status_without_a_reason_has_its_blank(serve: Callable[..., Engine]) -> None:
+    """RFC 9112 section 4: the blank before the reason is there also when that is empty."""
+
+    def application(environ, start_response):
+        start_response("299", [])
+        return [b"body"]
+
+    engine = serve(application, threads=1)
+    with engine.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.read_until(b"\r\n") == b"HTTP/1.1 299 \r\n"
