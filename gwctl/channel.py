@@ -26,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from gwctl import taken_over
+from gwctl import json_text, taken_over
 
 PROTOCOL: Final = 4
 """Version of the messages below. Raise it when an old peer could misread one."""
@@ -232,7 +232,6 @@ _BLOCK_BYTES: Final = 1 << 16
 _LATER: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
 """The socket, or the kernel, has no room for it now; `Channel.wants_write` remains."""
 
-_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Message)
 
 
@@ -310,7 +309,7 @@ class Channel:
         """
         if self._deaf:
             return
-        line = _encoder.encode(message) + b"\n"
+        line = json_text.encode(message) + b"\n"
         if not self._queue and (sent := self._write(line, fds)):
             line, fds = line[sent:], ()
         if line:

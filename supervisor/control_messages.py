@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from gwctl.config.scales import WORKERS_MAX
+from gwctl.json_text import encode
 
 REQUEST_BYTES_MAX: Final = 1 << 16
 ANSWER_BYTES_MAX: Final = 1 << 24
@@ -108,7 +109,6 @@ class Incoming(msgspec.Struct, frozen=True):
     error: Failure | None = None
 
 
-_encode: Final = msgspec.json.Encoder().encode
 _decode_request: Final = msgspec.json.Decoder(Request).decode
 _decode_incoming: Final = msgspec.json.Decoder(Incoming).decode
 
@@ -156,16 +156,16 @@ def decode_incoming(line: bytes) -> Incoming:
 
 
 def encode_request(method: str, params: Method, request: int) -> bytes:
-    return _encode(Request(method, request, msgspec.to_builtins(params))) + b"\n"
+    return encode(Request(method, request, msgspec.to_builtins(params))) + b"\n"
 
 
 def encode_progress(progress: Progress) -> bytes:
-    return _encode({"jsonrpc": "2.0", "method": "progress", "params": progress}) + b"\n"
+    return encode({"jsonrpc": "2.0", "method": "progress", "params": progress}) + b"\n"
 
 
 def encode_result(request: int | str, result: dict[str, Any]) -> bytes:
-    return _encode({"jsonrpc": "2.0", "id": request, "result": result}) + b"\n"
+    return encode({"jsonrpc": "2.0", "id": request, "result": result}) + b"\n"
 
 
 def encode_error(request: int | str | None, failure: Failure) -> bytes:
-    return _encode({"jsonrpc": "2.0", "id": request, "error": failure}) + b"\n"
+    return encode({"jsonrpc": "2.0", "id": request, "error": failure}) + b"\n"

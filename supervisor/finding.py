@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gwctl.errors import ControlError
+from gwctl.json_text import readable
 from gwctl.supervisor.control_client import ControlClient
 from gwctl.supervisor.control_messages import Status
 from gwctl.supervisor.runtime import Instance, instances
@@ -71,8 +72,8 @@ def _by_config(config: Path, found: Sequence[Instance]) -> Path:
 
 def _running(config: Path, found: Sequence[Instance]) -> list[Instance]:
     """The masters that were started with this file."""
-    wanted = config.resolve()
-    return [each for each in found if (path := _config_of(each)) is not None and path.resolve() == wanted]
+    wanted = readable(str(config.resolve()))  # as masters name theirs
+    return [each for each in found if (path := _config_of(each)) and str(path.resolve()) == wanted]
 
 
 def _config_of(instance: Instance) -> Path | None:

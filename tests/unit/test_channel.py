@@ -44,6 +44,14 @@ def ends():
         each.close()
 
 
+def test_what_is_no_text_arrives_as_the_log_shows_it(ends):
+    """A message of an exception, or a path, with surrogates: from a worker to its master."""
+    one, other = ends
+    one.send(WorkerFailed("import", "no \udcff", 'File "\ud800/x.py"'))
+    ((message, _),) = other.receive()
+    assert message == WorkerFailed("import", "no \\udcff", 'File "\\ud800/x.py"')
+
+
 def test_messages_arrive_in_order_and_equal(ends):
     master, worker = ends
     for message in MESSAGES:

@@ -86,3 +86,16 @@ def test_what_the_master_sends_is_what_the_command_reads() -> None:
     assert messages.decode_incoming(messages.encode_result(3, {"text": "x"})).result == {"text": "x"}
     failure = messages.Failure(1, "no", {"traceback": "y"})
     assert messages.decode_incoming(messages.encode_error(3, failure)).error == failure
+
+
+def test_answers_are_text_whatever_the_machine_calls_its_things() -> None:
+    """Folders, programs and exceptions may have names that are not UTF-8; the master must say them."""
+    result = {"config": "/srv/\udcff", "workers": [{"request": "\ud800"}], "\udcfe": 1}
+    line = messages.encode_result(5, result)
+    assert json.loads(line)["result"] == {
+        "config": "/srv/\\udcff",
+        "workers": [{"request": "\\ud800"}],
+        "\\udcfe": 1,
+    }
+    failure = messages.Failure(messages.WRONG_PARAMETERS, "in use by \udcff", {"traceback": "\udcff"})
+    assert b"in use by \\\\udcff" in messages.encode_error(5, failure)
