@@ -297,13 +297,17 @@ class ThreadsRunner(WsgiRunner):
     def _work(self, counters: Counters) -> None:
         """Serve requests until there comes a None: the body of one thread."""
         counters.ident = threading.get_ident()
-        ended = False
-        while not ended:
-            try:
-                self._serve(counters)
-                ended = True
-            except BaseException as error:  # noqa: BLE001 - see _astray
-                self._tell_astray(error)
+        while not self._served(counters):
+            pass
+
+    def _served(self, counters: Counters) -> bool:
+        """Serve; False if an exception came from outside, between two requests."""
+        try:
+            self._serve(counters)
+        except BaseException as error:  # noqa: BLE001 - see _astray
+            self._tell_astray(error)
+            return False
+        return True
 
     def _serve(self, counters: Counters) -> None:
         server = self.server
