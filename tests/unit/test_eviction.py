@@ -15,6 +15,7 @@ import pytest
 from gwctl.scoreboard import EVICTED, REFUSED
 from gwctl.workers import eviction
 from gwctl.workers.eviction import Patience
+from gwctl.workers.states import FRESH, IDLE
 from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
 from tests.support.engine_apps import application
@@ -64,6 +65,11 @@ def silent(engine: Engine, start: bytes) -> list[Client]:
         client.send(start)
     until(lambda: engine.call(lambda: engine.server.connections) == BOUND, "all to be accepted")
     return clients
+
+
+def nobody_at_a_request(engine: Engine) -> bool:
+    """From when a client waits is noted after it has been answered; by threads, in any order."""
+    return all(each.state in {FRESH, IDLE} for each in engine.server.open_connections())
 
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
