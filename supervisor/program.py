@@ -166,6 +166,7 @@ def _script(command: Sequence[str], arguments: Sequence[str]) -> str:
         return ""
     # Where its path has blanks, or is too long for the kernel, pip writes a script of sh that executes it.
     by_it = named and (head[0] in named or Path(named[0]).name == "sh")
+    by_it = by_it and set(" ".join(head[1:-1]).split()) <= set(named)  # else somebody gave python options
     return script if by_it and os.access(script, os.X_OK) else ""
 
 

@@ -16,6 +16,7 @@ PYTHON = "/srv/venv/bin/python"
     [
         (f"#!{PYTHON}", (PYTHON,)),
         (f"#! {PYTHON} -I", (PYTHON, "-I")),
+        (f"#!{PYTHON} -I -X dev", (PYTHON, "-I -X dev")),
         ("#!/usr/bin/env python3", ("python3",)),
         ("#!/usr/bin/env -S python3 -X dev", ("python3", "-X", "dev")),
         ("#!/bin/sh", (PYTHON,)),
@@ -33,6 +34,12 @@ def test_a_script_that_names_the_interpreter_is_executed_itself(
 def test_one_that_names_another_is_run_by_the_interpreter_as_it_was(tmp_path: Path, first: str) -> None:
     script = written(tmp_path, first)
     assert _script(("/opt/python", script, "start"), (script, "start")) == ""
+
+
+def test_options_that_somebody_gave_are_kept(tmp_path: Path) -> None:
+    for first in (f"#!{PYTHON}", "#!/bin/sh", f"#!{PYTHON} -I"):
+        script = written(tmp_path, first)
+        assert _script((PYTHON, "-X", "dev", script, "start"), (script, "start")) == ""
 
 
 def test_modules_and_files_that_cannot_be_executed(tmp_path: Path) -> None:
