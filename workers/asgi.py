@@ -140,6 +140,14 @@ class AsgiRequest(Extensions):
             self._connection.adjust_reading()
         self.wake()
 
+    def has_come(self, body: bytes) -> None:
+        """Take a whole body, before the application is called."""
+        assert self._blocks is not None
+        self._blocks.append(body)
+        self._received = self.waiting_bytes = size = len(body)
+        self._budget.memory_left -= size
+        self._body_done = True
+
     def body_end(self) -> None:
         self._body_done = True
         self.wake()

@@ -157,8 +157,11 @@ class AsgiRunner:
             self.server.upgrade(connection, scope)
             return
         request = AsgiRequest(self.server, connection, scope, framer is not None)
+        body = None if framer is None else connection.body_at_hand(framer, RECEIVE_BYTES_MAX)
+        if body is not None:
+            request.has_come(body)
         self._run(connection, request)
-        if framer is not None:
+        if framer is not None and body is None:
             connection.read_body(framer, request, BUSY, expecting)
 
     def _run(self, connection: ConnectionBase, request: AsgiRequest) -> None:

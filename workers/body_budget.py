@@ -36,7 +36,7 @@ class BodyBudget:
         self._lock = threading.Lock()
         self.memory_left = limits.bodies_memory_bytes_max or _NO_LIMIT
         self.disk_left = limits.bodies_disk_bytes_max or _NO_LIMIT
-        self._held: dict[int, tuple[int, int]] = {}
+        self.holds: dict[int, tuple[int, int]] = {}
 
     def check(self, size: int) -> None:
         """Refuse a body of ``size`` bytes, as far as that is known, that has room nowhere.
@@ -93,10 +93,10 @@ class BodyBudget:
 
     def hold(self, file: object, memory: int, disk: int) -> None:
         """Remember what is to be given back when ``file`` is closed."""
-        self._held[id(file)] = (memory, disk)
+        self.holds[id(file)] = (memory, disk)
 
     def release(self, file: object) -> None:
         """``file`` is closed. Nothing if it is not one that was remembered."""
-        held = self._held.pop(id(file), None)
+        held = self.holds.pop(id(file), None)
         if held is not None:
             self.give_back(*held)

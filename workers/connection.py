@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from gwctl.workers.body import Discard
-from gwctl.workers.framing import Framer, Sink
+from gwctl.workers.framing import Framer, LengthFramer, Sink
 from gwctl.workers.hangup import reset_at_end
 from gwctl.workers.head import HeadJudge
 from gwctl.workers.response import CONTINUE
@@ -145,6 +145,24 @@ class ConnectionBase:
     def resume(self) -> None:
         """Go on with what waits in `tail`."""
         raise NotImplementedError
+
+    def body_at_hand(self, framer: Framer, bytes_max: int) -> bytes | None:
+        """Take a body that came with its head, as that of nearly every form or JSON document does.
+
+        Nothing has to be framed or waited for then; the way for all others (None) gives the same.
+        """
+        tail = self.tail
+        if not tail or type(framer) is not LengthFramer or framer.left > bytes_max:
+            return None
+        start = self.tail_at
+        end = start + framer.left
+        if end > len(tail):
+            return None
+        if end < len(tail):
+            self.tail_at = end
+        else:
+            self.tail = b""
+        return tail[start:end]
 
     def catch_up(self) -> bool:
         """Take what was left of a body for later turns of the loop; return whether there was something.

@@ -53,6 +53,7 @@ _START: Final = re.compile(rb"[ \t]*(?:t=)?(\d{9,19}(?:\.\d{1,9})?)[ \t]*")
 _MILLISECONDS: Final = 1e11
 _MICROSECONDS: Final = 1e14
 _NANOSECONDS: Final = 1e17
+_PEEK: Final = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 _TCP_INFO_BYTES: Final = 60
 _read_ages: Final = struct.Struct("=52x2I").unpack  # struct tcp_info: tcpi_last_data_recv, tcpi_last_ack_recv
 
@@ -158,7 +159,7 @@ def is_gone(connection: ConnectionBase, since: float) -> bool:
         return True
     sock = connection.sock
     try:
-        if not (connection.eof or sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""):
+        if not (connection.eof or sock.recv(1, _PEEK) == b""):
             return False
     except BlockingIOError:
         return False

@@ -140,8 +140,8 @@ class WsgiCall(ResponseWriter):
         if type(result) is not list:
             self.ended_at = 0.0
             self._close(result)
-        if forks.is_child:
-            forks.end_child()
+            if forks.is_child:
+                forks.end_child()
 
     # ---- what the application calls
 

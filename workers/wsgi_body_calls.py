@@ -39,7 +39,9 @@ class BodyCall(WsgiCall):
             self._input.close()
         except OSError:
             pass  # a full disk: nobody wants the bytes any more
-        self._server.body_budget.release(self._input)
+        budget = self._server.body_budget
+        if budget.holds:
+            budget.release(self._input)
 
 
 class StreamCall(BodyCall):

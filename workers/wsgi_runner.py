@@ -19,7 +19,7 @@ from gwctl.workers.draining import LAST_WORDS_S
 from gwctl.workers.early_hints import EarlyHints
 from gwctl.workers.environ import BODY_FIELDS, Environ, EnvironBuilder, Fields
 from gwctl.workers.file_tail import FileTail
-from gwctl.workers.framing import Framer, LengthFramer
+from gwctl.workers.framing import Framer
 from gwctl.workers.policy import frame_body, wants_continue
 from gwctl.workers.queue_limit import LATE, REQUEST_START
 from gwctl.workers.states import BODY, BUSY, CLOSING
@@ -66,7 +66,8 @@ class WsgiRunner:
         self.server = server
         self._queue_limit = server.queue
         self.when_ended: Callable[[Any], None] | None = None  # a call ends before anything else begins
-        self._builder = EnvironBuilder(server.assignment, self.multithread, server.notice)
+        self._environs = EnvironBuilder(server.assignment, self.multithread, server.notice)
+        self._builder: EnvironBuilder | AsgiBridge = self._environs
         self._memory_bytes = server.limits.body_memory_bytes
         self._streams = not server.settings.body_buffering
         self.bridge: AsgiBridge | None = None  # to an ASGI application's event loop
@@ -80,7 +81,7 @@ class WsgiRunner:
             return
         from gwctl.workers.asgi_bridge import AsgiBridge, BridgedStream  # noqa: PLC0415 - WSGI does without
 
-        self.bridge = AsgiBridge(self.server, extend)
+        self._builder = self.bridge = AsgiBridge(self.server, extend)
         self.streams = self.bridge.streams
         self.stream_class = BridgedStream
         self._call_kind = self.bridge.call_kind
@@ -117,7 +118,7 @@ class WsgiRunner:
             connection.base = self.bridge.for_connection(connection)
             connection.hints = EarlyHints()
             return
-        base = self._builder.for_connection(*self.server.addresses(connection))
+        base = self._environs.for_connection(*self.server.addresses(connection))
         if connection.tls is not None:
             base |= tls_facts.environ(connection.tls.ssl)
         if self.extend_timeout is not None:
@@ -127,8 +128,6 @@ class WsgiRunner:
 
     def forwarded(self, facts: Facts) -> Environ:
         """Return what ``facts`` change in the environ or scope that a connection's requests share."""
-        if self.bridge is not None:
-            return self.bridge.forwarded(facts)
         return self._builder.forwarded(facts)
 
     def begin(self, connection: ConnectionBase) -> None:
@@ -137,12 +136,8 @@ class WsgiRunner:
         Raises:
             Refused: It is not served.
         """
-        if self.bridge is None:
-            environ = self._builder.build(connection)
-            notable = self._builder.notable
-        else:
-            environ = self.bridge.build(connection)
-            notable = self.bridge.notable
+        environ = self._builder.build(connection)
+        notable = self._builder.notable
         if self._queue_limit.behind or (notable is not None and REQUEST_START in notable):
             self._queue_limit.arrives(connection, notable)
         elif connection.arrived_at:
@@ -172,7 +167,7 @@ class WsgiRunner:
                 environ["HTTP_TRANSFER_ENCODING"] = "chunked"
             self._begin_stream(connection, environ, framer, expecting)
             return
-        body = self._body_at_hand(connection, framer)
+        body = connection.body_at_hand(framer, self._memory_bytes)
         if body is not None:
             environ["wsgi.input"] = BytesIO(body)
             environ["CONTENT_LENGTH"] = str(len(body))
@@ -182,24 +177,6 @@ class WsgiRunner:
         buffer = BodyBuffer(self.server.limits, self.server.body_budget)
         connection.request = Waiting(environ, buffer, self._body_kind)
         connection.read_body(framer, buffer, BODY, expecting)
-
-    def _body_at_hand(self, connection: ConnectionBase, framer: Framer) -> bytes | None:
-        """Take a body that came with its head, as that of nearly every form or JSON document does.
-
-        Nothing has to be framed, kept or waited for then; the way for all others gives the same.
-        """
-        tail = connection.tail
-        if not tail or type(framer) is not LengthFramer or framer.left > self._memory_bytes:
-            return None
-        start = connection.tail_at
-        end = start + framer.left
-        if end > len(tail):
-            return None
-        if end < len(tail):
-            connection.tail_at = end
-        else:
-            connection.tail = b""
-        return tail[start:end]
 
     def _begin_stream(
         self, connection: ConnectionBase, environ: Environ, framer: Framer, expecting: bool
