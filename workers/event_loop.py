@@ -60,7 +60,7 @@ def keep_turning(loop: asyncio.AbstractEventLoop, over: Callable[[], bool], seld
             forks.end_if_child(error)
             seldom.error(
                 "exit in the loop",
-                "the application raised in the event loop, outside of requests, and the worker goes on: "
+                "a task or callback of the application raised what ends an event loop; it turns on: "
                 f"{summary(error)}\n{application_traceback(error)}".rstrip("\n"),
             )
         else:

@@ -27,6 +27,7 @@ import queue
 import sys
 from _thread import get_ident
 from collections.abc import Callable, Iterable
+from concurrent import futures
 from concurrent.futures import thread as executors
 from contextlib import suppress
 from types import FrameType
@@ -172,7 +173,7 @@ class _LastJob:
 
 
 def _catch_in_executor() -> None:
-    """End this process when the present job of this thread of an executor, or of anyio, is over."""
+    """End this process when the present job of this thread of an executor, of anyio or asgiref is over."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - only its frames know
     while frame is not None:
         if frame.f_code is _executor_loop:
@@ -187,4 +188,10 @@ def _catch_in_executor() -> None:
                 # Another one: somebody may have been about to put something into it, and hold its lock.
                 worker.queue = queue.Queue()  # type: ignore[union-attr]
                 worker.queue.put_nowait(None)  # type: ignore[union-attr]  # ends the thread
+        elif frame.f_code.co_name == "run" and frame.f_globals.get("__name__", "").startswith("asgiref."):
+            # A WSGI call that runs jobs for a loop in another thread, which is gone: it would wait for more.
+            future = getattr(frame.f_locals.get("self"), "future", None)
+            if isinstance(future, futures.Future):
+                future.set_result = lambda _result: end_child()  # type: ignore[method-assign, assignment]
+                future.set_exception = end_child  # type: ignore[method-assign, assignment]
         frame = frame.f_back

@@ -129,6 +129,30 @@ def test_a_child_of_an_anyio_thread_is_ended_when_its_function_returns(tmp_path)
         assert status == 0
 
 
+@pytest.mark.parametrize("worker", ["sync", "threads"])
+@pytest.mark.parametrize("how", ["return", "raise"])
+def test_a_child_of_a_job_of_asgirefs_is_ended_when_that_is_over(tmp_path, worker, how):
+    """As Django does what an async view under WSGI hands to sync_to_async: in the thread of the call."""
+    (tmp_path / "shop.py").write_text(
+        "import os\n"
+        "from asgiref.sync import async_to_sync, sync_to_async\n"
+        "def job():\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        f"        {'return 0' if how == 'return' else 'raise ValueError(1)'}\n"
+        "    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+        "async def view():\n"
+        "    return await sync_to_async(job)()\n"
+        "def app(environ, start_response):\n"
+        "    body = str(async_to_sync(view)()).encode()\n"
+        "    start_response('200 OK', [('Content-Length', str(len(body)))])\n"
+        "    return [body]\n"
+    )
+    with GwctlServer("shop:app", worker=worker, chdir=tmp_path) as server, httpx.Client() as client:
+        for _ in range(3):
+            assert client.get(server.url, timeout=10).text == ("0" if how == "return" else "1")
+
+
 @pytest.mark.parametrize(
     ("worker", "preload", "at"),
     [

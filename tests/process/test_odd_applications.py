@@ -149,7 +149,7 @@ async def hostile(scope, receive, send):
 def test_ending_the_loop_from_within_ends_no_worker(tmp_path, worker, loop):
     """By stop(), or by exiting in what no request waits for: other clients' requests are in that loop."""
     allowed = [
-        "outside of requests, and the worker goes on: (SystemExit|KeyboardInterrupt)",
+        "raised what ends an event loop; it turns on: (SystemExit|KeyboardInterrupt)",
         "never retrieved",
     ]
     (tmp_path / "shop.py").write_text(SERVES + ENDS_THE_LOOP)
@@ -164,7 +164,7 @@ def test_ending_the_loop_from_within_ends_no_worker(tmp_path, worker, loop):
                 assert client.get("/").text == pid
             assert slow.result().text == pid
         server.wait_for_log("warn .*the application has stopped the event loop")
-        server.wait_for_log("error .*outside of requests, and the worker goes on: SystemExit: enough")
+        server.wait_for_log("error .*raised what ends an event loop; it turns on: SystemExit: enough")
         server.signal(signal.SIGTERM)
         assert server.wait_for_exit() == 0
         assert "the lifespan" not in server.log
