@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import sys
 from typing import Any, Final
 
 import click
@@ -57,11 +59,13 @@ class LazyGroup(click.Group):
             case "check" | "config" | "init":
                 from gwctl.cli import settings_commands  # noqa: PLC0415
 
+                _write_any_text()
                 settings: click.Command = getattr(settings_commands, cmd_name)
                 return settings
             case "reload" | "rollback" | "upgrade" | "status" | "scale" | "stop":
                 from gwctl.cli import control_commands  # noqa: PLC0415
 
+                _write_any_text()
                 control: click.Command = getattr(control_commands, cmd_name)
                 return control
         return None
@@ -93,6 +97,15 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
     """The group; its commands do the work."""
+
+
+def _write_any_text() -> None:
+    """On stdout as on stderr: what the terminal's characters lack, and names that are no text, are escaped.
+
+    Not for ``start``, whose stdout is the application's.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def main() -> None:

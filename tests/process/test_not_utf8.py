@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.server import ROOT
 
 APPLICATION = "def application(environ, start_response):\n    start_response('200 OK', [])\n    return []\n"
 
@@ -34,3 +38,19 @@ def test_a_folder_whose_name_is_not_utf8(gwctl_server, tmp_path: Path, preload: 
         assert done.returncode == 1
         assert "cannot import shop: ValueError: no \\udcff" in done.stderr, done
         assert server.gwctl("status").returncode == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1:strict"])
+@pytest.mark.parametrize("command", ["check", "config show", "config show --json"])
+def test_commands_write_what_the_terminal_has_no_characters_for(
+    tmp_path: Path, encoding: str, command: str
+) -> None:
+    """The folder's name, and the mark of what is masked."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/shop\xff"))
+    folder.mkdir()
+    (folder / "gw.toml").write_text('[pool.web]\napp = "shop"\nenv = { KEY = "secret" }\n', "utf-8")
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    argv = [sys.executable, "-m", "gwctl", *command.split()]
+    done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"udcff" in done.stdout
