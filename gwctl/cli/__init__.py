@@ -10,6 +10,7 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -104,6 +105,8 @@ def _write_any_text() -> None:
 
     Not for ``start``, whose stdout is the application's.
     """
+    if sys.stdout is None:  # closed: only the exit status is asked for
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it stays
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

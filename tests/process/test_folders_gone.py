@@ -69,3 +69,13 @@ def test_a_control_socket_that_cannot_be_read_from_the_file(
     assert f"{broken} cannot be read" in done.stderr
     assert reason in done.stderr
     assert "--control PATH" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"], ids=["stdout", "all"])
+def test_commands_whose_output_is_closed_do_what_they_are_asked(server: GwctlServer, closed: str) -> None:
+    """A scheduler that wants the exit status only."""
+    for command in ("status", "config show", "scale web 1"):
+        line = f"{sys.executable} -m gwctl {command} -c {server.config} {closed}"
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), command
