@@ -330,6 +330,10 @@ class Acceptor:
     def _exhausted(self, listener: Listener, error: OSError, kind: type[Connection] | None) -> None:
         """There is no descriptor, or no memory, for another connection."""
         server = self._server
+        lowered = self._descriptors.take_back() if error.errno == errno.EMFILE else ""
+        if lowered:
+            server.seldom.warning("nofile", lowered)
+            return
         overload = server.overload
         refuses = overload is not None and overload.refuses
         if kind is None:

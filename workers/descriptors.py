@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -33,9 +34,7 @@ class Descriptors:
     """The reserve of one worker, by the limit that is in force when it is made."""
 
     def __init__(self) -> None:
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if limit == resource.RLIM_INFINITY:
-            limit = _NONE
+        self._limit = limit = _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         used = _next()
         self.ceiling = max(limit - min(max(limit // _PART, _LEAST), _MOST), used + (limit - used) // 2)
         self._kept = limit - self.ceiling
@@ -66,9 +65,28 @@ class Descriptors:
             why = f"{os.strerror(errno.EMFILE)}, but for {self._kept} kept for the application"
             raise OSError(errno.EMFILE, why)
 
+    def take_back(self) -> str:
+        """Have the limit again that the application has lowered; return what to say, or "" if it has not."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = min(self._limit, _number(hard))
+        if _number(soft) >= wanted:
+            return ""
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard if wanted == _NONE else wanted, hard))
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] == soft:
+            return ""
+        return (
+            f"the application had lowered its limit of open files to {soft}, which let nobody in: it is what "
+            "it was when the worker began. `nofile` sets it, and `connections_max` limits connections"
+        )
+
     def give_all(self) -> None:
         """Keep no more: those that connect now are the last."""
         self.ceiling = _NONE
+
+
+def _number(limit: int) -> int:
+    return _NONE if limit == resource.RLIM_INFINITY else limit
 
 
 def _next() -> int:

@@ -97,3 +97,35 @@ def test_who_gets_no_descriptor_is_told_503_where_that_is_wanted(worker: str, tm
         for _ in range(10):
             assert httpx.get(server.url, timeout=5).status_code == 503
         assert first.get().body == b"opened"
+
+
+LOWERS = """
+import os, resource
+
+def lower():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (10, hard))
+
+def wsgi(environ, start_response):
+    if environ["PATH_INFO"] == "/lower":
+        lower()
+    start_response("200 OK", [])
+    return [str(os.getpid()).encode()]
+
+async def asgi(scope, receive, send):
+    if scope["path"] == "/lower":
+        lower()
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+"""
+
+
+@pytest.mark.parametrize("worker", WORKER_CLASSES)
+def test_an_application_that_lowers_its_limit_does_not_lock_clients_out(worker: str, tmp_path: Path) -> None:
+    (tmp_path / "lowers.py").write_text(LOWERS)
+    app = "lowers:asgi" if worker == "asgi" else "lowers:wsgi"
+    with GwctlServer(app, worker=worker, chdir=tmp_path) as server:
+        for _ in range(2):
+            pid = httpx.get(server.url + "/lower").text
+            assert httpx.get(server.url, timeout=5).text == pid
+        server.wait_for_log("warn .*the application had lowered its limit of open files to 10")

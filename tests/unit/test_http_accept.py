@@ -38,6 +38,7 @@ with Engine(application(sys.argv[2]), sys.argv[2]) as engine:
     used = max(int(name) for name in os.listdir("/proc/self/fd"))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, limits[1]))
+    engine.server._acceptor._descriptors._limit = used + 1  # as if it had been so from the beginning
     hoard = []
     try:
         while True:
