@@ -69,12 +69,13 @@ test-all:
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
 
-# The compiled modules stand beside the source while the tests run: Python prefers them.
+# The compiled modules stand beside the source while the tests run: Python prefers them. They go also when
+# that is interrupted, or all that runs here later would be the engine of today.
 test-compiled: $(VENV)/.installed-dev
 	@$(QUIET_PIP) 'setuptools>=77'
-	$(BIN)/python hatch_build.py
-	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS); \
-	    status=$$?; rm -f gwctl__mypyc.*.so workers/*.so; exit $$status
+	@trap 'rm -f gwctl__mypyc.*.so workers/*.so' EXIT; trap 'exit 130' HUP INT TERM; \
+	    $(BIN)/python hatch_build.py && \
+	    $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
