@@ -352,11 +352,11 @@ def test_out_of_descriptors_nothing_is_taken_and_nothing_lost(
     with pair(worker_class) as both, both.connect() as client:
         opening, failed = os.open, threading.Event()
 
-        def no_more(path: Any, *arguments: Any) -> int:
+        def no_more(path: Any, *arguments: Any, **named: Any) -> int:
             if path == os.devnull and not failed.is_set():
                 failed.set()
                 raise OSError(24, "Too many open files")
-            return opening(path, *arguments)
+            return opening(path, *arguments, **named)
 
         monkeypatch.setattr(os, "open", no_more)
         both.one.call(both.one.server.park)
