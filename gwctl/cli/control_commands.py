@@ -38,6 +38,8 @@ _GONE_TIMEOUT_S: Final = 10.0
 _INTERRUPTED: Final = 130
 _READY_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.1
+_NOBODY_COMES_S: Final = 2.0
+"""So long no worker of a pool boots, and nothing goes on that starts some: then none is going to."""
 
 
 def _targeted(command: Callable[..., None]) -> Callable[..., None]:
@@ -223,7 +225,10 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
 
 
 def _pool_of(client: ControlClient, pool: str) -> dict[str, Any]:
-    document = client.call("status", Status(), timeout_s=ANSWER_TIMEOUT_S)
+    return _pool_in(client.call("status", Status(), timeout_s=ANSWER_TIMEOUT_S), pool)
+
+
+def _pool_in(document: dict[str, Any], pool: str) -> dict[str, Any]:
     found: dict[str, Any] = next((each for each in document.get("pools", ()) if each["name"] == pool), {})
     return found
 
@@ -233,9 +238,10 @@ def _until_ready(client: ControlClient, pool: str, size: int, restarts: int) -> 
 
     Somebody else may give it another size meanwhile: then nobody waits for this one.
     """
-    give_up_at = time.monotonic() + _READY_TIMEOUT_S
+    begin = last_move = time.monotonic()
     while True:
-        found = _pool_of(client, pool)
+        document = client.call("status", Status(), timeout_s=ANSWER_TIMEOUT_S)
+        found = _pool_in(document, pool)
         ready = found.get("ready", size)
         if ready >= size or found["size"] != size:
             return ""
@@ -243,8 +249,15 @@ def _until_ready(client: ControlClient, pool: str, size: int, restarts: int) -> 
         if found.get("restarts", 0) > restarts:
             why = found.get("note") or "one ended before it was ready"
             return f"{short}: {why}. gwctl status and the log say more"
-        if time.monotonic() > give_up_at:
+        now = time.monotonic()
+        if now - begin > _READY_TIMEOUT_S:
             return f"{short} after {_READY_TIMEOUT_S:.0f} s"
+        boots = any(worker["state"] == "starting" for worker in found["workers"])
+        if boots or document["phase"] != "serving":
+            last_move = now
+        elif now - last_move > _NOBODY_COMES_S:  # as after a rollback: its code cannot be started again
+            degraded = document.get("degraded", "")
+            return f"{short}, and no other is started before the next reload{degraded and f' ({degraded})'}"
         time.sleep(_POLL_S)
 
 
