@@ -281,7 +281,7 @@ def test_a_connection_in_the_exchange_is_taken_though_everybody_is_busy(worker_c
         assert client.get().body == b"done"
         everybody = [engine.connect() for _ in range(4)]
         threads = [threading.Thread(target=keep_asking, args=(each,)) for each in everybody]
-        engine.call(lambda: give_all(engine))
+        until(lambda: engine.call(lambda: give_all(engine)), "the connection to be given")
         for thread in threads:
             thread.start()
         try:
