@@ -23,6 +23,8 @@ class Installation:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "installed"
         shutil.copytree(ROOT / "gwctl", self.folder / "gwctl")  # with bytecode: compiling takes a second
+        for compiled in ROOT.glob("gwctl__mypyc.*.so"):  # what the modules of the compiled build are in
+            shutil.copy(compiled, self.folder)
 
     @property
     def environ(self) -> dict[str, str]:
