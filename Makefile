@@ -20,7 +20,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-TEST_WORKERS ?= 3
+# Tests mostly wait: for a process, a deadline, a loop.
+TEST_WORKERS ?= 6
 TESTS ?= tests
 OTHERS_TESTS ?= tests/unit tests/conformance tests/clients
 SEED ?=

@@ -8,6 +8,7 @@ snippet; `tree` finds the files. Product modules are named by their place under 
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -53,7 +54,15 @@ class Source:
 
     @cached_property
     def tree(self) -> ast.Module:
-        return ast.parse(self.text, self.path)
+        # Until 3.12 a collection in the middle of it can end it with a SystemError, when what is collected
+        # logs a traceback, which parses the lines it shows (python/cpython#106905).
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return ast.parse(self.text, self.path)
+        finally:
+            if collects:
+                gc.enable()
 
     @property
     def module(self) -> str:
