@@ -146,7 +146,10 @@ class WsgiCall(ResponseWriter):
     # ---- what the application calls
 
     def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+        self,
+        status: str,
+        headers: Any,  # a list by PEP 3333; were it named, compiled code would refuse others before `as_list`
+        exc_info: ExcInfo | None = None,
     ) -> Callable[[bytes], None]:
         if exc_info is not None:
             try:
