@@ -7,12 +7,13 @@ import signal
 import subprocess
 import threading
 from pathlib import Path
+from typing import Final
 
 import httpx
 import pytest
 
 from tests.support.processes import children
-from tests.support.server import GwctlServer
+from tests.support.server import ROOT, GwctlServer
 from tests.support.status import active_requests
 from tests.support.wait import until
 
@@ -87,11 +88,20 @@ def test_the_status_says_that_nothing_could_be_started(app, status):
         server.destroy()
 
 
+WAITS: Final = """
+import sys, threading
+class Waits:
+    def find_spec(self, name, path=None, target=None):
+        if name == "gwctl.cli.start":
+            threading.Event().wait()
+sys.meta_path.insert(0, Waits())
+"""
+
+
 def test_it_can_be_stopped_before_it_has_read_its_settings(tmp_path):
     """While it starts, TERM has no default action for pid 1: without a handler it would be lost."""
-    settings = tmp_path / "gw.toml"
-    os.mkfifo(settings)
-    server = PidOne("wsgi_bare:application", arguments=("start", "-c", str(settings)))
+    (tmp_path / "sitecustomize.py").write_text(WAITS)
+    server = PidOne("wsgi_bare:application", environ={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
     try:
         server.start()
         until(lambda: catches(server.master, signal.SIGTERM), "a handler for TERM")
