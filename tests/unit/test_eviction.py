@@ -105,6 +105,7 @@ def test_who_has_waited_longest_goes_and_is_told_by_the_end(worker_class: str) -
         clients = [engine.connect() for _ in range(3)]
         for client in (*clients, clients[0]):
             assert client.get().status == 200
+            until(lambda: nobody_at_a_request(engine), "the request to be over")
         with engine.connect() as new:
             assert new.get().status == 200
             assert clients[1].at_end()
