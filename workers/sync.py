@@ -229,6 +229,7 @@ class SyncRunner(WsgiRunner):
         outbox = self._outbox if self._average_s < FAST_S and connection.tls is None else None
         call = kind(server, connection, environ, connection.output, outbox)
         start = monotonic()
+        connection.state = BUSY  # before BUSY_SINCE: from then on the sentry gives idle connections away
         # Stored before the call, so that a call which never returns can be explained.
         head = connection.head
         if connection.authority:  # the absolute form: the path is what its limit goes by

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gwctl.scoreboard import CONNECTIONS, ERRORS, REQUESTS
-from gwctl.workers.states import IDLE
+from gwctl.workers.states import BODY, IDLE
 from gwctl.workers.sync import SyncRunner
 from tests.support.engine import Client, Engine
 from tests.support.wait import until
@@ -164,6 +164,13 @@ def calls_are_slow(both: Pair) -> None:
     both.one.server.flush()
 
 
+def calls_are_fast(both: Pair) -> None:
+    """So that requests are served as they are read."""
+    if isinstance(both.one.server.runner, SyncRunner):
+        both.one.server.runner._average_s = 0.0
+    both.one.call(both.one.server.runner.relieve)
+
+
 def hold_loop(both: Pair, clients: list[Client]) -> None:
     """In the loop's thread: all are readable in the same turn, the one that gets stuck first."""
     calls_are_slow(both)
@@ -171,6 +178,30 @@ def hold_loop(both: Pair, clients: list[Client]) -> None:
     clients[1].send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
     for client in clients[2:]:
         client.send(REQUEST % b"/")
+
+
+@pytest.mark.parametrize("worker_class", BOTH)
+def test_a_connection_whose_request_is_being_served_stays(worker_class: str) -> None:
+    """Its client sends more meanwhile: a sibling's answer to that would be taken for the first one's."""
+    with pair(worker_class) as both, both.connect() as client:
+        calls_are_fast(both)
+        both.stick(client)
+        both.lets_wait(client)
+        assert client.response().body == b"one"
+        assert client.response().body in {b"one", b"other"}
+
+
+@pytest.mark.parametrize("worker_class", BOTH)
+def test_nor_does_one_whose_body_came_later(worker_class: str) -> None:
+    with pair(worker_class) as both, both.connect() as client:
+        calls_are_fast(both)
+        client.send(b"POST /stuck HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na")
+        until(lambda: both.one.call(both.one.server.open_connections)[0].state == BODY, "its head is read")
+        client.send(b"bc")
+        assert both.app.stuck.acquire(timeout=30)
+        both.lets_wait(client)
+        assert client.response().body == b"oneabc"
+        assert client.response().body in {b"one", b"other"}
 
 
 @pytest.mark.parametrize("request_", [b"chunked", b"pipelined"])
