@@ -283,10 +283,10 @@ class ConnectionBase:
         self.refuse(status, why)
 
     def close(self) -> None:
-        """Close after what is written has been sent; linger if more of the client's is on its way."""
+        """Close after what is written has been sent; linger if more of the client's may be on its way."""
         if self.queued:
             self.server.outbox.send()
-        if self.tail or self.framer is not None:
+        if self.tail or self.framer is not None or (self.pipelined and not self.eof):
             self.linger()
         elif not self.lost:
             self.state = CLOSING

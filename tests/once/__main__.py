@@ -12,7 +12,7 @@ import argparse
 import random
 import sys
 
-from tests.once.run import Wish, once
+from tests.once.run import FAULTS, KINDLY, Wish, once
 from tests.soak import builds
 
 CLASSES = ("sync", "threads", "asgi")
@@ -26,13 +26,21 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=100_000, help="in all; the classes share them")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--broken", choices=sorted(builds.BROKEN), default="")
+    parser.add_argument("--kindly", action="store_true", help="without kills: no answer may be missing then")
     parser.add_argument("--preload", action="store_true", help="fork the workers from templates")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
-    workers = options.workers or CLASSES
+    workers, only = options.workers or CLASSES, KINDLY if options.kindly else FAULTS
     ok = True
     for worker in workers:
-        wish = Wish(worker, -(-options.posts // len(workers)), seed, options.broken, preload=options.preload)
+        wish = Wish(
+            worker,
+            -(-options.posts // len(workers)),
+            seed,
+            options.broken,
+            only=only,
+            preload=options.preload,
+        )
         print(f"{worker}: {wish.posts} POSTs, seed {seed}", flush=True)
         run = once(wish)
         print(run.text(), flush=True)

@@ -4,7 +4,7 @@ python -m tests.once.client PORT POSTS CONNECTIONS FOLDER
 
 No number is ever sent again, so a second run of one is the server's doing. Connections have habits:
 one request at a time, up to eight in a row before the first answer, a new connection for each, the
-body some time after the head. Whoever is cut goes on with a new connection and further numbers.
+body some time after the head, several in a row with a pause before each. Whoever is cut goes on with a new connection and further numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import uvloop
 
 DIGITS: Final = 10
 IN_A_ROW_MAX: Final = 8
-BODY_LATE_S: Final = 0.002
+LATE_S: Final = 0.002
 SILENT_MAX_S: Final = 60.0
 RECONNECT_S: Final = 0.02
 REFUSED: Final = 0xFFFF
@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        count = 1 + next(self._numbers) % IN_A_ROW_MAX if self._habit == 1 else 1
+        count = 1 + next(self._numbers) % IN_A_ROW_MAX if self._habit in {1, 4} else 1
         first = self._sent.begun
         self._waiting = list(range(first, min(first + count, self._sent.posts)))
         self._sent.begun += len(self._waiting)
@@ -106,17 +106,25 @@ class Connection(asyncio.Protocol):
         self._silence = self._loop.call_later(SILENT_MAX_S, self._transport.abort)
         for number in self._waiting:
             self._sent.connected_at[number] = self._at
-            head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % DIGITS
-            body = b"%0*d" % (DIGITS, number)
+        if self._habit == 4:
+            self._one_by_one(list(self._waiting))
+            return
+        for number in self._waiting:
+            head, body = _request(number)
             if self._habit == 3:
                 self._transport.write(head + body[:3])
-                self._loop.call_later(BODY_LATE_S, self._rest, body[3:])
+                self._loop.call_later(LATE_S, self._late, body[3:])
             else:
                 self._transport.write(head + body)
 
-    def _rest(self, body: bytes) -> None:
+    def _one_by_one(self, numbers: list[int]) -> None:
+        self._late(b"".join(_request(numbers.pop(0))))
+        if numbers:
+            self._loop.call_later(LATE_S, self._one_by_one, numbers)
+
+    def _late(self, data: bytes) -> None:
         if not self._transport.is_closing():
-            self._transport.write(body)
+            self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -153,6 +161,11 @@ class Connection(asyncio.Protocol):
             self.lost.set_result(None)
 
 
+def _request(number: int) -> tuple[bytes, bytes]:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % DIGITS
+    return head, b"%0*d" % (DIGITS, number)
+
+
 async def one(port: int, habit: int, sent: Sent, numbers: itertools.count[int]) -> None:
     loop = asyncio.get_running_loop()
     while sent.begun < sent.posts:
@@ -174,7 +187,7 @@ async def drive(port: int, posts: int, connections: int) -> Sent:
     )  # a bug here must not look like a silent server
     async with asyncio.TaskGroup() as group:
         for index in range(connections):
-            group.create_task(one(port, index % 4, sent, numbers))
+            group.create_task(one(port, index % 5, sent, numbers))
     return sent
 
 

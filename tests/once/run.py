@@ -21,6 +21,8 @@ from tests.soak.stage import SETTINGS, SIZE, Stage
 from tests.support.server import ROOT
 
 FAULTS: Final = ("reload", "rollback", "upgrade", "kill", "kill_template", "term", "scale")
+KINDLY: Final = tuple(each for each in FAULTS if not each.startswith("kill"))
+"""Those that may not cost a single answer."""
 ENDS_S: Final = 120.0
 """For the last answers, from the end of the faults on."""
 _ADOPTED: Final = re.compile(r"^(?:adopted|rolled back to) generation (\d+)", re.MULTILINE)
@@ -102,7 +104,7 @@ def once(wish: Wish) -> Run:
         stage.wait_until_calm(SIZE)
         runs = list(runs_of(stage.folder, generations(stage.server.log)))
         sent = Sent.read(stage.folder)
-    verdict = judge(sent, iter(runs), list(switches(faults.books.outcomes)))
+    verdict = judge(sent, iter(runs), list(switches(faults.books.outcomes)), killed=bool(faults.books.deaths))
     return Run(wish, faults.books, verdict, took_s)
 
 

@@ -33,19 +33,20 @@ class Verdict:
     answered: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     run_unanswered: int = 0
-    """Run, but the answer was lost: by kills."""
+    """Run, but the answer was lost: by kills, or it is a problem (``unexcused``)."""
     refused: int = 0
     twice: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     old: list[str] = field(default_factory=list)
     mixed: list[str] = field(default_factory=list)
+    unexcused: list[str] = field(default_factory=list)
     judged_switches: int = 0
     after_switches: int = 0
     """POSTs whose connection stood after a switch was seen, and which were judged for that."""
 
     @property
     def problems(self) -> list[str]:
-        return self.twice + self.lost + self.old + self.mixed
+        return self.twice + self.lost + self.old + self.mixed + self.unexcused
 
 
 def runs_of(folder: Path, generations: dict[int, int]) -> Iterator[tuple[int, int]]:
@@ -59,7 +60,10 @@ def runs_of(folder: Path, generations: dict[int, int]) -> Iterator[tuple[int, in
             yield int(line) if _NUMBER.fullmatch(line) else -1, generation
 
 
-def judge(sent: Sent, runs: Iterator[tuple[int, int]], switches: Sequence[Switch]) -> Verdict:
+def judge(
+    sent: Sent, runs: Iterator[tuple[int, int]], switches: Sequence[Switch], *, killed: bool
+) -> Verdict:
+    """``killed``: processes were, so that answers may be missing."""
     verdict = Verdict(sent.posts, refused=sent.refused, mixed=list(sent.mixed))
     times = bytearray(sent.posts)
     by = array("I", bytes(4 * sent.posts))
@@ -76,7 +80,10 @@ def judge(sent: Sent, runs: Iterator[tuple[int, int]], switches: Sequence[Switch
         verdict.answered += status == 200
         if status == 200 and not times[number]:
             verdict.lost.append(f"{number} was answered and never run")
-        verdict.run_unanswered += status == 0 and times[number] > 0
+        if status == 0 and times[number]:
+            verdict.run_unanswered += 1
+            if not killed:
+                verdict.unexcused.append(f"{number} was run and never answered, though nobody was killed")
     for switch in switches:
         _judge_switch(switch, sent, by, verdict)
     return verdict

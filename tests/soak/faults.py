@@ -187,6 +187,8 @@ class Faults:
         return True
 
     def back_to_size(self) -> None:
+        if any(each.what == "rollback" for each in self.books.outcomes):
+            self._command("reload", "reload")  # what was rolled back to starts no worker before one
         self._size = SIZE
         self._command("scale", "scale", POOL, str(SIZE))
 

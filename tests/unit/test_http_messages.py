@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -40,6 +41,21 @@ def test_pipelined_requests_are_answered_in_order(client: Client) -> None:
     client.send(b"".join(b"GET /length?%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(1, 60)))
     for n in range(1, 60):
         assert client.response().body == b"x" * n
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_who_sends_ahead_is_not_reset_after_the_last_response(client: Client, ended: bool) -> None:
+    """What comes behind it meets nobody, but must not cost the client what it has yet to read (RFC 9112, 9.6)."""
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    client.send(b"GET /length?1 HTTP/1.1\r\nHost: x\r\n\r\n" + last)
+    if ended:
+        client.sock.shutdown(socket.SHUT_WR)
+    assert client.response().body == b"x"
+    assert client.response().headers["connection"] == "close"
+    assert client.rest() == b""
+    if not ended:
+        for _ in range(3):  # a reset would have made the second one fail
+            client.send(last)
 
 
 def test_a_pipeline_longer_than_every_buffer_loses_no_request(client: Client) -> None:

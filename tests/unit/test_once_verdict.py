@@ -24,17 +24,21 @@ def sent(*answers: tuple[int, float, float]) -> Sent:
 
 
 def test_answered_and_run_once_is_right_and_so_is_unanswered_and_run() -> None:
-    verdict = judge(sent((200, 1, 2), (0, 1, 0), (0, 1, 0), (503, 1, 2)), iter([(0, 1), (2, 1)]), [])
+    verdict = judge(
+        sent((200, 1, 2), (0, 1, 0), (0, 1, 0), (503, 1, 2)), iter([(0, 1), (2, 1)]), [], killed=True
+    )
     assert verdict.problems == []
     assert (verdict.answered, verdict.run_unanswered) == (1, 1)
 
 
 def test_run_twice_or_answered_and_never_run_is_wrong() -> None:
-    verdict = judge(sent((200, 1, 2), (0, 1, 0), (200, 1, 2)), iter([(0, 1), (1, 1), (1, 1)]), [])
+    verdict = judge(
+        sent((200, 1, 2), (0, 1, 0), (200, 1, 2)), iter([(0, 1), (1, 1), (1, 1)]), [], killed=True
+    )
     assert verdict.twice == ["1 was run twice, at last by generation 1"]
     assert verdict.lost == ["2 was answered and never run"]
     assert "run twice                   1" in text(verdict)
-    assert judge(sent((200, 1, 2)), iter([(0, 1), (-1, 2)]), []).mixed == [
+    assert judge(sent((200, 1, 2)), iter([(0, 1), (-1, 2)]), [], killed=True).mixed == [
         "generation 2 ran what nobody sent"
     ]
 
@@ -50,7 +54,7 @@ def test_after_a_switch_is_seen_nobody_who_comes_is_served_by_the_old_generation
         (200, 11.1, 11.3),  # by a worker that did not live to say who it is
     ]
     by = [1, 2, 1, 1, 2, 3, 0]
-    verdict = judge(sent(*answers), iter(enumerate(by)), [SWITCH])
+    verdict = judge(sent(*answers), iter(enumerate(by)), [SWITCH], killed=True)
     assert len(verdict.old) == 1
     assert verdict.old[0].startswith(
         "3 came 0.100 s after generation 2 had answered, and was run by generation 1"
@@ -91,3 +95,11 @@ def test_what_the_client_writes_is_read_again(tmp_path: Path) -> None:
     written.refused = 3
     written.write(tmp_path)
     assert Sent.read(tmp_path) == written
+
+
+def test_an_answer_that_is_missing_is_excused_by_a_kill_only() -> None:
+    given = sent((200, 1, 2), (0, 1, 0), (0, 1, 0))
+    assert judge(given, iter([(0, 1), (1, 1)]), [], killed=True).problems == []
+    assert judge(given, iter([(0, 1), (1, 1)]), [], killed=False).problems == [
+        "1 was run and never answered, though nobody was killed"
+    ]
