@@ -34,7 +34,7 @@ class Descriptors:
     """The reserve of one worker, by the limit that is in force when it is made."""
 
     def __init__(self) -> None:
-        self._limit = limit = _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._limit = limit = number_max()
         used = _next()
         self.ceiling = max(limit - min(max(limit // _PART, _LEAST), _MOST), used + (limit - used) // 2)
         self._kept = limit - self.ceiling
@@ -83,6 +83,11 @@ class Descriptors:
     def give_all(self) -> None:
         """Keep no more: those that connect now are the last."""
         self.ceiling = _NONE
+
+
+def number_max() -> int:
+    """Return how many this process may have now."""
+    return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def _number(limit: int) -> int:

@@ -33,12 +33,8 @@ class FileTail:
     def __init__(
         self, connection: ConnectionBase, fd: int, position: int, count: int, *, plain: bool
     ) -> None:
-        """Keep a dup of ``fd``. ``plain``: what the socket is given is the response itself.
-
-        Raises:
-            OSError: There is no descriptor left.
-        """
-        self._fd = os.dup(fd)
+        """Own ``fd``. ``plain``: what the socket is given is the response itself."""
+        self._fd = fd
         self._connection = connection
         self._plain = plain
         self._position = position
@@ -114,12 +110,15 @@ class FileTail:
         """Give up, or be done: nothing more is sent of it."""
         connection = self._connection
         if self._fd >= 0:
-            os.close(self._fd)
+            self._close_file()
             self._fd = -1
         if self.started and self._count:
             connection.state = CLOSING
         if connection.request is self:
             connection.request = None
+
+    def _close_file(self) -> None:
+        os.close(self._fd)
 
     def _what(self) -> str:
         return self._connection.what()

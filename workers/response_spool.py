@@ -7,23 +7,30 @@ spools of a worker together have ``response_spool_bytes_max``.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from gwctl.workers.descriptors import number_max
 from gwctl.workers.file_tail import FileTail
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
 
 
+_FILES_PART: Final = 8
+"""Of the descriptors a worker may have, one in so many is for spools."""
+
+
 class SpoolBudget:
-    """How much may be on disk for a worker; any thread."""
+    """How much may be on disk for a worker, and in how many files; any thread."""
 
     def __init__(self, bytes_max: int) -> None:
         self._lock = threading.Lock()
         self.left = bytes_max
+        self.files_left = number_max() // _FILES_PART
 
     def take(self, size: int) -> bool:
         """Take ``size`` bytes, or give them back if negative; False if there are not so many."""
@@ -32,6 +39,21 @@ class SpoolBudget:
                 return False
             self.left -= size
             return True
+
+    def take_file(self) -> None:
+        """Take one of the files.
+
+        Raises:
+            OSError: There is none.
+        """
+        with self._lock:
+            if self.files_left <= 0:
+                raise OSError(errno.EMFILE, "as many spools as there may be")
+            self.files_left -= 1
+
+    def give_file_back(self) -> None:
+        with self._lock:
+            self.files_left += 1
 
 
 class ResponseSpool:
@@ -43,8 +65,13 @@ class ResponseSpool:
         Raises:
             OSError: There is no descriptor, or no folder for temporary files.
         """
+        budget.take_file()
+        try:
+            self._file = tempfile.TemporaryFile(prefix="gwctl-response-", buffering=0)  # noqa: SIM115 - see close
+        except OSError:
+            budget.give_file_back()
+            raise
         self._budget = budget
-        self._file = tempfile.TemporaryFile(prefix="gwctl-response-", buffering=0)  # noqa: SIM115 - see close
         self._size = 0
         self._at = 0
 
@@ -84,13 +111,10 @@ class ResponseSpool:
         if not self._file.closed:
             self._give_back()
             self._file.close()
+            self._budget.give_file_back()
 
     def tail(self, connection: ConnectionBase, *, plain: bool) -> SpoolTail:
-        """Return what sends the rest when the call is over.
-
-        Raises:
-            OSError: There is no descriptor for it.
-        """
+        """Return what sends the rest when the call is over, and closes this then."""
         return SpoolTail(self, connection, self._file.fileno(), self._at, self.left, plain=plain)
 
 
@@ -112,6 +136,5 @@ class SpoolTail(FileTail):
         super().__init__(connection, fd, position, count, plain=plain)
         self._spool = spool
 
-    def close(self) -> None:
-        super().close()
+    def _close_file(self) -> None:
         self._spool.close()

@@ -107,19 +107,26 @@ class SyncRunner(WsgiRunner):
         floats[EXTENDED_REQUEST] = floats[BUSY_SINCE]
 
     def others_wait(self, connection: ConnectionBase) -> bool:
-        """Look at the line, at what clients have sent, and at the backlogs if no sibling is free."""
+        """Look at the line and at all connections; if no sibling is free, also at those yet to be let in."""
         if self.line:
             return True
         server = self.server
         poller = select.poll()
-        waiting = {}
+        asking = {}
         for other in server.open_connections():
-            if other.state <= HEAD and other is not connection and other.sock.fileno() >= 0:
-                waiting[other.sock.fileno()] = other.sock
-                poller.register(other.sock, select.POLLIN)
-        if any(has_unread(waiting[fd]) for fd, _ in poller.poll(0)):
+            fd = other.sock.fileno()
+            if other is connection or fd < 0:
+                continue
+            if other.state <= HEAD or (other.framer is not None and not other.read_paused):
+                asking[fd] = other.sock
+                poller.register(fd, select.POLLIN)
+            elif other.transport.get_write_buffer_size():  # the rest of a response, which the loop sends
+                poller.register(fd, select.POLLOUT)
+        if any(fd not in asking or has_unread(asking[fd]) for fd, _ in poller.poll(0)):
             return True
-        return not server.siblings.free() and server.backlog_waits()
+        if server.siblings.free():
+            return False
+        return server.backlog_waits() or (server.handover is not None and server.handover.pending)
 
     def _extend_call(self, call: WsgiCall, seconds: float) -> None:
         if call.task is not None:

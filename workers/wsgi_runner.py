@@ -270,12 +270,7 @@ class WsgiRunner:
         if not wait.spool.left or connection.lost:
             wait.spool.close()
             return
-        try:
-            connection.request = wait.spool.tail(connection, plain=connection.tls is None)
-        except OSError as error:
-            connection.server.log.error(f"{call.what()}: the rest of its response cannot be sent: {error}")
-            wait.spool.close()
-            connection.abort()
+        connection.request = wait.spool.tail(connection, plain=connection.tls is None)
 
     def waits_for_client(self, wait: ClientWait) -> None:
         """A call begins or ends to wait for its client, or goes on to; that call's thread."""

@@ -266,9 +266,10 @@ class ResponseWriter:
         if connection.framer is not None or self.spooled:
             return False  # part of the request is still to be received, and the loop does one thing at a time
         try:
-            connection.request = FileTail(connection, fd, position, count, plain=plain)
+            own = os.dup(fd)
         except OSError:
             return False
+        connection.request = FileTail(connection, own, position, count, plain=plain)
         connection.attention = True
         return True
 

@@ -183,7 +183,7 @@ def lines_of_any_bytes() -> str:
 
 @attack
 def a_line_of_great_depth() -> str:
-    return flood(b'{"t":"stage","name":"x","more":' + b"[" * 90_000, [], 3) + flood(b"]\n", [], 1)
+    return flood(b'{"t":"stage","name":"x","more":' + b"[" * 90_000, [], 3) + flood(b"]\n", [], 100)
 
 
 @attack

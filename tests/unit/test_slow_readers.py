@@ -13,10 +13,12 @@ import pytest
 from gwctl.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL
 from gwctl.workers import body_stream, client_wait
 from gwctl.workers.client_wait import ClientWait
+from gwctl.workers.states import BODY
 from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
 from tests.support.tls import Files, client_context
 from tests.support.wait import until
+from tests.unit.test_handover import give_one
 
 BLOCK = bytes(range(256)) * 256
 WSGI = ("sync", "threads")
@@ -93,6 +95,79 @@ def test_others_are_served_while_a_stream_is_read_slowly_and_it_is_whole(
         assert "aborted" not in engine.log
         slow.sock.close()
         other.sock.close()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_slow_readers_do_not_wait_for_one_another(worker_class: str, tls: bool, shop: Files) -> None:
+    """What is left of one response is sent also while the call for another waits for its client."""
+    streams = Streams()
+    secure: dict[str, Any] = {"tls": shop.server()} if tls else {}
+    with Engine(streams, worker_class, threads=1, **secure) as engine:
+        files = shop if tls else None
+        first = ask(engine, "/stream?300", files)
+        waits(engine, streams)
+        second = ask(engine, "/stream?600", files)
+        until(lambda: streams.blocks >= 300, "the first to go to disk")
+        waits(engine, streams)
+        assert len(first.response().body) == 300 * len(BLOCK), "while nobody reads the second"
+        assert len(second.response().body) == 300 * len(BLOCK)
+        first.sock.close()
+        second.sock.close()
+
+
+def test_whoever_waits_in_the_exchange_waits_as_well() -> None:
+    """Nobody takes it there: the siblings, if there are any, are at a call, too."""
+    streams = Streams()
+    with Engine(streams, "sync", siblings=True) as engine, engine.connect() as client:
+        assert client.get().body == b"hello"
+        engine.call(engine.server.handover.stop)
+        until(lambda: engine.call(lambda: give_one(engine, client)), "the connection to be given")
+        slow = ask(engine, "/stream?300")
+        until(lambda: streams.blocks == 300, "the rest to go to disk")
+        engine.call(engine.server.handover.start)
+        assert client.get().body == b"hello"
+        assert len(slow.response().body) == 300 * len(BLOCK)
+        slow.sock.close()
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_an_upload_does_not_wait_for_a_slow_reader(worker_class: str) -> None:
+    streams = Streams()
+    with Engine(streams, worker_class, threads=1) as engine, engine.connect() as sender:
+        sender.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n1234")
+        until(
+            lambda: any(each.state == BODY for each in engine.server.open_connections()),
+            "the upload to begin",
+        )
+        slow = ask(engine, "/stream?300")
+        waits(engine, streams)
+        sender.send(b"5678")
+        assert sender.response().body == b"hello", "while nobody reads the stream"
+        assert len(slow.response().body) == 300 * len(BLOCK)
+        slow.sock.close()
+
+
+@pure_only
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_spools_have_a_part_of_the_descriptors(worker_class: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it, a slow reader has to wait for its turn, or is cut for those who do."""
+    monkeypatch.setattr(client_wait, "OTHERS_WAIT_S", 0.3)
+    streams = Streams()
+    with Engine(streams, worker_class, threads=1) as engine:
+        engine.server.spool_budget.files_left = 1
+        first = ask(engine, "/stream?300")
+        waits(engine, streams)
+        second = ask(engine, "/stream?600")
+        until(lambda: streams.blocks >= 300, "the first to go to disk")
+        waits(engine, streams)
+        with ask(engine, "/") as other:
+            assert other.response().body == b"hello"
+        engine.wait_for_log("others have waited for this worker for")
+        assert len(first.response().body) == 300 * len(BLOCK)
+        first.sock.close()
+        second.sock.close()
+        until(lambda: engine.server.spool_budget.files_left == 1, "the file to be given back")
 
 
 @pytest.mark.parametrize("worker_class", WSGI)
