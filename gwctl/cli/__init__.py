@@ -6,16 +6,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
-import sys
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from gwctl import __version__
+from gwctl.cli import output
 from gwctl.config import familiar, hints
 from gwctl.errors import GwctlError
 
@@ -60,13 +58,11 @@ class LazyGroup(click.Group):
             case "check" | "config" | "init":
                 from gwctl.cli import settings_commands  # noqa: PLC0415
 
-                _write_any_text()
                 settings: click.Command = getattr(settings_commands, cmd_name)
                 return settings
             case "reload" | "rollback" | "upgrade" | "status" | "scale" | "stop":
                 from gwctl.cli import control_commands  # noqa: PLC0415
 
-                _write_any_text()
                 control: click.Command = getattr(control_commands, cmd_name)
                 return control
         return None
@@ -100,21 +96,10 @@ def cli() -> None:
     """The group; its commands do the work."""
 
 
-def _write_any_text() -> None:
-    """On stdout as on stderr: what the terminal's characters lack, and names that are no text, are escaped.
-
-    Not for ``start``, whose stdout is the application's.
-    """
-    if sys.stdout is None:  # closed: only the exit status is asked for
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it stays
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
 def main() -> None:
     """Run the command line; ends the process with its exit status."""
     _be_mortal()
-    cli(prog_name="gwctl")
+    output.run(lambda: cli(prog_name="gwctl"))
 
 
 def _be_mortal() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gwctl.cli import output
 from gwctl.cli.options import SettingsCommand, read, reader, set_overrides, settings_options
 from gwctl.config.sources import Override
 from gwctl.supervisor import takeover
@@ -29,11 +30,14 @@ def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags
     """
     role = takeover.role()
     read_settings = reader(app, file, [*set_overrides(settings), *_overrides(flags)])
-    if role is not None:  # a running master has executed this: what it runs with is what it hands over
+    if role is not None:
+        output.as_they_were()
+        # A running master has executed this: what it runs with is what it hands over.
         raise SystemExit(takeover.take_over(role, read_settings))
     loaded = read(read_settings, "; nothing was started.")
     from gwctl.supervisor.startup import main  # noqa: PLC0415 - after the settings: a mistake is told at once
 
+    output.as_they_were()
     raise SystemExit(main(read_settings, loaded))
 
 
