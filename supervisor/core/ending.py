@@ -14,7 +14,7 @@ from enum import IntEnum
 
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.life import Order, State, Worker
-from gwctl.supervisor.core.notes import seconds, workers
+from gwctl.supervisor.core.notes import processes, seconds
 
 SAME_S = 0.1
 """Asked again by the same within this time is the same request. A program that signals a process and then
@@ -44,6 +44,8 @@ class Ending:
     requests: list[int] = field(default_factory=list)
     cut: int = 0
     killed: int = 0
+    """Workers."""
+    templates_killed: int = 0
     accept_until: float = 0.0
     """When ``Mode.ACCEPT`` is over."""
     note_at: float = 0.0
@@ -80,8 +82,16 @@ class Ending:
         if self.text:
             return self.text
         requests = "1 request" if self.cut == 1 else f"{self.cut} requests"
-        killed = f"; {workers(self.killed)} had to be killed" if self.killed else ""
-        return f"stopped in {seconds(now - self.since)}; {requests} cut{killed}"
+        killed = processes(self.killed, self.templates_killed)
+        return f"stopped in {seconds(now - self.since)}; {requests} cut" + (
+            f"; {killed} had to be killed" if killed else ""
+        )
+
+    def count_killed(self, worker: Worker) -> None:
+        if worker.is_template:
+            self.templates_killed += 1
+        else:
+            self.killed += 1
 
     def enforce(self, members: Iterable[Worker], desk: Desk) -> None:
         """Order each worker to end as ``mode`` says, unless it was told already."""

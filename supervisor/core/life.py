@@ -330,3 +330,13 @@ def time_limit(state: State, policy: PoolPolicy) -> float:
             return UNREAPED_S
         case State.READY | State.PARKED | State.DEAD:
             raise InvariantViolation(f"{state.value} has no time limit of its own")
+
+
+def end_limit(state: State, policy: PoolPolicy) -> float:
+    """How many seconds after the order that brings it into ``state`` a worker has been killed at the latest.
+
+    Raises:
+        InvariantViolation: The state has no limit of its own.
+    """
+    dumped = AT_DEADLINE[state] is Order.DUMP
+    return time_limit(state, policy) + (time_limit(State.DUMPED, policy) if dumped else 0.0)

@@ -76,6 +76,13 @@ def workers(count: int) -> str:
     return "1 worker" if count == 1 else f"{count} workers"
 
 
+def processes(of_workers: int, of_templates: int) -> str:
+    """``2 workers and 1 template``; empty when there is neither."""
+    templates = "1 template" if of_templates == 1 else f"{of_templates} templates"
+    named = [workers(of_workers)] if of_workers else []
+    return " and ".join(named + ([templates] if of_templates else []))
+
+
 def how_it_ended(status: int) -> str:
     if status < 0:
         name = _SIGNALS.get(-status)
@@ -141,6 +148,8 @@ def _at_what(worker: Worker, now: float) -> str:
     facts = worker.facts
     if worker.state is not State.DRAINING:
         return f"pid {worker.pid} is {worker.state.value} for {seconds(now - worker.since)}"
+    if worker.is_template:
+        return f"pid {worker.pid} shuts down for {seconds(now - worker.since)}"
     if facts is None or not (facts.active or facts.connections):
         return f"no connection left, pid {worker.pid} shuts down for {seconds(now - worker.since)}"
     left = connections(facts.connections)

@@ -12,8 +12,8 @@ from gwctl.supervisor.core.actions import Answer, CloseListeners, Finish
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import FIRST_NOTE_S, NEXT_NOTE_S, Ending, Mode
 from gwctl.supervisor.core.events import StopAsked
-from gwctl.supervisor.core.life import Worker
-from gwctl.supervisor.core.notes import seconds, workers
+from gwctl.supervisor.core.life import State, Worker, end_limit
+from gwctl.supervisor.core.notes import processes, seconds, workers
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet
@@ -73,6 +73,8 @@ def fire(fleet: Fleet, ending: Ending, desk: Desk) -> None:
 def finish(ending: Ending, desk: Desk) -> None:
     text = ending.last_words(desk.now)
     result = {"took_s": round(desk.now - ending.since, 3), "cut": ending.cut, "killed": ending.killed}
+    if ending.templates_killed:
+        result["templates_killed"] = ending.templates_killed
     desk.actions.extend(Answer(request, True, text, result) for request in ending.requests)
     desk.actions.append(Finish(ending.status, text, ending.traceback))
 
@@ -98,7 +100,8 @@ def _note_again(fleet: Fleet, ending: Ending, at: float) -> None:
 
 
 def _how(ending: Ending, desk: Desk) -> str:
-    count = workers(len(_serving(desk)))
+    templates = sum(1 for worker in desk.workers.values() if worker.is_template)
+    count = processes(len(_serving(desk)), templates)
     match ending.mode:
         case Mode.ACCEPT:
             wait = seconds(ending.accept_until - desk.now)
@@ -106,19 +109,30 @@ def _how(ending: Ending, desk: Desk) -> str:
         case Mode.DRAIN:
             again = ". Asked again: ends them at once" if _serving(desk) else ""
             return _finishing(desk) + again
+        case Mode.QUIT if not count:
+            return "no worker is left to end"
         case Mode.QUIT:
-            return f"ending {count} at once. Asked again: kills them"
+            quit_s = max(end_limit(State.QUITTING, worker.policy) for worker in desk.workers.values())
+            return f"ending {count} at once, within {seconds(quit_s)}. Asked again: kills them"
         case Mode.KILL:
-            return f"killing {count}"
+            return f"killing {count or 'nobody: no worker is left'}"
 
 
 def _finishing(desk: Desk) -> str:
+    """How long the workers have for their requests, and until when the last of them is gone."""
     serving = _serving(desk)
     if not serving:
         return "no worker has anything to finish"
-    longest = max((worker.policy.drain_timeout_s for worker in serving), default=0.0)
-    verb = "finishes" if len(serving) == 1 else "finish"
-    return f"{workers(len(serving))} {verb}, at most {seconds(longest)}"
+    longest = max(worker.policy.drain_timeout_s for worker in serving)
+    end_s = max(end_limit(_ends_in(worker.state), worker.policy) for worker in desk.workers.values())
+    verb, are = ("finishes", "is") if len(serving) == 1 else ("finish", "are")
+    within = f"at most {seconds(longest)}, and {are} gone within {seconds(end_s)}"
+    return f"{workers(len(serving))} {verb}, {within}"
+
+
+def _ends_in(state: State) -> State:
+    """Where its end begins at a graceful stop. (A drain takes longest: what is unknown counts as one.)"""
+    return State.QUITTING if state is State.STARTING else State.DRAINING
 
 
 def _serving(desk: Desk) -> list[Worker]:

@@ -142,7 +142,8 @@ def _exited(fleet: Fleet, worker: Worker, event: ev.Exited, desk: Desk) -> None:
     ending = fleet.ending if fleet.ending is not None and not fleet.ending.accepting else None
     if ending is not None:
         ending.cut += event.cut
-        ending.killed += was is State.KILLED
+        if was is State.KILLED:
+            ending.count_killed(worker)
     if worker.leaving or ending is not None:  # nobody is replaced any more
         crash.finished(worker, was, event, desk)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.load.plan import Part, Plan
 from tests.load.runner import Load, MixedLoad
+from tests.support.server import APPS as FOLDER
 from tests.support.status import status_of
 
 APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
@@ -78,3 +80,28 @@ def test_a_stop_in_the_middle_of_a_reload_gives_that_up(gwctl_server, tmp_path):
         assert "generation 2 was not adopted: the fleet stops" in asked.stdout + asked.stderr
         assert load.result.failures.keys() <= {"refused"}, load.result
         assert "; 0 requests cut" in server.log
+
+
+def test_a_stop_says_until_when_all_are_gone_and_keeps_it(gwctl_server):
+    """Whoever ignores everything, in any class, and a template too."""
+    settings = {"chdir": str(FOLDER), "processes": 1, "timeouts": {"drain_timeout_s": 0.3}}
+    pools = {
+        "threads": {"app": "wsgi_bare:application", "worker": "threads", "bind": "127.0.0.1:0", **settings},
+        "asgi": {"app": "asgi_bare:application", "worker": "asgi", "bind": "127.0.0.1:0", **settings},
+    }
+    with gwctl_server(
+        "wsgi_bare:application",
+        worker="sync",
+        preload=True,
+        timeouts={"drain_timeout_s": 0.3},
+        pools=pools,
+        allow_kill=True,
+        allow_errors=["did not finish within"],
+    ) as server:
+        for pid in server.workers:
+            os.kill(pid, signal.SIGSTOP)
+        server.signal(signal.SIGTERM)
+        said = server.wait_for_log(r"3 workers finish, at most 0\.30 s, and are gone within ([0-9.]+) s")
+        server.wait_for_exit()
+        ended = server.wait_for_log(r"stopped in ([0-9.]+) s; .*3 workers and 1 template had to be killed")
+        assert float(ended[1]) <= float(said[1]) + 0.5, "half a second for the kernel to reap them"

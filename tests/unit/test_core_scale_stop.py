@@ -119,7 +119,8 @@ def test_graceful() -> None:
     ]
     assert story.fleet.phase is Phase.STOPPING
     assert story.notes[-1] == (
-        "info: stopping (SIGTERM): 2 workers finish, at most 30 s. Asked again: ends them at once"
+        "info: stopping (SIGTERM): 2 workers finish, at most 30 s, and are gone within 34 s. "
+        "Asked again: ends them at once"
     )
     assert story.dies(1, 0, after=1.0) == []
     assert story.happens(ev.Exited(2, 0, 0.0, cut=2), after=1.9) == ["finish 0"]
@@ -139,7 +140,10 @@ def test_a_worker_that_does_not_finish_is_dumped_and_killed() -> None:
     story = CoreStory(web=1).serves()
     story.happens(ev.StopAsked(0, "SIGTERM"))
     reason = "did not finish within 30 s of draining"
-    assert story.passes(40) == [f"dump 1: {reason}", f"kill 1: {reason}"]
+    assert "1 worker finishes, at most 30 s, and is gone within 34 s" in story.notes[-1]
+    assert story.passes(33.9) == [f"dump 1: {reason}"]
+    assert story.passes(0.2) == [f"kill 1: {reason}"]
+    story.passes(5.9)
     assert story.notes[2:4] == [
         "info: waiting for web.0: no connection left, pid 1001 shuts down for 1 s",
         "info: waiting for web.0: no connection left, pid 1001 shuts down for 6 s",
@@ -174,6 +178,9 @@ def test_an_echo_does_not_escalate() -> None:
 def test_quick() -> None:
     story = CoreStory(web=2).serves()
     assert story.happens(ev.StopAsked(0, "SIGINT", quick=True)) == ["CloseListeners", "quit 1", "quit 2"]
+    assert story.notes[-1] == (
+        "info: stopping (SIGINT): ending 2 workers at once, within 3 s. Asked again: kills them"
+    )
     assert story.passes(3) == [f"kill {n}: did not end within 3 s" for n in (1, 2)]
 
 
@@ -230,7 +237,8 @@ def test_a_delayed_stop_serves_on_and_then_drains() -> None:
     assert story.happens(ev.StopAsked(0, "SIGTERM", delay_s=5)) == []
     assert story.fleet.phase is Phase.STOPPING
     assert story.notes[-1] == (
-        "info: stopping (SIGTERM): accepting for 5 s more, then 2 workers finish, at most 30 s. "
+        "info: stopping (SIGTERM): accepting for 5 s more, then 2 workers finish, at most 30 s, "
+        "and are gone within 34 s. "
         "Asked again: that begins now"
     )
     assert story.happens(ev.ReloadAsked(9, "gwctl reload"), ev.ScaleAsked(10, "web", size=5)) == [
@@ -242,7 +250,8 @@ def test_a_delayed_stop_serves_on_and_then_drains() -> None:
     assert story.passes(4.9) == []
     assert story.passes(0.2) == ["CloseListeners", "drain 1 and sweep", "drain 2 and sweep"]
     assert story.notes[-1] == (
-        "info: accepting no more: 2 workers finish, at most 30 s. Asked again: ends them at once"
+        "info: accepting no more: 2 workers finish, at most 30 s, and are gone within 34 s. "
+        "Asked again: ends them at once"
     )
     story.dies(1, 0)
     assert story.dies(2, 0) == ["finish 0"]

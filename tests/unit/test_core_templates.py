@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.life import FORK_ANSWER_S
 from tests.support.core_story import POLICY, CoreStory
@@ -138,3 +140,38 @@ def test_a_stop_has_the_template_drain_and_counts_the_workers_only() -> None:
         "drain 2 and sweep",
     ]
     assert "1 worker finishes" in one.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("killed", "said"),
+    [
+        ((1,), "; 1 template had to be killed"),
+        ((2,), "; 1 worker had to be killed"),
+        ((1, 2), "; 1 worker and 1 template had to be killed"),
+    ],
+)
+def test_a_stop_says_what_had_to_be_killed(killed: tuple[int, ...], said: str) -> None:
+    one = serving(1)
+    one.happens(ev.StopAsked(5, "gwctl stop"))
+    for number in {1, 2} - set(killed):
+        one.dies(number, 0)
+    orders = one.passes(34)
+    assert [order.partition(":")[0] for order in orders][-len(killed) :] == [f"kill {n}" for n in killed]
+    for number in killed:
+        one.dies(number, -9)
+    assert one.finish is not None
+    assert one.finish.text == f"stopped in 34 s; 0 requests cut{said}"
+    result = one.answers[-1].result
+    assert (result["killed"], result.get("templates_killed", 0)) == (2 in killed, 1 in killed)
+
+
+def test_a_stop_with_only_a_template_left_names_it() -> None:
+    one = serving(1)
+    one.happens(ev.StopAsked(0, "SIGTERM"))
+    one.dies(2, 0)
+    one.passes(1)
+    assert one.notes[-1] == "info: waiting for web template: pid 1001 shuts down for 1 s"
+    one.happens(ev.StopAsked(0, "SIGTERM"))
+    assert one.notes[-1] == (
+        "info: stopping (SIGTERM): ending 1 template at once, within 3 s. Asked again: kills them"
+    )
