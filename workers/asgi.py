@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -429,6 +429,29 @@ class AsgiRequest(Extensions):
         self._server.access.add(self._connection, self.status, self.sent, seconds, referer, agent)
 
     # ---- the task
+
+    def has_no_task(
+        self,
+        coroutine: Coroutine[Any, Any, None],
+        error: BaseException | None,
+        loop: asyncio.AbstractEventLoop,
+        ended: Callable[[AsgiRequest], None],
+    ) -> None:
+        """End a request for whose ``coroutine`` the application's own task factory made nothing."""
+        coroutine.close()
+        # When whoever began it is done with the connection.
+        loop.call_soon(self._not_begun, error or TypeError("it returned None"), ended)
+
+    def _not_begun(self, error: BaseException, ended: Callable[[AsgiRequest], None]) -> None:
+        """Say that there is no task for this request."""
+        forks.end_if_child(error)
+        if isinstance(error, Interrupted):
+            self._incomplete("")
+        elif not self._given_up():
+            self._incomplete(
+                f"the application's task factory raised: {summary(error)}\n{application_traceback(error)}"
+            )
+        ended(self)
 
     async def run(self, ended: Callable[[AsgiRequest], None]) -> None:
         """Call the application; never raises."""

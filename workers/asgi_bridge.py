@@ -63,6 +63,7 @@ class AsgiBridge:
         self._server = server
         self.extend = extend
         self.loop: asyncio.AbstractEventLoop = new_loop(server.settings.loop)
+        self._create_task: Callable[..., asyncio.Task[None] | None] = self.loop.create_task
         self._builder = ScopeBuilder(server, extendable=extend is not None)
         self._requests: set[BridgedRequest] = set()  # the loop itself refers to tasks weakly
         self.streams = BridgedStreams(server, self._requests, self)  # type: ignore[arg-type]
@@ -229,7 +230,14 @@ class AsgiBridge:
     def _begin(self, request: BridgedRequest) -> None:
         self._requests.add(request)
         request.far.adjust_reading()
-        request.task = self.loop.create_task(request.run(self._ended))
+        coroutine = request.run(self._ended)
+        try:
+            request.task = self._create_task(coroutine)
+        except BaseException as error:  # noqa: BLE001 - the application's task factory may raise anything
+            request.has_no_task(coroutine, error, self.loop, self._ended)
+        else:
+            if request.task is None:
+                request.has_no_task(coroutine, None, self.loop, self._ended)
 
     def _ended(self, request: AsgiRequest) -> None:
         self._requests.discard(request)

@@ -20,6 +20,7 @@ from gwctl.workers.states import BUSY
 from gwctl.workers.websocket_handshake import asks_for_websocket
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from gwctl.workers.connection import ConnectionBase
@@ -45,7 +46,7 @@ class AsgiRunner:
         self._builder = ScopeBuilder(server, extendable=self.clock is not None)
         self._departures = Departures(server, self._requests)
         self.streams = Streams(server, self._requests, server.loop)
-        self._create_task = server.loop.create_task
+        self._create_task: Callable[..., asyncio.Task[None] | None] = server.loop.create_task
         self.when_ended: Callable[[Any], None] = self.ended
         server.counters.append(Counters())
 
@@ -168,7 +169,14 @@ class AsgiRunner:
         connection.state = BUSY
         connection.request = request
         self._requests.add(request)
-        request.task = self._create_task(request.run(self.when_ended))
+        coroutine = request.run(self.when_ended)
+        try:
+            request.task = self._create_task(coroutine)
+        except BaseException as error:  # noqa: BLE001 - the application's task factory may raise anything
+            request.has_no_task(coroutine, error, self.server.loop, self.when_ended)
+        else:
+            if request.task is None:
+                request.has_no_task(coroutine, None, self.server.loop, self.when_ended)
 
     def give_up(self, why: str) -> None:
         """Cancel all tasks. Who has no byte of a response is answered with 503; the others' are cut."""

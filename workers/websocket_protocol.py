@@ -32,6 +32,7 @@ from collections import deque
 from typing import Any, Final
 
 from gwctl.masking import shower
+from gwctl.workers import forks
 from gwctl.workers.disconnects import is_disconnect
 from gwctl.workers.hangup import hang_up_descriptor
 from gwctl.workers.tracebacks import application_traceback, summary
@@ -137,9 +138,16 @@ class WebSocket(Sending, asyncio.Protocol):
             around.loop, around.settings, transport, self._send_ping, self._vanished, self._stuck
         )
         self._queue.append(({"type": "websocket.connect"}, 0))
-        self._task = task = around.loop.create_task(self._call_application())
+        coroutine = self._call_application()
+        try:
+            task = around.loop.create_task(coroutine)
+            task.add_done_callback(self._task_done)
+        except BaseException as error:  # noqa: BLE001 - the application's task factory may raise anything
+            coroutine.close()
+            around.loop.call_soon(self._not_begun, error)
+            return
+        self._task = task
         around.tasks.add(task)
-        task.add_done_callback(self._task_done)
 
     def data_received(self, data: bytes) -> None:
         self._watch.heard = True
@@ -508,6 +516,18 @@ class WebSocket(Sending, asyncio.Protocol):
             self._abort()
         elif stage == OPEN:
             self._say_close(NORMAL if error is None else _INTERNAL_ERROR)
+
+    def _not_begun(self, error: BaseException) -> None:
+        """Say that there is no task for this connection."""
+        forks.end_if_child(error)
+        self._complain(
+            f"the application's task factory raised: {summary(error)}\n{application_traceback(error)}"
+        )
+        self._task = None
+        if self._gone:
+            self._around.holders.discard(self)
+        elif self._stage == OPENING:
+            self._refuse(500)
 
     def _complain(self, what: str) -> None:
         self._around.log.error(f"{self._what}: {what}")
