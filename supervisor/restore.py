@@ -9,7 +9,6 @@ by then (`gwctl.taken_over`).
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -120,16 +119,20 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     setproctitle.setproctitle(f"gwctl: master [{state.name}]")
     share_with_workers(plans[state.adopted].loaded.settings.pool.values())
     loop.install_signals()
-    _give_up_older(master)
+    master.children.close_older()
     taken_over.let_go()
     os.close(role.fd)
-    master.ask(_outcome(state, role))
+    master.ask(_outcome(state, role, children))
     return master
 
 
-def _outcome(state: State, role: Role) -> events.Event:
+def _outcome(state: State, role: Role, children: list[Child]) -> events.Event:
     if not role.failure:
-        return events.Upgraded(state.was, this_program(), time.monotonic() - state.handed_over_at)
+        outdated = tuple(
+            each.worker for each in children if each.template and isinstance(each.record, OlderRecord)
+        )
+        took_s = time.monotonic() - state.handed_over_at
+        return events.Upgraded(state.was, this_program(), took_s, outdated)
     text = "the new program could not take over, so the one before it was executed again"
     return events.UpgradeFailed(f"{text}\n{role.failure}")
 
@@ -210,14 +213,6 @@ def _adopt_children(
     for totals in state.totals.values():
         missing = scoreboard.LATENCY_BUCKETS - len(totals.latency)
         totals.latency = (totals.latency + [0] * missing)[: scoreboard.LATENCY_BUCKETS]
-
-
-def _give_up_older(master: Master) -> None:
-    """There is no way back: end and close what is of no use with an older board."""
-    for child in master.children:
-        if child.template and isinstance(child.record, OlderRecord):
-            master.children.signal(child.worker, signal.SIGQUIT)  # its workers would write to that board
-    master.children.close_older()
 
 
 def _resume_control(master: Master, state: State, loop: Loop, log: Log) -> None:

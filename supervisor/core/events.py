@@ -201,6 +201,8 @@ class Upgraded(Struct, frozen=True):
     to: str
     took_s: float
     """Since ExecuteUpgrade."""
+    outdated: tuple[WorkerId, ...] = ()
+    """Templates that cannot go on: what they fork would write to a scoreboard of another layout."""
 
 
 WorkerEvent = (

@@ -76,6 +76,13 @@ def let_go(pool: Pool, keep: Container[int], desk: Desk) -> None:
             desk.order(template, Order.DRAIN if template.state is State.READY else Order.QUIT)
 
 
+def give_up(template: Worker, desk: Desk) -> None:
+    """End a template that is to fork no more, whatever generation is in force; its workers live on."""
+    template.leaving = True
+    if template.state in _CAN_QUIT:
+        desk.order(template, Order.QUIT)
+
+
 def unanswered(fleet: Fleet, worker: Worker, desk: Desk) -> bool:
     """The fork of ``worker`` is overdue: end the template that owes it; false when it is not at fault."""
     template = desk.workers.get(worker.template) if worker.template is not None else None
@@ -104,9 +111,12 @@ def exited(pool: Pool, template: Worker, event: Exited, desk: Desk) -> None:
         )
         return
     slot.lived(desk.now - template.ready_at, template.policy)
+    level = "warning"
     if template.told is Order.KILL:  # the record of the kill has said why
         message = f"pid {template.pid} is gone"
+    elif event.status == 0 and (failure is None or failure.kind == "exit"):
+        level, message = "info", f"pid {template.pid} left by itself (exit status 0)"
     then = "Workers live on; another one is begun when a worker is to be started"
     if pool.differs_since is not None:
-        then += ", from what is on disk then"
-    desk.note("warning", f"template {message}. {then}", worker=template)
+        level, then = "warning", f"{then}, from what is on disk then"
+    desk.note(level, f"template {message}. {then}", worker=template)

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from gwctl.supervisor.core import template
 from gwctl.supervisor.core.actions import AbandonUpgrade, Answer, CheckUpgrade, ExecuteUpgrade, Progress
 from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import UpgradeAsked, UpgradeChecked, Upgraded
-from gwctl.supervisor.core.notes import seconds, workers
+from gwctl.supervisor.core.notes import processes, seconds
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet
@@ -151,7 +152,11 @@ def upgraded(fleet: Fleet, queue: Queue, event: Upgraded, desk: Desk) -> None:
     upgrade, fleet.upgrade = fleet.upgrade, None
     if upgrade is None:
         return
-    kept = workers(len(desk.workers))
+    for number in event.outdated:
+        if (outdated := desk.workers.get(number)) is not None:
+            template.give_up(outdated, desk)
+    templates = sum(1 for worker in desk.workers.values() if worker.is_template)
+    kept = processes(len(desk.workers) - templates, templates) or "no worker"
     upgrade.tell(desk, "execute", "ok", f"{seconds(event.took_s)}, {kept} kept")
     queue.waiting = True
     queue.source = UPGRADE

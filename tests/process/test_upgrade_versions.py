@@ -75,25 +75,32 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), "utf-8")
 
 
+@pytest.mark.parametrize("preload", [False, True])
 def test_to_a_wheel_with_another_version_and_scoreboard(
-    gwctl_server, next_wheel: Path, tmp_path: Path
+    gwctl_server, next_wheel: Path, tmp_path: Path, *, preload: bool
 ) -> None:
-    """While workers of both serve, the counters of both are read; afterwards all are of the new one."""
+    """While workers of both serve, the counters of both are read; afterwards all are of the new one.
+
+    A template of the old layout has nothing more to do, and ends as it should.
+    """
     installed = Installation(tmp_path)
-    with gwctl_server(APP, processes=2, reload={"settle_s": 1.0}, environ=installed.environ) as server:
+    options = {"processes": 2, "preload": preload, "reload": {"settle_s": 1.0}}
+    with gwctl_server(APP, environ=installed.environ, **options) as server:
         with Load(server.url, connections=8, think_s=0.005, expect_body=b"hello") as load:
             load.wait_for_requests(200)
             before = requests(server)
             assert before >= 190
             installed.install(next_wheel)
             server.signal(signal.SIGUSR2)
-            server.wait_for_log(r"upgraded from gwctl .* to gwctl 9\.9\.9, .* 2 workers kept", timeout_s=60)
+            kept = "2 workers and 1 template kept" if preload else "2 workers kept"
+            server.wait_for_log(rf"upgraded from gwctl .* to gwctl 9\.9\.9, .* {kept}", timeout_s=60)
             assert requests(server) >= before, "while only workers of the other layout serve"
             server.wait_for_log(r"adopted generation 2\b")
             assert status(server)["version"] == "9.9.9"
             load.wait_for_requests(50)
-        until(lambda: len(server.workers) == 2, "the workers of before to go")
+        until(lambda: len(server.workers) == 2 + preload, "the workers of before to go")
         assert load.result.failures == {}, load.result
+        assert " warn " not in server.log
         assert requests(server) >= load.result.requests - 8, "counters go on"
         assert "upgraded" in server.gwctl("upgrade").stdout, "and on: from the new layout to itself"
 

@@ -175,3 +175,28 @@ def test_a_stop_with_only_a_template_left_names_it() -> None:
     assert one.notes[-1] == (
         "info: stopping (SIGTERM): ending 1 template at once, within 3 s. Asked again: kills them"
     )
+
+
+def test_a_template_of_no_use_to_a_new_program_ends_quietly() -> None:
+    one = serving(1)
+    one.happens(ev.UpgradeAsked(0, "SIGUSR2"))
+    one.happens(ev.UpgradeChecked("gwctl 0.2.0"))
+    said = len(one.notes)
+    assert one.happens(ev.Upgraded("gwctl 0.1.0", "gwctl 0.2.0", 0.4, outdated=(1,)))[0] == "quit 1"
+    assert one.notes[said].endswith("same pid, 1 worker and 1 template kept")
+    one.dies(1, 0)
+    assert not [note for note in one.notes if note.startswith(("warning", "error")) or "died" in note]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (0, "info: template pid 1001 left by itself (exit status 0). "),
+        (-11, "warning: template pid 1001 died: "),
+    ],
+)
+def test_a_quiet_end_of_a_template_is_no_warning(status: int, said: str) -> None:
+    one = serving(1)
+    one.dies(1, status)
+    assert one.notes[-1].startswith(said)
+    assert one.notes[-1].endswith("Workers live on; another one is begun when a worker is to be started")
