@@ -12,7 +12,6 @@ complete when the application is called, so it gets a CONTENT_LENGTH like any ot
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -23,6 +22,7 @@ from gwctl.workers.file_wrapper import FileWrapper
 from gwctl.workers.forwarded import FIELDS
 from gwctl.workers.policy import FOLDED, HOSTS_MAX, Refused, check_host
 from gwctl.workers.queue_limit import REQUEST_START
+from gwctl.workers.standard_streams import ErrorStream
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -57,7 +57,7 @@ class EnvironBuilder:
             "GATEWAY_INTERFACE": "CGI/1.1",
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
-            "wsgi.errors": sys.stderr,
+            "wsgi.errors": ErrorStream(),
             "wsgi.multithread": multithread,
             "wsgi.multiprocess": assignment.processes > 1,
             "wsgi.run_once": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -62,7 +63,7 @@ def test_environ(serve: Callable[..., Engine]) -> None:
     assert "HTTP_CONTENT_LENGTH" not in environ
     assert environ["wsgi.version"] == (1, 0)
     assert environ["wsgi.url_scheme"] == "http"
-    assert environ["wsgi.errors"] is sys.stderr or hasattr(environ["wsgi.errors"], "write")
+    assert isinstance(environ["wsgi.errors"], io.TextIOBase)
     assert environ["wsgi.multiprocess"] is True
     assert environ["wsgi.run_once"] is False
     assert environ["wsgi.input_terminated"] is True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -135,3 +138,46 @@ def test_a_status_without_a_reason_has_its_blank(serve: Callable[..., Engine]) -
     with engine.connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.read_until(b"\r\n") == b"HTTP/1.1 299 \r\n"
+
+
+CLOSERS: dict[str, Callable[[Any], Any]] = {
+    "close": lambda errors: errors.close(),
+    "with": lambda errors: errors.__enter__().__exit__(None, None, None),
+    "detach": lambda errors: sys.stderr.detach(),
+    "close the buffer": lambda errors: errors.buffer.close(),
+    "wrap the buffer": lambda errors: io.TextIOWrapper(errors.buffer) and None,
+    "close stderr": lambda errors: sys.stderr.close(),
+    "replace stderr": lambda errors: setattr(sys, "stderr", errors),
+}
+
+
+@pytest.mark.parametrize("how", CLOSERS)
+def test_nobody_takes_wsgi_errors_from_later_requests(
+    serve: Callable[..., Engine],
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def application(environ, start_response):
+        errors = environ["wsgi.errors"]
+        print(f"said {environ['PATH_INFO']} \u00fc\udcff", file=errors)
+        errors.writelines(["one, ", "two\n"])
+        errors.flush()
+        if environ["PATH_INFO"] == "/closes":
+            CLOSERS[how](errors)
+        start_response("200 OK", [])
+        return [b"%d" % errors.closed]
+
+    raw = io.FileIO(os.dup(2), "w")
+    stream = io.TextIOWrapper(raw, "utf-8", "backslashreplace", write_through=True)
+    monkeypatch.setattr("sys.stderr", stream)
+    engine = serve(application, threads=1)
+    with engine.connect() as client:
+        for path in ("/first", "/closes", "/second", "/third"):
+            response = client.get(path)
+            assert (response.status, response.body) == (200, b"0"), engine.log
+    text = capfd.readouterr().err
+    assert [line for line in text.splitlines() if line.startswith("said")] == [
+        f"said {path} \u00fc\\udcff" for path in ("/first", "/closes", "/second", "/third")
+    ]
+    assert text.count("one, two\n") == 4
