@@ -284,11 +284,11 @@ class AsgiRequest(Extensions):
         elif kind == "http.response.start":
             if self._headers is not None:
                 raise NotAsgiError("http.response.start was sent a second time")
-            line = self._server.heads.asgi_status(message["status"])
+            line, status = self._server.heads.asgi_status(message["status"])
             headers = message.get("headers", ())
             # Kept: an iterator gives its fields once, and a list may be changed when this call is over.
             headers = headers.copy() if type(headers) is list else as_list(headers)
-            self.status = message["status"]
+            self.status = status
             self._line = line
             self._headers = headers
             if "trailers" in message:

@@ -93,7 +93,7 @@ class HeadBuilder:
         self._lines: dict[Any, bytes | int] = {}  # Content-Length by its number
         self._lengths: dict[int, bytes] = {}
         self._wsgi_status: dict[str, tuple[bytes, int]] = {}
-        self._asgi_status: dict[int, bytes] = {}
+        self._asgi_status: dict[int, tuple[bytes, int]] = {}
         self._date_until = 0.0
         self._date = b""
 
@@ -103,11 +103,14 @@ class HeadBuilder:
         Raises:
             HeaderError: Not a status that an application may send.
         """
-        known = self._wsgi_status.get(status)
+        known = self._wsgi_status.get(status) if type(status) is str else None  # not what only compares equal
         if known is not None:
             return known
         if not isinstance(status, str):
             raise HeaderError(f"the status must be str (PEP 3333), not {type(status).__name__}: {status!r}")
+        status = str.__str__(
+            status
+        )  # of a subclass: an application's own object is no key for others' requests
         if _STATUS.fullmatch(status) is None:
             raise HeaderError(f"not a status line: {status!r}. Give a code and a reason, such as '200 OK'")
         blank = (
@@ -119,18 +122,20 @@ class HeadBuilder:
         self._wsgi_status[status] = known
         return known
 
-    def asgi_status(self, status: Any) -> bytes:
-        """Return the status line of an ASGI response.
+    def asgi_status(self, status: Any) -> tuple[bytes, int]:
+        """Return the status line and code of an ASGI response.
 
         Raises:
             HeaderError: Not a status that an application may send.
         """
-        line = self._asgi_status.get(status)
-        if line is None:
-            if not isinstance(status, int) or not 200 <= status <= 599:
+        known = self._asgi_status.get(status) if type(status) is int else None
+        if known is None:
+            # Neither what only compares equal (200.0), nor a subclass's own idea of its text.
+            code = int.__int__(status) if isinstance(status, int) else 0
+            if not 200 <= code <= 599:
                 raise HeaderError(f"not a response status: {status!r}")
-            line = self._asgi_status[status] = f"HTTP/1.1 {int(status)} {reason(status)}\r\n".encode()
-        return line
+            known = self._asgi_status[code] = f"HTTP/1.1 {code} {reason(code)}\r\n".encode(), code
+        return known
 
     def build(
         self,
@@ -291,6 +296,9 @@ class HeadBuilder:
             name, value = header
         except (TypeError, ValueError):
             raise HeaderError(f"a header must be a pair of name and value, not {header!r}") from None
+        if not self._text:  # a view that can be hashed is found among the lines that are known, as bytes are
+            name = bytes(name) if isinstance(name, memoryview) else name
+            value = bytes(value) if isinstance(value, memoryview) else value
         if not isinstance(name, self._kind) or not isinstance(value, self._kind):
             raise HeaderError(f"name and value of a header must be {self._kind.__name__}: {header!r}")
         if self._text:
@@ -305,8 +313,12 @@ class HeadBuilder:
             raise HeaderError(f"control characters in the value of the header {name!r}: {value!r}")
         return name, value
 
+    def _may_be_kept(self, header: Any) -> bool:
+        """Tell whether ``header`` is nothing but its text: later requests' are compared with it."""
+        return type(header) is tuple and type(header[0]) is self._kind and type(header[1]) is self._kind
+
     def _remember(self, header: Any, line: bytes) -> bytes:
-        if len(line) <= _CACHED_LINE_BYTES_MAX and type(header) is tuple:
+        if len(line) <= _CACHED_LINE_BYTES_MAX and self._may_be_kept(header):
             self._make_room()
             self._lines[header] = line
         return line
@@ -315,7 +327,7 @@ class HeadBuilder:
         if not value.isdigit():
             raise HeaderError(f"not a Content-Length: {value!r}")
         length = int(value)
-        if type(header) is tuple:
+        if self._may_be_kept(header):
             self._make_room()
             self._lines[header] = length
         return length

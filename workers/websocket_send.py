@@ -150,12 +150,15 @@ class Sending:
         self._refuse(403)
 
     def start_denial(self, message: Any) -> None:
-        self._around.heads.asgi_status(message["status"])
-        self._denial_start = {"status": message["status"], "headers": as_list(message.get("headers"))}
+        _, status = self._around.heads.asgi_status(message["status"])
+        self._denial_start = {"status": status, "headers": as_list(message.get("headers"))}
         self._stage = DENYING
 
     def deny_body(self, message: Any) -> None:
-        body = bytes(message.get("body", b""))
+        body = message.get("body", b"")
+        if not isinstance(body, bytes | bytearray | memoryview):
+            raise NotAsgiError(f"the body of the denial must be bytes, not {type(body).__name__}")
+        body = bytes(body)
         more = message.get("more_body", False)
         out = b""
         if self._denial_start is not None:
@@ -185,7 +188,7 @@ class Sending:
         heads = self._around.heads
         status: int = start["status"]
         head, framing, left, _ = heads.build(
-            heads.asgi_status(status), status, start["headers"], known, True, False, False
+            heads.asgi_status(status)[0], status, start["headers"], known, True, False, False
         )
         self._denial_start = None
         self._denial_status = status

@@ -6,6 +6,8 @@ import os
 import socket
 import types
 from email.utils import formatdate
+from fractions import Fraction
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +295,60 @@ def test_small_writes_are_not_delayed() -> None:
         client.get()
         (served,) = engine.call(lambda: list(engine.server._connections))
         assert served.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "500 not what it is\r\n"
+
+
+class Number(int):
+    def __str__(self) -> str:
+        return "500 not what it is"
+
+    __repr__ = __format__ = __str__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_status_is_judged_alike_whether_or_not_it_is_known(known: bool) -> None:
+    asgi, wsgi = HeadBuilder(bytes), HeadBuilder(str)
+    if known:
+        asgi.asgi_status(200)
+        wsgi.wsgi_status("200 OK")
+    for odd in (200.0, True, Fraction(200), 200 + 0j, "200", b"200", None, [200], -400, 20000, Number(199)):
+        with pytest.raises(HeaderError):
+            asgi.asgi_status(odd)
+    for status in (200, HTTPStatus.OK, Number(200)):
+        line, code = asgi.asgi_status(status)
+        assert (line, code, type(code)) == (b"HTTP/1.1 200 OK\r\n", 200, int)
+    for odd in (b"200 OK", 200, None, ["200 OK"], bytearray(b"200 OK"), Text("20 OK")):
+        with pytest.raises(HeaderError):
+            wsgi.wsgi_status(odd)
+    for text in ("200 OK", Text("200 OK")):
+        assert wsgi.wsgi_status(text) == (b"HTTP/1.1 200 OK\r\n", 200)
+    assert [type(key) for key in wsgi._wsgi_status] == [str]
+    assert [type(key) for key in asgi._asgi_status] == [int]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_field_is_judged_alike_whether_or_not_it_is_known(known: bool) -> None:
+    asgi, wsgi = HeadBuilder(bytes), HeadBuilder(str)
+    views = (memoryview(b"x-a"), memoryview(b"1"))
+    if known:
+        asgi.field((b"x-a", b"1"))
+        asgi.build(b"", 200, [(b"x-a", b"1"), (b"content-length", b"5")], -1, True, False, True)
+        wsgi.build(b"", 200, [("X-A", "1")], -1, True, False, True)
+    head, _, length, _ = asgi.build(
+        b"", 200, [views, (memoryview(b"content-length"), memoryview(b"5"))], -1, True, False, True
+    )
+    assert b"x-a: 1\r\n" in head
+    assert length == 5
+    assert all(type(item) is bytes for key in asgi._lines for item in key)
+    for odd in ((bytearray(b"x-a"), b"1"), (b"x-a", bytearray(b"1")), ("x-a", b"1"), (b"x-a", 1)):
+        with pytest.raises(HeaderError):
+            asgi.build(b"", 200, [odd], -1, True, False, True)
+    head, *_ = wsgi.build(b"", 200, [("X-A", Text("1"))], -1, True, False, True)
+    assert b"X-A: 1\r\n" in head
+    assert all(type(item) is str for key in wsgi._lines for item in key)
