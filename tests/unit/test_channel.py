@@ -22,6 +22,7 @@ from gwctl.channel import (
     WorkerFailed,
     compatible,
 )
+from gwctl.workers import link
 from tests.support.processes import descriptors
 
 MESSAGES = [
@@ -293,3 +294,82 @@ def test_a_descriptor_that_waits_in_the_queue_is_the_one_that_was_given(ends):
     assert os.read(read, 1) == b"x"
     for each in (read, other, *fds):
         os.close(each)
+
+
+class Interrupted:
+    """A socket at which a signal's handler runs right before and right after each call of the system."""
+
+    def __init__(self, sock: socket.socket, handler) -> None:
+        self._sock = sock
+        self._handler = handler
+        self.calls = 0
+
+    def send(self, data: bytes) -> int:
+        self.calls += 1
+        before, after = self._handler
+        before(self.calls)
+        sent = self._sock.send(data)
+        after(self.calls)
+        return sent
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+
+@pytest.mark.parametrize("when", ["before", "after", "both"])
+@pytest.mark.parametrize("flushes", [False, True])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_handler_may_send_in_the_midst_of_another_line(ends, when, flushes, full):
+    """Each line arrives whole and once, whichever of them the socket took in parts, or not at first."""
+    one, other = ends
+    plain, said = one._sock, []
+
+    def say(text):
+        said.append(text)
+        one.send(WorkerFailed("import", text, "y" * 40_000))
+
+    def handler(call):
+        say(f"handler {call}")
+        if flushes:
+            one.flush()
+            link.flush(one, 5.0)
+
+    def nothing(_call):
+        """No signal."""
+
+    while full and not one.wants_write:
+        say(f"at first {len(said)}")
+    one._sock = Interrupted(
+        plain, (handler if when != "after" else nothing, handler if when != "before" else nothing)
+    )
+    heard = []
+    for number in range(20):
+        say(f"line {number}")
+        if full and number == 10:
+            heard += other.receive()
+        one.flush()
+    one._sock = plain
+    while one.wants_write:
+        heard += other.receive()
+        one.flush()
+    heard += other.receive()
+    assert sorted(message.message for message, _ in heard) == sorted(said)
+    assert not one.writing
+
+
+def test_a_handler_finds_the_peer_gone_in_the_midst_of_a_flush(ends):
+    one, other = ends
+    while not one.wants_write:
+        one.send(WorkerFailed("import", "x", "y" * 40_000))
+
+    def handler(_call):
+        other._sock.close()
+        one.send(Serve())
+        one.flush()
+
+    plain = one._sock
+    one._sock = Interrupted(plain, (handler, handler))
+    one.flush()
+    one.send(Serve())
+    one._sock = plain
+    assert not one.wants_write
