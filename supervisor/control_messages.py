@@ -7,12 +7,12 @@
 
 ``status`` is answered at once; ``reload``, ``rollback``, ``stop`` and ``scale`` when they are done, with
 progress on the way. Fields that a side does not know are ignored, so that a newer command
-can talk to an older master.
+can talk to an older master. What a request needs and has not, or has in another type or size, refuses it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -56,12 +56,18 @@ class Stop(msgspec.Struct, frozen=True):
     quick: bool = False
 
 
-class Scale(msgspec.Struct, frozen=True):
-    """Set the pool's ``size``, or change it by ``delta``."""
+class Scale(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Set the pool's ``size``, or change it by ``delta``: one of them is given."""
 
-    pool: str
+    pool: Annotated[str, msgspec.Meta(min_length=1)]
     size: Annotated[int, msgspec.Meta(ge=1, le=WORKERS_MAX)] | None = None
-    delta: Annotated[int, msgspec.Meta(ge=-WORKERS_MAX, le=WORKERS_MAX)] = 0
+    delta: Annotated[int, msgspec.Meta(ge=-WORKERS_MAX, le=WORKERS_MAX)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is None and self.delta is None:
+            raise ValueError("neither `size` nor `delta` is given: how many workers shall there be?")
+        if self.size is not None and self.delta:
+            raise ValueError("both `size` and `delta` are given: which one is meant?")
 
 
 Method = Status | Reload | Rollback | Upgrade | Stop | Scale
@@ -90,7 +96,7 @@ class Request(msgspec.Struct, frozen=True):
     method: str
     id: Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | str
     params: dict[str, Any] = {}
-    jsonrpc: str = "2.0"
+    jsonrpc: Literal["2.0"] = "2.0"
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -157,7 +157,7 @@ def control_handler(master: Master) -> Handle:
             case control_messages.Stop():
                 master.ask_to_stop(request, "gwctl stop")
             case control_messages.Scale(pool=pool, size=size, delta=delta):
-                master.ask(events.ScaleAsked(request, pool, size, delta))
+                master.ask(events.ScaleAsked(request, pool, size, delta or 0))
         return None
 
     return handle

@@ -185,7 +185,7 @@ def stop(client: ControlClient, *, as_json: bool, quick: bool) -> None:
     _succeed(result, as_json=as_json)
 
 
-def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int | None, int]:
+def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int | None, int | None]:
     """``4``, ``+1`` or ``-1``, as the size and delta of a `Scale`."""
     if not re.fullmatch(r"[+-]?[0-9]{1,9}", value):
         raise click.BadParameter(f"{value!r} is not a number of workers: write 4, +1 or -1")
@@ -193,7 +193,7 @@ def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[i
         return None, int(value)
     if not 1 <= int(value) <= WORKERS_MAX:
         raise click.BadParameter(f"a pool has 1 to {WORKERS_MAX} workers")
-    return int(value), 0
+    return int(value), None
 
 
 @click.command(
@@ -203,7 +203,7 @@ def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[i
 @click.argument("pool")
 @click.argument("change", metavar="N|+N|-N", callback=_change)
 @_targeted
-def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int | None, int]) -> None:
+def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int | None, int | None]) -> None:
     """Set the number of workers of POOL, or change it by +N or -N.
 
     It ends when they are ready, with 1 if one cannot be started. The number stays until the master is

@@ -186,7 +186,7 @@ def test_stop_waits_until_the_process_is_gone(start: Start, gwctl: Run, flags: l
 
 @pytest.mark.parametrize(
     ("change", "asked"),
-    [("5", "size=5, delta=0"), ("+2", "size=None, delta=2"), ("-1", "size=None, delta=-1")],
+    [("5", "size=5, delta=None"), ("+2", "size=None, delta=2"), ("-1", "size=None, delta=-1")],
 )
 def test_scale(start: Start, gwctl: Run, change: str, asked: str) -> None:
     start()

@@ -59,11 +59,83 @@ def test_nesting_cannot_exhaust_the_master() -> None:
     )
 
 
-@pytest.mark.parametrize("params", [{"size": 0}, {"size": 10**30}, {"delta": -5000}, {"size": "4"}, {}])
-def test_a_scale_is_bounded(params: dict[str, object]) -> None:
-    pool = {"pool": "web"} if params else {}
-    error = refused(json.dumps({"id": 7, "method": "scale", "params": pool | params}).encode())
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({}, "`pool`"),
+        ({"size": 4}, "`pool`"),
+        ({"pool": None, "size": 4}, "$.pool"),
+        ({"pool": ["web"], "size": 4}, "$.pool"),
+        ({"pool": "", "size": 4}, "$.pool"),
+        ({"pool": "web"}, "neither `size` nor `delta`"),
+        ({"pool": "web", "sise": 4}, "neither `size` nor `delta`"),
+        ({"pool": "web", "size": None, "delta": None}, "neither `size` nor `delta`"),
+        ({"pool": "web", "size": 4, "delta": 1}, "both `size` and `delta`"),
+        *(({"pool": "web", "size": bad}, "$.size") for bad in (0, -1, 10**30, 1025, "4", True, 1.5, [4], {})),
+        *(({"pool": "web", "delta": bad}, "$.delta") for bad in (-5000, 1025, 10**30, "1", False, 0.5)),
+    ],
+)
+def test_a_scale_says_which_pool_and_how_many(params: dict[str, object], said: str) -> None:
+    error = refused(json.dumps({"id": 7, "method": "scale", "params": params}).encode())
     assert (error.id, error.failure.code) == (7, messages.WRONG_PARAMETERS)
+    assert said in error.failure.message
+
+
+@pytest.mark.parametrize("quick", [None, 1, 0, "true", [], {}])
+def test_a_stop_is_quick_or_not(quick: object) -> None:
+    error = refused(json.dumps({"id": 7, "method": "stop", "params": {"quick": quick}}).encode())
+    assert (error.failure.code, "$.quick" in error.failure.message) == (messages.WRONG_PARAMETERS, True)
+
+
+@pytest.mark.parametrize("method", messages.METHODS)
+@pytest.mark.parametrize("params", [None, [], [1], "web", 4, True])
+def test_parameters_are_an_object(method: str, params: object) -> None:
+    error = refused(json.dumps({"id": 7, "method": method, "params": params}).encode())
+    assert (error.failure.code, "$.params" in error.failure.message) == (messages.NOT_A_REQUEST, True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"method": "status"},
+        {"id": None, "method": "status"},
+        {"id": True, "method": "status"},
+        {"id": 1.5, "method": "status"},
+        {"id": 1 << 70, "method": "status"},
+        {"id": 1},
+        {"id": 1, "method": None},
+        {"id": 1, "method": ["status"]},
+        {"id": 1, "method": "status", "jsonrpc": "1.0"},
+        {"id": 1, "method": "status", "jsonrpc": 2.0},
+        [{"id": 1, "method": "status"}],
+        "status",
+        None,
+    ],
+)
+def test_what_is_no_request_is_refused(line: object) -> None:
+    assert refused(json.dumps(line).encode()).failure.code == messages.NOT_A_REQUEST
+
+
+@pytest.mark.parametrize("method", ["", "STATUS", " status", "status ", "Status", "__class__"])
+def test_an_unknown_method_is_told_which_there_are(method: str) -> None:
+    error = refused(json.dumps({"id": 7, "method": method}).encode())
+    assert (error.id, error.failure.code) == (7, messages.NO_SUCH_METHOD)
+    assert "status, reload" in error.failure.message
+
+
+@pytest.mark.parametrize("method", messages.METHODS)
+def test_what_a_newer_command_adds_is_ignored(method: str) -> None:
+    params = {"pool": "web", "delta": 0} if method == "scale" else {}
+    plain = messages.decode_request(json.dumps({"id": 7, "method": method, "params": params}).encode())
+    more = {"id": 7, "method": method, "params": params | {"new": 1}, "new": [2]}
+    assert messages.decode_request(json.dumps(more).encode()) == plain
+
+
+def test_what_an_older_command_sends_is_understood() -> None:
+    """It wrote out its defaults: no size, a change of nothing."""
+    line = b'{"id": 1, "method": "scale", "params": {"pool": "web", "size": %s, "delta": %s}}'
+    assert messages.decode_request(line % (b"4", b"0"))[1] == messages.Scale("web", 4, 0)
+    assert messages.decode_request(line % (b"null", b"-1"))[1] == messages.Scale("web", delta=-1)
 
 
 @pytest.mark.parametrize(
