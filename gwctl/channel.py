@@ -264,6 +264,9 @@ class Channel:
 
     The owner watches `fileno`: readable calls `receive`, writable (while `wants_write`)
     calls `flush`.
+
+    A signal's handler may send or flush in the midst of either. One line is written at a time: whoever
+    comes while another writes queues its line, and leaves the queue to that one.
     """
 
     def __init__(self, sock: socket.socket, *, takes_fds: bool = True) -> None:
@@ -275,6 +278,8 @@ class Channel:
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self.closed = False
         """Nothing more will be read."""
+        self.writing = False
+        """Somebody does: in this frame, or in one that a signal's handler has interrupted."""
         self._deaf = False  # the peer takes no more; what it wrote before can still be read
         self.starved = False
         """It is the kernel, not the socket, that has no room: being writable says nothing. Try later."""
@@ -310,23 +315,38 @@ class Channel:
         if self._deaf:
             return
         line = json_text.encode(message) + b"\n"
-        if not self._queue and (sent := self._write(line, fds)):
-            line, fds = line[sent:], ()
-        if line:
-            self._queue.append((line, tuple(map(os.dup, fds))))
+        interrupted, self.writing = self.writing, True
+        sent = 0
+        try:
+            if not (interrupted or self._queue):
+                sent = self._write(line, fds)
+            if 0 < sent < len(line):
+                self._queue.appendleft((line[sent:], ()))  # ahead of what a handler has queued meanwhile
+            elif not sent:
+                self._queue.append((line, tuple(map(os.dup, fds))))
+        finally:
+            self.writing = interrupted
+        if self._queue and sent == len(line):
+            self.flush()  # what a handler has left to us
 
     def flush(self) -> None:
         """Write what the socket takes. A peer that is gone empties the queue: its exit is news of its own."""
-        while self._queue:
-            line, fds = self._queue[0]
-            sent = self._write(line, fds)
-            if not sent or self._deaf:
-                return
-            self._queue.popleft()
-            _close(fds)
-            if sent < len(line):
-                self._queue.appendleft((line[sent:], ()))
-                return
+        if self.writing:
+            return
+        self.writing = True
+        try:
+            while self._queue:
+                line, fds = self._queue[0]
+                sent = self._write(line, fds)
+                if not sent or self._deaf:
+                    return
+                self._queue.popleft()
+                _close(fds)
+                if sent < len(line):
+                    self._queue.appendleft((line[sent:], ()))
+                    return
+        finally:
+            self.writing = False
 
     def _write(self, line: bytes, fds: tuple[int, ...]) -> int:
         """Write a line; return how much of it is done with: all of it if the peer is gone."""
@@ -345,8 +365,9 @@ class Channel:
         return sent
 
     def _empty_queue(self) -> None:
-        while self._queue:
-            _close(self._queue.popleft()[1])
+        queue, self._queue = self._queue, deque()
+        for _, fds in queue:
+            _close(fds)
 
     def receive(self) -> list[tuple[Message, list[int]]]:
         """Read what is there: messages in order, each with the descriptors that belong to it.

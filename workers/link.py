@@ -143,9 +143,12 @@ class Link:
 
 
 def flush(channel: Channel, timeout_s: float) -> None:
-    """Write what ``channel`` has queued, waiting at most ``timeout_s`` for each part of it."""
+    """Write what ``channel`` has queued, waiting at most ``timeout_s`` for each part of it.
+
+    In a signal's handler that has interrupted another who writes it is left to that one.
+    """
     writable = poll()
     if channel.wants_write:
         writable.register(channel.fileno(), POLLOUT)
-    while channel.wants_write and writable.poll(timeout_s * 1000):
+    while channel.wants_write and not channel.writing and writable.poll(timeout_s * 1000):
         channel.flush()
