@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -139,6 +140,14 @@ def numbered(text: str, seen: Counter[str]) -> str:
     return text + "0" * (seen[bare(text)] - 1)
 
 
+def shown(text: str) -> str:
+    """Write an address for a person: as `numbered` found it."""
+    try:
+        return canonical(text)
+    except AddressError:
+        return text
+
+
 def overlap(one: Address, other: Address) -> bool:
     """Tell whether both cannot be bound at once: equal, or one covers all addresses of the other's port.
 
@@ -162,6 +171,8 @@ def _unix(path: str) -> UnixAddress:
         raise AddressError("has no path", 'Write "unix:/run/NAME.sock"')
     if "\0" in path:
         raise AddressError("has a NUL in its path")
+    if odd := next((each for each in path if unicodedata.category(each) == "Cc"), ""):
+        raise AddressError(f"has the control character {odd!r} in its path")
     if path.endswith("/"):
         raise AddressError("is a folder: a socket needs a name in it", f'Write "unix:{path}web.sock"')
     return UnixAddress(path)

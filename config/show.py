@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gwctl.config import schema, toml_text
+from gwctl.config.addresses import shown
 from gwctl.config.load import Loaded
 from gwctl.config.settings import MasterSettings, PoolSettings
 from gwctl.masking import MASK, masked_values
@@ -57,13 +58,18 @@ def _table(
 ) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
     settings = schema.settings_of(kind)
     plain = [name for name, setting in settings.items() if setting.table is None]
-    yield path, [(name, _plain(getattr(values, name)), _source(loaded, (*path, name))) for name in plain]
+    yield (
+        path,
+        [(name, _plain(name, getattr(values, name)), _source(loaded, (*path, name))) for name in plain],
+    )
     for name, setting in settings.items():
         if setting.table is not None:
             yield from _table(loaded, (*path, name), setting.table, getattr(values, name))
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: Any) -> Any:
+    if name == "bind":
+        return [shown(address) for address in value]
     return list(value) if isinstance(value, tuple) else value
 
 

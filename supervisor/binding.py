@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
 
 from gwctl.assignment import Listener
-from gwctl.config.addresses import FdAddress, SystemdAddress, TcpAddress, UnixAddress, parse
+from gwctl.config.addresses import FdAddress, SystemdAddress, TcpAddress, UnixAddress, parse, shown
 from gwctl.errors import BindError
 from gwctl.supervisor import holders, inherited, unixsocket
 from gwctl.supervisor.last_door import let_nobody_in
@@ -32,6 +33,11 @@ class Wanted:
     pool: str
     backlog: int
     access: unixsocket.Access
+
+    @property
+    def shown(self) -> str:
+        """For a person: `address` tells two with port 0 apart by the zeros of the port."""
+        return shown(self.address)
 
 
 @dataclass(slots=True)
@@ -123,10 +129,15 @@ def url_of(sock: socket.socket) -> str:
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         if isinstance(name, bytes):
-            return "unix:" + os.fsdecode(name.replace(b"\0", b"@", 1))
-        return f"unix:{name}"
+            name = os.fsdecode(name.replace(b"\0", b"@", 1))
+        return f"unix:{_on_a_line(name)}"
     host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
     return f"http://{host}:{name[1]}"
+
+
+def _on_a_line(name: str) -> str:
+    """A socket that was passed to us can have any name, with NULs and line ends in it."""
+    return "".join(repr(each)[1:-1] if unicodedata.category(each) == "Cc" else each for each in name)
 
 
 # ---- TCP
@@ -136,7 +147,7 @@ def _bind_tcp(wanted: Wanted, host: str, port: int) -> list[socket.socket]:
     try:
         return [_listen_tcp(host, port, wanted.backlog)]
     except OSError as error:
-        raise BindError(wanted.address, _tcp_reason(error, host, port), error.errno) from None
+        raise BindError(wanted.shown, _tcp_reason(error, host, port), error.errno) from None
 
 
 def _bind_everywhere(wanted: Wanted, port: int) -> list[socket.socket]:
@@ -151,7 +162,7 @@ def _bind_everywhere(wanted: Wanted, port: int) -> list[socket.socket]:
     except OSError as error:
         if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # else: no IPv6 here
             socks[0].close()
-            raise BindError(wanted.address, _tcp_reason(error, "::", port), error.errno) from None
+            raise BindError(wanted.shown, _tcp_reason(error, "::", port), error.errno) from None
     return socks
 
 
@@ -231,7 +242,7 @@ def _bind_abstract(wanted: Wanted, path: str) -> socket.socket:
     except OSError as error:
         sock.close()
         reason = _abstract_in_use(name) if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-        raise BindError(wanted.address, reason, error.errno) from None
+        raise BindError(wanted.shown, reason, error.errno) from None
     return sock
 
 

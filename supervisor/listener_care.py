@@ -73,7 +73,7 @@ class ListenerCare:
         return "It listens again"
 
     def _tell(self, held: Held, text: str, log: Log) -> None:
-        now, address = time.monotonic(), held.wanted.address
+        now, address = time.monotonic(), ", ".join(each.url for each in held.listeners)
         if now - self._told_at.get(address, -TOLD_S) < TOLD_S:
             return
         self._told_at[address] = now

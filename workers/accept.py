@@ -323,7 +323,7 @@ class Acceptor:
         if error.errno in _EXHAUSTED:
             self._exhausted(listener, error, kind)
         else:
-            self._server.seldom.error("accept", f"cannot accept on {listener.address}: {error.strerror}")
+            self._server.seldom.error("accept", f"cannot accept on {listener.url}: {error.strerror}")
             self._rest(PAUSE_S)
         return False
 
@@ -343,7 +343,7 @@ class Acceptor:
                 return
         server.seldom.error(
             "accept",
-            f"cannot accept on {listener.address}: {error.strerror}, with {server.connections} connections; "
+            f"cannot accept on {listener.url}: {error.strerror}, with {server.connections} connections; "
             + ("new ones are told 503" if refuses else "others wait until some of them leave")
             + ". `nofile` raises the limit of open files, `connections_max` keeps below it",
         )

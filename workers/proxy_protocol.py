@@ -223,5 +223,5 @@ class ProxyPreamble(asyncio.Protocol):
 
     def _close(self, why: str) -> None:
         connection = self._connection
-        self._closed.note(connection.peer, connection.listener.address, why)
+        self._closed.note(connection.peer, connection.listener.url, why)
         self._transport.close()

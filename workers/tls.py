@@ -57,7 +57,7 @@ class TlsLayer(asyncio.Protocol):
         self._connection: Any = connection  # until the handshake is done
         self._server = connection.server
         self._sock = connection.sock
-        self._address = connection.listener.address
+        self._address = connection.listener.url
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=True)

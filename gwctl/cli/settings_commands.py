@@ -18,6 +18,7 @@ from gwctl.cli.options import (
     settings_options,
 )
 from gwctl.config import show as shown_settings
+from gwctl.config.addresses import shown
 from gwctl.config.load import Loaded
 from gwctl.errors import ExitStatus
 
@@ -40,7 +41,9 @@ def check(app: str | None, file: Path | None, settings: tuple[str, ...], *, try_
 
 def _verdict(loaded: Loaded) -> str:
     pools = loaded.settings.pool
-    summary = "; ".join(f"{name} serves {pool.app} on {', '.join(pool.bind)}" for name, pool in pools.items())
+    summary = "; ".join(
+        f"{name} serves {pool.app} on {', '.join(map(shown, pool.bind))}" for name, pool in pools.items()
+    )
     return f"{loaded.path or 'settings'}: no problems. {summary}"
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from gwctl.config.settings import PoolSettings
 from gwctl.errors import BindError
-from gwctl.supervisor import binding
+from gwctl.supervisor import binding, unixsocket
 from gwctl.supervisor.listeners import ListenerSet
 from tests.support import child
 
@@ -344,3 +344,22 @@ def test_a_socket_whose_file_is_gone_is_bound_anew(listeners: ListenerSet, tmp_p
     assert before.fileno() == -1
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        (b"\0gwctl\nte\0st", r"unix:@gwctl\nte\x00st"),
+        (b"\0gwctl\x1b[31m", r"unix:@gwctl\x1b[31m"),
+        ("\0gwctl näme".encode(), "unix:@gwctl näme"),
+    ],
+)
+def test_an_inherited_socket_with_an_odd_name_is_one_line(name: bytes, url: str) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(name + f" {os.getpid()}".encode())
+        assert binding.url_of(sock) == f"{url} {os.getpid()}"
+
+
+def test_a_second_address_with_port_0_is_shown_without_the_zeros_that_tell_it_apart() -> None:
+    wanted = binding.Wanted("127.1.2.3:00", "web", 8, unixsocket.Access())
+    assert wanted.shown == "127.1.2.3:0"

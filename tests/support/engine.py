@@ -217,7 +217,7 @@ class Engine:
                 **settings,
             ),
             processes=processes,
-            listeners=(Listener(self._listener.dup(), "test", "", tls is not None),),
+            listeners=(Listener(self._listener.dup(), "test", "http://test", tls is not None),),
             channel=Channel(self._channels[0]),
             record=self.record,
             access_log_fd=access_fd,

@@ -206,3 +206,9 @@ def test_the_working_directory_keeps_its_links(folder: Path, monkeypatch: pytest
     assert logical_cwd({"PWD": str(folder / "gone")}) == folder / "release1"
     assert logical_cwd({"PWD": "."}) == folder / "release1"
     assert logical_cwd({}) == folder / "release1"
+
+
+def test_addresses_with_port_0_are_shown_as_they_were_written(folder: Path) -> None:
+    (folder / "gw.toml").write_text(WEB + 'bind = ["127.0.0.1:0", "127.0.0.1:0", "[::1]:0"]\n')
+    assert gwctl("check").stdout.endswith(" on 127.0.0.1:0, 127.0.0.1:0, [::1]:0\n")
+    assert 'bind = ["127.0.0.1:0", "127.0.0.1:0", "[::1]:0"]' in gwctl("config", "show").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from gwctl.config.addresses import (
     TcpAddress,
     UnixAddress,
     make_absolute,
+    numbered,
     overlap,
     parse,
+    shown,
 )
 
 GOOD = {
@@ -66,6 +69,9 @@ BAD = {
     "web.sock": ("is a path", 'Write "unix:web.sock"'),
     "unix:": ("has no path", 'Write "unix:/run/NAME.sock"'),
     "unix:///run/web.sock": ("has too many slashes", 'Write "unix:/run/web.sock"'),
+    "unix:a\nb": ("has the control character '\\n' in its path", ""),
+    "unix:/run/\x1b[31m.sock": ("has the control character '\\x1b' in its path", ""),
+    "unix:@a\tb": ("has the control character '\\t' in its path", ""),
     "unix:/run/": ("is a folder: a socket needs a name in it", 'Write "unix:/run/web.sock"'),
     "fd:x": ("'x' is not the number of a descriptor", 'Write "fd:3"'),
     "fd:2": ("descriptor 2 is stdin, stdout or stderr; a listening socket is 3 or higher", ""),
@@ -129,3 +135,18 @@ def test_overlap(one: str, other: str, excluded: bool) -> None:
 )
 def test_make_absolute(text: str, absolute: str) -> None:
     assert make_absolute(text, Path("/srv/shop")) == absolute
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", ":0", "tls:127.0.0.1:0", "tls:[::1]:0"])
+def test_addresses_with_port_0_are_told_apart_and_shown_as_they_are_written(address: str) -> None:
+    seen = Counter[str]()
+    texts = [numbered(address, seen) for _ in range(3)]
+    assert len(set(texts)) == 3
+    assert {shown(text) for text in texts} == {address}
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:8000", "unix:/run/a0.sock", "unix:@a:00", "fd:3", "no address"]
+)
+def test_other_addresses_are_shown_as_they_are(address: str) -> None:
+    assert shown(address) == address

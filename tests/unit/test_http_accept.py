@@ -131,11 +131,11 @@ def test_an_error_that_is_none_of_the_known_is_logged_and_retried(monkeypatch: p
         class Stub:
             def __init__(self, listener) -> None:
                 self.sock = Failing(listener.sock)
-                self.address = listener.address
+                self.url = listener.url
 
         stub = Stub(engine.assignment.listeners[0])
         assert engine.call(lambda: accept._accept_one(stub)) is False
         assert engine.call(lambda: accept._accept_one(stub)) is True
-        engine.wait_for_log("cannot accept on test: Invalid argument")
+        engine.wait_for_log("cannot accept on http://test: Invalid argument")
         with engine.connect() as client:
             assert client.get().body == b"hello"
