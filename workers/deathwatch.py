@@ -36,6 +36,8 @@ from gwctl.assignment import FAREWELL_S
 
 KILL_S: Final = FAREWELL_S + 1.0
 """After the time for work. Before that the process ends itself where it can."""
+LOOK_S: Final = 1.0
+"""Between two looks where no pidfd can be had any more."""
 REACT_S: Final = 0.2
 """For the main thread to take its TERM."""
 
@@ -76,12 +78,21 @@ class DeathWatch:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
         if self.told_by_kernel and (number := alarm_after(self._drain_timeout_s + KILL_S)):
             die_by_alarm(number)
-        poll = select.poll()
-        poll.register(master, select.POLLIN)
-        poll.poll()
+        while not self._has_died(master):
+            try:  # the application has closed that descriptor before this thread slept on it, or made it another
+                master = os.pidfd_open(self._master_pid)
+            except OSError:
+                time.sleep(LOOK_S)
         self.finish_or_die()
         time.sleep(REACT_S)
         self.unheard()
+
+    def _has_died(self, master: int) -> bool:
+        """Sleep until something comes of ``master``; tell whether it was the master's end."""
+        poll = select.poll()
+        poll.register(master, select.POLLIN)
+        poll.poll()
+        return self.master_is_gone()
 
     def master_is_gone(self) -> bool:
         return os.getppid() != self._master_pid

@@ -175,7 +175,7 @@ def _refusal_by_fault(text: str) -> bool:
     """Such a refusal is judged by its outcome; its line is expected when it blames a worker's end."""
     return bool(
         re.search(
-            r"signal 9|killed|SIGKILL|template has ended|drain|was not ready|channel|has not turned|of memory|has not said",
+            r"signal 9|killed|SIGKILL|request timeout|template has ended|drain|was not ready|channel|has not turned|of memory|has not said",
             text,
         )
     )
