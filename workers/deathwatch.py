@@ -79,7 +79,7 @@ class DeathWatch:
         if self.told_by_kernel and (number := alarm_after(self._drain_timeout_s + KILL_S)):
             die_by_alarm(number)
         while not self._has_died(master):
-            try:  # the application has closed that descriptor before this thread slept on it, or made it another
+            try:  # the application closed that descriptor before this thread slept on it
                 master = os.pidfd_open(self._master_pid)
             except OSError:
                 time.sleep(LOOK_S)
