@@ -32,8 +32,9 @@ from gwctl.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL, note_
 from gwctl.workers.body_stream import PumpedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
+from gwctl.workers.file_tail import FileTail
 from gwctl.workers.sentry import Sentry
-from gwctl.workers.states import BUSY, HEAD, IDLE, has_unread
+from gwctl.workers.states import BUSY, GIVEN, HEAD, IDLE, has_unread
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_runner import WsgiRunner
 
@@ -107,7 +108,10 @@ class SyncRunner(WsgiRunner):
         floats[EXTENDED_REQUEST] = floats[BUSY_SINCE]
 
     def others_wait(self, connection: ConnectionBase) -> bool:
-        """Look at the line and at all connections; if no sibling is free, also at those yet to be let in."""
+        """Look at the line and at all connections; if no sibling is free, also at those yet to be let in.
+
+        A connection that was given away in this call is a sibling's, even if its transport never stood here.
+        """
         if self.line:
             return True
         server = self.server
@@ -115,8 +119,10 @@ class SyncRunner(WsgiRunner):
         asking = {}
         for other in server.open_connections():
             fd = other.sock.fileno()
-            if other is connection or fd < 0:
+            if other is connection or fd < 0 or other.state == GIVEN:
                 continue
+            if _is_due(other):
+                return True
             if other.state <= HEAD or (other.framer is not None and not other.read_paused):
                 asking[fd] = other.sock
                 poller.register(fd, select.POLLIN)
@@ -257,3 +263,15 @@ class SyncRunner(WsgiRunner):
             connection.state = IDLE
         else:
             self.finish(connection, call)
+
+
+def _is_due(connection: ConnectionBase) -> bool:
+    """Tell whether the loop goes on with ``connection`` in its next turn, of which no descriptor tells."""
+    if connection.tail and connection.state <= HEAD:
+        return True
+    if connection.framer is not None and connection.framer.behind:
+        return True
+    if connection.tls is not None and connection.tls.goes_on:
+        return True
+    rest = connection.request
+    return isinstance(rest, FileTail) and rest.started and not connection.transport.get_write_buffer_size()

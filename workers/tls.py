@@ -68,7 +68,8 @@ class TlsLayer(asyncio.Protocol):
         self._given = 0
         self._unread = 0  # of what TLS itself has said, since all was last taken
         self._paused = self._raw_paused = False
-        self._goes_on = False  # in the next turn of the loop
+        self.goes_on = False
+        """There is more to read in the next turn of the loop, which no descriptor tells of."""
         self._input_ended = False
         self._end_told = False
         self._output: SyncOutput | ThreadOutput | None = None
@@ -190,7 +191,7 @@ class TlsLayer(asyncio.Protocol):
                 break
             self._given += len(data)
             self._inner.data_received(data)
-        if self._raw_paused and not (self._paused or self._goes_on or self.raw.is_closing()):
+        if self._raw_paused and not (self._paused or self.goes_on or self.raw.is_closing()):
             self._raw_paused = False
             self.raw.resume_reading()
         self._flush()  # answers of TLS itself, such as to a key update
@@ -201,12 +202,12 @@ class TlsLayer(asyncio.Protocol):
 
     def _go_on_later(self) -> None:
         self._pause_raw()
-        if not self._goes_on:
-            self._goes_on = True
+        if not self.goes_on:
+            self.goes_on = True
             self._server.loop.call_soon(self._go_on, context=self._server.context)
 
     def _go_on(self) -> None:
-        self._goes_on = False
+        self.goes_on = False
         if not self.raw.is_closing():
             self._read()
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gwctl.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL
-from gwctl.workers import body_stream, client_wait
+from gwctl.workers import body_stream, client_wait, file_tail
 from gwctl.workers.client_wait import ClientWait
+from gwctl.workers.file_tail import FileTail
 from gwctl.workers.states import BODY
 from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
@@ -21,6 +24,8 @@ from tests.support.wait import until
 from tests.unit.test_handover import give_one
 
 BLOCK = bytes(range(256)) * 256
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 WSGI = ("sync", "threads")
 
 
@@ -129,6 +134,127 @@ def test_whoever_waits_in_the_exchange_waits_as_well() -> None:
         assert client.get().body == b"hello"
         assert len(slow.response().body) == 300 * len(BLOCK)
         slow.sock.close()
+
+
+def fast(engine: Engine) -> None:
+    """Have requests served as they are read: what is left of other clients waits for the loop's next turn."""
+    engine.server.runner._average_s = 0.0  # type: ignore[union-attr]
+    engine.call(engine.server.runner.relieve)
+
+
+DUE = {
+    "pipelined": GET * 2,
+    "chunks": POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 5000 + b"0\r\n\r\n",
+    "records": POST + b"Content-Length: 200\r\n\r\n" + b"a" * 200,
+}
+
+
+RECORD_BYTES = 23
+"""Of a byte in TLS 1.3 (RFC 8446 section 5.2)."""
+
+
+def unread(engine: Engine, client: Client) -> int:
+    """How much of it the engine has not read; in the loop's thread."""
+    found = [each for each in engine.server.open_connections() if each.peer == client.sock.getsockname()]
+    try:
+        return len(found[0].sock.recv(1 << 20, socket.MSG_PEEK))
+    except BlockingIOError:
+        return 0
+
+
+@pytest.mark.parametrize("what", DUE)
+def test_who_is_due_in_the_next_turn_does_not_wait_for_a_slow_reader(what: str, shop: Files) -> None:
+    """What was read of them is no longer in a socket."""
+    streams = Streams()
+    secure: dict[str, Any] = {"tls": shop.server()} if what == "records" else {}
+    with Engine(streams, "sync", **secure) as engine:
+        files = shop if what == "records" else None
+        slow, other = ask(engine, "/", files), ask(engine, "/", files)
+        assert slow.response().body == other.response().body == b"hello"
+        fast(engine)
+
+        def both_at_once() -> None:
+            """All of it is there when the loop looks next."""
+            step = 1 if what == "records" else len(DUE[what])
+            other.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for at in range(0, len(DUE[what]), step):
+                other.send(DUE[what][at : at + step])
+            until(lambda: unread(engine, other) >= len(DUE[what]) * (1 if step > 1 else RECORD_BYTES), "it")
+            slow.send(b"GET /stream?120 HTTP/1.1\r\nHost: x\r\n\r\n")
+            until(lambda: unread(engine, slow), "the stream to be asked for")
+
+        engine.call(both_at_once)
+        for _ in range(2 if what == "pipelined" else 1):
+            assert other.response().body == b"hello", "while nobody reads the stream"
+        assert len(slow.response().body) == 120 * len(BLOCK)
+        slow.sock.close()
+        other.sock.close()
+
+
+@pure_only
+def test_a_download_that_goes_on_in_the_next_turn_counts_as_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_tail, "_TURN_BYTES_MAX", 512)
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 8_000_000)
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Length", "8000000")])
+        return environ["wsgi.file_wrapper"](path.open("rb"))
+
+    with Engine(application, "sync") as engine, engine.connect() as reader, engine.connect() as other:
+        until(lambda: len(engine.server.open_connections()) == 2, "both to be there")
+
+        def asked() -> bool | None:
+            """Ask for ``other`` in a turn in which the socket of ``reader`` is not full; None: it is."""
+            found = [
+                each for each in engine.server.open_connections() if each.peer != other.sock.getsockname()
+            ]
+            rest = found[0].request
+            if not isinstance(rest, FileTail) or found[0].transport.get_write_buffer_size():
+                return None
+            (own,) = {*engine.server.open_connections()} - {*found}
+            return engine.server.runner.others_wait(own)  # type: ignore[union-attr]
+
+        reader.send(GET)
+        answers: list[bool | None] = []
+        drain = threading.Thread(target=reader.response)
+        drain.start()
+        until(lambda: answers.append(engine.call(asked)) or answers[-1] is not None, "such a turn")
+        assert answers[-1] is True
+        drain.join()
+
+
+def test_a_connection_that_was_given_away_before_it_stood_does_not_wait() -> None:
+    """It was accepted in the turn in which the slow reader asked; a sibling answers."""
+    streams = Streams()
+    with (
+        Engine(streams, "sync", siblings=True, limits={"response_spool_bytes_max": 1}) as engine,
+        Engine(Streams(), "sync", beside=engine) as sibling,
+    ):
+        sibling.call(sibling.server.park)
+        slow = ask(engine, "/")
+        assert slow.response().body == b"hello"
+        fast(engine)
+        others: list[Client] = []
+
+        def both_at_once() -> None:
+            others.append(ask(engine, "/"))
+            slow.send(b"GET /stream?0 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        engine.call(both_at_once)
+        until(lambda: streams.blocks, "the stream to begin")
+        assert [each.transport for each in engine.server.open_connections()].count(None) == 1
+        sibling.call(sibling.server.serve)
+        assert others[0].response().body == b"hello"
+        waits(engine, streams)
+        before = streams.blocks
+        slow.read_exactly(2_000_000)
+        until(lambda: streams.blocks > before, "the stream to go on")
+        assert "raised" not in engine.log
+        slow.sock.close()
+        others[0].sock.close()
 
 
 @pytest.mark.parametrize("worker_class", WSGI)
