@@ -186,6 +186,14 @@ class Handover:
         self.given += 1
         return True
 
+    def give_request(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall]) -> bool:
+        """Do so with a request that was read, not begun; what it held of the worker's memory is free then."""
+        request = request_read(connection, environ, kind)
+        if not request or not self.give(connection, request):
+            return False
+        self._server.body_budget.release(environ["wsgi.input"])
+        return True
+
     @staticmethod
     def let_go(connection: ConnectionBase) -> None:
         """Forget a connection that is a sibling's now, before anything more is read from it."""

@@ -36,7 +36,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from gwctl.scoreboard import BUSY_SINCE
-from gwctl.workers.handover import Handover, may_be_given, request_read
+from gwctl.workers.handover import Handover, may_be_given
 from gwctl.workers.monkey import patched_by
 from gwctl.workers.outbox import HOLD_S
 from gwctl.workers.states import GIVEN
@@ -227,8 +227,7 @@ class Sentry:
                 if self._floats[BUSY_SINCE] != since:
                     break
                 connection, environ, kind, _ = waiting
-                request = request_read(connection, environ, kind)
-                if request and self._handover.give(connection, request):
+                if self._handover.give_request(connection, environ, kind):
                     self._line.remove(waiting)
                     self._given.append(connection)
                     given += 1

@@ -32,7 +32,6 @@ from gwctl.workers import forks
 from gwctl.workers.body_stream import FedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
-from gwctl.workers.handover import request_read
 from gwctl.workers.own import start_thread
 from gwctl.workers.queue_limit import NOTICE_S
 from gwctl.workers.states import BUSY, IDLE
@@ -251,8 +250,7 @@ class ThreadsRunner(WsgiRunner):
         with suppress(Empty):
             while waiting := self._queue.get_nowait():
                 connection, environ, kind = waiting
-                request = request_read(connection, environ, kind) if given < count else b""
-                if request and handover.give(connection, request):
+                if given < count and handover.give_request(connection, environ, kind):
                     given += 1
                     handover.let_go(connection)
                 else:

@@ -207,6 +207,29 @@ def test_nor_does_one_whose_body_came_later(worker_class: str) -> None:
         assert client.response().body in {b"one", b"other"}
 
 
+@pytest.mark.parametrize("worker_class", BOTH)
+def test_a_body_that_went_with_its_request_takes_no_room_any_more(worker_class: str) -> None:
+    """It came later than its head, so it was counted; it waits for the call that gets stuck."""
+    with pair(worker_class) as both, both.connect() as slow, both.connect() as client:
+        server = both.one.server
+        room = server.body_budget.memory_left
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na")
+        until(lambda: any(each.state == BODY for each in server.open_connections()), "its head to be read")
+
+        def both_at_once() -> None:
+            calls_are_slow(both)
+            connections = sorted(server.open_connections(), key=lambda each: each.state)
+            connections[0].data_received(REQUEST % b"/stuck")
+            connections[1].data_received(b"bc")
+
+        both.one.call(both_at_once)
+        assert client.response().body == b"otherabc"
+        both.app.let_go.set()
+        assert slow.response().body == b"one"
+        assert server.body_budget.memory_left == room
+        assert not server.body_budget.holds
+
+
 @pytest.mark.parametrize("request_", [b"chunked", b"pipelined"])
 @pytest.mark.parametrize("worker_class", WSGI)
 def test_what_cannot_be_told_again_stays(worker_class: str, request_: bytes) -> None:
