@@ -272,6 +272,10 @@ class FedStream(BodyStream):
         with self._changed:
             return super().readinto(buffer)
 
+    def close(self) -> None:
+        with self._changed:  # what is being fed would never be given back
+            super().close()
+
     def _let_go(self) -> None:
         # Whether or not reading is paused yet: the loop looks for itself when it gets there.
         self._connection.server.loop.call_soon_threadsafe(self._connection.adjust_reading)

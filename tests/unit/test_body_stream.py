@@ -175,3 +175,25 @@ def test_closed_it_keeps_nothing_and_says_so() -> None:
     assert stream.waiting == 0
     with pytest.raises(ValueError, match="after the request had ended"):
         stream.readinto(bytearray(1))
+
+
+def test_a_block_that_comes_while_a_fed_stream_is_closed_takes_no_room() -> None:
+    """The application's thread closes it at any moment of the loop's."""
+    stream = FedStream(Connection())  # type: ignore[arg-type]
+    room = Connection.server.body_budget.memory_left
+    closing = threading.Thread(target=stream.close)
+
+    class Block(bytes):
+        looks = 0
+
+        def __len__(self) -> int:
+            Block.looks += 1
+            if Block.looks == 2:  # it is about to be counted
+                closing.start()
+                closing.join(0.1)
+            return super().__len__()
+
+    stream.feed(Block(b"block"))
+    closing.join(20)
+    assert stream.closed
+    assert Connection.server.body_budget.memory_left == room
