@@ -187,6 +187,8 @@ class AsgiRunner:
         """Wait no more for a request that was given up, if its task still runs."""
         if request in self._requests:
             self._forsaken.add(request)
+            if self.server.overload is not None:
+                self.server.overload.begin_held()
             if self.server.draining:
                 self.server.check_drained()
 

@@ -160,6 +160,10 @@ class Overload:
         """Begin a request that has waited, now that another is over."""
         assert self._ended is not None
         self._ended(request)
+        self.begin_held()
+
+    def begin_held(self) -> None:
+        """Begin those that have waited, as far as there is room now."""
         while self._held and self._server.active_requests < self._requests_max:
             connection = self._held.popleft()
             verdict, waited_s = self._server.queue.judge(connection, connection.since)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import Any
 
 import pytest
 
 from gwctl.scoreboard import REFUSED, REQUESTS
-from gwctl.workers import overload
+from gwctl.workers import asgi_timeouts, overload
 from tests.support.compiled import pure_only
 from tests.support.engine import WORKER_CLASSES, Engine
 from tests.support.engine_apps import application
@@ -205,3 +206,33 @@ def test_a_load_that_hovers_about_the_bound_is_one_overload() -> None:
 
         engine.call(hover)
         assert engine.log.count("overload:") < 10
+
+
+@pure_only
+def test_who_waits_is_let_in_when_a_request_that_does_not_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asgi_timeouts, "CLEAN_UP_S", 0.2)
+    over = threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while scope["path"] == "/stubborn" and not over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    times = {"request_timeout_s": 0.2}
+    with (
+        Engine(app, "asgi", requests_max=1, timeouts=times) as engine,
+        engine.connect() as stubborn,
+        engine.connect() as waiting,
+    ):
+        stubborn.send(REQUEST % b"/stubborn")
+        until(lambda: engine.server.active_requests, "it to begin")
+        waiting.send(REQUEST % b"/")
+        try:
+            assert stubborn.response().status == 504
+            assert waiting.response().body == b"done"
+        finally:
+            over.set()
