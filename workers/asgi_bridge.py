@@ -193,9 +193,8 @@ class AsgiBridge:
         self._forsaken = True
         self._server.check_drained()
 
-    def look_in_call(self) -> None:
+    def look_in_call(self, now: float) -> None:
         """Under sync, in the midst of a call: do what the sweep does for streams, and hear of a drain."""
-        now = monotonic()
         notice = self._server.notice
         drains = notice()  # the order waits until the call is over
         if drains and not self._drains:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import select
 from contextvars import copy_context
+from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -94,6 +95,7 @@ class BridgedCall(WsgiCall):
         "_bell",
         "_bridge",
         "_given",
+        "_look_at",
         "_lost",
         "_passed_at",
         "_scope",
@@ -114,6 +116,7 @@ class BridgedCall(WsgiCall):
         self._given = _NOT
         self._lost = False
         self._shut_at = self._passed_at = 0.0
+        self._look_at = inf if bridge.bell_fd < 0 else monotonic() + server.sweep_s
         self._watched = True
         self._tell: Callable[[], None] | None = None
         self.request: BridgedRequest | None = None
@@ -244,15 +247,18 @@ class BridgedCall(WsgiCall):
             if self.head_sent:
                 self._connection.expecting = False  # too late to ask for the body
         self._send(b"".join(blocks) if len(blocks) > 1 else blocks[0])
-        self._passed_at = monotonic()
+        self._passed_at = now = monotonic()
+        if now >= self._look_at:
+            self._look(now)
 
     def _give_up(self, far: BridgedConnection) -> None:
         """End without the application's word, unless it has had the last one meanwhile."""
+        whole = far.over and not far.is_cut  # before the rest is taken: what comes later is dropped
         blocks = far.pipe.close()
         status = self._given
         request = self.request
         assert request is not None
-        if far.over and not far.is_cut:
+        if whole:
             if blocks:
                 self._pass_on(blocks)
             self.status, self.sent = request.status, request.sent
@@ -296,10 +302,11 @@ class BridgedCall(WsgiCall):
         patience_s = self._patience_s(reads)
         look_s = self._server.sweep_s if patience_s is None else min(patience_s, self._server.sweep_s)
         found = poll.poll(look_s * 1000)
+        now = monotonic()
         if not found and patience_s is not None and patience_s <= look_s:
             self._too_late()
-        elif not found:
-            self._bridge.look_in_call()
+        elif now >= self._look_at:
+            self._look(now)
         for fd, events in found:
             if fd == self._bridge.bell_fd:
                 self._bell.hear()
@@ -308,6 +315,11 @@ class BridgedCall(WsgiCall):
         tell, self._tell = self._tell, None
         if tell is not None:
             tell()
+
+    def _look(self, now: float) -> None:
+        """Do what the server's sweep would, were its loop not held by this call."""
+        self._look_at = now + self._server.sweep_s
+        self._bridge.look_in_call(now)
 
     def _reads(self) -> bool:
         """Tell whether the socket is to be read: TLS has its ends in what is read."""
@@ -380,6 +392,11 @@ class BridgedBodyCall(BridgedCall):
 
     def _begin(self) -> None:
         if self._stream is not None:
+            connection = self._connection
+            connection.window_at, connection.window_bytes = (
+                monotonic(),
+                connection.received,
+            )  # others' time is over
             self._stream.attach(self)
             if self._stream.failure is not None:
                 self.fail(self._stream.failure)
@@ -392,6 +409,10 @@ class BridgedBodyCall(BridgedCall):
         if self.request is not None:
             self._bridge.tell(self.request.far.close_source)
         self._server.body_budget.release(self._input)
+
+    def _look(self, now: float) -> None:
+        super()._look(now)
+        self._server.rates.look(self._connection, now)
 
     def _reads(self) -> bool:
         connection = self._connection

@@ -93,7 +93,7 @@ class Pipe:
     def take(self) -> list[bytes]:
         """Return what was written and not taken yet."""
         if not self._blocks:
-            return self._blocks
+            return []  # not that list: the other thread may put something into it at any moment
         with self._lock:
             blocks, self._blocks = self._blocks, []
             self._size = 0
