@@ -55,6 +55,7 @@ def status_document(
         degraded=fleet.degraded,
         last_reload=fleet.last_reload,
         last_reload_at=time.time() - (now - fleet.last_reload_at) if fleet.last_reload else None,
+        refused_at=time.time() - (now - fleet.refused_at) if fleet.refused_at is not None else None,
         kept=_kept(fleet, now),
         config=str(path) if path else "",
         python=platform.python_version(),

@@ -3,7 +3,7 @@
     down        a pool that is to serve has no worker that does
     starting    nobody has served yet
     stopping    it was told to
-    degraded    a pool has fewer workers than it should, or a respawn would run other code
+    degraded    a pool has fewer workers than it should, or a reload was refused
     overloaded  connections wait, and the workers can take no more
     healthy     none of these
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gwctl.supervisor.status import MasterStatus, PoolStatus
 
 HEALTHY: Final = "healthy"
+REFUSED: Final = "a reload was refused: what runs is not what is on disk"
 SERVES_NOBODY: Final = frozenset({"down", "starting"})
 _BUSY: Final = 0.9
 
@@ -54,7 +55,7 @@ def _short_of(pool: PoolStatus) -> str:
 
 def _other_code(status: MasterStatus) -> str:
     if not status.degraded:
-        return ""
+        return REFUSED if status.refused_at is not None else ""
     started = sum(worker.from_disk for pool in status.pools for worker in pool.workers)
     text = status.degraded
     if started:

@@ -139,12 +139,15 @@ class MasterStatus(msgspec.Struct, frozen=True):
     adopted_at: float | None = None
     adopted_by: str = ""
     degraded: str = ""
+    """Why a worker that is replaced runs other code than its siblings; empty when it does not."""
     health: str = ""
     """``healthy``, ``overloaded``, ``degraded``, ``down``, ``starting`` or ``stopping``: see `health`."""
     health_reason: str = ""
     last_reload: str = ""
     """How the last reload or rollback ended; empty before the first."""
     last_reload_at: float | None = None
+    refused_at: float | None = None
+    """When a reload was first refused since one was adopted; None: none was."""
     kept: KeptStatus | None = None
     """The generation that ``gwctl rollback`` goes back to."""
     config: str = ""
@@ -300,7 +303,10 @@ def render(status: MasterStatus, width: int = 0) -> str:
     """
     lines = _wrapped(_master_parts(status), 2, width, 6)
     if status.health_reason:
-        lines += _broken(f"{status.health}: {status.health_reason}", width)
+        since = ""
+        if status.health == "degraded" and status.refused_at is not None:
+            since = f" (since {_clock(status.refused_at)})"
+        lines += _broken(f"{status.health}: {status.health_reason}{since}", width)
     if status.last_reload:
         at = f" {_clock(status.last_reload_at)}" if status.last_reload_at is not None else ""
         lines += _broken(f"last reload{at}: {status.last_reload}", width)

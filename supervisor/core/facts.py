@@ -41,6 +41,7 @@ FLEET: Final[Mapping[str, Any]] = {
     "not_kept": str,
     "last_reload": str,
     "last_reload_at": float,
+    "refused_at": float | None,
     "reload": Reload | None,
     "upgrade": Upgrade | None,
     "ending": Ending | None,

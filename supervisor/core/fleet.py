@@ -67,6 +67,7 @@ class Fleet:
         not_kept: Why there is none, when there was one.
         last_reload: How the last reload or rollback ended, in a line; empty before the first.
         last_reload_at: When that was.
+        refused_at: When a reload was first refused since one was adopted; None: none was.
         reload: The reload or rollback under way.
         upgrade: The upgrade that was asked for.
         ending: The end under way.
@@ -83,6 +84,7 @@ class Fleet:
         self.not_kept = ""
         self.last_reload = ""
         self.last_reload_at = 0.0
+        self.refused_at: float | None = None
         self.reload: Reload | None = None
         self.upgrade: Upgrade | None = None
         self.ending: Ending | None = None

@@ -124,6 +124,8 @@ def adopted(fleet: Fleet, reload: Reload, previous: int, desk: Desk) -> None:
     done = "rolled back to" if reload.rollback else "adopted"
     text = f"{done} generation {reload.generation} in {seconds(took_s)}"
     fleet.last_reload, fleet.last_reload_at = f"{text} ({reload.source})", desk.now
+    if not reload.rollback:
+        fleet.refused_at = None
     desk.actions.append(Adopt(reload.generation, kept.generation if kept is not None else 0))
     more = _about_kept(fleet, reload, previous)
     desk.note("info", "; ".join(filter(None, (f"{text}: {counts(fleet.pools.values())}", more))))
@@ -166,6 +168,8 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
     what = "gone back to" if reload.rollback else "adopted"
     head = f"generation {reload.generation} was not {what}: {reason}"
     fleet.last_reload, fleet.last_reload_at = f"{head.splitlines()[0]} ({reload.source})", desk.now
+    if failure.kind != "stop" and not reload.rollback and fleet.refused_at is None:
+        fleet.refused_at = desk.now
     trace = failure.traceback.strip("\n")
     if failure.dumped:
         trace = f"Where it stood follows in the log: see the record of pid {failure.dumped}"

@@ -17,6 +17,7 @@ import pytest
 from tests.process.test_hygiene import listening_sockets, pidfd_target, title
 from tests.support.processes import descriptors, look, session_of
 from tests.support.server import APPS, GwctlServer
+from tests.support.status import status_of
 from tests.support.wait import until
 
 NO_SETTLING = {"settle_s": 0.0}
@@ -126,7 +127,7 @@ def inode(pid: int, fd: int) -> int:
 
 
 def test_a_reload_takes_new_code_and_a_refused_one_leaves_a_template_that_has_the_previous(preloaded):
-    """A worker that dies after the refusal is replaced by one of the same code, and nothing is degraded."""
+    """A worker that dies after the refusal is replaced by one of the same code; status tells of the refusal."""
     one = preloaded(processes=1, allow_errors=["was not adopted", "died: signal 9"], allow_kill=True)
     one.code("first")
     with one.server as server:
@@ -148,7 +149,9 @@ def test_a_reload_takes_new_code_and_a_refused_one_leaves_a_template_that_has_th
         os.kill(worker, signal.SIGKILL)
         until(lambda: one.workers not in ([], [worker]), "the replacement")
         assert one.answers()[:2] == ("second", second)
-        assert "degraded" not in server.gwctl("status").stdout
+        status = status_of(server)
+        assert (status["degraded"], status["health"]) == ("", "degraded")
+        assert status["health_reason"] == "a reload was refused: what runs is not what is on disk"
         assert one.noted("import").count(second) == 1
 
 

@@ -183,6 +183,7 @@ def refuse(shop: Shop, name: str, case: Case) -> None:
     status = status_of(server)
     assert (status["generation"], status["phase"]) == (1, "serving"), name
     assert (status["degraded"] == DISK) == case.degraded, (name, status["degraded"])
+    assert (status["health"], status["refused_at"] is not None) == ("degraded", True), name
     assert [pool["ready"] for pool in status["pools"]] == [2, 1], name
     assert server.log.count("was not adopted") == told + 1, name
     record = re.findall(
@@ -204,7 +205,8 @@ def test_each_failure_leaves_everything_as_it_was(tmp_path):
             assert shop.reload().returncode == 0
             until(lambda: len(server.workers) == 3, "the first generation to go")
             generation = status_of(server)["generation"]
-            assert status_of(server)["degraded"] == ""
+            status = status_of(server)
+            assert (status["degraded"], status["health"], status["refused_at"]) == ("", "healthy", None)
             assert shop.listening() == listening
             server.signal(signal.SIGHUP)
             server.wait_for_log(rf"generation {generation} -> ")

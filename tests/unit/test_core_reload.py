@@ -315,3 +315,26 @@ def test_a_reload_asked_for_during_the_first_start() -> None:
     assert story.passes(2) == []
     assert story.fleet.phase is not Phase.STOPPING
     assert story.happens(ev.Ready(1)) == ["park 1"]
+
+
+def test_since_when_reloads_are_refused_until_one_is_adopted() -> None:
+    """In whatever phase; a stop, which ends one, refuses nothing."""
+    story = CoreStory(web=1).serves()
+    assert story.fleet.refused_at is None
+    story.happens(ev.ReloadAsked(0, "SIGHUP"), after=5)
+    story.happens(ev.PrepareFailed(2, "gw.toml:7: no such setting"))
+    first = story.now
+    assert (story.fleet.refused_at, story.fleet.degraded) == (first, "")
+    story.passes(10)
+    story.reloads(request=1)
+    story.fails_to_boot(2)
+    assert (story.fleet.refused_at, bool(story.fleet.degraded)) == (first, True)
+    story.dies(2, 0)
+    story.reloads(request=2)
+    story.boots(3)
+    story.passes(10)
+    assert story.fleet.generation > 1
+    assert story.fleet.refused_at is None
+    story.happens(ev.ReloadAsked(0, "SIGHUP"))
+    story.happens(ev.StopAsked(0, "SIGTERM"))
+    assert story.fleet.refused_at is None

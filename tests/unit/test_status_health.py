@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from typing import Any
 
 import msgspec
 import pytest
@@ -33,6 +34,11 @@ def minute(**more: object) -> status.MinuteStatus:
         ([pool(ready=0)], {"phase": "stopping"}, "stopping", "web 0/4 ready"),
         ([pool()], {"phase": "reloading"}, "healthy", ""),
         ([pool()], {"degraded": "disk differs"}, "degraded", "disk differs"),
+        ([pool()], {"degraded": "disk differs", "refused_at": 1.0}, "degraded", "disk differs"),
+        ([pool()], {"refused_at": 1.0}, "degraded", health.REFUSED),
+        ([pool(ready=3)], {"refused_at": 1.0}, "degraded", f"web: 3 of 4 ready; {health.REFUSED}"),
+        ([pool(ready=0)], {"refused_at": 1.0}, "down", "web: 0 of 4 ready"),
+        ([pool()], {"phase": "stopping", "refused_at": 1.0}, "stopping", "web 4/4 ready"),
         (
             [pool(worker(from_disk=True))],
             {"degraded": "disk differs"},
@@ -44,7 +50,7 @@ def minute(**more: object) -> status.MinuteStatus:
         ([pool(worker(slots=0), backlog=1)], {}, "overloaded", "web: 1 connection waits"),
     ],
 )
-def test_one_word_and_why(pools: list[status.PoolStatus], more: dict[str, str], word: str, why: str) -> None:
+def test_one_word_and_why(pools: list[status.PoolStatus], more: dict[str, Any], word: str, why: str) -> None:
     assert health.of(master(*pools, **more)) == (word, why)
 
 
@@ -176,3 +182,18 @@ def test_lines_of_a_pipe_are_not_broken() -> None:
         "GET /export 41.2 s                            31     71 MiB  431/1024  left to finish: 18.8 s"
     )
     assert len(lines) == 8
+
+
+def test_a_refused_reload_is_said_with_since_when_and_why() -> None:
+    status_of = master(
+        pool(),
+        health="degraded",
+        health_reason=health.REFUSED,
+        refused_at=time.mktime((*time.localtime()[:3], 10, 7, 9, 0, 0, -1)),
+        last_reload="generation 3 was not adopted: gw.toml:7: no such setting (SIGHUP)",
+        last_reload_at=time.mktime((*time.localtime()[:3], 10, 15, 0, 0, 0, -1)),
+    )
+    assert status.render(status_of).splitlines()[1:3] == [
+        "  degraded: a reload was refused: what runs is not what is on disk (since 10:07:09)",
+        "  last reload 10:15:00: generation 3 was not adopted: gw.toml:7: no such setting (SIGHUP)",
+    ]
