@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from gwctl.cli import control_commands
-from supervisor.control_client import ControlClient
+from gwctl.supervisor.control_client import ControlClient
 
 
 class Answers:

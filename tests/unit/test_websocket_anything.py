@@ -432,7 +432,8 @@ def test_whenever_the_connection_is_lost(data: Any, deflate: bool, when: int) ->
         pongs, code = frames_of(real.transport.out)
         assert pongs == model.pongs[: len(pongs)]
         assert code in {0, model.end}
-        assert real.disconnect["code"] == code or (not code and real.disconnect["code"] == 1006)
+        # The client's own close may have been read and not yet answered.
+        assert real.disconnect["code"] in ({code} if code else {1006, model.end})
         assert_nothing_is_left(real)
     finally:
         real.close()
