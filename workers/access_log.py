@@ -41,9 +41,9 @@ class AccessLog:
     """Writes access lines to ``fd``, which it owns."""
 
     def __init__(self, fd: int, worker: str, log: Log) -> None:
-        self._fd = fd
         self._worker = worker
         self._log = log
+        self._write_to(fd)
         self._noted: deque[_Noted] = deque()
         self._waiting = b""
         self._dropped = 0
@@ -52,8 +52,17 @@ class AccessLog:
         self._tell_s = TELL_S
         self._stamp_until = 0.0
         self._stamp = ""
+
+    def _write_to(self, fd: int) -> None:
+        self._fd = fd
         self._blocks = not _is_file(fd)
-        self._beside_events = self._blocks and log.writes_to(fd)
+        self._beside_events = self._blocks and self._log.writes_to(fd)
+
+    def reopen(self, fd: int) -> None:
+        """Write to ``fd`` from now on, first what the one before has not taken. Threads may add meanwhile."""
+        self.flush()
+        os.close(self._fd)
+        self._write_to(fd)
 
     def add(
         self,

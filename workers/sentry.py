@@ -229,6 +229,7 @@ class Sentry:
                 connection, environ, kind, _ = waiting
                 if self._handover.give_request(connection, environ, kind):
                     self._line.remove(waiting)
+                    connection.state = GIVEN
                     self._given.append(connection)
                     given += 1
         return given

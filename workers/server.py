@@ -289,10 +289,12 @@ class Server:
 
     def set_access_log(self, fd: int) -> None:
         """Write the access log to ``fd`` from now on; the server closes it in the end. -1: none."""
-        if self.access is not None:
+        if self.access is not None and fd >= 0:
+            self.access.reopen(fd)
+        elif self.access is not None:
             self.access.close()
-        self.access = None
-        if fd >= 0:
+            self.access = None
+        elif fd >= 0:
             worker = f"{self.assignment.pool}.{self.assignment.slot}"
             self.access = AccessLog(fd, worker, self.log)
 

@@ -135,7 +135,8 @@ class SyncRunner(WsgiRunner):
         return server.backlog_waits() or (server.handover is not None and server.handover.pending)
 
     def _extend_call(self, call: WsgiCall, seconds: float) -> None:
-        if call.task is not None:
+        """Not for one that is over: what is on the scoreboard then is another request."""
+        if self.bridge is not None and self.bridge.current is call:
             self._extend_timeout(seconds)
 
     def start(self) -> None:

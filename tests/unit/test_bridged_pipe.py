@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from gwctl.scoreboard import EXTENDED_UNTIL
 from gwctl.workers.bridged_call import BridgedCall
 from gwctl.workers.bridged_request import Pipe
 from tests.support.compiled import pure_only
+from tests.support.engine import Engine
+from tests.support.engine_apps import application
 
 
 class Quiet:
@@ -70,3 +73,15 @@ def test_a_response_that_ends_while_its_call_is_given_up_is_whole_only_if_all_of
     assert call.aborted == late
     assert call.passed_on == ([] if late else [b"first", b"last"])
     assert not call.keep_alive
+
+
+def test_more_time_for_a_call_that_is_over_is_not_the_next_requests() -> None:
+    """What is on the scoreboard is by then another request of the sync worker."""
+    with Engine(application("asgi"), "sync+asgi", timeouts={"request_timeout_s": 5.0}) as engine:
+        runner: Any = engine.server.runner
+        runner._extend_call(SimpleNamespace(task="of the one before"), 100.0)
+        assert engine.record.floats[EXTENDED_UNTIL] == 0.0
+        runner.bridge.current = now = SimpleNamespace(task="of this one")
+        runner._extend_call(now, 100.0)
+        assert engine.record.floats[EXTENDED_UNTIL] > 0.0
+        runner.bridge.current = None

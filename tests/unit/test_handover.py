@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gwctl.scoreboard import CONNECTIONS, ERRORS, REQUESTS
+from gwctl.workers.draining import unanswered
 from gwctl.workers.states import BODY, IDLE
 from gwctl.workers.sync import SyncRunner
 from tests.support.engine import Client, Engine
@@ -224,6 +225,7 @@ def test_a_body_that_went_with_its_request_takes_no_room_any_more(worker_class: 
 
         both.one.call(both_at_once)
         assert client.response().body == b"otherabc"
+        until(lambda: unanswered(server) == 1, "a quick stop not to cut what a sibling has")
         both.app.let_go.set()
         assert slow.response().body == b"one"
         assert server.body_budget.memory_left == room

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+import threading
 import types
 from email.utils import formatdate
 from fractions import Fraction
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -352,3 +355,33 @@ def test_a_field_is_judged_alike_whether_or_not_it_is_known(known: bool) -> None
     head, *_ = wsgi.build(b"", 200, [("X-A", Text("1"))], -1, True, False, True)
     assert b"X-A: 1\r\n" in head
     assert all(type(item) is str for key in wsgi._lines for item in key)
+
+
+def test_no_line_of_a_thread_is_lost_while_the_access_log_is_opened_anew(tmp_path: Path) -> None:
+    """A log that is rotated under load has all lines, in one file or another."""
+    with Engine(application("threads"), "threads", access_log=True) as engine, engine.connect() as client:
+        client.get()
+        (connection,) = engine.call(engine.server.open_connections)
+        call: Any = types.SimpleNamespace(status=200, sent=0)
+        count = 40_000
+
+        def answer() -> None:
+            for _ in range(count):
+                if engine.server.access is not None:
+                    engine.server.runner.log_access(connection, {}, call, 0.0)  # type: ignore[union-attr]
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        thread = threading.Thread(target=answer)
+        try:
+            thread.start()
+            paths = [engine.access_path]
+            while thread.is_alive():
+                paths.append(tmp_path / str(len(paths)))
+                fd = os.open(paths[-1], os.O_WRONLY | os.O_CREAT)
+                engine.call(partial(engine.server.set_access_log, fd))
+        finally:
+            sys.setswitchinterval(before)
+        thread.join()
+        engine.call(engine.server.flush)
+        assert sum(path.read_bytes().count(b"\n") for path in paths) == count + 1
