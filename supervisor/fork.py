@@ -15,7 +15,9 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
+from gwctl import memory_limits
 from gwctl.assignment import Assignment
+from gwctl.channel import WorkerFailed
 from gwctl.config.settings import PoolSettings
 from gwctl.supervisor.loop import clean_environment, signals_blocked
 from gwctl.supervisor.stdio import leave_stdin, own_streams
@@ -63,7 +65,11 @@ def _child(assignment: Assignment, close_in_child: Callable[[], None]) -> NoRetu
         from gwctl.workers import boot  # noqa: PLC0415 - as above
 
         boot.run(assignment)
-    except BaseException:  # noqa: BLE001 - last frame of the child: nothing may unwind into the master's frames
-        traceback.print_exc()
+    except BaseException as error:  # noqa: BLE001 - last frame of the child: nothing may unwind into the master's
+        if reason := memory_limits.reason(error):
+            assignment.channel.send(WorkerFailed("boot", reason, ""))
+            assignment.channel.flush()
+        else:
+            traceback.print_exc()
     finally:
         os._exit(1)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gwctl import __version__
+from gwctl import __version__, memory_limits
 from gwctl.errors import UpgradeError
 from gwctl.log import Log
 from gwctl.supervisor import state as handed_over
@@ -76,8 +76,9 @@ class Handover:
         """Copy it, while the first workers boot."""
         try:
             self.program.keep()
-        except OSError as error:
-            log.warning(f"no copy of this program for an upgrade that fails: {error.strerror or error}")
+        except (OSError, MemoryError) as error:
+            why = (error.strerror or error) if isinstance(error, OSError) else memory_limits.reason(error)
+            log.warning(f"no copy of this program for an upgrade that fails: {why}")
 
     def stay_one_version(self, log: Log) -> None:
         """To be called before anything is imported late: the package on disk may be another by now."""

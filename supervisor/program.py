@@ -29,7 +29,7 @@ from gwctl.scoreboard import seal
 from gwctl.supervisor.loop import HANDLED
 from gwctl.supervisor.state import CommandFacts
 
-_START: Final = "import sys; sys.path.insert(0, '/proc/self/fd/{}'); from gwctl.cli import main; main()"
+_START: Final = "import sys; sys.path.insert(0, '/proc/self/fd/{}'); from gwctl.__main__ import main; main()"
 _VERSION: Final = re.compile(r'^__version__ = "(.+)"', re.MULTILINE)
 _HEADER: Final = struct.Struct("<4sHHHHHIIIHH")
 _ENTRY: Final = struct.Struct("<4sHHHHHHIIIHHHHHII")

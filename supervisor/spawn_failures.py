@@ -9,6 +9,7 @@ import errno
 import resource
 from typing import Final
 
+from gwctl import memory_limits
 from gwctl.config.scales import NOFILE_MIN
 from gwctl.errors import GwctlError
 
@@ -33,6 +34,16 @@ def check_descriptors() -> None:
         )
 
 
+def check_memory() -> None:
+    """To be called before anything is opened.
+
+    Raises:
+        LimitError: So little memory that no worker could become ready.
+    """
+    if reason := memory_limits.too_low():
+        raise LimitError(reason)
+
+
 def why(error: OSError, doing: str) -> str:
     """Explain ``error``, which came while ``doing`` ("fork", "a channel to it")."""
     match error.errno:
@@ -46,6 +57,8 @@ def why(error: OSError, doing: str) -> str:
                 f"{doing} was refused: no further process is allowed. Raise TasksMax= in the service unit, "
                 "pids.max of the cgroup or ulimit -u, or find who has so many"
             )
+        case errno.ENOMEM if limits := memory_limits.hint(error):
+            return f"{doing} was refused{limits}"
         case errno.ENOMEM:
             return (
                 f"{doing} was refused: the kernel has no memory for it. Give it more, set fewer `processes`, "

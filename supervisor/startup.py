@@ -35,7 +35,7 @@ from gwctl.supervisor.master import Master
 from gwctl.supervisor.notify import Notifier
 from gwctl.supervisor.pidfile import Pidfile
 from gwctl.supervisor.program import Program
-from gwctl.supervisor.spawn_failures import check_descriptors
+from gwctl.supervisor.spawn_failures import check_descriptors, check_memory
 from gwctl.write_lock import WriteLock
 
 FIRST_GENERATION = 1
@@ -55,6 +55,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     """
     program = Program.given()
     check_descriptors()
+    check_memory()
     stdio.hold_open()
     master_settings = loaded.settings.master
     log = Log(stdio.own_log(), Level[master_settings.log_level.upper()], lock=WriteLock.make())

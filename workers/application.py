@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from gwctl import memory_limits
 from gwctl.config import app_spec
 from gwctl.config.app_spec import AppSpec, AppSpecError
 from gwctl.errors import AppLoadError
@@ -149,7 +150,7 @@ def _failed(what: str, error: BaseException) -> AppLoadError:
         reason = summary(error)
         if "uvloop" in reason:
             reason += '. With loop = "asyncio" the pool gets an event loop of asyncio'
-    return AppLoadError(f"{what}: {reason}", application_traceback(error))
+    return AppLoadError(f"{what}: {reason}{memory_limits.hint(error)}", application_traceback(error))
 
 
 # ---- finding it in the module

@@ -29,7 +29,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
-from gwctl import __version__
+from gwctl import __version__, memory_limits
 from gwctl.assignment import Assignment
 from gwctl.channel import PROTOCOL, Channel, Hello, Stage, WorkerFailed, WorkerReady
 from gwctl.config.settings import PoolSettings
@@ -90,8 +90,13 @@ def run_process(assignment: Assignment, log: Log, make: Callable[[], Process]) -
         status = process.run()
     except BaseException as error:  # noqa: BLE001 - the child's last frame
         forks.end_if_child(error)
-        log.error(f"pid {os.getpid()} ended by an error that nothing expects\n{traceback.format_exc()}")
-        assignment.channel.send(WorkerFailed("boot", summary(error), traceback.format_exc()))
+        frames, reason = "", memory_limits.reason(error)
+        if reason:
+            log.error(f"pid {os.getpid()} ends: {reason}")
+        else:
+            frames, reason = traceback.format_exc(), summary(error)
+            log.error(f"pid {os.getpid()} ended by an error that nothing expects\n{frames}")
+        assignment.channel.send(WorkerFailed("boot", reason, frames))
         flush(assignment.channel, _FLUSH_S)
     finally:
         log.flush()
