@@ -189,8 +189,9 @@ class Memory:
         for holder in sorted(self._waiting, key=_holding):
             if self.total + self.output > self.ease:
                 break
-            del self._waiting[holder]
-            holder.go_on()
+            if holder in self._waiting:  # one that went on before may have cost another its place
+                del self._waiting[holder]
+                holder.go_on()
 
 
 def _holding(holder: Holder) -> int:

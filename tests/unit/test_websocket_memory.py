@@ -311,6 +311,24 @@ def test_the_smallest_goes_first_when_there_is_room() -> None:
     loop.close()
 
 
+def test_who_is_closed_because_another_goes_on_does_not_go_on() -> None:
+    """What the first unpacks is too much for all together, and the one behind it holds most."""
+    memory, (leaving, quiet, first, second), loop = budget(4)
+    failed: list[Any] = []
+    loop.set_exception_handler(lambda _loop, context: failed.append(context))
+    first.go_on = lambda: first.events.append(f"waits: {first.grow(1100 * KIB)}")  # type: ignore[method-assign]
+    assert not quiet.grow(1400 * KIB)
+    assert not leaving.grow(200 * KIB)
+    assert second.grow(1500 * KIB)
+    assert first.grow(100 * KIB)
+    memory.forget(leaving)
+    turn(loop)
+    assert first.events == ["waits: False"]
+    assert second.events == ["closed"]
+    assert not failed
+    loop.close()
+
+
 def test_nobody_goes_while_there_is_none() -> None:
     memory, (large, middle, small), loop = budget(3)
     assert not large.grow(2 * MIB + 512 * KIB)
