@@ -63,7 +63,7 @@ What is over a limit is refused before it is kept.
 | | default | when it passes |
 |---|---|---|
 | `timeouts.header_timeout_s`: from the first byte of a request to the end of its head | {timeouts.header_timeout_s:g} s | 408 |
-| `timeouts.body_timeout_s`: silence within a body | {timeouts.body_timeout_s:g} s | 408; a reset where the application runs already |
+| `timeouts.body_timeout_s`: silence within a body | {timeouts.body_timeout_s:g} s | 408; a reset where the response has begun |
 | `timeouts.response_timeout_s`: the client takes no byte | {timeouts.response_timeout_s:g} s | a reset |
 | `timeouts.keepalive_timeout_s`: silence between requests | {timeouts.keepalive_timeout_s:g} s | the connection is closed |
 | a client that vanishes without a word in the middle of a response or a WebSocket: the kernel's probes (TCP only) | 3 min | the connection is over |
