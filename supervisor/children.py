@@ -95,7 +95,7 @@ class Children:
         self._kept = False
         """An exit of nobody we know was left for a later `reap`."""
         self._templates = Templates(self.send, self._forked, self._unborn)
-        self._watching = Watching(loop.selector, log, self._channel_event, self._lost, self.reap)
+        self._watching = Watching(loop.selector, log, self._channel_event, self._given_up, self.reap)
 
     def __iter__(self) -> Iterator[Child]:
         return iter(self._by_worker.values())
@@ -282,10 +282,23 @@ class Children:
         if self._kept:
             self.reap()
 
+    def _given_up(self, child: Child) -> None:
+        self._send_away(child)
+        self._lost(child)
+
+    def _send_away(self, child: Child) -> None:
+        """It can be told nothing more, but lives and has clients: by a signal it is told to drain.
+
+        A template has none, and ends with its channel.
+        """
+        if not child.template:
+            self.signal(child.worker, signal.SIGTERM)
+            self._report(events.DrainStarted(child.worker, "as its channel is given up"))
+
     def _lost(self, child: Child) -> None:
         self._report(events.ChannelClosed(child.worker))
 
-    def _read_channel(self, child: Child) -> None:
+    def _read_channel(self, child: Child, *, lives: bool = True) -> None:
         try:
             now = time.monotonic()
             for message, _fds in child.channel.receive():
@@ -293,7 +306,9 @@ class Children:
         except ChannelError as error:
             text = f"pid {child.pid} broke the protocol of its channel, and is heard no more: {error}"
             self._log.error(cut(text, MESSAGE_CHARS_MAX), child.subject)
-            child.channel.hang_up()  # by which it knows: it drains
+            child.channel.hang_up()
+            if lives:
+                self._send_away(child)
 
     # ---- signals and exits
 
@@ -376,7 +391,7 @@ class Children:
 
     def _take(self, pid: int, child: Child | None) -> None:
         if child is not None and not child.channel.closed:
-            self._read_channel(child)
+            self._read_channel(child, lives=False)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if child is not None:
             self._bury(child, status)

@@ -46,12 +46,12 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: str)
         breaker.opened(pool, worker.slot, desk)
 
 
-def drain_started(pool: Pool, worker: Worker, desk: Desk) -> None:
-    """Somebody told it to drain; it finishes what it has, and its slot is free."""
+def drain_started(pool: Pool, worker: Worker, why: str, desk: Desk) -> None:
+    """Not by the policy; it finishes what it has, and its slot is free. One that soon does so again waits."""
     if worker.ready_at is not None:
         breaker.healthy(pool, worker.slot, desk.now - worker.ready_at, desk)
     wait = pool.slot(worker.slot).left(desk.now, worker.policy, 0.0, others_serve=False)
-    text = f"pid {worker.pid} drains, told by somebody else"
+    text = f"pid {worker.pid} drains, {why}"
     desk.note("info", f"{text}. {_next(pool, worker, wait, desk.now)}", worker=worker)
 
 

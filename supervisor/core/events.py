@@ -56,6 +56,8 @@ class DrainStarted(Struct, frozen=True):
     """The worker said that it accepts no more. News only when nobody here told it to drain."""
 
     worker: WorkerId
+    reason: str = ""
+    """Why, when it is known: the shell has told it, as nothing else can be told to it any more."""
 
 
 class ChannelClosed(Struct, frozen=True):

@@ -39,9 +39,9 @@ def hear(fleet: Fleet, worker: Worker, event: ev.WorkerEvent, desk: Desk) -> boo
             if worker.news(News.BOOT_FAILED, now) and not worker.leaving:
                 worker.failure = Failure(kind, message, traceback)
                 fleet.judge(worker)
-        case ev.DrainStarted():
+        case ev.DrainStarted(reason=reason):
             if worker.news(News.DRAIN_STARTED, now) and not worker.leaving:
-                _left(fleet, worker, desk)
+                _left(fleet, worker, reason or "told by somebody else", desk)
         case ev.ChannelClosed():
             worker.deaf = True
             worker.news(News.CHANNEL_CLOSED, now)
@@ -125,14 +125,14 @@ def _spawn_failed(fleet: Fleet, worker: Worker, event: ev.SpawnFailed, desk: Des
         crash.spawn_failed(pool, worker, event.reason, event.luck, desk)
 
 
-def _left(fleet: Fleet, worker: Worker, desk: Desk) -> None:
+def _left(fleet: Fleet, worker: Worker, why: str, desk: Desk) -> None:
     if fleet.tried(worker):
-        worker.failure = Failure("left", "was told to drain by somebody else")
+        worker.failure = Failure("left", f"had to drain: {why}")
         fleet.judge(worker)
     elif worker.generation == fleet.generation:
-        crash.drain_started(fleet.pools[worker.pool], worker, desk)
+        crash.drain_started(fleet.pools[worker.pool], worker, why, desk)
     else:
-        keep.died(fleet, worker, desk, f"pid {worker.pid} drains, told by somebody else")
+        keep.died(fleet, worker, desk, f"pid {worker.pid} drains, {why}")
     worker.leaving = True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,9 @@ def test_floods_of_any_kind_cost_a_worker_its_channel_and_nobody_else_anything(g
                 broke = rf"pid {victim} broke the protocol of its channel, and is heard no more"
                 if name != "shut_down_channels":
                     server.wait_for_log(rf"error web\.0 g1 +{broke}")
-                os.kill(int(victim), signal.SIGKILL)  # the master would do it in four seconds
-                server.wait_for_log(rf"pid {victim} is gone|pid {victim} died")
+                with suppress(ProcessLookupError):  # it drains, if it still can
+                    os.kill(int(victim), signal.SIGKILL)
+                until(lambda victim=victim: int(victim) not in server.workers, f"{victim} to be gone")
         assert others_worker(server)["pid"] == pid
         until(lambda: len(descriptors(server.pid)) <= before, "the descriptors of the replaced to be closed")
         assert resident_bytes(server.pid) < memory + (8 << 20)
@@ -91,3 +93,66 @@ def serving(server: GwctlServer) -> str:
     with suppress(httpx.TransportError):
         return httpx.get(f"{server.url}/pid", timeout=1).text
     return ""
+
+
+BREAKS = """
+import asyncio, os, socket, time
+
+def breaks():
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            sock = socket.socket(fileno=os.dup(int(name)))
+        except OSError:
+            continue
+        with sock:
+            try:
+                if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_STREAM:
+                    sock.getpeername()
+                    sock.send(b"no message\\n")
+            except OSError:
+                pass
+
+def application(environ, start_response):
+    body = b"%d" % os.getpid()
+    if environ["PATH_INFO"] == "/break":
+        breaks()
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+async def asgi(scope, receive, send):
+    assert scope["type"] == "http"
+    if scope["path"] == "/break":
+        breaks()
+        while not os.path.exists("go"):
+            await asyncio.sleep(0.01)
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": b"%d" % os.getpid()})
+"""
+
+
+@pytest.mark.parametrize(
+    ("worker", "preload"),
+    [("sync", False), ("threads", True), ("asgi", False)],
+    ids=["sync", "threads", "asgi"],
+)
+def test_a_worker_that_broke_the_protocol_finishes_what_it_has_and_is_replaced_at_once(
+    gwctl_server, tmp_path, worker, preload
+):
+    """It is told by a signal, as it can be told nothing else; what it has is a drain's time, not four seconds."""
+    (tmp_path / "breaks.py").write_text(BREAKS)
+    app = "breaks:asgi" if worker == "asgi" else "breaks:application"
+    with (
+        gwctl_server(
+            app, worker=worker, preload=preload, chdir=tmp_path, allow_errors=["broke the protocol"]
+        ) as server,
+        ThreadPoolExecutor(1) as clients,
+    ):
+        first = httpx.get(server.url).text
+        slow = clients.submit(httpx.get, f"{server.url}/break", timeout=30)
+        server.wait_for_log(rf"pid {first} drains, as its channel is given up. Replaced at once")
+        until(lambda: serving(server) not in {"", first}, "another to serve meanwhile")
+        (tmp_path / "go").touch()
+        assert slow.result().text == first
+        until(lambda: first not in map(str, server.workers), "it to end by itself")

@@ -263,3 +263,17 @@ def test_spawning_stays_within_the_surge_when_a_pool_is_too_big() -> None:
     assert story.boots(5) == ["serve 5"]
     assert story.dies(3, 0) == ["drain 2"]
     assert story.states() == ["0 g1 ready", "1 g1 draining"]
+
+
+def test_a_worker_whose_channel_is_given_up_drains_and_is_replaced_at_once() -> None:
+    """One that soon does the same again costs its slot a backoff; one that does not end is killed."""
+    story = CoreStory(web=1).serves()
+    given_up = [ev.DrainStarted(1, "as its channel is given up"), ev.ChannelClosed(1)]
+    assert story.happens(*given_up) == ["spawn 2 web.0 g1"]
+    assert story.notes[-1] == "info: pid 1001 drains, as its channel is given up. Replaced at once"
+    for number in (2, 3):
+        story.boots(number)
+        story.happens(ev.DrainStarted(number, "as its channel is given up"), ev.ChannelClosed(number))
+    assert "time in 0.00 s; next try in 0.50 s" in story.notes[-1]
+    orders = [line.partition(":")[0] for line in story.passes(40)]
+    assert [order for order in orders if order.endswith(" 1")] == ["dump 1", "kill 1"]
