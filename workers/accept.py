@@ -286,34 +286,54 @@ class Acceptor:
         sock.setblocking(False)
         if self._no_delay and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._server.runner.accepted(connection)
-        self._server.admit(connection)
-        setup = self._loop.connect_accepted_socket(partial(first_protocol, connection), sock)
-        self._setups.add(setup)
-        self._connect(setup, connection, sock)
+        try:
+            self._server.runner.accepted(connection)
+            self._server.admit(connection)
+            setup = self._loop.connect_accepted_socket(partial(first_protocol, connection), sock)
+        except BaseException:
+            self._forget(connection)
+            raise
+        self._connect(setup, connection)
 
     def _connect(
         self,
         setup: Coroutine[Any, Any, Any],
         connection: Connection,
-        sock: socket.socket,
         _awaited: asyncio.Future[None] | None = None,
     ) -> None:
-        """Take ``setup`` one step further. No task: those want the running loop, which sync hides."""
+        """Take ``setup`` one step further. No task: those want the running loop, which sync hides.
+
+        An application can have an exception raised in this thread, wherever that is: nothing is left then for
+        whose end a drain would wait.
+        """
+        made = _awaited is not None  # the transport: it stands soon, whatever happens here
+        over = waits = False
         try:
+            self._setups.add(setup)
             awaited = setup.send(None)
-        except StopIteration:
-            self._setups.discard(setup)
-            if connection.tail:
-                connection.resume()
+            made = True
+            awaited.add_done_callback(partial(self._connect, setup, connection))
+            waits = True
+        except (StopIteration, RuntimeError):  # or it was over before, with such an exception
+            over = True
         except OSError:
-            # The client was gone before the transport stood.
-            self._setups.discard(setup)
-            sock.close()
-            self._server.runner.disconnected(connection)
-            self._server.forget(connection)
-        else:
-            awaited.add_done_callback(partial(self._connect, setup, connection, sock))
+            pass  # the client was gone before the transport stood
+        finally:
+            if not waits:
+                self._setups.discard(setup)
+            if not (waits or over):
+                if made:
+                    self._loop.call_soon(self._connect, setup, connection, _awaited or awaited)
+                else:
+                    self._forget(connection)
+        if over and connection.tail:
+            connection.resume()
+
+    def _forget(self, connection: Connection) -> None:
+        """Let go of a connection for which there is no transport."""
+        connection.sock.close()
+        self._server.runner.disconnected(connection)
+        self._server.forget(connection)
 
     def _failed(self, listener: Listener, error: OSError, kind: type[Connection] | None) -> bool:
         if error.errno in _THEIRS:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.engine import WORKER_CLASSES, Engine
 from tests.support.engine_apps import application
+from tests.support.tls import Files
 from tests.support.wait import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,3 +142,78 @@ def test_an_error_that_is_none_of_the_known_is_logged_and_retried(monkeypatch: p
         engine.wait_for_log("cannot accept on http://test: Invalid argument")
         with engine.connect() as client:
             assert client.get().body == b"hello"
+
+
+class Struck:
+    """A loop in which somebody raises an exception while a connection's transport is made."""
+
+    def __init__(self, loop: Any, where: str) -> None:
+        self._loop = loop
+        self._where = where
+        self.struck = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def connect_accepted_socket(self, factory: Any, sock: Any) -> Any:
+        if self._where == "before":
+            self.strike()
+        return self._steps(self._loop.connect_accepted_socket(factory, sock))
+
+    def _steps(self, setup: Any) -> Any:
+        try:
+            if self._where == "at first":
+                self.strike()
+            while True:
+                awaited = setup.send(None)
+                yield Future(awaited, self if self._where == "before it waits" else None)
+        except StopIteration:
+            if self._where == "at the end":
+                self.strike()
+        finally:
+            setup.close()
+
+    def strike(self) -> None:
+        self._where = ""  # once
+        self.struck += 1
+        raise Strike
+
+
+class Future:
+    def __init__(self, awaited: Any, loop: Struck | None) -> None:
+        self._awaited = awaited
+        self._struck = loop
+
+    def add_done_callback(self, callback: Any) -> None:
+        if self._struck is not None:
+            self._struck.strike()
+        self._awaited.add_done_callback(callback)
+
+
+class Strike(Exception):
+    pass
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("worker_class", WORKER_CLASSES)
+@pytest.mark.parametrize("where", ["before", "at first", "before it waits", "at the end"])
+def test_a_drain_does_not_wait_for_a_setup_that_an_exception_has_ended(
+    worker_class: str, where: str, tls: bool, shop: Files
+) -> None:
+    context = shop.server() if tls else None
+    with Engine(application(worker_class), worker_class, tls=context) as engine:
+        acceptor: Any = engine.server._acceptor
+        loop = acceptor._loop
+        struck = Struck(loop, where)
+        engine.call(lambda: setattr(acceptor, "_loop", struck))
+        with engine.connect() as client:
+            until(lambda: struck.struck, "the exception")
+            if where in {"before", "at first"}:
+                with contextlib.suppress(ConnectionResetError):
+                    assert client.at_end()
+        engine.call(lambda: setattr(acceptor, "_loop", loop))
+        assert all("Strike" in error for error in engine.loop_errors)
+        engine.loop_errors.clear()
+        until(lambda: not engine.call(lambda: engine.server.connections), "nobody to be left")
+        engine.call(lambda: engine.server.drain(sweep=False))
+        assert engine.call(lambda: acceptor.idle and engine.server.drained)
