@@ -164,7 +164,7 @@ class Log:
         """Write the queue; return False if the reader does not take all of it now."""
         if self._whole:
             return self._write_queue(locked=True)
-        if not self._poll.poll(0):
+        if not self._takes_more(0.0):
             return False
         locked = self.lock.take()
         try:
@@ -194,6 +194,12 @@ class Log:
             self._queue.popleft()
         return True
 
+    def _takes_more(self, within_s: float) -> bool:
+        try:
+            return bool(self._poll.poll(within_s * 1000))
+        except OSError:  # EINVAL: an application has set RLIMIT_NOFILE to 0, and poll(2) goes by that
+            return bool(select.select((), (self._fd,), (), within_s)[1])
+
     def _signed(self, record: bytes) -> bytes:
         """Each line says whose it is: others may write between its parts, or have already."""
         mark = f"  [{self.subject}] ".encode()
@@ -211,7 +217,7 @@ class Log:
         give_up_at = 0.0
         while record:
             now = time.monotonic()
-            if not self._poll.poll(max(0.0, give_up_at - now) * 1000):
+            if not self._takes_more(max(0.0, give_up_at - now)):
                 if give_up_at > now:
                     self._impatient_until = now + IMPATIENT_S
                 return record

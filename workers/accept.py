@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.assignment import Listener
 from gwctl.exchange import Parcel
-from gwctl.workers.descriptors import Descriptors
+from gwctl.workers.descriptors import Descriptors, number_max
 from gwctl.workers.eviction import Eviction, Patience
 from gwctl.workers.gate import DECLINE_S, Gate
 from gwctl.workers.handover import AdoptedConnection, SharedConnection
@@ -307,6 +307,7 @@ class Acceptor:
         whose end a drain would wait.
         """
         made = _awaited is not None  # the transport: it stands soon, whatever happens here
+        awaited = _awaited
         over = waits = False
         try:
             self._setups.add(setup)
@@ -323,7 +324,7 @@ class Acceptor:
                 self._setups.discard(setup)
             if not (waits or over):
                 if made:
-                    self._loop.call_soon(self._connect, setup, connection, _awaited or awaited)
+                    self._loop.call_soon(self._connect, setup, connection, awaited)
                 else:
                     self._forget(connection)
         if over and connection.tail:
@@ -354,6 +355,9 @@ class Acceptor:
         if lowered:
             server.seldom.warning("nofile", lowered)
             return
+        if error.errno == errno.EMFILE and self._descriptors.none_left(server.connections):
+            self._give_up(listener)
+            return
         overload = server.overload
         refuses = overload is not None and overload.refuses
         if kind is None:
@@ -374,6 +378,18 @@ class Acceptor:
         else:
             overload.close_oldest()
             self._rest(_MAKING_ROOM_S if overload.lingering else PAUSE_S)
+
+    def _give_up(self, listener: Listener) -> None:
+        """Nobody can be accepted any more: have the worker drain, which is then replaced."""
+        server = self._server
+        self._rest(PAUSE_S)  # a while, in which its end begins
+        if server.on_unable is not None:
+            unable, server.on_unable = server.on_unable, None
+            server.log.error(
+                f"cannot accept on {listener.address}: the application has lowered the limit of open files "
+                f"(RLIMIT_NOFILE) to {number_max()}, for good. This worker drains, to be replaced"
+            )
+            unable()
 
 
 def _waiting(listener: socket.socket) -> int:

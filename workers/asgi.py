@@ -44,7 +44,7 @@ from gwctl.workers.response import (
     chunk,
 )
 from gwctl.workers.states import CLOSING
-from gwctl.workers.tracebacks import application_traceback, summary
+from gwctl.workers.tracebacks import application_traceback, summary, tell_once
 
 if TYPE_CHECKING:
     from gwctl.workers.body_budget import BodyBudget
@@ -472,6 +472,7 @@ class AsgiRequest(Extensions):
             passed_on = is_disconnect(error) or (self.detached and isinstance(error, OSError))
             if not (passed_on and (self.finished or self._given_up())):
                 what = f"{summary(error)}\n{application_traceback(error)}"
+                tell_once(error)
                 self._incomplete(f"the application raised{self._how_far()}: {what}")
         else:
             if not (self.finished or self._given_up()):

@@ -35,7 +35,7 @@ class Descriptors:
 
     def __init__(self) -> None:
         self._limit = limit = number_max()
-        used = _next()
+        self._used = used = _next()
         self.ceiling = max(limit - min(max(limit // _PART, _LEAST), _MOST), used + (limit - used) // 2)
         self._kept = limit - self.ceiling
         self._scarce_until = 0.0
@@ -79,6 +79,11 @@ class Descriptors:
             f"the application had lowered its limit of open files to {soft}, which let nobody in: it is what "
             "it was when the worker began. `nofile` sets it, and `connections_max` limits connections"
         )
+
+    def none_left(self, connections: int) -> bool:
+        """Tell whether the application has lowered the limit, for good, so far that nobody can be served."""
+        limit = number_max()
+        return limit < self._limit and (limit <= self._used or not connections)
 
     def give_all(self) -> None:
         """Keep no more: those that connect now are the last."""

@@ -16,17 +16,22 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Final, Literal
 
 from gwctl.config.settings import PoolSettings
 from gwctl.workers import forks
-from gwctl.workers.tracebacks import application_traceback, summary
+from gwctl.workers.tracebacks import application_traceback, summary, told
 
 if TYPE_CHECKING:
     from gwctl.workers.seldom import Seldom
 
 Kind = Literal["uvloop", "asyncio"]
 
+PASSED_ON_S: Final = 0.1
+"""What ends the loop ends its task: whoever awaits that has so long to say whose request it was."""
+turning: Final[set[int]] = set()
+"""Threads in which whatever ends a loop is told by `keep_turning`."""
 _IO_URING: Final = "UV_USE_IO_URING"
 
 
@@ -53,24 +58,39 @@ def keep_turning(loop: asyncio.AbstractEventLoop, over: Callable[[], bool], seld
     Other clients' requests are in it: whoever stops it, or exits in a task or a callback, gets a line
     in the log. What else comes out of it is its own failure, and passed on.
     """
-    while not over():
-        try:
-            loop.run_forever()
-        except (SystemExit, KeyboardInterrupt) as error:
-            forks.end_if_child(error)
-            seldom.error(
-                "exit in the loop",
-                "a task or callback of the application raised what ends an event loop; it turns on: "
-                f"{summary(error)}\n{application_traceback(error)}".rstrip("\n"),
-            )
-        else:
-            forks.end_if_child()
-            if not over():
-                seldom.warning(
-                    "stopped loop",
-                    "the application has stopped the event loop, in which other requests run: it turns on. "
-                    "To end the worker, send it SIGTERM",
+    exits: list[BaseException] = []
+    turning.add(get_ident())
+
+    def tell() -> None:
+        for error in exits[:]:
+            exits.remove(error)
+            if not told(error):
+                seldom.error(
+                    "exit in the loop",
+                    "a task or callback of the application raised what ends an event loop; it turns on: "
+                    f"{summary(error)}\n{application_traceback(error)}".rstrip("\n"),
                 )
+
+    try:
+        while not over():
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:
+                forks.end_if_child(error)
+                exits.append(error)
+                if not loop.is_closed():
+                    loop.call_later(PASSED_ON_S, tell)
+            else:
+                forks.end_if_child()
+                if not over():
+                    seldom.warning(
+                        "stopped loop",
+                        "the application has stopped the event loop, in which other requests run: "
+                        "it turns on. To end the worker, send it SIGTERM",
+                    )
+    finally:
+        turning.discard(get_ident())
+        tell()
 
 
 def shown(kind: Kind) -> str:

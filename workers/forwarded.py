@@ -283,9 +283,12 @@ def _unquoted(text: str) -> str:
 
 
 def forwarding_for(server: Server) -> Forwarding | None:
-    """Return the server's `Forwarding`, None when nobody or nothing is believed."""
+    """Return the server's `Forwarding`, None when nobody is believed.
+
+    Also without ``forwarded_headers``: a trusted proxy says when a request came (see `queue_limit`).
+    """
     settings = server.settings
     trusted = Trusted(settings.trusted_proxies)
-    if not trusted or not settings.forwarded_headers:
+    if not trusted:
         return None
     return Forwarding(server, trusted, tuple(dict.fromkeys(settings.forwarded_headers)))

@@ -18,6 +18,7 @@ import traceback
 from typing import Final
 
 from gwctl.log import Level, Log
+from gwctl.workers.event_loop import turning
 from gwctl.workers.tracebacks import application_traceback, has_application_frames
 
 _LOGGERS = ("uvicorn.error", "gwctl")
@@ -84,6 +85,8 @@ class _LastResort(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name in _PYTHONS_OWN:
             text, error = record.getMessage(), record.exc_info[1] if record.exc_info else None
+            if isinstance(error, SystemExit | KeyboardInterrupt) and threading.get_ident() in turning:
+                return  # it comes out of the loop, too
             untold = self._repeats.untold(text.partition("\n")[0] + _shown(error)[:200])
             if untold is not None:
                 if untold:

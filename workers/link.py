@@ -7,6 +7,7 @@ never waited for, except by `flush` at the very end.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from select import POLLOUT, poll  # as they are now: an application may take them away
 from typing import Protocol, assert_never
 
@@ -150,5 +151,6 @@ def flush(channel: Channel, timeout_s: float) -> None:
     writable = poll()
     if channel.wants_write:
         writable.register(channel.fileno(), POLLOUT)
-    while channel.wants_write and not channel.writing and writable.poll(timeout_s * 1000):
-        channel.flush()
+    with suppress(OSError):  # poll(2) goes by RLIMIT_NOFILE, which the application may have set to 0
+        while channel.wants_write and not channel.writing and writable.poll(timeout_s * 1000):
+            channel.flush()

@@ -80,6 +80,7 @@ class WorkerProcess:
     def attach(self, loop: asyncio.AbstractEventLoop, link: Link, server: Server) -> None:
         self.loop, self.link, self.server = loop, link, server
         server.on_given_up = self._given_up
+        server.on_unable = self._terminate
 
     def descriptors(self) -> list[int]:
         """Return what is open here and nothing to a child that the application forks."""

@@ -99,6 +99,7 @@ class Server:
         self.flush_due = False
         self.on_drained: Callable[[], None] | None = None
         self.on_given_up: Callable[[str, float], None] | None = None  # a request, and its age
+        self.on_unable: Callable[[], None] | None = None  # nobody can be accepted any more
         self._refusals = counters.Counters()
         self.counters.append(self._refusals)
         self._connections: set[ConnectionBase] = set()

@@ -8,6 +8,7 @@ notes) stays as Python writes it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from traceback import StackSummary, TracebackException
@@ -20,6 +21,8 @@ TEXT_CHARACTERS_MAX: Final = 200_000
 SUMMARY_CHARACTERS_MAX: Final = 2_000
 """Messages may be whole documents: what a database was sent, or what a service answered."""
 
+_TOLD: Final = "_gwctl_told"
+_SOURCES_MAX: Final = 16
 _HEADER: Final = "Traceback (most recent call last):\n"
 _OURS: Final = tuple(
     {
@@ -100,3 +103,29 @@ def _strip(report: TracebackException) -> None:
 def is_machinery(filename: str) -> bool:
     """Tell whether code from ``filename`` is none of the application's."""
     return filename.startswith(("<frozen importlib", _COMPILED, *_OURS)) or filename.endswith(_PARTS)
+
+
+def tell_once(error: BaseException) -> None:
+    """Note that what ``error`` is, or comes from, is in the log already."""
+    for each in _with_sources(error):
+        with contextlib.suppress(Exception):  # an application's own class may refuse it
+            setattr(each, _TOLD, True)
+
+
+def told(error: BaseException) -> bool:
+    return getattr(error, _TOLD, None) is True
+
+
+def _with_sources(error: BaseException) -> list[BaseException]:
+    """Return ``error``, what it was raised from, and what it is a group of."""
+    found: list[BaseException] = []
+    left: list[BaseException | None] = [error]
+    while left and len(found) < _SOURCES_MAX:
+        each = left.pop()
+        if each is None or any(each is other for other in found):
+            continue
+        found.append(each)
+        left += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            left += each.exceptions
+    return found

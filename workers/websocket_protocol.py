@@ -35,7 +35,7 @@ from gwctl.masking import shower
 from gwctl.workers import forks
 from gwctl.workers.disconnects import is_disconnect
 from gwctl.workers.hangup import hang_up_descriptor
-from gwctl.workers.tracebacks import application_traceback, summary
+from gwctl.workers.tracebacks import application_traceback, summary, tell_once
 from gwctl.workers.websocket import Answered, Surroundings
 from gwctl.workers.websocket_deflate import Deflater, Inflater
 from gwctl.workers.websocket_frames import (
@@ -505,6 +505,7 @@ class WebSocket(Sending, asyncio.Protocol):
         stage = self._stage
         if error is not None and not quiet:
             what = f"{summary(error)}\n{application_traceback(error)}"
+            tell_once(error)
             self._complain(f"the application raised: {what}")
         elif stage == OPENING and not over:
             self._complain("the application returned without accepting or refusing the handshake")

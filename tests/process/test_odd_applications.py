@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -168,3 +169,99 @@ def test_ending_the_loop_from_within_ends_no_worker(tmp_path, worker, loop):
         server.signal(signal.SIGTERM)
         assert server.wait_for_exit() == 0
         assert "the lifespan" not in server.log
+
+
+EXITS_IN_A_CHILD = """
+async def exits(kind):
+    await asyncio.sleep(0)
+    raise kind("enough")
+
+async def hostile(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+        return
+    path = scope["path"].rpartition("/")[2]
+    kind = KeyboardInterrupt if "interrupt" in scope["path"] else SystemExit
+    body = str(os.getpid()).encode()
+    if path == "awaited":
+        await asyncio.create_task(exits(kind))
+    elif path == "gathered":
+        await asyncio.gather(exits(kind), asyncio.sleep(5))
+    elif path == "grouped":
+        async with asyncio.TaskGroup() as group:
+            group.create_task(exits(kind))
+            await asyncio.sleep(5)
+    elif path == "chained":
+        try:
+            await asyncio.create_task(exits(kind))
+        except BaseException as error:
+            raise RuntimeError("wrapped") from error
+    elif path == "alone":
+        asyncio.create_task(exits(kind))
+        await asyncio.sleep(0.01)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+@pytest.mark.parametrize("worker", ["asgi", "threads"])
+def test_an_exit_in_a_child_task_is_one_record(tmp_path, worker):
+    """Of the request that awaits it where there is one: that says whose it was."""
+    (tmp_path / "shop.py").write_text(SERVES + EXITS_IN_A_CHILD)
+    with GwctlServer("shop:hostile", worker=worker, chdir=tmp_path, allow_errors=[".*"]) as server:
+        with httpx.Client(base_url=server.url) as client:
+            pid = client.get("/").text
+            for kind, name in (("exit", "SystemExit"), ("interrupt", "KeyboardInterrupt")):
+                for way in ("awaited", "gathered", "grouped", "chained"):
+                    assert client.get(f"/{kind}/{way}").status_code == 500
+                    what = "RuntimeError: wrapped" if way == "chained" else name
+                    server.wait_for_log(f"GET /{kind}/{way}: the application raised: {what}")
+            assert client.get("/exit/alone").text == pid
+            server.wait_for_log("it turns on: SystemExit: enough")
+        server.signal(signal.SIGTERM)
+        assert server.wait_for_exit() == 0
+        errors = [line for line in server.log.splitlines() if " error " in line]
+        assert len(errors) == 9, server.log
+        assert "never retrieved" not in server.log
+
+
+LOWERS = """
+import resource
+
+def lowers(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path != "/":
+        number = int(path[1:])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+    return wsgi(environ, start_response)
+
+async def lowers_async(scope, receive, send):
+    if scope["type"] != "lifespan" and scope["path"] != "/":
+        number = int(scope["path"][1:])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+    await asgi(scope, receive, send)
+"""
+
+
+@pytest.mark.parametrize("number", [0, 5])
+@pytest.mark.parametrize("worker", CLASSES)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_worker_that_can_accept_nobody_any_more_says_so_and_is_replaced(
+    tmp_path, worker, number, processes
+):
+    """Its siblings have room, so that it would leave all clients to them; and they may have done the same."""
+    (tmp_path / "shop.py").write_text(SERVES + LOWERS)
+    app = "shop:lowers_async" if worker == "asgi" else "shop:lowers"
+    with GwctlServer(app, worker=worker, chdir=tmp_path, processes=processes, allow_errors=[".*"]) as server:
+        gone: set[str] = set()
+        lost = f"RLIMIT_NOFILE. to {number}, for good. This worker drains, to be replaced"
+
+        def replaced() -> bool:
+            assert httpx.get(server.url, timeout=20).status_code == 200
+            return len(re.findall(lost, server.log)) == len(gone)
+
+        for _ in range(processes):
+            gone.add(httpx.get(f"{server.url}/{number}").text)
+            until(replaced, "the worker to notice")
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in gone), "them to end")
+        assert {httpx.get(server.url).text for _ in range(4)}.isdisjoint(gone)

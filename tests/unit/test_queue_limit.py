@@ -202,6 +202,16 @@ def test_what_others_say_does_not_count(worker_class: str) -> None:
         assert client.get("/", f"X-Request-Start: t={time.time() - 20:.3f}").body == b"hello"
 
 
+def test_a_trusted_proxy_is_believed_although_no_forwarded_field_is(worker_class: str) -> None:
+    settings: dict[str, Any] = {"timeouts": {"queue_timeout_s": 5.0}, "forwarded_headers": ()}
+    with Engine(application(worker_class), worker_class, **settings) as engine:
+        with engine.connect() as client:
+            assert client.get("/", f"X-Request-Start: t={time.time() - 20:.3f}").status == 503
+        with engine.connect() as client:
+            assert client.get("/", f"X-Request-Start: t={time.time():.3f}").body == b"hello"
+        assert engine.words(DROPPED) == 1
+
+
 def test_no_limit(worker_class: str) -> None:
     with (
         Engine(application(worker_class), worker_class, timeouts={"queue_timeout_s": 0.0}) as engine,
