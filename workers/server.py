@@ -4,7 +4,8 @@ The runner (sync, threads or asgi) is chosen once, when the worker's class is kn
 connections have no timers: one sweep, at most once a second while anything is open, compares
 how long each has been in its state with that state's limit, and writes the heartbeat. When
 the sweep itself comes late (a sync application held the loop, the process was stopped), all
-connections are given that time back: what they sent meanwhile has not been read yet.
+connections are given that time back, and judged when what they sent meanwhile has been read: under load
+it is late each time.
 
 What requests count is flushed to the scoreboard and the access log shortly after the first
 of a batch, not after each.
@@ -437,14 +438,24 @@ class Server:
         self.runner.look(now)
         if self.overload is not None:
             self.overload.look(now)
-        clock = self.runner.clock
         if late > _LATE_S:
-            if clock is not None:
-                clock.was_away(now, late)
-            for connection in self._connections:
-                connection.since = min(connection.since + late, now)
-                connection.window_at = min(connection.window_at + late, now)
-            return
+            self._give_back(now, late)
+            # Two turns on: what came meanwhile is read by then.
+            self.loop.call_soon(self.loop.call_soon, self._judge, now)
+        else:
+            self._judge(now)
+
+    def _give_back(self, now: float, late: float) -> None:
+        """Give all clients and requests the time again in which this loop did not turn."""
+        if self.runner.clock is not None:
+            self.runner.clock.was_away(now, late)
+        for connection in self._connections:
+            connection.since = min(connection.since + late, now)
+            connection.window_at = min(connection.window_at + late, now)
+
+    def _judge(self, now: float) -> None:
+        """Act on what has lasted for too long by ``now``."""
+        clock = self.runner.clock
         if clock is not None:
             clock.look(now)
         seconds = self._limits.seconds

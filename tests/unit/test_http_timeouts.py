@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -155,8 +157,6 @@ def test_a_response_that_fits_the_buffers_does_not_hold_the_worker(worker_class:
 
 def test_time_the_loop_was_held_up_is_not_held_against_clients() -> None:
     """The head came in time; that it was read late is the application's doing."""
-    import threading
-
     held, go = threading.Event(), threading.Event()
 
     def hold(environ, start_response):
@@ -180,6 +180,63 @@ def test_time_the_loop_was_held_up_is_not_held_against_clients() -> None:
         go.set()
         assert first.response().status == 200
         assert second.response().status == 200
+
+
+@contextlib.contextmanager
+def kept_busy(engine: Engine, count: int) -> Iterator[None]:
+    """Clients that have the loop in a call of 0.15 s nearly all the time: each sweep comes late."""
+    over = threading.Event()
+
+    def ask() -> None:
+        with engine.connect() as client:
+            while not over.is_set():
+                assert client.get("/slow").status == 200
+
+    clients = [threading.Thread(target=ask) for _ in range(count)]
+    for each in clients:
+        each.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for each in clients:
+            each.join()
+
+
+def test_silent_clients_of_a_busy_sync_worker_are_told_in_time() -> None:
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/slow":
+            threading.Event().wait(0.15)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    with Engine(application, "sync", timeouts=QUICK) as engine, engine.connect() as idle:
+        assert idle.get().status == 200
+        with kept_busy(engine, 3), engine.connect() as head, engine.connect() as body:
+            head.send(b"GET / HTTP/1.1\r\nHost:")
+            body.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc")
+            assert head.response().status == 408
+            assert body.response().status == 408
+            assert idle.at_end()
+
+
+def test_requests_of_a_busy_asgi_worker_are_over_in_time() -> None:
+    async def application(scope, receive, send):
+        if scope["path"] == "/slow":
+            threading.Event().wait(0.15)  # it has the loop
+        else:
+            await asyncio.get_running_loop().create_future()
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    times = {**QUICK, "request_timeout_s": 0.5}
+    with (
+        Engine(application, "asgi", timeouts=times) as engine,
+        engine.connect() as client,
+        kept_busy(engine, 1),
+    ):
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.response().status == 504
 
 
 def test_408_says_nothing_of_the_request_before() -> None:
