@@ -58,8 +58,11 @@ def write(path: Path, *, force: bool) -> Written:
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(content(candidates))
-    except FileExistsError:
-        raise InitError(f"{path} is there already; gwctl init --force replaces it") from None
+    except (FileExistsError, IsADirectoryError):
+        what = "is there already; gwctl init --force replaces it"
+        if path.is_dir():
+            what = f"is a folder: name the file, as in -c {path / 'gw.toml'}"
+        raise InitError(f"{path} {what}") from None
     except OSError as error:
         raise InitError(f"cannot write {path}: {error.strerror}") from None
     start = "gwctl start" if path.name == "gw.toml" else f"gwctl start -c {path.name}"

@@ -1,15 +1,30 @@
 """``python -m gwctl``, and the ``gwctl`` command.
 
-Where memory is limited too tightly it ends in the middle of its imports: so all others come within `main`.
+Where memory is limited too tightly, or somebody types Ctrl-C at once, it ends in the middle of its imports:
+so all that can come within `main` does.
 """
 
 from __future__ import annotations
 
 import os
 
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command line; ends the process with its exit status."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        os._exit(_INTERRUPTED)
+
+
+def _main() -> None:
+    import signal  # noqa: PLC0415 - see the module
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # At once, in whatever import: whoever has something to say about it takes the default back.
+        signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(_INTERRUPTED))
     try:
         from gwctl import memory_limits  # noqa: PLC0415 - see the module
     except MemoryError:

@@ -23,6 +23,7 @@ class ExitStatus(IntEnum):
     SETTINGS = 2
     BOOT_FAILED = 3
     APP_NOT_IMPORTED = 4
+    INTERRUPTED = 130
 
 
 class GwctlError(Exception):

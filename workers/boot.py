@@ -115,6 +115,7 @@ class _Boot:
         self._log = log
         self._started_at = time.monotonic()
         self._import_s = 0.0
+        self._loops: Loops | None = None
         self._watch = DeathWatch(assignment.master_pid, self._settings.timeouts.drain_timeout_s)
         self._process = WorkerProcess(assignment, log, self._watch)
         self._signals = signals.Signals(self._process.on_terminate, self._process.on_quit, assignment.dump_fd)
@@ -138,9 +139,9 @@ class _Boot:
 
     def _live(self) -> None:
         self._prepare()
-        loops = Loops(self._settings)
+        self._loops = Loops(self._settings)
         application = self._preloaded or self._import()
-        loop = loops.serving(shared=application.shares_loop)
+        loop = self._loops.serving(shared=application.shares_loop)
         self._take_over(loop, application)
         if self._assignment.trial:
             self._channel.send(self._ready(application))

@@ -109,24 +109,31 @@ class Loops:
         self._kind: Kind = settings.loop
         self._for_import: asyncio.AbstractEventLoop | None = None
         self._spare: asyncio.AbstractEventLoop | None = None
+        self._made: list[asyncio.AbstractEventLoop] = []
         if settings.worker in ("auto", "asgi"):
-            self._for_import = new_loop(self._kind)
+            self._for_import = self._new()
             asyncio.set_event_loop(self._for_import)
         if settings.worker != "asgi":
-            self._spare = new_loop(self._kind)
+            self._spare = self._new()
+
+    def _new(self) -> asyncio.AbstractEventLoop:
+        """One that lives as long as this: uvloop writes to stderr about each that is let go of while open."""
+        loop = new_loop(self._kind)
+        self._made.append(loop)
+        return loop
 
     def serving(self, *, shared: bool) -> asyncio.AbstractEventLoop:
         """Return the loop that serves. ``shared``: the application runs in it, too."""
         imported, spare = self._for_import, self._spare
         self._for_import = self._spare = None
         if not shared:
-            return spare if spare is not None else new_loop(self._kind)  # what the import made stays its own
+            return spare if spare is not None else self._new()  # what the import made stays its own
         loop = imported
         if loop is None or loop.is_closed():
             loop, spare = spare, None
         if spare is not None:
             spare.close()
         if loop is None:
-            loop = new_loop(self._kind)
+            loop = self._new()
         asyncio.set_event_loop(loop)  # again: asyncio.run() and new policies forget it
         return loop

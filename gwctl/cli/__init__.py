@@ -15,7 +15,7 @@ import click
 from gwctl import __version__
 from gwctl.cli import output
 from gwctl.config import familiar, hints
-from gwctl.errors import GwctlError
+from gwctl.errors import ExitStatus, GwctlError
 
 COMMANDS: Final = (
     "start",
@@ -63,6 +63,8 @@ class LazyGroup(click.Group):
             case "reload" | "rollback" | "upgrade" | "status" | "scale" | "stop":
                 from gwctl.cli import control_commands  # noqa: PLC0415
 
+                if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                    signal.signal(signal.SIGINT, signal.default_int_handler)
                 control: click.Command = getattr(control_commands, cmd_name)
                 return control
         return None
@@ -84,6 +86,8 @@ class LazyGroup(click.Group):
         except GwctlError as error:
             click.echo(str(error), err=True)
             ctx.exit(int(error.exit_status))
+        except KeyboardInterrupt:  # where a command has nothing to say about it
+            ctx.exit(int(ExitStatus.INTERRUPTED))
 
 
 @click.group(

@@ -35,7 +35,6 @@ from gwctl.supervisor.finding import find
 ANSWER_TIMEOUT_S: Final = 10.0
 """For what the master answers at once. What takes its time (reload, stop) it bounds itself."""
 _GONE_TIMEOUT_S: Final = 10.0
-_INTERRUPTED: Final = 130
 _READY_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.1
 _NOBODY_COMES_S: Final = 2.0
@@ -159,7 +158,7 @@ def _watch(client: ControlClient, name: str, method: Method, *, as_json: bool) -
     except KeyboardInterrupt:
         view.finish()
         click.echo(f"the {name} goes on without an audience; gwctl status shows how it ended", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
     except RefusedError:
         view.finish()
         raise
@@ -179,7 +178,7 @@ def stop(client: ControlClient, *, as_json: bool, quick: bool) -> None:
         result = client.call("stop", Stop(quick))
     except KeyboardInterrupt:
         click.echo("the master goes on stopping; gwctl stop --quick ends it at once", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
     if not client.wait_gone(_GONE_TIMEOUT_S):
         raise ControlError("the master said that it stops, but it is still there")
     _succeed(result, as_json=as_json)
@@ -218,7 +217,7 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
         trouble = _until_ready(client, pool, result.get("size", 0), before)
     except KeyboardInterrupt:
         click.echo("the workers boot on; gwctl status shows them", err=True)
-        raise SystemExit(_INTERRUPTED) from None
+        raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
     if trouble:
         raise ControlError(f"{result['text']}, but {trouble}")
     _succeed(result, as_json=as_json)

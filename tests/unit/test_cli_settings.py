@@ -212,3 +212,10 @@ def test_addresses_with_port_0_are_shown_as_they_were_written(folder: Path) -> N
     (folder / "gw.toml").write_text(WEB + 'bind = ["127.0.0.1:0", "127.0.0.1:0", "[::1]:0"]\n')
     assert gwctl("check").stdout.endswith(" on 127.0.0.1:0, 127.0.0.1:0, [::1]:0\n")
     assert 'bind = ["127.0.0.1:0", "127.0.0.1:0", "[::1]:0"]' in gwctl("config", "show").stdout
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_init_of_a_folder(folder: Path, force: tuple[str, ...]) -> None:
+    result = gwctl("init", "-c", ".", *force)
+    assert result.exit_code == 1
+    assert result.stderr == f"{folder} is a folder: name the file, as in -c {folder}/gw.toml\n"
