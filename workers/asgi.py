@@ -180,13 +180,16 @@ class AsgiRequest(Extensions):
 
     @property
     def listens(self) -> bool:
-        """Tell whether this is a stream with nothing to send, whose application awaits its client's end."""
+        """Tell whether this is a stream whose application awaits its client's end, and was not told of it."""
         if not (self.started and self._listeners and self._body_done) or self.finished or self.detached:
             return False
+        return not self._dismissed and self._framing in {CHUNKED, UNTIL_CLOSE}
+
+    @property
+    def idles(self) -> bool:
+        """Tell whether it listens, and its client has taken all that was sent."""
         to = self._connection
-        if self._dismissed or self._framing not in {CHUNKED, UNTIL_CLOSE} or to.write_paused:
-            return False
-        return not to.transport.get_write_buffer_size()
+        return self.listens and not (to.write_paused or to.transport.get_write_buffer_size())
 
     def open_event_stream(self) -> None:
         """Send the head of an event stream whose first event is yet to come: its client waits for that."""

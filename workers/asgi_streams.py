@@ -3,7 +3,8 @@
 Told is who has begun a response without a known length, waits in receive() for nothing but the
 client's end, and has sent nothing for ``stream_grace_s`` since the drain began: the stream of
 server-sent events that waits for the next one. What is still being sent (tokens, an export) goes
-on, and is told only right before the drain's time is over, since what follows is a reset.
+on, and is told only right before the drain's time is over, since what follows is a reset: then
+whatever its client has yet to take, and whoever begins to wait after that as well.
 
 As with WebSockets the ends are spread, with jitter: clients come again at once, and all workers
 begin at the same moment. What the application then does counts: its last message ends the
@@ -30,6 +31,8 @@ STEP_MAX_S: Final = 0.1
 _EVENTS: Final = b"text/event-stream"
 LAST_S: Final = 0.5
 """So long before the drain's time is over those are told that never were silent."""
+AGAIN_S: Final = 0.05
+"""From then on, so often those are looked for who listen only now."""
 
 
 def is_event_stream(headers: Any) -> bool:
@@ -82,7 +85,7 @@ class Streams:
         before, self._since = self._since, {}
         due: list[AsgiRequest] = []
         for request in self._requests:
-            if request in self._due or not request.listens:
+            if request in self._due or not request.idles:
                 continue
             since, sent = before.get(request, (now, request.sent))
             if request.sent != sent:
@@ -97,10 +100,12 @@ class Streams:
 
     def _tell(self, request: AsgiRequest, sent: int) -> None:
         self._due.pop(request, None)
-        if request.listens and request.sent == sent:
+        if request.idles and request.sent == sent:
             request.dismiss()
 
     def _tell_all(self) -> None:
+        """Tell all who listen, also in the midst of sending; and again and again: some do not always."""
         for request in self._requests:
             if request.listens:
                 request.dismiss()
+        self._last = self._loop.call_later(AGAIN_S, self._tell_all)

@@ -248,8 +248,61 @@ def test_who_always_sends_is_told_right_before_the_end() -> None:
     ):
         began_at = time.monotonic()
         drained = drain(engine)
-        assert len(list(client.chunks())) > 10
+        assert len(list(client.chunks())) > 2
         assert time.monotonic() - began_at > 0.5
+        assert drained.wait(20)
+
+
+def test_whose_client_has_yet_to_take_a_part_is_told_right_before_the_end() -> None:
+    """As is anybody who sends in that very moment."""
+    told = threading.Event()
+
+    async def sends(send):
+        while True:
+            await send(body(b"x" * 65536, more=True))
+
+    async def application(scope, receive, send):
+        listener = asyncio.ensure_future(until_told(receive))
+        await send(start())
+        sender = asyncio.ensure_future(sends(send))
+        await listener
+        told.set()
+        sender.cancel()
+
+    with (
+        Engine(application, "asgi", timeouts={**TIMES, "drain_timeout_s": 1.0}) as engine,
+        engine.connect(4096) as client,
+    ):
+        client.send(REQUEST)
+        assert client.head()[0] == 200
+        drained = drain(engine)
+        assert told.wait(20), "nobody takes anything, and so nothing is sent"
+        assert sum(map(len, client.chunks())) % 65536 == 0
+        assert drained.wait(20)
+
+
+def test_who_does_not_listen_in_the_last_moment_is_told_in_the_next(monkeypatch) -> None:
+    """As one that awaits receive() again and again, for a while each."""
+    looked = threading.Event()
+    tell_all = asgi_streams.Streams._tell_all
+
+    def tell(streams: asgi_streams.Streams) -> None:
+        tell_all(streams)
+        looked.set()
+
+    monkeypatch.setattr(asgi_streams.Streams, "_tell_all", tell)
+
+    async def application(scope, receive, send):
+        await send(start())
+        await send(body(b"tick", more=True))
+        while not looked.is_set():  # noqa: ASYNC110 - of no loop
+            await asyncio.sleep(0.02)
+        await until_told(receive)
+
+    times = {**TIMES, "stream_grace_s": 30.0, "drain_timeout_s": 0.6}
+    with Engine(application, "asgi", timeouts=times) as engine, opened(engine) as client:
+        drained = drain(engine)
+        assert list(client.chunks()) == [b"tick"]
         assert drained.wait(20)
 
 
