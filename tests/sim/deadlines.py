@@ -1,10 +1,14 @@
-"""The observer's rule about time: when a worker's is up, something is done."""
+"""The observer's rule about time: when a worker's is up, something is done.
+
+Of one that hung, the first thing is a look, for which there is a moment more (`tests.sim.hanging`).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from tests.sim.books import SLACK_S, Unsafe
+from tests.sim.hanging import awaits_its_last_look
 from tests.sim.templates import is_owed_by_the_dying
 
 if TYPE_CHECKING:
@@ -16,5 +20,7 @@ def judge_deadlines(observer: Observer) -> None:
         if seen.must_die and seen.state != "killed":
             raise Unsafe(f"{seen} is beyond the hard limit and was not killed")
         due = max(seen.due, seen.last_look_until)
-        if due + SLACK_S < observer.now and not is_owed_by_the_dying(observer, seen):
+        if due + SLACK_S >= observer.now or is_owed_by_the_dying(observer, seen):
+            continue
+        if not awaits_its_last_look(observer, seen):
             raise Unsafe(f"{seen} is past its deadline and nothing was done")

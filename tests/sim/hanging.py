@@ -201,8 +201,18 @@ def looked(observer: Observer) -> None:
         seen.looked_again, seen.found_well = True, False  # what the look shows counts, if it shows anything
         if seen.state == "dumped" and seen.hangs:
             observer.looks.allowed(seen.due)
-            if seen.due <= observer.now and not seen.last_look_until:
-                seen.last_look_until = observer.now + LAST_LOOK_S
+            awaits_its_last_look(observer, seen)
+
+
+def awaits_its_last_look(observer: Observer, seen: Seen) -> bool:
+    """Tell whether the time of ``seen`` was up just now, in a turn that may have come a little late.
+
+    Then it is not killed in this turn: it is looked at in one of the next, and killed if that shows nothing.
+    """
+    if seen.state != "dumped" or not seen.hangs or seen.due > observer.now or seen.last_look_until:
+        return False
+    seen.last_look_until = observer.now + LAST_LOOK_S
+    return True
 
 
 def heard_stuck(observer: Observer, event: ev.Stuck) -> None:

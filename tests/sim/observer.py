@@ -90,6 +90,7 @@ class Observer:
         self.looks.forgive(self.now, late_s)
         for seen in self.workers.values():
             seen.due += late_s
+            seen.last_look_until += late_s if seen.last_look_until else 0.0
             seen.still_at = None
             seen.killed_at += late_s if before - seen.killed_at < 10 else 0.0  # else given up
         if self.txn is not None:

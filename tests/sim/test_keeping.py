@@ -12,6 +12,8 @@ from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.view import View
 from tests.sim.keeping import keeping_episode
 
+pytestmark = pytest.mark.timeout(600)  # on a machine that does ten other things as well
+
 EPISODES = 60
 Patch = pytest.MonkeyPatch
 

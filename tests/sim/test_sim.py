@@ -8,14 +8,22 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from gwctl.supervisor.core import timers
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.policy import PoolPolicy
+from tests.sim import hanging
+from tests.sim.books import SLACK_S, Seen, Unsafe
+from tests.sim.deadlines import judge_deadlines
 from tests.sim.episodes import episode, run
 from tests.sim.mishaps import NO_FAULTS, Faults
 from tests.sim.mutants import MUTANTS, Mutant
+from tests.sim.observer import Observer
 from tests.sim.run import main
+
+pytestmark = pytest.mark.timeout(600)  # on a machine that does ten other things as well
 
 EPISODES_MAX = 600
 """In which a mutant must be caught; most are in the first ten."""
@@ -50,6 +58,31 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
 
 
 probabilities = st.floats(0, 0.5)
+AWAY_DURING_A_LAST_LOOK = Faults(
+    spawn_fails=0.1875,
+    fork_is_late=0.25,
+    boot_hangs=0.1875,
+    dies=0.5,
+    leaves=0.0625,
+    unobserved=0.375,
+    owes=0.25,
+    sticks=0.375,
+    unreaped=0.5,
+    late=0.03125,
+)
+LATE_FOR_A_LAST_LOOK = Faults(
+    spawn_fails=0.1212,
+    dies=0.5,
+    loses_link=0.0878,
+    leaves=0.0398,
+    quit_ignored=0.1623,
+    settings_wrong=0.1633,
+    generation_broken=0.1794,
+    owes=0.0182,
+    sticks=0.4583,
+    recovers=0.2406,
+    late=0.05,
+)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -76,9 +109,43 @@ probabilities = st.floats(0, 0.5)
         late=st.floats(0, 0.05),
     ),
 )
+@example(seed=1877800, faults=AWAY_DURING_A_LAST_LOOK)
+@example(seed=342769001, faults=LATE_FOR_A_LAST_LOOK)
 def test_no_rule_is_broken_whatever_the_mixture_of_faults(seed: int, faults: Faults) -> None:
     """Hypothesis looks for the smallest mixture that breaks one."""
     episode(seed, faults=faults)
+
+
+def hung(now: float) -> tuple[Observer, Seen]:
+    """An observer, and a worker that was dumped since it hung and is to be killed at ``now`` + 0.5 s."""
+    policy = PoolPolicy(size=1)
+    observer = Observer({"web": policy})
+    observer.now = now
+    seen = observer.workers[1] = Seen(1, "web", 0, 1, policy, hangs=True)
+    seen.enter("dumped", now + 0.5)
+    return observer, seen
+
+
+def test_a_worker_that_hung_is_looked_at_before_it_must_be_dead() -> None:
+    """Also if the turn that finds its time up comes late, but not so late that all get it again."""
+    observer, seen = hung(100.0)
+    observer.now = seen.due + 0.9 * timers.LATE_S
+    judge_deadlines(observer)
+    observer.now += hanging.LAST_LOOK_S + SLACK_S + 0.1
+    with pytest.raises(Unsafe, match="past its deadline"):
+        judge_deadlines(observer)
+
+
+def test_a_last_look_has_the_time_again_in_which_the_master_did_not_run() -> None:
+    observer, _ = hung(100.0)
+    observer.now = 100.8
+    judge_deadlines(observer)
+    observer.saw(150.0, [], [], 100.9, 160.0)
+    observer.now = 100.9 + 49.1 + timers.LATE_S
+    judge_deadlines(observer)
+    observer.now += SLACK_S + 0.1
+    with pytest.raises(Unsafe, match="past its deadline"):
+        judge_deadlines(observer)
 
 
 def test_without_faults_nobody_is_killed_unasked() -> None:
