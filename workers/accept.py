@@ -37,6 +37,7 @@ from gwctl.workers.handover import AdoptedConnection, SharedConnection
 from gwctl.workers.http1 import Connection
 from gwctl.workers.overload import LOOK_AGAIN_S, Overload, RefusedConnection
 from gwctl.workers.preamble import FirstProtocol, itself
+from gwctl.workers.tcp_info import tcp_info
 
 if TYPE_CHECKING:
     from gwctl.workers.server import Server
@@ -394,13 +395,8 @@ class Acceptor:
 
 def _waiting(listener: socket.socket) -> int:
     """Return how many connections wait in the backlog, at least 1; 1 where the kernel does not say."""
-    if listener.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
-        return 1
-    try:
-        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-    except OSError:
-        return 1
-    return _backlog(info)[0] or 1  # a listener's tcpi_unacked
+    info = tcp_info(listener, _TCP_INFO_BYTES)
+    return (_backlog(info)[0] or 1) if info else 1  # a listener's tcpi_unacked
 
 
 def _is_closed(listener: socket.socket) -> bool:
@@ -410,10 +406,10 @@ def _is_closed(listener: socket.socket) -> bool:
     try:
         if not listener.getsockopt(socket.SOL_SOCKET, _SO_GET_FILTER, _FILTER_BYTES):
             return False
-        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
         return False
-    return not _backlog(info)[0]
+    info = tcp_info(listener, _TCP_INFO_BYTES)
+    return bool(info) and not _backlog(info)[0]
 
 
 def _address(found: Any) -> Any:

@@ -119,8 +119,12 @@ def told_task(task: asyncio.Task[Any]) -> list[str]:
 
 def told_thread(thread: threading.Thread) -> list[str]:
     """Name ``thread`` and say where it stands, in lines."""
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - as above
-    return [f"thread {thread.name}", *(f"  {line}" for line in stack_from(frame))]
+    return [f"thread {thread.name}", *(f"  {line}" for line in frames_of(thread.ident or 0))]
+
+
+def frames_of(ident: int) -> list[str]:
+    """Return where the thread with that ident stands, as `stack_from` does."""
+    return stack_from(sys._current_frames().get(ident))  # noqa: SLF001 - as above
 
 
 def stack_from(frame: FrameType | None) -> list[str]:

@@ -18,11 +18,12 @@ megabytes, and the kernel says that there is room only when a third of it is.
 from __future__ import annotations
 
 import fcntl
-import socket
 import struct
 import termios
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
+
+from gwctl.workers.tcp_info import tcp_info
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -161,14 +162,8 @@ def unsent_bytes(writer: ResponseWriter) -> int:
 
 def taken_bytes(connection: ConnectionBase) -> int:
     """Return how much the client's kernel has acknowledged in the connection's life; 0: nobody says."""
-    sock = connection.sock
-    if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
-        return 0
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-    except OSError:
-        return 0
-    return int(_read_acknowledged(info)[0]) if len(info) == _TCP_INFO_BYTES else 0
+    info = tcp_info(connection.sock, _TCP_INFO_BYTES)
+    return int(_read_acknowledged(info)[0]) if info else 0
 
 
 def in_kernel(sock: Any) -> int:

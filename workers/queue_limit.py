@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.scoreboard import DROPPED
 from gwctl.workers.policy import Refused
 from gwctl.workers.states import FRESH
+from gwctl.workers.tcp_info import tcp_info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -186,13 +187,8 @@ def _hung_up(sock: socket.socket) -> bool:
 
 def _ages(sock: Any) -> tuple[float, float] | None:
     """Return the seconds since the client's last data and its last packet; None where nobody says."""
-    if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
-        return None
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-    except (OSError, ValueError):
-        return None
-    if len(info) != _TCP_INFO_BYTES:
+    info = tcp_info(sock, _TCP_INFO_BYTES)
+    if not info:
         return None
     data_ms, packet_ms = _read_ages(info)
     return data_ms / 1000, packet_ms / 1000

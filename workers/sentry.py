@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import select
 import signal
-import socket
 import threading
 from collections import deque
 from math import inf
@@ -39,7 +38,7 @@ from gwctl.scoreboard import BUSY_SINCE
 from gwctl.workers.handover import Handover, may_be_given
 from gwctl.workers.monkey import patched_by
 from gwctl.workers.outbox import HOLD_S
-from gwctl.workers.states import GIVEN
+from gwctl.workers.states import GIVEN, has_unread
 
 if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
@@ -239,14 +238,6 @@ class Sentry:
             self.raised = True
             if self._floats[BUSY_SINCE] != since or not may_be_given(connection):
                 return
-            if _has_input(connection.sock) and self._handover.give(connection, b""):
+            if has_unread(connection.sock) and self._handover.give(connection, b""):
                 connection.state = GIVEN
                 self._given.append(connection)
-
-
-def _has_input(sock: socket.socket) -> bool:
-    """Tell whether there is a request, not merely the end of the connection."""
-    try:
-        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except OSError:
-        return False

@@ -130,8 +130,8 @@ def cut_upload(connection: ConnectionBase, why: str) -> None:
 
 
 def has_unread(sock: socket.socket) -> bool:
-    """Tell whether the kernel has input that the loop has not read: then this is no idle client."""
+    """Tell whether the kernel has input that was not read, not merely the connection's end; any thread."""
     try:
-        return bool(sock.recv(1, socket.MSG_PEEK))
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     except OSError:
         return False

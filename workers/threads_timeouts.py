@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 from collections import deque
 from threading import Event
@@ -31,8 +30,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config.request_limits import RequestLimits
+from gwctl.workers.background import frames_of
 from gwctl.workers.explain import stack_of
-from gwctl.workers.tracebacks import is_machinery
 
 if TYPE_CHECKING:
     from gwctl.workers.asgi_bridge import AsgiBridge
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 CLEAN_UP_S: Final = 5.0
 """How long the event loop of an ASGI application may take to hear that a task is cancelled."""
-_FRAMES_MAX: Final = 40
 _OTHERS_MAX: Final = 8
 
 
@@ -142,7 +140,7 @@ class ThreadsClock:
         lines = [
             f"{what}: its task could not be cancelled: {stood}; the worker is replaced",
             f"thread of the loop (0x{bridge.thread_id:x}):",
-            *(f"  {frame}" for frame in _frames_of(bridge.thread_id)),
+            *(f"  {frame}" for frame in frames_of(bridge.thread_id)),
         ]
         self._server.log.error("\n".join(lines))
         if self._server.on_given_up is not None:
@@ -192,7 +190,7 @@ class ThreadsClock:
         lines = [
             f"request timeout: {over}; {does}. The thread cannot be ended: {instead}; the worker is replaced",
             f"thread of the request (0x{counters.ident:x}):",
-            *(f"  {frame}" for frame in _frames_of(counters.ident)),
+            *(f"  {frame}" for frame in frames_of(counters.ident)),
             self._others(),
         ]
         server.log.error("\n".join(lines))
@@ -217,15 +215,3 @@ class ThreadsClock:
         given_up = len(self._runner.given_up)
         also = f"; given up before: {given_up - 1}" if given_up > 1 else ""
         return f"other threads: idle {idle}" + "".join(f", {each}" for each in named) + also
-
-
-def _frames_of(ident: int) -> list[str]:
-    """Where the thread stands, innermost first, as faulthandler writes frames; without our own."""
-    frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, for this
-    frames: list[str] = []
-    while frame is not None and len(frames) < _FRAMES_MAX:
-        code = frame.f_code
-        if not is_machinery(code.co_filename) and not code.co_filename.endswith("/threading.py"):
-            frames.append(f'File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
-        frame = frame.f_back
-    return frames

@@ -199,9 +199,7 @@ class WsgiRunner:
     def drop(self, connection: ConnectionBase, environ: Environ, verdict: int, waited_s: float) -> None:
         """Do not make a call for which nobody waits; answer with 503 if somebody is there (`QueueLimit`)."""
         self.server.queue.note(connection, verdict, waited_s)
-        file = environ["wsgi.input"]
-        file.close()
-        self.server.body_budget.release(file)
+        self._close_body(environ)
         if verdict == LATE:
             connection.refuse(503, "queue_timeout_s is over")
         elif connection.lost:
@@ -312,8 +310,12 @@ class WsgiRunner:
         body = waiting.body
         if body is not None:
             body.close()
-            return
-        file = waiting.environ["wsgi.input"]
+        else:
+            self._close_body(waiting.environ)
+
+    def _close_body(self, environ: Environ) -> None:
+        """Let go of a body that is complete and that no call will read."""
+        file = environ["wsgi.input"]
         file.close()
         self.server.body_budget.release(file)
 
