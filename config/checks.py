@@ -14,7 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.config import addresses, app_spec, env_file, hints, proxies, request_limits, schema, tls_checks
+from gwctl.config import (
+    addresses,
+    app_spec,
+    env_file,
+    hints,
+    paths,
+    proxies,
+    request_limits,
+    schema,
+    tls_checks,
+)
 from gwctl.config.addresses import Address, AddressError
 from gwctl.config.locate import Path
 from gwctl.config.scales import NOFILE_MIN
@@ -172,7 +182,7 @@ class _Checks:
             elif "\0" in value:
                 self._tree.complain(path, "has a NUL in it")
         path = (*at, "env_file")
-        if pool.env_file and self._ok(path) and FilePath(pool.env_file).is_file():
+        if pool.env_file and self._ok(path) and paths.is_file(pool.env_file):
             try:
                 env_file.read(pool.env_file)
             except ConfigError as error:
@@ -202,7 +212,7 @@ class _Checks:
             "stderr",
         }:  # ours is the log of events, which is on stderr
             self._tree.complain(path, 'expected "off", "stdout" or a file', 'Write "stdout"')
-        elif pool.access_log not in {"off", "stdout"} and FilePath(pool.access_log).is_dir():
+        elif pool.access_log not in {"off", "stdout"} and paths.is_folder(pool.access_log):
             self._tree.complain(path, "is a folder", f'Write "{written}/access.log"')
 
     def _items(self, path: Path, texts: tuple[str, ...]) -> Iterator[tuple[Path, str]]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gwctl.config import paths
+
 _FILES: Final = ("wsgi", "asgi", "app", "main", "application", "server", "api", "__init__")
 _NAMES: Final = ("application", "app", "api")
 _FACTORIES: Final = ("create_app", "make_app")
@@ -82,11 +84,11 @@ def discover(folder: Path) -> list[Candidate]:
 
 
 def _packages(root: Path) -> Iterator[tuple[int, Path]]:
-    if not root.is_dir():
+    if not paths.is_folder(root):
         return
     yield 0, root
     try:
-        inner = sorted(entry for entry in root.iterdir() if entry.is_dir())
+        inner = sorted(entry for entry in root.iterdir() if paths.is_folder(entry))
     except OSError:
         return
     usable = [entry for entry in inner if entry.name.isidentifier() and entry.name not in {*_SKIPPED, "src"}]

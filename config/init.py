@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gwctl.config import schema, toml_text
+from gwctl.config import paths, schema, toml_text
 from gwctl.config.discover import Candidate, discover
 from gwctl.config.schema import Setting
 from gwctl.config.settings import MasterSettings, PoolSettings
@@ -60,7 +60,7 @@ def write(path: Path, *, force: bool) -> Written:
             file.write(content(candidates))
     except (FileExistsError, IsADirectoryError):
         what = "is there already; gwctl init --force replaces it"
-        if path.is_dir():
+        if paths.is_folder(path):
             what = f"is a folder: name the file, as in -c {path / 'gw.toml'}"
         raise InitError(f"{path} {what}") from None
     except OSError as error:

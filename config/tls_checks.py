@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
-from gwctl.config import addresses
+from gwctl.config import addresses, paths
 from gwctl.config.locate import Path
 from gwctl.config.settings import PoolSettings
 from gwctl.config.sources import Tree
@@ -65,7 +64,7 @@ def _verification(at: Path, tls: Tls, tree: Tree) -> None:
 def _all_there(tls: Tls) -> bool:
     """Tell whether all files exist; those that do not have been told of."""
     files = [*tls.certificate, *tls.key, tls.password_file, tls.client_ca]
-    return all(FilePath(path).is_file() for path in files if path)
+    return all(paths.is_file(path) for path in files if path)
 
 
 def _read(at: Path, tls: Tls, tree: Tree) -> Identity | None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from gwctl.config import paths
 from gwctl.errors import ControlError
 from gwctl.json_text import readable
 from gwctl.supervisor.control_client import ControlClient
@@ -44,7 +45,7 @@ def find(
         return _only([each for each in found if each.name == name], found, f"named {name}")
     if config is not None:
         return _by_config(config, found)
-    if len(found) > 1 and (cwd / DEFAULT_FILE).exists():
+    if len(found) > 1 and paths.exists(cwd / DEFAULT_FILE):
         here = _running(cwd / DEFAULT_FILE, found)
         if len(here) == 1:
             return here[0].path
@@ -87,7 +88,7 @@ def _config_of(instance: Instance) -> Path | None:
 
 def _master_table(config: Path) -> tuple[dict[str, Any], str]:
     """[master] of the file, and why it cannot be read; its other mistakes are not our business."""
-    if config.exists() and not config.is_file():
+    if paths.exists(config) and not paths.is_file(config):
         return {}, "it is not a file"  # a pipe could be waited for for ever
     try:
         table = tomllib.loads(config.read_text("utf-8")).get("master", {})

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gwctl.config import paths
 from gwctl.errors import BindError
 from gwctl.supervisor import holders
 from gwctl.supervisor.places import Place, RefusedPlaceError, as_owner, kind, reach, user
@@ -169,7 +170,7 @@ def _reason(path: Path, error: OSError) -> str:
     if isinstance(error, RefusedPlaceError):
         return error.reason
     match error.errno:
-        case errno.ENOENT if folder.exists():
+        case errno.ENOENT if paths.exists(folder):
             return "somebody removed its file"
         case errno.ENOENT:
             return f"folder {folder} does not exist"

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 import msgspec
@@ -45,10 +45,17 @@ def _targeted(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say which master, and open the connection; report errors."""
 
     @click.option(
-        "-c", "--config", type=click.Path(path_type=Path), help="The master that was started with this file."
+        "-c",
+        "--config",
+        type=click.Path(path_type=Path, readable=False),
+        help="The master that was started with this file.",
     )
     @click.option("--name", help="The master of this name.")
-    @click.option("--control", type=click.Path(path_type=Path), help="The master at this control socket.")
+    @click.option(
+        "--control",
+        type=click.Path(path_type=Path, readable=False),
+        help="The master at this control socket.",
+    )
     @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
     @functools.wraps(command)
     def run(
@@ -80,6 +87,14 @@ def _fail(error: GwctlError, data: dict[str, Any], *, as_json: bool) -> None:
     else:
         click.echo(str(error), err=True)
     raise SystemExit(int(error.exit_status))
+
+
+def _interrupted(text: str, *, as_json: bool) -> NoReturn:
+    if as_json:
+        _write_json({"ok": False, "text": text})
+    else:
+        click.echo(text, err=True)
+    raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
 
 
 def _succeed(result: dict[str, Any], *, as_json: bool) -> None:
@@ -157,9 +172,10 @@ def _watch(client: ControlClient, name: str, method: Method, *, as_json: bool) -
         result = client.call(name, method, None if as_json else view.progress)
     except KeyboardInterrupt:
         view.finish()
-        click.echo(f"the {name} goes on without an audience; gwctl status shows how it ended", err=True)
-        raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
-    except RefusedError:
+        _interrupted(
+            f"the {name} goes on without an audience; gwctl status shows how it ended", as_json=as_json
+        )
+    except ControlError:
         view.finish()
         raise
     view.finish()
@@ -177,8 +193,7 @@ def stop(client: ControlClient, *, as_json: bool, quick: bool) -> None:
     try:
         result = client.call("stop", Stop(quick))
     except KeyboardInterrupt:
-        click.echo("the master goes on stopping; gwctl stop --quick ends it at once", err=True)
-        raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
+        _interrupted("the master goes on stopping; gwctl stop --quick ends it at once", as_json=as_json)
     if not client.wait_gone(_GONE_TIMEOUT_S):
         raise ControlError("the master said that it stops, but it is still there")
     _succeed(result, as_json=as_json)
@@ -216,8 +231,7 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
     try:
         trouble = _until_ready(client, pool, result.get("size", 0), before)
     except KeyboardInterrupt:
-        click.echo("the workers boot on; gwctl status shows them", err=True)
-        raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
+        _interrupted("the workers boot on; gwctl status shows them", as_json=as_json)
     if trouble:
         raise ControlError(f"{result['text']}, but {trouble}")
     _succeed(result, as_json=as_json)

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from gwctl.cli.folder import logical_cwd
-from gwctl.config import hints
+from gwctl.config import hints, paths
 from gwctl.config.load import Loaded, load
 from gwctl.config.problems import count
 from gwctl.config.sources import Override
@@ -51,7 +51,7 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
             "-c",
             "--config",
             "file",
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, readable=False),
             metavar="FILE",
             help="Settings file; without APP the default is gw.toml in this folder.",
         ),
@@ -79,8 +79,8 @@ def reader(app: str | None, file: Path | None, overrides: list[Override]) -> Rea
     environ = dict(os.environ)
     names_app = "GWCTL_APP" in environ or any(override.key.endswith("app") for override in overrides)
     if file is None and app is None:
-        if (cwd / DEFAULT_FILE).exists():
-            file = Path(DEFAULT_FILE)
+        if paths.exists(cwd / DEFAULT_FILE) or not os.access(cwd, os.X_OK):
+            file = Path(DEFAULT_FILE)  # where nobody may look, reading it says so
         elif not names_app:
             raise NothingToServe(
                 f"there is no {DEFAULT_FILE} here and no application was named.\n"

@@ -87,7 +87,7 @@ def show(
     "-c",
     "--config",
     "file",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="What to write; else gw.toml.",
 )

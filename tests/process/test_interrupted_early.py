@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -55,23 +56,51 @@ def test_in_an_import(tmp_path: Path, module: str, arguments: list[str]) -> None
     assert not (tmp_path / "x.toml").exists()
 
 
-def test_while_a_command_waits_for_an_answer(tmp_path: Path) -> None:
-    """Of a master that says nothing: `status` has nothing to say about it either."""
+def asks_a_mute_master(
+    folder: Path, *arguments: str, progress: bytes = b"", interrupt: bool
+) -> tuple[int, str, str]:
+    """A command's exit status and output, when its master takes the question and then goes or says nothing."""
     with socket.socket(socket.AF_UNIX) as mute:
-        mute.bind(str(tmp_path / "mute.sock"))
+        mute.bind(str(folder / "mute.sock"))
         mute.listen()
         process = subprocess.Popen(
-            [sys.executable, "-m", "gwctl", "status", "--control", str(tmp_path / "mute.sock")],
+            [sys.executable, "-m", "gwctl", *arguments, "--control", str(folder / "mute.sock")],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             text=True,
         )
         mute.settimeout(30)
         client, _ = mute.accept()
-        client.settimeout(30)
-        assert client.recv(1), "it has asked"
-        process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=30)
-        client.close()
-    assert (process.returncode, said) == (130, "")
+        with client:
+            client.settimeout(30)
+            assert client.recv(1), "it has asked"
+            client.sendall(progress)
+            if interrupt:
+                process.send_signal(signal.SIGINT)
+                process.wait(30)
+        out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+def test_while_a_command_waits_for_an_answer(tmp_path: Path) -> None:
+    """`status` has nothing to say about it."""
+    assert asks_a_mute_master(tmp_path, "status", interrupt=True) == (130, "", "")
+
+
+@pytest.mark.parametrize(("command", "said"), [("reload", "goes on without"), ("stop", "goes on stopping")])
+def test_with_json_an_interrupted_command_writes_its_one_object(
+    tmp_path: Path, command: str, said: str
+) -> None:
+    status, out, err = asks_a_mute_master(tmp_path, command, "--json", interrupt=True)
+    document = json.loads(out)
+    assert (status, err, document["ok"]) == (130, "", False)
+    assert said in document["text"]
+
+
+def test_a_reload_whose_master_dies_shows_how_far_it_got(tmp_path: Path) -> None:
+    news = {"id": 1, "pool": "web", "phase": "boot", "outcome": "ok", "detail": "0.44 s"}
+    line = json.dumps({"jsonrpc": "2.0", "method": "progress", "params": news}).encode() + b"\n"
+    status, out, err = asks_a_mute_master(tmp_path, "reload", progress=line, interrupt=False)
+    assert (status, out) == (1, "web  boot ok (0.44 s)\n")
+    assert err == "the master went away before it answered\n"
