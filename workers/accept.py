@@ -215,7 +215,7 @@ class Acceptor:
             if self._make_room(listener):
                 return
         overload.note()
-        self._server.queue.behind = True
+        self._server.queue.falls_behind()
         if overload.refuses:
             self._refuse(listener, overload)
         else:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 REQUEST_START: Final = b"x-request-start"
 NOTICE_S: Final = 0.05
 """Who has waited for less is served without a look."""
+BEHIND_S: Final = 1.0
+"""For so long after the last sign of it a worker is behind."""
 ASK_AGAIN_S: Final = 0.005
 """After a kept-alive client that had not waited, the kernel is not asked about others for so long."""
 LEFT_S: Final = 0.5
@@ -62,8 +64,8 @@ _read_ages: Final = struct.Struct("=52x2I").unpack  # struct tcp_info: tcpi_last
 class QueueLimit:
     """Of one worker.
 
-    ``behind``: connections have lately waited in the backlog, or the loop was late. ``notable``: so much
-    that it was noticed of a request.
+    ``behind``: connections have lately waited in the backlog, or the loop was late. ``notable``: since it is,
+    some request had waited long enough for a look before it is served.
     """
 
     def __init__(self, server: Server) -> None:
@@ -71,6 +73,7 @@ class QueueLimit:
         self._limit_s = server.settings.timeouts.queue_timeout_s or inf
         self.behind = False
         self.notable = False
+        self._behind_at = -inf
         self._ask_at = 0.0
         self._dropped_at = 0.0
 
@@ -78,6 +81,20 @@ class QueueLimit:
     def dropping(self) -> bool:
         """Tell whether requests were dropped lately: then who waits is to be looked at quickly."""
         return monotonic() - self._dropped_at < 1.0
+
+    def falls_behind(self) -> None:
+        """Note that connections wait in the backlog, or that the loop was late."""
+        self.behind = True
+        self._behind_at = monotonic()
+
+    def look(self, now: float) -> None:
+        """Forget what was long ago. Called in each sweep.
+
+        Not sooner: between the last look at who waits in the backlog and the one that lets them in there
+        may be a sweep, or several.
+        """
+        if now - self._behind_at > BEHIND_S:
+            self.behind = self.notable = False
 
     def arrives(self, connection: ConnectionBase, fields: Mapping[bytes, bytes] | None) -> None:
         """Note since when a request waits whose head was read just now.
@@ -95,8 +112,9 @@ class QueueLimit:
         elif not self.behind or (now < self._ask_at and connection.state != FRESH):
             return
         waited_s = self.waited(connection, now, now)
-        self.notable = waited_s >= NOTICE_S or connection.sock.family == socket.AF_UNIX  # it does not say
-        if not self.notable:
+        if waited_s >= NOTICE_S or connection.sock.family == socket.AF_UNIX:  # which does not say
+            self.notable = True  # for others as well, whose tasks are yet to begin
+        else:
             self._ask_at = now + ASK_AGAIN_S
         if waited_s > self._limit_s:
             self.note(connection, LATE, waited_s)

@@ -400,7 +400,7 @@ class Server:
         if self.flush_due:
             self.flush_due = False
             if monotonic() - self._flush_at > _LATE_S:
-                self.queue.behind = True
+                self.queue.falls_behind()
         counters.flush(self.counters, self.record)
         words = self.record.words
         words[CONNECTIONS] = self.connections
@@ -434,7 +434,9 @@ class Server:
         self.record.floats[HEARTBEAT_AT] = now
         self._schedule_sweep()
         self.flush()
-        self.queue.behind = late > _LATE_S
+        if late > _LATE_S:
+            self.queue.falls_behind()
+        self.queue.look(now)
         self.runner.look(now)
         if self.overload is not None:
             self.overload.look(now)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gwctl.scoreboard import DROPPED
+from gwctl.workers import accept
 from gwctl.workers.queue_limit import seconds_since
 from tests.support.engine import Client, Engine
 from tests.support.engine_apps import application
@@ -150,6 +151,42 @@ def test_whose_client_has_gone_is_dropped_and_who_only_ends_its_side_is_served(
         elif not worker_class.startswith("sync"):
             until(lambda: engine.words(DROPPED) == len(waiting), "all to be dropped")
             assert gate.seen == ["/hold"]
+
+
+def test_whose_client_has_gone_from_the_backlog_is_dropped_whenever_the_sweep_looks(monkeypatch) -> None:
+    """Several sweeps come between the last look at who waits there and the one that lets them in."""
+    monkeypatch.setattr(accept, "LOOK_AGAIN_S", 0.3)
+    gate = Gate()
+    with engine_at_its_bound(gate, "asgi", timeouts={"header_timeout_s": 0.2}) as engine:
+        with engine.connect() as first:
+            first.send(GET % b"/hold")
+            until(lambda: gate.seen, "the first to be in the application")
+            with contextlib.ExitStack() as stack:
+                for _ in range(3):
+                    stack.enter_context(engine.connect()).send(GET % b"/gone")
+                pass_time(0.8)
+            pass_time(0.1)
+            gate.open.set()
+            assert first.response().body == b"done"
+            until(lambda: engine.words(DROPPED) == 3, "all to be dropped")
+        assert gate.seen == ["/hold"]
+
+
+def test_whose_client_has_gone_is_dropped_whoever_comes_right_behind() -> None:
+    """Those who wait are looked at, although one who has not is read in the same turn of the loop."""
+    gate = Gate()
+    with Engine(gate.asgi, "asgi") as engine, engine.connect() as first:
+        first.send(GET % b"/block")
+        until(lambda: gate.seen, "the loop to be blocked")
+        with engine.connect() as gone:
+            gone.send(GET % b"/gone")
+            pass_time(0.8)
+        with engine.connect() as prompt:
+            prompt.send(GET % b"/prompt")
+            gate.open.set()
+            assert first.response().body == prompt.response().body == b"done"
+        assert gate.seen == ["/block", "/prompt"]
+        assert engine.words(DROPPED) == 1
 
 
 def test_an_asgi_task_whose_client_resets_before_its_first_step_does_not_begin() -> None:
