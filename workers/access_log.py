@@ -79,8 +79,7 @@ class AccessLog:
             self._stamp_until = int(now) + 1.0
             self._stamp = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(now))
         if type(referer) is not str or type(agent) is not str:  # an application may have changed its environ
-            referer = f"{referer}"
-            agent = f"{agent}"
+            referer, agent = _text(referer), _text(agent)
         self._noted.append(
             (
                 connection.peer,
@@ -190,6 +189,14 @@ class AccessLog:
         if self._dropped:
             self._tell()
         os.close(self._fd)
+
+
+def _text(value: Any) -> str:
+    """Never raises: the response is sent, and its connection waits to go on."""
+    try:
+        return f"{value}"
+    except BaseException:  # noqa: BLE001 - of any kind: it is the application's code
+        return "-"
 
 
 def _is_file(fd: int) -> bool:

@@ -29,12 +29,14 @@ from typing import TYPE_CHECKING, Final
 
 from gwctl.config.request_limits import RequestLimits
 from gwctl.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL, note_request
+from gwctl.workers import forks
 from gwctl.workers.body_stream import PumpedStream
 from gwctl.workers.counters import Counters
 from gwctl.workers.explain import Running
 from gwctl.workers.file_tail import FileTail
 from gwctl.workers.sentry import Sentry
 from gwctl.workers.states import BUSY, GIVEN, HEAD, IDLE, has_unread
+from gwctl.workers.tracebacks import application_traceback, summary
 from gwctl.workers.wsgi import WsgiCall
 from gwctl.workers.wsgi_runner import WsgiRunner
 
@@ -249,7 +251,10 @@ class SyncRunner(WsgiRunner):
         if connection.authority:  # the absolute form: the path is what its limit goes by
             head = f"{connection.method} {connection.target}".encode("latin-1")
         note_request(self._noted, 0, start, head)
-        copy_context().run(call.run)  # never raises
+        try:
+            copy_context().run(call.run)  # never raises; if it did, all others' connections would be at stake
+        except BaseException as error:  # noqa: BLE001 - as said
+            self._failed(call, error)
         floats[BUSY_SINCE] = 0.0
         end = call.ended_at or monotonic()
         seconds = end - start
@@ -264,6 +269,14 @@ class SyncRunner(WsgiRunner):
             connection.state = IDLE
         else:
             self.finish(connection, call)
+
+    def _failed(self, call: WsgiCall, error: BaseException) -> None:
+        """Go on after a call that should have seen to this itself."""
+        forks.end_if_child(error)
+        call.keep_alive = False
+        call.aborted = True
+        why = f"{summary(error)}\n{application_traceback(error)}"
+        self.server.log.error(f"{call.what()}: the end of the call failed: {why}")
 
 
 def _is_due(connection: ConnectionBase) -> bool:

@@ -37,8 +37,8 @@ class BodyCall(WsgiCall):
         super().run()
         try:  # noqa: SIM105 - suppress() would be a good part of what this costs
             self._input.close()
-        except OSError:
-            pass  # a full disk: nobody wants the bytes any more
+        except BaseException:  # noqa: BLE001, S110 - of any kind: the application may have changed or detached it
+            pass  # also a full disk: nobody wants the bytes any more
         budget = self._server.body_budget
         if budget.holds:
             budget.release(self._input)
@@ -58,6 +58,7 @@ class StreamCall(BodyCall):
 
     def run(self) -> None:
         super().run()
+        self._stream.close()  # again: whoever detached it has it without what was to close it
         if self._stream.failure is not None:
             self.keep_alive = False
 

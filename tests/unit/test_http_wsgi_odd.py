@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gwctl.scoreboard import BUSY_SINCE
 from tests.support.engine import Engine
 from tests.support.wait import until
 
@@ -181,3 +182,50 @@ def test_nobody_takes_wsgi_errors_from_later_requests(
         f"said {path} \u00fc\\udcff" for path in ("/first", "/closes", "/second", "/third")
     ]
     assert text.count("one, two\n") == 4
+
+
+def exits(*_args: Any) -> str:
+    raise SystemExit("in the midst of what ends the request")
+
+
+class Exits:
+    __str__ = __repr__ = __format__ = exits  # type: ignore[assignment]
+
+
+def detached(environ: dict[str, Any]) -> None:
+    environ["wsgi.input"].detach()
+
+
+def closes_oddly(environ: dict[str, Any]) -> None:
+    environ["wsgi.input"].close = exits
+
+
+def no_agent(environ: dict[str, Any]) -> None:
+    environ["HTTP_USER_AGENT"] = environ["HTTP_REFERER"] = Exits()
+
+
+@pytest.mark.parametrize(
+    "where", [{"body_buffering": False}, {"limits": {"body_memory_bytes": 1}}], ids=["wire", "disk"]
+)
+@pytest.mark.parametrize("spoils", [detached, closes_oddly, no_agent])
+def test_what_an_application_does_to_its_environ_does_not_hold_the_worker(
+    serve: Callable[..., Engine], spoils: Callable[[dict[str, Any]], None], where: dict[str, Any]
+) -> None:
+    """The response is out; what follows it must not fail over what the application has left."""
+
+    def application(environ, start_response):
+        if environ["REQUEST_METHOD"] == "POST":
+            spoils(environ)
+        start_response("200 OK", [])
+        return [b"done"]
+
+    engine = serve(application, threads=1, access_log=True, **where)
+    with engine.connect() as client:
+        for _ in range(2):
+            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+            assert client.response().body == b"done"
+            assert client.get().body == b"done"
+    until(lambda: not engine.server.active_requests, "nothing to be under way")
+    until(lambda: not engine.record.floats[BUSY_SINCE], "the call to be over")
+    until(lambda: not engine.server.body_budget.holds, "the bodies to be let go of")
+    assert " error " not in engine.log
