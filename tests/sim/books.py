@@ -197,6 +197,11 @@ class Failure:
     """When the last one was."""
     slow: bool = False
     """The last one was a death too many, beside siblings that serve."""
+    ends: int = 0
+    """Of workers that had not proved themselves, of any kind: the fleet may count those as deaths that left by
+    themselves one soon after the other."""
+    perhaps_slow: bool = False
+    """The last one may have been a death too many."""
 
 
 @dataclass(eq=False)
@@ -212,8 +217,15 @@ class Failures:
         failure.count += 1
         failure.free = free
         failure.at = now
-        failure.slow = False
+        failure.slow = failure.perhaps_slow = False
         return failure
+
+    def may_count(self, seen: Seen, siblings: int) -> None:
+        """It has ended, or leaves: the fleet may take that for a death."""
+        failure = self.counted.setdefault(seen.place, Failure())
+        failure.ends += 1
+        enough = seen.policy.breaker_failures
+        failure.perhaps_slow = bool(siblings and enough and failure.ends >= enough)
 
     def forget(self, place: tuple[str, int]) -> None:
         self.counted.pop(place, None)
@@ -229,11 +241,13 @@ class Failures:
         elif seen.is_template:
             if seen.ready_at is None:
                 self.count(seen.place, now, free=1)
-        elif (status != 0 or seen.ready_at is None) and not seen.hangs:
-            failure = self.count(seen.place, now, free=1)
-            failure.deaths += 1
-            enough = seen.policy.breaker_failures
-            failure.slow = bool(siblings and enough and failure.deaths >= enough)
+        else:
+            if (status != 0 or seen.ready_at is None) and not seen.hangs:
+                failure = self.count(seen.place, now, free=1)
+                failure.deaths += 1
+                enough = seen.policy.breaker_failures
+                failure.slow = bool(siblings and enough and failure.deaths >= enough)
+            self.may_count(seen, siblings)
 
     def judge_spawn(self, place: tuple[str, int], policy: PoolPolicy, now: float) -> None:
         """Not before the backoff, or the breaker's wait, less a quarter at most."""
@@ -244,5 +258,7 @@ class Failures:
             longest = min(policy.backoff_max_s, policy.backoff_min_s * 2.0 ** (waits - 1))
         if failure.slow:
             longest = policy.breaker_retry_s
+        elif failure.perhaps_slow:
+            longest = min(longest, policy.breaker_retry_s)
         if longest and now - failure.at < longest * 0.75 - 1e-6:
             raise Unsafe(f"{failure.count} failures in a row of {place}, tried too soon")

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ LOOK_MIN_S = 0.05
 NEAR_LOOK_S = 1.0
 CONFIRM_S = 1.0
 LAST_LOOK_S = 0.1
+ABSENCES_MAX = 64
 
 
 @dataclass(eq=False)
@@ -40,8 +42,8 @@ class Looks:
     due_at: float = 0.0
     allowed_at: float = 0.0
     """It may be read before it must be."""
-    absences: list[tuple[float, float]] = field(default_factory=list)
-    """When the master came late, and how late."""
+    absences: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=ABSENCES_MAX))
+    """When the master came late, and how late; those before the last so many are forgotten."""
 
     def needed(self, now: float, at: float) -> None:
         """What was just observed is to be looked at again then."""

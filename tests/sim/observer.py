@@ -144,6 +144,8 @@ class Observer:
         if seen is not None and seen.state in {"ready", "parked", "lost"}:
             self._candidate_failed(seen)
             self.failures.forget_healthy(seen, self.now)
+            if not (seen.told_to_end or seen.has_proved_itself(self.now)):
+                self.failures.may_count(seen, siblings=0)
             seen.left = True
             seen.enter("draining", self.now + seen.policy.drain_timeout_s + DRAIN_MARGIN_S)
 

@@ -83,6 +83,34 @@ LATE_FOR_A_LAST_LOOK = Faults(
     recovers=0.2406,
     late=0.05,
 )
+LEFT_TWICE_AND_DIED = Faults(
+    spawn_fails=0.5,
+    fork_is_late=0.3298,
+    boot_hangs=0.1663,
+    dies=0.0098,
+    loses_link=0.2221,
+    leaves=0.5,
+    quit_ignored=0.1324,
+    unreaped=0.2571,
+    generation_broken=0.5,
+    unobserved=0.4736,
+    swells=0.9,
+    sticks=0.5,
+    recovers=0.5,
+)
+AWAY_MORE_OFTEN_THAN_IS_REMEMBERED = Faults(
+    spawn_fails=0.5,
+    fork_is_late=0.2757,
+    boot_hangs=0.4846,
+    dies=0.3107,
+    loses_link=0.0221,
+    drain_hangs=0.5,
+    settings_wrong=0.0441,
+    generation_broken=0.5,
+    owes=0.5,
+    sticks=0.5,
+    late=0.4,
+)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -111,6 +139,8 @@ LATE_FOR_A_LAST_LOOK = Faults(
 )
 @example(seed=1877800, faults=AWAY_DURING_A_LAST_LOOK)
 @example(seed=342769001, faults=LATE_FOR_A_LAST_LOOK)
+@example(seed=347371766, faults=LEFT_TWICE_AND_DIED)
+@example(seed=1184334248, faults=AWAY_MORE_OFTEN_THAN_IS_REMEMBERED)
 def test_no_rule_is_broken_whatever_the_mixture_of_faults(seed: int, faults: Faults) -> None:
     """Hypothesis looks for the smallest mixture that breaks one."""
     episode(seed, faults=faults)
