@@ -191,6 +191,20 @@ class AccessLog:
         os.close(self._fd)
 
 
+def referer_and_agent(scope: Any) -> tuple[str, str]:
+    """Return the two of an ASGI request. Never raises: the scope is the application's to change."""
+    referer = agent = "-"
+    try:
+        for name, value in scope["headers"]:
+            if name == b"user-agent":
+                agent = value.decode("latin-1")
+            elif name == b"referer":
+                referer = value.decode("latin-1")
+    except Exception:  # noqa: BLE001, S110 - of any kind, as said
+        pass
+    return referer, agent
+
+
 def _text(value: Any) -> str:
     """Never raises: the response is sent, and its connection waits to go on."""
     try:

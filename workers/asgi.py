@@ -24,6 +24,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers import forks
+from gwctl.workers.access_log import referer_and_agent
 from gwctl.workers.asgi_departures import HALF_CLOSED_S, LATE_BLOCKS_MAX, LATE_STREAM_S
 from gwctl.workers.asgi_extensions import Extensions
 from gwctl.workers.asgi_streams import is_event_stream
@@ -39,7 +40,6 @@ from gwctl.workers.response import (
     LAST_CHUNK,
     NO_BODY,
     UNTIL_CLOSE,
-    HeaderError,
     as_list,
     chunk,
 )
@@ -196,7 +196,7 @@ class AsgiRequest(Extensions):
         if self._headers is None or self.started or self.finished or self.detached:
             return
         if is_event_stream(self._headers):
-            with contextlib.suppress(HeaderError):  # the first block says so
+            with contextlib.suppress(Exception):  # of any kind: the first block says so
                 self._block(b"")
 
     def dismiss(self) -> None:
@@ -422,13 +422,8 @@ class AsgiRequest(Extensions):
         connection.responded(self._keep_alive, now)
 
     def _log_access(self, seconds: float) -> None:
-        referer = agent = "-"
-        for name, value in self.scope["headers"]:
-            if name == b"user-agent":
-                agent = value.decode("latin-1")
-            elif name == b"referer":
-                referer = value.decode("latin-1")
         assert self._server.access is not None
+        referer, agent = referer_and_agent(self.scope)
         self._server.access.add(self._connection, self.status, self.sent, seconds, referer, agent)
 
     # ---- the task

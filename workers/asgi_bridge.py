@@ -28,6 +28,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
+from gwctl.workers.access_log import referer_and_agent
 from gwctl.workers.asgi import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi_streams import Streams
 from gwctl.workers.body import NO_BODY
@@ -157,12 +158,7 @@ class AsgiBridge:
     def log_access(
         access: AccessLog, connection: ConnectionBase, environ: Environ, call: WsgiCall, seconds: float
     ) -> None:
-        referer = agent = "-"
-        for name, value in environ[SCOPE]["headers"]:
-            if name == b"user-agent":
-                agent = value.decode("latin-1")
-            elif name == b"referer":
-                referer = value.decode("latin-1")
+        referer, agent = referer_and_agent(environ[SCOPE])
         access.add(connection, call.status, call.sent, seconds, referer, agent)
 
     def under_way(self) -> list[Running]:

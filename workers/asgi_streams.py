@@ -36,10 +36,16 @@ AGAIN_S: Final = 0.05
 
 
 def is_event_stream(headers: Any) -> bool:
-    """Tell whether a response's parts are events that clients take one by one, and come again for more."""
-    for header in headers:
-        if isinstance(header, tuple | list) and header[0].lower() == b"content-type":
-            return bool(header[1].lower().lstrip().startswith(_EVENTS))
+    """Tell whether a response's parts are events that clients take one by one, and come again for more.
+
+    Never raises: nobody has judged ``headers`` yet, and who asks looks after all requests.
+    """
+    try:
+        for header in headers:
+            if isinstance(header, tuple | list) and header[0].lower() == b"content-type":
+                return bool(header[1].lower().lstrip().startswith(_EVENTS))
+    except Exception:  # noqa: BLE001, S110 - of any kind: the first block says what is wrong
+        pass
     return False
 
 

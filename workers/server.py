@@ -28,7 +28,7 @@ from gwctl.masking import shower
 from gwctl.scoreboard import ACCEPTED, ACTIVE, CONNECTIONS, HEARTBEAT_AT, SERVING
 from gwctl.workers import counters
 from gwctl.workers.accept import Acceptor
-from gwctl.workers.access_log import AccessLog
+from gwctl.workers.access_log import AccessLog, referer_and_agent
 from gwctl.workers.application import LoadedApplication
 from gwctl.workers.body_budget import BodyBudget
 from gwctl.workers.connection import ConnectionBase
@@ -341,11 +341,11 @@ class Server:
             Refused: Its handshake is broken.
         """
         rest = connection.tail[connection.tail_at :]
-        before = partial(self._give_up, connection, monotonic(), scope["headers"])
+        before = partial(self._give_up, connection, monotonic(), scope)
         self.websockets.hand_over(connection.transport, rest, scope, before)
 
     def _give_up(
-        self, connection: ConnectionBase, start: float, headers: list[tuple[bytes, bytes]]
+        self, connection: ConnectionBase, start: float, scope: Mapping[str, Any]
     ) -> Callable[[int, int], None]:
         """Let ``connection`` go; return what is to be told of the answer to its handshake."""
         connection.tail = b""
@@ -359,8 +359,7 @@ class Server:
             seconds = monotonic() - start
             self._refusals.add(status, size, seconds)
             if self.access is not None:
-                found = {name: value.decode("latin-1") for name, value in headers}
-                referer, agent = found.get(b"referer", "-"), found.get(b"user-agent", "-")
+                referer, agent = referer_and_agent(scope)
                 self.access.add(connection, status, size, seconds, referer, agent)
             self.flush_soon()
 
