@@ -87,17 +87,17 @@ def test_who_gets_no_descriptor_is_told_503_where_that_is_wanted(worker: str, tm
         contextlib.ExitStack() as stack,
     ):
         port = httpx.URL(server.url).port
-        first = Client(stack.enter_context(socket.create_connection(("127.0.0.1", port or 0))))
-        uploads = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", port or 0))) for _ in range(120)
-        ]
-        for sock in uploads:
+        uploads = []
+        for _ in range(120):  # none of them idle for a while: that would make room, too
+            uploads.append(stack.enter_context(socket.create_connection(("127.0.0.1", port or 0))))
             with contextlib.suppress(OSError):  # one of those that were refused
-                sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+                uploads[-1].sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        first = Client(uploads[0])
         until(lambda: httpx.get(server.url, timeout=5).status_code == 503, "all that are had to be taken")
         for _ in range(10):
             assert httpx.get(server.url, timeout=5).status_code == 503
-        assert first.get().body == b"opened"
+        first.send(b"hello")
+        assert first.response().body == b"opened"
 
 
 LOWERS = """
