@@ -93,6 +93,16 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             1000,
         ),
     ] = 240
+    responses_memory_bytes_max: Annotated[
+        int,
+        Meta(ge=0),
+        _meta(
+            "What clients have yet to take of a worker's responses, in memory. Beyond, clients are cut off "
+            "that would need longer than `response_timeout_s` for theirs at the rate of the last 5 s, the "
+            "slowest first. 0: no limit.",
+            1_073_741_824,
+        ),
+    ] = 268_435_456
     response_spool_bytes_max: Annotated[
         int,
         Meta(ge=0),

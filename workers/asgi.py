@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.workers import forks
 from gwctl.workers.access_log import referer_and_agent
 from gwctl.workers.asgi_departures import HALF_CLOSED_S, LATE_BLOCKS_MAX, LATE_STREAM_S
-from gwctl.workers.asgi_extensions import Extensions
+from gwctl.workers.asgi_extensions import PIECE_BYTES, Extensions
 from gwctl.workers.asgi_streams import is_event_stream
 from gwctl.workers.body import BodyTooLarge, keep
 from gwctl.workers.disconnects import is_disconnect
@@ -95,6 +95,7 @@ class AsgiRequest(Extensions):
         self._waiters: list[asyncio.Future[None]] | None = None
         self._headers = None
         self._trailers = None
+        self._slow = None
         # _line is set by http.response.start; _framing, _left and _keep_alive with the head.
         self._received = 0
         self._departure: asyncio.TimerHandle | None = None  # of a client that may be gone
@@ -276,10 +277,15 @@ class AsgiRequest(Extensions):
             if type(body) is not bytes:
                 body = _as_bytes(body)
             if message.get("more_body", False):
+                if self._slow is not None or len(body) > PIECE_BYTES:
+                    await self._send_slowly(body, more=True)
+                    return
                 self._block(body)
                 to = self._connection  # a transport that is closing takes all and tells nothing
-                while (to.write_paused or to.transport.is_closing()) and not self.detached:
-                    await self._wait()
+                if (to.write_paused or to.transport.is_closing()) and not self.detached:
+                    await self._send_slowly(b"", more=True)
+            elif len(body) > PIECE_BYTES or self._slow is not None:
+                await self._send_slowly(body, more=False)
             elif self.started:
                 self._last(body)
             else:
@@ -510,7 +516,7 @@ class AsgiRequest(Extensions):
 
     def _end_dismissed(self) -> None:
         """End a stream that was told to end, by a drain: properly if its parts are wholes by themselves."""
-        if self._trailers is None and is_event_stream(self._headers):
+        if self._trailers is None and not self.rest and is_event_stream(self._headers):
             self._last(b"")
         else:
             self._cut()

@@ -15,6 +15,9 @@ requests share, so that an offer costs a request nothing, and an application tha
                               HEAD, Content-Length), or when the client did not say
                               ``TE: trailers``, they are taken and not sent
 
+And large blocks of any response: they are written in pieces, each when the client has taken the one
+before, so that no more than a piece of each is here twice, in the transport and in the application.
+
 All messages of extensions arrive in the branch of send() that a plain response never reaches.
 """
 
@@ -24,6 +27,7 @@ import asyncio
 import os
 import stat
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers.asgi_timeouts import TIMEOUT
@@ -46,8 +50,24 @@ PATHSEND: Final = "http.response.pathsend"
 
 FILE_BLOCK_BYTES: Final = 262_144
 """Read at once where sendfile() cannot be used; up to this a file leaves in one write with its head."""
+PIECE_BYTES: Final = 262_144
+"""Most that is written at once of a block: what is larger leaves as the client takes it."""
 SENDFILE_BYTES_MAX: Final = 1_048_576
 """Asked of one sendfile(): other requests wait while the disk is read."""
+
+
+class SlowSends:
+    """What a request has once a send() had to wait for its client."""
+
+    __slots__ = ("rest", "since", "turn", "waited_s")
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        """One block at a time, in the order in which they were sent."""
+        self.rest = 0
+        """Bytes of the present block that are not written yet."""
+        self.since = 0.0
+        self.waited_s = 0.0
 
 
 class Extensions:
@@ -59,6 +79,7 @@ class Extensions:
         "_headers",
         "_left",
         "_server",
+        "_slow",
         "_trailers",
         "detached",
         "finished",
@@ -72,6 +93,7 @@ class Extensions:
     _headers: Any
     _left: int
     _server: Server
+    _slow: SlowSends | None
     _trailers: Trailers | None
     detached: bool
     finished: bool
@@ -113,6 +135,91 @@ class Extensions:
             self._send_trailers(message)
         else:
             await self._send_path(message)
+
+    # ---- clients that take their time
+
+    @property
+    def rest(self) -> int:
+        """Bytes of a large block that wait in send()."""
+        return 0 if self._slow is None else self._slow.rest
+
+    def client_s(self, now: float) -> float:
+        """Return the seconds in which send() waited for the client: they are not the application's."""
+        slow = self._slow
+        if slow is None:
+            return 0.0
+        return slow.waited_s + (now - slow.since if slow.since else 0.0)
+
+    async def _send_slowly(self, body: bytes, *, more: bool) -> None:
+        """Send ``body`` as the client takes it, behind what others' calls are sending."""
+        if self._slow is None:
+            self._slow = SlowSends()
+        slow = self._slow
+        async with slow.turn:
+            if self.detached:
+                return
+            if self.finished:
+                raise NotAsgiError("http.response.body was sent after the response was complete")
+            if len(body) > PIECE_BYTES:
+                await self._pieces(slow, body, more=more)
+                return
+            if more:
+                self._block(body)
+                await self._until_taken(slow)
+            elif self.started:
+                self._last(body)
+            else:
+                self._whole(body)
+
+    async def _pieces(self, slow: SlowSends, body: bytes, *, more: bool) -> None:
+        size = len(body)
+        head = b"" if self.started else self._head(-1 if more else size)
+        if self._trailers is not None:
+            self._trailers.check_body_open()
+        if self._framing == COUNTED:
+            if size > self._left:
+                raise NotAsgiError("the body is longer than Content-Length says")
+            if head and not more and size < self._left:
+                raise NotAsgiError(f"the body has {size} bytes, but Content-Length says {self._left}")
+            self._left -= size
+        self.started = True
+        write = self._connection.transport.write
+        chunked = self._framing == CHUNKED
+        if chunked:
+            head += b"%x\r\n" % size
+        if head:
+            write(head)
+        slow.rest = 0 if self._framing == NO_BODY else size
+        view = memoryview(body)
+        try:
+            while slow.rest and not self.detached:
+                piece = view[size - slow.rest :][:PIECE_BYTES]
+                slow.rest -= len(piece)
+                self.sent += len(piece)
+                write(piece)
+                if slow.rest or more:
+                    await self._until_taken(slow)
+        finally:  # also of a call that is cancelled: what was begun is sent
+            rest, slow.rest = slow.rest, 0
+            if not self.detached:
+                self.sent += rest
+                write(bytes(view[size - rest :]) + (b"\r\n" if chunked else b""))
+                if not more:
+                    self._last(b"")
+
+    async def _until_taken(self, slow: SlowSends | None = None) -> None:
+        """Wait until the client has taken so much that there is room for more, or is gone."""
+        if slow is None:
+            if self._slow is None:
+                self._slow = SlowSends()
+            slow = self._slow
+        to = self._connection
+        slow.since = monotonic()
+        try:
+            while (to.write_paused or to.transport.is_closing()) and not self.detached:
+                await self._wait()
+        finally:
+            slow.waited_s, slow.since = self.client_s(monotonic()), 0.0
 
     # ---- early hints
 
@@ -198,8 +305,7 @@ class Extensions:
                 head = b""
             self._block(block)
             await asyncio.sleep(0)  # others' turn, and time to hear that the client is gone
-            while self._connection.write_paused and not self.detached:
-                await self._wait()
+            await self._until_taken()
             if self.detached:
                 return
         if head:
@@ -211,8 +317,7 @@ class Extensions:
         offset = len(block)
         while following := os.pread(file, FILE_BLOCK_BYTES, offset):
             self._block(block)
-            while self._connection.write_paused and not self.detached:
-                await self._wait()
+            await self._until_taken()
             if self.detached:
                 return
             block = following
@@ -253,8 +358,7 @@ class Extensions:
         transport = connection.transport
         transport.set_write_buffer_limits(0)  # now pause_writing() means "not empty"
         try:
-            while connection.write_paused and not self.detached:
-                await self._wait()
+            await self._until_taken()
         finally:
             transport.set_write_buffer_limits()
 
@@ -265,9 +369,12 @@ class Extensions:
         waiter = asyncio.ensure_future(self._wait())
         loop.add_writer(out, waiter.cancel)
         timer = loop.call_later(timeout_s, self._stuck, timeout_s)
+        assert self._slow is not None  # since `_until_flushed`
+        self._slow.since = monotonic()
         try:
             await asyncio.wait([waiter])
         finally:
+            self._slow.waited_s, self._slow.since = self.client_s(monotonic()), 0.0
             timer.cancel()
             loop.remove_writer(out)
             waiter.cancel()

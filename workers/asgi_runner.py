@@ -239,6 +239,16 @@ class AsgiRunner:
         """Not used: an ASGI request runs before its body is complete."""
         raise NotImplementedError
 
+    def rest(self, connection: ConnectionBase) -> int:
+        """How much of a block waits in send() for the client."""
+        request: AsgiRequest | None = connection.request
+        return 0 if request is None else request.rest
+
+    def sent(self, connection: ConnectionBase) -> int:
+        """How much of the present response was written."""
+        request: AsgiRequest | None = connection.request
+        return 0 if request is None else request.sent + request.rest
+
     def sink_is_full(self, connection: ConnectionBase) -> bool:
         request: AsgiRequest | None = connection.request
         if request is None or not request.waiting_bytes:

@@ -3,7 +3,8 @@
 The server's sweep asks; a request in time is never touched. One that is over its limit gets 504
 (or, in mid-response, its connection cut), its task is cancelled, and one record says where it
 waited. What is over with the response, such as background work, and what a client left alone
-has no limit. Time in which the loop itself did not turn is given to all.
+has no limit. Time in which the loop itself did not turn is given to all, and the time in which
+send() waits for a slow client is the client's, who has limits of its own (`slow_clients`).
 
 A loop that does not turn at all is for the master to notice, by its heartbeat.
 """
@@ -87,9 +88,13 @@ class RequestClock:
         limit_s = self._limits.of(connection.target)
         if not limit_s:
             return
-        due_at = began_at + limit_s + sum([late_s for at, late_s in self._away if at > began_at])
+        client_s = request.client_s(now)
+        due_at = began_at + limit_s + client_s + sum([late_s for at, late_s in self._away if at > began_at])
         if now >= max(due_at, self._extended.get(request, 0.0)):
-            self._end(request, f"{now - began_at:.1f} s (limit {limit_s:g} s)")
+            how_long = f"{now - began_at - client_s:.1f} s (limit {limit_s:g} s)"
+            if client_s >= 0.1:
+                how_long += f", and waited for its client for {client_s:.1f} s"
+            self._end(request, how_long)
 
     def _end(self, request: AsgiRequest, how_long: str) -> None:
         server, task = self._server, request.task

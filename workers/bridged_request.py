@@ -67,11 +67,11 @@ class Pipe:
         self._size = 0
         self._closed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         with self._lock:
             if self._closed:
                 return
-            self._blocks.append(data)
+            self._blocks.append(bytes(data))  # a part of an application's block may come as a view
             self._size += len(data)
             full = self._size > PIPE_BYTES_MAX
         if full and self._connection is not None:

@@ -47,7 +47,7 @@ from gwctl.workers.runners import runner_class
 from gwctl.workers.seldom import Seldom
 from gwctl.workers.siblings import Siblings
 from gwctl.workers.slow_clients import LeastRates
-from gwctl.workers.states import BUSY, IDLE, TimeLimits
+from gwctl.workers.states import BUSY, CLOSING, FLUSH, IDLE, TimeLimits
 from gwctl.workers.websocket import Surroundings, WebSockets
 
 if TYPE_CHECKING:
@@ -461,10 +461,13 @@ class Server:
             clock.look(now)
         seconds = self._limits.seconds
         for connection in list(self._connections):
+            if connection.write_paused or connection.state in {FLUSH, CLOSING}:
+                self.rates.add_up(connection)
             if now - connection.since > seconds[connection.state]:
                 self._limits.expire(connection, now)
             elif connection.state > IDLE or connection.window_taken >= 0:
                 self.rates.look(connection, now)
+        self.rates.relieve(now)
         note_longest(self)
         if self.draining:
             self.check_drained()

@@ -7,13 +7,17 @@ worker itself did not want to read, or had nothing to write, is not counted: a w
     bodies      what has come of a request's body, also of one that is skipped: 408
     responses   what the client's kernel has acknowledged, while the transport has more for it: a reset
 
+While responses that nobody takes hold more memory than ``responses_memory_bytes_max``, who holds some
+of it is held to more: to take it within ``response_timeout_s``, at the rate of the last `PRESSURE_S`. Of
+those who are too slow the slowest go, until the rest has room. Nobody waits for another's client.
+
 Heads, handshakes and lingering have a time for the whole instead (`gwctl.workers.states`), and what a WSGI
 call waits for is judged by the call (`gwctl.workers.client_wait`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gwctl.workers.client_wait import taken_bytes
 from gwctl.workers.states import BODY, BUSY, CLOSING, DISCARD, FLUSH, cut_upload
@@ -23,6 +27,11 @@ if TYPE_CHECKING:
     from gwctl.workers.connection import ConnectionBase
 
 
+PRESSURE_S: Final = 5.0
+"""So long a client is watched before it is cut off for the memory that its response holds."""
+_MIB: Final = 1_048_576
+
+
 class LeastRates:
     """The settings of one worker, and what to do about who falls short of them."""
 
@@ -30,6 +39,10 @@ class LeastRates:
         self._grace_s = settings.timeouts.rate_grace_s
         self._body = settings.limits.body_rate_min_bytes_per_s
         self._response = settings.limits.response_rate_min_bytes_per_s
+        self._memory = settings.limits.responses_memory_bytes_max or 1 << 62
+        self._patience_s = settings.timeouts.response_timeout_s
+        self._holders: list[tuple[ConnectionBase, int]] = []
+        self._seen: dict[ConnectionBase, tuple[float, int]] = {}  # since when, and what was taken by then
 
     def look(self, connection: ConnectionBase, now: float) -> None:
         """Judge ``connection`` once its window is over. Called by the server's sweep."""
@@ -40,6 +53,45 @@ class LeastRates:
         connection.window_taken = -1
         if connection.framer is not None and self._body and now - connection.window_at >= self._grace_s:
             self._judge_body(connection, now)
+
+    def add_up(self, connection: ConnectionBase) -> None:
+        """Note how much waits in memory. Called by the server's sweep, for each that may hold some."""
+        if connection.transport is not None:
+            held = connection.transport.get_write_buffer_size() + connection.server.runner.rest(connection)
+            self._holders.append((connection, held))
+
+    def relieve(self, now: float) -> None:
+        """Judge those of the sweep that is over by the memory that they hold together."""
+        holders, self._holders = self._holders, []
+        total = sum([held for _, held in holders])
+        if total <= self._memory:
+            self._seen = {}
+            return
+        before, self._seen = self._seen, {}
+        slow = []
+        for connection, held in holders:
+            taken = taken_bytes(connection) or connection.server.runner.sent(connection) - held
+            since, then = before.get(connection, (now, taken))
+            if held and now - since >= PRESSURE_S:
+                needed_s = held * (now - since) / max(taken - then, 1)
+                if needed_s > self._patience_s:
+                    slow.append((needed_s, held, connection))
+                since, then = now, taken
+            self._seen[connection] = since, then
+        slow.sort(key=lambda each: -each[0])
+        for _, held, connection in slow:
+            if total <= self._memory:
+                break
+            connection.server.seldom.warning(
+                "responses in memory",
+                f"{connection.what()}: connection aborted, since its client has {held / _MIB:.1f} MiB yet to "
+                f"take and is too slow for it, while responses of this worker hold {total / _MIB:.0f} MiB "
+                f"(limits.responses_memory_bytes_max {self._memory / _MIB:.0f} MiB)",
+            )
+            total -= held
+            self._seen.pop(connection, None)
+            connection.server.runner.abandoned(connection)
+            connection.abort()
 
     def body_is_slow(self, connection: ConnectionBase, now: float) -> bool:
         """Tell whether a body that is being received has been too slow in its present window."""

@@ -353,6 +353,14 @@ class WsgiRunner:
             return
         connection.transport.set_write_buffer_limits()
 
+    def rest(self, connection: ConnectionBase) -> int:  # noqa: ARG002 - as in AsgiRunner
+        """Nothing: a call that waits for its client is judged by itself."""
+        return 0
+
+    def sent(self, connection: ConnectionBase) -> int:  # noqa: ARG002 - as in AsgiRunner
+        """As for `rest`."""
+        return 0
+
     def sink_is_full(self, connection: ConnectionBase) -> bool:
         """Bodies go to memory and then to disk, never to a halt, except to one who reads them."""
         stream = connection.request

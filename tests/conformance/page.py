@@ -11,6 +11,7 @@ from gwctl.config.timeout_settings import Timeouts
 from gwctl.workers.client_wait import OTHERS_WAIT_S
 from gwctl.workers.eviction import READER_WAIT_MIN_S, WAIT_MIN_S
 from gwctl.workers.overload import LINGERING_MAX
+from gwctl.workers.slow_clients import PRESSURE_S
 from tests.conformance.case import LIMITS, Case
 from tests.conformance.table import CASES, TABLE
 
@@ -80,6 +81,8 @@ them with such clients and then ask for something.
 | bodies on disk | `limits.bodies_disk_bytes_max`: {bodies_disk} for each worker | 503 |
 | slow bodies | `limits.body_rate_min_bytes_per_s`: {limits.body_rate_min_bytes_per_s} on average over each `timeouts.rate_grace_s` ({timeouts.rate_grace_s:g} s); where there is no room for connections, over {silent_s:g} s | 408 |
 | slow readers | `limits.response_rate_min_bytes_per_s`: {limits.response_rate_min_bytes_per_s} likewise; where there is no room for connections, over {readers_s:g} s | a reset |
+| responses in memory | `limits.responses_memory_bytes_max`: {responses} for each worker, with what an application gave to a send() that waits | a reset for those who would need longer than `timeouts.response_timeout_s` (60 s) for what is left of theirs, at the rate of the last {pressure_s:g} s, the slowest first |
+| one response in memory (ASGI) | 256 KiB and 64 KiB for the transport: larger blocks are sent in pieces | send() waits for its own client alone; the time does not count for `timeouts.request_timeout_s` |
 | slow readers of a WSGI stream for whom others wait | {others_s:g} s of waiting, once `limits.response_spool_bytes_max` ({spool} for each worker) is full | a reset |
 | requests | `requests_max`: those beyond wait, or are told 503 (`overload`) | 503 after `timeouts.queue_timeout_s` ({timeouts.queue_timeout_s:g} s), in line, unread or in a proxy that says so in X-Request-Start; whose client has gone is dropped |
 | threads | `threads`: those beyond wait in line | likewise |
@@ -118,6 +121,8 @@ def page() -> str:
         others_s=OTHERS_WAIT_S,
         bodies_memory=_size(Limits().bodies_memory_bytes_max),
         bodies_disk=_size(Limits().bodies_disk_bytes_max),
+        responses=_size(Limits().responses_memory_bytes_max),
+        pressure_s=PRESSURE_S,
         spool=_size(Limits().response_spool_bytes_max),
         lingering=LINGERING_MAX,
         line=LIMITS["request_line_bytes_max"],
