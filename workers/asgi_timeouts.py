@@ -63,7 +63,7 @@ class RequestClock:
 
     def extend(self, request: AsgiRequest, seconds: float) -> None:
         """Let ``request`` take that long from now on, if its limit is not later."""
-        self._extended[request] = monotonic() + seconds
+        self._extended[request] = monotonic() + float(seconds)
 
     def was_away(self, now: float, seconds: float) -> None:
         """The loop did not turn for so long: what the requests waited for may be there already."""

@@ -62,11 +62,11 @@ class ThreadsClock:
         ident = threading.get_ident()
         for counters in self._runner.threads:
             if counters.ident == ident and counters.call is not None:
-                self._extended[counters.call] = monotonic() + seconds
+                self._extended[counters.call] = monotonic() + float(seconds)
 
     def extend_call(self, call: WsgiCall, seconds: float) -> None:
         """Let the request of ``call`` take that long from now on; any thread."""
-        self._extended[call] = monotonic() + seconds
+        self._extended[call] = monotonic() + float(seconds)
 
     def was_away(self, now: float, seconds: float) -> None:
         """The loop did not turn for so long, and what stopped it may have stopped the threads."""

@@ -81,3 +81,30 @@ def test_a_head_that_is_none_does_not_stop_who_looks_after_all(worker_class: str
         until(lambda: engine.server.active_requests, "it to wait")
         slow.send(b"GET / HT")
         assert slow.response().status == 408
+
+
+class Odd:
+    """No number, although it can be added to one."""
+
+    def __radd__(self, other: object) -> list[object]:
+        return [other]
+
+
+@pytest.mark.parametrize("worker_class", ["asgi", "threads+asgi"])
+def test_more_time_that_is_no_number_does_not_either(worker_class: str) -> None:
+    async def application(scope, receive, send):
+        with pytest.raises(TypeError):
+            await send({"type": "gwctl.timeout", "seconds": Odd()})
+        await departure(receive)
+
+    times = {"header_timeout_s": 0.3, "request_timeout_s": 0.4}
+    with (
+        Engine(application, worker_class, timeouts=times, threads=2) as engine,
+        engine.connect() as odd,
+        engine.connect() as slow,
+    ):
+        odd.send(GET % b"/")
+        until(lambda: engine.server.active_requests, "it to wait")
+        slow.send(b"GET / HT")
+        assert slow.response().status == 408
+        assert odd.response().status == 504
