@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -144,7 +145,13 @@ class Injuries:
                 death.ended_at = time.monotonic()
                 break
         else:
-            self._books.problems.append(f"pid {death.pid} ({death.why}) lives after {DEATH_TIMEOUT_S:g} s")
+            lines = [
+                line for line in self._stage.server.log.splitlines() if re.search(rf"\b{death.pid}\b", line)
+            ]
+            story = "\n  ".join([*lines, str([each for each in self._workers() if each["pid"] == death.pid])])
+            self._books.problems.append(
+                f"pid {death.pid} ({death.why}) lives after {DEATH_TIMEOUT_S:g} s\n  {story}"
+            )
         os.close(pidfd)
 
     # ---- what requests do
