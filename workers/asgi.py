@@ -264,7 +264,7 @@ class AsgiRequest(Extensions):
         finally:
             self._waiters.remove(waiter)
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Any) -> None:
         kind = message["type"]
         if self.detached:
             await self._late(message)
@@ -305,7 +305,7 @@ class AsgiRequest(Extensions):
         else:
             await self._extension(message)
 
-    async def _late(self, message: Message) -> None:
+    async def _late(self, message: Any) -> None:
         """Take no notice of what is sent to a client that is gone.
 
         Raises:

@@ -122,7 +122,7 @@ class Extensions:
     async def _wait(self) -> None:
         raise NotImplementedError
 
-    async def _extension(self, message: Message) -> None:
+    async def _extension(self, message: Any) -> None:
         kind = message["type"]
         if kind == TIMEOUT and self._server.runner.clock is not None:
             self._server.runner.clock.extend(self, message["seconds"])  # type: ignore[arg-type,call-arg]
@@ -223,7 +223,7 @@ class Extensions:
 
     # ---- early hints
 
-    def _hint(self, message: Message) -> None:
+    def _hint(self, message: Any) -> None:
         if self.finished:
             raise NotAsgiError("http.response.early_hint was sent after the response was complete")
         encode = self._server.heads.field
@@ -240,7 +240,7 @@ class Extensions:
             wanted = any(item.strip().lower() == b"trailers" for item in te.split(b","))
             self._trailers = Trailers(self._server.heads, wanted and self._connection.http11)
 
-    def _send_trailers(self, message: Message) -> None:
+    def _send_trailers(self, message: Any) -> None:
         trailers = self._trailers
         if trailers is None:
             raise NotAsgiError(
@@ -261,7 +261,7 @@ class Extensions:
 
     # ---- files
 
-    async def _send_path(self, message: Message) -> None:
+    async def _send_path(self, message: Any) -> None:
         if self._headers is None:
             raise NotAsgiError("http.response.pathsend was sent before http.response.start")
         if self.started:

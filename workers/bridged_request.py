@@ -267,7 +267,7 @@ class BridgedRequest(AsgiRequest):
     def _count_cut(self) -> None:
         self.finished = True
 
-    async def _extension(self, message: dict[str, Any]) -> None:
+    async def _extension(self, message: Any) -> None:
         if message["type"] == TIMEOUT and self._extend is not None:
             if not self.finished:
                 self._extend(message["seconds"])

@@ -25,7 +25,7 @@ from asyncio import _set_running_loop
 from collections import deque
 from contextvars import copy_context
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config.request_limits import RequestLimits
 from gwctl.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL, note_request
@@ -82,7 +82,7 @@ class SyncRunner(WsgiRunner):
         if self.bridge is not None:
             self.bridge.ring_by_descriptor()
 
-    def _extend_timeout(self, seconds: float) -> None:
+    def _extend_timeout(self, seconds: Any) -> None:
         """Let the present request take ``seconds`` more, if its limit is not later: the master reads it."""
         self._extended_until = monotonic() + seconds
         self._extended_request = self._floats[BUSY_SINCE]

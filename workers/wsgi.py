@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from time import monotonic
-from types import GeneratorType, TracebackType
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from gwctl.workers import forks
@@ -43,8 +43,6 @@ _JOIN_BYTES_MAX: Final = 65536
 _CAUSES_MAX: Final = 16
 
 E = TypeVar("E", bound=BaseException)
-
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 
 class WsgiCall(ResponseWriter):
@@ -147,9 +145,9 @@ class WsgiCall(ResponseWriter):
 
     def start_response(
         self,
-        status: str,
-        headers: Any,  # a list by PEP 3333; were it named, compiled code would refuse others before `as_list`
-        exc_info: ExcInfo | None = None,
+        status: Any,  # were its type named, compiled code would refuse others before we can say why
+        headers: Any,
+        exc_info: Any = None,
     ) -> Callable[[bytes], None]:
         if exc_info is not None:
             try:
@@ -169,7 +167,7 @@ class WsgiCall(ResponseWriter):
         self._headers = headers
         return self.write
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Any) -> None:
         if self._ended:
             raise NotWsgiError("write() was called after the request had ended")
         data = _as_bytes(data)

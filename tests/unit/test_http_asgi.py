@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextvars
+import types
 from typing import Any
 
 import pytest
@@ -380,3 +382,18 @@ def test_several_receivers_and_a_cancelled_one() -> None:
         assert client.get().body == b"done"
         until(lambda: got, "http.disconnect after the response")
     assert got == [{"type": "http.disconnect"}]
+
+
+@pytest.mark.parametrize("kind", [types.MappingProxyType, collections.UserDict, collections.OrderedDict])
+def test_messages_may_be_any_mapping_in_both_builds(kind: Any) -> None:
+    async def application(scope, receive, send):
+        await send(kind({"type": "http.response.early_hint", "links": [b"</a>"]}))
+        await send(kind(START))
+        await send(kind(body(bytearray(b"a"), more=True)))
+        await send(kind(body(memoryview(b"b"))))
+
+    with Engine(application, "asgi") as engine, engine.connect() as client:
+        client.send(REQUEST % b"/")
+        assert client.head()[0] == 103
+        assert client.response().body == b"ab"
+        assert engine.log == ""

@@ -229,3 +229,31 @@ def test_what_an_application_does_to_its_environ_does_not_hold_the_worker(
     until(lambda: not engine.record.floats[BUSY_SINCE], "the call to be over")
     until(lambda: not engine.server.body_budget.holds, "the bodies to be let go of")
     assert " error " not in engine.log
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "words"),
+    [
+        (lambda start: start(b"200 OK", []), 500, "the status must be str (PEP 3333), not bytes"),
+        (lambda start: start(200, []), 500, "the status must be str (PEP 3333), not int"),
+        (lambda start: start("200 OK", 5), 500, "headers must be an iterable of pairs"),
+        (lambda start: start("200 OK", [], [None, None, None]), 200, ""),
+        (lambda start: start("200 OK", []).__call__("text"), 500, "the application yielded str"),
+        (lambda start: start("200 OK", []).__call__(5), 500, "the application yielded int"),
+        (lambda start: start("200 OK", []).__call__(bytearray(b"a")), 200, ""),
+        (lambda start: start("200 OK", []).__call__(memoryview(b"a")), 200, ""),
+    ],
+)
+def test_what_the_gateway_is_called_with_is_judged_alike_in_both_builds(
+    serve: Callable[..., Engine], call: Any, status: int, words: str
+) -> None:
+    """Compiled code would refuse what an annotation does not name, in words of its own."""
+
+    def application(environ, start_response):
+        call(start_response)
+        return [b"b"]
+
+    engine = serve(application, threads=1)
+    with engine.connect() as client:
+        assert client.get().status == status
+    engine.wait_for_log(words)
