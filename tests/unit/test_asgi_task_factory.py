@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.engine import Engine
 from tests.support.engine_apps import application
+from tests.support.wait import until
 from tests.support.websocket import gone, handshake
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -47,7 +48,7 @@ def test_who_has_no_task_is_answered_with_500(what: str) -> None:
         engine.in_application(lambda: loop_of(engine).set_task_factory(None))
         with engine.connect() as client:
             assert client.get("/").body == b"hello"
-        assert engine.under_way == 0
+        until(lambda: engine.under_way == 0, "the last task to be over")
 
 
 def loop_of(engine: Engine) -> asyncio.AbstractEventLoop:

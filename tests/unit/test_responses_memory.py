@@ -202,5 +202,5 @@ def test_the_time_in_which_send_waits_is_the_clients(path: str) -> None:
             assert engine.log.count("request timeout") == 0
             with contextlib.suppress(ConnectionResetError):
                 client.rest()
-            engine.wait_for_log("request timeout: GET /hangs has run 0.")
-            engine.wait_for_log(r"and waited for its client for 1.")
+            engine.wait_for_log("request timeout: GET /hangs has run ")
+            engine.wait_for_log(r"and waited for its client for ")
