@@ -453,6 +453,8 @@ class Server:
         for connection in self._connections:
             connection.since = min(connection.since + late, now)
             connection.window_at = min(connection.window_at + late, now)
+            if connection.eof:
+                connection.eof_at = min(connection.eof_at + late, now)  # as long after it as before
 
     def _judge(self, now: float) -> None:
         """Act on what has lasted for too long by ``now``."""

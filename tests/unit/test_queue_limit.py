@@ -81,6 +81,13 @@ def ends(engine: Engine) -> int:
     return sum(each.eof for each in engine.server.open_connections())
 
 
+def stands_still(engine: Engine, seconds: float) -> None:
+    """Hold the loop: all clients get that time again, those as well whose end was read before."""
+    engine.server._sweep_at = time.monotonic()
+    pass_time(seconds)
+    engine.server._sweep()
+
+
 @pytest.mark.parametrize("hold", ["/hold", "/block"])
 def test_who_has_waited_too_long_is_told_and_who_comes_now_is_served(worker_class: str, hold: str) -> None:
     """Three times what can be done in time: the late ones cost no call, and all that are not late are served."""
@@ -162,6 +169,7 @@ def test_whose_client_has_gone_is_dropped_and_who_only_ends_its_side_is_served(
             client.sock.close()
         if by_our_clock:
             until(lambda: engine.call(lambda: ends(engine)) == 3, "their ends to be read")
+            engine.call(lambda: stands_still(engine, 0.6))
         else:
             pass_time(0.1)
         gate.open.set()
