@@ -46,7 +46,12 @@ CARRIED: dict[type, set[str]] = {
     control._Client: {"sock", "received", "output", "requests", "ended"},
 }
 LEFT_OUT: dict[type, set[str]] = {
-    Channel: {"_fds", "_takes_fds", "starved"},  # the master takes none
+    Channel: {
+        "_fds",
+        "_takes_fds",
+        "starved",
+        "writing",
+    },  # the master takes none; nothing is being written then
     Announcer: {"_notifier", "_watchdog_at", "_retry_at"},
     Generations: {"_load"},
     ListenerSet: {"_care", "_tried", "_adjusted"},  # no reload is under way
