@@ -51,7 +51,7 @@ def judge(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed
         worker.still_since = 0.0
         return False
     look_soon(fleet, worker, desk)
-    reason = _request(fleet, facts, desk) or _heartbeat(fleet, worker, before, facts, desk)
+    reason = _why(fleet, worker, before, facts, desk)
     if not reason:
         return False
     worker.hangs, worker.reason = True, reason
@@ -86,7 +86,7 @@ def gave_up(fleet: Fleet, worker: Worker, news: Stuck) -> None:
 
 
 def _spare(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, desk: Desk) -> bool:
-    hangs = _request(fleet, facts, desk) or _heartbeat(fleet, worker, before, facts, desk)
+    hangs = _why(fleet, worker, before, facts, desk)
     if hangs or worker.deaf or not worker.last_look:
         return False
     desk.order(worker, Order.SPARE, reason=worker.reason)
@@ -99,6 +99,12 @@ def look_soon(fleet: Fleet, worker: Worker, desk: Desk) -> None:
     """Have the next look early enough for the shortest limit that a request of ``worker`` may have."""
     if limit_s := worker.policy.request_timeout_s:
         fleet.look_by(desk.now + limit_s / LOOK_PART)
+
+
+def _why(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, desk: Desk) -> str:
+    """Return why ``worker`` hangs; empty: it does not."""
+    loop = _heartbeat(fleet, worker, before, facts, desk)  # always: it notes that a call is under way
+    return _request(fleet, facts, desk) or loop
 
 
 def _request(fleet: Fleet, facts: Observed, desk: Desk) -> str:

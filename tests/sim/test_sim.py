@@ -98,6 +98,18 @@ LEFT_TWICE_AND_DIED = Faults(
     sticks=0.5,
     recovers=0.5,
 )
+SPARED_AND_STILL = Faults(
+    spawn_fails=0.0975,
+    fork_is_late=0.5,
+    loses_link=0.0691,
+    leaves=0.4593,
+    drain_hangs=0.0278,
+    settings_wrong=0.3301,
+    unobserved=0.5,
+    owes=0.1802,
+    sticks=0.1046,
+    late=0.0256,
+)
 AWAY_MORE_OFTEN_THAN_IS_REMEMBERED = Faults(
     spawn_fails=0.5,
     fork_is_late=0.2757,
@@ -140,6 +152,7 @@ AWAY_MORE_OFTEN_THAN_IS_REMEMBERED = Faults(
 @example(seed=1877800, faults=AWAY_DURING_A_LAST_LOOK)
 @example(seed=342769001, faults=LATE_FOR_A_LAST_LOOK)
 @example(seed=347371766, faults=LEFT_TWICE_AND_DIED)
+@example(seed=2847381154, faults=SPARED_AND_STILL)
 @example(seed=1184334248, faults=AWAY_MORE_OFTEN_THAN_IS_REMEMBERED)
 def test_no_rule_is_broken_whatever_the_mixture_of_faults(seed: int, faults: Faults) -> None:
     """Hypothesis looks for the smallest mixture that breaks one."""

@@ -180,6 +180,26 @@ def test_whose_request_ends_after_all_is_spared_and_goes_on() -> None:
     assert story.rests
 
 
+def test_the_loop_of_a_spared_worker_has_its_time_from_when_it_was_last_seen_with_its_request() -> None:
+    """The request held the loop until then, so that the heartbeat is as old as that."""
+    both = replace(POLICY, request_timeout_s=3.0, heartbeat_timeout_s=60.0)
+    story = CoreStory(policy=both, web=1).serves()
+    since = story.now
+    held = change(busy(story, since, 3.0), heartbeat_at=since)
+    story.passes(70.0)
+    assert len(story.happens(held)) == 1, "dumped: its request has run for too long"
+    seen_at = story.now
+    ended = still(since)
+    story.passes(1.0)
+    assert len(story.happens(ended)) == 2, "spared, and serves"
+    while story.now < seen_at + 59.0:
+        assert story.happens(ended, after=0.5) == []
+    story.happens(ended, after=1.0)
+    assert story.happens(ended, after=1.0) == [
+        "dump 1: its loop has not turned for 131 s (heartbeat_timeout_s 60 s)"
+    ]
+
+
 def test_the_next_request_of_a_spared_worker_is_judged_anew() -> None:
     story = CoreStory(policy=REQUESTS, web=1).serves()
     since = story.now
