@@ -74,7 +74,7 @@ test-oldest: $(VENV)-oldest/.installed
 # that is interrupted, or all that runs here later would be the engine of today.
 test-compiled: $(VENV)/.installed-dev
 	@$(QUIET_PIP) 'setuptools>=77'
-	@trap 'rm -f gwctl__mypyc.*.so workers/*.so' EXIT; trap 'exit 130' HUP INT TERM; \
+	@trap 'rm -f gwctl__mypyc.*.so; find workers -name "*.so" -delete' EXIT; trap 'exit 130' HUP INT TERM; \
 	    $(BIN)/python hatch_build.py && \
 	    $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
 
@@ -100,7 +100,7 @@ bench-quick: $(VENV)/.installed-dev build/bench/compiled/.installed
 	$(BIN)/python -m benchmarks.throughput --quick
 
 # What is compared besides the pure build. Without a C compiler it is left out.
-build/bench/compiled/.installed: $(VENV)/.created pyproject.toml hatch_build.py $(wildcard workers/*.py)
+build/bench/compiled/.installed: $(VENV)/.created pyproject.toml hatch_build.py $(wildcard workers/*.py workers/*/*.py)
 	@if command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1; then \
 	    echo "compiling gwctl into build/bench/compiled"; \
 	    $(BIN)/python -m venv --clear build/bench/compiled && \

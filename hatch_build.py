@@ -22,36 +22,36 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).resolve().parent
 MODULES = (
-    "accept",
-    "asgi",
-    "asgi_extensions",
-    "asgi_runner",
-    "asgi_trailers",
-    "bridged_call",
-    "bridged_request",
-    "connection",
-    "counters",
-    "early_hints",
-    "environ",
-    "forwarded",
-    "framing",
-    "handover",
-    "head",
-    "http1",
-    "outbox",
-    "overload",
-    "policy",
-    "response",
-    "scope",
+    "asgi/extensions",
+    "asgi/request",
+    "asgi/scope",
+    "asgi/trailers",
+    "balancing/handoff",
+    "balancing/overload",
+    "bridge/call",
+    "bridge/request",
+    "http1/body_framing",
+    "http1/connection",
+    "http1/forwarded",
+    "http1/head_validator",
+    "http1/protocol",
+    "http1/request_rules",
+    "http1/response_head",
+    "http1/states",
+    "observe/counters",
+    "runners/asgi",
+    "runners/sync",
+    "runners/threads",
+    "runners/threads_outbox",
+    "runners/wsgi",
     "server",
-    "states",
-    "sync",
-    "threads",
-    "threads_outbox",
-    "wsgi",
-    "wsgi_body_calls",
-    "wsgi_runner",
-    "wsgi_writing",
+    "transport/acceptor",
+    "transport/outbox",
+    "wsgi/body_calls",
+    "wsgi/call",
+    "wsgi/early_hints",
+    "wsgi/environ",
+    "wsgi/response_writer",
 )
 SOURCES = tuple(f"gwctl/workers/{name}.py" for name in MODULES)
 REQUIREMENTS = ["mypy[mypyc]>=1.15", "setuptools>=77"]
@@ -85,7 +85,7 @@ def compile_modules(into: Path) -> list[Path]:
         modules = list(SOURCES)
         command = [sys.executable, "-c", _BUILD, str(ROOT / "pyproject.toml"), str(into), *modules]
         subprocess.run(command, cwd=folder, check=True)
-    made = [*into.glob("gwctl__mypyc.*.so"), *into.glob("gwctl/workers/*.so")]
+    made = [*into.glob("gwctl__mypyc.*.so"), *into.glob("gwctl/workers/**/*.so")]
     return sorted(path.relative_to(into) for path in made)
 
 

@@ -106,7 +106,7 @@ def settings(worker: str, launch: Launch) -> str:
 def compiled() -> str | None:
     """The interpreter of an environment that has a compiled build of gwctl, if there is one."""
     python = Path(os.environ.get("GWCTL_BENCH_COMPILED") or RESULTS / "compiled" / "bin" / "python")
-    code = "import gwctl.workers.http1 as engine; print(engine.__file__)"
+    code = "import gwctl.workers.http1.protocol as engine; print(engine.__file__)"
     if not python.exists():
         return None
     # Away from the checkout, whose pure modules would come first on sys.path.

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gwctl.config.tls_settings import Tls
+from gwctl.config.model.tls import Tls
 
 WARN_DAYS: Final = 14
 """A certificate that ends sooner is told of."""

@@ -14,21 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.config import (
-    addresses,
-    app_spec,
-    env_file,
-    hints,
-    paths,
-    proxies,
-    request_limits,
-    schema,
-    tls_checks,
-)
+from gwctl.config import addresses, app_spec, env_file, hints, paths, schema, tls_checks, trusted_proxies
 from gwctl.config.addresses import Address, AddressError
-from gwctl.config.locate import Path
-from gwctl.config.scales import NOFILE_MIN
-from gwctl.config.settings import PoolSettings, Settings
+from gwctl.config.model import request_limits
+from gwctl.config.model.settings import PoolSettings, Settings
+from gwctl.config.model.types import NOFILE_MIN
+from gwctl.config.positions import Path
 from gwctl.config.sources import Tree
 from gwctl.errors import ConfigError
 
@@ -191,18 +182,18 @@ class _Checks:
     def _proxies(self, at: Path, pool: PoolSettings) -> None:
         for path, text in self._items((*at, "trusted_proxies"), pool.trusted_proxies):
             try:
-                proxies.Trusted([text])
+                trusted_proxies.Trusted([text])
             except AddressError as error:
                 self._tree.complain(path, str(error), error.hint)
         path, trusted = (*at, "proxy_protocol"), (*at, "trusted_proxies")
         if pool.proxy_protocol and not pool.trusted_proxies and self._ok(path, trusted):
             self._tree.complain(path, "nobody may connect: trusted_proxies is empty")
-        known = {name.lower(): name for name in proxies.HEADERS}
+        known = {name.lower(): name for name in trusted_proxies.HEADERS}
         for path, text in self._items((*at, "forwarded_headers"), pool.forwarded_headers):
             if text.lower() not in known:
                 near = hints.nearest(text.lower().replace("_", "-"), known)
                 hint = f'Did you mean "{known[near]}"?' if near else ""
-                self._tree.complain(path, f"expected {schema.one_of(proxies.HEADERS)}", hint)
+                self._tree.complain(path, f"expected {schema.one_of(trusted_proxies.HEADERS)}", hint)
 
     def _access_log(self, at: Path, pool: PoolSettings) -> None:
         path = (*at, "access_log")

@@ -14,9 +14,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from gwctl.config import familiar, schema, toml_text
+from gwctl.config import foreign_names, schema, toml_writer
+from gwctl.config.model.settings import MasterSettings, PoolSettings, Settings
 from gwctl.config.schema import Path, Setting
-from gwctl.config.settings import MasterSettings, PoolSettings, Settings
 
 _LISTED_MAX: Final = 7
 _NUMBER: Final = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([a-z]*(?:/s)?)")
@@ -58,21 +58,21 @@ def for_name(table: Path, name: str, value: Any) -> str:
     """
     plain = _plain(name)
     if not table and isinstance(value, dict) and value.keys() & schema.settings_of(PoolSettings).keys():
-        return f"Did you mean [{toml_text.dotted(('pool', name))}]?"
+        return f"Did you mean [{toml_writer.dotted(('pool', name))}]?"
     here = _names_in(table)
     if isinstance(value, dict) and (near := nearest(plain, [each for each in here if each in _TABLES])):
         return _did_you_mean(table, (*table, near))
-    if plain in familiar.SETTINGS:
-        return _did_you_mean(table, _absolute(table, familiar.SETTINGS[plain]))
-    if plain in familiar.NOTES:
-        return familiar.NOTES[plain]
+    if plain in foreign_names.SETTINGS:
+        return _did_you_mean(table, _absolute(table, foreign_names.SETTINGS[plain]))
+    if plain in foreign_names.NOTES:
+        return foreign_names.NOTES[plain]
     near = nearest(plain, here)
     if near is not None:
         return _did_you_mean(table, (*table, near))
     places = _everywhere(table)
     same = [path for path in places if path[-1] == plain]
     if same:
-        return f"It belongs in [{toml_text.dotted(same[0][:-1])}]"
+        return f"It belongs in [{toml_writer.dotted(same[0][:-1])}]"
     near = nearest(plain, [path[-1] for path in places])
     if near is not None:
         return _did_you_mean(table, next(path for path in places if path[-1] == near))
@@ -89,9 +89,9 @@ def for_flag(flag: str, flags: Container[str]) -> str:
         flags: Those that it has.
     """
     plain = _plain(flag)
-    if plain in familiar.NOTES:
-        return familiar.NOTES[plain]
-    target = familiar.SETTINGS.get(plain, "")
+    if plain in foreign_names.NOTES:
+        return foreign_names.NOTES[plain]
+    target = foreign_names.SETTINGS.get(plain, "")
     path = _absolute((), target) if target else next((p for p in _everywhere(()) if p[-1] == plain), ())
     setting = schema.setting_at(path) if path else None
     if setting is None:
@@ -129,8 +129,8 @@ def _did_you_mean(table: Path, path: Path) -> str:
     if shown == ("pool",):
         return "Did you mean [pool.NAME]?"
     if shown[-1] in _TABLES:
-        return f"Did you mean [{toml_text.dotted(path)}]?"
-    return f"Did you mean `{toml_text.dotted(shown)}`?"
+        return f"Did you mean [{toml_writer.dotted(path)}]?"
+    return f"Did you mean `{toml_writer.dotted(shown)}`?"
 
 
 def _names_in(table: Path) -> list[str]:
@@ -182,20 +182,20 @@ def _for_kind(kind: inspect.Type, setting: Setting, value: Any) -> str:
         case inspect.StrType():
             return _for_text(setting, value)
         case inspect.VarTupleType() if isinstance(value, int | float):
-            return f'Write ["{toml_text.value(value)}"]'
+            return f'Write ["{toml_writer.value(value)}"]'
     return ""
 
 
 def _for_word(setting: Setting, value: Any) -> str:
     if not isinstance(value, str):
         bare = str(value).lower()
-        meant = bare if bare in setting.words else familiar.WORDS.get(setting.name, {}).get(bare)
-        return f"Write {toml_text.text(meant)}" if meant else ""
+        meant = bare if bare in setting.words else foreign_names.WORDS.get(setting.name, {}).get(bare)
+        return f"Write {toml_writer.text(meant)}" if meant else ""
     plain = value.strip().lower()
     if plain in setting.words:
-        return f"Write {toml_text.text(plain)}"
-    meant = familiar.WORDS.get(setting.name, {}).get(plain) or nearest(plain, setting.words)
-    return f"Did you mean {toml_text.text(meant)}?" if meant else ""
+        return f"Write {toml_writer.text(plain)}"
+    meant = foreign_names.WORDS.get(setting.name, {}).get(plain) or nearest(plain, setting.words)
+    return f"Did you mean {toml_writer.text(meant)}?" if meant else ""
 
 
 def _for_number(kind: inspect.IntType | inspect.FloatType, setting: Setting, value: Any) -> str:
@@ -211,7 +211,7 @@ def _for_number(kind: inspect.IntType | inspect.FloatType, setting: Setting, val
         return ""
     if isinstance(kind, inspect.IntType) and not number.is_integer():
         return ""
-    return f"Write {toml_text.number(round(number, 6))}"
+    return f"Write {toml_writer.number(round(number, 6))}"
 
 
 def _for_bool(value: Any) -> str:
@@ -227,10 +227,10 @@ def _for_text(setting: Setting, value: Any) -> str:
     if isinstance(value, str):
         return ""
     if "octal" in setting.extra.get("form", ""):
-        return f"Write it in quotes, as in {toml_text.value(setting.example)}"
+        return f"Write it in quotes, as in {toml_writer.value(setting.example)}"
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-        return f"Write {toml_text.text(value[0])}"
-    return "" if isinstance(value, list | dict) else f"Write {toml_text.text(toml_text.value(value))}"
+        return f"Write {toml_writer.text(value[0])}"
+    return "" if isinstance(value, list | dict) else f"Write {toml_writer.text(toml_writer.value(value))}"
 
 
 def _for_percentage(value: Any) -> str:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from gwctl.config import addresses, app_spec, checks, schema, temporary, toml_text, variables
+from gwctl.config import addresses, app_spec, checks, schema, temporary_folder, toml_writer, variables
+from gwctl.config.convert import Walk
+from gwctl.config.model.settings import MasterSettings, PoolSettings, Settings
 from gwctl.config.problems import COMMAND_LINE, Problem, in_order
-from gwctl.config.settings import MasterSettings, PoolSettings, Settings
 from gwctl.config.sources import (
     DEFAULT_POOL,
     Override,
@@ -27,7 +28,6 @@ from gwctl.config.sources import (
     apply_overrides,
     read_file,
 )
-from gwctl.config.walk import Walk
 from gwctl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def load(
     if tree.problems:
         raise ConfigError(in_order(tree.problems))
     sources = {
-        toml_text.dotted(place): str(origin) for place, origin in tree.origins.items() if _is_leaf(place)
+        toml_writer.dotted(place): str(origin) for place, origin in tree.origins.items() if _is_leaf(place)
     }
-    notices = (*temporary.warnings(settings, environ), *variables.warnings(settings, environ))
+    notices = (*temporary_folder.warnings(settings, environ), *variables.warnings(settings, environ))
     return Loaded(settings, sources, file, identities, notices)
 
 

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import msgspec
 
-from gwctl.config import schema, toml_text
+from gwctl.config import schema, toml_writer
+from gwctl.config.model.settings import MasterSettings, PoolSettings
 from gwctl.config.schema import Path, Setting
-from gwctl.config.settings import MasterSettings, PoolSettings
 
 _INTRODUCTION: Final = """\
 # Configuration
 
-Made by `make docs` from the settings' own descriptions (config/settings.py); edit those.
+Made by `make docs` from the settings' own descriptions (config/model/settings.py); edit those.
 
 Settings come from four places, and the later wins: defaults, `gw.toml`, `GWCTL_*` variables,
 the command line. `gwctl check` says whether they are right, all mistakes at once, each with
@@ -101,7 +101,7 @@ def _setting(setting: Setting, path: Path) -> Iterator[str]:
     yield ""
     yield f"- type: {_type(setting)}"
     yield f"- default: {_default(setting)}"
-    yield f"- example: `{setting.name} = {toml_text.value(setting.example)}`"
+    yield f"- example: `{setting.name} = {toml_writer.value(setting.example)}`"
     variable = "GWCTL_" + "_".join(path).upper()
     yield f"- variable: `{variable}{'_NAME' if setting.name == 'env' else ''}`"
     yield f"- command line: {_flag(setting, path)}"
@@ -125,7 +125,7 @@ def _default(setting: Setting) -> str:
 
 
 def _value(value: Any) -> str:
-    return toml_text.number(value) if isinstance(value, float) else toml_text.value(value)
+    return toml_writer.number(value) if isinstance(value, float) else toml_writer.value(value)
 
 
 def _flag(setting: Setting, path: Path) -> str:

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import inspect
 
-from gwctl.config import toml_text
-from gwctl.config.settings import MasterSettings, PoolSettings
+from gwctl.config import toml_writer
+from gwctl.config.model.settings import MasterSettings, PoolSettings
 
 Path = tuple[str, ...]
 """Below a pool (``("timeouts", "linger_s")``) or below the whole file, as said."""
@@ -26,7 +26,7 @@ REQUIRED: Final = msgspec.NODEFAULT
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One field of a struct. `gwctl.config.settings` says what ``extra`` may hold."""
+    """One field of a struct. `gwctl.config.model.settings` says what ``extra`` may hold."""
 
     name: str
     kind: inspect.Type
@@ -122,7 +122,7 @@ def setting_at(path: Path) -> Setting | None:
 
 def one_of(words: Sequence[str]) -> str:
     """Write ``"a", "b" or "c"``."""
-    quoted = [toml_text.text(word) for word in words]
+    quoted = [toml_writer.text(word) for word in words]
     return " or ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
 
 
@@ -152,10 +152,10 @@ def _range(kind: inspect.IntType | inspect.FloatType) -> str:
         raise TypeError("bounds are written as ge or gt, and le")
     above = "above " if kind.ge is None else ""
     if kind.le is None:
-        return f"{above or 'at least '}{toml_text.number(low)}"
+        return f"{above or 'at least '}{toml_writer.number(low)}"
     if above:
-        return f"above {toml_text.number(low)}, at most {toml_text.number(kind.le)}"
-    return f"{toml_text.number(low)}..{toml_text.number(kind.le)}"
+        return f"above {toml_writer.number(low)}, at most {toml_writer.number(kind.le)}"
+    return f"{toml_writer.number(low)}..{toml_writer.number(kind.le)}"
 
 
 def _words(annotation: Any) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from gwctl.config import schema, toml_text
+from gwctl.config import schema, toml_writer
 from gwctl.config.addresses import shown
 from gwctl.config.load import Loaded
-from gwctl.config.settings import MasterSettings, PoolSettings
+from gwctl.config.model.settings import MasterSettings, PoolSettings
 from gwctl.masking import MASK, masked_values
 
 _VALUE_COLUMN: Final = 56
@@ -26,10 +26,10 @@ def as_toml(loaded: Loaded, *, secrets: bool = False) -> str:
     if not secrets and any(pool.env for pool in loaded.settings.pool.values()):
         lines.append(f"# {MASK} stands for values of env: --secrets shows them")
     for table, names in _tables(loaded, secrets=secrets):
-        lines += ["", f"[{toml_text.dotted(table)}]"]
+        lines += ["", f"[{toml_writer.dotted(table)}]"]
         for name, value, source in names:
-            shown = toml_text.number(value) if isinstance(value, float) else toml_text.value(value)
-            line = f"{toml_text.key(name)} = {shown}"
+            shown = toml_writer.number(value) if isinstance(value, float) else toml_writer.value(value)
+            line = f"{toml_writer.key(name)} = {shown}"
             lines.append(f"{line:<{_VALUE_COLUMN}} # {source}")
     return "\n".join(lines) + "\n"
 
@@ -39,7 +39,7 @@ def as_json(loaded: Loaded, *, secrets: bool = False) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for table, names in _tables(loaded, secrets=secrets):
         for name, value, source in names:
-            settings[toml_text.dotted((*table, name))] = {"value": value, "source": source}
+            settings[toml_writer.dotted((*table, name))] = {"value": value, "source": source}
     return {"file": str(loaded.path) if loaded.path else None, "settings": settings}
 
 
@@ -74,7 +74,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _source(loaded: Loaded, path: tuple[str, ...]) -> str:
-    key = toml_text.dotted(path)
+    key = toml_writer.dotted(path)
     below = dict.fromkeys(source for name, source in loaded.sources.items() if name.startswith(f"{key}."))
     if below:  # an env whose names come from several places
         return ", ".join(below)

@@ -26,14 +26,14 @@ from typing import Any, Final
 
 from msgspec import inspect
 
-from gwctl.config import familiar, hints, schema, toml_text
-from gwctl.config.locate import Path, locate
+from gwctl.config import foreign_names, hints, schema, toml_writer
+from gwctl.config.positions import Path, locate
 from gwctl.config.problems import COMMAND_LINE, ENVIRONMENT, Problem
 from gwctl.errors import ConfigError
 
 PREFIX: Final = "GWCTL_"
 NOT_SETTINGS: Final = frozenset({"GWCTL_PARSER"})
-"""Variables that choose a part of the program, for tests and measurements (gwctl.workers.parser)."""
+"""Variables that choose a part of the program, for tests and measurements (gwctl.workers.http1.parser)."""
 DEFAULT_POOL: Final = "web"
 """The pool of an application that is named without a file."""
 
@@ -68,7 +68,7 @@ class Override:
         """
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            shown = toml_text.shown(text)
+            shown = toml_writer.shown(text)
             raise ConfigError([Problem(COMMAND_LINE, 0, "--set", shown, "expected KEY=VALUE")])
         return cls(key.strip(), value.strip(), f"--set {key.strip()}")
 
@@ -112,12 +112,12 @@ class Tree:
             if found is not None:
                 is_list = isinstance(self.get(path[:length]), list)
                 return found if length == len(path) or is_list or not found.line else _below(found, path)
-        return Origin(self.file, 0, toml_text.dotted(path))
+        return Origin(self.file, 0, toml_writer.dotted(path))
 
     def complain(self, path: Path, reason: str, hint: str = "", *, show: bool = True) -> None:
         """Add a problem of the value at a path, or of its absence."""
         origin, value = self.origin(path), self.get(path)
-        found = toml_text.shown(value) if show and value is not None else ""
+        found = toml_writer.shown(value) if show and value is not None else ""
         self.problems.append(Problem(origin.file, origin.line, origin.key, found, reason, hint))
 
     @property
@@ -128,7 +128,7 @@ class Tree:
 
 
 def _below(origin: Origin, path: Path) -> Origin:
-    return Origin(origin.file, origin.line, toml_text.dotted(path))
+    return Origin(origin.file, origin.line, toml_writer.dotted(path))
 
 
 # ---- the file
@@ -164,7 +164,7 @@ def read_file(path: FilePath, shown: str) -> Tree:
         raise _not_toml(shown, text, error) from None
     except RecursionError:
         raise _unreadable(shown, 0, "is not TOML that can be read: too deeply nested") from None
-    origins = {place: Origin(shown, line, toml_text.dotted(place)) for place, line in locate(text).items()}
+    origins = {place: Origin(shown, line, toml_writer.dotted(place)) for place, line in locate(text).items()}
     return Tree(shown, values, origins)
 
 
@@ -185,7 +185,7 @@ def _quotes_missing(line: str) -> str:
     bare = value.partition("#")[0].strip()
     if not equals or not bare or any(character in bare for character in "\"'[]{}\\"):
         return ""
-    return f"Text stands in quotes: {key.strip()} = {toml_text.text(bare)}"
+    return f"Text stands in quotes: {key.strip()} = {toml_writer.text(bare)}"
 
 
 def _unreadable(shown: str, line: int, reason: str, hint: str = "") -> ConfigError:
@@ -221,7 +221,7 @@ def apply_environment(tree: Tree, environ: Mapping[str, str]) -> None:
             tree.set(paths[0], from_text(paths[0], text), origin)
         else:
             reason, hint = _no_variable(variable, paths, names)
-            tree.problems.append(Problem(ENVIRONMENT, 0, variable, toml_text.shown(text), reason, hint))
+            tree.problems.append(Problem(ENVIRONMENT, 0, variable, toml_writer.shown(text), reason, hint))
 
 
 def _variable(*parts: str) -> str:
@@ -260,7 +260,7 @@ def _near_variable(variable: str, names: Mapping[str, Sequence[Path]]) -> str:
     """Find the variable that was meant: a familiar name in our words, one without its table, a near one."""
     sure = [name for name, paths in names.items() if len(paths) == 1]
     plain = variable.removeprefix(PREFIX)
-    for other, target in familiar.SETTINGS.items():
+    for other, target in foreign_names.SETTINGS.items():
         if plain == other.upper() or plain.endswith(f"_{other.upper()}"):
             ours = plain.removesuffix(other.upper()) + target.replace(".", "_").upper()
             near = [name for name in sure if name == PREFIX + ours or name.endswith("_" + ours)]
@@ -280,9 +280,9 @@ def apply_overrides(tree: Tree, overrides: Sequence[Override]) -> None:
         pools = tree.pools
         path = tuple(part.strip() for part in override.key.split("."))
         whole = path[0] in {"pool", "master"}
-        shown = toml_text.shown(override.value)
+        shown = toml_writer.shown(override.value)
         if not whole and len(pools) > 1:
-            several = " or ".join(toml_text.dotted(("pool", pool, *path)) for pool in pools[:3])
+            several = " or ".join(toml_writer.dotted(("pool", pool, *path)) for pool in pools[:3])
             problem = Problem(
                 COMMAND_LINE, 0, override.flag, shown, "there are several pools", f"Use --set with {several}"
             )

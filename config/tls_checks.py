@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gwctl.config import addresses, paths
-from gwctl.config.locate import Path
-from gwctl.config.settings import PoolSettings
+from gwctl.config.model.settings import PoolSettings
+from gwctl.config.model.tls import Tls
+from gwctl.config.positions import Path
 from gwctl.config.sources import Tree
-from gwctl.config.tls_settings import Tls
 
 if TYPE_CHECKING:
     from gwctl.config.certificates import Identity

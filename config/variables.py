@@ -2,7 +2,7 @@
 
 A worker is a fork of the master. What Python, the C library and the dynamic linker read when a
 program starts, they have read by then, in the master's environment. TZ and the locale of
-characters are applied again (`gwctl.workers.environment`); for the others it can only be said.
+characters are applied again (`gwctl.workers.lifecycle.environment`); for the others it can only be said.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from gwctl.config import env_file
-from gwctl.config.settings import PoolSettings, Settings
+from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.errors import ConfigError
 
 LOCALE: Final = ("LC_ALL", "LC_CTYPE", "LANG")

@@ -1,3 +1,3 @@
 """gwctl: a pre-fork process manager for Python web applications."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -15,29 +15,29 @@ import signal
 import time
 from typing import Any
 
-from gwctl import scoreboard
-from gwctl.assignment import Assignment
-from gwctl.channel import Channel, Drain, Park, Reopen, Serve
 from gwctl.errors import GwctlError, InvariantViolation
+from gwctl.ipc import scoreboard
+from gwctl.ipc.assignment import Assignment
+from gwctl.ipc.channel import Channel, Drain, Park, Reopen, Serve
 from gwctl.log import Level, Log
-from gwctl.supervisor.announce import Announcer
-from gwctl.supervisor.boards import Boards
-from gwctl.supervisor.children import Children
-from gwctl.supervisor.control import ControlServer
+from gwctl.supervisor.children.children import Children
+from gwctl.supervisor.children.scoreboards import Boards
+from gwctl.supervisor.control.server import ControlServer
+from gwctl.supervisor.control.status_report import Adoption, status_document
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.life import TEMPLATE
-from gwctl.supervisor.core.notes import workers
-from gwctl.supervisor.exchanges import Exchanges
-from gwctl.supervisor.facts import Adoption, status_document
-from gwctl.supervisor.gather import gather
-from gwctl.supervisor.generations import Generations
-from gwctl.supervisor.handover import Handover
-from gwctl.supervisor.loop import Loop, signals_blocked
-from gwctl.supervisor.pidfile import Pidfile
-from gwctl.supervisor.program import Program
-from gwctl.supervisor.state import State
-from gwctl.supervisor.terminal import Terminal
+from gwctl.supervisor.core.wording import workers
+from gwctl.supervisor.core.worker import TEMPLATE
+from gwctl.supervisor.event_loop import Loop, signals_blocked
+from gwctl.supervisor.generations.connection_queues import Exchanges
+from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.service.pidfile import Pidfile
+from gwctl.supervisor.service.status import Announcer
+from gwctl.supervisor.service.terminal import Terminal
+from gwctl.supervisor.upgrade.capture import gather
+from gwctl.supervisor.upgrade.execute import Handover
+from gwctl.supervisor.upgrade.program import Program
+from gwctl.supervisor.upgrade.snapshot import State
 
 
 class Master:

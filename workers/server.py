@@ -21,37 +21,37 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.assignment import Assignment
-from gwctl.exchange import Parcel
+from gwctl.ipc.assignment import Assignment
+from gwctl.ipc.connection_queue import Parcel
+from gwctl.ipc.scoreboard import ACCEPTED, ACTIVE, CONNECTIONS, HEARTBEAT_AT, SERVING
 from gwctl.log import Log
 from gwctl.masking import shower
-from gwctl.scoreboard import ACCEPTED, ACTIVE, CONNECTIONS, HEARTBEAT_AT, SERVING
-from gwctl.workers import counters
-from gwctl.workers.accept import Acceptor
-from gwctl.workers.access_log import AccessLog, referer_and_agent
-from gwctl.workers.application import LoadedApplication
-from gwctl.workers.body_budget import BodyBudget
-from gwctl.workers.connection import ConnectionBase
-from gwctl.workers.drain_notice import DrainNotice, drains
-from gwctl.workers.draining import note_longest, unanswered
-from gwctl.workers.forwarded import forwarding_for
-from gwctl.workers.handover import Handover
-from gwctl.workers.outbox import Outbox
-from gwctl.workers.overload import overload_for
-from gwctl.workers.parser import parser_factory, slice_bytes
-from gwctl.workers.preamble import first_protocol_for, itself
-from gwctl.workers.queue_limit import QueueLimit
-from gwctl.workers.response import HeadBuilder
-from gwctl.workers.response_spool import SpoolBudget
-from gwctl.workers.runners import runner_class
-from gwctl.workers.seldom import Seldom
-from gwctl.workers.siblings import Siblings
-from gwctl.workers.slow_clients import LeastRates
-from gwctl.workers.states import BUSY, CLOSING, FLUSH, IDLE, TimeLimits
-from gwctl.workers.websocket import Surroundings, WebSockets
+from gwctl.workers.app.drain_notice import DrainNotice, drains
+from gwctl.workers.app.loader import LoadedApplication
+from gwctl.workers.balancing.handoff import Handover
+from gwctl.workers.balancing.overload import overload_for
+from gwctl.workers.balancing.queue_limit import QueueLimit
+from gwctl.workers.balancing.siblings import Siblings
+from gwctl.workers.balancing.slow_clients import LeastRates
+from gwctl.workers.drain import note_longest, unanswered
+from gwctl.workers.http1.body_budget import BodyBudget
+from gwctl.workers.http1.connection import ConnectionBase
+from gwctl.workers.http1.forwarded import forwarding_for
+from gwctl.workers.http1.parser import parser_factory, slice_bytes
+from gwctl.workers.http1.response_head import HeadBuilder
+from gwctl.workers.http1.states import BUSY, CLOSING, FLUSH, IDLE, TimeLimits
+from gwctl.workers.observe import counters
+from gwctl.workers.observe.access_log import AccessLog, referer_and_agent
+from gwctl.workers.observe.throttled_log import Seldom
+from gwctl.workers.runners.registry import runner_class
+from gwctl.workers.transport.acceptor import Acceptor
+from gwctl.workers.transport.outbox import Outbox
+from gwctl.workers.transport.preamble import first_protocol_for, itself
+from gwctl.workers.websocket.registry import Surroundings, WebSockets
+from gwctl.workers.wsgi.response_spool import SpoolBudget
 
 if TYPE_CHECKING:
-    from gwctl.workers.runners import Runner
+    from gwctl.workers.runners.registry import Runner
 
 FLUSH_S: Final = 0.02
 SWEEP_MAX_S: Final = 1.0

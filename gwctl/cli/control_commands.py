@@ -23,14 +23,14 @@ import msgspec
 
 from gwctl.cli.folder import logical_cwd
 from gwctl.cli.reload_view import ReloadView
-from gwctl.config.scales import WORKERS_MAX
+from gwctl.config.model.types import WORKERS_MAX
+from gwctl.control.client import ControlClient, RefusedError
+from gwctl.control.discovery import find
+from gwctl.control.protocol import Method, Reload, Rollback, Scale, Status, Stop, Upgrade
 from gwctl.errors import ControlError, ExitStatus, GwctlError
-from gwctl.supervisor import health
-from gwctl.supervisor import status as status_document
-from gwctl.supervisor.control_client import ControlClient, RefusedError
-from gwctl.supervisor.control_messages import Method, Reload, Rollback, Scale, Status, Stop, Upgrade
-from gwctl.supervisor.core.notes import NOT_STARTED
-from gwctl.supervisor.finding import find
+from gwctl.supervisor.control import health
+from gwctl.supervisor.control import status as status_document
+from gwctl.supervisor.core.wording import NOT_STARTED
 
 ANSWER_TIMEOUT_S: Final = 10.0
 """For what the master answers at once. What takes its time (reload, stop) it bounds itself."""

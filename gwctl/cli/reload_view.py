@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from typing import TextIO
 
-from gwctl.supervisor.control_messages import Progress
+from gwctl.control.protocol import Progress
 
 _MASTER = ""
 """Progress that is about no pool in particular."""

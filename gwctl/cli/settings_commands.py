@@ -48,7 +48,7 @@ def _verdict(loaded: Loaded) -> str:
 
 
 def _try_applications(loaded: Loaded) -> bool:
-    from gwctl.supervisor.trial import try_application  # noqa: PLC0415 - only --app needs the supervisor
+    from gwctl.supervisor.check_app import try_application  # noqa: PLC0415 - only --app needs the supervisor
 
     results = try_application(loaded.settings)
     for result in results:
@@ -94,7 +94,7 @@ def show(
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def init(file: Path | None, *, force: bool) -> None:
     """Write a commented gw.toml for the application in this folder."""
-    from gwctl.config import init as initial  # noqa: PLC0415 - reads Python sources: only here
+    from gwctl.config import init_file as initial  # noqa: PLC0415 - reads Python sources: only here
 
     target = logical_cwd(os.environ) / (file or DEFAULT_FILE)
     written = initial.write(target, force=force)

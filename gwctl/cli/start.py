@@ -10,7 +10,7 @@ import click
 from gwctl.cli import output
 from gwctl.cli.options import SettingsCommand, read, reader, set_overrides, settings_options
 from gwctl.config.sources import Override
-from gwctl.supervisor import takeover
+from gwctl.supervisor.upgrade import entry
 
 
 @click.command(cls=SettingsCommand)
@@ -28,14 +28,14 @@ def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags
 
     SIGHUP reloads, SIGTERM stops gracefully, SIGINT (Ctrl-C) quickly.
     """
-    role = takeover.role()
+    role = entry.role()
     read_settings = reader(app, file, [*set_overrides(settings), *_overrides(flags)])
     if role is not None:
         output.as_they_were()
         # A running master has executed this: what it runs with is what it hands over.
-        raise SystemExit(takeover.take_over(role, read_settings))
+        raise SystemExit(entry.take_over(role, read_settings))
     loaded = read(read_settings, "; nothing was started.")
-    from gwctl.supervisor.startup import main  # noqa: PLC0415 - after the settings: a mistake is told at once
+    from gwctl.supervisor.start import main  # noqa: PLC0415 - after the settings: a mistake is told at once
 
     output.as_they_were()
     raise SystemExit(main(read_settings, loaded))

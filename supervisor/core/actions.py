@@ -43,7 +43,7 @@ class Shed(Struct, frozen=True):
 
 
 class Drain(Struct, frozen=True):
-    """Tell it to finish and exit. ``sweep`` as in `gwctl.channel.Drain`."""
+    """Tell it to finish and exit. ``sweep`` as in `gwctl.ipc.channel.Drain`."""
 
     worker: WorkerId
     timeout_s: float

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.life import Worker
-from gwctl.supervisor.core.notes import seconds
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.wording import seconds
+from gwctl.supervisor.core.worker import Worker
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.pool import Pool

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from gwctl.supervisor.core import breaker
-from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import Exited
-from gwctl.supervisor.core.life import Order, State, Worker
-from gwctl.supervisor.core.notes import how_it_ended, seconds, what_next
 from gwctl.supervisor.core.pool import Pool
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.wording import how_it_ended, seconds, what_next
+from gwctl.supervisor.core.worker import Order, State, Worker
 
 _EXPLAINED: Final = frozenset({Order.DUMP, Order.KILL})
 

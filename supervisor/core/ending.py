@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.life import Order, State, Worker
-from gwctl.supervisor.core.notes import processes, seconds
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.wording import processes, seconds
+from gwctl.supervisor.core.worker import Order, State, Worker
 
 SAME_S = 0.1
 """Asked again by the same within this time is the same request. A program that signals a process and then

@@ -1,7 +1,7 @@
 """All pools of a master: takes events, returns actions, and decides everything.
 
 How it works
-    `Fleet.step` applies the events to the workers they name (`worker_news`), fires deadlines that are
+    `Fleet.step` applies the events to the workers they name (`core.worker_events`), fires deadlines that are
     due, then settles: each pool that something happened to is compared with what is wanted of
     it (`pool.reconcile`), the transaction or the end under way moves on (`reload`, `ending`),
     and so forth until nothing changes any more. Nothing is done in reaction to an event
@@ -28,18 +28,19 @@ from typing import Final
 
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core import actions as act
+from gwctl.supervisor.core import commands, deadlines, stopping, upgrade, worker_events
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core import keep, requests, stopping, timers, upgrade, worker_news
-from gwctl.supervisor.core.desk import Desk
+from gwctl.supervisor.core import kept as keep
 from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.invariants import broken_rule
-from gwctl.supervisor.core.life import Failure, Worker
-from gwctl.supervisor.core.notes import DEGRADED
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool, reconcile
 from gwctl.supervisor.core.reload import Reload
+from gwctl.supervisor.core.turn import Desk
 from gwctl.supervisor.core.upgrade import Upgrade
 from gwctl.supervisor.core.view import Wanted
+from gwctl.supervisor.core.wording import DEGRADED
+from gwctl.supervisor.core.worker import Failure, Worker
 
 BROKEN_STEP_S: Final = 1.0
 """Between steps of a fleet whose invariants failed: its deadlines are not to be trusted."""
@@ -92,7 +93,7 @@ class Fleet:
         self.broken = ""
         self.salvaged: list[act.Action] = []
         self._desk = Desk()
-        self._queue = requests.Queue()
+        self._queue = commands.Queue()
         self._numbered = generation  # the highest generation number given to any worker
         self.look_at = inf
         self.away: deque[tuple[float, float]] = deque(maxlen=64)
@@ -158,7 +159,7 @@ class Fleet:
 
     def look_by(self, at: float) -> None:
         """Have the scoreboard read at ``at`` at the latest; by itself it is every `timers.LOOK_S`."""
-        self.look_at = min(self.look_at, max(at, self._desk.now + timers.LOOK_MIN_S))
+        self.look_at = min(self.look_at, max(at, self._desk.now + deadlines.LOOK_MIN_S))
 
     def wanted(self, pool: Pool) -> Wanted:
         """What is wanted of a pool now."""
@@ -203,13 +204,13 @@ class Fleet:
         if not self._begun:
             self._begun = True
             self._began_at = now
-            self.look_at = now + timers.LOOK_S
+            self.look_at = now + deadlines.LOOK_S
             self._dirty.update(self.pools)
-        elif self._next is not None and now > self._next + timers.LATE_S:
-            self._next = timers.forgive(self, self._desk, now - self._next)
+        elif self._next is not None and now > self._next + deadlines.LATE_S:
+            self._next = deadlines.forgive(self, self._desk, now - self._next)
         for event in events:
             self._apply(event)
-        self._dirty |= worker_news.judge_observed(self, events, self._desk)
+        self._dirty |= worker_events.judge_observed(self, events, self._desk)
         if self._next is not None and now >= self._next:
             self._fire()
             self._settle()
@@ -240,7 +241,7 @@ class Fleet:
             if not self._advance():
                 break
             self._dirty.update(self.pools)
-        self._next = timers.soonest(self, self._desk)
+        self._next = deadlines.soonest(self, self._desk)
         if self.ending is not None and not self.ending.accepting and not self._desk.workers:
             stopping.finish(self.ending, self._desk)
             self.finished = True
@@ -254,7 +255,7 @@ class Fleet:
             del self.pools[name]
             self._dirty.discard(name)
         if not self._served:
-            self._served = requests.all_ready(self.pools.values(), desk, self._began_at)
+            self._served = commands.all_ready(self.pools.values(), desk, self._began_at)
         if self.broken:
             return False
         if keep.review(self, desk):
@@ -264,7 +265,7 @@ class Fleet:
                 return False
             if self._queue.waiting:
                 self._numbered += 1
-                self.reload = requests.begin_reload(self, self._queue, self._numbered, desk)
+                self.reload = commands.begin_reload(self, self._queue, self._numbered, desk)
                 return True
             return False
         if self.reload.advance(self.pools, desk):
@@ -283,11 +284,11 @@ class Fleet:
     def _fire(self) -> None:
         now = self._desk.now
         if self.look_at <= now:
-            self.look_at = now + timers.LOOK_S
+            self.look_at = now + deadlines.LOOK_S
             self._desk.actions.append(act.Observe())
         for worker in list(self._desk.workers.values()):
             if worker.deadline is not None and worker.deadline <= now:
-                worker_news.overdue(self, worker, self._desk)
+                worker_events.overdue(self, worker, self._desk)
                 self._dirty.add(worker.pool)
         upgrade.overdue(self, self._desk)
         for pool in self.pools.values():
@@ -301,7 +302,7 @@ class Fleet:
     def _apply(self, event: ev.Event) -> None:
         match event:
             case ev.ReloadAsked():
-                requests.reload_asked(self, self._queue, event, self._desk)
+                commands.reload_asked(self, self._queue, event, self._desk)
             case ev.Prepared():
                 self._prepared(event)
             case ev.PrepareFailed():
@@ -309,9 +310,9 @@ class Fleet:
                     self._numbered -= not self.reload.rollback  # no worker ever wore it
                     self._abort(self.reload, "", Failure("settings", event.reason), changed=False)
             case ev.RollbackAsked():
-                self.reload = requests.rollback_asked(self, self._queue, event, self._desk) or self.reload
+                self.reload = commands.rollback_asked(self, self._queue, event, self._desk) or self.reload
             case ev.ScaleAsked():
-                requests.scale_asked(self, event, self._desk)
+                commands.scale_asked(self, event, self._desk)
                 self._dirty.update(self.pools)
             case ev.StopAsked():
                 self._stop(event)
@@ -325,7 +326,7 @@ class Fleet:
                 upgrade.upgraded(self, self._queue, event, self._desk)
             case _:
                 worker = self._desk.workers.get(event.worker)
-                if worker is not None and worker_news.hear(self, worker, event, self._desk):
+                if worker is not None and worker_events.hear(self, worker, event, self._desk):
                     self._dirty.add(worker.pool)  # None: late news of one that is reaped
 
     # ---- judgement
@@ -353,7 +354,7 @@ class Fleet:
         if self.reload is not None:
             self._abort(self.reload, "", Failure("stop", "the fleet could not be started"), changed=False)
         upgrade.stopped(self, self._desk)
-        requests.refuse_waiting(self._queue, self._desk)
+        commands.refuse_waiting(self._queue, self._desk)
         text = failure.message if len(self.pools) == 1 else f"{worker.pool}: {failure.message}"
         status = 4 if failure.kind == "import" else 3
         self.ending = stopping.gives_up(status, text, failure.traceback, self._desk)
@@ -377,7 +378,7 @@ class Fleet:
         keep.gone_back(self, kept if reload.rollback else None)
         previous, self.generation = self.generation, reload.generation
         self.reload, self.kept, self.not_kept = None, now_kept, ""
-        requests.adopted(self, reload, previous, self._desk)
+        commands.adopted(self, reload, previous, self._desk)
 
     def _abort(self, reload: Reload, pool: str, failure: Failure, *, changed: bool = True) -> None:
         """Drop the transaction; the reconciliation that follows undoes it."""
@@ -389,14 +390,14 @@ class Fleet:
                     each.differs_since = self._desk.now
             if self.kept is not None:
                 self.kept.disk_changed(self._desk.now)
-        requests.refused(self, reload, pool, failure, self._desk)
+        commands.refused(self, reload, pool, failure, self._desk)
 
     def _stop(self, event: ev.StopAsked) -> None:
         if self.ending is None:
             if self.reload is not None:
                 self._abort(self.reload, "", Failure("stop", "the fleet stops"), changed=False)
             upgrade.stopped(self, self._desk)
-            requests.refuse_waiting(self._queue, self._desk)
+            commands.refuse_waiting(self._queue, self._desk)
             self._dirty.update(self.pools)
             serving = any(pool.ready for pool in self.pools.values())
             self.ending = stopping.begin(event, self._desk, accepts=serving)

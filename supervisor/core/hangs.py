@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.life import Failure, Order, State, Worker
-from gwctl.supervisor.core.notes import seconds
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.wording import seconds
+from gwctl.supervisor.core.worker import Failure, Order, State, Worker
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.events import Observed, Stuck

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gwctl.supervisor.core.actions import Abandon, Adopt, Prepare, Restore, Spawn
-from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.life import Order, State, Worker
+from gwctl.supervisor.core.turn import Desk
 from gwctl.supervisor.core.view import View, active_limit
+from gwctl.supervisor.core.worker import Order, State, Worker
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet

@@ -31,12 +31,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gwctl.supervisor.core import breaker, template
-from gwctl.supervisor.core.backoff import Slot
-from gwctl.supervisor.core.desk import Desk
-from gwctl.supervisor.core.life import Order, State, Worker
+from gwctl.supervisor.core import breaker
+from gwctl.supervisor.core import templates as template
 from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.slot import Slot
+from gwctl.supervisor.core.turn import Desk
 from gwctl.supervisor.core.view import COMING, View, Wanted, active_limit, recycled_at_once
+from gwctl.supervisor.core.worker import Order, State, Worker
 
 
 @dataclass(slots=True, eq=False)

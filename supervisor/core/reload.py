@@ -40,13 +40,13 @@ from enum import Enum
 from math import inf
 
 from gwctl.supervisor.core.actions import Progress
-from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import Prepared
-from gwctl.supervisor.core.life import DRAIN_MARGIN_S, LINK_GRACE_S, Failure, Order, State, Worker
-from gwctl.supervisor.core.notes import seconds
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool
+from gwctl.supervisor.core.turn import Desk
 from gwctl.supervisor.core.view import View, Wanted
+from gwctl.supervisor.core.wording import seconds
+from gwctl.supervisor.core.worker import DRAIN_MARGIN_S, LINK_GRACE_S, Failure, Order, State, Worker
 
 SLACK_S = 5.0
 """Added to the sum of all that a reload may have to wait for before it counts as stuck."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gwctl.supervisor.core import notes
+from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Answer, CloseListeners, Finish
-from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.ending import FIRST_NOTE_S, NEXT_NOTE_S, Ending, Mode
 from gwctl.supervisor.core.events import StopAsked
-from gwctl.supervisor.core.life import State, Worker, end_limit
-from gwctl.supervisor.core.notes import processes, seconds, workers
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.wording import processes, seconds, workers
+from gwctl.supervisor.core.worker import State, Worker, end_limit
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet
@@ -66,7 +66,7 @@ def fire(fleet: Fleet, ending: Ending, desk: Desk) -> None:
         desk.note("info", f"accepting no more: {_how(ending, desk)}")
         _shut(fleet, ending, desk)
         return
-    desk.note("info", notes.waits_for(_serving(desk) or desk.workers.values(), desk.now))
+    desk.note("info", wording.waits_for(_serving(desk) or desk.workers.values(), desk.now))
     _note_again(fleet, ending, desk.now + NEXT_NOTE_S)
 
 

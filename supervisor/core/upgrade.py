@@ -20,15 +20,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from gwctl.supervisor.core import template
+from gwctl.supervisor.core import templates as template
 from gwctl.supervisor.core.actions import AbandonUpgrade, Answer, CheckUpgrade, ExecuteUpgrade, Progress
-from gwctl.supervisor.core.desk import Desk
 from gwctl.supervisor.core.events import UpgradeAsked, UpgradeChecked, Upgraded
-from gwctl.supervisor.core.notes import processes, seconds
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.wording import processes, seconds
 
 if TYPE_CHECKING:
+    from gwctl.supervisor.core.commands import Queue
     from gwctl.supervisor.core.fleet import Fleet
-    from gwctl.supervisor.core.requests import Queue
 
 CHECK_TIMEOUT_S: Final = 30.0
 """For the new program to be imported and to read the facts: many times what it takes."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gwctl.supervisor.core.life import Order, State, Worker
 from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.worker import Order, State, Worker
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.pool import Pool

@@ -6,12 +6,12 @@ import re
 import sys
 from collections.abc import Iterator
 
-from gwctl.config.settings import Limits
-from gwctl.config.timeout_settings import Timeouts
-from gwctl.workers.client_wait import OTHERS_WAIT_S
-from gwctl.workers.eviction import READER_WAIT_MIN_S, WAIT_MIN_S
-from gwctl.workers.overload import LINGERING_MAX
-from gwctl.workers.slow_clients import PRESSURE_S
+from gwctl.config.model.settings import Limits
+from gwctl.config.model.timeouts import Timeouts
+from gwctl.workers.balancing.eviction import READER_WAIT_MIN_S, WAIT_MIN_S
+from gwctl.workers.balancing.overload import LINGERING_MAX
+from gwctl.workers.balancing.slow_clients import PRESSURE_S
+from gwctl.workers.wsgi.client_wait import OTHERS_WAIT_S
 from tests.conformance.case import LIMITS, Case
 from tests.conformance.table import CASES, TABLE
 

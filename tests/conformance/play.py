@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
-from gwctl.workers.http1 import Connection
+from gwctl.workers.http1.protocol import Connection
 from tests.apps import seen as applications
 from tests.conformance.case import LIMITS, Case, Seen
 from tests.support.engine import Client, Engine

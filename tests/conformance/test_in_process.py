@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from gwctl.workers import environ, framing
+from gwctl.workers.http1 import body_framing
+from gwctl.workers.wsgi import environ
 from tests.conformance.case import Seen
 from tests.conformance.play import Feeder, Mismatch, byte_by_byte, feeder_for, play_in, whole
 from tests.conformance.table import CASES
@@ -78,7 +79,7 @@ def test_a_lax_server_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrong("Host: ") == wrong("Chunks") == 0
     monkeypatch.setattr(environ, "check_host", lambda value, http11: None)
     assert wrong("Host: ") > 20
-    monkeypatch.setattr(framing, "_FORBIDDEN_TRAILERS", frozenset())
+    monkeypatch.setattr(body_framing, "_FORBIDDEN_TRAILERS", frozenset())
     assert wrong("Chunks") > 5
 
 

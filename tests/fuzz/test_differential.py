@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gwctl.config.settings import Limits
-from gwctl.workers.head import HeadJudge
+from gwctl.config.model.settings import Limits
+from gwctl.workers.http1.head_validator import HeadJudge
 from tests.conformance.case import LIMITS
 from tests.fuzz.harness import Broken, Rig
 from tests.fuzz.messages import MESSAGES, WORDS

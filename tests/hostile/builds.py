@@ -9,14 +9,14 @@ _MAIN: Final = "\nfrom gwctl.cli import main\nmain()\n"
 BROKEN: Final = {
     # What all have mapped can be cut off: the master dies of SIGBUS.
     "unsealed": """
-from gwctl import scoreboard
+from gwctl.ipc import scoreboard
 
 scoreboard.seal = lambda fd, more=0: None
 scoreboard.is_sealed = lambda fd: True
 """,
     # The master takes the descriptors that it is sent, and has none left some day.
     "takes-descriptors": """
-from gwctl.channel import Channel
+from gwctl.ipc.channel import Channel
 
 make = Channel.__init__
 
@@ -27,7 +27,7 @@ Channel.__init__ = make_and_take
 """,
     # A line may be of any length.
     "reads-on": """
-from gwctl import channel
+from gwctl.ipc import channel
 
 channel.LINE_BYTES_MAX = 1 << 60
 """,

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import httpx
 
-from gwctl.supervisor.memory import resident_bytes
+from gwctl.supervisor.children.procfs import resident_bytes
 from tests.hostile import builds
 from tests.load.result import Result
 from tests.load.runner import Load

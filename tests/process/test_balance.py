@@ -91,7 +91,7 @@ def test_kept_alive_clients_do_not_wait_behind_a_stuck_request(gwctl_server, wor
 
 
 WITHOUT_EXCHANGE = """
-from gwctl.exchange import Exchange
+from gwctl.ipc.connection_queue import Exchange
 
 Exchange.open = classmethod(lambda cls: None)
 from gwctl.cli import main

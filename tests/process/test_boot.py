@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.channel import PROTOCOL
+from gwctl.ipc.channel import PROTOCOL
 from tests.support.wait import until
 from tests.support.worker import StubWorker
 
@@ -40,7 +40,13 @@ def open_folder(public_folder: Path) -> Path:
 
 
 PREIMPORT = {
-    "preimport": ["gwctl.workers.shared", "gwctl.workers.sync", "uvloop", "resource", "encodings.idna"]
+    "preimport": [
+        "gwctl.workers.lifecycle.prefork_imports",
+        "gwctl.workers.runners.sync",
+        "uvloop",
+        "resource",
+        "encodings.idna",
+    ]
 }
 """What the worker of another user needs of Python: its home may be one that this user cannot read."""
 
@@ -247,7 +253,7 @@ def test_a_wsgi_worker_loads_none_of_the_asgi_libraries(tmp_path):
         "import sys\n"
         "def application(environ, start_response):\n"
         "    start_response('200 OK', [])\n"
-        "    return [' '.join({'uvicorn', 'websockets', 'gwctl.workers.asgi', 'gwctl.workers.asgi_bridge'} & set(sys.modules)).encode()]\n"
+        "    return [' '.join({'uvicorn', 'websockets', 'gwctl.workers.asgi.request', 'gwctl.workers.bridge.event_loop'} & set(sys.modules)).encode()]\n"
     )
     with StubWorker(tmp_path, "shop") as worker:
         assert worker.serving().get() == (200, "")

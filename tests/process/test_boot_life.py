@@ -13,7 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from gwctl.assignment import DUMP_SIGNAL
+from gwctl.ipc.assignment import DUMP_SIGNAL
 from tests.support import processes
 from tests.support.wait import until
 from tests.support.worker import StubWorker

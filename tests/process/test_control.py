@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.supervisor import control, control_room
-from gwctl.supervisor.control_messages import REQUEST_BYTES_MAX, Reload, Scale, Stop
-from gwctl.supervisor.runtime import InstanceError
+from gwctl.control.paths import InstanceError
+from gwctl.control.protocol import REQUEST_BYTES_MAX, Reload, Scale, Stop
+from gwctl.supervisor.control import client_slots, server
 from tests.support import child
 from tests.support.control import Master, Peer, request
 from tests.support.wait import DEADLINE_S, until
@@ -131,7 +131,7 @@ def test_a_client_that_does_not_read_is_not_read_from(master: Master, peer: Peer
             sent += 1
         master.turn()
     (client,) = master.server._clients.values()
-    assert len(client.output) <= control.OUTPUT_PAUSE_BYTES + 2 * 100_000
+    assert len(client.output) <= server.OUTPUT_PAUSE_BYTES + 2 * 100_000
     assert len(master.asked) < count
     assert [peer.line()["id"] for _ in range(sent)] == list(range(sent))
 
@@ -140,7 +140,7 @@ def test_progress_for_a_client_that_does_not_read_ends_it(master: Master, peer: 
     peer.send(request("reload"))
     master.until_asked(1)
     number = master.asked[0][0]
-    for _ in range(10 * control.OUTPUT_BYTES_MAX // 100_000):
+    for _ in range(10 * server.OUTPUT_BYTES_MAX // 100_000):
         master.server.progress(number, "web", "boot", "", "x" * 100_000)
     assert master.server._clients == {}
     assert master.server.waiting == 0
@@ -179,7 +179,7 @@ def test_a_client_that_only_ends_its_sending_side_is_answered(master: Master, pe
     peer.until_closed()
 
 
-def a_room(master: Master, count: int = control.CLIENTS_MAX, **more: object) -> list[Peer]:
+def a_room(master: Master, count: int = server.CLIENTS_MAX, **more: object) -> list[Peer]:
     """So many silent clients, a moment after each other."""
     peers = []
     while len(peers) < count:
@@ -206,9 +206,7 @@ def test_whoever_comes_when_all_places_are_taken_gets_one(master: Master, sent: 
         lates[-1].send(request("status"))
         assert lates[-1].line()["result"] == {"name": "shop"}
         error = peers[number].line()["error"]
-        assert (
-            error["message"] == f"{control.CLIENTS_MAX} control clients are connected, and another one came"
-        )
+        assert error["message"] == f"{server.CLIENTS_MAX} control clients are connected, and another one came"
         peers[number].until_closed()
     assert not peers[3].closed
     close(*peers, *lates)
@@ -219,10 +217,10 @@ def test_who_waits_for_an_answer_keeps_its_place(master: Master) -> None:
     waiting, asking = Peer(master), Peer(master)
     waiting.send(request("reload"))
     master.until_asked(1)
-    peers = a_room(master, control.CLIENTS_MAX - 2)
+    peers = a_room(master, server.CLIENTS_MAX - 2)
     asking.send(request("status"))
     assert "result" in asking.line()
-    lates = a_room(master, control.CLIENTS_MAX - 3)
+    lates = a_room(master, server.CLIENTS_MAX - 3)
     asking.send(request("status", 2))
     assert asking.line()["id"] == 2
     master.server.answer(master.asked[0][0], ok=True, text="adopted", result={})
@@ -244,7 +242,7 @@ def test_when_all_wait_the_one_that_has_waited_longest_loses_its_answer_and_noth
     master.until_asked(len(peers) + 1)
     peers[0].line()
     peers[0].until_closed()
-    assert master.server.waiting == control.CLIENTS_MAX
+    assert master.server.waiting == server.CLIENTS_MAX
     close(late, *peers)
 
 
@@ -255,7 +253,7 @@ def test_who_says_nothing_for_long_is_closed_and_told_why(master: Master) -> Non
     deaf.send(request("status"))
     waiting.send(request("reload"))
     master.until_asked(2)
-    master.now += control_room.IDLE_S - 0.1
+    master.now += client_slots.IDLE_S - 0.1
     asking = Peer(master)
     master.turn()
     assert len(master.server._clients) == 5
@@ -281,7 +279,7 @@ def test_whoever_sends_many_requests_is_served_one_at_a_time(master: Master) -> 
 
 
 def test_refusals_of_others_are_told_now_and_then(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control.holders, "peer_credentials", lambda _sock: (4711, os.geteuid() + 1, 0))
+    monkeypatch.setattr(server.port_owner, "peer_credentials", lambda _sock: (4711, os.geteuid() + 1, 0))
     for _ in range(20):
         peer = Peer(master)
         peer.until_closed()
@@ -295,9 +293,9 @@ def test_refusals_of_others_are_told_now_and_then(master: Master, monkeypatch: p
 
 
 def test_too_many_requests(master: Master, peer: Peer) -> None:
-    peer.send(*(request("reload", i) for i in range(control.REQUESTS_MAX + 1)))
+    peer.send(*(request("reload", i) for i in range(server.REQUESTS_MAX + 1)))
     assert peer.line()["error"]["message"] == "8 requests wait already"
-    assert master.server.waiting == control.REQUESTS_MAX
+    assert master.server.waiting == server.REQUESTS_MAX
 
 
 def test_without_descriptors_clients_are_turned_away(master: Master) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gwctl.control.client import ControlClient, RefusedError
+from gwctl.control.protocol import Progress, Reload, Status, Stop
 from gwctl.errors import ControlError
-from gwctl.supervisor.control_client import ControlClient, RefusedError
-from gwctl.supervisor.control_messages import Progress, Reload, Status, Stop
 from tests.support.control import Master
 from tests.support.wait import DEADLINE_S
 

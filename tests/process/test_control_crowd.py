@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.supervisor.control import CLIENTS_MAX
+from gwctl.supervisor.control.server import CLIENTS_MAX
 from tests.support.processes import descriptors
 from tests.support.wait import until
 

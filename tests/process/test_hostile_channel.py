@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gwctl.supervisor.memory import resident_bytes
+from gwctl.supervisor.children.procfs import resident_bytes
 from tests.process.test_shared_memory import a_pool, app_of
 from tests.support.processes import descriptors
 from tests.support.server import GwctlServer

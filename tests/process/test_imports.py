@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 MASTER = """
 import atexit, json, os, sys, threading
-import gwctl.cli.start, gwctl.supervisor.startup
-from gwctl.config.settings import PoolSettings
-from gwctl.supervisor.fork import share_with_workers
+import gwctl.cli.start, gwctl.supervisor.start
+from gwctl.config.model.settings import PoolSettings
+from gwctl.supervisor.children.fork import share_with_workers
 
 def state():
     return [atexit._ncallbacks(), threading.active_count(), sorted(os.listdir("/proc/self/fd"))]
@@ -77,15 +77,19 @@ ASGI = {
     f"gwctl.workers.{name}"
     for name in ("asgi", "asgi_runner", "asgi_extensions", "scope", "websocket_protocol", "uvicorn_config")
 }
-SYNC = {"gwctl.workers.sync", "gwctl.workers.sentry"}
-WSGI = {"gwctl.workers.wsgi_runner", "gwctl.workers.environ"}
-TLS = {"gwctl.workers.tls", "gwctl.workers.tls_output"}
-PROXY = {"gwctl.workers.proxy_protocol"}
+SYNC = {"gwctl.workers.runners.sync", "gwctl.workers.runners.sync_watchdog"}
+WSGI = {"gwctl.workers.runners.wsgi", "gwctl.workers.wsgi.environ"}
+TLS = {"gwctl.workers.transport.tls", "gwctl.workers.transport.tls_output"}
+PROXY = {"gwctl.workers.transport.proxy_protocol"}
 
 NEEDLESS = {
-    "sync": ASGI | TLS | PROXY | {"gwctl.workers.threads", "uvicorn", "websockets"},
-    "threads": ASGI | TLS | PROXY | SYNC - {"gwctl.workers.sentry"} | {"uvicorn", "websockets"},
-    "asgi": WSGI | SYNC | TLS | PROXY | {"gwctl.workers.threads", "websockets"},
+    "sync": ASGI | TLS | PROXY | {"gwctl.workers.runners.threads", "uvicorn", "websockets"},
+    "threads": ASGI
+    | TLS
+    | PROXY
+    | SYNC - {"gwctl.workers.runners.sync_watchdog"}
+    | {"uvicorn", "websockets"},
+    "asgi": WSGI | SYNC | TLS | PROXY | {"gwctl.workers.runners.threads", "websockets"},
 }
 
 
@@ -110,7 +114,7 @@ def test_a_master_imports_what_its_workers_share(worker: str) -> None:
     modules = found["modules"]
     assert not modules & NEEDLESS[worker]
     assert not {name.partition(".")[0] for name in modules} & OTHERS
-    assert {"asyncio", "gwctl.workers.boot", "gwctl.workers.http1"} <= modules
+    assert {"asyncio", "gwctl.workers.lifecycle.boot", "gwctl.workers.http1.protocol"} <= modules
     assert found["same"]
 
 
@@ -120,7 +124,7 @@ def test_a_master_imports_for_each_pool_what_its_settings_ask_for() -> None:
         {"worker": "asgi", "bind": ["tls:127.0.0.1:0"], "proxy_protocol": True},
     )
     modules = master(plain, special)["modules"]
-    assert modules > {"gwctl.workers.sync", "gwctl.workers.asgi_runner"} | TLS | PROXY
+    assert modules > {"gwctl.workers.runners.sync", "gwctl.workers.runners.asgi"} | TLS | PROXY
     assert not {name.partition(".")[0] for name in modules} & OTHERS
 
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from gwctl.config.settings import PoolSettings
+from gwctl.config.model.settings import PoolSettings
 from gwctl.errors import BindError
-from gwctl.supervisor.inherited import Passed, listening
-from gwctl.supervisor.listeners import ListenerSet
+from gwctl.supervisor.listeners.inherited import Passed, listening
+from gwctl.supervisor.listeners.listener_set import ListenerSet
 
 ACTIVATED = """
 import os, sys
 os.environ.setdefault("LISTEN_PID", str(os.getpid()))
-from gwctl.config.settings import PoolSettings
+from gwctl.config.model.settings import PoolSettings
 from gwctl.errors import GwctlError
-from gwctl.supervisor.listeners import ListenerSet
+from gwctl.supervisor.listeners.listener_set import ListenerSet
 names = sys.argv[1:]
 try:
     listeners = ListenerSet(os.environ)

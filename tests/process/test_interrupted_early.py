@@ -32,12 +32,12 @@ main()
     [
         ("gwctl.memory_limits", ["start"]),
         ("click", ["start"]),
-        ("gwctl.config.familiar", ["check"]),
+        ("gwctl.config.foreign_names", ["check"]),
         ("gwctl.cli.start", ["start"]),
-        ("gwctl.supervisor.startup", ["start"]),
+        ("gwctl.supervisor.start", ["start"]),
         ("gwctl.cli.settings_commands", ["check"]),
-        ("gwctl.supervisor.trial", ["check", "--app"]),
-        ("gwctl.config.init", ["init", "-c", "x.toml"]),
+        ("gwctl.supervisor.check_app", ["check", "--app"]),
+        ("gwctl.config.init_file", ["init", "-c", "x.toml"]),
         ("gwctl.cli.control_commands", ["status"]),
     ],
 )

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from gwctl.config.settings import PoolSettings
+from gwctl.config.model.settings import PoolSettings
 from gwctl.errors import BindError
-from gwctl.supervisor import binding, unixsocket
-from gwctl.supervisor.listeners import ListenerSet
+from gwctl.supervisor.listeners import bind as binding
+from gwctl.supervisor.listeners import unix_socket
+from gwctl.supervisor.listeners.listener_set import ListenerSet
 from tests.support import child
 
 ROOT = os.geteuid() == 0
@@ -361,5 +362,5 @@ def test_an_inherited_socket_with_an_odd_name_is_one_line(name: bytes, url: str)
 
 
 def test_a_second_address_with_port_0_is_shown_without_the_zeros_that_tell_it_apart() -> None:
-    wanted = binding.Wanted("127.1.2.3:00", "web", 8, unixsocket.Access())
+    wanted = binding.Wanted("127.1.2.3:00", "web", 8, unix_socket.Access())
     assert wanted.shown == "127.1.2.3:0"

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import httpx
 
-from gwctl.assignment import DUMP_SIGNAL
+from gwctl.ipc.assignment import DUMP_SIGNAL
 from tests.support.status import status_of
 from tests.support.wait import until
 

@@ -14,7 +14,7 @@ import threading
 import httpx
 import pytest
 
-from gwctl.workers import deathwatch
+from gwctl.workers.lifecycle import parent_death
 from tests.support.processes import look, session_of
 from tests.support.server import GwctlServer
 from tests.support.status import active_requests
@@ -185,7 +185,7 @@ def kill(pid: int, number: signal.Signals) -> None:
 
 HOLDER = """
 import ctypes, os, signal, sys, threading
-from gwctl.workers import deathwatch
+from gwctl.workers.lifecycle import parent_death as deathwatch
 if os.fork():
     signal.pause()
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -222,4 +222,4 @@ def test_code_that_never_gives_the_interpreter_back_is_ended_without_it():
 
 @pytest.mark.parametrize(("drain_timeout_s", "number"), [(1, 39), (30, 39), (39, 40), (62.5, 63), (64, 0)])
 def test_it_comes_after_the_time_for_the_drain(drain_timeout_s, number):
-    assert deathwatch.alarm_after(drain_timeout_s) == number
+    assert parent_death.alarm_after(drain_timeout_s) == number

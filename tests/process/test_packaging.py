@@ -24,7 +24,7 @@ import config, supervisor, workers
 from config.settings import GREETING
 
 def application(environ, start_response):
-    import gwctl.config.settings, gwctl.workers.boot
+    import gwctl.config.model.settings, gwctl.workers.lifecycle.boot
     names = ("config", "supervisor", "workers", "gwctl.config", "gwctl.workers")
     files = {name: sys.modules[name].__file__ for name in names}
     start_response("200 OK", [("Content-Type", "application/json")])

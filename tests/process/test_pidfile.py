@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.supervisor.pidfile import Pidfile
-from gwctl.supervisor.runtime import InstanceError
+from gwctl.control.paths import InstanceError
+from gwctl.supervisor.service.pidfile import Pidfile
 from tests.support import child
 
 HOLDER = """
 import os, sys
 from pathlib import Path
-from gwctl.supervisor.pidfile import Pidfile
+from gwctl.supervisor.service.pidfile import Pidfile
 held = Pidfile.write(Path(sys.argv[1]))
 if len(sys.argv) > 2:   # a worker: forked, holds a copy of every descriptor
     if os.fork() == 0:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gwctl.supervisor.program import Program
+from gwctl.supervisor.upgrade.program import Program
 from tests.hostile.run import USERS, can_change_users, interpreter
 from tests.process.test_shared_memory import a_pool, app_of
 from tests.support.processes import look

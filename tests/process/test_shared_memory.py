@@ -79,21 +79,25 @@ def test_the_master_kills_nobody_for_what_cannot_be_true(gwctl_server, worker):
 def test_an_upgrade_from_one_board_for_all_that_is_not_sealed(gwctl_server, tmp_path):
     """A master of before: what its workers can cut off is never mapped by the one that takes over."""
     installed = Installation(tmp_path)
-    installed.edit("gwctl/scoreboard.py", "                seal(fd)\n", "")
+    installed.edit("gwctl/ipc/scoreboard.py", "                seal(fd)\n", "")
     installed.edit(
-        "gwctl/supervisor/gather.py", "scoreboard.LAYOUT, fields, pool)", "scoreboard.LAYOUT, fields)"
+        "gwctl/supervisor/upgrade/capture.py",
+        "scoreboard.LAYOUT, fields, pool)",
+        "scoreboard.LAYOUT, fields)",
     )
     options = {"reload": {"settle_s": 1.0}, "environ": installed.environ, "allow_errors": ["died: signal 7"]}
     with gwctl_server(app_of("threads"), worker="threads", processes=2, **options) as server:
         for _ in range(5):
             assert httpx.get(f"{server.url}/").text == "hello"
         installed.edit(
-            "gwctl/scoreboard.py",
+            "gwctl/ipc/scoreboard.py",
             "os.ftruncate(fd, size)\n",
             "os.ftruncate(fd, size)\n                seal(fd)\n",
         )
         installed.edit(
-            "gwctl/supervisor/gather.py", "scoreboard.LAYOUT, fields)", "scoreboard.LAYOUT, fields, pool)"
+            "gwctl/supervisor/upgrade/capture.py",
+            "scoreboard.LAYOUT, fields)",
+            "scoreboard.LAYOUT, fields, pool)",
         )
         server.signal(signal.SIGUSR2)
         server.wait_for_log(r"upgraded from .* 2 workers kept")

@@ -209,7 +209,7 @@ def test_every_client_gets_its_own_answers(gwctl_server: Any, worker: str) -> No
 
 
 OVERTAKING = """
-from gwctl.workers.http1 import Connection
+from gwctl.workers.http1.protocol import Connection
 
 def data_received(self, data, received=Connection.data_received):
     self.queued = False

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gwctl.assignment import Assignment
-from gwctl.channel import Channel, Fork, Forked, Serve
-from gwctl.config.settings import PoolSettings
+from gwctl.config.model.settings import PoolSettings
+from gwctl.ipc.assignment import Assignment
+from gwctl.ipc.channel import Channel, Fork, Forked, Serve
+from gwctl.ipc.scoreboard import Record
 from gwctl.log import Level, Log
-from gwctl.scoreboard import Record
-from gwctl.supervisor.boards import Boards
-from gwctl.supervisor.child import Child
-from gwctl.supervisor.children import Children
+from gwctl.supervisor.children.child import Child
+from gwctl.supervisor.children.children import Children
+from gwctl.supervisor.children.scoreboards import Boards
+from gwctl.supervisor.children.subreaper import _user_of
 from gwctl.supervisor.core import events
-from gwctl.supervisor.loop import Loop
-from gwctl.supervisor.subreaper import _user_of
+from gwctl.supervisor.event_loop import Loop
 from tests.support import child
 from tests.support.processes import look
 from tests.support.wait import until

@@ -7,7 +7,7 @@ import pty
 import signal
 import sys
 
-from gwctl.supervisor.terminal import Terminal
+from gwctl.supervisor.service.terminal import Terminal
 from tests.support.server import GwctlServer
 
 # Makes the terminal on standard input the controlling one of its session, and becomes gwctl.

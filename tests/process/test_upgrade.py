@@ -137,7 +137,9 @@ def test_a_program_that_cannot_be_checked_changes_nothing(gwctl_server, installe
     errors = {"allow_errors": ["not upgraded"]}
     with gwctl_server(APPS["sync"], environ=installed.environ, reload=QUICK, **errors) as server:
         workers, open_before = server.workers, descriptors(server.pid)
-        installed.edit("gwctl/supervisor/listeners.py", "class ListenerSet", "class Listener Set")
+        installed.edit(
+            "gwctl/supervisor/listeners/listener_set.py", "class ListenerSet", "class Listener Set"
+        )
         done = server.gwctl("upgrade")
         assert done.returncode == 1
         assert "with status 1: SyntaxError: " in done.stderr
@@ -149,7 +151,9 @@ def test_a_program_that_cannot_be_checked_changes_nothing(gwctl_server, installe
         assert httpx.get(server.url).text == "hello"
         assert server.workers == workers
         assert descriptors(server.pid).keys() == open_before.keys()
-        installed.edit("gwctl/supervisor/listeners.py", "class Listener Set", "class ListenerSet")
+        installed.edit(
+            "gwctl/supervisor/listeners/listener_set.py", "class Listener Set", "class ListenerSet"
+        )
         assert server.gwctl("upgrade").returncode == 0, "mended, it works"
 
 
@@ -165,7 +169,7 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
     with gwctl_server(APPS["asgi"], bind=bind, environ=installed.environ, reload=QUICK, **errors) as server:
         workers, open_before = server.workers, len(descriptors(server.pid))
         installed.becomes("9.9.9")
-        installed.edit("gwctl/supervisor/restore.py", fine, bad)
+        installed.edit("gwctl/supervisor/upgrade/restore.py", fine, bad)
         with httpx.Client() as client:
             assert client.get(server.url).text == "hello"
             done = server.gwctl("upgrade")
@@ -178,7 +182,7 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
         assert status(server)["version"] == __version__
         reloaded = server.gwctl("reload")
         assert reloaded.returncode == 0, "it is whole: it starts workers"
-        installed.edit("gwctl/supervisor/restore.py", bad, fine)
+        installed.edit("gwctl/supervisor/upgrade/restore.py", bad, fine)
         assert server.gwctl("upgrade").returncode == 0
         assert status(server)["version"] == "9.9.9"
 
@@ -227,7 +231,9 @@ def test_a_master_without_its_certificate_starts_no_worker_and_says_why(gwctl_se
     ) as server:
         hide = f"os.rename({str(files.key)!r}, {str(files.key) + '.gone'!r})"
         installed.edit(
-            "gwctl/supervisor/restore.py", "    stdio.hold_open()\n", f"    {hide}\n    stdio.hold_open()\n"
+            "gwctl/supervisor/upgrade/restore.py",
+            "    stdio.hold_open()\n",
+            f"    {hide}\n    stdio.hold_open()\n",
         )
         assert server.gwctl("upgrade").returncode == 1, "the reload cannot read it either"
         victim, survivor = server.workers
@@ -238,5 +244,5 @@ def test_a_master_without_its_certificate_starts_no_worker_and_says_why(gwctl_se
         assert server.workers == [survivor]
         assert httpx.get(server.url, verify=client_context()).status_code == 200
         Path(f"{files.key}.gone").rename(files.key)
-        installed.edit("gwctl/supervisor/restore.py", f"    {hide}\n", "")
+        installed.edit("gwctl/supervisor/upgrade/restore.py", f"    {hide}\n", "")
         assert server.gwctl("reload").returncode == 0

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gwctl import __version__, scoreboard
+from gwctl import __version__
+from gwctl.ipc import scoreboard
 from tests.load.runner import Load
 from tests.support.installation import Installation
 from tests.support.server import ROOT, GwctlServer
@@ -55,7 +56,7 @@ def next_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.rmtree(source / "gwctl" / name)
         (source / "gwctl" / name).symlink_to(f"../{name}")
     change(source / "gwctl" / "__init__.py", f'"{__version__}"', '"9.9.9"')
-    board = source / "gwctl" / "scoreboard.py"
+    board = source / "gwctl" / "ipc" / "scoreboard.py"
     change(board, f"LAYOUT: Final = {scoreboard.LAYOUT}", f"LAYOUT: Final = {scoreboard.LAYOUT + 1}")
     change(board, f"RECORD_BYTES: Final = {scoreboard.RECORD_BYTES}", "RECORD_BYTES: Final = 640")
     change(board, f"REQUESTS: Final = {scoreboard.REQUESTS} ", f"REQUESTS: Final = {scoreboard.BYTES_OUT} ")
@@ -112,7 +113,9 @@ def test_a_respawn_under_a_package_that_was_replaced_runs_what_runs(gwctl_server
     with gwctl_server(APP, processes=2, reload=QUICK, **options) as server:
         installed.becomes("9.9.9")
         installed.edit(
-            "gwctl/workers/uvicorn_config.py", "import", "raise SystemError('of the other version')\nimport"
+            "gwctl/workers/app/uvicorn_config.py",
+            "import",
+            "raise SystemError('of the other version')\nimport",
         )
         victim = server.workers[0]
         os.kill(victim, signal.SIGKILL)

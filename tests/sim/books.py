@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gwctl.supervisor.core.actions import Spawn
-from gwctl.supervisor.core.life import TEMPLATE
 from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.worker import TEMPLATE
 
 LATE_S = 1.0
 DRAIN_MARGIN_S = 3.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.actions import Spawn
-from gwctl.supervisor.core.life import TEMPLATE
 from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.worker import TEMPLATE
 
 
 @dataclass(frozen=True)

@@ -15,26 +15,26 @@ from msgspec import structs
 
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import (
-    backoff,
     breaker,
+    commands,
     crash,
+    deadlines,
     hangs,
-    life,
     pool,
-    recycle,
-    requests,
+    recycling,
     stopping,
-    template,
-    timers,
-    worker_news,
+    templates,
+    worker_events,
 )
 from gwctl.supervisor.core import fleet as fleet_module
+from gwctl.supervisor.core import slot as backoff
 from gwctl.supervisor.core import view as view_module
-from gwctl.supervisor.core.desk import Desk
+from gwctl.supervisor.core import worker as life
 from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.life import Order, State, Worker
 from gwctl.supervisor.core.reload import Reload
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.worker import Order, State, Worker
 
 Patch = pytest.MonkeyPatch
 Mutant = Callable[[Patch], None]
@@ -114,13 +114,13 @@ def kills_without_a_deadline_for_the_link(patch: Patch) -> None:
 
 
 def signals_the_dead(patch: Patch) -> None:
-    exited = worker_news._exited
+    exited = worker_events._exited
 
     def and_kill(fleet: Fleet, worker: Worker, event: Any, desk: Desk) -> None:
         exited(fleet, worker, event, desk)
         desk.actions.append(act.Kill(worker.id, "to be sure"))
 
-    patch.setattr(worker_news, "_exited", and_kill)
+    patch.setattr(worker_events, "_exited", and_kill)
 
 
 def takes_the_last_serving_worker(patch: Patch) -> None:
@@ -128,13 +128,13 @@ def takes_the_last_serving_worker(patch: Patch) -> None:
 
 
 def forgets_to_answer_refusals(patch: Patch) -> None:
-    answer = requests.answer
+    answer = commands.answer
 
     def only_good_news(desk: Desk, request: int, text: str, result: dict[str, Any], *, ok: bool) -> None:
         if ok:
             answer(desk, request, text, result, ok=ok)
 
-    patch.setattr(requests, "answer", only_good_news)
+    patch.setattr(commands, "answer", only_good_news)
 
 
 def exceeds_the_surge(patch: Patch) -> None:
@@ -147,7 +147,7 @@ def exceeds_draining_max(patch: Patch) -> None:
 
 
 def judges_in_a_late_turn(patch: Patch) -> None:
-    patch.setattr(timers, "LATE_S", float("inf"))
+    patch.setattr(deadlines, "LATE_S", float("inf"))
 
 
 def commits_without_settling(patch: Patch) -> None:
@@ -209,11 +209,11 @@ def leaves_workers_behind(patch: Patch) -> None:
 
 
 def looks_all_the_time(patch: Patch) -> None:
-    patch.setattr(timers, "LOOK_S", 0.5)
+    patch.setattr(deadlines, "LOOK_S", 0.5)
 
 
 def never_looks(patch: Patch) -> None:
-    patch.setattr(timers, "LOOK_S", 1e9)
+    patch.setattr(deadlines, "LOOK_S", 1e9)
 
 
 def retires_before_the_heir_serves(patch: Patch) -> None:
@@ -241,7 +241,7 @@ def recycles_what_is_on_disk(patch: Patch) -> None:
 
 
 def recycles_the_young(patch: Patch) -> None:
-    patch.setattr(recycle, "age", lambda worker, now: 1e9)
+    patch.setattr(recycling, "age", lambda worker, now: 1e9)
 
 
 def never_recycles(patch: Patch) -> None:
@@ -249,11 +249,11 @@ def never_recycles(patch: Patch) -> None:
 
 
 def forks_before_the_template_is_ready(patch: Patch) -> None:
-    patch.setattr(template, "ready", _template)
+    patch.setattr(templates, "ready", _template)
 
 
 def _template(pool: Any, generation: int, policy: Any, desk: Desk) -> Worker:
-    one = template.of(pool, generation)
+    one = templates.of(pool, generation)
     if one is None:
         one = desk.spawn(pool.name, life.TEMPLATE, generation, policy)
         pool.templates[one.id] = one
@@ -261,19 +261,21 @@ def _template(pool: Any, generation: int, policy: Any, desk: Desk) -> Worker:
 
 
 def waits_for_a_mute_template(patch: Patch) -> None:
-    patch.setattr(template, "unanswered", lambda fleet, worker, desk: False)
+    patch.setattr(templates, "unanswered", lambda fleet, worker, desk: False)
 
 
 def keeps_templates_of_abandoned_generations(patch: Patch) -> None:
-    patch.setattr(template, "let_go", lambda pool, keep, desk: None)
+    patch.setattr(templates, "let_go", lambda pool, keep, desk: None)
 
 
 def trusts_a_template_begun_after_a_refusal(patch: Patch) -> None:
-    patch.setattr(template, "keeps_code", lambda pool, generation: template.of(pool, generation) is not None)
+    patch.setattr(
+        templates, "keeps_code", lambda pool, generation: templates.of(pool, generation) is not None
+    )
 
 
 def forgets_the_hard_limit(patch: Patch) -> None:
-    patch.setattr(recycle, "_kill", lambda fleet, worker, facts, desk: None)
+    patch.setattr(recycling, "_kill", lambda fleet, worker, facts, desk: None)
 
 
 def forgets_the_delay_of_a_stop(patch: Patch) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gwctl.supervisor.core.actions import Spawn
-from gwctl.supervisor.core.life import FORK_ANSWER_S, TEMPLATE
+from gwctl.supervisor.core.worker import FORK_ANSWER_S, TEMPLATE
 from tests.sim.books import SLACK_S, Seen, Unsafe
 
 if TYPE_CHECKING:

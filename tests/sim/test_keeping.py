@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gwctl.supervisor.core import keep, pool, reload
+from gwctl.supervisor.core import kept, pool, reload
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.view import View
 from tests.sim.keeping import keeping_episode
@@ -39,7 +39,7 @@ def forgets_heirs_when_it_switches(patch: Patch) -> None:
 
 
 def keeps_for_ever(patch: Patch) -> None:
-    patch.setattr(keep, "review", lambda fleet, desk: False)
+    patch.setattr(kept, "review", lambda fleet, desk: False)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gwctl.supervisor.core import timers
+from gwctl.supervisor.core import deadlines
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.policy import PoolPolicy
 from tests.sim import hanging
@@ -172,7 +172,7 @@ def hung(now: float) -> tuple[Observer, Seen]:
 def test_a_worker_that_hung_is_looked_at_before_it_must_be_dead() -> None:
     """Also if the turn that finds its time up comes late, but not so late that all get it again."""
     observer, seen = hung(100.0)
-    observer.now = seen.due + 0.9 * timers.LATE_S
+    observer.now = seen.due + 0.9 * deadlines.LATE_S
     judge_deadlines(observer)
     observer.now += hanging.LAST_LOOK_S + SLACK_S + 0.1
     with pytest.raises(Unsafe, match="past its deadline"):
@@ -184,7 +184,7 @@ def test_a_last_look_has_the_time_again_in_which_the_master_did_not_run() -> Non
     observer.now = 100.8
     judge_deadlines(observer)
     observer.saw(150.0, [], [], 100.9, 160.0)
-    observer.now = 100.9 + 49.1 + timers.LATE_S
+    observer.now = 100.9 + 49.1 + deadlines.LATE_S
     judge_deadlines(observer)
     observer.now += SLACK_S + 0.1
     with pytest.raises(Unsafe, match="past its deadline"):

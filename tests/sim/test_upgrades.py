@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gwctl.supervisor.core import facts
+from gwctl.supervisor.core import snapshot
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.policy import PoolPolicy
 from tests.sim import upgrades
@@ -36,14 +36,14 @@ def test_a_forgotten_fact_is_noticed(
     monkeypatch.setattr(Fleet, "check", lambda fleet: None)
 
     def forgetful(fleet: Fleet) -> dict[str, Any]:
-        known = facts.facts_of(fleet)
+        known = snapshot.facts_of(fleet)
         for each in tables(known, table):
             each[name] = instead
         return known
 
     fleet = Fleet({"web": PoolPolicy(size=1)})
     fleet.step(0.0, [])
-    assert all(name in each for each in tables(facts.facts_of(fleet), table)), "there is such a fact"
+    assert all(name in each for each in tables(snapshot.facts_of(fleet), table)), "there is such a fact"
     monkeypatch.setattr(upgrades, "facts_of", forgetful)
     with pytest.raises(Exception):  # noqa: B017 - by whatever is the first to stumble
         for seed in range(EPISODES_MAX):

@@ -13,8 +13,8 @@ import msgspec
 
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core.facts import facts_of, fleet_from
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.snapshot import facts_of, fleet_from
 from tests.sim.books import SLACK_S, Unsafe
 from tests.sim.observer import Observer
 

@@ -19,8 +19,8 @@ from typing import Any
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.life import TEMPLATE
 from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
+from gwctl.supervisor.core.worker import TEMPLATE
 from tests.sim.mishaps import FAULTS, HARD_BYTES, NEVER, NO_FAULTS, SOFT_BYTES, Faults, Process, told_of
 from tests.sim.upgrades import UpgradeObserver, Upgrades
 

@@ -9,7 +9,8 @@ _MAIN: Final = "\nfrom gwctl.cli import main\nmain()\n"
 BROKEN: Final = {
     # What three of the peers do: requests that are on their way meet a closed connection.
     "closes-idle": """
-from gwctl.workers import server, states
+from gwctl.workers import server
+from gwctl.workers.http1 import states
 
 leave = server.Server._have_clients_leave
 
@@ -24,8 +25,8 @@ server.Server._have_clients_leave = close_idle_connections_at_once
     # The generation before is not drained but killed.
     "kills-at-reload": """
 import signal
-from gwctl.channel import Drain
-from gwctl.supervisor.children import Children
+from gwctl.ipc.channel import Drain
+from gwctl.supervisor.children.children import Children
 
 send = Children.send
 
@@ -39,7 +40,7 @@ Children.send = kill_instead
 """,
     # A connection that is handed over goes to two siblings, with what was read of its request.
     "replays": """
-from gwctl.exchange import Exchange
+from gwctl.ipc.connection_queue import Exchange
 
 send = Exchange.send
 
@@ -51,7 +52,7 @@ Exchange.send = send_twice
     # Each reload costs the master a descriptor.
     "leaks": """
 import os
-from gwctl.supervisor.generations import Generations
+from gwctl.supervisor.generations.generations import Generations
 
 prepare = Generations.prepare
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gwctl.supervisor.memory import resident_bytes
+from gwctl.supervisor.children.procfs import resident_bytes
 from tests.load.result import Result
 from tests.load.runner import MixedLoad
 from tests.soak import report

@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from gwctl.cli import COMMANDS
+from gwctl.control.client import ControlClient
+from gwctl.control.paths import control_path
+from gwctl.control.protocol import Status
 from gwctl.errors import ControlError
-from gwctl.supervisor.control_client import ControlClient
-from gwctl.supervisor.control_messages import Status
-from gwctl.supervisor.runtime import control_path
 from tests.load.plan import Part, Plan
 from tests.soak import builds
 from tests.support.processes import children

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gwctl.workers import http1
+from gwctl.workers.http1 import protocol
 
-COMPILED = not str(http1.__file__).endswith(".py")
+COMPILED = not str(protocol.__file__).endswith(".py")
 
 pure_only = pytest.mark.skipif(COMPILED, reason="replaces an inside of the engine: not in the compiled build")

@@ -8,10 +8,10 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from gwctl.control.protocol import Method, Scale, Status
 from gwctl.errors import BootError
 from gwctl.log import Log
-from gwctl.supervisor.control import ControlServer
-from gwctl.supervisor.control_messages import Method, Scale, Status
+from gwctl.supervisor.control.server import ControlServer
 from tests.support.wait import until
 
 

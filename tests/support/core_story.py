@@ -15,8 +15,8 @@ from dataclasses import replace
 from math import inf
 
 from gwctl.supervisor.core import actions as act
+from gwctl.supervisor.core import deadlines
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core import timers
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.policy import PoolPolicy
 
@@ -143,7 +143,7 @@ def rests(fleet: Fleet) -> bool:
     """Nothing is due, now or later, but the next look at the scoreboard."""
     look_at, fleet.look_at = fleet.look_at, inf
     try:
-        return timers.soonest(fleet, fleet._desk) == inf
+        return deadlines.soonest(fleet, fleet._desk) == inf
     finally:
         fleet.look_at = look_at
 

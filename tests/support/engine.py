@@ -28,15 +28,15 @@ from typing import Any, Self
 
 import msgspec
 
-from gwctl.assignment import Assignment, Listener
-from gwctl.channel import Channel
-from gwctl.config.settings import Limits, PoolSettings
-from gwctl.config.timeout_settings import Timeouts
-from gwctl.exchange import Exchange
+from gwctl.config.model.settings import Limits, PoolSettings
+from gwctl.config.model.timeouts import Timeouts
+from gwctl.ipc.assignment import Assignment, Listener
+from gwctl.ipc.channel import Channel
+from gwctl.ipc.connection_queue import Exchange
+from gwctl.ipc.scoreboard import Record, Scoreboard
 from gwctl.log import Level, Log
-from gwctl.scoreboard import Record, Scoreboard
-from gwctl.workers.application import LoadedApplication
-from gwctl.workers.event_loop import new_loop
+from gwctl.workers.app.event_loop import new_loop
+from gwctl.workers.app.loader import LoadedApplication
 from gwctl.workers.server import Server
 from tests.support.wait import DEADLINE_S, until
 

@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gwctl.control.protocol import METHODS, Method, Status, Stop
 from gwctl.log import Log
-from gwctl.supervisor.control import ControlServer
-from gwctl.supervisor.control_messages import METHODS, Method, Status, Stop
+from gwctl.supervisor.control.server import ControlServer
 
 _NAMES = {kind: name for name, kind in METHODS.items()}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from gwctl.supervisor.control_client import ControlClient
-from gwctl.supervisor.control_messages import Status
-from gwctl.supervisor.runtime import control_path
+from gwctl.control.client import ControlClient
+from gwctl.control.paths import control_path
+from gwctl.control.protocol import Status
 from tests.support.server import GwctlServer
 
 TIMEOUT_S = 20.0

@@ -20,12 +20,12 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from gwctl.assignment import Assignment, Listener
-from gwctl.channel import Channel
-from gwctl.config.settings import PoolSettings
+from gwctl.config.model.settings import PoolSettings
+from gwctl.ipc.assignment import Assignment, Listener
+from gwctl.ipc.channel import Channel
+from gwctl.ipc.scoreboard import Scoreboard
 from gwctl.log import Level
-from gwctl.scoreboard import Scoreboard
-from gwctl.workers import boot
+from gwctl.workers.lifecycle import boot
 
 
 class Relay:

@@ -16,7 +16,7 @@ from typing import Any
 import trustme
 
 from gwctl.config import certificates
-from gwctl.config.tls_settings import Tls
+from gwctl.config.model.tls import Tls
 from tests.support import engine_apps
 from tests.support.engine import Client, Engine
 from tests.support.wait import DEADLINE_S, until

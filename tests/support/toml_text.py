@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gwctl.config.toml_text import key, value
+from gwctl.config.toml_writer import key, value
 
 
 def dumps(tables: Mapping[str, Any]) -> str:

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from gwctl import __version__
-from gwctl.channel import PROTOCOL
-from gwctl.scoreboard import LAYOUT
+from gwctl.ipc.channel import PROTOCOL
+from gwctl.ipc.scoreboard import LAYOUT
 from tests.support import processes
 from tests.support.wait import DEADLINE_S, until
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gwctl.log import Log
-from gwctl.workers.access_log import AccessLog
+from gwctl.workers.observe.access_log import AccessLog
 from gwctl.write_lock import PATIENCE_S, WriteLock
 from tests.support.wait import until
 

@@ -200,7 +200,7 @@ def test_nothing_in_a_worker_writes_a_target_as_it_came() -> None:
     """Only the access log and what makes a request's scope or environ of it may; and sync's record, masked when read."""
     written = [
         f"{path.name}: {line.strip()}"
-        for path in sorted((ROOT / "workers").glob("*.py"))
+        for path in sorted((ROOT / "workers").rglob("*.py"))
         for line in path.read_text("utf-8").splitlines()
         if re.search(r"\{[\w.]*\btarget[!:}]", line)
         and path.name != "access_log.py"

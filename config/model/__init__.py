@@ -1,0 +1,1 @@
+"""The settings as frozen structs, and the annotations they are checked by."""

@@ -1,0 +1,156 @@
+"""Talking to a master from the command line: synchronous, one connection, one request at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from gwctl.control import protocol as messages
+from gwctl.errors import ControlError
+from gwctl.supervisor.listeners import port_owner
+
+OnProgress = Callable[[messages.Progress], None]
+
+
+class RefusedError(ControlError):
+    """The master did not do what was asked; ``data`` says more (a traceback, pools)."""
+
+    def __init__(self, message: str, data: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class ControlClient:
+    """A connection to the control socket at ``path``; use it in a ``with`` statement."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect.
+
+        Raises:
+            ControlError: No master there, or not allowed to talk to it.
+        """
+        self.path = path
+        self._received = bytearray()
+        self._requests = 0
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._sock.connect(str(path))
+        except OSError as error:
+            self._sock.close()
+            raise ControlError(_why_not(path, error)) from None
+        self._process = _watch(port_owner.of_peer(self._sock))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._sock.close()
+        if self._process >= 0:
+            os.close(self._process)
+            self._process = -1
+
+    def call(
+        self,
+        name: str,
+        params: messages.Method,
+        on_progress: OnProgress | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
+        """Ask and wait for the last word. ``timeout_s`` bounds the silence between two lines.
+
+        Raises:
+            RefusedError: The master's answer is no.
+            ControlError: It went away or said nothing for ``timeout_s``.
+        """
+        self._requests += 1
+        self._sock.settimeout(timeout_s)
+        try:
+            self._sock.sendall(messages.encode_request(name, params, self._requests))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it refused at once: why is there to be read
+        except TimeoutError:
+            raise ControlError(f"the master at {self.path} does not read its control socket") from None
+        while True:
+            incoming = self._next()
+            if incoming.params is not None:
+                if on_progress is not None:
+                    on_progress(incoming.params)
+            elif incoming.error is not None:
+                raise RefusedError(incoming.error.message, incoming.error.data)
+            elif incoming.id == self._requests:
+                return incoming.result or {}
+
+    def wait_gone(self, timeout_s: float | None) -> bool:
+        """Wait until the master process has ended; False if it has not after ``timeout_s``.
+
+        Where its pid can't be watched, the end of the connection, the last thing it closes, stands for it.
+        """
+        if self._process < 0:
+            return self._wait_closed(timeout_s)
+        poll = select.poll()
+        poll.register(self._process, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+
+    def _wait_closed(self, timeout_s: float | None) -> bool:
+        self._sock.settimeout(timeout_s)
+        try:
+            while self._sock.recv(65536):
+                pass
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def _next(self) -> messages.Incoming:
+        line = self._line()
+        try:
+            return messages.decode_incoming(line)
+        except msgspec.DecodeError as error:
+            raise ControlError(f"{self.path} does not speak gwctl's protocol: {error}") from None
+
+    def _line(self) -> bytes:
+        while (end := self._received.find(b"\n")) < 0:
+            if len(self._received) > messages.ANSWER_BYTES_MAX:
+                raise ControlError(f"{self.path} does not speak gwctl's protocol: a line without end")
+            try:
+                data = self._sock.recv(65536)
+            except TimeoutError:
+                raise ControlError(f"the master at {self.path} does not answer") from None
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise ControlError("the master went away before it answered")
+            self._received += data
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
+        return line
+
+
+def _why_not(path: Path, error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT | errno.ECONNREFUSED | errno.ENOTDIR:
+            return f"no master runs at {path}"
+        case errno.EACCES | errno.EPERM:
+            return f"not allowed to talk to the master at {path}: run as its user or as root"
+    return f"cannot reach the master at {path}: {error.strerror or error}"
+
+
+def _watch(pid: int | None) -> int:
+    """A descriptor that becomes readable when the process ends; -1 where there is no such thing."""
+    if pid is None or not hasattr(os, "pidfd_open"):
+        return -1
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1  # another pid namespace, or gone already: the connection tells

@@ -1,0 +1,177 @@
+"""What is said over the control socket: one JSON object a line, JSON-RPC 2.0 in shape.
+
+    -> {"jsonrpc": "2.0", "id": 1, "method": "reload", "params": {}}
+    <- {"jsonrpc": "2.0", "method": "progress", "params": {"id": 1, "pool": "web", "phase": "boot", ...}}
+    <- {"jsonrpc": "2.0", "id": 1, "result": {"text": "adopted generation 2 ...", ...}}
+    <- {"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "...", "data": {...}}}
+
+``status`` is answered at once; ``reload``, ``rollback``, ``stop`` and ``scale`` when they are done, with
+progress on the way. Fields that a side does not know are ignored, so that a newer command
+can talk to an older master. What a request needs and has not, or has in another type or size, refuses it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from gwctl.config.model.types import WORKERS_MAX
+from gwctl.json_text import encode
+
+REQUEST_BYTES_MAX: Final = 1 << 16
+ANSWER_BYTES_MAX: Final = 1 << 24
+
+# Codes of errors: those of JSON-RPC 2.0 for malformed requests, small positive ones for ours.
+REFUSED: Final = 1
+"""The request was understood and did not succeed; ``data`` says more."""
+UNAVAILABLE: Final = 2
+"""Not now: too many clients or requests."""
+FORBIDDEN: Final = 3
+NOT_JSON: Final = -32700
+NOT_A_REQUEST: Final = -32600
+NO_SUCH_METHOD: Final = -32601
+WRONG_PARAMETERS: Final = -32602
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Answered with the document of `gwctl.supervisor.control.status`."""
+
+
+class Reload(msgspec.Struct, frozen=True):
+    """A new generation; answered when it is adopted or refused."""
+
+
+class Upgrade(msgspec.Struct, frozen=True):
+    """The program on disk in the place of the one that runs; answered when a generation of it is adopted."""
+
+
+class Rollback(msgspec.Struct, frozen=True):
+    """Back to the generation that is kept; answered when it serves, or is not gone back to."""
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Answered when the last worker is gone, just before the master is."""
+
+    quick: bool = False
+
+
+class Scale(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Set the pool's ``size``, or change it by ``delta``: one of them is given."""
+
+    pool: Annotated[str, msgspec.Meta(min_length=1)]
+    size: Annotated[int, msgspec.Meta(ge=1, le=WORKERS_MAX)] | None = None
+    delta: Annotated[int, msgspec.Meta(ge=-WORKERS_MAX, le=WORKERS_MAX)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is None and self.delta is None:
+            raise ValueError("neither `size` nor `delta` is given: how many workers shall there be?")
+        if self.size is not None and self.delta:
+            raise ValueError("both `size` and `delta` are given: which one is meant?")
+
+
+Method = Status | Reload | Rollback | Upgrade | Stop | Scale
+
+METHODS: Final[dict[str, type[Method]]] = {
+    "status": Status,
+    "reload": Reload,
+    "upgrade": Upgrade,
+    "rollback": Rollback,
+    "stop": Stop,
+    "scale": Scale,
+}
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """A phase that was reached; ``outcome`` as in `gwctl.supervisor.core.actions.Progress`."""
+
+    id: int | str
+    pool: str
+    phase: str
+    outcome: str
+    detail: str = ""
+
+
+class Request(msgspec.Struct, frozen=True):
+    method: str
+    id: Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | str
+    params: dict[str, Any] = {}
+    jsonrpc: Literal["2.0"] = "2.0"
+
+
+class Failure(msgspec.Struct, frozen=True):
+    code: int
+    message: str
+    data: dict[str, Any] = {}
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """Any line from the master: progress has a ``method``, a last word ``result`` or ``error``."""
+
+    method: str | None = None
+    id: int | str | None = None
+    params: Progress | None = None
+    result: dict[str, Any] | None = None
+    error: Failure | None = None
+
+
+_decode_request: Final = msgspec.json.Decoder(Request).decode
+_decode_incoming: Final = msgspec.json.Decoder(Incoming).decode
+
+
+class RequestError(Exception):
+    """A line that is no request we know; ``failure`` is the answer, ``id`` whom to give it to."""
+
+    def __init__(self, failure: Failure, request: int | str | None = None) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.id = request
+
+
+def decode_request(line: bytes) -> tuple[int | str, Method]:
+    """Parse one line of a client.
+
+    Raises:
+        RequestError: With the answer to give.
+    """
+    try:
+        request = _decode_request(line)
+    except msgspec.ValidationError as error:
+        raise RequestError(Failure(NOT_A_REQUEST, str(error))) from None
+    except msgspec.DecodeError as error:
+        raise RequestError(Failure(NOT_JSON, str(error))) from None
+    except RecursionError:
+        raise RequestError(Failure(NOT_JSON, "nested too deeply")) from None
+    kind = METHODS.get(request.method)
+    if kind is None:
+        text = f"no method {request.method!r}: there are {', '.join(METHODS)}"
+        raise RequestError(Failure(NO_SUCH_METHOD, text), request.id)
+    try:
+        return request.id, msgspec.convert(request.params, kind)
+    except msgspec.ValidationError as error:
+        raise RequestError(Failure(WRONG_PARAMETERS, str(error)), request.id) from None
+
+
+def decode_incoming(line: bytes) -> Incoming:
+    """Parse one line of the master.
+
+    Raises:
+        msgspec.DecodeError: It is not one.
+    """
+    return _decode_incoming(line)
+
+
+def encode_request(method: str, params: Method, request: int) -> bytes:
+    return encode(Request(method, request, msgspec.to_builtins(params))) + b"\n"
+
+
+def encode_progress(progress: Progress) -> bytes:
+    return encode({"jsonrpc": "2.0", "method": "progress", "params": progress}) + b"\n"
+
+
+def encode_result(request: int | str, result: dict[str, Any]) -> bytes:
+    return encode({"jsonrpc": "2.0", "id": request, "result": result}) + b"\n"
+
+
+def encode_error(request: int | str | None, failure: Failure) -> bytes:
+    return encode({"jsonrpc": "2.0", "id": request, "error": failure}) + b"\n"

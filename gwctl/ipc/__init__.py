@@ -1,0 +1,1 @@
+"""What master and workers share: channel, scoreboard, assignment, queues of connections."""

@@ -1,0 +1,1 @@
+"""The master's processes: forked, watched, listened to, explained and reaped."""

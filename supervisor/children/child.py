@@ -1,0 +1,146 @@
+"""One process of the master's, and what its record on the scoreboard says of it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gwctl.config.model.request_limits import RequestLimits
+from gwctl.config.model.settings import PoolSettings
+from gwctl.ipc import scoreboard
+from gwctl.ipc.channel import Channel, WorkerReady
+from gwctl.masking import shower
+from gwctl.supervisor.children.incident_report import DumpFile, Inquest
+from gwctl.supervisor.children.peer_limits import Allowance
+from gwctl.supervisor.children.procfs import resident_bytes
+from gwctl.supervisor.children.record_reader import Reader
+from gwctl.supervisor.core import events
+from gwctl.supervisor.core.wording import seconds
+
+
+@dataclass(slots=True)
+class Child:
+    """One process of ours, from fork to reaping."""
+
+    worker: events.WorkerId
+    pool: str
+    slot: int
+    generation: int
+    settings: PoolSettings
+    channel: Channel
+    record: scoreboard.Record
+    spawned_at: float
+    pid: int = 0
+    """0: its template has not yet said."""
+    pidfd: int = -1
+    ready: WorkerReady | None = None
+    cut: int | None = None
+    """Requests it said it could not finish; None: it said nothing."""
+    rate: float = 0.0
+    """Requests a second since the last but one look at the scoreboard."""
+    sampled_requests: int = field(default=0, repr=False)
+    dump: DumpFile = field(default_factory=DumpFile)
+    template: bool = False
+    protocol: int = 0
+    """Of its channel; 0: it has not said hello."""
+    limits: RequestLimits = field(init=False)
+    killed: bool = False
+    """We sent SIGKILL."""
+    inquest: Inquest | None = None
+    """Its stacks were asked for."""
+    reader: Reader = field(init=False)
+    """Of ``record``, which nothing else reads."""
+    shown: Callable[[str], str] = field(init=False)
+    """Requests as its pool shows them."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """What it may yet say."""
+
+    def __post_init__(self) -> None:
+        self.reader = Reader(self.spawned_at)
+        self.shown = shower(log_queries=self.settings.log_queries)
+        # Those of other classes judge their requests themselves.
+        self.limits = RequestLimits(self.settings.timeouts, "sync", self.settings.root_path)
+
+    @property
+    def subject(self) -> str:
+        if self.template:
+            return f"{self.pool} g{self.generation}"
+        return f"{self.pool}.{self.slot} g{self.generation}"
+
+    def facts(self, now: float) -> scoreboard.Record:
+        """What can be believed of its record now: a copy."""
+        return self.reader.read(self.record, self.pid, now, serves_many=self.serves_many)
+
+    def killed_by_others(self, status: int) -> bool:
+        return status == -signal.SIGKILL and not self.killed
+
+    @property
+    def serves_many(self) -> bool:
+        """It says only once a second what it is at: its requests are many at once."""
+        return self.ready is not None and self.ready.worker_class != "sync"
+
+    def last_words(self, facts: scoreboard.Record, now: float) -> str:
+        """What it was serving when it ended, as far as the scoreboard knows; empty when nothing."""
+        floats = facts.floats
+        since, noted_at = floats[scoreboard.LONGEST_SINCE], floats[scoreboard.HEARTBEAT_AT]
+        if not self.serves_many or not since:
+            return self.shown(facts.request_line) if facts.floats[scoreboard.BUSY_SINCE] else ""
+        count = facts.words[scoreboard.ACTIVE]
+        several = f"{count} requests, the longest " if count > 1 else ""
+        age, ago = seconds(max(0.0, noted_at - since)), seconds(max(0.0, now - noted_at))
+        return f"{several}{self.shown(facts.request_line)} for {age} (as of {ago} before)"
+
+    def unfinished(self, facts: scoreboard.Record) -> int:
+        """Requests that its end leaves undone: as it said, or else as the scoreboard has it."""
+        return active(facts) if self.cut is None else self.cut
+
+    def observed(self, luck: float, now: float) -> events.Observed:
+        """What its record says now, for the core."""
+        facts = self.facts(now)
+        words = facts.words
+        busy_since, line, limit_s, due_at = self._request(facts)
+        return events.Observed(
+            self.worker,
+            luck,
+            requests=words[scoreboard.REQUESTS],
+            active=active(facts),
+            connections=words[scoreboard.CONNECTIONS],
+            memory_bytes=resident_bytes(self.pid) or words[scoreboard.MEMORY_BYTES],
+            heartbeat_at=facts.floats[scoreboard.HEARTBEAT_AT],
+            busy_since=busy_since,
+            serving=line,
+            request_limit_s=limit_s,
+            request_due_at=due_at,
+        )
+
+    def _request(self, facts: scoreboard.Record) -> tuple[float, str, float, float]:
+        """The request that a sync worker is at: since when, its line, its limit, and when that is over.
+
+        It may end, and the next begin, while the copy is made. Then nothing is said of a limit: a limit of
+        the one and the age of the other would kill a worker that is well.
+        """
+        floats = facts.floats
+        busy_since = floats[scoreboard.BUSY_SINCE]
+        if not busy_since:
+            return 0.0, "", 0.0, 0.0
+        line = facts.request_line
+        extended = floats[scoreboard.EXTENDED_REQUEST] == busy_since
+        extended_until = floats[scoreboard.EXTENDED_UNTIL] if extended else 0.0
+        limit_s = self.limits.of(line.partition(" ")[2])
+        line = self.shown(line)
+        if not limit_s or self.record.copy().floats[scoreboard.BUSY_SINCE] != busy_since:
+            return busy_since, line, 0.0, 0.0
+        return busy_since, line, limit_s, max(busy_since + limit_s, extended_until)
+
+    def sample(self, elapsed_s: float, now: float) -> None:
+        """Note the request rate since the last sample."""
+        requests = self.facts(now).words[scoreboard.REQUESTS]
+        self.rate = max(0, requests - self.sampled_requests) / max(elapsed_s, 0.001)
+        self.sampled_requests = requests
+
+
+def active(facts: scoreboard.Record) -> int:
+    """Requests in the application now."""
+    busy = bool(facts.floats[scoreboard.BUSY_SINCE])
+    return max(int(busy), facts.words[scoreboard.ACTIVE])

@@ -1,0 +1,469 @@
+"""The processes of the master: forked, watched through pidfds, spoken to over channels, reaped.
+
+What the kernel and the workers say becomes events for the core, in the order observed; what
+a worker wrote before it died is read before its death is told. A process is dead when its
+pidfd (or SIGCHLD, where there are no pidfds) says so; end of file on a channel is only a
+hint. No signal is ever sent to a number that has been reaped: by then it may be another's.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from gwctl import __version__
+from gwctl.ipc import scoreboard
+from gwctl.ipc.assignment import EXPLAIN_SIGNAL, Assignment
+from gwctl.ipc.channel import (
+    OBEYED_PROTOCOL,
+    PROTOCOL,
+    TELL_PROTOCOL,
+    TEMPLATE_DRAINS_PROTOCOL,
+    Channel,
+    ChannelError,
+    Down,
+    Drain,
+    Hello,
+    Park,
+    Serve,
+    Tell,
+)
+from gwctl.log import Log
+from gwctl.supervisor.children import incident_report
+from gwctl.supervisor.children.child import Child
+from gwctl.supervisor.children.fork import fork_worker
+from gwctl.supervisor.children.fork_requests import Templates
+from gwctl.supervisor.children.incident_report import DumpFile
+from gwctl.supervisor.children.legacy_scoreboard import OlderBoard, OlderRecord
+from gwctl.supervisor.children.messages import MESSAGE_CHARS_MAX, hear
+from gwctl.supervisor.children.oom import OomWatch
+from gwctl.supervisor.children.peer_limits import count, cut
+from gwctl.supervisor.children.recent_totals import Recent
+from gwctl.supervisor.children.scoreboards import Boards
+from gwctl.supervisor.children.spawn_errors import why
+from gwctl.supervisor.children.subreaper import adopt_orphans, is_child_of
+from gwctl.supervisor.children.totals import Totals
+from gwctl.supervisor.children.watcher import Watching
+from gwctl.supervisor.core import events
+from gwctl.supervisor.event_loop import Loop
+
+SAMPLE_S: Final = 4.0  # at least, between two samples of the request rates
+
+REAPED_AT_ONCE_MAX: Final = 256  # orphans of an application that forks without end are not all there is to do
+
+BURIED_MAX: Final = 256  # subjects of the dead that are remembered, for lines still to be written about them
+
+
+class Children:
+    """All child processes of the master, by worker id.
+
+    ``report`` takes events for the core; ``luck`` supplies random numbers in [0, 1);
+    ``close_in_child`` closes the rest of the master's descriptors in a new child of that pool and generation.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        boards: Boards,
+        log: Log,
+        report: Callable[[events.Event], None],
+        luck: Callable[[], float],
+        close_in_child: Callable[[str, int], None],
+    ) -> None:
+        self._loop = loop
+        self.boards = boards
+        self._log = log
+        self._report = report
+        self._luck = luck
+        self._close_in_child = close_in_child
+        self._by_worker: dict[events.WorkerId, Child] = {}
+        self._by_pid: dict[int, Child] = {}
+        self._buried: dict[events.WorkerId, str] = {}
+        self.sampled_at = 0.0
+        self._oom = OomWatch()
+        self.totals: dict[str, Totals] = {}
+        """Of workers that are gone, by pool."""
+        self.recent = Recent()
+        self.older: list[OlderBoard] = []
+        """Boards of workers that were there before an upgrade changed the layout."""
+        self.others: dict[int, Callable[[int], None]] = {}
+        """Processes that are no workers: who is told of the exit status, by pid."""
+        self._kept = False
+        """An exit of nobody we know was left for a later `reap`."""
+        self._templates = Templates(self.send, self._forked, self._unborn)
+        self._watching = Watching(loop.selector, log, self._channel_event, self._given_up, self.reap)
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(self._by_worker.values())
+
+    def get(self, worker: events.WorkerId) -> Child | None:
+        return self._by_worker.get(worker)
+
+    def subject(self, worker: events.WorkerId) -> str:
+        """How log lines name a worker, also one buried a moment ago; empty when unknown."""
+        child = self._by_worker.get(worker)
+        return child.subject if child is not None else self._buried.get(worker, "")
+
+    @property
+    def owed(self) -> bool:
+        """A template was asked for a worker, and has not answered yet."""
+        return bool(self._templates.asked)
+
+    # ---- spawning
+
+    def spawn(
+        self,
+        worker: events.WorkerId,
+        pool: str,
+        pool_number: int,
+        now: float,
+        assign: Callable[[Channel, scoreboard.Record, int], Assignment],
+        template: events.WorkerId | None = None,
+    ) -> None:
+        """Fork a worker, or have ``template`` do it, and watch it. Reports Spawned or SpawnFailed."""
+        try:
+            record = self.boards.of(pool).allocate(pool_number)
+        except OSError as error:
+            self._report(events.SpawnFailed(worker, why(error, "a scoreboard for its pool"), self._luck()))
+            return
+        if record is None:
+            self._report(events.SpawnFailed(worker, "the scoreboard of its pool is full", self._luck()))
+            return
+        try:
+            dump = DumpFile.make()
+            try:
+                ours, theirs = socket.socketpair()
+            except OSError:
+                dump.close()
+                raise
+        except OSError as error:
+            self.boards.release(pool, record)
+            self._report(events.SpawnFailed(worker, why(error, "a channel to it"), self._luck()))
+            return
+        assignment = assign(Channel(theirs), record, dump.fd)
+        child = Child(
+            worker=worker,
+            pool=assignment.pool,
+            slot=assignment.slot,
+            generation=assignment.generation,
+            settings=assignment.settings,
+            channel=Channel(ours, takes_fds=False),
+            record=record,
+            spawned_at=now,
+            dump=dump,
+            template=assignment.template,
+        )
+        self._by_worker[worker] = child
+        if template is not None:
+            self._ask(template, child, assignment, theirs)
+            return
+        try:
+            if child.template:
+                adopt_orphans()
+            pid = fork_worker(assignment, lambda: self._hygiene(child))
+        except OSError as error:
+            self._unborn(child, why(error, "the fork"))
+        else:
+            self._born(child, pid)
+        finally:
+            theirs.close()
+
+    def _ask(
+        self, template: events.WorkerId, child: Child, assignment: Assignment, theirs: socket.socket
+    ) -> None:
+        source = self._by_worker.get(template)
+        reason = "its template has ended"
+        if source is not None and not source.channel.closed:
+            try:
+                self._templates.ask(source, child, assignment, theirs)
+            except OSError as error:
+                reason = f"its template cannot be asked: {error.strerror}"
+            else:
+                return
+        theirs.close()
+        self._unborn(child, reason)
+
+    def _forked(self, child: Child, template: Child, pid: int) -> None:
+        """A template names the pid of its worker. It runs the application, and could name anybody's."""
+        known = pid in self._by_pid or pid in self.others
+        if known or not is_child_of(template.pid, pid):
+            self._unborn(child, f"its template names pid {count(pid)}, which is no new process of its own")
+            return
+        self._born(child, pid)
+
+    def _born(self, child: Child, pid: int) -> None:
+        child.pid = pid
+        try:
+            self._watching.begin(child)
+        except OSError as error:
+            self._let_go(child, why(error, "watching it"))
+            return
+        self._by_pid[pid] = child
+        self._report(events.Spawned(child.worker, pid))
+        self.send(child.worker, Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
+
+    def _let_go(self, child: Child, reason: str) -> None:
+        """End a process that cannot be watched. What it has is given to others when it is reaped."""
+        child.channel.closed = True
+        self.others[child.pid] = lambda _status: self._unborn(child, reason)
+        self.signal(child.worker, signal.SIGKILL)
+
+    def _unborn(self, child: Child, reason: str) -> None:
+        self._forget(child)
+        self._report(events.SpawnFailed(child.worker, reason, self._luck()))
+
+    def resume(self, children: Iterable[Child], older: Iterable[OlderBoard]) -> None:
+        """Watch processes that another program has forked, and hears of no more."""
+        self.older.extend(older)
+        for child in children:
+            self._by_worker[child.worker] = child
+            self._by_pid[child.pid] = child
+            try:
+                self._watching.begin(child)
+            except OSError as error:
+                self._watching.lose(child, error)
+
+    def close_older(self) -> None:
+        """Close the older boards that nobody writes to any more."""
+        used = {id(child.record.board) for child in self if isinstance(child.record, OlderRecord)}
+        for board in [board for board in self.older if id(board) not in used]:
+            self.older.remove(board)
+            board.close_descriptor()
+
+    def _hygiene(self, mine: Child) -> None:
+        """In the child: close what belongs to the master and to other workers."""
+        self._loop.close_in_child()
+        self._log.close_in_child()
+        for older in self.older:
+            older.close_descriptor()
+        self._templates.close_in_child()
+        for child in self._by_worker.values():
+            child.channel.close()
+            if child is not mine:
+                child.dump.close()
+            if child.pidfd >= 0:
+                os.close(child.pidfd)
+        self.boards.close_in_child(mine.pool)
+        self._close_in_child(mine.pool, mine.generation)
+
+    # ---- channels
+
+    def send(self, worker: events.WorkerId, message: Down, fds: tuple[int, ...] = ()) -> None:
+        """Queue ``message``. To a worker that is gone it is dropped: its exit is news of its own."""
+        child = self._by_worker.get(worker)
+        if child is None or child.channel.closed:
+            return
+        if isinstance(message, Drain) and child.template and child.protocol < TEMPLATE_DRAINS_PROTOCOL:
+            self.signal(worker, signal.SIGQUIT)
+            return
+        try:
+            child.channel.send(message, fds)
+        except OSError as error:  # no descriptor for a copy
+            self._watching.leave_channel(child)
+            self._watching.lose(child, error)
+            return
+        self._watching.want_write(child)
+        if isinstance(message, Serve | Park) and child.protocol < OBEYED_PROTOCOL:  # it will not say so
+            self._report(events.Obeyed(worker, isinstance(message, Serve)))
+
+    def _channel_event(self, child: Child, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            child.channel.flush()
+        if mask & selectors.EVENT_READ:
+            self._read_channel(child)
+        if not child.channel.closed:
+            self._watching.want_write(child)
+        elif self._watching.leave_channel(child):
+            self._lost(child)
+        if self._kept:
+            self.reap()
+
+    def _given_up(self, child: Child) -> None:
+        self._send_away(child)
+        self._lost(child)
+
+    def _send_away(self, child: Child) -> None:
+        """It can be told nothing more, but lives and has clients: by a signal it is told to drain.
+
+        A template has none, and ends with its channel.
+        """
+        if not child.template:
+            self.signal(child.worker, signal.SIGTERM)
+            self._report(events.DrainStarted(child.worker, "as its channel is given up"))
+
+    def _lost(self, child: Child) -> None:
+        self._report(events.ChannelClosed(child.worker))
+
+    def _read_channel(self, child: Child, *, lives: bool = True) -> None:
+        try:
+            now = time.monotonic()
+            for message, _fds in child.channel.receive():
+                hear(child, message, now, self._log, self._report, self._templates.answered)
+        except ChannelError as error:
+            text = f"pid {child.pid} broke the protocol of its channel, and is heard no more: {error}"
+            self._log.error(cut(text, MESSAGE_CHARS_MAX), child.subject)
+            child.channel.hang_up()
+            if lives:
+                self._send_away(child)
+
+    # ---- signals and exits
+
+    def ask_why(self, worker: events.WorkerId, reason: str, now: float) -> None:
+        """Have the process say what it is at; `kill` or its exit writes that to the log."""
+        child = self._by_worker.get(worker)
+        if child is None:
+            return
+        incident_report.begin(child, reason, now)
+        self.signal(worker, EXPLAIN_SIGNAL)
+        if child.protocol >= TELL_PROTOCOL:
+            self.send(worker, Tell())
+
+    def kill(self, worker: events.WorkerId, reason: str, now: float) -> None:
+        """Send SIGKILL, and say why."""
+        child = self._by_worker.get(worker)
+        if child is None:
+            return
+        record = incident_report.end(child, "killed", now)
+        self._log.error(record or f"pid {child.pid} killed: {reason}", child.subject)
+        child.killed = True
+        self.signal(worker, signal.SIGKILL)
+
+    def spare(self, worker: events.WorkerId, now: float) -> None:
+        """Write down what a worker was asked for that need not be killed after all."""
+        child = self._by_worker.get(worker)
+        if child is not None and (record := incident_report.end(child, "recovered and goes on", now)):
+            self._log.warning(record, child.subject)
+            child.dump.empty()  # should it die of a fault, what is written then is read from the start
+
+    def signal(self, worker: events.WorkerId, signum: int) -> None:
+        """Signal a process that has not been reaped; nothing happens to one that has."""
+        child = self._by_worker.get(worker)
+        if child is None or not child.pid:
+            return
+        try:
+            if child.pidfd >= 0:
+                signal.pidfd_send_signal(child.pidfd, signum)
+            else:
+                os.kill(child.pid, signum)
+        except ProcessLookupError:
+            pass  # it is a zombie: its exit is about to be read
+
+    def reap(self) -> None:
+        """Take every exit that is there: ours become events, strangers (as pid 1) just go.
+
+        Waiting with WNOWAIT first means that noticing an exit never eats its status. A stranger
+        is left alone while a template owes an answer: it may be the worker that this is about.
+        """
+        self._kept = False
+        for _ in range(REAPED_AT_ONCE_MAX):
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None:
+                return
+            child = self._by_pid.get(info.si_pid) or self._named(info.si_pid)
+            if child is None and self._templates.asked and info.si_pid not in self.others:
+                self._kept = True  # an answer that is to come may name it
+                self._reap_known()
+                if self._templates.asked:
+                    return
+                continue
+            self._take(info.si_pid, child)
+        signal.raise_signal(signal.SIGCHLD)  # there may be more: in the next turn of the loop
+
+    def _named(self, pid: int) -> Child | None:
+        """The worker of that pid, if its template has said so and nobody has read it yet."""
+        for worker in self._templates.asked:
+            template = self._by_worker[worker]
+            if not template.channel.closed:
+                self._read_channel(template)
+        return self._by_pid.get(pid)
+
+    def _reap_known(self) -> None:
+        for child in list(self._by_pid.values()):
+            if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                self._take(child.pid, child)
+
+    def _take(self, pid: int, child: Child | None) -> None:
+        if child is not None and not child.channel.closed:
+            self._read_channel(child, lives=False)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if child is not None:
+            self._bury(child, status)
+        elif pid in self.others:
+            self.others.pop(pid)(status)
+
+    def _bury(self, child: Child, status: int) -> None:
+        now = time.monotonic()
+        facts = child.facts(now)
+        self._tell_doubt(child)
+        measured_bytes = facts.words[scoreboard.MEMORY_BYTES]
+        cause = self._oom.cause(measured_bytes) if child.killed_by_others(status) else ""
+        serving = child.last_words(facts, now)
+        frames = ""
+        if record := incident_report.end(child, "ended by itself", now):
+            self._log.error(record, child.subject)
+        else:
+            frames = incident_report.last_frames(child, status)
+        exited = events.Exited(
+            child.worker, status, self._luck(), serving, child.unfinished(facts), cause, frames
+        )
+        self.totals.setdefault(child.pool, Totals()).fold(facts)
+        self._forget(child)
+        self._report(exited)
+        if child.template:
+            self._templates.ended(child)
+
+    def _forget(self, child: Child) -> None:
+        self._watching.end(child)
+        child.channel.close()
+        child.dump.close()
+        del self._by_worker[child.worker]
+        if isinstance(child.record, OlderRecord):
+            self.close_older()
+        else:
+            self.boards.release(child.pool, child.record)
+        self._buried[child.worker] = child.subject
+        if len(self._buried) > BURIED_MAX:
+            del self._buried[next(iter(self._buried))]
+        self._by_pid.pop(child.pid, None)
+
+    def observe(self, now: float) -> None:
+        """Report what the scoreboard says of each process, and note its request rate now and then."""
+        self._watching.retry(self)
+        self._oom.look()
+        for child in self._by_worker.values():
+            self._report(child.observed(self._luck(), now))
+            self._tell_doubt(child)
+        if now - self.sampled_at >= SAMPLE_S:
+            for child in self._by_worker.values():
+                child.sample(now - max(self.sampled_at, child.spawned_at), now)
+            self.sampled_at = now
+            for pool in {child.pool for child in self._by_worker.values()}:
+                self.recent.note(pool, self.totals_of(pool, now), now)
+
+    def totals_of(self, pool: str, now: float) -> Totals:
+        """The sums of a pool, dead workers included."""
+        living = Totals()
+        for child in self._by_worker.values():
+            if child.pool == pool and not child.template:
+                living.fold(child.facts(now))
+        return self.totals.get(pool, Totals()).plus(living)
+
+    def _tell_doubt(self, child: Child) -> None:
+        """Say that a record cannot be believed: once, as it may be so for good."""
+        doubt = child.reader.doubt
+        if doubt and not child.reader.doubt_told:
+            child.reader.doubt_told = True
+            text = (
+                f"the scoreboard's record of pid {child.pid} cannot be true: {doubt}. Something in pool "
+                f"{child.pool} writes there, a C library or the application. It counts for nothing: "
+                "whether this worker hangs is not judged by it"
+            )
+            self._log.warning(text, child.subject)

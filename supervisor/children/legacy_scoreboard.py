@@ -1,0 +1,74 @@
+"""A scoreboard that new workers do not use: that of workers who were there before an upgrade.
+
+Its layout may not be ours: the state that is handed over has it by names, so a board of any version
+can be read. What a worker then wrote somewhere else, or not at all, is found or is 0; nothing is ever
+written. It may be shared by all pools, and its size may not be sealed. So it is never mapped: pread(2)
+of what a worker has cut off finds nothing, where a mapping would end this process by SIGBUS.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gwctl.ipc import scoreboard
+from gwctl.ipc.scoreboard import BUSY_SINCE, LATENCY, LATENCY_BUCKETS, RECORD_BYTES, REQUEST_BYTES_MAX, Record
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.upgrade.snapshot import BoardFacts
+
+_WORD = 8
+
+
+class OlderBoard:
+    """One board, for as long as a worker writes to it."""
+
+    def __init__(self, facts: BoardFacts) -> None:
+        self.facts = facts
+        self._record_bytes = facts.fields["RECORD_BYTES"]
+        theirs = facts.fields
+        named = {name: index for name, index in scoreboard.FIELDS.items() if name not in _NO_PLACES}
+        self._places = {index: theirs[name] for name, index in named.items() if name in theirs}
+
+    def record(self, index: int) -> OlderRecord:
+        return OlderRecord(index, self)
+
+    def read(self, index: int) -> bytearray:
+        """One record, in our layout."""
+        theirs = os.pread(self.facts.fd, self._record_bytes, index * self._record_bytes)
+        theirs += bytes(self._record_bytes - len(theirs))
+        ours = bytearray(RECORD_BYTES)
+        for word, place in self._places.items():
+            ours[word * _WORD : (word + 1) * _WORD] = theirs[place * _WORD : (place + 1) * _WORD]
+        fields = self.facts.fields
+        start, count = fields["LATENCY"] * _WORD, min(fields["LATENCY_BUCKETS"], LATENCY_BUCKETS)
+        ours[LATENCY * _WORD : (LATENCY + count) * _WORD] = theirs[start : start + count * _WORD]
+        head = theirs[(fields["BUSY_SINCE"] + 1) * _WORD :][:REQUEST_BYTES_MAX]
+        at = (BUSY_SINCE + 1) * _WORD
+        ours[at : at + len(head)] = head
+        return ours
+
+    def close_descriptor(self) -> None:
+        """Nobody writes to it any more, or this is a worker of another one."""
+        os.close(self.facts.fd)
+
+
+_NO_PLACES = frozenset({"LATENCY", "LATENCY_BUCKETS", "RECORD_BYTES"})
+
+
+class OlderRecord(Record):
+    """One record of such a board. Take a `copy` to read it: this is what the copy last found."""
+
+    __slots__ = ("_board",)
+
+    def __init__(self, index: int, board: OlderBoard) -> None:
+        super().__init__(0, memoryview(board.read(index)))
+        self.index = index
+        self._board = board
+
+    def copy(self) -> Record:
+        return Record(0, memoryview(self._board.read(self.index)))
+
+    @property
+    def board(self) -> OlderBoard:
+        return self._board

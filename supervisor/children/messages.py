@@ -1,0 +1,136 @@
+"""What workers and templates say over their channels, as events for the core and lines of the log.
+
+They run the application, so they may say anything: what is no message, the same one for ever, texts
+without end, answers that nobody asked for. Rules
+
+    - What breaks the protocol (`ChannelError`) costs the peer its channel: it is heard no more, and
+      replaced like any worker that cannot be reached.
+    - So does saying more than a worker ever has to. What it costs to listen is bounded before that.
+    - Texts and numbers are cut to what a log and a status can bear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from gwctl.ipc import scoreboard
+from gwctl.ipc.channel import (
+    ChannelError,
+    Forked,
+    GaveUp,
+    Hello,
+    Message,
+    Obeyed,
+    RequestUnderWay,
+    Stage,
+    TaskStack,
+    Told,
+    WorkerDrained,
+    WorkerDraining,
+    WorkerFailed,
+    WorkerReady,
+    compatible,
+)
+from gwctl.log import Log
+from gwctl.supervisor.children.child import Child
+from gwctl.supervisor.children.peer_limits import COUNT_MAX, count, cut
+from gwctl.supervisor.core import events
+from gwctl.supervisor.service.status import ready_text
+
+NAME_CHARS_MAX: Final = 100
+REQUEST_CHARS_MAX: Final = 1000
+MESSAGE_CHARS_MAX: Final = 4000
+TRACEBACK_CHARS_MAX: Final = 40_000
+NAMED_MAX: Final = 100
+"""Requests and tasks in one answer, and frames of each."""
+_CLASSES: Final = frozenset({"sync", "threads", "asgi"})
+
+
+def hear(
+    child: Child,
+    message: Message,
+    now: float,
+    log: Log,
+    report: Callable[[events.Event], None],
+    forked: Callable[[Child, Forked], None],
+) -> None:
+    """Take in what ``child`` said. ``forked`` is told what a template answers.
+
+    Raises:
+        ChannelError: It is not for it to say that, or not again, or not so much.
+    """
+    if not isinstance(message, Forked):  # of these there is one for each that was asked for
+        child.allowance.spend(now)
+    match message:
+        case Hello():
+            _once(child.protocol, message)
+            child.protocol = count(message.protocol)
+            reason = compatible(message, scoreboard.LAYOUT)
+            if reason is not None:
+                what = f"{cut(reason, MESSAGE_CHARS_MAX)}: the package on disk is another version"
+                report(events.BootFailed(child.worker, "boot", f"{what}; restart the service", ""))
+        case Stage(name=name):
+            log.debug(f"pid {child.pid} boot: {cut(name, NAME_CHARS_MAX)}", child.subject)
+        case WorkerReady():
+            _once(child.ready, message)
+            child.ready = _bounded_ready(message)
+            who = "template " if child.template else ""
+            log.info(f"{who}pid {child.pid} {ready_text(child.ready)}", child.subject)
+            report(events.Ready(child.worker))
+        case WorkerFailed(kind=kind, message=text, traceback=trace):
+            text, trace = cut(text, MESSAGE_CHARS_MAX), cut(trace, TRACEBACK_CHARS_MAX)
+            report(events.BootFailed(child.worker, cut(kind, NAME_CHARS_MAX), text, trace))
+        case Obeyed(serving=serving):
+            report(events.Obeyed(child.worker, serving))
+        case WorkerDraining(connections=connections, requests=requests):
+            text = f"pid {child.pid} draining: {count(requests)} requests on {count(connections)} connections"
+            log.debug(text, child.subject)
+            report(events.DrainStarted(child.worker))
+        case GaveUp(request=request, age_s=age_s):
+            report(events.Stuck(child.worker, child.shown(cut(request, REQUEST_CHARS_MAX)), age_s))
+        case Told():
+            if child.inquest is not None:
+                child.inquest.told = _bounded_told(message)
+        case Forked() if child.template:
+            forked(child, message)
+        case WorkerDrained(cut=unfinished):
+            child.cut = count(unfinished)
+        case _:
+            raise ChannelError(f"{type(message).__name__}, which is the master's to say")
+
+
+def _once(before: object, message: Message) -> None:
+    if before:
+        raise ChannelError(f"{type(message).__name__} a second time")
+
+
+def _bounded_ready(ready: WorkerReady) -> WorkerReady:
+    if ready.worker_class not in _CLASSES:
+        raise ChannelError(f"a worker class that there is not: {cut(ready.worker_class, NAME_CHARS_MAX)!r}")
+    return msgspec.structs.replace(
+        ready,
+        import_s=max(0.0, min(ready.import_s, float(COUNT_MAX))),
+        boot_s=max(0.0, min(ready.boot_s, float(COUNT_MAX))),
+        memory_bytes=max(0, min(ready.memory_bytes, 1 << 60)),
+        parser=cut(ready.parser, NAME_CHARS_MAX),
+        loop=cut(ready.loop, NAME_CHARS_MAX),
+    )
+
+
+def _bounded_told(told: Told) -> Told:
+    requests = tuple(
+        RequestUnderWay(cut(each.what, REQUEST_CHARS_MAX), each.age_s, count(each.thread, 1 << 63))
+        for each in told.requests[:NAMED_MAX]
+    )
+    tasks = tuple(
+        TaskStack(
+            cut(each.name, NAME_CHARS_MAX),
+            cut(each.request, REQUEST_CHARS_MAX),
+            tuple(cut(frame, REQUEST_CHARS_MAX) for frame in each.frames[:NAMED_MAX]),
+        )
+        for each in told.tasks[:NAMED_MAX]
+    )
+    return Told(requests, tasks, count(told.more_requests), count(told.more_tasks))

@@ -1,0 +1,112 @@
+"""Whether the kernel killed a worker for memory: its cgroup counts that, and the count is compared.
+
+The counters are read when a worker was ended by a SIGKILL that nobody here sent, and at each look at the
+scoreboard: what was counted before the last but one of these was somebody else, such as a child of the
+application, and explains no death of today. Workers are in the master's cgroup; the kernel counts a kill
+there also when it was the limit of a cgroup above, or the whole machine, that had no memory left.
+
+    cgroup v2   memory.events: oom_kill      memory.max
+    cgroup v1   memory.oom_control: oom_kill memory.limit_in_bytes
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gwctl.supervisor.core.wording import size
+
+_SELF: Final = Path("/proc/self/cgroup")
+_MOUNT: Final = Path("/sys/fs/cgroup")
+_NO_LIMIT_BYTES: Final = 1 << 60
+"""cgroup v1 writes "no limit" as the largest number of whole pages."""
+
+
+class _Files(NamedTuple):
+    folder: Path
+    mount: Path
+    events: str
+    limit: str
+
+
+class OomWatch:
+    """The count of this cgroup, and what was last seen of it. ``this`` and ``mount`` are for tests."""
+
+    def __init__(self, this: Path = _SELF, mount: Path = _MOUNT) -> None:
+        self._files = _find(this, mount)
+        self._seen = self._count()
+        self._left = 0
+        """Kills that the last look found, and that have explained nothing yet."""
+
+    def look(self) -> None:
+        """Forget what no worker died of by now. To be called now and then, when all exits have been read."""
+        count = self._count()
+        if count is not None:
+            self._left = max(0, count - (count if self._seen is None else self._seen))
+            self._seen = count
+
+    def cause(self, held_bytes: int) -> str:
+        """Say that one more process was killed for memory since the last look; empty if none is known of.
+
+        Each kill that was counted explains one death.
+        """
+        count = self._count()
+        if self._files is None or count is None:
+            return ""
+        if self._seen is None or count < self._seen:
+            self._seen = count
+            return ""
+        if count > self._seen:
+            self._seen += 1
+        elif self._left:
+            self._left -= 1
+        else:
+            return ""
+        limit = _limit(self._files)
+        whose = f"cgroup limit {size(limit)}" if limit else "the machine has none left"
+        held = f"; it had {size(held_bytes)} when last measured" if held_bytes else ""
+        return f"killed by the kernel, out of memory ({whose}{held})"
+
+    def _count(self) -> int | None:
+        if self._files is None:
+            return None
+        try:
+            text = (self._files.folder / self._files.events).read_text("ascii")
+            return int(dict(line.split(" ", 1) for line in text.splitlines())["oom_kill"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+
+def _find(this: Path, mount: Path) -> _Files | None:
+    """The folder that counts for this process; in a container its own is at the mount itself."""
+    try:
+        lines = this.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if "memory" in controllers.split(","):
+            top, events, limit = mount / "memory", "memory.oom_control", "memory.limit_in_bytes"
+        elif number == "0" and not controllers:
+            top, events, limit = mount, "memory.events", "memory.max"
+        else:
+            continue
+        for folder in (top / path.lstrip("/"), top):
+            if (folder / events).exists():
+                return _Files(folder, top, events, limit)
+    return None
+
+
+def _limit(files: _Files) -> int:
+    """The smallest limit from here up to the mount; 0: there is none."""
+    limits = []
+    folder = files.folder
+    while True:
+        with suppress(OSError, ValueError):  # "max", or the topmost, which has no such file
+            limits.append(int((folder / files.limit).read_text("ascii")))
+        if folder in {files.mount, folder.parent}:
+            break
+        folder = folder.parent
+    return min((limit for limit in limits if limit < _NO_LIMIT_BYTES), default=0)

@@ -1,0 +1,430 @@
+"""The control server: how ``gwctl status``, ``reload``, ``stop`` and ``scale`` reach the master.
+
+It lives in the master's own loop, without a thread: each descriptor is registered with a
+callback that takes the event mask. Nobody who connects can hurt the master:
+
+    - only root and the master's own user are listened to: the socket has mode 600 in a
+      folder of mode 700, and the peer's credentials are asked of the kernel;
+    - the number of clients, of requests that one may have open, and the length of a line are
+      bounded; a place is kept by speaking, and nobody is turned away for want of one
+      (`gwctl.supervisor.control.client_slots`);
+    - one request of a client is served in a turn of the loop, however many it has sent;
+    - a client that does not read is not read from either, and is dropped when progress for
+      it piles up;
+    - no descriptor left for a client: it is accepted on a spare one and closed, because a
+      listener that stays readable would turn the loop hot.
+
+A client that goes away takes nothing with it: its request is carried out all the same, the
+answer is forgotten. One that only ends its sending side (``nc -N``) still gets its answers.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from gwctl.control import paths
+from gwctl.control import protocol as messages
+from gwctl.errors import BindError, GwctlError
+from gwctl.ipc import inherited_fds
+from gwctl.log import Log
+from gwctl.supervisor.control import client_slots
+from gwctl.supervisor.listeners import port_owner, unix_socket
+from gwctl.supervisor.upgrade.snapshot import ClientFacts, ControlFacts
+
+CLIENTS_MAX: Final = 64
+REQUESTS_MAX: Final = 8
+"""Requests of one client that may wait for their answer."""
+OUTPUT_PAUSE_BYTES: Final = 1 << 18
+"""A client with more than this unread is not read from."""
+OUTPUT_BYTES_MAX: Final = 1 << 22
+"""A client with more than this unread is dropped."""
+_BACKLOG: Final = 128
+_ACCEPTED_AT_ONCE_MAX: Final = 16
+_REFUSAL_TOLD_S: Final = 10.0
+_READ_BYTES: Final = 1 << 16
+
+Handle = Callable[[int, messages.Method], dict[str, Any] | None]
+"""Takes a request's number (never 0) and what is asked. A dictionary is the answer; None says
+that `ControlServer.answer` follows. May raise GwctlError to refuse."""
+
+
+class _Client:
+    """One connection. ``requests`` maps the numbers that wait to the client's own ids."""
+
+    def __init__(self, sock: socket.socket, now: float) -> None:
+        self.sock = sock
+        credentials = port_owner.peer_credentials(sock)
+        self.peer = credentials[0] if credentials is not None else 0
+        self.active_at = now
+        self.received = bytearray()
+        self.output = bytearray()
+        self.requests: dict[int, int | str] = {}
+        self.ended = False
+        """It sends no more, or we listen no more: closed once everything is answered and read."""
+
+    @property
+    def paused(self) -> bool:
+        return len(self.output) > OUTPUT_PAUSE_BYTES
+
+    @property
+    def waits(self) -> bool:
+        return bool(self.requests)
+
+    @property
+    def has_line(self) -> bool:
+        return b"\n" in self.received
+
+    @property
+    def done(self) -> bool:
+        return self.ended and not self.requests and not self.output and not self.has_line
+
+    def take_line(self) -> bytes | None:
+        end = self.received.find(b"\n")
+        if end < 0:
+            return None
+        line = bytes(self.received[:end])
+        del self.received[: end + 1]
+        return line
+
+    def read(self) -> bool:
+        """Take what is there; False when the peer is gone for good."""
+        try:
+            data = self.sock.recv(_READ_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not data:
+            self.ended = True
+            return not _hung_up(self.sock)
+        self.received += data
+        return True
+
+    def write(self, now: float) -> bool:
+        """Send what the socket takes; False when the peer is gone for good."""
+        while self.output:
+            try:
+                sent = self.sock.send(self.output)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            self.active_at = now
+            del self.output[:sent]
+        return True
+
+
+class ControlServer:
+    """The socket at ``path``. ``handle`` is called from the loop for each request."""
+
+    def __init__(
+        self, path: Path, log: Log, handle: Handle, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.path = path
+        self._clock = clock
+        self._log = log
+        self._handle = handle
+        self._selector: selectors.BaseSelector | None = None
+        self._listening: unix_socket.UnixSocket | None = None
+        self._spare = -1
+        self._clients: dict[int, _Client] = {}
+        self._waiting: dict[int, _Client] = {}
+        self._last_request = 0
+        self._refused = 0
+        self._refusal_told_at = -_REFUSAL_TOLD_S
+
+    # ---- the loop
+
+    @property
+    def next_at(self) -> float:
+        """When `turn` has something to do that no descriptor tells of: monotonic seconds, or infinite."""
+        if any(self._has_turn(client) for client in self._clients.values()):
+            return self._clock()
+        return client_slots.next_idle_at(self._clients.values())
+
+    def turn(self, now: float) -> None:
+        """Serve the next request of who has sent several, and close who has been silent for too long."""
+        for client in [each for each in self._clients.values() if self._has_turn(each)]:
+            self._serve(client)
+        for client in client_slots.idle(self._clients.values(), now):
+            self._dismiss(client, f"closed after {client_slots.IDLE_S:g} s without a request")
+
+    @staticmethod
+    def _has_turn(client: _Client) -> bool:
+        return client.has_line and not client.paused
+
+    # ---- open and close
+
+    def open(self, selector: selectors.BaseSelector) -> bool:
+        """Make the socket and register it. False, said once in the log: the master goes on without.
+
+        Raises:
+            runtime.InstanceError: Another master listens there: it has this name.
+        """
+        try:
+            if warning := paths.make_folder(self.path.parent):
+                self._log.warning(warning)
+            self._listening = unix_socket.bind(self.path, unix_socket.Access(0o600), _BACKLOG)
+            self._spare = _open_spare()
+        except (BindError, paths.NoRuntimeDirectoryError, OSError) as error:
+            if isinstance(error, BindError) and error.errno == errno.EADDRINUSE:
+                raise paths.InstanceError(
+                    f"another master has this name: its control socket {self.path} is {error.reason}; "
+                    "stop it, or give this one another master.name"
+                ) from None
+            self._log.warning(f"no control socket: {error}. Signals work, gwctl status and reload do not")
+            self.close()
+            return False
+        self._selector = selector
+        selector.register(self._listening.sock, selectors.EVENT_READ, self._accept)
+        return True
+
+    # ---- upgrade
+
+    def facts(self) -> ControlFacts | None:
+        """What `resume` needs to go on with the same socket and clients; None: it is closed."""
+        if self._listening is None:
+            return None
+        clients = tuple(
+            ClientFacts(fd, bytes(each.received), bytes(each.output), dict(each.requests), each.ended)
+            for fd, each in self._clients.items()
+        )
+        sock, inode = self._listening.sock.fileno(), self._listening.inode
+        return ControlFacts(str(self.path), sock, inode, clients, self._last_request)
+
+    def resume(self, facts: ControlFacts, selector: selectors.BaseSelector) -> None:
+        """Go on where another program was; who waits for an answer waits on."""
+        self._selector = selector
+        sock = inherited_fds.socket_of(facts.fd)
+        self._listening = unix_socket.UnixSocket(sock, self.path, facts.inode)
+        self._spare = _open_spare()
+        self._last_request = facts.last_request
+        selector.register(sock, selectors.EVENT_READ, self._accept)
+        for each in facts.clients:
+            client = _Client(inherited_fds.socket_of(each.fd), self._clock())
+            client.received += each.received
+            client.output += each.output
+            client.requests.update(each.requests)
+            client.ended = each.ended
+            self._clients[each.fd] = client
+            self._waiting.update(dict.fromkeys(each.requests, client))
+            self._watch(client)
+
+    def close(self) -> None:
+        """Send what can be sent at once, then close everything and remove the file if it is ours."""
+        for client in list(self._clients.values()):
+            client.write(self._clock())
+            self._drop(client)
+        if self._listening is not None:
+            if self._selector is not None:
+                self._selector.unregister(self._listening.sock)
+            self._listening.unlink()
+        self.close_in_child()
+
+    def close_in_child(self) -> None:
+        """In a forked child: close the copies of the descriptors; the file and the selector stay."""
+        for client in self._clients.values():
+            client.sock.close()
+        self._clients.clear()
+        self._waiting.clear()
+        if self._listening is not None:
+            self._listening.sock.close()
+            self._listening = None
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+
+    # ---- answers
+
+    def progress(self, request: int, pool: str, phase: str, outcome: str, detail: str = "") -> None:
+        """Tell whoever waits for ``request``, if anybody does."""
+        client = self._waiting.get(request)
+        if client is not None:
+            news = messages.Progress(client.requests[request], pool, phase, outcome, detail)
+            self._send(client, messages.encode_progress(news))
+
+    def answer(self, request: int, ok: bool, text: str, result: dict[str, Any]) -> None:
+        """The last word to ``request``; forgotten when nobody waits for it any more."""
+        client = self._waiting.pop(request, None)
+        if client is None:
+            return
+        name = client.requests.pop(request)
+        if ok:
+            self._send(client, messages.encode_result(name, {"text": text} | result))
+        else:
+            self._send(client, messages.encode_error(name, messages.Failure(messages.REFUSED, text, result)))
+
+    @property
+    def waiting(self) -> int:
+        """Requests that somebody still waits for."""
+        return len(self._waiting)
+
+    def _send(self, client: _Client, line: bytes) -> None:
+        client.output += line
+        if len(client.output) > OUTPUT_BYTES_MAX or not client.write(self._clock()):
+            self._drop(client)
+        else:
+            self._watch(client)
+
+    # ---- clients
+
+    def _accept(self, _mask: int) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE_MAX):
+            if self._listening is None or not self._accept_one(self._listening.sock):
+                return
+
+    def _accept_one(self, listening: socket.socket) -> bool:
+        """Take one connection, with the request that may have come along; False when there is none."""
+        try:
+            sock, _ = listening.accept()
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                self._turn_away()
+            return False
+        sock.setblocking(False)
+        client = _Client(sock, self._clock())
+        refusal = self._refusal(sock)
+        if refusal is not None:
+            client.output += messages.encode_error(None, refusal)
+            client.write(self._clock())
+            sock.close()
+            return True
+        if len(self._clients) >= CLIENTS_MAX:
+            leaving = client_slots.who_leaves(self._clients.values())
+            self._dismiss(leaving, f"{CLIENTS_MAX} control clients are connected, and another one came")
+        self._clients[sock.fileno()] = client
+        self._event(client, selectors.EVENT_READ)
+        return True
+
+    def _dismiss(self, client: _Client, text: str) -> None:
+        """Say why, if it is taken, and close."""
+        client.output += messages.encode_error(None, messages.Failure(messages.UNAVAILABLE, text))
+        client.write(self._clock())
+        self._drop(client)
+
+    def _refusal(self, sock: socket.socket) -> messages.Failure | None:
+        peer = port_owner.peer_credentials(sock)
+        if peer is None or peer[1] in {0, os.geteuid()}:
+            return None
+        text = f"uid {peer[1]} may not control this master; root and uid {os.geteuid()} may"
+        self._refused += 1
+        now = self._clock()
+        if now - self._refusal_told_at >= _REFUSAL_TOLD_S:
+            more = f" ({self._refused} of such since the last line about them)" if self._refused > 1 else ""
+            self._log.warning(f"control: refused pid {peer[0]}: {text}{more}")
+            self._refusal_told_at, self._refused = now, 0
+        return messages.Failure(messages.FORBIDDEN, text)
+
+    def _turn_away(self) -> None:
+        """No descriptor is free: use the spare one to take the client off the queue and close it."""
+        if self._listening is None or self._spare < 0:
+            return
+        os.close(self._spare)
+        self._spare = -1
+        try:
+            sock, _ = self._listening.sock.accept()
+            sock.close()
+            self._spare = _open_spare()
+        except OSError:
+            return  # somebody else took the number; the next client tries again
+
+    def _event(self, client: _Client, mask: int) -> None:
+        alive = client.write(self._clock()) if mask & selectors.EVENT_WRITE else True
+        reads = mask & selectors.EVENT_READ and not client.ended and not client.paused
+        if alive and reads and not client.has_line:
+            alive = client.read()
+        if alive:
+            self._serve(client)
+        else:
+            self._drop(client)
+
+    def _serve(self, client: _Client) -> None:
+        """Serve the next request, if it is all there; others have theirs before the one after it."""
+        if not client.paused and (line := client.take_line()) is not None:
+            client.active_at = self._clock()
+            self._request(client, line)
+        if client.sock.fileno() not in self._clients:
+            return
+        if len(client.received) > messages.REQUEST_BYTES_MAX and not client.has_line:
+            self._too_long(client)
+        if client.sock.fileno() in self._clients:
+            self._watch(client)
+
+    def _too_long(self, client: _Client) -> None:
+        client.received.clear()
+        client.ended = True
+        text = f"a request may have {messages.REQUEST_BYTES_MAX} bytes"
+        self._send(client, messages.encode_error(None, messages.Failure(messages.NOT_A_REQUEST, text)))
+
+    def _request(self, client: _Client, line: bytes) -> None:
+        try:
+            name, method = messages.decode_request(line)
+        except messages.RequestError as error:
+            self._send(client, messages.encode_error(error.id, error.failure))
+            return
+        if len(client.requests) >= REQUESTS_MAX:
+            failure = messages.Failure(messages.UNAVAILABLE, f"{REQUESTS_MAX} requests wait already")
+            self._send(client, messages.encode_error(name, failure))
+            return
+        self._last_request += 1
+        number = self._last_request
+        client.requests[number] = name
+        self._waiting[number] = client
+        try:
+            result = self._handle(number, method)
+        except GwctlError as error:
+            self.answer(number, ok=False, text=str(error), result={})
+            return
+        if result is not None and self._waiting.pop(number, None) is not None:
+            del client.requests[number]
+            self._send(client, messages.encode_result(name, result))
+
+    def _watch(self, client: _Client) -> None:
+        """Register for what is wanted of the client now; drop it when it is served."""
+        if self._selector is None:
+            return
+        if client.done:
+            self._drop(client)
+            return
+        wanted = 0 if client.ended or client.paused or client.has_line else selectors.EVENT_READ
+        if client.output:
+            wanted |= selectors.EVENT_WRITE
+        registered = self._selector.get_map().get(client.sock)
+        if registered is None and wanted:
+            try:
+                self._selector.register(client.sock, wanted, lambda mask: self._event(client, mask))
+            except OSError:
+                self._drop(client)  # the kernel has no room to watch one more
+        elif registered is not None and not wanted:
+            self._selector.unregister(client.sock)
+        elif registered is not None and registered.events != wanted:
+            self._selector.modify(client.sock, wanted, registered.data)
+
+    def _drop(self, client: _Client) -> None:
+        """Close the connection and forget its requests."""
+        if self._clients.pop(client.sock.fileno(), None) is None:
+            return
+        if self._selector is not None and client.sock in self._selector.get_map():
+            self._selector.unregister(client.sock)
+        client.sock.close()
+        for number in client.requests:
+            self._waiting.pop(number, None)
+
+
+def _open_spare() -> int:
+    return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    """Did the peer close altogether (not just its sending side)?"""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return bool(poll.poll(0))

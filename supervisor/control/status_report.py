@@ -1,0 +1,168 @@
+"""Gathers what ``gwctl status`` shows, from the core, the scoreboard and the plans."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gwctl import __version__
+from gwctl.supervisor.children.child import Child
+from gwctl.supervisor.children.children import Children
+from gwctl.supervisor.children.procfs import resident_bytes
+from gwctl.supervisor.control import health, status
+from gwctl.supervisor.control.pressure import open_files, waiting
+from gwctl.supervisor.core import kept as keep
+from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.pool import Pool
+from gwctl.supervisor.core.worker import TEMPLATE, State, Worker
+from gwctl.supervisor.generations.generations import Generations
+
+
+@dataclass(slots=True)
+class Adoption:
+    """When and by whom the generation in force was adopted; ``at`` in seconds since the epoch."""
+
+    at: float
+    by: str
+
+
+def status_document(
+    name: str,
+    started_at: float,
+    adoption: Adoption,
+    fleet: Fleet,
+    children: Children,
+    generations: Generations,
+) -> dict[str, Any]:
+    """The document of `gwctl.supervisor.control.status`. ``started_at`` is monotonic."""
+    now = time.monotonic()
+    path = generations.current.loaded.path
+    document = status.MasterStatus(
+        name=name,
+        pid=os.getpid(),
+        version=__version__,
+        up_s=round(now - started_at, 3),
+        generation=fleet.generation,
+        phase=fleet.phase.value,
+        accepts_s=round(accepts_s, 3) if (accepts_s := fleet.accepts_for(now)) is not None else None,
+        adopted_at=adoption.at,
+        adopted_by=adoption.by,
+        degraded=fleet.degraded,
+        last_reload=fleet.last_reload,
+        last_reload_at=time.time() - (now - fleet.last_reload_at) if fleet.last_reload else None,
+        refused_at=time.time() - (now - fleet.refused_at) if fleet.refused_at is not None else None,
+        kept=_kept(fleet, now),
+        config=str(path) if path else "",
+        python=platform.python_version(),
+        pools=tuple(
+            _pool(pool, now, started_at, fleet, children, generations) for pool in fleet.pools.values()
+        ),
+    )
+    word, why = health.of(document)
+    return status.to_json_ready(msgspec.structs.replace(document, health=word, health_reason=why))
+
+
+def _kept(fleet: Fleet, now: float) -> status.KeptStatus | None:
+    kept = fleet.kept
+    if kept is None:
+        return None
+    left_s = max(0.0, kept.until - now)
+    workers = dict(keep.living(fleet, kept))
+    return status.KeptStatus(kept.generation, time.time() + left_s, round(left_s, 3), workers)
+
+
+def _pool(
+    pool: Pool,
+    now: float,
+    started_at: float,
+    fleet: Fleet,
+    children: Children,
+    generations: Generations,
+) -> status.PoolStatus:
+    workers = []
+    totals = children.totals_of(pool.name, now)
+    worker_class = threads = None
+    for worker in pool.workers:
+        child = children.get(worker.id)
+        if child is None:
+            continue
+        if child.ready is not None:
+            worker_class = child.ready.worker_class
+        threads = child.settings.threads
+        workers.append(_worker(worker, child, now))
+    settings = generations.current.loaded.settings.pool.get(pool.name)
+    bind = generations.listeners_of(fleet.generation, pool.name) if settings is not None else ()
+    queues = [found for listener in bind if (found := waiting(listener.sock)) is not None]
+    return status.pool_status(
+        totals,
+        workers,
+        recent=children.recent.window(pool.name, totals, now, started_at),
+        backlog=sum(queue for queue, _ in queues) if queues else None,
+        backlog_max=sum(most for _, most in queues) if queues else None,
+        restarts=pool.restarts,
+        name=pool.name,
+        worker=worker_class or (settings.worker if settings is not None else "auto"),
+        threads=threads or (settings.threads if settings is not None else 1),
+        size=pool.size,
+        ready=pool.ready,
+        urls=[listener.url for listener in bind],
+        note=_trouble(pool, now),
+        templates=_templates(pool, now, children),
+    )
+
+
+def _templates(pool: Pool, now: float, children: Children) -> list[status.TemplateStatus]:
+    found = [(template, children.get(template.id)) for template in pool.templates.values()]
+    return [
+        status.TemplateStatus(
+            pid=child.pid,
+            state=template.state.value,
+            generation=template.generation,
+            up_s=round(now - child.spawned_at, 3),
+            memory_bytes=resident_bytes(child.pid),
+        )
+        for template, child in found
+        if child is not None
+    ]
+
+
+def _trouble(pool: Pool, now: float) -> str:
+    """Say which slots wait before they are tried again, and why."""
+    waiting = [(number, slot) for number, slot in sorted(pool.slots.items()) if slot.next_try_at > now]
+    named = [("the template" if number == TEMPLATE else f"slot {number}", slot) for number, slot in waiting]
+    return "; ".join(
+        f"{name} {slot.trouble}: next try in {slot.next_try_at - now:.0f} s" for name, slot in named
+    )
+
+
+def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
+    worker_class = child.ready.worker_class if child.ready is not None else ""
+    draining = worker.state is State.DRAINING and worker.deadline is not None
+    facts = status.worker_status(
+        child.facts(now),
+        slot=worker.slot,
+        state=worker.state.value,
+        generation=worker.generation,
+        pid=child.pid,
+        started_at=child.spawned_at,
+        now=now,
+        requests_per_s=child.rate,
+        slots={"threads": child.settings.threads, "asgi": 0}.get(worker_class, 1),
+        serves_many=child.serves_many,
+        replaced=worker.replace_reason,
+        shown=child.shown,
+        left_s=worker.deadline - now if draining and worker.deadline is not None else None,
+    )
+    files = open_files(child.pid) if child.pid else None
+    return msgspec.structs.replace(
+        facts,
+        memory_bytes=resident_bytes(child.pid) or facts.memory_bytes,
+        from_disk=worker.from_disk,
+        files=files[0] if files else None,
+        files_max=files[1] if files else None,
+    )

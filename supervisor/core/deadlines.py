@@ -1,0 +1,72 @@
+"""All deadlines of a fleet together: the soonest, and moving them when the master itself was away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gwctl.supervisor.core.turn import Desk
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.core.fleet import Fleet
+
+
+LOOK_S: Final = 5.0
+"""Between two looks at the scoreboard, unless somebody has asked for an earlier one (`Fleet.look_by`).
+The only regular wakeup of a master that has nothing to do."""
+
+LOOK_MIN_S: Final = 0.05
+"""No look is due sooner than this, whatever was asked for: the master shall not spin."""
+
+LATE_S: Final = 1.0
+"""A turn this much later than the deadline it was for means that the master itself did not run."""
+
+
+def soonest(fleet: Fleet, desk: Desk) -> float:
+    """When the fleet must step even without news."""
+    first = fleet.look_at
+    for worker in desk.workers.values():
+        at = worker.deadline
+        if at is not None and at < first:
+            first = at
+    others = [pool.retry_at for pool in fleet.pools.values()]
+    if fleet.ending is not None:
+        others = [*(others if fleet.ending.accepting else []), fleet.ending.next_at]
+    elif fleet.reload is not None:
+        others.append(fleet.reload.next_deadline(desk.now))
+    elif fleet.upgrade is not None:
+        others.append(fleet.upgrade.deadline)
+    if fleet.kept is not None and fleet.ending is None and not (fleet.reload and fleet.reload.rollback):
+        others.append(fleet.kept.until)
+    for at in others:
+        if at is not None and at < first:
+            first = at
+    return first
+
+
+def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float:
+    """Give everyone the time again in which the master did not run; returns the soonest deadline.
+
+    And a little more: what was due in that time is judged when the news of it has been read,
+    and the workers have had a moment to turn their own loops before they are looked at.
+    """
+    more_s = late_s + LATE_S
+    fleet.look_at += more_s
+    fleet.away.append((desk.now, more_s))
+    for worker in desk.workers.values():
+        worker.still_since = 0.0
+        if worker.deadline is not None:
+            worker.deadline += more_s
+    for pool in fleet.pools.values():
+        for slot in pool.slots.values():
+            slot.next_try_at += more_s
+        if pool.retry_at is not None:
+            pool.retry_at += more_s
+    if fleet.reload is not None:
+        fleet.reload.shift(more_s)
+    if fleet.kept is not None:
+        fleet.kept.until += more_s
+    if fleet.ending is not None:
+        fleet.ending.shift(more_s)
+    if fleet.upgrade is not None and fleet.upgrade.deadline is not None:
+        fleet.upgrade.deadline += more_s
+    return soonest(fleet, desk)

@@ -1,0 +1,126 @@
+"""The generation before, kept parked after a reload so that `gwctl rollback` can go back to it.
+
+Rules
+    - One generation is kept at most, for ``keep_s`` from the commit on. Its workers are shed: they
+      accept nothing, and the clients they have leave them. After a rollback it is the newer one
+      that is kept, so that a further rollback goes forward again.
+    - It is kept only if everything that it serves is served by the one in force too: a parked worker
+      would leave the clients of a removed pool or address waiting in the backlog.
+    - A reload whose canaries have passed needs its place and lets it go; one that fails before does not.
+    - It goes, too, when in some pool none of its workers is left. Those that die are not replaced:
+      their code is on no disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gwctl.supervisor.core.actions import Release
+from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.wording import span
+from gwctl.supervisor.core.worker import State, Worker
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.core.fleet import Fleet
+    from gwctl.supervisor.core.reload import Reload
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A generation that was in force and is parked. Facts only."""
+
+    generation: int
+    since: float
+    until: float
+    sizes: dict[str, int]
+    """Of its pools."""
+    policies: dict[str, PoolPolicy]
+    differs_since: dict[str, float | None]
+    """What `Pool.differs_since` of its pools is when it is in force again."""
+    rolled_back: int
+    """And `Fleet.rolled_back`."""
+
+    def disk_changed(self, now: float) -> None:
+        """A reload was refused: what is on disk is what neither generation runs."""
+        self.differs_since = {name: now if at is None else at for name, at in self.differs_since.items()}
+
+
+def keep(fleet: Fleet, reload: Reload, now: float) -> Kept | None:
+    """What is kept when ``reload`` is committed; to be asked before anything is changed."""
+    if reload.keep_s <= 0 or reload.lost:
+        return None
+    pools = [pool for pool in fleet.pools.values() if pool.size]
+    kept = Kept(
+        fleet.generation,
+        now,
+        now + reload.keep_s,
+        {pool.name: pool.size for pool in pools},
+        {pool.name: pool.policy for pool in pools},
+        {pool.name: pool.differs_since if reload.rollback else reload.started_at for pool in pools},
+        fleet.rolled_back if reload.rollback else reload.generation,
+    )
+    return kept if all(living(fleet, kept).values()) else None
+
+
+def gone_back(fleet: Fleet, kept: Kept | None) -> None:
+    """The kept generation is in force again; None: a new one is in force."""
+    fleet.rolled_back = kept.rolled_back if kept is not None else 0
+    for name, at in (kept.differs_since if kept is not None else {}).items():
+        fleet.pools[name].differs_since = at
+
+
+def living(fleet: Fleet, kept: Kept) -> Mapping[str, int]:
+    """How many workers of each of its pools are left to go back to."""
+    return {
+        name: sum(w.state in _COULD_SERVE for w in fleet.pools[name].of_generation(kept.generation))
+        if name in fleet.pools
+        else 0
+        for name in kept.sizes
+    }
+
+
+def review(fleet: Fleet, desk: Desk) -> bool:
+    """Let the kept generation go if its time is over or it is of no use any more; true when it went."""
+    kept, reload = fleet.kept, fleet.reload
+    if kept is None or (reload is not None and reload.rollback):
+        return False
+    if kept.until <= desk.now:
+        reason = f"it was kept for {span(kept.until - kept.since)}"
+    elif reload is not None and reload.replacing:
+        reason = f"generation {reload.generation} takes its place"
+    else:
+        gone = [name for name, count in living(fleet, kept).items() if not count]
+        if not gone:
+            return False
+        reason = f"no worker of {', '.join(gone)} is left"
+    release(fleet, reason, desk)
+    return True
+
+
+def release(fleet: Fleet, reason: str, desk: Desk) -> None:
+    kept, fleet.kept = fleet.kept, None
+    if kept is not None:
+        fleet.not_kept = f"generation {kept.generation} is kept no more: {reason}"
+        desk.note("info", fleet.not_kept)
+        desk.actions.append(Release(kept.generation))
+
+
+def died(fleet: Fleet, worker: Worker, desk: Desk, how: str = "") -> None:
+    """A worker of the kept generation ended unasked: say what is left to go back to."""
+    kept = fleet.kept
+    how = how or (worker.failure.message if worker.failure is not None else "")
+    if worker.is_template:
+        return
+    if kept is not None and worker.generation == kept.generation and worker.pool in kept.sizes:
+        left = living(fleet, kept)[worker.pool]
+        text = (
+            f"{left} of {kept.sizes[worker.pool]} are left to roll back to; its code cannot be started again"
+        )
+        frames = f"\n{worker.failure.traceback}" if worker.failure and worker.failure.traceback else ""
+        desk.note("warning", f"{how}, while its generation was kept: {text}{frames}", worker=worker)
+
+
+_COULD_SERVE = frozenset({State.PARKED, State.READY})

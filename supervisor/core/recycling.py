@@ -1,0 +1,92 @@
+"""Judges by what was observed of a worker whether another shall take its place, or it must end at once.
+
+Rules
+    - Requests, age and the soft limit of memory only mark the worker; `pool` begins a successor,
+      and lets go of the marked one when that serves. Its process may so live on for a while.
+    - Nobody is marked before it has lived ``healthy_after_s``: a limit that is too low makes
+      workers short-lived, and never the fleet busy with nothing else.
+    - Beyond the hard limit of memory the worker is killed, whatever it does and whoever else
+      serves: what the machine has is at stake. That is a failure, with all that follows from one.
+    - While what is on disk is not what runs, successors would be something else than asked for:
+      who is due then stays, and it is said.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gwctl.supervisor.core import wording
+from gwctl.supervisor.core.events import Observed
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.wording import DEGRADED
+from gwctl.supervisor.core.worker import Failure, Order, State, Worker
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.core.fleet import Fleet
+
+NEAR: Final = 0.8
+"""Of the hard limit of memory: from here on the worker is looked at every `NEAR_LOOK_S`."""
+
+NEAR_LOOK_S: Final = 1.0
+
+_ENDING: Final = frozenset({State.REQUESTED, State.KILLED, State.DEAD})
+
+
+def judge(fleet: Fleet, worker: Worker, facts: Observed, desk: Desk) -> bool:
+    """Mark or kill the worker if it is time for that; true when it was."""
+    limits = worker.policy.recycle
+    hard = limits.memory_hard_bytes
+    if hard and worker.state not in _ENDING:
+        if facts.memory_bytes > hard:
+            _kill(fleet, worker, facts, desk)
+            return True
+        if facts.memory_bytes > NEAR * hard:
+            fleet.look_by(desk.now + NEAR_LOOK_S)
+    if worker.replace_reason or worker.leaving or not worker.serving or fleet.tried(worker):
+        return False
+    reason = _due(worker, facts, desk.now)
+    if not reason:
+        return False
+    worker.replace_reason = f"{reason}; {_numbers(worker, facts, desk.now)}"
+    pool = fleet.pools[worker.pool]
+    if pool.degraded(fleet.generation):
+        text = f"pid {worker.pid} is due to be recycled, as it {worker.replace_reason}"
+        desk.note("warning", f"{text}. It is not until the next good reload: {DEGRADED}", worker=worker)
+    return True
+
+
+def _due(worker: Worker, facts: Observed, now: float) -> str:
+    """Why the worker is to be replaced; empty when it is not."""
+    limits = worker.policy.recycle
+    age_s = age(worker, now)
+    if age_s < worker.policy.healthy_after_s:
+        return ""
+    rest = 1.0 - limits.jitter_percent / 100 * worker.luck
+    if limits.requests_max and facts.requests >= limits.requests_max * rest:
+        return f"has served {wording.requests(facts.requests)} (limit {round(limits.requests_max * rest):,})"
+    if limits.age_max_s and age_s >= limits.age_max_s * rest:
+        return f"has served for {wording.span(age_s)} (limit {wording.span(limits.age_max_s * rest)})"
+    if limits.memory_soft_bytes and facts.memory_bytes > limits.memory_soft_bytes:
+        return f"holds {wording.size(facts.memory_bytes)} (limit {wording.size(limits.memory_soft_bytes)})"
+    return ""
+
+
+def _kill(fleet: Fleet, worker: Worker, facts: Observed, desk: Desk) -> None:
+    held, limit = wording.size(facts.memory_bytes), wording.size(worker.policy.recycle.memory_hard_bytes)
+    reason = worker.reason = f"holds {held} of memory, and memory_hard_bytes is {limit}"
+    desk.order(worker, Order.KILL, reason=f"it {reason}; {_numbers(worker, facts, desk.now)}")
+    if not worker.leaving and worker.failure is None:
+        worker.failure = Failure("memory", reason)
+        fleet.judge(worker)
+
+
+def age(worker: Worker, now: float) -> float:
+    """For how long it has been ready."""
+    return 0.0 if worker.ready_at is None else now - worker.ready_at
+
+
+def _numbers(worker: Worker, facts: Observed, now: float) -> str:
+    """What one would ask for next."""
+    busy = f", serving {facts.serving}" if facts.serving else ""
+    served = f"{wording.requests(facts.requests)} in {wording.span(age(worker, now))}"
+    return f"{served}, {wording.size(facts.memory_bytes)}{busy}"

@@ -1,0 +1,189 @@
+"""A fleet as facts that JSON can carry, and a fleet from such facts: what an upgrade hands over.
+
+Rules
+    - Facts are numbers, texts and lists of them, by the names of the fields here. No objects, no
+      code: the program that reads them may be of another version, on another Python.
+    - Fields are found by themselves, so that a new one is carried without being named again. The
+      exception is `Fleet` and its desk: what is carried of them is named here, and a test fails
+      for an attribute that is neither carried nor named as left out.
+    - A fact that the reader does not know is ignored, one that is missing has its default. What cannot be
+      understood raises `FactsError`: better no upgrade than a fleet that is half another.
+
+A fleet made from its own facts goes on exactly as the one they were taken from: the simulation
+lets both live on for a while, and compares what they do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Container, Mapping
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from gwctl.supervisor.core.commands import Queue
+from gwctl.supervisor.core.ending import Ending
+from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.kept import Kept
+from gwctl.supervisor.core.pool import Pool
+from gwctl.supervisor.core.reload import Reload
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.upgrade import Upgrade
+from gwctl.supervisor.core.worker import Worker
+
+FLEET: Final[Mapping[str, Any]] = {
+    "generation": int,
+    "rolled_back": int,
+    "kept": Kept | None,
+    "not_kept": str,
+    "last_reload": str,
+    "last_reload_at": float,
+    "refused_at": float | None,
+    "reload": Reload | None,
+    "upgrade": Upgrade | None,
+    "ending": Ending | None,
+    "finished": bool,
+    "broken": str,
+    "look_at": float,
+    "away": list[tuple[float, float]],
+    "ever_ready": bool,
+    "_queue": Queue,
+    "_numbered": int,
+    "_began_at": float,
+    "_begun": bool,
+    "_served": bool,
+    "_dirty": set[str],
+    "_next": float | None,
+}
+DESK: Final[Mapping[str, Any]] = {"now": float, "_last_id": int}
+LEFT_OUT: Final = frozenset({"pools", "salvaged", "_desk", "actions", "workers"})
+"""Carried in a way of their own, or of one step alone."""
+
+_LIVES: Final = frozenset({"members", "templates"})
+"""Of a pool: they are listed once, among all workers."""
+_INFINITE: Final = "inf"
+"""JSON has no number for it."""
+
+Table = TypeVar("Table")
+
+
+class FactsError(Exception):
+    """Facts that are not those of a fleet, or of one that this program does not know how to be."""
+
+
+def facts_of(fleet: Fleet) -> dict[str, Any]:
+    """Everything that a fleet needs to go on, ready for JSON."""
+    desk: Desk = vars(fleet)["_desk"]
+    return {
+        "fleet": {name: plain(vars(fleet)[name]) for name in FLEET},
+        "desk": {name: plain(vars(desk)[name]) for name in DESK},
+        "pools": [plain(pool, without=_LIVES) for pool in fleet.pools.values()],
+        "workers": [plain(worker) for worker in desk.workers.values()],
+    }
+
+
+def fleet_from(facts: Mapping[str, Any]) -> Fleet:
+    """Make a fleet that goes on where the one of ``facts`` was.
+
+    Raises:
+        FactsError: They cannot be understood.
+    """
+    fleet = Fleet({})
+    desk: Desk = vars(fleet)["_desk"]
+    try:
+        _set(fleet, FLEET, facts["fleet"])
+        _set(desk, DESK, facts["desk"])
+        fleet.away = deque(fleet.away, maxlen=64)
+        for each in facts["pools"]:
+            pool = table_from(Pool, each)
+            fleet.pools[pool.name] = pool
+        for each in facts["workers"]:
+            worker = table_from(Worker, each)
+            pool = fleet.pools[worker.pool]
+            lives = pool.templates if worker.is_template else pool.members
+            desk.workers[worker.id] = lives[worker.id] = worker
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FactsError(f"{type(error).__name__}: {error}") from error
+    return fleet
+
+
+def _set(thing: object, hints: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    for name in hints.keys() & facts.keys():
+        setattr(thing, name, _revived(hints[name], facts[name], name))
+
+
+# ---- to facts
+
+
+def plain(value: Any, without: Container[str] = ()) -> Any:
+    """As `msgspec.to_builtins`, but with infinity, queues, and dataclasses by their fields."""
+    if isinstance(value, float):
+        return _INFINITE if value == float("inf") else value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = (each.name for each in dataclasses.fields(value) if each.name not in without)
+        return {name: plain(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, set | frozenset):
+        return [plain(each) for each in sorted(value)]
+    if isinstance(value, list | tuple | deque):
+        return [plain(each) for each in value]
+    return msgspec.to_builtins(value)
+
+
+# ---- from facts
+
+
+def table_from(table: type[Table], facts: Mapping[str, Any]) -> Table:
+    """Make a dataclass without calling what it does when it is new: deadlines of old are to stay.
+
+    Raises:
+        FactsError: A field is missing that has no default, or is of another type.
+    """
+    made = object.__new__(table)
+    hints = _hints(table)  # type: ignore[arg-type]
+    for each in dataclasses.fields(table):  # type: ignore[arg-type]
+        if each.name in facts:
+            value = _revived(hints[each.name], facts[each.name], f"{table.__name__}.{each.name}")
+        elif each.default is not dataclasses.MISSING:
+            value = each.default
+        elif each.default_factory is not dataclasses.MISSING:
+            value = each.default_factory()
+        else:
+            raise FactsError(f"{table.__name__} has no {each.name}")
+        object.__setattr__(made, each.name, value)
+    return made
+
+
+@cache
+def _hints(table: type) -> dict[str, Any]:
+    return get_type_hints(table)
+
+
+def _revived(hint: Any, fact: Any, name: str) -> Any:
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType] if _is_union(hint) else [hint]
+    if fact is None and NoneType in get_args(hint):
+        return None
+    kind = kinds[0] if len(kinds) == 1 else hint
+    if kind is float and fact == _INFINITE:
+        return float("inf")
+    if isinstance(fact, Mapping) and dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return table_from(kind, fact)
+    if isinstance(fact, Mapping) and get_origin(kind) in {dict, Mapping}:
+        key, value = get_args(kind)
+        return {_convert(key, each, name): _revived(value, fact[each], name) for each in fact}
+    return _convert(kind, fact, name)
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in {Union, UnionType}
+
+
+def _convert(kind: Any, fact: Any, name: str) -> Any:
+    try:
+        return msgspec.convert(fact, kind, strict=not isinstance(fact, str) or kind is not int)
+    except msgspec.ValidationError as error:
+        raise FactsError(f"{name}: {error}") from None

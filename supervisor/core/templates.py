@@ -1,0 +1,122 @@
+"""Templates: processes that have imported a generation's application, from which its workers are forked.
+
+A template is a life like a worker's (`life`), so it is booted, timed, dumped, killed and reaped by the
+same tables; but it holds a place of its own (`TEMPLATE`, among ``Pool.templates`` and not among the
+members), it never serves, and READY means that it has the application.
+
+Rules
+    - It is begun when a worker is to be started and there is none. Until it is ready no worker of its
+      generation is asked for; one that cannot boot is judged like a worker that cannot.
+    - The death of a ready one touches nobody: workers are children of the master. Another is begun
+      when the next worker is to be started, not before.
+    - One that does not answer within ``FORK_ANSWER_S`` when it is asked for a worker is dumped and killed.
+    - It ends with its generation. A ready one drains: it lets go of its listeners at once, and of what the
+      import has started (a manager of multiprocessing, say) when its workers have ended. Another one quits.
+    - What it has imported stays what it was. While one lives that was begun before a reload was refused, a
+      respawn runs the code of its generation and the pool is not degraded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import TYPE_CHECKING, Final
+
+from gwctl.supervisor.core import wording
+from gwctl.supervisor.core.events import Exited
+from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.worker import FORK_ANSWER_S, TEMPLATE, Failure, Order, State, Worker
+
+if TYPE_CHECKING:
+    from gwctl.supervisor.core.fleet import Fleet
+    from gwctl.supervisor.core.pool import Pool
+
+_CAN_QUIT: Final = frozenset({State.STARTING, State.READY})
+
+
+def of(pool: Pool, generation: int) -> Worker | None:
+    """The template of the generation, in whatever state; None: there is none, or it is on its way out."""
+    for worker in pool.templates.values():
+        if worker.generation == generation and not worker.leaving:
+            return worker
+    return None
+
+
+def ready(pool: Pool, generation: int, policy: PoolPolicy, desk: Desk) -> Worker | None:
+    """The template that a worker can be forked from now. Begins one if there is none and it is time."""
+    template = of(pool, generation)
+    if template is not None:
+        return template if template.state is State.READY else None
+    due = pool.slot(TEMPLATE).next_try_at
+    if due > desk.now:
+        pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
+        return None
+    template = desk.spawn(pool.name, TEMPLATE, generation, policy)
+    pool.templates[template.id] = template
+    if pool.differs_since is not None and pool.size and policy is pool.policy:
+        text = "template started while what is on disk is not what runs: it imports what is on disk"
+        desk.note("warning", text, worker=template)
+    return None
+
+
+def keeps_code(pool: Pool, generation: int) -> bool:
+    """A respawn runs what the generation has run from its beginning, whatever is on disk by now."""
+    template = of(pool, generation)
+    if template is None or template.state is not State.READY:
+        return False
+    return pool.differs_since is None or template.born_at < pool.differs_since
+
+
+def let_go(pool: Pool, keep: Container[int], desk: Desk) -> None:
+    """End the templates of all generations but those to ``keep``."""
+    for template in pool.templates.values():
+        if template.generation not in keep:
+            template.leaving = True
+        if template.leaving and template.state in _CAN_QUIT:
+            desk.order(template, Order.DRAIN if template.state is State.READY else Order.QUIT)
+
+
+def give_up(template: Worker, desk: Desk) -> None:
+    """End a template that is to fork no more, whatever generation is in force; its workers live on."""
+    template.leaving = True
+    if template.state in _CAN_QUIT:
+        desk.order(template, Order.QUIT)
+
+
+def unanswered(fleet: Fleet, worker: Worker, desk: Desk) -> bool:
+    """The fork of ``worker`` is overdue: end the template that owes it; false when it is not at fault."""
+    template = desk.workers.get(worker.template) if worker.template is not None else None
+    if template is None or template.state is not State.READY:
+        return False
+    limit = wording.seconds(FORK_ANSWER_S)
+    reason = template.reason = f"was asked to fork {worker.name} and did not answer within {limit}"
+    desk.order(template, Order.DUMP, reason=f"template {reason}")
+    if not template.leaving and template.failure is None:
+        template.failure = Failure("lost", reason)
+        fleet.judge(template)
+    return True
+
+
+def exited(pool: Pool, template: Worker, event: Exited, desk: Desk) -> None:
+    """Nobody planned it, and no reload and no start was ended by it."""
+    slot, failure = pool.slot(TEMPLATE), template.failure
+    message = failure.message if failure is not None else ""
+    if template.ready_at is None:
+        wait = slot.failed(desk.now, template.policy, event.luck)
+        then = wording.what_next(slot.failures, desk.now - slot.failing_since, wait)
+        frames = f"\n{failure.traceback}" if failure and slot.tells(failure.traceback) else ""
+        who = "template" if failure and failure.kind == "exit" else f"template pid {template.pid}:"
+        desk.note(
+            "error", f"{who} {message}. {then}. No worker can be started before{frames}", worker=template
+        )
+        return
+    slot.lived(desk.now - template.ready_at, template.policy)
+    level = "warning"
+    if template.told is Order.KILL:  # the record of the kill has said why
+        message = f"pid {template.pid} is gone"
+    elif event.status == 0 and (failure is None or failure.kind == "exit"):
+        level, message = "info", f"pid {template.pid} left by itself (exit status 0)"
+    then = "Workers live on; another one is begun when a worker is to be started"
+    if pool.differs_since is not None:
+        level, then = "warning", f"{then}, from what is on disk then"
+    desk.note(level, f"template {message}. {then}", worker=template)

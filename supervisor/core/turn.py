@@ -1,0 +1,78 @@
+"""Where decisions of one step are written down: intent first, then the action for the shell."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from gwctl.supervisor.core.actions import (
+    Action,
+    Drain,
+    Dump,
+    Kill,
+    Note,
+    Park,
+    Quit,
+    Serve,
+    Shed,
+    Spare,
+    Spawn,
+)
+from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.worker import Order, Worker
+
+
+class Desk:
+    """The actions of the present step, and the clock and the numbering of workers.
+
+    Attributes:
+        now: Monotonic seconds of this step.
+        actions: What the step will return.
+        workers: Every living worker and template of the fleet by its number.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.actions: list[Action] = []
+        self.workers: dict[int, Worker] = {}
+        self._last_id = 0
+
+    def spawn(
+        self, pool: str, slot: int, generation: int, policy: PoolPolicy, template: int | None = None
+    ) -> Worker:
+        self._last_id += 1
+        worker = Worker(self._last_id, pool, slot, generation, policy, self.now, template=template)
+        self.workers[worker.id] = worker
+        self.actions.append(Spawn(worker.id, pool, slot, generation, template))
+        return worker
+
+    def order(self, worker: Worker, order: Order, *, reason: str = "", sweep: bool = False) -> None:
+        """Record the order in the worker's life, then hand it to the shell."""
+        worker.order(order, self.now)
+        self.actions.append(_action(worker, order, reason, sweep=sweep))
+
+    def note(self, level: str, text: str, pool: str = "", worker: Worker | None = None) -> None:
+        if worker is None:
+            self.actions.append(Note(level, text, pool))
+        else:
+            self.actions.append(Note(level, text, worker.subject, worker.id))
+
+
+def _action(worker: Worker, order: Order, reason: str, *, sweep: bool) -> Action:
+    match order:
+        case Order.SERVE:
+            return Serve(worker.id)
+        case Order.PARK:
+            return Park(worker.id)
+        case Order.SHED:
+            return Shed(worker.id)
+        case Order.DRAIN:
+            return Drain(worker.id, worker.policy.drain_timeout_s, sweep)
+        case Order.QUIT:
+            return Quit(worker.id)
+        case Order.DUMP:
+            return Dump(worker.id, reason)
+        case Order.KILL:
+            return Kill(worker.id, reason)
+        case Order.SPARE:
+            return Spare(worker.id, reason)
+    assert_never(order)

@@ -1,0 +1,1 @@
+"""What each generation runs with: plans, capacities, logs and queues."""

@@ -1,0 +1,1 @@
+"""Listening sockets: bound, inherited, compared at a reload, looked after."""

@@ -1,0 +1,256 @@
+"""Binding one address: TCP, a Unix socket, an abstract one, or what was passed to us.
+
+Every failure is a BindError that says what is in the way, who, and what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, assert_never
+
+from gwctl.config.addresses import FdAddress, SystemdAddress, TcpAddress, UnixAddress, parse, shown
+from gwctl.errors import BindError
+from gwctl.ipc.assignment import Listener
+from gwctl.supervisor.listeners import inherited, port_owner, unix_socket
+from gwctl.supervisor.listeners.syn_filter import let_nobody_in
+
+_PROBES: Final = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""A client that has vanished without a word (its power, its network) is found out after about 3 minutes of
+silence: a stream that has nothing to say, or a WebSocket without pings, would keep its socket for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One address of a pool, with what belongs to it."""
+
+    address: str
+    pool: str
+    backlog: int
+    access: unix_socket.Access
+
+    @property
+    def shown(self) -> str:
+        """For a person: `address` tells two with port 0 apart by the zeros of the port."""
+        return shown(self.address)
+
+
+@dataclass(slots=True)
+class Held:
+    """What one address stands for: several listeners when systemd passed several of the name."""
+
+    wanted: Wanted
+    listeners: tuple[Listener, ...]
+    unix: unix_socket.UnixSocket | None = None
+    taken: bool = False
+    """Taken over from whoever started us, not bound here."""
+    shut_down: bool = False
+    """It is a Unix socket, and a worker has shut it down."""
+
+    @property
+    def lost(self) -> bool:
+        """It is a Unix socket, shut down or its file removed or replaced: nobody can connect any more."""
+        return self.shut_down or (self.unix is not None and not self.unix.can_be_reached)
+
+    def close(self) -> None:
+        """Close for good, and remove the file that is ours. Workers have copies, to accept the last."""
+        if self.unix is not None:
+            self.unix.unlink()
+        for listener in self.listeners:
+            if not self.taken:
+                let_nobody_in(listener.sock)
+            listener.sock.close()
+
+    def undo(self) -> None:
+        """Make it as if it had not been opened: descriptors that were taken over stay open."""
+        if self.taken:
+            for listener in self.listeners:
+                listener.sock.detach()
+        else:
+            self.close()
+
+    def adjust(self, wanted: Wanted) -> None:
+        """Apply another backlog and, to a Unix socket's file, other permissions."""
+        if self.unix is not None and wanted.access != self.wanted.access:
+            self.unix.set_access(wanted.access)
+        if not self.taken and wanted.backlog != self.wanted.backlog:
+            for listener in self.listeners:
+                listener.sock.listen(wanted.backlog)
+        self.wanted = wanted
+
+
+def bind(wanted: Wanted, passed: inherited.Passed) -> Held:
+    """Open one address.
+
+    Raises:
+        BindError: Says why, and who has it.
+    """
+    match parse(wanted.address):
+        case TcpAddress(host=host, port=port):
+            return _made(wanted, _bind_tcp(wanted, host, port) if host else _bind_everywhere(wanted, port))
+        case UnixAddress(path=path) if path.startswith("@"):
+            return _made(wanted, [_bind_abstract(wanted, path)])
+        case UnixAddress(path=path):
+            unix = unix_socket.bind(Path(path), wanted.access, wanted.backlog)
+            return _made(wanted, [unix.sock], unix)
+        case FdAddress(fd=fd):
+            return _take(wanted, [fd])
+        case SystemdAddress(name=name):
+            return _take(wanted, passed.named(name))
+        case unknown:
+            assert_never(unknown)
+
+
+def _made(wanted: Wanted, socks: Iterable[socket.socket], unix: unix_socket.UnixSocket | None = None) -> Held:
+    return Held(wanted, tuple(Listener(sock, wanted.address, url_of(sock)) for sock in socks), unix)
+
+
+def _take(wanted: Wanted, fds: Iterable[int]) -> Held:
+    held = Held(wanted, (), taken=True)
+    try:
+        for fd in fds:
+            sock = inherited.listening(fd, wanted.address)
+            if sock.family != socket.AF_UNIX and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+                probe_silent_clients(sock)  # else its owner has values of his own, as systemd's KeepAlive=
+            held.listeners += (Listener(sock, wanted.address, url_of(sock)),)
+    except BindError:
+        held.undo()
+        raise
+    return held
+
+
+def url_of(sock: socket.socket) -> str:
+    """What a person can open: ``http://127.0.0.1:8000`` with the real port, or ``unix:/path``."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        if isinstance(name, bytes):
+            name = os.fsdecode(name.replace(b"\0", b"@", 1))
+        return f"unix:{_on_a_line(name)}"
+    host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
+    return f"http://{host}:{name[1]}"
+
+
+def _on_a_line(name: str) -> str:
+    """A socket that was passed to us can have any name, with NULs and line ends in it."""
+    return "".join(repr(each)[1:-1] if unicodedata.category(each) == "Cc" else each for each in name)
+
+
+# ---- TCP
+
+
+def _bind_tcp(wanted: Wanted, host: str, port: int) -> list[socket.socket]:
+    try:
+        return [_listen_tcp(host, port, wanted.backlog)]
+    except OSError as error:
+        raise BindError(wanted.shown, _tcp_reason(error, host, port), error.errno) from None
+
+
+def _bind_everywhere(wanted: Wanted, port: int) -> list[socket.socket]:
+    """IPv4 and IPv6 on the same port, each on a socket of its own.
+
+    One socket for both would do, but shows IPv4 clients to the application as ``::ffff:1.2.3.4``.
+    """
+    socks = _bind_tcp(wanted, "0.0.0.0", port)
+    port = socks[0].getsockname()[1]
+    try:
+        socks.append(_listen_tcp("::", port, wanted.backlog))
+    except OSError as error:
+        if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # else: no IPv6 here
+            socks[0].close()
+            raise BindError(wanted.shown, _tcp_reason(error, "::", port), error.errno) from None
+    return socks
+
+
+def _listen_tcp(host: str, port: int, backlog: int) -> socket.socket:
+    """``host`` is an IP address, with a scope (``fe80::1%eth0``) if need be."""
+    flags = socket.AI_NUMERICHOST | socket.AI_PASSIVE
+    family, _, _, _, sockaddr = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe_silent_clients(sock)
+        sock.setblocking(False)
+        sock.bind(sockaddr)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def probe_silent_clients(listener: socket.socket) -> None:
+    """Have the kernel probe silent connections of ``listener``: accepted ones inherit it (tcp(7))."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES.items():
+        option = getattr(socket, name, None)  # macOS lacks some
+        if option is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _tcp_reason(error: OSError, host: str, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return _in_use(port)
+        case errno.EACCES | errno.EPERM:
+            return (
+                f"uid {os.geteuid()} may not use ports below {_first_free_port()}. "
+                "Let systemd bind it (a socket unit and bind = systemd:NAME), or give the service "
+                "AmbientCapabilities=CAP_NET_BIND_SERVICE, or start as root with pool.user set"
+            )
+        case errno.EADDRNOTAVAIL:
+            return f"no interface of this machine has the address {host}"
+        case errno.EAFNOSUPPORT:
+            return "this machine has no IPv6"
+    return error.strerror or str(error)  # gaierror too: a scope that names no interface
+
+
+def _in_use(port: int) -> str:
+    pids = port_owner.of_port(port)
+    if os.getpid() in pids:
+        return "in use by this master itself: another address of the settings covers it"
+    if not pids:
+        return "in use by a process that this user may not see"
+    others = f" and {len(pids) - 1} more" if len(pids) > 1 else ""
+    return f"in use by {port_owner.describe(pids[0])}{others}"
+
+
+def _first_free_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text("utf-8"))
+    except (OSError, ValueError):
+        return 1024
+
+
+# ---- Unix sockets
+
+
+def _bind_abstract(wanted: Wanted, path: str) -> socket.socket:
+    """An abstract socket has a name instead of a file, so no permissions either: unix(7)."""
+    name = b"\0" + os.fsencode(path[1:])
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.bind(name)
+        sock.listen(wanted.backlog)
+    except OSError as error:
+        sock.close()
+        reason = _abstract_in_use(name) if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        raise BindError(wanted.shown, reason, error.errno) from None
+    return sock
+
+
+def _abstract_in_use(name: bytes) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(name)
+        except OSError:
+            return "in use"
+        return unix_socket.in_use_by(probe)

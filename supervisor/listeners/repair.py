@@ -1,0 +1,96 @@
+"""What a worker did to a listener that it shares with others: noticed, mended where possible, and said.
+
+A listener is one socket for all workers of a pool, and what one of them does to it holds for all:
+shutdown(2) ends it, and a listener that blocks stops the loop of whoever accepts a moment too late. The
+application's code can do either by mistake, with a socket that it got by its number. Looked at with
+the scoreboard, every few seconds.
+
+    - A TCP listener that listens no more is bound and listens again, on the same descriptor, so that
+      all workers have it. Who waited in its backlog was reset.
+    - A Unix socket that was shut down stays so. It counts as lost: the next reload binds it anew.
+    - One that blocks is set back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from gwctl.log import Log
+    from gwctl.supervisor.listeners.bind import Held
+
+TOLD_S: Final = 60.0
+"""Of one address, not more than once in this time."""
+
+
+class ListenerCare:
+    """Remembers where its listeners are bound, and what it has said of them."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, Any] = {}
+        self._told_at: dict[str, float] = {}
+
+    def remember(self, held: Iterable[Held]) -> None:
+        """Note where they are bound: a socket that was shut down may not know any more."""
+        socks = [listener.sock for each in held for listener in each.listeners]
+        self._names = {sock.fileno(): sock.getsockname() for sock in socks}
+
+    def look(self, held: Iterable[Held], log: Log) -> None:
+        """Look at each, and mend what can be."""
+        for each in held:
+            for listener in each.listeners:
+                if text := self._look_at(each, listener.sock):
+                    self._tell(each, text, log)
+
+    def _look_at(self, held: Held, sock: socket.socket) -> str:
+        """What was wrong, and what is now; empty: nothing."""
+        if os.get_blocking(sock.fileno()):
+            sock.setblocking(False)
+            return "was set to block, which would stop the loops of others: it is set back"
+        if sock.family == socket.AF_UNIX:
+            if held.shut_down or not _hung_up(sock):
+                return ""
+            held.shut_down = True
+            how = "a restart" if held.unix is None else "gwctl reload"
+            return f"was shut down and cannot be mended: nobody can connect until {how} binds it anew"
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return ""
+        return f"was shut down; who waited there was reset. {self._listen_again(held, sock)}"
+
+    def _listen_again(self, held: Held, sock: socket.socket) -> str:
+        try:
+            if name := self._names.get(sock.fileno()):
+                _bind_again(sock, name)
+            sock.listen(held.wanted.backlog)
+        except OSError as error:
+            return f"It cannot listen again ({error.strerror}): restart the service"
+        return "It listens again"
+
+    def _tell(self, held: Held, text: str, log: Log) -> None:
+        now, address = time.monotonic(), ", ".join(each.url for each in held.listeners)
+        if now - self._told_at.get(address, -TOLD_S) < TOLD_S:
+            return
+        self._told_at[address] = now
+        why = "Code in its workers does that, with a descriptor that it did not open"
+        log.error(f"the listener {address} of pool {held.wanted.pool} {text}. {why}")
+
+
+def _bind_again(sock: socket.socket, name: Any) -> None:
+    """A port that the kernel chose was given back by the shutdown, though the socket still tells of it."""
+    try:
+        sock.bind(name)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # else it is bound yet
+            raise
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, 0)
+    return bool(poll.poll(0))

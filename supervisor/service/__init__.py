@@ -1,0 +1,1 @@
+"""What the world around a master is told: systemd, pid file, terminal."""

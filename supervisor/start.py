@@ -1,0 +1,165 @@
+"""From settings to a running master: a straight script, in the order that matters.
+
+Everything that can fail is done before the first worker is forked, and fails with a line
+that says what and why: signals, logs and listeners, control socket, pid file. What needs
+root is opened here; workers give root up before they import anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import setproctitle
+
+from gwctl import __version__
+from gwctl.config.load import Loaded
+from gwctl.control import paths, protocol
+from gwctl.errors import BindError, GwctlError
+from gwctl.log import Level, Log
+from gwctl.supervisor.children import stdio
+from gwctl.supervisor.children.fork import share_with_workers
+from gwctl.supervisor.children.spawn_errors import check_descriptors, check_memory
+from gwctl.supervisor.control.server import ControlServer, Handle
+from gwctl.supervisor.core import events
+from gwctl.supervisor.core.wording import workers
+from gwctl.supervisor.event_loop import Loop
+from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.listeners.listener_set import ListenerSet
+from gwctl.supervisor.master import Master
+from gwctl.supervisor.service.pidfile import Pidfile
+from gwctl.supervisor.service.sd_notify import Notifier
+from gwctl.supervisor.service.status import Announcer
+from gwctl.supervisor.upgrade.program import Program
+from gwctl.write_lock import WriteLock
+
+FIRST_GENERATION = 1
+_RETRY_S = 0.1
+
+
+class InterruptedStartError(GwctlError):
+    """Somebody ended the start before anything ran."""
+
+
+def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
+    """Run a master until it is stopped; returns the exit status of the command.
+
+    Args:
+        load: Reads the settings again, for a reload; raises ConfigError.
+        loaded: What it read the first time.
+    """
+    program = Program.given()
+    check_descriptors()
+    check_memory()
+    stdio.hold_open()
+    master_settings = loaded.settings.master
+    log = Log(stdio.own_log(), Level[master_settings.log_level.upper()], lock=WriteLock.make())
+    loop = Loop()
+    loop.install_signals()
+    program.let_signals_in()  # also while an address is waited for
+    setproctitle.setproctitle(f"gwctl: master [{master_settings.name}]")
+    try:
+        master = _prepare(loop, load, loaded, log, program)
+    except GwctlError as error:
+        log.error(str(error))
+        log.flush()
+        return int(error.exit_status)
+    share_with_workers(loaded.settings.pool.values())
+    return master.go_on()
+
+
+def _prepare(loop: Loop, load: Callable[[], Loaded], loaded: Loaded, log: Log, program: Program) -> Master:
+    source = str(loaded.path) if loaded.path else "none"
+    log.info(f"gwctl {__version__} pid {os.getpid()}, Python {platform.python_version()}, config {source}")
+    for warning in loaded.warnings:
+        log.warning(warning)
+    generations = Generations(load, ListenerSet(os.environ))
+    _start(generations, loaded, loop, log)
+    master = Master(loop, generations, log, Announcer(Notifier(os.environ, log)), program)
+    try:
+        _open_control(master, loaded, loop, log)
+        if loaded.settings.master.pidfile:
+            master.own_pidfile(Pidfile.write(Path(loaded.settings.master.pidfile)))
+    except GwctlError:
+        master.close()
+        raise
+    for name, pool in loaded.settings.pool.items():
+        size = generations.current.policies[name].size
+        why = f" (auto: {generations.current.capacity.why})" if pool.processes == "auto" else ""
+        urls = " ".join(listener.url for listener in generations.listeners_of(FIRST_GENERATION, name))
+        log.info(f"{name}: {workers(size)}{why}, {urls}")
+    return master
+
+
+def _start(generations: Generations, loaded: Loaded, loop: Loop, log: Log) -> None:
+    """Open logs and listeners; an address in use is tried again for ``bind_retry_s``.
+
+    Raises:
+        GwctlError: What could not be opened, or that a signal ended the wait.
+    """
+    deadline = time.monotonic() + loaded.settings.master.bind_retry_s
+    told = False
+    while True:
+        try:
+            generations.start(loaded, FIRST_GENERATION)
+        except BindError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                raise
+            if not told:
+                log.warning(f"{error}; trying again for {loaded.settings.master.bind_retry_s:g} s")
+                told = True
+        else:
+            return
+        loop.wait(_RETRY_S)
+        ends = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}.intersection(loop.take_signals())
+        if ends:
+            raise InterruptedStartError(f"{signal.Signals(ends.pop()).name}: nothing was started")
+
+
+def _open_control(master: Master, loaded: Loaded, loop: Loop, log: Log) -> None:
+    setting = loaded.settings.master.control
+    if setting == "off":
+        return
+    try:
+        path = (
+            paths.control_path(loaded.settings.master.name, os.environ, os.geteuid())
+            if setting == "auto"
+            else Path(setting)
+        )
+    except paths.NoRuntimeDirectoryError as error:
+        log.warning(f"no control socket: {error}. Signals work, gwctl status and reload do not")
+        return
+
+    control = ControlServer(path, log, control_handler(master))
+    if control.open(loop.selector):
+        master.own_control(control)
+
+
+def control_handler(master: Master) -> Handle:
+    """What the control server calls for each request."""
+
+    def handle(request: int, method: protocol.Method) -> dict[str, Any] | None:
+        match method:
+            case protocol.Status():
+                return master.status()
+            case protocol.Reload():
+                master.ask(events.ReloadAsked(request, "gwctl reload"))
+            case protocol.Rollback():
+                master.ask(events.RollbackAsked(request, "gwctl rollback"))
+            case protocol.Stop(quick=True):
+                master.ask(events.StopAsked(request, "gwctl stop", quick=True))
+            case protocol.Upgrade():
+                master.ask(events.UpgradeAsked(request, "gwctl upgrade"))
+            case protocol.Stop():
+                master.ask_to_stop(request, "gwctl stop")
+            case protocol.Scale(pool=pool, size=size, delta=delta):
+                master.ask(events.ScaleAsked(request, pool, size, delta or 0))
+        return None
+
+    return handle

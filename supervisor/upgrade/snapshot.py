@@ -1,0 +1,218 @@
+"""What a master hands over in an upgrade: facts, as JSON in a memory file, and inherited descriptors.
+
+Rules
+    - Facts only: numbers, texts, descriptors. The reader may be another version of gwctl on another
+      Python: what it does not know is ignored, what it misses has a default. A field whose meaning
+      changes gets another name.
+    - Descriptors keep their numbers across exec(2). `complete` lists every one that is named
+      here: those are handed over, all others are closed by the kernel.
+    - The file has the settings, so it may hold secrets: it is nobody else's, and closed when it is read.
+    - Monotonic times stay as they are: the clock is the machine's, not the process's.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import msgspec
+
+from gwctl.errors import UpgradeError
+from gwctl.ipc.channel import ChannelFacts, WorkerReady
+from gwctl.supervisor.children.incident_report import Inquest
+from gwctl.supervisor.children.totals import Totals
+from gwctl.supervisor.generations.connection_queues import ExchangesFacts
+from gwctl.supervisor.listeners.bind import Wanted
+from gwctl.supervisor.service.status import AnnouncerFacts
+
+FORMAT: Final = 1
+"""Raised when the facts cannot be read by a program that knows the one before."""
+
+
+class CommandFacts(msgspec.Struct, frozen=True):
+    """What this master was started with, and what is executed when its successor fails."""
+
+    path: str
+    arguments: tuple[str, ...]
+    folder: str
+    copy_fd: int = -1
+    """Of the program that runs; see `gwctl.supervisor.upgrade.program`."""
+    rescue: tuple[str, ...] = ()
+
+
+class ChildFacts(msgspec.Struct, frozen=True):
+    """One worker's process. ``settings`` is an index into `State.settings`, ``board`` into `State.boards`."""
+
+    worker: int
+    pool: str
+    slot: int
+    generation: int
+    settings: int
+    channel: ChannelFacts
+    board: int
+    record: int
+    spawned_at: float
+    pid: int
+    pidfd: int = -1
+    ready: WorkerReady | None = None
+    cut: int | None = None
+    rate: float = 0.0
+    sampled_requests: int = 0
+    dump_fd: int = 2
+    protocol: int = 0
+    inquest: Inquest | None = None
+    killed: bool = False
+    template: bool = False
+
+
+class BoardFacts(msgspec.Struct, frozen=True):
+    """A scoreboard, with its layout by names."""
+
+    fd: int
+    records_max: int
+    layout: int
+    fields: dict[str, int]
+    pool: str = ""
+    """Whose it is; empty: of all of them, as they once were."""
+
+
+class PlanFacts(msgspec.Struct, frozen=True):
+    """One reading of the settings. Certificates are not in it: they are read again."""
+
+    settings: dict[str, Any]
+    sources: dict[str, str]
+    path: str | None
+    policies: dict[str, dict[str, Any]]
+    processes: int
+    why: str
+
+
+class ListenerFacts(msgspec.Struct, frozen=True):
+    """One address and its sockets. ``file`` and ``inode`` are those of a Unix socket that was bound here."""
+
+    wanted: Wanted
+    sockets: tuple[tuple[int, str], ...]
+    taken: bool = False
+    file: str = ""
+    inode: tuple[int, int] = (0, 0)
+
+
+class ClientFacts(msgspec.Struct, frozen=True):
+    """A connection to the control socket."""
+
+    fd: int
+    received: bytes = b""
+    output: bytes = b""
+    requests: dict[int, int | str] = {}
+    ended: bool = False
+
+
+class ControlFacts(msgspec.Struct, frozen=True):
+    path: str
+    fd: int
+    inode: tuple[int, int]
+    clients: tuple[ClientFacts, ...] = ()
+    last_request: int = 0
+
+
+class PidfileFacts(msgspec.Struct, frozen=True):
+    path: str
+    fd: int
+
+
+class State(msgspec.Struct, frozen=True):
+    """Everything that a master is. Times are monotonic, but for ``adopted_at``."""
+
+    format: int
+    was: str
+    """The program that hands over: ``gwctl 0.1.0, Python 3.12.1``."""
+    fleet: dict[str, Any]
+    """As of `gwctl.supervisor.core.snapshot`."""
+    name: str
+    started_at: float
+    adopted_at: float
+    adopted_by: str
+    tried_by: str
+    handed_over_at: float
+    command: CommandFacts
+    mask: tuple[int, ...]
+    """Signals that were blocked when the master was started."""
+    log_level: int
+    log_lines: tuple[bytes, ...]
+    children: tuple[ChildFacts, ...]
+    settings: tuple[dict[str, Any], ...]
+    boards: tuple[BoardFacts, ...]
+    """Those for new workers, one for each pool; then older ones. (To a program of when there was one for all
+    pools, the first was the one for new workers. It takes over any of them.)"""
+    totals: dict[str, Totals]
+    plans: dict[int, PlanFacts]
+    adopted: int
+    listeners: tuple[ListenerFacts, ...]
+    logs: dict[str, int]
+    exchanges: ExchangesFacts
+    announced: AnnouncerFacts
+    removed: dict[str, set[int]] = {}
+    """By pool, the generations that have listeners which the one in force has not."""
+    sampled_at: float = 0.0
+    descriptors: tuple[int, ...] = ()
+    """All that are named elsewhere here: what the rescue hands on without understanding more."""
+    passed: dict[str, tuple[int, ...]] = {}
+    """What systemd passed, by name."""
+    control: ControlFacts | None = None
+    pidfile: PidfileFacts | None = None
+
+
+def complete(state: State) -> State:
+    """Add the list of every descriptor that is handed over."""
+    fds = {fd for child in state.children for fd in (child.channel.fd, child.pidfd, child.dump_fd)}
+    fds.update(fd for child in state.children for _, each in child.channel.queue for fd in each)
+    fds.update(board.fd for board in state.boards)
+    fds.update(fd for listener in state.listeners for fd, _ in listener.sockets)
+    fds.update(fd for each in state.passed.values() for fd in each)
+    fds.update(state.logs.values())
+    fds.update(fd for pair in state.exchanges.fds.values() for fd in pair)
+    if state.control is not None:
+        fds.update({state.control.fd, *(client.fd for client in state.control.clients)})
+    if state.pidfile is not None:
+        fds.add(state.pidfile.fd)
+    fds.add(state.command.copy_fd)
+    return msgspec.structs.replace(state, descriptors=tuple(sorted(fd for fd in fds if fd > 2)))
+
+
+def write(state: State) -> int:
+    """Put ``state`` into a memory file; returns its descriptor.
+
+    Raises:
+        UpgradeError: A path or an argument is no text. (In Linux it need not be.)
+        OSError: No memory, or no descriptor left.
+    """
+    try:
+        data = msgspec.json.encode(state)
+    except UnicodeEncodeError as error:
+        raise UpgradeError(f"{error.object!r} is not UTF-8: it cannot be handed over") from None
+    fd = os.memfd_create("gwctl-state", os.MFD_CLOEXEC)
+    with os.fdopen(fd, "wb", closefd=False) as file:
+        file.write(data)
+    return fd
+
+
+def read(fd: int) -> State:
+    """Read what `write` wrote, maybe of another version.
+
+    Raises:
+        UpgradeError: It is not a state that this program understands.
+    """
+    size = os.fstat(fd).st_size
+    data = b""
+    while len(data) < size:
+        block = os.pread(fd, size - len(data), len(data))
+        if not block:
+            break
+        data += block
+    try:
+        state = msgspec.json.decode(data, type=State)
+    except msgspec.DecodeError as error:
+        raise UpgradeError(f"the state of the running master is not understood: {error}") from None
+    if state.format > FORMAT:
+        raise UpgradeError(f"the running master ({state.was}) hands over in format {state.format}")
+    return state

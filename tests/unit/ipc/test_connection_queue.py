@@ -1,0 +1,136 @@
+"""The queue of connections between workers: boundaries, descriptors, and what happens when it is full."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import msgspec
+import pytest
+
+from gwctl.ipc.connection_queue import DATA_BYTES_MAX, Exchange, Parcel
+from gwctl.supervisor.generations.connection_queues import Exchanges
+from tests.support.processes import descriptors
+
+
+def open_exchange() -> Exchange:
+    exchange = Exchange.open()
+    assert exchange is not None
+    return exchange
+
+
+def test_what_goes_in_comes_out_once_and_whole() -> None:
+    exchange = open_exchange()
+    ours, theirs = socket.socketpair()
+    parcels = [
+        Parcel("127.0.0.1:80", ("::1", 7, 0, 0)),
+        Parcel("unix:/x", ""),
+        Parcel("fd:3", ("a", 1), "/s"),
+    ]
+    bodies = [b"", b"GET / HTTP/1.1\r\n\r\n", b"\n" * DATA_BYTES_MAX]
+    for parcel, body in zip(parcels, bodies, strict=True):
+        assert exchange.send(theirs.fileno(), parcel, body)
+    theirs.close()
+    for parcel, body in zip(parcels, bodies, strict=True):
+        taken = exchange.receive()
+        assert taken is not None
+        fd, about, data = taken
+        assert not os.get_inheritable(fd)
+        peer = list(parcel.peer) if isinstance(parcel.peer, tuple) else parcel.peer
+        assert (about.listener, about.peer, about.local, data) == (parcel.listener, peer, parcel.local, body)
+        os.write(fd, b"x")
+        os.close(fd)
+    assert exchange.receive() is None
+    assert ours.recv(10) == b"xxx"
+    assert ours.recv(10) == b"", "every copy is closed"
+    exchange.close()
+    ours.close()
+
+
+def test_a_full_queue_refuses_and_loses_nothing() -> None:
+    exchange = open_exchange()
+    ours, theirs = socket.socketpair()
+    count = 0
+    while exchange.send(theirs.fileno(), Parcel("x", None), b"x" * 1000):
+        count += 1
+        assert count < 100_000
+    for _ in range(count):
+        taken = exchange.receive()
+        assert taken is not None
+        os.close(taken[0])
+    assert exchange.receive() is None
+    exchange.close()
+    ours.close()
+    theirs.close()
+
+
+def test_a_queue_that_is_closed_takes_nothing() -> None:
+    exchange = open_exchange()
+    exchange.close()
+    with socket.socket() as sock:
+        assert not exchange.send(sock.fileno(), Parcel("x", None), b"")
+    assert exchange.receive() is None
+
+
+def test_what_is_no_connection_is_passed_over_and_costs_no_descriptor() -> None:
+    """The application has both ends, and may put anything in: the next connection is taken all the same."""
+    exchange = open_exchange()
+    sending = socket.socket(fileno=os.dup(exchange.fds[0]))
+    null = os.open(os.devnull, os.O_RDONLY)
+    ours, theirs = socket.socketpair()
+    before = len(descriptors(os.getpid()))
+    head = msgspec.json.encode(Parcel("x", None))
+    for data, fds in (
+        (b"x" * 100, []),
+        (head, []),
+        (head, [null]),
+        (head, [theirs.fileno(), theirs.fileno()]),
+        (b"{" * 5000, [theirs.fileno()]),
+        (b"[" * 16000, [theirs.fileno()]),
+        (b"\xff", [theirs.fileno()] * 100),
+    ):
+        socket.send_fds(sending, [data], fds)
+    assert exchange.send(theirs.fileno(), Parcel("x", None), b"GET /")
+    taken = exchange.receive()
+    assert taken is not None
+    assert taken[2] == b"GET /"
+    os.close(taken[0])
+    assert exchange.receive() is None
+    assert len(descriptors(os.getpid())) == before
+    os.close(null)
+    for each in (sending, ours, theirs):
+        each.close()
+    exchange.close()
+
+
+def test_nothing_blocks_whatever_the_sockets_are_set_to() -> None:
+    """Their flags are those of all who hold them."""
+    exchange = open_exchange()
+    for fd in exchange.fds:
+        os.set_blocking(fd, True)
+    assert exchange.receive() is None
+    ours, theirs = socket.socketpair()
+    while exchange.send(theirs.fileno(), Parcel("x", None), b"x" * 16000):
+        pass
+    exchange.close()
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_an_exchange_that_was_shut_down_is_known_to_be_and_replaced(end: int) -> None:
+    exchanges = Exchanges()
+    exchange = exchanges.get("web")
+    assert exchange is not None
+    assert not exchange.broken
+    assert exchanges.get("web") is exchange
+    with socket.socket(fileno=os.dup(exchange.fds[end])) as sock:
+        sock.shutdown(socket.SHUT_RDWR)
+    assert exchange.broken
+    assert exchange.receive() is None
+    assert not exchange.send(0, Parcel("x", None), b"")
+    another = exchanges.get("web")
+    assert another is not None
+    assert another is not exchange
+    assert not another.broken
+    exchanges.keep_only([])

@@ -1,0 +1,180 @@
+"""What workers say, and what the master makes of it: also of what no worker of ours would say."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from socket import socketpair
+
+import pytest
+
+from gwctl.config.model.settings import PoolSettings
+from gwctl.ipc import channel as wire
+from gwctl.ipc import scoreboard
+from gwctl.ipc.channel import (
+    PROTOCOL,
+    Channel,
+    ChannelError,
+    Forked,
+    GaveUp,
+    Hello,
+    Message,
+    RequestUnderWay,
+    Serve,
+    Stage,
+    TaskStack,
+    Told,
+    WorkerDrained,
+    WorkerFailed,
+    WorkerReady,
+)
+from gwctl.log import Level, Log
+from gwctl.supervisor.children import incident_report
+from gwctl.supervisor.children.child import Child
+from gwctl.supervisor.children.incident_report import DumpFile, Inquest
+from gwctl.supervisor.children.messages import hear
+from gwctl.supervisor.children.peer_limits import MESSAGES_MAX, MESSAGES_PER_S
+from gwctl.supervisor.core import events
+
+READY = WorkerReady("sync", 0.1, 0.2, 1 << 20, "C", "uvloop 1")
+
+
+class Stage1:
+    """One worker, and the master that hears it."""
+
+    def __init__(self, folder: Path) -> None:
+        ours, theirs = socketpair()
+        theirs.close()
+        record = scoreboard.Scoreboard(1).allocate()
+        assert record is not None
+        settings = PoolSettings(app="shop:app")
+        self.child = Child(
+            1,
+            "web",
+            0,
+            1,
+            settings,
+            Channel(ours, takes_fds=False),
+            record,
+            spawned_at=100.0,
+            pid=os.getpid(),
+        )
+        self.path = folder / "log"
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._log = Log(self._fd, Level.INFO)
+        self.events: list[events.Event] = []
+
+    def hear(self, *messages: Message, now: float = 100.0) -> None:
+        for message in messages:
+            hear(self.child, message, now, self._log, self.events.append, lambda _child, _answer: None)
+
+    @property
+    def log(self) -> str:
+        return self.path.read_text()
+
+    def close(self) -> None:
+        self.child.channel.close()
+        os.close(self._fd)
+
+
+@pytest.fixture
+def stage(tmp_path: Path):
+    one = Stage1(tmp_path)
+    yield one
+    one.close()
+
+
+def test_a_worker_may_say_what_it_has_to_say_for_ever(stage: Stage1) -> None:
+    stage.hear(Hello(PROTOCOL, scoreboard.LAYOUT, "1"), Stage("import"), READY)
+    for second in range(1000):
+        stage.hear(WorkerDrained(second), now=200.0 + second)
+    assert stage.child.cut == 999
+
+
+@pytest.mark.parametrize("message", [Stage("import"), WorkerDrained(1), GaveUp("GET /", 1.0)], ids=str)
+def test_a_worker_that_says_more_than_it_ever_has_to_is_heard_no_more(
+    stage: Stage1, message: Message
+) -> None:
+    with pytest.raises(ChannelError, match=f"over {MESSAGES_MAX} messages at once"):
+        stage.hear(*[message] * (MESSAGES_MAX + 1))
+    assert len(stage.events) <= MESSAGES_MAX
+
+
+def test_the_allowance_comes_back(stage: Stage1) -> None:
+    stage.hear(*[Stage("x")] * MESSAGES_MAX)
+    stage.hear(*[Stage("x")] * int(MESSAGES_PER_S), now=101.0)
+    with pytest.raises(ChannelError):
+        stage.hear(Stage("x"), now=101.0)
+
+
+@pytest.mark.parametrize("message", [Hello(PROTOCOL, scoreboard.LAYOUT, "1"), READY], ids=["hello", "ready"])
+def test_what_is_said_once_is_not_said_twice(stage: Stage1, message: Message) -> None:
+    """Each time would be a line of the log."""
+    stage.hear(message)
+    with pytest.raises(ChannelError, match="a second time"):
+        stage.hear(message)
+
+
+@pytest.mark.parametrize("message", [Serve(), Forked(2, 1), wire.Tell(), wire.Drain(1.0)], ids=str)
+def test_what_is_not_a_workers_to_say(stage: Stage1, message: Message) -> None:
+    with pytest.raises(ChannelError, match="the master's to say"):
+        stage.hear(message)
+
+
+def test_texts_and_numbers_are_cut_to_what_can_be_borne(stage: Stage1) -> None:
+    long = "x" * 900_000
+    stage.hear(
+        WorkerFailed(long, long, long),
+        GaveUp(long, 1e308),
+        WorkerDrained(int("9" * 4000)),
+        WorkerReady("asgi", 1e308, -1e308, -5, long, long),
+        Stage(long),
+    )
+    assert sum(len(str(event)) for event in stage.events) < 60_000
+    assert stage.child.cut == 1 << 32
+    assert stage.child.ready is not None
+    assert len(str(stage.child.ready)) < 1000
+    assert len(stage.log) < 1000
+
+
+def test_a_worker_class_that_there_is_not(stage: Stage1) -> None:
+    with pytest.raises(ChannelError, match="a worker class that there is not"):
+        stage.hear(WorkerReady("\x1b[31m" * 1000, 0.1, 0.1, 1, "C", "uvloop"))
+
+
+def test_the_record_of_a_kill_is_bounded_whatever_the_worker_says_and_dumps(stage: Stage1) -> None:
+    child, long = stage.child, "y" * 5000
+    child.dump = DumpFile.make()
+    incident_report.begin(child, "a test", 101.0)
+    os.write(
+        child.dump.fd,
+        b'Thread 0x01 (most recent call first):\n  File "/srv/a.py", line 1 in ' + b"z" * 200_000 + b"\n",
+    )
+    os.write(
+        child.dump.fd, b'Thread 0x02 (most recent call first):\n  File "/srv/a.py", line 1 in f\n' * 9000
+    )
+    requests = tuple(RequestUnderWay(long, 1.0, int("9" * 4000)) for _ in range(90))
+    stage.hear(
+        Told(requests, tuple(TaskStack(long, long, (long,) * 50) for _ in range(50)), 10**400, 10**400)
+    )
+    assert isinstance(child.inquest, Inquest)
+    record = incident_report.end(child, "killed", 102.0)
+    assert len(record) < 70_000
+    assert max(map(len, record.split("\n"))) < 1100
+    child.dump.close()
+
+
+def test_any_mixture_of_messages_is_heard_or_refused(stage: Stage1) -> None:
+    dice = random.Random(5)
+    messages: list[Message] = [
+        Hello(int("9" * 3000), -5, "x"), READY, Stage(""), WorkerFailed("", "", ""), Told((), ()), GaveUp("", -1.0),
+        WorkerDrained(-7), wire.WorkerDraining(-1, int("9" * 4000)), wire.Obeyed(True), Forked(-1, -1), Serve(),
+    ]  # fmt: skip
+    for _ in range(400):
+        try:
+            stage.hear(dice.choice(messages), now=100.0 + dice.random())
+        except ChannelError:
+            continue
+    assert (stage.child.cut or 0) >= 0
+    assert len(stage.log) < 100_000

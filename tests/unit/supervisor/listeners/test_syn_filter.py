@@ -1,0 +1,45 @@
+"""Behind a closed door those who came before are served, and nobody is let in to be reset."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import sys
+
+import pytest
+
+from gwctl.supervisor.listeners.syn_filter import let_nobody_in
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux")
+
+
+def test_a_client_that_comes_too_late_is_refused_and_not_reset() -> None:
+    """It is not connected while the listener is still open, so nothing that it asks can be lost."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    listener.setblocking(False)
+    with socket.create_connection(address) as early, socket.socket() as late:
+        let_nobody_in(listener)
+        late.setblocking(False)
+        assert late.connect_ex(address) == errno.EINPROGRESS
+        accepted, _ = listener.accept()
+        with accepted:
+            early.sendall(b"served")
+            accepted.setblocking(True)
+            assert accepted.recv(6) == b"served", "what was accepted is not filtered"
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        listener.close()
+        answer = select.poll()
+        answer.register(late, select.POLLOUT)
+        assert answer.poll(20_000), "the kernel tries again after a second"
+        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+
+
+@pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET])
+def test_of_no_consequence_to_other_sockets(family: socket.AddressFamily) -> None:
+    with socket.socket(family) as sock:
+        if family == socket.AF_INET:
+            sock.close()
+        let_nobody_in(sock)

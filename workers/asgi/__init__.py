@@ -1,0 +1,1 @@
+"""ASGI requests and their extensions."""

@@ -1,0 +1,581 @@
+"""The ASGI runner: one task per request (ASGI 3, HTTP spec version 2.3).
+
+A request's scope and task are made when its head is complete; the body follows while the
+application runs. Backpressure works both ways: what the application has not received is
+bounded by not reading from the socket, what the client has not taken by making send() wait.
+
+The start of a response is held back until its first body message, so that head and body
+leave in one write, and a response whose first block is its last gets a Content-Length. Once
+the response is complete the connection goes on; the task may still run (background work).
+
+A client that leaves is an ``http.disconnect``; `gwctl.workers.asgi.departures` tells when one that
+only shuts down its side is. What is sent when the connection is lost is ignored, as spec version
+2.3 says. Only a stream that goes on and on, since its application does not listen, is ended in
+the end: send() then raises `ClientGone`, an OSError (docs/adr/0011).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.workers.app import fork_hooks
+from gwctl.workers.app.interruption import Interrupted
+from gwctl.workers.asgi.departures import HALF_CLOSED_S, LATE_BLOCKS_MAX, LATE_STREAM_S
+from gwctl.workers.asgi.event_streams import is_event_stream
+from gwctl.workers.asgi.extensions import PIECE_BYTES, Extensions
+from gwctl.workers.balancing.queue_limit import GONE, is_gone
+from gwctl.workers.http1.body_buffer import BodyTooLarge, keep
+from gwctl.workers.http1.response_head import (
+    CHUNKED,
+    COUNTED,
+    LAST_CHUNK,
+    NO_BODY,
+    UNTIL_CLOSE,
+    as_list,
+    chunk,
+)
+from gwctl.workers.http1.states import CLOSING
+from gwctl.workers.observe.access_log import referer_and_agent
+from gwctl.workers.observe.disconnects import is_disconnect
+from gwctl.workers.observe.errors import ClientGone, NotAsgiError
+from gwctl.workers.observe.introspection import BEGAN_AT
+from gwctl.workers.observe.tracebacks import application_traceback, summary, tell_once
+
+if TYPE_CHECKING:
+    from gwctl.workers.http1.body_budget import BodyBudget
+    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.server import Server
+
+Message = dict[str, Any]
+
+RECEIVE_BYTES_MAX: Final = 65536
+"""Reading pauses while more than this of a body waits for the application."""
+_JOIN_BYTES_MAX: Final = 65536
+
+
+class AsgiRequest(Extensions):
+    """One request: its receive and send, and the sink of its body."""
+
+    _line: bytes
+    _keep_alive: bool
+
+    __slots__ = (
+        "_blocks",
+        "_body_done",
+        "_body_given",
+        "_departure",
+        "_detached_at",
+        "_dismissed",
+        "_gone",
+        "_keep_alive",
+        "_late_blocks",
+        "_line",
+        "_listeners",
+        "_received",
+        "_told",
+        "_waiters",
+        "began_at",
+        "status",
+        "task",
+        "waiting_bytes",
+    )
+
+    def __init__(self, server: Server, connection: ConnectionBase, scope: Message, has_body: bool) -> None:
+        self._server = server
+        self._connection = connection
+        self.scope = scope
+        self._body_done = not has_body
+        self._body_given = False
+        self._blocks: deque[bytes | bytearray] | None = deque() if has_body else None
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._headers = None
+        self._trailers = None
+        self._slow = None
+        # _line is set by http.response.start; _framing, _left and _keep_alive with the head.
+        self._received = 0
+        self._departure: asyncio.TimerHandle | None = None  # of a client that may be gone
+        self._listeners = 0  # calls of receive() that wait
+        self._dismissed = False  # told to end, by a drain
+        self._gone = False  # the client is to be taken for gone
+        self._told = False  # that the client is gone
+        self._detached_at = 0.0
+        self._late_blocks = 0
+        self.began_at = monotonic()
+        self.task: asyncio.Task[None] | None = None
+        self.waiting_bytes = 0
+        self.detached = False  # the connection is gone, or answers for itself: what is sent goes nowhere
+        self.started = False
+        self.finished = False
+        self.status = 0
+        self.sent = 0
+
+    @property
+    def _budget(self) -> BodyBudget:
+        """What bounds the bodies that were not received yet."""
+        return self._server.body_budget
+
+    # ---- called by the loop
+
+    def feed(self, block: bytes) -> None:
+        """Take a block of the body.
+
+        Raises:
+            BodyTooLarge: The limit is passed.
+        """
+        assert self._blocks is not None
+        size = len(block)
+        self._received += size
+        limit = self._server.limits.body_bytes_max
+        if limit and self._received > limit:
+            raise BodyTooLarge
+        keep(self._blocks, block)
+        self.waiting_bytes += size
+        budget = self._budget
+        budget.memory_left -= size
+        if self.waiting_bytes > RECEIVE_BYTES_MAX or budget.memory_left <= 0:
+            self._connection.adjust_reading()
+        self.wake()
+
+    def has_come(self, body: bytes) -> None:
+        """Take a whole body, before the application is called."""
+        assert self._blocks is not None
+        self._blocks.append(body)
+        self._received = self.waiting_bytes = size = len(body)
+        self._budget.memory_left -= size
+        self._body_done = True
+
+    def body_end(self) -> None:
+        self._body_done = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Let everybody look again: body, disconnect or room to write."""
+        if self._waiters:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def detach(self) -> None:
+        if not self.detached:
+            self.detached = True
+            self._detached_at = monotonic()
+        self.wake()
+
+    def half_closed(self) -> None:
+        """The client has ended its side: in a moment, if the response is not complete by then, it is gone."""
+        if self._departure is None:
+            self._departure = asyncio.get_running_loop().call_later(HALF_CLOSED_S, self._leave)
+
+    def _leave(self) -> None:
+        self._gone = True
+        self.wake()
+
+    @property
+    def connection(self) -> ConnectionBase:
+        return self._connection
+
+    @property
+    def listens(self) -> bool:
+        """Tell whether this is a stream whose application awaits its client's end, and was not told of it."""
+        if not (self.started and self._listeners and self._body_done) or self.finished or self.detached:
+            return False
+        return not self._dismissed and self._framing in {CHUNKED, UNTIL_CLOSE}
+
+    @property
+    def idles(self) -> bool:
+        """Tell whether it listens, and its client has taken all that was sent."""
+        to = self._connection
+        return self.listens and not (to.write_paused or to.transport.get_write_buffer_size())
+
+    def open_event_stream(self) -> None:
+        """Send the head of an event stream whose first event is yet to come: its client waits for that."""
+        if self._headers is None or self.started or self.finished or self.detached:
+            return
+        if is_event_stream(self._headers):
+            with contextlib.suppress(Exception):  # of any kind: the first block says so
+                self._block(b"")
+
+    def dismiss(self) -> None:
+        """Have the application end its stream: its client shall come again, to another worker."""
+        self._dismissed = True
+        self._keep_alive = False
+        self.wake()
+
+    @property
+    def moved_bytes(self) -> int:
+        """How much of bodies the application has taken or given: while that grows, it is at work."""
+        return self.sent + self._received - self.waiting_bytes
+
+    # ---- called by the application
+
+    async def receive(self) -> Message:
+        if self._blocks is None and not self._body_given:
+            self._body_given = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        connection = self._connection
+        if connection.expecting and not (self.started or self._body_done or self.detached):
+            connection.send_continue()
+        while True:
+            if self.waiting_bytes:
+                return self._take()
+            if self.finished or self.detached:
+                return {"type": "http.disconnect"}
+            if self._body_done and not self._body_given:
+                self._body_given = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            if self._dismissed:
+                return {"type": "http.disconnect"}
+            if self._gone or (connection.eof and connection.receiving):  # half a body: it broke off
+                self._told = True
+                return {"type": "http.disconnect"}
+            if connection.eof:
+                self.half_closed()
+            self._listeners += 1
+            try:
+                await self._wait()
+            finally:
+                self._listeners -= 1
+
+    def _take(self) -> Message:
+        """Return all of the body that is here."""
+        blocks = self._blocks
+        assert blocks is not None
+        body = bytes(blocks[0]) if len(blocks) == 1 else b"".join(blocks)
+        blocks.clear()
+        self._budget.memory_left += self.waiting_bytes
+        self.waiting_bytes = 0
+        self._body_given = self._body_done
+        if self._connection.read_paused and not self.detached:
+            self._connection.adjust_reading()
+        return {"type": "http.request", "body": body, "more_body": not self._body_done}
+
+    async def _wait(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
+
+    async def send(self, message: Any) -> None:
+        kind = message["type"]
+        if self.detached:
+            await self._late(message)
+        elif kind == "http.response.body":
+            if self._headers is None:
+                raise NotAsgiError("http.response.body was sent before http.response.start")
+            if self.finished:
+                raise NotAsgiError("http.response.body was sent after the response was complete")
+            body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = _as_bytes(body)
+            if message.get("more_body", False):
+                if self._slow is not None or len(body) > PIECE_BYTES:
+                    await self._send_slowly(body, more=True)
+                    return
+                self._block(body)
+                to = self._connection  # a transport that is closing takes all and tells nothing
+                if (to.write_paused or to.transport.is_closing()) and not self.detached:
+                    await self._send_slowly(b"", more=True)
+            elif len(body) > PIECE_BYTES or self._slow is not None:
+                await self._send_slowly(body, more=False)
+            elif self.started:
+                self._last(body)
+            else:
+                self._whole(body)
+        elif kind == "http.response.start":
+            if self._headers is not None:
+                raise NotAsgiError("http.response.start was sent a second time")
+            line, status = self._server.heads.asgi_status(message["status"])
+            headers = message.get("headers", ())
+            # Kept: an iterator gives its fields once, and a list may be changed when this call is over.
+            headers = headers.copy() if type(headers) is list else as_list(headers)
+            self.status = status
+            self._line = line
+            self._headers = headers
+            if "trailers" in message:
+                self._announce(message["trailers"])
+        else:
+            await self._extension(message)
+
+    async def _late(self, message: Any) -> None:
+        """Take no notice of what is sent to a client that is gone.
+
+        Raises:
+            ClientGone: It is a stream that nobody else would end.
+        """
+        await asyncio.sleep(0)  # others' turn, who may be those that listen: nothing here has to wait
+        if message.get("more_body", False):
+            self._late_blocks += 1
+            if self._late_blocks > LATE_BLOCKS_MAX or monotonic() - self._detached_at > LATE_STREAM_S:
+                raise ClientGone("the client is gone")
+
+    # ---- the response
+
+    def _head(self, known: int) -> bytes:
+        """Build the head. Whoever sends it sets ``started``; what fails before that is answered with 500."""
+        connection = self._connection
+        keep_alive = connection.keep_alive and not self._server.draining
+        if self._trailers is not None and self._trailers.wanted:
+            known = -1  # a length would leave no place for them
+        if connection.expecting:
+            connection.expecting = keep_alive = False  # too late to ask for the body, and it may come or not
+        head, self._framing, self._left, self._keep_alive = self._server.heads.build(
+            self._line, self.status, self._headers, known, connection.http11, connection.is_head, keep_alive
+        )
+        return head
+
+    def _whole(self, body: bytes) -> None:
+        """Send a response whose first block is its last."""
+        size = len(body)
+        if size <= _JOIN_BYTES_MAX and self._usual(body):
+            return
+        head = self._head(size)
+        if self._framing == COUNTED and self._left != size:
+            raise NotAsgiError(f"the body has {size} bytes, but Content-Length says {self._left}")
+        self.started = True
+        write = self._connection.transport.write
+        if self._framing == NO_BODY:
+            write(head)
+        elif self._framing != COUNTED:
+            write(head)
+            self._last(body)
+            return
+        else:
+            self.sent = size
+            if size <= _JOIN_BYTES_MAX:
+                write(head + body)
+            else:
+                write(head)
+                write(body)
+        self._finish()
+
+    def _usual(self, body: bytes) -> bool:
+        """Send ``body`` with a head that has nothing special to it; False, and nothing sent, if it has."""
+        connection = self._connection
+        if connection.is_head or connection.expecting or not connection.http11 or not connection.keep_alive:
+            return False
+        server = self._server
+        if server.draining or self._trailers is not None:
+            return False
+        now = monotonic()
+        response = server.heads.usual(self._line, self.status, self._headers, body, len(body), now)
+        if response is None:
+            return False
+        self.started = self._keep_alive = True
+        self.sent = len(body)
+        server.outbox.add_behind(connection, response, now)
+        self._finish(now)
+        return True
+
+    def _block(self, body: bytes) -> None:
+        """Send a block that others follow."""
+        out = b"" if self.started else self._head(-1)
+        if body:
+            out += self._framed(body)
+        self.started = True
+        if out:
+            self._connection.transport.write(out)
+
+    def _last(self, body: bytes) -> None:
+        out = self._framed(body) if body else b""
+        if self._framing == COUNTED and self._left:
+            if out:
+                self._connection.transport.write(out)
+            raise NotAsgiError(f"the body is {self._left} bytes shorter than Content-Length says")
+        if self._trailers is not None and self._trailers.follow(self._framing):
+            self._connection.transport.write(out + b"0\r\n")
+            return
+        if self._framing == CHUNKED:
+            out += LAST_CHUNK
+        if out:
+            self._connection.transport.write(out)
+        self._finish()
+
+    def _framed(self, body: bytes) -> bytes:
+        if self._trailers is not None:
+            self._trailers.check_body_open()
+        if self._framing == NO_BODY:
+            return b""
+        if self._framing == COUNTED:
+            if len(body) > self._left:
+                raise NotAsgiError("the body is longer than Content-Length says")
+            self._left -= len(body)
+        self.sent += len(body)
+        return chunk(body) if self._framing == CHUNKED else body
+
+    def _finish(self, now: float = 0.0) -> None:
+        """The response is complete: count it, and let the connection go on."""
+        self.finished = True
+        server = self._server
+        connection = self._connection
+        now = now or monotonic()
+        seconds = now - self.began_at
+        server.counters[0].add(self.status, self.sent, seconds)
+        if server.access is not None:
+            self._log_access(seconds)
+        if not server.flush_due:
+            server.flush_soon()
+        if self._waiters:
+            self.wake()
+        connection.responded(self._keep_alive, now)
+
+    def _log_access(self, seconds: float) -> None:
+        assert self._server.access is not None
+        referer, agent = referer_and_agent(self.scope)
+        self._server.access.add(self._connection, self.status, self.sent, seconds, referer, agent)
+
+    # ---- the task
+
+    def has_no_task(
+        self,
+        coroutine: Coroutine[Any, Any, None],
+        error: BaseException | None,
+        loop: asyncio.AbstractEventLoop,
+        ended: Callable[[AsgiRequest], None],
+    ) -> None:
+        """End a request for whose ``coroutine`` the application's own task factory made nothing."""
+        coroutine.close()
+        # When whoever began it is done with the connection.
+        loop.call_soon(self._not_begun, error or TypeError("it returned None"), ended)
+
+    def _not_begun(self, error: BaseException, ended: Callable[[AsgiRequest], None]) -> None:
+        """Say that there is no task for this request."""
+        fork_hooks.end_if_child(error)
+        if isinstance(error, Interrupted):
+            self._incomplete("")
+        elif not self._given_up():
+            self._incomplete(
+                f"the application's task factory raised: {summary(error)}\n{application_traceback(error)}"
+            )
+        ended(self)
+
+    async def run(self, ended: Callable[[AsgiRequest], None]) -> None:
+        """Call the application; never raises."""
+        look = self.detached or self._connection.eof or self._server.queue.notable
+        if look and self._drop(self._connection):
+            ended(self)
+            return
+        BEGAN_AT.set(self.began_at)
+        try:
+            await self._server.application(self.scope, self.receive, self.send)
+        except (ClientGone, Interrupted):
+            self._incomplete("")
+        except asyncio.CancelledError:
+            if not self._given_up():
+                self._incomplete(f"the request was cancelled{self._how_far()}")
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
+            fork_hooks.end_if_child(error)
+            passed_on = is_disconnect(error) or (self.detached and isinstance(error, OSError))
+            if not (passed_on and (self.finished or self._given_up())):
+                what = f"{summary(error)}\n{application_traceback(error)}"
+                tell_once(error)
+                self._incomplete(f"the application raised{self._how_far()}: {what}")
+        else:
+            if not (self.finished or self._given_up()):
+                self._incomplete(f"the application returned{self._how_far() or ' without a response'}")
+        ended(self)
+
+    def never_began(self, ended: Callable[[AsgiRequest], None]) -> None:
+        """End a request whose task was cancelled before its first step: its coroutine saw nothing of that."""
+        if not self._given_up():
+            self._incomplete("the request was cancelled before it began")
+        ended(self)
+
+    def _drop(self, connection: Any) -> bool:
+        """End before the first step if the client has gone: nobody waits for the rest. False: it has not."""
+        if not (self.detached or is_gone(connection, self.began_at)):
+            return False
+        self._server.queue.note(connection, GONE, monotonic() - self.began_at)
+        self.finished = True
+        if not self.detached:
+            self.detach()
+            connection.request = None
+            connection.state = CLOSING
+            connection.transport.abort()
+        return True
+
+    def _given_up(self) -> bool:
+        """Tell whether the application knows its client gone, as event streams end; then end the response."""
+        if self.detached:
+            self._incomplete("")
+        elif self._dismissed and not self.finished:
+            self._end_dismissed()
+        elif self._told and not self.finished:
+            self._cut()
+        else:
+            return False
+        return True
+
+    def _end_dismissed(self) -> None:
+        """End a stream that was told to end, by a drain: properly if its parts are wholes by themselves."""
+        if self._trailers is None and not self.rest and is_event_stream(self._headers):
+            self._last(b"")
+        else:
+            self._cut()
+
+    def _how_far(self) -> str:
+        if self.finished:
+            return " after its response"
+        return " in mid-response; connection aborted" if self.started else ""
+
+    def _incomplete(self, why: str) -> None:
+        """Answer 500 if nothing was sent yet, else abort, unless the response is complete."""
+        connection = self._connection
+        if why:
+            self._server.log.error(f"{self.what()}: {why}")
+        if self.finished or self.detached:
+            if not self.finished:
+                self._count_cut()
+            return
+        if self.started:
+            self._cut()
+            return
+        self.started = True
+        self.status = 500
+        self._keep_alive = False
+        data = self._server.heads.error(500, connection.is_head)
+        self.sent = len(data)
+        connection.transport.write(data)
+        self._finish()
+
+    def what(self) -> str:
+        connection = self._connection
+        if not self.finished:
+            return connection.what()
+        # The connection may be at another request; and the scope is the application's to change.
+        method, path, query = map(self.scope.get, ("method", "raw_path", "query_string"))
+        target = _shown(path) + (f"?{_shown(query)}" if query else "")
+        return f"{method} {self._server.shown(target)}"
+
+    def _cut(self) -> None:
+        self._count_cut()
+        self.detach()
+        self._connection.cut(b"", self.started and self._framing in {COUNTED, CHUNKED})
+
+    def _count_cut(self) -> None:
+        """Count a response that the client did not get in full."""
+        self.finished = True
+        seconds = monotonic() - self.began_at
+        self._server.counters[0].add(self.status, self.sent, seconds)
+        if self._server.access is not None:
+            self._log_access(seconds)
+        self._server.flush_soon()
+
+
+def _shown(value: Any) -> str:
+    """In one line."""
+    return value.decode("latin-1") if isinstance(value, bytes) and value.isascii() else repr(value)
+
+
+def _as_bytes(body: Any) -> bytes:
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    raise NotAsgiError(f"the body of http.response.body must be bytes, not {type(body).__name__}")

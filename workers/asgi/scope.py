@@ -1,0 +1,165 @@
+"""The scope of an ASGI request (ASGI 3, HTTP), built from a parsed head.
+
+What is the same for all requests of a connection is made once; a request copies that and adds
+its own. The headers are those the client sent: in their order, as often as they came, names in
+lower case.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from gwctl.workers.app.drain_notice import KEY
+from gwctl.workers.asgi.extensions import OFFERED, PATHSEND
+from gwctl.workers.balancing.queue_limit import REQUEST_START
+from gwctl.workers.http1.forwarded import FIELDS
+from gwctl.workers.http1.parser import lowercase_headers
+from gwctl.workers.http1.request_rules import FOLDED, HOSTS_MAX, Refused, check_host
+from gwctl.workers.runners.asgi_deadlines import TIMEOUT
+from gwctl.workers.transport import tls_metadata
+
+if TYPE_CHECKING:
+    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.http1.forwarded import Facts
+    from gwctl.workers.server import Server
+
+Headers = list[tuple[bytes, bytes]]
+Fields = dict[bytes, bytes]
+Scope = dict[str, Any]
+
+_FOLDED: Final = b""
+"""The C parser's name for a folded line (RFC 9112 section 5.2)."""
+SPEC_VERSION: Final = "2.3"
+"""With 2.4 streams listen for an exception of send() alone, which silent ones never call (docs/adr/0011)."""
+BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+_NOTABLE: Final = BODY_FIELDS | FIELDS | {b"host", b"connection", REQUEST_START, _FOLDED}
+
+
+class ScopeBuilder:
+    """Makes scopes; one per worker process, used by the loop's thread only."""
+
+    def __init__(self, server: Server, *, extendable: bool) -> None:
+        """``extendable``: requests have a limit of time, and may ask for more."""
+        self._server = server
+        self._extendable = extendable
+        self._root_path = server.settings.root_path.rstrip("/")
+        self._offered_10: dict[str, Any] = {KEY: server.notice}
+        if server.settings.pathsend:
+            self._offered_10[PATHSEND] = {}
+        self._offered = {**OFFERED, **self._offered_10}
+        self._hosts: set[bytes | None] = set()  # found sound before
+        self.notable: Fields | None = None  # of the request built last
+
+    def for_connection(self, connection: ConnectionBase) -> Scope:
+        """Return what all requests of ``connection`` share."""
+        server, client = self._server.addresses(connection)
+        base: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
+            "http_version": "1.1",
+            "scheme": "http",
+            "root_path": self._root_path,
+            "client": client,
+            "server": server,
+            "extensions": self._offered.copy(),
+        }
+        if self._extendable:
+            base["extensions"][TIMEOUT] = {}
+        if connection.tls is not None:
+            base["scheme"] = "https"
+            base["extensions"]["tls"] = tls_metadata.extension(connection.tls.ssl)
+        return base
+
+    def forwarded(self, facts: Facts) -> Scope:
+        """Return what a trusted proxy's word changes in that."""
+        changes: Scope = {}
+        if facts.client is not None:
+            changes["client"] = facts.client
+        if facts.scheme:
+            changes["scheme"] = facts.scheme
+        if facts.server is not None:
+            changes["server"] = facts.server
+        if facts.prefix:
+            changes["root_path"] = facts.prefix + self._root_path
+        return changes
+
+    def build(self, connection: ConnectionBase) -> Scope:
+        """Return the scope of the request that ``connection``'s parser holds.
+
+        Raises:
+            Refused: HTTP/1.1 without Host, one that is not sound, or a folded line.
+        """
+        headers = lowercase_headers(connection.parser)
+        host: bytes | None = None
+        notable: Fields | None = None
+        for name, value in headers:
+            if name in _NOTABLE:  # one look-up for each of the others
+                if name == b"host":
+                    host = value
+                elif name != b"connection":
+                    if notable is None:
+                        notable = {}
+                    notable[name] = notable[name] + b"," + value if name in notable else value
+                elif value != b"keep-alive" and b"close" in value.lower():
+                    connection.keep_alive = False  # to the parsers the last of several fields counts
+        self.notable = notable
+        if host not in self._hosts:
+            self._new_host(host, connection.http11)
+        forwarder = connection.forwarder
+        base: Scope = connection.base
+        if forwarder is not None:
+            if notable is None:
+                connection.peer = forwarder.peer
+            else:
+                base = base | forwarder.apply(connection, notable)
+        if notable is not None and _FOLDED in notable:
+            raise Refused(400, FOLDED)
+        if connection.authority:
+            headers = _with_host(headers, connection.authority)
+        return self._scope(connection, base.copy(), headers)
+
+    def _new_host(self, host: bytes | None, http11: bool) -> None:
+        """Judge a value of Host that is not known yet.
+
+        Raises:
+            Refused: It is missing, or not sound.
+        """
+        check_host(host if host is None else host.decode("latin-1"), http11)
+        if host is not None:
+            if len(self._hosts) >= HOSTS_MAX:
+                self._hosts.clear()
+            self._hosts.add(host)
+
+    def _scope(self, connection: ConnectionBase, scope: Scope, headers: Headers) -> Scope:
+        target = connection.target
+        path, _, query = target.partition("?")
+        scope["method"] = connection.method
+        scope["headers"] = headers
+        scope["raw_path"] = path.encode("ascii")
+        scope["query_string"] = query.encode("ascii")
+        if "%" in path:
+            path = unquote(path)
+        root = scope["root_path"]
+        scope["path"] = self._rooted(path, root) if root else path
+        scope["state"] = self._server.state.copy()
+        if not connection.http11:
+            scope["http_version"] = "1.0"
+            scope["extensions"] = self._offered_10.copy()
+            if connection.tls is not None:
+                scope["extensions"]["tls"] = connection.base["extensions"]["tls"]
+        return scope
+
+    def _rooted(self, path: str, root: str) -> str:
+        """Put back what the proxies in front took off: in ASGI, path includes root_path."""
+        own = self._root_path
+        if path == root or path.startswith(root + "/"):
+            return path
+        if own and (path == own or path.startswith(own + "/")):
+            return root.removesuffix(own) + path
+        return root + path
+
+
+def _with_host(headers: Headers, authority: str) -> Headers:
+    """Replace Host by the authority of an absolute-form target (RFC 9112 section 3.2.2)."""
+    return [(b"host", authority.encode("ascii")), *[header for header in headers if header[0] != b"host"]]

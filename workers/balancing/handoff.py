@@ -1,0 +1,247 @@
+"""Passing connections on to siblings that are free, and taking theirs.
+
+A connection that cannot be served soon here, while a sibling could start on it now, goes to
+the pool's exchange (`gwctl.ipc.connection_queue`): its descriptor, and what was read of its request. The
+sender lets go of it without a word to the client; it is neither closed nor failed, and what it
+asked was never begun. From then on the receiver's descriptor is the connection.
+
+Workers that serve watch the exchange beside their listeners and take one connection at a time,
+when they can start on it. A sync worker first sees to all that its loop already knows, so that
+an idle one is quicker. A worker that parks or drains takes none, except that the last one to
+go takes all that is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import select
+import socket
+from io import BytesIO
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.ipc.connection_queue import DATA_BYTES_MAX, Exchange, Parcel
+from gwctl.workers.http1.protocol import Connection
+from gwctl.workers.http1.states import GIVEN, IDLE
+
+if TYPE_CHECKING:
+    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.server import Server
+    from gwctl.workers.wsgi.call import WsgiCall
+    from gwctl.workers.wsgi.environ import Environ
+
+_PAUSE_S: Final = 0.1
+_PATIENCE_S: Final = 0.05
+"""A connection in the exchange that no free worker has taken for this long is taken by a busy one."""
+_SWEEP_MAX: Final = 65536
+_CODED: Final = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
+"""Of a body that came in chunks, only what was in them is left."""
+
+
+class Handover:
+    """One per worker of a pool that has an exchange. All but `give` is for the loop's thread."""
+
+    def __init__(self, server: Server, exchange: Exchange) -> None:
+        self._server = server
+        self._loop: Any = server.loop
+        self._exchange = exchange
+        self._wanted = False
+        self._watching = False
+        self._due = False
+        self._left_at = 0.0
+        self._spare = -1
+        self._pause: asyncio.TimerHandle | None = None
+        self.given = 0
+        self.taken = 0
+
+    # ---- taking
+
+    def start(self) -> None:
+        """Take connections from now on."""
+        self._wanted = True
+        self.watch()
+
+    def stop(self) -> None:
+        """Take no more."""
+        self._wanted = False
+        self._unwatch()
+
+    def look(self, *, free: bool) -> None:
+        """Take again, now that the worker can start a request, or if everybody has been busy for too long.
+
+        Called now and then while there are requests: in a pool that is always busy, nobody would take
+        what was given away when somebody was free.
+        """
+        if free:
+            self.watch()
+        elif self._wanted and not self._watching and self._pause is None:
+            now = monotonic()
+            if now - self._left_at > _PATIENCE_S:
+                self._left_at = now
+                self._take()
+
+    def watch(self) -> None:
+        """Look at the exchange, if connections are wanted."""
+        if self._wanted and not self._watching and self._pause is None:
+            self._watching = True
+            self._loop.add_reader(self._exchange.fileno(), self._readable)
+
+    def sweep(self) -> None:
+        """Take everything: nobody else will."""
+        for _ in range(_SWEEP_MAX):
+            if not self._take_one():
+                return
+
+    def _unwatch(self) -> None:
+        if self._watching:
+            self._watching = False
+            self._loop.remove_reader(self._exchange.fileno())
+
+    def _readable(self) -> None:
+        if self._server.runner.active >= self._server.capacity:
+            self._unwatch()
+            self._left_at = monotonic()
+            self._server.flush_soon()  # which leads to `look`
+        elif not self._due:
+            self._due = True
+            self._loop.call_soon(self._take)
+
+    def _take(self) -> None:
+        self._due = False
+        overload = self._server.overload
+        if not self._wanted:
+            return
+        if overload is not None and overload.room() <= 0:
+            self._rest()
+            return
+        self._take_one()
+
+    def _take_one(self) -> bool:
+        """Take one connection; return whether there may be another.
+
+        A descriptor is kept in reserve for it: one for which there is no room would be lost.
+        """
+        if not self._keep_spare():
+            return False
+        os.close(self._spare)
+        self._spare = -1
+        parcel = self._exchange.receive()
+        self._keep_spare()
+        if parcel is None:
+            if self._exchange.broken:  # readable for ever, and there is nothing to read
+                self.stop()
+            return False
+        fd, about, data = parcel
+        self.taken += 1
+        self._server.adopt(socket.socket(fileno=fd), about, data)
+        return True
+
+    def _keep_spare(self) -> bool:
+        """Hold a descriptor in reserve; without one, leave taking to others for a moment."""
+        try:
+            self._server.runner.reserve()
+            if self._spare < 0:
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            self._rest()
+            return False
+        return True
+
+    def _rest(self) -> None:
+        self._unwatch()
+        if self._pause is None:
+            self._pause = self._loop.call_later(_PAUSE_S, self._rested)
+
+    def _rested(self) -> None:
+        self._pause = None
+        self.watch()
+
+    # ---- giving
+
+    @property
+    def pending(self) -> bool:
+        """Tell whether connections wait in the exchange."""
+        fd = self._exchange.fileno()
+        if fd < 0:
+            return False  # closed: this worker is at its end
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        return bool(poller.poll(0))
+
+    def give(self, connection: ConnectionBase, data: bytes) -> bool:
+        """Put ``connection`` into the exchange; `let_go` of it when this returns True.
+
+        ``data`` was read of its next request. Another thread than the loop's may call this
+        while the loop's thread cannot touch the connection.
+        """
+        if len(data) > DATA_BYTES_MAX:
+            return False
+        forwarder = connection.forwarder  # else its peer is the client of the last request only
+        peer = connection.peer if forwarder is None else forwarder.peer
+        about = Parcel(connection.listener.address, peer, connection.local)
+        if not self._exchange.send(connection.sock.fileno(), about, data):
+            return False
+        self.given += 1
+        return True
+
+    def give_request(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall]) -> bool:
+        """Do so with a request that was read, not begun; what it held of the worker's memory is free then."""
+        request = request_read(connection, environ, kind)
+        if not request or not self.give(connection, request):
+            return False
+        self._server.body_budget.release(environ["wsgi.input"])
+        return True
+
+    @staticmethod
+    def let_go(connection: ConnectionBase) -> None:
+        """Forget a connection that is a sibling's now, before anything more is read from it."""
+        connection.state = GIVEN
+        connection.request = None
+        if connection.transport is not None:
+            connection.transport.abort()  # closes our descriptor; the connection stays open with theirs
+
+
+def may_be_given(connection: ConnectionBase) -> bool:
+    """Tell whether nothing of ``connection`` is held here: no request, no part of one, no response."""
+    if connection.state > IDLE or connection.tail or connection.eof or connection.lost or connection.queued:
+        return False
+    if connection.base is None:  # not HTTP yet: what comes first may be a preamble
+        return connection.server.plain_from_start
+    transport = connection.transport
+    return connection.tls is None and not (transport.is_closing() or transport.get_write_buffer_size())
+
+
+def request_read(connection: ConnectionBase, environ: Environ, kind: type[WsgiCall]) -> bytes:
+    """Return all that was read since the last response, if it is one request and nothing else; or nothing."""
+    head = connection.head
+    if connection.attention or connection.tail or not head.endswith(b"\r\n\r\n"):
+        return b""
+    if connection.tls is not None or connection.transport.get_write_buffer_size():
+        return b""
+    if not kind.has_body:
+        return head
+    body = environ["wsgi.input"]
+    if type(body) is not BytesIO or _CODED.search(head):
+        return b""
+    return head + body.getvalue()
+
+
+class SharedConnection(Connection):
+    """A connection that may be given away before its transport stands."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self.state == GIVEN:
+            self.transport = transport
+            self.transport.abort()
+        else:
+            super().connection_made(transport)
+
+
+class AdoptedConnection(SharedConnection):
+    """A connection that a sibling has begun."""
+
+    __slots__ = ()

@@ -1,0 +1,1 @@
+"""An ASGI application under the WSGI runners, and the loop it runs on."""

@@ -1,0 +1,354 @@
+"""One HTTP/1.1 connection: bytes to requests, whatever the worker class.
+
+A `Connection` is the asyncio Protocol of one client. It parses heads, frames bodies, and
+gives each request to the process's runner (sync, threads or asgi), which answers and then
+calls `responded`. One request at a time: what a client sends ahead waits in `tail`.
+
+The states are described in `gwctl.workers.http1.states`.
+
+Times: ``since`` is when the present state began or last made progress; the server compares it
+with the state's limit in one sweep over all connections. No connection has a timer of its own.
+
+The loop's thread owns all of this, with one exception: in a `threads` worker the thread that
+answers releases the connection by storing IDLE itself. So whatever the loop notices while the
+state is BUSY is noted in ``attention`` first, and then the state is looked at again; the
+thread stores the state first, and then looks at ``attention``. One of them sees the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Final
+
+from gwctl.masking import masked, masked_head
+from gwctl.workers.http1.body_budget import BodiesFull
+from gwctl.workers.http1.body_buffer import BodyTooLarge, not_kept
+from gwctl.workers.http1.body_framing import ChunkedFramer, Framer, FramingError, Sink
+from gwctl.workers.http1.connection import ConnectionBase
+from gwctl.workers.http1.hangup import hang_up
+from gwctl.workers.http1.head_validator import HeadJudge
+from gwctl.workers.http1.request_rules import Refused, check_unusual_method, split_target
+from gwctl.workers.http1.states import (
+    BODY,
+    BUSY,
+    CLOSING,
+    DISCARD,
+    FLUSH,
+    GIVEN,
+    HEAD,
+    IDLE,
+    LINGER,
+)
+
+_HTTP_11: Final = (1, 1)
+_METHODS: Final = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+}
+
+
+class Connection(ConnectionBase, asyncio.Protocol):
+    __slots__ = ()
+
+    # ---- from the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        server = self.server
+        server.runner.connected(self)
+        if server.forwarding is not None:
+            server.forwarding.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.queued:
+            self.server.outbox.send()
+        if self.state > IDLE or self.tail:
+            self._received_late(data)
+        elif len(data) > self.slice_bytes:
+            self.tail = data
+            self.tail_at = 0
+            self.resume()
+        else:
+            self._parse(data)
+
+    def eof_received(self) -> bool:
+        """Note that nothing more comes. A client that only shut down its side is still answered."""
+        self.eof = self.attention = True
+        self.eof_at = monotonic()
+        if self.queued:
+            self.server.outbox.send()
+        state = self.state
+        if state == BUSY:
+            self.server.runner.client_finished(self)
+            return True
+        if state <= HEAD:
+            return bool(self.tail)
+        return state in {FLUSH, CLOSING} or (state == BODY and self.framer is None)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        self.lost = self.attention = True
+        if self.state != GIVEN:  # else it goes on in a sibling
+            hang_up(self.sock)
+        if self.state == BODY:
+            self.server.runner.abandoned(self)
+        self.tail = b""
+        self.judge = self.framer = self.sink = None
+        self.server.runner.disconnected(self)
+        if self.state != BUSY:
+            self.state = CLOSING
+        self.server.forget(self)
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        self.unsent = self.transport.get_write_buffer_size()
+        self.since = monotonic()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        self.window_at = monotonic()
+        self.window_bytes = self.received
+        if self.server.settings.loop == "asyncio":  # whose transport must not be closed in this call
+            self.server.loop.call_soon(self._go_on_writing, context=self.server.context)
+        else:
+            self._go_on_writing()
+
+    def _go_on_writing(self) -> None:
+        if self.lost:
+            return
+        self.server.runner.writable(self)
+        if self.state == FLUSH:
+            self._next()
+        elif self.state == BODY and self.framer is None:
+            self.server.runner.body_complete(self)
+
+    # ---- heads
+
+    def _parse(self, data: bytes) -> bool:
+        """Feed the parser; give a complete request to the runner. Return whether the head is done with.
+
+        ``data`` is at most `slice_bytes`: no line of a head that is complete in it exceeds a limit.
+        """
+        parser = self.parser
+        try:
+            parser.feed(data)
+        except Exception as error:  # noqa: BLE001 - both parsers have types of their own, and faults
+            return self._judge(data, error)
+        if not parser.is_complete:
+            return self._judge(data, None)
+        rest = parser.remaining()
+        if rest:
+            data = data[: -len(rest)]
+            self._give_back(rest)
+        method = parser.method
+        target = parser.path
+        self.head = data
+        # The C parser takes lines that end in LF, and more than one blank in the request line. So: the
+        # line ends where method, target, version and two blanks end, and each line has its CRLF.
+        if data[len(method) + len(target) + 10] != 13 or data.count(b"\r\n") != len(parser.headers) + 2:
+            judge = HeadJudge(self.server.limits)
+            status = judge.add(data)
+            if status:
+                self.refuse_unparsed(status, judge.why)
+                return True
+            self.head = method + b" " + target  # it began with an empty line
+        self.is_head = method == b"HEAD"
+        self.http11 = parser.http_version == _HTTP_11
+        self.keep_alive = parser.should_keep_alive
+        try:
+            self.target = target.decode("latin-1")
+            known = _METHODS.get(method)
+            if known is None:
+                self.method = method.decode("ascii")
+                check_unusual_method(method, target)
+            else:
+                self.method = known
+            if target[0] == 47 and 35 not in target and target.isascii():  # begins with "/", has no "#"
+                self.authority = ""
+            else:
+                self.target, self.authority = split_target(target)
+            self._begin(self)
+        except Refused as refusal:
+            self.refuse_head(refusal)
+        return True
+
+    def _give_back(self, rest: bytes) -> None:
+        """Put what followed the head back: it is the end of what was fed."""
+        if self.tail:
+            self.tail_at -= len(rest)
+        else:
+            self.tail = rest
+            self.tail_at = 0
+
+    def resume(self) -> None:
+        """Go on with what waits in `tail`, up to the end of one head."""
+        if self.queued:  # input that came before this turn asked for another one
+            self.server.outbox.send()
+        while self.tail and self.state <= HEAD:
+            tail, at = self.tail, self.tail_at
+            self.pipelined = self.pipelined or self.state == IDLE
+            piece = tail[at : at + self.slice_bytes]
+            self.tail_at = at + len(piece)
+            if self.tail_at >= len(tail):
+                self.tail = b""
+            if self._parse(piece) if self.judge is None else self._collect(piece):
+                break
+        self.adjust_reading()
+
+    def _judge(self, data: bytes, error: Exception | None) -> bool:
+        """Refuse the head in ``data``, or begin to collect it if there is nothing wrong so far.
+
+        The parser refused it (``error``) or did not see its end. Return whether it is done with.
+        """
+        self.parser.reset()
+        judge = HeadJudge(self.server.limits)
+        status = judge.add(data)
+        if not status and judge.end:
+            status = judge.refusal()
+            if not status:
+                status = 400
+                self.server.seldom.error(
+                    "parser",
+                    f"the parser does not take a request that seems sound; answered with 400: "
+                    f"{masked(repr(error))}, {masked_head(data[: judge.end])!r}",
+                )
+        if status:
+            self.refuse_unparsed(status, judge.why)
+            return True
+        self.judge = judge
+        self.state = HEAD
+        self.since = monotonic()
+        return self._wait_for_more()
+
+    def _collect(self, data: bytes) -> bool:
+        """Take the next part of a head. The parser gets the whole: it judges only whole ones reliably."""
+        judge = self.judge
+        assert judge is not None
+        status = judge.add(data)
+        if status:
+            self.refuse_unparsed(status, judge.why)
+            return True
+        if not judge.end:
+            return self._wait_for_more()
+        self.judge = None
+        head = bytes(judge.data[: judge.end])
+        rest = bytes(judge.data[judge.end :])
+        if rest:
+            self._give_back(rest)
+        return self._parse(head)
+
+    def _wait_for_more(self) -> bool:
+        if self.eof and not self.tail:
+            self.close()
+        return False
+
+    # ---- bodies
+
+    def read_body(self, framer: Framer, sink: Sink, state: int, expecting: bool) -> None:
+        self.framer = framer
+        self.sink = sink
+        self.state = state
+        self.since = self.window_at = monotonic()
+        self.received = self.window_bytes = 0
+        self.expecting = expecting
+        if self.tail:
+            data = self.tail[self.tail_at :]
+            self.tail = b""
+            self._body_data(data)
+            if self.eof:
+                self.catch_up()  # nothing else comes: it is all of the body, or not
+        if state == BODY and self.receiving:
+            if self.eof:
+                self.server.runner.abandoned(self)
+                self.close()
+                return
+            self.send_continue()
+        self.adjust_reading()
+
+    def _received_late(self, data: bytes) -> None:
+        """Take bytes that are not the start of what comes next."""
+        if self.framer is not None:
+            self._body_data(data)
+        elif self.state >= LINGER:
+            now = monotonic()
+            if now < self.linger_until:
+                self.since = now
+        elif self.state == HEAD and not self.tail:
+            self.tail = data
+            self.tail_at = 0
+            self.resume()
+        else:
+            self.tail = self.tail[self.tail_at :] + data
+            self.tail_at = 0
+            self.attention = True
+            if self.state <= HEAD:
+                self.server.loop.call_soon(self.resume)
+            else:
+                self.adjust_reading()
+
+    def _body_data(self, data: bytes, later: bool = True) -> None:
+        framer = self.framer
+        assert framer is not None
+        assert self.sink is not None
+        self.since = monotonic()
+        self.received += len(data)
+        self.expecting = False
+        if framer.behind and data:
+            assert isinstance(framer, ChunkedFramer)
+            framer.hold(data)
+            return
+        try:
+            rest = framer.feed(data, self.sink)
+        except FramingError as fault:
+            self._body_failed(400, str(fault))
+        except BodyTooLarge:
+            self._body_failed(
+                413, f"the body is larger than body_bytes_max ({self.server.limits.body_bytes_max})"
+            )
+        except BodiesFull as full:
+            self._body_failed(503, str(full))
+        except OSError as error:
+            self._body_failed(not_kept(self, error), "its body could not be kept")
+        else:
+            if rest is not None:
+                self.framer = self.sink = None
+                self.tail = rest
+                self.tail_at = 0
+                self._body_end()
+            elif framer.behind and later:
+                self.server.loop.call_soon(self._body_goes_on, context=self.server.context)
+                self.adjust_reading()
+
+    def _body_goes_on(self) -> None:
+        """Take more of the chunks that one turn of the loop had no time for."""
+        if self.framer is not None and self.framer.behind:
+            self._body_data(b"")
+            if self.read_paused:
+                self.adjust_reading()
+
+    def catch_up(self) -> bool:
+        found = False
+        while self.framer is not None and self.framer.behind:
+            found = True
+            self._body_data(b"", later=False)
+        if found:
+            self.adjust_reading()
+        return found
+
+    def _body_end(self) -> None:
+        if self.state == BUSY:
+            self.request.body_end()
+        elif self.state == DISCARD:
+            self._next()
+        elif not self.write_paused:
+            self.server.runner.body_complete(self)
+
+    def _body_failed(self, status: int, why: str) -> None:
+        if self.state == DISCARD:
+            self.linger()
+        elif self.server.runner.body_failed(self, status):
+            self.adjust_reading()
+        elif self.server.runner.has_responded(self):
+            self.server.runner.abandoned(self)
+            self.abort()
+        else:
+            self.refuse(status, why)

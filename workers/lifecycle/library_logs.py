@@ -1,0 +1,144 @@
+"""What uvicorn's parts log becomes lines of the event log.
+
+Only the loggers that they use are touched; the application's own logging is its own. Called
+after the import, because an application's dictConfig may disable loggers that exist.
+
+What Python would write to stderr itself, without a word of which worker it is from, becomes such lines
+too: asyncio's records that no handler of the application takes ("Exception in callback"), the
+tracebacks of threads, and exceptions that nobody can take. Hooks that the application has set stay.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from typing import Final
+
+from gwctl.log import Level, Log
+from gwctl.workers.app.event_loop import turning
+from gwctl.workers.observe.tracebacks import application_traceback, has_application_frames
+
+_LOGGERS = ("uvicorn.error", "gwctl")
+REPEATS_MAX: Final = 10
+REPEATS_S: Final = 60.0
+_KINDS_MAX: Final = 1000
+_PYTHONS_OWN = frozenset({"asyncio", "concurrent.futures"})
+
+
+class _Forward(logging.Handler):
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage().strip()
+        if record.exc_info and record.exc_info[1] is not None:
+            text = f"{text}\n{_traceback(record.exc_info[1])}"
+        self._log.write(_level(record.levelno), text)
+
+
+def forward_library_logs(log: Log) -> None:
+    """Send the libraries' records to ``log``: warnings and errors, all of them at level debug."""
+    handler = _Forward(log)
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.disabled = False
+        logger.propagate = False
+        logger.handlers = [handler]
+        # Never below DEBUG: uvicorn looks at this number and traces every message when it is small.
+        logger.setLevel(logging.DEBUG if log.level <= Level.DEBUG else logging.WARNING)
+
+
+class _Repeats:
+    """Lets the first `REPEATS_MAX` of a kind in a minute through.
+
+    A loop whose descriptors an application has closed says so in each of its turns.
+    """
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._seen: dict[str, int] = {}
+
+    def untold(self, kind: str) -> int | None:
+        """How many were not told in the minute that is over; None: nor is this one."""
+        now, before = time.monotonic(), 0
+        if now - self._since >= REPEATS_S or len(self._seen) > _KINDS_MAX:
+            before = max(0, self._seen.get(kind, 0) - REPEATS_MAX)
+            self._since = now
+            self._seen.clear()
+        self._seen[kind] = count = self._seen.get(kind, 0) + 1
+        return before if count <= REPEATS_MAX else None
+
+
+class _LastResort(logging.Handler):
+    """For records that no handler takes: asyncio's become lines, the application's are written as before."""
+
+    def __init__(self, forward: _Forward, before: logging.Handler | None) -> None:
+        super().__init__(logging.WARNING)
+        self._forward = forward
+        self._before = before
+        self._repeats = _Repeats()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name in _PYTHONS_OWN:
+            text, error = record.getMessage(), record.exc_info[1] if record.exc_info else None
+            if isinstance(error, SystemExit | KeyboardInterrupt) and threading.get_ident() in turning:
+                return  # it comes out of the loop, too
+            untold = self._repeats.untold(text.partition("\n")[0] + _shown(error)[:200])
+            if untold is not None:
+                if untold:
+                    more = f" ({untold} more of these in the minute before)"
+                    record.msg, record.args = text + more, ()
+                self._forward.emit(record)
+        elif self._before is not None:
+            self._before.handle(record)
+
+
+def sign_tracebacks(log: Log) -> None:
+    """Have what Python writes of exceptions that nobody took say which worker it is from."""
+    if not isinstance(logging.lastResort, _LastResort):
+        logging.lastResort = _LastResort(_Forward(log), logging.lastResort)
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = lambda args: _of_thread(log, args)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = lambda args: _unraisable(log, args)
+
+
+def _of_thread(log: Log, args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is None or issubclass(args.exc_type, SystemExit):
+        return
+    name = args.thread.name if args.thread is not None else "without a name"
+    log.error(f"exception in thread {name}\n{_traceback(args.exc_value)}")
+
+
+def _unraisable(log: Log, args: sys.UnraisableHookArgs) -> None:
+    what = args.err_msg or "Exception ignored in"
+    text = f"{what}: {_shown(args.object)}" if args.object is not None else what
+    trace = "" if args.exc_value is None else f"\n{_traceback(args.exc_value)}"
+    log.warning(f"{text}{trace}")
+
+
+def _traceback(error: BaseException) -> str:
+    """The application's frames; all of them if none is its own: then it is a bug of ours or a library's."""
+    if has_application_frames(error):
+        return application_traceback(error)
+    return "".join(traceback.format_exception(error))
+
+
+def _shown(thing: object) -> str:
+    """Never raises, although the object is half gone."""
+    try:
+        return repr(thing)
+    except Exception:  # noqa: BLE001 - of any kind
+        return f"<{type(thing).__name__}>"
+
+
+def _level(number: int) -> Level:
+    if number >= logging.ERROR:
+        return Level.ERROR
+    if number >= logging.WARNING:
+        return Level.WARNING
+    return Level.INFO if number >= logging.INFO else Level.DEBUG

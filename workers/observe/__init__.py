@@ -1,0 +1,1 @@
+"""What a worker tells: counters, access log, tracebacks, throttled lines."""

@@ -1,0 +1,1 @@
+"""The three worker classes: who runs a request, and for how long."""

@@ -1,0 +1,36 @@
+"""Which runner a worker class has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from gwctl.workers.runners.asgi import AsgiRunner
+    from gwctl.workers.runners.sync import SyncRunner
+    from gwctl.workers.runners.threads import ThreadsRunner
+    from gwctl.workers.server import Server
+
+    # Said to be an alias: in this circle of imports mypyc takes it for a variable otherwise.
+    Runner: TypeAlias = SyncRunner | ThreadsRunner | AsgiRunner
+
+
+def runner_class(worker_class: str, interface: str) -> Callable[[Server], Runner]:
+    """Import the runner that serves ``interface`` in ``worker_class`` workers, which do without the others.
+
+    The class says how many requests are served at once, the interface how the application is called: a WSGI
+    application is called in threads also in an asgi worker.
+    """
+    match "threads" if (worker_class, interface) == ("asgi", "wsgi") else worker_class:
+        case "sync":
+            from gwctl.workers.runners.sync import SyncRunner  # noqa: PLC0415
+
+            return SyncRunner
+        case "threads":
+            from gwctl.workers.runners.threads import ThreadsRunner  # noqa: PLC0415
+
+            return ThreadsRunner
+        case _:
+            from gwctl.workers.runners.asgi import AsgiRunner  # noqa: PLC0415
+
+            return AsgiRunner

@@ -1,0 +1,291 @@
+"""The sync runner: the application is called in the loop's thread, one request at a time.
+
+No second request starts before the first response's iterable is closed: that is what running
+in the loop's own callback gives. No event loop is visible to the application (it may run
+one of its own; Django's database layer refuses to work inside one): from `serving` until
+`stopped` this process's loop runs unannounced, since hiding it around each call takes 3 % of
+the throughput. Each request has a fresh context.
+
+A response goes out before the next call starts, which may be a slow one. Except where calls
+have lately been so fast (`FAST_S` on average) that waking a client for each response is a good
+part of what it costs: then whole responses leave together at the end of the loop's turn, or
+earlier if that lasts (`gwctl.workers.transport.outbox`).
+
+Where calls have lately been slow (`SLOW_S` on average), requests stand in line, and the loop
+turns between two calls. So they are served in the order in which they came (epoll reports
+descriptors in an order in which one that just misses a round waits for two), connections are
+accepted and timers run after each call, and what waits behind a slow one can be given to a
+sibling (`gwctl.workers.runners.sync_watchdog`).
+"""
+
+from __future__ import annotations
+
+import select
+from asyncio import _set_running_loop
+from collections import deque
+from contextvars import copy_context
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.config.model.request_limits import RequestLimits
+from gwctl.ipc.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL, note_request
+from gwctl.workers.app import fork_hooks
+from gwctl.workers.http1.states import BUSY, GIVEN, HEAD, IDLE, has_unread
+from gwctl.workers.observe.counters import Counters
+from gwctl.workers.observe.introspection import Running
+from gwctl.workers.observe.tracebacks import application_traceback, summary
+from gwctl.workers.runners.sync_watchdog import Sentry
+from gwctl.workers.runners.wsgi import WsgiRunner
+from gwctl.workers.wsgi.body_stream import PumpedStream
+from gwctl.workers.wsgi.call import WsgiCall
+from gwctl.workers.wsgi.file_sender import FileTail
+
+if TYPE_CHECKING:
+    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.runners.sync_watchdog import Line
+    from gwctl.workers.server import Server
+    from gwctl.workers.wsgi.client_wait import ClientWait
+    from gwctl.workers.wsgi.environ import Environ
+
+
+FAST_S: Final = 0.0003
+SLOW_S: Final = 0.001
+WAIT_SHOWN_S: Final = 5.0
+"""While a call waits for its client, the master is told at each look that it may go on for so long."""
+
+
+class SyncRunner(WsgiRunner):
+    accept_batch = 2
+    """Connections accepted in one turn: those that can be served soon, the others are for siblings."""
+    stream_class = PumpedStream
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._loop = server.loop
+        self._counters = Counters()
+        server.counters.append(self._counters)
+        self._floats = server.record.floats
+        self._noted = server.record.request
+        self._average_s = 1.0
+        self.line: Line = deque()
+        self._next_due = False
+        self._sentry = Sentry(server, self.line)
+        self._in_line = False
+        self._outbox = server.outbox
+        self._extended_until = self._extended_request = 0.0
+        self._limits = RequestLimits(server.settings.timeouts, "sync", server.settings.root_path)
+        self._wait: ClientWait | None = None
+        self._wait_request = 0.0
+        if self._limits.shortest_s:
+            self.extend_timeout = self._extend_timeout
+        self.bridge_if_asgi(None if self.extend_timeout is None else self._extend_call)
+        if self.bridge is not None:
+            self.bridge.ring_by_descriptor()
+
+    def _extend_timeout(self, seconds: Any) -> None:
+        """Let the present request take ``seconds`` more, if its limit is not later: the master reads it."""
+        self._extended_until = monotonic() + seconds
+        self._extended_request = self._floats[BUSY_SINCE]
+        self._tell_due(self._extended_until)
+
+    def waits_for_client(self, wait: ClientWait) -> None:
+        """Have the master wait as well: the time is not the application's."""
+        busy_since = self._floats[BUSY_SINCE]
+        limit_s = self._limits.of(wait.connection.target)
+        if not limit_s:
+            return
+        self._wait, self._wait_request = wait, busy_since
+        due_at = busy_since + limit_s
+        if self._extended_request == busy_since:
+            due_at = max(due_at, self._extended_until)
+        self._tell_due(due_at)
+
+    def _tell_due(self, due_at: float) -> None:
+        """Write until when the present request may run, what it has waited for its client besides."""
+        floats = self._floats
+        wait = self._wait
+        if wait is not None and self._wait_request == floats[BUSY_SINCE]:
+            due_at += wait.waited(monotonic()) + (WAIT_SHOWN_S if wait.since else 0.0)
+        floats[EXTENDED_UNTIL] = due_at
+        floats[EXTENDED_REQUEST] = floats[BUSY_SINCE]
+
+    def others_wait(self, connection: ConnectionBase) -> bool:
+        """Look at the line and at all connections; if no sibling is free, also at those yet to be let in.
+
+        A connection that was given away in this call is a sibling's, even if its transport never stood here.
+        """
+        if self.line:
+            return True
+        server = self.server
+        poller = select.poll()
+        asking = {}
+        for other in server.open_connections():
+            fd = other.sock.fileno()
+            if other is connection or fd < 0 or other.state == GIVEN:
+                continue
+            if _is_due(other):
+                return True
+            if other.state <= HEAD or (other.framer is not None and not other.read_paused):
+                asking[fd] = other.sock
+                poller.register(fd, select.POLLIN)
+            elif other.transport.get_write_buffer_size():  # the rest of a response, which the loop sends
+                poller.register(fd, select.POLLOUT)
+        if any(fd not in asking or has_unread(asking[fd]) for fd, _ in poller.poll(0)):
+            return True
+        if server.siblings.free():
+            return False
+        return server.backlog_waits() or (server.handover is not None and server.handover.pending)
+
+    def _extend_call(self, call: WsgiCall, seconds: float) -> None:
+        """Not for one that is over: what is on the scoreboard then is another request."""
+        if self.bridge is not None and self.bridge.current is call:
+            self._extend_timeout(seconds)
+
+    def start(self) -> None:
+        """Nothing to prepare for WSGI: the thread is the loop's."""
+        if self.bridge is not None:
+            self.bridge.start()
+
+    def end(self) -> None:
+        """End what there is of threads; those of a worker end with its process."""
+        self._sentry.end()
+        if self.bridge is not None:
+            self.bridge.end()
+
+    def serving(self) -> None:
+        """Hide the loop: calls may come from now on. Nothing here may ask for the running loop."""
+        _set_running_loop(None)
+
+    def stopped(self) -> None:
+        """Show the loop again: no call comes any more."""
+        _set_running_loop(self._loop)
+
+    def connected(self, connection: ConnectionBase) -> None:
+        super().connected(connection)
+        tls = connection.tls
+        connection.output = connection.sock if tls is None else tls.output_for_sync()
+
+    @property
+    def active(self) -> int:
+        return len(self.line) + (1 if self._floats[BUSY_SINCE] else 0)
+
+    def under_way(self) -> list[Running]:
+        """Be asked only by the loop, and so between two calls, but for what goes on elsewhere."""
+        return [] if self.bridge is None else self.bridge.under_way()
+
+    def longest(self) -> Running | None:
+        """Be asked between two calls."""
+        return None
+
+    def batch_begins(self) -> None:
+        self._sentry.wake()
+
+    def look(self, now: float) -> None:
+        """The master looks after requests: this loop stands still while the application runs."""
+        if self.streams is not None:
+            self.streams.look(now)
+
+    def relieve(self) -> None:
+        """Called every few milliseconds while there are requests, and by nobody when there are none."""
+        self._in_line = self._average_s > SLOW_S
+        server = self.server
+        if server.handover is not None:
+            server.handover.look(free=not self.line)
+            if self.line:
+                server.flush_soon()  # so that siblings see when this worker is free
+
+    def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
+        """Call now, or in turn, whichever the last look at the average chose."""
+        if self._in_line:
+            self._stand_in_line(connection, environ, kind)
+        else:
+            self._call(connection, environ, kind)
+
+    def _stand_in_line(
+        self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall
+    ) -> None:
+        connection.state = BUSY
+        self.line.append((connection, environ, kind, monotonic()))
+        if not self._next_due:
+            self._next_due = True
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        """Serve the first in line; the next one after the loop has turned, or now if calls are fast again.
+
+        Then all go before anything more is read, so that nobody overtakes. Under load the line is
+        never found empty: waiting for that would keep an application whose first calls were slow
+        at one request a turn for ever.
+        """
+        self._next_due = False
+        if not self.line:
+            return  # a sibling has them
+        while True:
+            connection, environ, kind, since = self.line.popleft()
+            verdict, waited_s = self._queue_limit.judge(connection, since)
+            if verdict:
+                self.drop(connection, environ, verdict, waited_s)
+            else:
+                self._call(connection, environ, kind)
+            if not self.line or (self._in_line and not verdict):
+                break
+        if self.line and not self._next_due:
+            self._next_due = True
+            self._loop.call_soon(self._next)
+
+    def _call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
+        transport = connection.transport
+        if transport.get_write_buffer_size():
+            self.hold(connection, environ, kind)
+            return
+        server = self.server
+        floats = self._floats
+        if not server.flush_due:
+            server.flush_soon()
+        outbox = self._outbox if self._average_s < FAST_S and connection.tls is None else None
+        call = kind(server, connection, environ, connection.output, outbox)
+        start = monotonic()
+        connection.state = BUSY  # before BUSY_SINCE: from then on the sentry gives idle connections away
+        # Stored before the call, so that a call which never returns can be explained.
+        head = connection.head
+        if connection.authority:  # the absolute form: the path is what its limit goes by
+            head = f"{connection.method} {connection.target}".encode("latin-1")
+        note_request(self._noted, 0, start, head)
+        try:
+            copy_context().run(call.run)  # never raises; if it did, all others' connections would be at stake
+        except BaseException as error:  # noqa: BLE001 - as said
+            self._failed(call, error)
+        floats[BUSY_SINCE] = 0.0
+        end = call.ended_at or monotonic()
+        seconds = end - start
+        self._average_s += (seconds - self._average_s) / 64
+        self._counters.add(call.status, call.sent, seconds)
+        if server.access is not None:
+            self.log_access(connection, environ, call, seconds)
+        if self._sentry.raised:
+            self._sentry.settle()
+        if call.keep_alive and not (call.pending or connection.tail or connection.attention):
+            connection.since = end
+            connection.state = IDLE
+        else:
+            self.finish(connection, call)
+
+    def _failed(self, call: WsgiCall, error: BaseException) -> None:
+        """Go on after a call that should have seen to this itself."""
+        fork_hooks.end_if_child(error)
+        call.keep_alive = False
+        call.aborted = True
+        why = f"{summary(error)}\n{application_traceback(error)}"
+        self.server.log.error(f"{call.what()}: the end of the call failed: {why}")
+
+
+def _is_due(connection: ConnectionBase) -> bool:
+    """Tell whether the loop goes on with ``connection`` in its next turn, of which no descriptor tells."""
+    if connection.tail and connection.state <= HEAD:
+        return True
+    if connection.framer is not None and connection.framer.behind:
+        return True
+    if connection.tls is not None and connection.tls.goes_on:
+        return True
+    rest = connection.request
+    return isinstance(rest, FileTail) and rest.started and not connection.transport.get_write_buffer_size()

@@ -1,0 +1,380 @@
+"""The threads runner: a request goes to a thread, which answers on the socket itself.
+
+One queue, a fixed number of threads. The thread writes to its own dup of the descriptor, so
+that a number which the loop closed and the kernel gave to another client can never be written
+to; the dup is closed when neither the loop nor a thread needs it. Its number is reserved before
+the connection is accepted, so that a process out of descriptors accepts nothing that it could
+not answer. Handing each response back through the loop would cost a quarter of the throughput;
+on a TLS connection there is no other way.
+
+A connection has one writer at a time. While its state is BUSY that is the thread; everything
+else, and whatever the thread could not write, is the loop's. While requests wait for a thread,
+threads send each other's responses (`gwctl.workers.runners.threads_outbox`). In the usual case (kept alive,
+all written, nothing noticed by the loop) the thread releases the connection by one store and
+the loop is not woken. The order of stores and looks that makes this safe without a lock is
+described in `gwctl.workers.http1.protocol`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import suppress
+from contextvars import copy_context
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.config.model.request_limits import RequestLimits
+from gwctl.ipc.scoreboard import CROWDED
+from gwctl.workers.app import fork_hooks
+from gwctl.workers.app.own_threads import start_thread
+from gwctl.workers.balancing.queue_limit import NOTICE_S
+from gwctl.workers.http1.states import BUSY, IDLE
+from gwctl.workers.observe.counters import Counters
+from gwctl.workers.observe.introspection import Running
+from gwctl.workers.observe.tracebacks import summary
+from gwctl.workers.runners.threads_deadlines import ThreadsClock
+from gwctl.workers.runners.threads_outbox import ThreadsOutbox
+from gwctl.workers.runners.wsgi import WsgiRunner
+from gwctl.workers.wsgi.body_stream import FedStream
+from gwctl.workers.wsgi.call import WsgiCall
+
+if TYPE_CHECKING:
+    from gwctl.workers.balancing.handoff import Handover
+    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.server import Server
+    from gwctl.workers.wsgi.environ import Environ
+
+    Request = tuple[ConnectionBase, Environ, type[WsgiCall]]
+
+
+_AGAIN_S: Final = 0.002
+BUSY_S: Final = 10.0
+"""When for so long no thread has become free, the log says what they do."""
+
+
+class ThreadsRunner(WsgiRunner):
+    multithread = True
+    stream_class = FedStream
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self.threads: list[Counters] = []
+        """What each thread is at."""
+        self.given_up: dict[WsgiCall, Any] = {}
+        """Requests that a thread still holds and nobody waits for, with what that thread writes to."""
+        self._extra = 0
+        self._dispatched = 0
+        self._spare = -1
+        self._mark = 0
+        self._again = False
+        self._batch = 1
+        self._context = copy_context()
+        self._outbox = ThreadsOutbox(server.loop, server.context, self._queue, self._release)
+        server.outbox = self._outbox
+        self._count = server.threads
+        self.accept_batch = min(self._count, 16)
+        limits = RequestLimits(server.settings.timeouts, "threads", server.settings.root_path)
+        if limits.shortest_s:
+            self.clock = clock = ThreadsClock(server, self, limits)
+            self.extend_timeout = clock.extend
+            self.bridge_if_asgi(clock.extend_call)
+        else:
+            self.bridge_if_asgi(None)
+
+    def start(self) -> None:
+        if self.bridge is not None:
+            self.bridge.start()
+        for _ in range(self._count):
+            self._add_thread()
+
+    def end(self) -> None:
+        """End the threads as they become free; those of a worker end with its process."""
+        for _ in self.threads:
+            self._queue.put(None)
+        if self.bridge is not None:
+            self.bridge.end()
+
+    def _add_thread(self) -> None:
+        counters = Counters()
+        name = f"gwctl-request-{len(self.threads)}"
+        start_thread(self._work, name, counters)
+        self.server.counters.append(counters)
+        self.threads.append(counters)
+
+    def replace_thread(self) -> bool:
+        """Start another in the place of one that holds a request given up; False when there are enough."""
+        if self._extra >= self._count:
+            return False
+        try:
+            self._add_thread()
+        except RuntimeError:  # the machine has none left
+            return False
+        self._extra += 1
+        return True
+
+    def serving(self) -> None:
+        """Nothing to hide: the loop runs in another thread than the calls."""
+
+    def stopped(self) -> None:
+        """As for `serving`."""
+
+    @property
+    def active(self) -> int:
+        active = self._dispatched - sum([one.requests for one in self.server.counters[1:]])
+        return max(0, active - len(self.given_up)) if self.given_up else active
+
+    def under_way(self) -> list[Running]:
+        if self.bridge is not None:
+            return self.bridge.under_way()
+        running = []
+        for counters in self.threads:
+            call, start = counters.call, counters.start
+            if call is not None and counters.call is call and call not in self.given_up:
+                running.append(Running(call.what(), start, counters.ident))
+        return running
+
+    def longest(self) -> Running | None:
+        """The request that has run longest."""
+        running = [one for one in self.under_way() if one.thread]
+        return min(running, key=lambda one: one.start, default=None)
+
+    def reserve(self) -> None:
+        """Have the descriptor in hand that the next connection's output will be.
+
+        Raises:
+            OSError: There is none. Nothing is accepted then, rather than accepted and lost.
+        """
+        if self._spare < 0:
+            self._spare = os.eventfd(0)
+
+    def release(self) -> None:
+        spare, self._spare = self._spare, -1
+        if spare >= 0:
+            os.close(spare)
+
+    def accepted(self, connection: ConnectionBase) -> None:
+        sock = connection.sock
+        spare, self._spare = self._spare, -1
+        os.dup2(sock.fileno(), spare, inheritable=False)  # onto a number that is ours: cannot run out
+        connection.output = socket.socket(sock.family, sock.type, sock.proto, spare)
+        connection.output.setblocking(False)
+
+    def connected(self, connection: ConnectionBase) -> None:
+        super().connected(connection)
+        if connection.tls is not None:
+            connection.output.close()
+            connection.output = connection.tls.output_for_threads()
+
+    def batch_begins(self) -> None:
+        """The loop itself watches."""
+
+    def relieve(self) -> None:
+        """Look after requests that no thread has taken since the last look.
+
+        Called every few milliseconds while requests are in progress, and by nobody when there are none:
+        so siblings see what is true of this worker, and it sees when it can take again.
+        """
+        handover = self.server.handover
+        if handover is None:
+            return
+        if not self._again:
+            self._batch = 1
+            self._hand_over()
+        self._mark = self._dispatched
+        active = self.active
+        handover.look(free=active < self._count)
+        if active and self.server.siblings.exist():
+            self.server.flush_soon()
+
+    def others_wait(self, connection: ConnectionBase) -> bool:  # noqa: ARG002 - as in SyncRunner
+        return not self._queue.empty()
+
+    def look(self, now: float) -> None:
+        """Say so when all threads are taken and stay so: clients wait, and nothing else would tell why."""
+        if self.streams is not None:
+            self.streams.look(now)
+        active = self.active
+        if active < self._count:
+            return
+        running = [one for one in self.under_way() if one.thread]
+        busy_s = now - max([one.start for one in running], default=now)
+        if len(running) < self._count or busy_s < BUSY_S:
+            return
+        longest = min(running, key=lambda one: one.start)
+        waiting = active - len(running)
+        wait = "1 request waits" if waiting == 1 else f"{waiting} requests wait"
+        self.server.seldom.warning(
+            "threads",
+            f"all {self._count} threads are taken, none has become free for {busy_s:.0f} s, {wait} "
+            f"here. The longest: {longest.what}, {now - longest.start:.0f} s. If it waits for what never "
+            "comes, gwctl reload replaces this worker, and tells where it stood",
+        )
+
+    def _hand_over(self) -> None:
+        """Give what has waited too long to siblings with a free thread: one each, then look again soon.
+
+        Those that have taken it and are free again get twice as many.
+        """
+        handover = self.server.handover
+        assert handover is not None
+        late = self._mark - (self._dispatched - self._queue.qsize())
+        self.server.record.words[CROWDED] = late > 0
+        if late <= 0:
+            return
+        free = len(self.server.siblings.free())
+        if not free:
+            return
+        if handover.pending:
+            self._batch = 1
+        else:
+            given = self._give(min(late, free * self._batch), handover)
+            self._batch *= 2
+            self._mark -= given
+            if not given:
+                return  # what waits cannot be given
+        self._again = True
+        self.server.loop.call_later(_AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._again = False
+        self._hand_over()
+
+    def _give(self, count: int, handover: Handover) -> int:
+        """Give away ``count`` of the requests that have waited longest; return how many could be given."""
+        kept = []
+        given = 0
+        with suppress(Empty):
+            while waiting := self._queue.get_nowait():
+                connection, environ, kind = waiting
+                if given < count and handover.give_request(connection, environ, kind):
+                    given += 1
+                    handover.let_go(connection)
+                else:
+                    kept.append(waiting)
+        for waiting in kept:
+            self._queue.put(waiting)
+        self._dispatched -= given
+        return given
+
+    def disconnected(self, connection: ConnectionBase) -> None:
+        super().disconnected(connection)
+        if connection.state != BUSY and connection.output is not None:
+            connection.output.close()
+            connection.output = None
+
+    def give_up(self, why: str) -> None:
+        for counters in self.threads:
+            call = counters.call
+            if call is not None and not call.given_up:
+                call.give_up(503)
+        super().give_up(why)
+
+    def finish(self, connection: ConnectionBase, call: WsgiCall) -> None:
+        if call not in self.given_up:
+            super().finish(connection, call)
+            return
+        call.close_spool()
+        self.given_up.pop(call).close()  # it has come to its end after all; its client was answered
+        self.server.check_drained()
+
+    def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
+        if connection.transport.get_write_buffer_size():
+            self.hold(connection, environ, kind)
+            return
+        connection.state = BUSY
+        connection.since = monotonic()
+        self._dispatched += 1
+        self._queue.put((connection, environ, kind))
+        if not self.server.flush_due:
+            self.server.flush_soon()
+
+    def _work(self, counters: Counters) -> None:
+        """Serve requests until there comes a None: the body of one thread."""
+        counters.ident = threading.get_ident()
+        while not self._served(counters):
+            pass
+
+    def _served(self, counters: Counters) -> bool:
+        """Serve; False if an exception came from outside, between two requests."""
+        try:
+            self._serve(counters)
+        except BaseException as error:  # noqa: BLE001 - see _astray
+            self._tell_astray(error)
+            return False
+        return True
+
+    def _serve(self, counters: Counters) -> None:
+        server = self.server
+        for connection, environ, kind in iter(self._queue.get, None):
+            call: WsgiCall | None = None
+            try:
+                counters.start = start = monotonic()
+                if start - connection.since > NOTICE_S and self._is_dropped(connection, environ):
+                    continue
+                outbox = self._outbox if connection.tls is None else None
+                counters.call = call = kind(server, connection, environ, connection.output, outbox)
+                self._context.copy().run(call.run)
+                end = monotonic()
+                counters.call = None
+                counters.add(call.status, call.sent, end - start)
+                if server.access is not None:
+                    self.log_access(connection, environ, call, end - start)
+                call.ended_at = end
+                self._outbox.ended(call, end)
+            except BaseException as error:  # noqa: BLE001 - see _astray
+                self._tell_astray(error)
+                self._astray(counters, (connection, environ, kind), call)
+            del connection, environ, call
+
+    def _astray(self, counters: Counters, request: Request, call: WsgiCall | None) -> None:
+        """Go on after an exception that another thread has raised in this one (PyThreadState_SetAsyncExc).
+
+        So libraries end a call that takes too long, and may come when it is over, and the next begins.
+        """
+        if call is None:
+            self._queue.put(request)  # it was meant for another; nothing of this one has been done
+        elif counters.call is call:
+            now = monotonic()
+            counters.call = None
+            call.keep_alive = False
+            call.aborted = True
+            counters.add(call.status, call.sent, now - counters.start)
+            call.ended_at = now
+            self._outbox.ended(call, now)
+
+    def _tell_astray(self, error: BaseException) -> None:
+        fork_hooks.end_if_child(error)
+        self.server.seldom.error(
+            "astray",
+            f"an exception was raised in a thread of gwctl's that served no request: {summary(error)}. "
+            "It was to end a call that was over, by some library's timeout? The thread goes on",
+        )
+
+    def _is_dropped(self, connection: ConnectionBase, environ: Environ) -> bool:
+        """Tell whether nobody waits for a call any more; then have the loop see to it."""
+        verdict, waited_s = self._queue_limit.judge(connection, connection.since)
+        if verdict:
+            self.server.loop.call_soon_threadsafe(self._dropped, connection, environ, verdict, waited_s)
+        return bool(verdict)
+
+    def _dropped(self, connection: ConnectionBase, environ: Environ, verdict: int, waited_s: float) -> None:
+        self._dispatched -= 1
+        self.drop(connection, environ, verdict, waited_s)
+        self.server.check_drained()
+
+    def _release(self, call: WsgiCall) -> None:
+        """Give the connection of ``call``, which is over and sent, back to the loop; any thread."""
+        connection = call.connection
+        wake = self.server.loop.call_soon_threadsafe
+        usual = call.keep_alive and not (call.pending or connection.tail or connection.attention)
+        if usual:
+            connection.since = call.ended_at
+            connection.state = IDLE
+            if connection.attention:
+                wake(connection.attend)
+        else:
+            wake(self.finish, connection, call)

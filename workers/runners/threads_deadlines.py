@@ -1,0 +1,217 @@
+"""How long a request may take under ``threads``: judged by the worker, which gives up what is too long.
+
+The server's sweep asks; a request in time is never touched. What a call waits for its client
+(`gwctl.workers.wsgi.client_wait`) is not counted. A thread cannot be ended from outside. So a request over
+its limit is *given up*: its connection is taken from the thread and answered with 504 (or cut, in
+mid-response), another thread takes its place, one record says where it stands, and the master is told.
+The master begins a successor; when that serves, this worker drains, its other requests finish, and
+the thread goes when the process does.
+
+Taking the connection
+    A connection has one writer. The thread writes to a descriptor of its own, and that number
+    is made to lead nowhere by dup2(2): what the thread sends from then on fails like a client that
+    has gone, and what it had begun to send has been sent. So the loop is the only writer before it
+    writes a byte. ``attention`` is set first, and whether the call is still there is looked at last: a
+    thread that has just finished is left alone and its descriptor restored.
+    Over TLS the thread's output is told that the connection is lost, under its lock.
+
+Threads in place of those that hang are at most as many as there were; beyond that the worker
+goes on with fewer until it is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections import deque
+from threading import Event
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.config.model.request_limits import RequestLimits
+from gwctl.workers.app.background_work import frames_of
+from gwctl.workers.observe.introspection import stack_of
+
+if TYPE_CHECKING:
+    from gwctl.workers.bridge.event_loop import AsgiBridge
+    from gwctl.workers.observe.counters import Counters
+    from gwctl.workers.runners.threads import ThreadsRunner
+    from gwctl.workers.server import Server
+    from gwctl.workers.wsgi.call import WsgiCall
+
+CLEAN_UP_S: Final = 5.0
+"""How long the event loop of an ASGI application may take to hear that a task is cancelled."""
+_OTHERS_MAX: Final = 8
+
+
+class ThreadsClock:
+    """Watches the calls of ``runner``. Made only where there is a limit."""
+
+    def __init__(self, server: Server, runner: ThreadsRunner, limits: RequestLimits) -> None:
+        self._server = server
+        self._runner = runner
+        self._limits = limits
+        self.shortest_s = limits.shortest_s
+        self._extended: dict[WsgiCall, float] = {}
+        self._away: deque[tuple[float, float]] = deque(maxlen=64)
+        self._nowhere: socket.socket | None = None
+
+    def extend(self, seconds: float) -> None:
+        """Let the request of the calling thread take that long from now on, if its limit is not later."""
+        ident = threading.get_ident()
+        for counters in self._runner.threads:
+            if counters.ident == ident and counters.call is not None:
+                self._extended[counters.call] = monotonic() + float(seconds)
+
+    def extend_call(self, call: WsgiCall, seconds: float) -> None:
+        """Let the request of ``call`` take that long from now on; any thread."""
+        self._extended[call] = monotonic() + float(seconds)
+
+    def was_away(self, now: float, seconds: float) -> None:
+        """The loop did not turn for so long, and what stopped it may have stopped the threads."""
+        self._away.append((now, seconds))
+
+    def look(self, now: float) -> None:
+        """Give up the requests that are over their limit."""
+        for counters in list(self._runner.threads):
+            call, start = counters.call, counters.start
+            if call is None or counters.call is not call or call.given_up:
+                continue
+            if call not in self._runner.given_up:
+                self._judge(counters, call, start, now)
+        if self._extended:
+            self._forget_extended()
+
+    def _forget_extended(self) -> None:
+        """Drop those of calls that are over. Threads add theirs meanwhile: what was there is listed first."""
+        extended = list(self._extended)
+        calls = {counters.call for counters in self._runner.threads}
+        for call in extended:
+            if call not in calls:
+                del self._extended[call]
+
+    def _judge(self, counters: Counters, call: WsgiCall, start: float, now: float) -> None:
+        limit_s = self._limits.of(call.target)
+        if not limit_s:
+            return
+        due_at = start + limit_s + sum([late_s for at, late_s in self._away if at > start])
+        if call.client_wait is not None:
+            due_at += call.client_wait.waited(now)
+        if now < max(due_at, self._extended.get(call, 0.0)):
+            return
+        bridge = self._runner.bridge
+        if bridge is not None:
+            self._cancel(call, bridge, now - start, limit_s)
+            return
+        self._server.outbox.send()
+        if call.halves is not None and len(call.halves) > 1:
+            return  # another thread is sending its response
+        output = self._take(counters, call)
+        if output is not None:
+            self._give_up(counters, call, output, now - start, limit_s)
+
+    # ---- an ASGI application's task
+
+    def _cancel(self, call: WsgiCall, bridge: AsgiBridge, age_s: float, limit_s: float) -> None:
+        """Have the task of ``call`` cancelled; its thread answers, and is free again."""
+        task = call.task
+        does = "connection cut in mid-response" if call.head_sent else "answered with 504"
+        over = f"{call.what()} has run {age_s:.1f} s (limit {limit_s:g} s)"
+        lines = [
+            f"request timeout: {over}; {does}, its task is cancelled",
+            *([] if task is None else [f"task {task.get_name()}:"]),
+            *(f"  {frame}" for frame in ([] if task is None else stack_of(task))),
+            self._others(),
+        ]
+        self._server.log.error("\n".join(lines))
+        call.give_up(504)
+        if task is not None:
+            self._server.loop.call_later(CLEAN_UP_S, bridge.forsake, task)
+        turned = Event()
+        bridge.tell(turned.set)
+        self._server.loop.call_later(CLEAN_UP_S, self._look_after, turned, bridge, call.what(), age_s)
+
+    def _look_after(self, turned: Event, bridge: AsgiBridge, what: str, age_s: float) -> None:
+        """A loop that stands still serves nobody, whatever number of threads there are."""
+        if turned.is_set():
+            return
+        stood = f"the application's event loop has stood still for {CLEAN_UP_S:g} s"
+        lines = [
+            f"{what}: its task could not be cancelled: {stood}; the worker is replaced",
+            f"thread of the loop (0x{bridge.thread_id:x}):",
+            *(f"  {frame}" for frame in frames_of(bridge.thread_id)),
+        ]
+        self._server.log.error("\n".join(lines))
+        if self._server.on_given_up is not None:
+            self._server.on_given_up(what, age_s + CLEAN_UP_S)
+
+    # ---- the connection
+
+    def _take(self, counters: Counters, call: WsgiCall) -> Any:
+        """Make the loop the connection's only writer; return the thread's output, None if it has finished."""
+        connection = call.connection
+        output = connection.output
+        if output is None:
+            return None
+        connection.attention = True
+        if connection.tls is not None:
+            connection.tls.settle()  # what it was handed goes out
+            output.lost()
+        else:
+            os.dup2(self._lead_nowhere().fileno(), output.fileno(), inheritable=False)
+        if counters.call is call:
+            return output
+        if connection.tls is not None:
+            connection.abort()
+        else:
+            os.dup2(connection.sock.fileno(), output.fileno(), inheritable=False)
+        return None
+
+    def _lead_nowhere(self) -> socket.socket:
+        """Return a socket of which the other end is closed."""
+        if self._nowhere is None:
+            self._nowhere, other = socket.socketpair()
+            self._nowhere.setblocking(False)
+            other.close()
+        return self._nowhere
+
+    def _give_up(self, counters: Counters, call: WsgiCall, output: Any, age_s: float, limit_s: float) -> None:
+        server, runner, connection = self._server, self._runner, call.connection
+        runner.given_up[call] = output
+        connection.output = None  # the number is the thread's for as long as it may use it
+        begun, answered = call.head_sent, call.answered
+        does = "connection cut in mid-response" if begun else "answered with 504"
+        if answered:
+            does = "its response was sent, its connection is closed"
+        more = runner.replace_thread()
+        instead = "another takes its place" if more else "no other takes its place"
+        over = f"{call.what()} has run {age_s:.1f} s (limit {limit_s:g} s)"
+        lines = [
+            f"request timeout: {over}; {does}. The thread cannot be ended: {instead}; the worker is replaced",
+            f"thread of the request (0x{counters.ident:x}):",
+            *(f"  {frame}" for frame in frames_of(counters.ident)),
+            self._others(),
+        ]
+        server.log.error("\n".join(lines))
+        if server.on_given_up is not None:
+            server.on_given_up(call.what(), age_s)
+        if answered:
+            connection.close()
+        elif begun:
+            runner.abandoned(connection)
+            connection.abort()
+        else:
+            connection.refuse(504, "request_timeout_s is over")
+
+    def _others(self) -> str:
+        now = monotonic()
+        running = [one for one in self._runner.under_way() if one.thread]
+        running.sort(key=lambda one: one.start)
+        named = [f"{one.what} {now - one.start:.2f} s" for one in running[:_OTHERS_MAX]]
+        if len(running) > _OTHERS_MAX:
+            named.append(f"{len(running) - _OTHERS_MAX} more")
+        idle = sum(1 for each in self._runner.threads if each.call is None)
+        given_up = len(self._runner.given_up)
+        also = f"; given up before: {given_up - 1}" if given_up > 1 else ""
+        return f"other threads: idle {idle}" + "".join(f", {each}" for each in named) + also

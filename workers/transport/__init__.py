@@ -1,0 +1,1 @@
+"""Sockets: accepting, the PROXY protocol, TLS, output, the end of a connection."""

@@ -1,0 +1,1 @@
+"""WebSockets: handshake, frames, connections and their memory."""

@@ -1,0 +1,282 @@
+"""What an application sends on a WebSocket: the answer to the handshake, messages, the end.
+
+    OPENING   websocket.accept, websocket.close (403) or websocket.http.response.start
+    DENYING   websocket.http.response.body: the handshake is answered with an HTTP response,
+              sent block by block as over HTTP
+    OPEN      websocket.send or websocket.close
+    ENDED     nothing: an OSError if the client, the drain or a broken frame ended it (so that one
+              who only sends learns of it), and an error of the application if it closed before itself
+
+Fields that an application adds to the handshake's answer are validated like those of any
+response; those that are the protocol's own are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl.workers.http1.response_head import CHUNKED, COUNTED, LAST_CHUNK, as_list, chunk
+from gwctl.workers.observe.errors import ClientGone, NotAsgiError
+from gwctl.workers.websocket.frames import BINARY, NO_STATUS, TEXT, frame, may_be_sent
+
+if TYPE_CHECKING:
+    from gwctl.workers.websocket.deflate import Deflater
+    from gwctl.workers.websocket.handshake import Opening
+    from gwctl.workers.websocket.keepalive import Watch
+    from gwctl.workers.websocket.registry import Surroundings
+
+OPENING: Final = 0
+DENYING: Final = 1
+OPEN: Final = 2
+ENDED: Final = 3
+
+PACK_BYTES: Final = 65536
+"""So much is compressed in one turn of the loop, which takes 2 ms."""
+REASON_BYTES_MAX: Final = 123
+"""RFC 6455 section 5.5: a control frame holds 125 bytes, two are the code."""
+
+_CONNECTION_FIELDS: Final = frozenset({b"connection", b"upgrade", b"content-length", b"transfer-encoding"})
+_EXPECTED: Final = {
+    OPENING: "websocket.accept, websocket.close or websocket.http.response.start",
+    DENYING: "websocket.http.response.body",
+    OPEN: "websocket.send or websocket.close",
+}
+
+
+class Sending:
+    """The half of `gwctl.workers.websocket.protocol.WebSocket` that faces the application's send()."""
+
+    _denial: tuple[int, int]  # how the body of the denial is delimited, and what is left of it
+    _denial_start: dict[str, Any] | None = None
+    _closed_itself = False
+    _denial_sent = 0
+
+    if TYPE_CHECKING:
+        _around: Surroundings
+        _deflater: Deflater | None
+        _gone: bool
+        _leave: bool
+        _opening: Opening
+        _packed: asyncio.Event
+        _stage: int
+        _watch: Watch
+        _what: str
+        scope: dict[str, Any]
+        transport: asyncio.Transport
+        writable: asyncio.Event
+        _finish: Callable[[bytes], None]
+        _read: Callable[[], None]
+        _refuse: Callable[[int], None]
+        _say_close: Callable[..., None]
+        _tell_answer: Callable[[int, int], None]
+        _tell_end: Callable[[int], None]
+        go_away: Callable[[], None]
+        stay: Callable[[], None]
+
+    async def send(self, message: Any) -> None:
+        """Take a message of the application.
+
+        Raises:
+            ClientGone: The connection is over, and not by the application.
+            NotAsgiError: The message is not one, or not in this place.
+        """
+        if not self.writable.is_set():
+            await self.writable.wait()
+        kind = message["type"]
+        memory = self._around.memory
+        if memory.total + memory.output + memory.written > memory.ease and kind == "websocket.send":
+            memory.look_soon()
+            await asyncio.sleep(0)  # what was written in this turn is sent at its end
+        while not self._packed.is_set():
+            await self._packed.wait()  # another message goes first
+        if self._stage == OPEN and kind == "websocket.send":  # nearly all
+            opcode, data = _content(message)
+            if self._deflater is None:
+                self._write(frame(opcode, data))
+            elif len(data) <= PACK_BYTES:
+                self._write(frame(opcode, self._deflater.pack(data), rsv1=True))
+            else:
+                await self._send_packed(opcode, data, self._deflater)
+            if not self.writable.is_set():
+                await self._taken()
+            return
+        if self._stage == ENDED:
+            if self._closed_itself:
+                raise NotAsgiError(f"{kind} was sent after the application had closed the WebSocket")
+            raise ClientGone("the WebSocket is closed")
+        action = _ACTIONS.get((self._stage, kind))
+        if action is None:
+            raise NotAsgiError(f"expected {_EXPECTED[self._stage]}, not {kind!r}")
+        action(self, message)
+        if not self.writable.is_set():
+            await self._taken()
+
+    async def _taken(self) -> None:
+        """Wait until the client has taken most of what is written."""
+        await self.writable.wait()
+        if self._gone:
+            raise ClientGone("the WebSocket is closed")
+
+    # ---- the handshake's answer
+
+    def accept(self, message: Any) -> None:
+        heads = self._around.heads
+        opening = self._opening
+        fields = [field for field in map(heads.field, as_list(message.get("headers"))) if not _is_own(field)]
+        protocol = message.get("subprotocol")
+        if protocol is not None:
+            if protocol not in opening.subprotocols:
+                raise NotAsgiError(f"the client did not offer the subprotocol {protocol!r}")
+            fields.append(f"Sec-WebSocket-Protocol: {protocol}\r\n".encode())
+        data = b"".join([opening.head, heads.origin(fields), *fields, b"\r\n"])
+        self._stage = OPEN
+        self._write(data)
+        self._tell_answer(101, len(data))
+        self._watch.start_pings()
+        if self._leave:
+            self.stay()
+            self.go_away()
+        else:
+            self._read()  # what came before
+
+    def _write(self, data: bytes) -> None:
+        self.transport.write(data)
+        self._around.memory.wrote(len(data))
+
+    def deny(self, _message: Any) -> None:
+        self._closed_itself = True
+        self._refuse(403)
+
+    def start_denial(self, message: Any) -> None:
+        _, status = self._around.heads.asgi_status(message["status"])
+        self._denial_start = {"status": status, "headers": as_list(message.get("headers"))}
+        self._stage = DENYING
+
+    def deny_body(self, message: Any) -> None:
+        body = message.get("body", b"")
+        if not isinstance(body, bytes | bytearray | memoryview):
+            raise NotAsgiError(f"the body of the denial must be bytes, not {type(body).__name__}")
+        body = bytes(body)
+        more = message.get("more_body", False)
+        out = b""
+        if self._denial_start is not None:
+            out = self._denial_head(-1 if more else len(body))
+        framing, left = self._denial
+        if framing == COUNTED:
+            left -= len(body)
+            if left < 0 or (left and not more):
+                raise NotAsgiError("the body of the denial is not as long as Content-Length says")
+            out += body
+        elif framing == CHUNKED:
+            out += chunk(body) if body else b""
+            out += b"" if more else LAST_CHUNK
+        self._denial = framing, left
+        self._denial_sent += len(body)
+        if more:
+            self._write(out)
+            return
+        self._closed_itself = True
+        self._tell_end(1006)
+        self._finish(out)
+        self._tell_answer(self._denial_status, self._denial_sent)
+
+    def _denial_head(self, known: int) -> bytes:
+        start = self._denial_start
+        assert start is not None
+        heads = self._around.heads
+        status: int = start["status"]
+        head, framing, left, _ = heads.build(
+            heads.asgi_status(status)[0], status, start["headers"], known, True, False, False
+        )
+        self._denial_start = None
+        self._denial_status = status
+        self._denial = framing, left
+        return head
+
+    # ---- messages and the end
+
+    async def _send_packed(self, opcode: int, data: bytes, deflater: Deflater) -> None:
+        """Send a large message, packed in parts while others have their turns."""
+        self._packed.clear()
+        payload = None
+        try:
+            payload = await self._pack(data, deflater)
+        finally:
+            if payload is None:
+                deflater.drop()
+            self._packed.set()
+        self._write(frame(opcode, payload, rsv1=True))
+
+    async def _pack(self, data: bytes, deflater: Deflater) -> bytes:
+        deflater.begin()
+        whole = memoryview(data)
+        parts = []
+        for at in range(0, len(data), PACK_BYTES):
+            parts.append(deflater.add(whole[at : at + PACK_BYTES]))
+            await asyncio.sleep(0)
+            if self._stage != OPEN:
+                raise ClientGone("the WebSocket is closed")
+        parts.append(deflater.end())
+        return b"".join(parts)
+
+    def close(self, message: Any) -> None:
+        code = message.get("code", 1000)
+        reason = message.get("reason") or ""
+        if code is not None and (not isinstance(code, int) or not (code == NO_STATUS or may_be_sent(code))):
+            raise NotAsgiError(f"not a close code that may be sent (RFC 6455 section 7.4): {code!r}")
+        if not isinstance(reason, str):
+            raise NotAsgiError(f"the reason of websocket.close must be str, not {type(reason).__name__}")
+        self._closed_itself = True
+        if code is None or code == NO_STATUS:
+            self._say_close(None)
+        else:
+            self._say_close(code, self._fitting(reason))
+
+    def _fitting(self, reason: str) -> str:
+        """Return as much of ``reason`` as a close frame holds: its code matters more than its last words."""
+        data = reason.encode()
+        if len(data) <= REASON_BYTES_MAX:
+            return reason
+        self._around.seldom.warning(
+            "long close reason",
+            f"{self._what}: the reason of a close has at most {REASON_BYTES_MAX} bytes (RFC 6455 section "
+            f"5.5); the rest of {reason[:200]!r} was cut off",
+        )
+        return data[:REASON_BYTES_MAX].decode(errors="ignore")
+
+
+def _content(message: Any) -> tuple[int, bytes]:
+    """Return opcode and content of a websocket.send."""
+    data, text = message.get("bytes"), message.get("text")
+    if (data is None) == (text is None):
+        raise NotAsgiError("websocket.send needs either bytes or text")
+    if text is not None:
+        if not isinstance(text, str):
+            raise NotAsgiError(f"text of websocket.send must be str, not {type(text).__name__}")
+        return TEXT, text.encode()
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise NotAsgiError(f"bytes of websocket.send must be bytes, not {type(data).__name__}")
+    return BINARY, bytes(data)
+
+
+def _is_own(line: bytes) -> bool:
+    """Tell whether a validated field is the server's to send.
+
+    Raises:
+        NotAsgiError: It is the protocol's own.
+    """
+    name = line.partition(b":")[0].lower()
+    if name.startswith(b"sec-websocket-"):
+        raise NotAsgiError(f"{name.decode()} is the protocol's own; a subprotocol goes into `subprotocol`")
+    return name in _CONNECTION_FIELDS
+
+
+_ACTIONS: Final[dict[tuple[int, str], Callable[[Any, Any], None]]] = {
+    (OPENING, "websocket.accept"): Sending.accept,
+    (OPENING, "websocket.close"): Sending.deny,
+    (OPENING, "websocket.http.response.start"): Sending.start_denial,
+    (DENYING, "websocket.http.response.body"): Sending.deny_body,
+    (OPEN, "websocket.close"): Sending.close,
+}

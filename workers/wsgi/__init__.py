@@ -1,0 +1,1 @@
+"""WSGI calls, their bodies in and their responses out."""

@@ -1,0 +1,447 @@
+"""One WSGI call, to the letter of PEP 3333, whatever thread it runs in.
+
+`WsgiCall.run` calls the application, sends what it yields, and closes the iterable, always
+once. The response is written here, as `gwctl.workers.wsgi.response_writer` says: a block that a
+generator yields goes out before the next is asked for, and a client that stops reading holds
+this call up. What is still pending at the end is left to the loop (`pending`), so that a slow
+reader of a small response does not hold the worker.
+A response of one block goes to the ``outbox`` (`gwctl.workers.transport.outbox`), if there is one.
+
+No event loop is involved, and the running one must have been hidden by the caller.
+
+A mistake in the application becomes a 500 if nothing was sent yet, else the connection is
+aborted, so that the client does not take half a response for a whole one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from time import monotonic
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+from gwctl.workers.app import fork_hooks
+from gwctl.workers.app.interruption import Interrupted
+from gwctl.workers.http1.response_head import (
+    CHUNKED,
+    COUNTED,
+    LAST_CHUNK,
+    NO_BODY,
+    HeaderError,
+    as_list,
+    chunk,
+)
+from gwctl.workers.observe.errors import ClientGone, NotWsgiError
+from gwctl.workers.observe.tracebacks import application_traceback, summary
+from gwctl.workers.wsgi.early_hints import hints
+from gwctl.workers.wsgi.file_wrapper import FileWrapper, extent
+from gwctl.workers.wsgi.response_writer import ResponseWriter
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.server import Server
+    from gwctl.workers.transport.outbox import Outbox
+    from gwctl.workers.wsgi.environ import Environ
+
+_JOIN_BYTES_MAX: Final = 65536
+"""Smaller blocks are sent with the head in one call."""
+_CAUSES_MAX: Final = 16
+
+E = TypeVar("E", bound=BaseException)
+
+
+class WsgiCall(ResponseWriter):
+    """The call of the application for one request, and its response."""
+
+    __slots__ = (
+        "_ended",
+        "_environ",
+        "_framing",
+        "_headers",
+        "_left",
+        "_line",
+        "_outbox",
+        "aborted",
+        "ended_at",
+        "halves",
+        "head_sent",
+        "keep_alive",
+        "sent",
+        "status",
+    )
+
+    def __init__(
+        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
+    ) -> None:
+        self._outbox = outbox
+        self._server = server
+        self._connection = connection
+        self._environ = environ
+        self._sock = sock
+        self._headers: Any = None
+        self._line = b""
+        self._framing = NO_BODY
+        self._left = 0
+        self._ended = False
+        self.status = 0
+        self.head_sent = False
+        self.keep_alive = False
+        self.aborted = False
+        self.pending = b""
+        self.client_wait = None
+        self.ended_at = 0.0
+        self.halves: list[bool] | None = (
+            None  # what is yet to be done of sending and ending: `threads_outbox`
+        )
+        self.sent = 0
+
+    has_body: ClassVar[bool] = False
+    """The request has one: more than its head was read, or is to be."""
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """Of an ASGI application: where the request runs."""
+        return None
+
+    @property
+    def given_up(self) -> bool:
+        """Tell whether `give_up` has ended it."""
+        return False
+
+    def give_up(self, status: int) -> bool:  # noqa: ARG002 - for those that can
+        """Have the call end soon, answered with ``status`` or cut; False: a thread cannot be ended."""
+        return False
+
+    @property
+    def answered(self) -> bool:
+        """Tell whether the client has got the whole response, whatever the call goes on to do."""
+        return self._ended and self.head_sent and not (self.aborted or self.pending)
+
+    @property
+    def cut_shows(self) -> bool:
+        """Tell whether a client that reads on sees from the response itself that it is cut short."""
+        return self._framing in {COUNTED, CHUNKED} and not self.client_gone
+
+    def run(self) -> None:
+        """Call, respond, close. Never raises: ``keep_alive``, ``aborted`` and ``pending`` say how it went."""
+        result: Any = None
+        spokesman = self._connection.hints
+        spokesman.call = self
+        try:
+            result = self._server.application(self._environ, self.start_response)
+            if fork_hooks.is_child:
+                fork_hooks.end_child()
+            if type(result) is list and len(result) == 1 and type(result[0]) is bytes and not self.head_sent:
+                self._whole(result[0])  # hello world, and what wraps Flask's and Django's responses
+            else:
+                self._respond(result)
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
+            fork_hooks.end_if_child(None if self.client_gone else error)
+            self._failed(error)
+        self._ended = True
+        spokesman.call = None
+        if type(result) is not list:
+            self.ended_at = 0.0
+            self._close(result)
+            if fork_hooks.is_child:
+                fork_hooks.end_child()
+
+    # ---- what the application calls
+
+    def start_response(
+        self,
+        status: Any,  # were its type named, compiled code would refuse others before we can say why
+        headers: Any,
+        exc_info: Any = None,
+    ) -> Callable[[bytes], None]:
+        if exc_info is not None:
+            try:
+                if self.head_sent and exc_info[1] is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # it refers to this frame
+        elif self._headers is not None:
+            raise NotWsgiError("start_response() was called a second time without exc_info (PEP 3333)")
+        if self._ended:
+            raise NotWsgiError("start_response() was called after the request had ended")
+        self._line, self.status = self._server.heads.wsgi_status(status)
+        if type(headers) is not list:
+            if headers is None:
+                raise HeaderError("the headers must be a list of pairs (PEP 3333), not None")
+            headers = as_list(headers)  # an iterator gives its fields once
+        self._headers = headers
+        return self.write
+
+    def write(self, data: Any) -> None:
+        if self._ended:
+            raise NotWsgiError("write() was called after the request had ended")
+        data = _as_bytes(data)
+        if data and not self._block(data):
+            raise NotWsgiError("more bytes were written than Content-Length says; cut")
+
+    def hint(self, headers: Any) -> None:
+        """Send 103 (Early Hints) unless the response has begun or the client can't take it."""
+        if self._ended or self.head_sent or not self._connection.http11:
+            return
+        data = hints(self._server.heads, headers)
+        if data:
+            self._outbox = None  # or the response could overtake what is pending
+            self._send(data)
+
+    # ---- the response
+
+    def _respond(self, result: Any) -> None:
+        kind = type(result)
+        if kind is list or kind is tuple:
+            known = sum([len(_as_bytes(block)) for block in result])
+        elif kind is bytes:
+            self._server.warn_bare_bytes()
+            known = len(result)
+            result = (result,)
+        elif result is None:
+            raise NotWsgiError("the application returned None; WSGI wants an iterable of bytes (PEP 3333)")
+        else:
+            if kind is FileWrapper and self._file(result.filelike):
+                return
+            known = -1
+            if kind is GeneratorType:
+                self._outbox = None  # who knows what it does after its last block
+        for block in result:
+            if fork_hooks.is_child:
+                fork_hooks.end_child()
+            if not self.head_sent and self._complete(block):
+                continue
+            if block and not self._block(_as_bytes(block), known):
+                self._server.log.warning(
+                    f"{self.what()}: more bytes were yielded than Content-Length says; cut"
+                )
+                break
+            if self.head_sent and self._framing == NO_BODY:
+                break  # HEAD: nobody sees the rest, which may have no end
+            if type(block) is str:
+                _as_bytes(block)
+        self._end(known)
+
+    def _file(self, filelike: Any) -> bool:
+        """Send what is left of a regular file; False if it is not one and has to be read."""
+        left = extent(filelike)
+        if left is None or (self.head_sent and self._framing > COUNTED):
+            return False
+        head = b"" if self.head_sent else self._head(left.size)
+        if self._framing == NO_BODY:
+            self._send(head)
+            return True
+        count = min(left.size, self._left)
+        if head and count <= _JOIN_BYTES_MAX:
+            block = os.pread(left.fd, count, left.position)
+            self._send(head + block)
+            short = count - len(block)
+        else:
+            self._send(head)
+            short = self._send_file(left.fd, left.position, count)
+        self.sent += count - short
+        self._left -= count - short
+        self._end(-1)
+        return True
+
+    def _whole(self, data: bytes) -> None:
+        """Send a response that consists of one block: head and body in one call."""
+        size = len(data)
+        if size <= _JOIN_BYTES_MAX and self._usual(data, size):
+            return
+        head = self._head(size)
+        if self._framing == NO_BODY:
+            self._send(head)
+        elif size != self._left:
+            self._send(head)
+            self._left_over(data)
+        elif size <= _JOIN_BYTES_MAX:
+            self.sent = size
+            self._deliver(head + data, monotonic())
+        else:
+            self.sent = size
+            self._send(head)
+            self._send(data)
+
+    def _complete(self, block: Any) -> bool:
+        """Send a first block that is all that Content-Length says; False, and nothing sent, if it is not."""
+        if type(block) is not bytes or not 0 < len(block) <= _JOIN_BYTES_MAX or not self._usual(block, -1):
+            return False
+        self._framing = COUNTED  # with nothing left: what may follow is cut
+        return True
+
+    def send_now(self, response: bytes) -> None:
+        """Send a whole response that was taken; any thread. Never raises."""
+        try:
+            self._send(response)
+        except ClientGone:
+            self.keep_alive = False
+            self.aborted = True
+
+    def _usual(self, data: bytes, length: int) -> bool:
+        """Send ``data`` with a head that has nothing special to it; False, and nothing sent, if it has.
+
+        ``length`` is that of the body where the application does not say it; -1: not known.
+        """
+        connection = self._connection
+        server = self._server
+        if connection.is_head or not connection.http11 or not connection.keep_alive or server.draining:
+            return False
+        now = monotonic()
+        response = server.heads.usual(self._line, self.status, self._headers, data, length, now)
+        if response is None:
+            return False
+        self.ended_at = now
+        self.head_sent = self.keep_alive = True
+        self.sent = len(data)
+        self._deliver(response, now)
+        return True
+
+    def _deliver(self, response: bytes, now: float) -> None:
+        """Send a whole response, or have it sent soon, also while this call goes on."""
+        outbox = self._outbox
+        if outbox is None or not outbox.take(self, response, now):
+            self._send(response)
+
+    def _close(self, result: Any) -> None:
+        try:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+        except BaseException as error:  # noqa: BLE001 - the response is out already
+            self._log_failure(error, "close() of its iterable raised")
+
+    def _left_over(self, data: bytes) -> None:
+        """Send one block that is longer or shorter than the application's Content-Length."""
+        if len(data) > self._left:
+            self._server.log.warning(f"{self.what()}: the body is longer than Content-Length says; cut")
+            data = data[: self._left]
+        self._left -= len(data)
+        self.sent = len(data)
+        self._send(data)
+        self._end(-1)
+
+    def _head(self, known: int) -> bytes:
+        if self._headers is None:
+            raise NotWsgiError(
+                "the application did not call start_response() before its first block (PEP 3333)"
+            )
+        connection = self._connection
+        head, self._framing, self._left, self.keep_alive = self._server.heads.build(
+            self._line,
+            self.status,
+            self._headers,
+            known,
+            connection.http11,
+            connection.is_head,
+            connection.keep_alive and not self._server.draining,
+        )
+        self.head_sent = True
+        return head
+
+    def _block(self, block: bytes, known: int = -1) -> bool:
+        """Send one block that is not empty; return False if it was cut at Content-Length."""
+        out = b"" if self.head_sent else self._head(known)
+        fits = True
+        if self._framing == NO_BODY:
+            block = b""
+        elif self._framing == COUNTED:
+            if len(block) > self._left:
+                block = block[: self._left]
+                fits = False
+            self._left -= len(block)
+            if not (block or out):
+                return fits  # the response is complete, and may be in other hands
+        self.sent += len(block)
+        if self._framing == CHUNKED:
+            block = chunk(block)
+        if len(block) > _JOIN_BYTES_MAX and out:
+            self._send(out)
+            out = b""
+        self._send(out + block if out else block)
+        return fits
+
+    def _end(self, known: int) -> None:
+        if self.client_gone:  # and the application made nothing of it
+            raise ClientGone
+        if not self.head_sent:
+            self._send(self._head(max(known, 0)))
+        if self._framing == CHUNKED:
+            self._send(LAST_CHUNK)
+        elif self._framing == COUNTED and self._left:
+            self.keep_alive = False
+            self.aborted = True
+            self._server.log.error(
+                f"{self.what()}: the body is {self._left} bytes shorter than Content-Length says; "
+                "connection aborted"
+            )
+
+    # ---- mistakes
+
+    def _failed(self, error: BaseException) -> None:
+        """Answer 500 if nothing was sent yet, else abort unless all was sent; always say why in the log."""
+        if isinstance(error, Interrupted):  # with this process, and so the connection
+            self.keep_alive = False
+            self.aborted = self.head_sent = True
+            return
+        if self.head_sent and self._framing == COUNTED and not (self._left or self.client_gone):
+            self._log_failure(error, "the application raised after its response")
+            return
+        self.keep_alive = False
+        if self.client_gone and caused_by(error, ClientGone) is not None:
+            self.aborted = True
+            self._server.log.debug(f"{self.what()}: the client went away before it had the response")
+            return
+        if isinstance(error, NotWsgiError) or not self.head_sent:
+            self._log_failure(error, "the application raised")
+        else:
+            self._log_failure(error, "the application raised in mid-response; connection aborted")
+        if self.head_sent:
+            self.aborted = True
+        else:
+            self._answer(500)
+
+    def _answer(self, status: int) -> None:
+        """Send a response of our own."""
+        self.status = status
+        self.head_sent = True
+        data = self._server.heads.error(status, self._connection.is_head)
+        self.sent = len(data)
+        try:
+            self._send(data)
+        except ClientGone:
+            self.aborted = True
+
+    def _log_failure(self, error: BaseException, what: str) -> None:
+        if isinstance(error, NotWsgiError):
+            self._server.log.error(f"{self.what()}: {error}")
+        else:
+            self._server.log.error(f"{self.what()}: {what}: {summary(error)}\n{application_traceback(error)}")
+
+
+def caused_by(error: BaseException, kind: type[E]) -> E | None:
+    """Return the ``kind`` that ``error`` is, or was raised because of."""
+    seen: BaseException | None = error
+    for _ in range(_CAUSES_MAX):
+        if seen is None or isinstance(seen, kind):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _as_bytes(block: Any) -> bytes:
+    if isinstance(block, bytes):
+        return block
+    if isinstance(block, str):
+        raise NotWsgiError(
+            "the application yielded str; the body of a WSGI response is bytes (PEP 3333). "
+            "Yield bytes: text.encode() or b'...'"
+        )
+    if isinstance(block, bytearray | memoryview):
+        return bytes(block)
+    raise NotWsgiError(
+        f"the application yielded {type(block).__name__}; the body of a WSGI response is bytes (PEP 3333)"
+    )

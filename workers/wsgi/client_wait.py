@@ -1,0 +1,177 @@
+"""How long a WSGI call waits for its client to take a stream, and when that is enough.
+
+The time is the client's, not the application's: ``request_timeout_s`` does not count it. Every
+`LOOK_S` of waiting is judged, and the connection cut, never the worker, when the client
+
+    - has taken nothing for ``response_timeout_s``
+    - has taken less than ``response_rate_min_bytes_per_s`` in ``rate_grace_s`` of waiting
+    - still holds the worker (or the thread) after `OTHERS_WAIT_S` in which others waited for it
+
+Before it comes to the last, what the application makes is *spooled*: as soon as others wait, the rest of the
+response goes to a temporary file (`gwctl.workers.wsgi.response_spool`) and the call goes on at the
+application's own pace. So a slow reader loses its response only if that is too large for the spool, or has
+no end.
+
+What a client has taken is what its kernel has acknowledged: the socket's own buffer may hold
+megabytes, and the kernel says that there is room only when a third of it is.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+import termios
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from gwctl.workers.observe.tcp_info import tcp_info
+
+if TYPE_CHECKING:
+    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.runners.wsgi import WsgiRunner
+    from gwctl.workers.server import Server
+    from gwctl.workers.wsgi.response_spool import ResponseSpool
+    from gwctl.workers.wsgi.response_writer import ResponseWriter
+
+LOOK_S: Final = 0.1
+OTHERS_WAIT_S: Final = 5.0
+_TCP_INFO_BYTES: Final = 128
+_read_acknowledged: Final = struct.Struct("=120xQ").unpack  # struct tcp_info of linux/tcp.h: tcpi_bytes_acked
+_read_int: Final = struct.Struct("i").unpack
+
+
+class ClientWait:
+    """All waits of one call. ``since``: the present one's beginning; 0.0: there is none."""
+
+    __slots__ = (
+        "_next_look_s",
+        "_others_since",
+        "_runner",
+        "_server",
+        "_taken_at",
+        "_unsent",
+        "_window_at",
+        "_window_bytes",
+        "connection",
+        "others_wait",
+        "since",
+        "spool",
+        "waited_s",
+    )
+
+    def __init__(self, server: Server, connection: ConnectionBase) -> None:
+        self._server = server
+        self._runner = cast("WsgiRunner", server.runner)  # no other calls wait
+        self.connection = connection
+        self.since = 0.0
+        self.waited_s = 0.0
+        """Of the waits that are over. All marks below are on this clock, which stands still between them."""
+        self.others_wait = False
+        """Somebody waited for the worker, or for the thread, at the last look."""
+        self.spool: ResponseSpool | None = None
+        self._next_look_s = LOOK_S
+        self._unsent = 0
+        self._taken_at = 0.0
+        self._window_at = 0.0
+        self._window_bytes = 0
+        self._others_since = -1.0
+
+    def waited(self, now: float) -> float:
+        """Return the seconds waited so far; any thread."""
+        since = self.since
+        return self.waited_s + (now - since if since else 0.0)
+
+    def begin(self, unsent: int) -> None:
+        """Wait from now on, for a client that has yet to take ``unsent`` bytes."""
+        self._unsent = unsent
+        self.since = monotonic()
+        self._runner.waits_for_client(self)
+
+    def end(self, unsent: int) -> None:
+        """A wait is over; ``unsent`` is what the client has yet to take now."""
+        self._add()
+        if unsent < self._unsent:
+            self._taken_at = self.waited_s
+            self._window_bytes += self._unsent - unsent
+
+    def end_of_body(self) -> None:
+        """A wait is over in which there was nothing to take: it was for the request's body."""
+        before = self.waited_s
+        self._add()
+        self._taken_at += self.waited_s - before
+        self._window_at += self.waited_s - before
+
+    def _add(self) -> None:
+        self.waited_s, self.since = self.waited(monotonic()), 0.0
+        self._runner.waits_for_client(self)
+
+    def others_waited(self) -> bool:
+        """Tell, for a call that waits for a body, whether others have waited for it for `OTHERS_WAIT_S`."""
+        if self.waited_s < self._next_look_s:
+            return False
+        self._next_look_s = self.waited_s + LOOK_S
+        return bool(self._too_long(self.waited_s))
+
+    def judge(self) -> str:
+        """Look, if it is time to, and return why the connection is to be cut; empty: it goes on."""
+        waited = self.waited_s
+        if waited < self._next_look_s:
+            return ""
+        self._next_look_s = waited + LOOK_S
+        settings = self._server.settings
+        silent_s = settings.timeouts.response_timeout_s
+        if waited - self._taken_at >= silent_s:
+            return f"the client took no byte for {silent_s:g} s"
+        return self._too_slow(waited) or self._too_long(waited)
+
+    def _too_long(self, waited: float) -> str:
+        """Judge by who else waits."""
+        self.others_wait = self._runner.others_wait(self.connection)
+        if not self.others_wait:
+            self._others_since = -1.0
+        elif self._others_since < 0:
+            self._others_since = waited
+        elif waited - self._others_since >= OTHERS_WAIT_S:
+            rate = self._window_bytes / max(waited - self._window_at, LOOK_S)
+            return (
+                f"the client takes {rate:,.0f} bytes a second, and others have waited for this worker for "
+                f"{OTHERS_WAIT_S:g} s. A proxy that buffers responses would spare it, more workers or "
+                "threads, or a larger limits.response_spool_bytes_max"
+            )
+        return ""
+
+    def _too_slow(self, waited: float) -> str:
+        grace_s = self._server.settings.timeouts.rate_grace_s
+        least = self._server.limits.response_rate_min_bytes_per_s
+        if not least or waited - self._window_at < grace_s:
+            return ""
+        rate = self._window_bytes / (waited - self._window_at)
+        self._window_at, self._window_bytes = waited, 0
+        if rate >= least:
+            return ""
+        return f"the client took {rate:,.0f} bytes a second (limits.response_rate_min_bytes_per_s {least})"
+
+
+def unsent_bytes(writer: ResponseWriter) -> int:
+    """Return how much the client has yet to take of what it was sent; the call's thread."""
+    connection = writer.connection
+    layer: Any = connection.tls
+    if layer is None:
+        return in_kernel(writer.output)
+    return in_kernel(connection.sock) + int(layer.raw.get_write_buffer_size())
+
+
+def taken_bytes(connection: ConnectionBase) -> int:
+    """Return how much the client's kernel has acknowledged in the connection's life; 0: nobody says."""
+    info = tcp_info(connection.sock, _TCP_INFO_BYTES)
+    return int(_read_acknowledged(info)[0]) if info else 0
+
+
+def in_kernel(sock: Any) -> int:
+    """Return how many bytes the kernel holds that the peer has not acknowledged; 0 where it does not say."""
+    try:
+        answer: bytes = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+    except (OSError, ValueError):
+        return 0  # it was closed meanwhile
+    size: int = _read_int(answer)[0]
+    return size
