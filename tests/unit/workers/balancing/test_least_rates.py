@@ -171,7 +171,9 @@ def test_slow_bodies_make_room_for_new_clients(
         assert {client.response().status for client in slow} == {408}
         quick.send(b"x" * 500_000)
         assert len(quick.response().body) == 1_000_000
-        assert engine.words(EVICTED) == 2
+        assert (
+            engine.words(EVICTED) >= 2
+        )  # on a slow machine the first of the new ones, too: answered and idle
         for client in (*slow, quick):
             client.sock.close()
 
