@@ -22,7 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.ipc.assignment import Assignment
-from gwctl.ipc.connection_queue import Parcel
+from gwctl.ipc.connection_queue import TransferHeader
 from gwctl.ipc.scoreboard import ACCEPTED, ACTIVE, CONNECTIONS, HEARTBEAT_AT, SERVING
 from gwctl.log import Log
 from gwctl.masking import shower
@@ -42,7 +42,7 @@ from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.http1.states import BUSY, CLOSING, FLUSH, IDLE, TimeLimits
 from gwctl.workers.observe import counters
 from gwctl.workers.observe.access_log import AccessLog, referer_and_agent
-from gwctl.workers.observe.throttled_log import Seldom
+from gwctl.workers.observe.throttled_log import ThrottledLog
 from gwctl.workers.runners.registry import runner_class
 from gwctl.workers.transport.acceptor import Acceptor
 from gwctl.workers.transport.outbox import Outbox
@@ -81,7 +81,7 @@ class Server:
         self.interface = application.interface
         self.state = application.state
         self.log = log
-        self.seldom = Seldom(log)
+        self.throttled = ThrottledLog(log)
         self.settings = assignment.settings
         self.limits = self.settings.limits
         self.shown = shower(log_queries=self.settings.log_queries)
@@ -307,9 +307,9 @@ class Server:
         self._connections.add(connection)
         self.record.words[CONNECTIONS] = self.connections
 
-    def adopt(self, sock: socket.socket, parcel: Parcel, data: bytes) -> None:
+    def adopt(self, sock: socket.socket, header: TransferHeader, data: bytes) -> None:
         """Go on with a connection of a sibling's; ``data`` was read of it."""
-        self._acceptor.adopt(sock, parcel, data)
+        self._acceptor.adopt(sock, header, data)
 
     def forget(self, connection: ConnectionBase) -> None:
         """The connection is gone, or is no longer HTTP."""

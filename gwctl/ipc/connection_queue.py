@@ -37,7 +37,7 @@ _JUNK_MAX: Final = 64
 """Messages that are none, passed over at once."""
 
 
-class Parcel(msgspec.Struct, frozen=True):
+class TransferHeader(msgspec.Struct, frozen=True):
     """What goes with a connection: both its ends' addresses, as a proxy may have told them."""
 
     listener: str
@@ -77,14 +77,14 @@ class Exchange:
         """Return the end that is readable while something is in the queue."""
         return self._receiving.fileno()
 
-    def send(self, fd: int, parcel: Parcel, data: bytes) -> bool:
+    def send(self, fd: int, header: TransferHeader, data: bytes) -> bool:
         """Put a connection into the queue; False if it does not take it (full, no memory).
 
         ``data`` is what was read of its next request, at most `DATA_BYTES_MAX`.
         """
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         try:
-            head = msgspec.json.encode(parcel)
+            head = msgspec.json.encode(header)
             self._sending.sendmsg([head, b"\n", data], ancillary, _NOW)
         except (OSError, UnicodeEncodeError):  # the latter: a Unix client's path that is no text
             return False
@@ -98,7 +98,7 @@ class Exchange:
         poll.register(self._sending, 0)
         return bool(poll.poll(0))
 
-    def receive(self) -> tuple[int, Parcel, bytes] | None:
+    def receive(self) -> tuple[int, TransferHeader, bytes] | None:
         """Take one connection, as a descriptor of the caller's; None if there is none.
 
         There must be room for one descriptor: without it the kernel would close the connection.
@@ -110,11 +110,11 @@ class Exchange:
             data, fds = received
             head, _, rest = data.partition(b"\n")
             try:
-                parcel = msgspec.json.decode(head, type=Parcel)
+                header = msgspec.json.decode(head, type=TransferHeader)
             except (ValueError, RecursionError):
-                parcel = None
-            if parcel is not None and len(fds) == 1 and _is_socket(fds[0]):
-                return fds[0], parcel, rest
+                header = None
+            if header is not None and len(fds) == 1 and _is_socket(fds[0]):
+                return fds[0], header, rest
             for fd in fds:
                 os.close(fd)
         return None

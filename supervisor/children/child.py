@@ -11,7 +11,7 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc import scoreboard
 from gwctl.ipc.channel import Channel, WorkerReady
 from gwctl.masking import shower
-from gwctl.supervisor.children.incident_report import DumpFile, Inquest
+from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport
 from gwctl.supervisor.children.peer_limits import Allowance
 from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.children.record_reader import Reader
@@ -47,7 +47,7 @@ class Child:
     limits: RequestLimits = field(init=False)
     killed: bool = False
     """We sent SIGKILL."""
-    inquest: Inquest | None = None
+    inquest: IncidentReport | None = None
     """Its stacks were asked for."""
     reader: Reader = field(init=False)
     """Of ``record``, which nothing else reads."""

@@ -104,7 +104,7 @@ def look(pid: int) -> KernelFacts:
 
 
 @dataclass(slots=True)
-class Inquest:
+class IncidentReport:
     """What is known so far. ``request``: that which the scoreboard names, else that which has the loop."""
 
     pid: int
@@ -182,7 +182,7 @@ class Inquest:
 
 def begin(child: Child, reason: str, now: float) -> None:
     """Take down what is known of ``child``, which is about to be asked for the rest."""
-    child.inquest = Inquest(child.pid, reason)
+    child.inquest = IncidentReport(child.pid, reason)
     facts = child.facts(now)
     if since := facts.floats[scoreboard.BUSY_SINCE]:
         child.inquest.request = child.shown(facts.request_line)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.wording import seconds
 from gwctl.supervisor.core.worker import Worker
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from gwctl.supervisor.core.pool import Pool
 
 
-def opened(pool: Pool, number: int, desk: Desk) -> None:
+def opened(pool: Pool, number: int, turn: Turn) -> None:
     """Say that the slot is tried slowly from now on."""
     slot = pool.slot(number)
-    times = f"{slot.deaths} times in {seconds(desk.now - slot.failing_since)}"
+    times = f"{slot.deaths} times in {seconds(turn.now - slot.failing_since)}"
     retry = seconds(pool.policy.breaker_retry_s)
     text = f"slot {number} keeps dying ({times}): trying every {retry} now; {_strength(pool)}"
-    desk.note("error", text, pool.name)
+    turn.note("error", text, pool.name)
 
 
-def healthy(pool: Pool, number: int, alive_s: float, desk: Desk) -> None:
+def healthy(pool: Pool, number: int, alive_s: float, turn: Turn) -> None:
     """A worker of the slot has been ready for ``alive_s``; if that is long, its record is clear."""
     slot = pool.slot(number)
     was_open = slot.open
     slot.lived(alive_s, pool.policy)
     if was_open and not slot.open:
         text = f"slot {number} lives again (ready for {seconds(alive_s)}); {_strength(pool)}"
-        desk.note("info", text, pool.name)
+        turn.note("info", text, pool.name)
 
 
-def watch(pool: Pool, holders: Mapping[int, Worker], desk: Desk) -> None:
+def watch(pool: Pool, holders: Mapping[int, Worker], turn: Turn) -> None:
     """Close the breakers whose slot has a worker that proved itself; wake up for those that may yet."""
     for number, slot in pool.slots.items():
         worker = holders.get(number)
@@ -45,8 +45,8 @@ def watch(pool: Pool, holders: Mapping[int, Worker], desk: Desk) -> None:
         if worker.ready_at is None or worker.ready_at <= slot.failed_at:
             continue  # due to be replaced: it is its successors that die
         due = worker.ready_at + pool.policy.healthy_after_s
-        if due <= desk.now:
-            healthy(pool, number, desk.now - worker.ready_at, desk)
+        if due <= turn.now:
+            healthy(pool, number, turn.now - worker.ready_at, turn)
         elif pool.retry_at is None or due < pool.retry_at:
             pool.retry_at = due
 

@@ -14,7 +14,7 @@ from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare, Resto
 from gwctl.supervisor.core.events import ReloadAsked, RollbackAsked, ScaleAsked
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload, Stage, patience
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.wording import NOT_STARTED, counts, scaled, seconds, span
 from gwctl.supervisor.core.worker import Failure, State
 
@@ -37,57 +37,57 @@ class Queue:
         return taken
 
 
-def answer(desk: Desk, request: int, text: str, result: dict[str, Any], *, ok: bool) -> None:
+def answer(turn: Turn, request: int, text: str, result: dict[str, Any], *, ok: bool) -> None:
     if request:
-        desk.actions.append(Answer(request, ok, text, result))
+        turn.actions.append(Answer(request, ok, text, result))
 
 
 # ---- reload
 
 
-def reload_asked(fleet: Fleet, queue: Queue, event: ReloadAsked, desk: Desk) -> None:
+def reload_asked(fleet: Fleet, queue: Queue, event: ReloadAsked, turn: Turn) -> None:
     if fleet.ending is not None:
-        _refuse(desk, event.request, "the fleet is stopping")
+        _refuse(turn, event.request, "the fleet is stopping")
         if not event.request:
-            desk.note("info", f"no reload ({event.source}): the fleet is stopping")
+            turn.note("info", f"no reload ({event.source}): the fleet is stopping")
         return
     if fleet.broken:
-        _refuse(desk, event.request, f"this master is broken ({fleet.broken}): restart it")
+        _refuse(turn, event.request, f"this master is broken ({fleet.broken}): restart it")
         return
     if fleet.reload is not None and not queue.waiting:
-        desk.note("info", f"reload ({event.source}) waits for the one under way")
+        turn.note("info", f"reload ({event.source}) waits for the one under way")
     queue.waiting = True
     queue.source = event.source
     if event.request:
         queue.requests.append(event.request)
 
 
-def refuse_waiting(queue: Queue, desk: Desk) -> None:
+def refuse_waiting(queue: Queue, turn: Turn) -> None:
     for request in queue.take():
-        _refuse(desk, request, "the fleet stops")
+        _refuse(turn, request, "the fleet stops")
 
 
-def _refuse(desk: Desk, request: int, reason: str) -> None:
-    answer(desk, request, f"not adopted: {reason}", {"reason": reason}, ok=False)
+def _refuse(turn: Turn, request: int, reason: str) -> None:
+    answer(turn, request, f"not adopted: {reason}", {"reason": reason}, ok=False)
 
 
-def begin_reload(fleet: Fleet, queue: Queue, generation: int, desk: Desk) -> Reload:
-    reload = _begin(fleet, generation, queue.source, queue.take(), desk)
+def begin_reload(fleet: Fleet, queue: Queue, generation: int, turn: Turn) -> Reload:
+    reload = _begin(fleet, generation, queue.source, queue.take(), turn)
     reload.preface, queue.preface = queue.preface, ""
-    desk.actions.append(Prepare(generation))
+    turn.actions.append(Prepare(generation))
     return reload
 
 
-def rollback_asked(fleet: Fleet, queue: Queue, event: RollbackAsked, desk: Desk) -> Reload | None:
+def rollback_asked(fleet: Fleet, queue: Queue, event: RollbackAsked, turn: Turn) -> Reload | None:
     """Begin it, or say why not."""
     refusal = _rollback_refusal(fleet, queue)
     if refusal or fleet.kept is None:
-        desk.note("info", f"rollback ({event.source}) refused: {refusal}")
-        answer(desk, event.request, f"not rolled back: {refusal}", {"reason": refusal}, ok=False)
+        turn.note("info", f"rollback ({event.source}) refused: {refusal}")
+        answer(turn, event.request, f"not rolled back: {refusal}", {"reason": refusal}, ok=False)
         return None
     asked = [event.request] if event.request else []
-    reload = _begin(fleet, fleet.kept.generation, event.source, asked, desk, rollback=True)
-    desk.actions.append(Restore(reload.generation))
+    reload = _begin(fleet, fleet.kept.generation, event.source, asked, turn, rollback=True)
+    turn.actions.append(Restore(reload.generation))
     return reload
 
 
@@ -107,35 +107,35 @@ def _rollback_refusal(fleet: Fleet, queue: Queue) -> str:
 
 
 def _begin(
-    fleet: Fleet, generation: int, source: str, asked: list[int], desk: Desk, *, rollback: bool = False
+    fleet: Fleet, generation: int, source: str, asked: list[int], turn: Turn, *, rollback: bool = False
 ) -> Reload:
     stall_s = max((patience(pool.policy) for pool in fleet.pools.values()), default=60.0)
-    reload = Reload(generation, fleet.generation, source, asked, desk.now, stall_s, rollback)
+    reload = Reload(generation, fleet.generation, source, asked, turn.now, stall_s, rollback)
     what = "rollback" if rollback else "reload"
-    desk.note("info", f"{what} ({source}): generation {fleet.generation} -> {generation}")
-    reload.tell(desk, "", "validate", "", f"g{fleet.generation} -> g{generation}")
+    turn.note("info", f"{what} ({source}): generation {fleet.generation} -> {generation}")
+    reload.tell(turn, "", "validate", "", f"g{fleet.generation} -> g{generation}")
     return reload
 
 
-def adopted(fleet: Fleet, reload: Reload, previous: int, desk: Desk) -> None:
+def adopted(fleet: Fleet, reload: Reload, previous: int, turn: Turn) -> None:
     for name in reload.policies:
-        reload.tell(desk, name, "commit", "ok")
-    took_s, kept = desk.now - reload.started_at, fleet.kept
+        reload.tell(turn, name, "commit", "ok")
+    took_s, kept = turn.now - reload.started_at, fleet.kept
     done = "rolled back to" if reload.rollback else "adopted"
     text = f"{done} generation {reload.generation} in {seconds(took_s)}"
-    fleet.last_reload, fleet.last_reload_at = f"{text} ({reload.source})", desk.now
+    fleet.last_reload, fleet.last_reload_at = f"{text} ({reload.source})", turn.now
     if not reload.rollback:
         fleet.refused_at = None
-    desk.actions.append(Adopt(reload.generation, kept.generation if kept is not None else 0))
+    turn.actions.append(Adopt(reload.generation, kept.generation if kept is not None else 0))
     more = _about_kept(fleet, reload, previous)
-    desk.note("info", "; ".join(filter(None, (f"{text}: {counts(fleet.pools.values())}", more))))
+    turn.note("info", "; ".join(filter(None, (f"{text}: {counts(fleet.pools.values())}", more))))
     result = {"generation": reload.generation, "previous": previous, "took_s": round(took_s, 3)}
     if kept is not None:
         result["kept"] = kept.generation
     lines = [*filter(None, [reload.preface]), text, *(f"warning: {warning}" for warning in reload.warnings)]
     lines += [more] if more else []
     for request in reload.requests:
-        answer(desk, request, "\n".join(lines), result, ok=True)
+        answer(turn, request, "\n".join(lines), result, ok=True)
 
 
 def _about_kept(fleet: Fleet, reload: Reload, previous: int) -> str:
@@ -158,24 +158,24 @@ def _about_kept(fleet: Fleet, reload: Reload, previous: int) -> str:
     return ", ".join(texts)
 
 
-def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Desk) -> None:
+def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, turn: Turn) -> None:
     """The candidate is dropped: say why, where it stood, and what serves now."""
     phase = reload.phase_of(pool)
-    reload.tell(desk, pool, phase, "FAILED", failure.message)
+    reload.tell(turn, pool, phase, "FAILED", failure.message)
     if reload.stage is not Stage.VALIDATE:  # else there is nothing yet, or the late answer will see to it
-        desk.actions.append(Abandon(reload.generation))
+        turn.actions.append(Abandon(reload.generation))
     reason = f"{pool}: {failure.message}" if pool else failure.message
     what = "gone back to" if reload.rollback else "adopted"
     head = f"generation {reload.generation} was not {what}: {reason}"
-    fleet.last_reload, fleet.last_reload_at = f"{head.splitlines()[0]} ({reload.source})", desk.now
+    fleet.last_reload, fleet.last_reload_at = f"{head.splitlines()[0]} ({reload.source})", turn.now
     if failure.kind != "stop" and not reload.rollback and fleet.refused_at is None:
-        fleet.refused_at = desk.now
+        fleet.refused_at = turn.now
     trace = failure.traceback.strip("\n")
     if failure.dumped:
         trace = f"Where it stood follows in the log: see the record of pid {failure.dumped}"
     standing = _standing(fleet) if failure.kind != "stop" else ""
     level = "error" if standing else "info"  # a stop is nothing that went wrong
-    desk.note(level, "\n".join(filter(None, (head, trace, standing))))
+    turn.note(level, "\n".join(filter(None, (head, trace, standing))))
     result = {
         "generation": fleet.generation,
         "refused": reload.generation,
@@ -187,7 +187,7 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, desk: Des
     }
     text = "\n\n".join(filter(None, (reload.preface, head, trace, f"{standing}." if standing else "")))
     for request in reload.requests:
-        answer(desk, request, text, result, ok=False)
+        answer(turn, request, text, result, ok=False)
 
 
 def _standing(fleet: Fleet) -> str:
@@ -212,16 +212,16 @@ def _strength(fleet: Fleet) -> str:
 # ---- scale
 
 
-def scale_asked(fleet: Fleet, event: ScaleAsked, desk: Desk) -> None:
+def scale_asked(fleet: Fleet, event: ScaleAsked, turn: Turn) -> None:
     names = [event.pool] if event.pool else [name for name, pool in fleet.pools.items() if pool.size]
     refusal = _scale_refusal(fleet, event)
     if refusal:
-        answer(desk, event.request, refusal, {"pool": event.pool}, ok=False)
+        answer(turn, event.request, refusal, {"pool": event.pool}, ok=False)
         return
-    done = [_scale(fleet, fleet.pools[name], event, desk) for name in names]
+    done = [_scale(fleet, fleet.pools[name], event, turn) for name in names]
     text = "\n".join(line for line, _ in done)
     result = done[0][1] if len(done) == 1 else {"pools": [each for _, each in done]}
-    answer(desk, event.request, text, result, ok=True)
+    answer(turn, event.request, text, result, ok=True)
 
 
 def _scale_refusal(fleet: Fleet, event: ScaleAsked) -> str:
@@ -238,7 +238,7 @@ def _asked(pool: Pool, event: ScaleAsked) -> int:
     return (pool.size if event.size is None else event.size) + event.delta
 
 
-def _scale(fleet: Fleet, pool: Pool, event: ScaleAsked, desk: Desk) -> tuple[str, dict[str, Any]]:
+def _scale(fleet: Fleet, pool: Pool, event: ScaleAsked, turn: Turn) -> tuple[str, dict[str, Any]]:
     was = pool.size
     asked = _asked(pool, event)
     pool.size = max(1, asked)
@@ -247,17 +247,17 @@ def _scale(fleet: Fleet, pool: Pool, event: ScaleAsked, desk: Desk) -> tuple[str
     text = scaled(pool.name, was, pool.size, asked)
     if fleet.rolled_back and pool.size > pool.ready and pool.degraded(fleet.generation):
         text += f". {NOT_STARTED}: {fleet.degraded}"
-    desk.note("info", text.removeprefix(f"{pool.name}: "), pool=pool.name)
+    turn.note("info", text.removeprefix(f"{pool.name}: "), pool=pool.name)
     return text, {"pool": pool.name, "size": pool.size, "was": was}
 
 
 # ---- start
 
 
-def all_ready(pools: Iterable[Pool], desk: Desk, began_at: float) -> bool:
+def all_ready(pools: Iterable[Pool], turn: Turn, began_at: float) -> bool:
     """True, and said, when every pool has its full strength."""
     wanted = [pool for pool in pools if pool.size]
     if not wanted or any(pool.ready < pool.size for pool in wanted):
         return False
-    desk.note("info", f"serving: {counts(wanted)} in {seconds(desk.now - began_at)}")
+    turn.note("info", f"serving: {counts(wanted)} in {seconds(turn.now - began_at)}")
     return True

@@ -7,19 +7,19 @@ from typing import Final
 from gwctl.supervisor.core import breaker
 from gwctl.supervisor.core.events import Exited
 from gwctl.supervisor.core.pool import Pool
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.wording import how_it_ended, seconds, what_next
 from gwctl.supervisor.core.worker import Order, State, Worker
 
 _EXPLAINED: Final = frozenset({Order.DUMP, Order.KILL})
 
 
-def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: str) -> None:
+def exited(pool: Pool, worker: Worker, event: Exited, turn: Turn, *, waits: str) -> None:
     """Count it and decide when the slot is tried again. ``waits``: until then the slot stays empty."""
-    slot, policy, now = pool.slot(worker.slot), worker.policy, desk.now
+    slot, policy, now = pool.slot(worker.slot), worker.policy, turn.now
     pool.restarts += 1
     alive_s = 0.0 if worker.ready_at is None else now - worker.ready_at
-    breaker.healthy(pool, worker.slot, alive_s, desk)
+    breaker.healthy(pool, worker.slot, alive_s, turn)
     was_open, others_serve = slot.open, pool.ready > 0
     failure = worker.failure
     if event.status == 0 and worker.ready_at is not None and (failure is None or failure.kind == "exit"):
@@ -41,41 +41,41 @@ def exited(pool: Pool, worker: Worker, event: Exited, desk: Desk, *, waits: str)
             level, text = ("warning" if wait or waits else "debug"), f"pid {worker.pid} is gone"
     then = f"Replaced {waits}" if waits else _next(pool, worker, wait, now)
     frames = f"\n{failure.traceback}" if failure and slot.tells(failure.traceback) else ""
-    desk.note(level, f"{text}. {then}{frames}", worker=worker)
+    turn.note(level, f"{text}. {then}{frames}", worker=worker)
     if slot.open and not was_open:
-        breaker.opened(pool, worker.slot, desk)
+        breaker.opened(pool, worker.slot, turn)
 
 
-def drain_started(pool: Pool, worker: Worker, why: str, desk: Desk) -> None:
+def drain_started(pool: Pool, worker: Worker, why: str, turn: Turn) -> None:
     """Not by the policy; it finishes what it has, and its slot is free. One that soon does so again waits."""
     if worker.ready_at is not None:
-        breaker.healthy(pool, worker.slot, desk.now - worker.ready_at, desk)
-    wait = pool.slot(worker.slot).left(desk.now, worker.policy, 0.0, others_serve=False)
+        breaker.healthy(pool, worker.slot, turn.now - worker.ready_at, turn)
+    wait = pool.slot(worker.slot).left(turn.now, worker.policy, 0.0, others_serve=False)
     text = f"pid {worker.pid} drains, {why}"
-    desk.note("info", f"{text}. {_next(pool, worker, wait, desk.now)}", worker=worker)
+    turn.note("info", f"{text}. {_next(pool, worker, wait, turn.now)}", worker=worker)
 
 
-def spawn_failed(pool: Pool, worker: Worker, reason: str, luck: float, desk: Desk) -> None:
-    wait = pool.slot(worker.slot).failed(desk.now, worker.policy, luck, at_once=False)
+def spawn_failed(pool: Pool, worker: Worker, reason: str, luck: float, turn: Turn) -> None:
+    wait = pool.slot(worker.slot).failed(turn.now, worker.policy, luck, at_once=False)
     who = "template " if worker.is_template else ""
-    text = f"{who}could not be started: {reason}. {_next(pool, worker, wait, desk.now)}"
-    desk.note("error", text, worker=worker)
+    text = f"{who}could not be started: {reason}. {_next(pool, worker, wait, turn.now)}"
+    turn.note("error", text, worker=worker)
 
 
-def unreaped(pool: Pool, worker: Worker, desk: Desk) -> None:
+def unreaped(pool: Pool, worker: Worker, turn: Turn) -> None:
     """Killed long ago and still there: its slot is given to another process."""
-    pool.slot(worker.slot).failed(desk.now, worker.policy, 0.0)
+    pool.slot(worker.slot).failed(turn.now, worker.policy, 0.0)
 
 
-def finished(worker: Worker, was: State, event: Exited, desk: Desk) -> None:
+def finished(worker: Worker, was: State, event: Exited, turn: Turn) -> None:
     """A planned end; of interest when it was not a clean one."""
-    took = seconds(desk.now - worker.since)
+    took = seconds(turn.now - worker.since)
     if event.status == 0 or worker.failure is not None:  # of a failure was told already
-        desk.note("debug", f"pid {worker.pid} finished in {took}", worker=worker)
+        turn.note("debug", f"pid {worker.pid} finished in {took}", worker=worker)
     elif was is not State.KILLED:
         how = how_it_ended(event.status) + (f" ({event.cause})" if event.cause else "")
         text = f"pid {worker.pid} ended with {how} while {was.value}, after {took}"
-        desk.note("warning", "\n".join(filter(None, (text, event.frames))), worker=worker)
+        turn.note("warning", "\n".join(filter(None, (text, event.frames))), worker=worker)
 
 
 def _next(pool: Pool, worker: Worker, wait: float, now: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 
 if TYPE_CHECKING:
     from gwctl.supervisor.core.fleet import Fleet
@@ -21,10 +21,10 @@ LATE_S: Final = 1.0
 """A turn this much later than the deadline it was for means that the master itself did not run."""
 
 
-def soonest(fleet: Fleet, desk: Desk) -> float:
+def soonest(fleet: Fleet, turn: Turn) -> float:
     """When the fleet must step even without news."""
     first = fleet.look_at
-    for worker in desk.workers.values():
+    for worker in turn.workers.values():
         at = worker.deadline
         if at is not None and at < first:
             first = at
@@ -32,7 +32,7 @@ def soonest(fleet: Fleet, desk: Desk) -> float:
     if fleet.ending is not None:
         others = [*(others if fleet.ending.accepting else []), fleet.ending.next_at]
     elif fleet.reload is not None:
-        others.append(fleet.reload.next_deadline(desk.now))
+        others.append(fleet.reload.next_deadline(turn.now))
     elif fleet.upgrade is not None:
         others.append(fleet.upgrade.deadline)
     if fleet.kept is not None and fleet.ending is None and not (fleet.reload and fleet.reload.rollback):
@@ -43,7 +43,7 @@ def soonest(fleet: Fleet, desk: Desk) -> float:
     return first
 
 
-def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float:
+def forgive(fleet: Fleet, turn: Turn, late_s: float) -> float:
     """Give everyone the time again in which the master did not run; returns the soonest deadline.
 
     And a little more: what was due in that time is judged when the news of it has been read,
@@ -51,8 +51,8 @@ def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float:
     """
     more_s = late_s + LATE_S
     fleet.look_at += more_s
-    fleet.away.append((desk.now, more_s))
-    for worker in desk.workers.values():
+    fleet.away.append((turn.now, more_s))
+    for worker in turn.workers.values():
         worker.still_since = 0.0
         if worker.deadline is not None:
             worker.deadline += more_s
@@ -69,4 +69,4 @@ def forgive(fleet: Fleet, desk: Desk, late_s: float) -> float:
         fleet.ending.shift(more_s)
     if fleet.upgrade is not None and fleet.upgrade.deadline is not None:
         fleet.upgrade.deadline += more_s
-    return soonest(fleet, desk)
+    return soonest(fleet, turn)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.wording import processes, seconds
 from gwctl.supervisor.core.worker import Order, State, Worker
 
@@ -93,13 +93,13 @@ class Ending:
         else:
             self.killed += 1
 
-    def enforce(self, members: Iterable[Worker], desk: Desk) -> None:
+    def enforce(self, members: Iterable[Worker], turn: Turn) -> None:
         """Order each worker to end as ``mode`` says, unless it was told already."""
         for worker in members:
             worker.leaving = True
             order = _order(self.mode, worker.state)
             if order is not None:
-                desk.order(worker, order, reason="the fleet stops at once", sweep=True)
+                turn.order(worker, order, reason="the fleet stops at once", sweep=True)
 
 
 def _order(mode: Mode, state: State) -> Order | None:

@@ -36,7 +36,7 @@ from gwctl.supervisor.core.invariants import broken_rule
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool, reconcile
 from gwctl.supervisor.core.reload import Reload
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.upgrade import Upgrade
 from gwctl.supervisor.core.view import Wanted
 from gwctl.supervisor.core.wording import DEGRADED
@@ -92,7 +92,7 @@ class Fleet:
         self.finished = False
         self.broken = ""
         self.salvaged: list[act.Action] = []
-        self._desk = Desk()
+        self._turn = Turn()
         self._queue = commands.Queue()
         self._numbered = generation  # the highest generation number given to any worker
         self.look_at = inf
@@ -159,7 +159,7 @@ class Fleet:
 
     def look_by(self, at: float) -> None:
         """Have the scoreboard read at ``at`` at the latest; by itself it is every `timers.LOOK_S`."""
-        self.look_at = min(self.look_at, max(at, self._desk.now + deadlines.LOOK_MIN_S))
+        self.look_at = min(self.look_at, max(at, self._turn.now + deadlines.LOOK_MIN_S))
 
     def wanted(self, pool: Pool) -> Wanted:
         """What is wanted of a pool now."""
@@ -185,32 +185,32 @@ class Fleet:
         Raises:
             InvariantViolation: A bug here, never bad input. Once; see ``salvaged``.
         """
-        desk = self._desk
-        desk.now = now
-        desk.actions = []
+        turn = self._turn
+        turn.now = now
+        turn.actions = []
         if not self.finished:
             try:
-                self._turn(now, events)
+                self._take_turn(now, events)
                 self.check()
             except InvariantViolation as violation:
                 self._next = now + BROKEN_STEP_S
                 if not self.broken:
                     self.broken = str(violation)
-                    self.salvaged = desk.actions
+                    self.salvaged = turn.actions
                     raise
-        return desk.actions
+        return turn.actions
 
-    def _turn(self, now: float, events: Sequence[ev.Event]) -> None:
+    def _take_turn(self, now: float, events: Sequence[ev.Event]) -> None:
         if not self._begun:
             self._begun = True
             self._began_at = now
             self.look_at = now + deadlines.LOOK_S
             self._dirty.update(self.pools)
         elif self._next is not None and now > self._next + deadlines.LATE_S:
-            self._next = deadlines.forgive(self, self._desk, now - self._next)
+            self._next = deadlines.forgive(self, self._turn, now - self._next)
         for event in events:
             self._apply(event)
-        self._dirty |= worker_events.judge_observed(self, events, self._desk)
+        self._dirty |= worker_events.judge_observed(self, events, self._turn)
         if self._next is not None and now >= self._next:
             self._fire()
             self._settle()
@@ -223,58 +223,58 @@ class Fleet:
         Raises:
             InvariantViolation: It does not.
         """
-        if rule := broken_rule(self, self._desk, self._next):
+        if rule := broken_rule(self, self._turn, self._next):
             raise InvariantViolation(rule)
 
     def _settle(self) -> None:
         """Reconcile and move on until nothing changes."""
         while True:
             if self.ending is not None and not self.ending.accepting:
-                self.ending.enforce(self._desk.workers.values(), self._desk)
+                self.ending.enforce(self._turn.workers.values(), self._turn)
                 self._dirty.clear()
                 break
             if not self.broken:
                 for name in sorted(self._dirty):
                     pool = self.pools[name]
-                    reconcile(pool, self.wanted(pool), self._desk)
+                    reconcile(pool, self.wanted(pool), self._turn)
             self._dirty.clear()
             if not self._advance():
                 break
             self._dirty.update(self.pools)
-        self._next = deadlines.soonest(self, self._desk)
-        if self.ending is not None and not self.ending.accepting and not self._desk.workers:
-            stopping.finish(self.ending, self._desk)
+        self._next = deadlines.soonest(self, self._turn)
+        if self.ending is not None and not self.ending.accepting and not self._turn.workers:
+            stopping.finish(self.ending, self._turn)
             self.finished = True
             self._next = None
 
     def _advance(self) -> bool:
         """Move the reload on, or begin the next; true when something changed for the pools."""
-        desk = self._desk
+        turn = self._turn
         tried = self.reload.policies if self.reload is not None else {}
         for name in [name for name, pool in self.pools.items() if pool.empty and name not in tried]:
             del self.pools[name]
             self._dirty.discard(name)
         if not self._served:
-            self._served = commands.all_ready(self.pools.values(), desk, self._began_at)
+            self._served = commands.all_ready(self.pools.values(), turn, self._began_at)
         if self.broken:
             return False
-        if keep.review(self, desk):
+        if keep.review(self, turn):
             return True
         if self.reload is None:
-            if self.upgrade is not None and upgrade.goes_first(self.upgrade, self._queue, desk):
+            if self.upgrade is not None and upgrade.goes_first(self.upgrade, self._queue, turn):
                 return False
             if self._queue.waiting:
                 self._numbered += 1
-                self.reload = commands.begin_reload(self, self._queue, self._numbered, desk)
+                self.reload = commands.begin_reload(self, self._queue, self._numbered, turn)
                 return True
             return False
-        if self.reload.advance(self.pools, desk):
-            keep.review(self, desk)  # before anyone is parked: it takes up the room
+        if self.reload.advance(self.pools, turn):
+            keep.review(self, turn)  # before anyone is parked: it takes up the room
             return True
-        if self.reload.committable(desk.now):
+        if self.reload.committable(turn.now):
             self._commit(self.reload)
             return True
-        if trouble := self.reload.trouble(self.pools, desk.now):
+        if trouble := self.reload.trouble(self.pools, turn.now):
             self._abort(self.reload, *trouble)
             return True
         return False
@@ -282,27 +282,27 @@ class Fleet:
     # ---- deadlines
 
     def _fire(self) -> None:
-        now = self._desk.now
+        now = self._turn.now
         if self.look_at <= now:
             self.look_at = now + deadlines.LOOK_S
-            self._desk.actions.append(act.Observe())
-        for worker in list(self._desk.workers.values()):
+            self._turn.actions.append(act.Observe())
+        for worker in list(self._turn.workers.values()):
             if worker.deadline is not None and worker.deadline <= now:
-                worker_events.overdue(self, worker, self._desk)
+                worker_events.overdue(self, worker, self._turn)
                 self._dirty.add(worker.pool)
-        upgrade.overdue(self, self._desk)
+        upgrade.overdue(self, self._turn)
         for pool in self.pools.values():
             if pool.retry_at is not None and pool.retry_at <= now:
                 self._dirty.add(pool.name)
         if self.ending is not None:
-            stopping.fire(self, self.ending, self._desk)
+            stopping.fire(self, self.ending, self._turn)
 
     # ---- events
 
     def _apply(self, event: ev.Event) -> None:
         match event:
             case ev.ReloadAsked():
-                commands.reload_asked(self, self._queue, event, self._desk)
+                commands.reload_asked(self, self._queue, event, self._turn)
             case ev.Prepared():
                 self._prepared(event)
             case ev.PrepareFailed():
@@ -310,23 +310,23 @@ class Fleet:
                     self._numbered -= not self.reload.rollback  # no worker ever wore it
                     self._abort(self.reload, "", Failure("settings", event.reason), changed=False)
             case ev.RollbackAsked():
-                self.reload = commands.rollback_asked(self, self._queue, event, self._desk) or self.reload
+                self.reload = commands.rollback_asked(self, self._queue, event, self._turn) or self.reload
             case ev.ScaleAsked():
-                commands.scale_asked(self, event, self._desk)
+                commands.scale_asked(self, event, self._turn)
                 self._dirty.update(self.pools)
             case ev.StopAsked():
                 self._stop(event)
             case ev.UpgradeAsked():
-                upgrade.asked(self, event, self._desk)
+                upgrade.asked(self, event, self._turn)
             case ev.UpgradeChecked():
-                upgrade.checked(self, event, self._desk)
+                upgrade.checked(self, event, self._turn)
             case ev.UpgradeFailed(reason=reason):
-                upgrade.failed(self, reason, self._desk)
+                upgrade.failed(self, reason, self._turn)
             case ev.Upgraded():
-                upgrade.upgraded(self, self._queue, event, self._desk)
+                upgrade.upgraded(self, self._queue, event, self._turn)
             case _:
-                worker = self._desk.workers.get(event.worker)
-                if worker is not None and worker_events.hear(self, worker, event, self._desk):
+                worker = self._turn.workers.get(event.worker)
+                if worker is not None and worker_events.hear(self, worker, event, self._turn):
                     self._dirty.add(worker.pool)  # None: late news of one that is reaped
 
     # ---- judgement
@@ -353,32 +353,32 @@ class Fleet:
     def _fatal(self, worker: Worker, failure: Failure) -> None:
         if self.reload is not None:
             self._abort(self.reload, "", Failure("stop", "the fleet could not be started"), changed=False)
-        upgrade.stopped(self, self._desk)
-        commands.refuse_waiting(self._queue, self._desk)
+        upgrade.stopped(self, self._turn)
+        commands.refuse_waiting(self._queue, self._turn)
         text = failure.message if len(self.pools) == 1 else f"{worker.pool}: {failure.message}"
         status = 4 if failure.kind == "import" else 3
-        self.ending = stopping.gives_up(status, text, failure.traceback, self._desk)
+        self.ending = stopping.gives_up(status, text, failure.traceback, self._turn)
 
     # ---- transactions
 
     def _prepared(self, event: ev.Prepared) -> None:
         reload = self.reload
         if reload is None or event.generation != reload.generation:
-            self._desk.actions.append(act.Abandon(event.generation))
+            self._turn.actions.append(act.Abandon(event.generation))
             return
         for name, policy in event.policies.items():
             self.pools.setdefault(name, Pool(name, policy, 0))
-        reload.prepared(event, self.pools, self._desk)
+        reload.prepared(event, self.pools, self._turn)
         self._dirty.update(self.pools)
 
     def _commit(self, reload: Reload) -> None:
-        kept, now_kept = self.kept, keep.keep(self, reload, self._desk.now)
+        kept, now_kept = self.kept, keep.keep(self, reload, self._turn.now)
         for name, pool in self.pools.items():
             pool.adopt(reload.policies.get(name), reload.sizes.get(name, 0))
         keep.gone_back(self, kept if reload.rollback else None)
         previous, self.generation = self.generation, reload.generation
         self.reload, self.kept, self.not_kept = None, now_kept, ""
-        commands.adopted(self, reload, previous, self._desk)
+        commands.adopted(self, reload, previous, self._turn)
 
     def _abort(self, reload: Reload, pool: str, failure: Failure, *, changed: bool = True) -> None:
         """Drop the transaction; the reconciliation that follows undoes it."""
@@ -387,20 +387,20 @@ class Fleet:
         if changed and not reload.rollback:
             for each in self.pools.values():
                 if each.differs_since is None:
-                    each.differs_since = self._desk.now
+                    each.differs_since = self._turn.now
             if self.kept is not None:
-                self.kept.disk_changed(self._desk.now)
-        commands.refused(self, reload, pool, failure, self._desk)
+                self.kept.disk_changed(self._turn.now)
+        commands.refused(self, reload, pool, failure, self._turn)
 
     def _stop(self, event: ev.StopAsked) -> None:
         if self.ending is None:
             if self.reload is not None:
                 self._abort(self.reload, "", Failure("stop", "the fleet stops"), changed=False)
-            upgrade.stopped(self, self._desk)
-            commands.refuse_waiting(self._queue, self._desk)
+            upgrade.stopped(self, self._turn)
+            commands.refuse_waiting(self._queue, self._turn)
             self._dirty.update(self.pools)
             serving = any(pool.ready for pool in self.pools.values())
-            self.ending = stopping.begin(event, self._desk, accepts=serving)
-        elif not stopping.again(self.ending, event, self._desk):
+            self.ending = stopping.begin(event, self._turn, accepts=serving)
+        elif not stopping.again(self.ending, event, self._turn):
             return
-        stopping.tell(self, self.ending, event, self._desk)
+        stopping.tell(self, self.ending, event, self._turn)

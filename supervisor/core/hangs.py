@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.wording import seconds
 from gwctl.supervisor.core.worker import Failure, Order, State, Worker
 
@@ -43,32 +43,32 @@ LOOK_PART: Final = 4
 """So often in the shortest limit a request's age is looked at."""
 
 
-def judge(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, desk: Desk) -> bool:
+def judge(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
     """Have a worker that hangs dumped, and see to the next look; true when it was."""
     if worker.state is State.DUMPED and worker.hangs:
-        return _spare(fleet, worker, before, facts, desk)
+        return _spare(fleet, worker, before, facts, turn)
     if worker.state not in _JUDGED:
         worker.still_since = 0.0
         return False
-    look_soon(fleet, worker, desk)
-    reason = _why(fleet, worker, before, facts, desk)
+    look_soon(fleet, worker, turn)
+    reason = _why(fleet, worker, before, facts, turn)
     if not reason:
         return False
     worker.hangs, worker.reason = True, reason
-    desk.order(worker, Order.DUMP, reason=reason)
+    turn.order(worker, Order.DUMP, reason=reason)
     if not worker.leaving and worker.failure is None:
         worker.failure = Failure(HANG, reason, dumped=worker.pid)
         fleet.judge(worker)
     return True
 
 
-def last_look(fleet: Fleet, worker: Worker, desk: Desk) -> bool:
+def last_look(fleet: Fleet, worker: Worker, turn: Turn) -> bool:
     """A dumped worker is due to be killed; true when it is to be looked at once more before."""
     if not worker.hangs or worker.last_look or worker.deaf:
         return False
     worker.last_look = True
-    worker.deadline = desk.now + LAST_LOOK_S
-    fleet.look_by(desk.now)
+    worker.deadline = turn.now + LAST_LOOK_S
+    fleet.look_by(turn.now)
     return True
 
 
@@ -85,36 +85,36 @@ def gave_up(fleet: Fleet, worker: Worker, news: Stuck) -> None:
     worker.replace_reason = f"cannot end a request: {what}"
 
 
-def _spare(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, desk: Desk) -> bool:
-    hangs = _why(fleet, worker, before, facts, desk)
+def _spare(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
+    hangs = _why(fleet, worker, before, facts, turn)
     if hangs or worker.deaf or not worker.last_look:
         return False
-    desk.order(worker, Order.SPARE, reason=worker.reason)
+    turn.order(worker, Order.SPARE, reason=worker.reason)
     worker.hangs = worker.last_look = False
     worker.failure, worker.reason, worker.still_since = None, "", 0.0
     return True
 
 
-def look_soon(fleet: Fleet, worker: Worker, desk: Desk) -> None:
+def look_soon(fleet: Fleet, worker: Worker, turn: Turn) -> None:
     """Have the next look early enough for the shortest limit that a request of ``worker`` may have."""
     if limit_s := worker.policy.request_timeout_s:
-        fleet.look_by(desk.now + limit_s / LOOK_PART)
+        fleet.look_by(turn.now + limit_s / LOOK_PART)
 
 
-def _why(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, desk: Desk) -> str:
+def _why(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> str:
     """Return why ``worker`` hangs; empty: it does not."""
-    loop = _heartbeat(fleet, worker, before, facts, desk)  # always: it notes that a call is under way
-    return _request(fleet, facts, desk) or loop
+    loop = _heartbeat(fleet, worker, before, facts, turn)  # always: it notes that a call is under way
+    return _request(fleet, facts, turn) or loop
 
 
-def _request(fleet: Fleet, facts: Observed, desk: Desk) -> str:
+def _request(fleet: Fleet, facts: Observed, turn: Turn) -> str:
     if not facts.request_due_at:
         return ""
     due_at = facts.request_due_at + fleet.away_since(facts.busy_since)
-    if desk.now < due_at:
+    if turn.now < due_at:
         fleet.look_by(due_at)
         return ""
-    age = seconds(desk.now - facts.busy_since)
+    age = seconds(turn.now - facts.busy_since)
     return f"request timeout: {facts.serving} has run {age} (limit {seconds(facts.request_limit_s)})"
 
 
@@ -123,20 +123,20 @@ def _back_at(fleet: Fleet) -> float:
     return fleet.away[-1][0] if fleet.away else 0.0
 
 
-def _heartbeat(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, desk: Desk) -> str:
+def _heartbeat(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> str:
     limit_s = worker.policy.heartbeat_timeout_s
     if before is None or before.heartbeat_at != facts.heartbeat_at or facts.busy_since:
         worker.still_since = 0.0
     if facts.busy_since:
-        worker.busy_at = desk.now
+        worker.busy_at = turn.now
     if facts.busy_since or not facts.heartbeat_at or not limit_s:
         return ""
     due_at = max(facts.heartbeat_at, worker.busy_at, _back_at(fleet)) + limit_s
-    if desk.now >= due_at:
-        worker.still_since = worker.still_since or desk.now
+    if turn.now >= due_at:
+        worker.still_since = worker.still_since or turn.now
         due_at = worker.still_since + CONFIRM_S
-    if desk.now < due_at:
+    if turn.now < due_at:
         fleet.look_by(due_at)
         return ""
-    silent = seconds(desk.now - facts.heartbeat_at)
+    silent = seconds(turn.now - facts.heartbeat_at)
     return f"its loop has not turned for {silent} (heartbeat_timeout_s {seconds(limit_s)})"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gwctl.supervisor.core.actions import Abandon, Adopt, Prepare, Restore, Spawn
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.view import View, active_limit
 from gwctl.supervisor.core.worker import Order, State, Worker
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from gwctl.supervisor.core.reload import Reload
 
 
-def broken_rule(fleet: Fleet, desk: Desk, soonest: float | None) -> str:
+def broken_rule(fleet: Fleet, turn: Turn, soonest: float | None) -> str:
     """The first rule that does not hold, in words; empty when all do."""
-    if soonest is not None and soonest <= desk.now:
-        return f"the next deadline ({soonest}) is not after now ({desk.now})"
+    if soonest is not None and soonest <= turn.now:
+        return f"the next deadline ({soonest}) is not after now ({turn.now})"
     if fleet.reload is not None and not _is_tried(fleet, fleet.reload):
         return f"generation {fleet.reload.generation} is tried while {fleet.generation} is in force"
     if fleet.kept is not None and fleet.kept.generation == fleet.generation:
         return f"generation {fleet.generation} is in force and kept"
-    return _about_spawns(fleet, desk) or _about_workers(fleet, desk)
+    return _about_spawns(fleet, turn) or _about_workers(fleet, turn)
 
 
 def _is_tried(fleet: Fleet, reload: Reload) -> bool:
@@ -35,10 +35,10 @@ def _is_tried(fleet: Fleet, reload: Reload) -> bool:
     return reload.generation > fleet.generation
 
 
-def _about_spawns(fleet: Fleet, desk: Desk) -> str:
+def _about_spawns(fleet: Fleet, turn: Turn) -> str:
     """Who was begun in this step is within the bounds, and of no kept generation."""
-    spawns = [action for action in desk.actions if isinstance(action, Spawn)]
-    if not spawns or any(isinstance(action, _CHANGES) for action in desk.actions):
+    spawns = [action for action in turn.actions if isinstance(action, Spawn)]
+    if not spawns or any(isinstance(action, _CHANGES) for action in turn.actions):
         return ""  # what was wanted when they were begun is wanted no more
     for name in {action.pool for action in spawns}:
         pool = fleet.pools[name]
@@ -55,15 +55,15 @@ def _about_spawns(fleet: Fleet, desk: Desk) -> str:
 _CHANGES: Final = (Prepare, Restore, Adopt, Abandon)
 
 
-def _about_workers(fleet: Fleet, desk: Desk) -> str:
+def _about_workers(fleet: Fleet, turn: Turn) -> str:
     held: set[tuple[str, int, int, bool]] = set()
     members = 0
     for pool in fleet.pools.values():
         members += len(pool.members) + len(pool.templates)
-    if members != len(desk.workers):
-        return f"pools hold {members} workers, the fleet {len(desk.workers)}"
+    if members != len(turn.workers):
+        return f"pools hold {members} workers, the fleet {len(turn.workers)}"
     stopping = fleet.ending is not None and not fleet.ending.accepting
-    for worker in desk.workers.values():
+    for worker in turn.workers.values():
         state = worker.state
         if worker.deadline is None:
             if state is State.PARKED and not worker.leaving:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from gwctl.supervisor.core.actions import Release
 from gwctl.supervisor.core.policy import PoolPolicy
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.wording import span
 from gwctl.supervisor.core.worker import State, Worker
 
@@ -82,12 +82,12 @@ def living(fleet: Fleet, kept: Kept) -> Mapping[str, int]:
     }
 
 
-def review(fleet: Fleet, desk: Desk) -> bool:
+def review(fleet: Fleet, turn: Turn) -> bool:
     """Let the kept generation go if its time is over or it is of no use any more; true when it went."""
     kept, reload = fleet.kept, fleet.reload
     if kept is None or (reload is not None and reload.rollback):
         return False
-    if kept.until <= desk.now:
+    if kept.until <= turn.now:
         reason = f"it was kept for {span(kept.until - kept.since)}"
     elif reload is not None and reload.replacing:
         reason = f"generation {reload.generation} takes its place"
@@ -96,19 +96,19 @@ def review(fleet: Fleet, desk: Desk) -> bool:
         if not gone:
             return False
         reason = f"no worker of {', '.join(gone)} is left"
-    release(fleet, reason, desk)
+    release(fleet, reason, turn)
     return True
 
 
-def release(fleet: Fleet, reason: str, desk: Desk) -> None:
+def release(fleet: Fleet, reason: str, turn: Turn) -> None:
     kept, fleet.kept = fleet.kept, None
     if kept is not None:
         fleet.not_kept = f"generation {kept.generation} is kept no more: {reason}"
-        desk.note("info", fleet.not_kept)
-        desk.actions.append(Release(kept.generation))
+        turn.note("info", fleet.not_kept)
+        turn.actions.append(Release(kept.generation))
 
 
-def died(fleet: Fleet, worker: Worker, desk: Desk, how: str = "") -> None:
+def died(fleet: Fleet, worker: Worker, turn: Turn, how: str = "") -> None:
     """A worker of the kept generation ended unasked: say what is left to go back to."""
     kept = fleet.kept
     how = how or (worker.failure.message if worker.failure is not None else "")
@@ -120,7 +120,7 @@ def died(fleet: Fleet, worker: Worker, desk: Desk, how: str = "") -> None:
             f"{left} of {kept.sizes[worker.pool]} are left to roll back to; its code cannot be started again"
         )
         frames = f"\n{worker.failure.traceback}" if worker.failure and worker.failure.traceback else ""
-        desk.note("warning", f"{how}, while its generation was kept: {text}{frames}", worker=worker)
+        turn.note("warning", f"{how}, while its generation was kept: {text}{frames}", worker=worker)
 
 
 _COULD_SERVE = frozenset({State.PARKED, State.READY})

@@ -35,7 +35,7 @@ from gwctl.supervisor.core import breaker
 from gwctl.supervisor.core import templates as template
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.slot import Slot
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.view import COMING, View, Wanted, active_limit, recycled_at_once
 from gwctl.supervisor.core.worker import Order, State, Worker
 
@@ -103,30 +103,30 @@ class Pool:
         ]
 
 
-def reconcile(pool: Pool, wanted: Wanted, desk: Desk) -> None:
+def reconcile(pool: Pool, wanted: Wanted, turn: Turn) -> None:
     """Order what brings the pool towards what is wanted."""
     if pool.templates:
-        template.let_go(pool, _generations(pool, wanted), desk)
+        template.let_go(pool, _generations(pool, wanted), turn)
     view = View(pool, wanted)
     if view.heirs:
-        _succeed(view, desk)
+        _succeed(view, turn)
     if wanted.serve_new or not (view.serving or wanted.atomic):
         for worker in view.new.values():
             if worker.state in _CAN_SERVE and worker.told is not Order.SERVE:
-                _serve(view, worker, desk)
+                _serve(view, worker, turn)
     if not wanted.replace:
         for worker in view.old.values():
             if not worker.serving and worker.state in _CAN_SERVE:
-                _serve(view, worker, desk)
-    _retire(view, desk)
+                _serve(view, worker, turn)
+    _retire(view, turn)
     if wanted.replace:
-        _replace(view, desk)
+        _replace(view, turn)
     for worker in view.kept:
-        _shed(view, worker, desk)
-    _spawn(view, desk)
-    breaker.watch(pool, view.old, desk)
+        _shed(view, worker, turn)
+    _spawn(view, turn)
+    breaker.watch(pool, view.old, turn)
     if not wanted.candidate:
-        _recycle(view, desk)
+        _recycle(view, turn)
 
 
 _CAN_SERVE = frozenset({State.READY, State.PARKED})
@@ -138,15 +138,15 @@ def _generations(pool: Pool, wanted: Wanted) -> set[int]:
     return current if wanted.policy is None else current | {wanted.candidate}
 
 
-def _serve(view: View, worker: Worker, desk: Desk) -> None:
+def _serve(view: View, worker: Worker, turn: Turn) -> None:
     if worker.state is State.PARKED:
         view.room += 1
         view.active += 1
-    desk.order(worker, Order.SERVE)
+    turn.order(worker, Order.SERVE)
     view.serving += 1
 
 
-def _succeed(view: View, desk: Desk) -> None:
+def _succeed(view: View, turn: Turn) -> None:
     """Heirs take over when they serve, or when nobody holds their place any more."""
     for slot, heir in list(view.heirs.items()):
         worn = view.old.get(slot)
@@ -155,15 +155,15 @@ def _succeed(view: View, desk: Desk) -> None:
         elif view.wanted.candidate or slot >= view.pool.size:
             if heir.state is State.READY and view.room <= 0:
                 if not heir.serving and not view.wanted.atomic:
-                    _serve(view, heir, desk)
+                    _serve(view, heir, turn)
             elif heir.state in _CAN_BE_TOLD and not _is_last(view, heir):
                 del view.heirs[slot]
-                _let_go(view, heir, desk)
+                _let_go(view, heir, turn)
         elif heir.state in _CAN_SERVE:
             if not heir.serving:
-                _serve(view, heir, desk)
+                _serve(view, heir, turn)
             if worn.state is State.READY and view.room > 0:  # else it fails by itself: that is a failure
-                _let_go(view, worn, desk)
+                _let_go(view, worn, turn)
                 _inherit(view, heir)
 
 
@@ -172,7 +172,7 @@ def _inherit(view: View, heir: Worker) -> None:
     view.old[heir.slot] = view.heirs.pop(heir.slot)
 
 
-def _replace(view: View, desk: Desk) -> None:
+def _replace(view: View, turn: Turn) -> None:
     """Park one old worker for each new one that serves, or let parked ones serve again."""
     atomic = view.wanted.atomic
     new_serving = {slot for slot, worker in view.new.items() if worker.serving}
@@ -185,12 +185,12 @@ def _replace(view: View, desk: Desk) -> None:
         view.room -= 1
         view.active -= 1
         view.serving -= worker.serving
-        desk.order(worker, Order.SHED if atomic else Order.PARK)
+        turn.order(worker, Order.SHED if atomic else Order.PARK)
     for worker in ready:
         if not worker.serving:
-            _serve(view, worker, desk)
+            _serve(view, worker, turn)
     for worker in [w for w in view.old.values() if w.state is State.PARKED][: max(0, keep - len(ready))]:
-        _serve(view, worker, desk)
+        _serve(view, worker, turn)
 
 
 def _old_to_keep(view: View, new_serving: int) -> int:
@@ -201,7 +201,7 @@ def _old_to_keep(view: View, new_serving: int) -> int:
     return 0 if new_serving >= wanted.new_in_the_end else max(0, size - new_serving)
 
 
-def _shed(view: View, worker: Worker, desk: Desk) -> None:
+def _shed(view: View, worker: Worker, turn: Turn) -> None:
     """Have a worker of the kept generation parked and without clients."""
     if worker.told is Order.SHED or worker.state not in _CAN_SERVE or _is_last(view, worker):
         return
@@ -209,22 +209,22 @@ def _shed(view: View, worker: Worker, desk: Desk) -> None:
         view.room -= 1
         view.active -= 1
         view.serving -= worker.serving
-    desk.order(worker, Order.SHED)
+    turn.order(worker, Order.SHED)
 
 
-def _retire(view: View, desk: Desk) -> None:
+def _retire(view: View, turn: Turn) -> None:
     """Let go of those that are not wanted, and order what could not be ordered before."""
     size, new_size = view.pool.size, view.wanted.new_in_the_end
     for worker in view.leaving:
-        _send_away(view, worker, desk)
+        _send_away(view, worker, turn)
     for worker in view.strays:
         if not _is_last(view, worker):
-            _let_go(view, worker, desk)
+            _let_go(view, worker, turn)
     for holders, wanted in ((view.old, size), (view.new, new_size)):
         if len(holders) > wanted or any(slot >= wanted for slot in holders):
             for slot in sorted(holders, reverse=True):
                 if slot >= wanted and not _is_last(view, holders[slot]):
-                    _let_go_when_room(view, holders, slot, desk)
+                    _let_go_when_room(view, holders, slot, turn)
 
 
 def _is_last(view: View, worker: Worker) -> bool:
@@ -232,15 +232,15 @@ def _is_last(view: View, worker: Worker) -> bool:
     return worker.serving and view.serving <= 1 and (view.pool.size > 0 or view.wanted.new > 0)
 
 
-def _let_go_when_room(view: View, holders: dict[int, Worker], slot: int, desk: Desk) -> None:
+def _let_go_when_room(view: View, holders: dict[int, Worker], slot: int, turn: Turn) -> None:
     worker = holders[slot]
     if worker.state not in _CAN_BE_TOLD or (worker.state is State.READY and view.room <= 0):
         return  # one that fails by itself stays what it is: a failure
     del holders[slot]
-    _let_go(view, worker, desk)
+    _let_go(view, worker, turn)
 
 
-def _let_go(view: View, worker: Worker, desk: Desk) -> None:
+def _let_go(view: View, worker: Worker, turn: Turn) -> None:
     worker.leaving = True
     view.leaving.append(worker)
     if worker.state is State.READY:
@@ -248,26 +248,26 @@ def _let_go(view: View, worker: Worker, desk: Desk) -> None:
         view.room -= 1
     if worker.state is not State.REQUESTED and worker.state is not State.PARKED:
         view.active -= 1
-    _send_away(view, worker, desk)
+    _send_away(view, worker, turn)
 
 
-def _send_away(view: View, worker: Worker, desk: Desk) -> None:
+def _send_away(view: View, worker: Worker, turn: Turn) -> None:
     """Tell a leaving worker, unless it was told or has no process yet."""
     if worker.state is State.STARTING:
-        desk.order(worker, Order.QUIT)
+        turn.order(worker, Order.QUIT)
     elif worker.state in _CAN_SERVE:
         # nobody else accepts for a pool that is no more: what waits in the backlog is its to serve
-        desk.order(worker, Order.DRAIN, sweep=view.pool.size == 0)
+        turn.order(worker, Order.DRAIN, sweep=view.pool.size == 0)
 
 
-def _spawn(view: View, desk: Desk) -> None:
+def _spawn(view: View, turn: Turn) -> None:
     pool, wanted = view.pool, view.wanted
     limit = active_limit(pool, wanted)
     pool.retry_at = None
     if wanted.policy is not None:
         for slot in range(wanted.new):
             if slot not in view.new and view.active < limit and view.may_begin_new():
-                worker = _begin(view, slot, wanted.candidate, wanted.policy, desk)
+                worker = _begin(view, slot, wanted.candidate, wanted.policy, turn)
                 if worker is not None:
                     view.new[slot] = worker
     if view.holds():
@@ -276,10 +276,10 @@ def _spawn(view: View, desk: Desk) -> None:
         if slot in view.old:
             continue
         due = pool.slot(slot).next_try_at
-        if due > desk.now:
+        if due > turn.now:
             pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
         elif view.active < limit:
-            _begin(view, slot, wanted.generation, pool.policy, desk)
+            _begin(view, slot, wanted.generation, pool.policy, turn)
             if wanted.candidate or wanted.hold:
                 pool.retry_at = None
                 return
@@ -288,21 +288,21 @@ def _spawn(view: View, desk: Desk) -> None:
 _CAN_BE_TOLD = COMING | _CAN_SERVE
 
 
-def _begin(view: View, slot: int, generation: int, policy: PoolPolicy, desk: Desk) -> Worker | None:
+def _begin(view: View, slot: int, generation: int, policy: PoolPolicy, turn: Turn) -> Worker | None:
     """Start a worker; None: not before its template is ready."""
     pool, number = view.pool, None
     if policy.preload:
-        source = template.ready(pool, generation, policy, desk)
+        source = template.ready(pool, generation, policy, turn)
         if source is None:
             return None
         number = source.id
     view.active += 1
-    worker = desk.spawn(pool.name, slot, generation, policy, number)
+    worker = turn.spawn(pool.name, slot, generation, policy, number)
     pool.members[worker.id] = worker
     return worker
 
 
-def _recycle(view: View, desk: Desk) -> None:
+def _recycle(view: View, turn: Turn) -> None:
     """Begin successors, as long as not too many workers are being replaced."""
     pool = view.pool
     limit, most = active_limit(pool, view.wanted), recycled_at_once(pool)
@@ -315,10 +315,10 @@ def _recycle(view: View, desk: Desk) -> None:
         if replacing >= most or view.active >= limit:
             return
         due = pool.slot(slot).next_try_at
-        if due > desk.now:
+        if due > turn.now:
             pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
             continue
-        heir = _begin(view, slot, view.wanted.generation, pool.policy, desk)
+        heir = _begin(view, slot, view.wanted.generation, pool.policy, turn)
         if heir is None:
             return
         replacing += 1
@@ -326,6 +326,6 @@ def _recycle(view: View, desk: Desk) -> None:
         if not worn.succession_told:
             worn.succession_told = True
             if worn.ready_at is not None:  # failures before its time are over; those of its heirs count
-                pool.slot(slot).lived(desk.now - worn.ready_at, worn.policy)
+                pool.slot(slot).lived(turn.now - worn.ready_at, worn.policy)
             verb = "is replaced" if worn.stuck else "is recycled"
-            desk.note("info", f"pid {worn.pid} {verb}: it {worn.replace_reason}", worker=worn)
+            turn.note("info", f"pid {worn.pid} {verb}: it {worn.replace_reason}", worker=worn)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.events import Observed
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.wording import DEGRADED
 from gwctl.supervisor.core.worker import Failure, Order, State, Worker
 
@@ -32,26 +32,26 @@ NEAR_LOOK_S: Final = 1.0
 _ENDING: Final = frozenset({State.REQUESTED, State.KILLED, State.DEAD})
 
 
-def judge(fleet: Fleet, worker: Worker, facts: Observed, desk: Desk) -> bool:
+def judge(fleet: Fleet, worker: Worker, facts: Observed, turn: Turn) -> bool:
     """Mark or kill the worker if it is time for that; true when it was."""
     limits = worker.policy.recycle
     hard = limits.memory_hard_bytes
     if hard and worker.state not in _ENDING:
         if facts.memory_bytes > hard:
-            _kill(fleet, worker, facts, desk)
+            _kill(fleet, worker, facts, turn)
             return True
         if facts.memory_bytes > NEAR * hard:
-            fleet.look_by(desk.now + NEAR_LOOK_S)
+            fleet.look_by(turn.now + NEAR_LOOK_S)
     if worker.replace_reason or worker.leaving or not worker.serving or fleet.tried(worker):
         return False
-    reason = _due(worker, facts, desk.now)
+    reason = _due(worker, facts, turn.now)
     if not reason:
         return False
-    worker.replace_reason = f"{reason}; {_numbers(worker, facts, desk.now)}"
+    worker.replace_reason = f"{reason}; {_numbers(worker, facts, turn.now)}"
     pool = fleet.pools[worker.pool]
     if pool.degraded(fleet.generation):
         text = f"pid {worker.pid} is due to be recycled, as it {worker.replace_reason}"
-        desk.note("warning", f"{text}. It is not until the next good reload: {DEGRADED}", worker=worker)
+        turn.note("warning", f"{text}. It is not until the next good reload: {DEGRADED}", worker=worker)
     return True
 
 
@@ -71,10 +71,10 @@ def _due(worker: Worker, facts: Observed, now: float) -> str:
     return ""
 
 
-def _kill(fleet: Fleet, worker: Worker, facts: Observed, desk: Desk) -> None:
+def _kill(fleet: Fleet, worker: Worker, facts: Observed, turn: Turn) -> None:
     held, limit = wording.size(facts.memory_bytes), wording.size(worker.policy.recycle.memory_hard_bytes)
     reason = worker.reason = f"holds {held} of memory, and memory_hard_bytes is {limit}"
-    desk.order(worker, Order.KILL, reason=f"it {reason}; {_numbers(worker, facts, desk.now)}")
+    turn.order(worker, Order.KILL, reason=f"it {reason}; {_numbers(worker, facts, turn.now)}")
     if not worker.leaving and worker.failure is None:
         worker.failure = Failure("memory", reason)
         fleet.judge(worker)

@@ -43,7 +43,7 @@ from gwctl.supervisor.core.actions import Progress
 from gwctl.supervisor.core.events import Prepared
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.view import View, Wanted
 from gwctl.supervisor.core.wording import seconds
 from gwctl.supervisor.core.worker import DRAIN_MARGIN_S, LINK_GRACE_S, Failure, Order, State, Worker
@@ -118,7 +118,7 @@ class Reload:
 
     # ---- what is wanted
 
-    def prepared(self, event: Prepared, pools: Mapping[str, Pool], desk: Desk) -> None:
+    def prepared(self, event: Prepared, pools: Mapping[str, Pool], turn: Turn) -> None:
         """The settings are valid. A pool's size set by hand stays unless the settings' own changed."""
         self.policies = event.policies
         self.keep_s, self.lost = event.keep_s, event.lost
@@ -130,10 +130,10 @@ class Reload:
             self.rolled[name] = 0
         self.stall_s = max((patience(policy) for policy in self.policies.values()), default=self.stall_s)
         for name in self.policies:
-            self.tell(desk, name, "validate", "ok")
+            self.tell(turn, name, "validate", "ok")
             if not self.rollback:
-                self.tell(desk, name, "boot", "")
-        self._move(Stage.ROLL if self.rollback else Stage.BOOT, desk)
+                self.tell(turn, name, "boot", "")
+        self._move(Stage.ROLL if self.rollback else Stage.BOOT, turn)
 
     def wanted(self, pool: Pool, kept: int = 0) -> Wanted:
         """What this transaction wants of a pool while generation ``kept`` is kept."""
@@ -186,23 +186,23 @@ class Reload:
         waits += [at for at in (self.settled_at, self.switch_by, self.confirm_by) if at is not None]
         return min((at for at in waits if at > now), default=inf)
 
-    def advance(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
+    def advance(self, pools: Mapping[str, Pool], turn: Turn) -> bool:
         """Move on if the pools allow it; true when something changed for them."""
         match self.stage:
             case Stage.VALIDATE:
                 return False
             case Stage.BOOT | Stage.SETTLE:
-                return self._watch_canaries(pools, desk)
+                return self._watch_canaries(pools, turn)
             case Stage.ROLL:
-                self._count(pools, desk)
+                self._count(pools, turn)
                 if self.switched or not any(map(self.is_atomic, self.policies)):
-                    return self._watch_end(pools, desk)
-                return self._begin_switch(pools, desk)
+                    return self._watch_end(pools, turn)
+                return self._begin_switch(pools, turn)
             case Stage.SWITCH:
-                return self._watch_switch(pools, desk)
+                return self._watch_switch(pools, turn)
             case Stage.COMMIT:
-                self._count(pools, desk)
-                return self._watch_end(pools, desk)
+                self._count(pools, turn)
+                return self._watch_end(pools, turn)
 
     def trouble(self, pools: Mapping[str, Pool], now: float) -> tuple[str, Failure] | None:
         """Why it is to be given up although no worker has failed: the pool, or empty, and what it is."""
@@ -219,30 +219,30 @@ class Reload:
     def committable(self, now: float) -> bool:
         return self.settled_at is not None and now >= self.settled_at
 
-    def _watch_canaries(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
+    def _watch_canaries(self, pools: Mapping[str, Pool], turn: Turn) -> bool:
         for name, worker in self._standing(pools):
             if name not in self.canary_until:
-                self.canary_until[name] = desk.now + self.policies[name].settle_s
-                self._progressed(desk)
-                self.tell(desk, name, "boot", "ok", seconds(desk.now - worker.born_at))
-                self.tell(desk, name, "settle", "")
-        due = [name for name in self._closed() if self._opens_at(name) <= desk.now]
+                self.canary_until[name] = turn.now + self.policies[name].settle_s
+                self._progressed(turn)
+                self.tell(turn, name, "boot", "ok", seconds(turn.now - worker.born_at))
+                self.tell(turn, name, "settle", "")
+        due = [name for name in self._closed() if self._opens_at(name) <= turn.now]
         for name in due:
             self.opened.add(name)
             served_s = (1 - ALONE) * self.policies[name].settle_s
-            self.canary_until[name] = max(self.canary_until[name], desk.now + served_s)
+            self.canary_until[name] = max(self.canary_until[name], turn.now + served_s)
         if due:
             return True
         if len(self.canary_until) < len(self.policies):
             return False
         if self.stage is Stage.BOOT:
-            self._move(Stage.SETTLE, desk)
+            self._move(Stage.SETTLE, turn)
         alive = {name for name, _ in self._standing(pools)}
-        if len(alive) < len(self.policies) or desk.now < max(self.canary_until.values(), default=0.0):
+        if len(alive) < len(self.policies) or turn.now < max(self.canary_until.values(), default=0.0):
             return False
         for name, policy in self.policies.items():
-            self.tell(desk, name, "settle", "ok", seconds(policy.settle_s))
-        self._move(Stage.ROLL, desk)
+            self.tell(turn, name, "settle", "ok", seconds(policy.settle_s))
+        self._move(Stage.ROLL, turn)
         return True
 
     def _closed(self) -> list[str]:
@@ -253,16 +253,16 @@ class Reload:
         """When the canary of a pool that is not atomic begins to serve."""
         return self.canary_until[pool] - (1 - ALONE) * self.policies[pool].settle_s
 
-    def _begin_switch(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
+    def _begin_switch(self, pools: Mapping[str, Pool], turn: Turn) -> bool:
         """When the rolling pools have rolled; in the others all new ones wait, and old ones can be parked."""
         for name in self.policies:
             done = self._waiting if self.is_atomic(name) else self._complete
             if not done(pools[name]):
                 return False
-        self._move(Stage.SWITCH, desk)
-        self.switch_by = desk.now + SWITCH_S
+        self._move(Stage.SWITCH, turn)
+        self.switch_by = turn.now + SWITCH_S
         for name in filter(self.is_atomic, self.policies):
-            self.tell(desk, name, "switch", "")
+            self.tell(turn, name, "switch", "")
         return True
 
     def _waiting(self, pool: Pool) -> bool:
@@ -281,7 +281,7 @@ class Reload:
             return size
         return max(1, sum(worker.slot < size for worker in pool.of_generation(self.generation)))
 
-    def _watch_switch(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
+    def _watch_switch(self, pools: Mapping[str, Pool], turn: Turn) -> bool:
         """Have the new ones serve when the old ones accept no more."""
         if self.switch_by is None:
             return False
@@ -294,31 +294,31 @@ class Reload:
             and not worker.confirmed
             and worker.generation == self.previous
         )
-        if late and desk.now < self.switch_by:
+        if late and turn.now < self.switch_by:
             return False
         self.switched = True
-        self._move(Stage.ROLL, desk)
-        took = seconds(desk.now - (self.switch_by - SWITCH_S))
+        self._move(Stage.ROLL, turn)
+        took = seconds(turn.now - (self.switch_by - SWITCH_S))
         for name in filter(self.is_atomic, self.policies):
-            self.tell(desk, name, "switch", "ok", f"{took}, {late} late" if late else took)
-        self.switch_by = desk.now
+            self.tell(turn, name, "switch", "ok", f"{took}, {late} late" if late else took)
+        self.switch_by = turn.now
         if self.rollback:
-            self.confirm_by = desk.now + CONFIRM_S
+            self.confirm_by = turn.now + CONFIRM_S
         return True
 
-    def _watch_end(self, pools: Mapping[str, Pool], desk: Desk) -> bool:
+    def _watch_end(self, pools: Mapping[str, Pool], turn: Turn) -> bool:
         complete = all(self._complete(pools[name]) for name in self.policies)
         if complete and self.settled_at is None:
-            self.settled_at = desk.now + max((p.settle_s for p in self.policies.values()), default=0.0)
-            self._move(Stage.COMMIT, desk)
+            self.settled_at = turn.now + max((p.settle_s for p in self.policies.values()), default=0.0)
+            self._move(Stage.COMMIT, turn)
             for name in self.policies:
-                self.tell(desk, name, "commit", "")
+                self.tell(turn, name, "commit", "")
         elif not complete and self.settled_at is not None:  # a pool was scaled up meanwhile
             self.settled_at = None
-            self._move(Stage.ROLL, desk)
+            self._move(Stage.ROLL, turn)
         return False
 
-    def _count(self, pools: Mapping[str, Pool], desk: Desk) -> None:
+    def _count(self, pools: Mapping[str, Pool], turn: Turn) -> None:
         if self.rollback:
             return
         counted = dict.fromkeys(self.policies, 0)
@@ -329,8 +329,8 @@ class Reload:
                 self.rolled[name] = count
                 size = self.sizes[name]
                 phase = "start" if self.is_atomic(name) else "roll"
-                self._progressed(desk)
-                self.tell(desk, name, phase, "ok" if count >= size else "", f"{count}/{size}")
+                self._progressed(turn)
+                self.tell(turn, name, phase, "ok" if count >= size else "", f"{count}/{size}")
 
     def _complete(self, pool: Pool) -> bool:
         """All new ones serve, and no other worker accepts."""
@@ -361,18 +361,18 @@ class Reload:
                 if worker.serving:
                     yield name, worker
 
-    def _move(self, stage: Stage, desk: Desk) -> None:
+    def _move(self, stage: Stage, turn: Turn) -> None:
         self.stage = stage
-        self._progressed(desk)
+        self._progressed(turn)
 
-    def _progressed(self, desk: Desk) -> None:
-        self.stall_at = desk.now + self.stall_s
+    def _progressed(self, turn: Turn) -> None:
+        self.stall_at = turn.now + self.stall_s
 
     # ---- the world outside
 
-    def tell(self, desk: Desk, pool: str, phase: str, outcome: str, detail: str = "") -> None:
+    def tell(self, turn: Turn, pool: str, phase: str, outcome: str, detail: str = "") -> None:
         """Tell whoever waits."""
-        desk.actions.extend(Progress(request, pool, phase, outcome, detail) for request in self.requests)
+        turn.actions.extend(Progress(request, pool, phase, outcome, detail) for request in self.requests)
 
     def shift(self, late_s: float) -> None:
         """All deadlines move."""

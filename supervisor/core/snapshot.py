@@ -4,7 +4,7 @@ Rules
     - Facts are numbers, texts and lists of them, by the names of the fields here. No objects, no
       code: the program that reads them may be of another version, on another Python.
     - Fields are found by themselves, so that a new one is carried without being named again. The
-      exception is `Fleet` and its desk: what is carried of them is named here, and a test fails
+      exception is `Fleet` and its turn: what is carried of them is named here, and a test fails
       for an attribute that is neither carried nor named as left out.
     - A fact that the reader does not know is ignored, one that is missing has its default. What cannot be
       understood raises `FactsError`: better no upgrade than a fleet that is half another.
@@ -30,7 +30,7 @@ from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.kept import Kept
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.upgrade import Upgrade
 from gwctl.supervisor.core.worker import Worker
 
@@ -59,7 +59,7 @@ FLEET: Final[Mapping[str, Any]] = {
     "_next": float | None,
 }
 DESK: Final[Mapping[str, Any]] = {"now": float, "_last_id": int}
-LEFT_OUT: Final = frozenset({"pools", "salvaged", "_desk", "actions", "workers"})
+LEFT_OUT: Final = frozenset({"pools", "salvaged", "_turn", "actions", "workers"})
 """Carried in a way of their own, or of one step alone."""
 
 _LIVES: Final = frozenset({"members", "templates"})
@@ -76,12 +76,12 @@ class FactsError(Exception):
 
 def facts_of(fleet: Fleet) -> dict[str, Any]:
     """Everything that a fleet needs to go on, ready for JSON."""
-    desk: Desk = vars(fleet)["_desk"]
+    turn: Turn = vars(fleet)["_turn"]
     return {
         "fleet": {name: plain(vars(fleet)[name]) for name in FLEET},
-        "desk": {name: plain(vars(desk)[name]) for name in DESK},
+        "turn": {name: plain(vars(turn)[name]) for name in DESK},
         "pools": [plain(pool, without=_LIVES) for pool in fleet.pools.values()],
-        "workers": [plain(worker) for worker in desk.workers.values()],
+        "workers": [plain(worker) for worker in turn.workers.values()],
     }
 
 
@@ -92,10 +92,10 @@ def fleet_from(facts: Mapping[str, Any]) -> Fleet:
         FactsError: They cannot be understood.
     """
     fleet = Fleet({})
-    desk: Desk = vars(fleet)["_desk"]
+    turn: Turn = vars(fleet)["_turn"]
     try:
         _set(fleet, FLEET, facts["fleet"])
-        _set(desk, DESK, facts["desk"])
+        _set(turn, DESK, facts["turn"])
         fleet.away = deque(fleet.away, maxlen=64)
         for each in facts["pools"]:
             pool = table_from(Pool, each)
@@ -104,7 +104,7 @@ def fleet_from(facts: Mapping[str, Any]) -> Fleet:
             worker = table_from(Worker, each)
             pool = fleet.pools[worker.pool]
             lives = pool.templates if worker.is_template else pool.members
-            desk.workers[worker.id] = lives[worker.id] = worker
+            turn.workers[worker.id] = lives[worker.id] = worker
     except (KeyError, TypeError, AttributeError) as error:
         raise FactsError(f"{type(error).__name__}: {error}") from error
     return fleet

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.events import Exited
 from gwctl.supervisor.core.policy import PoolPolicy
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.worker import FORK_ANSWER_S, TEMPLATE, Failure, Order, State, Worker
 
 if TYPE_CHECKING:
@@ -42,20 +42,20 @@ def of(pool: Pool, generation: int) -> Worker | None:
     return None
 
 
-def ready(pool: Pool, generation: int, policy: PoolPolicy, desk: Desk) -> Worker | None:
+def ready(pool: Pool, generation: int, policy: PoolPolicy, turn: Turn) -> Worker | None:
     """The template that a worker can be forked from now. Begins one if there is none and it is time."""
     template = of(pool, generation)
     if template is not None:
         return template if template.state is State.READY else None
     due = pool.slot(TEMPLATE).next_try_at
-    if due > desk.now:
+    if due > turn.now:
         pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
         return None
-    template = desk.spawn(pool.name, TEMPLATE, generation, policy)
+    template = turn.spawn(pool.name, TEMPLATE, generation, policy)
     pool.templates[template.id] = template
     if pool.differs_since is not None and pool.size and policy is pool.policy:
         text = "template started while what is on disk is not what runs: it imports what is on disk"
-        desk.note("warning", text, worker=template)
+        turn.note("warning", text, worker=template)
     return None
 
 
@@ -67,50 +67,50 @@ def keeps_code(pool: Pool, generation: int) -> bool:
     return pool.differs_since is None or template.born_at < pool.differs_since
 
 
-def let_go(pool: Pool, keep: Container[int], desk: Desk) -> None:
+def let_go(pool: Pool, keep: Container[int], turn: Turn) -> None:
     """End the templates of all generations but those to ``keep``."""
     for template in pool.templates.values():
         if template.generation not in keep:
             template.leaving = True
         if template.leaving and template.state in _CAN_QUIT:
-            desk.order(template, Order.DRAIN if template.state is State.READY else Order.QUIT)
+            turn.order(template, Order.DRAIN if template.state is State.READY else Order.QUIT)
 
 
-def give_up(template: Worker, desk: Desk) -> None:
+def give_up(template: Worker, turn: Turn) -> None:
     """End a template that is to fork no more, whatever generation is in force; its workers live on."""
     template.leaving = True
     if template.state in _CAN_QUIT:
-        desk.order(template, Order.QUIT)
+        turn.order(template, Order.QUIT)
 
 
-def unanswered(fleet: Fleet, worker: Worker, desk: Desk) -> bool:
+def unanswered(fleet: Fleet, worker: Worker, turn: Turn) -> bool:
     """The fork of ``worker`` is overdue: end the template that owes it; false when it is not at fault."""
-    template = desk.workers.get(worker.template) if worker.template is not None else None
+    template = turn.workers.get(worker.template) if worker.template is not None else None
     if template is None or template.state is not State.READY:
         return False
     limit = wording.seconds(FORK_ANSWER_S)
     reason = template.reason = f"was asked to fork {worker.name} and did not answer within {limit}"
-    desk.order(template, Order.DUMP, reason=f"template {reason}")
+    turn.order(template, Order.DUMP, reason=f"template {reason}")
     if not template.leaving and template.failure is None:
         template.failure = Failure("lost", reason)
         fleet.judge(template)
     return True
 
 
-def exited(pool: Pool, template: Worker, event: Exited, desk: Desk) -> None:
+def exited(pool: Pool, template: Worker, event: Exited, turn: Turn) -> None:
     """Nobody planned it, and no reload and no start was ended by it."""
     slot, failure = pool.slot(TEMPLATE), template.failure
     message = failure.message if failure is not None else ""
     if template.ready_at is None:
-        wait = slot.failed(desk.now, template.policy, event.luck)
-        then = wording.what_next(slot.failures, desk.now - slot.failing_since, wait)
+        wait = slot.failed(turn.now, template.policy, event.luck)
+        then = wording.what_next(slot.failures, turn.now - slot.failing_since, wait)
         frames = f"\n{failure.traceback}" if failure and slot.tells(failure.traceback) else ""
         who = "template" if failure and failure.kind == "exit" else f"template pid {template.pid}:"
-        desk.note(
+        turn.note(
             "error", f"{who} {message}. {then}. No worker can be started before{frames}", worker=template
         )
         return
-    slot.lived(desk.now - template.ready_at, template.policy)
+    slot.lived(turn.now - template.ready_at, template.policy)
     level = "warning"
     if template.told is Order.KILL:  # the record of the kill has said why
         message = f"pid {template.pid} is gone"
@@ -119,4 +119,4 @@ def exited(pool: Pool, template: Worker, event: Exited, desk: Desk) -> None:
     then = "Workers live on; another one is begun when a worker is to be started"
     if pool.differs_since is not None:
         level, then = "warning", f"{then}, from what is on disk then"
-    desk.note(level, f"template {message}. {then}", worker=template)
+    turn.note(level, f"template {message}. {then}", worker=template)

@@ -21,7 +21,7 @@ from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.worker import Order, Worker
 
 
-class Desk:
+class Turn:
     """The actions of the present step, and the clock and the numbering of workers.
 
     Attributes:

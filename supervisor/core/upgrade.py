@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from gwctl.supervisor.core import templates as template
 from gwctl.supervisor.core.actions import AbandonUpgrade, Answer, CheckUpgrade, ExecuteUpgrade, Progress
 from gwctl.supervisor.core.events import UpgradeAsked, UpgradeChecked, Upgraded
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.wording import processes, seconds
 
 if TYPE_CHECKING:
@@ -57,21 +57,21 @@ class Upgrade:
     to: str = ""
     """What was checked, in words: ``gwctl 0.2.0, Python 3.13.1``."""
 
-    def tell(self, desk: Desk, phase: str, outcome: str, detail: str = "") -> None:
+    def tell(self, turn: Turn, phase: str, outcome: str, detail: str = "") -> None:
         """Tell whoever waits."""
-        desk.actions.extend(Progress(request, "", phase, outcome, detail) for request in self.requests)
+        turn.actions.extend(Progress(request, "", phase, outcome, detail) for request in self.requests)
 
 
-def asked(fleet: Fleet, event: UpgradeAsked, desk: Desk) -> None:
+def asked(fleet: Fleet, event: UpgradeAsked, turn: Turn) -> None:
     if reason := _refusal(fleet):
-        _answer(desk, event.request, f"not upgraded: {reason}", reason)
+        _answer(turn, event.request, f"not upgraded: {reason}", reason)
         if not event.request:
-            desk.note("warning", f"upgrade ({event.source}) refused: {reason}")
+            turn.note("warning", f"upgrade ({event.source}) refused: {reason}")
         return
     if fleet.upgrade is None:
-        fleet.upgrade = Upgrade(event.source, [], desk.now)
+        fleet.upgrade = Upgrade(event.source, [], turn.now)
         if fleet.reload is not None:
-            desk.note("info", f"upgrade ({event.source}) waits for the reload under way")
+            turn.note("info", f"upgrade ({event.source}) waits for the reload under way")
     if event.request:
         fleet.upgrade.requests.append(event.request)
 
@@ -84,7 +84,7 @@ def _refusal(fleet: Fleet) -> str:
     return ""
 
 
-def goes_first(upgrade: Upgrade, queue: Queue, desk: Desk) -> bool:
+def goes_first(upgrade: Upgrade, queue: Queue, turn: Turn) -> bool:
     """Whether a reload has to wait for it. No reload is under way, so it begins if it has not.
 
     One that was asked for anew waits for the reload after the one before.
@@ -93,78 +93,78 @@ def goes_first(upgrade: Upgrade, queue: Queue, desk: Desk) -> bool:
         if queue.preface:
             return False
         upgrade.stage = Stage.CHECK
-        upgrade.deadline = desk.now + CHECK_TIMEOUT_S
-        desk.note("info", f"upgrade ({upgrade.source}): checking the program on disk")
-        upgrade.tell(desk, "check", "")
-        desk.actions.append(CheckUpgrade())
+        upgrade.deadline = turn.now + CHECK_TIMEOUT_S
+        turn.note("info", f"upgrade ({upgrade.source}): checking the program on disk")
+        upgrade.tell(turn, "check", "")
+        turn.actions.append(CheckUpgrade())
     return True
 
 
-def checked(fleet: Fleet, event: UpgradeChecked, desk: Desk) -> None:
+def checked(fleet: Fleet, event: UpgradeChecked, turn: Turn) -> None:
     """The new program can restore this fleet. Late news of a check that was given up change nothing."""
     upgrade = fleet.upgrade
     if upgrade is None or upgrade.stage is not Stage.CHECK:
         return
     if reason := _refusal(fleet):
-        failed(fleet, reason, desk)
+        failed(fleet, reason, turn)
         return
-    upgrade.tell(desk, "check", "ok", event.to)
+    upgrade.tell(turn, "check", "ok", event.to)
     upgrade.stage, upgrade.deadline, upgrade.to = Stage.EXECUTE, None, event.to
-    upgrade.tell(desk, "execute", "")
-    desk.actions.append(ExecuteUpgrade())
+    upgrade.tell(turn, "execute", "")
+    turn.actions.append(ExecuteUpgrade())
 
 
-def overdue(fleet: Fleet, desk: Desk) -> None:
+def overdue(fleet: Fleet, turn: Turn) -> None:
     """Give up the check if its time is over."""
     upgrade = fleet.upgrade
-    if upgrade is not None and upgrade.deadline is not None and upgrade.deadline <= desk.now:
-        desk.actions.append(AbandonUpgrade())
-        failed(fleet, f"the check of the new program did not end within {seconds(CHECK_TIMEOUT_S)}", desk)
+    if upgrade is not None and upgrade.deadline is not None and upgrade.deadline <= turn.now:
+        turn.actions.append(AbandonUpgrade())
+        failed(fleet, f"the check of the new program did not end within {seconds(CHECK_TIMEOUT_S)}", turn)
 
 
-def failed(fleet: Fleet, reason: str, desk: Desk) -> None:
+def failed(fleet: Fleet, reason: str, turn: Turn) -> None:
     """Everything is as it was: say why to whoever asked, and in the log."""
     upgrade, fleet.upgrade = fleet.upgrade, None
     if upgrade is None:
         return
     phase = Stage.CHECK if upgrade.stage is Stage.WAIT else upgrade.stage
-    upgrade.tell(desk, phase.value, "FAILED")
+    upgrade.tell(turn, phase.value, "FAILED")
     text = f"not upgraded: {reason}\nThe program that ran goes on, with all its workers"
-    desk.note("error", text)
+    turn.note("error", text)
     for request in upgrade.requests:
-        _answer(desk, request, text, reason)
+        _answer(turn, request, text, reason)
 
 
-def stopped(fleet: Fleet, desk: Desk) -> None:
+def stopped(fleet: Fleet, turn: Turn) -> None:
     """The fleet stops: there will be nothing to upgrade."""
     upgrade, fleet.upgrade = fleet.upgrade, None
     if upgrade is None:
         return
     if upgrade.stage is Stage.CHECK:
-        desk.actions.append(AbandonUpgrade())
-    desk.note("info", f"upgrade ({upgrade.source}) given up: the fleet stops")
+        turn.actions.append(AbandonUpgrade())
+    turn.note("info", f"upgrade ({upgrade.source}) given up: the fleet stops")
     for request in upgrade.requests:
-        _answer(desk, request, "not upgraded: the fleet stops", "the fleet stops")
+        _answer(turn, request, "not upgraded: the fleet stops", "the fleet stops")
 
 
-def upgraded(fleet: Fleet, queue: Queue, event: Upgraded, desk: Desk) -> None:
+def upgraded(fleet: Fleet, queue: Queue, event: Upgraded, turn: Turn) -> None:
     """The new program runs, and has restored everything; a reload follows."""
     upgrade, fleet.upgrade = fleet.upgrade, None
     if upgrade is None:
         return
     for number in event.outdated:
-        if (outdated := desk.workers.get(number)) is not None:
-            template.give_up(outdated, desk)
-    templates = sum(1 for worker in desk.workers.values() if worker.is_template)
-    kept = processes(len(desk.workers) - templates, templates) or "no worker"
-    upgrade.tell(desk, "execute", "ok", f"{seconds(event.took_s)}, {kept} kept")
+        if (outdated := turn.workers.get(number)) is not None:
+            template.give_up(outdated, turn)
+    templates = sum(1 for worker in turn.workers.values() if worker.is_template)
+    kept = processes(len(turn.workers) - templates, templates) or "no worker"
+    upgrade.tell(turn, "execute", "ok", f"{seconds(event.took_s)}, {kept} kept")
     queue.waiting = True
     queue.source = UPGRADE
     queue.preface = f"upgraded from {event.was} to {event.to}"
     queue.requests += upgrade.requests
-    desk.note("info", f"{queue.preface} in {seconds(event.took_s)} ({upgrade.source}): same pid, {kept} kept")
+    turn.note("info", f"{queue.preface} in {seconds(event.took_s)} ({upgrade.source}): same pid, {kept} kept")
 
 
-def _answer(desk: Desk, request: int, text: str, reason: str) -> None:
+def _answer(turn: Turn, request: int, text: str, reason: str) -> None:
     if request:
-        desk.actions.append(Answer(request, ok=False, text=text, result={"reason": reason}))
+        turn.actions.append(Answer(request, ok=False, text=text, result={"reason": reason}))

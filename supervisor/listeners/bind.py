@@ -18,7 +18,7 @@ from gwctl.config.addresses import FdAddress, SystemdAddress, TcpAddress, UnixAd
 from gwctl.errors import BindError
 from gwctl.ipc.assignment import Listener
 from gwctl.supervisor.listeners import inherited, port_owner, unix_socket
-from gwctl.supervisor.listeners.syn_filter import let_nobody_in
+from gwctl.supervisor.listeners.syn_filter import reject_new_connections
 
 _PROBES: Final = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """A client that has vanished without a word (its power, its network) is found out after about 3 minutes of
@@ -63,7 +63,7 @@ class Held:
             self.unix.unlink()
         for listener in self.listeners:
             if not self.taken:
-                let_nobody_in(listener.sock)
+                reject_new_connections(listener.sock)
             listener.sock.close()
 
     def undo(self) -> None:

@@ -45,7 +45,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.POINTER(_Instruction)))
 
 
-def let_nobody_in(listener: socket.socket) -> None:
+def reject_new_connections(listener: socket.socket) -> None:
     """From now on no new connection begins; those that have begun are completed. Linux only."""
     if sys.platform != "linux" or listener.family == socket.AF_UNIX or listener.fileno() < 0:
         return

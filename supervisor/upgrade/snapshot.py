@@ -19,7 +19,7 @@ import msgspec
 
 from gwctl.errors import UpgradeError
 from gwctl.ipc.channel import ChannelFacts, WorkerReady
-from gwctl.supervisor.children.incident_report import Inquest
+from gwctl.supervisor.children.incident_report import IncidentReport
 from gwctl.supervisor.children.totals import Totals
 from gwctl.supervisor.generations.connection_queues import ExchangesFacts
 from gwctl.supervisor.listeners.bind import Wanted
@@ -60,7 +60,7 @@ class ChildFacts(msgspec.Struct, frozen=True):
     sampled_requests: int = 0
     dump_fd: int = 2
     protocol: int = 0
-    inquest: Inquest | None = None
+    inquest: IncidentReport | None = None
     killed: bool = False
     template: bool = False
 

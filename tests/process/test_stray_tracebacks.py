@@ -57,10 +57,10 @@ def test_hooks_and_handlers_of_the_application_stay(gwctl_server, tmp_path):
 
 
 def test_lines_that_clients_cause_are_not_one_each():
-    """Kept by the code: every place that says that a client took nothing says it through `Seldom`."""
+    """Kept by the code: every place that says that a client took nothing says it through `ThrottledLog`."""
     for path in sorted((ROOT / "workers").rglob("*.py")):
         text = path.read_text("utf-8")
         for found in re.finditer(r"took no byte", text):
             before = text[: found.start()].rsplit("\n\n", 1)[-1]
             if ".warning(" in before:
-                assert "seldom.warning(" in before, path.name
+                assert "throttled.warning(" in before, path.name

@@ -33,7 +33,7 @@ from gwctl.supervisor.core import worker as life
 from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.reload import Reload
-from gwctl.supervisor.core.turn import Desk
+from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.worker import Order, State, Worker
 
 Patch = pytest.MonkeyPatch
@@ -41,30 +41,30 @@ Mutant = Callable[[Patch], None]
 
 
 def drains_twice(patch: Patch) -> None:
-    order = Desk.order
+    order = Turn.order
 
-    def twice(desk: Desk, worker: Worker, what: Order, **how: Any) -> None:
-        order(desk, worker, what, **how)
+    def twice(turn: Turn, worker: Worker, what: Order, **how: Any) -> None:
+        order(turn, worker, what, **how)
         if what is Order.DRAIN:
-            desk.actions.append(desk.actions[-1])
+            turn.actions.append(turn.actions[-1])
 
-    patch.setattr(Desk, "order", twice)
+    patch.setattr(Turn, "order", twice)
 
 
 def leaves_them_parked_on_abort(patch: Patch) -> None:
     serve = pool._serve
 
-    def but_parked(view: Any, worker: Worker, desk: Desk) -> None:
+    def but_parked(view: Any, worker: Worker, turn: Turn) -> None:
         if worker.state is not State.PARKED:
-            serve(view, worker, desk)
+            serve(view, worker, turn)
 
     patch.setattr(pool, "_serve", but_parked)
 
 
 def parks_before_the_new_one_is_ready(patch: Patch) -> None:
-    def hasty(view: Any, desk: Desk) -> None:
+    def hasty(view: Any, turn: Turn) -> None:
         for worker in view.old_ready():
-            desk.order(worker, Order.PARK)
+            turn.order(worker, Order.PARK)
 
     patch.setattr(pool, "_replace", hasty)
 
@@ -82,11 +82,11 @@ def has_no_breaker(patch: Patch) -> None:
 def says_each_time_that_it_keeps_dying(patch: Patch) -> None:
     exited = crash.exited
 
-    def and_say(which: Any, worker: Worker, event: Any, desk: Desk, **how: Any) -> None:
+    def and_say(which: Any, worker: Worker, event: Any, turn: Turn, **how: Any) -> None:
         before = which.slot(worker.slot).open
-        exited(which, worker, event, desk, **how)
+        exited(which, worker, event, turn, **how)
         if before and which.slot(worker.slot).open:
-            breaker.opened(which, worker.slot, desk)
+            breaker.opened(which, worker.slot, turn)
 
     patch.setattr(crash, "exited", and_say)
 
@@ -116,9 +116,9 @@ def kills_without_a_deadline_for_the_link(patch: Patch) -> None:
 def signals_the_dead(patch: Patch) -> None:
     exited = worker_events._exited
 
-    def and_kill(fleet: Fleet, worker: Worker, event: Any, desk: Desk) -> None:
-        exited(fleet, worker, event, desk)
-        desk.actions.append(act.Kill(worker.id, "to be sure"))
+    def and_kill(fleet: Fleet, worker: Worker, event: Any, turn: Turn) -> None:
+        exited(fleet, worker, event, turn)
+        turn.actions.append(act.Kill(worker.id, "to be sure"))
 
     patch.setattr(worker_events, "_exited", and_kill)
 
@@ -130,9 +130,9 @@ def takes_the_last_serving_worker(patch: Patch) -> None:
 def forgets_to_answer_refusals(patch: Patch) -> None:
     answer = commands.answer
 
-    def only_good_news(desk: Desk, request: int, text: str, result: dict[str, Any], *, ok: bool) -> None:
+    def only_good_news(turn: Turn, request: int, text: str, result: dict[str, Any], *, ok: bool) -> None:
         if ok:
-            answer(desk, request, text, result, ok=ok)
+            answer(turn, request, text, result, ok=ok)
 
     patch.setattr(commands, "answer", only_good_news)
 
@@ -196,13 +196,13 @@ def talks_without_news(patch: Patch) -> None:
 
 
 def leaves_workers_behind(patch: Patch) -> None:
-    patch.setattr(stopping, "finish", lambda ending, desk: desk.actions.append(act.Finish(0, "bye")))
+    patch.setattr(stopping, "finish", lambda ending, turn: turn.actions.append(act.Finish(0, "bye")))
     settle = Fleet._settle
 
     def at_once(fleet: Fleet) -> None:
         settle(fleet)
         if fleet.ending is not None and not fleet.finished:
-            stopping.finish(fleet.ending, fleet._desk)
+            stopping.finish(fleet.ending, fleet._turn)
             fleet.finished = True
 
     patch.setattr(Fleet, "_settle", at_once)
@@ -219,13 +219,13 @@ def never_looks(patch: Patch) -> None:
 def retires_before_the_heir_serves(patch: Patch) -> None:
     succeed = pool._succeed
 
-    def hasty(view: Any, desk: Desk) -> None:
+    def hasty(view: Any, turn: Turn) -> None:
         for slot, heir in list(view.heirs.items()):
             worn = view.old.get(slot)
             if worn is not None and worn.serving and heir.state is State.STARTING:
-                pool._let_go(view, worn, desk)
+                pool._let_go(view, worn, turn)
                 pool._inherit(view, heir)
-        succeed(view, desk)
+        succeed(view, turn)
 
     patch.setattr(pool, "_succeed", hasty)
 
@@ -245,27 +245,27 @@ def recycles_the_young(patch: Patch) -> None:
 
 
 def never_recycles(patch: Patch) -> None:
-    patch.setattr(pool, "_recycle", lambda view, desk: None)
+    patch.setattr(pool, "_recycle", lambda view, turn: None)
 
 
 def forks_before_the_template_is_ready(patch: Patch) -> None:
     patch.setattr(templates, "ready", _template)
 
 
-def _template(pool: Any, generation: int, policy: Any, desk: Desk) -> Worker:
+def _template(pool: Any, generation: int, policy: Any, turn: Turn) -> Worker:
     one = templates.of(pool, generation)
     if one is None:
-        one = desk.spawn(pool.name, life.TEMPLATE, generation, policy)
+        one = turn.spawn(pool.name, life.TEMPLATE, generation, policy)
         pool.templates[one.id] = one
     return one
 
 
 def waits_for_a_mute_template(patch: Patch) -> None:
-    patch.setattr(templates, "unanswered", lambda fleet, worker, desk: False)
+    patch.setattr(templates, "unanswered", lambda fleet, worker, turn: False)
 
 
 def keeps_templates_of_abandoned_generations(patch: Patch) -> None:
-    patch.setattr(templates, "let_go", lambda pool, keep, desk: None)
+    patch.setattr(templates, "let_go", lambda pool, keep, turn: None)
 
 
 def trusts_a_template_begun_after_a_refusal(patch: Patch) -> None:
@@ -275,7 +275,7 @@ def trusts_a_template_begun_after_a_refusal(patch: Patch) -> None:
 
 
 def forgets_the_hard_limit(patch: Patch) -> None:
-    patch.setattr(recycling, "_kill", lambda fleet, worker, facts, desk: None)
+    patch.setattr(recycling, "_kill", lambda fleet, worker, facts, turn: None)
 
 
 def forgets_the_delay_of_a_stop(patch: Patch) -> None:
@@ -285,32 +285,32 @@ def forgets_the_delay_of_a_stop(patch: Patch) -> None:
 def keeps_the_door_open(patch: Patch) -> None:
     fire = stopping.fire
 
-    def sleepy(fleet: Fleet, ending: Ending, desk: Desk) -> None:
+    def sleepy(fleet: Fleet, ending: Ending, turn: Turn) -> None:
         ending.accept_until += 60.0 if ending.accepting else 0.0
-        fire(fleet, ending, desk)
+        fire(fleet, ending, turn)
 
     patch.setattr(stopping, "fire", sleepy)
 
 
 def overlooks_long_requests(patch: Patch) -> None:
-    patch.setattr(hangs, "_request", lambda fleet, facts, desk: "")
+    patch.setattr(hangs, "_request", lambda fleet, facts, turn: "")
 
 
 def overlooks_still_loops(patch: Patch) -> None:
-    patch.setattr(hangs, "_heartbeat", lambda fleet, worker, before, facts, desk: "")
+    patch.setattr(hangs, "_heartbeat", lambda fleet, worker, before, facts, turn: "")
 
 
 def kills_without_a_last_look(patch: Patch) -> None:
-    patch.setattr(hangs, "last_look", lambda fleet, worker, desk: False)
+    patch.setattr(hangs, "last_look", lambda fleet, worker, turn: False)
 
 
 def spares_nobody(patch: Patch) -> None:
-    patch.setattr(hangs, "_spare", lambda fleet, worker, before, facts, desk: False)
+    patch.setattr(hangs, "_spare", lambda fleet, worker, before, facts, turn: False)
 
 
 def spares_everybody(patch: Patch) -> None:
-    def lenient(_fleet: Fleet, worker: Worker, desk: Desk) -> bool:
-        desk.order(worker, Order.SPARE)
+    def lenient(_fleet: Fleet, worker: Worker, turn: Turn) -> bool:
+        turn.order(worker, Order.SPARE)
         worker.failure = None
         return True
 
@@ -322,9 +322,9 @@ def keeps_the_stuck(patch: Patch) -> None:
 
 
 def blames_the_first_stale_heartbeat(patch: Patch) -> None:
-    def hasty(fleet: Fleet, worker: Worker, before: Any, facts: Any, desk: Desk) -> str:
+    def hasty(fleet: Fleet, worker: Worker, before: Any, facts: Any, turn: Turn) -> str:
         limit_s = worker.policy.heartbeat_timeout_s
-        return "stale" if limit_s and desk.now - facts.heartbeat_at >= limit_s else ""
+        return "stale" if limit_s and turn.now - facts.heartbeat_at >= limit_s else ""
 
     patch.setattr(hangs, "_heartbeat", hasty)
 
@@ -332,8 +332,8 @@ def blames_the_first_stale_heartbeat(patch: Patch) -> None:
 def blames_the_loop_for_a_long_call(patch: Patch) -> None:
     heartbeat = hangs._heartbeat
 
-    def blind(fleet: Fleet, worker: Worker, before: Any, facts: Any, desk: Desk) -> str:
-        return heartbeat(fleet, worker, before, structs.replace(facts, busy_since=0.0), desk)
+    def blind(fleet: Fleet, worker: Worker, before: Any, facts: Any, turn: Turn) -> str:
+        return heartbeat(fleet, worker, before, structs.replace(facts, busy_since=0.0), turn)
 
     patch.setattr(hangs, "_heartbeat", blind)
 
@@ -343,7 +343,7 @@ def blames_others_for_its_own_absence(patch: Patch) -> None:
 
 
 def looks_too_seldom_for_its_limits(patch: Patch) -> None:
-    patch.setattr(hangs, "look_soon", lambda fleet, worker, desk: None)
+    patch.setattr(hangs, "look_soon", lambda fleet, worker, turn: None)
 
 
 MUTANTS: tuple[Mutant, ...] = (

@@ -39,7 +39,7 @@ def forgets_heirs_when_it_switches(patch: Patch) -> None:
 
 
 def keeps_for_ever(patch: Patch) -> None:
-    patch.setattr(kept, "review", lambda fleet, desk: False)
+    patch.setattr(kept, "review", lambda fleet, turn: False)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ FORGOTTEN = (
     ("workers", "deadline", None),
     ("workers", "ready_at", None),
     ("workers", "replace_reason", ""),
-    ("desk", "_last_id", 0),
+    ("turn", "_last_id", 0),
     ("fleet", "_numbered", 0),
     ("pools", "differs_since", None),
     ("fleet", "look_at", "inf"),

@@ -44,8 +44,8 @@ from gwctl.ipc.connection_queue import Exchange
 
 send = Exchange.send
 
-def send_twice(self, fd, parcel, data):
-    return send(self, fd, parcel, data) and (send(self, fd, parcel, data) or True)
+def send_twice(self, fd, header, data):
+    return send(self, fd, header, data) and (send(self, fd, header, data) or True)
 
 Exchange.send = send_twice
 """,

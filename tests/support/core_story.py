@@ -131,7 +131,7 @@ class CoreStory:
 
     def obey(self, *workers: int) -> list[str]:
         """They say that they have carried out their last order."""
-        living = self.fleet._desk.workers
+        living = self.fleet._turn.workers
         return self.happens(*(ev.Obeyed(worker, serving=living[worker].serving) for worker in workers))
 
     def states(self, pool: str = "web") -> list[str]:
@@ -143,7 +143,7 @@ def rests(fleet: Fleet) -> bool:
     """Nothing is due, now or later, but the next look at the scoreboard."""
     look_at, fleet.look_at = fleet.look_at, inf
     try:
-        return deadlines.soonest(fleet, fleet._desk) == inf
+        return deadlines.soonest(fleet, fleet._turn) == inf
     finally:
         fleet.look_at = look_at
 

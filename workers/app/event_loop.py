@@ -24,7 +24,7 @@ from gwctl.workers.app import fork_hooks
 from gwctl.workers.observe.tracebacks import application_traceback, summary, told
 
 if TYPE_CHECKING:
-    from gwctl.workers.observe.throttled_log import Seldom
+    from gwctl.workers.observe.throttled_log import ThrottledLog
 
 Kind = Literal["uvloop", "asyncio"]
 
@@ -52,7 +52,7 @@ def new_loop(kind: Kind) -> asyncio.AbstractEventLoop:
     return loop
 
 
-def keep_turning(loop: asyncio.AbstractEventLoop, over: Callable[[], bool], seldom: Seldom) -> None:
+def keep_turning(loop: asyncio.AbstractEventLoop, over: Callable[[], bool], throttled: ThrottledLog) -> None:
     """Turn ``loop`` until it stops and it is ``over``, in spite of what the application does to it.
 
     Other clients' requests are in it: whoever stops it, or exits in a task or a callback, gets a line
@@ -65,7 +65,7 @@ def keep_turning(loop: asyncio.AbstractEventLoop, over: Callable[[], bool], seld
         for error in exits[:]:
             exits.remove(error)
             if not told(error):
-                seldom.error(
+                throttled.error(
                     "exit in the loop",
                     "a task or callback of the application raised what ends an event loop; it turns on: "
                     f"{summary(error)}\n{application_traceback(error)}".rstrip("\n"),
@@ -83,7 +83,7 @@ def keep_turning(loop: asyncio.AbstractEventLoop, over: Callable[[], bool], seld
             else:
                 fork_hooks.end_if_child()
                 if not over():
-                    seldom.warning(
+                    throttled.warning(
                         "stopped loop",
                         "the application has stopped the event loop, in which other requests run: "
                         "it turns on. To end the worker, send it SIGTERM",

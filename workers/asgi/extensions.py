@@ -381,7 +381,7 @@ class Extensions:
 
     def _stuck(self, timeout_s: float) -> None:
         connection = self._connection
-        self._server.seldom.warning(
+        self._server.throttled.warning(
             "slow reader",
             f"{connection.what()}: the client took no byte for {timeout_s:g} s; connection aborted",
         )

@@ -163,7 +163,7 @@ class Eviction:
         server.record.words[EVICTED] += 1
         peer = connection.peer
         client = peer[0] if isinstance(peer, tuple) else "a client"
-        server.seldom.warning(
+        server.throttled.warning(
             "evicted",
             f"no room for new connections ({server.connections} are open): closed the one that has waited "
             f"longest, {now - since:.1f} s, of {client}. `connections_max` and `nofile` say how many a "

@@ -22,9 +22,9 @@ from io import BytesIO
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.ipc.connection_queue import DATA_BYTES_MAX, Exchange, Parcel
+from gwctl.ipc.connection_queue import DATA_BYTES_MAX, Exchange, TransferHeader
 from gwctl.workers.http1.protocol import Connection
-from gwctl.workers.http1.states import GIVEN, IDLE
+from gwctl.workers.http1.states import HANDED_OFF, IDLE
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
@@ -127,13 +127,13 @@ class Handover:
             return False
         os.close(self._spare)
         self._spare = -1
-        parcel = self._exchange.receive()
+        header = self._exchange.receive()
         self._keep_spare()
-        if parcel is None:
+        if header is None:
             if self._exchange.broken:  # readable for ever, and there is nothing to read
                 self.stop()
             return False
-        fd, about, data = parcel
+        fd, about, data = header
         self.taken += 1
         self._server.adopt(socket.socket(fileno=fd), about, data)
         return True
@@ -180,7 +180,7 @@ class Handover:
             return False
         forwarder = connection.forwarder  # else its peer is the client of the last request only
         peer = connection.peer if forwarder is None else forwarder.peer
-        about = Parcel(connection.listener.address, peer, connection.local)
+        about = TransferHeader(connection.listener.address, peer, connection.local)
         if not self._exchange.send(connection.sock.fileno(), about, data):
             return False
         self.given += 1
@@ -197,7 +197,7 @@ class Handover:
     @staticmethod
     def let_go(connection: ConnectionBase) -> None:
         """Forget a connection that is a sibling's now, before anything more is read from it."""
-        connection.state = GIVEN
+        connection.state = HANDED_OFF
         connection.request = None
         if connection.transport is not None:
             connection.transport.abort()  # closes our descriptor; the connection stays open with theirs
@@ -234,7 +234,7 @@ class SharedConnection(Connection):
     __slots__ = ()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self.state == GIVEN:
+        if self.state == HANDED_OFF:
             self.transport = transport
             self.transport.abort()
         else:

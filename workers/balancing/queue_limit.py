@@ -144,7 +144,7 @@ class QueueLimit:
         server.record.words[DROPPED] += 1
         self._dropped_at = monotonic()
         if verdict == LATE:
-            server.seldom.warning(
+            server.throttled.warning(
                 "queue",
                 f"{connection.what()} had waited {waited_s:.1f} s (queue_timeout_s {self._limit_s:g}): "
                 "answered 503 before the application. There is more to do than these workers can: "

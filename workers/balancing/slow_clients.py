@@ -82,7 +82,7 @@ class LeastRates:
         for _, held, connection in slow:
             if total <= self._memory:
                 break
-            connection.server.seldom.warning(
+            connection.server.throttled.warning(
                 "responses in memory",
                 f"{connection.what()}: connection aborted, since its client has {held / _MIB:.1f} MiB yet to "
                 f"take and is too slow for it, while responses of this worker hold {total / _MIB:.0f} MiB "
@@ -130,7 +130,7 @@ class LeastRates:
         rate = (taken - before) / max(elapsed, 0.001)
         if before < 0 or rate >= self._response or not taken:
             return  # where nobody says what was taken, silence alone is judged
-        connection.server.seldom.warning(
+        connection.server.throttled.warning(
             "slow reader",
             f"{connection.what()}: the client took {rate:,.0f} bytes a second "
             f"(limits.response_rate_min_bytes_per_s {self._response}); connection aborted",

@@ -83,16 +83,16 @@ class AsgiBridge:
         return self._thread.ident or 0 if self._thread is not None else 0
 
     def start(self) -> None:
-        self._thread = start_thread(self._turn, "gwctl-asgi")
+        self._thread = start_thread(self._take_turn, "gwctl-asgi")
 
     def ring_by_descriptor(self) -> None:
         """Have calls wait for a descriptor, beside which they can watch their client's."""
         self.bell_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
-    def _turn(self) -> None:
+    def _take_turn(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            keep_turning(self.loop, lambda: self._ending or self.loop.is_closed(), self._server.seldom)
+            keep_turning(self.loop, lambda: self._ending or self.loop.is_closed(), self._server.throttled)
         finally:
             for request in list(self._requests):
                 request.far.abort()
@@ -147,7 +147,7 @@ class AsgiBridge:
         notable = self._builder.notable
         if notable is not None and notable.get(b"upgrade", b"").lower() == b"websocket":
             what = f"{connection.method} {connection.target.partition('?')[0]} asks for a WebSocket"
-            self._server.seldom.warning(
+            self._server.throttled.warning(
                 "websocket",
                 f"{what}, and {self._server.worker_class} workers have none: served as a plain request. "
                 'worker = "asgi" has them',
@@ -180,7 +180,7 @@ class AsgiBridge:
         self.tell(self._cancel_all)
         self._server.loop.call_later(clean_up_s, self._forsake)
 
-    def forsake(self, task: asyncio.Task[None]) -> None:
+    def abandon(self, task: asyncio.Task[None]) -> None:
         """Wait no more for a request that was given up, if its ``task`` still runs."""
         self._given_up.add(task)
         self._server.check_drained()

@@ -35,7 +35,7 @@ from gwctl.workers.http1.states import (
     CLOSING,
     DISCARD,
     FLUSH,
-    GIVEN,
+    HANDED_OFF,
     HEAD,
     IDLE,
     LINGER,
@@ -87,7 +87,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self.lost = self.attention = True
-        if self.state != GIVEN:  # else it goes on in a sibling
+        if self.state != HANDED_OFF:  # else it goes on in a sibling
             hang_up(self.sock)
         if self.state == BODY:
             self.server.runner.abandoned(self)
@@ -206,7 +206,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
             status = judge.refusal()
             if not status:
                 status = 400
-                self.server.seldom.error(
+                self.server.throttled.error(
                     "parser",
                     f"the parser does not take a request that seems sound; answered with 400: "
                     f"{masked(repr(error))}, {masked_head(data[: judge.end])!r}",

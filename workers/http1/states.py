@@ -7,7 +7,7 @@
     LINGER   the last byte is sent; input is dropped so that the client can read it (a close
              with unread input makes the kernel send a reset, which discards the response)
     CLOSING  the transport closes when it has written what it holds
-    GIVEN    a sibling has it (`gwctl.workers.balancing.handoff`); our descriptor is closed, not the
+    HANDED_OFF    a sibling has it (`gwctl.workers.balancing.handoff`); our descriptor is closed, not the
     connection
 
 `TimeLimits` holds how long each may last without progress; `TimeLimits.expire` acts on it.
@@ -33,7 +33,7 @@ FLUSH: Final = 5
 DISCARD: Final = 6
 LINGER: Final = 7
 CLOSING: Final = 8
-GIVEN: Final = 9
+HANDED_OFF: Final = 9
 
 SLICE_BYTES: Final = 16384
 """Most that is fed to the parser at once: what follows a head is copied back, so pipelines come in slices."""
@@ -105,7 +105,7 @@ class TimeLimits:
         elif size < connection.unsent or 0 <= before < connection.taken:
             connection.since = now
         elif now - connection.since > self._response:
-            connection.server.seldom.warning(
+            connection.server.throttled.warning(
                 "slow reader",
                 f"{connection.what()}: the client took no byte for {self._response:g} s; connection aborted",
             )

@@ -49,7 +49,7 @@ from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.multiprocessing_state import leave_to_template
 from gwctl.workers.lifecycle.parent_death import KILL_S, DeathWatch, alarm_after
 from gwctl.workers.lifecycle.worker_process import WorkerProcess, memory_bytes
-from gwctl.workers.observe.throttled_log import Seldom
+from gwctl.workers.observe.throttled_log import ThrottledLog
 from gwctl.workers.observe.tracebacks import summary
 from gwctl.write_lock import WriteLock
 
@@ -150,7 +150,7 @@ class _Boot:
             return
         life = OwnTask(self._serve(loop, application), loop=loop)
         life.add_done_callback(lambda _life: loop.stop())
-        keep_turning(loop, life.done, Seldom(self._log))
+        keep_turning(loop, life.done, ThrottledLog(self._log))
         life.result()
         self._process.say_drained()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 QUIET_S: Final = 60.0
 
 
-class Seldom:
+class ThrottledLog:
     """The recurring errors of one worker, by kind; any thread (a race costs one line)."""
 
     def __init__(self, log: Log) -> None:

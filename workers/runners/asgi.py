@@ -183,7 +183,7 @@ class AsgiRunner:
         for request in list(self._requests):
             give_up(request, 503, why, LAST_WORDS_S)
 
-    def forsake(self, request: AsgiRequest) -> None:
+    def abandon(self, request: AsgiRequest) -> None:
         """Wait no more for a request that was given up, if its task still runs."""
         if request in self._requests:
             self._forsaken.add(request)

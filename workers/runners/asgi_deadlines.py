@@ -47,7 +47,7 @@ def give_up(request: AsgiRequest, status: int, why: str, clean_up_s: float) -> N
             connection.refuse(status, why)
     if request.task is not None:
         request.task.cancel()
-        connection.server.loop.call_later(clean_up_s, runner.forsake, request)
+        connection.server.loop.call_later(clean_up_s, runner.abandon, request)
 
 
 class RequestClock:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.ipc.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL, note_request
 from gwctl.workers.app import fork_hooks
-from gwctl.workers.http1.states import BUSY, GIVEN, HEAD, IDLE, has_unread
+from gwctl.workers.http1.states import BUSY, HANDED_OFF, HEAD, IDLE, has_unread
 from gwctl.workers.observe.counters import Counters
 from gwctl.workers.observe.introspection import Running
 from gwctl.workers.observe.tracebacks import application_traceback, summary
@@ -121,7 +121,7 @@ class SyncRunner(WsgiRunner):
         asking = {}
         for other in server.open_connections():
             fd = other.sock.fileno()
-            if other is connection or fd < 0 or other.state == GIVEN:
+            if other is connection or fd < 0 or other.state == HANDED_OFF:
                 continue
             if _is_due(other):
                 return True

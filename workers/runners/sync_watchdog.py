@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Final
 from gwctl.ipc.scoreboard import BUSY_SINCE
 from gwctl.workers.app.monkey_patches import patched_by
 from gwctl.workers.balancing.handoff import Handover, may_be_given
-from gwctl.workers.http1.states import GIVEN, has_unread
+from gwctl.workers.http1.states import HANDED_OFF, has_unread
 from gwctl.workers.transport.outbox import HOLD_S
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Sentry:
             thread.start()
         except RuntimeError as error:
             self._next_try_at = now + _RETRY_S
-            self._server.seldom.warning(
+            self._server.throttled.warning(
                 "sentry",
                 f"no thread can be started ({error}): requests that come during a long call wait until it "
                 "has ended. Raise the limit of processes and threads (TasksMax=, pids.max, ulimit -u)",
@@ -228,7 +228,7 @@ class Sentry:
                 connection, environ, kind, _ = waiting
                 if self._handover.give_request(connection, environ, kind):
                     self._line.remove(waiting)
-                    connection.state = GIVEN
+                    connection.state = HANDED_OFF
                     self._given.append(connection)
                     given += 1
         return given
@@ -239,5 +239,5 @@ class Sentry:
             if self._floats[BUSY_SINCE] != since or not may_be_given(connection):
                 return
             if has_unread(connection.sock) and self._handover.give(connection, b""):
-                connection.state = GIVEN
+                connection.state = HANDED_OFF
                 self._given.append(connection)

@@ -207,7 +207,7 @@ class ThreadsRunner(WsgiRunner):
         longest = min(running, key=lambda one: one.start)
         waiting = active - len(running)
         wait = "1 request waits" if waiting == 1 else f"{waiting} requests wait"
-        self.server.seldom.warning(
+        self.server.throttled.warning(
             "threads",
             f"all {self._count} threads are taken, none has become free for {busy_s:.0f} s, {wait} "
             f"here. The longest: {longest.what}, {now - longest.start:.0f} s. If it waits for what never "
@@ -348,7 +348,7 @@ class ThreadsRunner(WsgiRunner):
 
     def _tell_astray(self, error: BaseException) -> None:
         fork_hooks.end_if_child(error)
-        self.server.seldom.error(
+        self.server.throttled.error(
             "astray",
             f"an exception was raised in a thread of gwctl's that served no request: {summary(error)}. "
             "It was to end a call that was over, by some library's timeout? The thread goes on",

@@ -127,7 +127,7 @@ class ThreadsClock:
         self._server.log.error("\n".join(lines))
         call.give_up(504)
         if task is not None:
-            self._server.loop.call_later(CLEAN_UP_S, bridge.forsake, task)
+            self._server.loop.call_later(CLEAN_UP_S, bridge.abandon, task)
         turned = Event()
         bridge.tell(turned.set)
         self._server.loop.call_later(CLEAN_UP_S, self._look_after, turned, bridge, call.what(), age_s)

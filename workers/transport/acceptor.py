@@ -29,7 +29,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.ipc.assignment import Listener
-from gwctl.ipc.connection_queue import Parcel
+from gwctl.ipc.connection_queue import TransferHeader
 from gwctl.workers.balancing.accept_gate import DECLINE_S, Gate
 from gwctl.workers.balancing.eviction import Eviction, Patience
 from gwctl.workers.balancing.handoff import AdoptedConnection, SharedConnection
@@ -273,12 +273,12 @@ class Acceptor:
         self._set_up(connection, self._server.first_protocol)
         return True
 
-    def adopt(self, sock: socket.socket, parcel: Parcel, data: bytes) -> None:
+    def adopt(self, sock: socket.socket, header: TransferHeader, data: bytes) -> None:
         """Go on with a connection that a sibling has begun; ``data`` was read of its next request."""
-        arrived_at = [each for each in self._server.assignment.listeners if each.address == parcel.listener]
+        arrived_at = [each for each in self._server.assignment.listeners if each.address == header.listener]
         listener = (arrived_at or self._server.assignment.listeners)[0]
-        connection = AdoptedConnection(self._server, sock, _address(parcel.peer), listener)
-        connection.local = _address(parcel.local)
+        connection = AdoptedConnection(self._server, sock, _address(header.peer), listener)
+        connection.local = _address(header.local)
         connection.tail = data
         self._set_up(connection, itself)
 
@@ -345,7 +345,7 @@ class Acceptor:
         if error.errno in _EXHAUSTED:
             self._exhausted(listener, error, kind)
         else:
-            self._server.seldom.error("accept", f"cannot accept on {listener.url}: {error.strerror}")
+            self._server.throttled.error("accept", f"cannot accept on {listener.url}: {error.strerror}")
             self._rest(PAUSE_S)
         return False
 
@@ -354,7 +354,7 @@ class Acceptor:
         server = self._server
         lowered = self._descriptors.take_back() if error.errno == errno.EMFILE else ""
         if lowered:
-            server.seldom.warning("nofile", lowered)
+            server.throttled.warning("nofile", lowered)
             return
         if error.errno == errno.EMFILE and self._descriptors.none_left(server.connections):
             self._give_up(listener)
@@ -366,7 +366,7 @@ class Acceptor:
                 return
             if self._make_room(listener):
                 return
-        server.seldom.error(
+        server.throttled.error(
             "accept",
             f"cannot accept on {listener.url}: {error.strerror}, with {server.connections} connections; "
             + ("new ones are told 503" if refuses else "others wait until some of them leave")

@@ -25,7 +25,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gwctl.workers.observe.throttled_log import Seldom
+from gwctl.workers.observe.throttled_log import ThrottledLog
 
 if TYPE_CHECKING:
     from gwctl.config.model.settings import WebSocketSettings
@@ -68,12 +68,12 @@ class Memory:
         loop: asyncio.AbstractEventLoop,
         settings: WebSocketSettings,
         holders: Iterable[Holder],
-        seldom: Seldom,
+        throttled: ThrottledLog,
     ) -> None:
         limit = settings.memory_bytes_max
         self._loop = loop
         self._holders = holders
-        self._seldom = seldom
+        self._throttled = throttled
         self._setting = limit
         self.limit = max(limit, 2 * settings.message_bytes_max + _READ_BYTES) if limit else 1 << 62
         self.ease = self.limit - self.limit // 4
@@ -162,7 +162,7 @@ class Memory:
         if not size:
             return False
         held = self.total + self.output
-        self._seldom.warning(
+        self._throttled.warning(
             "websocket memory",
             f"{largest.name()}: closed with 1013, since the WebSockets of this worker hold "
             f"{held / _MIB:.1f} MiB, this one most of it ({size / _MIB:.1f} MiB); "

@@ -447,7 +447,7 @@ class WebSocket(Sending, asyncio.Protocol):
 
     def _stuck(self) -> None:
         timeout_s = self._around.settings.timeouts.response_timeout_s
-        self._around.seldom.warning(
+        self._around.throttled.warning(
             "slow reader", f"{self._what}: the client took no byte for {timeout_s:g} s; connection aborted"
         )
 

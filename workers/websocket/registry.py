@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.config.model.settings import PoolSettings
 from gwctl.log import Log
 from gwctl.workers.http1.response_head import HeadBuilder
-from gwctl.workers.observe.throttled_log import Seldom
+from gwctl.workers.observe.throttled_log import ThrottledLog
 from gwctl.workers.websocket.handshake import judge, websocket_scope
 from gwctl.workers.websocket.memory import Memory
 
@@ -65,14 +65,14 @@ class Surroundings:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     holders: set[WebSocket] = field(default_factory=set)
     """Of whom the connection or the task is left."""
-    seldom: Seldom = field(init=False)
+    throttled: ThrottledLog = field(init=False)
     turn: Turn = field(init=False)
     memory: Memory = field(init=False)
 
     def __post_init__(self) -> None:
-        self.seldom = Seldom(self.log)
+        self.throttled = ThrottledLog(self.log)
         self.turn = Turn(self.loop)
-        self.memory = Memory(self.loop, self.settings.websocket, self.holders, self.seldom)
+        self.memory = Memory(self.loop, self.settings.websocket, self.holders, self.throttled)
 
 
 class WebSockets:

@@ -239,7 +239,7 @@ class Sending:
         data = reason.encode()
         if len(data) <= REASON_BYTES_MAX:
             return reason
-        self._around.seldom.warning(
+        self._around.throttled.warning(
             "long close reason",
             f"{self._what}: the reason of a close has at most {REASON_BYTES_MAX} bytes (RFC 6455 section "
             f"5.5); the rest of {reason[:200]!r} was cut off",

@@ -128,8 +128,8 @@ class WsgiCall(ResponseWriter):
     def run(self) -> None:
         """Call, respond, close. Never raises: ``keep_alive``, ``aborted`` and ``pending`` say how it went."""
         result: Any = None
-        spokesman = self._connection.hints
-        spokesman.call = self
+        early_hints = self._connection.hints
+        early_hints.call = self
         try:
             result = self._server.application(self._environ, self.start_response)
             if fork_hooks.is_child:
@@ -142,7 +142,7 @@ class WsgiCall(ResponseWriter):
             fork_hooks.end_if_child(None if self.client_gone else error)
             self._failed(error)
         self._ended = True
-        spokesman.call = None
+        early_hints.call = None
         if type(result) is not list:
             self.ended_at = 0.0
             self._close(result)

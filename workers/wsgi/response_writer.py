@@ -191,7 +191,7 @@ class ResponseWriter:
             wait.end(unsent_bytes(self))
         why = wait.judge()
         if why:
-            self._server.seldom.warning("slow reader", f"{self.what()}: {why}; connection aborted")
+            self._server.throttled.warning("slow reader", f"{self.what()}: {why}; connection aborted")
             self._lose(None)
 
     def _lose(self, error: OSError | None) -> NoReturn:

@@ -8,7 +8,7 @@ import socket
 import msgspec
 import pytest
 
-from gwctl.ipc.connection_queue import DATA_BYTES_MAX, Exchange, Parcel
+from gwctl.ipc.connection_queue import DATA_BYTES_MAX, Exchange, TransferHeader
 from gwctl.supervisor.generations.connection_queues import Exchanges
 from tests.support.processes import descriptors
 
@@ -22,22 +22,22 @@ def open_exchange() -> Exchange:
 def test_what_goes_in_comes_out_once_and_whole() -> None:
     exchange = open_exchange()
     ours, theirs = socket.socketpair()
-    parcels = [
-        Parcel("127.0.0.1:80", ("::1", 7, 0, 0)),
-        Parcel("unix:/x", ""),
-        Parcel("fd:3", ("a", 1), "/s"),
+    headers = [
+        TransferHeader("127.0.0.1:80", ("::1", 7, 0, 0)),
+        TransferHeader("unix:/x", ""),
+        TransferHeader("fd:3", ("a", 1), "/s"),
     ]
     bodies = [b"", b"GET / HTTP/1.1\r\n\r\n", b"\n" * DATA_BYTES_MAX]
-    for parcel, body in zip(parcels, bodies, strict=True):
-        assert exchange.send(theirs.fileno(), parcel, body)
+    for header, body in zip(headers, bodies, strict=True):
+        assert exchange.send(theirs.fileno(), header, body)
     theirs.close()
-    for parcel, body in zip(parcels, bodies, strict=True):
+    for header, body in zip(headers, bodies, strict=True):
         taken = exchange.receive()
         assert taken is not None
         fd, about, data = taken
         assert not os.get_inheritable(fd)
-        peer = list(parcel.peer) if isinstance(parcel.peer, tuple) else parcel.peer
-        assert (about.listener, about.peer, about.local, data) == (parcel.listener, peer, parcel.local, body)
+        peer = list(header.peer) if isinstance(header.peer, tuple) else header.peer
+        assert (about.listener, about.peer, about.local, data) == (header.listener, peer, header.local, body)
         os.write(fd, b"x")
         os.close(fd)
     assert exchange.receive() is None
@@ -51,7 +51,7 @@ def test_a_full_queue_refuses_and_loses_nothing() -> None:
     exchange = open_exchange()
     ours, theirs = socket.socketpair()
     count = 0
-    while exchange.send(theirs.fileno(), Parcel("x", None), b"x" * 1000):
+    while exchange.send(theirs.fileno(), TransferHeader("x", None), b"x" * 1000):
         count += 1
         assert count < 100_000
     for _ in range(count):
@@ -68,7 +68,7 @@ def test_a_queue_that_is_closed_takes_nothing() -> None:
     exchange = open_exchange()
     exchange.close()
     with socket.socket() as sock:
-        assert not exchange.send(sock.fileno(), Parcel("x", None), b"")
+        assert not exchange.send(sock.fileno(), TransferHeader("x", None), b"")
     assert exchange.receive() is None
 
 
@@ -79,7 +79,7 @@ def test_what_is_no_connection_is_passed_over_and_costs_no_descriptor() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     ours, theirs = socket.socketpair()
     before = len(descriptors(os.getpid()))
-    head = msgspec.json.encode(Parcel("x", None))
+    head = msgspec.json.encode(TransferHeader("x", None))
     for data, fds in (
         (b"x" * 100, []),
         (head, []),
@@ -90,7 +90,7 @@ def test_what_is_no_connection_is_passed_over_and_costs_no_descriptor() -> None:
         (b"\xff", [theirs.fileno()] * 100),
     ):
         socket.send_fds(sending, [data], fds)
-    assert exchange.send(theirs.fileno(), Parcel("x", None), b"GET /")
+    assert exchange.send(theirs.fileno(), TransferHeader("x", None), b"GET /")
     taken = exchange.receive()
     assert taken is not None
     assert taken[2] == b"GET /"
@@ -110,7 +110,7 @@ def test_nothing_blocks_whatever_the_sockets_are_set_to() -> None:
         os.set_blocking(fd, True)
     assert exchange.receive() is None
     ours, theirs = socket.socketpair()
-    while exchange.send(theirs.fileno(), Parcel("x", None), b"x" * 16000):
+    while exchange.send(theirs.fileno(), TransferHeader("x", None), b"x" * 16000):
         pass
     exchange.close()
     ours.close()
@@ -128,7 +128,7 @@ def test_an_exchange_that_was_shut_down_is_known_to_be_and_replaced(end: int) ->
         sock.shutdown(socket.SHUT_RDWR)
     assert exchange.broken
     assert exchange.receive() is None
-    assert not exchange.send(0, Parcel("x", None), b"")
+    assert not exchange.send(0, TransferHeader("x", None), b"")
     another = exchanges.get("web")
     assert another is not None
     assert another is not exchange

@@ -32,7 +32,7 @@ from gwctl.ipc.channel import (
 from gwctl.log import Level, Log
 from gwctl.supervisor.children import incident_report
 from gwctl.supervisor.children.child import Child
-from gwctl.supervisor.children.incident_report import DumpFile, Inquest
+from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport
 from gwctl.supervisor.children.messages import hear
 from gwctl.supervisor.children.peer_limits import MESSAGES_MAX, MESSAGES_PER_S
 from gwctl.supervisor.core import events
@@ -158,7 +158,7 @@ def test_the_record_of_a_kill_is_bounded_whatever_the_worker_says_and_dumps(stag
     stage.hear(
         Told(requests, tuple(TaskStack(long, long, (long,) * 50) for _ in range(50)), 10**400, 10**400)
     )
-    assert isinstance(child.inquest, Inquest)
+    assert isinstance(child.inquest, IncidentReport)
     record = incident_report.end(child, "killed", 102.0)
     assert len(record) < 70_000
     assert max(map(len, record.split("\n"))) < 1100

@@ -18,7 +18,7 @@ def first(fleet: Fleet) -> Worker:
 
 
 def _spins(fleet: Fleet) -> None:
-    fleet._next = fleet._desk.now
+    fleet._next = fleet._turn.now
 
 
 def _tries_the_past(fleet: Fleet) -> None:

@@ -19,9 +19,9 @@ def story_facts() -> Any:
 
 
 def test_every_attribute_is_carried_or_left_out_on_purpose() -> None:
-    """A new attribute of the fleet or its desk must be named in `facts`, in one way or the other."""
+    """A new attribute of the fleet or its turn must be named in `facts`, in one way or the other."""
     fleet = Fleet({})
-    there = set(vars(fleet)) | set(vars(fleet._desk))
+    there = set(vars(fleet)) | set(vars(fleet._turn))
     assert there == set(snapshot.FLEET) | set(snapshot.DESK) | snapshot.LEFT_OUT
 
 

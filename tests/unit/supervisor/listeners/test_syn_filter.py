@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from gwctl.supervisor.listeners.syn_filter import let_nobody_in
+from gwctl.supervisor.listeners.syn_filter import reject_new_connections
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux")
 
@@ -20,7 +20,7 @@ def test_a_client_that_comes_too_late_is_refused_and_not_reset() -> None:
     address = listener.getsockname()
     listener.setblocking(False)
     with socket.create_connection(address) as early, socket.socket() as late:
-        let_nobody_in(listener)
+        reject_new_connections(listener)
         late.setblocking(False)
         assert late.connect_ex(address) == errno.EINPROGRESS
         accepted, _ = listener.accept()
@@ -42,4 +42,4 @@ def test_of_no_consequence_to_other_sockets(family: socket.AddressFamily) -> Non
     with socket.socket(family) as sock:
         if family == socket.AF_INET:
             sock.close()
-        let_nobody_in(sock)
+        reject_new_connections(sock)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gwctl.ipc.connection_queue import Exchange, Parcel
+from gwctl.ipc.connection_queue import Exchange, TransferHeader
 from gwctl.ipc.scoreboard import BUSY_SINCE
 from gwctl.workers.balancing.handoff import Handover
 from tests.support.compiled import pure_only
@@ -82,6 +82,6 @@ def test_a_client_whose_address_cannot_be_told_stays_where_it_is() -> None:
     """The path of a Unix client need not be text."""
     exchange = Exchange.open()
     assert exchange is not None
-    assert not exchange.send(0, Parcel("unix:/run/x", "/tmp/\udcff"), b"")
+    assert not exchange.send(0, TransferHeader("unix:/run/x", "/tmp/\udcff"), b"")
     assert exchange.receive() is None
     exchange.close()

@@ -17,7 +17,7 @@ def test_a_line_at_once_then_one_in_a_while_with_how_many(
     now = [100.0]
     monkeypatch.setattr(throttled_log.time, "monotonic", lambda: now[0])
     path = tmp_path / "log"
-    told = throttled_log.Seldom(Log(os.open(path, os.O_WRONLY | os.O_CREAT), Level.INFO, "web.0"))
+    told = throttled_log.ThrottledLog(Log(os.open(path, os.O_WRONLY | os.O_CREAT), Level.INFO, "web.0"))
     for n in range(1000):
         now[0] += 0.05
         told.error("body", f"request {n} failed")

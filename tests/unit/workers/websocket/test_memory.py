@@ -13,7 +13,7 @@ import pytest
 
 from gwctl.config.model.settings import WebSocketSettings
 from gwctl.log import Level, Log
-from gwctl.workers.observe.throttled_log import Seldom
+from gwctl.workers.observe.throttled_log import ThrottledLog
 from gwctl.workers.websocket import memory as websocket_memory
 from gwctl.workers.websocket.memory import Memory
 from tests.support.engine import Client, Engine
@@ -288,7 +288,7 @@ def budget(count: int) -> tuple[Memory, list[Fake], asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     box: list[Memory] = []
     holders = [Fake(box) for _ in range(count)]
-    box.append(Memory(loop, settings(), holders, Seldom(Log(2, Level.ERROR, "test"))))
+    box.append(Memory(loop, settings(), holders, ThrottledLog(Log(2, Level.ERROR, "test"))))
     return box[0], holders, loop
 
 
