@@ -141,7 +141,7 @@ class Hostility:
         finally:
             connection.close()
         clients |= owners.clients_of(pid, self._stage.port) or set()
-        cut = owners.Death(pid, "all tasks cancelled", looked_at=looked_at, clients=clients)
+        cut = owners.Death(pid, "all tasks cancelled", exact=False, looked_at=looked_at, clients=clients)
         cut.ended_at = time.monotonic()
         self._books.cancelled.append(cut)
         self._books.note("application that cancels all tasks", f"pid {pid}")

@@ -43,6 +43,7 @@ class ConnectionBase:
         "attention",
         "authority",
         "base",
+        "ends_unasked",
         "eof",
         "eof_at",
         "expecting",
@@ -122,6 +123,7 @@ class ConnectionBase:
         self.taken = -1  # acknowledged by the client's kernel when its silence was last judged
         self.queued = False  # a response waits in the outbox
         self.judge: HeadJudge | None = None  # holds a head that comes in parts
+        self.ends_unasked = False  # after this request, though the client may be sending its next one
         self.pipelined = False  # the client sends requests before it has read the responses
         self.slice_bytes = server.slice_bytes
         # Of the request in progress:
@@ -202,6 +204,8 @@ class ConnectionBase:
             self._skip_body(keep_alive)
         elif keep_alive:
             self._next()
+        elif (self.keep_alive or self.ends_unasked) and not self.eof:
+            self.linger()  # else a reset for its next request could cost it this response
         else:
             self.close()
 
@@ -345,5 +349,6 @@ class ConnectionBase:
 
 
 def _begin_last(connection: ConnectionBase) -> None:
+    connection.ends_unasked = connection.keep_alive
     connection.keep_alive = False
     connection.server.begin(connection)

@@ -59,6 +59,20 @@ def test_a_request_during_the_linger_is_answered_with_a_close(engine: Engine) ->
         assert drained.wait(20)
 
 
+def test_whoever_was_about_to_send_more_is_not_reset(engine: Engine) -> None:
+    """It could not know. What it sends meets nobody, but its last response stays readable (RFC 9112, 9.6)."""
+    with engine.connect() as client:
+        client.get()
+        drained = drain(engine)
+        client.send(REQUEST)
+        response = client.response()
+        assert response.headers["connection"] == "close"
+        assert client.at_end()
+        for _ in range(3):  # a reset would have made the second one fail
+            client.send(REQUEST)
+    assert drained.wait(20)
+
+
 def test_a_connection_that_was_accepted_but_not_read_is_served(engine: Engine) -> None:
     with engine.connect() as client:
         until(lambda: engine.call(lambda: engine.server.connections), "the connection to be accepted")
