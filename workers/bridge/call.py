@@ -393,10 +393,8 @@ class BridgedBodyCall(BridgedCall):
     def _begin(self) -> None:
         if self._stream is not None:
             connection = self._connection
-            connection.window_at, connection.window_bytes = (
-                monotonic(),
-                connection.received,
-            )  # others' time is over
+            connection.window_at = monotonic()  # others' time is over
+            connection.window_bytes = connection.received
             self._stream.attach(self)
             if self._stream.failure is not None:
                 self.fail(self._stream.failure)

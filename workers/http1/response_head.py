@@ -108,14 +108,12 @@ class HeadBuilder:
             return known
         if not isinstance(status, str):
             raise HeaderError(f"the status must be str (PEP 3333), not {type(status).__name__}: {status!r}")
-        status = str.__str__(
-            status
-        )  # of a subclass: an application's own object is no key for others' requests
+        # Of a subclass: an application's own object is no key for others' requests.
+        status = str.__str__(status)
         if _STATUS.fullmatch(status) is None:
             raise HeaderError(f"not a status line: {status!r}. Give a code and a reason, such as '200 OK'")
-        blank = (
-            " " if len(status) == 3 else ""
-        )  # it is there also where no reason follows (RFC 9112 section 4)
+        # It is there also where no reason follows (RFC 9112 section 4).
+        blank = " " if len(status) == 3 else ""
         known = (f"HTTP/1.1 {status}{blank}\r\n".encode("latin-1"), int(status[:3]))
         if len(self._wsgi_status) >= _CACHED_LINES_MAX:
             self._wsgi_status.clear()

@@ -7,8 +7,8 @@
     LINGER   the last byte is sent; input is dropped so that the client can read it (a close
              with unread input makes the kernel send a reset, which discards the response)
     CLOSING  the transport closes when it has written what it holds
-    HANDED_OFF    a sibling has it (`gwctl.workers.balancing.handoff`); our descriptor is closed, not the
-    connection
+    HANDED_OFF   a sibling has it (`gwctl.workers.balancing.handoff`); our descriptor is closed, the
+             connection is not
 
 `TimeLimits` holds how long each may last without progress; `TimeLimits.expire` acts on it.
 """

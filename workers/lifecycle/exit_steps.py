@@ -131,9 +131,8 @@ class Ending:
         late = self._background.tasks(loop)
         self._note(told_task, late)
         await self._cancel(late, self._until(_CANCEL_S))
-        await self._cancel(
-            requests, monotonic() + _CANCEL_S
-        )  # they have been cancelled and waited for before
+        # They have been cancelled and waited for before.
+        await self._cancel(requests, monotonic() + _CANCEL_S)
         self.begin("the lifespan's shutdown")
         if lifespan is not None:
             left_s = self._lifespan_until() - monotonic()
