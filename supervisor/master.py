@@ -26,7 +26,6 @@ from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.control.status_report import Adoption, status_document
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.wording import workers
 from gwctl.supervisor.core.worker import TEMPLATE
 from gwctl.supervisor.event_loop import Loop, signals_blocked
 from gwctl.supervisor.generations.connection_queues import Exchanges
@@ -38,6 +37,7 @@ from gwctl.supervisor.upgrade.capture import gather
 from gwctl.supervisor.upgrade.execute import Handover
 from gwctl.supervisor.upgrade.program import Program
 from gwctl.supervisor.upgrade.snapshot import State
+from gwctl.wording import workers
 
 
 class Master:
@@ -103,7 +103,7 @@ class Master:
             if self._control is not None:
                 self._control.turn(time.monotonic())
             self._step()
-            if self.fleet.executing and not self.children.owed:
+            if self.fleet.state.executing and not self.children.owed:
                 self._execute()
         return self._end(self._finish)
 
@@ -114,7 +114,7 @@ class Master:
             for signum in self._loop.take_signals():
                 self._signalled(signum)
             self._step()
-            if not self.fleet.executing or self.children.owed:
+            if not self.fleet.state.executing or self.children.owed:
                 return
             self._events.append(events.UpgradeFailed(self._handover.execute(self._log)))
         self._step()
@@ -135,7 +135,7 @@ class Master:
                 self._perform(action)
             if not self._events:
                 break
-        self._announcer.observe(self.fleet)
+        self._announcer.observe(self.fleet.state)
         self._log.flush()
 
     def _decide(self, batch: list[events.Event]) -> list[actions.Action]:
@@ -254,7 +254,7 @@ class Master:
                 generation=action.generation,
                 instance=self.name,
                 settings=settings,
-                processes=self.fleet.size_of(action.pool, action.generation),
+                processes=self.fleet.state.size_of(action.pool, action.generation),
                 listeners=self._generations.listeners_of(action.generation, action.pool),
                 channel=channel,
                 record=record,
@@ -288,7 +288,7 @@ class Master:
         """``again``: it is kept, and is gone back to."""
         if not again:
             self._handover.stay_one_version(self._log)
-        self._tried_by = self.fleet.reload.source if self.fleet.reload is not None else ""
+        self._tried_by = self.fleet.state.reload.source if self.fleet.state.reload is not None else ""
         generations = self._generations
         try:
             plan = generations.restore(generation) if again else generations.prepare(generation)
@@ -359,7 +359,7 @@ class Master:
     def status(self) -> dict[str, Any]:
         """The document that ``gwctl status`` shows."""
         return status_document(
-            self.name, self._started_at, self._adoption, self.fleet, self.children, self._generations
+            self.name, self._started_at, self._adoption, self.fleet.state, self.children, self._generations
         )
 
     def ask(self, event: events.Event) -> None:

@@ -14,21 +14,19 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import setproctitle
 
 from gwctl import __version__
 from gwctl.config.load import Loaded
-from gwctl.control import paths, protocol
+from gwctl.control import paths
 from gwctl.errors import BindError, GwctlError
 from gwctl.log import Level, Log
 from gwctl.supervisor.children import stdio
 from gwctl.supervisor.children.fork import share_with_workers
 from gwctl.supervisor.children.spawn_errors import check_descriptors, check_memory
-from gwctl.supervisor.control.server import ControlServer, Handle
-from gwctl.supervisor.core import events
-from gwctl.supervisor.core.wording import workers
+from gwctl.supervisor.control.handler import control_handler
+from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.event_loop import Loop
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.listeners.listener_set import ListenerSet
@@ -37,6 +35,7 @@ from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.sd_notify import Notifier
 from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.upgrade.program import Program
+from gwctl.wording import workers
 from gwctl.write_lock import WriteLock
 
 FIRST_GENERATION = 1
@@ -136,30 +135,7 @@ def _open_control(master: Master, loaded: Loaded, loop: Loop, log: Log) -> None:
         log.warning(f"no control socket: {error}. Signals work, gwctl status and reload do not")
         return
 
-    control = ControlServer(path, log, control_handler(master))
+    handle = control_handler(master.status, master.ask, master.ask_to_stop)
+    control = ControlServer(path, log, handle)
     if control.open(loop.selector):
         master.own_control(control)
-
-
-def control_handler(master: Master) -> Handle:
-    """What the control server calls for each request."""
-
-    def handle(request: int, method: protocol.Method) -> dict[str, Any] | None:
-        match method:
-            case protocol.Status():
-                return master.status()
-            case protocol.Reload():
-                master.ask(events.ReloadAsked(request, "gwctl reload"))
-            case protocol.Rollback():
-                master.ask(events.RollbackAsked(request, "gwctl rollback"))
-            case protocol.Stop(quick=True):
-                master.ask(events.StopAsked(request, "gwctl stop", quick=True))
-            case protocol.Upgrade():
-                master.ask(events.UpgradeAsked(request, "gwctl upgrade"))
-            case protocol.Stop():
-                master.ask_to_stop(request, "gwctl stop")
-            case protocol.Scale(pool=pool, size=size, delta=delta):
-                master.ask(events.ScaleAsked(request, pool, size, delta or 0))
-        return None
-
-    return handle

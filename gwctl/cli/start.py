@@ -11,6 +11,7 @@ from gwctl.cli import output
 from gwctl.cli.options import SettingsCommand, read, reader, set_overrides, settings_options
 from gwctl.config.sources import Override
 from gwctl.supervisor.upgrade import entry
+from gwctl.supervisor.upgrade.role import role
 
 
 @click.command(cls=SettingsCommand)
@@ -28,12 +29,12 @@ def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags
 
     SIGHUP reloads, SIGTERM stops gracefully, SIGINT (Ctrl-C) quickly.
     """
-    role = entry.role()
+    taken_for = role()
     read_settings = reader(app, file, [*set_overrides(settings), *_overrides(flags)])
-    if role is not None:
+    if taken_for is not None:
         output.as_they_were()
         # A running master has executed this: what it runs with is what it hands over.
-        raise SystemExit(entry.take_over(role, read_settings))
+        raise SystemExit(entry.take_over(taken_for, read_settings))
     loaded = read(read_settings, "; nothing was started.")
     from gwctl.supervisor.start import main  # noqa: PLC0415 - after the settings: a mistake is told at once
 

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import msgspec
 
+from gwctl.control import peer
 from gwctl.control import protocol as messages
 from gwctl.errors import ControlError
-from gwctl.supervisor.listeners import port_owner
 
 OnProgress = Callable[[messages.Progress], None]
 
@@ -45,7 +45,7 @@ class ControlClient:
         except OSError as error:
             self._sock.close()
             raise ControlError(_why_not(path, error)) from None
-        self._process = _watch(port_owner.of_peer(self._sock))
+        self._process = _watch(peer.pid_of(self._sock))
 
     def __enter__(self) -> Self:
         return self

@@ -11,12 +11,12 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc import scoreboard
 from gwctl.ipc.channel import Channel, WorkerReady
 from gwctl.masking import shower
-from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport
+from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport, fault_frames, look
 from gwctl.supervisor.children.peer_limits import Allowance
 from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.children.record_reader import Reader
 from gwctl.supervisor.core import events
-from gwctl.supervisor.core.wording import seconds
+from gwctl.wording import seconds
 
 
 @dataclass(slots=True)
@@ -94,6 +94,31 @@ class Child:
     def unfinished(self, facts: scoreboard.Record) -> int:
         """Requests that its end leaves undone: as it said, or else as the scoreboard has it."""
         return active(facts) if self.cut is None else self.cut
+
+    # ---- what is written down of it when it has to be killed
+
+    def begin_report(self, reason: str, now: float) -> None:
+        """Take down what is known: it is about to be asked for the rest."""
+        self.inquest = IncidentReport(self.pid, reason)
+        facts = self.facts(now)
+        if since := facts.floats[scoreboard.BUSY_SINCE]:
+            self.inquest.request = self.shown(facts.request_line)
+            self.inquest.request_s = max(0.0, now - since)
+        self.dump.empty()
+
+    def end_report(self, ending: str, now: float) -> str:
+        """Return the report; empty if none was begun."""
+        inquest, self.inquest = self.inquest, None
+        if inquest is None:
+            return ""
+        up_s = max(0.0, now - self.spawned_at)
+        return inquest.record(ending, self.facts(now), up_s, self.dump.read(), look(self.pid))
+
+    def fault_frames(self, status: int) -> str:
+        """Where it stood when it died of a fault of its own; empty if it did not, or nothing is known."""
+        return fault_frames(status, self.dump.read())
+
+    # ---- for the core
 
     def observed(self, luck: float, now: float) -> events.Observed:
         """What its record says now, for the core."""

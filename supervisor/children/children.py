@@ -34,7 +34,6 @@ from gwctl.ipc.channel import (
     Tell,
 )
 from gwctl.log import Log
-from gwctl.supervisor.children import incident_report
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.fork_requests import Templates
@@ -318,7 +317,7 @@ class Children:
         child = self._by_worker.get(worker)
         if child is None:
             return
-        incident_report.begin(child, reason, now)
+        child.begin_report(reason, now)
         self.signal(worker, EXPLAIN_SIGNAL)
         if child.protocol >= TELL_PROTOCOL:
             self.send(worker, Tell())
@@ -328,7 +327,7 @@ class Children:
         child = self._by_worker.get(worker)
         if child is None:
             return
-        record = incident_report.end(child, "killed", now)
+        record = child.end_report("killed", now)
         self._log.error(record or f"pid {child.pid} killed: {reason}", child.subject)
         child.killed = True
         self.signal(worker, signal.SIGKILL)
@@ -336,7 +335,7 @@ class Children:
     def spare(self, worker: events.WorkerId, now: float) -> None:
         """Write down what a worker was asked for that need not be killed after all."""
         child = self._by_worker.get(worker)
-        if child is not None and (record := incident_report.end(child, "recovered and goes on", now)):
+        if child is not None and (record := child.end_report("recovered and goes on", now)):
             self._log.warning(record, child.subject)
             child.dump.empty()  # should it die of a fault, what is written then is read from the start
 
@@ -407,10 +406,10 @@ class Children:
         cause = self._oom.cause(measured_bytes) if child.killed_by_others(status) else ""
         serving = child.last_words(facts, now)
         frames = ""
-        if record := incident_report.end(child, "ended by itself", now):
+        if record := child.end_report("ended by itself", now):
             self._log.error(record, child.subject)
         else:
-            frames = incident_report.last_frames(child, status)
+            frames = child.fault_frames(status)
         exited = events.Exited(
             child.worker, status, self._luck(), serving, child.unfinished(facts), cause, frames
         )

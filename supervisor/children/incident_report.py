@@ -15,18 +15,14 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gwctl.ipc import scoreboard
 from gwctl.ipc.channel import RequestUnderWay, TaskStack, Told
 from gwctl.supervisor.children.peer_limits import cut
 from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.children.stacks import ThreadStack, fatal_frames, read_current, read_stacks
-from gwctl.supervisor.control.status import age
-from gwctl.supervisor.core.wording import seconds
-
-if TYPE_CHECKING:
-    from gwctl.supervisor.children.child import Child
+from gwctl.wording import age, seconds
 
 NAMED_MAX: Final = 10
 """Requests that are named one by one."""
@@ -128,7 +124,8 @@ class IncidentReport:
         lines += self._tasks()
         if not threads:
             lines.append(_no_stacks(facts))
-        return "\n".join(lines)
+        text = cut("\n".join(lines), _RECORD_CHARS_MAX)
+        return "\n".join(cut(line, _LINE_CHARS_MAX) for line in text.split("\n"))
 
     def _worker(self, board: scoreboard.Record, up_s: float, facts: KernelFacts) -> str:
         requests = board.words[scoreboard.REQUESTS]
@@ -180,31 +177,11 @@ class IncidentReport:
         return lines
 
 
-def begin(child: Child, reason: str, now: float) -> None:
-    """Take down what is known of ``child``, which is about to be asked for the rest."""
-    child.inquest = IncidentReport(child.pid, reason)
-    facts = child.facts(now)
-    if since := facts.floats[scoreboard.BUSY_SINCE]:
-        child.inquest.request = child.shown(facts.request_line)
-        child.inquest.request_s = max(0.0, now - since)
-    child.dump.empty()
-
-
-def end(child: Child, ending: str, now: float) -> str:
-    """Return the record; empty if none was begun."""
-    inquest, child.inquest = child.inquest, None
-    if inquest is None:
-        return ""
-    up_s = max(0.0, now - child.spawned_at)
-    text = inquest.record(ending, child.facts(now), up_s, child.dump.read(), look(child.pid))
-    return "\n".join(cut(line, _LINE_CHARS_MAX) for line in cut(text, _RECORD_CHARS_MAX).split("\n"))
-
-
-def last_frames(child: Child, status: int) -> str:
+def fault_frames(status: int, stacks: str) -> str:
     """Where a process stood that died of a fault of its own; empty if it did not, or nothing is known."""
     if -status not in _FAULTS:
         return ""
-    return cut("\n".join(f"  {frame}" for frame in fatal_frames(child.dump.read())), _RECORD_CHARS_MAX)
+    return cut("\n".join(f"  {frame}" for frame in fatal_frames(stacks)), _RECORD_CHARS_MAX)
 
 
 def _named(request: RequestUnderWay) -> str:

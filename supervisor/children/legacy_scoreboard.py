@@ -9,15 +9,24 @@ of what a worker has cut off finds nothing, where a mapping would end this proce
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+
+import msgspec
 
 from gwctl.ipc import scoreboard
 from gwctl.ipc.scoreboard import BUSY_SINCE, LATENCY, LATENCY_BUCKETS, RECORD_BYTES, REQUEST_BYTES_MAX, Record
 
-if TYPE_CHECKING:
-    from gwctl.supervisor.upgrade.snapshot import BoardFacts
-
 _WORD = 8
+
+
+class BoardFacts(msgspec.Struct, frozen=True):
+    """A scoreboard, with its layout by names."""
+
+    fd: int
+    records_max: int
+    layout: int
+    fields: dict[str, int]
+    pool: str = ""
+    """Whose it is; empty: of all of them, as they once were."""
 
 
 class OlderBoard:

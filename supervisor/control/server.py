@@ -30,14 +30,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from gwctl.control import paths
+import msgspec
+
+from gwctl.control import paths, peer
 from gwctl.control import protocol as messages
 from gwctl.errors import BindError, GwctlError
 from gwctl.ipc import inherited_fds
 from gwctl.log import Log
 from gwctl.supervisor.control import client_slots
-from gwctl.supervisor.listeners import port_owner, unix_socket
-from gwctl.supervisor.upgrade.snapshot import ClientFacts, ControlFacts
+from gwctl.supervisor.listeners import unix_socket
 
 CLIENTS_MAX: Final = 64
 REQUESTS_MAX: Final = 8
@@ -56,12 +57,30 @@ Handle = Callable[[int, messages.Method], dict[str, Any] | None]
 that `ControlServer.answer` follows. May raise GwctlError to refuse."""
 
 
+class ClientFacts(msgspec.Struct, frozen=True):
+    """A connection to the control socket."""
+
+    fd: int
+    received: bytes = b""
+    output: bytes = b""
+    requests: dict[int, int | str] = {}
+    ended: bool = False
+
+
+class ControlFacts(msgspec.Struct, frozen=True):
+    path: str
+    fd: int
+    inode: tuple[int, int]
+    clients: tuple[ClientFacts, ...] = ()
+    last_request: int = 0
+
+
 class _Client:
     """One connection. ``requests`` maps the numbers that wait to the client's own ids."""
 
     def __init__(self, sock: socket.socket, now: float) -> None:
         self.sock = sock
-        credentials = port_owner.peer_credentials(sock)
+        credentials = peer.credentials(sock)
         self.peer = credentials[0] if credentials is not None else 0
         self.active_at = now
         self.received = bytearray()
@@ -311,15 +330,15 @@ class ControlServer:
         self._drop(client)
 
     def _refusal(self, sock: socket.socket) -> messages.Failure | None:
-        peer = port_owner.peer_credentials(sock)
-        if peer is None or peer[1] in {0, os.geteuid()}:
+        client = peer.credentials(sock)
+        if client is None or client[1] in {0, os.geteuid()}:
             return None
-        text = f"uid {peer[1]} may not control this master; root and uid {os.geteuid()} may"
+        text = f"uid {client[1]} may not control this master; root and uid {os.geteuid()} may"
         self._refused += 1
         now = self._clock()
         if now - self._refusal_told_at >= _REFUSAL_TOLD_S:
             more = f" ({self._refused} of such since the last line about them)" if self._refused > 1 else ""
-            self._log.warning(f"control: refused pid {peer[0]}: {text}{more}")
+            self._log.warning(f"control: refused pid {client[0]}: {text}{more}")
             self._refusal_told_at, self._refused = now, 0
         return messages.Failure(messages.FORBIDDEN, text)
 

@@ -22,6 +22,7 @@ from gwctl.ipc import scoreboard
 from gwctl.masking import masked
 from gwctl.supervisor.children.recent_totals import Window
 from gwctl.supervisor.children.totals import Totals
+from gwctl.wording import age
 
 _NOW_CHARS_MAX: Final = 40
 _BUCKET_MS: Final = 0.1
@@ -507,13 +508,3 @@ def duration(seconds: float) -> str:
     if ms < 999.5:
         return f"{ms:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 99.95 else age(seconds)
-
-
-def age(seconds: float) -> str:
-    """A long time in its two largest units: ``42 s``, ``14 m``, ``2 h 5 m``, ``3 d 4 h``."""
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60} m"
-    return f"{minutes} m" if minutes else f"{int(seconds)} s"

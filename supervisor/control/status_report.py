@@ -17,8 +17,8 @@ from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.control import health, status
 from gwctl.supervisor.control.pressure import open_files, waiting
 from gwctl.supervisor.core import kept as keep
-from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.pool import Pool
+from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.worker import TEMPLATE, State, Worker
 from gwctl.supervisor.generations.generations import Generations
 
@@ -35,7 +35,7 @@ def status_document(
     name: str,
     started_at: float,
     adoption: Adoption,
-    fleet: Fleet,
+    fleet: FleetState,
     children: Children,
     generations: Generations,
 ) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def status_document(
     return status.to_json_ready(msgspec.structs.replace(document, health=word, health_reason=why))
 
 
-def _kept(fleet: Fleet, now: float) -> status.KeptStatus | None:
+def _kept(fleet: FleetState, now: float) -> status.KeptStatus | None:
     kept = fleet.kept
     if kept is None:
         return None
@@ -80,7 +80,7 @@ def _pool(
     pool: Pool,
     now: float,
     started_at: float,
-    fleet: Fleet,
+    fleet: FleetState,
     children: Children,
     generations: Generations,
 ) -> status.PoolStatus:

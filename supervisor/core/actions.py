@@ -133,7 +133,7 @@ class AbandonUpgrade(Struct, frozen=True):
 
 
 class ExecuteUpgrade(Struct, frozen=True):
-    """Execute the program on disk, when all else of this step is done, if `Fleet.executing` still holds.
+    """Execute the program on disk, when all else of this step is done, if `FleetState.executing` still holds.
 
     Answered by Upgraded or UpgradeFailed, before anything else is news.
     """

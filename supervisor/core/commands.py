@@ -6,35 +6,18 @@ Requests with number 0 come from signals: there are log lines for them and no an
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gwctl.config.model.types import WORKERS_MAX
 from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare, Restore
 from gwctl.supervisor.core.events import ReloadAsked, RollbackAsked, ScaleAsked
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload, Stage, patience
+from gwctl.supervisor.core.state import FleetState, Queue
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import NOT_STARTED, counts, scaled, seconds, span
+from gwctl.supervisor.core.wording import NOT_STARTED, counts, scaled
 from gwctl.supervisor.core.worker import Failure, State
-
-if TYPE_CHECKING:
-    from gwctl.supervisor.core.fleet import Fleet
-
-
-@dataclass(slots=True)
-class Queue:
-    """The one reload that may wait, however often it was asked for."""
-
-    waiting: bool = False
-    source: str = ""
-    requests: list[int] = field(default_factory=list)
-    preface: str = ""
-    """What the answer begins with: the upgrade that this reload follows."""
-
-    def take(self) -> list[int]:
-        taken, self.requests, self.waiting = self.requests, [], False
-        return taken
+from gwctl.wording import seconds, span
 
 
 def answer(turn: Turn, request: int, text: str, result: dict[str, Any], *, ok: bool) -> None:
@@ -45,7 +28,7 @@ def answer(turn: Turn, request: int, text: str, result: dict[str, Any], *, ok: b
 # ---- reload
 
 
-def reload_asked(fleet: Fleet, queue: Queue, event: ReloadAsked, turn: Turn) -> None:
+def reload_asked(fleet: FleetState, event: ReloadAsked, turn: Turn) -> None:
     if fleet.ending is not None:
         _refuse(turn, event.request, "the fleet is stopping")
         if not event.request:
@@ -54,6 +37,7 @@ def reload_asked(fleet: Fleet, queue: Queue, event: ReloadAsked, turn: Turn) -> 
     if fleet.broken:
         _refuse(turn, event.request, f"this master is broken ({fleet.broken}): restart it")
         return
+    queue = fleet.queue
     if fleet.reload is not None and not queue.waiting:
         turn.note("info", f"reload ({event.source}) waits for the one under way")
     queue.waiting = True
@@ -71,16 +55,17 @@ def _refuse(turn: Turn, request: int, reason: str) -> None:
     answer(turn, request, f"not adopted: {reason}", {"reason": reason}, ok=False)
 
 
-def begin_reload(fleet: Fleet, queue: Queue, generation: int, turn: Turn) -> Reload:
+def begin_reload(fleet: FleetState, generation: int, turn: Turn) -> Reload:
+    queue = fleet.queue
     reload = _begin(fleet, generation, queue.source, queue.take(), turn)
     reload.preface, queue.preface = queue.preface, ""
     turn.actions.append(Prepare(generation))
     return reload
 
 
-def rollback_asked(fleet: Fleet, queue: Queue, event: RollbackAsked, turn: Turn) -> Reload | None:
+def rollback_asked(fleet: FleetState, event: RollbackAsked, turn: Turn) -> Reload | None:
     """Begin it, or say why not."""
-    refusal = _rollback_refusal(fleet, queue)
+    refusal = _rollback_refusal(fleet)
     if refusal or fleet.kept is None:
         turn.note("info", f"rollback ({event.source}) refused: {refusal}")
         answer(turn, event.request, f"not rolled back: {refusal}", {"reason": refusal}, ok=False)
@@ -91,12 +76,12 @@ def rollback_asked(fleet: Fleet, queue: Queue, event: RollbackAsked, turn: Turn)
     return reload
 
 
-def _rollback_refusal(fleet: Fleet, queue: Queue) -> str:
+def _rollback_refusal(fleet: FleetState) -> str:
     if fleet.ending is not None:
         return "the fleet is stopping"
     if fleet.broken:
         return f"this master is broken ({fleet.broken}): restart it"
-    if fleet.reload is not None or queue.waiting:
+    if fleet.reload is not None or fleet.queue.waiting:
         what = "rollback" if fleet.reload is not None and fleet.reload.rollback else "reload"
         return f"a {what} is under way. Ask again when it has ended"
     if fleet.upgrade is not None:
@@ -107,7 +92,7 @@ def _rollback_refusal(fleet: Fleet, queue: Queue) -> str:
 
 
 def _begin(
-    fleet: Fleet, generation: int, source: str, asked: list[int], turn: Turn, *, rollback: bool = False
+    fleet: FleetState, generation: int, source: str, asked: list[int], turn: Turn, *, rollback: bool = False
 ) -> Reload:
     stall_s = max((patience(pool.policy) for pool in fleet.pools.values()), default=60.0)
     reload = Reload(generation, fleet.generation, source, asked, turn.now, stall_s, rollback)
@@ -117,7 +102,7 @@ def _begin(
     return reload
 
 
-def adopted(fleet: Fleet, reload: Reload, previous: int, turn: Turn) -> None:
+def adopted(fleet: FleetState, reload: Reload, previous: int, turn: Turn) -> None:
     for name in reload.policies:
         reload.tell(turn, name, "commit", "ok")
     took_s, kept = turn.now - reload.started_at, fleet.kept
@@ -138,7 +123,7 @@ def adopted(fleet: Fleet, reload: Reload, previous: int, turn: Turn) -> None:
         answer(turn, request, "\n".join(lines), result, ok=True)
 
 
-def _about_kept(fleet: Fleet, reload: Reload, previous: int) -> str:
+def _about_kept(fleet: FleetState, reload: Reload, previous: int) -> str:
     """What became of the generation before, if it was to be kept, and what is missing of this one."""
     texts = []
     missing = [
@@ -158,7 +143,7 @@ def _about_kept(fleet: Fleet, reload: Reload, previous: int) -> str:
     return ", ".join(texts)
 
 
-def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, turn: Turn) -> None:
+def refused(fleet: FleetState, reload: Reload, pool: str, failure: Failure, turn: Turn) -> None:
     """The candidate is dropped: say why, where it stood, and what serves now."""
     phase = reload.phase_of(pool)
     reload.tell(turn, pool, phase, "FAILED", failure.message)
@@ -190,7 +175,7 @@ def refused(fleet: Fleet, reload: Reload, pool: str, failure: Failure, turn: Tur
         answer(turn, request, text, result, ok=False)
 
 
-def _standing(fleet: Fleet) -> str:
+def _standing(fleet: FleetState) -> str:
     serving = f"generation {fleet.generation} serves as before ({_strength(fleet)})"
     if not fleet.disk_differs or fleet.rolled_back:
         return serving
@@ -199,7 +184,7 @@ def _standing(fleet: Fleet) -> str:
     return f"{serving}. The files on disk are newer than what runs: mend them and reload"
 
 
-def _strength(fleet: Fleet) -> str:
+def _strength(fleet: FleetState) -> str:
     """Counts of the generation in force; what is parked serves again right after this."""
     texts = []
     for pool in fleet.pools.values():
@@ -212,7 +197,7 @@ def _strength(fleet: Fleet) -> str:
 # ---- scale
 
 
-def scale_asked(fleet: Fleet, event: ScaleAsked, turn: Turn) -> None:
+def scale_asked(fleet: FleetState, event: ScaleAsked, turn: Turn) -> None:
     names = [event.pool] if event.pool else [name for name, pool in fleet.pools.items() if pool.size]
     refusal = _scale_refusal(fleet, event)
     if refusal:
@@ -224,7 +209,7 @@ def scale_asked(fleet: Fleet, event: ScaleAsked, turn: Turn) -> None:
     answer(turn, event.request, text, result, ok=True)
 
 
-def _scale_refusal(fleet: Fleet, event: ScaleAsked) -> str:
+def _scale_refusal(fleet: FleetState, event: ScaleAsked) -> str:
     if fleet.ending is not None:
         return "the fleet is stopping"
     known = [name for name, pool in fleet.pools.items() if pool.size]
@@ -238,7 +223,7 @@ def _asked(pool: Pool, event: ScaleAsked) -> int:
     return (pool.size if event.size is None else event.size) + event.delta
 
 
-def _scale(fleet: Fleet, pool: Pool, event: ScaleAsked, turn: Turn) -> tuple[str, dict[str, Any]]:
+def _scale(fleet: FleetState, pool: Pool, event: ScaleAsked, turn: Turn) -> tuple[str, dict[str, Any]]:
     was = pool.size
     asked = _asked(pool, event)
     pool.size = max(1, asked)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from gwctl.supervisor.core.state import AWAY_MAX, FleetState
 from gwctl.supervisor.core.turn import Turn
 
-if TYPE_CHECKING:
-    from gwctl.supervisor.core.fleet import Fleet
-
-
 LOOK_S: Final = 5.0
-"""Between two looks at the scoreboard, unless somebody has asked for an earlier one (`Fleet.look_by`).
+"""Between two looks at the scoreboard, unless somebody has asked for an earlier one (`FleetState.look_by`).
 The only regular wakeup of a master that has nothing to do."""
-
-LOOK_MIN_S: Final = 0.05
-"""No look is due sooner than this, whatever was asked for: the master shall not spin."""
 
 LATE_S: Final = 1.0
 """A turn this much later than the deadline it was for means that the master itself did not run."""
 
 
-def soonest(fleet: Fleet, turn: Turn) -> float:
+def soonest(fleet: FleetState, turn: Turn) -> float:
     """When the fleet must step even without news."""
     first = fleet.look_at
     for worker in turn.workers.values():
@@ -43,7 +37,7 @@ def soonest(fleet: Fleet, turn: Turn) -> float:
     return first
 
 
-def forgive(fleet: Fleet, turn: Turn, late_s: float) -> float:
+def forgive(fleet: FleetState, turn: Turn, late_s: float) -> float:
     """Give everyone the time again in which the master did not run; returns the soonest deadline.
 
     And a little more: what was due in that time is judged when the news of it has been read,
@@ -52,6 +46,7 @@ def forgive(fleet: Fleet, turn: Turn, late_s: float) -> float:
     more_s = late_s + LATE_S
     fleet.look_at += more_s
     fleet.away.append((turn.now, more_s))
+    del fleet.away[:-AWAY_MAX]
     for worker in turn.workers.values():
         worker.still_since = 0.0
         if worker.deadline is not None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import processes, seconds
+from gwctl.supervisor.core.wording import processes
 from gwctl.supervisor.core.worker import Order, State, Worker
+from gwctl.wording import seconds
 
 SAME_S = 0.1
 """Asked again by the same within this time is the same request. A program that signals a process and then

@@ -18,15 +18,14 @@ Rules
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from gwctl.supervisor.core import judgement
+from gwctl.supervisor.core.events import Observed, Stuck
+from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import seconds
 from gwctl.supervisor.core.worker import Failure, Order, State, Worker
-
-if TYPE_CHECKING:
-    from gwctl.supervisor.core.events import Observed, Stuck
-    from gwctl.supervisor.core.fleet import Fleet
+from gwctl.wording import seconds
 
 HANG: Final = "hang"
 """The kind of such a failure."""
@@ -43,7 +42,7 @@ LOOK_PART: Final = 4
 """So often in the shortest limit a request's age is looked at."""
 
 
-def judge(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
+def judge(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
     """Have a worker that hangs dumped, and see to the next look; true when it was."""
     if worker.state is State.DUMPED and worker.hangs:
         return _spare(fleet, worker, before, facts, turn)
@@ -58,34 +57,34 @@ def judge(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed
     turn.order(worker, Order.DUMP, reason=reason)
     if not worker.leaving and worker.failure is None:
         worker.failure = Failure(HANG, reason, dumped=worker.pid)
-        fleet.judge(worker)
+        judgement.judge(fleet, worker, turn)
     return True
 
 
-def last_look(fleet: Fleet, worker: Worker, turn: Turn) -> bool:
+def last_look(fleet: FleetState, worker: Worker, turn: Turn) -> bool:
     """A dumped worker is due to be killed; true when it is to be looked at once more before."""
     if not worker.hangs or worker.last_look or worker.deaf:
         return False
     worker.last_look = True
     worker.deadline = turn.now + LAST_LOOK_S
-    fleet.look_by(turn.now)
+    fleet.look_by(turn.now, turn)
     return True
 
 
-def gave_up(fleet: Fleet, worker: Worker, news: Stuck) -> None:
+def gave_up(fleet: FleetState, worker: Worker, news: Stuck, turn: Turn) -> None:
     """A threads worker has abandoned a request; the thread that it holds goes when the process does."""
     if worker.state not in _JUDGED or worker.leaving or worker.stuck:
         return
     worker.stuck = True
     what = f"{news.request} is stuck, {seconds(news.age_s)}"
-    if fleet.tried(worker):
+    if judgement.tried(fleet, worker):
         worker.failure = Failure(HANG, f"request timeout: {what}")
-        fleet.judge(worker)
+        judgement.judge(fleet, worker, turn)
         return
     worker.replace_reason = f"cannot end a request: {what}"
 
 
-def _spare(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
+def _spare(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
     hangs = _why(fleet, worker, before, facts, turn)
     if hangs or worker.deaf or not worker.last_look:
         return False
@@ -95,35 +94,37 @@ def _spare(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observe
     return True
 
 
-def look_soon(fleet: Fleet, worker: Worker, turn: Turn) -> None:
+def look_soon(fleet: FleetState, worker: Worker, turn: Turn) -> None:
     """Have the next look early enough for the shortest limit that a request of ``worker`` may have."""
     if limit_s := worker.policy.request_timeout_s:
-        fleet.look_by(turn.now + limit_s / LOOK_PART)
+        fleet.look_by(turn.now + limit_s / LOOK_PART, turn)
 
 
-def _why(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> str:
+def _why(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> str:
     """Return why ``worker`` hangs; empty: it does not."""
     loop = _heartbeat(fleet, worker, before, facts, turn)  # always: it notes that a call is under way
     return _request(fleet, facts, turn) or loop
 
 
-def _request(fleet: Fleet, facts: Observed, turn: Turn) -> str:
+def _request(fleet: FleetState, facts: Observed, turn: Turn) -> str:
     if not facts.request_due_at:
         return ""
     due_at = facts.request_due_at + fleet.away_since(facts.busy_since)
     if turn.now < due_at:
-        fleet.look_by(due_at)
+        fleet.look_by(due_at, turn)
         return ""
     age = seconds(turn.now - facts.busy_since)
     return f"request timeout: {facts.serving} has run {age} (limit {seconds(facts.request_limit_s)})"
 
 
-def _back_at(fleet: Fleet) -> float:
+def _back_at(fleet: FleetState) -> float:
     """When this master last began to run again; 0.0: it was never away."""
     return fleet.away[-1][0] if fleet.away else 0.0
 
 
-def _heartbeat(fleet: Fleet, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> str:
+def _heartbeat(
+    fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn
+) -> str:
     limit_s = worker.policy.heartbeat_timeout_s
     if before is None or before.heartbeat_at != facts.heartbeat_at or facts.busy_since:
         worker.still_since = 0.0
@@ -136,7 +137,7 @@ def _heartbeat(fleet: Fleet, worker: Worker, before: Observed | None, facts: Obs
         worker.still_since = worker.still_since or turn.now
         due_at = worker.still_since + CONFIRM_S
     if turn.now < due_at:
-        fleet.look_by(due_at)
+        fleet.look_by(due_at, turn)
         return ""
     silent = seconds(turn.now - facts.heartbeat_at)
     return f"its loop has not turned for {silent} (heartbeat_timeout_s {seconds(limit_s)})"

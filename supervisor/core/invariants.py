@@ -5,20 +5,19 @@ The simulation checks more, from outside, by its own book-keeping (tests/sim).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gwctl.supervisor.core.actions import Abandon, Adopt, Prepare, Restore, Spawn
+from gwctl.supervisor.core.pool import View, active_limit
+from gwctl.supervisor.core.reload import Reload
+from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.view import View, active_limit
 from gwctl.supervisor.core.worker import Order, State, Worker
 
-if TYPE_CHECKING:
-    from gwctl.supervisor.core.fleet import Fleet
-    from gwctl.supervisor.core.reload import Reload
 
-
-def broken_rule(fleet: Fleet, turn: Turn, soonest: float | None) -> str:
+def broken_rule(fleet: FleetState, turn: Turn) -> str:
     """The first rule that does not hold, in words; empty when all do."""
+    soonest = fleet.next_at
     if soonest is not None and soonest <= turn.now:
         return f"the next deadline ({soonest}) is not after now ({turn.now})"
     if fleet.reload is not None and not _is_tried(fleet, fleet.reload):
@@ -28,14 +27,14 @@ def broken_rule(fleet: Fleet, turn: Turn, soonest: float | None) -> str:
     return _about_spawns(fleet, turn) or _about_workers(fleet, turn)
 
 
-def _is_tried(fleet: Fleet, reload: Reload) -> bool:
+def _is_tried(fleet: FleetState, reload: Reload) -> bool:
     """A reload tries what is new, a rollback what is kept."""
     if reload.rollback:
         return fleet.kept is not None and reload.generation == fleet.kept.generation != fleet.generation
     return reload.generation > fleet.generation
 
 
-def _about_spawns(fleet: Fleet, turn: Turn) -> str:
+def _about_spawns(fleet: FleetState, turn: Turn) -> str:
     """Who was begun in this step is within the bounds, and of no kept generation."""
     spawns = [action for action in turn.actions if isinstance(action, Spawn)]
     if not spawns or any(isinstance(action, _CHANGES) for action in turn.actions):
@@ -55,14 +54,14 @@ def _about_spawns(fleet: Fleet, turn: Turn) -> str:
 _CHANGES: Final = (Prepare, Restore, Adopt, Abandon)
 
 
-def _about_workers(fleet: Fleet, turn: Turn) -> str:
+def _about_workers(fleet: FleetState, turn: Turn) -> str:
     held: set[tuple[str, int, int, bool]] = set()
     members = 0
     for pool in fleet.pools.values():
         members += len(pool.members) + len(pool.templates)
     if members != len(turn.workers):
         return f"pools hold {members} workers, the fleet {len(turn.workers)}"
-    stopping = fleet.ending is not None and not fleet.ending.accepting
+    stopping = fleet.draining is not None
     for worker in turn.workers.values():
         state = worker.state
         if worker.deadline is None:
@@ -88,7 +87,7 @@ def _about_workers(fleet: Fleet, turn: Turn) -> str:
     return ""
 
 
-def _may_wait(fleet: Fleet, worker: Worker) -> bool:
+def _may_wait(fleet: FleetState, worker: Worker) -> bool:
     """It is ready and need not serve: a template, surplus in a reload, or new in it and not yet wanted."""
     reload = fleet.reload
     if worker.is_template or reload is None:

@@ -14,41 +14,16 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gwctl.supervisor.core.actions import Release
-from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.reload import Reload
+from gwctl.supervisor.core.state import FleetState, Kept
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import span
 from gwctl.supervisor.core.worker import State, Worker
-
-if TYPE_CHECKING:
-    from gwctl.supervisor.core.fleet import Fleet
-    from gwctl.supervisor.core.reload import Reload
+from gwctl.wording import span
 
 
-@dataclass(slots=True, eq=False)
-class Kept:
-    """A generation that was in force and is parked. Facts only."""
-
-    generation: int
-    since: float
-    until: float
-    sizes: dict[str, int]
-    """Of its pools."""
-    policies: dict[str, PoolPolicy]
-    differs_since: dict[str, float | None]
-    """What `Pool.differs_since` of its pools is when it is in force again."""
-    rolled_back: int
-    """And `Fleet.rolled_back`."""
-
-    def disk_changed(self, now: float) -> None:
-        """A reload was refused: what is on disk is what neither generation runs."""
-        self.differs_since = {name: now if at is None else at for name, at in self.differs_since.items()}
-
-
-def keep(fleet: Fleet, reload: Reload, now: float) -> Kept | None:
+def keep(fleet: FleetState, reload: Reload, now: float) -> Kept | None:
     """What is kept when ``reload`` is committed; to be asked before anything is changed."""
     if reload.keep_s <= 0 or reload.lost:
         return None
@@ -65,14 +40,14 @@ def keep(fleet: Fleet, reload: Reload, now: float) -> Kept | None:
     return kept if all(living(fleet, kept).values()) else None
 
 
-def gone_back(fleet: Fleet, kept: Kept | None) -> None:
+def gone_back(fleet: FleetState, kept: Kept | None) -> None:
     """The kept generation is in force again; None: a new one is in force."""
     fleet.rolled_back = kept.rolled_back if kept is not None else 0
     for name, at in (kept.differs_since if kept is not None else {}).items():
         fleet.pools[name].differs_since = at
 
 
-def living(fleet: Fleet, kept: Kept) -> Mapping[str, int]:
+def living(fleet: FleetState, kept: Kept) -> Mapping[str, int]:
     """How many workers of each of its pools are left to go back to."""
     return {
         name: sum(w.state in _COULD_SERVE for w in fleet.pools[name].of_generation(kept.generation))
@@ -82,7 +57,7 @@ def living(fleet: Fleet, kept: Kept) -> Mapping[str, int]:
     }
 
 
-def review(fleet: Fleet, turn: Turn) -> bool:
+def review(fleet: FleetState, turn: Turn) -> bool:
     """Let the kept generation go if its time is over or it is of no use any more; true when it went."""
     kept, reload = fleet.kept, fleet.reload
     if kept is None or (reload is not None and reload.rollback):
@@ -100,7 +75,7 @@ def review(fleet: Fleet, turn: Turn) -> bool:
     return True
 
 
-def release(fleet: Fleet, reason: str, turn: Turn) -> None:
+def release(fleet: FleetState, reason: str, turn: Turn) -> None:
     kept, fleet.kept = fleet.kept, None
     if kept is not None:
         fleet.not_kept = f"generation {kept.generation} is kept no more: {reason}"
@@ -108,7 +83,7 @@ def release(fleet: Fleet, reason: str, turn: Turn) -> None:
         turn.actions.append(Release(kept.generation))
 
 
-def died(fleet: Fleet, worker: Worker, turn: Turn, how: str = "") -> None:
+def died(fleet: FleetState, worker: Worker, turn: Turn, how: str = "") -> None:
     """A worker of the kept generation ended unasked: say what is left to go back to."""
     kept = fleet.kept
     how = how or (worker.failure.message if worker.failure is not None else "")

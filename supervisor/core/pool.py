@@ -1,29 +1,6 @@
-"""One pool: its workers as they are, and the orders that bring them to what is wanted.
+"""A pool: its workers and slots, what they are there for, what is wanted of them, the bounds on their number.
 
-`reconcile` is level-triggered: it looks at the workers, not at what just happened, and acts on
-the difference to `Wanted`. Called twice with nothing new it does nothing the second time.
-
-Rules
-    - A slot of the current generation holds one worker until that one is dead or leaving.
-    - Spawning: starting + ready stay within size + surge; an atomic reload has both generations
-      whole instead, and as many of the new one as the surge booting at once.
-    - Parking and scaling down: parked + draining stay within ``draining_max``; both wait for
-      room. Undoing a reload does not wait: what failed must not go on serving.
-    - New workers serve before old ones are parked, one old for each new; should new ones be
-      lost again, parked ones serve again. A canary that is to wait yet serves if nobody does.
-    - An atomic reload, and a rollback, have all new workers ready, then shed all old ones in one
-      step, and have all new ones serve in the next. Should none of the new ones serve any more,
-      all old ones do again: the two never serve side by side.
-    - Workers of a kept generation stay parked; not all together, should one be the last that serves.
-    - The last serving worker of a pool is never drained to get rid of it (it may be surplus or
-      belong to an abandoned generation) before another one serves.
-    - A worker that is due to be replaced keeps its slot until its heir serves; it is let go then,
-      and at most `recycled_at_once` are on their way in and out. A heir whose place becomes free
-      takes it at once; a reload or a smaller size has no use for heirs, and lets them go.
-    - While a reload is under way, no worker of the current generation is spawned: it would run
-      what is on disk now, which is what the reload is trying out, with the old settings. Nor
-      after a rollback, whose code is on no disk. The exception is a pool without a serving worker:
-      one at a time, with the usual backoff.
+`reconcile` brings the one to the other.
 """
 
 from __future__ import annotations
@@ -31,12 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from gwctl.supervisor.core import breaker
-from gwctl.supervisor.core import templates as template
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.slot import Slot
-from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.view import COMING, View, Wanted, active_limit, recycled_at_once
 from gwctl.supervisor.core.worker import Order, State, Worker
 
 
@@ -79,10 +52,24 @@ class Pool:
         """Nothing is wanted of it and nothing is left of it."""
         return not self.size and not self.members and not self.templates
 
+    def template_of(self, generation: int) -> Worker | None:
+        """The template of the generation, in whatever state; None: there is none, or it is on its way out."""
+        for template in self.templates.values():
+            if template.generation == generation and not template.leaving:
+                return template
+        return None
+
+    def keeps_code(self, generation: int) -> bool:
+        """A respawn runs what the generation has run from its beginning, whatever is on disk by now."""
+        template = self.template_of(generation)
+        if template is None or template.state is not State.READY:
+            return False
+        return self.differs_since is None or template.born_at < self.differs_since
+
     def degraded(self, generation: int) -> bool:
         """A respawn into ``generation``, the current one, would run something else than the others do."""
         differs = self.differs_since is not None and self.size > 0
-        return differs and not template.keeps_code(self, generation)
+        return differs and not self.keeps_code(generation)
 
     def adopt(self, policy: PoolPolicy | None, size: int) -> None:
         """A new generation is in force; None: without this pool."""
@@ -103,229 +90,151 @@ class Pool:
         ]
 
 
-def reconcile(pool: Pool, wanted: Wanted, turn: Turn) -> None:
-    """Order what brings the pool towards what is wanted."""
-    if pool.templates:
-        template.let_go(pool, _generations(pool, wanted), turn)
-    view = View(pool, wanted)
-    if view.heirs:
-        _succeed(view, turn)
-    if wanted.serve_new or not (view.serving or wanted.atomic):
-        for worker in view.new.values():
-            if worker.state in _CAN_SERVE and worker.told is not Order.SERVE:
-                _serve(view, worker, turn)
-    if not wanted.replace:
-        for worker in view.old.values():
-            if not worker.serving and worker.state in _CAN_SERVE:
-                _serve(view, worker, turn)
-    _retire(view, turn)
-    if wanted.replace:
-        _replace(view, turn)
-    for worker in view.kept:
-        _shed(view, worker, turn)
-    _spawn(view, turn)
-    breaker.watch(pool, view.old, turn)
-    if not wanted.candidate:
-        _recycle(view, turn)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a pool now, besides its size."""
+
+    generation: int
+    """The current generation."""
+    candidate: int = 0
+    """The generation that a reload tries, or a rollback goes back to; 0: none."""
+    policy: PoolPolicy | None = None
+    """The candidate's; None: the candidate does not have this pool."""
+    new: int = 0
+    """How many workers of the candidate are begun; 0 if they are all there are."""
+    new_in_the_end: int = 0
+    """How many it needs to take over."""
+    replace: bool = False
+    """Old workers make room for new ones."""
+    recycle: bool = False
+    """Successors may be begun for workers that are due for one (`Worker.replace_reason`)."""
+    atomic: bool = False
+    """All new workers take over at one instant."""
+    serve_new: bool = True
+    """New workers serve as soon as they can; else they wait."""
+    kept: int = 0
+    """The generation whose parked workers stay, for a rollback; 0: none."""
+    hold: bool = False
+    """No worker of the current generation is begun while another serves: its code is not on disk."""
 
 
-_CAN_SERVE = frozenset({State.READY, State.PARKED})
+class View:
+    """Lives for one `reconcile`.
+
+    Attributes:
+        old: Of the current generation, by slot.
+        heirs: Of the current generation, for slots that another still has.
+        new: Of the candidate, by slot.
+        kept: Of the kept generation.
+        strays: Of generations that nobody wants.
+        active: How many are starting or ready.
+        serving: How many accept.
+        room: How many more may be parked or draining.
+    """
+
+    __slots__ = (
+        "active",
+        "heirs",
+        "kept",
+        "leaving",
+        "new",
+        "old",
+        "pool",
+        "room",
+        "serving",
+        "strays",
+        "wanted",
+    )
+
+    def __init__(self, pool: Pool, wanted: Wanted) -> None:
+        self.pool = pool
+        self.wanted = wanted
+        self.old: dict[int, Worker] = {}
+        self.heirs: dict[int, Worker] = {}
+        self.new: dict[int, Worker] = {}
+        self.kept: list[Worker] = []
+        self.strays: list[Worker] = []
+        self.leaving: list[Worker] = []
+        self.active = self.serving = parked = departing = 0
+        for worker in pool.members.values():
+            state = worker.state
+            if worker.leaving:
+                self.leaving.append(worker)
+                if state is State.REQUESTED:
+                    self.active += 1
+                else:
+                    departing += 1
+                continue
+            if state is State.PARKED:
+                parked += 1
+            else:
+                self.active += 1
+                if state is State.READY and worker.told is Order.SERVE:
+                    self.serving += 1
+            self._sort(worker)
+        self.room = draining_limit(pool, wanted) - parked - departing
+
+    def _sort(self, worker: Worker) -> None:
+        wanted = self.wanted
+        if worker.generation == wanted.generation:
+            (self.heirs if worker.heir else self.old)[worker.slot] = worker
+        elif worker.generation == wanted.candidate:
+            self.new[worker.slot] = worker
+        elif worker.generation == wanted.kept and worker.state not in _UNBORN:
+            self.kept.append(worker)
+        else:
+            self.strays.append(worker)
+
+    def old_ready(self) -> list[Worker]:
+        """Old workers within the size that accept or could, in the order of their slots."""
+        size = self.pool.size
+        return [w for slot, w in sorted(self.old.items()) if w.state is State.READY and slot < size]
+
+    def to_shed(self) -> list[Worker]:
+        """Whoever of the current generation accepts or could: heirs and those beyond the size, too."""
+        return [w for w in (*self.old.values(), *self.heirs.values()) if w.state is State.READY]
+
+    def may_begin_new(self) -> bool:
+        """An atomic reload has none of its workers serve to bound how many boot at once."""
+        wanted = self.wanted
+        if not wanted.atomic or wanted.policy is None:
+            return True
+        booting = sum(1 for worker in self.new.values() if worker.state in _UNBORN)
+        return booting < wanted.policy.surge_of(wanted.new_in_the_end)
+
+    def holds(self) -> bool:
+        """No worker of the current generation is to be begun, as another serves or will."""
+        wanted = self.wanted
+        if not (wanted.candidate or wanted.hold):
+            return False
+        switching = wanted.atomic and wanted.replace
+        return switching or self.serving > 0 or any(w.state in COMING for w in self.old.values())
 
 
-def _generations(pool: Pool, wanted: Wanted) -> set[int]:
-    """Those of which workers may yet be started."""
-    current = {wanted.generation, wanted.kept} if pool.size else set()
-    return current if wanted.policy is None else current | {wanted.candidate}
+_UNBORN = frozenset({State.REQUESTED, State.STARTING})
+COMING = _UNBORN | {State.READY}
 
 
-def _serve(view: View, worker: Worker, turn: Turn) -> None:
-    if worker.state is State.PARKED:
-        view.room += 1
-        view.active += 1
-    turn.order(worker, Order.SERVE)
-    view.serving += 1
+def draining_limit(pool: Pool, wanted: Wanted) -> int:
+    """How many may be parked and draining: as set, but never fewer than a reload has to park."""
+    policy = wanted.policy or pool.policy
+    return max(policy.draining_max or 2 * max(pool.size, wanted.new_in_the_end), pool.size)
 
 
-def _succeed(view: View, turn: Turn) -> None:
-    """Heirs take over when they serve, or when nobody holds their place any more."""
-    for slot, heir in list(view.heirs.items()):
-        worn = view.old.get(slot)
-        if worn is None:
-            _inherit(view, heir)
-        elif view.wanted.candidate or slot >= view.pool.size:
-            if heir.state is State.READY and view.room <= 0:
-                if not heir.serving and not view.wanted.atomic:
-                    _serve(view, heir, turn)
-            elif heir.state in _CAN_BE_TOLD and not _is_last(view, heir):
-                del view.heirs[slot]
-                _let_go(view, heir, turn)
-        elif heir.state in _CAN_SERVE:
-            if not heir.serving:
-                _serve(view, heir, turn)
-            if worn.state is State.READY and view.room > 0:  # else it fails by itself: that is a failure
-                _let_go(view, worn, turn)
-                _inherit(view, heir)
+def active_limit(pool: Pool, wanted: Wanted) -> int:
+    """How many may be starting and ready.
 
-
-def _inherit(view: View, heir: Worker) -> None:
-    heir.heir = False
-    view.old[heir.slot] = view.heirs.pop(heir.slot)
-
-
-def _replace(view: View, turn: Turn) -> None:
-    """Park one old worker for each new one that serves, or let parked ones serve again."""
-    atomic = view.wanted.atomic
-    new_serving = {slot for slot, worker in view.new.items() if worker.serving}
-    keep = _old_to_keep(view, len(new_serving))
-    ready = view.to_shed() if atomic and not keep else view.old_ready()
-    # those whose slot has its new worker go first, and before them those not yet serving
-    ready.sort(key=lambda worker: (worker.serving, worker.slot not in new_serving))
-    while len(ready) > keep and (atomic or view.room > 0):  # all or none: the room was seen to before
-        worker = ready.pop(0)
-        view.room -= 1
-        view.active -= 1
-        view.serving -= worker.serving
-        turn.order(worker, Order.SHED if atomic else Order.PARK)
-    for worker in ready:
-        if not worker.serving:
-            _serve(view, worker, turn)
-    for worker in [w for w in view.old.values() if w.state is State.PARKED][: max(0, keep - len(ready))]:
-        _serve(view, worker, turn)
-
-
-def _old_to_keep(view: View, new_serving: int) -> int:
-    """How many old workers are to serve beside ``new_serving`` new ones."""
-    wanted, size = view.wanted, view.pool.size
+    Size and surge; but both generations whole for an atomic reload: its workers are all ready
+    before the first of them serves. As many of them as the surge says boot at once.
+    """
+    policy = wanted.policy or pool.policy
+    size = max(pool.size, wanted.new_in_the_end)
     if wanted.atomic:
-        return size if wanted.serve_new and not new_serving and wanted.new_in_the_end else 0
-    return 0 if new_serving >= wanted.new_in_the_end else max(0, size - new_serving)
+        return pool.size + wanted.new_in_the_end
+    extra = policy.surge_of(size)
+    return size + (extra if wanted.candidate else max(extra, recycled_at_once(pool)))
 
 
-def _shed(view: View, worker: Worker, turn: Turn) -> None:
-    """Have a worker of the kept generation parked and without clients."""
-    if worker.told is Order.SHED or worker.state not in _CAN_SERVE or _is_last(view, worker):
-        return
-    if worker.state is State.READY:
-        view.room -= 1
-        view.active -= 1
-        view.serving -= worker.serving
-    turn.order(worker, Order.SHED)
-
-
-def _retire(view: View, turn: Turn) -> None:
-    """Let go of those that are not wanted, and order what could not be ordered before."""
-    size, new_size = view.pool.size, view.wanted.new_in_the_end
-    for worker in view.leaving:
-        _send_away(view, worker, turn)
-    for worker in view.strays:
-        if not _is_last(view, worker):
-            _let_go(view, worker, turn)
-    for holders, wanted in ((view.old, size), (view.new, new_size)):
-        if len(holders) > wanted or any(slot >= wanted for slot in holders):
-            for slot in sorted(holders, reverse=True):
-                if slot >= wanted and not _is_last(view, holders[slot]):
-                    _let_go_when_room(view, holders, slot, turn)
-
-
-def _is_last(view: View, worker: Worker) -> bool:
-    """It alone serves a pool that is to be served."""
-    return worker.serving and view.serving <= 1 and (view.pool.size > 0 or view.wanted.new > 0)
-
-
-def _let_go_when_room(view: View, holders: dict[int, Worker], slot: int, turn: Turn) -> None:
-    worker = holders[slot]
-    if worker.state not in _CAN_BE_TOLD or (worker.state is State.READY and view.room <= 0):
-        return  # one that fails by itself stays what it is: a failure
-    del holders[slot]
-    _let_go(view, worker, turn)
-
-
-def _let_go(view: View, worker: Worker, turn: Turn) -> None:
-    worker.leaving = True
-    view.leaving.append(worker)
-    if worker.state is State.READY:
-        view.serving -= worker.serving
-        view.room -= 1
-    if worker.state is not State.REQUESTED and worker.state is not State.PARKED:
-        view.active -= 1
-    _send_away(view, worker, turn)
-
-
-def _send_away(view: View, worker: Worker, turn: Turn) -> None:
-    """Tell a leaving worker, unless it was told or has no process yet."""
-    if worker.state is State.STARTING:
-        turn.order(worker, Order.QUIT)
-    elif worker.state in _CAN_SERVE:
-        # nobody else accepts for a pool that is no more: what waits in the backlog is its to serve
-        turn.order(worker, Order.DRAIN, sweep=view.pool.size == 0)
-
-
-def _spawn(view: View, turn: Turn) -> None:
-    pool, wanted = view.pool, view.wanted
-    limit = active_limit(pool, wanted)
-    pool.retry_at = None
-    if wanted.policy is not None:
-        for slot in range(wanted.new):
-            if slot not in view.new and view.active < limit and view.may_begin_new():
-                worker = _begin(view, slot, wanted.candidate, wanted.policy, turn)
-                if worker is not None:
-                    view.new[slot] = worker
-    if view.holds():
-        return
-    for slot in range(pool.size):
-        if slot in view.old:
-            continue
-        due = pool.slot(slot).next_try_at
-        if due > turn.now:
-            pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
-        elif view.active < limit:
-            _begin(view, slot, wanted.generation, pool.policy, turn)
-            if wanted.candidate or wanted.hold:
-                pool.retry_at = None
-                return
-
-
-_CAN_BE_TOLD = COMING | _CAN_SERVE
-
-
-def _begin(view: View, slot: int, generation: int, policy: PoolPolicy, turn: Turn) -> Worker | None:
-    """Start a worker; None: not before its template is ready."""
-    pool, number = view.pool, None
-    if policy.preload:
-        source = template.ready(pool, generation, policy, turn)
-        if source is None:
-            return None
-        number = source.id
-    view.active += 1
-    worker = turn.spawn(pool.name, slot, generation, policy, number)
-    pool.members[worker.id] = worker
-    return worker
-
-
-def _recycle(view: View, turn: Turn) -> None:
-    """Begin successors, as long as not too many workers are being replaced."""
-    pool = view.pool
-    limit, most = active_limit(pool, view.wanted), recycled_at_once(pool)
-    replacing = len(view.heirs) + sum(1 for worker in view.leaving if worker.replace_reason)
-    for slot, worn in sorted(view.old.items()):
-        if not worn.replace_reason or view.wanted.hold or not (view.wanted.recycle or worn.stuck):
-            continue
-        if not worn.serving or slot in view.heirs or slot >= pool.size:
-            continue
-        if replacing >= most or view.active >= limit:
-            return
-        due = pool.slot(slot).next_try_at
-        if due > turn.now:
-            pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
-            continue
-        heir = _begin(view, slot, view.wanted.generation, pool.policy, turn)
-        if heir is None:
-            return
-        replacing += 1
-        heir.heir = True
-        if not worn.succession_told:
-            worn.succession_told = True
-            if worn.ready_at is not None:  # failures before its time are over; those of its heirs count
-                pool.slot(slot).lived(turn.now - worn.ready_at, worn.policy)
-            verb = "is replaced" if worn.stuck else "is recycled"
-            turn.note("info", f"pid {worn.pid} {verb}: it {worn.replace_reason}", worker=worn)
+def recycled_at_once(pool: Pool) -> int:
+    """How many may be replaced at the same time: as set, but not all that there are."""
+    return min(pool.policy.recycle.at_once, max(1, pool.size - 1))

@@ -13,16 +13,15 @@ Rules
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gwctl.supervisor.core import wording
+from gwctl.supervisor.core import judgement
 from gwctl.supervisor.core.events import Observed
+from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.wording import DEGRADED
 from gwctl.supervisor.core.worker import Failure, Order, State, Worker
-
-if TYPE_CHECKING:
-    from gwctl.supervisor.core.fleet import Fleet
+from gwctl.wording import requests, size, span
 
 NEAR: Final = 0.8
 """Of the hard limit of memory: from here on the worker is looked at every `NEAR_LOOK_S`."""
@@ -32,7 +31,7 @@ NEAR_LOOK_S: Final = 1.0
 _ENDING: Final = frozenset({State.REQUESTED, State.KILLED, State.DEAD})
 
 
-def judge(fleet: Fleet, worker: Worker, facts: Observed, turn: Turn) -> bool:
+def judge(fleet: FleetState, worker: Worker, facts: Observed, turn: Turn) -> bool:
     """Mark or kill the worker if it is time for that; true when it was."""
     limits = worker.policy.recycle
     hard = limits.memory_hard_bytes
@@ -41,8 +40,8 @@ def judge(fleet: Fleet, worker: Worker, facts: Observed, turn: Turn) -> bool:
             _kill(fleet, worker, facts, turn)
             return True
         if facts.memory_bytes > NEAR * hard:
-            fleet.look_by(turn.now + NEAR_LOOK_S)
-    if worker.replace_reason or worker.leaving or not worker.serving or fleet.tried(worker):
+            fleet.look_by(turn.now + NEAR_LOOK_S, turn)
+    if worker.replace_reason or worker.leaving or not worker.serving or judgement.tried(fleet, worker):
         return False
     reason = _due(worker, facts, turn.now)
     if not reason:
@@ -63,21 +62,21 @@ def _due(worker: Worker, facts: Observed, now: float) -> str:
         return ""
     rest = 1.0 - limits.jitter_percent / 100 * worker.luck
     if limits.requests_max and facts.requests >= limits.requests_max * rest:
-        return f"has served {wording.requests(facts.requests)} (limit {round(limits.requests_max * rest):,})"
+        return f"has served {requests(facts.requests)} (limit {round(limits.requests_max * rest):,})"
     if limits.age_max_s and age_s >= limits.age_max_s * rest:
-        return f"has served for {wording.span(age_s)} (limit {wording.span(limits.age_max_s * rest)})"
+        return f"has served for {span(age_s)} (limit {span(limits.age_max_s * rest)})"
     if limits.memory_soft_bytes and facts.memory_bytes > limits.memory_soft_bytes:
-        return f"holds {wording.size(facts.memory_bytes)} (limit {wording.size(limits.memory_soft_bytes)})"
+        return f"holds {size(facts.memory_bytes)} (limit {size(limits.memory_soft_bytes)})"
     return ""
 
 
-def _kill(fleet: Fleet, worker: Worker, facts: Observed, turn: Turn) -> None:
-    held, limit = wording.size(facts.memory_bytes), wording.size(worker.policy.recycle.memory_hard_bytes)
+def _kill(fleet: FleetState, worker: Worker, facts: Observed, turn: Turn) -> None:
+    held, limit = size(facts.memory_bytes), size(worker.policy.recycle.memory_hard_bytes)
     reason = worker.reason = f"holds {held} of memory, and memory_hard_bytes is {limit}"
     turn.order(worker, Order.KILL, reason=f"it {reason}; {_numbers(worker, facts, turn.now)}")
     if not worker.leaving and worker.failure is None:
         worker.failure = Failure("memory", reason)
-        fleet.judge(worker)
+        judgement.judge(fleet, worker, turn)
 
 
 def age(worker: Worker, now: float) -> float:
@@ -88,5 +87,5 @@ def age(worker: Worker, now: float) -> float:
 def _numbers(worker: Worker, facts: Observed, now: float) -> str:
     """What one would ask for next."""
     busy = f", serving {facts.serving}" if facts.serving else ""
-    served = f"{wording.requests(facts.requests)} in {wording.span(age(worker, now))}"
-    return f"{served}, {wording.size(facts.memory_bytes)}{busy}"
+    served = f"{requests(facts.requests)} in {span(age(worker, now))}"
+    return f"{served}, {size(facts.memory_bytes)}{busy}"

@@ -42,11 +42,10 @@ from math import inf
 from gwctl.supervisor.core.actions import Progress
 from gwctl.supervisor.core.events import Prepared
 from gwctl.supervisor.core.policy import PoolPolicy
-from gwctl.supervisor.core.pool import Pool
+from gwctl.supervisor.core.pool import Pool, View, Wanted
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.view import View, Wanted
-from gwctl.supervisor.core.wording import seconds
 from gwctl.supervisor.core.worker import DRAIN_MARGIN_S, LINK_GRACE_S, Failure, Order, State, Worker
+from gwctl.wording import seconds
 
 SLACK_S = 5.0
 """Added to the sum of all that a reload may have to wait for before it counts as stuck."""
@@ -74,7 +73,7 @@ class Stage(Enum):
 
 @dataclass(slots=True, eq=False)
 class Reload:
-    """Where the transaction stands. `Fleet.reload` shows it; only the core changes it."""
+    """Where the transaction stands. `FleetState.reload` shows it; only the core changes it."""
 
     generation: int
     previous: int

@@ -3,9 +3,7 @@
 Rules
     - Facts are numbers, texts and lists of them, by the names of the fields here. No objects, no
       code: the program that reads them may be of another version, on another Python.
-    - Fields are found by themselves, so that a new one is carried without being named again. The
-      exception is `Fleet` and its turn: what is carried of them is named here, and a test fails
-      for an attribute that is neither carried nor named as left out.
+    - Fields are found by themselves, so that a new one is carried without being named again.
     - A fact that the reader does not know is ignored, one that is missing has its default. What cannot be
       understood raises `FactsError`: better no upgrade than a fleet that is half another.
 
@@ -24,43 +22,26 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 
 import msgspec
 
-from gwctl.supervisor.core.commands import Queue
-from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.kept import Kept
 from gwctl.supervisor.core.pool import Pool
-from gwctl.supervisor.core.reload import Reload
+from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.upgrade import Upgrade
 from gwctl.supervisor.core.worker import Worker
 
-FLEET: Final[Mapping[str, Any]] = {
-    "generation": int,
-    "rolled_back": int,
-    "kept": Kept | None,
-    "not_kept": str,
-    "last_reload": str,
-    "last_reload_at": float,
-    "refused_at": float | None,
-    "reload": Reload | None,
-    "upgrade": Upgrade | None,
-    "ending": Ending | None,
-    "finished": bool,
-    "broken": str,
-    "look_at": float,
-    "away": list[tuple[float, float]],
-    "ever_ready": bool,
-    "_queue": Queue,
-    "_numbered": int,
-    "_began_at": float,
-    "_begun": bool,
-    "_served": bool,
-    "_dirty": set[str],
-    "_next": float | None,
+LEFT_OUT: Final = {"pools", "workers", "actions"}
+"""Of the fleet and its turn: carried in a way of their own, or of one step alone."""
+
+_WIRE_NAMES: Final = {
+    "queue": "_queue",
+    "numbered": "_numbered",
+    "began_at": "_began_at",
+    "begun": "_begun",
+    "served": "_served",
+    "dirty": "_dirty",
+    "next_at": "_next",
+    "last_id": "_last_id",
 }
-DESK: Final[Mapping[str, Any]] = {"now": float, "_last_id": int}
-LEFT_OUT: Final = frozenset({"pools", "salvaged", "_turn", "actions", "workers"})
-"""Carried in a way of their own, or of one step alone."""
+"""Fields that are handed over by the names that they had in 0.2.0."""
 
 _LIVES: Final = frozenset({"members", "templates"})
 """Of a pool: they are listed once, among all workers."""
@@ -76,12 +57,11 @@ class FactsError(Exception):
 
 def facts_of(fleet: Fleet) -> dict[str, Any]:
     """Everything that a fleet needs to go on, ready for JSON."""
-    turn: Turn = vars(fleet)["_turn"]
     return {
-        "fleet": {name: plain(vars(fleet)[name]) for name in FLEET},
-        "turn": {name: plain(vars(turn)[name]) for name in DESK},
-        "pools": [plain(pool, without=_LIVES) for pool in fleet.pools.values()],
-        "workers": [plain(worker) for worker in turn.workers.values()],
+        "fleet": _renamed(plain(fleet.state, without=LEFT_OUT), _WIRE_NAMES),
+        "turn": _renamed(plain(fleet.turn, without=LEFT_OUT), _WIRE_NAMES),
+        "pools": [plain(pool, without=_LIVES) for pool in fleet.state.pools.values()],
+        "workers": [plain(worker) for worker in fleet.turn.workers.values()],
     }
 
 
@@ -92,27 +72,25 @@ def fleet_from(facts: Mapping[str, Any]) -> Fleet:
         FactsError: They cannot be understood.
     """
     fleet = Fleet({})
-    turn: Turn = vars(fleet)["_turn"]
+    ours = {wire: name for name, wire in _WIRE_NAMES.items()}
     try:
-        _set(fleet, FLEET, facts["fleet"])
-        _set(turn, DESK, facts["turn"])
-        fleet.away = deque(fleet.away, maxlen=64)
+        fleet.state = table_from(FleetState, {"pools": {}, **_renamed(facts["fleet"], ours)})
+        fleet.turn = table_from(Turn, _renamed(facts["turn"], ours))
         for each in facts["pools"]:
             pool = table_from(Pool, each)
-            fleet.pools[pool.name] = pool
+            fleet.state.pools[pool.name] = pool
         for each in facts["workers"]:
             worker = table_from(Worker, each)
-            pool = fleet.pools[worker.pool]
+            pool = fleet.state.pools[worker.pool]
             lives = pool.templates if worker.is_template else pool.members
-            turn.workers[worker.id] = lives[worker.id] = worker
+            fleet.turn.workers[worker.id] = lives[worker.id] = worker
     except (KeyError, TypeError, AttributeError) as error:
         raise FactsError(f"{type(error).__name__}: {error}") from error
     return fleet
 
 
-def _set(thing: object, hints: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    for name in hints.keys() & facts.keys():
-        setattr(thing, name, _revived(hints[name], facts[name], name))
+def _renamed(facts: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): fact for name, fact in facts.items()}
 
 
 # ---- to facts

@@ -5,18 +5,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Answer, CloseListeners, Finish
 from gwctl.supervisor.core.ending import FIRST_NOTE_S, NEXT_NOTE_S, Ending, Mode
 from gwctl.supervisor.core.events import StopAsked
+from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import processes, seconds, workers
+from gwctl.supervisor.core.wording import processes
 from gwctl.supervisor.core.worker import State, Worker, end_limit
-
-if TYPE_CHECKING:
-    from gwctl.supervisor.core.fleet import Fleet
+from gwctl.wording import seconds, workers
 
 LOOK_BEFORE_S: Final = 0.1
 """The scoreboard is read this much before it is said what a stop waits for."""
@@ -48,7 +47,7 @@ def gives_up(status: int, text: str, traceback: str, turn: Turn) -> Ending:
     return ending
 
 
-def tell(fleet: Fleet, ending: Ending, event: StopAsked, turn: Turn) -> None:
+def tell(fleet: FleetState, ending: Ending, event: StopAsked, turn: Turn) -> None:
     """Say how the fleet ends; close the door unless it is to stay open for a moment."""
     if event.request:
         ending.requests.append(event.request)
@@ -57,7 +56,7 @@ def tell(fleet: Fleet, ending: Ending, event: StopAsked, turn: Turn) -> None:
         _shut(fleet, ending, turn)
 
 
-def fire(fleet: Fleet, ending: Ending, turn: Turn) -> None:
+def fire(fleet: FleetState, ending: Ending, turn: Turn) -> None:
     """Do what is due by now: end the delay, or say what is being waited for."""
     if ending.next_at > turn.now:
         return
@@ -67,7 +66,7 @@ def fire(fleet: Fleet, ending: Ending, turn: Turn) -> None:
         _shut(fleet, ending, turn)
         return
     turn.note("info", wording.waits_for(_serving(turn) or turn.workers.values(), turn.now))
-    _note_again(fleet, ending, turn.now + NEXT_NOTE_S)
+    _note_again(fleet, ending, turn.now + NEXT_NOTE_S, turn)
 
 
 def finish(ending: Ending, turn: Turn) -> None:
@@ -83,10 +82,10 @@ def _source(event: StopAsked) -> str:
     return f"{event.source} quick" if event.quick else event.source
 
 
-def _shut(fleet: Fleet, ending: Ending, turn: Turn) -> None:
+def _shut(fleet: FleetState, ending: Ending, turn: Turn) -> None:
     if not ending.listeners_closed:
         _close_listeners(ending, turn)
-        _note_again(fleet, ending, turn.now + FIRST_NOTE_S)
+        _note_again(fleet, ending, turn.now + FIRST_NOTE_S, turn)
 
 
 def _close_listeners(ending: Ending, turn: Turn) -> None:
@@ -94,9 +93,9 @@ def _close_listeners(ending: Ending, turn: Turn) -> None:
     turn.actions.append(CloseListeners())
 
 
-def _note_again(fleet: Fleet, ending: Ending, at: float) -> None:
+def _note_again(fleet: FleetState, ending: Ending, at: float, turn: Turn) -> None:
     ending.note_at = at
-    fleet.look_by(at - LOOK_BEFORE_S)
+    fleet.look_by(at - LOOK_BEFORE_S, turn)
 
 
 def _how(ending: Ending, turn: Turn) -> str:

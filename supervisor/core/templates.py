@@ -19,32 +19,21 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.events import Exited
 from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.worker import FORK_ANSWER_S, TEMPLATE, Failure, Order, State, Worker
-
-if TYPE_CHECKING:
-    from gwctl.supervisor.core.fleet import Fleet
-    from gwctl.supervisor.core.pool import Pool
+from gwctl.supervisor.core.worker import TEMPLATE, Order, State, Worker
 
 _CAN_QUIT: Final = frozenset({State.STARTING, State.READY})
 
 
-def of(pool: Pool, generation: int) -> Worker | None:
-    """The template of the generation, in whatever state; None: there is none, or it is on its way out."""
-    for worker in pool.templates.values():
-        if worker.generation == generation and not worker.leaving:
-            return worker
-    return None
-
-
 def ready(pool: Pool, generation: int, policy: PoolPolicy, turn: Turn) -> Worker | None:
     """The template that a worker can be forked from now. Begins one if there is none and it is time."""
-    template = of(pool, generation)
+    template = pool.template_of(generation)
     if template is not None:
         return template if template.state is State.READY else None
     due = pool.slot(TEMPLATE).next_try_at
@@ -57,14 +46,6 @@ def ready(pool: Pool, generation: int, policy: PoolPolicy, turn: Turn) -> Worker
         text = "template started while what is on disk is not what runs: it imports what is on disk"
         turn.note("warning", text, worker=template)
     return None
-
-
-def keeps_code(pool: Pool, generation: int) -> bool:
-    """A respawn runs what the generation has run from its beginning, whatever is on disk by now."""
-    template = of(pool, generation)
-    if template is None or template.state is not State.READY:
-        return False
-    return pool.differs_since is None or template.born_at < pool.differs_since
 
 
 def let_go(pool: Pool, keep: Container[int], turn: Turn) -> None:
@@ -81,20 +62,6 @@ def give_up(template: Worker, turn: Turn) -> None:
     template.leaving = True
     if template.state in _CAN_QUIT:
         turn.order(template, Order.QUIT)
-
-
-def unanswered(fleet: Fleet, worker: Worker, turn: Turn) -> bool:
-    """The fork of ``worker`` is overdue: end the template that owes it; false when it is not at fault."""
-    template = turn.workers.get(worker.template) if worker.template is not None else None
-    if template is None or template.state is not State.READY:
-        return False
-    limit = wording.seconds(FORK_ANSWER_S)
-    reason = template.reason = f"was asked to fork {worker.name} and did not answer within {limit}"
-    turn.order(template, Order.DUMP, reason=f"template {reason}")
-    if not template.leaving and template.failure is None:
-        template.failure = Failure("lost", reason)
-        fleet.judge(template)
-    return True
 
 
 def exited(pool: Pool, template: Worker, event: Exited, turn: Turn) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from gwctl.supervisor.core.actions import (
@@ -21,26 +22,24 @@ from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.worker import Order, Worker
 
 
+@dataclass(slots=True, eq=False)
 class Turn:
-    """The actions of the present step, and the clock and the numbering of workers.
+    """The actions of the present step, and the clock and the numbering of workers."""
 
-    Attributes:
-        now: Monotonic seconds of this step.
-        actions: What the step will return.
-        workers: Every living worker and template of the fleet by its number.
-    """
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.actions: list[Action] = []
-        self.workers: dict[int, Worker] = {}
-        self._last_id = 0
+    now: float = 0.0
+    """Monotonic seconds of this step."""
+    actions: list[Action] = field(default_factory=list)
+    """What the step will return."""
+    workers: dict[int, Worker] = field(default_factory=dict)
+    """Every living worker and template of the fleet by its number."""
+    last_id: int = 0
+    """The highest of these numbers that was ever given."""
 
     def spawn(
         self, pool: str, slot: int, generation: int, policy: PoolPolicy, template: int | None = None
     ) -> Worker:
-        self._last_id += 1
-        worker = Worker(self._last_id, pool, slot, generation, policy, self.now, template=template)
+        self.last_id += 1
+        worker = Worker(self.last_id, pool, slot, generation, policy, self.now, template=template)
         self.workers[worker.id] = worker
         self.actions.append(Spawn(worker.id, pool, slot, generation, template))
         return worker

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from gwctl.supervisor.core.events import Exited
+from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.worker import Order, State, Worker, time_limit
-
-if TYPE_CHECKING:
-    from gwctl.supervisor.core.events import Exited
-    from gwctl.supervisor.core.pool import Pool
+from gwctl.wording import connections, ordinal, requests, seconds, span, workers
 
 NOT_STARTED: Final = "No worker is started before the next reload"
 DEGRADED: Final = "disk differs from what runs"
@@ -39,41 +38,6 @@ _SIGNALS: Final = {
 KILL: Final = 9
 NAMED_MAX: Final = 5
 """Workers that are named one by one in a line about all that are waited for."""
-
-
-def seconds(value: float) -> str:
-    """``0.45 s``, ``4 s``, ``2.9 s``: as many digits as a person reads."""
-    if value < 1:
-        return f"{value:.2f} s"
-    return f"{value:.1f} s".replace(".0 s", " s")
-
-
-def span(value: float) -> str:
-    """As `seconds`, but in minutes and hours when it is long: ``90 s``, ``3 min``, ``26.5 h``."""
-    if value < 120:
-        return seconds(value)
-    if value < 7200:
-        return f"{value / 60:.0f} min"
-    return f"{value / 3600:.1f} h".replace(".0 h", " h")
-
-
-def size(value: int) -> str:
-    """``210 MiB``, ``1.5 GiB``."""
-    if value < 1 << 30:
-        return f"{value / (1 << 20):.0f} MiB"
-    return f"{value / (1 << 30):.1f} GiB".replace(".0 GiB", " GiB")
-
-
-def requests(count: int) -> str:
-    return "1 request" if count == 1 else f"{count:,} requests"
-
-
-def connections(count: int) -> str:
-    return "1 connection" if count == 1 else f"{count:,} connections"
-
-
-def workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"
 
 
 def processes(of_workers: int, of_templates: int) -> str:
@@ -109,15 +73,6 @@ def what_next(failures: int, row_s: float, wait_s: float) -> str:
     if failures > 1:
         return f"{ordinal(failures)} time in {seconds(row_s)}; next try in {seconds(wait_s)}"
     return f"Next try in {seconds(wait_s)}"
-
-
-_ENDINGS: Final = {1: "st", 2: "nd", 3: "rd"}
-
-
-def ordinal(number: int) -> str:
-    if number % 100 not in {11, 12, 13}:
-        return f"{number}{_ENDINGS.get(number % 10, 'th')}"
-    return f"{number}th"
 
 
 def counts(pools: Iterable[Pool]) -> str:

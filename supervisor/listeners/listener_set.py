@@ -22,6 +22,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from gwctl.config.addresses import bare
 from gwctl.config.model.settings import PoolSettings
 from gwctl.errors import BindError, InvariantViolation
@@ -31,7 +33,16 @@ from gwctl.log import Log
 from gwctl.supervisor.listeners import inherited, unix_socket
 from gwctl.supervisor.listeners.bind import Held, Wanted, bind
 from gwctl.supervisor.listeners.repair import ListenerCare
-from gwctl.supervisor.upgrade.snapshot import ListenerFacts
+
+
+class ListenerFacts(msgspec.Struct, frozen=True):
+    """One address and its sockets. ``file`` and ``inode`` are those of a Unix socket that was bound here."""
+
+    wanted: Wanted
+    sockets: tuple[tuple[int, str], ...]
+    taken: bool = False
+    file: str = ""
+    inode: tuple[int, int] = (0, 0)
 
 
 class ListenerSet:

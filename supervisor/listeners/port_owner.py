@@ -6,8 +6,6 @@ user may not see (another user's descriptors) is simply not said.
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -34,21 +32,6 @@ def of_port(port: int, proc: Path = Path("/proc")) -> list[int]:
     if not wanted:
         return []
     return sorted(pid for pid in _pids(proc) if not wanted.isdisjoint(_descriptors(proc / str(pid) / "fd")))
-
-
-def of_peer(connected: socket.socket) -> int | None:
-    """Pid at the other end of a connected Unix socket: for a listener, the process that called listen()."""
-    credentials = peer_credentials(connected)
-    return credentials[0] if credentials and credentials[0] > 0 else None
-
-
-def peer_credentials(connected: socket.socket) -> tuple[int, int, int] | None:
-    """(pid, uid, gid) of a Unix socket's peer when it connected; None where the system does not tell."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return None
-    raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, uid, gid = struct.unpack("3i", raw)
-    return pid, uid, gid
 
 
 def _listening_inodes(port: int, proc: Path) -> Iterator[str]:

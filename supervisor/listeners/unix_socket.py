@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Final
 
 from gwctl.config import paths
+from gwctl.control import peer
 from gwctl.errors import BindError
 from gwctl.safe_files import Place, RefusedPlaceError, as_owner, kind, reach, user
 from gwctl.supervisor.listeners import port_owner
@@ -241,7 +242,7 @@ def _raise_if_alive(path: Path) -> None:
 
 def in_use_by(connected: socket.socket) -> str:
     """``in use by pid 4120 (command)``, of the listener that ``connected`` reached."""
-    pid = port_owner.of_peer(connected)
+    pid = peer.pid_of(connected)
     return f"in use by {port_owner.describe(pid)}" if pid is not None else "in use"
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from gwctl.ipc.channel import WorkerReady
-from gwctl.supervisor.core.fleet import Fleet, Phase
+from gwctl.supervisor.core.state import FleetState, Phase
 from gwctl.supervisor.service.sd_notify import Notifier
 
 RETRY_S: Final = 0.25
@@ -45,7 +45,7 @@ class Announcer:
     def facts(self) -> AnnouncerFacts:
         return AnnouncerFacts(self._phase.value, self._status, self._notifier.waiting())
 
-    def observe(self, fleet: Fleet) -> None:
+    def observe(self, fleet: FleetState) -> None:
         """Tell what changed since the last call."""
         lines = []
         if fleet.phase is not self._phase:
@@ -75,7 +75,7 @@ class Announcer:
             self._notifier.flush()
         self._retry_at = now + RETRY_S if self._notifier.pending else inf
 
-    def _phase_lines(self, fleet: Fleet) -> list[str]:
+    def _phase_lines(self, fleet: FleetState) -> list[str]:
         match fleet.phase:
             case Phase.STARTING:
                 return []
@@ -87,14 +87,14 @@ class Announcer:
                 return ["STOPPING=1", f"EXTEND_TIMEOUT_USEC={_patience_us(fleet)}"]
 
 
-def _patience_us(fleet: Fleet) -> int:
+def _patience_us(fleet: FleetState) -> int:
     """How long the end may take, which may be longer than the unit's TimeoutStopSec= (90 s by default)."""
     limits = [worker.policy.drain_timeout_s for pool in fleet.pools.values() for worker in pool.workers]
     delay_s = (fleet.ending.accept_until - fleet.ending.since) if fleet.ending is not None else 0.0
     return round((max(delay_s, 0.0) + max(limits, default=0.0) + END_MARGIN_S) * 1e6)
 
 
-def describe(fleet: Fleet) -> str:
+def describe(fleet: FleetState) -> str:
     """One line for ``systemctl status``: ``generation 2: web 4/4 ready``."""
     pools = ", ".join(
         f"{name} {pool.ready}/{pool.size} ready" for name, pool in fleet.pools.items() if pool.size

@@ -10,7 +10,7 @@ import msgspec
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc import scoreboard
 from gwctl.log import Log
-from gwctl.supervisor.children.legacy_scoreboard import OlderRecord
+from gwctl.supervisor.children.legacy_scoreboard import BoardFacts, OlderRecord
 from gwctl.supervisor.core.snapshot import facts_of
 from gwctl.supervisor.upgrade import snapshot as handed_over
 from gwctl.supervisor.upgrade.execute import this_program
@@ -126,11 +126,11 @@ def _child(child: Child, children: Children, settings: _Settings) -> handed_over
     )
 
 
-def _boards(children: Children) -> tuple[handed_over.BoardFacts, ...]:
+def _boards(children: Children) -> tuple[BoardFacts, ...]:
     """The boards for new workers, then those of workers that are older."""
     fields = dict(scoreboard.FIELDS)
     ours = [
-        handed_over.BoardFacts(board.fd, board.records_max, scoreboard.LAYOUT, fields, pool)
+        BoardFacts(board.fd, board.records_max, scoreboard.LAYOUT, fields, pool)
         for pool, board in children.boards.items()
     ]
     return *ours, *(older.facts for older in children.older)

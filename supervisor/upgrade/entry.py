@@ -1,9 +1,6 @@
-"""How one program tells the next that it is to take over: an environment variable and a descriptor.
+"""What a program does that was executed to take over from a running master: check the state, or restore it.
 
-``_GWCTL_UPGRADE`` is ``check:FD`` in the child that only reads the state, and ``restore:FD`` in the master
-itself after exec(2). It is taken out of the environment before anything else is done, so that nobody
-inherits it. ``_GWCTL_UPGRADE_FAILED`` says why the new program could not, when the old one is
-executed again.
+Should it fail, the program before is executed again, by code that needs nothing of gwctl's but this.
 """
 
 from __future__ import annotations
@@ -11,36 +8,14 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
+
+from gwctl.supervisor.upgrade.role import CHECK, FAILED, RESTORE, VARIABLE, Role
 
 if TYPE_CHECKING:
     from gwctl.config.load import Loaded
 
-VARIABLE: Final = "_GWCTL_UPGRADE"
-FAILED: Final = "_GWCTL_UPGRADE_FAILED"
-CHECK: Final = "check"
-RESTORE: Final = "restore"
 _REASON_CHARS_MAX: Final = 8000
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """What this process was executed for. ``failure``: the program between could not do it."""
-
-    purpose: str
-    fd: int
-    failure: str = ""
-
-
-def role() -> Role | None:
-    """What this process was executed for by a running master; None: nothing of the kind. Asked once."""
-    value = os.environ.pop(VARIABLE, "")
-    failure = os.environ.pop(FAILED, "")
-    purpose, _, fd = value.partition(":")
-    if purpose not in {CHECK, RESTORE} or not fd.isdecimal():
-        return None
-    return Role(purpose, int(fd), failure)
 
 
 def take_over(role: Role, load: Callable[[], Loaded]) -> int:

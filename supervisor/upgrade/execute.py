@@ -26,9 +26,9 @@ from gwctl.log import Log
 from gwctl.supervisor.core import events
 from gwctl.supervisor.core.upgrade import CHECK_TIMEOUT_S
 from gwctl.supervisor.event_loop import MASTERS_ONLY, Loop, signals_blocked
-from gwctl.supervisor.upgrade import entry
 from gwctl.supervisor.upgrade import snapshot as handed_over
 from gwctl.supervisor.upgrade.program import Program
+from gwctl.supervisor.upgrade.role import CHECK, RESTORE, VARIABLE
 from gwctl.supervisor.upgrade.snapshot import State
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Handover:
                 os.set_inheritable(fd, True)
             signal.alarm(_ALARM_S)
             environment = {name: text for name, text in os.environ.items() if name not in MASTERS_ONLY}
-            environment[entry.VARIABLE] = f"{entry.CHECK}:{state}"
+            environment[VARIABLE] = f"{CHECK}:{state}"
             signal.pthread_sigmask(signal.SIG_SETMASK, self.program.mask)
             self._enter_folder()
             os.execve(self.program.path, self.program.arguments, environment)  # noqa: S606 - that is the point
@@ -180,7 +180,7 @@ class Handover:
             for each in fds:
                 os.set_inheritable(each, True)
             self._enter_folder()
-            environment = {**os.environ, entry.VARIABLE: f"{entry.RESTORE}:{fd}"}
+            environment = {**os.environ, VARIABLE: f"{RESTORE}:{fd}"}
             os.execve(self.program.path, self.program.arguments, environment)  # noqa: S606 - that is the point
         except (OSError, UpgradeError) as error:
             for each in fds:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import setproctitle
@@ -30,6 +30,7 @@ from gwctl.supervisor.children.fork import share_with_workers
 from gwctl.supervisor.children.incident_report import DumpFile
 from gwctl.supervisor.children.legacy_scoreboard import OlderBoard, OlderRecord
 from gwctl.supervisor.children.scoreboards import Boards, is_ours
+from gwctl.supervisor.control.handler import control_handler
 from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.control.status_report import Adoption
 from gwctl.supervisor.core import events
@@ -43,7 +44,6 @@ from gwctl.supervisor.master import Master
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.sd_notify import Notifier
 from gwctl.supervisor.service.status import Announcer
-from gwctl.supervisor.start import control_handler
 from gwctl.supervisor.upgrade import snapshot as handed_over
 from gwctl.supervisor.upgrade.execute import Verdict, this_program
 from gwctl.supervisor.upgrade.plan_snapshot import plan_from, struct_from
@@ -52,7 +52,7 @@ from gwctl.write_lock import WriteLock
 
 if TYPE_CHECKING:
     from gwctl.config.load import Loaded
-    from gwctl.supervisor.upgrade.entry import Role
+    from gwctl.supervisor.upgrade.role import Role
     from gwctl.supervisor.upgrade.snapshot import ChildFacts, State
 
 
@@ -218,7 +218,7 @@ def _adopt_children(
 def _resume_control(master: Master, state: State, loop: Loop, log: Log) -> None:
     if state.control is None:
         return
-    handle: Any = control_handler(master)
+    handle = control_handler(master.status, master.ask, master.ask_to_stop)
     control = ControlServer(Path(state.control.path), log, handle)
     control.resume(state.control, loop.selector)
     master.own_control(control)

@@ -20,9 +20,11 @@ import msgspec
 from gwctl.errors import UpgradeError
 from gwctl.ipc.channel import ChannelFacts, WorkerReady
 from gwctl.supervisor.children.incident_report import IncidentReport
+from gwctl.supervisor.children.legacy_scoreboard import BoardFacts
 from gwctl.supervisor.children.totals import Totals
+from gwctl.supervisor.control.server import ControlFacts
 from gwctl.supervisor.generations.connection_queues import ExchangesFacts
-from gwctl.supervisor.listeners.bind import Wanted
+from gwctl.supervisor.listeners.listener_set import ListenerFacts
 from gwctl.supervisor.service.status import AnnouncerFacts
 
 FORMAT: Final = 1
@@ -65,17 +67,6 @@ class ChildFacts(msgspec.Struct, frozen=True):
     template: bool = False
 
 
-class BoardFacts(msgspec.Struct, frozen=True):
-    """A scoreboard, with its layout by names."""
-
-    fd: int
-    records_max: int
-    layout: int
-    fields: dict[str, int]
-    pool: str = ""
-    """Whose it is; empty: of all of them, as they once were."""
-
-
 class PlanFacts(msgspec.Struct, frozen=True):
     """One reading of the settings. Certificates are not in it: they are read again."""
 
@@ -85,34 +76,6 @@ class PlanFacts(msgspec.Struct, frozen=True):
     policies: dict[str, dict[str, Any]]
     processes: int
     why: str
-
-
-class ListenerFacts(msgspec.Struct, frozen=True):
-    """One address and its sockets. ``file`` and ``inode`` are those of a Unix socket that was bound here."""
-
-    wanted: Wanted
-    sockets: tuple[tuple[int, str], ...]
-    taken: bool = False
-    file: str = ""
-    inode: tuple[int, int] = (0, 0)
-
-
-class ClientFacts(msgspec.Struct, frozen=True):
-    """A connection to the control socket."""
-
-    fd: int
-    received: bytes = b""
-    output: bytes = b""
-    requests: dict[int, int | str] = {}
-    ended: bool = False
-
-
-class ControlFacts(msgspec.Struct, frozen=True):
-    path: str
-    fd: int
-    inode: tuple[int, int]
-    clients: tuple[ClientFacts, ...] = ()
-    last_request: int = 0
 
 
 class PidfileFacts(msgspec.Struct, frozen=True):

@@ -279,7 +279,7 @@ def test_whoever_sends_many_requests_is_served_one_at_a_time(master: Master) -> 
 
 
 def test_refusals_of_others_are_told_now_and_then(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.port_owner, "peer_credentials", lambda _sock: (4711, os.geteuid() + 1, 0))
+    monkeypatch.setattr(server.peer, "credentials", lambda _sock: (4711, os.geteuid() + 1, 0))
     for _ in range(20):
         peer = Peer(master)
         peer.until_closed()

@@ -59,7 +59,7 @@ class RealRun:
 
         def quiet() -> bool:
             fleet, steps = self.replayed()
-            return fleet.finished or (is_over(steps) and rests(fleet))
+            return fleet.state.finished or (is_over(steps) and rests(fleet))
 
         until(quiet, lambda: f"{what} to be over:\n{self.server.log}")
 
@@ -67,7 +67,7 @@ class RealRun:
     def victim(self) -> tuple[int, int]:
         """Number and pid of a serving worker: the one that was born first."""
         fleet, _ = self.replayed()
-        worker = min((w for w in fleet.pools["web"].workers if w.serving), key=lambda worker: worker.id)
+        worker = min((w for w in fleet.state.pools["web"].workers if w.serving), key=lambda worker: worker.id)
         return worker.id, worker.pid
 
 
@@ -151,7 +151,7 @@ def turns_of(run: RealRun) -> list[Turn]:
 def test_the_recording_can_be_replayed(real):
     """The core has no other input: told the same, it decides the same."""
     fleet, steps = real.replayed()
-    assert fleet.finished
+    assert fleet.state.finished
     assert len(steps) > 50
 
 

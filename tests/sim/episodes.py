@@ -51,23 +51,30 @@ def _until_quiet(world: World) -> None:
             break
         if world.finish is not None or (not world.busy and rests(world.fleet)):
             return
-    raise Unsafe(f"no rest after {world.now - began_at:.0f} s of calm: {world.fleet.reload}")
+    raise Unsafe(f"no rest after {world.now - began_at:.0f} s of calm: {world.fleet.state.reload}")
 
 
 def _converged(world: World) -> None:
     fleet, observer = world.fleet, world.observer
-    if fleet.reload is not None or fleet.reload_waits or fleet.upgrade is not None or observer.asked:
+    if (
+        fleet.state.reload is not None
+        or fleet.state.reload_waits
+        or fleet.state.upgrade is not None
+        or observer.asked
+    ):
         raise Unsafe(f"calm, but a reload or a request is left: {observer.asked}")
-    if set(fleet.pools) != set(observer.sizes):
-        raise Unsafe(f"pools {set(fleet.pools)} instead of {set(observer.sizes)}")
+    if set(fleet.state.pools) != set(observer.sizes):
+        raise Unsafe(f"pools {set(fleet.state.pools)} instead of {set(observer.sizes)}")
     for name, size in observer.sizes.items():
         serving = [w for w in observer.workers.values() if w.pool == name and w.serving]
         if sorted(w.slot for w in serving) != list(range(size)):
             raise Unsafe(f"{name}: slots {sorted(w.slot for w in serving)} of {size} serve")
         if any(w.generation != observer.generation for w in serving):
             raise Unsafe(f"{name}: an abandoned generation serves")
-        if fleet.pools[name].ready != size or fleet.pools[name].size != size:
-            raise Unsafe(f"{name}: the fleet says {fleet.pools[name].ready}/{fleet.pools[name].size}")
+        if fleet.state.pools[name].ready != size or fleet.state.pools[name].size != size:
+            raise Unsafe(
+                f"{name}: the fleet says {fleet.state.pools[name].ready}/{fleet.state.pools[name].size}"
+            )
     judge_rest(observer)
     if len(world.alive) != sum(observer.sizes.values()) + judge_templates_at_rest(observer):
         raise Unsafe(f"{len(world.alive)} processes for {observer.sizes}")

@@ -123,7 +123,7 @@ class KeepingWorld(World):
     def _judge_serve(self, worker: int) -> None:
         pool, generation = self.serving[worker] = self.born[worker]
         self.shed_at.pop(worker, None)
-        if self.fleet.reload is None:
+        if self.fleet.state.reload is None:
             return
         for other, at in self.shed_at.items():
             name, of = self.born[other]
@@ -152,10 +152,10 @@ def keeping_episode(seed: int, faults: Faults = FAULTS) -> KeepingWorld:
 
 def _judge_rest(world: KeepingWorld) -> None:
     fleet = world.fleet
-    if world.kept or fleet.kept is not None:
+    if world.kept or fleet.state.kept is not None:
         raise Unsafe(f"generation {world.kept} is kept for ever")
-    for pool in fleet.pools.values():
-        if not pool.ready or (not fleet.rolled_back and pool.ready != pool.size):
+    for pool in fleet.state.pools.values():
+        if not pool.ready or (not fleet.state.rolled_back and pool.ready != pool.size):
             raise Unsafe(f"{pool.name}: {pool.ready} of {pool.size} serve")
-    if len(world.alive) != sum(pool.ready for pool in fleet.pools.values()):
+    if len(world.alive) != sum(pool.ready for pool in fleet.state.pools.values()):
         raise Unsafe(f"{len(world.alive)} processes")

@@ -15,24 +15,26 @@ from msgspec import structs
 
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import (
-    breaker,
     commands,
     crash,
     deadlines,
     hangs,
+    judgement,
     pool,
+    reconcile,
     recycling,
+    state,
     stopping,
     templates,
     worker_events,
 )
-from gwctl.supervisor.core import fleet as fleet_module
 from gwctl.supervisor.core import slot as backoff
-from gwctl.supervisor.core import view as view_module
 from gwctl.supervisor.core import worker as life
 from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload
+from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.worker import Order, State, Worker
 
@@ -52,13 +54,13 @@ def drains_twice(patch: Patch) -> None:
 
 
 def leaves_them_parked_on_abort(patch: Patch) -> None:
-    serve = pool._serve
+    serve = reconcile._serve
 
     def but_parked(view: Any, worker: Worker, turn: Turn) -> None:
         if worker.state is not State.PARKED:
             serve(view, worker, turn)
 
-    patch.setattr(pool, "_serve", but_parked)
+    patch.setattr(reconcile, "_serve", but_parked)
 
 
 def parks_before_the_new_one_is_ready(patch: Patch) -> None:
@@ -66,7 +68,7 @@ def parks_before_the_new_one_is_ready(patch: Patch) -> None:
         for worker in view.old_ready():
             turn.order(worker, Order.PARK)
 
-    patch.setattr(pool, "_replace", hasty)
+    patch.setattr(reconcile, "_replace", hasty)
 
 
 def has_no_backoff(patch: Patch) -> None:
@@ -86,7 +88,7 @@ def says_each_time_that_it_keeps_dying(patch: Patch) -> None:
         before = which.slot(worker.slot).open
         exited(which, worker, event, turn, **how)
         if before and which.slot(worker.slot).open:
-            breaker.opened(which, worker.slot, turn)
+            crash.breaker_opened(which, worker.slot, turn)
 
     patch.setattr(crash, "exited", and_say)
 
@@ -116,7 +118,7 @@ def kills_without_a_deadline_for_the_link(patch: Patch) -> None:
 def signals_the_dead(patch: Patch) -> None:
     exited = worker_events._exited
 
-    def and_kill(fleet: Fleet, worker: Worker, event: Any, turn: Turn) -> None:
+    def and_kill(fleet: FleetState, worker: Worker, event: Any, turn: Turn) -> None:
         exited(fleet, worker, event, turn)
         turn.actions.append(act.Kill(worker.id, "to be sure"))
 
@@ -124,7 +126,7 @@ def signals_the_dead(patch: Patch) -> None:
 
 
 def takes_the_last_serving_worker(patch: Patch) -> None:
-    patch.setattr(pool, "_is_last", lambda view, worker: False)
+    patch.setattr(reconcile, "_is_last", lambda view, worker: False)
 
 
 def forgets_to_answer_refusals(patch: Patch) -> None:
@@ -138,12 +140,12 @@ def forgets_to_answer_refusals(patch: Patch) -> None:
 
 
 def exceeds_the_surge(patch: Patch) -> None:
-    limit = pool.active_limit
-    patch.setattr(pool, "active_limit", lambda which, wanted: limit(which, wanted) + 1)
+    limit = reconcile.active_limit
+    patch.setattr(reconcile, "active_limit", lambda which, wanted: limit(which, wanted) + 1)
 
 
 def exceeds_draining_max(patch: Patch) -> None:
-    patch.setattr(view_module, "draining_limit", lambda which, wanted: 99)
+    patch.setattr(pool, "draining_limit", lambda which, wanted: 99)
 
 
 def judges_in_a_late_turn(patch: Patch) -> None:
@@ -157,7 +159,7 @@ def commits_without_settling(patch: Patch) -> None:
 def rolls_without_canaries(patch: Patch) -> None:
     wanted = Reload.wanted
 
-    def everything(reload: Reload, which: Any, kept: int = 0) -> view_module.Wanted:
+    def everything(reload: Reload, which: Any, kept: int = 0) -> pool.Wanted:
         plan = wanted(reload, which, kept)
         if plan.policy is None:
             return plan
@@ -167,19 +169,19 @@ def rolls_without_canaries(patch: Patch) -> None:
 
 
 def adopts_what_failed(patch: Patch) -> None:
-    patch.setattr(Fleet, "tried", lambda fleet, worker: False)
+    patch.setattr(judgement, "tried", lambda fleet, worker: False)
 
 
 def respawns_old_code_during_a_reload(patch: Patch) -> None:
-    patch.setattr(view_module, "COMING", frozenset())
-    original = view_module.View.__init__
+    patch.setattr(pool, "COMING", frozenset())
+    original = pool.View.__init__
 
     def blind(self: Any, which: Any, wanted: Any) -> None:
         original(self, which, wanted)
         if wanted.candidate:
             self.serving = 0
 
-    patch.setattr(view_module.View, "__init__", blind)
+    patch.setattr(pool.View, "__init__", blind)
 
 
 def spins(patch: Patch) -> None:
@@ -201,9 +203,9 @@ def leaves_workers_behind(patch: Patch) -> None:
 
     def at_once(fleet: Fleet) -> None:
         settle(fleet)
-        if fleet.ending is not None and not fleet.finished:
-            stopping.finish(fleet.ending, fleet._turn)
-            fleet.finished = True
+        if fleet.state.ending is not None and not fleet.state.finished:
+            stopping.finish(fleet.state.ending, fleet.turn)
+            fleet.state.finished = True
 
     patch.setattr(Fleet, "_settle", at_once)
 
@@ -217,27 +219,25 @@ def never_looks(patch: Patch) -> None:
 
 
 def retires_before_the_heir_serves(patch: Patch) -> None:
-    succeed = pool._succeed
+    succeed = reconcile._succeed
 
     def hasty(view: Any, turn: Turn) -> None:
         for slot, heir in list(view.heirs.items()):
             worn = view.old.get(slot)
             if worn is not None and worn.serving and heir.state is State.STARTING:
-                pool._let_go(view, worn, turn)
-                pool._inherit(view, heir)
+                reconcile._let_go(view, worn, turn)
+                reconcile._inherit(view, heir)
         succeed(view, turn)
 
-    patch.setattr(pool, "_succeed", hasty)
+    patch.setattr(reconcile, "_succeed", hasty)
 
 
 def recycles_all_at_once(patch: Patch) -> None:
-    patch.setattr(pool, "recycled_at_once", lambda which: 99)
+    patch.setattr(reconcile, "recycled_at_once", lambda which: 99)
 
 
 def recycles_what_is_on_disk(patch: Patch) -> None:
-    patch.setattr(
-        fleet_module, "Wanted", lambda generation, **how: view_module.Wanted(generation, recycle=True)
-    )
+    patch.setattr(state, "Wanted", lambda generation, **how: pool.Wanted(generation, recycle=True))
 
 
 def recycles_the_young(patch: Patch) -> None:
@@ -245,7 +245,7 @@ def recycles_the_young(patch: Patch) -> None:
 
 
 def never_recycles(patch: Patch) -> None:
-    patch.setattr(pool, "_recycle", lambda view, turn: None)
+    patch.setattr(reconcile, "_recycle", lambda view, turn: None)
 
 
 def forks_before_the_template_is_ready(patch: Patch) -> None:
@@ -253,7 +253,7 @@ def forks_before_the_template_is_ready(patch: Patch) -> None:
 
 
 def _template(pool: Any, generation: int, policy: Any, turn: Turn) -> Worker:
-    one = templates.of(pool, generation)
+    one = pool.template_of(generation)
     if one is None:
         one = turn.spawn(pool.name, life.TEMPLATE, generation, policy)
         pool.templates[one.id] = one
@@ -261,7 +261,7 @@ def _template(pool: Any, generation: int, policy: Any, turn: Turn) -> Worker:
 
 
 def waits_for_a_mute_template(patch: Patch) -> None:
-    patch.setattr(templates, "unanswered", lambda fleet, worker, turn: False)
+    patch.setattr(worker_events, "_fork_unanswered", lambda fleet, worker, turn: False)
 
 
 def keeps_templates_of_abandoned_generations(patch: Patch) -> None:
@@ -269,9 +269,7 @@ def keeps_templates_of_abandoned_generations(patch: Patch) -> None:
 
 
 def trusts_a_template_begun_after_a_refusal(patch: Patch) -> None:
-    patch.setattr(
-        templates, "keeps_code", lambda pool, generation: templates.of(pool, generation) is not None
-    )
+    patch.setattr(Pool, "keeps_code", lambda pool, generation: pool.template_of(generation) is not None)
 
 
 def forgets_the_hard_limit(patch: Patch) -> None:
@@ -285,7 +283,7 @@ def forgets_the_delay_of_a_stop(patch: Patch) -> None:
 def keeps_the_door_open(patch: Patch) -> None:
     fire = stopping.fire
 
-    def sleepy(fleet: Fleet, ending: Ending, turn: Turn) -> None:
+    def sleepy(fleet: FleetState, ending: Ending, turn: Turn) -> None:
         ending.accept_until += 60.0 if ending.accepting else 0.0
         fire(fleet, ending, turn)
 
@@ -309,7 +307,7 @@ def spares_nobody(patch: Patch) -> None:
 
 
 def spares_everybody(patch: Patch) -> None:
-    def lenient(_fleet: Fleet, worker: Worker, turn: Turn) -> bool:
+    def lenient(_fleet: FleetState, worker: Worker, turn: Turn) -> bool:
         turn.order(worker, Order.SPARE)
         worker.failure = None
         return True
@@ -318,11 +316,11 @@ def spares_everybody(patch: Patch) -> None:
 
 
 def keeps_the_stuck(patch: Patch) -> None:
-    patch.setattr(hangs, "gave_up", lambda fleet, worker, news: None)
+    patch.setattr(hangs, "gave_up", lambda fleet, worker, news, turn: None)
 
 
 def blames_the_first_stale_heartbeat(patch: Patch) -> None:
-    def hasty(fleet: Fleet, worker: Worker, before: Any, facts: Any, turn: Turn) -> str:
+    def hasty(fleet: FleetState, worker: Worker, before: Any, facts: Any, turn: Turn) -> str:
         limit_s = worker.policy.heartbeat_timeout_s
         return "stale" if limit_s and turn.now - facts.heartbeat_at >= limit_s else ""
 
@@ -332,14 +330,14 @@ def blames_the_first_stale_heartbeat(patch: Patch) -> None:
 def blames_the_loop_for_a_long_call(patch: Patch) -> None:
     heartbeat = hangs._heartbeat
 
-    def blind(fleet: Fleet, worker: Worker, before: Any, facts: Any, turn: Turn) -> str:
+    def blind(fleet: FleetState, worker: Worker, before: Any, facts: Any, turn: Turn) -> str:
         return heartbeat(fleet, worker, before, structs.replace(facts, busy_since=0.0), turn)
 
     patch.setattr(hangs, "_heartbeat", blind)
 
 
 def blames_others_for_its_own_absence(patch: Patch) -> None:
-    patch.setattr(Fleet, "away_since", lambda fleet, since: 0.0)
+    patch.setattr(FleetState, "away_since", lambda fleet, since: 0.0)
 
 
 def looks_too_seldom_for_its_limits(patch: Patch) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gwctl.supervisor.core import kept, pool, reload
+from gwctl.supervisor.core import kept, reconcile, reload
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.view import View
+from gwctl.supervisor.core.pool import View
 from tests.sim.keeping import keeping_episode
 
 pytestmark = pytest.mark.timeout(600)  # on a machine that does ten other things as well
@@ -31,7 +31,7 @@ def serves_before_the_others_are_parked(patch: Patch) -> None:
 
 
 def makes_up_for_new_ones_with_old_ones(patch: Patch) -> None:
-    patch.setattr(pool, "_old_to_keep", lambda view, serving: max(0, view.pool.size - serving))
+    patch.setattr(reconcile, "_old_to_keep", lambda view, serving: max(0, view.pool.size - serving))
 
 
 def forgets_heirs_when_it_switches(patch: Patch) -> None:

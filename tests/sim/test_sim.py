@@ -223,7 +223,7 @@ SENT_AWAY = re.compile(r"> (?:Park|Shed|Drain)\(")
 def test_a_failure_prints_the_seed_with_which_it_can_be_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("gwctl.supervisor.core.view.draining_limit", lambda pool, wanted: 99)
+    monkeypatch.setattr("gwctl.supervisor.core.pool.draining_limit", lambda pool, wanted: 99)
     assert main(["--seed", "7", "--steps", "100000"]) == 1
     printed = capsys.readouterr().out
     assert "parked and draining" in printed

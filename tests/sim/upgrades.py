@@ -34,7 +34,7 @@ def through_json(fleet: Fleet) -> Fleet:
 
 def shown(fleet: Fleet) -> tuple[object, ...]:
     """What people are told of it, besides its workers."""
-    return fleet.phase, fleet.generation, fleet.degraded, fleet.reload_waits
+    return fleet.state.phase, fleet.state.generation, fleet.state.degraded, fleet.state.reload_waits
 
 
 class Upgrades:
@@ -56,7 +56,7 @@ class Upgrades:
                     self.check()
                 case act.AbandonUpgrade():
                     self.abandon()
-        if act.ExecuteUpgrade() in actions and self._world.fleet.executing:
+        if act.ExecuteUpgrade() in actions and self._world.fleet.state.executing:
             self.execute()
 
     def ask(self, mean: float) -> None:

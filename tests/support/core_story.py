@@ -111,7 +111,7 @@ class CoreStory:
 
     def happens_to_pool(self, name: str) -> list[str]:
         """Have the pool looked at again, as after news of it."""
-        self.fleet._dirty.add(name)
+        self.fleet.state.dirty.add(name)
         return self.happens()
 
     def reloads(self, request: int = 7, **sizes: int) -> list[str]:
@@ -123,7 +123,7 @@ class CoreStory:
 
     def rolls_back(self, request: int = 8) -> list[str]:
         """Ask for it, and answer Restore."""
-        kept = self.fleet.kept
+        kept = self.fleet.state.kept
         assert kept is not None
         lines = self.happens(ev.RollbackAsked(request, "gwctl rollback"))
         assert lines == [f"restore g{kept.generation}"]
@@ -131,21 +131,21 @@ class CoreStory:
 
     def obey(self, *workers: int) -> list[str]:
         """They say that they have carried out their last order."""
-        living = self.fleet._turn.workers
+        living = self.fleet.turn.workers
         return self.happens(*(ev.Obeyed(worker, serving=living[worker].serving) for worker in workers))
 
     def states(self, pool: str = "web") -> list[str]:
         """``0 g1 ready`` for each worker of a pool."""
-        return [f"{w.slot} g{w.generation} {w.state.value}" for w in self.fleet.pools[pool].workers]
+        return [f"{w.slot} g{w.generation} {w.state.value}" for w in self.fleet.state.pools[pool].workers]
 
 
 def rests(fleet: Fleet) -> bool:
     """Nothing is due, now or later, but the next look at the scoreboard."""
-    look_at, fleet.look_at = fleet.look_at, inf
+    look_at, fleet.state.look_at = fleet.state.look_at, inf
     try:
-        return deadlines.soonest(fleet, fleet._turn) == inf
+        return deadlines.soonest(fleet.state, fleet.turn) == inf
     finally:
-        fleet.look_at = look_at
+        fleet.state.look_at = look_at
 
 
 def _line(action: act.Action) -> str:

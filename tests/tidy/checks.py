@@ -222,6 +222,24 @@ def machine_paths(path: str, text: str) -> Iterator[str]:
             yield f"{path}:{number}: path of one machine: {line.strip()}"
 
 
+def _imported(source: Source, modules: set[str]) -> set[str]:
+    """``from package import module`` is about the module, not about the package."""
+    names = {name for _, name in source.imports} & modules
+    return {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
+
+
+def circles(product: Iterable[Source]) -> Iterator[str]:
+    """Modules that import one another round about. What is imported for an annotation alone counts, too."""
+    product = list(product)
+    modules = {source.module for source in product}
+    above = {source.module: _imported(source, modules) for source in product}
+    while free := {module for module, names in above.items() if not names & above.keys()}:
+        above = {module: names for module, names in above.items() if module not in free}
+    for module in sorted(above):
+        if any(module in names for names in above.values()):
+            yield f"{module}: in a circle with {', '.join(sorted(above[module] & above.keys()))}"
+
+
 def dead_modules(product: Iterable[Source], makefile: str) -> Iterator[str]:
     """Modules of the product that no other module of the product imports and nothing runs."""
     product = list(product)

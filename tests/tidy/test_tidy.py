@@ -46,6 +46,12 @@ def test_no_dead_module() -> None:
     assert list(checks.dead_modules(product, makefile)) == []
 
 
+def test_no_circle_of_imports() -> None:
+    """Of the workers' modules some still are in one: see pyproject.toml."""
+    product = [s for s in SOURCES if s.module and not checks.within(s.module, "gwctl.workers")]
+    assert list(checks.circles(product)) == []
+
+
 # ---- each check can fail
 
 
@@ -142,3 +148,17 @@ def test_dead_modules_are_found() -> None:
     ]
     complaints = list(checks.dead_modules(product, "docs:\n\tpython -m gwctl.config.reference\n"))
     assert complaints == ["gwctl/config/forgotten.py: nobody imports gwctl.config.forgotten"]
+
+
+def test_circles_are_found() -> None:
+    """Also one of annotations, and not what only leads to one."""
+    product = [
+        Source("gwctl/log.py", ""),
+        Source("gwctl/a.py", "from gwctl import b, log\n"),
+        Source("gwctl/b.py", "if TYPE_CHECKING:\n    from gwctl.a import A\n"),
+        Source("gwctl/c.py", "import gwctl.a\n"),
+    ]
+    assert list(checks.circles(product)) == [
+        "gwctl.a: in a circle with gwctl.b",
+        "gwctl.b: in a circle with gwctl.a",
+    ]

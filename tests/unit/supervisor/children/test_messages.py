@@ -30,7 +30,6 @@ from gwctl.ipc.channel import (
     WorkerReady,
 )
 from gwctl.log import Level, Log
-from gwctl.supervisor.children import incident_report
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport
 from gwctl.supervisor.children.messages import hear
@@ -146,7 +145,7 @@ def test_a_worker_class_that_there_is_not(stage: Stage1) -> None:
 def test_the_record_of_a_kill_is_bounded_whatever_the_worker_says_and_dumps(stage: Stage1) -> None:
     child, long = stage.child, "y" * 5000
     child.dump = DumpFile.make()
-    incident_report.begin(child, "a test", 101.0)
+    child.begin_report("a test", 101.0)
     os.write(
         child.dump.fd,
         b'Thread 0x01 (most recent call first):\n  File "/srv/a.py", line 1 in ' + b"z" * 200_000 + b"\n",
@@ -159,7 +158,7 @@ def test_the_record_of_a_kill_is_bounded_whatever_the_worker_says_and_dumps(stag
         Told(requests, tuple(TaskStack(long, long, (long,) * 50) for _ in range(50)), 10**400, 10**400)
     )
     assert isinstance(child.inquest, IncidentReport)
-    record = incident_report.end(child, "killed", 102.0)
+    record = child.end_report("killed", 102.0)
     assert len(record) < 70_000
     assert max(map(len, record.split("\n"))) < 1100
     child.dump.close()

@@ -16,7 +16,6 @@ from gwctl.supervisor.control.status import (
     PoolStatus,
     TemplateStatus,
     WorkerStatus,
-    age,
     duration,
     from_json_ready,
     percentile_ms,
@@ -25,6 +24,7 @@ from gwctl.supervisor.control.status import (
     to_json_ready,
     worker_status,
 )
+from gwctl.wording import age
 
 MIB = 1 << 20
 

@@ -80,7 +80,7 @@ def test_a_new_worker_that_dies_before_the_switch_leaves_all_as_it_was() -> None
     story = filled(3)
     assert story.dies(4) == ["abandon g2", "answer 7 no", "drain 5"]
     story.dies(6)  # it was begun a moment before
-    assert story.fleet.pools["web"].ready == 3
+    assert story.fleet.state.pools["web"].ready == 3
 
 
 def test_a_new_worker_that_dies_after_the_switch_brings_all_old_ones_back() -> None:
@@ -88,7 +88,7 @@ def test_a_new_worker_that_dies_after_the_switch_brings_all_old_ones_back() -> N
     story.boots(4)
     story.obey(1, 2)
     assert story.dies(4) == ["abandon g2", "answer 7 no", "serve 1", "serve 2", "drain 3"]
-    assert story.fleet.degraded
+    assert story.fleet.state.degraded
 
 
 def test_the_two_generations_never_serve_side_by_side() -> None:

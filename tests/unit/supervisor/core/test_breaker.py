@@ -67,7 +67,7 @@ def test_a_fork_that_fails_never_keeps_dying() -> None:
 def test_a_successor_that_keeps_dying_does_not_clear_the_record_by_the_one_that_lives() -> None:
     """The worker to be replaced is healthy; it is its successors that die."""
     story = CoreStory(policy=POLICY, web=1).serves()
-    (worker,) = story.fleet.pools["web"].workers
+    (worker,) = story.fleet.state.pools["web"].workers
     story.passes(40.0)
     worker.replace_reason = "is old"
     assert story.happens_to_pool("web") == ["spawn 2 web.0 g1"]

@@ -33,7 +33,7 @@ def test_a_canary_that_fails(how: str) -> None:
         assert "\n\nWhere it stood follows in the log: see the record of pid 13\n" in story.answers[0].text
         assert story.passes(1) == [f"kill 3: {reason}"]
         assert story.dies(3, -9) == []
-    assert story.fleet.degraded == "disk differs from what runs"
+    assert story.fleet.state.degraded == "disk differs from what runs"
     assert story.states() == ["0 g1 ready", "1 g1 ready"]
     assert story.rests
 

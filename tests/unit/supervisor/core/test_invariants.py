@@ -14,23 +14,23 @@ from tests.support.core_story import CoreStory
 
 
 def first(fleet: Fleet) -> Worker:
-    return fleet.pools["web"].workers[0]
+    return fleet.state.pools["web"].workers[0]
 
 
 def _spins(fleet: Fleet) -> None:
-    fleet._next = fleet._turn.now
+    fleet.state.next_at = fleet.turn.now
 
 
 def _tries_the_past(fleet: Fleet) -> None:
-    fleet.generation = 9
+    fleet.state.generation = 9
 
 
 def _loses_one(fleet: Fleet) -> None:
-    fleet.pools["web"].members.popitem()
+    fleet.state.pools["web"].members.popitem()
 
 
 def _parks_without_a_reload(fleet: Fleet) -> None:
-    fleet.reload = None
+    fleet.state.reload = None
     first(fleet).order(Order.PARK, 0.0)
 
 
@@ -56,7 +56,7 @@ def _does_not_serve(fleet: Fleet) -> None:
 
 
 def _holds_a_slot_twice(fleet: Fleet) -> None:
-    for worker in fleet.pools["web"].workers:
+    for worker in fleet.state.pools["web"].workers:
         worker.slot = 0
 
 
@@ -89,6 +89,6 @@ def test_a_broken_fleet_goes_on_waiting_for_what_it_reloads() -> None:
     story = CoreStory(web=2).serves()
     story.reloads()
     story.boots(3)
-    story.fleet.broken = "some rule"
+    story.fleet.state.broken = "some rule"
     story.passes(200)
-    assert story.fleet.pools["web"].ready == 2
+    assert story.fleet.state.pools["web"].ready == 2

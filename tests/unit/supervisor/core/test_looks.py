@@ -23,7 +23,7 @@ def test_a_look_by_itself_is_all_that_wakes_an_idle_fleet() -> None:
 
 def test_a_look_can_be_had_earlier_and_the_next_is_five_seconds_after_that() -> None:
     story = CoreStory(web=1).serves()
-    story.fleet.look_by(102.0)
+    story.fleet.state.look_by(102.0, story.fleet.turn)
     story.happens(ev.Observed(1, 0.0))  # any news has the shell ask again how long it may sleep
     story.passes(7.0)
     assert story.looks == [102.0, 107.0]
@@ -31,7 +31,7 @@ def test_a_look_can_be_had_earlier_and_the_next_is_five_seconds_after_that() -> 
 
 def test_a_later_look_than_the_next_changes_nothing() -> None:
     story = CoreStory(web=1).serves()
-    story.fleet.look_by(109.0)
+    story.fleet.state.look_by(109.0, story.fleet.turn)
     story.passes(5.0)
     assert story.looks == [105.0]
 
@@ -39,7 +39,7 @@ def test_a_later_look_than_the_next_changes_nothing() -> None:
 def test_a_look_asked_for_in_the_past_is_had_a_moment_later() -> None:
     """Not at once: whoever asks when news is read would make the master spin."""
     story = CoreStory(web=1).serves()
-    story.fleet.look_by(50.0)
+    story.fleet.state.look_by(50.0, story.fleet.turn)
     story.happens(ev.Observed(1, 0.0))
     story.passes(0.1)
     assert story.looks == [pytest.approx(100.55)]
@@ -49,7 +49,7 @@ def test_what_was_observed_is_kept_with_the_worker_and_is_no_reason_to_act() -> 
     story = CoreStory(web=1).serves()
     facts = ev.Observed(1, 0.5, requests=7, memory_bytes=1 << 20, heartbeat_at=100.4, busy_since=100.3)
     assert story.happens(facts) == []
-    assert story.fleet.pools["web"].workers[0].facts is facts
+    assert story.fleet.state.pools["web"].workers[0].facts is facts
 
 
 def test_what_was_observed_of_a_worker_that_is_reaped_is_late_news() -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from gwctl import wording
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.policy import RecyclePolicy
 from tests.support.core_story import POLICY, CoreStory
 
@@ -142,7 +142,7 @@ def test_a_successor_that_cannot_boot_leaves_the_worker_serving_and_is_tried_aga
     assert story.fails_to_boot(2) == []
     assert story.dies(2, 1) == ["spawn 3 web.0 g1"]
     assert story.dies(3, 1) == []
-    assert story.fleet.pools["web"].ready == 1
+    assert story.fleet.state.pools["web"].ready == 1
     assert story.passes(0.6) == ["spawn 4 web.0 g1"]
     assert sum("is recycled" in note for note in story.notes) == 1
     assert story.boots(4) == ["serve 4", "drain 1"]
@@ -213,7 +213,7 @@ def test_while_degraded_nobody_is_replaced_and_it_is_said_once() -> None:
     story.reloads()
     story.fails_to_boot(2)
     story.dies(2, 1)
-    assert story.fleet.degraded
+    assert story.fleet.state.degraded
     assert story.happens(seen(1, 10)) == []
     assert story.happens(seen(1, 11), after=5.0) == []
     due = [note for note in story.notes if "is due to be recycled" in note]
@@ -285,12 +285,12 @@ def test_a_boot_that_takes_too_much_ends_the_first_start() -> None:
 def test_a_candidate_that_takes_too_much_ends_the_reload() -> None:
     story = a_story(memory_hard_bytes=MIB, web=1)
     story.reloads(web=1)
-    story.fleet.reload.policies = story.policies  # type: ignore[union-attr]
-    worker = next(w for w in story.fleet.pools["web"].workers if w.generation == 2)
+    story.fleet.state.reload.policies = story.policies  # type: ignore[union-attr]
+    worker = next(w for w in story.fleet.state.pools["web"].workers if w.generation == 2)
     worker.policy = story.policies["web"]
     story.boots(worker.id)
     assert "answer 7 no" in story.happens(seen(worker.id, mib=2))
-    assert story.fleet.generation == 1
+    assert story.fleet.state.generation == 1
 
 
 def test_near_the_hard_limit_it_is_looked_at_every_second() -> None:

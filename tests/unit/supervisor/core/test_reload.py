@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core.fleet import Phase
+from gwctl.supervisor.core.state import Phase
 from gwctl.supervisor.core.worker import DRAIN_MARGIN_S
 from tests.support.core_story import POLICY, CoreStory
 
@@ -14,7 +14,7 @@ def test_a_reload_that_works() -> None:
     """Canary, settle, then one old worker parked for each new one that serves, settle, commit."""
     story = CoreStory(web=3).serves()
     assert story.happens(ev.ReloadAsked(7, "gwctl reload")) == ["prepare g2"]
-    assert story.fleet.phase is Phase.RELOADING
+    assert story.fleet.state.phase is Phase.RELOADING
     assert story.happens(ev.Prepared(2, story.policies)) == ["spawn 4 web.0 g2"]
     assert story.boots(4, after=0.44) == []
     assert story.passes(0.49) == []
@@ -24,10 +24,10 @@ def test_a_reload_that_works() -> None:
     assert story.boots(5, after=0.5) == ["serve 5", "park 2", "spawn 6 web.2 g2"]
     assert story.boots(6, after=0.5) == ["serve 6", "park 3"]
     assert story.passes(1.9) == []
-    assert story.fleet.generation == 1
+    assert story.fleet.state.generation == 1
     assert story.passes(0.1) == ["adopt g2", "answer 7 yes", "drain 1", "drain 2", "drain 3"]
-    assert story.fleet.generation == 2
-    assert story.fleet.phase is Phase.SERVING
+    assert story.fleet.state.generation == 2
+    assert story.fleet.state.phase is Phase.SERVING
     assert story.answers[0].text == "adopted generation 2 in 5.4 s"
     assert story.answers[0].result == {"generation": 2, "previous": 1, "took_s": 5.44}
     assert story.progress == [
@@ -76,7 +76,7 @@ def test_wrong_settings_change_nothing() -> None:
         "generation 2 was not adopted: gw.toml:7: no such setting\n\n"
         "generation 1 serves as before (web 1/1 ready)."
     )
-    assert story.fleet.degraded == ""
+    assert story.fleet.state.degraded == ""
     assert story.progress[-1] == "7: validate FAILED gw.toml:7: no such setting"
     assert story.happens(ev.ReloadAsked(8, "gwctl reload")) == ["prepare g2"]
 
@@ -92,7 +92,7 @@ def test_a_failure_in_the_roll_undoes_everything_at_once() -> None:
     undone = story.fails_to_boot(7)
     assert undone[:4] == ["abandon g2", "answer 7 no", "serve 1", "serve 2"]
     assert undone[4:] == ["drain 5", "drain 6", "quit 8"]
-    assert story.fleet.pools["web"].ready == 4
+    assert story.fleet.state.pools["web"].ready == 4
     for worker in (5, 6, 7, 8):
         assert story.dies(worker, 0) == []
     assert story.states() == [f"{slot} g1 ready" for slot in range(4)]
@@ -142,7 +142,7 @@ def test_a_reload_that_cannot_go_on_is_given_up() -> None:
     ]
     assert story.passes(200)[:2] == ["abandon g3", "answer 7 no"]
     assert "made no progress for" in story.answers[-1].text
-    assert story.fleet.pools["web"].ready == 1
+    assert story.fleet.state.pools["web"].ready == 1
 
 
 def test_old_workers_that_crash_are_not_replaced_while_the_reload_is_undecided() -> None:
@@ -179,7 +179,7 @@ def test_the_last_serving_worker_outlives_its_abandoned_generation() -> None:
     story.dies(1)
     story.dies(2)
     assert story.fails_to_boot(4) == ["abandon g2", "answer 7 no", "spawn 5 web.0 g1", "spawn 6 web.1 g1"]
-    assert story.fleet.pools["web"].ready == 1
+    assert story.fleet.state.pools["web"].ready == 1
     assert story.boots(5) == ["serve 5", "drain 3"]
 
 
@@ -229,10 +229,10 @@ def test_a_size_set_by_hand_stays_until_the_settings_change_theirs() -> None:
     story.happens(ev.ScaleAsked(0, "web", size=2))
     story.boots(2)
     story.reloads(web=1)
-    assert story.fleet.size_of("web", 2) == 2
+    assert story.fleet.state.size_of("web", 2) == 2
     story.fails_to_boot(3)
     story.reloads(web=3)
-    assert story.fleet.size_of("web", 3) == 3
+    assert story.fleet.state.size_of("web", 3) == 3
 
 
 def test_a_new_pool_is_part_of_the_transaction() -> None:
@@ -243,7 +243,7 @@ def test_a_new_pool_is_part_of_the_transaction() -> None:
     assert story.passes(5) == []
     story.boots(4)
     assert story.passes(2) == ["adopt g2", "answer 7 yes", "drain 1"]
-    assert story.fleet.pools["live"].size == 2
+    assert story.fleet.state.pools["live"].size == 2
 
 
 def test_a_new_pool_goes_with_the_generation_that_failed() -> None:
@@ -253,7 +253,7 @@ def test_a_new_pool_goes_with_the_generation_that_failed() -> None:
     assert story.fails_to_boot(3) == ["abandon g2", "answer 7 no", "drain 2 and sweep"]
     story.dies(2, 0)
     story.dies(3, 4)
-    assert list(story.fleet.pools) == ["web"]
+    assert list(story.fleet.state.pools) == ["web"]
 
 
 def test_a_removed_pool_serves_until_the_commit() -> None:
@@ -270,7 +270,7 @@ def test_a_removed_pool_serves_until_the_commit() -> None:
         "drain 2",
     ]
     story.dies(1, 0)
-    assert list(story.fleet.pools) == ["web"]
+    assert list(story.fleet.state.pools) == ["web"]
 
 
 def test_all_who_ask_meanwhile_get_one_more_reload() -> None:
@@ -278,7 +278,7 @@ def test_all_who_ask_meanwhile_get_one_more_reload() -> None:
     story.reloads(7)
     assert story.happens(ev.ReloadAsked(8, "gwctl reload"), ev.ReloadAsked(0, "SIGHUP")) == []
     assert story.happens(ev.ReloadAsked(9, "gwctl reload")) == []
-    assert story.fleet.reload_waits
+    assert story.fleet.state.reload_waits
     assert story.fails_to_boot(2) == ["abandon g2", "answer 7 no", "prepare g3"]
     story.dies(2, 4)
     story.happens(ev.Prepared(3, story.policies))
@@ -300,9 +300,9 @@ def test_degraded_until_a_reload_is_adopted() -> None:
     story.boots(4)
     story.reloads()
     story.boots(5)
-    assert story.fleet.degraded
+    assert story.fleet.state.degraded
     story.passes(4)
-    assert story.fleet.degraded == ""
+    assert story.fleet.state.degraded == ""
 
 
 def test_a_reload_asked_for_during_the_first_start() -> None:
@@ -313,28 +313,28 @@ def test_a_reload_asked_for_during_the_first_start() -> None:
     story.reloads()
     story.boots(2)
     assert story.passes(2) == []
-    assert story.fleet.phase is not Phase.STOPPING
+    assert story.fleet.state.phase is not Phase.STOPPING
     assert story.happens(ev.Ready(1)) == ["park 1"]
 
 
 def test_since_when_reloads_are_refused_until_one_is_adopted() -> None:
     """In whatever phase; a stop, which ends one, refuses nothing."""
     story = CoreStory(web=1).serves()
-    assert story.fleet.refused_at is None
+    assert story.fleet.state.refused_at is None
     story.happens(ev.ReloadAsked(0, "SIGHUP"), after=5)
     story.happens(ev.PrepareFailed(2, "gw.toml:7: no such setting"))
     first = story.now
-    assert (story.fleet.refused_at, story.fleet.degraded) == (first, "")
+    assert (story.fleet.state.refused_at, story.fleet.state.degraded) == (first, "")
     story.passes(10)
     story.reloads(request=1)
     story.fails_to_boot(2)
-    assert (story.fleet.refused_at, bool(story.fleet.degraded)) == (first, True)
+    assert (story.fleet.state.refused_at, bool(story.fleet.state.degraded)) == (first, True)
     story.dies(2, 0)
     story.reloads(request=2)
     story.boots(3)
     story.passes(10)
-    assert story.fleet.generation > 1
-    assert story.fleet.refused_at is None
+    assert story.fleet.state.generation > 1
+    assert story.fleet.state.refused_at is None
     story.happens(ev.ReloadAsked(0, "SIGHUP"))
     story.happens(ev.StopAsked(0, "SIGTERM"))
-    assert story.fleet.refused_at is None
+    assert story.fleet.state.refused_at is None

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.events import Observed, RollbackAsked, ScaleAsked, StopAsked
-from gwctl.supervisor.core.fleet import Phase
 from gwctl.supervisor.core.reload import CONFIRM_S
+from gwctl.supervisor.core.state import Phase
 from tests.support.core_story import POLICY, CoreStory
 
 KEEP_S = 300.0
@@ -44,15 +44,15 @@ def test_the_generation_before_is_shed_and_kept() -> None:
 def test_a_rollback_switches_at_once_and_keeps_the_newer_one() -> None:
     story = kept()
     assert story.rolls_back() == ["shed 3", "shed 4"]
-    assert story.fleet.phase is Phase.RELOADING
+    assert story.fleet.state.phase is Phase.RELOADING
     assert story.obey(3, 4) == ["serve 1", "serve 2"]
     assert story.passes(1) == []
     story.obey(1, 2)
     assert story.passes(1.9) == []
     assert story.passes(0.1) == ["adopt g1, keep g2", "answer 8 yes"]
     assert story.answers[-1].text.startswith("rolled back to generation 1 in 3 s")
-    assert story.fleet.generation == 1
-    assert story.fleet.degraded == "disk differs from what runs (rolled back from generation 2)"
+    assert story.fleet.state.generation == 1
+    assert story.fleet.state.degraded == "disk differs from what runs (rolled back from generation 2)"
 
 
 def rolled_back(size: int = 2) -> CoreStory:
@@ -61,7 +61,7 @@ def rolled_back(size: int = 2) -> CoreStory:
     story.obey(*range(size + 1, 2 * size + 1))
     story.obey(*range(1, size + 1))
     story.passes(2)
-    assert story.fleet.generation == 1
+    assert story.fleet.state.generation == 1
     return story
 
 
@@ -71,7 +71,7 @@ def test_a_rollback_of_a_rollback_goes_forward() -> None:
     assert story.obey(1, 2) == ["serve 3", "serve 4"]
     story.obey(3, 4)
     assert story.passes(2) == ["adopt g2, keep g1", "answer 8 yes"]
-    assert story.fleet.degraded == ""
+    assert story.fleet.state.degraded == ""
     assert story.dies(3) == ["spawn 5 web.0 g2"]
 
 
@@ -80,17 +80,17 @@ def test_the_next_reload_has_a_new_number_and_lets_the_newer_one_go() -> None:
     assert story.reloads() == ["spawn 5 web.0 g3"]
     story.boots(5)
     assert story.passes(2)[:4] == ["serve 5", "release g2", "drain 3", "drain 4"]
-    assert story.fleet.degraded
+    assert story.fleet.state.degraded
 
 
 def test_a_reload_that_fails_early_leaves_the_kept_one() -> None:
     """But what was changed on disk is none of its code either."""
     story = rolled_back()
-    assert story.fleet.kept is not None
-    assert story.fleet.kept.differs_since == {"web": None}
+    assert story.fleet.state.kept is not None
+    assert story.fleet.state.kept.differs_since == {"web": None}
     story.reloads()
     story.fails_to_boot(5)
-    assert story.fleet.kept.differs_since == {"web": story.now}
+    assert story.fleet.state.kept.differs_since == {"web": story.now}
 
 
 def test_with_nothing_kept_it_is_refused_and_says_why() -> None:
@@ -163,7 +163,7 @@ def test_a_failed_rollback_has_the_newer_one_serve_again_and_keeps_what_is_left(
     story.obey(3, 4)
     assert story.dies(1) == ["abandon g1", "answer 8 no", "serve 3", "serve 4", "shed 2"]
     assert "generation 1 was not gone back to: web: pid 1001 died" in story.answers[-1].text
-    assert story.fleet.degraded == ""
+    assert story.fleet.state.degraded == ""
     assert story.rolls_back() == ["shed 3", "shed 4"]
 
 
@@ -180,8 +180,8 @@ def test_listeners_that_cannot_be_brought_back_end_it_before_it_begins() -> None
     story = kept()
     story.happens(RollbackAsked(8, "gwctl rollback"))
     assert story.happens(ev.PrepareFailed(1, "cannot listen")) == ["answer 8 no"]
-    assert story.fleet.kept is not None
-    assert story.fleet.generation == 2
+    assert story.fleet.state.kept is not None
+    assert story.fleet.state.generation == 2
 
 
 def test_a_pool_that_only_the_newer_one_has_goes_with_it() -> None:
@@ -191,9 +191,9 @@ def test_a_pool_that_only_the_newer_one_has_goes_with_it() -> None:
     story.boots(2, 3)
     story.passes(4)
     fleet = story.fleet
-    assert fleet.kept is not None
+    assert fleet.state.kept is not None
     story.happens(RollbackAsked(8, "gwctl rollback"))
-    story.happens(ev.Prepared(1, fleet.kept.policies, keep_s=KEEP_S, lost=("pool live",)))
+    story.happens(ev.Prepared(1, fleet.state.kept.policies, keep_s=KEEP_S, lost=("pool live",)))
     story.obey(3)
     story.obey(1)
     assert story.passes(2) == ["adopt g1", "answer 8 yes", "drain 2 and sweep", "drain 3"]
@@ -222,4 +222,4 @@ def test_time_in_which_the_master_did_not_run_is_added() -> None:
     story = kept(1)
     story.happens(after=3600)
     story.happens(after=1)
-    assert story.fleet.kept is not None
+    assert story.fleet.state.kept is not None

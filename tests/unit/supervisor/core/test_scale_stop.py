@@ -9,7 +9,7 @@ import pytest
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.actions import Spawn
-from gwctl.supervisor.core.fleet import Phase
+from gwctl.supervisor.core.state import Phase
 from tests.support.core_story import POLICY, CoreStory
 
 # ---- scale
@@ -82,14 +82,14 @@ def test_during_a_reload_both_generations_follow() -> None:
     story.reloads()
     story.boots(4)
     assert story.happens(ev.ScaleAsked(0, "web", size=2)) == ["drain 3"]
-    assert story.fleet.size_of("web", 1) == story.fleet.size_of("web", 2) == 2
+    assert story.fleet.state.size_of("web", 1) == story.fleet.state.size_of("web", 2) == 2
     assert story.passes(2) == ["serve 4", "park 1", "spawn 5 web.1 g2"]
     assert story.boots(5) == ["serve 5", "park 2"]
     assert story.happens(ev.ScaleAsked(0, "web", size=3)) == ["serve 1", "spawn 6 web.2 g2"]
     assert story.boots(6) == ["serve 6", "park 1"]
     story.passes(2)
-    assert story.fleet.generation == 2
-    assert story.fleet.pools["web"].size == 3
+    assert story.fleet.state.generation == 2
+    assert story.fleet.state.pools["web"].size == 3
 
 
 def test_scaling_up_during_a_reload_that_fails_is_made_up_for() -> None:
@@ -117,7 +117,7 @@ def test_graceful() -> None:
         "drain 1 and sweep",
         "drain 2 and sweep",
     ]
-    assert story.fleet.phase is Phase.STOPPING
+    assert story.fleet.state.phase is Phase.STOPPING
     assert story.notes[-1] == (
         "info: stopping (SIGTERM): 2 workers finish, at most 30 s, and are gone within 34 s. "
         "Asked again: ends them at once"
@@ -235,7 +235,7 @@ def test_a_delayed_stop_serves_on_and_then_drains() -> None:
     """Whoever asks for something else meanwhile is told that the fleet stops."""
     story = CoreStory(web=2).serves()
     assert story.happens(ev.StopAsked(0, "SIGTERM", delay_s=5)) == []
-    assert story.fleet.phase is Phase.STOPPING
+    assert story.fleet.state.phase is Phase.STOPPING
     assert story.notes[-1] == (
         "info: stopping (SIGTERM): accepting for 5 s more, then 2 workers finish, at most 30 s, "
         "and are gone within 34 s. "
@@ -297,7 +297,7 @@ def test_a_delayed_stop_undoes_a_reload_first() -> None:
     assert stopped[:2] == ["abandon g2", "answer 7 no"]
     assert "serve 1" in stopped
     assert story.states()[0] == "0 g1 ready"
-    assert story.fleet.degraded == ""
+    assert story.fleet.state.degraded == ""
 
 
 def test_during_a_reload() -> None:
@@ -340,10 +340,10 @@ def test_while_the_settings_are_read() -> None:
 def test_a_broken_invariant_is_raised_once_and_stopping_still_works() -> None:
     """The actions of that step are not lost: their intent is recorded, so they must be carried out."""
     story = CoreStory(web=2).serves()
-    story.fleet.pools["web"].members[2].slot = 0  # nobody decided that
+    story.fleet.state.pools["web"].members[2].slot = 0  # nobody decided that
     with pytest.raises(InvariantViolation, match="two workers hold slot 0 of web g1"):
         story.happens(ev.ScaleAsked(0, "web", size=2))
-    assert story.fleet.broken
+    assert story.fleet.state.broken
     assert any(isinstance(action, Spawn) for action in story.fleet.salvaged)
     assert story.happens(ev.ReloadAsked(7, "gwctl reload"), ev.Spawned(3, 13)) == ["answer 7 no"]
     assert story.dies(1) == []  # nothing is spawned any more

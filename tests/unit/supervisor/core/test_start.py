@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core.fleet import Phase
+from gwctl.supervisor.core.state import Phase
 from tests.support.core_story import POLICY, CoreStory
 
 # ---- first start
@@ -16,11 +16,11 @@ from tests.support.core_story import POLICY, CoreStory
 def test_all_pools_start_and_it_is_said_once_when_they_serve() -> None:
     story = CoreStory(web=2, live=1)
     assert story.begins() == ["spawn 1 live.0 g1", "spawn 2 web.0 g1", "spawn 3 web.1 g1"]
-    assert story.fleet.phase is Phase.STARTING
+    assert story.fleet.state.phase is Phase.STARTING
     assert story.boots(1, 2, after=0.4) == ["serve 1", "serve 2"]
-    assert story.fleet.phase is Phase.STARTING
+    assert story.fleet.state.phase is Phase.STARTING
     assert story.boots(3, after=0.05) == ["serve 3"]
-    assert story.fleet.phase is Phase.SERVING
+    assert story.fleet.state.phase is Phase.SERVING
     assert story.notes == ["info: serving: web 2/2 ready, live 1/1 ready in 0.45 s"]
     assert story.rests
 
@@ -32,7 +32,7 @@ def test_an_application_that_cannot_boot_ends_the_first_start(kind: str, status:
     story.begins()
     story.happens(ev.Spawned(1, 11), ev.Spawned(2, 12))
     assert story.fails_to_boot(2, kind) == ["CloseListeners", "quit 1"]
-    assert story.fleet.phase is Phase.STOPPING
+    assert story.fleet.state.phase is Phase.STOPPING
     assert story.happens(ev.Spawned(3, 13)) == ["quit 3"]
     assert story.dies(2, 4) == []
     assert story.happens(ev.Exited(1, 0, 0.0), ev.Exited(3, 0, 0.0)) == [f"finish {status}"]
@@ -137,13 +137,13 @@ def test_a_slot_that_keeps_dying_waits_longer_and_longer() -> None:
     for worker in (3, 4, 5, 6):
         story.boots(worker)
         assert story.dies(worker, after=0.5) == []
-        retry_at = story.fleet.pools["web"].retry_at
+        retry_at = story.fleet.state.pools["web"].retry_at
         assert retry_at is not None
         waits.append(retry_at - story.now)
         assert story.passes(waits[-1]) == [f"spawn {worker + 1} web.0 g1"]
     assert waits == [0.5, 1, 2, 4]
     assert story.notes[-1].endswith("5th time in 5.5 s; next try in 4 s")
-    assert story.fleet.pools["web"].ready == 1
+    assert story.fleet.state.pools["web"].ready == 1
 
 
 def test_out_of_memory_is_suspected_of_a_kill_that_was_not_ours() -> None:
@@ -159,7 +159,7 @@ def test_a_worker_that_somebody_sends_a_term_is_replaced_at_once_and_not_counted
     assert story.dies(1, 0, after=5.0) == []
     assert story.dies(2, 0) == ["spawn 4 web.1 g1"]
     assert all(note.startswith(("info", "debug")) for note in story.notes)
-    assert story.fleet.pools["web"].slot(1).failures == 0
+    assert story.fleet.state.pools["web"].slot(1).failures == 0
 
 
 def test_two_deaths_in_one_turn() -> None:
@@ -190,7 +190,7 @@ def test_a_ready_worker_is_told_to_serve_before_its_fork_is_known() -> None:
     story.begins()
     assert story.happens(ev.Ready(1)) == ["serve 1"]
     assert story.happens(ev.Spawned(1, 11)) == []
-    assert story.fleet.pools["web"].workers[0].pid == 11
+    assert story.fleet.state.pools["web"].workers[0].pid == 11
 
 
 def test_a_worker_that_lost_its_channel_has_a_moment_to_end() -> None:

@@ -73,8 +73,8 @@ def test_after_a_refused_reload_a_respawn_is_forked_from_the_template_and_nothin
     one = serving(1)
     one.reloads()
     assert one.fails_to_boot(3) == ["abandon g2", "answer 7 no"]
-    assert one.fleet.disk_differs
-    assert one.fleet.degraded == ""
+    assert one.fleet.state.disk_differs
+    assert one.fleet.state.degraded == ""
     assert "forked from its template" in one.notes[-1]
     one.dies(3, 4)
     assert one.dies(2) == ["spawn 4 web.0 g1 of 1"]
@@ -92,11 +92,11 @@ def test_after_a_rollback_the_kept_template_fills_gaps_and_nothing_is_degraded()
     one.obey(4)
     one.obey(2)
     assert "adopt g1, keep g2" in one.passes(2)
-    assert one.fleet.degraded == ""
+    assert one.fleet.state.degraded == ""
     assert one.happens(ev.ScaleAsked(9, "web", 2)) == ["answer 9 yes", "spawn 5 web.1 g1 of 1"]
     assert one.answers[-1].text == "web: 1 -> 2 workers"
     one.dies(1, -9)
-    assert one.fleet.degraded == "disk differs from what runs (rolled back from generation 2)"
+    assert one.fleet.state.degraded == "disk differs from what runs (rolled back from generation 2)"
 
 
 def test_a_template_begun_after_a_refused_reload_is_of_what_is_on_disk_and_that_is_said() -> None:
@@ -105,13 +105,13 @@ def test_a_template_begun_after_a_refused_reload_is_of_what_is_on_disk_and_that_
     one.fails_to_boot(3)
     one.dies(3, 4, after=1.0)
     one.dies(1, -9)
-    assert one.fleet.degraded == "disk differs from what runs"
+    assert one.fleet.state.degraded == "disk differs from what runs"
     assert one.dies(2) == ["spawn 4 web.-1 g1"]
     assert "it imports what is on disk" in one.notes[-1]
     assert one.boots(4) == ["spawn 5 web.0 g1 of 4"]
     one.happens(ev.Spawned(5, 15))
     assert "started while degraded" in one.notes[-1]
-    assert one.fleet.degraded == "disk differs from what runs"
+    assert one.fleet.state.degraded == "disk differs from what runs"
 
 
 def test_a_template_that_does_not_answer_is_dumped_and_killed_and_another_one_tried() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core.fleet import Phase
+from gwctl.supervisor.core.state import Phase
 from tests.support.core_story import CoreStory
 
 ASKED = ev.UpgradeAsked(9, "gwctl upgrade")
@@ -14,11 +14,11 @@ UPGRADED = ev.Upgraded("gwctl 0.1.0", "gwctl 0.2.0", 0.4)
 def test_it_is_checked_then_executed_then_a_reload_follows() -> None:
     story = CoreStory(web=1).serves()
     assert story.happens(ASKED) == ["CheckUpgrade"]
-    assert story.fleet.phase is Phase.UPGRADING
+    assert story.fleet.state.phase is Phase.UPGRADING
     assert story.happens(CHECKED) == ["ExecuteUpgrade"]
-    assert story.fleet.executing
+    assert story.fleet.state.executing
     assert story.happens(UPGRADED) == ["prepare g2"]
-    assert story.fleet.phase is Phase.RELOADING
+    assert story.fleet.state.phase is Phase.RELOADING
     assert story.progress == [
         "9: check",
         "9: check ok gwctl 0.2.0, Python 3.13.1",
@@ -86,7 +86,7 @@ def test_a_stop_wins_at_each_stage() -> None:
             story.happens(each)
         lines = story.happens(ev.StopAsked(0, "SIGTERM"))
         assert lines[: len(ends)] == ends
-        assert not story.fleet.executing
+        assert not story.fleet.state.executing
         assert story.happens(ev.UpgradeAsked(10, "gwctl upgrade")) == ["answer 10 no"]
 
 

@@ -21,7 +21,7 @@ from gwctl.ipc.connection_queue import Exchange
 from gwctl.ipc.scoreboard import Scoreboard
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.children import Children
-from gwctl.supervisor.children.legacy_scoreboard import OlderBoard
+from gwctl.supervisor.children.legacy_scoreboard import BoardFacts, OlderBoard
 from gwctl.supervisor.children.scoreboards import is_ours
 from gwctl.supervisor.control import server
 from gwctl.supervisor.generations.access_logs import AccessLogs
@@ -31,7 +31,7 @@ from gwctl.supervisor.listeners.bind import Held
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.upgrade.plan_snapshot import struct_from
-from gwctl.supervisor.upgrade.snapshot import BoardFacts, ChildFacts, State, read
+from gwctl.supervisor.upgrade.snapshot import ChildFacts, State, read
 
 CARRIED: dict[type, set[str]] = {
     Channel: {"_sock", "_partial", "_queue", "closed", "_deaf"},

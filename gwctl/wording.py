@@ -1,0 +1,59 @@
+"""Durations, sizes and numbers of things in words: the same in log lines, answers and status."""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+def seconds(value: float) -> str:
+    """``0.45 s``, ``4 s``, ``2.9 s``: as many digits as a person reads."""
+    if value < 1:
+        return f"{value:.2f} s"
+    return f"{value:.1f} s".replace(".0 s", " s")
+
+
+def span(value: float) -> str:
+    """As `seconds`, but in minutes and hours when it is long: ``90 s``, ``3 min``, ``26.5 h``."""
+    if value < 120:
+        return seconds(value)
+    if value < 7200:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.1f} h".replace(".0 h", " h")
+
+
+def size(value: int) -> str:
+    """``210 MiB``, ``1.5 GiB``."""
+    if value < 1 << 30:
+        return f"{value / (1 << 20):.0f} MiB"
+    return f"{value / (1 << 30):.1f} GiB".replace(".0 GiB", " GiB")
+
+
+def requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count:,} requests"
+
+
+def connections(count: int) -> str:
+    return "1 connection" if count == 1 else f"{count:,} connections"
+
+
+def workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
+
+
+def age(duration_s: float) -> str:
+    """A long time in its two largest units: ``42 s``, ``14 m``, ``2 h 5 m``, ``3 d 4 h``."""
+    minutes, hours, days = int(duration_s // 60), int(duration_s // 3600), int(duration_s // 86400)
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} m"
+    return f"{minutes} m" if minutes else f"{int(duration_s)} s"
+
+
+_ENDINGS: Final = {1: "st", 2: "nd", 3: "rd"}
+
+
+def ordinal(number: int) -> str:
+    if number % 100 not in {11, 12, 13}:
+        return f"{number}{_ENDINGS.get(number % 10, 'th')}"
+    return f"{number}th"

@@ -1,0 +1,70 @@
+"""Whom a failure ends: its own worker, the reload that tries it, or a fleet that never began to serve.
+
+Rules
+    - First start: until any worker was ever ready, a worker that cannot boot ends the fleet,
+      with the exit status that says why. (A fork that fails does not: that is the machine.)
+    - A worker of the generation that a reload tries ends that reload.
+    - Otherwise a failure costs its own slot a backoff and touches no sibling (`crash`).
+"""
+
+from __future__ import annotations
+
+from gwctl.supervisor.core import commands, stopping, upgrade
+from gwctl.supervisor.core.reload import Reload
+from gwctl.supervisor.core.state import FleetState
+from gwctl.supervisor.core.turn import Turn
+from gwctl.supervisor.core.worker import Failure, Worker
+
+
+def tried(fleet: FleetState, worker: Worker) -> bool:
+    """It is of the generation that a reload tries."""
+    return fleet.reload is not None and worker.generation == fleet.reload.generation
+
+
+def judge(fleet: FleetState, worker: Worker, turn: Turn) -> bool:
+    """Decide whom a failure ends besides its own worker; true when it was more than that."""
+    failure = worker.failure
+    if failure is None or fleet.ending is not None:
+        return False
+    if fleet.reload is not None and tried(fleet, worker):
+        if fleet.reload.rollback and worker.is_template:
+            return False  # nothing is forked for it
+        abort(fleet, fleet.reload, worker.pool, failure, turn)
+        return True
+    if not fleet.ever_ready and worker.ready_at is None:
+        _fatal(fleet, worker, failure, turn)
+        return True
+    return False
+
+
+def abort(
+    fleet: FleetState, reload: Reload, pool: str, failure: Failure, turn: Turn, *, changed: bool = True
+) -> None:
+    """Drop the transaction; the reconciliation that follows undoes it.
+
+    ``changed``: what is on disk is not what runs, and no settings were refused as a whole.
+    """
+    fleet.reload = None
+    fleet.dirty.update(fleet.pools)
+    if changed and not reload.rollback:
+        for each in fleet.pools.values():
+            if each.differs_since is None:
+                each.differs_since = turn.now
+        if fleet.kept is not None:
+            fleet.kept.disk_changed(turn.now)
+    commands.refused(fleet, reload, pool, failure, turn)
+
+
+def give_up_work(fleet: FleetState, why: str, turn: Turn) -> None:
+    """The fleet ends: nothing that is under way or waits will be finished."""
+    if fleet.reload is not None:
+        abort(fleet, fleet.reload, "", Failure("stop", why), turn, changed=False)
+    upgrade.stopped(fleet, turn)
+    commands.refuse_waiting(fleet.queue, turn)
+
+
+def _fatal(fleet: FleetState, worker: Worker, failure: Failure, turn: Turn) -> None:
+    give_up_work(fleet, "the fleet could not be started", turn)
+    text = failure.message if len(fleet.pools) == 1 else f"{worker.pool}: {failure.message}"
+    status = 4 if failure.kind == "import" else 3
+    fleet.ending = stopping.gives_up(status, text, failure.traceback, turn)

@@ -1,0 +1,222 @@
+"""Where a fleet stands: all that its decisions rest on, and nothing that decides.
+
+`Fleet` owns one `FleetState` and steps it; the modules that decide about a part of it (`commands`,
+`kept`, `stopping`, `upgrade`, `worker_events`, ...) take it as their first argument. What lives on
+beyond one step is here, in the pools and in the lives of workers: so it is also what an upgrade
+hands over (`snapshot`), whose fields are found by their names here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from math import inf
+from typing import Final
+
+from gwctl.supervisor.core.actions import Progress
+from gwctl.supervisor.core.ending import Ending
+from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.pool import Pool, Wanted
+from gwctl.supervisor.core.reload import Reload
+from gwctl.supervisor.core.turn import Turn
+from gwctl.supervisor.core.wording import DEGRADED
+
+LOOK_MIN_S: Final = 0.05
+"""No look is due sooner than this, whatever was asked for: the master shall not spin."""
+
+AWAY_MAX: Final = 64
+"""Absences of the master that are remembered."""
+
+
+class Phase(Enum):
+    STARTING = "starting"
+    SERVING = "serving"
+    RELOADING = "reloading"
+    UPGRADING = "upgrading"
+    STOPPING = "stopping"
+
+
+@dataclass(slots=True)
+class Queue:
+    """The one reload that may wait, however often it was asked for."""
+
+    waiting: bool = False
+    source: str = ""
+    requests: list[int] = field(default_factory=list)
+    preface: str = ""
+    """What the answer begins with: the upgrade that this reload follows."""
+
+    def take(self) -> list[int]:
+        taken, self.requests, self.waiting = self.requests, [], False
+        return taken
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A generation that was in force and is parked, so that a rollback can go back to it: see `kept`."""
+
+    generation: int
+    since: float
+    until: float
+    sizes: dict[str, int]
+    """Of its pools."""
+    policies: dict[str, PoolPolicy]
+    differs_since: dict[str, float | None]
+    """What `Pool.differs_since` of its pools is when it is in force again."""
+    rolled_back: int
+    """And `FleetState.rolled_back`."""
+
+    def disk_changed(self, now: float) -> None:
+        """A reload was refused: what is on disk is what neither generation runs."""
+        self.differs_since = {name: now if at is None else at for name, at in self.differs_since.items()}
+
+
+class UpgradeStage(Enum):
+    WAIT = "wait"
+    CHECK = "check"
+    EXECUTE = "execute"
+
+
+@dataclass(slots=True, eq=False)
+class Upgrade:
+    """Where an upgrade stands: see `upgrade`."""
+
+    source: str
+    requests: list[int]
+    """Who is answered; without the signals."""
+    began_at: float
+    stage: UpgradeStage = UpgradeStage.WAIT
+    deadline: float | None = None
+    """Of the check."""
+    to: str = ""
+    """What was checked, in words: ``gwctl 0.2.0, Python 3.13.1``."""
+
+    def tell(self, turn: Turn, phase: str, outcome: str, detail: str = "") -> None:
+        """Tell whoever waits."""
+        turn.actions.extend(Progress(request, "", phase, outcome, detail) for request in self.requests)
+
+
+@dataclass(slots=True, eq=False)
+class FleetState:
+    """Read it freely; only the core changes it."""
+
+    pools: dict[str, Pool]
+    """By name; also those that a reload tries, and those removed whose workers drain."""
+    generation: int = 1
+    """The one in force."""
+    rolled_back: int = 0
+    """The generation from which it was gone back to the one in force; 0: it was not."""
+    kept: Kept | None = None
+    """The generation that a rollback goes back to."""
+    not_kept: str = ""
+    """Why there is none, when there was one."""
+    last_reload: str = ""
+    """How the last reload or rollback ended, in a line; empty before the first."""
+    last_reload_at: float = 0.0
+    """When that was."""
+    refused_at: float | None = None
+    """When a reload was first refused since one was adopted; None: none was."""
+    reload: Reload | None = None
+    """The reload or rollback under way."""
+    queue: Queue = field(default_factory=Queue)
+    numbered: int = 0
+    """The highest generation number given to any worker."""
+    upgrade: Upgrade | None = None
+    """The upgrade that was asked for."""
+    ending: Ending | None = None
+    """The end under way."""
+    finished: bool = False
+    """Finish was returned; nothing more will be."""
+    broken: str = ""
+    """The invariant that failed; empty as it should be."""
+    look_at: float = inf
+    """When the shell shall read the scoreboard next. Bring it forward with `look_by`."""
+    away: list[tuple[float, float]] = field(default_factory=list)
+    """The last times when the master came late, and how late."""
+    ever_ready: bool = False
+    """Some worker was."""
+    began_at: float = 0.0
+    begun: bool = False
+    """The first step was taken."""
+    served: bool = False
+    """All pools once had their full strength."""
+    dirty: set[str] = field(default_factory=set)
+    """Pools that something happened to, to be looked at in this step."""
+    next_at: float | None = None
+    """When to step even without news; None: not before there are any."""
+
+    # ---- what it is
+
+    @property
+    def phase(self) -> Phase:
+        if self.ending is not None:
+            return Phase.STOPPING
+        if not self.served:
+            return Phase.STARTING
+        if self.reload is not None:
+            return Phase.RELOADING
+        return Phase.SERVING if self.upgrade is None else Phase.UPGRADING
+
+    @property
+    def executing(self) -> bool:
+        """The new program is to be executed now."""
+        return self.upgrade is not None and self.upgrade.stage is UpgradeStage.EXECUTE
+
+    @property
+    def draining(self) -> Ending | None:
+        """The end under way, once connections are accepted no more."""
+        return None if self.ending is None or self.ending.accepting else self.ending
+
+    def accepts_for(self, now: float) -> float | None:
+        """For how many seconds a fleet that stops still accepts; None: it does not stop, or not any more."""
+        if self.ending is None or not self.ending.accepting:
+            return None
+        return max(0.0, self.ending.accept_until - now)
+
+    @property
+    def disk_differs(self) -> bool:
+        """A reload was refused: what is on disk is not what runs."""
+        return any(pool.differs_since is not None for pool in self.pools.values())
+
+    @property
+    def degraded(self) -> str:
+        """Why what runs is not what a respawn would run; empty when it is."""
+        back = f" (rolled back from generation {self.rolled_back})" if self.rolled_back else ""
+        return DEGRADED + back if any(pool.degraded(self.generation) for pool in self.pools.values()) else ""
+
+    @property
+    def reload_waits(self) -> bool:
+        """Another reload was asked for while one is under way."""
+        return self.queue.waiting
+
+    def size_of(self, pool: str, generation: int) -> int:
+        """How many workers ``pool`` shall have in ``generation``."""
+        if self.reload is not None and generation == self.reload.generation:
+            return self.reload.sizes[pool]
+        return self.pools[pool].size
+
+    def away_since(self, since: float) -> float:
+        """Return for how long since then this master itself did not run."""
+        return sum(late_s for at, late_s in self.away if at > since)
+
+    # ---- what is wanted
+
+    def wanted(self, pool: Pool) -> Wanted:
+        """What is wanted of a pool now."""
+        kept = self.kept.generation if self.kept is not None else 0
+        if self.reload is not None:
+            return self.reload.wanted(pool, kept)
+        degraded = pool.degraded(self.generation)
+        recycle, hold = not degraded and self.ending is None, degraded and self.rolled_back > 0
+        return Wanted(self.generation, recycle=recycle, kept=kept, hold=hold)
+
+    def look_by(self, at: float, turn: Turn) -> None:
+        """Have the scoreboard read at ``at`` at the latest; by itself it is every `deadlines.LOOK_S`."""
+        self.look_at = min(self.look_at, max(at, turn.now + LOOK_MIN_S))
+
+
+def initial(policies: Mapping[str, PoolPolicy], generation: int = 1) -> FleetState:
+    """A fleet of which nothing is there yet."""
+    pools = {name: Pool(name, policy, policy.size) for name, policy in policies.items()}
+    return FleetState(pools, generation, numbered=generation)
