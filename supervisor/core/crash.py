@@ -68,8 +68,14 @@ def spawn_failed(pool: Pool, worker: Worker, reason: str, luck: float, turn: Tur
 
 
 def unreaped(pool: Pool, worker: Worker, turn: Turn) -> None:
-    """Killed long ago and still there: its slot is given to another process."""
-    pool.slot(worker.slot).failed(turn.now, worker.policy, 0.0)
+    """Killed long ago and still there: its slot goes to another process, no earlier than it would anyway.
+
+    The slot may wait for longer already, because successors died beside this worker.
+    """
+    slot = pool.slot(worker.slot)
+    due = slot.next_try_at
+    slot.failed(turn.now, worker.policy, 0.0)
+    slot.next_try_at = max(due, slot.next_try_at)
 
 
 def finished(worker: Worker, was: State, event: Exited, turn: Turn) -> None:

@@ -81,6 +81,13 @@ def has_no_breaker(patch: Patch) -> None:
     )
 
 
+def forgives_whoever_lived_at_all(patch: Patch) -> None:
+    lived = backoff.Slot.lived
+    patch.setattr(
+        backoff.Slot, "lived", lambda slot, _healthy_s, policy: lived(slot, policy.healthy_after_s, policy)
+    )
+
+
 def says_each_time_that_it_keeps_dying(patch: Patch) -> None:
     exited = crash.exited
 
@@ -350,6 +357,7 @@ MUTANTS: tuple[Mutant, ...] = (
     parks_before_the_new_one_is_ready,
     has_no_backoff,
     has_no_breaker,
+    forgives_whoever_lived_at_all,
     says_each_time_that_it_keeps_dying,
     has_no_boot_deadline,
     has_no_drain_deadline,

@@ -114,7 +114,8 @@ def judge_heir(observer: Observer, seen: Seen) -> None:
         raise Unsafe("recycles during a reload or after one that was refused")
     if not holders[0].succeeded:
         holders[0].succeeded = True
-        observer.failures.forget(seen.place)  # it was healthy
+        # Whoever is due has been healthy; one that is stuck is replaced at any age, and has proved nothing.
+        observer.failures.forget_healthy(holders[0], observer.now)
     mine = [w for w in observer.workers.values() if w.pool == seen.pool and w.generation == seen.generation]
     replaced = 1 + sum(w.succeeded if w.told_to_end else is_heir(observer, w) for w in mine)
     if replaced > at_once(seen.policy, observer.sizes[seen.pool]):

@@ -123,6 +123,37 @@ AWAY_MORE_OFTEN_THAN_IS_REMEMBERED = Faults(
     sticks=0.5,
     late=0.4,
 )
+STUCK_WHEN_YOUNG = Faults(
+    spawn_fails=0.4697,
+    boot_hangs=0.1576,
+    dies=0.2752,
+    loses_link=0.0659,
+    drain_hangs=0.5,
+    settings_wrong=0.2711,
+    generation_broken=0.5,
+    unobserved=0.4076,
+    owes=0.5,
+    swells=0.5,
+    sticks=0.5,
+    recovers=0.378,
+)
+UNREAPED_BESIDE_DYING_SUCCESSORS = Faults(
+    spawn_fails=0.2045,
+    fork_is_late=0.5,
+    boot_fails=0.3849,
+    dies=0.2615,
+    loses_link=0.4706,
+    leaves=0.0576,
+    drain_hangs=0.5,
+    quit_ignored=0.1459,
+    unreaped=0.3131,
+    settings_wrong=0.5,
+    generation_broken=0.0923,
+    swells=0.3977,
+    sticks=0.3047,
+    recovers=0.3745,
+    late=0.0031,
+)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -141,6 +172,7 @@ AWAY_MORE_OFTEN_THAN_IS_REMEMBERED = Faults(
         owes=probabilities,
         swells=probabilities,
         sticks=probabilities,
+        recovers=probabilities,
         drain_hangs=probabilities,
         quit_ignored=probabilities,
         unreaped=probabilities,
@@ -154,6 +186,8 @@ AWAY_MORE_OFTEN_THAN_IS_REMEMBERED = Faults(
 @example(seed=347371766, faults=LEFT_TWICE_AND_DIED)
 @example(seed=2847381154, faults=SPARED_AND_STILL)
 @example(seed=1184334248, faults=AWAY_MORE_OFTEN_THAN_IS_REMEMBERED)
+@example(seed=2841726432, faults=STUCK_WHEN_YOUNG)
+@example(seed=1336575048, faults=UNREAPED_BESIDE_DYING_SUCCESSORS)
 def test_no_rule_is_broken_whatever_the_mixture_of_faults(seed: int, faults: Faults) -> None:
     """Hypothesis looks for the smallest mixture that breaks one."""
     episode(seed, faults=faults)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
 from tests.support.core_story import CoreStory
 
 POLICY = PoolPolicy(size=1, breaker_failures=3, breaker_retry_s=60.0)
@@ -92,3 +94,50 @@ def test_the_traceback_of_each_failure_is_told_once() -> None:
         told.append('File "shop.py"' in "".join(story.notes[-2:]))
         story.notes.clear()
     assert told == [True, False, True, False, True]
+
+
+def is_to_be_replaced(story: CoreStory, number: int, after_s: float) -> None:
+    story.passes(after_s)
+    story.fleet.pools["web"].members[number].replace_reason = "is stuck"
+    story.fleet.pools["web"].members[number].stuck = True
+    assert story.happens_to_pool("web") == ["spawn 3 web.0 g1"]
+
+
+def successors_die(story: CoreStory) -> None:
+    for successor in (3, 4, 5):
+        story.fails_to_boot(successor)
+        story.dies(successor, 1)
+        story.passes(1.0)
+
+
+def test_a_slot_that_is_given_away_waits_as_long_as_it_would_have_anyway() -> None:
+    """Its worker is killed and does not end, after successors beside it died and the breaker opened."""
+    policy = replace(POLICY, recycle=RecyclePolicy(memory_hard_bytes=100))
+    story = CoreStory(policy=policy, web=2).serves()
+    is_to_be_replaced(story, 1, after_s=40.0)
+    successors_die(story)
+    opened_at = story.fleet.pools["web"].slot(0).next_try_at - 60.0
+    assert "keeps dying" in story.notes[-1]
+    assert any(line.startswith("kill 1") for line in story.happens(ev.Observed(1, 0.0, 5, memory_bytes=101)))
+    story.passes(11.0)
+    assert "hangs in the kernel" in story.notes[-1]
+    assert story.passes(opened_at + 59.9 - story.now) == []
+    assert story.passes(0.2) == ["spawn 6 web.0 g1"]
+
+
+def test_a_worker_that_is_replaced_when_young_does_not_clear_the_record() -> None:
+    """As one may that is stuck: it has proved nothing."""
+    for after_s, failures in ((1.0, 2), (40.0, 1)):
+        story = CoreStory(policy=POLICY, web=2)
+        story.begins()
+        story.boots(2)
+        story.fails_to_boot(1)
+        story.dies(1, 1)
+        story.boots(3)
+        story.passes(after_s)
+        worker = story.fleet.pools["web"].members[3]
+        worker.replace_reason, worker.stuck = "is stuck", True
+        assert story.happens_to_pool("web") == ["spawn 4 web.0 g1"]
+        story.fails_to_boot(4)
+        story.dies(4, 1)
+        assert story.fleet.pools["web"].slot(0).failures == failures
