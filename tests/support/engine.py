@@ -18,6 +18,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -45,6 +46,7 @@ PARSERS = ("c", "python") if importlib.util.find_spec("gunicorn_h1c") else ("pyt
 """Those installed here; the first one is used where nothing else is said."""
 UNDER = {"asgi": "asgi"}
 """Which worker class an engine for ASGI gets: tests that hold for all have another put here (`asgi_under`)."""
+APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 STUBBORN_S = 1.0
 """How long the end of an engine waits for its application's tasks and threads."""
 
@@ -161,6 +163,9 @@ class Client:
 class Engine:
     """See the module. ``timeouts`` and ``limits`` replace single settings.
 
+    ``sweep_s``: how often the server looks for what is due. A short limit has it look often as well, but
+    that holds for every client of the test, and one that is not meant may pause on a busy machine.
+
     With ``siblings`` others may be put ``beside`` it: they share its listener, scoreboard and
     exchange, as workers of one pool do.
     """
@@ -181,6 +186,7 @@ class Engine:
         beside: Engine | None = None,
         tls: ssl.SSLContext | None = None,
         interface: str = "",
+        sweep_s: float = 0.0,
         **settings: Any,
     ) -> None:
         worker_class, _, other = worker_class.partition("+")
@@ -194,15 +200,14 @@ class Engine:
         self.beside = beside
         self.board: Scoreboard = beside.board if beside else Scoreboard(4)
         self.exchange: Exchange | None = beside.exchange if beside else Exchange.open()
-        shared = siblings or beside is not None
         self.record: Record = self.board.allocate()  # type: ignore[assignment]
         self.board.close_descriptor()
         self.log_path = self.folder / "log"
         self.access_path = self.folder / "access"
-        self._log_fd = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._log_fd = os.open(self.log_path, APPENDING)
         self._listener: socket.socket = beside._listener.dup() if beside else self._listen(unix)
         self._channels = socket.socketpair()
-        access_fd = os.open(self.access_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if access_log else -1
+        access_fd = os.open(self.access_path, APPENDING) if access_log else -1
         self.assignment = Assignment(
             worker=0,
             pool="web",
@@ -223,14 +228,14 @@ class Engine:
             access_log_fd=access_fd,
             log_level=Level.DEBUG,
             master_pid=os.getpid(),
-            board=self.board if shared else None,
-            exchange=self.exchange if shared else None,
+            board=self.board if siblings or beside else None,
+            exchange=self.exchange if siblings or beside else None,
             tls=tls,
             threads_given="threads" in settings,
         )
         interface = interface or ("asgi" if worker_class == "asgi" else "wsgi")
         self.application = LoadedApplication(application, interface, worker_class, "test", state or {})  # type: ignore[arg-type]
-        self.parser = parser
+        self.parser, self.sweep_s = parser, sweep_s
         self.loop = new_loop(self.assignment.settings.loop)
         self.thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.server: Server = None  # type: ignore[assignment]
@@ -263,6 +268,9 @@ class Engine:
             else:
                 os.environ["GWCTL_PARSER"] = before
         self.server.start()
+        if self.sweep_s:
+            self.server._sweep_s = self.sweep_s
+            self.server._schedule_sweep()
         self.server.serve()
 
     def _run(self) -> None:
@@ -319,6 +327,27 @@ class Engine:
         sock.settimeout(DEADLINE_S)
         sock.connect(self._listener.getsockname())
         return Client(sock)
+
+    def ask(self, path: str = "/") -> Response:
+        """What a new connection is answered."""
+        client, response = self.served(path)
+        client.sock.close()
+        return response
+
+    def served(self, path: str = "/") -> tuple[Client, Response]:
+        """A new connection, and what it was answered; the next one, if this thread paused for too long at it.
+
+        Where ``header_timeout_s`` is short that may be before anything was sent.
+        """
+        while True:
+            began_at = time.monotonic()
+            client = self.connect()
+            try:
+                return client, client.get(path)
+            except (OSError, Truncated):
+                client.sock.close()
+                if time.monotonic() - began_at < self.assignment.settings.timeouts.header_timeout_s:
+                    raise
 
     @property
     def port(self) -> int:

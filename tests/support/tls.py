@@ -97,7 +97,6 @@ def send_and_receive(client: Client, data: bytes) -> None:
 
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
-QUICK = {"header_timeout_s": 0.3, "body_timeout_s": 0.5, "response_timeout_s": 0.5}
 
 
 def engine_of(worker_class: str, context: ssl.SSLContext, **settings: Any) -> Engine:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 _PAUSE_S = 0.01
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ def until(condition: Callable[[], T], what: str | Callable[[], str], timeout_s: 
 
     Args:
         condition: Called again and again; should be cheap.
-        what: Said after "waited 20 s for"; a callable is asked when it has come to that.
+        what: Said after "waited 60 s for"; a callable is asked when it has come to that.
         timeout_s: Seconds until giving up.
 
     Raises:

@@ -61,6 +61,11 @@ def over(engine: Engine) -> bool:
     return bool(engine.call(lambda: not engine.server.active_requests and not engine.server.connections))
 
 
+def quiet(engine: Engine) -> bool:
+    """Whether the log has nothing, but perhaps that a sweep found a client gone before it was told otherwise."""
+    return all(" debug " in line and "its client is gone" in line for line in engine.log.splitlines())
+
+
 # ---- what is sent too late
 
 LATE: dict[str, list[dict[str, Any]]] = {
@@ -109,7 +114,7 @@ def test_what_is_sent_too_late_is_ignored_and_the_application_goes_on(
         leave(client, how if begun else "resets")
         until(lambda: done, "the application to go on")
         until(lambda: over(engine), "the request to end")
-        assert engine.log == ""
+        assert quiet(engine)
         until(lambda: engine.call(engine.server.flush) or engine.access_path.read_text("utf-8"), "the line")
         assert f" {200 if begun else 499} " in engine.access_path.read_text("utf-8")
     assert done == [{"type": "http.disconnect"}]
@@ -132,7 +137,7 @@ def test_a_stream_that_never_waits_does_not_keep_the_loop_from_others() -> None:
         for _ in range(20):
             assert other.get("/").body == b"served"
         until(lambda: not engine.call(lambda: engine.server.active_requests), "the stream to end")
-        assert engine.log == ""
+        assert quiet(engine)
 
 
 # ---- frameworks
@@ -178,7 +183,7 @@ def test_an_ordinary_response_whose_client_has_reset(link: str, tmp_path: Path) 
         engine.call(gone.set)
         until(lambda: "background" in done, "the background task")
         until(lambda: over(engine), "the request to end")
-        assert engine.log == ""
+        assert quiet(engine)
     assert sorted(done) == ["background", "called", "committed"]
 
 
@@ -211,7 +216,7 @@ def test_a_silent_stream_ends_with_its_client(blocks: int, how: str, link: str, 
         leave(client, how)
         until(lambda: over(engine), "request and connection to end")
         client.sock.close()
-        assert engine.log == ""
+        assert quiet(engine)
     assert done == ["waits", "ended", "background"]
 
 
@@ -257,11 +262,11 @@ def test_who_half_closes_after_a_request_gets_an_ordinary_response(
         if link != "tls":  # where the end of a client's TLS was no end of TLS
             assert client.at_end()
         until(lambda: over(engine), "request and connection to end")
-        assert engine.log == ""
+        assert quiet(engine)
 
 
 def test_a_stream_to_who_half_closed_goes_on_if_nobody_listens(monkeypatch) -> None:
-    monkeypatch.setattr(departures, "SILENT_MAX_S", 0.5)
+    monkeypatch.setattr(departures, "SILENT_MAX_S", 1.0)
 
     async def application(scope, receive, send):
         await send(START)
@@ -271,7 +276,7 @@ def test_a_stream_to_who_half_closed_goes_on_if_nobody_listens(monkeypatch) -> N
         await send(body(b""))
 
     with (
-        Engine(application, "asgi", timeouts={"header_timeout_s": 0.4}) as engine,
+        Engine(application, "asgi", sweep_s=0.1) as engine,
         engine.connect() as client,
     ):
         client.send(REQUEST)
@@ -283,16 +288,16 @@ def test_a_stream_to_who_half_closed_goes_on_if_nobody_listens(monkeypatch) -> N
 
 
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Let silence be short; return timeouts with which the sweep looks often."""
+def short(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let silence be short; return settings with which the sweep looks often."""
     monkeypatch.setattr(departures, "SILENT_MAX_S", 0.3)
-    return {"header_timeout_s": 0.4}
+    return {"sweep_s": 0.1}
 
 
 @pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("begun", [True, False])
 def test_sockets_of_clients_that_left_do_not_fill_connections_max(
-    begun: bool, link: str, tmp_path: Path, short: dict[str, float]
+    begun: bool, link: str, tmp_path: Path, short: dict[str, Any]
 ) -> None:
     async def application(scope, receive, send):
         if scope["path"] == "/held":
@@ -303,7 +308,7 @@ def test_sockets_of_clients_that_left_do_not_fill_connections_max(
         await send(START)
         await send(body(b"served"))
 
-    with serving(application, link, tmp_path, timeouts=short, connections_max=3) as engine:
+    with serving(application, link, tmp_path, connections_max=3, **short) as engine:
         for _ in range(3):
             client = client_of(engine)
             client.send(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -320,7 +325,7 @@ def test_sockets_of_clients_that_left_do_not_fill_connections_max(
 @pytest.mark.parametrize("how", ["closes", "resets"])
 @pytest.mark.parametrize("what", ["upload", "pipeline"])
 def test_the_end_of_a_client_is_noticed_although_nobody_reads(
-    what: str, how: str, link: str, tmp_path: Path, short: dict[str, float]
+    what: str, how: str, link: str, tmp_path: Path, short: dict[str, Any]
 ) -> None:
     """A body that the application leaves alone, or requests ahead, hold reading back."""
     told: list[Any] = []
@@ -335,7 +340,7 @@ def test_the_end_of_a_client_is_noticed_although_nobody_reads(
             await asyncio.Event().wait()
 
     data = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n" + b"u" * 150_000
-    with serving(application, link, tmp_path, timeouts=short) as engine:
+    with serving(application, link, tmp_path, **short) as engine:
         client = client_of(engine)
         client.send(data if what == "upload" else REQUEST * 8000)
         (connection,) = until(lambda: engine.call(engine.server.open_connections), "the connection")

@@ -266,7 +266,8 @@ def test_a_request_over_its_limit_is_answered_and_its_thread_replaced(serve: Cal
         start_response("200 OK", [])
         return [b"fine"]
 
-    engine = serve(application, threads=1, timeouts={"request_timeout_s": 0.2})
+    timeouts = {"request_timeout_s": 60.0, "request_timeout_paths": ("/slow 0.2",)}
+    engine = serve(application, threads=1, timeouts=timeouts)
     with engine.connect() as client:
         assert client.get("/slow").status == 504
     with engine.connect() as client:

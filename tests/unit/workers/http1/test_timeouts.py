@@ -1,4 +1,7 @@
-"""Slow and silent clients, for every worker class. No limit here is longer than half a second."""
+"""Slow and silent clients, for every worker class.
+
+A limit here is short where its client is meant to meet it, and as by default for everybody else.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,18 @@ import asyncio
 import contextlib
 import resource
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.engine import WORKER_CLASSES, Engine
+from tests.support.engine import WORKER_CLASSES, Engine, Truncated
 from tests.support.engine_apps import application, departure
 
-QUICK = {
-    "header_timeout_s": 0.3,
-    "keepalive_timeout_s": 0.3,
-    "body_timeout_s": 0.3,
-    "response_timeout_s": 0.5,
-}
+HEAD = {"header_timeout_s": 0.3}
+IDLE = {"keepalive_timeout_s": 0.3}
+BODY = {"body_timeout_s": 0.3}
+RESPONSE = {"response_timeout_s": 0.5}
 
 
 @pytest.fixture(params=WORKER_CLASSES)
@@ -26,48 +28,45 @@ def worker_class(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def engine(worker_class: str) -> Iterator[Engine]:
-    with Engine(application(worker_class), worker_class, timeouts=QUICK) as engine:
-        yield engine
+def serving(worker_class: str, limits: dict[str, float]) -> Engine:
+    return Engine(application(worker_class), worker_class, timeouts=limits)
 
 
-def test_a_head_that_does_not_end_gets_408(engine: Engine) -> None:
-    with engine.connect() as client:
+def test_a_head_that_does_not_end_gets_408(worker_class: str) -> None:
+    with serving(worker_class, HEAD) as engine, engine.connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost:")
         assert client.response().status == 408
         assert client.at_end()
 
 
-def test_bytes_in_time_do_not_prolong_a_head(engine: Engine) -> None:
+def test_bytes_in_time_do_not_prolong_a_head(worker_class: str) -> None:
     """Slowloris: the limit runs from the head's first byte."""
-    with engine.connect() as client:
+    with serving(worker_class, HEAD) as engine, engine.connect() as client:
         client.sock.settimeout(0.05)
         client.send(b"GET / HTTP/1.1\r\n")
         seen = b""
         for _ in range(200):
             try:
-                client.send(b"A: b\r\n")
                 seen = client.sock.recv(100)
                 break
             except TimeoutError:
-                continue
+                client.send(b"A: b\r\n")
         assert seen.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_silent_connection_is_closed_without_a_word(engine: Engine) -> None:
-    with engine.connect() as client:
+def test_a_silent_connection_is_closed_without_a_word(worker_class: str) -> None:
+    with serving(worker_class, HEAD) as engine, engine.connect() as client:
         assert client.at_end()
 
 
-def test_an_idle_connection_is_closed_without_a_word(engine: Engine) -> None:
-    with engine.connect() as client:
+def test_an_idle_connection_is_closed_without_a_word(worker_class: str) -> None:
+    with serving(worker_class, IDLE) as engine, engine.connect() as client:
         assert client.get("/").status == 200
         assert client.at_end()
 
 
-def test_a_body_that_does_not_come_ends_the_request(engine: Engine) -> None:
-    with engine.connect() as client:
+def test_a_body_that_does_not_come_ends_the_request(worker_class: str) -> None:
+    with serving(worker_class, BODY) as engine, engine.connect() as client:
         client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
         assert client.response().status == 408
         assert client.at_end()
@@ -111,7 +110,7 @@ def test_a_reader_that_stops_costs_bounded_memory_and_is_dropped(worker_class: s
     endless = source.asgi if worker_class == "asgi" else source.wsgi
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with (
-        Engine(endless, worker_class, timeouts=QUICK) as engine,
+        Engine(endless, worker_class, timeouts=RESPONSE) as engine,
         engine.connect(receive_buffer=4096) as client,
     ):
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -128,16 +127,20 @@ def test_a_reader_that_stops_costs_bounded_memory_and_is_dropped(worker_class: s
 
 
 def test_a_slow_reader_is_not_dropped(worker_class: str) -> None:
-    """It takes far longer than the response timeout in all, but something all the time."""
+    """It takes longer than the response timeout in all, but something all the time."""
     size = 3_000_000
     with (
-        Engine(application(worker_class), worker_class, timeouts=QUICK) as engine,
+        serving(worker_class, {"response_timeout_s": 1.0}) as engine,
         engine.connect(receive_buffer=4096) as client,
     ):
+        started_at = time.monotonic()
         client.send(b"GET /length?%d HTTP/1.1\r\nHost: x\r\n\r\n" % size)
         status, headers = client.head()
         assert (status, headers["content-length"]) == (200, str(size))
         left = size - len(client.buffer)
+        while left > size / 2 and time.monotonic() < started_at + 2:
+            left -= len(client.sock.recv(10_000))
+            threading.Event().wait(0.01)
         while left:
             left -= len(client.sock.recv(20000))
         assert left == 0
@@ -162,21 +165,21 @@ def test_time_the_loop_was_held_up_is_not_held_against_clients() -> None:
     def hold(environ, start_response):
         if environ["PATH_INFO"] == "/hold":
             held.set()
-            go.wait(10)
+            go.wait(20)
         start_response("200 OK", [])
         return [b"done"]
 
     with (
-        Engine(hold, "sync", timeouts=QUICK) as engine,
+        Engine(hold, "sync", timeouts={"header_timeout_s": 1.0}) as engine,
         engine.connect() as first,
         engine.connect() as second,
     ):
         assert second.get("/").status == 200
         second.send(b"GET /late HTTP/1.1\r\nHost: x\r\nA:")
         first.send(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert held.wait(10)
+        assert held.wait(20)
         second.send(b" b\r\n\r\n")
-        assert not threading.Event().wait(1.0)
+        assert not threading.Event().wait(2.0)
         go.set()
         assert first.response().status == 200
         assert second.response().status == 200
@@ -188,9 +191,11 @@ def kept_busy(engine: Engine, count: int) -> Iterator[None]:
     over = threading.Event()
 
     def ask() -> None:
-        with engine.connect() as client:
-            while not over.is_set():
-                assert client.get("/slow").status == 200
+        while not over.is_set():
+            client, _ = engine.served("/slow")
+            with client, contextlib.suppress(OSError, Truncated):  # one that pauses is idle for too long
+                while not over.is_set():
+                    assert client.get("/slow").status == 200
 
     clients = [threading.Thread(target=ask) for _ in range(count)]
     for each in clients:
@@ -210,9 +215,10 @@ def test_silent_clients_of_a_busy_sync_worker_are_told_in_time() -> None:
         start_response("200 OK", [])
         return [b"done"]
 
-    with Engine(application, "sync", timeouts=QUICK) as engine, engine.connect() as idle:
-        assert idle.get().status == 200
-        with kept_busy(engine, 3), engine.connect() as head, engine.connect() as body:
+    with Engine(application, "sync", timeouts={"header_timeout_s": 1.0, **BODY, **IDLE}) as engine:
+        idle, response = engine.served()
+        assert response.status == 200
+        with idle, kept_busy(engine, 3), engine.connect() as head, engine.connect() as body:
             head.send(b"GET / HTTP/1.1\r\nHost:")
             body.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabc")
             assert head.response().status == 408
@@ -229,9 +235,8 @@ def test_requests_of_a_busy_asgi_worker_are_over_in_time() -> None:
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b"done"})
 
-    times = {**QUICK, "request_timeout_s": 0.5}
     with (
-        Engine(application, "asgi", timeouts=times) as engine,
+        Engine(application, "asgi", timeouts={"request_timeout_s": 0.5}) as engine,
         engine.connect() as client,
         kept_busy(engine, 1),
     ):
@@ -242,7 +247,7 @@ def test_requests_of_a_busy_asgi_worker_are_over_in_time() -> None:
 def test_408_says_nothing_of_the_request_before() -> None:
     """A HEAD before it must not take its body away, nor lend it a line in the access log."""
     with (
-        Engine(application("sync"), timeouts={"header_timeout_s": 0.1}, access_log=True) as engine,
+        Engine(application("sync"), timeouts={"header_timeout_s": 1.0}, access_log=True) as engine,
         engine.connect() as client,
     ):
         client.send(b"HEAD /before HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -23,6 +23,13 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield engine
 
 
+@pytest.fixture(params=WORKER_CLASSES)
+def patient(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine that leaves its clients time to ask once more."""
+    with Engine(application(request.param), request.param, timeouts={"linger_s": 20.0}) as engine:
+        yield engine
+
+
 def drain(engine: Engine, sweep: bool = False) -> threading.Event:
     drained = threading.Event()
 
@@ -48,10 +55,10 @@ def test_idle_connections_are_closed_after_the_linger(engine: Engine) -> None:
         assert drained.wait(20)
 
 
-def test_a_request_during_the_linger_is_answered_with_a_close(engine: Engine) -> None:
-    with engine.connect() as client:
+def test_a_request_during_the_linger_is_answered_with_a_close(patient: Engine) -> None:
+    with patient.connect() as client:
         client.get()
-        drained = drain(engine)
+        drained = drain(patient)
         response = client.get()
         assert response.body == b"hello"
         assert response.headers["connection"] == "close"
@@ -59,11 +66,11 @@ def test_a_request_during_the_linger_is_answered_with_a_close(engine: Engine) ->
         assert drained.wait(20)
 
 
-def test_whoever_was_about_to_send_more_is_not_reset(engine: Engine) -> None:
+def test_whoever_was_about_to_send_more_is_not_reset(patient: Engine) -> None:
     """It could not know. What it sends meets nobody, but its last response stays readable (RFC 9112, 9.6)."""
-    with engine.connect() as client:
+    with patient.connect() as client:
         client.get()
-        drained = drain(engine)
+        drained = drain(patient)
         client.send(REQUEST)
         response = client.response()
         assert response.headers["connection"] == "close"
@@ -73,10 +80,10 @@ def test_whoever_was_about_to_send_more_is_not_reset(engine: Engine) -> None:
     assert drained.wait(20)
 
 
-def test_a_connection_that_was_accepted_but_not_read_is_served(engine: Engine) -> None:
-    with engine.connect() as client:
-        until(lambda: engine.call(lambda: engine.server.connections), "the connection to be accepted")
-        drained = drain(engine)
+def test_a_connection_that_was_accepted_but_not_read_is_served(patient: Engine) -> None:
+    with patient.connect() as client:
+        until(lambda: patient.call(lambda: patient.server.connections), "the connection to be accepted")
+        drained = drain(patient)
         client.send(REQUEST)
         assert client.response().body == b"hello"
         assert client.at_end()

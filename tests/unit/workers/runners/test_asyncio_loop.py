@@ -17,7 +17,7 @@ from tests.support.tls import Files, connect
 from tests.support.wait import until
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
-QUICK = {"header_timeout_s": 0.3, "linger_s": 0.1}
+QUICK = {"linger_s": 0.1}
 
 
 @pytest.mark.parametrize("encrypted", [False, True])

@@ -237,12 +237,7 @@ def test_a_busy_connection_is_not_closed_by_the_sweep() -> None:
         start_response("200 OK", [])
         return [b"late"]
 
-    quick = {
-        "header_timeout_s": 0.1,
-        "keepalive_timeout_s": 0.1,
-        "body_timeout_s": 0.1,
-        "response_timeout_s": 0.1,
-    }
+    quick = {"keepalive_timeout_s": 0.1, "body_timeout_s": 0.1, "response_timeout_s": 0.1}
     with Engine(application, "threads", timeouts=quick) as engine, engine.connect() as client:
         client.send(REQUEST % b"/")
         until(lambda: [c for c in engine.server._connections if c.state == BUSY], "the request to start")

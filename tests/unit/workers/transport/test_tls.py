@@ -22,7 +22,6 @@ from gwctl.workers.transport.tls_metadata import client_name
 from tests.support import engine_apps
 from tests.support.engine import Client, Engine
 from tests.support.tls import (
-    QUICK,
     REQUEST,
     Files,
     authority,
@@ -208,7 +207,7 @@ def test_a_reader_that_stops_costs_bounded_memory_and_is_dropped(worker_class: s
     endless = Endless()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     application = endless.asgi if worker_class.endswith("asgi") else endless.wsgi
-    with Engine(application, worker_class, tls=shop.server(), timeouts=QUICK) as engine:
+    with Engine(application, worker_class, tls=shop.server(), timeouts={"response_timeout_s": 0.5}) as engine:
         with connect(engine) as client:
             client.send(REQUEST)
             assert endless.ended.wait(20)
@@ -323,7 +322,7 @@ def test_proxy_protocol_before_tls(worker_class: str, shop: Files) -> None:
 
 def test_drain_closes_with_close_notify(worker_class: str, shop: Files) -> None:
     """An idle connection gets its linger, a request in it is answered, and handshakes are not waited for."""
-    with engine_of(worker_class, shop.server(), timeouts={"linger_s": 0.3}) as engine:
+    with engine_of(worker_class, shop.server(), timeouts={"linger_s": 1.0}) as engine:
         half = engine.connect()
         half.send(b"\x16\x03\x01")
         with connect(engine) as idle, connect(engine) as busy:

@@ -14,7 +14,7 @@ from gwctl.config import certificates
 from gwctl.config.model.tls import Tls
 from gwctl.workers.balancing.handoff import may_be_given
 from tests.support.engine import Engine
-from tests.support.tls import QUICK, Files, client_context, connect, engine_of, nothing_left
+from tests.support.tls import Files, client_context, connect, engine_of, nothing_left
 from tests.support.wait import until
 
 # ---- the handshake
@@ -47,7 +47,7 @@ def test_rubbish_is_closed_and_no_error(worker_class: str, shop: Files) -> None:
 
 
 def test_a_slow_handshake_is_bounded_and_holds_nobody_up(worker_class: str, shop: Files) -> None:
-    with engine_of(worker_class, shop.server(), timeouts=QUICK) as engine:
+    with engine_of(worker_class, shop.server(), timeouts={"header_timeout_s": 1.0}) as engine:
         slow = [engine.connect() for _ in range(20)]
         for client in slow:
             client.send(b"\x16\x03\x01")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import socket
@@ -82,7 +83,8 @@ def test_once(serve: Callable[..., Engine], case: str) -> None:
     engine = serve(application, timeouts=QUICK)
     with engine.connect(receive_buffer=4096) as client:
         client.send(b"%b / HTTP/1.1\r\nHost: x\r\n\r\n" % (b"HEAD" if method == "HEAD" else b"GET"))
-        client.read_until(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):  # it reads no more than that, perhaps too late
+            client.read_until(b"\r\n\r\n")
         until(lambda: results and results[0].closed, "close()")
     with engine.connect() as client:
         assert client.get("/after").body == b"after"

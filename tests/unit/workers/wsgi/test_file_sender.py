@@ -98,7 +98,7 @@ def test_requests_behind_it_wait_their_turn(serve: Callable[..., Engine], files:
 def test_many_slow_readers_cost_no_memory(serve: Callable[..., Engine], files: Files) -> None:
     with files.path.open("ab") as file:
         file.truncate(1 << 30)
-    engine = serve(files, threads=1, timeouts={"response_timeout_s": 1.0})
+    engine = serve(files, threads=1, timeouts={"response_timeout_s": 2.0})
     clients = [engine.connect(receive_buffer=4096) for _ in range(30)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for client in clients:

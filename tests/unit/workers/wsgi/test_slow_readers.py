@@ -389,12 +389,12 @@ def test_more_time_that_the_application_asked_for_stays() -> None:
 
 def test_threads_do_not_give_up_a_request_that_waits_for_its_client() -> None:
     streams = Streams()
-    with Engine(streams, "threads", timeouts={"request_timeout_s": 0.5}) as engine:
-        slow = ask(engine, "/stream?600")
+    with Engine(streams, "threads", timeouts={"request_timeout_s": 1.0}) as engine:
+        slow = ask(engine, "/stream?150")
         waits(engine, streams)
         (running,) = engine.call(engine.server.runner.under_way)
-        until(lambda: time.monotonic() > running.start + 1.2, "the limit to be over")
-        assert len(slow.response().body) == 600 * len(BLOCK)
+        until(lambda: time.monotonic() > running.start + 1.5, "the limit to be over")
+        assert len(slow.response().body) == 150 * len(BLOCK)
         assert "request timeout" not in engine.log
         slow.sock.close()
 
@@ -438,13 +438,13 @@ def test_waiting_for_a_body_is_not_held_against_who_takes_the_response(worker_cl
 
     settings: dict[str, Any] = {
         "body_buffering": False,
-        "timeouts": {"response_timeout_s": 0.5, "request_timeout_s": 0.0},
+        "timeouts": {"response_timeout_s": 1.5, "request_timeout_s": 0.0},
     }
     with Engine(application, worker_class, **settings) as engine:
         client = engine.connect(receive_buffer=4096)
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na")
         start = time.monotonic()
-        until(lambda: time.monotonic() > start + 1, "the body to be late")
+        until(lambda: time.monotonic() > start + 2, "the body to be late")
         client.send(b"bc")
         head = client.head()
         assert head[0] == 200
