@@ -98,8 +98,8 @@ def test_the_traceback_of_each_failure_is_told_once() -> None:
 
 def is_to_be_replaced(story: CoreStory, number: int, after_s: float) -> None:
     story.passes(after_s)
-    story.fleet.pools["web"].members[number].replace_reason = "is stuck"
-    story.fleet.pools["web"].members[number].stuck = True
+    story.fleet.state.pools["web"].members[number].replace_reason = "is stuck"
+    story.fleet.state.pools["web"].members[number].stuck = True
     assert story.happens_to_pool("web") == ["spawn 3 web.0 g1"]
 
 
@@ -116,7 +116,7 @@ def test_a_slot_that_is_given_away_waits_as_long_as_it_would_have_anyway() -> No
     story = CoreStory(policy=policy, web=2).serves()
     is_to_be_replaced(story, 1, after_s=40.0)
     successors_die(story)
-    opened_at = story.fleet.pools["web"].slot(0).next_try_at - 60.0
+    opened_at = story.fleet.state.pools["web"].slot(0).next_try_at - 60.0
     assert "keeps dying" in story.notes[-1]
     assert any(line.startswith("kill 1") for line in story.happens(ev.Observed(1, 0.0, 5, memory_bytes=101)))
     story.passes(11.0)
@@ -135,9 +135,9 @@ def test_a_worker_that_is_replaced_when_young_does_not_clear_the_record() -> Non
         story.dies(1, 1)
         story.boots(3)
         story.passes(after_s)
-        worker = story.fleet.pools["web"].members[3]
+        worker = story.fleet.state.pools["web"].members[3]
         worker.replace_reason, worker.stuck = "is stuck", True
         assert story.happens_to_pool("web") == ["spawn 4 web.0 g1"]
         story.fails_to_boot(4)
         story.dies(4, 1)
-        assert story.fleet.pools["web"].slot(0).failures == failures
+        assert story.fleet.state.pools["web"].slot(0).failures == failures
