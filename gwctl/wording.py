@@ -40,6 +40,22 @@ def workers(count: int) -> str:
     return "1 worker" if count == 1 else f"{count} workers"
 
 
+def processes(of_workers: int, of_templates: int) -> str:
+    """``2 workers and 1 template``; empty when there is neither."""
+    templates = "1 template" if of_templates == 1 else f"{of_templates} templates"
+    named = [workers(of_workers)] if of_workers else []
+    return " and ".join(named + ([templates] if of_templates else []))
+
+
+def threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def mebibytes(value: int) -> str:
+    """Where sizes stand in a column: ``1536 MiB``."""
+    return f"{value / (1 << 20):.0f} MiB"
+
+
 def age(duration_s: float) -> str:
     """A long time in its two largest units: ``42 s``, ``14 m``, ``2 h 5 m``, ``3 d 4 h``."""
     minutes, hours, days = int(duration_s // 60), int(duration_s // 3600), int(duration_s // 86400)
@@ -57,3 +73,33 @@ def ordinal(number: int) -> str:
     if number % 100 not in {11, 12, 13}:
         return f"{number}{_ENDINGS.get(number % 10, 'th')}"
     return f"{number}th"
+
+
+_SIGNALS: Final = {
+    1: "SIGHUP",
+    2: "SIGINT",
+    3: "SIGQUIT",
+    4: "SIGILL",
+    5: "SIGTRAP",
+    6: "SIGABRT",
+    7: "SIGBUS",
+    8: "SIGFPE",
+    9: "SIGKILL",
+    10: "SIGUSR1",
+    11: "SIGSEGV",
+    12: "SIGUSR2",
+    13: "SIGPIPE",
+    14: "SIGALRM",
+    15: "SIGTERM",
+    24: "SIGXCPU",
+    25: "SIGXFSZ",
+    31: "SIGSYS",
+}
+"""Linux's numbers: what is said of a process may be read on another system."""
+
+
+def how_it_ended(status: int) -> str:
+    if status < 0:
+        name = _SIGNALS.get(-status)
+        return f"signal {-status}" + (f" ({name})" if name else "")
+    return f"exit status {status}"

@@ -19,17 +19,20 @@ from gwctl.errors import GwctlError, InvariantViolation
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import Channel, Drain, Park, Reopen, Serve
-from gwctl.log import Level, Log
+from gwctl.log import Level
+from gwctl.records.base import TEMPLATE
+from gwctl.records.master import AccessLogNotReopened, AccessLogsReopened, InvariantBroken
+from gwctl.records.reloads import RestartNeeded, SettingsWarning
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.scoreboards import Boards
 from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.control.status_report import Adoption, status_document
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.worker import TEMPLATE
 from gwctl.supervisor.event_loop import Loop, signals_blocked
 from gwctl.supervisor.generations.connection_queues import Exchanges
 from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.service.terminal import Terminal
@@ -37,7 +40,6 @@ from gwctl.supervisor.upgrade.capture import gather
 from gwctl.supervisor.upgrade.execute import Handover
 from gwctl.supervisor.upgrade.program import Program
 from gwctl.supervisor.upgrade.snapshot import State
-from gwctl.wording import workers
 
 
 class Master:
@@ -47,7 +49,7 @@ class Master:
         self,
         loop: Loop,
         generations: Generations,
-        log: Log,
+        recorder: Recorder,
         announcer: Announcer,
         program: Program,
         fleet: Fleet | None = None,
@@ -57,7 +59,7 @@ class Master:
         """The last three are given when they were handed over by another program."""
         self._loop = loop
         self._generations = generations
-        self._log = log
+        self._recorder = recorder
         self._announcer = announcer
         self._events: list[events.Event] = []
         self._finish: actions.Finish | None = None
@@ -73,7 +75,7 @@ class Master:
         self.children = Children(
             loop,
             boards or Boards(),
-            log,
+            recorder,
             self._events.append,
             random.random,
             self._close_in_child,
@@ -93,7 +95,7 @@ class Master:
     def run(self) -> int:
         """Serve until the core says that the end is reached; returns the exit status."""
         self._step()
-        self._handover.keep_program(self._log)
+        self._handover.keep_program(self._recorder)
         while self._finish is None:
             self._loop.wait(self._timeout())
             for signum in self._loop.take_signals():
@@ -116,7 +118,7 @@ class Master:
             self._step()
             if not self.fleet.state.executing or self.children.owed:
                 return
-            self._events.append(events.UpgradeFailed(self._handover.execute(self._log)))
+            self._events.append(events.UpgradeFailed(self._handover.execute(self._recorder.log)))
         self._step()
 
     def _timeout(self) -> float:
@@ -136,17 +138,14 @@ class Master:
             if not self._events:
                 break
         self._announcer.observe(self.fleet.state)
-        self._log.flush()
+        self._recorder.log.flush()
 
     def _decide(self, batch: list[events.Event]) -> list[actions.Action]:
         """One step of the core. A broken invariant is logged; reaping and stopping go on."""
         try:
             return self.fleet.step(time.monotonic(), batch)
         except InvariantViolation as violation:
-            self._log.error(
-                f"a bug in gwctl: {violation}. No worker is started or retired any more; "
-                "what runs goes on serving. Please report it, then restart the service"
-            )
+            self._recorder.write(InvariantBroken(rule=str(violation)))
             return self.fleet.salvaged
 
     def _signalled(self, signum: int) -> None:
@@ -189,7 +188,7 @@ class Master:
                 self.children.send(worker, Drain(timeout_s, sweep or self._is_last_to_accept(worker)))
             case actions.Observe():
                 self.children.observe(time.monotonic())
-                self._generations.listeners.look(self._log)
+                self._generations.listeners.look(self._recorder)
             case actions.Quit(worker=worker):
                 self.children.signal(worker, signal.SIGQUIT)
             case actions.Dump(worker=worker, reason=reason):
@@ -198,8 +197,8 @@ class Master:
                 self.children.kill(worker, reason, time.monotonic())
             case actions.Spare(worker=worker):
                 self.children.spare(worker, time.monotonic())
-            case actions.Note(level=level, text=text, subject=subject, worker=worker):
-                self._log.write(Level[level.upper()], text, self._subject(subject, worker))
+            case actions.Note(record=record):
+                self._recorder.write(record)
             case actions.CloseListeners():
                 self._generations.listeners.close()
             case actions.Finish():
@@ -238,7 +237,7 @@ class Master:
             self._control.progress(news.request, news.pool, news.phase, news.outcome, news.detail)
 
     def _spawn(self, action: actions.Spawn) -> None:
-        self._handover.stay_one_version(self._log)
+        self._handover.stay_one_version(self._recorder)
         plan = self._generations.plan(action.generation)
         settings = plan.pool(action.pool)
         if reason := plan.unservable(action.pool):
@@ -259,14 +258,14 @@ class Master:
                 channel=channel,
                 record=record,
                 access_log_fd=self._generations.logs.descriptor(settings.access_log),
-                log_level=self._log.level,
+                log_level=self._recorder.log.level,
                 master_pid=os.getpid(),
                 board=self.children.boards.of(action.pool),
                 exchange=self._exchanges.get(action.pool),
                 threads_given=plan.threads_given(action.pool),
                 tls=plan.tls(action.pool),
                 dump_fd=dump_fd,
-                log_lock_fd=self._log.lock.fd,
+                log_lock_fd=self._recorder.log.lock.fd,
                 template=template,
             )
 
@@ -278,16 +277,12 @@ class Master:
         child = self.children.get(worker)
         return child is not None and self._generations.are_last(child.pool, child.generation)
 
-    def _subject(self, subject: str, worker: events.WorkerId | None) -> str:
-        known = "" if worker is None else self.children.subject(worker)
-        return known or subject or "master"
-
     # ---- reload
 
     def _prepare(self, generation: int, *, again: bool = False) -> None:
         """``again``: it is kept, and is gone back to."""
         if not again:
-            self._handover.stay_one_version(self._log)
+            self._handover.stay_one_version(self._recorder)
         self._tried_by = self.fleet.state.reload.source if self.fleet.state.reload is not None else ""
         generations = self._generations
         try:
@@ -297,7 +292,7 @@ class Master:
             return
         warnings = () if again else tuple(plan.loaded.warnings)
         for warning in warnings:
-            self._log.warning(warning)
+            self._recorder.write(SettingsWarning(text=warning))
         keep_s = (generations.current if again else plan).loaded.settings.master.keep_s
         lost = generations.missing(plan)
         self._events.append(events.Prepared(generation, plan.policies, warnings, keep_s, lost))
@@ -305,22 +300,21 @@ class Master:
     def _adopt(self, generation: int, kept: int) -> None:
         self._adoption = Adoption(time.time(), self._tried_by)
         for name in self._generations.adopt(generation, kept):
-            self._log.warning(f"{name} has changed in the file; it takes effect at the next restart")
+            self._recorder.write(RestartNeeded(setting=name))
         self._exchanges.keep_only(self._generations.current.policies)
         self.children.boards.keep(self._generations.current.policies)
-        self._log.level = Level[self._generations.current.loaded.settings.master.log_level.upper()]
+        self._recorder.log.level = Level[self._generations.current.loaded.settings.master.log_level.upper()]
 
     def _reopen_logs(self) -> None:
         reopened, failures = self._generations.logs.reopen()
         for failure in failures:
-            self._log.error(f"{failure}; the old file is written on")
+            self._recorder.write(AccessLogNotReopened(reason=failure))
         told = [
             child for child in self.children if child.settings.access_log in reopened and not child.template
         ]
         for child in told:
             self.children.send(child.worker, Reopen(), (reopened[child.settings.access_log],))
-        files = "1 file" if len(reopened) == 1 else f"{len(reopened)} files"
-        self._log.info(f"reopened the access logs (SIGUSR1): {files}, {workers(len(told))} told")
+        self._recorder.write(AccessLogsReopened(files=len(reopened), workers=len(told)))
 
     # ---- upgrade
 
@@ -331,7 +325,7 @@ class Master:
             self._generations,
             self._exchanges,
             self._announcer,
-            self._log,
+            self._recorder.log,
             self._program,
             self._control,
             self._pidfile,
@@ -392,6 +386,5 @@ class Master:
 
     def _end(self, finish: actions.Finish) -> int:
         self.close()
-        level = Level.INFO if finish.status == 0 else Level.ERROR
-        self._log.write(level, f"{finish.text}\n{finish.traceback}".rstrip())
+        self._recorder.write(finish.record)
         return finish.status

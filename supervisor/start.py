@@ -22,6 +22,8 @@ from gwctl.config.load import Loaded
 from gwctl.control import paths
 from gwctl.errors import BindError, GwctlError
 from gwctl.log import Level, Log
+from gwctl.records.master import BindRetried, MasterStarted, NoControlSocket, PoolConfigured, StartFailed
+from gwctl.records.reloads import SettingsWarning
 from gwctl.supervisor.children import stdio
 from gwctl.supervisor.children.fork import share_with_workers
 from gwctl.supervisor.children.spawn_errors import check_descriptors, check_memory
@@ -31,11 +33,11 @@ from gwctl.supervisor.event_loop import Loop
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
+from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.sd_notify import Notifier
 from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.upgrade.program import Program
-from gwctl.wording import workers
 from gwctl.write_lock import WriteLock
 
 FIRST_GENERATION = 1
@@ -59,30 +61,41 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     stdio.hold_open()
     master_settings = loaded.settings.master
     log = Log(stdio.own_log(), Level[master_settings.log_level.upper()], lock=WriteLock.make())
+    recorder = Recorder(log)
     loop = Loop()
     loop.install_signals()
     program.let_signals_in()  # also while an address is waited for
     setproctitle.setproctitle(f"gwctl: master [{master_settings.name}]")
     try:
-        master = _prepare(loop, load, loaded, log, program)
+        master = _prepare(loop, load, loaded, recorder, program)
     except GwctlError as error:
-        log.error(str(error))
+        status = int(error.exit_status)
+        recorder.write(StartFailed(reason=str(error), exit_status=status))
         log.flush()
-        return int(error.exit_status)
+        return status
     share_with_workers(loaded.settings.pool.values())
     return master.go_on()
 
 
-def _prepare(loop: Loop, load: Callable[[], Loaded], loaded: Loaded, log: Log, program: Program) -> Master:
-    source = str(loaded.path) if loaded.path else "none"
-    log.info(f"gwctl {__version__} pid {os.getpid()}, Python {platform.python_version()}, config {source}")
+def _prepare(
+    loop: Loop, load: Callable[[], Loaded], loaded: Loaded, recorder: Recorder, program: Program
+) -> Master:
+    recorder.write(
+        MasterStarted(
+            instance=loaded.settings.master.name,
+            version=__version__,
+            pid=os.getpid(),
+            python=platform.python_version(),
+            config=str(loaded.path) if loaded.path else "",
+        )
+    )
     for warning in loaded.warnings:
-        log.warning(warning)
+        recorder.write(SettingsWarning(text=warning))
     generations = Generations(load, ListenerSet(os.environ))
-    _start(generations, loaded, loop, log)
-    master = Master(loop, generations, log, Announcer(Notifier(os.environ, log)), program)
+    _start(generations, loaded, loop, recorder)
+    master = Master(loop, generations, recorder, Announcer(Notifier(os.environ, recorder)), program)
     try:
-        _open_control(master, loaded, loop, log)
+        _open_control(master, loaded, loop, recorder)
         if loaded.settings.master.pidfile:
             master.own_pidfile(Pidfile.write(Path(loaded.settings.master.pidfile)))
     except GwctlError:
@@ -90,13 +103,13 @@ def _prepare(loop: Loop, load: Callable[[], Loaded], loaded: Loaded, log: Log, p
         raise
     for name, pool in loaded.settings.pool.items():
         size = generations.current.policies[name].size
-        why = f" (auto: {generations.current.capacity.why})" if pool.processes == "auto" else ""
-        urls = " ".join(listener.url for listener in generations.listeners_of(FIRST_GENERATION, name))
-        log.info(f"{name}: {workers(size)}{why}, {urls}")
+        why = generations.current.capacity.why if pool.processes == "auto" else ""
+        urls = tuple(listener.url for listener in generations.listeners_of(FIRST_GENERATION, name))
+        recorder.write(PoolConfigured(pool=name, processes=size, why=why, urls=urls))
     return master
 
 
-def _start(generations: Generations, loaded: Loaded, loop: Loop, log: Log) -> None:
+def _start(generations: Generations, loaded: Loaded, loop: Loop, recorder: Recorder) -> None:
     """Open logs and listeners; an address in use is tried again for ``bind_retry_s``.
 
     Raises:
@@ -111,7 +124,8 @@ def _start(generations: Generations, loaded: Loaded, loop: Loop, log: Log) -> No
             if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
                 raise
             if not told:
-                log.warning(f"{error}; trying again for {loaded.settings.master.bind_retry_s:g} s")
+                retry_s = loaded.settings.master.bind_retry_s
+                recorder.write(BindRetried(reason=str(error), retry_s=retry_s))
                 told = True
         else:
             return
@@ -121,7 +135,7 @@ def _start(generations: Generations, loaded: Loaded, loop: Loop, log: Log) -> No
             raise InterruptedStartError(f"{signal.Signals(ends.pop()).name}: nothing was started")
 
 
-def _open_control(master: Master, loaded: Loaded, loop: Loop, log: Log) -> None:
+def _open_control(master: Master, loaded: Loaded, loop: Loop, recorder: Recorder) -> None:
     setting = loaded.settings.master.control
     if setting == "off":
         return
@@ -132,10 +146,10 @@ def _open_control(master: Master, loaded: Loaded, loop: Loop, log: Log) -> None:
             else Path(setting)
         )
     except paths.NoRuntimeDirectoryError as error:
-        log.warning(f"no control socket: {error}. Signals work, gwctl status and reload do not")
+        recorder.write(NoControlSocket(reason=str(error)))
         return
 
     handle = control_handler(master.status, master.ask, master.ask_to_stop)
-    control = ControlServer(path, log, handle)
+    control = ControlServer(path, recorder, handle)
     if control.open(loop.selector):
         master.own_control(control)

@@ -11,6 +11,8 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc import scoreboard
 from gwctl.ipc.channel import Channel, WorkerReady
 from gwctl.masking import shower
+from gwctl.records.base import TEMPLATE, Process
+from gwctl.records.report import ProcessReport
 from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport, fault_frames, look
 from gwctl.supervisor.children.peer_limits import Allowance
 from gwctl.supervisor.children.procfs import resident_bytes
@@ -63,10 +65,9 @@ class Child:
         self.limits = RequestLimits(self.settings.timeouts, "sync", self.settings.root_path)
 
     @property
-    def subject(self) -> str:
-        if self.template:
-            return f"{self.pool} g{self.generation}"
-        return f"{self.pool}.{self.slot} g{self.generation}"
+    def process(self) -> Process:
+        """Who a record is about."""
+        return Process(self.pool, TEMPLATE if self.template else self.slot, self.generation, self.pid)
 
     def facts(self, now: float) -> scoreboard.Record:
         """What can be believed of its record now: a copy."""
@@ -106,13 +107,13 @@ class Child:
             self.inquest.request_s = max(0.0, now - since)
         self.dump.empty()
 
-    def end_report(self, ending: str, now: float) -> str:
-        """Return the report; empty if none was begun."""
+    def end_report(self, now: float) -> tuple[str, ProcessReport] | None:
+        """Return why it was asked for, and what is known; None: it was not."""
         inquest, self.inquest = self.inquest, None
         if inquest is None:
-            return ""
+            return None
         up_s = max(0.0, now - self.spawned_at)
-        return inquest.record(ending, self.facts(now), up_s, self.dump.read(), look(self.pid))
+        return inquest.reason, inquest.report(self.facts(now), up_s, self.dump.read(), look(self.pid))
 
     def fault_frames(self, status: int) -> str:
         """Where it stood when it died of a fault of its own; empty if it did not, or nothing is known."""

@@ -33,7 +33,7 @@ from gwctl.ipc.channel import (
     Serve,
     Tell,
 )
-from gwctl.log import Log
+from gwctl.records.workers import ChannelBroken, ScoreboardDoubted
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.fork_requests import Templates
@@ -50,12 +50,11 @@ from gwctl.supervisor.children.totals import Totals
 from gwctl.supervisor.children.watcher import Watching
 from gwctl.supervisor.core import events
 from gwctl.supervisor.event_loop import Loop
+from gwctl.supervisor.recorder import Recorder
 
 SAMPLE_S: Final = 4.0  # at least, between two samples of the request rates
 
 REAPED_AT_ONCE_MAX: Final = 256  # orphans of an application that forks without end are not all there is to do
-
-BURIED_MAX: Final = 256  # subjects of the dead that are remembered, for lines still to be written about them
 
 
 class Children:
@@ -69,20 +68,19 @@ class Children:
         self,
         loop: Loop,
         boards: Boards,
-        log: Log,
+        recorder: Recorder,
         report: Callable[[events.Event], None],
         luck: Callable[[], float],
         close_in_child: Callable[[str, int], None],
     ) -> None:
         self._loop = loop
         self.boards = boards
-        self._log = log
+        self._recorder = recorder
         self._report = report
         self._luck = luck
         self._close_in_child = close_in_child
         self._by_worker: dict[events.WorkerId, Child] = {}
         self._by_pid: dict[int, Child] = {}
-        self._buried: dict[events.WorkerId, str] = {}
         self.sampled_at = 0.0
         self._oom = OomWatch()
         self.totals: dict[str, Totals] = {}
@@ -94,19 +92,14 @@ class Children:
         """Processes that are no workers: who is told of the exit status, by pid."""
         self._kept = False
         """An exit of nobody we know was left for a later `reap`."""
-        self._templates = Templates(self.send, self._forked, self._unborn)
-        self._watching = Watching(loop.selector, log, self._channel_event, self._given_up, self.reap)
+        self._templates = Templates(self.send, self._forked, self._spawn_failed)
+        self._watching = Watching(loop.selector, recorder, self._channel_event, self._given_up, self.reap)
 
     def __iter__(self) -> Iterator[Child]:
         return iter(self._by_worker.values())
 
     def get(self, worker: events.WorkerId) -> Child | None:
         return self._by_worker.get(worker)
-
-    def subject(self, worker: events.WorkerId) -> str:
-        """How log lines name a worker, also one buried a moment ago; empty when unknown."""
-        child = self._by_worker.get(worker)
-        return child.subject if child is not None else self._buried.get(worker, "")
 
     @property
     def owed(self) -> bool:
@@ -166,7 +159,7 @@ class Children:
                 adopt_orphans()
             pid = fork_worker(assignment, lambda: self._hygiene(child))
         except OSError as error:
-            self._unborn(child, why(error, "the fork"))
+            self._spawn_failed(child, why(error, "the fork"))
         else:
             self._born(child, pid)
         finally:
@@ -185,13 +178,15 @@ class Children:
             else:
                 return
         theirs.close()
-        self._unborn(child, reason)
+        self._spawn_failed(child, reason)
 
     def _forked(self, child: Child, template: Child, pid: int) -> None:
         """A template names the pid of its worker. It runs the application, and could name anybody's."""
         known = pid in self._by_pid or pid in self.others
         if known or not is_child_of(template.pid, pid):
-            self._unborn(child, f"its template names pid {count(pid)}, which is no new process of its own")
+            self._spawn_failed(
+                child, f"its template names pid {count(pid)}, which is no new process of its own"
+            )
             return
         self._born(child, pid)
 
@@ -209,10 +204,10 @@ class Children:
     def _let_go(self, child: Child, reason: str) -> None:
         """End a process that cannot be watched. What it has is given to others when it is reaped."""
         child.channel.closed = True
-        self.others[child.pid] = lambda _status: self._unborn(child, reason)
+        self.others[child.pid] = lambda _status: self._spawn_failed(child, reason)
         self.signal(child.worker, signal.SIGKILL)
 
-    def _unborn(self, child: Child, reason: str) -> None:
+    def _spawn_failed(self, child: Child, reason: str) -> None:
         self._forget(child)
         self._report(events.SpawnFailed(child.worker, reason, self._luck()))
 
@@ -237,7 +232,7 @@ class Children:
     def _hygiene(self, mine: Child) -> None:
         """In the child: close what belongs to the master and to other workers."""
         self._loop.close_in_child()
-        self._log.close_in_child()
+        self._recorder.log.close_in_child()
         for older in self.older:
             older.close_descriptor()
         self._templates.close_in_child()
@@ -302,10 +297,10 @@ class Children:
         try:
             now = time.monotonic()
             for message, _fds in child.channel.receive():
-                hear(child, message, now, self._log, self._report, self._templates.answered)
+                hear(child, message, now, self._recorder, self._report, self._templates.answered)
         except ChannelError as error:
-            text = f"pid {child.pid} broke the protocol of its channel, and is heard no more: {error}"
-            self._log.error(cut(text, MESSAGE_CHARS_MAX), child.subject)
+            reason = cut(str(error), MESSAGE_CHARS_MAX)
+            self._recorder.write(ChannelBroken(process=child.process, reason=reason))
             child.channel.hang_up()
             if lives:
                 self._send_away(child)
@@ -313,7 +308,7 @@ class Children:
     # ---- signals and exits
 
     def ask_why(self, worker: events.WorkerId, reason: str, now: float) -> None:
-        """Have the process say what it is at; `kill` or its exit writes that to the log."""
+        """Have the process say what it is at; `kill`, `spare` or its exit reports that."""
         child = self._by_worker.get(worker)
         if child is None:
             return
@@ -323,20 +318,20 @@ class Children:
             self.send(worker, Tell())
 
     def kill(self, worker: events.WorkerId, reason: str, now: float) -> None:
-        """Send SIGKILL, and say why."""
+        """Send SIGKILL, and report what it was at."""
         child = self._by_worker.get(worker)
         if child is None:
             return
-        record = child.end_report("killed", now)
-        self._log.error(record or f"pid {child.pid} killed: {reason}", child.subject)
+        asked_for, report = child.end_report(now) or (reason, None)
+        self._report(events.Killed(worker, asked_for, report))
         child.killed = True
         self.signal(worker, signal.SIGKILL)
 
     def spare(self, worker: events.WorkerId, now: float) -> None:
-        """Write down what a worker was asked for that need not be killed after all."""
+        """Report what a worker was at that need not be killed after all."""
         child = self._by_worker.get(worker)
-        if child is not None and (record := child.end_report("recovered and goes on", now)):
-            self._log.warning(record, child.subject)
+        if child is not None and (known := child.end_report(now)):
+            self._report(events.Spared(worker, *known))
             child.dump.empty()  # should it die of a fault, what is written then is read from the start
 
     def signal(self, worker: events.WorkerId, signum: int) -> None:
@@ -394,24 +389,29 @@ class Children:
             self._read_channel(child, lives=False)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if child is not None:
-            self._bury(child, status)
+            self._reaped(child, status)
         elif pid in self.others:
             self.others.pop(pid)(status)
 
-    def _bury(self, child: Child, status: int) -> None:
+    def _reaped(self, child: Child, status: int) -> None:
         now = time.monotonic()
         facts = child.facts(now)
         self._tell_doubt(child)
         measured_bytes = facts.words[scoreboard.MEMORY_BYTES]
         cause = self._oom.cause(measured_bytes) if child.killed_by_others(status) else ""
         serving = child.last_words(facts, now)
-        frames = ""
-        if record := child.end_report("ended by itself", now):
-            self._log.error(record, child.subject)
-        else:
-            frames = child.fault_frames(status)
+        reason, report = child.end_report(now) or ("", None)
+        frames = child.fault_frames(status) if report is None else ""
         exited = events.Exited(
-            child.worker, status, self._luck(), serving, child.unfinished(facts), cause, frames
+            child.worker,
+            status,
+            self._luck(),
+            serving=serving,
+            cut=child.unfinished(facts),
+            cause=cause,
+            frames=frames,
+            report=report,
+            reason=reason,
         )
         self.totals.setdefault(child.pool, Totals()).fold(facts)
         self._forget(child)
@@ -428,9 +428,6 @@ class Children:
             self.close_older()
         else:
             self.boards.release(child.pool, child.record)
-        self._buried[child.worker] = child.subject
-        if len(self._buried) > BURIED_MAX:
-            del self._buried[next(iter(self._buried))]
         self._by_pid.pop(child.pid, None)
 
     def observe(self, now: float) -> None:
@@ -460,9 +457,4 @@ class Children:
         doubt = child.reader.doubt
         if doubt and not child.reader.doubt_told:
             child.reader.doubt_told = True
-            text = (
-                f"the scoreboard's record of pid {child.pid} cannot be true: {doubt}. Something in pool "
-                f"{child.pool} writes there, a C library or the application. It counts for nothing: "
-                "whether this worker hangs is not judged by it"
-            )
-            self._log.warning(text, child.subject)
+            self._recorder.write(ScoreboardDoubted(process=child.process, doubt=doubt))

@@ -1,4 +1,4 @@
-"""Why a worker was killed: one record of the log, with all that can be known of it.
+"""What a process was at that has to be killed: all that can be known of it, for one record.
 
 It begins with the order to dump. The worker's part comes two ways: the stacks of its threads
 through a memory file that faulthandler writes (in a signal's handler, so also while C code
@@ -13,33 +13,26 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gwctl.ipc import scoreboard
-from gwctl.ipc.channel import RequestUnderWay, TaskStack, Told
-from gwctl.supervisor.children.peer_limits import cut
+from gwctl.ipc.channel import Told
+from gwctl.records.report import ProcessReport, TaskReport, ThreadReport
+from gwctl.supervisor.children.peer_limits import count, cut
 from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.children.stacks import ThreadStack, fatal_frames, read_current, read_stacks
-from gwctl.wording import age, seconds
 
-NAMED_MAX: Final = 10
-"""Requests that are named one by one."""
 _FAULTS: Final = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT})
 """Signals at which faulthandler writes the stacks."""
 _TEXT_BYTES_MAX: Final = 1 << 18
-_RECORD_CHARS_MAX: Final = 60_000
+_REPORT_CHARS_MAX: Final = 60_000
+_BESIDES: Final = 20
+"""What a line has besides such a text, at most."""
 _LINE_CHARS_MAX: Final = 1000
 """A worker writes its stacks itself, and may write anything."""
-_STATES: Final = {
-    "R": "running",
-    "S": "sleeping",
-    "D": "in the kernel, not to be interrupted (D)",
-    "T": "stopped (T)",
-    "t": "stopped by a tracer (t)",
-    "Z": "dead, not reaped (Z)",
-}
 
 
 class DumpFile:
@@ -109,94 +102,87 @@ class IncidentReport:
     request_s: float = 0.0
     told: Told | None = None
 
-    def record(
-        self, ending: str, board: scoreboard.Record, up_s: float, stacks: str, facts: KernelFacts
-    ) -> str:
-        """Write all of it as one text; ``ending`` says what became of the process."""
+    def report(self, board: scoreboard.Record, up_s: float, stacks: str, facts: KernelFacts) -> ProcessReport:
+        """All that is known, in bounds that a log can bear."""
         if not self.request:
             self.request, self.request_s = read_current(stacks)
-        first = f"pid {self.pid} {ending}: {self.reason}"
-        if self.request and self.request not in self.reason:
-            first += f", serving {self.request} for {seconds(self.request_s)}"
-        lines = [first, self._worker(board, up_s, facts)]
-        threads = read_stacks(stacks)
-        lines += self._threads(threads)
-        lines += self._tasks()
-        if not threads:
-            lines.append(_no_stacks(facts))
-        text = cut("\n".join(lines), _RECORD_CHARS_MAX)
-        return "\n".join(cut(line, _LINE_CHARS_MAX) for line in text.split("\n"))
-
-    def _worker(self, board: scoreboard.Record, up_s: float, facts: KernelFacts) -> str:
-        requests = board.words[scoreboard.REQUESTS]
-        memory = facts.memory_bytes or board.words[scoreboard.MEMORY_BYTES]
-        parts = [
-            f"up {age(up_s)}",
-            "1 request" if requests == 1 else f"{requests:,} requests",
-            f"{memory / (1 << 20):.0f} MiB",
-        ]
-        active = self._under_way() or board.words[scoreboard.ACTIVE]
-        if active > bool(self.request):
-            parts.append(f"{active} under way")
-        if facts.state:
-            parts.append(_STATES.get(facts.state, facts.state))
-        if facts.waits_in:
-            parts.append(f"wait channel {facts.waits_in}")
-        return f"worker: {', '.join(parts)}"
+        room = _Room()
+        threads, idle = self._threads(read_stacks(stacks), room)
+        return ProcessReport(
+            up_s=up_s,
+            requests=board.words[scoreboard.REQUESTS],
+            memory_bytes=facts.memory_bytes or board.words[scoreboard.MEMORY_BYTES],
+            under_way=self._under_way() or board.words[scoreboard.ACTIVE],
+            request=cut(self.request, _LINE_CHARS_MAX),
+            request_s=self.request_s,
+            kernel_state=facts.state,
+            waits_in=facts.waits_in,
+            threads=threads,
+            idle_threads=idle,
+            tasks=self._tasks(room),
+            more_tasks=self.told.more_tasks if self.told is not None else 0,
+            truncated=not room.left,
+        )
 
     def _under_way(self) -> int:
         return len(self.told.requests) + self.told.more_requests if self.told is not None else 0
 
-    def _threads(self, threads: list[ThreadStack]) -> list[str]:
+    def _threads(self, stacks: list[ThreadStack], room: _Room) -> tuple[tuple[ThreadReport, ...], int]:
+        """Those that are at something, and how many are not."""
         requests = {each.thread: each for each in self.told.requests} if self.told is not None else {}
-        lines, idle, unseen = [], 0, dict(requests)
-        for thread in threads:
-            request = unseen.pop(thread.ident, None)
-            if not (thread.frames or request):
+        threads, idle, unseen = [], 0, dict(requests)
+        for stack in stacks:
+            request = unseen.pop(stack.ident, None)
+            if not (stack.frames or request):
                 idle += 1
                 continue
-            name = "main thread" if thread.main else f"thread {thread.name or hex(thread.ident)}"
+            if not room.left:
+                continue
+            what, age_s = "", None
             if request is not None:
-                name += f" ({_named(request)})"
-            elif thread.main and self.request and not requests:
-                name += f" ({self.request})"
-            lines += [f"{name}:", *(f"  {frame}" for frame in thread.frames)]
-        if idle:
-            lines.append(f"{'1 thread' if idle == 1 else f'{idle} threads'} without the application's code")
-        return lines
+                what, age_s = request.what, request.age_s
+            elif stack.main and not requests:
+                what = self.request
+            name, what, frames = room.take(stack.name), room.take(what), room.take_all(stack.frames)
+            threads.append(ThreadReport(count(stack.ident, 1 << 63), name, stack.main, what, age_s, frames))
+        return tuple(threads), idle
 
-    def _tasks(self) -> list[str]:
+    def _tasks(self, room: _Room) -> tuple[TaskReport, ...]:
         if self.told is None:
-            return []
+            return ()
         ages = {each.what: each.age_s for each in reversed(self.told.requests)}
-        lines = []
-        for task in self.told.tasks:
-            lines += [f"{_task_name(task, ages)}:", *(f"  {frame}" for frame in task.frames)]
-        if self.told.more_tasks:
-            lines.append(f"{self.told.more_tasks} more tasks")
-        return lines
+        tasks = []
+        for each in self.told.tasks:
+            if room.left:
+                age_s = ages.get(each.request, 0.0)
+                name, request, frames = (
+                    room.take(each.name),
+                    room.take(each.request),
+                    room.take_all(each.frames),
+                )
+                tasks.append(TaskReport(name, request, age_s, frames))
+        return tuple(tasks)
+
+
+class _Room:
+    """For the lines of one report."""
+
+    def __init__(self) -> None:
+        self.left = _REPORT_CHARS_MAX
+
+    def take(self, text: str) -> str:
+        """A line of this text, or the beginning of it."""
+        line = cut(text, _LINE_CHARS_MAX)
+        self.left = max(0, self.left - len(line) - _BESIDES)
+        return line
+
+    def take_all(self, frames: Iterable[str]) -> tuple[str, ...]:
+        """As many of them as there is room for."""
+        return tuple(self.take(frame) for frame in frames if self.left)
 
 
 def fault_frames(status: int, stacks: str) -> str:
     """Where a process stood that died of a fault of its own; empty if it did not, or nothing is known."""
     if -status not in _FAULTS:
         return ""
-    return cut("\n".join(f"  {frame}" for frame in fatal_frames(stacks)), _RECORD_CHARS_MAX)
-
-
-def _named(request: RequestUnderWay) -> str:
-    return f"{request.what}, {seconds(request.age_s)}"
-
-
-def _task_name(task: TaskStack, ages: dict[str, float]) -> str:
-    if not task.request:
-        return f"task {task.name}"
-    return f"task {task.name} ({task.request}, {seconds(ages.get(task.request, 0.0))})"
-
-
-def _no_stacks(facts: KernelFacts) -> str:
-    if facts.state in {"T", "t"}:
-        return "no stacks: a stopped process cannot write them"
-    if facts.state == "D":
-        return "no stacks: it does not leave the kernel to write them"
-    return "no stacks: it did not write them"
+    return cut("\n".join(f"  {frame}" for frame in fatal_frames(stacks)), _REPORT_CHARS_MAX)

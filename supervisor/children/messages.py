@@ -34,11 +34,12 @@ from gwctl.ipc.channel import (
     WorkerReady,
     compatible,
 )
-from gwctl.log import Log
+from gwctl.records import workers as records
+from gwctl.records.base import Process
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.peer_limits import COUNT_MAX, count, cut
 from gwctl.supervisor.core import events
-from gwctl.supervisor.service.status import ready_text
+from gwctl.supervisor.recorder import Recorder
 
 NAME_CHARS_MAX: Final = 100
 REQUEST_CHARS_MAX: Final = 1000
@@ -53,7 +54,7 @@ def hear(
     child: Child,
     message: Message,
     now: float,
-    log: Log,
+    recorder: Recorder,
     report: Callable[[events.Event], None],
     forked: Callable[[Child, Forked], None],
 ) -> None:
@@ -73,12 +74,11 @@ def hear(
                 what = f"{cut(reason, MESSAGE_CHARS_MAX)}: the package on disk is another version"
                 report(events.BootFailed(child.worker, "boot", f"{what}; restart the service", ""))
         case Stage(name=name):
-            log.debug(f"pid {child.pid} boot: {cut(name, NAME_CHARS_MAX)}", child.subject)
+            recorder.write(records.WorkerBooting(process=child.process, stage=cut(name, NAME_CHARS_MAX)))
         case WorkerReady():
             _once(child.ready, message)
             child.ready = _bounded_ready(message)
-            who = "template " if child.template else ""
-            log.info(f"{who}pid {child.pid} {ready_text(child.ready)}", child.subject)
+            recorder.write(_ready(child.process, child.ready))
             report(events.Ready(child.worker))
         case WorkerFailed(kind=kind, message=text, traceback=trace):
             text, trace = cut(text, MESSAGE_CHARS_MAX), cut(trace, TRACEBACK_CHARS_MAX)
@@ -86,8 +86,11 @@ def hear(
         case Obeyed(serving=serving):
             report(events.Obeyed(child.worker, serving))
         case WorkerDraining(connections=connections, requests=requests):
-            text = f"pid {child.pid} draining: {count(requests)} requests on {count(connections)} connections"
-            log.debug(text, child.subject)
+            recorder.write(
+                records.WorkerDraining(
+                    process=child.process, requests=count(requests), connections=count(connections)
+                )
+            )
             report(events.DrainStarted(child.worker))
         case GaveUp(request=request, age_s=age_s):
             report(events.Stuck(child.worker, child.shown(cut(request, REQUEST_CHARS_MAX)), age_s))
@@ -105,6 +108,17 @@ def hear(
 def _once(before: object, message: Message) -> None:
     if before:
         raise ChannelError(f"{type(message).__name__} a second time")
+
+
+def _ready(process: Process, ready: WorkerReady) -> records.WorkerReady:
+    return records.WorkerReady(
+        process=process,
+        worker_class=ready.worker_class,
+        boot_s=ready.boot_s,
+        import_s=ready.import_s,
+        memory_bytes=ready.memory_bytes,
+        parser=ready.parser,
+    )
 
 
 def _bounded_ready(ready: WorkerReady) -> WorkerReady:

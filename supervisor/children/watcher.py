@@ -11,8 +11,9 @@ import os
 import selectors
 from collections.abc import Callable, Iterable
 
-from gwctl.log import Log
+from gwctl.records.workers import ChannelLost, NoPidfd
 from gwctl.supervisor.children.child import Child
+from gwctl.supervisor.recorder import Recorder
 
 
 class Watching:
@@ -25,13 +26,13 @@ class Watching:
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        log: Log,
+        recorder: Recorder,
         heard: Callable[[Child, int], None],
         lost: Callable[[Child], None],
         ended: Callable[[], None],
     ) -> None:
         self._selector = selector
-        self._log = log
+        self._recorder = recorder
         self._heard = heard
         self._lost = lost
         self._ended = ended
@@ -56,8 +57,8 @@ class Watching:
             if child.pidfd >= 0:
                 os.close(child.pidfd)
                 child.pidfd = -1
-            text = f"no pidfd for pid {child.pid}: {error.strerror}. SIGCHLD tells of its end instead"
-            self._log.warning(text, child.subject)
+            reason = error.strerror or str(error)
+            self._recorder.write(NoPidfd(process=child.process, reason=reason))
 
     def want_write(self, child: Child) -> None:
         """Be told when the channel takes what is queued, if anything is."""
@@ -83,8 +84,8 @@ class Watching:
 
     def lose(self, child: Child, error: OSError) -> None:
         """Count the channel of a process that lives as ended."""
-        text = f"the channel to pid {child.pid} cannot be watched: {error.strerror}. It is given up"
-        self._log.error(text, child.subject)
+        reason = error.strerror or str(error)
+        self._recorder.write(ChannelLost(process=child.process, reason=reason))
         child.channel.closed = True
         self._lost(child)
 

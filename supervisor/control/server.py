@@ -36,9 +36,11 @@ from gwctl.control import paths, peer
 from gwctl.control import protocol as messages
 from gwctl.errors import BindError, GwctlError
 from gwctl.ipc import inherited_fds
-from gwctl.log import Log
+from gwctl.records.master import ControlFolderShared, ControlRefused, NoControlSocket
+from gwctl.records.sentences import not_allowed
 from gwctl.supervisor.control import client_slots
 from gwctl.supervisor.listeners import unix_socket
+from gwctl.supervisor.recorder import Recorder
 
 CLIENTS_MAX: Final = 64
 REQUESTS_MAX: Final = 8
@@ -145,11 +147,11 @@ class ControlServer:
     """The socket at ``path``. ``handle`` is called from the loop for each request."""
 
     def __init__(
-        self, path: Path, log: Log, handle: Handle, clock: Callable[[], float] = time.monotonic
+        self, path: Path, recorder: Recorder, handle: Handle, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.path = path
         self._clock = clock
-        self._log = log
+        self._recorder = recorder
         self._handle = handle
         self._selector: selectors.BaseSelector | None = None
         self._listening: unix_socket.UnixSocket | None = None
@@ -190,7 +192,7 @@ class ControlServer:
         """
         try:
             if warning := paths.make_folder(self.path.parent):
-                self._log.warning(warning)
+                self._recorder.write(ControlFolderShared(warning=warning))
             self._listening = unix_socket.bind(self.path, unix_socket.Access(0o600), _BACKLOG)
             self._spare = _open_spare()
         except (BindError, paths.NoRuntimeDirectoryError, OSError) as error:
@@ -199,7 +201,7 @@ class ControlServer:
                     f"another master has this name: its control socket {self.path} is {error.reason}; "
                     "stop it, or give this one another master.name"
                 ) from None
-            self._log.warning(f"no control socket: {error}. Signals work, gwctl status and reload do not")
+            self._recorder.write(NoControlSocket(reason=str(error)))
             self.close()
             return False
         self._selector = selector
@@ -333,14 +335,15 @@ class ControlServer:
         client = peer.credentials(sock)
         if client is None or client[1] in {0, os.geteuid()}:
             return None
-        text = f"uid {client[1]} may not control this master; root and uid {os.geteuid()} may"
+        pid, uid, _ = client
         self._refused += 1
         now = self._clock()
         if now - self._refusal_told_at >= _REFUSAL_TOLD_S:
-            more = f" ({self._refused} of such since the last line about them)" if self._refused > 1 else ""
-            self._log.warning(f"control: refused pid {client[0]}: {text}{more}")
+            self._recorder.write(
+                ControlRefused(pid=pid, uid=uid, owner_uid=os.geteuid(), count=self._refused)
+            )
             self._refusal_told_at, self._refused = now, 0
-        return messages.Failure(messages.FORBIDDEN, text)
+        return messages.Failure(messages.FORBIDDEN, not_allowed(uid, os.geteuid()))
 
     def _turn_away(self) -> None:
         """No descriptor is free: use the spare one to take the client off the queue and close it."""

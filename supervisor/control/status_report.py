@@ -11,15 +11,17 @@ from typing import Any
 import msgspec
 
 from gwctl import __version__
+from gwctl.records.base import TEMPLATE
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.control import health, status
 from gwctl.supervisor.control.pressure import open_files, waiting
 from gwctl.supervisor.core import kept as keep
+from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.state import FleetState
-from gwctl.supervisor.core.worker import TEMPLATE, State, Worker
+from gwctl.supervisor.core.worker import State, Worker
 from gwctl.supervisor.generations.generations import Generations
 
 
@@ -136,7 +138,7 @@ def _trouble(pool: Pool, now: float) -> str:
     waiting = [(number, slot) for number, slot in sorted(pool.slots.items()) if slot.next_try_at > now]
     named = [("the template" if number == TEMPLATE else f"slot {number}", slot) for number, slot in waiting]
     return "; ".join(
-        f"{name} {slot.trouble}: next try in {slot.next_try_at - now:.0f} s" for name, slot in named
+        f"{name} {wording.waits(slot)}: next try in {slot.next_try_at - now:.0f} s" for name, slot in named
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from gwctl.records import AnyRecord
+from gwctl.records.master import MasterGaveUp, MasterStopped
 from gwctl.supervisor.core.events import RequestId, WorkerId
 
 
@@ -82,15 +84,9 @@ class Kill(Struct, frozen=True):
 
 
 class Note(Struct, frozen=True):
-    """A log line about a worker, a pool or (both empty) the master. ``level`` as in gwctl.log.
+    """Something happened: for the log, and whoever else wants to know."""
 
-    ``subject``: the pool's name, or the worker's, for a shell that never had a process of that number.
-    """
-
-    level: str
-    text: str
-    subject: str = ""
-    worker: WorkerId | None = None
+    record: AnyRecord
 
 
 class Prepare(Struct, frozen=True):
@@ -166,8 +162,8 @@ class Finish(Struct, frozen=True):
     """All workers are gone; the master ends with this exit status."""
 
     status: int
-    text: str
-    traceback: str = ""
+    record: MasterStopped | MasterGaveUp
+    """Its last words."""
 
 
 Action = (

@@ -9,15 +9,27 @@ from collections.abc import Iterable
 from typing import Any
 
 from gwctl.config.model.types import WORKERS_MAX
+from gwctl.records.base import Strength
+from gwctl.records.master import PoolsServe
+from gwctl.records.reloads import (
+    Keeping,
+    PoolScaled,
+    ReloadAdopted,
+    ReloadBegun,
+    ReloadIgnored,
+    ReloadRefused,
+    ReloadWaits,
+    RollbackRefused,
+    Standing,
+)
+from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare, Restore
 from gwctl.supervisor.core.events import ReloadAsked, RollbackAsked, ScaleAsked
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload, Stage, patience
 from gwctl.supervisor.core.state import FleetState, Queue
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import NOT_STARTED, counts, scaled
 from gwctl.supervisor.core.worker import Failure, State
-from gwctl.wording import seconds, span
 
 
 def answer(turn: Turn, request: int, text: str, result: dict[str, Any], *, ok: bool) -> None:
@@ -30,16 +42,16 @@ def answer(turn: Turn, request: int, text: str, result: dict[str, Any], *, ok: b
 
 def reload_asked(fleet: FleetState, event: ReloadAsked, turn: Turn) -> None:
     if fleet.ending is not None:
-        _refuse(turn, event.request, "the fleet is stopping")
+        _refuse(turn, event.request, wording.STOPPING)
         if not event.request:
-            turn.note("info", f"no reload ({event.source}): the fleet is stopping")
+            turn.note(ReloadIgnored(source=event.source, reason=wording.STOPPING))
         return
     if fleet.broken:
-        _refuse(turn, event.request, f"this master is broken ({fleet.broken}): restart it")
+        _refuse(turn, event.request, wording.broken(fleet.broken))
         return
     queue = fleet.queue
     if fleet.reload is not None and not queue.waiting:
-        turn.note("info", f"reload ({event.source}) waits for the one under way")
+        turn.note(ReloadWaits(source=event.source))
     queue.waiting = True
     queue.source = event.source
     if event.request:
@@ -48,11 +60,11 @@ def reload_asked(fleet: FleetState, event: ReloadAsked, turn: Turn) -> None:
 
 def refuse_waiting(queue: Queue, turn: Turn) -> None:
     for request in queue.take():
-        _refuse(turn, request, "the fleet stops")
+        _refuse(turn, request, wording.STOPS)
 
 
 def _refuse(turn: Turn, request: int, reason: str) -> None:
-    answer(turn, request, f"not adopted: {reason}", {"reason": reason}, ok=False)
+    answer(turn, request, wording.reload_refused(reason), {"reason": reason}, ok=False)
 
 
 def begin_reload(fleet: FleetState, generation: int, turn: Turn) -> Reload:
@@ -67,8 +79,8 @@ def rollback_asked(fleet: FleetState, event: RollbackAsked, turn: Turn) -> Reloa
     """Begin it, or say why not."""
     refusal = _rollback_refusal(fleet)
     if refusal or fleet.kept is None:
-        turn.note("info", f"rollback ({event.source}) refused: {refusal}")
-        answer(turn, event.request, f"not rolled back: {refusal}", {"reason": refusal}, ok=False)
+        turn.note(RollbackRefused(source=event.source, reason=refusal))
+        answer(turn, event.request, wording.rollback_refused(refusal), {"reason": refusal}, ok=False)
         return None
     asked = [event.request] if event.request else []
     reload = _begin(fleet, fleet.kept.generation, event.source, asked, turn, rollback=True)
@@ -78,16 +90,16 @@ def rollback_asked(fleet: FleetState, event: RollbackAsked, turn: Turn) -> Reloa
 
 def _rollback_refusal(fleet: FleetState) -> str:
     if fleet.ending is not None:
-        return "the fleet is stopping"
+        return wording.STOPPING
     if fleet.broken:
-        return f"this master is broken ({fleet.broken}): restart it"
+        return wording.broken(fleet.broken)
     if fleet.reload is not None or fleet.queue.waiting:
         what = "rollback" if fleet.reload is not None and fleet.reload.rollback else "reload"
-        return f"a {what} is under way. Ask again when it has ended"
+        return wording.under_way(what)
     if fleet.upgrade is not None:
-        return "an upgrade is under way. Ask again when it has ended"
+        return wording.under_way("upgrade")
     if fleet.kept is None:
-        return fleet.not_kept or "no generation is kept. Set master.keep_s to keep one after each reload"
+        return fleet.not_kept or wording.NOTHING_KEPT
     return ""
 
 
@@ -95,72 +107,82 @@ def _begin(
     fleet: FleetState, generation: int, source: str, asked: list[int], turn: Turn, *, rollback: bool = False
 ) -> Reload:
     stall_s = max((patience(pool.policy) for pool in fleet.pools.values()), default=60.0)
-    reload = Reload(generation, fleet.generation, source, asked, turn.now, stall_s, rollback)
-    what = "rollback" if rollback else "reload"
-    turn.note("info", f"{what} ({source}): generation {fleet.generation} -> {generation}")
-    reload.tell(turn, "", "validate", "", f"g{fleet.generation} -> g{generation}")
+    previous = fleet.generation
+    reload = Reload(generation, previous, source, asked, turn.now, stall_s, rollback)
+    turn.note(ReloadBegun(source=source, generation=generation, previous=previous, rollback=rollback))
+    reload.tell(turn, "", "validate", "", f"g{previous} -> g{generation}")
     return reload
 
 
 def adopted(fleet: FleetState, reload: Reload, previous: int, turn: Turn) -> None:
     for name in reload.policies:
         reload.tell(turn, name, "commit", "ok")
-    took_s, kept = turn.now - reload.started_at, fleet.kept
-    done = "rolled back to" if reload.rollback else "adopted"
-    text = f"{done} generation {reload.generation} in {seconds(took_s)}"
-    fleet.last_reload, fleet.last_reload_at = f"{text} ({reload.source})", turn.now
+    kept = fleet.kept
+    record = ReloadAdopted(
+        source=reload.source,
+        generation=reload.generation,
+        previous=previous,
+        rollback=reload.rollback,
+        took_s=turn.now - reload.started_at,
+        pools=_strength(fleet.pools.values()),
+        missing=_missing(fleet) if reload.rollback else (),
+        keeping=_keeping(reload, previous, kept=kept is not None),
+    )
+    fleet.last_reload, fleet.last_reload_at = wording.last_adopted(record), turn.now
     if not reload.rollback:
         fleet.refused_at = None
     turn.actions.append(Adopt(reload.generation, kept.generation if kept is not None else 0))
-    more = _about_kept(fleet, reload, previous)
-    turn.note("info", "; ".join(filter(None, (f"{text}: {counts(fleet.pools.values())}", more))))
-    result = {"generation": reload.generation, "previous": previous, "took_s": round(took_s, 3)}
+    turn.note(record)
+    result = {"generation": reload.generation, "previous": previous, "took_s": round(record.took_s, 3)}
     if kept is not None:
         result["kept"] = kept.generation
-    lines = [*filter(None, [reload.preface]), text, *(f"warning: {warning}" for warning in reload.warnings)]
-    lines += [more] if more else []
+    text = wording.adopted(record, reload.preface, reload.warnings)
     for request in reload.requests:
-        answer(turn, request, "\n".join(lines), result, ok=True)
+        answer(turn, request, text, result, ok=True)
 
 
-def _about_kept(fleet: FleetState, reload: Reload, previous: int) -> str:
-    """What became of the generation before, if it was to be kept, and what is missing of this one."""
-    texts = []
-    missing = [
-        f"{pool.ready} of {pool.size} in {pool.name}"
+def _strength(pools: Iterable[Pool]) -> tuple[Strength, ...]:
+    return tuple(pool.strength for pool in pools if pool.size)
+
+
+def _missing(fleet: FleetState) -> tuple[Strength, ...]:
+    return tuple(
+        pool.strength
         for pool in fleet.pools.values()
         if pool.ready < pool.size and pool.degraded(fleet.generation)
-    ]
-    if reload.rollback and missing:
-        texts.append(f"{', '.join(missing)}: what is missing stays so until the next reload")
-    if fleet.kept is not None:
-        texts.append(f"generation {previous} is kept for {span(reload.keep_s)}: gwctl rollback goes to it")
-    elif reload.keep_s > 0 and reload.lost:
-        lost = ", ".join(reload.lost)
-        texts.append(f"generation {previous} is not kept for a rollback: only it serves {lost}")
-    elif reload.keep_s > 0:
-        texts.append(f"generation {previous} is not kept for a rollback: none of its workers is left")
-    return ", ".join(texts)
+    )
+
+
+def _keeping(reload: Reload, previous: int, *, kept: bool) -> Keeping | None:
+    """What became of the generation before; None: it was not to be kept."""
+    if kept:
+        return Keeping(previous, reload.keep_s)
+    return Keeping(previous, 0.0, reload.lost) if reload.keep_s > 0 else None
 
 
 def refused(fleet: FleetState, reload: Reload, pool: str, failure: Failure, turn: Turn) -> None:
     """The candidate is dropped: say why, where it stood, and what serves now."""
-    phase = reload.phase_of(pool)
+    phase, stops = reload.phase_of(pool), failure.kind == "stop"
     reload.tell(turn, pool, phase, "FAILED", failure.message)
     if reload.stage is not Stage.VALIDATE:  # else there is nothing yet, or the late answer will see to it
         turn.actions.append(Abandon(reload.generation))
-    reason = f"{pool}: {failure.message}" if pool else failure.message
-    what = "gone back to" if reload.rollback else "adopted"
-    head = f"generation {reload.generation} was not {what}: {reason}"
-    fleet.last_reload, fleet.last_reload_at = f"{head.splitlines()[0]} ({reload.source})", turn.now
-    if failure.kind != "stop" and not reload.rollback and fleet.refused_at is None:
+    if not stops and not reload.rollback and fleet.refused_at is None:
         fleet.refused_at = turn.now
-    trace = failure.traceback.strip("\n")
-    if failure.dumped:
-        trace = f"Where it stood follows in the log: see the record of pid {failure.dumped}"
-    standing = _standing(fleet) if failure.kind != "stop" else ""
-    level = "error" if standing else "info"  # a stop is nothing that went wrong
-    turn.note(level, "\n".join(filter(None, (head, trace, standing))))
+    record = ReloadRefused(
+        level="info" if stops else "error",  # a stop is nothing that went wrong
+        source=reload.source,
+        generation=reload.generation,
+        rollback=reload.rollback,
+        pool=pool,
+        phase=phase,
+        kind=failure.kind,
+        reason=failure.message,
+        traceback=failure.traceback,
+        dumped_pid=failure.dumped,
+        standing=None if stops else _standing(fleet),
+    )
+    fleet.last_reload, fleet.last_reload_at = wording.last_refused(record), turn.now
+    turn.note(record)
     result = {
         "generation": fleet.generation,
         "refused": reload.generation,
@@ -170,28 +192,20 @@ def refused(fleet: FleetState, reload: Reload, pool: str, failure: Failure, turn
         "reason": failure.message,
         "traceback": failure.traceback,
     }
-    text = "\n\n".join(filter(None, (reload.preface, head, trace, f"{standing}." if standing else "")))
+    text = wording.refused(record, reload.preface)
     for request in reload.requests:
         answer(turn, request, text, result, ok=False)
 
 
-def _standing(fleet: FleetState) -> str:
-    serving = f"generation {fleet.generation} serves as before ({_strength(fleet)})"
-    if not fleet.disk_differs or fleet.rolled_back:
-        return serving
-    if not fleet.degraded:
-        serving += ", and whoever has to be replaced is forked from its template, of the same code"
-    return f"{serving}. The files on disk are newer than what runs: mend them and reload"
-
-
-def _strength(fleet: FleetState) -> str:
+def _standing(fleet: FleetState) -> Standing:
     """Counts of the generation in force; what is parked serves again right after this."""
-    texts = []
+    pools = []
     for pool in fleet.pools.values():
         if pool.size:
             able = sum(w.serving or w.state is State.PARKED for w in pool.of_generation(fleet.generation))
-            texts.append(f"{pool.name} {able}/{pool.size} ready")
-    return ", ".join(texts)
+            pools.append(Strength(pool.name, able, pool.size))
+    differs = fleet.disk_differs and not fleet.rolled_back
+    return Standing(fleet.generation, tuple(pools), differs, differs and not fleet.degraded)
 
 
 # ---- scale
@@ -211,12 +225,12 @@ def scale_asked(fleet: FleetState, event: ScaleAsked, turn: Turn) -> None:
 
 def _scale_refusal(fleet: FleetState, event: ScaleAsked) -> str:
     if fleet.ending is not None:
-        return "the fleet is stopping"
+        return wording.STOPPING
     known = [name for name, pool in fleet.pools.items() if pool.size]
     if event.pool and event.pool not in known:
-        return f"no pool named {event.pool!r}; there is: {', '.join(known)}"
+        return wording.no_such_pool(event.pool, known)
     sizes = [_asked(fleet.pools[name], event) for name in ([event.pool] if event.pool else known)]
-    return f"a pool has at most {WORKERS_MAX} workers" if max(sizes, default=0) > WORKERS_MAX else ""
+    return wording.too_many() if max(sizes, default=0) > WORKERS_MAX else ""
 
 
 def _asked(pool: Pool, event: ScaleAsked) -> int:
@@ -229,11 +243,12 @@ def _scale(fleet: FleetState, pool: Pool, event: ScaleAsked, turn: Turn) -> tupl
     pool.size = max(1, asked)
     if fleet.reload is not None and pool.name in fleet.reload.sizes:
         fleet.reload.sizes[pool.name] = pool.size  # the new generation gets as many
-    text = scaled(pool.name, was, pool.size, asked)
-    if fleet.rolled_back and pool.size > pool.ready and pool.degraded(fleet.generation):
-        text += f". {NOT_STARTED}: {fleet.degraded}"
-    turn.note("info", text.removeprefix(f"{pool.name}: "), pool=pool.name)
-    return text, {"pool": pool.name, "size": pool.size, "was": was}
+    held = fleet.rolled_back and pool.size > pool.ready and pool.degraded(fleet.generation)
+    record = PoolScaled(
+        pool=pool.name, was=was, size=pool.size, asked=asked, held=fleet.degraded if held else ""
+    )
+    turn.note(record)
+    return wording.scaled(record), {"pool": pool.name, "size": pool.size, "was": was}
 
 
 # ---- start
@@ -244,5 +259,5 @@ def all_ready(pools: Iterable[Pool], turn: Turn, began_at: float) -> bool:
     wanted = [pool for pool in pools if pool.size]
     if not wanted or any(pool.ready < pool.size for pool in wanted):
         return False
-    turn.note("info", f"serving: {counts(wanted)} in {seconds(turn.now - began_at)}")
+    turn.note(PoolsServe(pools=_strength(wanted), took_s=turn.now - began_at))
     return True

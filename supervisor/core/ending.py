@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from gwctl.records.master import MasterGaveUp, MasterStopped
+from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import processes
 from gwctl.supervisor.core.worker import Order, State, Worker
-from gwctl.wording import seconds
 
 SAME_S = 0.1
 """Asked again by the same within this time is the same request. A program that signals a process and then
@@ -79,13 +79,14 @@ class Ending:
         self.asked_by, self.asked_at = source, now
         return False
 
-    def last_words(self, now: float) -> str:
+    def last_words(self, now: float) -> MasterStopped | MasterGaveUp:
         if self.text:
-            return self.text
-        requests = "1 request" if self.cut == 1 else f"{self.cut} requests"
-        killed = processes(self.killed, self.templates_killed)
-        return f"stopped in {seconds(now - self.since)}; {requests} cut" + (
-            f"; {killed} had to be killed" if killed else ""
+            return MasterGaveUp(exit_status=self.status, reason=self.text, traceback=self.traceback)
+        return MasterStopped(
+            took_s=now - self.since,
+            cut=self.cut,
+            killed=self.killed,
+            templates_killed=self.templates_killed,
         )
 
     def count_killed(self, worker: Worker) -> None:
@@ -100,7 +101,7 @@ class Ending:
             worker.leaving = True
             order = _order(self.mode, worker.state)
             if order is not None:
-                turn.order(worker, order, reason="the fleet stops at once", sweep=True)
+                turn.order(worker, order, reason=wording.STOPS_AT_ONCE, sweep=True)
 
 
 def _order(mode: Mode, state: State) -> Order | None:

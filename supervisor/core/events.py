@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from gwctl.records.report import ProcessReport
 from gwctl.supervisor.core.policy import PoolPolicy
 
 WorkerId = int
@@ -87,6 +88,27 @@ class Exited(Struct, frozen=True):
     """What the kernel was seen to do to it: the memory it ran out of."""
     frames: str = ""
     """Where the application stood when it died of a fault of its own."""
+    report: ProcessReport | None = None
+    """What it was at, if that was asked for and it was not killed."""
+    reason: str = ""
+    """Why that was asked for."""
+
+
+class Killed(Struct, frozen=True):
+    """Answer to Kill: SIGKILL was sent."""
+
+    worker: WorkerId
+    reason: str
+    report: ProcessReport | None = None
+    """What it was at; None: it was not asked for that before."""
+
+
+class Spared(Struct, frozen=True):
+    """Answer to Spare."""
+
+    worker: WorkerId
+    reason: str
+    report: ProcessReport
 
 
 class Stuck(Struct, frozen=True):
@@ -216,6 +238,8 @@ WorkerEvent = (
     | ChannelClosed
     | Obeyed
     | Exited
+    | Killed
+    | Spared
     | Observed
     | Stuck
 )

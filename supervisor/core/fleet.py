@@ -24,7 +24,7 @@ from typing import Final
 
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core import actions as act
-from gwctl.supervisor.core import commands, deadlines, judgement, stopping, upgrade, worker_events
+from gwctl.supervisor.core import commands, deadlines, judgement, stopping, upgrade, wording, worker_events
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core import kept as keep
 from gwctl.supervisor.core.invariants import broken_rule
@@ -246,7 +246,7 @@ class Fleet:
     def _stop(self, event: ev.StopAsked) -> None:
         state, turn = self.state, self.turn
         if state.ending is None:
-            judgement.give_up_work(state, "the fleet stops", turn)
+            judgement.give_up_work(state, wording.STOPS, turn)
             state.dirty.update(state.pools)
             serving = any(pool.ready for pool in state.pools.values())
             state.ending = stopping.begin(event, turn, accepts=serving)

@@ -20,12 +20,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from gwctl.supervisor.core import judgement
+from gwctl.supervisor.core import judgement, wording
 from gwctl.supervisor.core.events import Observed, Stuck
 from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.worker import Failure, Order, State, Worker
-from gwctl.wording import seconds
 
 HANG: Final = "hang"
 """The kind of such a failure."""
@@ -76,12 +75,12 @@ def gave_up(fleet: FleetState, worker: Worker, news: Stuck, turn: Turn) -> None:
     if worker.state not in _JUDGED or worker.leaving or worker.stuck:
         return
     worker.stuck = True
-    what = f"{news.request} is stuck, {seconds(news.age_s)}"
+    what = wording.stuck(news.request, news.age_s)
     if judgement.tried(fleet, worker):
-        worker.failure = Failure(HANG, f"request timeout: {what}")
+        worker.failure = Failure(HANG, wording.request_timeout(what))
         judgement.judge(fleet, worker, turn)
         return
-    worker.replace_reason = f"cannot end a request: {what}"
+    worker.replace_reason = wording.cannot_end(what)
 
 
 def _spare(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
@@ -113,8 +112,8 @@ def _request(fleet: FleetState, facts: Observed, turn: Turn) -> str:
     if turn.now < due_at:
         fleet.look_by(due_at, turn)
         return ""
-    age = seconds(turn.now - facts.busy_since)
-    return f"request timeout: {facts.serving} has run {age} (limit {seconds(facts.request_limit_s)})"
+    age_s = turn.now - facts.busy_since
+    return wording.request_timeout(wording.has_run(facts.serving, age_s, facts.request_limit_s))
 
 
 def _back_at(fleet: FleetState) -> float:
@@ -139,5 +138,4 @@ def _heartbeat(
     if turn.now < due_at:
         fleet.look_by(due_at, turn)
         return ""
-    silent = seconds(turn.now - facts.heartbeat_at)
-    return f"its loop has not turned for {silent} (heartbeat_timeout_s {seconds(limit_s)})"
+    return wording.stands_still(turn.now - facts.heartbeat_at, limit_s)

@@ -9,7 +9,7 @@ Rules
 
 from __future__ import annotations
 
-from gwctl.supervisor.core import commands, stopping, upgrade
+from gwctl.supervisor.core import commands, stopping, upgrade, wording
 from gwctl.supervisor.core.reload import Reload
 from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
@@ -64,7 +64,7 @@ def give_up_work(fleet: FleetState, why: str, turn: Turn) -> None:
 
 
 def _fatal(fleet: FleetState, worker: Worker, failure: Failure, turn: Turn) -> None:
-    give_up_work(fleet, "the fleet could not be started", turn)
-    text = failure.message if len(fleet.pools) == 1 else f"{worker.pool}: {failure.message}"
+    give_up_work(fleet, wording.NOT_STARTED, turn)
+    text = failure.message if len(fleet.pools) == 1 else wording.of_pool(worker.pool, failure.message)
     status = 4 if failure.kind == "import" else 3
     fleet.ending = stopping.gives_up(status, text, failure.traceback, turn)

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gwctl.records.reloads import GenerationReleased
+from gwctl.records.sentences import sentence
+from gwctl.records.workers import KeptWorkerDied
+from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Release
 from gwctl.supervisor.core.reload import Reload
 from gwctl.supervisor.core.state import FleetState, Kept
 from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.worker import State, Worker
-from gwctl.wording import span
 
 
 def keep(fleet: FleetState, reload: Reload, now: float) -> Kept | None:
@@ -63,14 +66,14 @@ def review(fleet: FleetState, turn: Turn) -> bool:
     if kept is None or (reload is not None and reload.rollback):
         return False
     if kept.until <= turn.now:
-        reason = f"it was kept for {span(kept.until - kept.since)}"
+        reason = wording.kept_long_enough(kept.until - kept.since)
     elif reload is not None and reload.replacing:
-        reason = f"generation {reload.generation} takes its place"
+        reason = wording.place_taken(reload.generation)
     else:
         gone = [name for name, count in living(fleet, kept).items() if not count]
         if not gone:
             return False
-        reason = f"no worker of {', '.join(gone)} is left"
+        reason = wording.nobody_left(gone)
     release(fleet, reason, turn)
     return True
 
@@ -78,8 +81,9 @@ def review(fleet: FleetState, turn: Turn) -> bool:
 def release(fleet: FleetState, reason: str, turn: Turn) -> None:
     kept, fleet.kept = fleet.kept, None
     if kept is not None:
-        fleet.not_kept = f"generation {kept.generation} is kept no more: {reason}"
-        turn.note("info", fleet.not_kept)
+        record = GenerationReleased(generation=kept.generation, reason=reason)
+        fleet.not_kept = sentence(record)
+        turn.note(record)
         turn.actions.append(Release(kept.generation))
 
 
@@ -90,12 +94,15 @@ def died(fleet: FleetState, worker: Worker, turn: Turn, how: str = "") -> None:
     if worker.is_template:
         return
     if kept is not None and worker.generation == kept.generation and worker.pool in kept.sizes:
-        left = living(fleet, kept)[worker.pool]
-        text = (
-            f"{left} of {kept.sizes[worker.pool]} are left to roll back to; its code cannot be started again"
+        turn.note(
+            KeptWorkerDied(
+                process=worker.process,
+                reason=how,
+                left=living(fleet, kept)[worker.pool],
+                size=kept.sizes[worker.pool],
+                traceback=worker.failure.traceback if worker.failure is not None else "",
+            )
         )
-        frames = f"\n{worker.failure.traceback}" if worker.failure and worker.failure.traceback else ""
-        turn.note("warning", f"{how}, while its generation was kept: {text}{frames}", worker=worker)
 
 
 _COULD_SERVE = frozenset({State.PARKED, State.READY})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from gwctl.records.base import Strength
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.slot import Slot
 from gwctl.supervisor.core.worker import Order, State, Worker
@@ -41,6 +42,10 @@ class Pool:
     def ready(self) -> int:
         """How many accept connections."""
         return sum(1 for worker in self.members.values() if worker.serving and not worker.leaving)
+
+    @property
+    def strength(self) -> Strength:
+        return Strength(self.name, self.ready, self.size)
 
     @property
     def counts(self) -> Counter[str]:

@@ -28,6 +28,7 @@ Rules
 
 from __future__ import annotations
 
+from gwctl.records.workers import WorkerReplaced
 from gwctl.supervisor.core import crash, templates
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import COMING, Pool, View, Wanted, active_limit, recycled_at_once
@@ -259,5 +260,4 @@ def _recycle(view: View, turn: Turn) -> None:
             worn.succession_told = True
             if worn.ready_at is not None:  # failures before its time are over; those of its heirs count
                 pool.slot(slot).lived(turn.now - worn.ready_at, worn.policy)
-            verb = "is replaced" if worn.stuck else "is recycled"
-            turn.note("info", f"pid {worn.pid} {verb}: it {worn.replace_reason}", worker=worn)
+            turn.note(WorkerReplaced(process=worn.process, reason=worn.replace_reason, stuck=worn.stuck))

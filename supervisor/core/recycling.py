@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from gwctl.supervisor.core import judgement
+from gwctl.records.workers import RecyclingPostponed
+from gwctl.supervisor.core import judgement, wording
 from gwctl.supervisor.core.events import Observed
 from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import DEGRADED
 from gwctl.supervisor.core.worker import Failure, Order, State, Worker
-from gwctl.wording import requests, size, span
 
 NEAR: Final = 0.8
 """Of the hard limit of memory: from here on the worker is looked at every `NEAR_LOOK_S`."""
@@ -46,11 +45,10 @@ def judge(fleet: FleetState, worker: Worker, facts: Observed, turn: Turn) -> boo
     reason = _due(worker, facts, turn.now)
     if not reason:
         return False
-    worker.replace_reason = f"{reason}; {_numbers(worker, facts, turn.now)}"
+    worker.replace_reason = _with_numbers(reason, worker, facts, turn.now)
     pool = fleet.pools[worker.pool]
     if pool.degraded(fleet.generation):
-        text = f"pid {worker.pid} is due to be recycled, as it {worker.replace_reason}"
-        turn.note("warning", f"{text}. It is not until the next good reload: {DEGRADED}", worker=worker)
+        turn.note(RecyclingPostponed(process=worker.process, reason=worker.replace_reason))
     return True
 
 
@@ -62,18 +60,18 @@ def _due(worker: Worker, facts: Observed, now: float) -> str:
         return ""
     rest = 1.0 - limits.jitter_percent / 100 * worker.luck
     if limits.requests_max and facts.requests >= limits.requests_max * rest:
-        return f"has served {requests(facts.requests)} (limit {round(limits.requests_max * rest):,})"
+        return wording.served(facts.requests, round(limits.requests_max * rest))
     if limits.age_max_s and age_s >= limits.age_max_s * rest:
-        return f"has served for {span(age_s)} (limit {span(limits.age_max_s * rest)})"
+        return wording.served_for(age_s, limits.age_max_s * rest)
     if limits.memory_soft_bytes and facts.memory_bytes > limits.memory_soft_bytes:
-        return f"holds {size(facts.memory_bytes)} (limit {size(limits.memory_soft_bytes)})"
+        return wording.holds(facts.memory_bytes, limits.memory_soft_bytes)
     return ""
 
 
 def _kill(fleet: FleetState, worker: Worker, facts: Observed, turn: Turn) -> None:
-    held, limit = size(facts.memory_bytes), size(worker.policy.recycle.memory_hard_bytes)
-    reason = worker.reason = f"holds {held} of memory, and memory_hard_bytes is {limit}"
-    turn.order(worker, Order.KILL, reason=f"it {reason}; {_numbers(worker, facts, turn.now)}")
+    limit_bytes = worker.policy.recycle.memory_hard_bytes
+    reason = worker.reason = wording.holds_too_much(facts.memory_bytes, limit_bytes)
+    turn.order(worker, Order.KILL, reason=_with_numbers(wording.it(reason), worker, facts, turn.now))
     if not worker.leaving and worker.failure is None:
         worker.failure = Failure("memory", reason)
         judgement.judge(fleet, worker, turn)
@@ -84,8 +82,5 @@ def age(worker: Worker, now: float) -> float:
     return 0.0 if worker.ready_at is None else now - worker.ready_at
 
 
-def _numbers(worker: Worker, facts: Observed, now: float) -> str:
-    """What one would ask for next."""
-    busy = f", serving {facts.serving}" if facts.serving else ""
-    served = f"{requests(facts.requests)} in {span(age(worker, now))}"
-    return f"{served}, {size(facts.memory_bytes)}{busy}"
+def _with_numbers(reason: str, worker: Worker, facts: Observed, now: float) -> str:
+    return wording.with_numbers(reason, facts.requests, age(worker, now), facts.memory_bytes, facts.serving)

@@ -39,6 +39,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
 
+from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Progress
 from gwctl.supervisor.core.events import Prepared
 from gwctl.supervisor.core.policy import PoolPolicy
@@ -208,11 +209,10 @@ class Reload:
         if self.confirm_by is not None and now >= self.confirm_by:
             for name, worker in self._serving(pools):
                 if not worker.confirmed:
-                    who = f"slot {worker.slot} (pid {worker.pid})"
-                    text = f"{who} has not said within {seconds(CONFIRM_S)} that it serves"
+                    text = wording.not_confirmed(worker.slot, worker.pid, CONFIRM_S)
                     return name, Failure("stall", text)
         if now >= self.stall_at:
-            return "", Failure("stall", f"made no progress for {seconds(self.stall_s)} ({self.stage.value})")
+            return "", Failure("stall", wording.no_progress(self.stall_s, self.stage.value))
         return None
 
     def committable(self, now: float) -> bool:

@@ -45,13 +45,6 @@ class Slot:
     told: str = ""
     """Where the failure was whose traceback was told last."""
 
-    @property
-    def trouble(self) -> str:
-        """Why it waits, in words."""
-        if self.open:
-            return "keeps dying"
-        return f"has died {times(self.deaths)}" if self.deaths else "could not be started"
-
     def failed(self, now: float, policy: PoolPolicy, luck: float, *, at_once: bool = True) -> float:
         """Count a failure; returns the seconds to wait. ``at_once``: the first one need not."""
         if self.failures == 0:
@@ -95,10 +88,6 @@ class Slot:
         again = self.left_at is not None and now - self.left_at < policy.healthy_after_s
         self.left_at = now
         return self.died(now, policy, luck, others_serve=others_serve) if again else 0.0
-
-
-def times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def backoff(doublings: int, policy: PoolPolicy, luck: float) -> float:

@@ -14,13 +14,14 @@ from enum import Enum
 from math import inf
 from typing import Final
 
+from gwctl.records.sentences import DEGRADED
+from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Progress
 from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool, Wanted
 from gwctl.supervisor.core.reload import Reload
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import DEGRADED
 
 LOOK_MIN_S: Final = 0.05
 """No look is due sooner than this, whatever was asked for: the master shall not spin."""
@@ -182,8 +183,9 @@ class FleetState:
     @property
     def degraded(self) -> str:
         """Why what runs is not what a respawn would run; empty when it is."""
-        back = f" (rolled back from generation {self.rolled_back})" if self.rolled_back else ""
-        return DEGRADED + back if any(pool.degraded(self.generation) for pool in self.pools.values()) else ""
+        if not any(pool.degraded(self.generation) for pool in self.pools.values()):
+            return ""
+        return wording.rolled_back(self.rolled_back) if self.rolled_back else DEGRADED
 
     @property
     def reload_waits(self) -> bool:

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
 
-from gwctl.supervisor.core import wording
+from gwctl.records.master import StopBegun, StopDrains, StopPlan, StopWaits, WaitedFor
+from gwctl.records.sentences import sentence
 from gwctl.supervisor.core.actions import Answer, CloseListeners, Finish
 from gwctl.supervisor.core.ending import FIRST_NOTE_S, NEXT_NOTE_S, Ending, Mode
-from gwctl.supervisor.core.events import StopAsked
+from gwctl.supervisor.core.events import Observed, StopAsked
 from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import processes
 from gwctl.supervisor.core.worker import State, Worker, end_limit
-from gwctl.wording import seconds, workers
+
+NAMED_MAX: Final = 5
+"""Workers that are named one by one in a record about all that are waited for."""
 
 LOOK_BEFORE_S: Final = 0.1
 """The scoreboard is read this much before it is said what a stop waits for."""
@@ -51,7 +54,7 @@ def tell(fleet: FleetState, ending: Ending, event: StopAsked, turn: Turn) -> Non
     """Say how the fleet ends; close the door unless it is to stay open for a moment."""
     if event.request:
         ending.requests.append(event.request)
-    turn.note("info", f"stopping ({event.source}): {_how(ending, turn)}")
+    turn.note(StopBegun(source=event.source, plan=_plan(ending, turn)))
     if not ending.accepting:
         _shut(fleet, ending, turn)
 
@@ -62,20 +65,20 @@ def fire(fleet: FleetState, ending: Ending, turn: Turn) -> None:
         return
     if ending.accepting:
         ending.mode = Mode.DRAIN
-        turn.note("info", f"accepting no more: {_how(ending, turn)}")
+        turn.note(StopDrains(plan=_plan(ending, turn)))
         _shut(fleet, ending, turn)
         return
-    turn.note("info", wording.waits_for(_serving(turn) or turn.workers.values(), turn.now))
+    turn.note(_waits_for(_serving(turn) or turn.workers.values(), turn.now))
     _note_again(fleet, ending, turn.now + NEXT_NOTE_S, turn)
 
 
 def finish(ending: Ending, turn: Turn) -> None:
-    text = ending.last_words(turn.now)
+    record = ending.last_words(turn.now)
     result = {"took_s": round(turn.now - ending.since, 3), "cut": ending.cut, "killed": ending.killed}
     if ending.templates_killed:
         result["templates_killed"] = ending.templates_killed
-    turn.actions.extend(Answer(request, True, text, result) for request in ending.requests)
-    turn.actions.append(Finish(ending.status, text, ending.traceback))
+    turn.actions.extend(Answer(request, True, sentence(record), result) for request in ending.requests)
+    turn.actions.append(Finish(ending.status, record))
 
 
 def _source(event: StopAsked) -> str:
@@ -98,35 +101,53 @@ def _note_again(fleet: FleetState, ending: Ending, at: float, turn: Turn) -> Non
     fleet.look_by(at - LOOK_BEFORE_S, turn)
 
 
-def _how(ending: Ending, turn: Turn) -> str:
-    templates = sum(1 for worker in turn.workers.values() if worker.is_template)
-    count = processes(len(_serving(turn)), templates)
-    match ending.mode:
-        case Mode.ACCEPT:
-            wait = seconds(ending.accept_until - turn.now)
-            return f"accepting for {wait} more, then {_finishing(turn)}. Asked again: that begins now"
-        case Mode.DRAIN:
-            again = ". Asked again: ends them at once" if _serving(turn) else ""
-            return _finishing(turn) + again
-        case Mode.QUIT if not count:
-            return "no worker is left to end"
-        case Mode.QUIT:
-            quit_s = max(end_limit(State.QUITTING, worker.policy) for worker in turn.workers.values())
-            return f"ending {count} at once, within {seconds(quit_s)}. Asked again: kills them"
-        case Mode.KILL:
-            return f"killing {count or 'nobody: no worker is left'}"
-
-
-def _finishing(turn: Turn) -> str:
+def _plan(ending: Ending, turn: Turn) -> StopPlan:
     """How long the workers have for their requests, and until when the last of them is gone."""
-    serving = _serving(turn)
-    if not serving:
-        return "no worker has anything to finish"
-    longest = max(worker.policy.drain_timeout_s for worker in serving)
-    end_s = max(end_limit(_ends_in(worker.state), worker.policy) for worker in turn.workers.values())
-    verb, are = ("finishes", "is") if len(serving) == 1 else ("finish", "are")
-    within = f"at most {seconds(longest)}, and {are} gone within {seconds(end_s)}"
-    return f"{workers(len(serving))} {verb}, {within}"
+    serving, everybody = _serving(turn), turn.workers.values()
+    quick = ending.mode is Mode.QUIT
+    ends_s = [
+        end_limit(State.QUITTING if quick else _ends_in(worker.state), worker.policy) for worker in everybody
+    ]
+    return StopPlan(
+        _MODES[ending.mode],
+        len(serving),
+        len(everybody) - len(serving),
+        accept_s=ending.accept_until - turn.now if ending.accepting else 0.0,
+        finish_s=max((worker.policy.drain_timeout_s for worker in serving), default=0.0),
+        gone_s=max(ends_s, default=0.0),
+    )
+
+
+_MODES: Final[Mapping[Mode, Literal["accept", "drain", "quit", "kill"]]] = {
+    Mode.ACCEPT: "accept",
+    Mode.DRAIN: "drain",
+    Mode.QUIT: "quit",
+    Mode.KILL: "kill",
+}
+
+
+def _waits_for(remaining: Iterable[Worker], now: float) -> StopWaits:
+    """The longest request first."""
+    some = sorted(remaining, key=lambda worker: (_busy_since(worker) or now, worker.since))
+    named = tuple(_waited_for(worker, now) for worker in some[:NAMED_MAX])
+    return StopWaits(waits_for=named, more=len(some) - len(named))
+
+
+def _waited_for(worker: Worker, now: float) -> WaitedFor:
+    facts = worker.facts or Observed(worker.id, 0.0)
+    return WaitedFor(
+        worker.process,
+        worker.state.value,
+        now - worker.since,
+        facts.active,
+        facts.connections,
+        facts.serving,
+        now - facts.busy_since if facts.busy_since else 0.0,
+    )
+
+
+def _busy_since(worker: Worker) -> float:
+    return worker.facts.busy_since if worker.facts is not None else 0.0
 
 
 def _ends_in(state: State) -> State:

@@ -21,12 +21,12 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
-from gwctl.supervisor.core import wording
-from gwctl.supervisor.core.events import Exited
+from gwctl.records.base import TEMPLATE
+from gwctl.records.workers import StartedWhileDegraded
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.worker import TEMPLATE, Order, State, Worker
+from gwctl.supervisor.core.worker import Order, State, Worker
 
 _CAN_QUIT: Final = frozenset({State.STARTING, State.READY})
 
@@ -43,8 +43,7 @@ def ready(pool: Pool, generation: int, policy: PoolPolicy, turn: Turn) -> Worker
     template = turn.spawn(pool.name, TEMPLATE, generation, policy)
     pool.templates[template.id] = template
     if pool.differs_since is not None and pool.size and policy is pool.policy:
-        text = "template started while what is on disk is not what runs: it imports what is on disk"
-        turn.note("warning", text, worker=template)
+        turn.note(StartedWhileDegraded(process=template.process))
     return None
 
 
@@ -62,28 +61,3 @@ def give_up(template: Worker, turn: Turn) -> None:
     template.leaving = True
     if template.state in _CAN_QUIT:
         turn.order(template, Order.QUIT)
-
-
-def exited(pool: Pool, template: Worker, event: Exited, turn: Turn) -> None:
-    """Nobody planned it, and no reload and no start was ended by it."""
-    slot, failure = pool.slot(TEMPLATE), template.failure
-    message = failure.message if failure is not None else ""
-    if template.ready_at is None:
-        wait = slot.failed(turn.now, template.policy, event.luck)
-        then = wording.what_next(slot.failures, turn.now - slot.failing_since, wait)
-        frames = f"\n{failure.traceback}" if failure and slot.tells(failure.traceback) else ""
-        who = "template" if failure and failure.kind == "exit" else f"template pid {template.pid}:"
-        turn.note(
-            "error", f"{who} {message}. {then}. No worker can be started before{frames}", worker=template
-        )
-        return
-    slot.lived(turn.now - template.ready_at, template.policy)
-    level = "warning"
-    if template.told is Order.KILL:  # the record of the kill has said why
-        message = f"pid {template.pid} is gone"
-    elif event.status == 0 and (failure is None or failure.kind == "exit"):
-        level, message = "info", f"pid {template.pid} left by itself (exit status 0)"
-    then = "Workers live on; another one is begun when a worker is to be started"
-    if pool.differs_since is not None:
-        level, then = "warning", f"{then}, from what is on disk then"
-    turn.note(level, f"template {message}. {then}", worker=template)

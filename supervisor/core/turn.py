@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from gwctl.records import AnyRecord
 from gwctl.supervisor.core.actions import (
     Action,
     Drain,
@@ -49,11 +50,8 @@ class Turn:
         worker.order(order, self.now)
         self.actions.append(_action(worker, order, reason, sweep=sweep))
 
-    def note(self, level: str, text: str, pool: str = "", worker: Worker | None = None) -> None:
-        if worker is None:
-            self.actions.append(Note(level, text, pool))
-        else:
-            self.actions.append(Note(level, text, worker.subject, worker.id))
+    def note(self, record: AnyRecord) -> None:
+        self.actions.append(Note(record))
 
 
 def _action(worker: Worker, order: Order, reason: str, *, sweep: bool) -> Action:

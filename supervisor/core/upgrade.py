@@ -18,13 +18,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from gwctl.supervisor.core import templates
+from gwctl.records.reloads import (
+    MasterUpgraded,
+    UpgradeChecking,
+    UpgradeFailed,
+    UpgradeGivenUp,
+    UpgradeRefused,
+    UpgradeWaits,
+)
+from gwctl.records.sentences import sentence
+from gwctl.supervisor.core import templates, wording
 from gwctl.supervisor.core.actions import AbandonUpgrade, Answer, CheckUpgrade, ExecuteUpgrade
 from gwctl.supervisor.core.events import UpgradeAsked, UpgradeChecked, Upgraded
 from gwctl.supervisor.core.state import FleetState, Queue, Upgrade, UpgradeStage
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.wording import processes
-from gwctl.wording import seconds
+from gwctl.wording import processes, seconds
 
 CHECK_TIMEOUT_S: Final = 30.0
 """For the new program to be imported and to read the facts: many times what it takes."""
@@ -35,23 +43,23 @@ UPGRADE: Final = "upgrade"
 
 def asked(fleet: FleetState, event: UpgradeAsked, turn: Turn) -> None:
     if reason := _refusal(fleet):
-        _answer(turn, event.request, f"not upgraded: {reason}", reason)
+        _answer(turn, event.request, wording.upgrade_refused(reason), reason)
         if not event.request:
-            turn.note("warning", f"upgrade ({event.source}) refused: {reason}")
+            turn.note(UpgradeRefused(source=event.source, reason=reason))
         return
     if fleet.upgrade is None:
         fleet.upgrade = Upgrade(event.source, [], turn.now)
         if fleet.reload is not None:
-            turn.note("info", f"upgrade ({event.source}) waits for the reload under way")
+            turn.note(UpgradeWaits(source=event.source))
     if event.request:
         fleet.upgrade.requests.append(event.request)
 
 
 def _refusal(fleet: FleetState) -> str:
     if fleet.ending is not None:
-        return "the fleet is stopping"
+        return wording.STOPPING
     if fleet.broken:
-        return f"this master is broken ({fleet.broken}): restart it"
+        return wording.broken(fleet.broken)
     return ""
 
 
@@ -65,7 +73,7 @@ def goes_first(upgrade: Upgrade, queue: Queue, turn: Turn) -> bool:
             return False
         upgrade.stage = UpgradeStage.CHECK
         upgrade.deadline = turn.now + CHECK_TIMEOUT_S
-        turn.note("info", f"upgrade ({upgrade.source}): checking the program on disk")
+        turn.note(UpgradeChecking(source=upgrade.source))
         upgrade.tell(turn, "check", "")
         turn.actions.append(CheckUpgrade())
     return True
@@ -90,7 +98,7 @@ def overdue(fleet: FleetState, turn: Turn) -> None:
     upgrade = fleet.upgrade
     if upgrade is not None and upgrade.deadline is not None and upgrade.deadline <= turn.now:
         turn.actions.append(AbandonUpgrade())
-        failed(fleet, f"the check of the new program did not end within {seconds(CHECK_TIMEOUT_S)}", turn)
+        failed(fleet, wording.check_timed_out(CHECK_TIMEOUT_S), turn)
 
 
 def failed(fleet: FleetState, reason: str, turn: Turn) -> None:
@@ -100,10 +108,10 @@ def failed(fleet: FleetState, reason: str, turn: Turn) -> None:
         return
     phase = UpgradeStage.CHECK if upgrade.stage is UpgradeStage.WAIT else upgrade.stage
     upgrade.tell(turn, phase.value, "FAILED")
-    text = f"not upgraded: {reason}\nThe program that ran goes on, with all its workers"
-    turn.note("error", text)
+    record = UpgradeFailed(source=upgrade.source, reason=reason)
+    turn.note(record)
     for request in upgrade.requests:
-        _answer(turn, request, text, reason)
+        _answer(turn, request, sentence(record), reason)
 
 
 def stopped(fleet: FleetState, turn: Turn) -> None:
@@ -113,9 +121,9 @@ def stopped(fleet: FleetState, turn: Turn) -> None:
         return
     if upgrade.stage is UpgradeStage.CHECK:
         turn.actions.append(AbandonUpgrade())
-    turn.note("info", f"upgrade ({upgrade.source}) given up: the fleet stops")
+    turn.note(UpgradeGivenUp(source=upgrade.source))
     for request in upgrade.requests:
-        _answer(turn, request, "not upgraded: the fleet stops", "the fleet stops")
+        _answer(turn, request, wording.upgrade_refused(wording.STOPS), wording.STOPS)
 
 
 def upgraded(fleet: FleetState, event: Upgraded, turn: Turn) -> None:
@@ -132,9 +140,18 @@ def upgraded(fleet: FleetState, event: Upgraded, turn: Turn) -> None:
     queue = fleet.queue
     queue.waiting = True
     queue.source = UPGRADE
-    queue.preface = f"upgraded from {event.was} to {event.to}"
+    queue.preface = wording.upgraded(event.was, event.to)
     queue.requests += upgrade.requests
-    turn.note("info", f"{queue.preface} in {seconds(event.took_s)} ({upgrade.source}): same pid, {kept} kept")
+    turn.note(
+        MasterUpgraded(
+            source=upgrade.source,
+            was=event.was,
+            to=event.to,
+            took_s=event.took_s,
+            workers=len(turn.workers) - of_templates,
+            templates=of_templates,
+        )
+    )
 
 
 def _answer(turn: Turn, request: int, text: str, reason: str) -> None:

@@ -1,121 +1,59 @@
-"""The words of the core: log lines and answers, in one place so that they sound alike."""
+"""Reasons and answers in words: what the core says to whoever asked, and why it did what its records tell of.
+
+Sentences about records are in `gwctl.records.sentences`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
-from gwctl.supervisor.core.events import Exited
-from gwctl.supervisor.core.pool import Pool
-from gwctl.supervisor.core.worker import Order, State, Worker, time_limit
-from gwctl.wording import connections, ordinal, requests, seconds, span, workers
+from gwctl.config.model.types import WORKERS_MAX
+from gwctl.records.reloads import PoolScaled, ReloadAdopted, ReloadRefused
+from gwctl.records.sentences import (
+    DEGRADED,
+    adopted_as,
+    not_adopted,
+    sentence,
+    what_is_kept,
+    what_serves,
+    where_it_stood,
+)
+from gwctl.supervisor.core.slot import Slot
+from gwctl.supervisor.core.worker import FORK_ANSWER_S, State, Worker, time_limit
+from gwctl.wording import requests, seconds, size, span
 
-NOT_STARTED: Final = "No worker is started before the next reload"
-DEGRADED: Final = "disk differs from what runs"
-
-_SIGNALS: Final = {
-    1: "SIGHUP",
-    2: "SIGINT",
-    3: "SIGQUIT",
-    4: "SIGILL",
-    5: "SIGTRAP",
-    6: "SIGABRT",
-    7: "SIGBUS",
-    8: "SIGFPE",
-    9: "SIGKILL",
-    10: "SIGUSR1",
-    11: "SIGSEGV",
-    12: "SIGUSR2",
-    13: "SIGPIPE",
-    14: "SIGALRM",
-    15: "SIGTERM",
-    24: "SIGXCPU",
-    25: "SIGXFSZ",
-    31: "SIGSYS",
-}
-"""Linux's numbers: the core does not import signal."""
-
-KILL: Final = 9
-NAMED_MAX: Final = 5
-"""Workers that are named one by one in a line about all that are waited for."""
+# ---- why not
 
 
-def processes(of_workers: int, of_templates: int) -> str:
-    """``2 workers and 1 template``; empty when there is neither."""
-    templates = "1 template" if of_templates == 1 else f"{of_templates} templates"
-    named = [workers(of_workers)] if of_workers else []
-    return " and ".join(named + ([templates] if of_templates else []))
+STOPPING: Final = "the fleet is stopping"
+STOPS: Final = "the fleet stops"
+NOT_STARTED: Final = "the fleet could not be started"
+NOTHING_KEPT: Final = "no generation is kept. Set master.keep_s to keep one after each reload"
 
 
-def how_it_ended(status: int) -> str:
-    if status < 0:
-        name = _SIGNALS.get(-status)
-        return f"signal {-status}" + (f" ({name})" if name else "")
-    return f"exit status {status}"
+def broken(rule: str) -> str:
+    return f"this master is broken ({rule}): restart it"
 
 
-def died(worker: Worker, exited: Exited, now: float) -> str:
-    """What is known of an exit that nobody asked for."""
-    text = f"pid {worker.pid} died: {exited.cause or how_it_ended(exited.status)}"
-    if worker.ready_at is None:
-        text += ", before it was ready"
-    else:
-        text += f", {seconds(now - worker.ready_at)} after it was ready"
-    if exited.status == -KILL and not exited.cause and worker.told is not Order.KILL:
-        text += ", not sent by gwctl (by somebody, or by the kernel out of memory)"
-    return text + (f", while serving {exited.serving}" if exited.serving else "")
+def under_way(what: str) -> str:
+    article = "an" if what == "upgrade" else "a"
+    return f"{article} {what} is under way. Ask again when it has ended"
 
 
-def what_next(failures: int, row_s: float, wait_s: float) -> str:
-    """The end of a line about a crash: how often, and when the slot is tried again."""
-    if wait_s == 0:
-        return "Replaced at once"
-    if failures > 1:
-        return f"{ordinal(failures)} time in {seconds(row_s)}; next try in {seconds(wait_s)}"
-    return f"Next try in {seconds(wait_s)}"
+def no_such_pool(name: str, known: Sequence[str]) -> str:
+    return f"no pool named {name!r}; there is: {', '.join(known)}"
 
 
-def counts(pools: Iterable[Pool]) -> str:
-    """``web 4/4 ready, live 2/2 ready``."""
-    return ", ".join(f"{pool.name} {pool.ready}/{pool.size} ready" for pool in pools if pool.size)
+def too_many() -> str:
+    return f"a pool has at most {WORKERS_MAX} workers"
 
 
-def scaled(name: str, was: int, size: int, asked: int) -> str:
-    if asked < 1:
-        return f"{name}: {was} -> {workers(size)}: a pool has at least one"
-    return f"{name}: {was} -> {workers(size)}" if size != was else f"{name}: stays at {workers(size)}"
+# ---- why a worker fails
 
 
-def waits_for(remaining: Iterable[Worker], now: float) -> str:
-    """``waiting for web.0: GET /export, 41 s so far; web.1: 3 connections``: the longest request first."""
-    some = sorted(remaining, key=lambda worker: (_busy_since(worker) or now, worker.since))
-    text = "; ".join(f"{worker.name}: {_at_what(worker, now)}" for worker in some[:NAMED_MAX])
-    more = len(some) - NAMED_MAX
-    return f"waiting for {text}" + (f"; and {workers(more)} more" if more > 0 else "")
-
-
-def _busy_since(worker: Worker) -> float:
-    return worker.facts.busy_since if worker.facts is not None else 0.0
-
-
-def _at_what(worker: Worker, now: float) -> str:
-    """What a worker that is to end was at when it was last looked at."""
-    facts = worker.facts
-    if worker.state is not State.DRAINING:
-        return f"pid {worker.pid} is {worker.state.value} for {seconds(now - worker.since)}"
-    if worker.is_template:
-        return f"pid {worker.pid} shuts down for {seconds(now - worker.since)}"
-    if facts is None or not (facts.active or facts.connections):
-        return f"no connection left, pid {worker.pid} shuts down for {seconds(now - worker.since)}"
-    left = connections(facts.connections)
-    if not facts.active:
-        return left
-    if not facts.busy_since:
-        return f"{requests(facts.active)} on {left}"
-    text = f"{facts.serving}, {span(now - facts.busy_since)} so far"
-    return (
-        text if facts.active == facts.connections == 1 else f"{text}, of {requests(facts.active)} on {left}"
-    )
+TOLD_BY_OTHERS: Final = "told by somebody else"
+STOPS_AT_ONCE: Final = "the fleet stops at once"
 
 
 def too_long(worker: Worker) -> str:
@@ -134,9 +72,165 @@ def too_long(worker: Worker) -> str:
             return f"was {worker.state.value} for {limit}"
 
 
-def overdue(worker: Worker, now: float) -> str:
-    """About a worker past its deadline for which nothing more can be done."""
-    waited = seconds(now - worker.since)
-    if worker.state is State.KILLED:
-        return f"pid {worker.pid} was killed {waited} ago and is still there: it hangs in the kernel"
-    return f"its fork was asked for {waited} ago and has not been answered"
+def did_not_fork(worker: str) -> str:
+    return f"was asked to fork {worker} and did not answer within {seconds(FORK_ANSWER_S)}"
+
+
+def of_template(reason: str) -> str:
+    return f"template {reason}"
+
+
+def not_started(reason: str) -> str:
+    return f"could not be started: {reason}"
+
+
+def had_to_drain(reason: str) -> str:
+    return f"had to drain: {reason}"
+
+
+def drains(pid: int, reason: str) -> str:
+    return f"pid {pid} drains, {reason}"
+
+
+def stuck(request: str, age_s: float) -> str:
+    return f"{request} is stuck, {seconds(age_s)}"
+
+
+def request_timeout(what: str) -> str:
+    return f"request timeout: {what}"
+
+
+def has_run(request: str, age_s: float, limit_s: float) -> str:
+    return f"{request} has run {seconds(age_s)} (limit {seconds(limit_s)})"
+
+
+def stands_still(silent_s: float, limit_s: float) -> str:
+    return f"its loop has not turned for {seconds(silent_s)} (heartbeat_timeout_s {seconds(limit_s)})"
+
+
+def waits(slot: Slot) -> str:
+    """Why a slot is not tried now, for the status."""
+    if slot.open:
+        return "keeps dying"
+    times = {1: "once", 2: "twice"}.get(slot.deaths, f"{slot.deaths} times")
+    return f"has died {times}" if slot.deaths else "could not be started"
+
+
+# ---- why it is replaced
+
+
+def cannot_end(what: str) -> str:
+    return f"cannot end a request: {what}"
+
+
+def served(count: int, limit: int) -> str:
+    return f"has served {requests(count)} (limit {limit:,})"
+
+
+def served_for(age_s: float, limit_s: float) -> str:
+    return f"has served for {span(age_s)} (limit {span(limit_s)})"
+
+
+def holds(memory_bytes: int, limit_bytes: int) -> str:
+    return f"holds {size(memory_bytes)} (limit {size(limit_bytes)})"
+
+
+def holds_too_much(memory_bytes: int, limit_bytes: int) -> str:
+    return f"holds {size(memory_bytes)} of memory, and memory_hard_bytes is {size(limit_bytes)}"
+
+
+def with_numbers(reason: str, count: int, age_s: float, memory_bytes: int, serving: str) -> str:
+    """With what one would ask for next."""
+    busy = f", serving {serving}" if serving else ""
+    return f"{reason}; {requests(count)} in {span(age_s)}, {size(memory_bytes)}{busy}"
+
+
+def it(reason: str) -> str:
+    return f"it {reason}"
+
+
+RELOAD_DECIDES: Final = "when the reload is decided"
+
+
+def next_reload(reason: str) -> str:
+    return f"at the next reload: {reason}"
+
+
+def rolled_back(generation: int) -> str:
+    return f"{DEGRADED} (rolled back from generation {generation})"
+
+
+# ---- why a generation goes
+
+
+def kept_long_enough(kept_s: float) -> str:
+    return f"it was kept for {span(kept_s)}"
+
+
+def place_taken(generation: int) -> str:
+    return f"generation {generation} takes its place"
+
+
+def nobody_left(pools: Sequence[str]) -> str:
+    return f"no worker of {', '.join(pools)} is left"
+
+
+def not_confirmed(slot: int, pid: int, limit_s: float) -> str:
+    return f"slot {slot} (pid {pid}) has not said within {seconds(limit_s)} that it serves"
+
+
+def no_progress(stall_s: float, phase: str) -> str:
+    return f"made no progress for {seconds(stall_s)} ({phase})"
+
+
+def check_timed_out(limit_s: float) -> str:
+    return f"the check of the new program did not end within {seconds(limit_s)}"
+
+
+def upgraded(was: str, to: str) -> str:
+    """The answer to an upgrade begins with it."""
+    return f"upgraded from {was} to {to}"
+
+
+# ---- answers
+
+
+def reload_refused(reason: str) -> str:
+    return f"not adopted: {reason}"
+
+
+def rollback_refused(reason: str) -> str:
+    return f"not rolled back: {reason}"
+
+
+def upgrade_refused(reason: str) -> str:
+    return f"not upgraded: {reason}"
+
+
+def adopted(record: ReloadAdopted, preface: str, warnings: Sequence[str]) -> str:
+    lines = [preface, adopted_as(record), *(f"warning: {each}" for each in warnings), what_is_kept(record)]
+    return "\n".join(filter(None, lines))
+
+
+def refused(record: ReloadRefused, preface: str) -> str:
+    serves = what_serves(record)
+    parts = (preface, not_adopted(record), where_it_stood(record), f"{serves}." if serves else "")
+    return "\n\n".join(filter(None, parts))
+
+
+def last_adopted(record: ReloadAdopted) -> str:
+    """For the status: how the last reload ended, in a line."""
+    return f"{adopted_as(record)} ({record.source})"
+
+
+def last_refused(record: ReloadRefused) -> str:
+    return f"{not_adopted(record).splitlines()[0]} ({record.source})"
+
+
+def scaled(record: PoolScaled) -> str:
+    return f"{record.pool}: {sentence(record)}"
+
+
+def of_pool(pool: str, text: str) -> str:
+    """When there are several, whose trouble ended the start."""
+    return f"{pool}: {text}"

@@ -37,6 +37,7 @@ from enum import Enum
 from typing import Final
 
 from gwctl.errors import InvariantViolation
+from gwctl.records.base import TEMPLATE, Process
 from gwctl.supervisor.core.events import Observed
 from gwctl.supervisor.core.policy import PoolPolicy
 
@@ -46,9 +47,6 @@ LINK_GRACE_S: Final = 3.0
 DRAIN_MARGIN_S: Final = 3.0
 """The worker itself cuts what is left at ``drain_timeout_s``, and ends, for which it has its farewell of 2 s;
 this much later the master acts."""
-
-TEMPLATE: Final = -1
-"""The slot of a template: see `template`."""
 
 FORK_ANSWER_S: Final = 10.0
 """In which a template that was asked for a worker shall have said how that went."""
@@ -259,13 +257,9 @@ class Worker:
         return self.slot == TEMPLATE
 
     @property
-    def name(self) -> str:
-        return f"{self.pool} template" if self.is_template else f"{self.pool}.{self.slot}"
-
-    @property
-    def subject(self) -> str:
-        """Who a log line is about; of a template its pool, as the line says that it is one."""
-        return f"{self.pool} g{self.generation}" if self.is_template else f"{self.name} g{self.generation}"
+    def process(self) -> Process:
+        """Who a record is about."""
+        return Process(self.pool, self.slot, self.generation, self.pid)
 
     def news(self, news: News, now: float) -> bool:
         """Take in what was observed; true when it changed the state."""

@@ -10,13 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from gwctl.supervisor.core import crash, hangs, judgement, kept, recycling, templates, wording
+from gwctl.records.sentences import died
+from gwctl.records.workers import (
+    ForkUnanswered,
+    StartedWhileDegraded,
+    WorkerEndedUnasked,
+    WorkerKilled,
+    WorkerRecovered,
+    WorkerUnreaped,
+)
+from gwctl.supervisor.core import crash, hangs, judgement, kept, recycling, wording
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.worker import AT_DEADLINE, FORK_ANSWER_S, Failure, News, Order, State, Worker
-from gwctl.wording import seconds
+from gwctl.supervisor.core.worker import AT_DEADLINE, Failure, News, Order, State, Worker
 
 
 def apply_event(fleet: FleetState, worker: Worker, event: ev.WorkerEvent, turn: Turn) -> bool:
@@ -30,17 +38,14 @@ def apply_event(fleet: FleetState, worker: Worker, event: ev.WorkerEvent, turn: 
         case ev.SpawnFailed():
             _spawn_failed(fleet, worker, event, turn)
         case ev.Ready():
-            changed = worker.news(News.READY, now)
-            if not worker.is_template:
-                fleet.ever_ready = fleet.ever_ready or changed
-                hangs.look_soon(fleet, worker, turn)
+            _ready(fleet, worker, turn)
         case ev.BootFailed(kind=kind, message=message, traceback=traceback):
             if worker.news(News.BOOT_FAILED, now) and not worker.leaving:
                 worker.failure = Failure(kind, message, traceback)
                 judgement.judge(fleet, worker, turn)
         case ev.DrainStarted(reason=reason):
             if worker.news(News.DRAIN_STARTED, now) and not worker.leaving:
-                _left(fleet, worker, reason or "told by somebody else", turn)
+                _left(fleet, worker, reason or wording.TOLD_BY_OTHERS, turn)
         case ev.ChannelClosed():
             worker.deaf = True
             worker.news(News.CHANNEL_CLOSED, now)
@@ -48,6 +53,8 @@ def apply_event(fleet: FleetState, worker: Worker, event: ev.WorkerEvent, turn: 
             hangs.gave_up(fleet, worker, event, turn)
         case ev.Obeyed(serving=serving):
             worker.confirmed = serving is worker.serving and worker.state in _CONFIRMED
+        case ev.Killed() | ev.Spared():
+            _explained(worker, event, turn)
         case ev.Exited():
             _exited(fleet, worker, event, turn)
         case _:
@@ -65,7 +72,11 @@ def overdue(fleet: FleetState, worker: Worker, turn: Turn) -> None:
         if was is State.REQUESTED and _fork_unanswered(fleet, worker, turn):
             worker.rearm(turn.now)
             return
-        turn.note("error", wording.overdue(worker, turn.now), worker=worker)
+        waited_s = turn.now - worker.since
+        if was is State.KILLED:
+            turn.note(WorkerUnreaped(process=worker.process, waited_s=waited_s))
+        else:
+            turn.note(ForkUnanswered(process=worker.process, waited_s=waited_s))
         worker.rearm(turn.now)
         if was is State.KILLED and not worker.leaving:
             worker.leaving = True
@@ -85,9 +96,8 @@ def _fork_unanswered(fleet: FleetState, worker: Worker, turn: Turn) -> bool:
     template = turn.workers.get(worker.template) if worker.template is not None else None
     if template is None or template.state is not State.READY:
         return False
-    limit = seconds(FORK_ANSWER_S)
-    reason = template.reason = f"was asked to fork {worker.name} and did not answer within {limit}"
-    turn.order(template, Order.DUMP, reason=f"template {reason}")
+    reason = template.reason = wording.did_not_fork(worker.process.name)
+    turn.order(template, Order.DUMP, reason=wording.of_template(reason))
     if not template.leaving and template.failure is None:
         template.failure = Failure("lost", reason)
         judgement.judge(fleet, template, turn)
@@ -121,8 +131,22 @@ def _spawned(fleet: FleetState, worker: Worker, pid: int, turn: Turn) -> None:
     current = worker.generation == fleet.generation and not worker.is_template
     if current and fleet.pools[worker.pool].degraded(worker.generation):
         worker.from_disk = True
-        text = f"started while degraded ({wording.DEGRADED}): it runs what is on disk"
-        turn.note("warning", text, worker=worker)
+        turn.note(StartedWhileDegraded(process=worker.process))
+
+
+def _ready(fleet: FleetState, worker: Worker, turn: Turn) -> None:
+    changed = worker.news(News.READY, turn.now)
+    if not worker.is_template:
+        fleet.ever_ready = fleet.ever_ready or changed
+        hangs.look_soon(fleet, worker, turn)
+
+
+def _explained(worker: Worker, event: ev.Killed | ev.Spared, turn: Turn) -> None:
+    """The order was carried out: say why it was given, and what the process was at."""
+    if isinstance(event, ev.Killed):
+        turn.note(WorkerKilled(process=worker.process, reason=event.reason, report=event.report))
+    else:
+        turn.note(WorkerRecovered(process=worker.process, reason=event.reason, report=event.report))
 
 
 def _spawn_failed(fleet: FleetState, worker: Worker, event: ev.SpawnFailed, turn: Turn) -> None:
@@ -132,7 +156,7 @@ def _spawn_failed(fleet: FleetState, worker: Worker, event: ev.SpawnFailed, turn
     if worker.leaving:
         return
     if judgement.tried(fleet, worker):
-        worker.failure = Failure("spawn", f"could not be started: {event.reason}")
+        worker.failure = Failure("spawn", wording.not_started(event.reason))
         judgement.judge(fleet, worker, turn)
     elif worker.generation == fleet.generation:
         crash.spawn_failed(pool, worker, event.reason, event.luck, turn)
@@ -140,18 +164,20 @@ def _spawn_failed(fleet: FleetState, worker: Worker, event: ev.SpawnFailed, turn
 
 def _left(fleet: FleetState, worker: Worker, why: str, turn: Turn) -> None:
     if judgement.tried(fleet, worker):
-        worker.failure = Failure("left", f"had to drain: {why}")
+        worker.failure = Failure("left", wording.had_to_drain(why))
         judgement.judge(fleet, worker, turn)
     elif worker.generation == fleet.generation:
         crash.drain_started(fleet.pools[worker.pool], worker, why, turn)
     else:
-        kept.died(fleet, worker, turn, f"pid {worker.pid} drains, {why}")
+        kept.died(fleet, worker, turn, wording.drains(worker.pid, why))
     worker.leaving = True
 
 
 def _exited(fleet: FleetState, worker: Worker, event: ev.Exited, turn: Turn) -> None:
     was = worker.state
     pool = _reaped(fleet, worker, turn)
+    if event.report is not None:
+        turn.note(WorkerEndedUnasked(process=worker.process, reason=event.reason, report=event.report))
     ending = fleet.draining
     if ending is not None:
         ending.cut += event.cut
@@ -162,26 +188,27 @@ def _exited(fleet: FleetState, worker: Worker, event: ev.Exited, turn: Turn) -> 
     else:
         news = worker.failure is None  # else it was judged when it became known
         if news:
-            worker.failure = Failure("exit", wording.died(worker, event, turn.now), event.frames)
+            text = died(worker.pid, crash.death(worker, event, turn.now))
+            worker.failure = Failure("exit", text, event.frames)
         judged = news and judgement.judge(fleet, worker, turn)
         if judged:
             pass
         elif worker.generation != fleet.generation:
             kept.died(fleet, worker, turn)
         elif worker.is_template:
-            templates.exited(pool, worker, event, turn)
+            crash.template_exited(pool, worker, event, turn)
         else:
-            crash.exited(pool, worker, event, turn, waits=_waits(fleet, pool))
+            crash.exited(pool, worker, event, turn, held=_held(fleet, pool))
     worker.news(News.EXITED, turn.now)
 
 
-def _waits(fleet: FleetState, pool: Pool) -> str:
+def _held(fleet: FleetState, pool: Pool) -> str:
     """Until when a slot stays empty whatever its own record says; empty: it does not."""
     if not pool.ready:
         return ""
     if fleet.reload is not None:
-        return "when the reload is decided"
-    return f"at the next reload: {fleet.degraded}" if fleet.rolled_back else ""
+        return wording.RELOAD_DECIDES
+    return wording.next_reload(fleet.degraded) if fleet.rolled_back else ""
 
 
 _CONFIRMED = frozenset({State.READY, State.PARKED})

@@ -29,10 +29,10 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.errors import BindError, InvariantViolation
 from gwctl.ipc import inherited_fds
 from gwctl.ipc.assignment import Listener
-from gwctl.log import Log
 from gwctl.supervisor.listeners import inherited, unix_socket
 from gwctl.supervisor.listeners.bind import Held, Wanted, bind
 from gwctl.supervisor.listeners.repair import ListenerCare
+from gwctl.supervisor.recorder import Recorder
 
 
 class ListenerFacts(msgspec.Struct, frozen=True):
@@ -124,9 +124,9 @@ class ListenerSet:
         held = (self._tried or {}).get(address) or self._current.get(address)
         return held.listeners if held is not None else ()
 
-    def look(self, log: Log) -> None:
+    def look(self, recorder: Recorder) -> None:
         """See what workers have done to them."""
-        self._care.look(self._current.values(), log)
+        self._care.look(self._current.values(), recorder)
 
     def close(self) -> None:
         """Close everything, so that new clients are refused from now on."""

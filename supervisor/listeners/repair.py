@@ -21,8 +21,10 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.records.master import ListenerDamaged
+from gwctl.supervisor.recorder import Recorder
+
 if TYPE_CHECKING:
-    from gwctl.log import Log
     from gwctl.supervisor.listeners.bind import Held
 
 TOLD_S: Final = 60.0
@@ -41,44 +43,53 @@ class ListenerCare:
         socks = [listener.sock for each in held for listener in each.listeners]
         self._names = {sock.fileno(): sock.getsockname() for sock in socks}
 
-    def look(self, held: Iterable[Held], log: Log) -> None:
+    def look(self, held: Iterable[Held], recorder: Recorder) -> None:
         """Look at each, and mend what can be."""
         for each in held:
             for listener in each.listeners:
-                if text := self._look_at(each, listener.sock):
-                    self._tell(each, text, log)
+                if found := self._look_at(each, listener.sock):
+                    self._tell(found, recorder)
 
-    def _look_at(self, held: Held, sock: socket.socket) -> str:
-        """What was wrong, and what is now; empty: nothing."""
+    def _look_at(self, held: Held, sock: socket.socket) -> ListenerDamaged | None:
+        """What was wrong, and what is now."""
+        pool, address = held.wanted.pool, ", ".join(each.url for each in held.listeners)
         if os.get_blocking(sock.fileno()):
             sock.setblocking(False)
-            return "was set to block, which would stop the loops of others: it is set back"
+            return ListenerDamaged(pool=pool, address=address, damage="blocking")
         if sock.family == socket.AF_UNIX:
             if held.shut_down or not _hung_up(sock):
-                return ""
+                return None
             held.shut_down = True
-            how = "a restart" if held.unix is None else "gwctl reload"
-            return f"was shut down and cannot be mended: nobody can connect until {how} binds it anew"
+            return ListenerDamaged(
+                pool=pool,
+                address=address,
+                damage="unix_shut_down",
+                mended=False,
+                bound_by_us=held.unix is not None,
+            )
         if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return ""
-        return f"was shut down; who waited there was reset. {self._listen_again(held, sock)}"
+            return None
+        reason = self._listen_again(held, sock)
+        return ListenerDamaged(
+            pool=pool, address=address, damage="shut_down", mended=not reason, reason=reason
+        )
 
     def _listen_again(self, held: Held, sock: socket.socket) -> str:
+        """Return why it cannot; empty: it does."""
         try:
             if name := self._names.get(sock.fileno()):
                 _bind_again(sock, name)
             sock.listen(held.wanted.backlog)
         except OSError as error:
-            return f"It cannot listen again ({error.strerror}): restart the service"
-        return "It listens again"
+            return error.strerror or str(error)
+        return ""
 
-    def _tell(self, held: Held, text: str, log: Log) -> None:
-        now, address = time.monotonic(), ", ".join(each.url for each in held.listeners)
-        if now - self._told_at.get(address, -TOLD_S) < TOLD_S:
+    def _tell(self, found: ListenerDamaged, recorder: Recorder) -> None:
+        now = time.monotonic()
+        if now - self._told_at.get(found.address, -TOLD_S) < TOLD_S:
             return
-        self._told_at[address] = now
-        why = "Code in its workers does that, with a descriptor that it did not open"
-        log.error(f"the listener {address} of pool {held.wanted.pool} {text}. {why}")
+        self._told_at[found.address] = now
+        recorder.write(found)
 
 
 def _bind_again(sock: socket.socket, name: Any) -> None:

@@ -17,7 +17,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from gwctl.log import Log
+from gwctl.records.master import SystemdUnreachable
+from gwctl.supervisor.recorder import Recorder
 
 _QUEUE_MAX: Final = 16
 _LINE_CHARS_MAX: Final = 200
@@ -26,9 +27,9 @@ _LINE_CHARS_MAX: Final = 200
 class Notifier:
     """Speaks to the service manager, if there is one."""
 
-    def __init__(self, environ: Mapping[str, str], log: Log) -> None:
+    def __init__(self, environ: Mapping[str, str], recorder: Recorder) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
-        self._log = log
+        self._recorder = recorder
         self._failed = False
         self._queue: deque[bytes] = deque(maxlen=_QUEUE_MAX)
         self._sock: socket.socket | None = None
@@ -109,7 +110,7 @@ class Notifier:
     def _fail(self, error: OSError) -> None:
         if not self._failed:
             reason = error.strerror or str(error)
-            self._log.warning(f"systemd cannot be notified at $NOTIFY_SOCKET: {reason}; serving goes on")
+            self._recorder.write(SystemdUnreachable(reason=reason))
         self._failed = True
 
 

@@ -11,7 +11,6 @@ from typing import Final
 
 import msgspec
 
-from gwctl.ipc.channel import WorkerReady
 from gwctl.supervisor.core.state import FleetState, Phase
 from gwctl.supervisor.service.sd_notify import Notifier
 
@@ -105,11 +104,3 @@ def describe(fleet: FleetState) -> str:
     return f"{text}; {fleet.phase.value}" + (
         ", still accepting" if fleet.ending is not None and fleet.ending.accepting else ""
     )
-
-
-def ready_text(ready: WorkerReady) -> str:
-    """What the log says of a worker that has booted."""
-    memory = ready.memory_bytes / (1 << 20)
-    imported = f"import {ready.import_s:.2f} s" if ready.import_s else "preloaded"
-    parts = [ready.worker_class, imported, f"{memory:.0f} MiB", f"parser {ready.parser}"]
-    return f"ready in {ready.boot_s:.2f} s ({', '.join(parts)})"

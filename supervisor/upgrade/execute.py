@@ -23,9 +23,11 @@ import msgspec
 from gwctl import __version__, memory_limits
 from gwctl.errors import UpgradeError
 from gwctl.log import Log
+from gwctl.records.reloads import NoProgramCopy, ProgramChanged
 from gwctl.supervisor.core import events
 from gwctl.supervisor.core.upgrade import CHECK_TIMEOUT_S
 from gwctl.supervisor.event_loop import MASTERS_ONLY, Loop, signals_blocked
+from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.upgrade import snapshot as handed_over
 from gwctl.supervisor.upgrade.program import Program
 from gwctl.supervisor.upgrade.role import CHECK, RESTORE, VARIABLE
@@ -72,18 +74,19 @@ class Handover:
 
     # ---- the program that runs
 
-    def keep_program(self, log: Log) -> None:
+    def keep_program(self, recorder: Recorder) -> None:
         """Copy it, while the first workers boot."""
         try:
             self.program.keep()
-        except (OSError, MemoryError) as error:
-            why = (error.strerror or error) if isinstance(error, OSError) else memory_limits.reason(error)
-            log.warning(f"no copy of this program for an upgrade that fails: {why}")
+        except OSError as error:
+            recorder.write(NoProgramCopy(reason=error.strerror or str(error)))
+        except MemoryError as error:
+            recorder.write(NoProgramCopy(reason=memory_limits.reason(error)))
 
-    def stay_one_version(self, log: Log) -> None:
+    def stay_one_version(self, recorder: Recorder) -> None:
         """To be called before anything is imported late: the package on disk may be another by now."""
-        if text := self.program.look():
-            log.warning(text)
+        if installed := self.program.look():
+            recorder.write(ProgramChanged(installed=installed, runs=__version__))
 
     # ---- check
 

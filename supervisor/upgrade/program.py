@@ -110,7 +110,7 @@ class Program:
         """Before anything of gwctl is imported late, here or in a new worker: is it still of this version?
 
         If not, it is imported from the copy from now on: what runs must not become a mixture. Returns
-        what to say about it, once for each version that is found.
+        the version that is installed, once for each that is found; else nothing.
         """
         there = "" if self.runs_from_copy else _version_on_disk()
         if there in {"", gwctl.__version__, self._noticed}:
@@ -120,10 +120,7 @@ class Program:
             for name, module in list(sys.modules.items()):
                 if name.split(".")[0] == "gwctl" and hasattr(module, "__path__"):
                     module.__path__ = [f"/proc/self/fd/{self.copy_fd}/{name.replace('.', '/')}"]
-        return (
-            f"gwctl {there} is installed, and gwctl {gwctl.__version__} runs, also new workers of it. "
-            "Run gwctl upgrade"
-        )
+        return there
 
     @property
     def runs_from_copy(self) -> bool:

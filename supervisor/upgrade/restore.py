@@ -24,6 +24,7 @@ from gwctl.ipc import inherited_fds, scoreboard
 from gwctl.ipc.channel import Channel
 from gwctl.ipc.scoreboard import Scoreboard
 from gwctl.log import Level, Log
+from gwctl.records.reloads import GenerationUnreadable
 from gwctl.supervisor.children import stdio
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.fork import share_with_workers
@@ -41,6 +42,7 @@ from gwctl.supervisor.generations.connection_queues import Exchanges
 from gwctl.supervisor.generations.generations import Generations, Plan
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
+from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.sd_notify import Notifier
 from gwctl.supervisor.service.status import Announcer
@@ -97,6 +99,7 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     master_settings = plans[state.adopted].loaded.settings.master
     log = Log(stdio.own_log(), Level[master_settings.log_level.upper()], lock=WriteLock.make())
     log.resume(list(state.log_lines))
+    recorder = Recorder(log)
     loop = Loop()
     listeners = ListenerSet(os.environ, state.passed)
     listeners.resume(state.listeners)
@@ -104,18 +107,18 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     generations.resume(plans, state.adopted, state.logs, state.removed)
     boards = _boards(state)
     ours = {state.boards[index].pool: each for index, each in boards.items() if isinstance(each, Scoreboard)}
-    announcer = Announcer(Notifier(os.environ, log), state.announced)
+    announcer = Announcer(Notifier(os.environ, recorder), state.announced)
     program = _program(state, role)
     exchanges = Exchanges(state.exchanges)
     children = [_child(state, each, boards) for each in state.children]
-    master = Master(loop, generations, log, announcer, program, fleet, Boards(ours), exchanges)
+    master = Master(loop, generations, recorder, announcer, program, fleet, Boards(ours), exchanges)
     _adopt_children(master, state, children, boards)
-    _resume_control(master, state, loop, log)
+    _resume_control(master, state, loop, recorder)
     if state.pidfile is not None:
         master.own_pidfile(Pidfile(Path(state.pidfile.path), state.pidfile.fd))
     master.resume(state.name, state.started_at, Adoption(state.adopted_at, state.adopted_by), state.tried_by)
     for problem in problems:
-        log.error(f"{problem}. No worker of generation {state.adopted} can be started; mend it and reload")
+        recorder.write(GenerationUnreadable(generation=state.adopted, problem=problem))
     setproctitle.setproctitle(f"gwctl: master [{state.name}]")
     share_with_workers(plans[state.adopted].loaded.settings.pool.values())
     loop.install_signals()
@@ -215,10 +218,10 @@ def _adopt_children(
         totals.latency = (totals.latency + [0] * missing)[: scoreboard.LATENCY_BUCKETS]
 
 
-def _resume_control(master: Master, state: State, loop: Loop, log: Log) -> None:
+def _resume_control(master: Master, state: State, loop: Loop, recorder: Recorder) -> None:
     if state.control is None:
         return
     handle = control_handler(master.status, master.ask, master.ask_to_stop)
-    control = ControlServer(Path(state.control.path), log, handle)
+    control = ControlServer(Path(state.control.path), recorder, handle)
     control.resume(state.control, loop.selector)
     master.own_control(control)

@@ -24,6 +24,7 @@ from gwctl.supervisor.children.scoreboards import Boards
 from gwctl.supervisor.children.subreaper import _user_of
 from gwctl.supervisor.core import events
 from gwctl.supervisor.event_loop import Loop
+from gwctl.supervisor.recorder import Recorder
 from tests.support import child
 from tests.support.processes import look
 from tests.support.wait import until
@@ -55,7 +56,12 @@ class Stage:
         boards = Boards(records_max=8)
         null = os.open(os.devnull, os.O_WRONLY)
         self.children = Children(
-            self.loop, boards, Log(null, Level.ERROR), self.news.append, lambda: 0.0, lambda _pool, _g: None
+            self.loop,
+            boards,
+            Recorder(Log(null, Level.ERROR)),
+            self.news.append,
+            lambda: 0.0,
+            lambda _pool, _g: None,
         )
         ours, theirs = socket.socketpair()
         self.template = Channel(theirs)

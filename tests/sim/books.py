@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gwctl.records.base import TEMPLATE
 from gwctl.supervisor.core.actions import Spawn
 from gwctl.supervisor.core.policy import PoolPolicy
-from gwctl.supervisor.core.worker import TEMPLATE
 
 LATE_S = 1.0
 DRAIN_MARGIN_S = 3.0
@@ -210,7 +210,7 @@ class Failures:
 
     counted: dict[tuple[str, int], Failure] = field(default_factory=dict)
     said: set[tuple[str, int]] = field(default_factory=set)
-    """That it keeps dying, and not yet that it lives again."""
+    """That it keeps dying, and not yet that it has recovered."""
 
     def count(self, place: tuple[str, int], now: float, free: int) -> Failure:
         failure = self.counted.setdefault(place, Failure())

@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from gwctl.records import AnyRecord
+from gwctl.records.base import TEMPLATE
+from gwctl.records.report import ProcessReport
+from gwctl.records.workers import SlotKeepsDying, SlotRecovered, WorkerReplaced
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.actions import Spawn
 from gwctl.supervisor.core.policy import PoolPolicy
-from gwctl.supervisor.core.worker import TEMPLATE
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,17 @@ SOFT_BYTES = 100
 HARD_BYTES = 200
 
 
-def told_of(text: str) -> list[str]:
-    """What a log line is about, of that which is counted."""
-    return [what for what in ("is recycled", "keeps dying", "lives again") if f" {what}" in text]
+REPORT = ProcessReport(up_s=60.0, requests=100, memory_bytes=50 << 20)
+"""What any process was at."""
+
+
+def told_of(record: AnyRecord) -> list[str]:
+    """What a record is about, of that which is counted."""
+    match record:
+        case WorkerReplaced(stuck=False):
+            return ["is recycled"]
+        case SlotKeepsDying():
+            return ["keeps dying"]
+        case SlotRecovered():
+            return ["has recovered"]
+    return []

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from gwctl.records.master import MasterStopped
+from gwctl.records.reloads import UpgradeWaits
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import (
     commands,
@@ -199,13 +201,17 @@ def talks_without_news(patch: Patch) -> None:
     step = Fleet.step
 
     def chatty(fleet: Fleet, now: float, events: Any) -> list[act.Action]:
-        return [*step(fleet, now, events), act.Note("debug", "I am here")]
+        return [*step(fleet, now, events), act.Note(UpgradeWaits(source="nobody"))]
 
     patch.setattr(Fleet, "step", chatty)
 
 
 def leaves_workers_behind(patch: Patch) -> None:
-    patch.setattr(stopping, "finish", lambda ending, turn: turn.actions.append(act.Finish(0, "bye")))
+    patch.setattr(
+        stopping,
+        "finish",
+        lambda ending, turn: turn.actions.append(act.Finish(0, MasterStopped(took_s=0.0, cut=0))),
+    )
     settle = Fleet._settle
 
     def at_once(fleet: Fleet) -> None:

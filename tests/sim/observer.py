@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from gwctl.records.master import StopWaits
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
@@ -352,7 +353,7 @@ class Observer:
         self.stopping = True
 
     def _note(self, action: act.Note) -> None:
-        if self.stopping and action.text.startswith("waiting for"):
+        if self.stopping and isinstance(action.record, StopWaits):
             self.looks.says_what_it_waits_for(self.now, 5.0)
         judge_note(self, action)
 
@@ -377,6 +378,8 @@ _EVENTS = {
     ev.ReloadAsked: Observer._asked,
     ev.ScaleAsked: Observer._asked,
     ev.StopAsked: Observer._asked,
+    ev.Killed: lambda _observer, _event: None,
+    ev.Spared: lambda _observer, _event: None,
     ev.Stuck: hanging.heard_stuck,
     ev.Observed: lambda _observer, _event: None,
     ev.Obeyed: lambda _observer, _event: None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from gwctl.records.sentences import sentence
 from gwctl.supervisor.core.actions import Action, Note, Progress
 from gwctl.supervisor.core.events import Event
 
@@ -26,7 +27,7 @@ class Story:
             lines += [f"    < {event}" for event in events]
             for action in actions:
                 if isinstance(action, Note):
-                    lines.append(f"      {action.level}: {action.text}")
+                    lines.append(f"      {action.record.level}: {sentence(action.record)}")
                 elif not isinstance(action, Progress):
                     lines.append(f"    > {action}")
         return "\n".join(lines)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gwctl.records.base import TEMPLATE
 from gwctl.supervisor.core.actions import Spawn
-from gwctl.supervisor.core.worker import FORK_ANSWER_S, TEMPLATE
+from gwctl.supervisor.core.worker import FORK_ANSWER_S
 from tests.sim.books import SLACK_S, Seen, Unsafe
 
 if TYPE_CHECKING:

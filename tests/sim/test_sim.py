@@ -47,7 +47,7 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
         "is recycled",
         "killed for its memory",
         "keeps dying",
-        "lives again",
+        "has recovered",
         "hang",
         "forked by a template",
         "template does not answer",

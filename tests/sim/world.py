@@ -16,12 +16,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gwctl.records.base import TEMPLATE
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
-from gwctl.supervisor.core.worker import TEMPLATE
-from tests.sim.mishaps import FAULTS, HARD_BYTES, NEVER, NO_FAULTS, SOFT_BYTES, Faults, Process, told_of
+from tests.sim.mishaps import (
+    FAULTS,
+    HARD_BYTES,
+    NEVER,
+    NO_FAULTS,
+    REPORT,
+    SOFT_BYTES,
+    Faults,
+    Process,
+    told_of,
+)
 from tests.sim.upgrades import UpgradeObserver, Upgrades
 
 Listener = Callable[[float, Sequence[ev.Event], Sequence[act.Action]], None]
@@ -218,8 +228,8 @@ class World:
                 self._spawn(action)
             case act.Prepare(generation=generation):
                 self._prepare(generation)
-            case act.Note(text=text):
-                self.seen.update(told_of(text))
+            case act.Note(record=record):
+                self.seen.update(told_of(record))
             case act.Observe():
                 self._at(0.0, self._observe, None)
             case act.Drain(worker=worker):
@@ -229,7 +239,10 @@ class World:
             case act.Kill(worker=worker, reason=reason):
                 self.seen["killed for its memory"] += "memory_hard_bytes" in reason
                 self.seen["killed as asked"] += reason == "the fleet stops at once"
-                self._kill(self._processes.get(worker))
+                self._kill(self._processes.get(worker), reason)
+            case act.Spare(worker=worker, reason=reason):
+                if worker in self._processes:
+                    self._at(0.0, self._read, ev.Spared(worker, reason, REPORT))
             case act.Dump(worker=worker):  # some come round, a few of them too late
                 self._recovers(self._processes.get(worker))
             case act.Adopt(generation=generation):
@@ -370,8 +383,9 @@ class World:
         if self.rng.random() >= self.faults.quit_ignored:
             self._at(self.rng.random() * 0.3, self._ends, process)
 
-    def _kill(self, process: Process | None) -> None:
+    def _kill(self, process: Process | None, reason: str) -> None:
         if process is not None:
+            self._at(0.0, self._read, ev.Killed(process.id, reason))
             stuck_s = 30 if self.rng.random() < self.faults.unreaped else 0
             self._at(stuck_s + self.rng.random() * 0.05, self._killed, process)
 

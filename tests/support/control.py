@@ -12,6 +12,7 @@ from gwctl.control.protocol import Method, Scale, Status
 from gwctl.errors import BootError
 from gwctl.log import Log
 from gwctl.supervisor.control.server import ControlServer
+from gwctl.supervisor.recorder import Recorder
 from tests.support.wait import until
 
 
@@ -27,7 +28,7 @@ class Master:
         self.asked: list[tuple[int, Method]] = []
         self.status: dict[str, Any] = {"name": "shop"}
         self.now = 1000.0
-        self.server = ControlServer(self.path, self.log, self.handle, lambda: self.now)
+        self.server = ControlServer(self.path, Recorder(self.log), self.handle, lambda: self.now)
 
     def handle(self, request: int, method: Method) -> dict[str, Any] | None:
         self.asked.append((request, method))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 
+from gwctl.records.sentences import sentence
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import deadlines
 from gwctl.supervisor.core import events as ev
@@ -60,8 +61,8 @@ class CoreStory:
         lines = []
         for action in actions:
             match action:
-                case act.Note(level=level, text=text):
-                    self.notes.append(f"{level}: {text}")
+                case act.Note(record=record):
+                    self.notes.append(f"{record.level}: {sentence(record)}")
                 case act.Observe():
                     self.looks.append(self.now)
                 case act.Progress(request=request, pool=pool, phase=phase, outcome=outcome, detail=detail):

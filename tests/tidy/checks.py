@@ -222,6 +222,61 @@ def machine_paths(path: str, text: str) -> Iterator[str]:
             yield f"{path}:{number}: path of one machine: {line.strip()}"
 
 
+_PROSE = re.compile(r"(?:\b[A-Za-z']{2,}.*? .*?){2}\b[A-Za-z']{2,}")
+"""Three words."""
+_LOGS = frozenset({"debug", "info", "warning", "error"})
+_WORDING = ("gwctl.supervisor.core.wording", "gwctl.supervisor.core.invariants", "gwctl.supervisor.recorder")
+"""Reasons and answers; what a bug is called; and the one module that writes to the log."""
+
+
+def sentences(source: Source) -> Iterator[str]:
+    """What happens in the master is a record; `gwctl.records.sentences` says it in words."""
+    if not within(source.module, "gwctl.supervisor") or source.module in _WORDING:
+        return
+    records = {alias.asname or alias.name for node in ast.walk(source.tree) for alias in _records_of(node)}
+    in_core = within(source.module, "gwctl.supervisor.core")
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call):
+            function = node.func
+            if isinstance(function, ast.Attribute) and (
+                function.attr in _LOGS
+                or (function.attr == "write" and ast.unparse(function.value).endswith("log"))
+            ):
+                yield f"{source.path}:{node.lineno}: writes to the log, and not a record"
+            if ast.unparse(function).split(".")[0] in records:
+                texts = [text for each in (*node.args, *node.keywords) for text in _prose(each)]
+                if texts:
+                    yield f"{source.path}:{node.lineno}: a record holds figures, not {texts[0]!r}"
+    if in_core:
+        for text in _prose(source.tree):
+            yield f"{source.path}: words of the core are in its wording module, not {text!r}"
+
+
+def _records_of(node: ast.AST) -> list[ast.alias]:
+    here = isinstance(node, ast.ImportFrom) and within(node.module or "", "gwctl.records")
+    return node.names if here and isinstance(node, ast.ImportFrom) else []
+
+
+def _prose(tree: ast.AST) -> Iterator[str]:
+    """Texts that somebody reads: neither docstrings nor what a bug is called when it is raised."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Raise) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ):
+            continue
+        text = ""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+        elif isinstance(node, ast.JoinedStr):
+            text = "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values
+            )
+        if _PROSE.search(text):
+            yield text
+        elif not isinstance(node, ast.JoinedStr):
+            yield from _prose(node)
+
+
 def _imported(source: Source, modules: set[str]) -> set[str]:
     """``from package import module`` is about the module, not about the package."""
     names = {name for _, name in source.imports} & modules

@@ -19,6 +19,7 @@ PER_FILE = (
     checks.sleeps,
     checks.fork_mocks,
     checks.mistranslated,
+    checks.sentences,
 )
 SOURCES = checks.sources()
 
@@ -57,6 +58,14 @@ def test_no_circle_of_imports() -> None:
 
 LONG_BODY = "\n".join(f"    x = {number}" for number in range(checks.FUNCTION_LINES_MAX))
 BAD = [
+    (checks.sentences, "gwctl/supervisor/a.py", 'self._log.warning("no pidfd")\n'),
+    (checks.sentences, "gwctl/supervisor/a.py", 'recorder.log.write(level, "no pidfd")\n'),
+    (
+        checks.sentences,
+        "gwctl/supervisor/a.py",
+        'from gwctl.records.workers import NoPidfd\nwrite(NoPidfd(reason=f"no {what} is left here"))\n',
+    ),
+    (checks.sentences, "gwctl/supervisor/core/a.py", 'reason = f"it holds {n} of memory"\n'),
     (checks.long_functions, "gwctl/a.py", f'"""Doc."""\ndef f():\n{LONG_BODY}\n'),
     (
         checks.long_functions,
@@ -98,6 +107,13 @@ def test_a_bad_file_is_found(check: Check, path: str, text: str) -> None:
 
 
 GOOD = [
+    (checks.sentences, "gwctl/supervisor/a.py", 'raise BindError("cannot bind to it")\n'),
+    (checks.sentences, "gwctl/workers/a.py", 'log.warning("no room for new connections")\n'),
+    (
+        checks.sentences,
+        "gwctl/supervisor/core/a.py",
+        'def f():\n    """It is for this."""\n    return f"{a}/{b}"\n',
+    ),
     (
         checks.long_functions,
         "gwctl/a.py",

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from socket import socketpair
 
+import msgspec
 import pytest
 
 from gwctl.config.model.settings import PoolSettings
@@ -30,11 +31,15 @@ from gwctl.ipc.channel import (
     WorkerReady,
 )
 from gwctl.log import Level, Log
+from gwctl.records.base import Process
+from gwctl.records.sentences import sentence
+from gwctl.records.workers import WorkerKilled
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport
 from gwctl.supervisor.children.messages import hear
 from gwctl.supervisor.children.peer_limits import MESSAGES_MAX, MESSAGES_PER_S
 from gwctl.supervisor.core import events
+from gwctl.supervisor.recorder import Recorder
 
 READY = WorkerReady("sync", 0.1, 0.2, 1 << 20, "C", "uvloop 1")
 
@@ -61,12 +66,12 @@ class Stage1:
         )
         self.path = folder / "log"
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._log = Log(self._fd, Level.INFO)
+        self._recorder = Recorder(Log(self._fd, Level.INFO))
         self.events: list[events.Event] = []
 
     def hear(self, *messages: Message, now: float = 100.0) -> None:
         for message in messages:
-            hear(self.child, message, now, self._log, self.events.append, lambda _child, _answer: None)
+            hear(self.child, message, now, self._recorder, self.events.append, lambda _child, _answer: None)
 
     @property
     def log(self) -> str:
@@ -158,9 +163,14 @@ def test_the_record_of_a_kill_is_bounded_whatever_the_worker_says_and_dumps(stag
         Told(requests, tuple(TaskStack(long, long, (long,) * 50) for _ in range(50)), 10**400, 10**400)
     )
     assert isinstance(child.inquest, IncidentReport)
-    record = child.end_report("killed", 102.0)
-    assert len(record) < 70_000
-    assert max(map(len, record.split("\n"))) < 1100
+    known = child.end_report(102.0)
+    assert known is not None
+    record = WorkerKilled(process=Process("web", 0, 1, 12), reason=known[0], report=known[1])
+    text = sentence(record)
+    assert known[1].truncated
+    assert len(text) < 70_000
+    assert max(map(len, text.split("\n"))) < 1100
+    assert msgspec.json.decode(msgspec.json.encode(record), type=WorkerKilled) == record
     child.dump.close()
 
 

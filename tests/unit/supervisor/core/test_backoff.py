@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.slot import Slot, backoff
+from gwctl.supervisor.core.wording import waits
 
 POLICY = PoolPolicy(size=1, backoff_min_s=0.5, backoff_max_s=60.0, healthy_after_s=30.0)
 
@@ -74,4 +75,4 @@ def test_the_breaker_stays_closed_while_nobody_else_serves_and_for_forks_that_fa
     for _ in range(9):
         slot.failed(0.0, POLICY, 0.0, at_once=False)
     assert not slot.open
-    assert slot.trouble == "could not be started"
+    assert waits(slot) == "could not be started"

@@ -42,9 +42,9 @@ def test_it_closes_and_says_so_when_a_worker_has_proved_itself() -> None:
     story.passes(60.0)
     story.boots(5)
     story.passes(29.0)
-    assert "lives again" not in story.notes[-1]
+    assert "has recovered" not in story.notes[-1]
     story.passes(1.0)
-    assert story.notes[-1] == "info: slot 1 lives again (ready for 30 s); 2/2 workers serve"
+    assert story.notes[-1] == "info: slot 1 has recovered (ready for 30 s); 2/2 workers serve"
     assert story.rests
     assert story.dies(5) == ["spawn 6 web.1 g1"], "with a clear record"
 
@@ -77,7 +77,7 @@ def test_a_successor_that_keeps_dying_does_not_clear_the_record_by_the_one_that_
         story.fails_to_boot(successor)
         story.dies(successor, 1)
         story.passes(1.0)
-    assert [note for note in story.notes if "lives again" in note] == []
+    assert [note for note in story.notes if "has recovered" in note] == []
     assert "keeps dying" in story.notes[-1]
 
 

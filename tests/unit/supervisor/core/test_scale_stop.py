@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gwctl.errors import InvariantViolation
+from gwctl.records.sentences import sentence
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.actions import Spawn
 from gwctl.supervisor.core.state import Phase
@@ -125,7 +126,7 @@ def test_graceful() -> None:
     assert story.dies(1, 0, after=1.0) == []
     assert story.happens(ev.Exited(2, 0, 0.0, cut=2), after=1.9) == ["finish 0"]
     assert story.finish is not None
-    assert story.finish.text == "stopped in 2.9 s; 2 requests cut"
+    assert sentence(story.finish.record) == "stopped in 2.9 s; 2 requests cut"
     assert story.fleet.next_deadline() is None
 
 
@@ -150,7 +151,7 @@ def test_a_worker_that_does_not_finish_is_dumped_and_killed() -> None:
     ]
     story.dies(1, -9)
     assert story.finish is not None
-    assert story.finish.text == "stopped in 40 s; 0 requests cut; 1 worker had to be killed"
+    assert sentence(story.finish.record) == "stopped in 40 s; 0 requests cut; 1 worker had to be killed"
 
 
 def test_each_further_request_escalates() -> None:
@@ -266,7 +267,7 @@ def test_a_worker_that_dies_in_the_delay_is_replaced() -> None:
     assert story.passes(4.5) == ["CloseListeners", "drain 2 and sweep"]
     story.dies(2, 0)
     assert story.finish is not None
-    assert "; 0 requests cut" in story.finish.text
+    assert "; 0 requests cut" in sentence(story.finish.record)
 
 
 @pytest.mark.parametrize(("quick", "order"), [(False, "drain 1 and sweep"), (True, "quit 1")])

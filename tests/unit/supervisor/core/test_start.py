@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gwctl.records.sentences import sentence
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.state import Phase
 from tests.support.core_story import POLICY, CoreStory
@@ -37,8 +38,7 @@ def test_an_application_that_cannot_boot_ends_the_first_start(kind: str, status:
     assert story.dies(2, 4) == []
     assert story.happens(ev.Exited(1, 0, 0.0), ev.Exited(3, 0, 0.0)) == [f"finish {status}"]
     assert story.finish is not None
-    assert story.finish.text == "cannot import shop"
-    assert story.finish.traceback == "File shop.py, line 1\n"
+    assert sentence(story.finish.record) == "cannot import shop\nFile shop.py, line 1"
     assert story.happens(ev.ReloadAsked(1, "gwctl reload")) == []
 
 
@@ -54,7 +54,7 @@ def test_nobody_is_said_to_be_replaced_when_the_start_is_given_up() -> None:
     ]
     story.happens(ev.Spawned(1, 11), ev.Spawned(2, 12), *news)
     assert story.finish is not None
-    assert (story.finish.status, story.finish.text) == (3, low)
+    assert (story.finish.status, sentence(story.finish.record)) == (3, low)
     assert not [note for note in story.notes if "Replaced" in note or low in note]
 
 
@@ -73,7 +73,7 @@ def test_an_exit_before_ready_ends_the_first_start() -> None:
     assert story.dies(2, 0) == ["CloseListeners", "quit 1"]
     assert story.dies(1, 0) == ["finish 3"]
     assert story.finish is not None
-    assert story.finish.text == "web: pid 12 died: exit status 0, before it was ready"
+    assert sentence(story.finish.record) == "web: pid 12 died: exit status 0, before it was ready"
 
 
 def test_a_boot_that_hangs_is_dumped_killed_and_ends_the_first_start() -> None:

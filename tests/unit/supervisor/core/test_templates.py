@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gwctl.records.sentences import sentence
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.worker import FORK_ANSWER_S
 from tests.support.core_story import POLICY, CoreStory
@@ -41,8 +42,7 @@ def test_a_template_that_cannot_import_at_the_first_start_ends_the_fleet_with_st
     assert one.fails_to_boot(1) == ["CloseListeners"]
     assert one.dies(1, 4) == ["finish 4"]
     assert one.finish is not None
-    assert one.finish.text == "cannot import shop"
-    assert one.finish.traceback == "File shop.py, line 1\n"
+    assert sentence(one.finish.record) == "cannot import shop\nFile shop.py, line 1"
 
 
 def test_a_first_worker_that_cannot_start_up_ends_the_fleet_although_the_template_was_ready() -> None:
@@ -160,7 +160,7 @@ def test_a_stop_says_what_had_to_be_killed(killed: tuple[int, ...], said: str) -
     for number in killed:
         one.dies(number, -9)
     assert one.finish is not None
-    assert one.finish.text == f"stopped in 34 s; 0 requests cut{said}"
+    assert sentence(one.finish.record) == f"stopped in 34 s; 0 requests cut{said}"
     result = one.answers[-1].result
     assert (result["killed"], result.get("templates_killed", 0)) == (2 in killed, 1 in killed)
 

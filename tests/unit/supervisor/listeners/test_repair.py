@@ -13,6 +13,7 @@ from gwctl.log import Log
 from gwctl.supervisor.listeners.bind import Held, Wanted
 from gwctl.supervisor.listeners.repair import ListenerCare
 from gwctl.supervisor.listeners.unix_socket import Access
+from gwctl.supervisor.recorder import Recorder
 
 
 class Scene:
@@ -25,10 +26,10 @@ class Scene:
         self.care.remember([self.held])
         self.path = folder / "log"
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT)
-        self._log = Log(self._fd)
+        self._recorder = Recorder(Log(self._fd))
 
     def look(self) -> str:
-        self.care.look([self.held], self._log)
+        self.care.look([self.held], self._recorder)
         return self.path.read_text()
 
     def close(self) -> None:

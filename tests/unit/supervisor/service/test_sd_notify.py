@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gwctl.log import Log
+from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.sd_notify import Notifier
 
 
@@ -45,13 +46,13 @@ def log_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log(log_file: Path) -> Iterator[Log]:
+def recorder(log_file: Path) -> Iterator[Recorder]:
     with log_file.open("wb") as file:
-        yield Log(file.fileno())
+        yield Recorder(Log(file.fileno()))
 
 
-def test_the_messages(manager: Manager, log: Log) -> None:
-    notifier = Notifier(manager.environ, log)
+def test_the_messages(manager: Manager, recorder: Recorder) -> None:
+    notifier = Notifier(manager.environ, recorder)
     assert notifier.enabled
     notifier.send("READY=1", "STATUS=web 4/4 ready")
     notifier.send("STATUS=a\nREADY=0")
@@ -66,8 +67,8 @@ def test_the_messages(manager: Manager, log: Log) -> None:
     notifier.close()
 
 
-def test_reloading_has_the_monotonic_time(manager: Manager, log: Log) -> None:
-    notifier = Notifier(manager.environ, log)
+def test_reloading_has_the_monotonic_time(manager: Manager, recorder: Recorder) -> None:
+    notifier = Notifier(manager.environ, recorder)
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     notifier.send(*notifier.reloading(), "STATUS=boot")
     after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -77,17 +78,17 @@ def test_reloading_has_the_monotonic_time(manager: Manager, log: Log) -> None:
     notifier.close()
 
 
-def test_abstract_address(log: Log) -> None:
+def test_abstract_address(recorder: Recorder) -> None:
     manager = Manager(f"@gwctl-test-{os.getpid()}")
-    notifier = Notifier(manager.environ, log)
+    notifier = Notifier(manager.environ, recorder)
     notifier.send("READY=1")
     assert manager.received() == ["READY=1"]
     notifier.close()
     manager.sock.close()
 
 
-def test_without_a_manager(log: Log, log_file: Path) -> None:
-    notifier = Notifier({}, log)
+def test_without_a_manager(recorder: Recorder, log_file: Path) -> None:
+    notifier = Notifier({}, recorder)
     notifier.send("READY=1")
     notifier.watchdog()
     assert not notifier.enabled
@@ -95,8 +96,8 @@ def test_without_a_manager(log: Log, log_file: Path) -> None:
     assert log_file.read_text() == ""
 
 
-def test_a_failure_is_said_once(tmp_path: Path, log: Log, log_file: Path) -> None:
-    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}, log)
+def test_a_failure_is_said_once(tmp_path: Path, recorder: Recorder, log_file: Path) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}, recorder)
     for _ in range(3):
         notifier.send("READY=1")
     assert log_file.read_text().count("\n") == 1
@@ -104,9 +105,11 @@ def test_a_failure_is_said_once(tmp_path: Path, log: Log, log_file: Path) -> Non
     notifier.close()
 
 
-def test_a_full_queue_keeps_the_order_and_never_blocks(manager: Manager, log: Log, log_file: Path) -> None:
+def test_a_full_queue_keeps_the_order_and_never_blocks(
+    manager: Manager, recorder: Recorder, log_file: Path
+) -> None:
     """The manager does not read: what does not fit waits for `flush`, watchdog ticks do not pile up."""
-    notifier = Notifier(manager.environ | {"WATCHDOG_USEC": "3000000"}, log)
+    notifier = Notifier(manager.environ | {"WATCHDOG_USEC": "3000000"}, recorder)
     sent = 0
     while not notifier.pending:
         notifier.send(f"STATUS={sent}")
@@ -123,10 +126,10 @@ def test_a_full_queue_keeps_the_order_and_never_blocks(manager: Manager, log: Lo
     notifier.close()
 
 
-def test_watchdog_only_when_asked_for(manager: Manager, log: Log) -> None:
-    Notifier(manager.environ, log).watchdog()
+def test_watchdog_only_when_asked_for(manager: Manager, recorder: Recorder) -> None:
+    Notifier(manager.environ, recorder).watchdog()
     assert manager.received() == []
-    notifier = Notifier(manager.environ | {"WATCHDOG_USEC": "3000000"}, log)
+    notifier = Notifier(manager.environ | {"WATCHDOG_USEC": "3000000"}, recorder)
     notifier.watchdog()
     assert manager.received() == ["WATCHDOG=1"]
     notifier.close()
@@ -143,5 +146,5 @@ def test_watchdog_only_when_asked_for(manager: Manager, log: Log) -> None:
         ({"WATCHDOG_USEC": "soon"}, None),
     ],
 )
-def test_watchdog_interval(environ: dict[str, str], interval: float | None, log: Log) -> None:
-    assert Notifier(environ, log).watchdog_interval_s == interval
+def test_watchdog_interval(environ: dict[str, str], interval: float | None, recorder: Recorder) -> None:
+    assert Notifier(environ, recorder).watchdog_interval_s == interval

@@ -56,14 +56,14 @@ LEFT_OUT: dict[type, set[str]] = {
     Generations: {"_load"},
     ListenerSet: {"_care", "_tried", "_adjusted"},  # no reload is under way
     Children: {
-        *("_loop", "_log", "_report", "_luck", "_close_in_child"),
+        *("_loop", "_recorder", "_report", "_luck", "_close_in_child"),
         "_oom",  # it begins with what the kernel has counted by then
         "recent",  # a minute fills it again
         "_watching",  # of a selector, made anew
-        *("_by_pid", "_buried", "others", "_kept", "_templates"),  # no template owes an answer
+        *("_by_pid", "others", "_kept", "_templates"),  # no template owes an answer
     },
     server.ControlServer: {
-        *("_log", "_handle", "_selector", "_spare", "_clock"),
+        *("_recorder", "_handle", "_selector", "_spare", "_clock"),
         *("_refused", "_refusal_told_at"),
     },
     server._Client: {"peer", "active_at"},  # asked again, and as of now

@@ -1,0 +1,209 @@
+"""The master's own start and end, and what it looks after: listeners, logs, control socket, systemd."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from msgspec import Struct
+
+from gwctl.records.base import Level, Process, Record, Strength
+
+# ---- the parts
+
+
+class StopPlan(Struct, frozen=True):
+    """How a stop goes on from here."""
+
+    mode: Literal["accept", "drain", "quit", "kill"]
+    workers: int
+    templates: int = 0
+    accept_s: float = 0.0
+    """Connections are accepted for so long yet."""
+    finish_s: float = 0.0
+    """Workers have so long for their requests."""
+    gone_s: float = 0.0
+    """All are gone within this."""
+
+
+class WaitedFor(Struct, frozen=True):
+    """A process that is to end, and what it was at when it was last looked at."""
+
+    process: Process
+    state: str
+    state_s: float
+    """For how long it has been in it."""
+    requests: int = 0
+    connections: int = 0
+    request: str = ""
+    request_s: float = 0.0
+    """0: not known."""
+
+
+# ---- start
+
+
+class MasterStarted(Record, frozen=True, kw_only=True):
+    instance: str
+    version: str
+    pid: int
+    python: str
+    config: str
+    """The settings file; empty: none."""
+
+
+class PoolConfigured(Record, frozen=True, kw_only=True):
+    pool: str
+    processes: int
+    why: str = ""
+    """How that number came about, if it was not set."""
+    urls: tuple[str, ...]
+
+
+class BindRetried(Record, frozen=True, kw_only=True):
+    help: ClassVar = "trying again for"
+    level: Level = "warning"
+    reason: str
+    retry_s: float
+
+
+class StartFailed(Record, frozen=True, kw_only=True):
+    help: ClassVar = "not enough memory: RLIMIT_DATA is ..."
+    level: Level = "error"
+    reason: str
+    exit_status: int
+
+
+class PoolsServe(Record, frozen=True, kw_only=True):
+    """All pools have their full strength, for the first time."""
+
+    pools: tuple[Strength, ...]
+    took_s: float
+
+
+# ---- stop
+
+
+class StopBegun(Record, frozen=True, kw_only=True):
+    """Or made harder: asked for again."""
+
+    source: str
+    plan: StopPlan
+
+
+class StopDrains(Record, frozen=True, kw_only=True):
+    """The delay is over."""
+
+    plan: StopPlan
+
+
+class StopWaits(Record, frozen=True, kw_only=True):
+    help: ClassVar = "did not finish within ... of draining"
+    waits_for: tuple[WaitedFor, ...]
+    """Some of them, the longest request first."""
+    more: int = 0
+
+
+class MasterStopped(Record, frozen=True, kw_only=True):
+    took_s: float
+    cut: int
+    """Requests that were not finished."""
+    killed: int = 0
+    templates_killed: int = 0
+
+
+class MasterGaveUp(Record, frozen=True, kw_only=True):
+    """Nothing could be started."""
+
+    help: ClassVar = "cannot import ..."
+    level: Level = "error"
+    exit_status: int
+    reason: str
+    traceback: str = ""
+
+
+class InvariantBroken(Record, frozen=True, kw_only=True):
+    help: ClassVar = "a bug in gwctl"
+    level: Level = "error"
+    rule: str
+
+
+# ---- what it looks after
+
+
+class NoControlSocket(Record, frozen=True, kw_only=True):
+    help: ClassVar = "no control socket"
+    level: Level = "warning"
+    reason: str
+
+
+class ControlFolderShared(Record, frozen=True, kw_only=True):
+    help: ClassVar = "may write in ..., and replace the control socket"
+    level: Level = "warning"
+    warning: str
+
+
+class ControlRefused(Record, frozen=True, kw_only=True):
+    """A process of another user wanted to control this master."""
+
+    help: ClassVar = "control: refused"
+    level: Level = "warning"
+    pid: int
+    uid: int
+    owner_uid: int
+    """Who may, besides root."""
+    count: int = 1
+    """Of such since the last record about them."""
+
+
+class SystemdUnreachable(Record, frozen=True, kw_only=True):
+    help: ClassVar = "systemd cannot be notified"
+    level: Level = "warning"
+    reason: str
+
+
+class ListenerDamaged(Record, frozen=True, kw_only=True):
+    """By code in the workers that share it."""
+
+    help: ClassVar = "was shut down"
+    level: Level = "error"
+    pool: str
+    address: str
+    damage: Literal["blocking", "shut_down", "unix_shut_down"]
+    mended: bool = True
+    reason: str = ""
+    """Why it could not be mended."""
+    bound_by_us: bool = True
+    """A reload can bind it anew; else a restart must."""
+
+
+class AccessLogsReopened(Record, frozen=True, kw_only=True):
+    files: int
+    workers: int
+
+
+class AccessLogNotReopened(Record, frozen=True, kw_only=True):
+    help: ClassVar = "the old file is written on"
+    level: Level = "error"
+    reason: str
+
+
+AboutMaster = (
+    MasterStarted
+    | PoolConfigured
+    | BindRetried
+    | StartFailed
+    | PoolsServe
+    | StopBegun
+    | StopDrains
+    | StopWaits
+    | MasterStopped
+    | MasterGaveUp
+    | InvariantBroken
+    | NoControlSocket
+    | ControlFolderShared
+    | ControlRefused
+    | SystemdUnreachable
+    | ListenerDamaged
+    | AccessLogsReopened
+    | AccessLogNotReopened
+)

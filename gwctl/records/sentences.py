@@ -1,0 +1,592 @@
+"""Records in words: what the log says of each, one function a kind. Nothing else makes sentences of them.
+
+They say what happened, to whom, why, and what to do about it, with the numbers that one would ask
+for next. Further lines are details: a traceback, stacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar, assert_never
+
+from gwctl.records import master, reloads, workers
+from gwctl.records.base import Process, Record, Strength
+from gwctl.records.report_words import told
+from gwctl.wording import (
+    connections,
+    how_it_ended,
+    mebibytes,
+    ordinal,
+    processes,
+    requests,
+    seconds,
+    span,
+)
+from gwctl.wording import workers as count_of_workers
+
+NOT_STARTED: Final = "No worker is started before the next reload"
+DEGRADED: Final = "disk differs from what runs"
+
+Kind = TypeVar("Kind", bound=Record)
+
+_SAYS: Final[dict[type[Record], Callable[[Any], str]]] = {}
+
+
+def sentence(record: Record) -> str:
+    """What the log says of it, without the level and whom it is about, which stand before it."""
+    return _SAYS[type(record)](record)
+
+
+def kinds() -> frozenset[type[Record]]:
+    """Those that have a sentence."""
+    return frozenset(_SAYS)
+
+
+def _of(kind: type[Kind]) -> Callable[[Callable[[Kind], str]], Callable[[Kind], str]]:
+    def register(say: Callable[[Kind], str]) -> Callable[[Kind], str]:
+        _SAYS[kind] = say
+        return say
+
+    return register
+
+
+# ---- workers
+
+
+@_of(workers.WorkerBooting)
+def _booting(record: workers.WorkerBooting) -> str:
+    return f"pid {record.process.pid} boot: {record.stage}"
+
+
+@_of(workers.WorkerReady)
+def _ready(record: workers.WorkerReady) -> str:
+    imported = f"import {record.import_s:.2f} s" if record.import_s else "preloaded"
+    parts = [record.worker_class, imported, mebibytes(record.memory_bytes), f"parser {record.parser}"]
+    return f"{_who(record.process)} ready in {record.boot_s:.2f} s ({', '.join(parts)})"
+
+
+@_of(workers.SpawnFailed)
+def _spawn_failed(record: workers.SpawnFailed) -> str:
+    who = "template " if record.process.is_template else ""
+    return f"{who}could not be started: {record.reason}. {_next(record.retry)}"
+
+
+@_of(workers.StartedWhileDegraded)
+def _started_while_degraded(record: workers.StartedWhileDegraded) -> str:
+    if record.process.is_template:
+        return "template started while what is on disk is not what runs: it imports what is on disk"
+    return f"started while degraded ({DEGRADED}): it runs what is on disk"
+
+
+@_of(workers.ForkUnanswered)
+def _fork_unanswered(record: workers.ForkUnanswered) -> str:
+    return f"its fork was asked for {seconds(record.waited_s)} ago and has not been answered"
+
+
+@_of(workers.WorkerDied)
+def _died(record: workers.WorkerDied) -> str:
+    text = died(record.process.pid, record.death)
+    return _with(f"{text}. {_next(record.retry)}", record.traceback)
+
+
+@_of(workers.WorkerFailed)
+def _failed(record: workers.WorkerFailed) -> str:
+    return _with(f"pid {record.process.pid}: {record.reason}. {_next(record.retry)}", record.traceback)
+
+
+@_of(workers.WorkerLeft)
+def _left(record: workers.WorkerLeft) -> str:
+    serving = f", while serving {record.serving}" if record.serving else ""
+    text = f"pid {record.process.pid} left by itself (exit status 0){serving}"
+    return _with(f"{text}. {_next(record.retry)}", record.traceback)
+
+
+@_of(workers.WorkerGone)
+def _gone(record: workers.WorkerGone) -> str:
+    return _with(f"pid {record.process.pid} is gone. {_next(record.retry)}", record.traceback)
+
+
+@_of(workers.WorkerDrains)
+def _drains(record: workers.WorkerDrains) -> str:
+    return f"pid {record.process.pid} drains, {record.reason}. {_next(record.retry)}"
+
+
+@_of(workers.WorkerDraining)
+def _draining(record: workers.WorkerDraining) -> str:
+    what = f"{record.requests} requests on {record.connections} connections"
+    return f"pid {record.process.pid} draining: {what}"
+
+
+@_of(workers.WorkerFinished)
+def _finished(record: workers.WorkerFinished) -> str:
+    return f"pid {record.process.pid} finished in {seconds(record.took_s)}"
+
+
+@_of(workers.WorkerEndedEarly)
+def _ended_early(record: workers.WorkerEndedEarly) -> str:
+    how = how_it_ended(record.status) + (f" ({record.cause})" if record.cause else "")
+    text = f"pid {record.process.pid} ended with {how} while {record.state}, after {seconds(record.took_s)}"
+    return _with(text, record.traceback)
+
+
+@_of(workers.WorkerUnreaped)
+def _unreaped(record: workers.WorkerUnreaped) -> str:
+    since = f"was killed {seconds(record.waited_s)} ago"
+    return f"pid {record.process.pid} {since} and is still there: it hangs in the kernel"
+
+
+@_of(workers.WorkerKilled)
+def _killed(record: workers.WorkerKilled) -> str:
+    return told(record.process, "killed", record.reason, record.report)
+
+
+@_of(workers.WorkerRecovered)
+def _recovered(record: workers.WorkerRecovered) -> str:
+    return told(record.process, "recovered and goes on", record.reason, record.report)
+
+
+@_of(workers.WorkerEndedUnasked)
+def _ended_unasked(record: workers.WorkerEndedUnasked) -> str:
+    return told(record.process, "ended by itself", record.reason, record.report)
+
+
+@_of(workers.KeptWorkerDied)
+def _kept_worker_died(record: workers.KeptWorkerDied) -> str:
+    left = f"{record.left} of {record.size} are left to roll back to; its code cannot be started again"
+    return _with(f"{record.reason}, while its generation was kept: {left}", record.traceback)
+
+
+@_of(workers.TemplateFailed)
+def _template_failed(record: workers.TemplateFailed) -> str:
+    who = "template" if record.died else f"template pid {record.process.pid}:"
+    text = f"{who} {record.reason}. {_next(record.retry)}. No worker can be started before"
+    return _with(text, record.traceback)
+
+
+@_of(workers.TemplateEnded)
+def _template_ended(record: workers.TemplateEnded) -> str:
+    match record.how:
+        case "died":
+            text = record.reason
+        case "killed":
+            text = f"pid {record.process.pid} is gone"
+        case "left":
+            text = f"pid {record.process.pid} left by itself (exit status 0)"
+        case _:
+            assert_never(record.how)
+    then = "Workers live on; another one is begun when a worker is to be started"
+    return f"template {text}. {then}" + (", from what is on disk then" if record.from_disk else "")
+
+
+@_of(workers.WorkerReplaced)
+def _replaced(record: workers.WorkerReplaced) -> str:
+    verb = "is replaced" if record.stuck else "is recycled"
+    return f"pid {record.process.pid} {verb}: it {record.reason}"
+
+
+@_of(workers.RecyclingPostponed)
+def _recycling_postponed(record: workers.RecyclingPostponed) -> str:
+    text = f"pid {record.process.pid} is due to be recycled, as it {record.reason}"
+    return f"{text}. It is not until the next good reload: {DEGRADED}"
+
+
+@_of(workers.SlotKeepsDying)
+def _keeps_dying(record: workers.SlotKeepsDying) -> str:
+    times = f"{record.deaths} times in {seconds(record.within_s)}"
+    then = f"trying every {seconds(record.retry_s)} now; {record.ready}/{record.size} workers serve"
+    return f"slot {record.slot} keeps dying ({times}): {then}"
+
+
+@_of(workers.SlotRecovered)
+def _slot_recovered(record: workers.SlotRecovered) -> str:
+    ready = f"ready for {seconds(record.ready_s)}"
+    return f"slot {record.slot} has recovered ({ready}); {record.ready}/{record.size} workers serve"
+
+
+@_of(workers.ChannelBroken)
+def _channel_broken(record: workers.ChannelBroken) -> str:
+    what = "broke the protocol of its channel, and is heard no more"
+    return f"pid {record.process.pid} {what}: {record.reason}"
+
+
+@_of(workers.ChannelLost)
+def _channel_lost(record: workers.ChannelLost) -> str:
+    return f"the channel to pid {record.process.pid} cannot be watched: {record.reason}. It is given up"
+
+
+@_of(workers.NoPidfd)
+def _no_pidfd(record: workers.NoPidfd) -> str:
+    return f"no pidfd for pid {record.process.pid}: {record.reason}. SIGCHLD tells of its end instead"
+
+
+@_of(workers.ScoreboardDoubted)
+def _scoreboard_doubted(record: workers.ScoreboardDoubted) -> str:
+    return (
+        f"the scoreboard's record of pid {record.process.pid} cannot be true: {record.doubt}. Something in "
+        f"pool {record.process.pool} writes there, a C library or the application. It counts for nothing: "
+        "whether this worker hangs is not judged by it"
+    )
+
+
+def died(pid: int, death: workers.Death) -> str:
+    """What is known of an exit that nobody asked for."""
+    text = f"pid {pid} died: {death.cause or how_it_ended(death.status)}"
+    text += (
+        ", before it was ready" if death.ready_s is None else f", {seconds(death.ready_s)} after it was ready"
+    )
+    if death.killed_by_others:
+        text += ", not sent by gwctl (by somebody, or by the kernel out of memory)"
+    return text + (f", while serving {death.serving}" if death.serving else "")
+
+
+def _who(process: Process) -> str:
+    return f"template pid {process.pid}" if process.is_template else f"pid {process.pid}"
+
+
+def _next(retry: workers.Retry) -> str:
+    """How often it was, and when the slot is tried again."""
+    if retry.held:
+        return f"Replaced {retry.held}"
+    if retry.wait_s == 0:
+        return "Replaced at once"
+    if retry.failures > 1:
+        times = f"{ordinal(retry.failures)} time in {seconds(retry.within_s)}"
+        return f"{times}; next try in {seconds(retry.wait_s)}"
+    return f"Next try in {seconds(retry.wait_s)}"
+
+
+def _with(text: str, details: str) -> str:
+    return f"{text}\n{details}" if details else text
+
+
+# ---- reloads, sizes, upgrades
+
+
+@_of(reloads.ReloadIgnored)
+def _reload_ignored(record: reloads.ReloadIgnored) -> str:
+    return f"no reload ({record.source}): {record.reason}"
+
+
+@_of(reloads.ReloadWaits)
+def _reload_waits(record: reloads.ReloadWaits) -> str:
+    return f"reload ({record.source}) waits for the one under way"
+
+
+@_of(reloads.ReloadBegun)
+def _reload_begun(record: reloads.ReloadBegun) -> str:
+    what = "rollback" if record.rollback else "reload"
+    return f"{what} ({record.source}): generation {record.previous} -> {record.generation}"
+
+
+@_of(reloads.ReloadAdopted)
+def _adopted(record: reloads.ReloadAdopted) -> str:
+    text = f"{adopted_as(record)}: {counts(record.pools)}"
+    return "; ".join(filter(None, (text, what_is_kept(record))))
+
+
+def adopted_as(record: reloads.ReloadAdopted) -> str:
+    """``adopted generation 3 in 3.9 s``."""
+    done = "rolled back to" if record.rollback else "adopted"
+    return f"{done} generation {record.generation} in {seconds(record.took_s)}"
+
+
+def what_is_kept(record: reloads.ReloadAdopted) -> str:
+    """What became of the generation before, if it was to be kept, and what is missing of this one."""
+    texts = []
+    if record.missing:
+        missing = ", ".join(f"{each.ready} of {each.size} in {each.pool}" for each in record.missing)
+        texts.append(f"{missing}: what is missing stays so until the next reload")
+    if (kept := record.keeping) is not None:
+        before = f"generation {kept.generation}"
+        if kept.keep_s:
+            texts.append(f"{before} is kept for {span(kept.keep_s)}: gwctl rollback goes to it")
+        elif kept.lost:
+            texts.append(f"{before} is not kept for a rollback: only it serves {', '.join(kept.lost)}")
+        else:
+            texts.append(f"{before} is not kept for a rollback: none of its workers is left")
+    return ", ".join(texts)
+
+
+@_of(reloads.ReloadRefused)
+def _refused(record: reloads.ReloadRefused) -> str:
+    return "\n".join(filter(None, (not_adopted(record), where_it_stood(record), what_serves(record))))
+
+
+def not_adopted(record: reloads.ReloadRefused) -> str:
+    """``generation 3 was not adopted: web: ...``."""
+    reason = f"{record.pool}: {record.reason}" if record.pool else record.reason
+    what = "gone back to" if record.rollback else "adopted"
+    return f"generation {record.generation} was not {what}: {reason}"
+
+
+def where_it_stood(record: reloads.ReloadRefused) -> str:
+    """The traceback, or where to find the stacks; empty: there are none."""
+    if record.dumped_pid:
+        return f"Where it stood follows in the log: see the record of pid {record.dumped_pid}"
+    return record.traceback.strip("\n")
+
+
+def what_serves(record: reloads.ReloadRefused) -> str:
+    """Empty when the master stops."""
+    standing = record.standing
+    if standing is None:
+        return ""
+    serving = f"generation {standing.generation} serves as before ({counts(standing.pools)})"
+    if standing.forked_alike:
+        serving += ", and whoever has to be replaced is forked from its template, of the same code"
+    if not standing.disk_differs:
+        return serving
+    return f"{serving}. The files on disk are newer than what runs: mend them and reload"
+
+
+@_of(reloads.RollbackRefused)
+def _rollback_refused(record: reloads.RollbackRefused) -> str:
+    return f"rollback ({record.source}) refused: {record.reason}"
+
+
+@_of(reloads.GenerationReleased)
+def _released(record: reloads.GenerationReleased) -> str:
+    return f"generation {record.generation} is kept no more: {record.reason}"
+
+
+@_of(reloads.PoolScaled)
+def _scaled(record: reloads.PoolScaled) -> str:
+    now = count_of_workers(record.size)
+    if record.asked < 1:
+        text = f"{record.was} -> {now}: a pool has at least one"
+    elif record.size != record.was:
+        text = f"{record.was} -> {now}"
+    else:
+        text = f"stays at {now}"
+    return f"{text}. {NOT_STARTED}: {record.held}" if record.held else text
+
+
+@_of(reloads.SettingsWarning)
+def _settings_warning(record: reloads.SettingsWarning) -> str:
+    return record.text
+
+
+@_of(reloads.RestartNeeded)
+def _restart_needed(record: reloads.RestartNeeded) -> str:
+    return f"{record.setting} has changed in the file; it takes effect at the next restart"
+
+
+@_of(reloads.UpgradeRefused)
+def _upgrade_refused(record: reloads.UpgradeRefused) -> str:
+    return f"upgrade ({record.source}) refused: {record.reason}"
+
+
+@_of(reloads.UpgradeWaits)
+def _upgrade_waits(record: reloads.UpgradeWaits) -> str:
+    return f"upgrade ({record.source}) waits for the reload under way"
+
+
+@_of(reloads.UpgradeChecking)
+def _upgrade_checking(record: reloads.UpgradeChecking) -> str:
+    return f"upgrade ({record.source}): checking the program on disk"
+
+
+@_of(reloads.UpgradeFailed)
+def _upgrade_failed(record: reloads.UpgradeFailed) -> str:
+    return f"not upgraded: {record.reason}\nThe program that ran goes on, with all its workers"
+
+
+@_of(reloads.UpgradeGivenUp)
+def _upgrade_given_up(record: reloads.UpgradeGivenUp) -> str:
+    return f"upgrade ({record.source}) given up: the fleet stops"
+
+
+@_of(reloads.MasterUpgraded)
+def _upgraded(record: reloads.MasterUpgraded) -> str:
+    kept = processes(record.workers, record.templates) or "no worker"
+    change = f"upgraded from {record.was} to {record.to}"
+    return f"{change} in {seconds(record.took_s)} ({record.source}): same pid, {kept} kept"
+
+
+@_of(reloads.ProgramChanged)
+def _program_changed(record: reloads.ProgramChanged) -> str:
+    what = f"gwctl {record.installed} is installed, and gwctl {record.runs} runs, also new workers of it"
+    return f"{what}. Run gwctl upgrade"
+
+
+@_of(reloads.NoProgramCopy)
+def _no_program_copy(record: reloads.NoProgramCopy) -> str:
+    return f"no copy of this program for an upgrade that fails: {record.reason}"
+
+
+@_of(reloads.GenerationUnreadable)
+def _generation_unreadable(record: reloads.GenerationUnreadable) -> str:
+    then = f"No worker of generation {record.generation} can be started; mend it and reload"
+    return f"{record.problem}. {then}"
+
+
+def counts(pools: Iterable[Strength]) -> str:
+    """``web 4/4 ready, live 2/2 ready``."""
+    return ", ".join(f"{each.pool} {each.ready}/{each.size} ready" for each in pools)
+
+
+# ---- the master
+
+
+@_of(master.MasterStarted)
+def _started(record: master.MasterStarted) -> str:
+    program = f"gwctl {record.version} pid {record.pid}, Python {record.python}"
+    return f"{program}, config {record.config or 'none'}"
+
+
+@_of(master.PoolConfigured)
+def _pool_configured(record: master.PoolConfigured) -> str:
+    why = f" (auto: {record.why})" if record.why else ""
+    return f"{record.pool}: {count_of_workers(record.processes)}{why}, {' '.join(record.urls)}"
+
+
+@_of(master.BindRetried)
+def _bind_retried(record: master.BindRetried) -> str:
+    return f"{record.reason}; trying again for {record.retry_s:g} s"
+
+
+@_of(master.StartFailed)
+def _start_failed(record: master.StartFailed) -> str:
+    return record.reason
+
+
+@_of(master.PoolsServe)
+def _pools_serve(record: master.PoolsServe) -> str:
+    return f"serving: {counts(record.pools)} in {seconds(record.took_s)}"
+
+
+@_of(master.StopBegun)
+def _stop_begun(record: master.StopBegun) -> str:
+    return f"stopping ({record.source}): {_plan(record.plan)}"
+
+
+@_of(master.StopDrains)
+def _stop_drains(record: master.StopDrains) -> str:
+    return f"accepting no more: {_plan(record.plan)}"
+
+
+@_of(master.StopWaits)
+def _stop_waits(record: master.StopWaits) -> str:
+    text = "; ".join(f"{each.process.name}: {_at_what(each)}" for each in record.waits_for)
+    return f"waiting for {text}" + (f"; and {count_of_workers(record.more)} more" if record.more else "")
+
+
+@_of(master.MasterStopped)
+def _stopped(record: master.MasterStopped) -> str:
+    cut = "1 request" if record.cut == 1 else f"{record.cut} requests"
+    text = f"stopped in {seconds(record.took_s)}; {cut} cut"
+    killed = processes(record.killed, record.templates_killed)
+    return f"{text}; {killed} had to be killed" if killed else text
+
+
+@_of(master.MasterGaveUp)
+def _gave_up(record: master.MasterGaveUp) -> str:
+    return f"{record.reason}\n{record.traceback}".rstrip()
+
+
+@_of(master.InvariantBroken)
+def _invariant_broken(record: master.InvariantBroken) -> str:
+    return (
+        f"a bug in gwctl: {record.rule}. No worker is started or retired any more; "
+        "what runs goes on serving. Please report it, then restart the service"
+    )
+
+
+@_of(master.NoControlSocket)
+def _no_control_socket(record: master.NoControlSocket) -> str:
+    return f"no control socket: {record.reason}. Signals work, gwctl status and reload do not"
+
+
+@_of(master.ControlFolderShared)
+def _control_folder_shared(record: master.ControlFolderShared) -> str:
+    return record.warning
+
+
+@_of(master.ControlRefused)
+def _control_refused(record: master.ControlRefused) -> str:
+    text = f"control: refused pid {record.pid}: {not_allowed(record.uid, record.owner_uid)}"
+    return text + (f" ({record.count} of such since the last line about them)" if record.count > 1 else "")
+
+
+def not_allowed(uid: int, owner_uid: int) -> str:
+    """Also what such a client is told."""
+    return f"uid {uid} may not control this master; root and uid {owner_uid} may"
+
+
+@_of(master.SystemdUnreachable)
+def _systemd_unreachable(record: master.SystemdUnreachable) -> str:
+    return f"systemd cannot be notified at $NOTIFY_SOCKET: {record.reason}; serving goes on"
+
+
+@_of(master.ListenerDamaged)
+def _listener_damaged(record: master.ListenerDamaged) -> str:
+    match record.damage:
+        case "blocking":
+            what = "was set to block, which would stop the loops of others: it is set back"
+        case "unix_shut_down":
+            how = "gwctl reload" if record.bound_by_us else "a restart"
+            what = f"was shut down and cannot be mended: nobody can connect until {how} binds it anew"
+        case "shut_down":
+            now = "It listens again"
+            if not record.mended:
+                now = f"It cannot listen again ({record.reason}): restart the service"
+            what = f"was shut down; who waited there was reset. {now}"
+        case _:
+            assert_never(record.damage)
+    why = "Code in its workers does that, with a descriptor that it did not open"
+    return f"the listener {record.address} of pool {record.pool} {what}. {why}"
+
+
+@_of(master.AccessLogsReopened)
+def _logs_reopened(record: master.AccessLogsReopened) -> str:
+    files = "1 file" if record.files == 1 else f"{record.files} files"
+    return f"reopened the access logs (SIGUSR1): {files}, {count_of_workers(record.workers)} told"
+
+
+@_of(master.AccessLogNotReopened)
+def _log_not_reopened(record: master.AccessLogNotReopened) -> str:
+    return f"{record.reason}; the old file is written on"
+
+
+def _plan(plan: master.StopPlan) -> str:
+    count = processes(plan.workers, plan.templates)
+    match plan.mode:
+        case "accept":
+            wait = seconds(plan.accept_s)
+            return f"accepting for {wait} more, then {_finishing(plan)}. Asked again: that begins now"
+        case "drain":
+            return _finishing(plan) + (". Asked again: ends them at once" if plan.workers else "")
+        case "quit" if not count:
+            return "no worker is left to end"
+        case "quit":
+            return f"ending {count} at once, within {seconds(plan.gone_s)}. Asked again: kills them"
+        case "kill":
+            return f"killing {count or 'nobody: no worker is left'}"
+        case _:
+            assert_never(plan.mode)
+
+
+def _finishing(plan: master.StopPlan) -> str:
+    """How long the workers have for their requests, and until when the last of them is gone."""
+    if not plan.workers:
+        return "no worker has anything to finish"
+    verb, are = ("finishes", "is") if plan.workers == 1 else ("finish", "are")
+    within = f"at most {seconds(plan.finish_s)}, and {are} gone within {seconds(plan.gone_s)}"
+    return f"{count_of_workers(plan.workers)} {verb}, {within}"
+
+
+def _at_what(one: master.WaitedFor) -> str:
+    pid, since = one.process.pid, seconds(one.state_s)
+    if one.state != "draining":
+        return f"pid {pid} is {one.state} for {since}"
+    if one.process.is_template:
+        return f"pid {pid} shuts down for {since}"
+    if not (one.requests or one.connections):
+        return f"no connection left, pid {pid} shuts down for {since}"
+    left = connections(one.connections)
+    if not one.requests:
+        return left
+    if not one.request_s:
+        return f"{requests(one.requests)} on {left}"
+    text = f"{one.request}, {span(one.request_s)} so far"
+    return text if one.requests == one.connections == 1 else f"{text}, of {requests(one.requests)} on {left}"

@@ -1,0 +1,20 @@
+"""The one door from what happens to where it is told: a record goes in, and the log says it in words."""
+
+from __future__ import annotations
+
+from gwctl.log import Level, Log
+from gwctl.records import AnyRecord
+from gwctl.records.sentences import sentence
+
+
+class Recorder:
+    """Takes the records of one master. Nothing in the supervisor writes to the log but this."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        """For its level, its descriptors and what waits in it."""
+
+    def write(self, record: AnyRecord) -> None:
+        level = Level[record.level.upper()]
+        if level >= self.log.level:
+            self.log.write(level, sentence(record), record.subject)
