@@ -66,6 +66,16 @@ def age(duration_s: float) -> str:
     return f"{minutes} m" if minutes else f"{int(duration_s)} s"
 
 
+def duration(duration_s: float) -> str:
+    """A short time in the unit it is read in: ``0.3 ms``, ``41 ms``, ``18.8 s``, ``14 m``."""
+    ms = duration_s * 1000
+    if ms < 9.95:
+        return f"{ms:.1f} ms"
+    if ms < 999.5:
+        return f"{ms:.0f} ms"
+    return f"{duration_s:.1f} s" if duration_s < 99.95 else age(duration_s)
+
+
 _ENDINGS: Final = {1: "st", 2: "nd", 3: "rd"}
 
 

@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import time
-from typing import Any
+from typing import Any, assert_never
 
 from gwctl.errors import GwctlError, InvariantViolation
 from gwctl.ipc import scoreboard
@@ -176,6 +176,39 @@ class Master:
 
     def _perform(self, action: actions.Action) -> None:
         match action:
+            case actions.Note(record=record):
+                self._recorder.write(record)
+            case actions.Observe():
+                self.children.observe(time.monotonic())
+                self._generations.listeners.look(self._recorder)
+            case actions.Progress():
+                self._tell_progress(action)
+            case actions.Answer(request=request, ok=ok, text=text, result=result):
+                if self._control is not None and request:
+                    self._control.answer(request, ok, text, result)
+            case actions.CloseListeners():
+                self._generations.listeners.close()
+            case actions.Finish():
+                self._finish = action
+            case actions.CheckUpgrade():
+                self._handover.check()
+            case actions.AbandonUpgrade():
+                self._handover.abandon()
+            case actions.ExecuteUpgrade():
+                pass  # when all else is done: see `run`
+            case (
+                actions.Prepare()
+                | actions.Restore()
+                | actions.Adopt()
+                | actions.Release()
+                | actions.Abandon()
+            ):
+                self._perform_on_generation(action)
+            case _:
+                self._perform_on_worker(action)
+
+    def _perform_on_worker(self, action: actions.WorkerAction) -> None:
+        match action:
             case actions.Spawn():
                 self._spawn(action)
             case actions.Serve(worker=worker):
@@ -186,27 +219,18 @@ class Master:
                 self.children.send(worker, Park(shed=True))
             case actions.Drain(worker=worker, timeout_s=timeout_s, sweep=sweep):
                 self.children.send(worker, Drain(timeout_s, sweep or self._is_last_to_accept(worker)))
-            case actions.Observe():
-                self.children.observe(time.monotonic())
-                self._generations.listeners.look(self._recorder)
             case actions.Quit(worker=worker):
                 self.children.signal(worker, signal.SIGQUIT)
             case actions.Dump(worker=worker, reason=reason):
                 self.children.ask_why(worker, reason, time.monotonic())
-            case actions.Kill(worker=worker, reason=reason):
-                self.children.kill(worker, reason, time.monotonic())
             case actions.Spare(worker=worker):
                 self.children.spare(worker, time.monotonic())
-            case actions.Note(record=record):
-                self._recorder.write(record)
-            case actions.CloseListeners():
-                self._generations.listeners.close()
-            case actions.Finish():
-                self._finish = action
+            case actions.Kill(worker=worker, reason=reason):
+                self.children.kill(worker, reason, time.monotonic())
             case _:
-                self._perform_reload(action)
+                assert_never(action)
 
-    def _perform_reload(self, action: actions.Action) -> None:
+    def _perform_on_generation(self, action: actions.GenerationAction) -> None:
         match action:
             case actions.Prepare(generation=generation):
                 self._prepare(generation)
@@ -218,19 +242,8 @@ class Master:
                 self._generations.release(generation)
             case actions.Abandon(generation=generation):
                 self._generations.abandon(generation)
-            case actions.Progress():
-                self._tell_progress(action)
-            case actions.Answer(request=request, ok=ok, text=text, result=result):
-                if self._control is not None and request:
-                    self._control.answer(request, ok, text, result)
-            case actions.CheckUpgrade():
-                self._handover.check()
-            case actions.AbandonUpgrade():
-                self._handover.abandon()
-            case actions.ExecuteUpgrade():
-                pass  # when all else is done: see `run`
             case _:
-                raise AssertionError(f"unknown action {action}")
+                assert_never(action)
 
     def _tell_progress(self, news: actions.Progress) -> None:
         if self._control is not None:

@@ -23,14 +23,14 @@ import msgspec
 
 from gwctl.cli.folder import logical_cwd
 from gwctl.cli.reload_view import ReloadView
+from gwctl.cli.status_view import render
 from gwctl.config.model.types import WORKERS_MAX
+from gwctl.control import health
 from gwctl.control.client import ControlClient, RefusedError
 from gwctl.control.discovery import find
 from gwctl.control.protocol import Method, Reload, Rollback, Scale, Status, Stop, Upgrade
+from gwctl.control.status import from_json_ready
 from gwctl.errors import ControlError, ExitStatus, GwctlError
-from gwctl.supervisor.control import health
-from gwctl.supervisor.control import status as status_document
-from gwctl.supervisor.core.wording import NOT_STARTED
 
 ANSWER_TIMEOUT_S: Final = 10.0
 """For what the master answers at once. What takes its time (reload, stop) it bounds itself."""
@@ -120,7 +120,7 @@ def status(client: ControlClient, *, as_json: bool) -> None:
         _write_json(document)
     else:
         try:
-            click.echo(status_document.render(status_document.from_json_ready(document), _width()))
+            click.echo(render(from_json_ready(document), _width()))
         except msgspec.ValidationError as error:
             raise ControlError(f"the master's answer is not understood ({error}); try --json") from None
     if document.get("health") in health.SERVES_NOBODY:
@@ -226,7 +226,7 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
     size, delta = change
     before = _pool_of(client, pool).get("restarts", 0)
     result = client.call("scale", Scale(pool, size, delta), timeout_s=ANSWER_TIMEOUT_S)
-    if NOT_STARTED in result["text"]:
+    if result.get("held"):  # nobody will come
         raise ControlError(result["text"])
     try:
         trouble = _until_ready(client, pool, result.get("size", 0), before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 from gwctl.control import protocol
 from gwctl.supervisor.control.server import Handle
@@ -33,6 +33,8 @@ def control_handler(
                 ask_to_stop(request, "gwctl stop")
             case protocol.Scale(pool=pool, size=size, delta=delta):
                 ask(events.ScaleAsked(request, pool, size, delta or 0))
+            case _:
+                assert_never(method)
         return None
 
     return handle

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from gwctl import __version__
+from gwctl.control import health, status
 from gwctl.records.base import TEMPLATE
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.procfs import resident_bytes
-from gwctl.supervisor.control import health, status
 from gwctl.supervisor.control.pressure import open_files, waiting
+from gwctl.supervisor.control.status import pool_status, worker_status
 from gwctl.supervisor.core import kept as keep
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.pool import Pool
@@ -100,7 +101,7 @@ def _pool(
     settings = generations.current.loaded.settings.pool.get(pool.name)
     bind = generations.listeners_of(fleet.generation, pool.name) if settings is not None else ()
     queues = [found for listener in bind if (found := waiting(listener.sock)) is not None]
-    return status.pool_status(
+    return pool_status(
         totals,
         workers,
         recent=children.recent.window(pool.name, totals, now, started_at),
@@ -145,7 +146,7 @@ def _trouble(pool: Pool, now: float) -> str:
 def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
     worker_class = child.ready.worker_class if child.ready is not None else ""
     draining = worker.state is State.DRAINING and worker.deadline is not None
-    facts = status.worker_status(
+    facts = worker_status(
         child.facts(now),
         slot=worker.slot,
         state=worker.state.value,

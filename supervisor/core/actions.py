@@ -166,26 +166,15 @@ class Finish(Struct, frozen=True):
     """Its last words."""
 
 
+WorkerAction = Spawn | Serve | Park | Shed | Drain | Quit | Dump | Spare | Kill
+GenerationAction = Prepare | Restore | Adopt | Release | Abandon
+UpgradeAction = CheckUpgrade | AbandonUpgrade | ExecuteUpgrade
 Action = (
-    Spawn
-    | Serve
-    | Park
-    | Shed
-    | Drain
+    WorkerAction
+    | GenerationAction
+    | UpgradeAction
     | Observe
-    | Quit
-    | Dump
-    | Spare
-    | Kill
     | Note
-    | Prepare
-    | Restore
-    | Adopt
-    | Release
-    | Abandon
-    | CheckUpgrade
-    | AbandonUpgrade
-    | ExecuteUpgrade
     | Progress
     | Answer
     | CloseListeners

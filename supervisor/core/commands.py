@@ -248,7 +248,10 @@ def _scale(fleet: FleetState, pool: Pool, event: ScaleAsked, turn: Turn) -> tupl
         pool=pool.name, was=was, size=pool.size, asked=asked, held=fleet.degraded if held else ""
     )
     turn.note(record)
-    return wording.scaled(record), {"pool": pool.name, "size": pool.size, "was": was}
+    result: dict[str, Any] = {"pool": pool.name, "size": pool.size, "was": was}
+    if record.held:
+        result["held"] = record.held
+    return wording.scaled(record), result
 
 
 # ---- start

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import assert_never
 
 from gwctl.records.master import MasterGaveUp, MasterStopped
 from gwctl.supervisor.core import wording
@@ -116,6 +117,8 @@ def _order(mode: Mode, state: State) -> Order | None:
             return Order.QUIT if state in _CAN_QUIT else None
         case Mode.KILL:
             return Order.KILL if state in _CAN_KILL else None
+        case _:
+            assert_never(mode)
 
 
 _CAN_DRAIN = frozenset({State.READY, State.PARKED})

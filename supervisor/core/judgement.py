@@ -64,7 +64,7 @@ def give_up_work(fleet: FleetState, why: str, turn: Turn) -> None:
 
 
 def _fatal(fleet: FleetState, worker: Worker, failure: Failure, turn: Turn) -> None:
-    give_up_work(fleet, wording.NOT_STARTED, turn)
+    give_up_work(fleet, wording.CANNOT_START, turn)
     text = failure.message if len(fleet.pools) == 1 else wording.of_pool(worker.pool, failure.message)
     status = 4 if failure.kind == "import" else 3
     fleet.ending = stopping.gives_up(status, text, failure.traceback, turn)

@@ -38,6 +38,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
+from typing import assert_never
 
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Progress
@@ -203,6 +204,8 @@ class Reload:
             case Stage.COMMIT:
                 self._count(pools, turn)
                 return self._watch_end(pools, turn)
+            case _:
+                assert_never(self.stage)
 
     def trouble(self, pools: Mapping[str, Pool], now: float) -> tuple[str, Failure] | None:
         """Why it is to be given up although no worker has failed: the pool, or empty, and what it is."""

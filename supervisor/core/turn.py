@@ -72,4 +72,5 @@ def _action(worker: Worker, order: Order, reason: str, *, sweep: bool) -> Action
             return Kill(worker.id, reason)
         case Order.SPARE:
             return Spare(worker.id, reason)
-    assert_never(order)
+        case _:
+            assert_never(order)

@@ -28,7 +28,7 @@ from gwctl.wording import requests, seconds, size, span
 
 STOPPING: Final = "the fleet is stopping"
 STOPS: Final = "the fleet stops"
-NOT_STARTED: Final = "the fleet could not be started"
+CANNOT_START: Final = "the fleet could not be started"
 NOTHING_KEPT: Final = "no generation is kept. Set master.keep_s to keep one after each reload"
 
 

@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, assert_never
 
 from gwctl.errors import InvariantViolation
 from gwctl.records.base import TEMPLATE, Process
@@ -324,6 +324,8 @@ def time_limit(state: State, policy: PoolPolicy) -> float:
             return UNREAPED_S
         case State.READY | State.PARKED | State.DEAD:
             raise InvariantViolation(f"{state.value} has no time limit of its own")
+        case _:
+            assert_never(state)
 
 
 def end_limit(state: State, policy: PoolPolicy) -> float:

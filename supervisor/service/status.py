@@ -7,7 +7,7 @@ last, and only a difference is sent.
 from __future__ import annotations
 
 from math import inf
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 
@@ -84,6 +84,8 @@ class Announcer:
                 return self._notifier.reloading()
             case Phase.STOPPING:
                 return ["STOPPING=1", f"EXTEND_TIMEOUT_USEC={_patience_us(fleet)}"]
+            case _:
+                assert_never(fleet.phase)
 
 
 def _patience_us(fleet: FleetState) -> int:

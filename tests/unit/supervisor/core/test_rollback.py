@@ -135,6 +135,7 @@ def test_with_fewer_workers_than_wanted_it_goes_on_and_says_so() -> None:
     assert "Replaced at the next reload: disk differs from what runs" in story.notes[-1]
     assert story.happens(ScaleAsked(5, "web", size=4)) == ["answer 5 yes"]
     assert "No worker is started before the next reload" in story.answers[-1].text
+    assert "disk differs" in story.answers[-1].result["held"], "a command must not wait for it"
 
 
 def test_but_a_pool_that_nobody_serves_any_more_gets_a_worker() -> None:

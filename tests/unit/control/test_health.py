@@ -10,12 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from gwctl.cli.status_view import render
+from gwctl.control import health, status
 from gwctl.supervisor.children.recent_totals import Recent
 from gwctl.supervisor.children.totals import Totals
-from gwctl.supervisor.control import health, status
 from gwctl.supervisor.control.pressure import open_files, waiting
+from gwctl.supervisor.control.status import percentile_ms
+from tests.support.invented_status import master, pool, worker
 from tests.support.wait import until
-from tests.unit.supervisor.control.test_status import master, pool, worker
 
 
 def minute(**more: object) -> status.MinuteStatus:
@@ -85,7 +87,7 @@ def test_after_that_only_a_minute_counts() -> None:
     assert 60 <= window.seconds <= 66
     assert window.requests in {60, 65}
     assert window.latency[9] == 0
-    assert status.percentile_ms(window.latency, 0.99) < 0.3  # type: ignore[operator]
+    assert percentile_ms(window.latency, 0.99) < 0.3  # type: ignore[operator]
     assert len(recent._samples["web"]) <= 14
 
 
@@ -155,7 +157,7 @@ BAD_DAY = master(
 def test_a_bad_day_in_80_columns() -> None:
     minute_of = minute(requests=6360, errors=12, requests_per_s=106.0, p50_ms=2.4, p99_ms=34.0)
     web = msgspec.structs.replace(BAD_DAY.pools[0], minute=minute_of)
-    text = status.render(msgspec.structs.replace(BAD_DAY, pools=(web,)), 80)
+    text = render(msgspec.structs.replace(BAD_DAY, pools=(web,)), 80)
     assert text.splitlines() == [
         "shop  degraded  pid 4120  up 3 d 4 h  generation 2 (adopted 10:14:02, by SIGHUP)",
         "  degraded: web: 3 of 4 ready, slot 3 keeps dying: next try in 12 s; disk",
@@ -176,7 +178,7 @@ def test_a_bad_day_in_80_columns() -> None:
 
 
 def test_lines_of_a_pipe_are_not_broken() -> None:
-    lines = status.render(BAD_DAY).splitlines()
+    lines = render(BAD_DAY).splitlines()
     assert [line for line in lines if len(line) > 80]
     assert lines[-1].endswith(
         "GET /export 41.2 s                            31     71 MiB  431/1024  left to finish: 18.8 s"
@@ -193,7 +195,7 @@ def test_a_refused_reload_is_said_with_since_when_and_why() -> None:
         last_reload="generation 3 was not adopted: gw.toml:7: no such setting (SIGHUP)",
         last_reload_at=time.mktime((*time.localtime()[:3], 10, 15, 0, 0, 0, -1)),
     )
-    assert status.render(status_of).splitlines()[1:3] == [
+    assert render(status_of).splitlines()[1:3] == [
         "  degraded: a reload was refused: what runs is not what is on disk (since 10:07:09)",
         "  last reload 10:15:00: generation 3 was not adopted: gw.toml:7: no such setting (SIGHUP)",
     ]

@@ -13,10 +13,9 @@ server serves is told no. A worker less for a moment is no reason: workers are r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from gwctl.supervisor.control.status import MasterStatus, PoolStatus
+from gwctl.control.status import MasterStatus, PoolStatus
 
 HEALTHY: Final = "healthy"
 REFUSED: Final = "a reload was refused: what runs is not what is on disk"

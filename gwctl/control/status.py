@@ -1,0 +1,156 @@
+"""The status document (``gwctl status --json``): what a master answers, and what its reader gets.
+
+Its fields are a public interface: fields are added, never renamed, and a reader ignores those it does
+not know.
+
+Counters are over the life of the pool, dead workers included, so they never jump when a worker is
+replaced; what the text shows of rates and latencies is of the last minute.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """One worker. Times in seconds; ``slots`` is how many requests it can serve at once, 0 for no limit."""
+
+    slot: int
+    pid: int
+    state: str
+    generation: int
+    up_s: float
+    requests: int = 0
+    errors: int = 0
+    requests_per_s: float = 0.0
+    active: int = 0
+    slots: int = 1
+    request: str = ""
+    """Request line of what it serves; of one of them when it serves several."""
+    request_s: float = 0.0
+    connections: int = 0
+    memory_bytes: int = 0
+    left_s: float | None = None
+    """How long a draining worker may still take."""
+    replaced: str = ""
+    """Why it is being replaced, or shall be; empty when it stays."""
+    from_disk: bool = False
+    """It was started while what is on disk is not what its siblings run."""
+    files: int | None = None
+    """Open descriptors; None: the master may not know."""
+    files_max: int | None = None
+
+
+class TemplateStatus(msgspec.Struct, frozen=True):
+    """A process that workers of one generation are forked from. Its state is ``ready`` when it can be."""
+
+    pid: int
+    state: str
+    generation: int
+    up_s: float
+    memory_bytes: int = 0
+
+
+class MinuteStatus(msgspec.Struct, frozen=True):
+    """What a pool did in the last minute, or since the master was started."""
+
+    seconds: float
+    requests: int = 0
+    errors: int = 0
+    requests_per_s: float = 0.0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+
+class PoolStatus(msgspec.Struct, frozen=True):
+    """One pool; counters over its life, dead workers included."""
+
+    name: str
+    worker: str
+    threads: int
+    size: int
+    ready: int
+    urls: tuple[str, ...] = ()
+    requests: int = 0
+    errors: int = 0
+    bytes_out: int = 0
+    accepted: int = 0
+    refused: int = 0
+    """Connections and requests answered with 503 for overload."""
+    evicted: int = 0
+    """Silent connections closed to make room for new ones."""
+    dropped: int = 0
+    """Requests not begun: they had waited longer than queue_timeout_s, or their client was gone."""
+    requests_per_s: float = 0.0
+    """Of the last few seconds."""
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    minute: MinuteStatus | None = None
+    backlog: int | None = None
+    """Connections that wait to be accepted, at the TCP listeners; None where the kernel does not tell."""
+    backlog_max: int | None = None
+    restarts: int = 0
+    """Workers that ended unplanned, since the master was started."""
+    busy: float | None = None
+    """Part of what the ready workers can do at once that is in use; None where there is no limit."""
+    note: str = ""
+    """What is wrong with it: ``slot 2 keeps dying``."""
+    workers: tuple[WorkerStatus, ...] = ()
+    templates: tuple[TemplateStatus, ...] = ()
+    """With ``preload``; those of previous generations while they are kept."""
+
+
+class KeptStatus(msgspec.Struct, frozen=True):
+    """A generation whose workers are parked for a rollback; ``until`` in seconds since the epoch."""
+
+    generation: int
+    until: float
+    left_s: float
+    workers: dict[str, int]
+    """How many of its workers are left, by pool."""
+
+
+class MasterStatus(msgspec.Struct, frozen=True):
+    """The whole document. ``adopted_at`` is the time of day, in seconds since the epoch."""
+
+    name: str
+    pid: int
+    version: str
+    up_s: float
+    generation: int
+    phase: str
+    accepts_s: float | None = None
+    """For how long a master that stops still accepts connections."""
+    adopted_at: float | None = None
+    adopted_by: str = ""
+    degraded: str = ""
+    """Why a worker that is replaced runs other code than its siblings; empty when it does not."""
+    health: str = ""
+    """``healthy``, ``overloaded``, ``degraded``, ``down``, ``starting`` or ``stopping``: see `health`."""
+    health_reason: str = ""
+    last_reload: str = ""
+    """How the last reload or rollback ended; empty before the first."""
+    last_reload_at: float | None = None
+    refused_at: float | None = None
+    """When a reload was first refused since one was adopted; None: none was."""
+    kept: KeptStatus | None = None
+    """The generation that ``gwctl rollback`` goes back to."""
+    config: str = ""
+    python: str = ""
+    pools: tuple[PoolStatus, ...] = ()
+
+
+def to_json_ready(status: MasterStatus) -> dict[str, Any]:
+    document: dict[str, Any] = msgspec.to_builtins(status)
+    return document
+
+
+def from_json_ready(document: dict[str, Any]) -> MasterStatus:
+    """Read a master's answer, also of a somewhat newer or older gwctl.
+
+    Raises:
+        msgspec.ValidationError: It is something else.
+    """
+    return msgspec.convert(document, MasterStatus)
