@@ -274,6 +274,7 @@ class Channel:
         sock.setblocking(False)
         self._sock = sock
         self._takes_fds = takes_fds
+        self._inode = os.fstat(sock.fileno()).st_ino if takes_fds else 0
         self._partial = bytearray()
         self._fds: deque[int] = deque()
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
@@ -350,13 +351,13 @@ class Channel:
             self.writing = False
 
     def _write(self, line: bytes, fds: tuple[int, ...]) -> int:
-        """Write a line; return how much of it is done with: all of it if the peer is gone."""
+        """Write a line; return how much of it is done with: all of it if the peer, or this end, is gone."""
+        if self._takes_fds and not self._is_ours():
+            return self._gone(line)
         try:
             sent = socket.send_fds(self._sock, [line], fds) if fds else self._sock.send(line)
         except (BrokenPipeError, ConnectionResetError):
-            self._deaf = True
-            self._empty_queue()
-            return len(line)
+            return self._gone(line)
         except OSError as error:
             if error.errno not in _LATER:
                 raise
@@ -364,6 +365,18 @@ class Channel:
             return 0
         self.starved = False
         return sent
+
+    def _is_ours(self) -> bool:
+        """Tell whether the descriptor is still this socket's: applications close what is not theirs."""
+        try:
+            return os.fstat(self._sock.fileno()).st_ino == self._inode
+        except OSError:
+            return False
+
+    def _gone(self, line: bytes) -> int:
+        self._deaf = True
+        self._empty_queue()
+        return len(line)
 
     def _empty_queue(self) -> None:
         queue, self._queue = self._queue, deque()

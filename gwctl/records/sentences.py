@@ -209,6 +209,12 @@ def _channel_broken(record: workers.ChannelBroken) -> str:
     return f"pid {record.process.pid} {what}: {record.reason}"
 
 
+@_of(workers.ChannelClosed)
+def _channel_closed(record: workers.ChannelClosed) -> str:
+    what = "lives on without its channel to the master, and is heard no more"
+    return f"pid {record.process.pid} {what}: something in its process closed it"
+
+
 @_of(workers.ChannelLost)
 def _channel_lost(record: workers.ChannelLost) -> str:
     return f"the channel to pid {record.process.pid} cannot be watched: {record.reason}. It is given up"

@@ -261,6 +261,13 @@ class ChannelBroken(OfProcess, frozen=True, kw_only=True):
     reason: str
 
 
+class ChannelClosed(OfProcess, frozen=True, kw_only=True):
+    """Its process lives: something in it closed a descriptor that is not its own."""
+
+    help: ClassVar = "lives on without its channel to the master"
+    level: Level = "error"
+
+
 class ChannelLost(OfProcess, frozen=True, kw_only=True):
     """The kernel does not watch it any more."""
 
@@ -307,6 +314,7 @@ AboutWorkers = (
     | SlotKeepsDying
     | SlotRecovered
     | ChannelBroken
+    | ChannelClosed
     | ChannelLost
     | NoPidfd
     | ScoreboardDoubted

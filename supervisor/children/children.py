@@ -248,9 +248,16 @@ class Children:
     # ---- channels
 
     def send(self, worker: events.WorkerId, message: Down, fds: tuple[int, ...] = ()) -> None:
-        """Queue ``message``. To a worker that is gone it is dropped: its exit is news of its own."""
+        """Queue ``message``. To a worker that is gone it is dropped: its exit is news of its own.
+
+        One that has only closed its channel can still be told to drain, by a signal.
+        """
         child = self._by_worker.get(worker)
-        if child is None or child.channel.closed:
+        if child is None:
+            return
+        if child.channel.closed:
+            if isinstance(message, Drain):
+                self.signal(worker, signal.SIGTERM)
             return
         if isinstance(message, Drain) and child.template and child.protocol < TEMPLATE_DRAINS_PROTOCOL:
             self.signal(worker, signal.SIGQUIT)

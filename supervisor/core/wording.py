@@ -53,6 +53,7 @@ def too_many() -> str:
 
 
 TOLD_BY_OTHERS: Final = "told by somebody else"
+CHANNEL_CLOSED: Final = "as its channel is closed"
 STOPS_AT_ONCE: Final = "the fleet stops at once"
 
 

@@ -21,7 +21,8 @@ Theory of operation
       READY      booted; accepts as soon as it was told to serve (`Worker.serving`)
       PARKED     told to accept no more and stay alive, so that a reload can be undone; told to
                  shed, it also has its clients leave
-      LOST       its channel is at end of file: it can be told nothing; its exit should follow
+      LOST       its channel is at end of file, and its exit should follow; if it does not, it is told
+                 to drain by a signal, as it can be told nothing else
       DRAINING   finishes what it has, then exits
       QUITTING   ends at once: by SIGQUIT, or by itself after it said why it cannot boot
       DUMPED     asked for its stacks; killed next, unless it hung and no longer does
@@ -41,8 +42,8 @@ from gwctl.records.base import TEMPLATE, Process
 from gwctl.supervisor.core.events import Observed
 from gwctl.supervisor.core.policy import PoolPolicy
 
-LINK_GRACE_S: Final = 3.0
-"""From end of file on a worker's channel to the end of our patience."""
+LINK_GRACE_S: Final = 1.0
+"""From end of file on a worker's channel to when it is plain that its process lives on."""
 
 DRAIN_MARGIN_S: Final = 3.0
 """The worker itself cuts what is left at ``drain_timeout_s``, and ends, for which it has its farewell of 2 s;
@@ -153,7 +154,12 @@ AFTER_ORDER: Final[Mapping[State, Mapping[Order, State]]] = {
         Order.DUMP: State.DUMPED,
         Order.KILL: State.KILLED,
     },
-    State.LOST: {Order.QUIT: State.QUITTING, Order.DUMP: State.DUMPED, Order.KILL: State.KILLED},
+    State.LOST: {
+        Order.DRAIN: State.DRAINING,
+        Order.QUIT: State.QUITTING,
+        Order.DUMP: State.DUMPED,
+        Order.KILL: State.KILLED,
+    },
     State.DRAINING: {Order.QUIT: State.QUITTING, Order.DUMP: State.DUMPED, Order.KILL: State.KILLED},
     # A dump takes a moment, and a process that does not end on SIGQUIT knows no other word.
     State.QUITTING: {Order.KILL: State.KILLED},
@@ -169,7 +175,7 @@ AT_DEADLINE: Final[Mapping[State, Order | None]] = {
     State.STARTING: Order.DUMP,
     State.READY: None,
     State.PARKED: None,  # bounded by the reload, or by how long its generation is kept
-    State.LOST: Order.DUMP,
+    State.LOST: Order.DRAIN,
     State.DRAINING: Order.DUMP,
     State.QUITTING: Order.KILL,
     State.DUMPED: Order.KILL,

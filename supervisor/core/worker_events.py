@@ -12,6 +12,7 @@ from typing import assert_never
 
 from gwctl.records.sentences import died
 from gwctl.records.workers import (
+    ChannelClosed,
     ForkUnanswered,
     StartedWhileDegraded,
     WorkerEndedUnasked,
@@ -68,6 +69,11 @@ def overdue(fleet: FleetState, worker: Worker, turn: Turn) -> None:
     if was is State.DUMPED and hangs.last_look(fleet, worker, turn):
         return
     order = AT_DEADLINE[was]
+    if order is Order.DRAIN:
+        if worker.ready_at is not None and not worker.is_template:
+            _hung_up(fleet, worker, turn)
+            return
+        order = Order.DUMP  # it has no clients
     if order is None:
         if was is State.REQUESTED and _fork_unanswered(fleet, worker, turn):
             worker.rearm(turn.now)
@@ -160,6 +166,14 @@ def _spawn_failed(fleet: FleetState, worker: Worker, event: ev.SpawnFailed, turn
         judgement.judge(fleet, worker, turn)
     elif worker.generation == fleet.generation:
         crash.spawn_failed(pool, worker, event.reason, event.luck, turn)
+
+
+def _hung_up(fleet: FleetState, worker: Worker, turn: Turn) -> None:
+    """It has closed its channel and lives, and so do its clients: it drains, and another has its place."""
+    turn.order(worker, Order.DRAIN)
+    if not worker.leaving:
+        turn.note(ChannelClosed(process=worker.process))
+        _left(fleet, worker, wording.CHANNEL_CLOSED, turn)
 
 
 def _left(fleet: FleetState, worker: Worker, why: str, turn: Turn) -> None:

@@ -98,7 +98,8 @@ def serving(server: GwctlServer) -> str:
 BREAKS = """
 import asyncio, os, socket, time
 
-def breaks():
+def channel():
+    # One of a pair of stream sockets that another process has made.
     for name in os.listdir("/proc/self/fd"):
         try:
             sock = socket.socket(fileno=os.dup(int(name)))
@@ -108,14 +109,27 @@ def breaks():
             try:
                 if sock.family == socket.AF_UNIX and sock.type == socket.SOCK_STREAM:
                     sock.getpeername()
-                    sock.send(b"no message\\n")
+                    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED) != os.getpid():
+                        yield int(name), sock
             except OSError:
                 pass
+
+def breaks(how):
+    kept = open("reused", "w")
+    for number, sock in channel():
+        if how == "writes":
+            sock.send(b"no message\\n")
+        elif how == "shuts down":
+            sock.shutdown(socket.SHUT_RDWR)
+        elif how == "closes":
+            os.close(number)
+        else:
+            os.dup2(kept.fileno(), number)
 
 def application(environ, start_response):
     body = b"%d" % os.getpid()
     if environ["PATH_INFO"] == "/break":
-        breaks()
+        breaks(environ["QUERY_STRING"].replace("%20", " "))
         while not os.path.exists("go"):
             time.sleep(0.01)
     start_response("200 OK", [("Content-Length", str(len(body)))])
@@ -124,7 +138,7 @@ def application(environ, start_response):
 async def asgi(scope, receive, send):
     assert scope["type"] == "http"
     if scope["path"] == "/break":
-        breaks()
+        breaks(scope["query_string"].decode().replace("%20", " "))
         while not os.path.exists("go"):
             await asyncio.sleep(0.01)
     await send({"type": "http.response.start", "status": 200})
@@ -132,27 +146,35 @@ async def asgi(scope, receive, send):
 """
 
 
+@pytest.mark.parametrize("how", ["writes", "shuts down", "closes", "gives its number to another"])
 @pytest.mark.parametrize(
     ("worker", "preload"),
     [("sync", False), ("threads", True), ("asgi", False)],
     ids=["sync", "threads", "asgi"],
 )
-def test_a_worker_that_broke_the_protocol_finishes_what_it_has_and_is_replaced_at_once(
-    gwctl_server, tmp_path, worker, preload
+def test_a_worker_that_broke_its_channel_finishes_what_it_has_and_is_replaced_at_once(
+    gwctl_server, tmp_path, worker, preload, how
 ):
     """It is told by a signal, as it can be told nothing else; what it has is a drain's time, not four seconds."""
     (tmp_path / "breaks.py").write_text(BREAKS)
     app = "breaks:asgi" if worker == "asgi" else "breaks:application"
     with (
         gwctl_server(
-            app, worker=worker, preload=preload, chdir=tmp_path, allow_errors=["broke the protocol"]
+            app,
+            worker=worker,
+            preload=preload,
+            chdir=tmp_path,
+            allow_errors=["broke the protocol", "lives on without its channel"],
         ) as server,
         ThreadPoolExecutor(1) as clients,
     ):
         first = httpx.get(server.url).text
-        slow = clients.submit(httpx.get, f"{server.url}/break", timeout=30)
-        server.wait_for_log(rf"pid {first} drains, as its channel is given up. Replaced at once")
+        slow = clients.submit(httpx.get, f"{server.url}/break?{how}", timeout=30)
+        why = "given up" if how == "writes" else "closed"
+        if how != "shuts down":  # of which the worker hears itself, and drains without a word
+            server.wait_for_log(rf"pid {first} drains, as its channel is {why}. Replaced at once")
         until(lambda: serving(server) not in {"", first}, "another to serve meanwhile")
         (tmp_path / "go").touch()
         assert slow.result().text == first
+        assert (tmp_path / "reused").read_bytes() == b""
         until(lambda: first not in map(str, server.workers), "it to end by itself")

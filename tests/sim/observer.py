@@ -32,6 +32,7 @@ from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
 from tests.sim.deadlines import judge_deadlines
 from tests.sim.farewell import Farewell
+from tests.sim.links import LINK_GRACE_S, judge_dumped, judge_hung_up
 from tests.sim.recycling import judge_end, judge_facts, judge_heir, judge_retired, let_go_unborn
 from tests.sim.templates import judge_source
 
@@ -143,17 +144,21 @@ class Observer:
     def _drain_started(self, event: ev.DrainStarted) -> None:
         seen = self.workers.get(event.worker)
         if seen is not None and seen.state in {"ready", "parked", "lost"}:
-            self._candidate_failed(seen)
+            self._leaves(seen)
+
+    def _leaves(self, seen: Seen) -> None:
+        self._candidate_failed(seen)
+        if seen.generation == self.generation:  # of another one nothing is counted
             self.failures.forget_healthy(seen, self.now)
             if not (seen.told_to_end or seen.has_proved_itself(self.now)):
                 self.failures.may_count(seen, siblings=0)
-            seen.left = True
-            seen.enter("draining", self.now + seen.policy.drain_timeout_s + DRAIN_MARGIN_S)
+        seen.left = True
+        seen.enter("draining", self.now + seen.policy.drain_timeout_s + DRAIN_MARGIN_S)
 
     def _channel_closed(self, event: ev.ChannelClosed) -> None:
         seen = self.workers.get(event.worker)
         if seen is not None and hanging.is_deaf(seen):
-            seen.enter("lost", self.now + 3.0)
+            seen.enter("lost", self.now + LINK_GRACE_S)
             if self.txn is not None:
                 self.txn.lost(seen, self.now)
 
@@ -279,6 +284,9 @@ class Observer:
 
     def _drain(self, action: act.Drain) -> None:
         seen = self._alive(action.worker, "drain")
+        if seen.state == "lost":
+            judge_hung_up(self, seen)
+            return
         if seen.state not in {"ready", "parked"}:
             raise Unsafe(f"drain to {seen}")
         self._keeps_serving(seen, "drain")
@@ -304,6 +312,7 @@ class Observer:
     def _dump(self, action: act.Dump) -> None:
         seen = self._alive(action.worker, "dump")
         hanging.judge_dump(self, seen)
+        judge_dumped(seen)
         self._candidate_failed(seen)
         self._cannot_boot(seen)
         seen.enter("dumped", self.now + seen.policy.dump_grace_s)

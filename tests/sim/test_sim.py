@@ -154,6 +154,21 @@ UNREAPED_BESIDE_DYING_SUCCESSORS = Faults(
     recovers=0.3745,
     late=0.0031,
 )
+LEFT_BY_A_CANARY_BESIDE = Faults(
+    fork_is_late=0.5,
+    dies=0.5,
+    loses_link=0.0068,
+    leaves=0.5,
+    quit_ignored=0.5,
+    unreaped=0.5,
+    settings_wrong=0.2258,
+    generation_broken=0.5,
+    owes=0.0389,
+    swells=0.3037,
+    sticks=0.221,
+    recovers=0.063,
+    late=0.0422,
+)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -188,6 +203,7 @@ UNREAPED_BESIDE_DYING_SUCCESSORS = Faults(
 @example(seed=1184334248, faults=AWAY_MORE_OFTEN_THAN_IS_REMEMBERED)
 @example(seed=2841726432, faults=STUCK_WHEN_YOUNG)
 @example(seed=1336575048, faults=UNREAPED_BESIDE_DYING_SUCCESSORS)
+@example(seed=2334613906, faults=LEFT_BY_A_CANARY_BESIDE)
 def test_no_rule_is_broken_whatever_the_mixture_of_faults(seed: int, faults: Faults) -> None:
     """Hypothesis looks for the smallest mixture that breaks one."""
     episode(seed, faults=faults)

@@ -367,12 +367,13 @@ class World:
                 self._spawn_fails(worker)
 
     def _drain(self, process: Process | None) -> None:
-        if process is None or process.ending or process.deaf:
+        """Over its channel, or by a signal where that has ended."""
+        if process is None or process.ending:
             return
         process.ending = True
         if process.sticks:
             return
-        if self.rng.random() < 0.5:
+        if self.rng.random() < 0.5 and not process.deaf:
             self._news(0.02, ev.DrainStarted(process.id))
         if self.rng.random() >= self.faults.drain_hangs:
             self._at(self.rng.random() * 0.9, self._ends, process)

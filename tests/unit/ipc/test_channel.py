@@ -184,6 +184,9 @@ class Reluctant:
         self._sock = sock
         self.errors = [OSError(number, os.strerror(number))] * 2
 
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
     def send(self, data: bytes) -> int:
         if self.errors:
             raise self.errors.pop()
@@ -202,6 +205,37 @@ def test_what_the_kernel_has_no_room_for_now_is_kept_and_sent_later(ends, number
     one.flush()
     assert [message for message, _ in other.receive()] == [Serve()]
     one._sock = one._sock._sock
+
+
+def test_nothing_is_written_to_what_has_taken_the_number_of_a_worker_s_end():
+    """An application closes descriptors that are not its own, and the next ones get their numbers."""
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours)
+    channel.send(Serve())
+    taken, peer = socket.socketpair()
+    os.dup2(taken.fileno(), ours.fileno())
+    for _ in range(2):
+        channel.send(Serve())
+        assert not channel.wants_write
+    peer.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        peer.recv(1)
+    os.close(ours.detach())
+    assert theirs.recv(1000) == b'{"t":"serve"}\n'
+    assert theirs.recv(1000) == b""
+    for sock in (theirs, taken, peer):
+        sock.close()
+
+
+def test_a_worker_that_has_no_end_any_more_says_nothing():
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours)
+    os.close(ours.fileno())
+    channel.send(Serve())
+    assert not channel.wants_write
+    assert theirs.recv(1000) == b""
+    ours.detach()
+    theirs.close()
 
 
 class Endless:

@@ -60,6 +60,7 @@ from gwctl.records.report import ProcessReport, TaskReport, ThreadReport
 from gwctl.records.sentences import kinds, sentence
 from gwctl.records.workers import (
     ChannelBroken,
+    ChannelClosed,
     ChannelLost,
     Death,
     ForkUnanswered,
@@ -149,6 +150,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     SlotKeepsDying(pool="web", slot=2, deaths=5, within_s=90.0, retry_s=60.0, ready=3, size=4),
     SlotRecovered(pool="web", slot=2, ready_s=30.0, ready=4, size=4),
     ChannelBroken(process=WEB, reason="no message"),
+    ChannelClosed(process=WEB),
     ChannelLost(process=WEB, reason="No space left on device"),
     NoPidfd(process=WEB, reason="Too many open files"),
     ScoreboardDoubted(process=WEB, doubt="its heartbeat is in the future"),

@@ -193,14 +193,50 @@ def test_a_ready_worker_is_told_to_serve_before_its_fork_is_known() -> None:
     assert story.fleet.state.pools["web"].workers[0].pid == 11
 
 
-def test_a_worker_that_lost_its_channel_has_a_moment_to_end() -> None:
+def test_a_worker_that_closed_its_channel_and_lives_drains_and_is_replaced_at_once() -> None:
+    """It has a moment to end: a channel ends with its process. Then it has a drain's time, as its clients do."""
     story = CoreStory(web=2).serves()
     assert story.happens(ev.ChannelClosed(1)) == []
-    reason = "lost its channel to the master and did not end within 3 s"
-    assert story.passes(3) == [f"dump 1: {reason}"]
+    assert story.passes(0.9) == []
+    assert story.passes(0.1) == ["drain 1", "spawn 3 web.0 g1"]
+    assert story.notes[-2:] == [
+        (
+            "error: pid 1001 lives on without its channel to the master, and is heard no more: "
+            "something in its process closed it"
+        ),
+        "info: pid 1001 drains, as its channel is closed. Replaced at once",
+    ]
+    assert story.boots(3) == ["serve 3"]
+    reason = "did not finish within 30 s of draining"
+    assert story.passes(33) == [f"dump 1: {reason}"]
     assert story.passes(1) == [f"kill 1: {reason}"]
-    assert story.dies(1, -9) == ["spawn 3 web.0 g1"]
-    assert story.notes[-1] == "debug: pid 1001 is gone. Replaced at once"
+    assert story.dies(1, -9) == []
+
+
+def test_one_whose_exit_follows_the_end_of_its_channel_has_died_of_that() -> None:
+    story = CoreStory(web=2).serves()
+    story.happens(ev.ChannelClosed(1))
+    assert story.dies(1, after=0.5) == ["spawn 3 web.0 g1"]
+    assert "error: pid 1001 died: signal 11 (SIGSEGV)" in story.notes[-1]
+
+
+def test_one_that_closed_its_channel_before_it_was_ready_has_no_clients_and_is_killed() -> None:
+    story = CoreStory(web=2)
+    story.begins()
+    story.boots(2)
+    story.happens(ev.Spawned(1, 11), ev.ChannelClosed(1))
+    reason = "lost its channel to the master and did not end within 1 s"
+    assert story.passes(1) == [f"dump 1: {reason}"]
+    assert story.passes(1) == [f"kill 1: {reason}"]
+
+
+def test_a_stop_waits_for_one_that_closed_its_channel() -> None:
+    story = CoreStory(web=1).serves()
+    story.happens(ev.ChannelClosed(1))
+    story.happens(ev.StopAsked(0, "SIGTERM"))
+    assert story.passes(1) == ["drain 1"]
+    assert [note for note in story.notes if "error" in note] == []
+    assert story.dies(1, 0) == ["finish 0"]
 
 
 # ---- deadlines

@@ -45,7 +45,7 @@ requested  -      -       -       -         -         -       -       -
 starting   -      -       -       -         quitting  dumped  killed  -
 ready      ready  parked  parked  draining  quitting  dumped  killed  -
 parked     ready  -       parked  draining  quitting  dumped  killed  -
-lost       -      -       -       -         quitting  dumped  killed  -
+lost       -      -       -       draining  quitting  dumped  killed  -
 draining   -      -       -       -         quitting  dumped  killed  -
 quitting   -      -       -       -         -         -       killed  -
 dumped     -      -       -       -         -         -       killed  ready
@@ -56,7 +56,7 @@ dead       -      -       -       -         -         -       -       -
 DEADLINES = {
     State.REQUESTED: (60.0, None),
     State.STARTING: (60.0, Order.DUMP),
-    State.LOST: (LINK_GRACE_S, Order.DUMP),
+    State.LOST: (LINK_GRACE_S, Order.DRAIN),
     State.DRAINING: (30.0 + DRAIN_MARGIN_S, Order.DUMP),
     State.QUITTING: (3.0, Order.KILL),
     State.DUMPED: (1.0, Order.KILL),

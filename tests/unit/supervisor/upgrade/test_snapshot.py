@@ -48,6 +48,7 @@ CARRIED: dict[type, set[str]] = {
 LEFT_OUT: dict[type, set[str]] = {
     Channel: {
         "_fds",
+        "_inode",
         "_takes_fds",
         "starved",
         "writing",
