@@ -4,58 +4,55 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gwctl.supervisor.control.server import CLIENTS_MAX
+from tests.process.crowd import a_client
 from tests.support.processes import descriptors
+from tests.support.server import ROOT
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
-SAID = [b"", b'{"jsonrpc": "2.0", "id": 1, "meth', b'{"id": 1, "method": "status"}\n' * 300]
-"""Nothing, half a line, and more questions than answers are read."""
 CROWD = 3 * CLIENTS_MAX
-
-
-def a_client(path: Path, number: int) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(str(path))
-    sock.setblocking(False)
-    with contextlib.suppress(BlockingIOError, BrokenPipeError):
-        sock.send(SAID[number % len(SAID)])
-    return sock
 
 
 @contextlib.contextmanager
 def one_process(path: Path) -> Iterator[None]:
-    socks = [a_client(path, number) for number in range(CROWD)]
+    socks = [a_client(str(path), number) for number in range(CROWD)]
     yield
     for sock in socks:
         sock.close()
 
 
+_MANY = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from tests.process.crowd import a_client
+read, write = os.pipe()
+for number in range(int(sys.argv[3])):
+    if not os.fork():
+        os.close(write)
+        sock = a_client(sys.argv[2], number)
+        os.read(read, 1)  # until the one process that has the other end is gone
+        os._exit(0)
+sys.stdin.read()
+"""
+
+
 @contextlib.contextmanager
 def many_processes(path: Path) -> Iterator[None]:
-    """One connection each."""
-    pids = []
-    for number in range(CROWD):
-        pid = os.fork()
-        if pid == 0:
-            with contextlib.suppress(BaseException):
-                sock = a_client(path, number)
-                while sock:
-                    signal.pause()
-            os._exit(0)
-        pids.append(pid)
-    yield
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    """One connection each; children of a small process, not copies of this large one."""
+    command = [sys.executable, "-S", "-c", _MANY, str(ROOT), str(path), str(CROWD)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as parent:
+        try:
+            yield
+        finally:
+            parent.kill()
 
 
 @pytest.mark.parametrize("crowd", [one_process, many_processes], ids=lambda crowd: crowd.__name__)

@@ -42,7 +42,7 @@ def test_nobody_waits_for_workers_that_no_one_starts(monkeypatch: pytest.MonkeyP
     assert said == (
         "2 of 3 are ready, and no other is started before the next reload (disk differs from what runs)"
     )
-    assert answers.asked > 3, "while a reload goes on it is waited for"
+    assert answers.asked >= 3, "while a reload goes on it is waited for"
     assert time.monotonic() - began < 30
 
 
