@@ -154,16 +154,15 @@ class HeadBuilder:
         Raises:
             HeaderError: A field cannot be sent as it is.
         """
-        lines = self._lines
+        lines, kind = self._lines, self._kind
         parts = [line]
         append = parts.append
         length = -1
         dated = served = False
         for header in headers:
-            try:
-                cached = lines.get(header)
-            except TypeError:  # a list instead of a tuple: no key, but two items all the same
-                cached = None
+            cached = None
+            if type(header) is tuple and len(header) == 2 and type(header[0]) is kind is type(header[1]):
+                cached = lines.get(header)  # what is of another type says itself what it is equal to
             if isinstance(cached, bytes):
                 append(cached)
             elif cached is not None:
@@ -196,21 +195,27 @@ class HeadBuilder:
     ) -> bytes | None:
         """Return a whole response on a connection that stays open; None where `build` must look closer.
 
-        That is: a header field that was not sent before (or must not be remembered), a length that
-        is not the body's (``length`` where ``headers`` don't give one), a status without a body.
+        That is: a header field that was not sent before (or must not be remembered), or that is no tuple of
+        two of exactly that kind (a subclass says itself what it is equal to), a length that is not the body's
+        (``length`` where ``headers`` don't give one), a status without a body.
         ``now`` is monotonic.
         """
-        lines = self._lines
+        lines, kind = self._lines, self._kind
         parts = [line]
         size = len(body)
         try:
             for header in headers:
+                if type(header) is not tuple:
+                    return None
+                name, value = header
+                if type(name) is not kind or type(value) is not kind:
+                    return None
                 cached = lines[header]
                 if isinstance(cached, bytes):
                     parts.append(cached)
                 else:
                     length = cached
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             return None
         if length != size or status in _BODILESS:
             return None
@@ -299,10 +304,12 @@ class HeadBuilder:
             value = bytes(value) if isinstance(value, memoryview) else value
         if not isinstance(name, self._kind) or not isinstance(value, self._kind):
             raise HeaderError(f"name and value of a header must be {self._kind.__name__}: {header!r}")
-        if self._text:
+        if not self._text:  # of a subclass its bytes, and none of its own methods
+            name, value = b"".join((name, b"")), b"".join((value, b""))
+        else:
             try:
-                name = name.encode("latin-1")
-                value = value.encode("latin-1")
+                name = str.encode(name, "latin-1")
+                value = str.encode(value, "latin-1")
             except UnicodeEncodeError:
                 raise HeaderError(f"a header must be text that Latin-1 can express: {header!r}") from None
         if _NAME.fullmatch(name) is None:

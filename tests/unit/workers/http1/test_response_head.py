@@ -365,6 +365,78 @@ def test_a_field_is_judged_alike_whether_or_not_it_is_known(known: bool) -> None
     assert all(type(item) is str for key in wsgi._lines for item in key)
 
 
+class Loose(str):
+    """As some frameworks have them for names: equal whatever the case. Nothing else is as it seems either."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self.lower() == other.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.lower())
+
+    def encode(self, *_arguments: object) -> bytes:  # type: ignore[override]
+        return b"X-Evil: 1\r\n\r\n"
+
+
+class LooseBytes(bytes):
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, bytes) and self.lower() == other.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.lower())
+
+    def __add__(self, _other: object) -> bytes:  # type: ignore[override]
+        return b"x-evil: 1\r\n\r\n"
+
+    def __bytes__(self) -> bytes:
+        return b"evil"
+
+    def isdigit(self) -> bool:
+        return True
+
+
+class Raises(str):
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("first", ["loose", "exact"])
+@pytest.mark.parametrize(
+    ("kind", "exact", "odd", "line"),
+    [
+        (str, ("etag", "abc"), ("etag", Loose("ABC")), b"etag: ABC\r\n"),
+        (str, ("etag", "abc"), (Loose("ETag"), "abc"), b"ETag: abc\r\n"),
+        (str, ("etag", "abc"), ("etag", Raises("abc")), b"etag: abc\r\n"),
+        (bytes, (b"etag", b"abc"), (b"etag", LooseBytes(b"ABC")), b"etag: ABC\r\n"),
+        (bytes, (b"etag", b"abc"), (LooseBytes(b"ETag"), LooseBytes(b"x")), b"ETag: x\r\n"),
+    ],
+)
+def test_a_field_of_another_type_is_sent_as_its_own_text_and_leaves_nothing_to_others(
+    kind: type, exact: Any, odd: Any, line: bytes, first: str
+) -> None:
+    heads = HeadBuilder(kind)
+    status = b"HTTP/1.1 200 OK\r\n"
+    lines = {id(exact): b"etag: abc\r\n", id(odd): line}
+    for header in (odd, exact, odd) if first == "loose" else (exact, odd, exact):
+        for headers in ([header], [list(header)]):
+            head, *_ = heads.build(status, 200, headers, 2, True, False, True)
+            assert head.count(b"\r\n\r\n") == 1
+            assert lines[id(header)] in head
+            assert b"evil" not in head.lower()
+        whole = heads.usual(status, 200, [header], b"ok", 2, 0.0)
+        assert (whole is None) == (header is odd)
+    assert all(type(item) is kind for key in heads._lines for item in key)
+
+
+def test_a_length_is_what_its_bytes_say() -> None:
+    with pytest.raises(HeaderError, match="not a Content-Length"):
+        HeadBuilder(bytes).build(b"", 200, [(b"content-length", LooseBytes(b"5x"))], 2, True, False, True)
+
+
 def test_no_line_of_a_thread_is_lost_while_the_access_log_is_opened_anew(tmp_path: Path) -> None:
     """A log that is rotated under load has all lines, in one file or another."""
     with Engine(application("threads"), "threads", access_log=True) as engine, engine.connect() as client:
