@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("asgi_under")
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 DISCONNECT = {"type": "http.disconnect"}
-PROMPT_S = 1.0
+PROMPT_S = 5.0
 
 
 def body(data: bytes, more: bool = False) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def test_fast_responses_that_leave_together_stay_in_order_and_bounded() -> None:
         return [number * 500] if calls % 10 else iter([number * 250, number * 250])
 
     with (
-        Engine(application) as engine,
+        Engine(application, timeouts={"queue_timeout_s": 0.0}) as engine,
         engine.connect(receive_buffer=4096) as client,
         engine.connect() as other,
     ):

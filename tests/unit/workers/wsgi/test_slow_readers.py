@@ -438,13 +438,13 @@ def test_waiting_for_a_body_is_not_held_against_who_takes_the_response(worker_cl
 
     settings: dict[str, Any] = {
         "body_buffering": False,
-        "timeouts": {"response_timeout_s": 1.5, "request_timeout_s": 0.0},
+        "timeouts": {"response_timeout_s": 2.0, "request_timeout_s": 0.0},
     }
     with Engine(application, worker_class, **settings) as engine:
         client = engine.connect(receive_buffer=4096)
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na")
         start = time.monotonic()
-        until(lambda: time.monotonic() > start + 2, "the body to be late")
+        until(lambda: time.monotonic() > start + 2.5, "the body to be late")
         client.send(b"bc")
         head = client.head()
         assert head[0] == 200
