@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from msgspec import inspect
 
-from gwctl.config import foreign_names, hints, schema, toml_writer
+from gwctl.config import foreign_names, hints, paths, schema, toml_writer
 from gwctl.config.positions import Path, locate
 from gwctl.config.problems import COMMAND_LINE, ENVIRONMENT, Problem
 from gwctl.errors import ConfigError
@@ -152,6 +152,8 @@ def read_file(path: FilePath, shown: str) -> Tree:
             data = file.read()
     except OSError as error:
         hint = "`gwctl init` writes one" if isinstance(error, FileNotFoundError) else ""
+        if isinstance(error, IsADirectoryError):
+            hint = _meant_in_folder(path, shown)
         raise _unreadable(shown, 0, f"cannot be read: {error.strerror}", hint) from None
     try:
         text = data.decode("utf-8-sig")
@@ -166,6 +168,12 @@ def read_file(path: FilePath, shown: str) -> Tree:
         raise _unreadable(shown, 0, "is not TOML that can be read: too deeply nested") from None
     origins = {place: Origin(shown, line, toml_writer.dotted(place)) for place, line in locate(text).items()}
     return Tree(shown, values, origins)
+
+
+def _meant_in_folder(folder: FilePath, shown: str) -> str:
+    if paths.is_file(folder / "gw.toml"):
+        return f"Did you mean {shown.rstrip('/')}/gw.toml?"
+    return "A file is expected, and there is no gw.toml in that folder"
 
 
 def _not_toml(shown: str, text: str, error: tomllib.TOMLDecodeError) -> ConfigError:

@@ -7,6 +7,7 @@ just when somebody asks for a reload to learn what is wrong with it.
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def find(
         return control
     found = instances(environ, uid, root)
     if name is not None:
-        return _only([each for each in found if each.name == name], found, f"named {name}")
+        return _only([each for each in found if each.name == name], found, f"named {_shown(name)}")
     if config is not None:
         return _by_config(config, found)
     if len(found) > 1 and paths.exists(cwd / DEFAULT_FILE):
@@ -61,14 +62,14 @@ def _by_config(config: Path, found: Sequence[Instance]) -> Path:
     if not running and isinstance(given.get("name"), str):
         running = [each for each in found if each.name == given["name"]]
     try:
-        return _only(running, found, f"with {config}")
+        return _only(running, found, f"with {_shown(config)}")
     except ControlError as error:
         if not unreadable:
             raise
-        raise ControlError(
-            f"{error}\n{config} cannot be read ({unreadable}). "
-            "If it named a control socket, give that: --control PATH"
-        ) from None
+        hint = "If it named a control socket, give that: --control PATH"
+        if paths.is_file(config / DEFAULT_FILE):
+            hint = f"Did you mean {_shown(config / DEFAULT_FILE)}?"
+        raise ControlError(f"{error}\n{_shown(config)} cannot be read ({unreadable}). {hint}") from None
 
 
 def _running(config: Path, found: Sequence[Instance]) -> list[Instance]:
@@ -99,16 +100,21 @@ def _master_table(config: Path) -> tuple[dict[str, Any], str]:
     return (table if isinstance(table, dict) else {}), ""
 
 
+def _shown(name: str | Path) -> str:
+    """As a shell takes it: quoted where it could be read as more than one word."""
+    return shlex.quote(readable(str(name)))
+
+
 def _only(matching: Sequence[Instance], found: Sequence[Instance], which: str) -> Path:
     if len(matching) == 1:
         return matching[0].path
     if len(matching) > 1:
-        lines = "\n".join(f"  {each.name}  --control {each.path}" for each in matching)
+        lines = "\n".join(f"  {_shown(each.name)}  --control {_shown(each.path)}" for each in matching)
         raise ControlError(
             f"{len(matching)} masters run {which}".rstrip() + f"; say which, by --name:\n{lines}"
         )
     if not found:
         what = f"found no master that runs {which}".rstrip()
         raise ControlError(f"{what}. Start one with gwctl start; of one that runs, give --control PATH")
-    names = ", ".join(each.name for each in found)
+    names = ", ".join(_shown(each.name) for each in found)
     raise ControlError(f"no master runs {which}; running: {names}")

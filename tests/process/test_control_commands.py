@@ -223,6 +223,20 @@ def test_none_runs(gwctl: Run) -> None:
     assert json.loads(gwctl("status", "--json").stdout)["ok"] is False
 
 
+def test_names_with_blanks_are_quoted(gwctl: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "my shop"
+    assert gwctl("status", "--name", "my shop").stderr.startswith(
+        "found no master that runs named 'my shop'. Start one with gwctl start"
+    )
+    outcome = gwctl("status", "-c", str(folder / "gw.toml")).stderr
+    assert outcome.startswith(f"found no master that runs with '{folder}/gw.toml'. Start one")
+    assert "If it named a control socket, give that: --control PATH" in outcome
+    folder.mkdir()
+    (folder / "gw.toml").touch()
+    outcome = gwctl("status", "-c", str(folder)).stderr
+    assert f"'{folder}' cannot be read (it is not a file). Did you mean '{folder}/gw.toml'?" in outcome
+
+
 def test_several_run(start: Start, gwctl: Run, tmp_path: Path) -> None:
     start("shop")
     start("blog", status=STATUS | {"name": "blog"})

@@ -141,6 +141,21 @@ def test_no_file(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("given", ["etc", "etc/"])
+def test_a_folder(tmp_path: Path, given: str) -> None:
+    (tmp_path / "etc").mkdir()
+    reason = f"{given}: cannot be read: Is a directory"
+    with pytest.raises(ConfigError) as caught:
+        load(Path(given), environ={}, cwd=tmp_path)
+    assert str(caught.value).replace("etc:", f"{given}:") == (
+        f"{reason}. A file is expected, and there is no gw.toml in that folder"
+    )
+    (tmp_path / "etc" / "gw.toml").touch()
+    with pytest.raises(ConfigError) as caught:
+        load(Path(given), environ={}, cwd=tmp_path)
+    assert str(caught.value).replace("etc:", f"{given}:") == f"{reason}. Did you mean etc/gw.toml?"
+
+
 def test_preload_where_the_master_cannot_adopt_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
