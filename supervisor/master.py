@@ -29,6 +29,7 @@ from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.control.status_report import Adoption, status_document
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.snapshot import facts_of
 from gwctl.supervisor.event_loop import Loop, signals_blocked
 from gwctl.supervisor.generations.connection_queues import Exchanges
 from gwctl.supervisor.generations.generations import Generations
@@ -36,10 +37,9 @@ from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.service.terminal import Terminal
-from gwctl.supervisor.upgrade.capture import gather
-from gwctl.supervisor.upgrade.execute import Handover
+from gwctl.supervisor.upgrade.execute import Handover, this_program
 from gwctl.supervisor.upgrade.program import Program
-from gwctl.supervisor.upgrade.snapshot import State
+from gwctl.supervisor.upgrade.snapshot import FORMAT, State, complete
 
 
 class Master:
@@ -53,10 +53,9 @@ class Master:
         announcer: Announcer,
         program: Program,
         fleet: Fleet | None = None,
-        boards: Boards | None = None,
         exchanges: Exchanges | None = None,
     ) -> None:
-        """The last three are given when they were handed over by another program."""
+        """The last two are given when they were handed over by another program."""
         self._loop = loop
         self._generations = generations
         self._recorder = recorder
@@ -74,14 +73,14 @@ class Master:
         self.fleet = fleet or Fleet(generations.current.policies, generations.adopted)
         self.children = Children(
             loop,
-            boards or Boards(),
+            Boards(),
             recorder,
             self._events.append,
             random.random,
             self._close_in_child,
         )
         self._program = program
-        self._handover = Handover(program, self._facts, loop, self.children, self._events.append)
+        self._handover = Handover(program, self.snapshot, loop, self.children, self._events.append)
 
     # ---- the loop
 
@@ -331,29 +330,53 @@ class Master:
 
     # ---- upgrade
 
-    def _facts(self) -> State:
-        return gather(
-            self.fleet,
-            self.children,
-            self._generations,
-            self._exchanges,
-            self._announcer,
-            self._recorder.log,
-            self._program,
-            self._control,
-            self._pidfile,
-            name=self.name,
-            started_at=self._started_at,
-            adoption=self._adoption,
-            tried_by=self._tried_by,
+    def snapshot(self) -> State:
+        """Everything that this master is. Nothing is changed; the descriptors are still its own."""
+        children, generations = self.children.snapshot(), self._generations.snapshot()
+        return complete(
+            State(
+                format=FORMAT,
+                was=this_program(),
+                fleet=facts_of(self.fleet),
+                name=self.name,
+                started_at=self._started_at,
+                adopted_at=self._adoption.at,
+                adopted_by=self._adoption.by,
+                tried_by=self._tried_by,
+                handed_over_at=time.monotonic(),
+                command=self._program.snapshot(),
+                mask=self._program.mask,
+                log_level=int(self._recorder.log.level),
+                log_lines=tuple(self._recorder.log.waiting()),
+                children=children.children,
+                settings=children.settings,
+                boards=children.boards,
+                totals=children.totals,
+                sampled_at=children.sampled_at,
+                plans=generations.plans,
+                adopted=generations.adopted,
+                removed=generations.removed,
+                listeners=generations.listeners,
+                passed=generations.passed,
+                logs=generations.logs,
+                exchanges=self._exchanges.snapshot(),
+                announced=self._announcer.snapshot(),
+                control=self._control.snapshot() if self._control is not None else None,
+                pidfile=self._pidfile.snapshot() if self._pidfile is not None else None,
+            )
         )
 
-    def resume(self, name: str, started_at: float, adoption: Adoption, tried_by: str) -> None:
-        """Be the master that another program was."""
-        self.name = name
-        self._started_at = started_at
-        self._adoption = adoption
-        self._tried_by = tried_by
+    def resume(self, state: State) -> None:
+        """Be the master that another program was; what it was made of is given to the constructor.
+
+        Raises:
+            UpgradeError: Its processes cannot be understood.
+        """
+        self.name = state.name
+        self._started_at = state.started_at
+        self._adoption = Adoption(state.adopted_at, state.adopted_by)
+        self._tried_by = state.tried_by
+        self.children.resume(state.of_children)
 
     # ---- start and end
 

@@ -6,10 +6,12 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc import scoreboard
-from gwctl.ipc.channel import Channel, WorkerReady
+from gwctl.ipc.channel import Channel, ChannelFacts, WorkerReady
 from gwctl.masking import shower
 from gwctl.records.base import TEMPLATE, Process
 from gwctl.records.report import ProcessReport
@@ -19,6 +21,31 @@ from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.children.record_reader import Reader
 from gwctl.supervisor.core import events
 from gwctl.wording import seconds
+
+
+class ChildSnapshot(msgspec.Struct, frozen=True):
+    """One worker's process. ``settings`` and ``board`` are indices into those of `ChildrenSnapshot`."""
+
+    worker: int
+    pool: str
+    slot: int
+    generation: int
+    settings: int
+    channel: ChannelFacts
+    board: int
+    record: int
+    spawned_at: float
+    pid: int
+    pidfd: int = -1
+    ready: WorkerReady | None = None
+    cut: int | None = None
+    rate: float = 0.0
+    sampled_requests: int = 0
+    dump_fd: int = 2
+    protocol: int = 0
+    inquest: IncidentReport | None = None
+    killed: bool = False
+    template: bool = False
 
 
 @dataclass(slots=True)
@@ -95,6 +122,59 @@ class Child:
     def unfinished(self, facts: scoreboard.Record) -> int:
         """Requests that its end leaves undone: as it said, or else as the scoreboard has it."""
         return active(facts) if self.cut is None else self.cut
+
+    # ---- handed over in an upgrade
+
+    def snapshot(self, settings: int, board: int) -> ChildSnapshot:
+        """With the numbers of its settings and its scoreboard."""
+        return ChildSnapshot(
+            worker=self.worker,
+            pool=self.pool,
+            slot=self.slot,
+            generation=self.generation,
+            settings=settings,
+            channel=self.channel.facts(),
+            board=board,
+            record=self.record.index,
+            spawned_at=self.spawned_at,
+            pid=self.pid,
+            pidfd=self.pidfd,
+            ready=self.ready,
+            cut=self.cut,
+            rate=self.rate,
+            sampled_requests=self.sampled_requests,
+            dump_fd=self.dump.fd,
+            protocol=self.protocol,
+            inquest=self.inquest,
+            killed=self.killed,
+            template=self.template,
+        )
+
+    @classmethod
+    def from_snapshot(
+        cls, snapshot: ChildSnapshot, settings: PoolSettings, record: scoreboard.Record
+    ) -> Child:
+        return cls(
+            worker=snapshot.worker,
+            pool=snapshot.pool,
+            slot=snapshot.slot,
+            generation=snapshot.generation,
+            settings=settings,
+            channel=Channel.resumed(snapshot.channel),
+            record=record,
+            spawned_at=snapshot.spawned_at,
+            pid=snapshot.pid,
+            pidfd=snapshot.pidfd,
+            ready=snapshot.ready,
+            cut=snapshot.cut,
+            rate=snapshot.rate,
+            sampled_requests=snapshot.sampled_requests,
+            dump=DumpFile(snapshot.dump_fd),
+            protocol=snapshot.protocol,
+            inquest=snapshot.inquest,
+            killed=snapshot.killed,
+            template=snapshot.template,
+        )
 
     # ---- what is written down of it when it has to be killed
 

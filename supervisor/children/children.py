@@ -13,10 +13,14 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
 
 from gwctl import __version__
+from gwctl.config.model.settings import PoolSettings
+from gwctl.errors import UpgradeError
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import EXPLAIN_SIGNAL, Assignment
 from gwctl.ipc.channel import (
@@ -33,28 +37,57 @@ from gwctl.ipc.channel import (
     Serve,
     Tell,
 )
+from gwctl.ipc.scoreboard import Scoreboard
 from gwctl.records.workers import ChannelBroken, ScoreboardDoubted
-from gwctl.supervisor.children.child import Child
+from gwctl.supervisor.children.child import Child, ChildSnapshot
 from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.fork_requests import Templates
 from gwctl.supervisor.children.incident_report import DumpFile
-from gwctl.supervisor.children.legacy_scoreboard import OlderBoard, OlderRecord
+from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoard, OlderRecord
 from gwctl.supervisor.children.messages import MESSAGE_CHARS_MAX, hear
 from gwctl.supervisor.children.oom import OomWatch
 from gwctl.supervisor.children.peer_limits import count, cut
 from gwctl.supervisor.children.recent_totals import Recent
-from gwctl.supervisor.children.scoreboards import Boards
+from gwctl.supervisor.children.scoreboards import Boards, boards_from
 from gwctl.supervisor.children.spawn_errors import why
 from gwctl.supervisor.children.subreaper import adopt_orphans, is_child_of
 from gwctl.supervisor.children.totals import Totals
 from gwctl.supervisor.children.watcher import Watching
 from gwctl.supervisor.core import events
 from gwctl.supervisor.event_loop import Loop
+from gwctl.supervisor.generations.known_settings import struct_from
 from gwctl.supervisor.recorder import Recorder
 
 SAMPLE_S: Final = 4.0  # at least, between two samples of the request rates
 
 REAPED_AT_ONCE_MAX: Final = 256  # orphans of an application that forks without end are not all there is to do
+
+
+class ChildrenSnapshot(msgspec.Struct, frozen=True):
+    """Processes, with what several of them have in common once."""
+
+    children: tuple[ChildSnapshot, ...]
+    settings: tuple[dict[str, Any], ...]
+    boards: tuple[BoardSnapshot, ...]
+    """Those for new workers, one for each pool; then older ones."""
+    totals: dict[str, Totals]
+    sampled_at: float
+
+    def read(self) -> tuple[list[Scoreboard | OlderBoard], list[Child]]:
+        """The boards, and the processes that write to them.
+
+        Raises:
+            UpgradeError: They cannot be understood.
+        """
+        settings = [struct_from(PoolSettings, each) for each in self.settings]
+        boards = boards_from(self.boards, ((each.board, each.record) for each in self.children))
+        children = []
+        for each in self.children:
+            if not 0 <= each.board < len(boards):
+                raise UpgradeError(f"worker {each.worker} has no scoreboard")
+            record = boards[each.board].record(each.record)
+            children.append(Child.from_snapshot(each, settings[each.settings], record))
+        return boards, children
 
 
 class Children:
@@ -211,16 +244,52 @@ class Children:
         self._forget(child)
         self._report(events.SpawnFailed(child.worker, reason, self._luck()))
 
-    def resume(self, children: Iterable[Child], older: Iterable[OlderBoard]) -> None:
-        """Watch processes that another program has forked, and hears of no more."""
-        self.older.extend(older)
+    # ---- upgrade
+
+    def snapshot(self) -> ChildrenSnapshot:
+        """What `resume` needs. Nothing is changed; the descriptors are still this process's own."""
+        pools = [pool for pool, _ in self.boards.items()]
+        settings: dict[int, int] = {}  # they share the object of their plan
+        plain: list[dict[str, Any]] = []
+        children = []
+        for child in self:
+            if id(child.settings) not in settings:
+                settings[id(child.settings)] = len(plain)
+                plain.append(msgspec.to_builtins(child.settings))
+            if isinstance(child.record, OlderRecord):
+                board = len(pools) + self.older.index(child.record.board)
+            else:
+                board = pools.index(child.pool)
+            children.append(child.snapshot(settings[id(child.settings)], board))
+        boards = (*self.boards.snapshot(), *(older.facts for older in self.older))
+        return ChildrenSnapshot(tuple(children), tuple(plain), boards, self.totals, self.sampled_at)
+
+    def resume(self, snapshot: ChildrenSnapshot) -> None:
+        """Go on with processes that another program has forked, and hears of no more.
+
+        Raises:
+            UpgradeError: They cannot be understood.
+        """
+        boards, children = snapshot.read()
+        of_pools = zip((each.pool for each in snapshot.boards), boards, strict=True)
+        self.boards = Boards({pool: each for pool, each in of_pools if isinstance(each, Scoreboard)})
+        self.older.extend(board for board in boards if isinstance(board, OlderBoard))
+        self.sampled_at = snapshot.sampled_at
+        for pool, totals in snapshot.totals.items():
+            missing = scoreboard.LATENCY_BUCKETS - len(totals.latency)
+            totals.latency = (totals.latency + [0] * missing)[: scoreboard.LATENCY_BUCKETS]
+            self.totals[pool] = totals
         for child in children:
-            self._by_worker[child.worker] = child
-            self._by_pid[child.pid] = child
-            try:
-                self._watching.begin(child)
-            except OSError as error:
-                self._watching.lose(child, error)
+            self.take_over(child)
+
+    def take_over(self, child: Child) -> None:
+        """Watch a process that another program has forked."""
+        self._by_worker[child.worker] = child
+        self._by_pid[child.pid] = child
+        try:
+            self._watching.begin(child)
+        except OSError as error:
+            self._watching.lose(child, error)
 
     def close_older(self) -> None:
         """Close the older boards that nobody writes to any more."""

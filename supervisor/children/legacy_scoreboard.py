@@ -18,7 +18,7 @@ from gwctl.ipc.scoreboard import BUSY_SINCE, LATENCY, LATENCY_BUCKETS, RECORD_BY
 _WORD = 8
 
 
-class BoardFacts(msgspec.Struct, frozen=True):
+class BoardSnapshot(msgspec.Struct, frozen=True):
     """A scoreboard, with its layout by names."""
 
     fd: int
@@ -32,7 +32,7 @@ class BoardFacts(msgspec.Struct, frozen=True):
 class OlderBoard:
     """One board, for as long as a worker writes to it."""
 
-    def __init__(self, facts: BoardFacts) -> None:
+    def __init__(self, facts: BoardSnapshot) -> None:
         self.facts = facts
         self._record_bytes = facts.fields["RECORD_BYTES"]
         theirs = facts.fields

@@ -10,11 +10,12 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from gwctl.ipc import scoreboard
 from gwctl.ipc.scoreboard import Record, Scoreboard
+from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoard
 
 RECORDS_MAX: Final = 4096
 """Workers of one pool that can exist at once, dying ones included (2 MiB, touched on use)."""
@@ -40,6 +41,13 @@ class Boards:
         if pool not in self._boards:
             self._boards[pool] = Scoreboard(self._records_max)
         return self._boards[pool]
+
+    def snapshot(self) -> tuple[BoardSnapshot, ...]:
+        fields = dict(scoreboard.FIELDS)
+        return tuple(
+            BoardSnapshot(board.fd, board.records_max, scoreboard.LAYOUT, fields, pool)
+            for pool, board in self._boards.items()
+        )
 
     def items(self) -> Iterable[tuple[str, Scoreboard]]:
         return self._boards.items()
@@ -74,3 +82,18 @@ def is_ours(layout: int, fields: Mapping[str, int], pool: str, fd: int) -> bool:
     """Tell whether new workers of ``pool`` can use a board that another program has made."""
     same = layout == scoreboard.LAYOUT and fields == scoreboard.FIELDS
     return bool(pool) and same and scoreboard.is_sealed(fd)
+
+
+def boards_from(
+    snapshots: Sequence[BoardSnapshot], used: Iterable[tuple[int, int]]
+) -> list[Scoreboard | OlderBoard]:
+    """Those that new workers can use, and those that are only read. ``used``: boards and records in use."""
+    taken: dict[int, set[int]] = {}
+    for board, record in used:
+        taken.setdefault(board, set()).add(record)
+    return [
+        Scoreboard(each.records_max, each.fd, taken.get(index, set()))
+        if is_ours(each.layout, each.fields, each.pool, each.fd)
+        else OlderBoard(each)
+        for index, each in enumerate(snapshots)
+    ]

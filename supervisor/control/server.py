@@ -59,7 +59,7 @@ Handle = Callable[[int, messages.Method], dict[str, Any] | None]
 that `ControlServer.answer` follows. May raise GwctlError to refuse."""
 
 
-class ClientFacts(msgspec.Struct, frozen=True):
+class ClientSnapshot(msgspec.Struct, frozen=True):
     """A connection to the control socket."""
 
     fd: int
@@ -69,11 +69,11 @@ class ClientFacts(msgspec.Struct, frozen=True):
     ended: bool = False
 
 
-class ControlFacts(msgspec.Struct, frozen=True):
+class ControlSnapshot(msgspec.Struct, frozen=True):
     path: str
     fd: int
     inode: tuple[int, int]
-    clients: tuple[ClientFacts, ...] = ()
+    clients: tuple[ClientSnapshot, ...] = ()
     last_request: int = 0
 
 
@@ -210,26 +210,26 @@ class ControlServer:
 
     # ---- upgrade
 
-    def facts(self) -> ControlFacts | None:
+    def snapshot(self) -> ControlSnapshot | None:
         """What `resume` needs to go on with the same socket and clients; None: it is closed."""
         if self._listening is None:
             return None
         clients = tuple(
-            ClientFacts(fd, bytes(each.received), bytes(each.output), dict(each.requests), each.ended)
+            ClientSnapshot(fd, bytes(each.received), bytes(each.output), dict(each.requests), each.ended)
             for fd, each in self._clients.items()
         )
         sock, inode = self._listening.sock.fileno(), self._listening.inode
-        return ControlFacts(str(self.path), sock, inode, clients, self._last_request)
+        return ControlSnapshot(str(self.path), sock, inode, clients, self._last_request)
 
-    def resume(self, facts: ControlFacts, selector: selectors.BaseSelector) -> None:
+    def resume(self, snapshot: ControlSnapshot, selector: selectors.BaseSelector) -> None:
         """Go on where another program was; who waits for an answer waits on."""
         self._selector = selector
-        sock = inherited_fds.socket_of(facts.fd)
-        self._listening = unix_socket.UnixSocket(sock, self.path, facts.inode)
+        sock = inherited_fds.socket_of(snapshot.fd)
+        self._listening = unix_socket.UnixSocket(sock, self.path, snapshot.inode)
         self._spare = _open_spare()
-        self._last_request = facts.last_request
+        self._last_request = snapshot.last_request
         selector.register(sock, selectors.EVENT_READ, self._accept)
-        for each in facts.clients:
+        for each in snapshot.clients:
             client = _Client(inherited_fds.socket_of(each.fd), self._clock())
             client.received += each.received
             client.output += each.output

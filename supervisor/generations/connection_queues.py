@@ -13,7 +13,7 @@ import msgspec
 from gwctl.ipc.connection_queue import Exchange
 
 
-class ExchangesFacts(msgspec.Struct, frozen=True):
+class ExchangesSnapshot(msgspec.Struct, frozen=True):
     """As handed over in an upgrade."""
 
     numbers: dict[str, int] = {}
@@ -21,16 +21,16 @@ class ExchangesFacts(msgspec.Struct, frozen=True):
 
 
 class Exchanges:
-    def __init__(self, facts: ExchangesFacts | None = None) -> None:
-        facts = facts or ExchangesFacts()
+    def __init__(self, snapshot: ExchangesSnapshot | None = None) -> None:
+        snapshot = snapshot or ExchangesSnapshot()
         self._open: dict[str, Exchange | None] = {
-            pool: Exchange.resumed(fds) for pool, fds in facts.fds.items()
+            pool: Exchange.resumed(fds) for pool, fds in snapshot.fds.items()
         }
-        self._numbers: dict[str, int] = dict(facts.numbers)
+        self._numbers: dict[str, int] = dict(snapshot.numbers)
 
-    def facts(self) -> ExchangesFacts:
+    def snapshot(self) -> ExchangesSnapshot:
         fds = {pool: exchange.fds for pool, exchange in self._open.items() if exchange is not None}
-        return ExchangesFacts(dict(self._numbers), fds)
+        return ExchangesSnapshot(dict(self._numbers), fds)
 
     def number(self, pool: str) -> int:
         """Return what the scoreboard calls ``pool``: from 1, never used for another."""

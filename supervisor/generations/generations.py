@@ -10,60 +10,33 @@ master itself apply at adoption where they can, and are named where they need a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
 from gwctl.config.addresses import TLS, bare
 from gwctl.config.load import Loaded
-from gwctl.config.model.request_limits import RequestLimits
-from gwctl.config.model.settings import MasterSettings, PoolSettings
+from gwctl.config.model.settings import MasterSettings
 from gwctl.errors import GwctlError
 from gwctl.ipc.assignment import Listener
-from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
 from gwctl.supervisor.generations.access_logs import AccessLogs
-from gwctl.supervisor.generations.capacity import Capacity, measure
-from gwctl.supervisor.listeners.listener_set import ListenerSet
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
+from gwctl.supervisor.generations.plan import Plan, PlanSnapshot, make_plan
+from gwctl.supervisor.listeners.listener_set import ListenerSet, ListenerSnapshot
 
 FIXED_UNTIL_RESTART = ("name", "pidfile", "control")
 """Settings of [master] that a reload cannot apply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One reading of the settings."""
-
-    loaded: Loaded
-    policies: dict[str, PoolPolicy]
-    capacity: Capacity
-
-    def pool(self, name: str) -> PoolSettings:
-        return self.loaded.settings.pool[name]
-
-    def threads_given(self, name: str) -> bool:
-        """Somebody set the number of threads: with ``worker = "auto"``, WSGI then runs in threads."""
-        return f"pool.{name}.threads" in self.loaded.sources
-
-    def tls(self, name: str) -> SSLContext | None:
-        """What the pool's TLS listeners serve with: made once, from the files as they were then."""
-        identity = self.loaded.identities.get(name)
-        return identity.context if identity is not None else None
-
-    def unservable(self, name: str) -> str:
-        """Why no worker of the pool can be started: it speaks TLS and has nothing to speak it with."""
-        speaks = any(address.startswith(TLS) for address in self.pool(name).bind)
-        if speaks and name not in self.loaded.identities:
-            return "its certificate could not be read when this program took over: mend it and reload"
-        return ""
-
-    @property
-    def access_logs(self) -> list[str]:
-        return [pool.access_log for pool in self.loaded.settings.pool.values()]
+class GenerationsSnapshot(msgspec.Struct, frozen=True):
+    plans: dict[int, PlanSnapshot]
+    adopted: int
+    removed: dict[str, set[int]]
+    """By pool, the generations that have listeners which the one in force has not: see `are_last`."""
+    logs: dict[str, int]
+    listeners: tuple[ListenerSnapshot, ...]
+    passed: dict[str, tuple[int, ...]]
+    """What systemd passed, by name."""
 
 
 class Generations:
@@ -99,28 +72,27 @@ class Generations:
             for listener in self.listeners.get(bare(address))
         )
 
-    @property
-    def plans(self) -> Mapping[int, Plan]:
-        return self._plans
+    def snapshot(self) -> GenerationsSnapshot:
+        """What `resume` needs; the descriptors are still this process's own."""
+        listeners, passed = self.listeners.snapshot()
+        plans = {number: plan.snapshot() for number, plan in self._plans.items()}
+        return GenerationsSnapshot(
+            plans, self.adopted, dict(self._removed), self.logs.files, listeners, passed
+        )
 
-    @property
-    def removed(self) -> Mapping[str, set[int]]:
-        """By pool, the generations that have listeners which the one in force has not: see `are_last`."""
-        return self._removed
+    def resume(self, snapshot: GenerationsSnapshot, problems: list[str]) -> None:
+        """Go on where another program was. ``problems`` takes what is missing for new workers.
 
-    def resume(
-        self,
-        plans: Mapping[int, Plan],
-        adopted: int,
-        logs: Mapping[str, int],
-        removed: Mapping[str, set[int]],
-    ) -> None:
-        """Go on where another program was; the listeners have been resumed."""
-        self._removed.update(removed)
-        self._plans.update(plans)
-        self.adopted = adopted
-        self.kept = next((number for number in plans if number != adopted), 0)  # no reload is under way
-        self.logs = AccessLogs(logs)
+        Raises:
+            UpgradeError: The settings cannot be understood.
+        """
+        for number, plan in snapshot.plans.items():
+            self._plans[number] = Plan.from_snapshot(plan, problems)
+        self.listeners.resume(snapshot.listeners)
+        self._removed.update(snapshot.removed)
+        self.adopted = snapshot.adopted
+        self.kept = next((number for number in self._plans if number != self.adopted), 0)  # no reload runs
+        self.logs = AccessLogs(snapshot.logs)
 
     def start(self, loaded: Loaded, generation: int) -> Plan:
         """Make the first plan: open its logs and listeners.
@@ -223,41 +195,6 @@ def _spoken(listener: Listener, address: str) -> Listener:
     url = listener.url
     url = f"https{url.removeprefix('http')}" if url.startswith("http:") else TLS + url
     return replace(listener, url=url, tls=True)
-
-
-def make_plan(loaded: Loaded) -> Plan:
-    """Turn settings into what the core decides by."""
-    capacity = measure()
-    policies = {name: make_policy(pool, capacity) for name, pool in loaded.settings.pool.items()}
-    return Plan(loaded, policies, capacity)
-
-
-def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
-    """The numbers of one pool; ``processes = "auto"`` is resolved here."""
-    return PoolPolicy(
-        size=capacity.processes if pool.processes == "auto" else pool.processes,
-        boot_timeout_s=pool.timeouts.boot_timeout_s,
-        drain_timeout_s=pool.timeouts.drain_timeout_s,
-        heartbeat_timeout_s=pool.timeouts.heartbeat_timeout_s,
-        request_timeout_s=_judged_limit(pool),
-        settle_s=pool.reload.settle_s,
-        surge=pool.reload.surge if isinstance(pool.reload.surge, int) else 1,
-        surge_percent=0 if isinstance(pool.reload.surge, int) else int(pool.reload.surge.rstrip("%")),
-        atomic=pool.reload.strategy == "atomic",
-        draining_max=pool.reload.draining_max,
-        backoff_min_s=pool.crash.backoff_min_s,
-        backoff_max_s=pool.crash.backoff_max_s,
-        healthy_after_s=pool.crash.healthy_after_s,
-        breaker_failures=pool.crash.breaker_failures,
-        breaker_retry_s=pool.crash.breaker_retry_s,
-        preload=pool.preload,
-        recycle=RecyclePolicy(**msgspec.structs.asdict(pool.recycle)),
-    )
-
-
-def _judged_limit(pool: PoolSettings) -> float:
-    """The shortest limit of a request that the master judges: under ``sync``, which ``auto`` may become."""
-    return RequestLimits(pool.timeouts, "sync").shortest_s if pool.worker in {"auto", "sync"} else 0.0
 
 
 def _needing_restart(before: MasterSettings, after: MasterSettings) -> list[str]:

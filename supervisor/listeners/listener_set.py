@@ -35,7 +35,7 @@ from gwctl.supervisor.listeners.repair import ListenerCare
 from gwctl.supervisor.recorder import Recorder
 
 
-class ListenerFacts(msgspec.Struct, frozen=True):
+class ListenerSnapshot(msgspec.Struct, frozen=True):
     """One address and its sockets. ``file`` and ``inode`` are those of a Unix socket that was bound here."""
 
     wanted: Wanted
@@ -58,14 +58,14 @@ class ListenerSet:
         self._adjusted: list[tuple[Held, Wanted]] = []
         self._care = ListenerCare()
 
-    def facts(self) -> tuple[tuple[ListenerFacts, ...], dict[str, tuple[int, ...]]]:
+    def snapshot(self) -> tuple[tuple[ListenerSnapshot, ...], dict[str, tuple[int, ...]]]:
         """The listeners of the plan in force, and what systemd passed; as `resume` takes them."""
         passed = {name: tuple(fds) for name, fds in self._passed.by_name.items()}
-        return tuple(map(_facts, self._current.values())), passed
+        return tuple(map(_snapshot, self._current.values())), passed
 
-    def resume(self, facts: Iterable[ListenerFacts]) -> None:
+    def resume(self, listeners: Iterable[ListenerSnapshot]) -> None:
         """Go on with the sockets of another program. ``passed`` is given to the constructor."""
-        self._current = {each.wanted.address: _held(each) for each in facts}
+        self._current = {each.wanted.address: _held(each) for each in listeners}
         self._care.remember(self._current.values())
 
     def open(self, pools: Mapping[str, PoolSettings]) -> None:
@@ -163,14 +163,14 @@ class ListenerSet:
                 held.adjust(before)
 
 
-def _facts(held: Held) -> ListenerFacts:
+def _snapshot(held: Held) -> ListenerSnapshot:
     sockets = tuple((each.sock.fileno(), each.url) for each in held.listeners)
     if held.unix is None:
-        return ListenerFacts(held.wanted, sockets, held.taken)
-    return ListenerFacts(held.wanted, sockets, held.taken, str(held.unix.path), held.unix.inode)
+        return ListenerSnapshot(held.wanted, sockets, held.taken)
+    return ListenerSnapshot(held.wanted, sockets, held.taken, str(held.unix.path), held.unix.inode)
 
 
-def _held(facts: ListenerFacts) -> Held:
+def _held(facts: ListenerSnapshot) -> Held:
     listeners = tuple(
         Listener(inherited_fds.socket_of(fd), facts.wanted.address, url) for fd, url in facts.sockets
     )

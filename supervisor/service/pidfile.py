@@ -23,9 +23,16 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from gwctl.control.paths import InstanceError
 from gwctl.safe_files import Place, kind, reach
 from gwctl.supervisor.listeners import port_owner
+
+
+class PidfileSnapshot(msgspec.Struct, frozen=True):
+    path: str
+    fd: int
 
 
 class Pidfile:
@@ -47,6 +54,13 @@ class Pidfile:
                 return cls(path, _write(place))
         except OSError as error:
             raise InstanceError(f"cannot write the pid file {path}: {error.strerror}") from None
+
+    def snapshot(self) -> PidfileSnapshot:
+        return PidfileSnapshot(str(self.path), self.fd)
+
+    @classmethod
+    def from_snapshot(cls, snapshot: PidfileSnapshot) -> Pidfile:
+        return cls(Path(snapshot.path), snapshot.fd)
 
     def remove(self) -> None:
         """Remove the file if it is still this one, and let go of it."""

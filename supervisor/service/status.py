@@ -21,7 +21,7 @@ END_MARGIN_S: Final = 10.0
 """What an end may take beyond the delay and the drain: stacks written, workers killed and reaped."""
 
 
-class AnnouncerFacts(msgspec.Struct, frozen=True):
+class AnnouncerSnapshot(msgspec.Struct, frozen=True):
     """What was told last, and what systemd's queue has not taken yet; as handed over in an upgrade."""
 
     phase: str = Phase.STARTING.value
@@ -32,17 +32,17 @@ class AnnouncerFacts(msgspec.Struct, frozen=True):
 class Announcer:
     """Sends READY, RELOADING, STOPPING and STATUS as the fleet's phase changes."""
 
-    def __init__(self, notifier: Notifier, facts: AnnouncerFacts | None = None) -> None:
-        facts = facts or AnnouncerFacts()
+    def __init__(self, notifier: Notifier, snapshot: AnnouncerSnapshot | None = None) -> None:
+        snapshot = snapshot or AnnouncerSnapshot()
         self._notifier = notifier
-        self._phase = Phase(facts.phase)
-        self._status = facts.status
-        notifier.resume(facts.waiting)
+        self._phase = Phase(snapshot.phase)
+        self._status = snapshot.status
+        notifier.resume(snapshot.waiting)
         self._watchdog_at = inf if notifier.watchdog_interval_s is None else -inf
         self._retry_at = -inf if notifier.pending else inf
 
-    def facts(self) -> AnnouncerFacts:
-        return AnnouncerFacts(self._phase.value, self._status, self._notifier.waiting())
+    def snapshot(self) -> AnnouncerSnapshot:
+        return AnnouncerSnapshot(self._phase.value, self._status, self._notifier.waiting())
 
     def observe(self, fleet: FleetState) -> None:
         """Tell what changed since the last call."""

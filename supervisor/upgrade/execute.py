@@ -52,18 +52,18 @@ def this_program() -> str:
 
 
 class Handover:
-    """Checks and executes. ``gather`` makes the state of this moment; ``report`` takes events."""
+    """Checks and executes. ``snapshot`` makes the state of this moment; ``report`` takes events."""
 
     def __init__(
         self,
         program: Program,
-        gather: Callable[[], State],
+        snapshot: Callable[[], State],
         loop: Loop,
         children: Children,
         report: Callable[[events.Event], None],
     ) -> None:
         self.program = program
-        self._gather = gather
+        self._snapshot = snapshot
         self._loop = loop
         self._children = children
         self._report = report
@@ -94,7 +94,7 @@ class Handover:
         """Start the check. Reports UpgradeChecked or UpgradeFailed, unless it is abandoned."""
         files: list[int] = []
         try:
-            state = self._gather()
+            state = self._snapshot()
             files.append(handed_over.write(state))
             files += [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("gwctl-said", "gwctl-errors")]
             with signals_blocked():
@@ -177,7 +177,7 @@ class Handover:
         fd = -1
         fds: set[int] = set()
         try:
-            state = self._gather()
+            state = self._snapshot()
             fd = handed_over.write(state)
             fds = {fd, *state.descriptors}
             for each in fds:

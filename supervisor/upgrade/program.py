@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 import gwctl
 from gwctl.ipc.scoreboard import seal
 from gwctl.supervisor.event_loop import HANDLED
-from gwctl.supervisor.upgrade.snapshot import CommandFacts
 
 _START: Final = "import sys; sys.path.insert(0, '/proc/self/fd/{}'); from gwctl.__main__ import main; main()"
 _VERSION: Final = re.compile(r'^__version__ = "(.+)"', re.MULTILINE)
@@ -41,6 +42,17 @@ deaf to TERM could not be stopped. ALRM bounds the check of an upgrade."""
 _WRITE: Final = 8  # F_SEAL_WRITE of linux/fcntl.h
 _SHEBANG_MAX: Final = 4096  # bytes; Linux reads 256 of them
 _DATE: Final = 0x21  # the first day that it can express
+
+
+class ProgramSnapshot(msgspec.Struct, frozen=True):
+    """What this master was started with, and what is executed when its successor fails."""
+
+    path: str
+    arguments: tuple[str, ...]
+    folder: str
+    copy_fd: int = -1
+    """Of the program that runs; see `Program.keep`."""
+    rescue: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -78,9 +90,19 @@ class Program:
         # Not argv[0] as it was: python finds its environment by it.
         return cls(sys.executable, (sys.executable, *sys.orig_argv[1:]), folder, tuple(map(int, mask)))
 
-    def facts(self) -> CommandFacts:
+    def snapshot(self) -> ProgramSnapshot:
         copy_fd = max(self.copy_fd, self.replaces)  # only one of them is there
-        return CommandFacts(self.path, self.arguments, self.folder, copy_fd, self.rescue)
+        return ProgramSnapshot(self.path, self.arguments, self.folder, copy_fd, self.rescue)
+
+    @classmethod
+    def from_snapshot(cls, given: ProgramSnapshot, mask: tuple[int, ...], *, is_copy: bool) -> Program:
+        """``is_copy``: this is the program before, executed again: so it stays until an upgrade succeeds."""
+        program = cls(given.path, given.arguments, given.folder, mask)
+        if is_copy:
+            program.copy_fd, program.rescue = given.copy_fd, given.rescue
+        elif given.copy_fd >= 0:
+            program.replaces = given.copy_fd
+        return program
 
     def let_signals_in(self) -> None:
         """Handlers stand: what waited in the kernel meanwhile is delivered now."""

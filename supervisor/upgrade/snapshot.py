@@ -18,69 +18,21 @@ from typing import Any, Final
 import msgspec
 
 from gwctl.errors import UpgradeError
-from gwctl.ipc.channel import ChannelFacts, WorkerReady
-from gwctl.supervisor.children.incident_report import IncidentReport
-from gwctl.supervisor.children.legacy_scoreboard import BoardFacts
+from gwctl.supervisor.children.child import ChildSnapshot
+from gwctl.supervisor.children.children import ChildrenSnapshot
+from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot
 from gwctl.supervisor.children.totals import Totals
-from gwctl.supervisor.control.server import ControlFacts
-from gwctl.supervisor.generations.connection_queues import ExchangesFacts
-from gwctl.supervisor.listeners.listener_set import ListenerFacts
-from gwctl.supervisor.service.status import AnnouncerFacts
+from gwctl.supervisor.control.server import ControlSnapshot
+from gwctl.supervisor.generations.connection_queues import ExchangesSnapshot
+from gwctl.supervisor.generations.generations import GenerationsSnapshot
+from gwctl.supervisor.generations.plan import PlanSnapshot
+from gwctl.supervisor.listeners.listener_set import ListenerSnapshot
+from gwctl.supervisor.service.pidfile import PidfileSnapshot
+from gwctl.supervisor.service.status import AnnouncerSnapshot
+from gwctl.supervisor.upgrade.program import ProgramSnapshot
 
 FORMAT: Final = 1
 """Raised when the facts cannot be read by a program that knows the one before."""
-
-
-class CommandFacts(msgspec.Struct, frozen=True):
-    """What this master was started with, and what is executed when its successor fails."""
-
-    path: str
-    arguments: tuple[str, ...]
-    folder: str
-    copy_fd: int = -1
-    """Of the program that runs; see `gwctl.supervisor.upgrade.program`."""
-    rescue: tuple[str, ...] = ()
-
-
-class ChildFacts(msgspec.Struct, frozen=True):
-    """One worker's process. ``settings`` is an index into `State.settings`, ``board`` into `State.boards`."""
-
-    worker: int
-    pool: str
-    slot: int
-    generation: int
-    settings: int
-    channel: ChannelFacts
-    board: int
-    record: int
-    spawned_at: float
-    pid: int
-    pidfd: int = -1
-    ready: WorkerReady | None = None
-    cut: int | None = None
-    rate: float = 0.0
-    sampled_requests: int = 0
-    dump_fd: int = 2
-    protocol: int = 0
-    inquest: IncidentReport | None = None
-    killed: bool = False
-    template: bool = False
-
-
-class PlanFacts(msgspec.Struct, frozen=True):
-    """One reading of the settings. Certificates are not in it: they are read again."""
-
-    settings: dict[str, Any]
-    sources: dict[str, str]
-    path: str | None
-    policies: dict[str, dict[str, Any]]
-    processes: int
-    why: str
-
-
-class PidfileFacts(msgspec.Struct, frozen=True):
-    path: str
-    fd: int
 
 
 class State(msgspec.Struct, frozen=True):
@@ -97,23 +49,23 @@ class State(msgspec.Struct, frozen=True):
     adopted_by: str
     tried_by: str
     handed_over_at: float
-    command: CommandFacts
+    command: ProgramSnapshot
     mask: tuple[int, ...]
     """Signals that were blocked when the master was started."""
     log_level: int
     log_lines: tuple[bytes, ...]
-    children: tuple[ChildFacts, ...]
+    children: tuple[ChildSnapshot, ...]
     settings: tuple[dict[str, Any], ...]
-    boards: tuple[BoardFacts, ...]
+    boards: tuple[BoardSnapshot, ...]
     """Those for new workers, one for each pool; then older ones. (To a program of when there was one for all
     pools, the first was the one for new workers. It takes over any of them.)"""
     totals: dict[str, Totals]
-    plans: dict[int, PlanFacts]
+    plans: dict[int, PlanSnapshot]
     adopted: int
-    listeners: tuple[ListenerFacts, ...]
+    listeners: tuple[ListenerSnapshot, ...]
     logs: dict[str, int]
-    exchanges: ExchangesFacts
-    announced: AnnouncerFacts
+    exchanges: ExchangesSnapshot
+    announced: AnnouncerSnapshot
     removed: dict[str, set[int]] = {}
     """By pool, the generations that have listeners which the one in force has not."""
     sampled_at: float = 0.0
@@ -121,8 +73,18 @@ class State(msgspec.Struct, frozen=True):
     """All that are named elsewhere here: what the rescue hands on without understanding more."""
     passed: dict[str, tuple[int, ...]] = {}
     """What systemd passed, by name."""
-    control: ControlFacts | None = None
-    pidfile: PidfileFacts | None = None
+    control: ControlSnapshot | None = None
+    pidfile: PidfileSnapshot | None = None
+
+    @property
+    def of_children(self) -> ChildrenSnapshot:
+        return ChildrenSnapshot(self.children, self.settings, self.boards, self.totals, self.sampled_at)
+
+    @property
+    def of_generations(self) -> GenerationsSnapshot:
+        return GenerationsSnapshot(
+            self.plans, self.adopted, self.removed, self.logs, self.listeners, self.passed
+        )
 
 
 def complete(state: State) -> State:

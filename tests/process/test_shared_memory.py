@@ -81,7 +81,7 @@ def test_an_upgrade_from_one_board_for_all_that_is_not_sealed(gwctl_server, tmp_
     installed = Installation(tmp_path)
     installed.edit("gwctl/ipc/scoreboard.py", "                seal(fd)\n", "")
     installed.edit(
-        "gwctl/supervisor/upgrade/capture.py",
+        "gwctl/supervisor/children/scoreboards.py",
         "scoreboard.LAYOUT, fields, pool)",
         "scoreboard.LAYOUT, fields)",
     )
@@ -95,7 +95,7 @@ def test_an_upgrade_from_one_board_for_all_that_is_not_sealed(gwctl_server, tmp_
             "os.ftruncate(fd, size)\n                seal(fd)\n",
         )
         installed.edit(
-            "gwctl/supervisor/upgrade/capture.py",
+            "gwctl/supervisor/children/scoreboards.py",
             "scoreboard.LAYOUT, fields)",
             "scoreboard.LAYOUT, fields, pool)",
         )

@@ -71,7 +71,7 @@ class Stage:
         template = Child(
             TEMPLATE, "web", -1, 1, SETTINGS, Channel(ours), record, 0.0, pid=self.pid, template=True
         )
-        self.children.resume([template], [])
+        self.children.take_over(template)
 
     def asks(self, worker: int) -> None:
         def assign(channel: Channel, record: Record, dump_fd: int) -> Assignment:

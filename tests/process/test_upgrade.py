@@ -162,14 +162,14 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
 
     The files of that one are gone by then: it is executed from the copy that it kept of itself.
     """
-    bad = "    if facts.slot:\n        raise OSError(5, 'bad')\n"
-    fine = "    child.inquest = facts.inquest\n"
+    fine = "            children.append(Child.from_snapshot(each, settings[each.settings], record))\n"
+    bad = f"{fine}            if each.slot:\n                raise OSError(5, 'bad')\n"
     errors = {"allow_errors": ["not upgraded"], "processes": 2}
     bind = ["127.0.0.1:0", "127.0.0.2:0"]
     with gwctl_server(APPS["asgi"], bind=bind, environ=installed.environ, reload=QUICK, **errors) as server:
         workers, open_before = server.workers, len(descriptors(server.pid))
         installed.becomes("9.9.9")
-        installed.edit("gwctl/supervisor/upgrade/restore.py", fine, bad)
+        installed.edit("gwctl/supervisor/children/children.py", fine, bad)
         with httpx.Client() as client:
             assert client.get(server.url).text == "hello"
             done = server.gwctl("upgrade")
@@ -182,7 +182,7 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
         assert status(server)["version"] == __version__
         reloaded = server.gwctl("reload")
         assert reloaded.returncode == 0, "it is whole: it starts workers"
-        installed.edit("gwctl/supervisor/upgrade/restore.py", bad, fine)
+        installed.edit("gwctl/supervisor/children/children.py", bad, fine)
         assert server.gwctl("upgrade").returncode == 0
         assert status(server)["version"] == "9.9.9"
 

@@ -19,19 +19,20 @@ from gwctl.ipc import scoreboard
 from gwctl.ipc.channel import Channel
 from gwctl.ipc.connection_queue import Exchange
 from gwctl.ipc.scoreboard import Scoreboard
-from gwctl.supervisor.children.child import Child
+from gwctl.supervisor.children.child import Child, ChildSnapshot
 from gwctl.supervisor.children.children import Children
-from gwctl.supervisor.children.legacy_scoreboard import BoardFacts, OlderBoard
+from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoard
 from gwctl.supervisor.children.scoreboards import is_ours
 from gwctl.supervisor.control import server
 from gwctl.supervisor.generations.access_logs import AccessLogs
 from gwctl.supervisor.generations.connection_queues import Exchanges
-from gwctl.supervisor.generations.generations import Generations, Plan
+from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.generations.known_settings import struct_from
+from gwctl.supervisor.generations.plan import Plan
 from gwctl.supervisor.listeners.bind import Held
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.service.status import Announcer
-from gwctl.supervisor.upgrade.plan_snapshot import struct_from
-from gwctl.supervisor.upgrade.snapshot import ChildFacts, State, read
+from gwctl.supervisor.upgrade.snapshot import State, read
 
 CARRIED: dict[type, set[str]] = {
     Channel: {"_sock", "_partial", "_queue", "closed", "_deaf"},
@@ -84,7 +85,7 @@ def attributes(kind: type) -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", CARRIED, ids=lambda kind: kind.__name__)
 def test_every_attribute_is_carried_or_left_out_on_purpose(kind: type) -> None:
-    """A new attribute: have `gather` and `restore` carry it if it must survive an upgrade, and name it above."""
+    """A new attribute: have its owner's `snapshot` and `resume` carry it if it must survive an upgrade, and name it above."""
     assert set(attributes(kind)) == CARRIED[kind] | LEFT_OUT.get(kind, set())
 
 
@@ -95,7 +96,7 @@ def test_every_field_of_a_child_is_carried() -> None:
         "allowance",
         "shown",
     }  # made anew
-    facts = set(ChildFacts.__struct_fields__)
+    facts = set(ChildSnapshot.__struct_fields__)
     assert {("dump_fd" if name == "dump" else name) for name in fields} == facts - {"board"}
 
 
@@ -153,7 +154,7 @@ def test_a_board_of_another_layout_is_read_by_its_names() -> None:
     scoreboard.note_request(record.request, 0, 5.0, b"GET /x HTTP/1.1\r\n")
     fields = {**scoreboard.FIELDS, "REQUESTS": scoreboard.BYTES_OUT}
     del fields["REFUSED"]
-    older = OlderBoard(BoardFacts(board.fd, 4, scoreboard.LAYOUT - 1, fields)).record(record.index).copy()
+    older = OlderBoard(BoardSnapshot(board.fd, 4, scoreboard.LAYOUT - 1, fields)).record(record.index).copy()
     assert older.words[scoreboard.REQUESTS] == 41
     assert older.words[scoreboard.REFUSED] == 0
     assert older.floats[scoreboard.BUSY_SINCE] == 5.0
@@ -162,8 +163,8 @@ def test_a_board_of_another_layout_is_read_by_its_names() -> None:
     board.close_descriptor()
 
 
-def facts_of_board(fd: int, pool: str) -> BoardFacts:
-    return BoardFacts(fd, 4, scoreboard.LAYOUT, dict(scoreboard.FIELDS), pool)
+def facts_of_board(fd: int, pool: str) -> BoardSnapshot:
+    return BoardSnapshot(fd, 4, scoreboard.LAYOUT, dict(scoreboard.FIELDS), pool)
 
 
 def test_what_a_worker_cuts_off_from_a_board_that_is_not_sealed_is_read_as_nothing() -> None:

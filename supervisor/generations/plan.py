@@ -1,0 +1,146 @@
+"""A plan: one reading of the settings, and what the core decides by for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gwctl.config.addresses import TLS
+from gwctl.config.load import Loaded
+from gwctl.config.model.request_limits import RequestLimits
+from gwctl.config.model.settings import PoolSettings, Settings
+from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
+from gwctl.supervisor.core.snapshot import plain, table_from
+from gwctl.supervisor.generations.capacity import Capacity, measure
+from gwctl.supervisor.generations.known_settings import struct_from
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from gwctl.config.certificates import Identity
+
+
+class PlanSnapshot(msgspec.Struct, frozen=True):
+    """One reading of the settings. Certificates are not in it: they are read again."""
+
+    settings: dict[str, Any]
+    sources: dict[str, str]
+    path: str | None
+    policies: dict[str, dict[str, Any]]
+    processes: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One reading of the settings."""
+
+    loaded: Loaded
+    policies: dict[str, PoolPolicy]
+    capacity: Capacity
+
+    def pool(self, name: str) -> PoolSettings:
+        return self.loaded.settings.pool[name]
+
+    def threads_given(self, name: str) -> bool:
+        """Somebody set the number of threads: with ``worker = "auto"``, WSGI then runs in threads."""
+        return f"pool.{name}.threads" in self.loaded.sources
+
+    def tls(self, name: str) -> SSLContext | None:
+        """What the pool's TLS listeners serve with: made once, from the files as they were then."""
+        identity = self.loaded.identities.get(name)
+        return identity.context if identity is not None else None
+
+    def unservable(self, name: str) -> str:
+        """Why no worker of the pool can be started: it speaks TLS and has nothing to speak it with."""
+        speaks = any(address.startswith(TLS) for address in self.pool(name).bind)
+        if speaks and name not in self.loaded.identities:
+            return "its certificate could not be read when this program took over: mend it and reload"
+        return ""
+
+    @property
+    def access_logs(self) -> list[str]:
+        return [pool.access_log for pool in self.loaded.settings.pool.values()]
+
+    def snapshot(self) -> PlanSnapshot:
+        loaded = self.loaded
+        return PlanSnapshot(
+            settings=msgspec.to_builtins(loaded.settings),
+            sources=dict(loaded.sources),
+            path=str(loaded.path) if loaded.path is not None else None,
+            policies={name: plain(policy) for name, policy in self.policies.items()},
+            processes=self.capacity.processes,
+            why=self.capacity.why,
+        )
+
+    @classmethod
+    def from_snapshot(cls, snapshot: PlanSnapshot, problems: list[str]) -> Plan:
+        """Make it again. ``problems`` takes what is missing for new workers of it: certificates.
+
+        The file may say something else by now, or nothing at all: what runs goes on by what it was started
+        with until a reload is adopted. Certificates are read again, as neither keys nor contexts can be
+        handed over.
+
+        Raises:
+            UpgradeError: The settings cannot be understood.
+        """
+        settings = struct_from(Settings, snapshot.settings)
+        identities = {}
+        for name, pool in settings.pool.items():
+            if any(address.startswith(TLS) for address in pool.bind):
+                identity = _identity(name, pool, problems)
+                if identity is not None:
+                    identities[name] = identity
+        path = Path(snapshot.path) if snapshot.path is not None else None
+        policies = {name: table_from(PoolPolicy, policy) for name, policy in snapshot.policies.items()}
+        loaded = Loaded(settings, snapshot.sources, path, identities)
+        return cls(loaded, policies, Capacity(snapshot.processes, snapshot.why))
+
+
+def make_plan(loaded: Loaded) -> Plan:
+    """Turn settings into what the core decides by."""
+    capacity = measure()
+    policies = {name: make_policy(pool, capacity) for name, pool in loaded.settings.pool.items()}
+    return Plan(loaded, policies, capacity)
+
+
+def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
+    """The numbers of one pool; ``processes = "auto"`` is resolved here."""
+    return PoolPolicy(
+        size=capacity.processes if pool.processes == "auto" else pool.processes,
+        boot_timeout_s=pool.timeouts.boot_timeout_s,
+        drain_timeout_s=pool.timeouts.drain_timeout_s,
+        heartbeat_timeout_s=pool.timeouts.heartbeat_timeout_s,
+        request_timeout_s=_judged_limit(pool),
+        settle_s=pool.reload.settle_s,
+        surge=pool.reload.surge if isinstance(pool.reload.surge, int) else 1,
+        surge_percent=0 if isinstance(pool.reload.surge, int) else int(pool.reload.surge.rstrip("%")),
+        atomic=pool.reload.strategy == "atomic",
+        draining_max=pool.reload.draining_max,
+        backoff_min_s=pool.crash.backoff_min_s,
+        backoff_max_s=pool.crash.backoff_max_s,
+        healthy_after_s=pool.crash.healthy_after_s,
+        breaker_failures=pool.crash.breaker_failures,
+        breaker_retry_s=pool.crash.breaker_retry_s,
+        preload=pool.preload,
+        recycle=RecyclePolicy(**msgspec.structs.asdict(pool.recycle)),
+    )
+
+
+def _judged_limit(pool: PoolSettings) -> float:
+    """The shortest limit of a request that the master judges: under ``sync``, which ``auto`` may become."""
+    return RequestLimits(pool.timeouts, "sync").shortest_s if pool.worker in {"auto", "sync"} else 0.0
+
+
+def _identity(name: str, pool: PoolSettings, problems: list[str]) -> Identity | None:
+    from gwctl.config import certificates  # noqa: PLC0415 - ssl takes 5 MiB, of a master without TLS too
+
+    try:
+        return certificates.load(pool.tls)
+    except certificates.TlsError as error:
+        place = ".".join(str(part) for part in error.place if isinstance(part, str))
+        problems.append(f"pool.{name}.tls.{place}: {error}")
+        return None
