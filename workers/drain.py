@@ -19,7 +19,8 @@ from gwctl.workers.observe.introspection import Running, stack_of
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
+    from gwctl.workers.websocket.registry import WebSockets
 
 NAMED_MAX: Final = 10
 """Requests that are named one by one."""
@@ -27,77 +28,76 @@ LAST_WORDS_S: Final = 0.3
 """How long clients may take what they are told at the end of the drain."""
 
 
-def note_longest(server: Server) -> None:
+def note_longest(service: Service) -> None:
     """Put the request that runs longest on the scoreboard; that of a sync worker is there already.
 
     While it drains it is noted like a sync worker's; siblings would otherwise take it for a sign of one
     that is stuck.
     """
-    if server.worker_class == "sync":
+    if service.context.worker_class == "sync":
         return
-    floats = server.record.floats
-    longest = server.runner.longest()
+    floats = service.context.record.floats
+    longest = service.runner.longest()
     if longest is None:
         floats[LONGEST_SINCE] = floats[BUSY_SINCE] = 0.0
         return
     line = longest.what.encode("latin-1", "replace") + b"\r\n"
-    note_request(server.record.request, 0, longest.start if server.draining else 0.0, line)
+    note_request(service.context.record.request, 0, longest.start if service.draining else 0.0, line)
     floats[LONGEST_SINCE] = longest.start
 
 
-def unanswered(server: Server) -> int:
+def unanswered(service: Service) -> int:
     """Return how many requests have begun to come and are not answered in full."""
-    undone = _undone(server)
+    undone = _undone(service)
     in_calls = sum(each.state == BUSY for each in undone)
-    if server.worker_class != "sync":
+    if service.context.worker_class != "sync":
         return len(undone)
     # The call that holds the loop need not have made its connection BUSY: nobody else looks meanwhile.
-    return max(in_calls, server.active_requests) + len(undone) - in_calls
+    return max(in_calls, service.active_requests) + len(undone) - in_calls
 
 
-def _undone(server: Server) -> list[ConnectionBase]:
-    return [each for each in server.open_connections() if _is_undone(each)]
+def _undone(service: Service) -> list[ConnectionBase]:
+    return [each for each in service.open_connections() if _is_undone(each)]
 
 
-def cut_rest(server: Server, timeout_s: float) -> int:
+def cut_rest(service: Service, websockets: WebSockets, timeout_s: float) -> int:
     """Give up what is left, and say what that was. Returns how many requests it leaves undone.
 
     What is in an application call that cannot be cancelled is counted, and goes on for now.
     """
-    running = sorted(server.runner.under_way(), key=lambda each: each.start)
-    cut_off = _undone(server)
-    waiting = [each for each in cut_off if each.state != BUSY or not server.active_requests]
+    running = sorted(service.runner.under_way(), key=lambda each: each.start)
+    cut_off = _undone(service)
+    waiting = [each for each in cut_off if each.state != BUSY or not service.active_requests]
     cut = len(cut_off)
     lines = [line for each in running[:NAMED_MAX] for line in _told(each)]
     lines += [f"{each.what()}: {_why(each)}" for each in waiting[:NAMED_MAX]]
     more = max(0, len(running) - NAMED_MAX) + max(0, len(waiting) - NAMED_MAX)
     if more:
         lines.append(f"and {more} more")
-    websockets = server.websockets.left
-    if websockets:
-        lines.append(f"{websockets} WebSockets whose application has not ended")
+    if websockets.left:
+        lines.append(f"{websockets.left} WebSockets whose application has not ended")
     if lines:
         head = f"drain_timeout_s ({timeout_s:g} s) is over: {cut} requests cut"
-        server.log.warning("\n".join([head.replace(" 1 requests", " 1 request"), *lines]))
-    server.runner.give_up("the worker ends: drain_timeout_s is over")
-    for connection in server.open_connections():
+        service.context.log.warning("\n".join([head.replace(" 1 requests", " 1 request"), *lines]))
+    service.runner.give_up("the worker ends: drain_timeout_s is over")
+    for connection in service.open_connections():
         if connection.state <= HEAD and connection.transport is not None:
             connection.close()
     for connection in waiting:
-        server.runner.abandoned(connection)
+        service.runner.abandoned(connection)
         connection.abort()
-    server.websockets.leave()
-    server.loop.call_later(LAST_WORDS_S, _leave, server)
+    websockets.leave()
+    service.context.loop.call_later(LAST_WORDS_S, _leave, service)
     return cut
 
 
-def _leave(server: Server) -> None:
+def _leave(service: Service) -> None:
     """Close what clients have not closed by now."""
-    busy = server.active_requests
-    for connection in server.open_connections():
+    busy = service.active_requests
+    for connection in service.open_connections():
         if not (busy and connection.state == BUSY):
             connection.abort()
-    server.check_drained()
+    service.check_drained()
 
 
 def _is_undone(connection: ConnectionBase) -> bool:

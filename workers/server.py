@@ -13,145 +13,106 @@ of a batch, not after each.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from contextvars import copy_context
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.connection_queue import TransferHeader
 from gwctl.ipc.scoreboard import ACCEPTED, ACTIVE, CONNECTIONS, HEARTBEAT_AT, SERVING
-from gwctl.log import Log
-from gwctl.masking import shower
-from gwctl.workers.app.drain_notice import DrainNotice, drains
-from gwctl.workers.app.loader import LoadedApplication
 from gwctl.workers.balancing.handoff import Handover
 from gwctl.workers.balancing.overload import overload_for
+from gwctl.workers.balancing.parts import Balancing
 from gwctl.workers.balancing.queue_limit import QueueLimit
 from gwctl.workers.balancing.siblings import Siblings
 from gwctl.workers.balancing.slow_clients import LeastRates
-from gwctl.workers.drain import note_longest, unanswered
-from gwctl.workers.http1.body_budget import BodyBudget
-from gwctl.workers.http1.connection import ConnectionBase
+from gwctl.workers.context import WorkerContext
+from gwctl.workers.drain import cut_rest, note_longest, unanswered
 from gwctl.workers.http1.forwarded import forwarding_for
-from gwctl.workers.http1.parser import parser_factory, slice_bytes
-from gwctl.workers.http1.response_head import HeadBuilder
+from gwctl.workers.http1.service import Service
 from gwctl.workers.http1.states import BUSY, CLOSING, FLUSH, IDLE, TimeLimits
-from gwctl.workers.observe import counters
-from gwctl.workers.observe.access_log import AccessLog, referer_and_agent
-from gwctl.workers.observe.throttled_log import ThrottledLog
+from gwctl.workers.observe.access_log import referer_and_agent
+from gwctl.workers.observe.accounts import LATE_S
 from gwctl.workers.runners.registry import runner_class
 from gwctl.workers.transport.acceptor import Acceptor
-from gwctl.workers.transport.outbox import Outbox
-from gwctl.workers.transport.preamble import first_protocol_for, itself
+from gwctl.workers.transport.preamble import first_protocol_for, plain_http
 from gwctl.workers.websocket.registry import Surroundings, WebSockets
-from gwctl.workers.wsgi.response_spool import SpoolBudget
 
 if TYPE_CHECKING:
-    from gwctl.workers.runners.registry import Runner
+    import asyncio
 
-FLUSH_S: Final = 0.02
+    from gwctl.workers.http1.connection import ConnectionBase
+
 SWEEP_MAX_S: Final = 1.0
 SWEEP_MIN_S: Final = 0.05
-_LATE_S: Final = 0.05
-_NO_BOUND: Final = 1 << 62
-WSGI_THREADS: Final = 16
-"""Threads for a WSGI application in an asgi worker, unless the settings say how many."""
 _WEBSOCKETS_PART: Final = 0.5
 """WebSockets are closed over this part of the drain."""
+_UNBOUNDED: Final = 1 << 62
 
 
-class Server:
+class Server(Service):
     """Serves one application on the worker's loop. docs/design.md, "Workers", says how it drains."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        assignment: Assignment,
-        application: LoadedApplication,
-        log: Log,
-    ) -> None:
-        self.loop = loop
-        self.context = copy_context()  # no request's: only copies of it are ever written to
-        self.assignment = assignment
-        self.application = application.call
-        self.interface = application.interface
-        self.state = application.state
-        self.log = log
-        self.throttled = ThrottledLog(log)
-        self.settings = assignment.settings
-        self.limits = self.settings.limits
-        self.shown = shower(log_queries=self.settings.log_queries)
-        self.slice_bytes = slice_bytes(self.limits)
-        self.body_budget = BodyBudget(self.limits, assignment.record.words)
-        self.spool_budget = SpoolBudget(self.limits.response_spool_bytes_max)
-        self.record = assignment.record
-        self.counters: list[counters.Counters] = []
-        self.new_parser = parser_factory(self.limits)
-        self.heads = HeadBuilder(bytes if application.interface == "asgi" else str)
-        self.heads.retry_after_s = self.settings.retry_after_s
-        self.access: AccessLog | None = None
-        self.draining = False
-        """The clients are to leave: each further response closes its connection."""
+    def __init__(self, context: WorkerContext) -> None:
+        super().__init__(context)
+        settings, assignment, loop = context.settings, context.assignment, context.loop
         self._ending = False
-        self.flush_due = False
-        self.on_drained: Callable[[], None] | None = None
-        self.on_given_up: Callable[[str, float], None] | None = None  # a request, and its age
-        self.on_unable: Callable[[], None] | None = None  # nobody can be accepted any more
-        self._refusals = counters.Counters()
-        self.counters.append(self._refusals)
-        self._connections: set[ConnectionBase] = set()
-        self.websockets = WebSockets(
-            Surroundings(
-                loop, application.call, self.state, self.settings, self.heads, log, self.check_drained
-            )
-        )
-        self._limits = TimeLimits(self.settings.timeouts)
-        self.rates = LeastRates(self.settings)
-        self._sweep_s = SWEEP_MAX_S
+        self._on_drained: Callable[[], None] | None = None
+        self._told_drained = False
+        self._limits = TimeLimits(settings.timeouts)
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
-        self._flush_at = 0.0
-        self._warned_bare_bytes = False
-        self._told_drained = False
-        self.worker_class = worker_class = application.worker_class
-        self.notice = DrainNotice(self._next_order if worker_class == "sync" else None)
-        sixteen = worker_class == "asgi" and not assignment.threads_given
-        self.threads = WSGI_THREADS if sixteen else self.settings.threads
-        bounds = {("sync", "asgi"): 1, ("sync", "wsgi"): 1, ("asgi", "asgi"): _NO_BOUND}
-        self.capacity = bounds.get((worker_class, application.interface), self.threads)
-        self.siblings = Siblings(assignment.board, assignment.record, self.capacity)
-        self.handover = Handover(self, assignment.exchange) if assignment.exchange is not None else None
-        self.queue = QueueLimit(self)
-        self.outbox = Outbox(loop, self.context)
-        self.runner: Runner = runner_class(worker_class, application.interface)(self)
-        self.begin: Callable[[ConnectionBase], None] = self.runner.begin
-        self.forwarding = forwarding_for(self)
-        self.first_protocol = first_protocol_for(self)
-        self.plain_from_start = self.first_protocol is itself
-        self.overload = overload_for(self)
-        self._acceptor = Acceptor(self)
+        self.websockets = WebSockets(
+            Surroundings(
+                loop,
+                context.application,
+                context.state,
+                settings,
+                self.heads,
+                context.log,
+                self.check_drained,
+            )
+        )
+        self.siblings = Siblings(assignment.board, context.record, context.capacity)
+        self.handover = (
+            Handover(self, assignment.exchange, self._room) if assignment.exchange is not None else None
+        )
+        self.rates = LeastRates(settings)
+        self.queue = QueueLimit(context)
+        balancing = Balancing(self.siblings, self.queue, self.rates, self.handover)
+        self.runner = runner_class(context.worker_class, context.interface)(self, balancing)
+        self.outbox = self.runner.outbox
+        self.overload = overload_for(self, self.queue)
+        self.begin = self.runner.begin
+        if self.overload is not None and settings.requests_max:
+            self.begin = self.overload.begin
+        self.forwarding = forwarding_for(settings, self.runner.forwarded)
+        first_protocol = first_protocol_for(context)
+        self.plain_from_start = first_protocol is plain_http
+        self._acceptor = Acceptor(self, balancing, self.overload, first_protocol)
         if assignment.access_log_fd >= 0:
             self.set_access_log(assignment.access_log_fd)
+
+    def _room(self) -> int:
+        """Return how many connections may be taken over now."""
+        return _UNBOUNDED if self.overload is None else self.overload.room()
 
     # ---- what the worker's process asks for
 
     def start(self) -> None:
         """Start threads and timers. Connections are accepted from `serve` on."""
-        self._sweep_s = self._sweep_interval()
+        self.sweep_s = self._sweep_interval()
         self.runner.start()
-        self.record.floats[HEARTBEAT_AT] = monotonic()
+        self.context.record.floats[HEARTBEAT_AT] = monotonic()
         self._schedule_sweep()
 
     def serve(self) -> None:
         """Accept connections (also after `park`)."""
         if self.draining:
             self._let_clients_stay()
-        self.runner.serving()
-        self.record.words[SERVING] = 1
+        self.runner.on_serve()
+        self.context.record.words[SERVING] = 1
         self._acceptor.start()
         if self.handover is not None:
             self.handover.start()
@@ -168,7 +129,7 @@ class Server:
 
     def close_listeners(self) -> None:
         """Close this worker's copies of the listeners. Safe in a signal's handler, any number of times."""
-        self.notice.begin()
+        self.context.notice.begin()
         self._share_no_more()
         self._acceptor.close()
 
@@ -177,11 +138,10 @@ class Server:
         self._acceptor.vacate()
 
     def vacate_closed(self) -> None:
-        """From another thread, during a long call: let go of listeners that are closed to new clients."""
         self._acceptor.vacate_closed()
 
     def _share_no_more(self) -> None:
-        self.record.words[SERVING] = 0
+        self.context.record.words[SERVING] = 0
         if self.handover is not None:
             self.handover.stop()
 
@@ -190,14 +150,15 @@ class Server:
         if self.handover is not None and not self.siblings.serving(monotonic()):
             self.handover.sweep()
 
-    def drain(self, sweep: bool) -> None:
-        """Stop accepting and finish; `on_drained` is called when nothing is left.
+    def drain(self, sweep: bool, on_drained: Callable[[], None] | None = None) -> None:
+        """Stop accepting and finish; ``on_drained`` is called, once, when nothing is left.
 
         ``sweep``: first accept what already waits in the backlogs, since no sibling will.
         """
         if self._ending:
             return
         self._ending = True
+        self._on_drained = on_drained
         self.park()
         if sweep:
             self._acceptor.sweep_and_close()
@@ -208,28 +169,26 @@ class Server:
 
     def _have_clients_leave(self) -> None:
         self.draining = True
-        timeouts = self.settings.timeouts
+        timeouts = self.context.settings.timeouts
         self._limits.drain(timeouts.linger_s)
         now = monotonic()
         for connection in self._connections:
             connection.since = max(connection.since, now)
-        self.notice.begin()
+        self.context.notice.begin()
         self.websockets.drain(timeouts.drain_timeout_s * _WEBSOCKETS_PART)
-        if self.runner.streams is not None:
-            self.runner.streams.drain(now, ending=self._ending)
-        self._sweep_s = self._sweep_interval()
+        self.runner.on_drain(now, ending=self._ending)
+        self.sweep_s = self._sweep_interval()
         self._schedule_sweep()
-        self.flush()
+        self.accounts.flush()
 
     def _let_clients_stay(self) -> None:
         """It was parked, and serves again."""
         self.draining = False
-        self._limits = TimeLimits(self.settings.timeouts)
-        self.notice.end()
+        self._limits = TimeLimits(self.context.settings.timeouts)
+        self.context.notice.end()
         self.websockets.stay()
-        if self.runner.streams is not None:
-            self.runner.streams.stay()
-        self._sweep_s = self._sweep_interval()
+        self.runner.on_stay()
+        self.sweep_s = self._sweep_interval()
 
     @property
     def drained(self) -> bool:
@@ -242,20 +201,19 @@ class Server:
         )
 
     def check_drained(self) -> None:
-        """Call `on_drained`, once, if nothing is left."""
         if not (self._ending and not self._told_drained and self.drained):
             return
         self._sweep_exchange()
         if self.drained:
             self._told_drained = True
-            self.flush()
-            self.runner.stopped()
-            if self.on_drained is not None:
-                self.on_drained()
+            self.accounts.flush()
+            self.runner.on_stop()
+            if self._on_drained is not None:
+                self._on_drained()
 
-    def _next_order(self) -> bool | None:
-        """Say whether an order that waits to be read has clients leave; None: there is none about it."""
-        return drains(self.assignment.channel.waiting())
+    def cut_rest(self, timeout_s: float) -> int:
+        """The drain's time is over: give up what is left. Return how many requests that leaves undone."""
+        return cut_rest(self, self.websockets, timeout_s)
 
     def quit(self) -> int:
         """Close everything at once; return how many requests that cut."""
@@ -265,15 +223,11 @@ class Server:
         for connection in list(self._connections):
             if connection.transport is not None:
                 connection.transport.abort()
-        self.flush()
+        self.accounts.flush()
         return cut
 
     def backlog_waits(self) -> bool:
-        """Tell whether somebody waits to be accepted."""
         return self._acceptor.backlog_waits
-
-    def open_connections(self) -> list[ConnectionBase]:
-        return list(self._connections)
 
     def descriptors(self) -> list[int]:
         """Return those of all connections."""
@@ -282,64 +236,29 @@ class Server:
         return [sock.fileno() for sock in sockets] + self.websockets.descriptors()
 
     @property
-    def active_requests(self) -> int:
-        return self.runner.active
-
-    @property
     def connections(self) -> int:
         return len(self._connections) + len(self.websockets)
 
     def set_access_log(self, fd: int) -> None:
         """Write the access log to ``fd`` from now on; the server closes it in the end. -1: none."""
-        if self.access is not None and fd >= 0:
-            self.access.reopen(fd)
-        elif self.access is not None:
-            self.access.close()
-            self.access = None
-        elif fd >= 0:
-            worker = f"{self.assignment.pool}.{self.assignment.slot}"
-            self.access = AccessLog(fd, worker, self.log)
+        assignment = self.context.assignment
+        self.accounts.set_access_log(fd, f"{assignment.pool}.{assignment.slot}", self.context.log)
 
     # ---- what connections and runners ask for
 
-    def admit(self, connection: ConnectionBase) -> None:
-        """Count it at once: a sync application may hold the loop from its first request on."""
-        self._connections.add(connection)
-        self.record.words[CONNECTIONS] = self.connections
-
     def adopt(self, sock: socket.socket, header: TransferHeader, data: bytes) -> None:
-        """Go on with a connection of a sibling's; ``data`` was read of it."""
         self._acceptor.adopt(sock, header, data)
 
     def forget(self, connection: ConnectionBase) -> None:
-        """The connection is gone, or is no longer HTTP."""
         self._connections.discard(connection)
         if self.overload is not None:
             self.overload.forget(connection)
         if self._ending:
             self.check_drained()
-        elif not self.flush_due:
-            self.flush_soon()
-
-    @staticmethod
-    def addresses(connection: ConnectionBase) -> tuple[tuple[str, int | None], tuple[str, int] | None]:
-        """Return where ``connection`` arrived and where it came from: host and port.
-
-        On a Unix socket the first is its path and None. The second is None there, and where a
-        proxy does not know.
-        """
-        local, peer = connection.local or connection.sock.getsockname(), connection.peer
-        client = (peer[0], peer[1]) if isinstance(peer, tuple) else None
-        if isinstance(local, tuple):
-            return (local[0], local[1]), client
-        return (local if isinstance(local, str) else "", None), client
+        elif not self.accounts.flush_due:
+            self.accounts.flush_soon()
 
     def upgrade(self, connection: ConnectionBase, scope: Mapping[str, Any]) -> None:
-        """Make a WebSocket of ``connection``.
-
-        Raises:
-            Refused: Its handshake is broken.
-        """
         rest = connection.tail[connection.tail_at :]
         before = partial(self._give_up, connection, monotonic(), scope)
         self.websockets.hand_over(connection.transport, rest, scope, before)
@@ -357,66 +276,32 @@ class Server:
 
         def answered(status: int, size: int) -> None:
             seconds = monotonic() - start
-            self._refusals.add(status, size, seconds)
-            if self.access is not None:
+            accounts = self.accounts
+            accounts.own.add(status, size, seconds)
+            if accounts.access is not None:
                 referer, agent = referer_and_agent(scope)
-                self.access.add(connection, status, size, seconds, referer, agent)
-            self.flush_soon()
+                accounts.access.add(connection, status, size, seconds, referer, agent)
+            accounts.flush_soon()
 
         return answered
 
-    def refused(self, connection: ConnectionBase, status: int, size: int, why: str) -> None:
-        """Count a response of our own; say ``why`` at log level debug: clients can make any number."""
-        peer = connection.peer
-        client = peer[0] if isinstance(peer, tuple) else "a client"
-        self.log.debug(f"{status} to {client}: {why}")
-        self._refusals.add(status, size, 0.0)
-        if self.access is not None:
-            self.access.add(connection, status, size, 0.0, "-", "-")
-        self.flush_soon()
-
-    def warn_bare_bytes(self) -> None:
-        """Say once what an application that returns bytes instead of a list of bytes should change."""
-        if not self._warned_bare_bytes:
-            self._warned_bare_bytes = True
-            self.log.warning(
-                "the application returned bytes; PEP 3333 asks for an iterable of bytes, such as [body]. "
-                "Served as one block (said once)"
-            )
-
     # ---- timers
 
-    def flush_soon(self) -> None:
-        """Have `flush` called for this batch of requests."""
-        if not self.flush_due:
-            self.flush_due = True
-            self._flush_at = monotonic() + FLUSH_S
-            self.loop.call_later(FLUSH_S, self.flush)
-            self.runner.batch_begins()
+    def _batch_begins(self) -> None:
+        self.runner.on_batch()
 
-    def flush(self) -> None:
-        """Write counters to the scoreboard and lines to the access log."""
-        if self.flush_due:
-            self.flush_due = False
-            if monotonic() - self._flush_at > _LATE_S:
-                self.queue.falls_behind()
-        counters.flush(self.counters, self.record)
-        words = self.record.words
+    def _batch_ends(self, late: bool) -> None:
+        if late:
+            self.queue.falls_behind()
+        words = self.context.record.words
         words[CONNECTIONS] = self.connections
         words[ACTIVE] = self.active_requests
         words[ACCEPTED] = self._acceptor.accepted
-        if self.access is not None:
-            self.access.flush()
-        self.runner.relieve()
-
-    @property
-    def sweep_s(self) -> float:
-        """How often this server looks for what is due."""
-        return self._sweep_s
+        self.runner.on_flush()
 
     def _sweep_interval(self) -> float:
         """Return how often to look: often enough that a short limit is not overstepped by much."""
-        shortest = min(*self._limits.seconds, self.settings.timeouts.rate_grace_s)
+        shortest = min(*self._limits.seconds, self.context.settings.timeouts.rate_grace_s)
         if self.runner.clock is not None:
             shortest = min(shortest, self.runner.clock.shortest_s)
         return min(max(shortest / 4, SWEEP_MIN_S), SWEEP_MAX_S)
@@ -424,25 +309,25 @@ class Server:
     def _schedule_sweep(self) -> None:
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
-        self._sweep_at = monotonic() + self._sweep_s
-        self._sweep_timer = self.loop.call_later(self._sweep_s, self._sweep)
+        self._sweep_at = monotonic() + self.sweep_s
+        self._sweep_timer = self.context.loop.call_later(self.sweep_s, self._sweep)
 
     def _sweep(self) -> None:
         now = monotonic()
         late = now - self._sweep_at
-        self.record.floats[HEARTBEAT_AT] = now
+        self.context.record.floats[HEARTBEAT_AT] = now
         self._schedule_sweep()
-        self.flush()
-        if late > _LATE_S:
+        self.accounts.flush()
+        if late > LATE_S:
             self.queue.falls_behind()
         self.queue.look(now)
-        self.runner.look(now)
+        self.runner.on_sweep(now)
         if self.overload is not None:
             self.overload.look(now)
-        if late > _LATE_S:
+        if late > LATE_S:
             self._give_back(now, late)
             # Two turns on: what came meanwhile is read by then.
-            self.loop.call_soon(self.loop.call_soon, self._judge, now)
+            self.context.loop.call_soon(self.context.loop.call_soon, self._judge, now)
         else:
             self._judge(now)
 
@@ -460,7 +345,7 @@ class Server:
         """Act on what has lasted for too long by ``now``."""
         clock = self.runner.clock
         if clock is not None:
-            clock.look(now)
+            clock.check_timeouts(now)
         seconds = self._limits.seconds
         for connection in list(self._connections):
             if connection.write_paused or connection.state in {FLUSH, CLOSING}:

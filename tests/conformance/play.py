@@ -61,8 +61,9 @@ class Feeder:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._accepted: SimpleQueue[Connection] = SimpleQueue()
-        self._first_protocol = engine.server.first_protocol
-        engine.server.first_protocol = self._note
+        acceptor = engine.server._acceptor
+        self._first_protocol = acceptor._first_protocol
+        acceptor._first_protocol = self._note
 
     def _note(self, connection: Connection) -> Any:
         self._accepted.put(connection)

@@ -122,7 +122,7 @@ class Setting:
         self.engine.loop.set_exception_handler(lambda _loop, context: self.errors.append(repr(context)))
         self.errors: list[str] = []
         self.engine._start()
-        self.engine.server.log.level = Level.INFO  # at debug each refusal would write a line
+        self.engine.server.context.log.level = Level.INFO  # at debug each refusal would write a line
 
     def close(self) -> None:
         engine = self.engine

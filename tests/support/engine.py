@@ -38,6 +38,7 @@ from gwctl.ipc.scoreboard import Record, Scoreboard
 from gwctl.log import Level, Log
 from gwctl.workers.app.event_loop import new_loop
 from gwctl.workers.app.loader import LoadedApplication
+from gwctl.workers.context import WorkerContext
 from gwctl.workers.server import Server
 from tests.support.wait import DEADLINE_S, until
 
@@ -160,6 +161,20 @@ class Client:
             yield data
 
 
+class Process:
+    """What the server takes for its process."""
+
+    def __init__(self) -> None:
+        self.given_up_requests: list[str] = []
+        self.is_unable = False
+
+    def given_up(self, request: str, _age_s: float) -> None:
+        self.given_up_requests.append(request)
+
+    def unable(self) -> None:
+        self.is_unable = True
+
+
 class Engine:
     """See the module. ``timeouts`` and ``limits`` replace single settings.
 
@@ -169,6 +184,8 @@ class Engine:
     With ``siblings`` others may be put ``beside`` it: they share its listener, scoreboard and
     exchange, as workers of one pool do.
     """
+
+    server: Server
 
     def __init__(
         self,
@@ -238,7 +255,7 @@ class Engine:
         self.parser, self.sweep_s = parser, sweep_s
         self.loop = new_loop(self.assignment.settings.loop)
         self.thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self.server: Server = None  # type: ignore[assignment]
+        self.process = Process()
         self.loop_errors: list[str] = []
 
     def _listen(self, unix: bool) -> socket.socket:
@@ -261,7 +278,7 @@ class Engine:
         os.environ["GWCTL_PARSER"] = self.parser
         try:
             log = Log(self._log_fd, Level.DEBUG, "web.0 g1")
-            self.server = Server(self.loop, self.assignment, self.application, log)
+            self.server = Server(WorkerContext(self.loop, self.assignment, self.application, log, self.process))
         finally:
             if before is None:
                 del os.environ["GWCTL_PARSER"]
@@ -269,7 +286,7 @@ class Engine:
                 os.environ["GWCTL_PARSER"] = before
         self.server.start()
         if self.sweep_s:
-            self.server._sweep_s = self.sweep_s
+            self.server.sweep_s = self.sweep_s
             self.server._schedule_sweep()
         self.server.serve()
 
@@ -283,9 +300,9 @@ class Engine:
         until(lambda: not self.call(lambda: self.server.connections), "the connections to be gone")
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(DEADLINE_S)
-        self.server.flush_due = False  # nobody will, and a sentry waits for it
+        self.server.accounts.flush_due = False  # nobody will, and a sentry waits for it
         self.server.runner.end()
-        if all_ended({counters.ident for counters in self.server.counters}):
+        if all_ended({thread.ident for thread in getattr(self.server.runner, "threads", ())}):
             end_loop(self.loop)
         self.board.release(self.record)
         for sock in (self._listener, *self._channels):
@@ -311,8 +328,7 @@ class Engine:
 
     def in_application(self, function: Callable[[], Any]) -> None:
         """Have ``function`` called in the event loop of an ASGI application."""
-        bridge = self.server.runner.bridge
-        loop = self.loop if bridge is None else bridge.loop
+        loop = self.server.runner.application_loop or self.loop
         loop.call_soon_threadsafe(function)
 
     @property
@@ -363,7 +379,7 @@ class Engine:
 
     def words(self, index: int) -> int:
         """A counter of the scoreboard, flushed."""
-        self.call(self.server.flush)
+        self.call(self.server.accounts.flush)
         value: int = self.record.words[index]
         return value
 

@@ -31,7 +31,7 @@ from concurrent import futures
 from concurrent.futures import thread as executors
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from setproctitle import setproctitle
 
@@ -39,7 +39,15 @@ from gwctl.workers.observe.tracebacks import summary
 
 if TYPE_CHECKING:
     from gwctl.log import Log
-    from gwctl.workers.lifecycle.signals import Signals
+
+
+class Signals(Protocol):
+    """What of a process's signals has to be seen to when it forks (`gwctl.workers.lifecycle.signals`)."""
+
+    def before_fork(self) -> None: ...
+    def after_fork(self) -> None: ...
+    def leave_to_child(self) -> None: ...
+
 
 is_child = False
 """This process was forked by the application."""

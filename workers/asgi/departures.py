@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from gwctl.workers.asgi.request import AsgiRequest
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
 
 HALF_CLOSED_S: Final = 0.2
 SILENT_MAX_S: Final = 10.0
@@ -36,8 +36,8 @@ _RDHUP: Final = getattr(
 class Departures:
     """Looks after the half-closed connections among ``requests``, which it does not change."""
 
-    def __init__(self, server: Server, requests: set[AsgiRequest]) -> None:
-        self._server = server
+    def __init__(self, service: Service, requests: set[AsgiRequest]) -> None:
+        self._service = service
         self._requests = requests
         self._since: dict[AsgiRequest, tuple[float, int]] = {}  # and how much had gone by then
         self._looked_at = 0.0
@@ -88,7 +88,7 @@ class Departures:
                 self._since[request] = since, moved
 
     def _close(self, request: AsgiRequest, why: str) -> None:
-        self._server.log.debug(f"{request.what()}: {why}; connection closed")
+        self._service.context.log.debug(f"{request.what()}: {why}; connection closed")
         connection = request.connection
-        self._server.runner.abandoned(connection)
+        self._service.runner.abandoned(connection)
         connection.abort()

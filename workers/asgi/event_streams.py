@@ -23,8 +23,8 @@ from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from gwctl.config.model.timeouts import Timeouts
     from gwctl.workers.asgi.request import AsgiRequest
-    from gwctl.workers.server import Server
 
 STEP_MAX_S: Final = 0.1
 """Longest time between the ends of two streams that are due at the same moment."""
@@ -52,11 +52,12 @@ def is_event_stream(headers: Any) -> bool:
 class Streams:
     """Tells the streams among ``requests``, which it does not change."""
 
-    def __init__(self, server: Server, requests: set[AsgiRequest], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, timeouts: Timeouts, requests: set[AsgiRequest], loop: asyncio.AbstractEventLoop
+    ) -> None:
         """``loop`` is that in which ``requests`` run, and all of this."""
         self._loop = loop
         self._requests = requests
-        timeouts = server.settings.timeouts
         self._grace_s = timeouts.stream_grace_s
         self._drain_s = timeouts.drain_timeout_s
         self._draining = False

@@ -33,11 +33,10 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.workers.asgi.trailers import Trailers
 from gwctl.workers.http1.response_head import CHUNKED, COUNTED, NO_BODY
 from gwctl.workers.observe.errors import NotAsgiError
-from gwctl.workers.runners.asgi_deadlines import TIMEOUT
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
 
 Message = dict[str, Any]
 
@@ -47,6 +46,8 @@ OFFERED: Final[dict[str, dict[str, Any]]] = {
 }
 """Not to a client of HTTP/1.0, which knows neither 1xx nor chunks."""
 PATHSEND: Final = "http.response.pathsend"
+TIMEOUT: Final = "gwctl.timeout"
+"""The extension, and the message by which an application gives its request ``seconds`` more from now."""
 
 FILE_BLOCK_BYTES: Final = 262_144
 """Read at once where sendfile() cannot be used; up to this a file leaves in one write with its head."""
@@ -78,7 +79,7 @@ class Extensions:
         "_framing",
         "_headers",
         "_left",
-        "_server",
+        "_service",
         "_slow",
         "_trailers",
         "detached",
@@ -92,7 +93,7 @@ class Extensions:
     _framing: int
     _headers: Any
     _left: int
-    _server: Server
+    _service: Service
     _slow: SlowSends | None
     _trailers: Trailers | None
     detached: bool
@@ -124,8 +125,9 @@ class Extensions:
 
     async def _extension(self, message: Any) -> None:
         kind = message["type"]
-        if kind == TIMEOUT and self._server.runner.clock is not None:
-            self._server.runner.clock.extend(self, message["seconds"])  # type: ignore[arg-type,call-arg]
+        clock = self._service.runner.clock
+        if kind == TIMEOUT and clock is not None:
+            clock.extend(self, message["seconds"])
             return
         if kind not in OFFERED and kind != PATHSEND:
             raise NotAsgiError(f"not a message of an HTTP response: {kind!r}")
@@ -226,7 +228,7 @@ class Extensions:
     def _hint(self, message: Any) -> None:
         if self.finished:
             raise NotAsgiError("http.response.early_hint was sent after the response was complete")
-        encode = self._server.heads.field
+        encode = self._service.heads.field
         lines = b"".join([encode((b"Link", link)) for link in message.get("links") or ()])
         if lines and not self.started and self._connection.http11:
             self._connection.transport.write(b"HTTP/1.1 103 Early Hints\r\n" + lines + b"\r\n")
@@ -238,7 +240,7 @@ class Extensions:
         if trailers:
             te = b",".join([value for name, value in self.scope["headers"] if name == b"te"])
             wanted = any(item.strip().lower() == b"trailers" for item in te.split(b","))
-            self._trailers = Trailers(self._server.heads, wanted and self._connection.http11)
+            self._trailers = Trailers(self._service.heads, wanted and self._connection.http11)
 
     def _send_trailers(self, message: Any) -> None:
         trailers = self._trailers
@@ -364,8 +366,8 @@ class Extensions:
 
     async def _until_writable(self, out: int) -> None:
         """Wait until the client has taken something, or is gone, or has taken nothing for too long."""
-        loop = self._server.loop
-        timeout_s = self._server.settings.timeouts.response_timeout_s
+        loop = self._service.context.loop
+        timeout_s = self._service.context.settings.timeouts.response_timeout_s
         waiter = asyncio.ensure_future(self._wait())
         loop.add_writer(out, waiter.cancel)
         timer = loop.call_later(timeout_s, self._stuck, timeout_s)
@@ -381,7 +383,7 @@ class Extensions:
 
     def _stuck(self, timeout_s: float) -> None:
         connection = self._connection
-        self._server.throttled.warning(
+        self._service.context.throttled.warning(
             "slow reader",
             f"{connection.what()}: the client took no byte for {timeout_s:g} s; connection aborted",
         )

@@ -28,7 +28,7 @@ from gwctl.workers.app.interruption import Interrupted
 from gwctl.workers.asgi.departures import HALF_CLOSED_S, LATE_BLOCKS_MAX, LATE_STREAM_S
 from gwctl.workers.asgi.event_streams import is_event_stream
 from gwctl.workers.asgi.extensions import PIECE_BYTES, Extensions
-from gwctl.workers.balancing.queue_limit import GONE, is_gone
+from gwctl.workers.balancing.queue_limit import GONE, QueueLimit, is_gone
 from gwctl.workers.http1.body_buffer import BodyTooLarge, keep
 from gwctl.workers.http1.response_head import (
     CHUNKED,
@@ -40,7 +40,7 @@ from gwctl.workers.http1.response_head import (
     chunk,
 )
 from gwctl.workers.http1.states import CLOSING
-from gwctl.workers.observe.access_log import referer_and_agent
+from gwctl.workers.observe.access_log import AccessLog, referer_and_agent
 from gwctl.workers.observe.disconnects import is_disconnect
 from gwctl.workers.observe.errors import ClientGone, NotAsgiError
 from gwctl.workers.observe.introspection import BEGAN_AT
@@ -49,7 +49,7 @@ from gwctl.workers.observe.tracebacks import application_traceback, summary, tel
 if TYPE_CHECKING:
     from gwctl.workers.http1.body_budget import BodyBudget
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
 
 Message = dict[str, Any]
 
@@ -85,8 +85,8 @@ class AsgiRequest(Extensions):
         "waiting_bytes",
     )
 
-    def __init__(self, server: Server, connection: ConnectionBase, scope: Message, has_body: bool) -> None:
-        self._server = server
+    def __init__(self, service: Service, connection: ConnectionBase, scope: Message, has_body: bool) -> None:
+        self._service = service
         self._connection = connection
         self.scope = scope
         self._body_done = not has_body
@@ -117,7 +117,7 @@ class AsgiRequest(Extensions):
     @property
     def _budget(self) -> BodyBudget:
         """What bounds the bodies that were not received yet."""
-        return self._server.body_budget
+        return self._service.body_budget
 
     # ---- called by the loop
 
@@ -130,7 +130,7 @@ class AsgiRequest(Extensions):
         assert self._blocks is not None
         size = len(block)
         self._received += size
-        limit = self._server.limits.body_bytes_max
+        limit = self._service.context.limits.body_bytes_max
         if limit and self._received > limit:
             raise BodyTooLarge
         keep(self._blocks, block)
@@ -293,7 +293,7 @@ class AsgiRequest(Extensions):
         elif kind == "http.response.start":
             if self._headers is not None:
                 raise NotAsgiError("http.response.start was sent a second time")
-            line, status = self._server.heads.asgi_status(message["status"])
+            line, status = self._service.heads.asgi_status(message["status"])
             headers = message.get("headers", ())
             # Kept: an iterator gives its fields once, and a list may be changed when this call is over.
             headers = headers.copy() if type(headers) is list else as_list(headers)
@@ -322,12 +322,12 @@ class AsgiRequest(Extensions):
     def _head(self, known: int) -> bytes:
         """Build the head. Whoever sends it sets ``started``; what fails before that is answered with 500."""
         connection = self._connection
-        keep_alive = connection.keep_alive and not self._server.draining
+        keep_alive = connection.keep_alive and not self._service.draining
         if self._trailers is not None and self._trailers.wanted:
             known = -1  # a length would leave no place for them
         if connection.expecting:
             connection.expecting = keep_alive = False  # too late to ask for the body, and it may come or not
-        head, self._framing, self._left, self._keep_alive = self._server.heads.build(
+        head, self._framing, self._left, self._keep_alive = self._service.heads.build(
             self._line, self.status, self._headers, known, connection.http11, connection.is_head, keep_alive
         )
         return head
@@ -362,16 +362,16 @@ class AsgiRequest(Extensions):
         connection = self._connection
         if connection.is_head or connection.expecting or not connection.http11 or not connection.keep_alive:
             return False
-        server = self._server
-        if server.draining or self._trailers is not None:
+        service = self._service
+        if service.draining or self._trailers is not None:
             return False
         now = monotonic()
-        response = server.heads.usual(self._line, self.status, self._headers, body, len(body), now)
+        response = service.heads.usual(self._line, self.status, self._headers, body, len(body), now)
         if response is None:
             return False
         self.started = self._keep_alive = True
         self.sent = len(body)
-        server.outbox.add_behind(connection, response, now)
+        service.outbox.add_behind(connection, response, now)
         self._finish(now)
         return True
 
@@ -414,23 +414,22 @@ class AsgiRequest(Extensions):
     def _finish(self, now: float = 0.0) -> None:
         """The response is complete: count it, and let the connection go on."""
         self.finished = True
-        server = self._server
         connection = self._connection
         now = now or monotonic()
         seconds = now - self.began_at
-        server.counters[0].add(self.status, self.sent, seconds)
-        if server.access is not None:
-            self._log_access(seconds)
-        if not server.flush_due:
-            server.flush_soon()
+        accounts = self._service.accounts
+        accounts.own.add(self.status, self.sent, seconds)
+        if accounts.access is not None:
+            self._log_access(accounts.access, seconds)
+        if not accounts.flush_due:
+            accounts.flush_soon()
         if self._waiters:
             self.wake()
         connection.responded(self._keep_alive, now)
 
-    def _log_access(self, seconds: float) -> None:
-        assert self._server.access is not None
+    def _log_access(self, access: AccessLog, seconds: float) -> None:
         referer, agent = referer_and_agent(self.scope)
-        self._server.access.add(self._connection, self.status, self.sent, seconds, referer, agent)
+        access.add(self._connection, self.status, self.sent, seconds, referer, agent)
 
     # ---- the task
 
@@ -457,15 +456,15 @@ class AsgiRequest(Extensions):
             )
         ended(self)
 
-    async def run(self, ended: Callable[[AsgiRequest], None]) -> None:
+    async def run(self, queue: QueueLimit, ended: Callable[[AsgiRequest], None]) -> None:
         """Call the application; never raises."""
-        look = self.detached or self._connection.eof or self._server.queue.notable
-        if look and self._drop(self._connection):
+        look = self.detached or self._connection.eof or queue.notable
+        if look and self._drop(self._connection, queue):
             ended(self)
             return
         BEGAN_AT.set(self.began_at)
         try:
-            await self._server.application(self.scope, self.receive, self.send)
+            await self._service.context.application(self.scope, self.receive, self.send)
         except (ClientGone, Interrupted):
             self._incomplete("")
         except asyncio.CancelledError:
@@ -489,11 +488,11 @@ class AsgiRequest(Extensions):
             self._incomplete("the request was cancelled before it began")
         ended(self)
 
-    def _drop(self, connection: Any) -> bool:
+    def _drop(self, connection: Any, queue: QueueLimit) -> bool:
         """End before the first step if the client has gone: nobody waits for the rest. False: it has not."""
         if not (self.detached or is_gone(connection, self.began_at)):
             return False
-        self._server.queue.note(connection, GONE, monotonic() - self.began_at)
+        queue.note(connection, GONE, monotonic() - self.began_at)
         self.finished = True
         if not self.detached:
             self.detach()
@@ -530,7 +529,7 @@ class AsgiRequest(Extensions):
         """Answer 500 if nothing was sent yet, else abort, unless the response is complete."""
         connection = self._connection
         if why:
-            self._server.log.error(f"{self.what()}: {why}")
+            self._service.context.log.error(f"{self.what()}: {why}")
         if self.finished or self.detached:
             if not self.finished:
                 self._count_cut()
@@ -541,7 +540,7 @@ class AsgiRequest(Extensions):
         self.started = True
         self.status = 500
         self._keep_alive = False
-        data = self._server.heads.error(500, connection.is_head)
+        data = self._service.heads.error(500, connection.is_head)
         self.sent = len(data)
         connection.transport.write(data)
         self._finish()
@@ -553,7 +552,7 @@ class AsgiRequest(Extensions):
         # The connection may be at another request; and the scope is the application's to change.
         method, path, query = map(self.scope.get, ("method", "raw_path", "query_string"))
         target = _shown(path) + (f"?{_shown(query)}" if query else "")
-        return f"{method} {self._server.shown(target)}"
+        return f"{method} {self._service.context.shown(target)}"
 
     def _cut(self) -> None:
         self._count_cut()
@@ -564,10 +563,11 @@ class AsgiRequest(Extensions):
         """Count a response that the client did not get in full."""
         self.finished = True
         seconds = monotonic() - self.began_at
-        self._server.counters[0].add(self.status, self.sent, seconds)
-        if self._server.access is not None:
-            self._log_access(seconds)
-        self._server.flush_soon()
+        accounts = self._service.accounts
+        accounts.own.add(self.status, self.sent, seconds)
+        if accounts.access is not None:
+            self._log_access(accounts.access, seconds)
+        accounts.flush_soon()
 
 
 def _shown(value: Any) -> str:

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from gwctl.workers.app.drain_notice import KEY
-from gwctl.workers.asgi.extensions import OFFERED, PATHSEND
+from gwctl.workers.asgi.extensions import OFFERED, PATHSEND, TIMEOUT
 from gwctl.workers.balancing.queue_limit import REQUEST_START
 from gwctl.workers.http1.forwarded import FIELDS
 from gwctl.workers.http1.parser import lowercase_headers
 from gwctl.workers.http1.request_rules import FOLDED, HOSTS_MAX, Refused, check_host
-from gwctl.workers.runners.asgi_deadlines import TIMEOUT
 from gwctl.workers.transport import tls_metadata
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.http1.forwarded import Facts
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
 
 Headers = list[tuple[bytes, bytes]]
 Fields = dict[bytes, bytes]
@@ -39,13 +38,13 @@ _NOTABLE: Final = BODY_FIELDS | FIELDS | {b"host", b"connection", REQUEST_START,
 class ScopeBuilder:
     """Makes scopes; one per worker process, used by the loop's thread only."""
 
-    def __init__(self, server: Server, *, extendable: bool) -> None:
+    def __init__(self, service: Service, *, extendable: bool) -> None:
         """``extendable``: requests have a limit of time, and may ask for more."""
-        self._server = server
+        self._state = service.context.state
         self._extendable = extendable
-        self._root_path = server.settings.root_path.rstrip("/")
-        self._offered_10: dict[str, Any] = {KEY: server.notice}
-        if server.settings.pathsend:
+        self._root_path = service.context.settings.root_path.rstrip("/")
+        self._offered_10: dict[str, Any] = {KEY: service.context.notice}
+        if service.context.settings.pathsend:
             self._offered_10[PATHSEND] = {}
         self._offered = {**OFFERED, **self._offered_10}
         self._hosts: set[bytes | None] = set()  # found sound before
@@ -53,7 +52,7 @@ class ScopeBuilder:
 
     def for_connection(self, connection: ConnectionBase) -> Scope:
         """Return what all requests of ``connection`` share."""
-        server, client = self._server.addresses(connection)
+        server, client = connection.addresses()
         base: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
@@ -142,7 +141,7 @@ class ScopeBuilder:
             path = unquote(path)
         root = scope["root_path"]
         scope["path"] = self._rooted(path, root) if root else path
-        scope["state"] = self._server.state.copy()
+        scope["state"] = self._state.copy()
         if not connection.http11:
             scope["http_version"] = "1.0"
             scope["extensions"] = self._offered_10.copy()

@@ -46,8 +46,10 @@ from gwctl.workers.http1.states import (
 )
 
 if TYPE_CHECKING:
+    from gwctl.workers.balancing.overload import Overload
+    from gwctl.workers.balancing.slow_clients import LeastRates
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
 
 WAIT_MIN_S: Final = 2.0
 READER_WAIT_MIN_S: Final = 5.0
@@ -69,8 +71,10 @@ _Found = tuple[int, float, int]
 class Eviction:
     """Of one worker. Runs in the loop's thread."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, service: Service, rates: LeastRates, overload: Overload | None) -> None:
+        self._service = service
+        self._rates = rates
+        self._overload = overload
         self._found: list[tuple[_Found, ConnectionBase]] = []
         self._leaving: dict[ConnectionBase, float] = {}  # since when
         self._asked: set[ConnectionBase] = set()
@@ -104,7 +108,7 @@ class Eviction:
         self._asked = {connection for connection in self._asked if not connection.lost}
         missing = min(wanted, _FOUND_MAX) - len(self._asked)
         if missing > 0:
-            kept = (each for each in self._server.open_connections() if each.state in {IDLE, BUSY})
+            kept = (each for each in self._service.open_connections() if each.state in {IDLE, BUSY})
             chosen = nsmallest(missing, (each for each in kept if each not in self._asked), key=_since)
             for connection in chosen:
                 connection.ask_to_leave()
@@ -114,7 +118,7 @@ class Eviction:
     def _look(self, now: float) -> None:
         """Find who has waited longest; the last is the first to go."""
         ranked = []
-        for connection in self._server.open_connections():
+        for connection in self._service.open_connections():
             rank = self._rank(connection, now)
             if rank is not None:
                 ranked.append((rank, connection))
@@ -133,7 +137,7 @@ class Eviction:
         if now - since < WAIT_MIN_S or transport is None or transport.is_closing() or connection.tail:
             return None
         if rank == _LINGERS:
-            overload = self._server.overload
+            overload = self._overload
             return (
                 None
                 if overload is not None and overload.lingers(connection)
@@ -145,11 +149,11 @@ class Eviction:
 
     def _rank_request(self, connection: ConnectionBase, now: float) -> _Found | None:
         """Do so for one that sends a body, or takes a response, which began with its present window."""
-        since, rates = connection.window_at, self._server.rates
+        since, rates = connection.window_at, self._rates
         if now - since < WAIT_MIN_S or connection in self._leaving:
             return None
         if rates.body_is_slow(connection, now):
-            if has_unread(connection.sock) or self._server.runner.has_responded(connection):
+            if has_unread(connection.sock) or self._service.runner.has_responded(connection):
                 return None
             return _UPLOADS, since, id(connection)
         if now - since >= READER_WAIT_MIN_S and rates.response_is_slow(connection, now):
@@ -157,20 +161,20 @@ class Eviction:
         return None
 
     def _evict(self, connection: ConnectionBase, found: _Found, now: float) -> None:
-        server = self._server
+        service = self._service
         rank, since, _ = found
         self._leaving[connection] = now
-        server.record.words[EVICTED] += 1
+        service.context.record.words[EVICTED] += 1
         peer = connection.peer
         client = peer[0] if isinstance(peer, tuple) else "a client"
-        server.throttled.warning(
+        service.context.throttled.warning(
             "evicted",
-            f"no room for new connections ({server.connections} are open): closed the one that has waited "
+            f"no room for new connections ({service.connections} are open): closed the one that has waited "
             f"longest, {now - since:.1f} s, of {client}. `connections_max` and `nofile` say how many a "
             "worker may have; a shorter `keepalive_timeout_s` closes idle ones earlier",
         )
         if rank == _READERS:
-            server.runner.abandoned(connection)
+            service.runner.abandoned(connection)
             connection.abort()
             return
         if rank == _UPLOADS:

@@ -27,10 +27,10 @@ from gwctl.workers.http1.protocol import Connection
 from gwctl.workers.http1.states import HANDED_OFF, IDLE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
-    from gwctl.workers.wsgi.call import WsgiCall
-    from gwctl.workers.wsgi.environ import Environ
+    from gwctl.workers.http1.service import Service
 
 _PAUSE_S: Final = 0.1
 _PATIENCE_S: Final = 0.05
@@ -43,10 +43,12 @@ _CODED: Final = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 class Handover:
     """One per worker of a pool that has an exchange. All but `give` is for the loop's thread."""
 
-    def __init__(self, server: Server, exchange: Exchange) -> None:
-        self._server = server
-        self._loop: Any = server.loop
+    def __init__(self, service: Service, exchange: Exchange, room: Callable[[], int]) -> None:
+        """``room`` says how many connections may be taken over now."""
+        self._service = service
+        self._loop: Any = service.context.loop
         self._exchange = exchange
+        self._room = room
         self._wanted = False
         self._watching = False
         self._due = False
@@ -100,20 +102,19 @@ class Handover:
             self._loop.remove_reader(self._exchange.fileno())
 
     def _readable(self) -> None:
-        if self._server.runner.active >= self._server.capacity:
+        if self._service.runner.active >= self._service.context.capacity:
             self._unwatch()
             self._left_at = monotonic()
-            self._server.flush_soon()  # which leads to `look`
+            self._service.accounts.flush_soon()  # which leads to `look`
         elif not self._due:
             self._due = True
             self._loop.call_soon(self._take)
 
     def _take(self) -> None:
         self._due = False
-        overload = self._server.overload
         if not self._wanted:
             return
-        if overload is not None and overload.room() <= 0:
+        if self._room() <= 0:
             self._rest()
             return
         self._take_one()
@@ -135,13 +136,13 @@ class Handover:
             return False
         fd, about, data = header
         self.taken += 1
-        self._server.adopt(socket.socket(fileno=fd), about, data)
+        self._service.adopt(socket.socket(fileno=fd), about, data)
         return True
 
     def _keep_spare(self) -> bool:
         """Hold a descriptor in reserve; without one, leave taking to others for a moment."""
         try:
-            self._server.runner.reserve()
+            self._service.runner.reserve()
             if self._spare < 0:
                 self._spare = os.open(os.devnull, os.O_RDONLY)
         except OSError:
@@ -186,12 +187,16 @@ class Handover:
         self.given += 1
         return True
 
-    def give_request(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall]) -> bool:
-        """Do so with a request that was read, not begun; what it held of the worker's memory is free then."""
-        request = request_read(connection, environ, kind)
+    def give_request(self, connection: ConnectionBase, body: Any) -> bool:
+        """Do so with a request that was read, not begun; what it held of the worker's memory is free then.
+
+        ``body`` is a file with all of its body; None: it has none.
+        """
+        request = request_read(connection, body)
         if not request or not self.give(connection, request):
             return False
-        self._server.body_budget.release(environ["wsgi.input"])
+        if body is not None:
+            self._service.body_budget.release(body)
         return True
 
     @staticmethod
@@ -208,21 +213,20 @@ def may_be_given(connection: ConnectionBase) -> bool:
     if connection.state > IDLE or connection.tail or connection.eof or connection.lost or connection.queued:
         return False
     if connection.base is None:  # not HTTP yet: what comes first may be a preamble
-        return connection.server.plain_from_start
+        return connection.service.plain_from_start
     transport = connection.transport
     return connection.tls is None and not (transport.is_closing() or transport.get_write_buffer_size())
 
 
-def request_read(connection: ConnectionBase, environ: Environ, kind: type[WsgiCall]) -> bytes:
+def request_read(connection: ConnectionBase, body: Any) -> bytes:
     """Return all that was read since the last response, if it is one request and nothing else; or nothing."""
     head = connection.head
     if connection.attention or connection.tail or not head.endswith(b"\r\n\r\n"):
         return b""
     if connection.tls is not None or connection.transport.get_write_buffer_size():
         return b""
-    if not kind.has_body:
+    if body is None:
         return head
-    body = environ["wsgi.input"]
     if type(body) is not BytesIO or _CODED.search(head):
         return b""
     return head + body.getvalue()

@@ -19,21 +19,19 @@ from __future__ import annotations
 
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gwctl.ipc.scoreboard import REFUSED
 from gwctl.workers.balancing.handoff import SharedConnection
-from gwctl.workers.balancing.queue_limit import LATE
+from gwctl.workers.balancing.queue_limit import LATE, QueueLimit
 from gwctl.workers.http1.request_rules import Refused
 from gwctl.workers.http1.states import BUSY, CLOSING
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
 
-    from gwctl.ipc.assignment import Listener
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
 
 LOOK_AGAIN_S: Final = 0.02
 """While nothing is accepted, the bounds are looked at this often."""
@@ -48,14 +46,17 @@ _BACK_S: Final = 60.0
 class Overload:
     """The bounds of one worker."""
 
-    def __init__(self, server: Server) -> None:
-        settings = server.settings
-        self._server = server
+    def __init__(self, service: Service, queue: QueueLimit) -> None:
+        settings = service.context.settings
+        self._service = service
+        self._queue = queue
         self._connections_max = settings.connections_max or 1 << 62
         self._requests_max = settings.requests_max or 1 << 62
         self.refuses = settings.overload == "refuse"
-        self._begin = server.runner.begin
-        self._ended = server.runner.when_ended
+        self._begin = service.runner.begin
+        self._waits_here = bool(settings.requests_max) and not service.runner.requests_wait
+        if self._waits_here:
+            service.runner.on_room(self.begin_held)
         self._held: deque[ConnectionBase] = deque()
         self._lingering: dict[ConnectionBase, None] = {}  # the oldest first
         self._closed: set[ConnectionBase] = set()  # those of them that are gone in a moment
@@ -65,17 +66,9 @@ class Overload:
         self._over_s = _OVER_S
         self._quiet_since = 0.0
 
-    def bound_requests(self) -> None:
-        """Stand between the connections and the runner: only if there is a bound."""
-        server = self._server
-        if server.settings.requests_max:
-            server.begin = self.begin
-            if self._ended is not None:
-                server.runner.when_ended = self.ended
-
     @property
     def _connections(self) -> int:
-        return self._server.connections - self.lingering
+        return self._service.connections - self.lingering
 
     @property
     def connections_full(self) -> bool:
@@ -84,7 +77,7 @@ class Overload:
 
     def room(self) -> int:
         """Return how many connections may be accepted to be served now; less than 1: none."""
-        if self.refuses or self._server.active_requests < self._requests_max:
+        if self.refuses or self._service.active_requests < self._requests_max:
             return self._connections_max - self._connections
         return 0
 
@@ -94,10 +87,10 @@ class Overload:
             what = f"{self._connections} connections (connections_max = {self._connections_max})"
         else:
             what = self._requests()
-        self._note(self._server.loop.time(), what)
+        self._note(self._service.context.loop.time(), what)
 
     def _requests(self) -> str:
-        return f"{self._server.active_requests} requests (requests_max = {self._requests_max})"
+        return f"{self._service.active_requests} requests (requests_max = {self._requests_max})"
 
     # ---- refusing
 
@@ -126,7 +119,7 @@ class Overload:
 
     def admit(self, connection: ConnectionBase) -> None:
         """Count a connection that is to be refused."""
-        self._server.record.words[REFUSED] += 1
+        self._service.context.record.words[REFUSED] += 1
         self._lingering[connection] = None
 
     def forget(self, connection: ConnectionBase) -> None:
@@ -141,32 +134,26 @@ class Overload:
         Raises:
             Refused: There are too many.
         """
-        server = self._server
-        if server.active_requests < self._requests_max:
+        service = self._service
+        if service.active_requests < self._requests_max:
             self._begin(connection)
             return
-        self._note(server.loop.time(), self._requests())
+        self._note(service.context.loop.time(), self._requests())
         if self.refuses:
-            server.record.words[REFUSED] += 1
+            service.context.record.words[REFUSED] += 1
             raise Refused(503, "requests_max is reached")
-        if self._ended is None:
-            self._begin(connection)  # WSGI requests wait by themselves, for the worker or for a thread
+        if not self._waits_here:
+            self._begin(connection)
             return
         connection.state = BUSY
         connection.since = monotonic()
         self._held.append(connection)
 
-    def ended(self, request: object) -> None:
-        """Begin a request that has waited, now that another is over."""
-        assert self._ended is not None
-        self._ended(request)
-        self.begin_held()
-
     def begin_held(self) -> None:
         """Begin those that have waited, as far as there is room now."""
-        while self._held and self._server.active_requests < self._requests_max:
+        while self._held and self._service.active_requests < self._requests_max:
             connection = self._held.popleft()
-            verdict, waited_s = self._server.queue.judge(connection, connection.since)
+            verdict, waited_s = self._queue.judge(connection, connection.since)
             if verdict:
                 self._drop(connection, verdict, waited_s)
                 continue
@@ -177,7 +164,7 @@ class Overload:
 
     def _drop(self, connection: ConnectionBase, verdict: int, waited_s: float) -> None:
         """Do not begin a request for which nobody waits."""
-        self._server.queue.note(connection, verdict, waited_s)
+        self._queue.note(connection, verdict, waited_s)
         if verdict == LATE:
             connection.refuse_head(Refused(503, "queue_timeout_s is over"))
             return
@@ -194,40 +181,33 @@ class Overload:
         came_back = self._quiet_since and now - self._quiet_since < _BACK_S
         self._over_s = min(self._over_s * 2, _OVER_MAX_S) if came_back else _OVER_S
         self._since = now
-        self._before = self._server.record.words[REFUSED]
+        self._before = self._service.context.record.words[REFUSED]
         does = "answering 503" if self.refuses else "accepting no more for now"
-        self._server.log.warning(f"overload: {what}: {does}")
+        self._service.context.log.warning(f"overload: {what}: {does}")
 
     def look(self, now: float) -> None:
         """Say so when it is over. Called by the server's sweep."""
         if not self._since or now - self._last < self._over_s:
             return
-        refused = self._server.record.words[REFUSED] - self._before
+        refused = self._service.context.record.words[REFUSED] - self._before
         what = f"{refused} refused" if self.refuses else "all were served later"
-        self._server.log.info(f"overload is over after {self._last - self._since:.1f} s: {what}")
+        self._service.context.log.info(f"overload is over after {self._last - self._since:.1f} s: {what}")
         self._since = 0.0
         self._quiet_since = now
 
 
-def overload_for(server: Server) -> Overload | None:
-    """Return the bounds of ``server``, in force from now on; None where there are none."""
-    settings = server.settings
+def overload_for(service: Service, queue: QueueLimit) -> Overload | None:
+    """Return the bounds of a worker; None where there are none."""
+    settings = service.context.settings
     if not (settings.connections_max or settings.requests_max or settings.overload == "refuse"):
         return None
-    overload = Overload(server)
-    overload.bound_requests()
-    return overload
+    return Overload(service, queue)
 
 
 class RefusedConnection(SharedConnection):
     """A connection over the bound: it is answered before it asks."""
 
     __slots__ = ()
-
-    def __init__(self, server: Server, sock: socket.socket, peer: Any, listener: Listener) -> None:
-        super().__init__(server, sock, peer, listener)
-        assert server.overload is not None
-        server.overload.admit(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

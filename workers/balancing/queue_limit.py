@@ -34,8 +34,8 @@ from gwctl.workers.observe.tcp_info import tcp_info
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gwctl.workers.context import WorkerContext
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
 
 REQUEST_START: Final = b"x-request-start"
 NOTICE_S: Final = 0.05
@@ -68,9 +68,9 @@ class QueueLimit:
     some request had waited long enough for a look before it is served.
     """
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._limit_s = server.settings.timeouts.queue_timeout_s or inf
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._limit_s = context.settings.timeouts.queue_timeout_s or inf
         self.behind = False
         self.notable = False
         self._behind_at = -inf
@@ -140,18 +140,18 @@ class QueueLimit:
 
     def note(self, connection: ConnectionBase, verdict: int, waited_s: float) -> None:
         """Count one that was dropped. The loop's thread."""
-        server = self._server
-        server.record.words[DROPPED] += 1
+        context = self._context
+        context.record.words[DROPPED] += 1
         self._dropped_at = monotonic()
         if verdict == LATE:
-            server.throttled.warning(
+            context.throttled.warning(
                 "queue",
                 f"{connection.what()} had waited {waited_s:.1f} s (queue_timeout_s {self._limit_s:g}): "
                 "answered 503 before the application. There is more to do than these workers can: "
                 "more processes or threads, or quicker requests",
             )
         else:
-            server.log.debug(f"{connection.what()}: its client went away before its turn, {waited_s:.1f} s")
+            context.log.debug(f"{connection.what()}: its client went away before its turn, {waited_s:.1f} s")
 
 
 def seconds_since(value: bytes, now: float) -> float:

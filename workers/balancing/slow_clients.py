@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gwctl.workers.http1.states import BODY, BUSY, CLOSING, DISCARD, FLUSH, cut_upload
-from gwctl.workers.wsgi.client_wait import taken_bytes
+from gwctl.workers.observe.tcp_info import taken_bytes
 
 if TYPE_CHECKING:
     from gwctl.config.model.settings import PoolSettings
@@ -57,7 +57,7 @@ class LeastRates:
     def add_up(self, connection: ConnectionBase) -> None:
         """Note how much waits in memory. Called by the server's sweep, for each that may hold some."""
         if connection.transport is not None:
-            held = connection.transport.get_write_buffer_size() + connection.server.runner.rest(connection)
+            held = connection.transport.get_write_buffer_size() + connection.service.runner.rest(connection)
             self._holders.append((connection, held))
 
     def relieve(self, now: float) -> None:
@@ -70,7 +70,7 @@ class LeastRates:
         before, self._seen = self._seen, {}
         slow = []
         for connection, held in holders:
-            taken = taken_bytes(connection) or connection.server.runner.sent(connection) - held
+            taken = taken_bytes(connection.sock) or connection.service.runner.sent(connection) - held
             since, then = before.get(connection, (now, taken))
             if held and now - since >= PRESSURE_S:
                 needed_s = held * (now - since) / max(taken - then, 1)
@@ -82,7 +82,7 @@ class LeastRates:
         for _, held, connection in slow:
             if total <= self._memory:
                 break
-            connection.server.throttled.warning(
+            connection.service.context.throttled.warning(
                 "responses in memory",
                 f"{connection.what()}: connection aborted, since its client has {held / _MIB:.1f} MiB yet to "
                 f"take and is too slow for it, while responses of this worker hold {total / _MIB:.0f} MiB "
@@ -90,7 +90,7 @@ class LeastRates:
             )
             total -= held
             self._seen.pop(connection, None)
-            connection.server.runner.abandoned(connection)
+            connection.service.runner.abandoned(connection)
             connection.abort()
 
     def body_is_slow(self, connection: ConnectionBase, now: float) -> bool:
@@ -101,7 +101,7 @@ class LeastRates:
 
     def response_is_slow(self, connection: ConnectionBase, now: float) -> bool:
         """Tell whether a response that was more than fits has been taken too slowly in its present window."""
-        taken, before = taken_bytes(connection), connection.window_taken
+        taken, before = taken_bytes(connection.sock), connection.window_taken
         if before < 0 or not (taken and connection.transport.get_write_buffer_size()):
             return False
         return (taken - before) / max(now - connection.window_at, 0.001) < self._response
@@ -123,19 +123,23 @@ class LeastRates:
         if not connection.transport.get_write_buffer_size():
             connection.window_taken = -1
             return
-        taken, before, elapsed = taken_bytes(connection), connection.window_taken, now - connection.window_at
+        taken, before, elapsed = (
+            taken_bytes(connection.sock),
+            connection.window_taken,
+            now - connection.window_at,
+        )
         if 0 <= before <= taken and elapsed < self._grace_s:
             return
         connection.window_taken, connection.window_at = taken, now
         rate = (taken - before) / max(elapsed, 0.001)
         if before < 0 or rate >= self._response or not taken:
             return  # where nobody says what was taken, silence alone is judged
-        connection.server.throttled.warning(
+        connection.service.context.throttled.warning(
             "slow reader",
             f"{connection.what()}: the client took {rate:,.0f} bytes a second "
             f"(limits.response_rate_min_bytes_per_s {self._response}); connection aborted",
         )
-        connection.server.runner.abandoned(connection)
+        connection.service.runner.abandoned(connection)
         connection.abort()
 
 

@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 
     from gwctl.workers.bridge.event_loop import AsgiBridge, BridgedStream
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
-    from gwctl.workers.transport.outbox import Outbox
+    from gwctl.workers.http1.outbox import Outbox
+    from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
+BRIDGE: Final = "gwctl.bridge"
+"""Where the bridge is in what a runner passes around as the environ."""
 _LEFT: Final = getattr(select, "POLLRDHUP", 0)
 """The client sends no more, whatever of it is unread."""
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
@@ -106,17 +108,17 @@ class BridgedCall(WsgiCall):
     )
 
     def __init__(
-        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
+        self, service: Service, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
     ) -> None:
-        super().__init__(server, connection, environ, sock, outbox)
-        bridge: AsgiBridge = server.runner.bridge  # type: ignore[assignment]
+        super().__init__(service, connection, environ, sock, outbox)
+        bridge: AsgiBridge = environ[BRIDGE]
         self._bridge = bridge
         self._scope = environ["asgi.scope"]
         self._bell: Any = QueueBell() if bridge.bell_fd < 0 else DescriptorBell(bridge.bell_fd)
         self._given = _NOT
         self._lost = False
         self._shut_at = self._passed_at = 0.0
-        self._look_at = inf if bridge.bell_fd < 0 else monotonic() + server.sweep_s
+        self._look_at = inf if bridge.bell_fd < 0 else monotonic() + service.sweep_s
         self._watched = True
         self._tell: Callable[[], None] | None = None
         self.request: BridgedRequest | None = None
@@ -200,7 +202,7 @@ class BridgedCall(WsgiCall):
         source = self._source()
         extend = self._extend if self._bridge.extend is not None else None
         far = BridgedConnection(connection, self._bell, source)
-        request = BridgedRequest(self._server, far, self._scope, source is not None, extend)
+        request = BridgedRequest(self._service, far, self._scope, source is not None, extend)
         self.request = request
         self._begin()
         if connection.lost:
@@ -300,7 +302,7 @@ class BridgedCall(WsgiCall):
             left = 0 if self._shut_at else _LEFT
             poll.register(self._connection.sock, left | (select.POLLIN if reads else 0))
         patience_s = self._patience_s(reads)
-        look_s = self._server.sweep_s if patience_s is None else min(patience_s, self._server.sweep_s)
+        look_s = self._service.sweep_s if patience_s is None else min(patience_s, self._service.sweep_s)
         found = poll.poll(look_s * 1000)
         now = monotonic()
         if not found and patience_s is not None and patience_s <= look_s:
@@ -318,7 +320,7 @@ class BridgedCall(WsgiCall):
 
     def _look(self, now: float) -> None:
         """Do what the server's sweep would, were its loop not held by this call."""
-        self._look_at = now + self._server.sweep_s
+        self._look_at = now + self._service.sweep_s
         self._bridge.look_in_call(now)
 
     def _reads(self) -> bool:
@@ -380,9 +382,9 @@ class BridgedBodyCall(BridgedCall):
     has_body: ClassVar[bool] = True
 
     def __init__(
-        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
+        self, service: Service, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
     ) -> None:
-        super().__init__(server, connection, environ, sock, outbox)
+        super().__init__(service, connection, environ, sock, outbox)
         self._input = environ["wsgi.input"]
         raw = getattr(self._input, "raw", None)
         self._stream: BridgedStream | None = raw if hasattr(raw, "attach") else None
@@ -406,11 +408,11 @@ class BridgedBodyCall(BridgedCall):
                 self.keep_alive = False
         if self.request is not None:
             self._bridge.tell(self.request.far.close_source)
-        self._server.body_budget.release(self._input)
+        self._service.body_budget.release(self._input)
 
     def _look(self, now: float) -> None:
         super()._look(now)
-        self._server.rates.look(self._connection, now)
+        self._bridge.rates.look(self._connection, now)
 
     def _reads(self) -> bool:
         connection = self._connection

@@ -33,18 +33,20 @@ from gwctl.workers.app.own_threads import start_thread
 from gwctl.workers.asgi.event_streams import Streams
 from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi.scope import Fields, ScopeBuilder
-from gwctl.workers.bridge.call import BridgedBodyCall, BridgedCall
+from gwctl.workers.bridge.call import BRIDGE, BridgedBodyCall, BridgedCall
 from gwctl.workers.http1.body_buffer import NO_BODY
 from gwctl.workers.observe.access_log import referer_and_agent
 from gwctl.workers.observe.introspection import Running
 from gwctl.workers.wsgi.body_stream import READ_BYTES, FedStream
 
 if TYPE_CHECKING:
+    from gwctl.config.model.timeouts import Timeouts
+    from gwctl.workers.balancing.parts import Balancing
     from gwctl.workers.bridge.request import BridgedRequest
     from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.http1.forwarded import Facts
+    from gwctl.workers.http1.service import Service
     from gwctl.workers.observe.access_log import AccessLog
-    from gwctl.workers.server import Server
     from gwctl.workers.wsgi.call import WsgiCall
     from gwctl.workers.wsgi.environ import Environ
 
@@ -59,15 +61,19 @@ class AsgiBridge:
     call_kind = BridgedCall
     body_kind = BridgedBodyCall
 
-    def __init__(self, server: Server, extend: Callable[[BridgedCall, float], None] | None) -> None:
+    def __init__(
+        self, service: Service, balancing: Balancing, extend: Callable[[BridgedCall, float], None] | None
+    ) -> None:
         """``extend`` gives a request more time; None where requests have no limit."""
-        self._server = server
+        self._service = service
+        self._queue = balancing.queue
+        self.rates = balancing.rates
         self.extend = extend
-        self.loop: asyncio.AbstractEventLoop = new_loop(server.settings.loop)
+        self.loop: asyncio.AbstractEventLoop = new_loop(service.context.settings.loop)
         self._create_task: Callable[..., asyncio.Task[None] | None] = self.loop.create_task
-        self._builder = ScopeBuilder(server, extendable=extend is not None)
+        self._builder = ScopeBuilder(service, extendable=extend is not None)
         self._requests: set[BridgedRequest] = set()  # the loop itself refers to tasks weakly
-        self.streams = BridgedStreams(server, self._requests, self)  # type: ignore[arg-type]
+        self.streams = BridgedStreams(service.context.settings.timeouts, self._requests, self)  # type: ignore[arg-type]
         self._ending = False
         self._thread: threading.Thread | None = None
         self._forsaken = False  # all of them
@@ -92,7 +98,9 @@ class AsgiBridge:
     def _take_turn(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            keep_turning(self.loop, lambda: self._ending or self.loop.is_closed(), self._server.throttled)
+            keep_turning(
+                self.loop, lambda: self._ending or self.loop.is_closed(), self._service.context.throttled
+            )
         finally:
             for request in list(self._requests):
                 request.far.abort()
@@ -147,12 +155,12 @@ class AsgiBridge:
         notable = self._builder.notable
         if notable is not None and notable.get(b"upgrade", b"").lower() == b"websocket":
             what = f"{connection.method} {connection.target.partition('?')[0]} asks for a WebSocket"
-            self._server.throttled.warning(
+            self._service.context.throttled.warning(
                 "websocket",
-                f"{what}, and {self._server.worker_class} workers have none: served as a plain request. "
-                'worker = "asgi" has them',
+                f"{what}, and {self._service.context.worker_class} workers have none: served as a plain "
+                'request. worker = "asgi" has them',
             )
-        return {SCOPE: scope, "wsgi.input": NO_BODY}
+        return {SCOPE: scope, "wsgi.input": NO_BODY, BRIDGE: self}
 
     @staticmethod
     def log_access(
@@ -178,20 +186,20 @@ class AsgiBridge:
     def give_up(self, clean_up_s: float) -> None:
         """Cancel all requests; after ``clean_up_s`` nobody waits for them any more."""
         self.tell(self._cancel_all)
-        self._server.loop.call_later(clean_up_s, self._forsake)
+        self._service.context.loop.call_later(clean_up_s, self._forsake)
 
     def abandon(self, task: asyncio.Task[None]) -> None:
         """Wait no more for a request that was given up, if its ``task`` still runs."""
         self._given_up.add(task)
-        self._server.check_drained()
+        self._service.check_drained()
 
     def _forsake(self) -> None:
         self._forsaken = True
-        self._server.check_drained()
+        self._service.check_drained()
 
     def look_in_call(self, now: float) -> None:
         """Under sync, in the midst of a call: do what the sweep does for streams, and hear of a drain."""
-        notice = self._server.notice
+        notice = self._service.context.notice
         drains = notice()  # the order waits until the call is over
         if drains and not self._drains:
             notice.begin()
@@ -225,7 +233,7 @@ class AsgiBridge:
     def _begin(self, request: BridgedRequest) -> None:
         self._requests.add(request)
         request.far.adjust_reading()
-        coroutine = request.run(self._ended)
+        coroutine = request.run(self._queue, self._ended)
         try:
             request.task = self._create_task(coroutine)
         except BaseException as error:  # noqa: BLE001 - the application's task factory may raise anything
@@ -237,16 +245,16 @@ class AsgiBridge:
     def _ended(self, request: AsgiRequest) -> None:
         self._requests.discard(request)
         request.far.let_go()  # type: ignore[attr-defined]
-        if self._server.draining:
+        if self._service.draining:
             with contextlib.suppress(RuntimeError):  # its loop is closed
-                self._server.loop.call_soon_threadsafe(self._server.check_drained)
+                self._service.context.loop.call_soon_threadsafe(self._service.check_drained)
 
 
 class BridgedStreams(Streams):
     """Looks after the event streams of the application's loop, asked from another thread."""
 
-    def __init__(self, server: Server, requests: set[AsgiRequest], bridge: AsgiBridge) -> None:
-        super().__init__(server, requests, bridge.loop)
+    def __init__(self, timeouts: Timeouts, requests: set[AsgiRequest], bridge: AsgiBridge) -> None:
+        super().__init__(timeouts, requests, bridge.loop)
         self._bridge = bridge
 
     def drain(self, now: float, *, ending: bool) -> None:
@@ -265,9 +273,9 @@ class BridgedStream(FedStream):
     The connection feeds it, in whatever thread reads the socket; the application's loop takes.
     """
 
-    def __init__(self, connection: ConnectionBase) -> None:
+    def __init__(self, bridge: AsgiBridge, connection: ConnectionBase) -> None:
         super().__init__(connection)
-        self._bridge: AsgiBridge = connection.server.runner.bridge  # type: ignore[assignment]
+        self._bridge = bridge
         self._bridged: BridgedCall | None = None
 
     def attach(self, call: BridgedCall | None) -> None:
@@ -310,5 +318,5 @@ class BridgedStream(FedStream):
 
     def expires_in(self) -> float:
         """Return after how many seconds the client is too late with more of it."""
-        limit_s = self._connection.server.settings.timeouts.body_timeout_s
+        limit_s = self._connection.service.context.settings.timeouts.body_timeout_s
         return max(0.0, self._connection.since + limit_s - monotonic())

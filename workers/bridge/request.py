@@ -23,18 +23,18 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gwctl.config.model.settings import Limits
-from gwctl.workers.asgi.extensions import FILE_BLOCK_BYTES
+from gwctl.workers.asgi.extensions import FILE_BLOCK_BYTES, TIMEOUT
 from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.http1.body_budget import BodyBudget
 from gwctl.workers.http1.connection import ConnectionBase
 from gwctl.workers.http1.response_head import CONTINUE, NO_BODY
 from gwctl.workers.observe.errors import NotAsgiError
-from gwctl.workers.runners.asgi_deadlines import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gwctl.workers.server import Server
+    from gwctl.workers.balancing.queue_limit import QueueLimit
+    from gwctl.workers.http1.service import Service
 
 PIPE_BYTES_MAX = 65536
 _UNBOUNDED = BodyBudget(Limits(bodies_memory_bytes_max=0))
@@ -125,7 +125,7 @@ class BridgedConnection(ConnectionBase):
         self._bell = bell
         self._source = source
         self._pouring = False
-        self.server = connection.server
+        self.service = connection.service
         self.sock = connection.sock
         self.tls = connection.tls
         self.method = connection.method
@@ -219,13 +219,13 @@ class BridgedRequest(AsgiRequest):
 
     def __init__(
         self,
-        server: Server,
+        service: Service,
         far: BridgedConnection,
         scope: dict[str, Any],
         has_body: bool,
         extend: Callable[[float], None] | None,
     ) -> None:
-        super().__init__(server, far, scope, has_body)
+        super().__init__(service, far, scope, has_body)
         self.far = far
         self._framing = NO_BODY  # until there is a head
         far.request = self
@@ -237,7 +237,7 @@ class BridgedRequest(AsgiRequest):
         """None: what is poured in here was counted where it waited before, and this is another thread."""
         return _UNBOUNDED
 
-    def _drop(self, connection: Any) -> bool:  # noqa: ARG002 - as in AsgiRequest
+    def _drop(self, connection: Any, queue: QueueLimit) -> bool:  # noqa: ARG002 - as in AsgiRequest
         """Who makes the call has seen to that before."""
         return False
 

@@ -140,7 +140,7 @@ def not_kept(connection: ConnectionBase, error: OSError) -> int:
     """Log why a body could not be kept in a temporary file; return the status that answers its request."""
     where = tempfile.tempdir or os.environ.get("TMPDIR", "the folder for temporary files")
     status = 507 if error.errno in _FULL else 500
-    connection.server.throttled.error(
+    connection.service.context.throttled.error(
         "body",
         f"{connection.what()}: its body could not be kept in {where}: "
         f"{error.strerror or error}; answered {status}. TMPDIR names another folder; bodies up to "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gwctl.workers.http1.body_buffer import Discard
 from gwctl.workers.http1.body_framing import Framer, LengthFramer, Sink
@@ -32,8 +32,28 @@ if TYPE_CHECKING:
     from gwctl.ipc.assignment import Listener
     from gwctl.workers.http1.forwarded import Forwarder
     from gwctl.workers.http1.request_rules import Refused
-    from gwctl.workers.server import Server
-    from gwctl.workers.transport.tls import TlsLayer
+    from gwctl.workers.http1.service import Service
+
+
+class TlsSession(Protocol):
+    """What a connection's TLS is to whoever serves on it (`gwctl.workers.transport.tls`).
+
+    Attributes:
+        goes_on: There is decrypted input that no descriptor tells of.
+        ended: The client has said that it sends no more.
+        raw: The transport below.
+    """
+
+    ssl: Any
+    raw: Any
+    goes_on: bool
+
+    @property
+    def ended(self) -> bool: ...
+    def pump(self, data: bytes) -> int: ...
+    def settle(self) -> None: ...
+    def output_for_sync(self) -> Any: ...
+    def output_for_threads(self) -> Any: ...
 
 
 class ConnectionBase:
@@ -68,7 +88,7 @@ class ConnectionBase:
         "read_paused",
         "received",
         "request",
-        "server",
+        "service",
         "since",
         "sink",
         "slice_bytes",
@@ -87,16 +107,16 @@ class ConnectionBase:
         "write_paused",
     )
 
-    def __init__(self, server: Server, sock: socket.socket, peer: Any, listener: Listener) -> None:
-        self.server = server
+    def __init__(self, service: Service, sock: socket.socket, peer: Any, listener: Listener) -> None:
+        self.service = service
         self.sock = sock
         self.peer = peer
         self.local: Any = None  # where the client connected to, if a proxy said so
         self.listener = listener
-        self.parser = server.new_parser()
-        self._begin = server.begin
+        self.parser = service.new_parser()
+        self._begin = service.begin
         self.transport: Any = None
-        self.tls: TlsLayer | None = None
+        self.tls: TlsSession | None = None
         self.state = FRESH
         self.since = monotonic()
         self.linger_until = 0.0
@@ -125,7 +145,7 @@ class ConnectionBase:
         self.judge: HeadJudge | None = None  # holds a head that comes in parts
         self.ends_unasked = False  # after this request, though the client may be sending its next one
         self.pipelined = False  # the client sends requests before it has read the responses
-        self.slice_bytes = server.slice_bytes
+        self.slice_bytes = service.slice_bytes
         # Of the request in progress:
         self.method = self.target = self.authority = ""
         self.head = b""  # its first bytes, from the request line on
@@ -138,7 +158,19 @@ class ConnectionBase:
 
     def what(self) -> str:
         """Method and target, as logs show them."""
-        return f"{self.method} {self.server.shown(self.target)}"
+        return f"{self.method} {self.service.context.shown(self.target)}"
+
+    def addresses(self) -> tuple[tuple[str, int | None], tuple[str, int] | None]:
+        """Return where it arrived and where it came from: host and port.
+
+        On a Unix socket the first is its path and None. The second is None there, and where a
+        proxy does not know.
+        """
+        local, peer = self.local or self.sock.getsockname(), self.peer
+        client = (peer[0], peer[1]) if isinstance(peer, tuple) else None
+        if isinstance(local, tuple):
+            return (local[0], local[1]), client
+        return (local if isinstance(local, str) else "", None), client
 
     @property
     def receiving(self) -> bool:
@@ -199,7 +231,7 @@ class ConnectionBase:
             self.state = IDLE
         elif self.lost:
             self.state = CLOSING
-            self.server.runner.disconnected(self)
+            self.service.runner.on_disconnect(self)
         elif self.framer is not None:
             self._skip_body(keep_alive)
         elif keep_alive:
@@ -234,10 +266,10 @@ class ConnectionBase:
             return
         self.attention = self.eof  # an end stays to be seen to
         if self.lost:
-            self.server.runner.disconnected(self)
+            self.service.runner.on_disconnect(self)
         elif self.tail:
             # Called from an ASGI application's send(), this is still its task's context.
-            self.server.loop.call_soon(self.resume, context=self.server.context)
+            self.service.context.loop.call_soon(self.resume, context=self.service.context.neutral_context)
         elif self.eof and self.state <= HEAD:
             self.close()
         elif self.read_paused:
@@ -248,7 +280,7 @@ class ConnectionBase:
         full = (
             len(self.tail) - self.tail_at > TAIL_BYTES_MAX
             if self.framer is None
-            else self.framer.behind or self.server.runner.sink_is_full(self)
+            else self.framer.behind or self.service.runner.sink_is_full(self)
         )
         if full == self.read_paused or self.lost or self.eof or self.transport.is_closing():
             return
@@ -264,12 +296,12 @@ class ConnectionBase:
 
     def refuse(self, status: int, why: str) -> None:
         """Answer the request with ``status`` ourselves, and close; ``why`` is for the log."""
-        server = self.server
-        server.runner.refused(self)
-        data = server.heads.error(status, self.is_head)
+        service = self.service
+        service.runner.refused(self)
+        data = service.heads.error(status, self.is_head)
         if not self.lost:
             self.transport.write(data)
-        server.refused(self, status, len(data), why)
+        service.refused(self, status, len(data), why)
         self.linger()
 
     def refuse_head(self, refusal: Refused) -> None:
@@ -290,7 +322,7 @@ class ConnectionBase:
     def close(self) -> None:
         """Close after what is written has been sent; linger if more of the client's may be on its way."""
         if self.queued:
-            self.server.outbox.send()
+            self.service.outbox.send()
         if self.tail or self.framer is not None or (self.pipelined and not self.eof):
             self.linger()
         elif not self.lost:
@@ -302,7 +334,7 @@ class ConnectionBase:
     def linger(self) -> None:
         """Say that nothing more comes, and drop input until the client has closed or time is up."""
         if self.queued:
-            self.server.outbox.send()
+            self.service.outbox.send()
         self.tail = b""
         self.framer = self.sink = None
         if self.lost or self.transport.is_closing():
@@ -343,7 +375,7 @@ class ConnectionBase:
         if self.lost or self.transport is None:
             return
         if self.queued:
-            self.server.outbox.send()
+            self.service.outbox.send()
         reset_at_end(self.sock)
         self.transport.abort()
 
@@ -351,4 +383,4 @@ class ConnectionBase:
 def _begin_last(connection: ConnectionBase) -> None:
     connection.ends_unasked = connection.keep_alive
     connection.keep_alive = False
-    connection.server.begin(connection)
+    connection.service.begin(connection)

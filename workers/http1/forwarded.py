@@ -22,7 +22,7 @@ fields in the same pass over the headers that they make anyway.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -31,8 +31,8 @@ from gwctl.config import trusted_proxies
 from gwctl.config.trusted_proxies import Trusted
 
 if TYPE_CHECKING:
+    from gwctl.config.model.settings import PoolSettings
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
 
 FIELDS: Final = frozenset(
     {
@@ -96,11 +96,14 @@ class Facts:
 class Forwarding:
     """One per server: which connections are a trusted proxy's, and what their requests mean."""
 
-    def __init__(self, server: Server, trusted: Trusted, fields: Sequence[str]) -> None:
+    def __init__(
+        self, trusted: Trusted, fields: Sequence[str], adapt: Callable[[Facts], dict[str, Any]]
+    ) -> None:
+        """``adapt`` says what facts change in what a connection's requests share."""
         self._trusted = trusted
         self.fields = [name.lower().encode() for name in fields]
         self._names = [name.lower() for name in fields]
-        self._adapt = server.runner.forwarded
+        self._adapt = adapt
         self._changes = lru_cache(_REMEMBERED)(self._understand)
 
     def connected(self, connection: ConnectionBase) -> None:
@@ -282,13 +285,12 @@ def _unquoted(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
 
 
-def forwarding_for(server: Server) -> Forwarding | None:
-    """Return the server's `Forwarding`, None when nobody is believed.
+def forwarding_for(settings: PoolSettings, adapt: Callable[[Facts], dict[str, Any]]) -> Forwarding | None:
+    """Return a worker's `Forwarding`, None when nobody is believed.
 
     Also without ``forwarded_headers``: a trusted proxy says when a request came (see `queue_limit`).
     """
-    settings = server.settings
     trusted = Trusted(settings.trusted_proxies)
     if not trusted:
         return None
-    return Forwarding(server, trusted, tuple(dict.fromkeys(settings.forwarded_headers)))
+    return Forwarding(trusted, tuple(dict.fromkeys(settings.forwarded_headers)), adapt)

@@ -54,14 +54,14 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        server = self.server
-        server.runner.connected(self)
-        if server.forwarding is not None:
-            server.forwarding.connected(self)
+        service = self.service
+        service.runner.on_connect(self)
+        if service.forwarding is not None:
+            service.forwarding.connected(self)
 
     def data_received(self, data: bytes) -> None:
         if self.queued:
-            self.server.outbox.send()
+            self.service.outbox.send()
         if self.state > IDLE or self.tail:
             self._received_late(data)
         elif len(data) > self.slice_bytes:
@@ -76,10 +76,10 @@ class Connection(ConnectionBase, asyncio.Protocol):
         self.eof = self.attention = True
         self.eof_at = monotonic()
         if self.queued:
-            self.server.outbox.send()
+            self.service.outbox.send()
         state = self.state
         if state == BUSY:
-            self.server.runner.client_finished(self)
+            self.service.runner.on_client_finished(self)
             return True
         if state <= HEAD:
             return bool(self.tail)
@@ -90,13 +90,13 @@ class Connection(ConnectionBase, asyncio.Protocol):
         if self.state != HANDED_OFF:  # else it goes on in a sibling
             hang_up(self.sock)
         if self.state == BODY:
-            self.server.runner.abandoned(self)
+            self.service.runner.abandoned(self)
         self.tail = b""
         self.judge = self.framer = self.sink = None
-        self.server.runner.disconnected(self)
+        self.service.runner.on_disconnect(self)
         if self.state != BUSY:
             self.state = CLOSING
-        self.server.forget(self)
+        self.service.forget(self)
 
     def pause_writing(self) -> None:
         self.write_paused = True
@@ -107,19 +107,21 @@ class Connection(ConnectionBase, asyncio.Protocol):
         self.write_paused = False
         self.window_at = monotonic()
         self.window_bytes = self.received
-        if self.server.settings.loop == "asyncio":  # whose transport must not be closed in this call
-            self.server.loop.call_soon(self._go_on_writing, context=self.server.context)
+        if self.service.context.settings.loop == "asyncio":  # whose transport must not be closed in this call
+            self.service.context.loop.call_soon(
+                self._go_on_writing, context=self.service.context.neutral_context
+            )
         else:
             self._go_on_writing()
 
     def _go_on_writing(self) -> None:
         if self.lost:
             return
-        self.server.runner.writable(self)
+        self.service.runner.on_writable(self)
         if self.state == FLUSH:
             self._next()
         elif self.state == BODY and self.framer is None:
-            self.server.runner.body_complete(self)
+            self.service.runner.body_complete(self)
 
     # ---- heads
 
@@ -145,7 +147,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
         # The C parser takes lines that end in LF, and more than one blank in the request line. So: the
         # line ends where method, target, version and two blanks end, and each line has its CRLF.
         if data[len(method) + len(target) + 10] != 13 or data.count(b"\r\n") != len(parser.headers) + 2:
-            judge = HeadJudge(self.server.limits)
+            judge = HeadJudge(self.service.context.limits)
             status = judge.add(data)
             if status:
                 self.refuse_unparsed(status, judge.why)
@@ -182,7 +184,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
     def resume(self) -> None:
         """Go on with what waits in `tail`, up to the end of one head."""
         if self.queued:  # input that came before this turn asked for another one
-            self.server.outbox.send()
+            self.service.outbox.send()
         while self.tail and self.state <= HEAD:
             tail, at = self.tail, self.tail_at
             self.pipelined = self.pipelined or self.state == IDLE
@@ -200,13 +202,13 @@ class Connection(ConnectionBase, asyncio.Protocol):
         The parser refused it (``error``) or did not see its end. Return whether it is done with.
         """
         self.parser.reset()
-        judge = HeadJudge(self.server.limits)
+        judge = HeadJudge(self.service.context.limits)
         status = judge.add(data)
         if not status and judge.end:
             status = judge.refusal()
             if not status:
                 status = 400
-                self.server.throttled.error(
+                self.service.context.throttled.error(
                     "parser",
                     f"the parser does not take a request that seems sound; answered with 400: "
                     f"{masked(repr(error))}, {masked_head(data[: judge.end])!r}",
@@ -258,7 +260,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
                 self.catch_up()  # nothing else comes: it is all of the body, or not
         if state == BODY and self.receiving:
             if self.eof:
-                self.server.runner.abandoned(self)
+                self.service.runner.abandoned(self)
                 self.close()
                 return
             self.send_continue()
@@ -281,7 +283,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
             self.tail_at = 0
             self.attention = True
             if self.state <= HEAD:
-                self.server.loop.call_soon(self.resume)
+                self.service.context.loop.call_soon(self.resume)
             else:
                 self.adjust_reading()
 
@@ -302,7 +304,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
             self._body_failed(400, str(fault))
         except BodyTooLarge:
             self._body_failed(
-                413, f"the body is larger than body_bytes_max ({self.server.limits.body_bytes_max})"
+                413, f"the body is larger than body_bytes_max ({self.service.context.limits.body_bytes_max})"
             )
         except BodiesFull as full:
             self._body_failed(503, str(full))
@@ -315,7 +317,9 @@ class Connection(ConnectionBase, asyncio.Protocol):
                 self.tail_at = 0
                 self._body_end()
             elif framer.behind and later:
-                self.server.loop.call_soon(self._body_goes_on, context=self.server.context)
+                self.service.context.loop.call_soon(
+                    self._body_goes_on, context=self.service.context.neutral_context
+                )
                 self.adjust_reading()
 
     def _body_goes_on(self) -> None:
@@ -340,15 +344,15 @@ class Connection(ConnectionBase, asyncio.Protocol):
         elif self.state == DISCARD:
             self._next()
         elif not self.write_paused:
-            self.server.runner.body_complete(self)
+            self.service.runner.body_complete(self)
 
     def _body_failed(self, status: int, why: str) -> None:
         if self.state == DISCARD:
             self.linger()
-        elif self.server.runner.body_failed(self, status):
+        elif self.service.runner.body_failed(self, status):
             self.adjust_reading()
-        elif self.server.runner.has_responded(self):
-            self.server.runner.abandoned(self)
+        elif self.service.runner.has_responded(self):
+            self.service.runner.abandoned(self)
             self.abort()
         else:
             self.refuse(status, why)

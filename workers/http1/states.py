@@ -19,7 +19,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from gwctl.config.model.timeouts import Timeouts
-from gwctl.workers.wsgi.client_wait import taken_bytes
+from gwctl.workers.observe.tcp_info import taken_bytes
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
@@ -99,24 +99,27 @@ class TimeLimits:
     def _expire_output(self, connection: ConnectionBase, now: float) -> None:
         """Something is to be written, or was: the client must take a byte now and then."""
         size = connection.transport.get_write_buffer_size()
-        before, connection.taken = max(connection.window_taken, connection.taken), taken_bytes(connection)
+        before, connection.taken = (
+            max(connection.window_taken, connection.taken),
+            taken_bytes(connection.sock),
+        )
         if not size:
             connection.transport.abort()
         elif size < connection.unsent or 0 <= before < connection.taken:
             connection.since = now
         elif now - connection.since > self._response:
-            connection.server.throttled.warning(
+            connection.service.context.throttled.warning(
                 "slow reader",
                 f"{connection.what()}: the client took no byte for {self._response:g} s; connection aborted",
             )
-            connection.server.runner.abandoned(connection)
+            connection.service.runner.abandoned(connection)
             connection.abort()
         connection.unsent = size
 
 
 def cut_upload(connection: ConnectionBase, why: str) -> None:
     """End a request whose body does not come as it should: 408, if that can still be said."""
-    runner = connection.server.runner
+    runner = connection.service.runner
     if connection.state == DISCARD:
         connection.linger()
     elif connection.state == BODY:

@@ -43,6 +43,7 @@ from gwctl.workers.app.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.app.loader import LoadedApplication, load
 from gwctl.workers.app.own_threads import OwnTask
 from gwctl.workers.app.standard_streams import flush_stdio, hold_open
+from gwctl.workers.context import WorkerContext
 from gwctl.workers.lifecycle import environment, privileges, signals
 from gwctl.workers.lifecycle.library_logs import forward_library_logs, sign_tracebacks
 from gwctl.workers.lifecycle.master_link import Link, flush
@@ -213,8 +214,8 @@ class _Boot:
     async def _serve(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:
         from gwctl.workers.server import Server  # noqa: PLC0415 - after the application: its own imports are its time
 
-        server = Server(loop, self._assignment, application, self._log)
         process = self._process
+        server = Server(WorkerContext(loop, self._assignment, application, self._log, process))
         link = Link(loop, self._channel, process, self._log)
         process.attach(loop, link, server)
         link.start()
@@ -228,8 +229,7 @@ class _Boot:
 
     async def _start_lifespan(self, application: LoadedApplication, server: Server) -> None:
         process = self._process
-        if server.runner.bridge is not None:
-            process.lifespan_loop = server.runner.bridge.loop
+        process.lifespan_loop = server.runner.application_loop
         if application.lifespan is None:
             return
         self._channel.send(Stage("lifespan"))

@@ -29,7 +29,6 @@ from gwctl.workers.app.interruption import Interrupted, Interruption
 from gwctl.workers.app.lifespan import Lifespan
 from gwctl.workers.app.own_threads import OwnTask
 from gwctl.workers.app.standard_streams import flush_stdio
-from gwctl.workers.drain import cut_rest
 from gwctl.workers.lifecycle.exit_steps import Ending
 from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.parent_death import DeathWatch
@@ -79,8 +78,6 @@ class WorkerProcess:
 
     def attach(self, loop: asyncio.AbstractEventLoop, link: Link, server: Server) -> None:
         self.loop, self.link, self.server = loop, link, server
-        server.on_given_up = self._given_up
-        server.on_unable = self._terminate
 
     def descriptors(self) -> list[int]:
         """Return what is open here and nothing to a child that the application forks."""
@@ -138,7 +135,7 @@ class WorkerProcess:
         await self._end_event().wait()
         assert self.server is not None
         self.answered()
-        self.server.runner.stopped()
+        self.server.runner.on_stop()
         requests = [each.task for each in self.server.runner.under_way() if each.task is not None]
         if self.lifespan_loop is None:
             await self._ending.in_loop(self.lifespan, requests)
@@ -204,13 +201,20 @@ class WorkerProcess:
 
     def tell(self) -> None:
         if self.server is not None and self.link is not None and self.loop is not None:
-            bridge = self.server.runner.bridge
-            self.link.send(told(self.server.runner.under_way(), self.loop if bridge is None else bridge.loop))
+            runner = self.server.runner
+            self.link.send(told(runner.under_way(), runner.application_loop or self.loop))
 
-    def _given_up(self, request: str, age_s: float) -> None:
+    # ---- what its server has to say
+
+    def unable(self) -> None:
+        self._terminate()
+
+    def given_up(self, request: str, age_s: float) -> None:
         assert self.link is not None
         if self.link.protocol >= GIVE_UP_PROTOCOL:
             self.link.send(GaveUp(request, age_s))
+
+    # ---- what the link has to say
 
     def refuse(self, reason: str) -> None:
         self._refusal = reason
@@ -265,8 +269,7 @@ class WorkerProcess:
         self._ending.limit(0.0, "told to end at once", quietly=True)
         self._ending.begin("what was under way")
         self.loop.call_soon_threadsafe(self._end_event().set)
-        if self.server.runner.bridge is not None:
-            self.server.runner.bridge.interrupt()
+        self.server.runner.interrupt()
         self._interruption.raise_in_application()
 
     def _leave_boot(self) -> None:
@@ -286,9 +289,8 @@ class WorkerProcess:
 
     def on_explain_call(self) -> None:
         """Have a sync worker tell what its ASGI application is at: its own loop stands still meanwhile."""
-        bridge = self.server.runner.bridge if self.server is not None else None
-        if bridge is not None:
-            bridge.explain(self._tell_at_once)
+        if self.server is not None:
+            self.server.runner.explain(self._tell_at_once)
 
     def _tell_at_once(self) -> None:
         self.tell()
@@ -313,9 +315,8 @@ class WorkerProcess:
         if not self._ready:
             self._end_event().set()
             return
-        self.server.on_drained = self._end_event().set
         self.loop.call_later(timeout_s, self._cut_rest, timeout_s)
-        self.server.drain(sweep)
+        self.server.drain(sweep, self._end_event().set)
         self.server.check_drained()
 
     def _say_how_it_goes_on(self, timeout_s: float) -> None:
@@ -330,7 +331,7 @@ class WorkerProcess:
         """The time is over. If a call goes on, the master will end this process, and count by what we say."""
         if self.server is None or self._end_event().is_set():
             return
-        self._cut = cut_rest(self.server, timeout_s)
+        self._cut = self.server.cut_rest(timeout_s)
         if self.server.active_requests:
             self._assignment.channel.send(WorkerDrained(self._cut))
 

@@ -18,11 +18,10 @@ import stat
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from gwctl.log import Log
-    from gwctl.workers.http1.connection import ConnectionBase
 
 WAITING_BYTES_MAX: Final = 4 << 20
 TELL_S: Final = 10.0
@@ -35,6 +34,15 @@ _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), o
 
 
 _Noted = tuple[Any, str, str, str, bool, int, int, str, str, float]
+
+
+class Request(Protocol):
+    """What of a request stands in its line."""
+
+    peer: Any
+    method: str
+    target: str
+    http11: bool
 
 
 class AccessLog:
@@ -66,7 +74,7 @@ class AccessLog:
 
     def add(
         self,
-        connection: ConnectionBase,
+        request: Request,
         status: int,
         size: int,
         seconds: float,
@@ -82,11 +90,11 @@ class AccessLog:
             referer, agent = _text(referer), _text(agent)
         self._noted.append(
             (
-                connection.peer,
+                request.peer,
                 self._stamp,
-                connection.method,
-                connection.target,
-                connection.http11,
+                request.method,
+                request.target,
+                request.http11,
                 status,
                 size,
                 referer,

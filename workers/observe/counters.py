@@ -8,35 +8,23 @@ thread writes the record.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gwctl.ipc.scoreboard import BYTES_OUT, ERRORS, LATENCY, LATENCY_BUCKETS, REQUESTS, Record
-
-if TYPE_CHECKING:
-    from gwctl.workers.wsgi.call import WsgiCall
 
 _LAST: Final = LATENCY_BUCKETS - 1
 
 
 class Counters:
-    """Counters of one thread; under ``threads`` also what it is at.
+    """Of one thread."""
 
-    Attributes:
-        call: The call it makes; None while it waits. Set after ``start``, cleared before the next is set.
-        start: When that began.
-        ident: Of the thread.
-    """
-
-    __slots__ = ("bytes_out", "call", "errors", "ident", "latency", "requests", "start")
+    __slots__ = ("bytes_out", "errors", "latency", "requests")
 
     def __init__(self) -> None:
         self.requests = 0
         self.errors = 0
         self.bytes_out = 0
         self.latency = [0] * LATENCY_BUCKETS
-        self.call: WsgiCall | None = None
-        self.start = 0.0
-        self.ident = 0
 
     def add(self, status: int, size: int, seconds: float) -> None:
         """Count one finished response."""

@@ -16,17 +16,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from gwctl.config.model.request_limits import RequestLimits
+from gwctl.workers.http1.request_clock import RequestClock
 from gwctl.workers.observe.introspection import stack_of
 
 if TYPE_CHECKING:
     from gwctl.workers.asgi.request import AsgiRequest
     from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.http1.service import Service
     from gwctl.workers.runners.asgi import AsgiRunner
-    from gwctl.workers.server import Server
-
-TIMEOUT: Final = "gwctl.timeout"
-"""The extension, and the message by which an application gives its request ``seconds`` more from now."""
-
 
 CLEAN_UP_S: Final = 5.0
 """How long a draining worker waits for a task that was cancelled because its time was over."""
@@ -38,7 +35,7 @@ def give_up(request: AsgiRequest, status: int, why: str, clean_up_s: float) -> N
     An application can ignore that it is cancelled: after ``clean_up_s`` no drain waits for it any more.
     """
     connection: ConnectionBase = request._connection  # noqa: SLF001 - its own part of the same job
-    runner = cast("AsgiRunner", connection.server.runner)  # nobody else has tasks
+    runner = cast("AsgiRunner", connection.service.runner)  # nobody else has tasks
     if not (request.finished or request.detached):
         if request.started:
             runner.abandoned(connection)
@@ -47,14 +44,14 @@ def give_up(request: AsgiRequest, status: int, why: str, clean_up_s: float) -> N
             connection.refuse(status, why)
     if request.task is not None:
         request.task.cancel()
-        connection.server.loop.call_later(clean_up_s, runner.abandon, request)
+        connection.service.context.loop.call_later(clean_up_s, runner.abandon, request)
 
 
-class RequestClock:
+class AsgiClock(RequestClock):
     """Watches ``requests``. Made only where there is a limit."""
 
-    def __init__(self, server: Server, requests: set[AsgiRequest], limits: RequestLimits) -> None:
-        self._server = server
+    def __init__(self, service: Service, requests: set[AsgiRequest], limits: RequestLimits) -> None:
+        self._service = service
         self._requests = requests
         self._limits = limits
         self.shortest_s = limits.shortest_s
@@ -69,7 +66,7 @@ class RequestClock:
         """The loop did not turn for so long: what the requests waited for may be there already."""
         self._away.append((now, seconds))
 
-    def look(self, now: float) -> None:
+    def check_timeouts(self, now: float) -> None:
         """End the requests that are over their limit."""
         oldest = now - self.shortest_s
         late = [each for each in self._requests if each.began_at < oldest and not self._has_ended(each)]
@@ -97,12 +94,12 @@ class RequestClock:
             self._end(request, how_long)
 
     def _end(self, request: AsgiRequest, how_long: str) -> None:
-        server, task = self._server, request.task
+        task = request.task
         does = "connection cut in mid-response" if request.started else "answered with 504"
         lines = [f"request timeout: {request.what()} has run {how_long}; {does}, its task is cancelled"]
         if task is not None:
             lines += [f"task {task.get_name()}:", *(f"  {frame}" for frame in stack_of(task))]
         others = len(self._requests) - 1
         lines.append(f"other requests, which go on: {others}")
-        server.log.error("\n".join(lines))
+        self._service.context.log.error("\n".join(lines))
         give_up(request, 504, "request_timeout_s is over", CLEAN_UP_S)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
+
+from gwctl.workers.http1.runner import Runner
 
 if TYPE_CHECKING:
-    from gwctl.workers.runners.asgi import AsgiRunner
-    from gwctl.workers.runners.sync import SyncRunner
-    from gwctl.workers.runners.threads import ThreadsRunner
-    from gwctl.workers.server import Server
-
-    # Said to be an alias: in this circle of imports mypyc takes it for a variable otherwise.
-    Runner: TypeAlias = SyncRunner | ThreadsRunner | AsgiRunner
+    from gwctl.workers.balancing.parts import Balancing
+    from gwctl.workers.http1.service import Service
 
 
-def runner_class(worker_class: str, interface: str) -> Callable[[Server], Runner]:
+def runner_class(worker_class: str, interface: str) -> Callable[[Service, Balancing], Runner]:
     """Import the runner that serves ``interface`` in ``worker_class`` workers, which do without the others.
 
     The class says how many requests are served at once, the interface how the application is called: a WSGI

@@ -9,7 +9,7 @@ the throughput. Each request has a fresh context.
 A response goes out before the next call starts, which may be a slow one. Except where calls
 have lately been so fast (`FAST_S` on average) that waking a client for each response is a good
 part of what it costs: then whole responses leave together at the end of the loop's turn, or
-earlier if that lasts (`gwctl.workers.transport.outbox`).
+earlier if that lasts (`gwctl.workers.http1.outbox`).
 
 Where calls have lately been slow (`SLOW_S` on average), requests stand in line, and the loop
 turns between two calls. So they are served in the order in which they came (epoll reports
@@ -30,20 +30,23 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.ipc.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL, note_request
 from gwctl.workers.app import fork_hooks
+from gwctl.workers.http1.outbox import Outbox
 from gwctl.workers.http1.states import BUSY, HANDED_OFF, HEAD, IDLE, has_unread
-from gwctl.workers.observe.counters import Counters
 from gwctl.workers.observe.introspection import Running
 from gwctl.workers.observe.tracebacks import application_traceback, summary
 from gwctl.workers.runners.sync_watchdog import Sentry
 from gwctl.workers.runners.wsgi import WsgiRunner
-from gwctl.workers.wsgi.body_stream import PumpedStream
+from gwctl.workers.wsgi.body_stream import BodyStream, PumpedStream
 from gwctl.workers.wsgi.call import WsgiCall
 from gwctl.workers.wsgi.file_sender import FileTail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gwctl.workers.balancing.parts import Balancing
     from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.http1.service import Service
     from gwctl.workers.runners.sync_watchdog import Line
-    from gwctl.workers.server import Server
     from gwctl.workers.wsgi.client_wait import ClientWait
     from gwctl.workers.wsgi.environ import Environ
 
@@ -56,24 +59,23 @@ WAIT_SHOWN_S: Final = 5.0
 
 class SyncRunner(WsgiRunner):
     accept_batch = 2
-    """Connections accepted in one turn: those that can be served soon, the others are for siblings."""
-    stream_class = PumpedStream
+    """Those that can be served soon: the others are for siblings."""
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server)
-        self._loop = server.loop
-        self._counters = Counters()
-        server.counters.append(self._counters)
-        self._floats = server.record.floats
-        self._noted = server.record.request
+    def __init__(self, service: Service, balancing: Balancing) -> None:
+        context = service.context
+        super().__init__(service, balancing, Outbox(context.loop, context.neutral_context))
+        self._loop = context.loop
+        self._accounts = service.accounts
+        self._counters = service.accounts.own
+        self._floats = context.record.floats
+        self._noted = context.record.request
         self._average_s = 1.0
         self.line: Line = deque()
         self._next_due = False
-        self._sentry = Sentry(server, self.line)
+        self._sentry = Sentry(service, balancing, self.line)
         self._in_line = False
-        self._outbox = server.outbox
         self._extended_until = self._extended_request = 0.0
-        self._limits = RequestLimits(server.settings.timeouts, "sync", server.settings.root_path)
+        self._limits = RequestLimits(context.settings.timeouts, "sync", context.settings.root_path)
         self._wait: ClientWait | None = None
         self._wait_request = 0.0
         if self._limits.shortest_s:
@@ -81,6 +83,9 @@ class SyncRunner(WsgiRunner):
         self.bridge_if_asgi(None if self.extend_timeout is None else self._extend_call)
         if self.bridge is not None:
             self.bridge.ring_by_descriptor()
+
+    def stream_class(self) -> Callable[[ConnectionBase], BodyStream]:
+        return PumpedStream
 
     def _extend_timeout(self, seconds: Any) -> None:
         """Let the present request take ``seconds`` more, if its limit is not later: the master reads it."""
@@ -116,10 +121,10 @@ class SyncRunner(WsgiRunner):
         """
         if self.line:
             return True
-        server = self.server
+        service = self.service
         poller = select.poll()
         asking = {}
-        for other in server.open_connections():
+        for other in service.open_connections():
             fd = other.sock.fileno()
             if other is connection or fd < 0 or other.state == HANDED_OFF:
                 continue
@@ -132,9 +137,9 @@ class SyncRunner(WsgiRunner):
                 poller.register(fd, select.POLLOUT)
         if any(fd not in asking or has_unread(asking[fd]) for fd, _ in poller.poll(0)):
             return True
-        if server.siblings.free():
+        if self._siblings.free():
             return False
-        return server.backlog_waits() or (server.handover is not None and server.handover.pending)
+        return service.backlog_waits() or (self._handover is not None and self._handover.pending)
 
     def _extend_call(self, call: WsgiCall, seconds: float) -> None:
         """Not for one that is over: what is on the scoreboard then is another request."""
@@ -152,16 +157,16 @@ class SyncRunner(WsgiRunner):
         if self.bridge is not None:
             self.bridge.end()
 
-    def serving(self) -> None:
+    def on_serve(self) -> None:
         """Hide the loop: calls may come from now on. Nothing here may ask for the running loop."""
         _set_running_loop(None)
 
-    def stopped(self) -> None:
+    def on_stop(self) -> None:
         """Show the loop again: no call comes any more."""
         _set_running_loop(self._loop)
 
-    def connected(self, connection: ConnectionBase) -> None:
-        super().connected(connection)
+    def on_connect(self, connection: ConnectionBase) -> None:
+        super().on_connect(connection)
         tls = connection.tls
         connection.output = connection.sock if tls is None else tls.output_for_sync()
 
@@ -173,26 +178,16 @@ class SyncRunner(WsgiRunner):
         """Be asked only by the loop, and so between two calls, but for what goes on elsewhere."""
         return [] if self.bridge is None else self.bridge.under_way()
 
-    def longest(self) -> Running | None:
-        """Be asked between two calls."""
-        return None
-
-    def batch_begins(self) -> None:
+    def on_batch(self) -> None:
         self._sentry.wake()
 
-    def look(self, now: float) -> None:
-        """The master looks after requests: this loop stands still while the application runs."""
-        if self.streams is not None:
-            self.streams.look(now)
-
-    def relieve(self) -> None:
+    def on_flush(self) -> None:
         """Called every few milliseconds while there are requests, and by nobody when there are none."""
         self._in_line = self._average_s > SLOW_S
-        server = self.server
-        if server.handover is not None:
-            server.handover.look(free=not self.line)
+        if self._handover is not None:
+            self._handover.look(free=not self.line)
             if self.line:
-                server.flush_soon()  # so that siblings see when this worker is free
+                self._accounts.flush_soon()  # so that siblings see when this worker is free
 
     def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         """Call now, or in turn, whichever the last look at the average chose."""
@@ -238,12 +233,12 @@ class SyncRunner(WsgiRunner):
         if transport.get_write_buffer_size():
             self.hold(connection, environ, kind)
             return
-        server = self.server
         floats = self._floats
-        if not server.flush_due:
-            server.flush_soon()
-        outbox = self._outbox if self._average_s < FAST_S and connection.tls is None else None
-        call = kind(server, connection, environ, connection.output, outbox)
+        accounts = self._accounts
+        if not accounts.flush_due:
+            accounts.flush_soon()
+        outbox = self.outbox if self._average_s < FAST_S and connection.tls is None else None
+        call = kind(self.service, connection, environ, connection.output, outbox)
         start = monotonic()
         connection.state = BUSY  # before BUSY_SINCE: from then on the sentry gives idle connections away
         # Stored before the call, so that a call which never returns can be explained.
@@ -260,7 +255,7 @@ class SyncRunner(WsgiRunner):
         seconds = end - start
         self._average_s += (seconds - self._average_s) / 64
         self._counters.add(call.status, call.sent, seconds)
-        if server.access is not None:
+        if accounts.access is not None:
             self.log_access(connection, environ, call, seconds)
         if self._sentry.raised:
             self._sentry.settle()
@@ -276,7 +271,7 @@ class SyncRunner(WsgiRunner):
         call.keep_alive = False
         call.aborted = True
         why = f"{summary(error)}\n{application_traceback(error)}"
-        self.server.log.error(f"{call.what()}: the end of the call failed: {why}")
+        self.service.context.log.error(f"{call.what()}: the end of the call failed: {why}")
 
 
 def _is_due(connection: ConnectionBase) -> bool:

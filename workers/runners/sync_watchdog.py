@@ -37,12 +37,13 @@ from typing import TYPE_CHECKING, Final
 from gwctl.ipc.scoreboard import BUSY_SINCE
 from gwctl.workers.app.monkey_patches import patched_by
 from gwctl.workers.balancing.handoff import Handover, may_be_given
+from gwctl.workers.http1.outbox import HOLD_S
 from gwctl.workers.http1.states import HANDED_OFF, has_unread
-from gwctl.workers.transport.outbox import HOLD_S
 
 if TYPE_CHECKING:
+    from gwctl.workers.balancing.parts import Balancing
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.call import WsgiCall
     from gwctl.workers.wsgi.environ import Environ
 
@@ -60,11 +61,12 @@ _RETRY_S: Final = 1.0
 class Sentry:
     """One per sync worker. ``raised``: the loop's thread must `settle` before it goes on."""
 
-    def __init__(self, server: Server, line: Line) -> None:
+    def __init__(self, service: Service, balancing: Balancing, line: Line) -> None:
         self.raised = False
-        self._server = server
-        self._siblings = server.siblings
-        self._floats = server.record.floats
+        self._service = service
+        self._siblings = balancing.siblings
+        self._handover = balancing.handover
+        self._floats = service.context.record.floats
         self._lock = threading.Lock()
         self._given: list[ConnectionBase] = []
         self._bell: SimpleQueue[bool] = SimpleQueue()
@@ -73,12 +75,6 @@ class Sentry:
         self._next_try_at = 0.0
         self._listeners_at = 0.0
         self._line = line
-
-    @property
-    def _handover(self) -> Handover:
-        handover = self._server.handover
-        assert handover is not None
-        return handover
 
     # ---- the loop's thread
 
@@ -99,7 +95,7 @@ class Sentry:
         library = patched_by()
         if library is not None:  # it would be no thread, but something that waits for its own loop to turn
             self._next_try_at = inf
-            self._server.log.warning(
+            self._service.context.log.warning(
                 f"the application patches the standard library for {library}: in a sync worker it is called "
                 "as any other, and requests that come during a long call wait until it has ended"
             )
@@ -109,7 +105,7 @@ class Sentry:
             thread.start()
         except RuntimeError as error:
             self._next_try_at = now + _RETRY_S
-            self._server.throttled.warning(
+            self._service.context.throttled.warning(
                 "sentry",
                 f"no thread can be started ({error}): requests that come during a long call wait until it "
                 "has ended. Raise the limit of processes and threads (TasksMax=, pids.max, ulimit -u)",
@@ -128,7 +124,7 @@ class Sentry:
             given, self._given = self._given, []
             self.raised = False
         for connection in given:
-            self._handover.let_go(connection)
+            Handover.let_go(connection)
 
     # ---- the sentry's thread
 
@@ -144,13 +140,14 @@ class Sentry:
         since = self._floats[BUSY_SINCE]
         if since:
             self._see_to_listeners(since)
-            if self._server.outbox and monotonic() - since >= HOLD_S:
+            if self._service.outbox and monotonic() - since >= HOLD_S:
                 self._send_for_the_loop(since)
-            if self._is_late(since) and self._server.handover is not None and self._siblings.free():
-                self._relieve(since)
+            handover = self._handover
+            if self._is_late(since) and handover is not None and self._siblings.free():
+                self._relieve(handover, since)
             return True
         self._awake = False
-        if self._server.flush_due:  # stored before `wake` looks at ``_awake``
+        if self._service.accounts.flush_due:  # stored before `wake` looks at ``_awake``
             self._awake = True
             return True
         return False
@@ -160,7 +157,7 @@ class Sentry:
         now = monotonic()
         if now - since >= STUCK_S and now >= self._listeners_at:
             self._listeners_at = now + STUCK_S
-            self._server.vacate_closed()
+            self._service.vacate_closed()
 
     def _is_late(self, since: float) -> bool:
         """Tell whether a request may have waited over `LONG_S`."""
@@ -171,11 +168,11 @@ class Sentry:
             return now - since >= LONG_S
         return now - min(since, oldest) >= LONG_S
 
-    def _relieve(self, since: float) -> None:
+    def _relieve(self, handover: Handover, since: float) -> None:
         """Give away what waits, and in a long call also what comes while it lasts."""
         poller = select.poll()
         by_fd: dict[int, ConnectionBase] = {}
-        for connection in self._server.open_connections():
+        for connection in self._service.open_connections():
             if may_be_given(connection):
                 fd = connection.sock.fileno()
                 if fd < 0:
@@ -187,17 +184,17 @@ class Sentry:
         while self._floats[BUSY_SINCE] == since:
             self._see_to_listeners(since)
             if ready or self._line:
-                free = self._free_siblings()
+                free = self._free_siblings(handover)
                 if free is None:
                     return
                 batch = 2 * batch if free else 1
                 free *= batch // 2
-                given = self._give_first_in_line(free, since)
+                given = self._give_first_in_line(handover, free, since)
                 if free and not given and not ready:
                     return  # what stands in line cannot be given
                 for fd, _ in ready[: free - given]:
                     poller.unregister(fd)
-                    self._give(by_fd[fd], since)
+                    self._give(handover, by_fd[fd], since)
             elif monotonic() - since < LONG_S:
                 return
             ready = poller.poll(0 if self._line else TICK_S * 1000)
@@ -207,17 +204,17 @@ class Sentry:
         with self._lock:
             self.raised = True
             if self._floats[BUSY_SINCE] == since:
-                self._server.outbox.send_what_goes()
+                self._service.outbox.send_what_goes()
 
-    def _free_siblings(self) -> int | None:
+    def _free_siblings(self, handover: Handover) -> int | None:
         """Return how many siblings are free, seen twice, with nothing to take already; None: all are busy."""
         before = self._siblings.free()
         if not before:
             return None
         sleep(_CONFIRM_S)
-        return 0 if self._handover.pending else len(before & self._siblings.free())
+        return 0 if handover.pending else len(before & self._siblings.free())
 
-    def _give_first_in_line(self, count: int, since: float) -> int:
+    def _give_first_in_line(self, handover: Handover, count: int, since: float) -> int:
         """Give the ``count`` requests away that have waited longest; return how many could be given."""
         given = 0
         for waiting in list(self._line)[:count]:
@@ -226,18 +223,19 @@ class Sentry:
                 if self._floats[BUSY_SINCE] != since:
                     break
                 connection, environ, kind, _ = waiting
-                if self._handover.give_request(connection, environ, kind):
+                body = environ["wsgi.input"] if kind.has_body else None
+                if handover.give_request(connection, body):
                     self._line.remove(waiting)
                     connection.state = HANDED_OFF
                     self._given.append(connection)
                     given += 1
         return given
 
-    def _give(self, connection: ConnectionBase, since: float) -> None:
+    def _give(self, handover: Handover, connection: ConnectionBase, since: float) -> None:
         with self._lock:
             self.raised = True
             if self._floats[BUSY_SINCE] != since or not may_be_given(connection):
                 return
-            if has_unread(connection.sock) and self._handover.give(connection, b""):
+            if has_unread(connection.sock) and handover.give(connection, b""):
                 connection.state = HANDED_OFF
                 self._given.append(connection)

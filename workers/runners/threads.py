@@ -32,19 +32,22 @@ from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.own_threads import start_thread
 from gwctl.workers.balancing.queue_limit import NOTICE_S
 from gwctl.workers.http1.states import BUSY, IDLE
-from gwctl.workers.observe.counters import Counters
 from gwctl.workers.observe.introspection import Running
 from gwctl.workers.observe.tracebacks import summary
+from gwctl.workers.runners.request_thread import RequestThread
 from gwctl.workers.runners.threads_deadlines import ThreadsClock
 from gwctl.workers.runners.threads_outbox import ThreadsOutbox
 from gwctl.workers.runners.wsgi import WsgiRunner
-from gwctl.workers.wsgi.body_stream import FedStream
+from gwctl.workers.wsgi.body_stream import BodyStream, FedStream
 from gwctl.workers.wsgi.call import WsgiCall
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gwctl.workers.balancing.handoff import Handover
+    from gwctl.workers.balancing.parts import Balancing
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
     Request = tuple[ConnectionBase, Environ, type[WsgiCall]]
@@ -57,13 +60,14 @@ BUSY_S: Final = 10.0
 
 class ThreadsRunner(WsgiRunner):
     multithread = True
-    stream_class = FedStream
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server)
+    def __init__(self, service: Service, balancing: Balancing) -> None:
+        context = service.context
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
-        self.threads: list[Counters] = []
-        """What each thread is at."""
+        self._outbox = ThreadsOutbox(context.loop, context.neutral_context, self._queue, self._release)
+        super().__init__(service, balancing, self._outbox)
+        self._accounts = service.accounts
+        self.threads: list[RequestThread] = []
         self.given_up: dict[WsgiCall, Any] = {}
         """Requests that a thread still holds and nobody waits for, with what that thread writes to."""
         self._extra = 0
@@ -73,15 +77,13 @@ class ThreadsRunner(WsgiRunner):
         self._again = False
         self._batch = 1
         self._context = copy_context()
-        self._outbox = ThreadsOutbox(server.loop, server.context, self._queue, self._release)
-        server.outbox = self._outbox
-        self._count = server.threads
+        self._count = context.threads
         self.accept_batch = min(self._count, 16)
-        limits = RequestLimits(server.settings.timeouts, "threads", server.settings.root_path)
+        limits = RequestLimits(context.settings.timeouts, "threads", context.settings.root_path)
         if limits.shortest_s:
-            self.clock = clock = ThreadsClock(server, self, limits)
-            self.extend_timeout = clock.extend
-            self.bridge_if_asgi(clock.extend_call)
+            self.clock = clock = ThreadsClock(service, self, limits)
+            self.extend_timeout = clock.extend_own
+            self.bridge_if_asgi(clock.extend)
         else:
             self.bridge_if_asgi(None)
 
@@ -98,12 +100,14 @@ class ThreadsRunner(WsgiRunner):
         if self.bridge is not None:
             self.bridge.end()
 
+    def stream_class(self) -> Callable[[ConnectionBase], BodyStream]:
+        return FedStream
+
     def _add_thread(self) -> None:
-        counters = Counters()
-        name = f"gwctl-request-{len(self.threads)}"
-        start_thread(self._work, name, counters)
-        self.server.counters.append(counters)
-        self.threads.append(counters)
+        thread = RequestThread()
+        start_thread(self._work, f"gwctl-request-{len(self.threads)}", thread)
+        self._accounts.count_with(thread)
+        self.threads.append(thread)
 
     def replace_thread(self) -> bool:
         """Start another in the place of one that holds a request given up; False when there are enough."""
@@ -116,25 +120,19 @@ class ThreadsRunner(WsgiRunner):
         self._extra += 1
         return True
 
-    def serving(self) -> None:
-        """Nothing to hide: the loop runs in another thread than the calls."""
-
-    def stopped(self) -> None:
-        """As for `serving`."""
-
     @property
     def active(self) -> int:
-        active = self._dispatched - sum([one.requests for one in self.server.counters[1:]])
+        active = self._dispatched - sum([one.requests for one in self.threads])
         return max(0, active - len(self.given_up)) if self.given_up else active
 
     def under_way(self) -> list[Running]:
         if self.bridge is not None:
             return self.bridge.under_way()
         running = []
-        for counters in self.threads:
-            call, start = counters.call, counters.start
-            if call is not None and counters.call is call and call not in self.given_up:
-                running.append(Running(call.what(), start, counters.ident))
+        for thread in self.threads:
+            call, start = thread.call, thread.start
+            if call is not None and thread.call is call and call not in self.given_up:
+                running.append(Running(call.what(), start, thread.ident))
         return running
 
     def longest(self) -> Running | None:
@@ -156,29 +154,26 @@ class ThreadsRunner(WsgiRunner):
         if spare >= 0:
             os.close(spare)
 
-    def accepted(self, connection: ConnectionBase) -> None:
+    def on_accept(self, connection: ConnectionBase) -> None:
         sock = connection.sock
         spare, self._spare = self._spare, -1
         os.dup2(sock.fileno(), spare, inheritable=False)  # onto a number that is ours: cannot run out
         connection.output = socket.socket(sock.family, sock.type, sock.proto, spare)
         connection.output.setblocking(False)
 
-    def connected(self, connection: ConnectionBase) -> None:
-        super().connected(connection)
+    def on_connect(self, connection: ConnectionBase) -> None:
+        super().on_connect(connection)
         if connection.tls is not None:
             connection.output.close()
             connection.output = connection.tls.output_for_threads()
 
-    def batch_begins(self) -> None:
-        """The loop itself watches."""
-
-    def relieve(self) -> None:
+    def on_flush(self) -> None:
         """Look after requests that no thread has taken since the last look.
 
         Called every few milliseconds while requests are in progress, and by nobody when there are none:
         so siblings see what is true of this worker, and it sees when it can take again.
         """
-        handover = self.server.handover
+        handover = self._handover
         if handover is None:
             return
         if not self._again:
@@ -187,16 +182,15 @@ class ThreadsRunner(WsgiRunner):
         self._mark = self._dispatched
         active = self.active
         handover.look(free=active < self._count)
-        if active and self.server.siblings.exist():
-            self.server.flush_soon()
+        if active and self._siblings.exist():
+            self._accounts.flush_soon()
 
     def others_wait(self, connection: ConnectionBase) -> bool:  # noqa: ARG002 - as in SyncRunner
         return not self._queue.empty()
 
-    def look(self, now: float) -> None:
+    def on_sweep(self, now: float) -> None:
         """Say so when all threads are taken and stay so: clients wait, and nothing else would tell why."""
-        if self.streams is not None:
-            self.streams.look(now)
+        super().on_sweep(now)
         active = self.active
         if active < self._count:
             return
@@ -207,7 +201,7 @@ class ThreadsRunner(WsgiRunner):
         longest = min(running, key=lambda one: one.start)
         waiting = active - len(running)
         wait = "1 request waits" if waiting == 1 else f"{waiting} requests wait"
-        self.server.throttled.warning(
+        self.service.context.throttled.warning(
             "threads",
             f"all {self._count} threads are taken, none has become free for {busy_s:.0f} s, {wait} "
             f"here. The longest: {longest.what}, {now - longest.start:.0f} s. If it waits for what never "
@@ -219,13 +213,13 @@ class ThreadsRunner(WsgiRunner):
 
         Those that have taken it and are free again get twice as many.
         """
-        handover = self.server.handover
+        handover = self._handover
         assert handover is not None
         late = self._mark - (self._dispatched - self._queue.qsize())
-        self.server.record.words[CROWDED] = late > 0
+        self.service.context.record.words[CROWDED] = late > 0
         if late <= 0:
             return
-        free = len(self.server.siblings.free())
+        free = len(self._siblings.free())
         if not free:
             return
         if handover.pending:
@@ -237,7 +231,7 @@ class ThreadsRunner(WsgiRunner):
             if not given:
                 return  # what waits cannot be given
         self._again = True
-        self.server.loop.call_later(_AGAIN_S, self._look_again)
+        self.service.context.loop.call_later(_AGAIN_S, self._look_again)
 
     def _look_again(self) -> None:
         self._again = False
@@ -250,7 +244,8 @@ class ThreadsRunner(WsgiRunner):
         with suppress(Empty):
             while waiting := self._queue.get_nowait():
                 connection, environ, kind = waiting
-                if given < count and handover.give_request(connection, environ, kind):
+                body = environ["wsgi.input"] if kind.has_body else None
+                if given < count and handover.give_request(connection, body):
                     given += 1
                     handover.let_go(connection)
                 else:
@@ -260,15 +255,15 @@ class ThreadsRunner(WsgiRunner):
         self._dispatched -= given
         return given
 
-    def disconnected(self, connection: ConnectionBase) -> None:
-        super().disconnected(connection)
+    def on_disconnect(self, connection: ConnectionBase) -> None:
+        super().on_disconnect(connection)
         if connection.state != BUSY and connection.output is not None:
             connection.output.close()
             connection.output = None
 
     def give_up(self, why: str) -> None:
-        for counters in self.threads:
-            call = counters.call
+        for thread in self.threads:
+            call = thread.call
             if call is not None and not call.given_up:
                 call.give_up(503)
         super().give_up(why)
@@ -279,7 +274,7 @@ class ThreadsRunner(WsgiRunner):
             return
         call.close_spool()
         self.given_up.pop(call).close()  # it has come to its end after all; its client was answered
-        self.server.check_drained()
+        self.service.check_drained()
 
     def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         if connection.transport.get_write_buffer_size():
@@ -289,66 +284,66 @@ class ThreadsRunner(WsgiRunner):
         connection.since = monotonic()
         self._dispatched += 1
         self._queue.put((connection, environ, kind))
-        if not self.server.flush_due:
-            self.server.flush_soon()
+        if not self._accounts.flush_due:
+            self._accounts.flush_soon()
 
-    def _work(self, counters: Counters) -> None:
+    def _work(self, thread: RequestThread) -> None:
         """Serve requests until there comes a None: the body of one thread."""
-        counters.ident = threading.get_ident()
-        while not self._served(counters):
+        thread.ident = threading.get_ident()
+        while not self._served(thread):
             pass
 
-    def _served(self, counters: Counters) -> bool:
+    def _served(self, thread: RequestThread) -> bool:
         """Serve; False if an exception came from outside, between two requests."""
         try:
-            self._serve(counters)
+            self._serve(thread)
         except BaseException as error:  # noqa: BLE001 - see _astray
             self._tell_astray(error)
             return False
         return True
 
-    def _serve(self, counters: Counters) -> None:
-        server = self.server
+    def _serve(self, thread: RequestThread) -> None:
+        service, accounts = self.service, self._accounts
         for connection, environ, kind in iter(self._queue.get, None):
             call: WsgiCall | None = None
             try:
-                counters.start = start = monotonic()
+                thread.start = start = monotonic()
                 if start - connection.since > NOTICE_S and self._is_dropped(connection, environ):
                     continue
                 outbox = self._outbox if connection.tls is None else None
-                counters.call = call = kind(server, connection, environ, connection.output, outbox)
+                thread.call = call = kind(service, connection, environ, connection.output, outbox)
                 self._context.copy().run(call.run)
                 end = monotonic()
-                counters.call = None
-                counters.add(call.status, call.sent, end - start)
-                if server.access is not None:
+                thread.call = None
+                thread.add(call.status, call.sent, end - start)
+                if accounts.access is not None:
                     self.log_access(connection, environ, call, end - start)
                 call.ended_at = end
                 self._outbox.ended(call, end)
             except BaseException as error:  # noqa: BLE001 - see _astray
                 self._tell_astray(error)
-                self._astray(counters, (connection, environ, kind), call)
+                self._astray(thread, (connection, environ, kind), call)
             del connection, environ, call
 
-    def _astray(self, counters: Counters, request: Request, call: WsgiCall | None) -> None:
+    def _astray(self, thread: RequestThread, request: Request, call: WsgiCall | None) -> None:
         """Go on after an exception that another thread has raised in this one (PyThreadState_SetAsyncExc).
 
         So libraries end a call that takes too long, and may come when it is over, and the next begins.
         """
         if call is None:
             self._queue.put(request)  # it was meant for another; nothing of this one has been done
-        elif counters.call is call:
+        elif thread.call is call:
             now = monotonic()
-            counters.call = None
+            thread.call = None
             call.keep_alive = False
             call.aborted = True
-            counters.add(call.status, call.sent, now - counters.start)
+            thread.add(call.status, call.sent, now - thread.start)
             call.ended_at = now
             self._outbox.ended(call, now)
 
     def _tell_astray(self, error: BaseException) -> None:
         fork_hooks.end_if_child(error)
-        self.server.throttled.error(
+        self.service.context.throttled.error(
             "astray",
             f"an exception was raised in a thread of gwctl's that served no request: {summary(error)}. "
             "It was to end a call that was over, by some library's timeout? The thread goes on",
@@ -358,18 +353,20 @@ class ThreadsRunner(WsgiRunner):
         """Tell whether nobody waits for a call any more; then have the loop see to it."""
         verdict, waited_s = self._queue_limit.judge(connection, connection.since)
         if verdict:
-            self.server.loop.call_soon_threadsafe(self._dropped, connection, environ, verdict, waited_s)
+            self.service.context.loop.call_soon_threadsafe(
+                self._dropped, connection, environ, verdict, waited_s
+            )
         return bool(verdict)
 
     def _dropped(self, connection: ConnectionBase, environ: Environ, verdict: int, waited_s: float) -> None:
         self._dispatched -= 1
         self.drop(connection, environ, verdict, waited_s)
-        self.server.check_drained()
+        self.service.check_drained()
 
     def _release(self, call: WsgiCall) -> None:
         """Give the connection of ``call``, which is over and sent, back to the loop; any thread."""
         connection = call.connection
-        wake = self.server.loop.call_soon_threadsafe
+        wake = self.service.context.loop.call_soon_threadsafe
         usual = call.keep_alive and not (call.pending or connection.tail or connection.attention)
         if usual:
             connection.since = call.ended_at

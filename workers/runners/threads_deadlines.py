@@ -31,13 +31,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.workers.app.background_work import frames_of
+from gwctl.workers.http1.request_clock import RequestClock
 from gwctl.workers.observe.introspection import stack_of
 
 if TYPE_CHECKING:
     from gwctl.workers.bridge.event_loop import AsgiBridge
-    from gwctl.workers.observe.counters import Counters
+    from gwctl.workers.http1.service import Service
+    from gwctl.workers.runners.request_thread import RequestThread
     from gwctl.workers.runners.threads import ThreadsRunner
-    from gwctl.workers.server import Server
     from gwctl.workers.wsgi.call import WsgiCall
 
 CLEAN_UP_S: Final = 5.0
@@ -45,11 +46,11 @@ CLEAN_UP_S: Final = 5.0
 _OTHERS_MAX: Final = 8
 
 
-class ThreadsClock:
+class ThreadsClock(RequestClock):
     """Watches the calls of ``runner``. Made only where there is a limit."""
 
-    def __init__(self, server: Server, runner: ThreadsRunner, limits: RequestLimits) -> None:
-        self._server = server
+    def __init__(self, service: Service, runner: ThreadsRunner, limits: RequestLimits) -> None:
+        self._service = service
         self._runner = runner
         self._limits = limits
         self.shortest_s = limits.shortest_s
@@ -57,41 +58,40 @@ class ThreadsClock:
         self._away: deque[tuple[float, float]] = deque(maxlen=64)
         self._nowhere: socket.socket | None = None
 
-    def extend(self, seconds: float) -> None:
+    def extend_own(self, seconds: float) -> None:
         """Let the request of the calling thread take that long from now on, if its limit is not later."""
         ident = threading.get_ident()
-        for counters in self._runner.threads:
-            if counters.ident == ident and counters.call is not None:
-                self._extended[counters.call] = monotonic() + float(seconds)
+        for thread in self._runner.threads:
+            if thread.ident == ident and thread.call is not None:
+                self._extended[thread.call] = monotonic() + float(seconds)
 
-    def extend_call(self, call: WsgiCall, seconds: float) -> None:
-        """Let the request of ``call`` take that long from now on; any thread."""
-        self._extended[call] = monotonic() + float(seconds)
+    def extend(self, request: WsgiCall, seconds: float) -> None:
+        """Any thread."""
+        self._extended[request] = monotonic() + float(seconds)
 
     def was_away(self, now: float, seconds: float) -> None:
-        """The loop did not turn for so long, and what stopped it may have stopped the threads."""
+        """What stopped the loop may have stopped the threads."""
         self._away.append((now, seconds))
 
-    def look(self, now: float) -> None:
-        """Give up the requests that are over their limit."""
-        for counters in list(self._runner.threads):
-            call, start = counters.call, counters.start
-            if call is None or counters.call is not call or call.given_up:
+    def check_timeouts(self, now: float) -> None:
+        for thread in list(self._runner.threads):
+            call, start = thread.call, thread.start
+            if call is None or thread.call is not call or call.given_up:
                 continue
             if call not in self._runner.given_up:
-                self._judge(counters, call, start, now)
+                self._judge(thread, call, start, now)
         if self._extended:
             self._forget_extended()
 
     def _forget_extended(self) -> None:
         """Drop those of calls that are over. Threads add theirs meanwhile: what was there is listed first."""
         extended = list(self._extended)
-        calls = {counters.call for counters in self._runner.threads}
+        calls = {thread.call for thread in self._runner.threads}
         for call in extended:
             if call not in calls:
                 del self._extended[call]
 
-    def _judge(self, counters: Counters, call: WsgiCall, start: float, now: float) -> None:
+    def _judge(self, thread: RequestThread, call: WsgiCall, start: float, now: float) -> None:
         limit_s = self._limits.of(call.target)
         if not limit_s:
             return
@@ -104,12 +104,12 @@ class ThreadsClock:
         if bridge is not None:
             self._cancel(call, bridge, now - start, limit_s)
             return
-        self._server.outbox.send()
+        self._service.outbox.send()
         if call.halves is not None and len(call.halves) > 1:
             return  # another thread is sending its response
-        output = self._take(counters, call)
+        output = self._take(thread, call)
         if output is not None:
-            self._give_up(counters, call, output, now - start, limit_s)
+            self._give_up(thread, call, output, now - start, limit_s)
 
     # ---- an ASGI application's task
 
@@ -124,13 +124,15 @@ class ThreadsClock:
             *(f"  {frame}" for frame in ([] if task is None else stack_of(task))),
             self._others(),
         ]
-        self._server.log.error("\n".join(lines))
+        self._service.context.log.error("\n".join(lines))
         call.give_up(504)
         if task is not None:
-            self._server.loop.call_later(CLEAN_UP_S, bridge.abandon, task)
+            self._service.context.loop.call_later(CLEAN_UP_S, bridge.abandon, task)
         turned = Event()
         bridge.tell(turned.set)
-        self._server.loop.call_later(CLEAN_UP_S, self._look_after, turned, bridge, call.what(), age_s)
+        self._service.context.loop.call_later(
+            CLEAN_UP_S, self._look_after, turned, bridge, call.what(), age_s
+        )
 
     def _look_after(self, turned: Event, bridge: AsgiBridge, what: str, age_s: float) -> None:
         """A loop that stands still serves nobody, whatever number of threads there are."""
@@ -142,13 +144,12 @@ class ThreadsClock:
             f"thread of the loop (0x{bridge.thread_id:x}):",
             *(f"  {frame}" for frame in frames_of(bridge.thread_id)),
         ]
-        self._server.log.error("\n".join(lines))
-        if self._server.on_given_up is not None:
-            self._server.on_given_up(what, age_s + CLEAN_UP_S)
+        self._service.context.log.error("\n".join(lines))
+        self._service.context.process.given_up(what, age_s + CLEAN_UP_S)
 
     # ---- the connection
 
-    def _take(self, counters: Counters, call: WsgiCall) -> Any:
+    def _take(self, thread: RequestThread, call: WsgiCall) -> Any:
         """Make the loop the connection's only writer; return the thread's output, None if it has finished."""
         connection = call.connection
         output = connection.output
@@ -160,7 +161,7 @@ class ThreadsClock:
             output.lost()
         else:
             os.dup2(self._lead_nowhere().fileno(), output.fileno(), inheritable=False)
-        if counters.call is call:
+        if thread.call is call:
             return output
         if connection.tls is not None:
             connection.abort()
@@ -176,8 +177,10 @@ class ThreadsClock:
             other.close()
         return self._nowhere
 
-    def _give_up(self, counters: Counters, call: WsgiCall, output: Any, age_s: float, limit_s: float) -> None:
-        server, runner, connection = self._server, self._runner, call.connection
+    def _give_up(
+        self, thread: RequestThread, call: WsgiCall, output: Any, age_s: float, limit_s: float
+    ) -> None:
+        service, runner, connection = self._service, self._runner, call.connection
         runner.given_up[call] = output
         connection.output = None  # the number is the thread's for as long as it may use it
         begun, answered = call.head_sent, call.answered
@@ -189,13 +192,12 @@ class ThreadsClock:
         over = f"{call.what()} has run {age_s:.1f} s (limit {limit_s:g} s)"
         lines = [
             f"request timeout: {over}; {does}. The thread cannot be ended: {instead}; the worker is replaced",
-            f"thread of the request (0x{counters.ident:x}):",
-            *(f"  {frame}" for frame in frames_of(counters.ident)),
+            f"thread of the request (0x{thread.ident:x}):",
+            *(f"  {frame}" for frame in frames_of(thread.ident)),
             self._others(),
         ]
-        server.log.error("\n".join(lines))
-        if server.on_given_up is not None:
-            server.on_given_up(call.what(), age_s)
+        service.context.log.error("\n".join(lines))
+        service.context.process.given_up(call.what(), age_s)
         if answered:
             connection.close()
         elif begun:

@@ -8,15 +8,18 @@ which thread makes the call.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from io import BufferedReader, BytesIO
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gwctl.workers.balancing.queue_limit import LATE, REQUEST_START
 from gwctl.workers.drain import LAST_WORDS_S
 from gwctl.workers.http1.body_buffer import BodyBuffer, not_kept
 from gwctl.workers.http1.body_framing import Framer
+from gwctl.workers.http1.outbox import Outbox
 from gwctl.workers.http1.request_rules import frame_body, wants_continue
+from gwctl.workers.http1.runner import Runner
 from gwctl.workers.http1.states import BODY, BUSY, CLOSING
 from gwctl.workers.transport import tls_metadata
 from gwctl.workers.wsgi.body_calls import BodyCall, StreamCall
@@ -25,18 +28,16 @@ from gwctl.workers.wsgi.call import WsgiCall
 from gwctl.workers.wsgi.early_hints import EarlyHints
 from gwctl.workers.wsgi.environ import BODY_FIELDS, Environ, EnvironBuilder, Fields
 from gwctl.workers.wsgi.file_sender import FileTail
+from gwctl.workers.wsgi.response_spool import SpoolBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import asyncio
 
-    from gwctl.workers.asgi.event_streams import Streams
+    from gwctl.workers.balancing.parts import Balancing
     from gwctl.workers.bridge.event_loop import AsgiBridge
     from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.http1.forwarded import Facts
-    from gwctl.workers.observe.introspection import Running
-    from gwctl.workers.runners.asgi_deadlines import RequestClock
-    from gwctl.workers.runners.threads_deadlines import ThreadsClock
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.client_wait import ClientWait
 
 
@@ -50,75 +51,89 @@ class Waiting(NamedTuple):
     """What frames the body that is read during the call, and whether the client waits to be asked for it."""
 
 
-class WsgiRunner:
+class WsgiRunner(Runner):
     """Base of `SyncRunner` and `ThreadsRunner`. Runs in the loop's thread."""
 
     multithread = False
-    stream_class: type[BodyStream]
-    clock: RequestClock | ThreadsClock | None = None
-    """Judges how long requests take; None where they have no limit, or the master judges."""
-    streams: Streams | None = None
-    """Of an ASGI application."""
-    extend_timeout: Callable[[float], None] | None = None
-    """For the application, as ``gwctl.extend_timeout``; None where its requests have no limit."""
+    requests_wait = True
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self._queue_limit = server.queue
-        self.when_ended: Callable[[Any], None] | None = None  # a call ends before anything else begins
-        self._environs = EnvironBuilder(server.assignment, self.multithread, server.notice)
+    def __init__(self, service: Service, balancing: Balancing, outbox: Outbox) -> None:
+        super().__init__(service, outbox)
+        context = service.context
+        self._siblings = balancing.siblings
+        self._handover = balancing.handover
+        self._balancing = balancing
+        self._queue_limit = balancing.queue
+        self.spool_budget = SpoolBudget(context.limits.response_spool_bytes_max)
+        self.extend_timeout: Callable[[float], None] | None = None
+        """For the application, as ``gwctl.extend_timeout``; None where its requests have no limit."""
+        self._environs = EnvironBuilder(context.assignment, self.multithread, context.notice)
         self._builder: EnvironBuilder | AsgiBridge = self._environs
-        self._memory_bytes = server.limits.body_memory_bytes
-        self._streams = not server.settings.body_buffering
+        self._memory_bytes = context.limits.body_memory_bytes
+        self._streams = not context.settings.body_buffering
+        self._new_stream: Callable[[ConnectionBase], BodyStream] = self.stream_class()
         self.bridge: AsgiBridge | None = None  # to an ASGI application's event loop
         self._call_kind: type[WsgiCall] = WsgiCall
         self._body_kind: type[WsgiCall] = BodyCall
         self._stream_kind: type[WsgiCall] = StreamCall
 
+    def stream_class(self) -> Callable[[ConnectionBase], BodyStream]:
+        """Return what makes a body that is read during the call."""
+        raise NotImplementedError
+
     def bridge_if_asgi(self, extend: Callable[[WsgiCall, float], None] | None) -> None:
         """Make calls reach an ASGI application, if that is what is served."""
-        if self.server.interface != "asgi":
+        if self.service.context.interface != "asgi":
             return
         from gwctl.workers.bridge.event_loop import AsgiBridge, BridgedStream  # noqa: PLC0415 - WSGI does without
 
-        self._builder = self.bridge = AsgiBridge(self.server, extend)
-        self.streams = self.bridge.streams
-        self.stream_class = BridgedStream
+        self._builder = self.bridge = AsgiBridge(self.service, self._balancing, extend)
+        self._new_stream = partial(BridgedStream, self.bridge)
         self._call_kind = self.bridge.call_kind
         self._body_kind = self._stream_kind = self.bridge.body_kind
 
-    @property
-    def active(self) -> int:
-        """Requests in the application now."""
-        raise NotImplementedError
-
-    def current(self) -> Running | None:
-        """Nobody need ask: the scoreboard or the loop says it."""
-        return None
-
     def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
+        """Have the application called, now or in turn."""
         raise NotImplementedError
 
-    def reserve(self) -> None:
-        """Nothing but the connection's own descriptor is needed."""
+    # ---- an ASGI application, on a loop of its own
 
-    def release(self) -> None:
-        """Nothing was reserved."""
+    @property
+    def application_loop(self) -> asyncio.AbstractEventLoop | None:
+        return None if self.bridge is None else self.bridge.loop
 
-    def accepted(self, connection: ConnectionBase) -> None:
-        """Of no concern before its transport stands."""
+    def explain(self, tell: Callable[[], None]) -> None:
+        if self.bridge is not None:
+            self.bridge.explain(tell)
+
+    def interrupt(self) -> None:
+        if self.bridge is not None:
+            self.bridge.interrupt()
+
+    def on_drain(self, now: float, *, ending: bool) -> None:
+        if self.bridge is not None:
+            self.bridge.streams.drain(now, ending=ending)
+
+    def on_stay(self) -> None:
+        if self.bridge is not None:
+            self.bridge.streams.stay()
+
+    def on_sweep(self, now: float) -> None:
+        if self.bridge is not None:
+            self.bridge.streams.look(now)
 
     @property
     def background(self) -> int:
-        """Requests that go on behind their response."""
         return 0 if self.bridge is None else self.bridge.background
 
-    def connected(self, connection: ConnectionBase) -> None:
+    # ---- connections and requests
+
+    def on_connect(self, connection: ConnectionBase) -> None:
         if self.bridge is not None:
             connection.base = self.bridge.for_connection(connection)
             connection.hints = EarlyHints()
             return
-        base = self._environs.for_connection(*self.server.addresses(connection))
+        base = self._environs.for_connection(*connection.addresses())
         if connection.tls is not None:
             base |= tls_metadata.environ(connection.tls.ssl)
         if self.extend_timeout is not None:
@@ -153,7 +168,7 @@ class WsgiRunner:
             fields.get(b"content-length"),
             fields.get(b"transfer-encoding"),
             connection.http11,
-            self.server.limits.body_bytes_max,
+            self.service.context.limits.body_bytes_max,
         )
         expect = fields.get(b"expect")
         expecting = expect is not None and wants_continue(expect, connection.http11)
@@ -162,7 +177,7 @@ class WsgiRunner:
             self.call(connection, environ, self._call_kind)
             return
         if self._streams:
-            self.server.body_budget.check_memory()
+            self.service.body_budget.check_memory()
             if b"transfer-encoding" in fields:
                 environ["HTTP_TRANSFER_ENCODING"] = "chunked"
             self._begin_stream(connection, environ, framer, expecting)
@@ -173,8 +188,8 @@ class WsgiRunner:
             environ["CONTENT_LENGTH"] = str(len(body))
             self.call(connection, environ, self._body_kind)
             return
-        self.server.body_budget.check(framer.left)
-        buffer = BodyBuffer(self.server.limits, self.server.body_budget)
+        self.service.body_budget.check(framer.left)
+        buffer = BodyBuffer(self.service.context.limits, self.service.body_budget)
         connection.request = Waiting(environ, buffer, self._body_kind)
         connection.read_body(framer, buffer, BODY, expecting)
 
@@ -184,7 +199,7 @@ class WsgiRunner:
         if connection.transport.get_write_buffer_size():
             self._hold(connection, Waiting(environ, None, self._stream_kind, (framer, expecting)))
             return
-        stream = self.stream_class(connection)
+        stream = self._new_stream(connection)
         environ["wsgi.input"] = BufferedReader(stream, READ_BYTES)
         connection.request = stream
         connection.attention = True  # at its end there is more to see to than usual
@@ -198,7 +213,7 @@ class WsgiRunner:
 
     def drop(self, connection: ConnectionBase, environ: Environ, verdict: int, waited_s: float) -> None:
         """Do not make a call for which nobody waits; answer with 503 if somebody is there (`QueueLimit`)."""
-        self.server.queue.note(connection, verdict, waited_s)
+        self._queue_limit.note(connection, verdict, waited_s)
         self._close_body(environ)
         if verdict == LATE:
             connection.refuse(503, "queue_timeout_s is over")
@@ -282,10 +297,6 @@ class WsgiRunner:
 
     # ---- news of the connection
 
-    def has_responded(self, connection: ConnectionBase) -> bool:  # noqa: ARG002 - as in AsgiRunner
-        """Tell whether a request whose body is still coming has begun to be answered: never here."""
-        return False
-
     def body_failed(self, connection: ConnectionBase, status: int) -> bool:
         """Tell an application that reads the body of it; False if there is none yet."""
         stream = connection.request
@@ -317,7 +328,7 @@ class WsgiRunner:
         """Let go of a body that is complete and that no call will read."""
         file = environ["wsgi.input"]
         file.close()
-        self.server.body_budget.release(file)
+        self.service.body_budget.release(file)
 
     def give_up(self, why: str) -> None:  # noqa: ARG002 - as in AsgiRunner
         """A WSGI call cannot be cancelled; those that have not begun go on to wait."""
@@ -327,7 +338,7 @@ class WsgiRunner:
     def refused(self, connection: ConnectionBase) -> None:
         self.abandoned(connection)
 
-    def client_finished(self, connection: ConnectionBase) -> None:
+    def on_client_finished(self, connection: ConnectionBase) -> None:
         """The client sends no more: of concern only to an application that reads its body."""
         if self.bridge is not None:
             if connection.hints.call is not None:
@@ -335,7 +346,7 @@ class WsgiRunner:
         elif connection.framer is not None:
             self.body_failed(connection, 400)
 
-    def disconnected(self, connection: ConnectionBase) -> None:
+    def on_disconnect(self, connection: ConnectionBase) -> None:
         """The connection is gone: WSGI notices at the next write, or at once when it reads its body."""
         if self.bridge is not None and connection.hints is not None and connection.hints.call is not None:
             connection.hints.call.client_lost()
@@ -345,21 +356,13 @@ class WsgiRunner:
         elif isinstance(request, FileTail) and request.started:
             request.close()
 
-    def writable(self, connection: ConnectionBase) -> None:
+    def on_writable(self, connection: ConnectionBase) -> None:
         """The transport is empty again: from here on it may collect what a turn of the loop writes."""
         tail = connection.request
         if isinstance(tail, FileTail) and tail.started:
             tail.proceed()
             return
         connection.transport.set_write_buffer_limits()
-
-    def rest(self, connection: ConnectionBase) -> int:  # noqa: ARG002 - as in AsgiRunner
-        """Nothing: a call that waits for its client is judged by itself."""
-        return 0
-
-    def sent(self, connection: ConnectionBase) -> int:  # noqa: ARG002 - as in AsgiRunner
-        """As for `rest`."""
-        return 0
 
     def sink_is_full(self, connection: ConnectionBase) -> bool:
         """Bodies go to memory and then to disk, never to a halt, except to one who reads them."""
@@ -372,7 +375,7 @@ class WsgiRunner:
     def log_access(
         self, connection: ConnectionBase, environ: Environ, call: WsgiCall, seconds: float
     ) -> None:
-        access = self.server.access
+        access = self.service.accounts.access
         if access is not None and self.bridge is not None:
             self.bridge.log_access(access, connection, environ, call, seconds)
         elif access is not None:

@@ -37,10 +37,11 @@ from gwctl.workers.balancing.overload import LOOK_AGAIN_S, Overload, RefusedConn
 from gwctl.workers.http1.protocol import Connection
 from gwctl.workers.observe.tcp_info import tcp_info
 from gwctl.workers.transport.fd_reserve import Descriptors, number_max
-from gwctl.workers.transport.preamble import FirstProtocol, itself
+from gwctl.workers.transport.preamble import FirstProtocol, plain_http
 
 if TYPE_CHECKING:
-    from gwctl.workers.server import Server
+    from gwctl.workers.balancing.parts import Balancing
+    from gwctl.workers.http1.service import Service
 
 PAUSE_S: Final = 0.5
 _MAKING_ROOM_S: Final = 0.001
@@ -74,26 +75,38 @@ _THEIRS: Final = {
 class Acceptor:
     """Accepts on all listeners of the worker."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._loop: Any = server.loop
-        self._listeners = list(server.assignment.listeners)
-        self._batch = server.runner.accept_batch
-        self._reserve = server.runner.reserve
-        self._gate = Gate(server.siblings, server.record, self._batch)
+    def __init__(
+        self,
+        service: Service,
+        balancing: Balancing,
+        overload: Overload | None,
+        first_protocol: FirstProtocol,
+    ) -> None:
+        self._service = service
+        self._context = context = service.context
+        self._siblings = balancing.siblings
+        self._queue = balancing.queue
+        self._overload = overload
+        self._first_protocol = first_protocol
+        self._loop: Any = context.loop
+        self._listeners = list(context.assignment.listeners)
+        self._batch = service.runner.accept_batch
+        self._reserve = service.runner.reserve
+        self._gate = Gate(self._siblings, context.record, self._batch)
         self._watching: list[Listener] = []
         self._vacated: list[Listener] = []  # their numbers are kept until the loop turns again
         self._setups: set[Coroutine[Any, Any, Any]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        self._shared = server.assignment.board is not None
+        self._shared = context.assignment.board is not None
         self._new_connection = SharedConnection if self._shared else Connection
         self._closing = threading.RLock()  # a signal's handler may close while its thread does
         self._descriptors = Descriptors()
-        self._no_delay = server.settings.loop == "asyncio"  # uvloop sets it itself
-        self._eviction = Eviction(server)
+        self._no_delay = context.settings.loop == "asyncio"  # uvloop sets it itself
+        self._eviction = Eviction(service, balancing.rates, overload)
         self._patience = Patience()
         self._expecting_room = False
         self._sweeping = False
+        self._unable = False
         self.accepted = 0
 
     @property
@@ -137,7 +150,7 @@ class Acceptor:
                 self._listeners.pop().sock.close()
             while self._vacated:
                 self._vacated.pop().sock.close()
-        self._server.runner.release()
+        self._service.runner.release()
 
     def vacate(self) -> None:
         """From another thread, while the loop's is stuck: let go of the listeners but keep their numbers.
@@ -176,7 +189,7 @@ class Acceptor:
         self._sweep()
         self._sweeping = False
         self.close()
-        self._server.check_drained()
+        self._service.check_drained()
 
     def _sweep(self) -> None:
         self._descriptors.give_all()
@@ -190,11 +203,11 @@ class Acceptor:
         waiting = room = self._batch
         if self._shared:
             waiting = _waiting(listener.sock)
-            room = self._gate.room(self._server.connections, waiting, monotonic())
+            room = self._gate.room(self._service.connections, waiting, monotonic())
             if not room:
                 self._rest(DECLINE_S)
-        overload = self._server.overload
-        if room and self._server.queue.dropping:
+        overload = self._overload
+        if room and self._queue.dropping:
             room = (
                 _BATCH_MAX  # those that have waited too long are to be told so, and others come behind them
             )
@@ -210,12 +223,12 @@ class Acceptor:
     def _at_the_bound(self, listener: Listener, overload: Overload) -> None:
         """Make room for who waits, refuse them, or leave them to a sibling or to later."""
         if overload.connections_full:
-            if self._leave_to_siblings(self._server.settings.connections_max):
+            if self._leave_to_siblings(self._context.settings.connections_max):
                 return
             if self._make_room(listener):
                 return
         overload.note()
-        self._server.queue.falls_behind()
+        self._queue.falls_behind()
         if overload.refuses:
             self._refuse(listener, overload)
         else:
@@ -223,7 +236,7 @@ class Acceptor:
 
     def _leave_to_siblings(self, bound: int) -> bool:
         """Leave those that wait to a sibling with fewer than ``bound`` connections, if there is one."""
-        if not self._shared or not self._server.siblings.have_room(bound):
+        if not self._shared or not self._siblings.have_room(bound):
             return False
         if not self._patience.wait(monotonic()):
             return False
@@ -234,7 +247,7 @@ class Acceptor:
         """Have silent clients leave for those that wait; False if there are none: others may soon."""
         waiting = _waiting(listener.sock)
         if not self._eviction.make_room(min(waiting, self._batch, _BATCH_MAX), monotonic()):
-            overload = self._server.overload
+            overload = self._overload
             if overload is None or not overload.refuses:  # else nobody waits: they are answered
                 self._expecting_room = self._eviction.ask_to_leave(waiting)
             return False
@@ -260,7 +273,7 @@ class Acceptor:
         """Accept one connection; return whether there may be another."""
         try:
             self._reserve()
-            if self._descriptors.scarce and self._server.connections:
+            if self._descriptors.scarce and self._service.connections:
                 self._descriptors.check(to_refuse=kind is not None)
             sock, peer = listener.sock.accept()
         except BlockingIOError:
@@ -269,18 +282,21 @@ class Acceptor:
             return self._failed(listener, error, kind)
         self._descriptors.got(sock.fileno())
         self.accepted += 1
-        connection = (kind or self._new_connection)(self._server, sock, peer, listener)
-        self._set_up(connection, self._server.first_protocol)
+        connection = (kind or self._new_connection)(self._service, sock, peer, listener)
+        if isinstance(connection, RefusedConnection):
+            assert self._overload is not None
+            self._overload.admit(connection)
+        self._set_up(connection, self._first_protocol)
         return True
 
     def adopt(self, sock: socket.socket, header: TransferHeader, data: bytes) -> None:
         """Go on with a connection that a sibling has begun; ``data`` was read of its next request."""
-        arrived_at = [each for each in self._server.assignment.listeners if each.address == header.listener]
-        listener = (arrived_at or self._server.assignment.listeners)[0]
-        connection = AdoptedConnection(self._server, sock, _address(header.peer), listener)
+        arrived_at = [each for each in self._context.assignment.listeners if each.address == header.listener]
+        listener = (arrived_at or self._context.assignment.listeners)[0]
+        connection = AdoptedConnection(self._service, sock, _address(header.peer), listener)
         connection.local = _address(header.local)
         connection.tail = data
-        self._set_up(connection, itself)
+        self._set_up(connection, plain_http)
 
     def _set_up(self, connection: Connection, first_protocol: FirstProtocol) -> None:
         sock = connection.sock
@@ -288,8 +304,8 @@ class Acceptor:
         if self._no_delay and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            self._server.runner.accepted(connection)
-            self._server.admit(connection)
+            self._service.runner.on_accept(connection)
+            self._service.admit(connection)
             setup = self._loop.connect_accepted_socket(partial(first_protocol, connection), sock)
         except BaseException:
             self._forget(connection)
@@ -334,8 +350,8 @@ class Acceptor:
     def _forget(self, connection: Connection) -> None:
         """Let go of a connection for which there is no transport."""
         connection.sock.close()
-        self._server.runner.disconnected(connection)
-        self._server.forget(connection)
+        self._service.runner.on_disconnect(connection)
+        self._service.forget(connection)
 
     def _failed(self, listener: Listener, error: OSError, kind: type[Connection] | None) -> bool:
         if error.errno in _THEIRS:
@@ -345,30 +361,30 @@ class Acceptor:
         if error.errno in _EXHAUSTED:
             self._exhausted(listener, error, kind)
         else:
-            self._server.throttled.error("accept", f"cannot accept on {listener.url}: {error.strerror}")
+            self._context.throttled.error("accept", f"cannot accept on {listener.url}: {error.strerror}")
             self._rest(PAUSE_S)
         return False
 
     def _exhausted(self, listener: Listener, error: OSError, kind: type[Connection] | None) -> None:
         """There is no descriptor, or no memory, for another connection."""
-        server = self._server
+        service = self._service
         lowered = self._descriptors.take_back() if error.errno == errno.EMFILE else ""
         if lowered:
-            server.throttled.warning("nofile", lowered)
+            self._context.throttled.warning("nofile", lowered)
             return
-        if error.errno == errno.EMFILE and self._descriptors.none_left(server.connections):
+        if error.errno == errno.EMFILE and self._descriptors.none_left(service.connections):
             self._give_up(listener)
             return
-        overload = server.overload
+        overload = self._overload
         refuses = overload is not None and overload.refuses
         if kind is None:
-            if self._leave_to_siblings(server.connections - self._batch):
+            if self._leave_to_siblings(service.connections - self._batch):
                 return
             if self._make_room(listener):
                 return
-        server.throttled.error(
+        self._context.throttled.error(
             "accept",
-            f"cannot accept on {listener.url}: {error.strerror}, with {server.connections} connections; "
+            f"cannot accept on {listener.url}: {error.strerror}, with {service.connections} connections; "
             + ("new ones are told 503" if refuses else "others wait until some of them leave")
             + ". `nofile` raises the limit of open files, `connections_max` keeps below it",
         )
@@ -382,15 +398,14 @@ class Acceptor:
 
     def _give_up(self, listener: Listener) -> None:
         """Nobody can be accepted any more: have the worker drain, which is then replaced."""
-        server = self._server
         self._rest(PAUSE_S)  # a while, in which its end begins
-        if server.on_unable is not None:
-            unable, server.on_unable = server.on_unable, None
-            server.log.error(
+        if not self._unable:
+            self._unable = True
+            self._context.log.error(
                 f"cannot accept on {listener.address}: the application has lowered the limit of open files "
                 f"(RLIMIT_NOFILE) to {number_max()}, for good. This worker drains, to be replaced"
             )
-            unable()
+            self._context.process.unable()
 
 
 def _waiting(listener: socket.socket) -> int:

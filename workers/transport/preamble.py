@@ -12,45 +12,45 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gwctl.workers.context import WorkerContext
     from gwctl.workers.http1.protocol import Connection
-    from gwctl.workers.server import Server
 
 FirstProtocol = Callable[["Connection"], asyncio.Protocol]
 
 
-def first_protocol_for(server: Server) -> FirstProtocol:
+def first_protocol_for(context: WorkerContext) -> FirstProtocol:
     """Return what makes the first protocol of a connection."""
-    first: FirstProtocol = itself
-    if any(listener.tls for listener in server.assignment.listeners):
-        first = _with_tls(server)
-    if server.settings.proxy_protocol:
-        first = _with_header(server, first)
+    first: FirstProtocol = plain_http
+    if any(listener.tls for listener in context.assignment.listeners):
+        first = _with_tls(context)
+    if context.settings.proxy_protocol:
+        first = _with_header(context, first)
     return first
 
 
-def itself(connection: Connection) -> asyncio.Protocol:
+def plain_http(connection: Connection) -> asyncio.Protocol:
     """Begin with HTTP."""
     return connection
 
 
-def _with_tls(server: Server) -> FirstProtocol:
+def _with_tls(context: WorkerContext) -> FirstProtocol:
     from gwctl.workers.transport.tls import TlsLayer  # noqa: PLC0415
 
-    context = server.assignment.tls
-    assert context is not None
+    tls = context.assignment.tls
+    assert tls is not None
 
     def first(connection: Connection) -> asyncio.Protocol:
-        return TlsLayer(connection, context) if connection.listener.tls else connection
+        return TlsLayer(connection, tls) if connection.listener.tls else connection
 
     return first
 
 
-def _with_header(server: Server, then: FirstProtocol) -> FirstProtocol:
+def _with_header(context: WorkerContext, then: FirstProtocol) -> FirstProtocol:
     from gwctl.config.trusted_proxies import Trusted  # noqa: PLC0415
     from gwctl.workers.transport.proxy_protocol import Closed, ProxyPreamble  # noqa: PLC0415
 
-    trusted = Trusted(server.settings.trusted_proxies)
-    closed = Closed(server.log)
+    trusted = Trusted(context.settings.trusted_proxies)
+    closed = Closed(context.log)
 
     def first(connection: Connection) -> asyncio.Protocol:
         return ProxyPreamble(connection, then(connection), trusted, closed)

@@ -55,7 +55,7 @@ class TlsLayer(asyncio.Protocol):
 
     def __init__(self, connection: Connection, context: ssl.SSLContext) -> None:
         self._connection: Any = connection  # until the handshake is done
-        self._server = connection.server
+        self._service = connection.service
         self._sock = connection.sock
         self._address = connection.listener.url
         self._incoming = ssl.MemoryBIO()
@@ -130,7 +130,8 @@ class TlsLayer(asyncio.Protocol):
         else:
             self._flush()
             self._state = _OPEN
-            connection, self._connection = self._connection, None
+            connection: Connection = self._connection
+            self._connection = None
             connection.since = monotonic()
             connection.tls = self
             self._inner.connection_made(self)
@@ -139,7 +140,7 @@ class TlsLayer(asyncio.Protocol):
         connection = self._connection
         peer = connection.peer[0] if isinstance(connection.peer, tuple) else "a peer"
         reason = getattr(error, "reason", None) or error
-        self._server.log.debug(f"{self._address}: no TLS with {peer}: {reason}")
+        self._service.context.log.debug(f"{self._address}: no TLS with {peer}: {reason}")
         if _HTTP.match(self._start):
             self.raw.set_protocol(connection)
             self.raw.write(NOT_TLS)
@@ -183,7 +184,7 @@ class TlsLayer(asyncio.Protocol):
             except ssl.SSLZeroReturnError:
                 data = b""
             except OSError as error:
-                self._server.log.debug(f"{self._address}: TLS failed: {error}")
+                self._service.context.log.debug(f"{self._address}: TLS failed: {error}")
                 self.abort()
                 return
             if not data:
@@ -204,7 +205,7 @@ class TlsLayer(asyncio.Protocol):
         self._pause_raw()
         if not self.goes_on:
             self.goes_on = True
-            self._server.loop.call_soon(self._go_on, context=self._server.context)
+            self._service.context.loop.call_soon(self._go_on, context=self._service.context.neutral_context)
 
     def _go_on(self) -> None:
         self.goes_on = False
@@ -236,7 +237,7 @@ class TlsLayer(asyncio.Protocol):
         try:
             block = self.encrypt(data)
         except OSError as error:
-            self._server.log.debug(f"{self._address}: TLS failed: {error}")
+            self._service.context.log.debug(f"{self._address}: TLS failed: {error}")
             self.abort()
         else:
             self.send_raw(block)
@@ -264,10 +265,12 @@ class TlsLayer(asyncio.Protocol):
             self._output.settle()
 
     def settle_soon(self) -> None:
-        self._server.loop.call_soon(self.settle, context=self._server.context)
+        self._service.context.loop.call_soon(self.settle, context=self._service.context.neutral_context)
 
     def settle_from_thread(self) -> None:
-        self._server.loop.call_soon_threadsafe(self.settle, context=self._server.context)
+        self._service.context.loop.call_soon_threadsafe(
+            self.settle, context=self._service.context.neutral_context
+        )
 
     def _flush(self) -> None:
         """Send what TLS itself has to say, at once: a request that follows must not wait for it."""
@@ -287,7 +290,9 @@ class TlsLayer(asyncio.Protocol):
                 self.send_raw(block)
         self._unread = self._unread + unsent if unsent else 0
         if self._unread > UNREAD_BYTES_MAX:
-            self._server.log.debug(f"{self._address}: TLS failed: the client does not read its answers")
+            self._service.context.log.debug(
+                f"{self._address}: TLS failed: the client does not read its answers"
+            )
             self.abort()
 
     def write_eof(self) -> None:

@@ -15,8 +15,8 @@ from gwctl.workers.wsgi.call import WsgiCall, caused_by
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
-    from gwctl.workers.transport.outbox import Outbox
+    from gwctl.workers.http1.outbox import Outbox
+    from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
 
@@ -28,9 +28,9 @@ class BodyCall(WsgiCall):
     has_body: ClassVar[bool] = True
 
     def __init__(
-        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
+        self, service: Service, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
     ) -> None:
-        super().__init__(server, connection, environ, sock, outbox)
+        super().__init__(service, connection, environ, sock, outbox)
         self._input = environ["wsgi.input"]
 
     def run(self) -> None:
@@ -39,7 +39,7 @@ class BodyCall(WsgiCall):
             self._input.close()
         except BaseException:  # noqa: BLE001, S110 - of any kind: the application may have changed or detached it
             pass  # also a full disk: nobody wants the bytes any more
-        budget = self._server.body_budget
+        budget = self._service.body_budget
         if budget.holds:
             budget.release(self._input)
 
@@ -50,9 +50,9 @@ class StreamCall(BodyCall):
     __slots__ = ("_stream",)
 
     def __init__(
-        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
+        self, service: Service, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
     ) -> None:
-        super().__init__(server, connection, environ, sock, outbox)
+        super().__init__(service, connection, environ, sock, outbox)
         self._stream: BodyStream = self._input.raw
         self._stream.call = self
 
@@ -71,7 +71,7 @@ class StreamCall(BodyCall):
         if cause is None:
             super()._failed(error)
             return
-        self._server.log.debug(f"{self.what()}: {cause}")
+        self._service.context.log.debug(f"{self.what()}: {cause}")
         self.keep_alive = False
         if self.head_sent or not cause.status:
             self.aborted = True

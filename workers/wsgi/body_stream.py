@@ -59,8 +59,8 @@ class BodyStream(RawIOBase):
 
     def __init__(self, connection: ConnectionBase) -> None:
         self._connection = connection
-        self._limit = connection.server.limits.body_bytes_max or float("inf")
-        self._budget = connection.server.body_budget
+        self._limit = connection.service.context.limits.body_bytes_max or float("inf")
+        self._budget = connection.service.body_budget
         self._blocks: deque[memoryview] = deque()
         self._joined = bytearray()  # small ones, behind the others
         self._taken = 0
@@ -193,7 +193,7 @@ class BodyStream(RawIOBase):
 
         Who holds the worker, or a thread, while others wait for it has less time to show that it is not slow.
         """
-        settings = self._connection.server.settings
+        settings = self._connection.service.context.settings
         timeouts = settings.timeouts
         if wait.waited_s - self._heard_at_s >= timeouts.body_timeout_s:
             self.fail(408)
@@ -278,7 +278,7 @@ class FedStream(BodyStream):
 
     def _let_go(self) -> None:
         # Whether or not reading is paused yet: the loop looks for itself when it gets there.
-        self._connection.server.loop.call_soon_threadsafe(self._connection.adjust_reading)
+        self._connection.service.context.loop.call_soon_threadsafe(self._connection.adjust_reading)
 
     def _wait(self, seconds: float) -> None:
         self._changed.wait(seconds)

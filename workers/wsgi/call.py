@@ -5,7 +5,7 @@ once. The response is written here, as `gwctl.workers.wsgi.response_writer` says
 generator yields goes out before the next is asked for, and a client that stops reading holds
 this call up. What is still pending at the end is left to the loop (`pending`), so that a slow
 reader of a small response does not hold the worker.
-A response of one block goes to the ``outbox`` (`gwctl.workers.transport.outbox`), if there is one.
+A response of one block goes to the ``outbox`` (`gwctl.workers.http1.outbox`), if there is one.
 
 No event loop is involved, and the running one must have been hidden by the caller.
 
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
-    from gwctl.workers.transport.outbox import Outbox
+    from gwctl.workers.http1.outbox import Outbox
+    from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
 _JOIN_BYTES_MAX: Final = 65536
@@ -74,10 +74,10 @@ class WsgiCall(ResponseWriter):
     )
 
     def __init__(
-        self, server: Server, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
+        self, service: Service, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
     ) -> None:
         self._outbox = outbox
-        self._server = server
+        self._service = service
         self._connection = connection
         self._environ = environ
         self._sock = sock
@@ -131,7 +131,7 @@ class WsgiCall(ResponseWriter):
         early_hints = self._connection.hints
         early_hints.call = self
         try:
-            result = self._server.application(self._environ, self.start_response)
+            result = self._service.context.application(self._environ, self.start_response)
             if fork_hooks.is_child:
                 fork_hooks.end_child()
             if type(result) is list and len(result) == 1 and type(result[0]) is bytes and not self.head_sent:
@@ -167,7 +167,7 @@ class WsgiCall(ResponseWriter):
             raise NotWsgiError("start_response() was called a second time without exc_info (PEP 3333)")
         if self._ended:
             raise NotWsgiError("start_response() was called after the request had ended")
-        self._line, self.status = self._server.heads.wsgi_status(status)
+        self._line, self.status = self._service.heads.wsgi_status(status)
         if type(headers) is not list:
             if headers is None:
                 raise HeaderError("the headers must be a list of pairs (PEP 3333), not None")
@@ -186,7 +186,7 @@ class WsgiCall(ResponseWriter):
         """Send 103 (Early Hints) unless the response has begun or the client can't take it."""
         if self._ended or self.head_sent or not self._connection.http11:
             return
-        data = hints(self._server.heads, headers)
+        data = hints(self._service.heads, headers)
         if data:
             self._outbox = None  # or the response could overtake what is pending
             self._send(data)
@@ -198,7 +198,7 @@ class WsgiCall(ResponseWriter):
         if kind is list or kind is tuple:
             known = sum([len(_as_bytes(block)) for block in result])
         elif kind is bytes:
-            self._server.warn_bare_bytes()
+            self._service.warn_bare_bytes()
             known = len(result)
             result = (result,)
         elif result is None:
@@ -215,7 +215,7 @@ class WsgiCall(ResponseWriter):
             if not self.head_sent and self._complete(block):
                 continue
             if block and not self._block(_as_bytes(block), known):
-                self._server.log.warning(
+                self._service.context.log.warning(
                     f"{self.what()}: more bytes were yielded than Content-Length says; cut"
                 )
                 break
@@ -287,11 +287,11 @@ class WsgiCall(ResponseWriter):
         ``length`` is that of the body where the application does not say it; -1: not known.
         """
         connection = self._connection
-        server = self._server
-        if connection.is_head or not connection.http11 or not connection.keep_alive or server.draining:
+        service = self._service
+        if connection.is_head or not connection.http11 or not connection.keep_alive or service.draining:
             return False
         now = monotonic()
-        response = server.heads.usual(self._line, self.status, self._headers, data, length, now)
+        response = service.heads.usual(self._line, self.status, self._headers, data, length, now)
         if response is None:
             return False
         self.ended_at = now
@@ -303,7 +303,7 @@ class WsgiCall(ResponseWriter):
     def _deliver(self, response: bytes, now: float) -> None:
         """Send a whole response, or have it sent soon, also while this call goes on."""
         outbox = self._outbox
-        if outbox is None or not outbox.take(self, response, now):
+        if outbox is None or not outbox.take(self, self._connection, response, now):
             self._send(response)
 
     def _close(self, result: Any) -> None:
@@ -317,7 +317,9 @@ class WsgiCall(ResponseWriter):
     def _left_over(self, data: bytes) -> None:
         """Send one block that is longer or shorter than the application's Content-Length."""
         if len(data) > self._left:
-            self._server.log.warning(f"{self.what()}: the body is longer than Content-Length says; cut")
+            self._service.context.log.warning(
+                f"{self.what()}: the body is longer than Content-Length says; cut"
+            )
             data = data[: self._left]
         self._left -= len(data)
         self.sent = len(data)
@@ -330,14 +332,14 @@ class WsgiCall(ResponseWriter):
                 "the application did not call start_response() before its first block (PEP 3333)"
             )
         connection = self._connection
-        head, self._framing, self._left, self.keep_alive = self._server.heads.build(
+        head, self._framing, self._left, self.keep_alive = self._service.heads.build(
             self._line,
             self.status,
             self._headers,
             known,
             connection.http11,
             connection.is_head,
-            connection.keep_alive and not self._server.draining,
+            connection.keep_alive and not self._service.draining,
         )
         self.head_sent = True
         return head
@@ -374,7 +376,7 @@ class WsgiCall(ResponseWriter):
         elif self._framing == COUNTED and self._left:
             self.keep_alive = False
             self.aborted = True
-            self._server.log.error(
+            self._service.context.log.error(
                 f"{self.what()}: the body is {self._left} bytes shorter than Content-Length says; "
                 "connection aborted"
             )
@@ -393,7 +395,7 @@ class WsgiCall(ResponseWriter):
         self.keep_alive = False
         if self.client_gone and caused_by(error, ClientGone) is not None:
             self.aborted = True
-            self._server.log.debug(f"{self.what()}: the client went away before it had the response")
+            self._service.context.log.debug(f"{self.what()}: the client went away before it had the response")
             return
         if isinstance(error, NotWsgiError) or not self.head_sent:
             self._log_failure(error, "the application raised")
@@ -408,7 +410,7 @@ class WsgiCall(ResponseWriter):
         """Send a response of our own."""
         self.status = status
         self.head_sent = True
-        data = self._server.heads.error(status, self._connection.is_head)
+        data = self._service.heads.error(status, self._connection.is_head)
         self.sent = len(data)
         try:
             self._send(data)
@@ -417,9 +419,11 @@ class WsgiCall(ResponseWriter):
 
     def _log_failure(self, error: BaseException, what: str) -> None:
         if isinstance(error, NotWsgiError):
-            self._server.log.error(f"{self.what()}: {error}")
+            self._service.context.log.error(f"{self.what()}: {error}")
         else:
-            self._server.log.error(f"{self.what()}: {what}: {summary(error)}\n{application_traceback(error)}")
+            self._service.context.log.error(
+                f"{self.what()}: {what}: {summary(error)}\n{application_traceback(error)}"
+            )
 
 
 def caused_by(error: BaseException, kind: type[E]) -> E | None:

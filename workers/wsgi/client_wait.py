@@ -18,26 +18,32 @@ megabytes, and the kernel says that there is room only when a third of it is.
 
 from __future__ import annotations
 
-import fcntl
-import struct
-import termios
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from gwctl.workers.observe.tcp_info import tcp_info
+from gwctl.workers.observe.tcp_info import in_kernel
+from gwctl.workers.wsgi.response_spool import ResponseSpool
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.runners.wsgi import WsgiRunner
-    from gwctl.workers.server import Server
-    from gwctl.workers.wsgi.response_spool import ResponseSpool
+    from gwctl.workers.http1.service import Service
+    from gwctl.workers.wsgi.response_spool import SpoolBudget
     from gwctl.workers.wsgi.response_writer import ResponseWriter
 
 LOOK_S: Final = 0.1
 OTHERS_WAIT_S: Final = 5.0
-_TCP_INFO_BYTES: Final = 128
-_read_acknowledged: Final = struct.Struct("=120xQ").unpack  # struct tcp_info of linux/tcp.h: tcpi_bytes_acked
-_read_int: Final = struct.Struct("i").unpack
+
+
+class WaitingRunner(Protocol):
+    """What a runner has to do with calls that wait for their clients. Asked by the call's thread."""
+
+    spool_budget: SpoolBudget
+
+    def waits_for_client(self, wait: ClientWait) -> None:
+        """A call begins or ends to wait for its client, or goes on to."""
+
+    def others_wait(self, connection: ConnectionBase) -> bool:
+        """Tell whether others would be served if the call for ``connection`` did not wait for its client."""
 
 
 class ClientWait:
@@ -47,7 +53,7 @@ class ClientWait:
         "_next_look_s",
         "_others_since",
         "_runner",
-        "_server",
+        "_service",
         "_taken_at",
         "_unsent",
         "_window_at",
@@ -59,9 +65,9 @@ class ClientWait:
         "waited_s",
     )
 
-    def __init__(self, server: Server, connection: ConnectionBase) -> None:
-        self._server = server
-        self._runner = cast("WsgiRunner", server.runner)  # no other calls wait
+    def __init__(self, service: Service, connection: ConnectionBase) -> None:
+        self._service = service
+        self._runner = cast("WaitingRunner", service.runner)  # no other calls wait
         self.connection = connection
         self.since = 0.0
         self.waited_s = 0.0
@@ -75,6 +81,15 @@ class ClientWait:
         self._window_at = 0.0
         self._window_bytes = 0
         self._others_since = -1.0
+
+    def new_spool(self) -> ResponseSpool:
+        """Keep the rest of the response on disk from now on.
+
+        Raises:
+            OSError: That cannot be.
+        """
+        self.spool = spool = ResponseSpool(self._runner.spool_budget)
+        return spool
 
     def waited(self, now: float) -> float:
         """Return the seconds waited so far; any thread."""
@@ -118,7 +133,7 @@ class ClientWait:
         if waited < self._next_look_s:
             return ""
         self._next_look_s = waited + LOOK_S
-        settings = self._server.settings
+        settings = self._service.context.settings
         silent_s = settings.timeouts.response_timeout_s
         if waited - self._taken_at >= silent_s:
             return f"the client took no byte for {silent_s:g} s"
@@ -141,8 +156,8 @@ class ClientWait:
         return ""
 
     def _too_slow(self, waited: float) -> str:
-        grace_s = self._server.settings.timeouts.rate_grace_s
-        least = self._server.limits.response_rate_min_bytes_per_s
+        grace_s = self._service.context.settings.timeouts.rate_grace_s
+        least = self._service.context.limits.response_rate_min_bytes_per_s
         if not least or waited - self._window_at < grace_s:
             return ""
         rate = self._window_bytes / (waited - self._window_at)
@@ -159,19 +174,3 @@ def unsent_bytes(writer: ResponseWriter) -> int:
     if layer is None:
         return in_kernel(writer.output)
     return in_kernel(connection.sock) + int(layer.raw.get_write_buffer_size())
-
-
-def taken_bytes(connection: ConnectionBase) -> int:
-    """Return how much the client's kernel has acknowledged in the connection's life; 0: nobody says."""
-    info = tcp_info(connection.sock, _TCP_INFO_BYTES)
-    return int(_read_acknowledged(info)[0]) if info else 0
-
-
-def in_kernel(sock: Any) -> int:
-    """Return how many bytes the kernel holds that the peer has not acknowledged; 0 where it does not say."""
-    try:
-        answer: bytes = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-    except (OSError, ValueError):
-        return 0  # it was closed meanwhile
-    size: int = _read_int(answer)[0]
-    return size

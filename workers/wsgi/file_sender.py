@@ -61,11 +61,13 @@ class FileTail:
         try:
             short = self._send()
         except OSError as error:
-            connection.server.log.debug(f"{self._what()}: the rest of the file was not sent: {error}")
+            connection.service.context.log.debug(
+                f"{self._what()}: the rest of the file was not sent: {error}"
+            )
             self._abort()
             return
         if short:
-            connection.server.log.error(
+            connection.service.context.log.error(
                 f"{self._what()}: the body is {self._count} bytes shorter than Content-Length says; "
                 "connection aborted"
             )
@@ -76,7 +78,7 @@ class FileTail:
             connection.responded(self.keep_alive, monotonic())
         elif not connection.write_paused:
             connection.since = monotonic()
-            connection.server.loop.call_soon(self.proceed)
+            connection.service.context.loop.call_soon(self.proceed)
 
     def _send(self) -> bool:
         """Send until the socket or this turn is full; return whether the file has become too short."""

@@ -26,11 +26,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from gwctl.workers.observe.errors import ClientGone
 from gwctl.workers.wsgi.client_wait import LOOK_S, ClientWait, unsent_bytes
 from gwctl.workers.wsgi.file_sender import FileTail
-from gwctl.workers.wsgi.response_spool import ResponseSpool
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.server import Server
+    from gwctl.workers.http1.service import Service
 
 PENDING_BYTES_MAX: Final = 262144
 _FILE_BLOCK_BYTES: Final = 65536
@@ -81,10 +80,10 @@ def wait_writable(output: Any, timeout_s: float) -> bool:
 class ResponseWriter:
     """Base of `gwctl.workers.wsgi.call.WsgiCall`, which sets the attributes."""
 
-    __slots__ = ("_connection", "_server", "_sock", "client_wait", "pending")
+    __slots__ = ("_connection", "_service", "_sock", "client_wait", "pending")
 
     _connection: ConnectionBase
-    _server: Server
+    _service: Service
     _sock: Any
     pending: bytes
     client_wait: ClientWait | None
@@ -154,12 +153,11 @@ class ResponseWriter:
         wait = self.client_wait
         if wait is None or not wait.others_wait or self._connection.framer is not None:
             return False  # with part of the request still to come, the loop could not send the rest
-        if wait.spool is None:
-            try:
-                wait.spool = ResponseSpool(self._server.spool_budget)
-            except OSError:
-                return False
-        return wait.spool.take(data)
+        try:
+            spool = wait.spool or wait.new_spool()
+        except OSError:
+            return False
+        return spool.take(data)
 
     def close_spool(self) -> None:
         """Nothing more is sent of what is on disk."""
@@ -178,7 +176,7 @@ class ResponseWriter:
     def waiting(self) -> ClientWait:
         """Return what counts the waits of this call."""
         if self.client_wait is None:
-            self.client_wait = ClientWait(self._server, self._connection)
+            self.client_wait = ClientWait(self._service, self._connection)
         return self.client_wait
 
     def _wait_writable(self) -> None:
@@ -191,7 +189,9 @@ class ResponseWriter:
             wait.end(unsent_bytes(self))
         why = wait.judge()
         if why:
-            self._server.throttled.warning("slow reader", f"{self.what()}: {why}; connection aborted")
+            self._service.context.throttled.warning(
+                "slow reader", f"{self.what()}: {why}; connection aborted"
+            )
             self._lose(None)
 
     def _lose(self, error: OSError | None) -> NoReturn:

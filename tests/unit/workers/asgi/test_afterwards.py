@@ -99,7 +99,10 @@ def test_an_application_that_ends_because_it_was_told_of_the_clients_end_is_righ
         client.finish_sending()
         with pytest.raises(ConnectionResetError):
             client.rest()
-        until(lambda: engine.call(engine.server.flush) or engine.access_path.read_text("utf-8"), "the line")
+        until(
+            lambda: engine.call(engine.server.accounts.flush) or engine.access_path.read_text("utf-8"),
+            "the line",
+        )
         assert f'"POST / HTTP/1.1" {200 if begun else 499} ' in engine.access_path.read_text("utf-8")
         assert engine.log == ""
 

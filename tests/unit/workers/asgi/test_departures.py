@@ -115,7 +115,10 @@ def test_what_is_sent_too_late_is_ignored_and_the_application_goes_on(
         until(lambda: done, "the application to go on")
         until(lambda: over(engine), "the request to end")
         assert quiet(engine)
-        until(lambda: engine.call(engine.server.flush) or engine.access_path.read_text("utf-8"), "the line")
+        until(
+            lambda: engine.call(engine.server.accounts.flush) or engine.access_path.read_text("utf-8"),
+            "the line",
+        )
         assert f" {200 if begun else 499} " in engine.access_path.read_text("utf-8")
     assert done == [{"type": "http.disconnect"}]
 

@@ -51,8 +51,7 @@ def drain(engine: Engine) -> threading.Event:
     drained = threading.Event()
 
     def begin() -> None:
-        engine.server.on_drained = drained.set
-        engine.server.drain(False)
+        engine.server.drain(False, drained.set)
 
     engine.call(begin)
     return drained

@@ -212,7 +212,10 @@ def test_a_file_is_sent(big, unix: bool, length: int | None) -> None:
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)  # pipelined: what is left of one goes first
         assert [client.response().body == expected for _ in range(3)] == [True] * 3
         until(
-            lambda: engine.call(engine.server.flush) or engine.access_path.read_text().count("\n") == 6, "6"
+            lambda: (
+                engine.call(engine.server.accounts.flush) or engine.access_path.read_text().count("\n") == 6
+            ),
+            "6",
         )
         assert f'" 200 {len(expected)} "' in engine.access_path.read_text()
 

@@ -52,8 +52,7 @@ def test_who_has_no_task_is_answered_with_500(what: str) -> None:
 
 
 def loop_of(engine: Engine) -> asyncio.AbstractEventLoop:
-    bridge = engine.server.runner.bridge
-    return engine.loop if bridge is None else bridge.loop
+    return engine.server.runner.application_loop or engine.loop
 
 
 @pytest.mark.parametrize("what", FACTORIES)

@@ -162,14 +162,14 @@ def test_what_waits_in_line_goes_too(worker_class: str) -> None:
 def calls_are_slow(both: Pair) -> None:
     if isinstance(both.one.server.runner, SyncRunner):
         both.one.server.runner._average_s = 1.0
-    both.one.server.flush()
+    both.one.server.accounts.flush()
 
 
 def calls_are_fast(both: Pair) -> None:
     """So that requests are served as they are read."""
     if isinstance(both.one.server.runner, SyncRunner):
         both.one.server.runner._average_s = 0.0
-    both.one.call(both.one.server.runner.relieve)
+    both.one.call(both.one.server.runner.on_flush)
 
 
 def hold_loop(both: Pair, clients: list[Client]) -> None:
@@ -369,7 +369,7 @@ def test_a_connection_left_in_the_exchange_by_the_only_worker_is_taken_when_its_
         assert app.stuck.acquire(timeout=20)
         until(lambda: engine.call(lambda: give_one(engine, client)), "it to be given")
         until(lambda: not engine.call(lambda: engine.server.handover._watching), "the worker to leave it")
-        until(lambda: not engine.call(lambda: engine.server.flush_due), "its last look")
+        until(lambda: not engine.call(lambda: engine.server.accounts.flush_due), "its last look")
         app.let_go.set()
         assert other.response().body == b"one"
         assert client.get().body == b"one"
@@ -382,7 +382,7 @@ def state_of(engine: Engine) -> str:
         f"{name} {getattr(handover, name)}" for name in ("_wanted", "_watching", "_pause", "_due", "pending")
     ]
     states = [each.state for each in server.open_connections()]
-    return f"it to be taken: {', '.join(facts)}, active {server.runner.active}, flush {server.flush_due}, {states}"
+    return f"it to be taken: {', '.join(facts)}, active {server.runner.active}, flush {server.accounts.flush_due}, {states}"
 
 
 def give_one(engine: Engine, client: Client) -> bool:

@@ -43,7 +43,7 @@ def test_whose_word_is_believed_goes_along(worker_class: str) -> None:
 def test_a_response_that_is_cut_by_its_receiver_does_not_look_whole() -> None:
     """Told by a reset, at once, although the sender has a descriptor of it too; never by an end."""
     with pair("sync") as both, both.connect() as slow, both.connect() as client:
-        both.other.server.application = cut_short
+        both.other.server.context.application = cut_short
         both.stick(slow)
         with pytest.raises(ConnectionResetError):
             client.get()
@@ -66,14 +66,14 @@ def test_the_sentry_outlives_a_connection_that_is_closed_while_it_looks() -> Non
             connection.sock = socket.socket()
             connection.sock.close()
         server.open_connections = lambda: closed  # type: ignore[method-assign]
-        server.runner._sentry._relieve(server.record.floats[BUSY_SINCE])
+        server.runner._sentry._relieve(server.handover, server.context.record.floats[BUSY_SINCE])
 
 
 def test_in_an_exchange_that_is_closed_nothing_waits() -> None:
     with Engine(lambda *_: [], siblings=True) as engine:
         exchange = Exchange.open()
         assert exchange is not None
-        handover = Handover(engine.server, exchange)
+        handover = Handover(engine.server, exchange, lambda: 1)
         exchange.close()
         assert not handover.pending
 

@@ -473,23 +473,21 @@ def test_a_thread_is_free_when_its_request_is_given_up() -> None:
         with engine.connect() as client:
             assert client.get("/fine").body == b"fine"
         until(lambda: len(application.cancelled) == 3, "the tasks to be cancelled")
-        assert len(engine.server.runner.threads) == 1, "no other thread was needed"  # type: ignore[union-attr]
+        assert len(engine.server.runner.threads) == 1, "no other thread was needed"
         assert engine.log.count("its task is cancelled\n") == 3
         assert "in __call__" in engine.log
 
 
 def test_a_loop_that_stands_still_is_told_and_the_worker_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads_deadlines, "CLEAN_UP_S", 0.2)
-    told: list[str] = []
     timeouts = {"request_timeout_s": 60.0, "request_timeout_paths": ("/blocks 0.2",)}
     with Engine(Slow(), "threads", interface="asgi", threads=2, timeouts=timeouts) as engine:
-        engine.server.on_given_up = lambda what, _age_s: told.append(what)
         with engine.connect() as client, engine.connect() as other:
             client.send(GET % b"/blocks")
             assert client.response().status == 504
             assert other.get("/fine").status == 200, "when its loop turns again"
-        until(lambda: told, "the worker to ask for a successor")
-        assert told[0] == "GET /blocks"
+        until(lambda: engine.process.given_up_requests, "the worker to ask for a successor")
+        assert engine.process.given_up_requests[0] == "GET /blocks"
         assert "event loop has stood still for 0.2 s; the worker is replaced" in engine.log
         assert "in __call__" in engine.log.partition("thread of the loop")[2]
 
@@ -512,8 +510,7 @@ def test_a_drain_waits_for_what_goes_on_behind_a_response_and_cancels_it_in_the_
     with engine.connect() as client:
         assert client.get("/").body == b"done"
         assert client.get("/long").body == b"done"
-    engine.server.on_drained = drained.set
-    engine.call(lambda: engine.server.drain(sweep=False))
+    engine.call(lambda: engine.server.drain(False, drained.set))
     until(lambda: ended == ["finished"], "the shorter one")
     assert not drained.is_set()
     engine.call(lambda: engine.server.runner.give_up("the drain is over"))
@@ -569,10 +566,10 @@ def test_no_request_leaves_anything_behind(serve) -> None:
     with engine.connect() as client:
         client.get("/")
         until(lambda: not engine.under_way, "the request to end")
-        before = len(asyncio.all_tasks(engine.server.runner.bridge.loop))  # type: ignore[union-attr]
+        before = len(asyncio.all_tasks(engine.server.runner.application_loop))
         counted = sys.getallocatedblocks()
         for _ in range(300):
             client.get("/")
         until(lambda: not engine.under_way, "all requests to end")
-        assert len(asyncio.all_tasks(engine.server.runner.bridge.loop)) == before  # type: ignore[union-attr]
+        assert len(asyncio.all_tasks(engine.server.runner.application_loop)) == before
         assert sys.getallocatedblocks() - counted < 30_000

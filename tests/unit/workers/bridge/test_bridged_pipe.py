@@ -34,6 +34,7 @@ def pipe() -> Pipe:
     return Pipe(SimpleNamespace(write_paused=False), Quiet())  # type: ignore[arg-type]
 
 
+@pure_only
 def test_nothing_is_taken_twice(pipe: Pipe) -> None:
     """Neither when it comes right after a look that found nothing."""
     found = pipe.take()
@@ -75,6 +76,7 @@ def test_a_response_that_ends_while_its_call_is_given_up_is_whole_only_if_all_of
     assert not call.keep_alive
 
 
+@pure_only
 def test_more_time_for_a_call_that_is_over_is_not_the_next_requests() -> None:
     """What is on the scoreboard is by then another request of the sync worker."""
     with Engine(application("asgi"), "sync+asgi", timeouts={"request_timeout_s": 5.0}) as engine:

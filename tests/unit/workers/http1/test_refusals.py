@@ -144,7 +144,7 @@ def test_a_refused_target_is_logged_as_itself() -> None:
         client.get("/before")
         client.send(b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n")
         assert client.response().status == 501
-        engine.call(engine.server.flush)
+        engine.call(engine.server.accounts.flush)
         assert '"CONNECT x:80 HTTP/1.1" 501' in engine.access_path.read_text("utf-8")
 
 

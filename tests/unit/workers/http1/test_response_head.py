@@ -32,6 +32,7 @@ from gwctl.workers.http1.response_head import (
 from gwctl.workers.observe import access_log, counters
 from gwctl.workers.observe.access_log import AccessLog
 from gwctl.workers.observe.counters import Counters
+from tests.support.compiled import pure_only
 from tests.support.engine import Engine
 from tests.support.engine_apps import application
 from tests.support.wait import until
@@ -437,6 +438,7 @@ def test_a_length_is_what_its_bytes_say() -> None:
         HeadBuilder(bytes).build(b"", 200, [(b"content-length", LooseBytes(b"5x"))], 2, True, False, True)
 
 
+@pure_only
 def test_no_line_of_a_thread_is_lost_while_the_access_log_is_opened_anew(tmp_path: Path) -> None:
     """A log that is rotated under load has all lines, in one file or another."""
     with Engine(application("threads"), "threads", access_log=True) as engine, engine.connect() as client:
@@ -447,7 +449,7 @@ def test_no_line_of_a_thread_is_lost_while_the_access_log_is_opened_anew(tmp_pat
 
         def answer() -> None:
             for _ in range(count):
-                if engine.server.access is not None:
+                if engine.server.accounts.access is not None:
                     engine.server.runner.log_access(connection, {}, call, 0.0)  # type: ignore[union-attr]
 
         before = sys.getswitchinterval()
@@ -463,5 +465,5 @@ def test_no_line_of_a_thread_is_lost_while_the_access_log_is_opened_anew(tmp_pat
         finally:
             sys.setswitchinterval(before)
         thread.join()
-        engine.call(engine.server.flush)
+        engine.call(engine.server.accounts.flush)
         assert sum(path.read_bytes().count(b"\n") for path in paths) == count + 1

@@ -255,5 +255,5 @@ def test_408_says_nothing_of_the_request_before() -> None:
         client.send(b"GET /part")
         response = client.response()
         assert (response.status, response.body) == (408, b"408 Request Timeout\n")
-        engine.call(engine.server.flush)
+        engine.call(engine.server.accounts.flush)
         assert '"-" 408' in engine.access_path.read_text("utf-8")

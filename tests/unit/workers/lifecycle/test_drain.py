@@ -34,8 +34,7 @@ def drain(engine: Engine, sweep: bool = False) -> threading.Event:
     drained = threading.Event()
 
     def start() -> None:
-        engine.server.on_drained = drained.set
-        engine.server.drain(sweep)
+        engine.server.drain(sweep, drained.set)
 
     engine.call(start)
     return drained

@@ -91,8 +91,7 @@ def test_no_drain_waits_for_one_that_ignores_its_cancellation(engine, monkeypatc
     with engine.connect() as client:
         assert client.get("/stubborn").status == 504
     drained = threading.Event()
-    engine.server.on_drained = drained.set
-    engine.call(lambda: engine.server.drain(sweep=False))
+    engine.call(lambda: engine.server.drain(False, drained.set))
     assert drained.wait(10)
     assert engine.call(lambda: engine.server.active_requests) == 0
 

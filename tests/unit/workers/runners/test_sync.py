@@ -57,8 +57,8 @@ def test_the_loop_is_visible_again_once_the_worker_has_drained() -> None:
     with Engine(application) as engine:
         with engine.connect() as client:
             assert client.get().body == b"done"
-        engine.server.on_drained = lambda: drained.append(asyncio.get_running_loop())
-        engine.call(lambda: engine.server.drain(False))
+        note = lambda: drained.append(asyncio.get_running_loop())  # noqa: E731
+        engine.call(lambda: engine.server.drain(False, note))
         until(lambda: drained, "the drain to end")
         assert drained == [engine.loop]
 
@@ -250,7 +250,7 @@ def test_those_in_line_are_served_in_one_turn_once_calls_are_fast_again() -> Non
         elif len(served) == 1:
             waiting.append(len(runner.line))
             runner._average_s = 0.0
-            runner.relieve()  # as every few milliseconds
+            runner.on_flush()  # as every few milliseconds
             engine.loop.call_soon(lambda: turned.append(served.copy()))
         served.append(path)
         start_response("200 OK", [])
@@ -262,7 +262,7 @@ def test_those_in_line_are_served_in_one_turn_once_calls_are_fast_again() -> Non
         clients = [stack.enter_context(engine.connect()) for _ in range(4)]
         until(lambda: engine.call(lambda: engine.server.connections) == 4, "the connections")
         runner._average_s = 1.0
-        engine.call(runner.relieve)
+        engine.call(runner.on_flush)
         clients[0].send(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
         until(lambda: engine.record.floats[BUSY_SINCE], "the first call")
         for client in clients[1:]:

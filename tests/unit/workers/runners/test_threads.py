@@ -54,7 +54,7 @@ def test_threads_that_stay_taken_are_told_of() -> None:
     with Engine(application, "threads", threads=2) as engine:
 
         def look(after_s: float) -> None:
-            engine.call(lambda: engine.server.runner.look(time.monotonic() + after_s))
+            engine.call(lambda: engine.server.runner.on_sweep(time.monotonic() + after_s))
 
         clients = [engine.connect() for _ in range(3)]
         clients[0].send(REQUEST % b"/first")
@@ -304,7 +304,7 @@ def test_more_time_that_a_call_asks_for_is_not_lost_while_others_are_forgotten()
         client.send(REQUEST % b"/")
         assert began.wait(20)
         try:
-            engine.call(lambda: clock.look(time.monotonic()))
+            engine.call(lambda: clock.check_timeouts(time.monotonic()))
             kept = list(dict.values(clock._extended))
         finally:
             go.set()

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from gwctl.workers.http1.outbox import HOLD_S
 from gwctl.workers.runners.threads import ThreadsRunner
 from gwctl.workers.runners.threads_outbox import ThreadsOutbox
-from gwctl.workers.transport.outbox import HOLD_S
 from tests.support.compiled import pure_only
 from tests.support.engine import Engine
 from tests.support.wait import until
@@ -99,9 +99,9 @@ def outbox(queue: Any, released: list[Any], woken: list[Any]) -> ThreadsOutbox:
 @pure_only
 def test_the_second_of_sender_and_caller_releases(outbox: Any, released: list[Any]) -> None:
     one, two = Call(), Call()
-    assert outbox.take(one, b"1", 0.0)
+    assert outbox.take(one, None, b"1", 0.0)
     outbox.ended(one, 0.0)
-    assert outbox.take(two, b"2", 0.0)
+    assert outbox.take(two, None, b"2", 0.0)
     assert not one.sent
     assert not released
     outbox.send()
@@ -117,14 +117,14 @@ def test_the_second_of_sender_and_caller_releases(outbox: Any, released: list[An
 def test_a_thread_sends_when_it_is_time(outbox: Any, queue: Any, released: list[Any], why: str) -> None:
     calls = [Call() for _ in range(3)]
     for call in calls:
-        assert outbox.take(call, b"x", 0.0)
+        assert outbox.take(call, None, b"x", 0.0)
         outbox.ended(call, HOLD_S / 2)
     assert not released
     last = Call()
-    assert outbox.take(last, b"x", 0.0)
+    assert outbox.take(last, None, b"x", 0.0)
     if why == "nobody waits":
         queue.get()
-        assert not outbox.take(Call(), b"x", 0.0)
+        assert not outbox.take(Call(), None, b"x", 0.0)
     outbox.ended(last, 0.0 if why == "nobody waits" else 1.1 * HOLD_S)
     assert set(released) == {*calls, last}
     assert len(released) == 4
@@ -135,7 +135,7 @@ def test_the_loop_is_woken_once_for_a_batch(outbox: Any, released: list[Any], wo
     for turn in range(1, 3):
         for _ in range(3):
             call = Call()
-            assert outbox.take(call, b"x", 0.0)
+            assert outbox.take(call, None, b"x", 0.0)
             outbox.ended(call, 0.0)
         assert len(woken) == turn
         woken[-1]()
@@ -170,7 +170,7 @@ def test_a_response_that_is_held_when_its_thread_is_given_up_goes_out_first() ->
         def judge() -> None:
             held.set()
             until(lambda: engine.server.outbox, "the response to be held")
-            clock.look(time.monotonic() + 100)
+            clock.check_timeouts(time.monotonic() + 100)
 
         with engine.connect() as quick, engine.connect() as other:
             assert quick.get("/first").body == b"/first"  # its head is known from here on

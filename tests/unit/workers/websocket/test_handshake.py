@@ -134,7 +134,7 @@ def test_denials() -> None:
         assert client.at_end()
         client.sock.close()
         gone(engine)
-        engine.call(engine.server.flush)
+        engine.call(engine.server.accounts.flush)
         line = engine.access_path.read_text()
         assert '"GET /secret HTTP/1.1" 401 4 "-" "me"' in line
         assert engine.log == ""

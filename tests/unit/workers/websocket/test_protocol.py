@@ -107,7 +107,7 @@ def test_a_client_that_goes_is_nobodys_error(accepted: bool) -> None:
         until(lambda: started, "the application")
         client.sock.close()
         gone(engine)
-        engine.call(engine.server.flush)
+        engine.call(engine.server.accounts.flush)
         assert f'HTTP/1.1" {101 if accepted else 499} ' in engine.access_path.read_text()
         assert engine.log == ""
 

@@ -23,16 +23,18 @@ class Connection:
     expecting = False
     since = 0.0
 
-    class server:  # noqa: N801 - an attribute of a connection
-        limits = Limits()
-        body_budget = BodyBudget(limits)
+    class service:  # noqa: N801 - an attribute of a connection
+        body_budget = BodyBudget(Limits())
 
-        class loop:  # noqa: N801
-            calls = 0
+        class context:  # noqa: N801
+            limits = Limits()
 
-            @classmethod
-            def call_soon_threadsafe(cls, _call: Any) -> None:
-                cls.calls += 1
+            class loop:  # noqa: N801
+                calls = 0
+
+                @classmethod
+                def call_soon_threadsafe(cls, _call: Any) -> None:
+                    cls.calls += 1
 
     def __init__(self) -> None:
         self.adjusted = 0
@@ -136,11 +138,11 @@ def test_a_stream_holds_its_connection_back_and_lets_go(kind: type[BodyStream]) 
     stream.feed(b"y")
     assert stream.full
     assert connection.adjusted == 1
-    before = Connection.server.loop.calls + connection.adjusted
+    before = Connection.service.context.loop.calls + connection.adjusted
     for _ in range(2):
         assert stream.readinto(bytearray(1)) == 1
         assert not stream.full
-        now = Connection.server.loop.calls + connection.adjusted
+        now = Connection.service.context.loop.calls + connection.adjusted
         assert now == before + 1, "told once, when it has become so"
 
 
@@ -180,7 +182,7 @@ def test_closed_it_keeps_nothing_and_says_so() -> None:
 def test_a_block_that_comes_while_a_fed_stream_is_closed_takes_no_room() -> None:
     """The application's thread closes it at any moment of the loop's."""
     stream = FedStream(Connection())  # type: ignore[arg-type]
-    room = Connection.server.body_budget.memory_left
+    room = Connection.service.body_budget.memory_left
     closing = threading.Thread(target=stream.close)
 
     class Block(bytes):
@@ -196,4 +198,4 @@ def test_a_block_that_comes_while_a_fed_stream_is_closed_takes_no_room() -> None
     stream.feed(Block(b"block"))
     closing.join(20)
     assert stream.closed
-    assert Connection.server.body_budget.memory_left == room
+    assert Connection.service.body_budget.memory_left == room

@@ -94,7 +94,10 @@ def test_others_are_served_while_a_stream_is_read_slowly_and_it_is_whole(
         slow.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert slow.response().body == b"hello"
         until(
-            lambda: engine.server.spool_budget.left == engine.server.limits.response_spool_bytes_max,
+            lambda: (
+                engine.server.runner.spool_budget.left
+                == engine.server.context.limits.response_spool_bytes_max
+            ),
             "the spool to be given back",
         )
         assert "aborted" not in engine.log
@@ -139,7 +142,7 @@ def test_whoever_waits_in_the_exchange_waits_as_well() -> None:
 def fast(engine: Engine) -> None:
     """Have requests served as they are read: what is left of other clients waits for the loop's next turn."""
     engine.server.runner._average_s = 0.0  # type: ignore[union-attr]
-    engine.call(engine.server.runner.relieve)
+    engine.call(engine.server.runner.on_flush)
 
 
 DUE = {
@@ -281,7 +284,7 @@ def test_spools_have_a_part_of_the_descriptors(worker_class: str, monkeypatch: p
     monkeypatch.setattr(client_wait, "OTHERS_WAIT_S", 0.3)
     streams = Streams()
     with Engine(streams, worker_class, threads=1) as engine:
-        engine.server.spool_budget.files_left = 1
+        engine.server.runner.spool_budget.files_left = 1
         first = ask(engine, "/stream?300")
         waits(engine, streams)
         second = ask(engine, "/stream?600")
@@ -293,7 +296,7 @@ def test_spools_have_a_part_of_the_descriptors(worker_class: str, monkeypatch: p
         assert len(first.response().body) == 300 * len(BLOCK)
         first.sock.close()
         second.sock.close()
-        until(lambda: engine.server.spool_budget.files_left == 1, "the file to be given back")
+        until(lambda: engine.server.runner.spool_budget.files_left == 1, "the file to be given back")
 
 
 @pytest.mark.parametrize("worker_class", WSGI)
@@ -302,7 +305,7 @@ def test_nothing_goes_to_disk_while_nobody_waits(worker_class: str) -> None:
     with Engine(streams, worker_class, threads=1) as engine, ask(engine, "/stream?600") as slow:
         waits(engine, streams)
         assert len(slow.response().body) == 600 * len(BLOCK)
-        assert engine.server.spool_budget.left == engine.server.limits.response_spool_bytes_max
+        assert engine.server.runner.spool_budget.left == engine.server.context.limits.response_spool_bytes_max
 
 
 @pure_only
@@ -324,7 +327,7 @@ def test_a_stream_without_an_end_is_cut_when_others_have_waited(
         with pytest.raises((ConnectionResetError, AssertionError)):
             slow.response()
         slow.sock.close()
-        until(lambda: engine.server.spool_budget.left == spool, "the spool to be given back")
+        until(lambda: engine.server.runner.spool_budget.left == spool, "the spool to be given back")
 
 
 @pytest.mark.parametrize("worker_class", WSGI)

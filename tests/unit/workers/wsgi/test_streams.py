@@ -127,7 +127,7 @@ def test_what_is_not_read_is_skipped_or_ends_the_connection(stream, size: int) -
             assert size > 65536
     with engine.connect() as client:
         assert client.get("/other").status == 200
-    engine.call(engine.server.flush)
+    engine.call(engine.server.accounts.flush)
     assert "smuggled" not in engine.access_path.read_text("utf-8")
 
 

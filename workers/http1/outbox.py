@@ -18,14 +18,13 @@ holds that thread (`gwctl.workers.runners.sync_watchdog` says how they keep apar
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import asyncio
     from contextvars import Context
 
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.wsgi.call import WsgiCall
 
 
 HOLD_S: Final = 0.0005
@@ -52,9 +51,9 @@ class Outbox:
         if now > self._until:
             self.send()
 
-    def take(self, call: WsgiCall, response: bytes, now: float) -> bool:
+    def take(self, call: Any, connection: ConnectionBase, response: bytes, now: float) -> bool:  # noqa: ARG002
         """Tell whether the response of ``call``, made ``now``, was taken: it need not send it itself."""
-        self.add(call.connection, response, now)
+        self.add(connection, response, now)
         return True
 
     def add_behind(self, connection: ConnectionBase, response: bytes, now: float) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from gwctl.workers.http1.outbox import HOLD_S, Outbox
 from gwctl.workers.runners.sync import SyncRunner
-from gwctl.workers.transport.outbox import HOLD_S, Outbox
 from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
 from tests.support.wait import until

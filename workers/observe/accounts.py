@@ -1,0 +1,78 @@
+"""What a worker's requests count, and how it gets out: in batches, not after each.
+
+The first of a batch asks for `Accounts.flush`, a moment later: sums to the scoreboard, lines to the access
+log. Who has more to do at that pace is told of both ends of a batch.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from gwctl.workers.observe.access_log import AccessLog
+from gwctl.workers.observe.counters import Counters, flush
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from gwctl.ipc.scoreboard import Record
+    from gwctl.log import Log
+
+FLUSH_S: Final = 0.02
+LATE_S: Final = 0.05
+"""A timer that comes later than so has found the loop held up."""
+
+
+class Accounts:
+    """Of one worker. ``flush_due``: a batch has begun. ``access``: None without an access log."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        record: Record,
+        on_batch: Callable[[], None],
+        on_flush: Callable[[bool], None],
+    ) -> None:
+        """``on_flush`` is told whether the loop was held up since the batch began."""
+        self._loop = loop
+        self._record = record
+        self._on_batch = on_batch
+        self._on_flush = on_flush
+        self._flush_at = 0.0
+        self.own = Counters()
+        """Of the loop's thread."""
+        self._counters = [self.own]
+        self.flush_due = False
+        self.access: AccessLog | None = None
+
+    def count_with(self, counters: Counters) -> None:
+        """Add up those of another thread too, from now on."""
+        self._counters.append(counters)
+
+    def flush_soon(self) -> None:
+        """Have `flush` called for this batch of requests."""
+        if not self.flush_due:
+            self.flush_due = True
+            self._flush_at = monotonic() + FLUSH_S
+            self._loop.call_later(FLUSH_S, self.flush)
+            self._on_batch()
+
+    def flush(self) -> None:
+        """Write what has been counted so far."""
+        late = self.flush_due and monotonic() - self._flush_at > LATE_S
+        self.flush_due = False
+        flush(self._counters, self._record)
+        if self.access is not None:
+            self.access.flush()
+        self._on_flush(late)
+
+    def set_access_log(self, fd: int, worker: str, log: Log) -> None:
+        """Write the access log to ``fd`` from now on; it is closed in the end. -1: none."""
+        if self.access is not None and fd >= 0:
+            self.access.reopen(fd)
+        elif self.access is not None:
+            self.access.close()
+            self.access = None
+        elif fd >= 0:
+            self.access = AccessLog(fd, worker, log)

@@ -1,0 +1,28 @@
+"""A thread of the threads runner, as others see it: what it is at, and what it has counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gwctl.workers.observe.counters import Counters
+
+if TYPE_CHECKING:
+    from gwctl.workers.wsgi.call import WsgiCall
+
+
+class RequestThread(Counters):
+    """Attributes are the thread's own to set; others read them.
+
+    Attributes:
+        call: The call it makes; None while it waits. Set after ``start``, cleared before the next is set.
+        start: When that began.
+        ident: As `threading.get_ident` has it; 0 before it runs.
+    """
+
+    __slots__ = ("call", "ident", "start")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.call: WsgiCall | None = None
+        self.start = 0.0
+        self.ident = 0
