@@ -67,6 +67,7 @@ class ThreadsRunner(WsgiRunner):
         self._outbox = ThreadsOutbox(context.loop, context.neutral_context, self._queue, self._release)
         super().__init__(service, balancing, self._outbox)
         self._accounts = service.accounts
+        self._wake: Callable[..., object] = context.loop.call_soon_threadsafe
         self.threads: list[RequestThread] = []
         self.given_up: dict[WsgiCall, Any] = {}
         """Requests that a thread still holds and nobody waits for, with what that thread writes to."""
@@ -366,12 +367,11 @@ class ThreadsRunner(WsgiRunner):
     def _release(self, call: WsgiCall) -> None:
         """Give the connection of ``call``, which is over and sent, back to the loop; any thread."""
         connection = call.connection
-        wake = self.service.context.loop.call_soon_threadsafe
         usual = call.keep_alive and not (call.pending or connection.tail or connection.attention)
         if usual:
             connection.since = call.ended_at
             connection.state = IDLE
             if connection.attention:
-                wake(connection.attend)
+                self._wake(connection.attend)
         else:
-            wake(self.finish, connection, call)
+            self._wake(self.finish, connection, call)
