@@ -17,6 +17,7 @@ from gwctl.ipc.channel import Channel, Drain, Park, Serve, Tell
 from gwctl.ipc.scoreboard import HEARTBEAT_AT
 from gwctl.workers.app.drain_notice import DrainNotice, drains
 from gwctl.workers.asgi import event_streams
+from gwctl.workers.runners.asgi import AsgiRunner
 from tests.support.engine import Client, Engine
 from tests.support.wait import until
 
@@ -248,7 +249,9 @@ def test_who_always_sends_is_told_right_before_the_end() -> None:
             await asyncio.sleep(0.02)
 
     with Engine(application, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine, opened(engine) as client:
-        engine.server.runner.streams._drain_s = 1.2  # the cut itself comes later, however slow the machine
+        runner = engine.server.runner
+        streams = runner._streams if isinstance(runner, AsgiRunner) else runner.bridge.streams
+        streams._drain_s = 1.2  # the cut itself comes later, however slow the machine
         began_at = time.monotonic()
         drained = drain(engine)
         assert len(list(client.chunks())) > 2
