@@ -278,7 +278,9 @@ class Engine:
         os.environ["GWCTL_PARSER"] = self.parser
         try:
             log = Log(self._log_fd, Level.DEBUG, "web.0 g1")
-            self.server = Server(WorkerContext(self.loop, self.assignment, self.application, log, self.process))
+            self.server = Server(
+                WorkerContext(self.loop, self.assignment, self.application, log, self.process)
+            )
         finally:
             if before is None:
                 del os.environ["GWCTL_PARSER"]
