@@ -99,7 +99,7 @@ class Master:
             self._loop.wait(self._timeout())
             for signum in self._loop.take_signals():
                 self._signalled(signum)
-            self._terminal.look(time.monotonic())
+            self._terminal.check(time.monotonic())
             self._announcer.turn(time.monotonic())
             if self._control is not None:
                 self._control.turn(time.monotonic())
@@ -179,7 +179,7 @@ class Master:
                 self._recorder.write(record)
             case actions.Observe():
                 self.children.observe(time.monotonic())
-                self._generations.listeners.look(self._recorder)
+                self._generations.listeners.check(self._recorder)
             case actions.Progress():
                 self._tell_progress(action)
             case actions.Answer(request=request, ok=ok, text=text, result=result):

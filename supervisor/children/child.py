@@ -15,7 +15,7 @@ from gwctl.ipc.channel import Channel, ChannelFacts, WorkerReady
 from gwctl.masking import shower
 from gwctl.records.base import TEMPLATE, Process
 from gwctl.records.report import ProcessReport
-from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport, fault_frames, look
+from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport, fault_frames, kernel_facts
 from gwctl.supervisor.children.peer_limits import Allowance
 from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.children.record_reader import Reader
@@ -43,7 +43,7 @@ class ChildSnapshot(msgspec.Struct, frozen=True):
     sampled_requests: int = 0
     dump_fd: int = 2
     protocol: int = 0
-    inquest: IncidentReport | None = None
+    incident: IncidentReport | None = msgspec.field(default=None, name="inquest")
     killed: bool = False
     template: bool = False
 
@@ -76,7 +76,7 @@ class Child:
     limits: RequestLimits = field(init=False)
     killed: bool = False
     """We sent SIGKILL."""
-    inquest: IncidentReport | None = None
+    incident: IncidentReport | None = None
     """Its stacks were asked for."""
     reader: Reader = field(init=False)
     """Of ``record``, which nothing else reads."""
@@ -145,7 +145,7 @@ class Child:
             sampled_requests=self.sampled_requests,
             dump_fd=self.dump.fd,
             protocol=self.protocol,
-            inquest=self.inquest,
+            incident=self.incident,
             killed=self.killed,
             template=self.template,
         )
@@ -171,7 +171,7 @@ class Child:
             sampled_requests=snapshot.sampled_requests,
             dump=DumpFile(snapshot.dump_fd),
             protocol=snapshot.protocol,
-            inquest=snapshot.inquest,
+            incident=snapshot.incident,
             killed=snapshot.killed,
             template=snapshot.template,
         )
@@ -180,20 +180,22 @@ class Child:
 
     def begin_report(self, reason: str, now: float) -> None:
         """Take down what is known: it is about to be asked for the rest."""
-        self.inquest = IncidentReport(self.pid, reason)
+        self.incident = IncidentReport(self.pid, reason)
         facts = self.facts(now)
         if since := facts.floats[scoreboard.BUSY_SINCE]:
-            self.inquest.request = self.shown(facts.request_line)
-            self.inquest.request_s = max(0.0, now - since)
+            self.incident.request = self.shown(facts.request_line)
+            self.incident.request_s = max(0.0, now - since)
         self.dump.empty()
 
     def end_report(self, now: float) -> tuple[str, ProcessReport] | None:
         """Return why it was asked for, and what is known; None: it was not."""
-        inquest, self.inquest = self.inquest, None
-        if inquest is None:
+        incident, self.incident = self.incident, None
+        if incident is None:
             return None
         up_s = max(0.0, now - self.spawned_at)
-        return inquest.reason, inquest.report(self.facts(now), up_s, self.dump.read(), look(self.pid))
+        return incident.reason, incident.report(
+            self.facts(now), up_s, self.dump.read(), kernel_facts(self.pid)
+        )
 
     def fault_frames(self, status: int) -> str:
         """Where it stood when it died of a fault of its own; empty if it did not, or nothing is known."""
@@ -201,14 +203,14 @@ class Child:
 
     # ---- for the core
 
-    def observed(self, luck: float, now: float) -> events.Observed:
+    def observed(self, jitter: float, now: float) -> events.Observed:
         """What its record says now, for the core."""
         facts = self.facts(now)
         words = facts.words
         busy_since, line, limit_s, due_at = self._request(facts)
         return events.Observed(
             self.worker,
-            luck,
+            jitter,
             requests=words[scoreboard.REQUESTS],
             active=active(facts),
             connections=words[scoreboard.CONNECTIONS],

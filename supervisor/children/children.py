@@ -44,7 +44,7 @@ from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.fork_requests import Templates
 from gwctl.supervisor.children.incident_report import DumpFile
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoard, OlderRecord
-from gwctl.supervisor.children.messages import MESSAGE_CHARS_MAX, hear
+from gwctl.supervisor.children.messages import MESSAGE_CHARS_MAX, handle_message
 from gwctl.supervisor.children.oom import OomWatch
 from gwctl.supervisor.children.peer_limits import count, cut
 from gwctl.supervisor.children.recent_totals import Recent
@@ -93,7 +93,7 @@ class ChildrenSnapshot(msgspec.Struct, frozen=True):
 class Children:
     """All child processes of the master, by worker id.
 
-    ``report`` takes events for the core; ``luck`` supplies random numbers in [0, 1);
+    ``report`` takes events for the core; ``jitter`` supplies random numbers in [0, 1);
     ``close_in_child`` closes the rest of the master's descriptors in a new child of that pool and generation.
     """
 
@@ -103,14 +103,14 @@ class Children:
         boards: Boards,
         recorder: Recorder,
         report: Callable[[events.Event], None],
-        luck: Callable[[], float],
+        jitter: Callable[[], float],
         close_in_child: Callable[[str, int], None],
     ) -> None:
         self._loop = loop
         self.boards = boards
         self._recorder = recorder
         self._report = report
-        self._luck = luck
+        self._jitter = jitter
         self._close_in_child = close_in_child
         self._by_worker: dict[events.WorkerId, Child] = {}
         self._by_pid: dict[int, Child] = {}
@@ -154,10 +154,10 @@ class Children:
         try:
             record = self.boards.of(pool).allocate(pool_number)
         except OSError as error:
-            self._report(events.SpawnFailed(worker, why(error, "a scoreboard for its pool"), self._luck()))
+            self._report(events.SpawnFailed(worker, why(error, "a scoreboard for its pool"), self._jitter()))
             return
         if record is None:
-            self._report(events.SpawnFailed(worker, "the scoreboard of its pool is full", self._luck()))
+            self._report(events.SpawnFailed(worker, "the scoreboard of its pool is full", self._jitter()))
             return
         try:
             dump = DumpFile.make()
@@ -168,7 +168,7 @@ class Children:
                 raise
         except OSError as error:
             self.boards.release(pool, record)
-            self._report(events.SpawnFailed(worker, why(error, "a channel to it"), self._luck()))
+            self._report(events.SpawnFailed(worker, why(error, "a channel to it"), self._jitter()))
             return
         assignment = assign(Channel(theirs), record, dump.fd)
         child = Child(
@@ -242,7 +242,7 @@ class Children:
 
     def _spawn_failed(self, child: Child, reason: str) -> None:
         self._forget(child)
-        self._report(events.SpawnFailed(child.worker, reason, self._luck()))
+        self._report(events.SpawnFailed(child.worker, reason, self._jitter()))
 
     # ---- upgrade
 
@@ -373,7 +373,7 @@ class Children:
         try:
             now = time.monotonic()
             for message, _fds in child.channel.receive():
-                hear(child, message, now, self._recorder, self._report, self._templates.answered)
+                handle_message(child, message, now, self._recorder, self._report, self._templates.answered)
         except ChannelError as error:
             reason = cut(str(error), MESSAGE_CHARS_MAX)
             self._recorder.write(ChannelBroken(process=child.process, reason=reason))
@@ -481,7 +481,7 @@ class Children:
         exited = events.Exited(
             child.worker,
             status,
-            self._luck(),
+            self._jitter(),
             serving=serving,
             cut=child.unfinished(facts),
             cause=cause,
@@ -509,9 +509,9 @@ class Children:
     def observe(self, now: float) -> None:
         """Report what the scoreboard says of each process, and note its request rate now and then."""
         self._watching.retry(self)
-        self._oom.look()
+        self._oom.sample()
         for child in self._by_worker.values():
-            self._report(child.observed(self._luck(), now))
+            self._report(child.observed(self._jitter(), now))
             self._tell_doubt(child)
         if now - self.sampled_at >= SAMPLE_S:
             for child in self._by_worker.values():

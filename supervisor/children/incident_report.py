@@ -78,7 +78,7 @@ class KernelFacts:
     memory_bytes: int = 0
 
 
-def look(pid: int) -> KernelFacts:
+def kernel_facts(pid: int) -> KernelFacts:
     """Ask the kernel about ``pid``."""
     folder = Path("/proc") / str(pid)
     try:

@@ -50,7 +50,7 @@ NAMED_MAX: Final = 100
 _CLASSES: Final = frozenset({"sync", "threads", "asgi"})
 
 
-def hear(
+def handle_message(
     child: Child,
     message: Message,
     now: float,
@@ -95,8 +95,8 @@ def hear(
         case GaveUp(request=request, age_s=age_s):
             report(events.Stuck(child.worker, child.shown(cut(request, REQUEST_CHARS_MAX)), age_s))
         case Told():
-            if child.inquest is not None:
-                child.inquest.told = _bounded_told(message)
+            if child.incident is not None:
+                child.incident.told = _bounded_told(message)
         case Forked() if child.template:
             forked(child, message)
         case WorkerDrained(cut=unfinished):

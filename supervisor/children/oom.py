@@ -39,7 +39,7 @@ class OomWatch:
         self._left = 0
         """Kills that the last look found, and that have explained nothing yet."""
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Forget what no worker died of by now. To be called now and then, when all exits have been read."""
         count = self._count()
         if count is not None:

@@ -60,9 +60,9 @@ def exited(pool: Pool, worker: Worker, event: Exited, turn: Turn, *, held: str) 
     free = alive_s >= policy.healthy_after_s or (failure is not None and failure.kind == "hang")
     wait = 0.0
     if left:
-        wait = slot.left(now, policy, event.luck, others_serve=others_serve)
+        wait = slot.left(now, policy, event.jitter, others_serve=others_serve)
     elif not free:
-        wait = slot.died(now, policy, event.luck, others_serve=others_serve)
+        wait = slot.died(now, policy, event.jitter, others_serve=others_serve)
     retry = _retry(pool, worker, wait, now, held)
     turn.note(_record(worker, event, retry, now, left=left, trace=_news_of(slot, failure)))
     if slot.open and not was_open:
@@ -101,8 +101,8 @@ def drain_started(pool: Pool, worker: Worker, why: str, turn: Turn) -> None:
     turn.note(WorkerDrains(process=worker.process, reason=why, retry=retry))
 
 
-def spawn_failed(pool: Pool, worker: Worker, reason: str, luck: float, turn: Turn) -> None:
-    wait = pool.slot(worker.slot).failed(turn.now, worker.policy, luck, at_once=False)
+def spawn_failed(pool: Pool, worker: Worker, reason: str, jitter: float, turn: Turn) -> None:
+    wait = pool.slot(worker.slot).failed(turn.now, worker.policy, jitter, at_once=False)
     retry = _retry(pool, worker, wait, turn.now)
     turn.note(SpawnFailed(process=worker.process, reason=reason, retry=retry))
 
@@ -124,7 +124,7 @@ def template_exited(pool: Pool, template: Worker, event: Exited, turn: Turn) -> 
     reason = failure.message if failure is not None else ""
     by_itself = failure is None or failure.kind == "exit"
     if template.ready_at is None:
-        wait = slot.failed(turn.now, template.policy, event.luck)
+        wait = slot.failed(turn.now, template.policy, event.jitter)
         turn.note(
             TemplateFailed(
                 process=template.process,

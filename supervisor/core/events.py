@@ -1,7 +1,7 @@
 """What the core is told: facts, in the past participle, in the order they were observed.
 
 A worker is named by a number that is never used twice in the life of a fleet (a pid can be).
-``luck`` is a random number in [0, 1) that the shell supplies: the core has none of its own.
+``jitter`` is a random number in [0, 1) that the shell supplies: the core has none of its own.
 They are structs because defining thirty dataclasses, here and in `actions`, took ten milliseconds of
 each start.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gwctl.records.report import ProcessReport
 from gwctl.supervisor.core.policy import PoolPolicy
@@ -32,7 +32,7 @@ class SpawnFailed(Struct, frozen=True):
 
     worker: WorkerId
     reason: str
-    luck: float
+    jitter: float
 
 
 class Ready(Struct, frozen=True):
@@ -79,7 +79,7 @@ class Exited(Struct, frozen=True):
 
     worker: WorkerId
     status: int
-    luck: float
+    jitter: float
     serving: str = ""
     """Request line it was serving, from the scoreboard; empty when idle or unknown."""
     cut: int = 0
@@ -126,7 +126,8 @@ class Observed(Struct, frozen=True):
     """
 
     worker: WorkerId
-    luck: float
+    jitter: float = field(name="luck")
+    """It goes over an upgrade by the name that it had in 0.2.0."""
     requests: int = 0
     """Responses it has finished in its life."""
     active: int = 0

@@ -80,7 +80,7 @@ def _about_workers(fleet: FleetState, turn: Turn) -> str:
             return f"worker {worker.id} was told to {worker.told.value} before it existed"
         if state is State.READY and worker.told is not Order.SERVE and not _may_wait(fleet, worker):
             return f"worker {worker.id} is ready and was not told to serve"
-        place = (worker.pool, worker.slot, worker.generation, worker.heir)
+        place = (worker.pool, worker.slot, worker.generation, worker.successor)
         if place in held:
             return f"two workers hold slot {worker.slot} of {worker.pool} g{worker.generation}"
         held.add(place)

@@ -128,7 +128,7 @@ class View:
 
     Attributes:
         old: Of the current generation, by slot.
-        heirs: Of the current generation, for slots that another still has.
+        successors: Of the current generation, for slots that another still has.
         new: Of the candidate, by slot.
         kept: Of the kept generation.
         strays: Of generations that nobody wants.
@@ -139,7 +139,6 @@ class View:
 
     __slots__ = (
         "active",
-        "heirs",
         "kept",
         "leaving",
         "new",
@@ -148,6 +147,7 @@ class View:
         "room",
         "serving",
         "strays",
+        "successors",
         "wanted",
     )
 
@@ -155,7 +155,7 @@ class View:
         self.pool = pool
         self.wanted = wanted
         self.old: dict[int, Worker] = {}
-        self.heirs: dict[int, Worker] = {}
+        self.successors: dict[int, Worker] = {}
         self.new: dict[int, Worker] = {}
         self.kept: list[Worker] = []
         self.strays: list[Worker] = []
@@ -182,7 +182,7 @@ class View:
     def _sort(self, worker: Worker) -> None:
         wanted = self.wanted
         if worker.generation == wanted.generation:
-            (self.heirs if worker.heir else self.old)[worker.slot] = worker
+            (self.successors if worker.successor else self.old)[worker.slot] = worker
         elif worker.generation == wanted.candidate:
             self.new[worker.slot] = worker
         elif worker.generation == wanted.kept and worker.state not in _UNBORN:
@@ -196,8 +196,8 @@ class View:
         return [w for slot, w in sorted(self.old.items()) if w.state is State.READY and slot < size]
 
     def to_shed(self) -> list[Worker]:
-        """Whoever of the current generation accepts or could: heirs and those beyond the size, too."""
-        return [w for w in (*self.old.values(), *self.heirs.values()) if w.state is State.READY]
+        """Whoever of the current generation accepts or could: successors and those beyond the size, too."""
+        return [w for w in (*self.old.values(), *self.successors.values()) if w.state is State.READY]
 
     def may_begin_new(self) -> bool:
         """An atomic reload has none of its workers serve to bound how many boot at once."""

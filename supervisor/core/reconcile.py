@@ -17,9 +17,9 @@ Rules
     - Workers of a kept generation stay parked; not all together, should one be the last that serves.
     - The last serving worker of a pool is never drained to get rid of it (it may be surplus or
       belong to an abandoned generation) before another one serves.
-    - A worker that is due to be replaced keeps its slot until its heir serves; it is let go then,
-      and at most `recycled_at_once` are on their way in and out. A heir whose place becomes free
-      takes it at once; a reload or a smaller size has no use for heirs, and lets them go.
+    - A worker that is due to be replaced keeps its slot until its successor serves; it is let go then,
+      and at most `recycled_at_once` are on their way in and out. A successor whose place becomes free
+      takes it at once; a reload or a smaller size has no use for successors, and lets them go.
     - While a reload is under way, no worker of the current generation is spawned: it would run
       what is on disk now, which is what the reload is trying out, with the old settings. Nor
       after a rollback, whose code is on no disk. The exception is a pool without a serving worker:
@@ -41,7 +41,7 @@ def reconcile(pool: Pool, wanted: Wanted, turn: Turn) -> None:
     if pool.templates:
         templates.let_go(pool, _generations(pool, wanted), turn)
     view = View(pool, wanted)
-    if view.heirs:
+    if view.successors:
         _succeed(view, turn)
     if wanted.serve_new or not (view.serving or wanted.atomic):
         for worker in view.new.values():
@@ -80,29 +80,29 @@ def _serve(view: View, worker: Worker, turn: Turn) -> None:
 
 
 def _succeed(view: View, turn: Turn) -> None:
-    """Heirs take over when they serve, or when nobody holds their place any more."""
-    for slot, heir in list(view.heirs.items()):
-        worn = view.old.get(slot)
-        if worn is None:
-            _inherit(view, heir)
+    """Successors take over when they serve, or when nobody holds their place any more."""
+    for slot, successor in list(view.successors.items()):
+        outgoing = view.old.get(slot)
+        if outgoing is None:
+            _inherit(view, successor)
         elif view.wanted.candidate or slot >= view.pool.size:
-            if heir.state is State.READY and view.room <= 0:
-                if not heir.serving and not view.wanted.atomic:
-                    _serve(view, heir, turn)
-            elif heir.state in _CAN_BE_TOLD and not _is_last(view, heir):
-                del view.heirs[slot]
-                _let_go(view, heir, turn)
-        elif heir.state in _CAN_SERVE:
-            if not heir.serving:
-                _serve(view, heir, turn)
-            if worn.state is State.READY and view.room > 0:  # else it fails by itself: that is a failure
-                _let_go(view, worn, turn)
-                _inherit(view, heir)
+            if successor.state is State.READY and view.room <= 0:
+                if not successor.serving and not view.wanted.atomic:
+                    _serve(view, successor, turn)
+            elif successor.state in _CAN_BE_TOLD and not _is_last(view, successor):
+                del view.successors[slot]
+                _let_go(view, successor, turn)
+        elif successor.state in _CAN_SERVE:
+            if not successor.serving:
+                _serve(view, successor, turn)
+            if outgoing.state is State.READY and view.room > 0:  # else it fails by itself: that is a failure
+                _let_go(view, outgoing, turn)
+                _inherit(view, successor)
 
 
-def _inherit(view: View, heir: Worker) -> None:
-    heir.heir = False
-    view.old[heir.slot] = view.heirs.pop(heir.slot)
+def _inherit(view: View, successor: Worker) -> None:
+    successor.successor = False
+    view.old[successor.slot] = view.successors.pop(successor.slot)
 
 
 def _replace(view: View, turn: Turn) -> None:
@@ -239,11 +239,11 @@ def _recycle(view: View, turn: Turn) -> None:
     """Begin successors, as long as not too many workers are being replaced."""
     pool = view.pool
     limit, most = active_limit(pool, view.wanted), recycled_at_once(pool)
-    replacing = len(view.heirs) + sum(1 for worker in view.leaving if worker.replace_reason)
-    for slot, worn in sorted(view.old.items()):
-        if not worn.replace_reason or view.wanted.hold or not (view.wanted.recycle or worn.stuck):
+    replacing = len(view.successors) + sum(1 for worker in view.leaving if worker.replace_reason)
+    for slot, outgoing in sorted(view.old.items()):
+        if not outgoing.replace_reason or view.wanted.hold or not (view.wanted.recycle or outgoing.stuck):
             continue
-        if not worn.serving or slot in view.heirs or slot >= pool.size:
+        if not outgoing.serving or slot in view.successors or slot >= pool.size:
             continue
         if replacing >= most or view.active >= limit:
             return
@@ -251,13 +251,15 @@ def _recycle(view: View, turn: Turn) -> None:
         if due > turn.now:
             pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
             continue
-        heir = _begin(view, slot, view.wanted.generation, pool.policy, turn)
-        if heir is None:
+        successor = _begin(view, slot, view.wanted.generation, pool.policy, turn)
+        if successor is None:
             return
         replacing += 1
-        heir.heir = True
-        if not worn.succession_told:
-            worn.succession_told = True
-            if worn.ready_at is not None:  # failures before its time are over; those of its heirs count
-                pool.slot(slot).lived(turn.now - worn.ready_at, worn.policy)
-            turn.note(WorkerReplaced(process=worn.process, reason=worn.replace_reason, stuck=worn.stuck))
+        successor.successor = True
+        if not outgoing.succession_told:
+            outgoing.succession_told = True
+            if outgoing.ready_at is not None:  # failures before its time are over, not its successors'
+                pool.slot(slot).lived(turn.now - outgoing.ready_at, outgoing.policy)
+            turn.note(
+                WorkerReplaced(process=outgoing.process, reason=outgoing.replace_reason, stuck=outgoing.stuck)
+            )

@@ -58,7 +58,7 @@ def _due(worker: Worker, facts: Observed, now: float) -> str:
     age_s = age(worker, now)
     if age_s < worker.policy.healthy_after_s:
         return ""
-    rest = 1.0 - limits.jitter_percent / 100 * worker.luck
+    rest = 1.0 - limits.jitter_percent / 100 * worker.jitter
     if limits.requests_max and facts.requests >= limits.requests_max * rest:
         return wording.served(facts.requests, round(limits.requests_max * rest))
     if limits.age_max_s and age_s >= limits.age_max_s * rest:

@@ -3,7 +3,7 @@
 Rules
     - The first failure is replaced at once: most crashes are single ones.
     - From the second in a row on the wait doubles, from ``backoff_min_s`` up to
-      ``backoff_max_s``. Up to a quarter is taken off at random (``luck``), so that slots which
+      ``backoff_max_s``. Up to a quarter is taken off at random (``jitter``), so that slots which
       died together do not come back together.
     - A fork that fails waits from the first time on: its cause is the machine, and asking
       again at once makes it worse.
@@ -45,26 +45,26 @@ class Slot:
     told: str = ""
     """Where the failure was whose traceback was told last."""
 
-    def failed(self, now: float, policy: PoolPolicy, luck: float, *, at_once: bool = True) -> float:
+    def failed(self, now: float, policy: PoolPolicy, jitter: float, *, at_once: bool = True) -> float:
         """Count a failure; returns the seconds to wait. ``at_once``: the first one need not."""
         if self.failures == 0:
             self.failing_since = now
         self.failures += 1
         self.failed_at = now
         doublings = self.failures - 2 if at_once else self.failures - 1
-        wait = 0.0 if doublings < 0 else backoff(doublings, policy, luck)
+        wait = 0.0 if doublings < 0 else backoff(doublings, policy, jitter)
         self.next_try_at = now + wait
         return wait
 
-    def died(self, now: float, policy: PoolPolicy, luck: float, *, others_serve: bool) -> float:
+    def died(self, now: float, policy: PoolPolicy, jitter: float, *, others_serve: bool) -> float:
         """Count a process that was there and is dead; returns the seconds to wait."""
-        wait = self.failed(now, policy, luck)
+        wait = self.failed(now, policy, jitter)
         self.deaths += 1
         enough = policy.breaker_failures and self.deaths >= policy.breaker_failures
         if not (enough and others_serve):
             return wait
         self.open = True
-        wait = jittered(policy.breaker_retry_s, luck)
+        wait = jittered(policy.breaker_retry_s, jitter)
         self.next_try_at = now + wait
         return wait
 
@@ -83,23 +83,23 @@ class Slot:
             self.told = where
         return news
 
-    def left(self, now: float, policy: PoolPolicy, luck: float, *, others_serve: bool) -> float:
+    def left(self, now: float, policy: PoolPolicy, jitter: float, *, others_serve: bool) -> float:
         """A worker left by itself; returns the seconds to wait before the next."""
         again = self.left_at is not None and now - self.left_at < policy.healthy_after_s
         self.left_at = now
-        return self.died(now, policy, luck, others_serve=others_serve) if again else 0.0
+        return self.died(now, policy, jitter, others_serve=others_serve) if again else 0.0
 
 
-def backoff(doublings: int, policy: PoolPolicy, luck: float) -> float:
+def backoff(doublings: int, policy: PoolPolicy, jitter: float) -> float:
     """Seconds to wait after the first, second, ... repetition (``doublings`` 0, 1, ...)."""
     longest = max(policy.backoff_min_s, policy.backoff_max_s)
-    return jittered(min(longest, policy.backoff_min_s * 2.0 ** min(doublings, _DOUBLINGS_MAX)), luck)
+    return jittered(min(longest, policy.backoff_min_s * 2.0 ** min(doublings, _DOUBLINGS_MAX)), jitter)
 
 
 _DOUBLINGS_MAX: Final = 64
 """Beyond any cap, and a float can still hold it."""
 
 
-def jittered(wait_s: float, luck: float) -> float:
+def jittered(wait_s: float, jitter: float) -> float:
     """Take off up to a quarter."""
-    return wait_s * (1.0 - luck / 4)
+    return wait_s * (1.0 - jitter / 4)

@@ -31,15 +31,18 @@ from gwctl.supervisor.core.worker import Worker
 LEFT_OUT: Final = {"pools", "workers", "actions"}
 """Of the fleet and its turn: carried in a way of their own, or of one step alone."""
 
-_WIRE_NAMES: Final = {
-    "queue": "_queue",
-    "numbered": "_numbered",
-    "began_at": "_began_at",
-    "begun": "_begun",
-    "served": "_served",
-    "dirty": "_dirty",
-    "next_at": "_next",
-    "last_id": "_last_id",
+_WIRE_NAMES: Final[Mapping[type, Mapping[str, str]]] = {
+    FleetState: {
+        "queue": "_queue",
+        "numbered": "_numbered",
+        "began_at": "_began_at",
+        "begun": "_begun",
+        "served": "_served",
+        "dirty": "_dirty",
+        "next_at": "_next",
+    },
+    Turn: {"last_id": "_last_id"},
+    Worker: {"successor": "heir", "jitter": "luck"},
 }
 """Fields that are handed over by the names that they had in 0.2.0."""
 
@@ -58,8 +61,8 @@ class FactsError(Exception):
 def facts_of(fleet: Fleet) -> dict[str, Any]:
     """Everything that a fleet needs to go on, ready for JSON."""
     return {
-        "fleet": _renamed(plain(fleet.state, without=LEFT_OUT), _WIRE_NAMES),
-        "turn": _renamed(plain(fleet.turn, without=LEFT_OUT), _WIRE_NAMES),
+        "fleet": plain(fleet.state, without=LEFT_OUT),
+        "turn": plain(fleet.turn, without=LEFT_OUT),
         "pools": [plain(pool, without=_LIVES) for pool in fleet.state.pools.values()],
         "workers": [plain(worker) for worker in fleet.turn.workers.values()],
     }
@@ -72,10 +75,9 @@ def fleet_from(facts: Mapping[str, Any]) -> Fleet:
         FactsError: They cannot be understood.
     """
     fleet = Fleet({})
-    ours = {wire: name for name, wire in _WIRE_NAMES.items()}
     try:
-        fleet.state = table_from(FleetState, {"pools": {}, **_renamed(facts["fleet"], ours)})
-        fleet.turn = table_from(Turn, _renamed(facts["turn"], ours))
+        fleet.state = table_from(FleetState, {"pools": {}, **facts["fleet"]})
+        fleet.turn = table_from(Turn, facts["turn"])
         for each in facts["pools"]:
             pool = table_from(Pool, each)
             fleet.state.pools[pool.name] = pool
@@ -89,10 +91,6 @@ def fleet_from(facts: Mapping[str, Any]) -> Fleet:
     return fleet
 
 
-def _renamed(facts: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {names.get(name, name): fact for name, fact in facts.items()}
-
-
 # ---- to facts
 
 
@@ -102,7 +100,8 @@ def plain(value: Any, without: Container[str] = ()) -> Any:
         return _INFINITE if value == float("inf") else value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = (each.name for each in dataclasses.fields(value) if each.name not in without)
-        return {name: plain(getattr(value, name)) for name in names}
+        wire = _WIRE_NAMES.get(type(value), {})
+        return {wire.get(name, name): plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, set | frozenset):
@@ -122,10 +121,12 @@ def table_from(table: type[Table], facts: Mapping[str, Any]) -> Table:
         FactsError: A field is missing that has no default, or is of another type.
     """
     made = object.__new__(table)
+    wire = _WIRE_NAMES.get(table, {})
     hints = _hints(table)  # type: ignore[arg-type]
     for each in dataclasses.fields(table):  # type: ignore[arg-type]
-        if each.name in facts:
-            value = _revived(hints[each.name], facts[each.name], f"{table.__name__}.{each.name}")
+        name = wire.get(each.name, each.name)
+        if name in facts:
+            value = _revived(hints[each.name], facts[name], f"{table.__name__}.{each.name}")
         elif each.default is not dataclasses.MISSING:
             value = each.default
         elif each.default_factory is not dataclasses.MISSING:

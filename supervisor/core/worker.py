@@ -228,7 +228,7 @@ class Worker:
     """Since when it was seen idle with a loop that stands still beyond its limit; 0.0: not when last seen."""
     busy_at: float = 0.0
     """When it was last seen with a call under way, which keeps its loop from turning."""
-    luck: float = 0.0
+    jitter: float = 0.0
     """A random number of its own, by which its limits differ from its siblings'."""
     replace_reason: str = ""
     """Why another worker shall take its place, begun before it ends; empty: none shall."""
@@ -244,7 +244,7 @@ class Worker:
     """It is looked at once more before it is killed for that."""
     deaf: bool = False
     """Its channel is at end of file."""
-    heir: bool = False
+    successor: bool = False
     """It was begun to take the place of another, which still has it."""
     template: int | None = None
     """The number of the template that it is forked from; None: the master forks it."""

@@ -124,7 +124,7 @@ def judge_observed(fleet: FleetState, news: Sequence[ev.Event], turn: Turn) -> s
 def _observed(fleet: FleetState, worker: Worker, facts: ev.Observed, turn: Turn) -> bool:
     before, worker.facts = worker.facts, facts
     if before is None:
-        worker.luck = facts.luck
+        worker.jitter = facts.jitter
     hung = hangs.judge(fleet, worker, before, facts, turn)
     return recycling.judge(fleet, worker, facts, turn) or hung
 
@@ -165,7 +165,7 @@ def _spawn_failed(fleet: FleetState, worker: Worker, event: ev.SpawnFailed, turn
         worker.failure = Failure("spawn", wording.not_started(event.reason))
         judgement.judge(fleet, worker, turn)
     elif worker.generation == fleet.generation:
-        crash.spawn_failed(pool, worker, event.reason, event.luck, turn)
+        crash.spawn_failed(pool, worker, event.reason, event.jitter, turn)
 
 
 def _hung_up(fleet: FleetState, worker: Worker, turn: Turn) -> None:

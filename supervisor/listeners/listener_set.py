@@ -124,9 +124,9 @@ class ListenerSet:
         held = (self._tried or {}).get(address) or self._current.get(address)
         return held.listeners if held is not None else ()
 
-    def look(self, recorder: Recorder) -> None:
+    def check(self, recorder: Recorder) -> None:
         """See what workers have done to them."""
-        self._care.look(self._current.values(), recorder)
+        self._care.check(self._current.values(), recorder)
 
     def close(self) -> None:
         """Close everything, so that new clients are refused from now on."""

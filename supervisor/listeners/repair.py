@@ -43,14 +43,14 @@ class ListenerCare:
         socks = [listener.sock for each in held for listener in each.listeners]
         self._names = {sock.fileno(): sock.getsockname() for sock in socks}
 
-    def look(self, held: Iterable[Held], recorder: Recorder) -> None:
+    def check(self, held: Iterable[Held], recorder: Recorder) -> None:
         """Look at each, and mend what can be."""
         for each in held:
             for listener in each.listeners:
-                if found := self._look_at(each, listener.sock):
+                if found := self._check(each, listener.sock):
                     self._tell(found, recorder)
 
-    def _look_at(self, held: Held, sock: socket.socket) -> ListenerDamaged | None:
+    def _check(self, held: Held, sock: socket.socket) -> ListenerDamaged | None:
         """What was wrong, and what is now."""
         pool, address = held.wanted.pool, ", ".join(each.url for each in held.listeners)
         if os.get_blocking(sock.fileno()):

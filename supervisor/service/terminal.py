@@ -23,7 +23,7 @@ class Terminal:
         self._is_there = os.isatty(fd)
         self._gone_at = float("-inf")
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Notice that it is gone. To be called in each turn of the loop."""
         if self._is_there and not os.isatty(self._fd):
             self._is_there = False
@@ -31,5 +31,5 @@ class Terminal:
 
     def was_closed(self, now: float) -> bool:
         """Tell whether a HUP that arrives now is that of the terminal."""
-        self.look(now)
+        self.check(now)
         return now - self._gone_at <= HANGUP_S

@@ -85,7 +85,7 @@ class Handover:
 
     def stay_one_version(self, recorder: Recorder) -> None:
         """To be called before anything is imported late: the package on disk may be another by now."""
-        if installed := self.program.look():
+        if installed := self.program.other_version():
             recorder.write(ProgramChanged(installed=installed, runs=__version__))
 
     # ---- check

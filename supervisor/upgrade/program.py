@@ -128,7 +128,7 @@ class Program:
         self.copy_fd = fd
         self.rescue = (str(resolved), *_flags(), "-c", _START.format(fd), *sys.argv[1:])
 
-    def look(self) -> str:
+    def other_version(self) -> str:
         """Before anything of gwctl is imported late, here or in a new worker: is it still of this version?
 
         If not, it is imported from the copy from now on: what runs must not become a mixture. Returns

@@ -56,7 +56,7 @@ def test_a_hup_long_after_the_terminal_was_closed_is_not_its() -> None:
     terminal = Terminal(stdin)
     assert not terminal.was_closed(10.0)
     os.close(window)
-    terminal.look(15.0)
+    terminal.check(15.0)
     assert terminal.was_closed(15.9)
     assert not terminal.was_closed(17.0)
     os.close(stdin)

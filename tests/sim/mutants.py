@@ -74,12 +74,12 @@ def parks_before_the_new_one_is_ready(patch: Patch) -> None:
 
 
 def has_no_backoff(patch: Patch) -> None:
-    patch.setattr(backoff, "backoff", lambda doublings, policy, luck: 0.0)
+    patch.setattr(backoff, "backoff", lambda doublings, policy, jitter: 0.0)
 
 
 def has_no_breaker(patch: Patch) -> None:
     patch.setattr(
-        backoff.Slot, "died", lambda slot, now, policy, luck, **_how: slot.failed(now, policy, luck)
+        backoff.Slot, "died", lambda slot, now, policy, jitter, **_how: slot.failed(now, policy, jitter)
     )
 
 
@@ -235,7 +235,7 @@ def retires_before_the_heir_serves(patch: Patch) -> None:
     succeed = reconcile._succeed
 
     def hasty(view: Any, turn: Turn) -> None:
-        for slot, heir in list(view.heirs.items()):
+        for slot, heir in list(view.successors.items()):
             worn = view.old.get(slot)
             if worn is not None and worn.serving and heir.state is State.STARTING:
                 reconcile._let_go(view, worn, turn)

@@ -68,8 +68,8 @@ class Upgrades:
 
     def check(self) -> None:
         self._checks += 1
-        luck = self._world.rng.random()
-        if luck < 0.9:
+        jitter = self._world.rng.random()
+        if jitter < 0.9:
             self._world._at(self._world.rng.random() * 2, self._checked, self._checks)
 
     def abandon(self) -> None:

@@ -87,10 +87,10 @@ class World:
             wake = deadline
         if wake is None:
             wake = self.now + 1.0
-        luck = rng.random()
-        if luck < 0.3:
+        jitter = rng.random()
+        if jitter < 0.3:
             wake += rng.random() * 0.03  # several things in one turn
-        elif luck > 1 - self.faults.late:
+        elif jitter > 1 - self.faults.late:
             wake = self._away(wake)
         self.now = max(self.now, wake)
         self._elapse()
@@ -286,11 +286,11 @@ class World:
         self._processes[action.worker] = process
         told_s = 8.0 if rng.random() < faults.fork_is_late else 0.02
         self._news(told_s, ev.Spawned(action.worker, 1000 + action.worker))
-        luck = rng.random()
-        if luck < faults.boot_hangs:
+        jitter = rng.random()
+        if jitter < faults.boot_hangs:
             return
         boot_s = rng.random() * 0.6
-        if luck < faults.boot_hangs + faults.boot_fails or (self._disk_broken and rng.random() < 0.7):
+        if jitter < faults.boot_hangs + faults.boot_fails or (self._disk_broken and rng.random() < 0.7):
             self._at(boot_s * rng.random(), self._boot_fails, process)
         else:
             self._at(boot_s, self._boots, process)
@@ -312,13 +312,13 @@ class World:
         rng, faults = self.rng, self.faults
         process.ready_at = self.now
         self._news(0.02, ev.Ready(process.id))
-        luck = rng.random()
+        jitter = rng.random()
         life_s = rng.expovariate(1 / 15)
-        if luck < faults.dies:
+        if jitter < faults.dies:
             self._at(life_s, self._dies, process)
-        elif luck < faults.dies + faults.loses_link:
+        elif jitter < faults.dies + faults.loses_link:
             self._at(life_s, self._loses_link, process)
-        elif luck < faults.dies + faults.loses_link + faults.leaves:
+        elif jitter < faults.dies + faults.loses_link + faults.leaves:
             self._at(life_s, self._leaves, process)
         elif not process.is_template and rng.random() < faults.sticks:
             self._at(life_s, self._sticks, process)

@@ -100,8 +100,8 @@ class CoreStory:
         self.boots(*range(1, len(lines) + 1), after=0.5)
         return self
 
-    def dies(self, worker: int, status: int = -11, *, after: float = 0.0, luck: float = 0.0) -> list[str]:
-        return self.happens(ev.Exited(worker, status, luck), after=after)
+    def dies(self, worker: int, status: int = -11, *, after: float = 0.0, jitter: float = 0.0) -> list[str]:
+        return self.happens(ev.Exited(worker, status, jitter), after=after)
 
     def fails_to_boot(self, worker: int, kind: str = "import", *, after: float = 0.0) -> list[str]:
         failed = ev.BootFailed(worker, kind, "cannot import shop", "File shop.py, line 1\n")

@@ -36,7 +36,7 @@ from gwctl.records.sentences import sentence
 from gwctl.records.workers import WorkerKilled
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport
-from gwctl.supervisor.children.messages import hear
+from gwctl.supervisor.children.messages import handle_message
 from gwctl.supervisor.children.peer_limits import MESSAGES_MAX, MESSAGES_PER_S
 from gwctl.supervisor.core import events
 from gwctl.supervisor.recorder import Recorder
@@ -71,7 +71,9 @@ class Stage1:
 
     def hear(self, *messages: Message, now: float = 100.0) -> None:
         for message in messages:
-            hear(self.child, message, now, self._recorder, self.events.append, lambda _child, _answer: None)
+            handle_message(
+                self.child, message, now, self._recorder, self.events.append, lambda _child, _answer: None
+            )
 
     @property
     def log(self) -> str:
@@ -162,7 +164,7 @@ def test_the_record_of_a_kill_is_bounded_whatever_the_worker_says_and_dumps(stag
     stage.hear(
         Told(requests, tuple(TaskStack(long, long, (long,) * 50) for _ in range(50)), 10**400, 10**400)
     )
-    assert isinstance(child.inquest, IncidentReport)
+    assert isinstance(child.incident, IncidentReport)
     known = child.end_report(102.0)
     assert known is not None
     record = WorkerKilled(process=Process("web", 0, 1, 12), reason=known[0], report=known[1])

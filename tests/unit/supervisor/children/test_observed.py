@@ -29,7 +29,7 @@ def test_idle_worker() -> None:
     child.record.floats[scoreboard.HEARTBEAT_AT] = 123.5
     child.record.words[scoreboard.REQUESTS] = 41
     facts = child.observed(0.25, 124.0)
-    assert (facts.worker, facts.luck, facts.requests, facts.heartbeat_at) == (7, 0.25, 41, 123.5)
+    assert (facts.worker, facts.jitter, facts.requests, facts.heartbeat_at) == (7, 0.25, 41, 123.5)
     assert (facts.active, facts.busy_since, facts.serving) == (0, 0.0, "")
     assert facts.memory_bytes > 1 << 20  # that of this process, from the kernel
 

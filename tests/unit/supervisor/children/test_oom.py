@@ -63,10 +63,10 @@ def test_a_kill_that_no_worker_died_of_explains_no_later_death(tmp_path: Path) -
     write(count, 0)
     limit.write_text("max")
     watch = OomWatch(this, mount)
-    watch.look()
+    watch.sample()
     write(count, 1)
-    watch.look()
-    watch.look()
+    watch.sample()
+    watch.sample()
     assert watch.cause(0) == ""
     write(count, 2)
     assert watch.cause(0) != "", "the next kill explains again"
@@ -78,8 +78,8 @@ def test_a_kill_is_still_known_when_a_look_came_before_the_exit_was_read(tmp_pat
     limit.write_text("max")
     watch = OomWatch(this, mount)
     write(count, 2)
-    watch.look()
+    watch.sample()
     assert [bool(watch.cause(0)) for _ in range(3)] == [True, True, False]
     write(count, 1)  # another cgroup by now
-    watch.look()
+    watch.sample()
     assert watch.cause(0) == ""

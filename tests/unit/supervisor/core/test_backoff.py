@@ -27,9 +27,9 @@ def test_a_fork_that_fails_always_waits() -> None:
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
-def test_luck_takes_off_up_to_a_quarter(doublings: int, luck: float) -> None:
+def test_luck_takes_off_up_to_a_quarter(doublings: int, jitter: float) -> None:
     longest = backoff(doublings, POLICY, 0.0)
-    assert 0.75 * longest <= backoff(doublings, POLICY, luck) <= longest <= POLICY.backoff_max_s
+    assert 0.75 * longest <= backoff(doublings, POLICY, jitter) <= longest <= POLICY.backoff_max_s
 
 
 @pytest.mark.parametrize(("healthy_s", "then"), [(29.9, 0.5), (30.0, 0.0)])

@@ -23,11 +23,11 @@ def a_story(*, surge: int = 1, web: int = 2, **recycle: float) -> CoreStory:
 
 
 def seen(
-    worker: int, requests: int = 0, *, mib: int = 50, luck: float = 0.0, serving: str = ""
+    worker: int, requests: int = 0, *, mib: int = 50, jitter: float = 0.0, serving: str = ""
 ) -> ev.Observed:
     busy_since = 150.0 if serving else 0.0
     return ev.Observed(
-        worker, luck, requests, memory_bytes=mib * MIB, busy_since=busy_since, serving=serving, active=0
+        worker, jitter, requests, memory_bytes=mib * MIB, busy_since=busy_since, serving=serving, active=0
     )
 
 
@@ -49,9 +49,9 @@ def test_a_worker_that_has_served_enough_is_replaced_and_serves_until_its_succes
 
 def test_jitter_is_taken_off_by_the_first_luck_that_a_worker_had() -> None:
     story = a_story(requests_max=1000, jitter_percent=50)
-    assert story.happens(seen(1, 1, luck=0.5)) == []
-    assert story.happens(seen(1, 749, luck=0.9)) == []
-    assert story.happens(seen(1, 750, luck=0.0)) == ["spawn 3 web.0 g1"]
+    assert story.happens(seen(1, 1, jitter=0.5)) == []
+    assert story.happens(seen(1, 749, jitter=0.9)) == []
+    assert story.happens(seen(1, 750, jitter=0.0)) == ["spawn 3 web.0 g1"]
 
 
 def test_age() -> None:

@@ -28,8 +28,8 @@ class Scene:
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT)
         self._recorder = Recorder(Log(self._fd))
 
-    def look(self) -> str:
-        self.care.look([self.held], self._recorder)
+    def check(self) -> str:
+        self.care.check([self.held], self._recorder)
         return self.path.read_text()
 
     def close(self) -> None:
@@ -46,7 +46,7 @@ def tcp(host: str = "127.0.0.1") -> socket.socket:
 
 def test_one_that_is_well_is_left_alone(tmp_path: Path) -> None:
     scene = Scene(tcp(), tmp_path)
-    assert scene.look() == ""
+    assert scene.check() == ""
     scene.close()
 
 
@@ -56,7 +56,7 @@ def test_one_that_was_shut_down_listens_at_the_same_port_again_each_time(tmp_pat
     name = scene.sock.getsockname()
     for _ in range(3):
         scene.sock.shutdown(how)
-        log = scene.look()
+        log = scene.check()
         with socket.create_connection(name):
             taken, _ = scene.sock.accept()
             taken.close()
@@ -69,7 +69,7 @@ def test_a_port_that_somebody_else_has_by_now(tmp_path: Path) -> None:
     name = scene.sock.getsockname()
     scene.sock.shutdown(socket.SHUT_RDWR)
     with socket.create_server(name):
-        assert "It cannot listen again (Address already in use)" in scene.look()
+        assert "It cannot listen again (Address already in use)" in scene.check()
     scene.close()
 
 
@@ -77,18 +77,18 @@ def test_a_unix_socket_that_was_shut_down_counts_as_lost(tmp_path: Path) -> None
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(tmp_path / "sock"))
     scene = Scene(sock, tmp_path)
-    assert scene.look() == ""
+    assert scene.check() == ""
     assert not scene.held.lost
     sock.shutdown(socket.SHUT_RDWR)
-    assert scene.look().count("was shut down and cannot be mended") == 1
+    assert scene.check().count("was shut down and cannot be mended") == 1
     assert scene.held.lost
-    assert scene.look().count("\n") == 1
+    assert scene.check().count("\n") == 1
     scene.close()
 
 
 def test_one_that_blocks_is_set_back(tmp_path: Path) -> None:
     scene = Scene(tcp(), tmp_path)
     scene.sock.setblocking(True)
-    assert "was set to block" in scene.look()
+    assert "was set to block" in scene.check()
     assert not os.get_blocking(scene.sock.fileno())
     scene.close()

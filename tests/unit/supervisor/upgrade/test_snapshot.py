@@ -58,7 +58,7 @@ LEFT_OUT: dict[type, set[str]] = {
     Generations: {"_load"},
     ListenerSet: {"_care", "_tried", "_adjusted"},  # no reload is under way
     Children: {
-        *("_loop", "_recorder", "_report", "_luck", "_close_in_child"),
+        *("_loop", "_recorder", "_report", "_jitter", "_close_in_child"),
         "_oom",  # it begins with what the kernel has counted by then
         "recent",  # a minute fills it again
         "_watching",  # of a selector, made anew
@@ -109,6 +109,12 @@ def test_every_field_of_a_child_is_carried() -> None:
 )
 def test_so_is_that_of_plans_and_listeners(kind: Any, fields: set[str]) -> None:
     assert {field.name for field in dataclasses.fields(kind)} == fields
+
+
+def test_what_is_handed_over_has_the_names_of_0_2_0() -> None:
+    """A struct of a process, as that version wrote it."""
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(ChildSnapshot)}
+    assert {name: wire for name, wire in names.items() if name != wire} == {"incident": "inquest"}
 
 
 def test_settings_of_another_version() -> None:
