@@ -42,6 +42,7 @@ MODULES = (
     "http1/runner",
     "http1/service",
     "http1/states",
+    "http1/time_limits",
     "observe/accounts",
     "observe/counters",
     "runners/asgi",

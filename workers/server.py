@@ -31,13 +31,15 @@ from gwctl.workers.context import WorkerContext
 from gwctl.workers.drain import cut_rest, note_longest, unanswered
 from gwctl.workers.http1.forwarded import forwarding_for
 from gwctl.workers.http1.service import Service
-from gwctl.workers.http1.states import BUSY, CLOSING, FLUSH, IDLE, TimeLimits
+from gwctl.workers.http1.states import BUSY, CLOSING, FLUSH, IDLE
+from gwctl.workers.http1.time_limits import TimeLimits
 from gwctl.workers.observe.access_log import referer_and_agent
 from gwctl.workers.observe.accounts import LATE_S
 from gwctl.workers.runners.registry import runner_class
 from gwctl.workers.transport.acceptor import Acceptor
 from gwctl.workers.transport.preamble import first_protocol_for, plain_http
-from gwctl.workers.websocket.registry import Surroundings, WebSockets
+from gwctl.workers.websocket.registry import WebSockets
+from gwctl.workers.websocket.surroundings import Surroundings
 
 if TYPE_CHECKING:
     import asyncio

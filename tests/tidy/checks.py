@@ -283,16 +283,20 @@ def _imported(source: Source, modules: set[str]) -> set[str]:
     return {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
 
 
-def circles(product: Iterable[Source]) -> Iterator[str]:
-    """Modules that import one another round about. What is imported for an annotation alone counts, too."""
+def circles(product: Iterable[Source]) -> set[str]:
+    """Return modules that import one another round about, and those between two such circles.
+
+    What is imported for an annotation alone counts, too.
+    """
     product = list(product)
     modules = {source.module for source in product}
-    above = {source.module: _imported(source, modules) for source in product}
-    while free := {module for module, names in above.items() if not names & above.keys()}:
-        above = {module: names for module, names in above.items() if module not in free}
-    for module in sorted(above):
-        if any(module in names for names in above.values()):
-            yield f"{module}: in a circle with {', '.join(sorted(above[module] & above.keys()))}"
+    left = {source.module: _imported(source, modules) - {source.module} for source in product}
+    while True:
+        imported = {name for names in left.values() for name in names}
+        ends = {module for module, names in left.items() if not names or module not in imported}
+        if not ends:
+            return set(left)
+        left = {module: names - ends for module, names in left.items() if module not in ends}
 
 
 def dead_modules(product: Iterable[Source], makefile: str) -> Iterator[str]:

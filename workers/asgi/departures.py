@@ -4,7 +4,7 @@ A reset is certain, and told at once. An end of input (FIN, or a TLS close_notif
 clients that send one are gone, but one that only shuts down its side after a whole request still
 reads. Nothing tells the two apart until something is sent, so (docs/adr/0011):
 
-    HALF_CLOSED_S after it     receive() gives http.disconnect. A response that is complete by
+    `HALF_CLOSED_S` after it   receive() gives http.disconnect. A response that is complete by
                                then has gone out to either
     SILENT_MAX_S without a     the connection is closed: an application that neither listens nor
     byte in or out after it    sends must not keep the socket of a client that is gone
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
     from gwctl.workers.asgi.request import AsgiRequest
     from gwctl.workers.http1.service import Service
 
-HALF_CLOSED_S: Final = 0.2
 SILENT_MAX_S: Final = 10.0
-LATE_STREAM_S: Final = 10.0
-LATE_BLOCKS_MAX: Final = 100
-"""So long, and with so many blocks, a stream may go on to be sent to a client that is gone."""
 _LATE_S: Final = 2.0
 _RDHUP: Final = getattr(
     select, "POLLRDHUP", 0

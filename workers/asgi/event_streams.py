@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from random import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from gwctl.config.model.timeouts import Timeouts
@@ -28,25 +28,10 @@ if TYPE_CHECKING:
 
 STEP_MAX_S: Final = 0.1
 """Longest time between the ends of two streams that are due at the same moment."""
-_EVENTS: Final = b"text/event-stream"
 LAST_S: Final = 0.5
 """So long before the drain's time is over those are told that never were silent."""
 AGAIN_S: Final = 0.05
 """From then on, so often those are looked for who listen only now."""
-
-
-def is_event_stream(headers: Any) -> bool:
-    """Tell whether a response's parts are events that clients take one by one, and come again for more.
-
-    Never raises: nobody has judged ``headers`` yet, and who asks looks after all requests.
-    """
-    try:
-        for header in headers:
-            if isinstance(header, tuple | list) and header[0].lower() == b"content-type":
-                return bool(header[1].lower().lstrip().startswith(_EVENTS))
-    except Exception:  # noqa: BLE001, S110 - of any kind: the first block says what is wrong
-        pass
-    return False
 
 
 class Streams:

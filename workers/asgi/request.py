@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.interruption import Interrupted
-from gwctl.workers.asgi.departures import HALF_CLOSED_S, LATE_BLOCKS_MAX, LATE_STREAM_S
-from gwctl.workers.asgi.event_streams import is_event_stream
 from gwctl.workers.asgi.extensions import PIECE_BYTES, Extensions
+from gwctl.workers.asgi.media_types import is_event_stream
 from gwctl.workers.balancing.queue_limit import GONE, QueueLimit, is_gone
 from gwctl.workers.http1.body_buffer import BodyTooLarge, keep
 from gwctl.workers.http1.response_head import (
@@ -55,6 +54,12 @@ Message = dict[str, Any]
 
 RECEIVE_BYTES_MAX: Final = 65536
 """Reading pauses while more than this of a body waits for the application."""
+HALF_CLOSED_S: Final = 0.2
+"""A client that ends its side before its response is complete is gone after so long
+(`gwctl.workers.asgi.departures`)."""
+LATE_STREAM_S: Final = 10.0
+LATE_BLOCKS_MAX: Final = 100
+"""So long, and with so many blocks, a stream may go on to be sent to a client that is gone."""
 _JOIN_BYTES_MAX: Final = 65536
 
 

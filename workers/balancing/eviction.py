@@ -41,9 +41,9 @@ from gwctl.workers.http1.states import (
     IDLE,
     LINGER,
     LINGER_S,
-    cut_upload,
     has_unread,
 )
+from gwctl.workers.http1.time_limits import cut_upload
 
 if TYPE_CHECKING:
     from gwctl.workers.balancing.overload import Overload

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gwctl.workers.http1.states import BODY, BUSY, CLOSING, DISCARD, FLUSH, cut_upload
+from gwctl.workers.http1.states import BODY, BUSY, CLOSING, DISCARD, FLUSH
+from gwctl.workers.http1.time_limits import cut_upload
 from gwctl.workers.observe.tcp_info import taken_bytes
 
 if TYPE_CHECKING:

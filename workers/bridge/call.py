@@ -26,6 +26,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from gwctl.workers.asgi.departures import SILENT_MAX_S
+from gwctl.workers.bridge.event_loop import BRIDGE, SCOPE
 from gwctl.workers.bridge.request import BridgedConnection, BridgedRequest, FileSource
 from gwctl.workers.http1.response_head import CHUNKED, COUNTED
 from gwctl.workers.observe.errors import ClientGone
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
-BRIDGE: Final = "gwctl.bridge"
-"""Where the bridge is in what a runner passes around as the environ."""
 _LEFT: Final = getattr(select, "POLLRDHUP", 0)
 """The client sends no more, whatever of it is unread."""
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
@@ -113,7 +112,7 @@ class BridgedCall(WsgiCall):
         super().__init__(service, connection, environ, sock, outbox)
         bridge: AsgiBridge = environ[BRIDGE]
         self._bridge = bridge
-        self._scope = environ["asgi.scope"]
+        self._scope = environ[SCOPE]
         self._bell: Any = QueueBell() if bridge.bell_fd < 0 else DescriptorBell(bridge.bell_fd)
         self._given = _NOT
         self._lost = False

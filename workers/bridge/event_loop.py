@@ -25,7 +25,7 @@ from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakSet
 
 from gwctl.workers.app.event_loop import keep_turning, new_loop
@@ -33,7 +33,6 @@ from gwctl.workers.app.own_threads import start_thread
 from gwctl.workers.asgi.event_streams import Streams
 from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi.scope import Fields, ScopeBuilder
-from gwctl.workers.bridge.call import BRIDGE, BridgedBodyCall, BridgedCall
 from gwctl.workers.http1.body_buffer import NO_BODY
 from gwctl.workers.observe.access_log import referer_and_agent
 from gwctl.workers.observe.introspection import Running
@@ -51,18 +50,27 @@ if TYPE_CHECKING:
     from gwctl.workers.wsgi.environ import Environ
 
 SCOPE: Final = "asgi.scope"
-"""Where the scope is in what a runner passes around as the environ."""
+BRIDGE: Final = "gwctl.bridge"
+"""Where the scope and the bridge are in what a runner passes around as the environ."""
 _END_S: Final = 1.0
+
+
+class Call(Protocol):
+    """A call in progress (`gwctl.workers.bridge.call.BridgedCall`)."""
+
+    request: BridgedRequest | None
+
+    def ring(self) -> None: ...
+    def fail(self, status: int) -> None: ...
+    def client_lost(self) -> None: ...
+    def explain(self, tell: Callable[[], None]) -> None: ...
 
 
 class AsgiBridge:
     """One per worker process. ``loop`` is the application's."""
 
-    call_kind = BridgedCall
-    body_kind = BridgedBodyCall
-
     def __init__(
-        self, service: Service, balancing: Balancing, extend: Callable[[BridgedCall, float], None] | None
+        self, service: Service, balancing: Balancing, extend: Callable[[Any, float], None] | None
     ) -> None:
         """``extend`` gives a request more time; None where requests have no limit."""
         self._service = service
@@ -79,7 +87,7 @@ class AsgiBridge:
         self._forsaken = False  # all of them
         self._given_up: WeakSet[asyncio.Task[None]] = WeakSet()
         self._drains = False
-        self.current: BridgedCall | None = None
+        self.current: Call | None = None
         """Under sync, the call in progress."""
         self.bell_fd = -1
         """Where a call under sync is rung; in threads each call has a bell of its own."""
@@ -276,9 +284,9 @@ class BridgedStream(FedStream):
     def __init__(self, bridge: AsgiBridge, connection: ConnectionBase) -> None:
         super().__init__(connection)
         self._bridge = bridge
-        self._bridged: BridgedCall | None = None
+        self._bridged: Call | None = None
 
-    def attach(self, call: BridgedCall | None) -> None:
+    def attach(self, call: Call | None) -> None:
         """The call begins, or is over."""
         self._bridged = call
 

@@ -20,7 +20,7 @@ from gwctl.config.model.settings import Limits
 from gwctl.workers.http1.body_budget import BodyBudget
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.observe.throttled_log import ThrottledLog
 
 
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -136,13 +136,13 @@ class BodyBuffer:
         return (0, self.size) if self._on_disk else (self.size, 0)
 
 
-def not_kept(connection: ConnectionBase, error: OSError) -> int:
-    """Log why a body could not be kept in a temporary file; return the status that answers its request."""
+def not_kept(what: str, throttled: ThrottledLog, error: OSError) -> int:
+    """Log why the body of request ``what`` could not be kept in a temporary file; return what answers it."""
     where = tempfile.tempdir or os.environ.get("TMPDIR", "the folder for temporary files")
     status = 507 if error.errno in _FULL else 500
-    connection.service.context.throttled.error(
+    throttled.error(
         "body",
-        f"{connection.what()}: its body could not be kept in {where}: "
+        f"{what}: its body could not be kept in {where}: "
         f"{error.strerror or error}; answered {status}. TMPDIR names another folder; bodies up to "
         "limits.body_memory_bytes need none",
     )

@@ -25,14 +25,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gwctl.config import trusted_proxies
 from gwctl.config.trusted_proxies import Trusted
 
 if TYPE_CHECKING:
     from gwctl.config.model.settings import PoolSettings
-    from gwctl.workers.http1.connection import ConnectionBase
 
 FIELDS: Final = frozenset(
     {
@@ -93,6 +92,15 @@ class Facts:
 # ---- what a connection does with it
 
 
+class ProxiedConnection(Protocol):
+    """What changes on a connection (`gwctl.workers.http1.connection`)."""
+
+    peer: Any
+    authority: str
+    parser: Any
+    forwarder: Forwarder | None
+
+
 class Forwarding:
     """One per server: which connections are a trusted proxy's, and what their requests mean."""
 
@@ -106,7 +114,7 @@ class Forwarding:
         self._adapt = adapt
         self._changes = lru_cache(_REMEMBERED)(self._understand)
 
-    def connected(self, connection: ConnectionBase) -> None:
+    def connected(self, connection: ProxiedConnection) -> None:
         """Look at the peer of a new connection, after the runner did."""
         if self._trusted.peer(connection.peer):
             connection.forwarder = Forwarder(self, connection)
@@ -129,11 +137,11 @@ class Forwarder:
 
     __slots__ = ("_forwarding", "peer")
 
-    def __init__(self, forwarding: Forwarding, connection: ConnectionBase) -> None:
+    def __init__(self, forwarding: Forwarding, connection: ProxiedConnection) -> None:
         self._forwarding = forwarding
         self.peer = connection.peer
 
-    def apply(self, connection: ConnectionBase, given: Mapping[bytes, bytes]) -> dict[str, Any]:
+    def apply(self, connection: ProxiedConnection, given: Mapping[bytes, bytes]) -> dict[str, Any]:
         """Return what the present request changes in what the connection's requests share.
 
         ``given`` has, among others, the request's fields of `FIELDS` by lower-case name, repeated
@@ -147,7 +155,7 @@ class Forwarder:
             connection.authority = host
         return changes
 
-    def look(self, connection: ConnectionBase) -> None:
+    def look(self, connection: ProxiedConnection) -> None:
         """See whose request is in the parser; for one that is refused before its runner has looked."""
         given: dict[bytes, bytes] = {}
         for spelled, value in connection.parser.headers:

@@ -309,7 +309,9 @@ class Connection(ConnectionBase, asyncio.Protocol):
         except BodiesFull as full:
             self._body_failed(503, str(full))
         except OSError as error:
-            self._body_failed(not_kept(self, error), "its body could not be kept")
+            self._body_failed(
+                not_kept(self.what(), self.service.context.throttled, error), "its body could not be kept"
+            )
         else:
             if rest is not None:
                 self.framer = self.sink = None

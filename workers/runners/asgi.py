@@ -44,7 +44,7 @@ class AsgiRunner(Runner):
         settings = context.settings
         limits = RequestLimits(settings.timeouts, "asgi", settings.root_path)
         if limits.shortest_s:
-            self.clock = AsgiClock(service, self._requests, limits)
+            self.clock = AsgiClock(service, self._requests, limits, self.abandon)
         self._builder = ScopeBuilder(service, extendable=self.clock is not None)
         self._departures = Departures(service, self._requests)
         self._streams = Streams(settings.timeouts, self._requests, context.loop)
@@ -160,7 +160,7 @@ class AsgiRunner(Runner):
     def give_up(self, why: str) -> None:
         """Cancel all tasks. Who has no byte of a response is answered with 503; the others' are cut."""
         for request in list(self._requests):
-            give_up(request, 503, why, LAST_WORDS_S)
+            give_up(request, 503, why, LAST_WORDS_S, self.abandon)
 
     def abandon(self, request: AsgiRequest) -> None:
         """Wait no more for a request that was given up, if its task still runs."""

@@ -13,45 +13,61 @@ from __future__ import annotations
 
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.workers.http1.request_clock import RequestClock
 from gwctl.workers.observe.introspection import stack_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gwctl.workers.asgi.request import AsgiRequest
     from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.http1.service import Service
-    from gwctl.workers.runners.asgi import AsgiRunner
 
 CLEAN_UP_S: Final = 5.0
 """How long a draining worker waits for a task that was cancelled because its time was over."""
 
 
-def give_up(request: AsgiRequest, status: int, why: str, clean_up_s: float) -> None:
+def give_up(
+    request: AsgiRequest,
+    status: int,
+    why: str,
+    clean_up_s: float,
+    abandon: Callable[[AsgiRequest], None],
+) -> None:
     """Cancel the task; answer with ``status`` if nothing of a response was sent, else cut the connection.
 
-    An application can ignore that it is cancelled: after ``clean_up_s`` no drain waits for it any more.
+    An application can ignore that it is cancelled: after ``clean_up_s`` whoever waits for it is told to
+    ``abandon`` it.
     """
     connection: ConnectionBase = request._connection  # noqa: SLF001 - its own part of the same job
-    runner = cast("AsgiRunner", connection.service.runner)  # nobody else has tasks
+    service = connection.service
     if not (request.finished or request.detached):
         if request.started:
-            runner.abandoned(connection)
+            service.runner.abandoned(connection)
             connection.abort()
         else:
             connection.refuse(status, why)
     if request.task is not None:
         request.task.cancel()
-        connection.service.context.loop.call_later(clean_up_s, runner.abandon, request)
+        service.context.loop.call_later(clean_up_s, abandon, request)
 
 
 class AsgiClock(RequestClock):
     """Watches ``requests``. Made only where there is a limit."""
 
-    def __init__(self, service: Service, requests: set[AsgiRequest], limits: RequestLimits) -> None:
+    def __init__(
+        self,
+        service: Service,
+        requests: set[AsgiRequest],
+        limits: RequestLimits,
+        abandon: Callable[[AsgiRequest], None],
+    ) -> None:
+        """``abandon``: no drain waits for that request any more."""
         self._service = service
+        self._abandon = abandon
         self._requests = requests
         self._limits = limits
         self.shortest_s = limits.shortest_s
@@ -102,4 +118,4 @@ class AsgiClock(RequestClock):
         others = len(self._requests) - 1
         lines.append(f"other requests, which go on: {others}")
         self._service.context.log.error("\n".join(lines))
-        give_up(request, 504, "request_timeout_s is over", CLEAN_UP_S)
+        give_up(request, 504, "request_timeout_s is over", CLEAN_UP_S, self._abandon)

@@ -141,7 +141,7 @@ class SyncRunner(WsgiRunner):
             return False
         return service.backlog_waits() or (self._handover is not None and self._handover.pending)
 
-    def _extend_call(self, call: WsgiCall, seconds: float) -> None:
+    def _extend_call(self, call: object, seconds: float) -> None:
         """Not for one that is over: what is on the scoreboard then is another request."""
         if self.bridge is not None and self.bridge.current is call:
             self._extend_timeout(seconds)

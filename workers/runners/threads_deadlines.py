@@ -27,7 +27,7 @@ import threading
 from collections import deque
 from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.workers.app.background_work import frames_of
@@ -36,9 +36,10 @@ from gwctl.workers.observe.introspection import stack_of
 
 if TYPE_CHECKING:
     from gwctl.workers.bridge.event_loop import AsgiBridge
+    from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.http1.service import Service
+    from gwctl.workers.observe.introspection import Running
     from gwctl.workers.runners.request_thread import RequestThread
-    from gwctl.workers.runners.threads import ThreadsRunner
     from gwctl.workers.wsgi.call import WsgiCall
 
 CLEAN_UP_S: Final = 5.0
@@ -46,10 +47,22 @@ CLEAN_UP_S: Final = 5.0
 _OTHERS_MAX: Final = 8
 
 
+class Threads(Protocol):
+    """The runner (`gwctl.workers.runners.threads.ThreadsRunner`), as far as its requests are watched."""
+
+    threads: list[RequestThread]
+    given_up: dict[WsgiCall, Any]
+    bridge: AsgiBridge | None
+
+    def under_way(self) -> list[Running]: ...
+    def replace_thread(self) -> bool: ...
+    def abandoned(self, connection: ConnectionBase) -> None: ...
+
+
 class ThreadsClock(RequestClock):
     """Watches the calls of ``runner``. Made only where there is a limit."""
 
-    def __init__(self, service: Service, runner: ThreadsRunner, limits: RequestLimits) -> None:
+    def __init__(self, service: Service, runner: Threads, limits: RequestLimits) -> None:
         self._service = service
         self._runner = runner
         self._limits = limits

@@ -85,12 +85,13 @@ class WsgiRunner(Runner):
         """Make calls reach an ASGI application, if that is what is served."""
         if self.service.context.interface != "asgi":
             return
-        from gwctl.workers.bridge.event_loop import AsgiBridge, BridgedStream  # noqa: PLC0415 - WSGI does without
+        from gwctl.workers.bridge.call import BridgedBodyCall, BridgedCall  # noqa: PLC0415 - WSGI does without
+        from gwctl.workers.bridge.event_loop import AsgiBridge, BridgedStream  # noqa: PLC0415
 
         self._builder = self.bridge = AsgiBridge(self.service, self._balancing, extend)
         self._new_stream = partial(BridgedStream, self.bridge)
-        self._call_kind = self.bridge.call_kind
-        self._body_kind = self._stream_kind = self.bridge.body_kind
+        self._call_kind = BridgedCall
+        self._body_kind = self._stream_kind = BridgedBodyCall
 
     def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         """Have the application called, now or in turn."""
@@ -235,7 +236,8 @@ class WsgiRunner(Runner):
                 environ["wsgi.input"] = body.reader()
             except OSError as error:
                 body.close()
-                connection.refuse(not_kept(connection, error), "its body could not be kept")
+                status = not_kept(connection.what(), self.service.context.throttled, error)
+                connection.refuse(status, "its body could not be kept")
                 return
             environ["CONTENT_LENGTH"] = str(body.size)
         self.call(connection, environ, kind)

@@ -14,10 +14,7 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from gwctl.workers.transport.tls import TlsLayer
+from typing import Final, Protocol
 
 SLICE_BYTES: Final = 65536
 """Encrypted at once: so much may be on its way when the socket is full."""
@@ -26,10 +23,20 @@ _TURN_S: Final = 1.0
 """Longest wait for a turn of the loop; beyond it the rest is kept by the call."""
 
 
+class Layer(Protocol):
+    """What encrypts and sends (`gwctl.workers.transport.tls.TlsLayer`)."""
+
+    def encrypt(self, data: bytes | memoryview) -> bytes: ...
+    def send_raw(self, block: bytes) -> None: ...
+    def settle_soon(self) -> None: ...
+    def settle_from_thread(self) -> None: ...
+    def abort(self) -> None: ...
+
+
 class SyncOutput:
     """For calls in the loop's thread."""
 
-    def __init__(self, layer: TlsLayer, sock: socket.socket) -> None:
+    def __init__(self, layer: Layer, sock: socket.socket) -> None:
         self._layer = layer
         self._sock = sock
         self._unsent = b""
@@ -108,7 +115,7 @@ class SyncOutput:
 class ThreadOutput:
     """For calls in another thread. `send` and `wait_writable` are theirs, the rest is the loop's."""
 
-    def __init__(self, layer: TlsLayer) -> None:
+    def __init__(self, layer: Layer) -> None:
         self._layer = layer
         self._lock = threading.Lock()
         self._room = threading.Event()

@@ -53,8 +53,8 @@ from gwctl.workers.websocket.frames import (
 )
 from gwctl.workers.websocket.handshake import Opening
 from gwctl.workers.websocket.keepalive import Watch
-from gwctl.workers.websocket.registry import Answered, Surroundings
 from gwctl.workers.websocket.send import DENYING, ENDED, OPEN, OPENING, Sending
+from gwctl.workers.websocket.surroundings import Answered, Surroundings
 
 TURN_WORK: Final = 131_072
 """Work (`FrameReader.work`) done for one connection in one turn of the loop: some 250 frames."""

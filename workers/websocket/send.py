@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gwctl.workers.websocket.deflate import Deflater
     from gwctl.workers.websocket.handshake import Opening
     from gwctl.workers.websocket.keepalive import Watch
-    from gwctl.workers.websocket.registry import Surroundings
+    from gwctl.workers.websocket.surroundings import Surroundings
 
 OPENING: Final = 0
 DENYING: Final = 1

@@ -24,14 +24,13 @@ import threading
 from collections import deque
 from io import RawIOBase
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gwctl.workers.http1.body_buffer import BodyTooLarge
 from gwctl.workers.wsgi.client_wait import LOOK_S, OTHERS_WAIT_S, ClientWait
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.wsgi.body_calls import StreamCall
 
 WAITING_BYTES_MAX: Final = 65536
 READ_BYTES: Final = 65536
@@ -54,6 +53,13 @@ class BodyError(OSError):
         self.status = status
 
 
+class ReadingCall(Protocol):
+    """The call that reads (`gwctl.workers.wsgi.body_calls.StreamCall`)."""
+
+    def send_continue(self) -> None: ...
+    def waiting(self) -> ClientWait: ...
+
+
 class BodyStream(RawIOBase):
     """The base of both; `_wait` says how more is waited for."""
 
@@ -72,7 +78,7 @@ class BodyStream(RawIOBase):
         self.waiting = 0
         self.held_back = False
         """Reading may have stopped; stored before `full` is looked at, so that the reader sees it."""
-        self.call: StreamCall | None = None
+        self.call: ReadingCall | None = None
 
     # ---- for the connection: a sink, and how it ends
 

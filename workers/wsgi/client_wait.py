@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.response_spool import SpoolBudget
-    from gwctl.workers.wsgi.response_writer import ResponseWriter
 
 LOOK_S: Final = 0.1
 OTHERS_WAIT_S: Final = 5.0
@@ -167,10 +166,9 @@ class ClientWait:
         return f"the client took {rate:,.0f} bytes a second (limits.response_rate_min_bytes_per_s {least})"
 
 
-def unsent_bytes(writer: ResponseWriter) -> int:
-    """Return how much the client has yet to take of what it was sent; the call's thread."""
-    connection = writer.connection
-    layer: Any = connection.tls
+def unsent_bytes(connection: ConnectionBase, output: Any) -> int:
+    """Return how much the client has yet to take of what was sent to ``output``; the call's thread."""
+    layer = connection.tls
     if layer is None:
-        return in_kernel(writer.output)
+        return in_kernel(output)
     return in_kernel(connection.sock) + int(layer.raw.get_write_buffer_size())

@@ -12,11 +12,10 @@ requests that do not use it pay two stores, of the call that it speaks for and o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.response_head import HeadBuilder
-    from gwctl.workers.wsgi.call import WsgiCall
 
 _NOT_HINTS: Final = frozenset(
     {
@@ -31,11 +30,17 @@ _NOT_HINTS: Final = frozenset(
 )
 
 
+class Hinting(Protocol):
+    """The call in progress (`gwctl.workers.wsgi.call.WsgiCall`)."""
+
+    def hint(self, headers: Any) -> None: ...
+
+
 class EarlyHints:
     __slots__ = ("call",)
 
     def __init__(self) -> None:
-        self.call: WsgiCall | None = None
+        self.call: Hinting | None = None
 
     def __call__(self, headers: Any) -> None:
         """Send 103 with ``headers``, pairs of name and value (str, or bytes).

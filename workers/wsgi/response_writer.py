@@ -182,11 +182,11 @@ class ResponseWriter:
     def _wait_writable(self) -> None:
         """Wait until the client may take something, or until it is time to look at who else waits."""
         wait = self.waiting()
-        wait.begin(unsent_bytes(self))
+        wait.begin(unsent_bytes(self._connection, self._sock))
         try:
             wait_writable(self._sock, LOOK_S)
         finally:
-            wait.end(unsent_bytes(self))
+            wait.end(unsent_bytes(self._connection, self._sock))
         why = wait.judge()
         if why:
             self._service.context.throttled.warning(

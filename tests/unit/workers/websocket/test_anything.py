@@ -22,7 +22,7 @@ from gwctl.log import Level, Log
 from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.websocket.handshake import judge, websocket_scope
 from gwctl.workers.websocket.protocol import WebSocket
-from gwctl.workers.websocket.registry import Surroundings
+from gwctl.workers.websocket.surroundings import Surroundings
 from tests.support.websocket import BINARY, CLOSE, CONT, KEY, PING, PONG, TEXT, frame
 
 MESSAGE_MAX = 1000

@@ -13,7 +13,8 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.log import Level, Log
 from gwctl.workers.http1.request_rules import Refused
 from gwctl.workers.http1.response_head import HeadBuilder
-from gwctl.workers.websocket.registry import Surroundings, WebSockets
+from gwctl.workers.websocket.registry import WebSockets
+from gwctl.workers.websocket.surroundings import Surroundings
 
 HANDSHAKE = (
     b"GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
