@@ -13,7 +13,7 @@ What the observer holds against the core:
   - a worker is replaced when it is due (`tests.sim.recycling`), and killed beyond its hard limit;
   - a slot that keeps failing is not tried again before its backoff (`tests.sim.breakers`);
   - one that hangs is found (`tests.sim.hanging`), and the scoreboard read in time for that; the door
-    is closed when a stop was asked for and its delay is over (`tests.sim.farewell`);
+    is closed when a stop was asked for and its delay is over (`tests.sim.stop_rules`);
   - each request is answered once, each prepared generation adopted or abandoned once, and
     after Finish there is silence.
 """
@@ -31,9 +31,9 @@ from tests.sim.books import DRAIN_MARGIN_S, LATE_S, Failures, Seen, Transaction,
 from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
 from tests.sim.deadlines import judge_deadlines
-from tests.sim.farewell import Farewell
 from tests.sim.links import LINK_GRACE_S, judge_dumped, judge_hung_up
 from tests.sim.recycling import judge_end, judge_facts, judge_heir, judge_retired, let_go_unborn
+from tests.sim.stop_rules import StopRules
 from tests.sim.templates import judge_source
 
 
@@ -52,7 +52,7 @@ class Observer:
         self.highest_worker = 0
         self.failures = Failures()
         self.refused_at = float("inf")
-        self._farewell = Farewell()
+        self._stop_rules = StopRules()
         self.looks = hanging.Looks()
         self.found: list[Seen] = []
         self._steps = 0
@@ -88,7 +88,7 @@ class Observer:
         self._afterwards(next_deadline)
 
     def _forgive(self, late_s: float, before: float) -> None:
-        self._farewell.forgive(late_s)
+        self._stop_rules.forgive(late_s)
         self.looks.forgive(self.now, late_s)
         for seen in self.workers.values():
             seen.due += late_s
@@ -107,7 +107,7 @@ class Observer:
         if self.found:
             hanging.judge_found(self)
         self.looks.judge(self.now, over=self.finished)
-        self._farewell.judge(self.now, over=self.stopping)
+        self._stop_rules.judge(self.now, over=self.stopping)
         if self._steps % 8 == 0:
             judge_deadlines(self)
 
@@ -190,8 +190,8 @@ class Observer:
         if event.request:
             self.asked[event.request] = event
         if isinstance(event, ev.StopAsked):
-            self._farewell.heard(event, self.now, serving=any(w.serving for w in self.workers.values()))
-        if isinstance(event, ev.ScaleAsked) and self._farewell.until is None:
+            self._stop_rules.heard(event, self.now, serving=any(w.serving for w in self.workers.values()))
+        if isinstance(event, ev.ScaleAsked) and self._stop_rules.until is None:
             self._scale(event)
 
     def _scale(self, event: ev.ScaleAsked) -> None:
@@ -216,7 +216,7 @@ class Observer:
 
     def _cannot_boot(self, seen: Seen) -> None:
         """The first start may be given up for it."""
-        self.doomed = self.doomed or not (self.ever_ready or self._farewell.until is not None)
+        self.doomed = self.doomed or not (self.ever_ready or self._stop_rules.until is not None)
 
     # ---- actions
 
@@ -357,7 +357,7 @@ class Observer:
             raise Unsafe(f"answered twice, or nobody: {action}")
 
     def _close(self, action: act.CloseListeners) -> None:
-        self._farewell.closes(self.now)
+        self._stop_rules.closes(self.now)
         self.looks.says_what_it_waits_for(self.now, 1.0)
         self.stopping = True
 

@@ -138,7 +138,7 @@ class UpgradeObserver(Observer):
         late = self.checking_until is not None and now > self.checking_until + SLACK_S
         if late and not self.stopping:
             raise Unsafe("the check of an upgrade has hung for too long")
-        if self.owes_reload and self.txn is None and not self.stopping and self._farewell.until is None:
+        if self.owes_reload and self.txn is None and not self.stopping and self._stop_rules.until is None:
             raise Unsafe("no reload follows an upgrade")
         self.owes_reload = False
         if self.stopping:

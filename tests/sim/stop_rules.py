@@ -16,7 +16,7 @@ _ECHO_S = 0.1
 
 
 @dataclass(eq=False)
-class Farewell:
+class StopRules:
     """``until``: when the door is to be closed; None: nobody has asked to stop."""
 
     until: float | None = None
