@@ -14,6 +14,7 @@ import socket
 import time
 from dataclasses import dataclass
 
+from gwctl import memory_limits
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
@@ -95,7 +96,10 @@ def _outcome(name: str, channel: Channel, pid: int, timeout_s: float) -> TrialRe
         os.kill(pid, signal.SIGKILL)
         result = TrialResult(name, False, f"the import took longer than boot_timeout_s ({timeout_s:g} s)")
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return result or TrialResult(name, False, f"the import ended the process (status {status})")
+    if result is None:  # C code that gets no memory may crash
+        low = memory_limits.too_low() if status < 0 else ""
+        result = TrialResult(name, False, low or f"the import ended the process (status {status})")
+    return result
 
 
 def _ended(pid: int, timeout_s: float, channel: Channel) -> bool:
