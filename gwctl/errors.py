@@ -87,5 +87,5 @@ class ControlError(GwctlError):
     """A running master could not be reached or refused the request."""
 
 
-class InvariantViolation(Exception):  # noqa: N818 - the name is the vocabulary of docs/design.md
+class InvariantViolation(Exception):  # noqa: N818 - the name is the vocabulary of docs/internals-master.md
     """A bug in gwctl: a state that the rules exclude. Never caused by bad input."""

@@ -54,7 +54,7 @@ _UNBOUNDED: Final = 1 << 62
 
 
 class Server(Service):
-    """Serves one application on the worker's loop. docs/design.md, "Workers", says how it drains."""
+    """Serves one application on the worker's loop. docs/internals-worker.md, "Drain", says how it drains."""
 
     def __init__(self, context: WorkerContext) -> None:
         super().__init__(context)
