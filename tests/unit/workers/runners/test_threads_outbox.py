@@ -68,7 +68,8 @@ class Call:
     """A call whose response is taken."""
 
     def __init__(self) -> None:
-        self.halves: list[bool] | None = None
+        self.halves = 1
+        self.stage = 0
         self.sent: list[bytes] = []
         self.send_now: Callable[[bytes], None] = self.sent.append
 
