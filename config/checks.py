@@ -19,6 +19,7 @@ from gwctl.config.addresses import Address, AddressError
 from gwctl.config.model import request_limits
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.model.types import NOFILE_MIN
+from gwctl.config.model.worker_class import chosen
 from gwctl.config.positions import Path
 from gwctl.config.sources import Tree
 from gwctl.errors import ConfigError
@@ -88,13 +89,19 @@ class _Checks:
             self._tree.complain(path, str(error), error.hint)
 
     def _worker(self, at: Path, pool: PoolSettings) -> None:
+        classes = chosen(pool.worker)
         path = (*at, "threads")
-        if pool.worker == "sync" and path in self._tree.origins and self._ok(path, (*at, "worker")):
+        if (
+            all(each.holds_loop for each in classes)
+            and path in self._tree.origins
+            and self._ok(path, (*at, "worker"))
+        ):
             hint = 'Leave it out, or set worker = "threads"'
-            self._tree.complain(path, "a sync worker has no threads", hint)
+            self._tree.complain(path, f"a {pool.worker} worker has no threads", hint)
 
         path = (*at, "websocket")
-        if pool.worker in {"sync", "threads"} and self._ok(path, (*at, "worker")) and self._is_set(path):
+        able = any(each.has_websockets for each in classes)
+        if not able and self._ok(path, (*at, "worker")) and self._is_set(path):
             hint = 'Leave the table out, or set worker = "asgi"'
             self._tree.complain(path, f"a {pool.worker} worker has no WebSockets", hint, show=False)
 

@@ -11,6 +11,7 @@ from contextvars import Context, copy_context
 from typing import Any, Final, Protocol
 
 from gwctl.config.model.settings import Limits, PoolSettings
+from gwctl.config.model.worker_class import WorkerClass
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.scoreboard import Record
 from gwctl.log import Log
@@ -58,7 +59,7 @@ class WorkerContext:
         self.assignment = assignment
         self.application: Callable[..., Any] = application.call
         self.interface: str = application.interface
-        self.worker_class: str = application.worker_class
+        self.worker_class: WorkerClass = application.worker_class
         self.state: dict[str, Any] = application.state
         self.log = log
         self.throttled = ThrottledLog(log)
@@ -67,13 +68,13 @@ class WorkerContext:
         self.record: Record = assignment.record
         self.process = process
         self.shown = shower(log_queries=self.settings.log_queries)
-        own_loop = self.worker_class == self.interface == "asgi"  # the requests run on the server's loop
-        sixteen = self.worker_class == "asgi" and not assignment.threads_given
+        own_loop = application.shares_loop
+        sixteen = self.worker_class.has_websockets and not assignment.threads_given
         self.threads = WSGI_THREADS if sixteen else self.settings.threads
         self.capacity = _NO_BOUND if own_loop else self.threads
-        if self.worker_class == "sync":
+        if self.worker_class.holds_loop:
             self.capacity = 1
-        self.notice = DrainNotice(self._next_order if self.worker_class == "sync" else None)
+        self.notice = DrainNotice(self._next_order if self.worker_class.holds_loop else None)
 
     def _next_order(self) -> bool | None:
         """Say whether an order that waits to be read has clients leave; None: there is none about it."""

@@ -34,7 +34,7 @@ def note_longest(service: Service) -> None:
     While it drains it is noted like a sync worker's; siblings would otherwise take it for a sign of one
     that is stuck.
     """
-    if service.context.worker_class == "sync":
+    if service.context.worker_class.holds_loop:
         return
     floats = service.context.record.floats
     longest = service.runner.longest()
@@ -50,7 +50,7 @@ def unanswered(service: Service) -> int:
     """Return how many requests have begun to come and are not answered in full."""
     undone = _undone(service)
     in_calls = sum(each.state == BUSY for each in undone)
-    if service.context.worker_class != "sync":
+    if not service.context.worker_class.holds_loop:
         return len(undone)
     # The call that holds the loop need not have made its connection BUSY: nobody else looks meanwhile.
     return max(in_calls, service.active_requests) + len(undone) - in_calls

@@ -11,9 +11,10 @@ from typing import Final
 
 from gwctl.config.model.timeouts import Timeouts
 from gwctl.config.model.types import WEEK_S
+from gwctl.config.model.worker_class import WorkerClass
 
-SYNC_S = 60.0
-"""What ``auto`` means under ``sync``: one request holds the whole worker there."""
+HOLDS_LOOP_S = 60.0
+"""What ``auto`` means where one request holds the whole worker: under ``sync``."""
 _AUTHORITY: Final = re.compile("^[A-Za-z][A-Za-z0-9+.-]*://[^/?]*")
 _ESCAPED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 FORM = 'PATH SECONDS, as in "/export 600"'
@@ -22,9 +23,9 @@ FORM = 'PATH SECONDS, as in "/export 600"'
 class RequestLimits:
     """The limits of one worker. ``shortest_s`` is that of any path; 0.0: there is none at all."""
 
-    def __init__(self, timeouts: Timeouts, worker_class: str, root_path: str = "") -> None:
+    def __init__(self, timeouts: Timeouts, worker_class: WorkerClass, root_path: str = "") -> None:
         chosen = timeouts.request_timeout_s
-        self._usual_s = (SYNC_S if worker_class == "sync" else 0.0) if chosen == "auto" else chosen
+        self._usual_s = (HOLDS_LOOP_S if worker_class.holds_loop else 0.0) if chosen == "auto" else chosen
         paths = [parse(text) for text in timeouts.request_timeout_paths]
         decoded = [(_decoded(path), limit_s) for path, limit_s in paths]
         self._paths = sorted(decoded, key=lambda each: len(each[0]), reverse=True)

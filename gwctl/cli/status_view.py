@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from gwctl.config.model.worker_class import THREADS
 from gwctl.control.status import (
     KeptStatus,
     MasterStatus,
@@ -95,7 +96,7 @@ def _kept_line(kept: KeptStatus) -> str:
 
 
 def _pool_parts(pool: PoolStatus, name_width: int) -> list[str]:
-    kind = f"{pool.worker} x{pool.threads}" if pool.worker == "threads" else pool.worker
+    kind = f"{pool.worker} x{pool.threads}" if pool.worker == THREADS.name else pool.worker
     parts = [f"{pool.name:<{name_width}}", kind, f"{pool.ready}/{pool.size} ready", *pool.urls]
     parts += _pace(pool)
     if pool.busy is not None:

@@ -10,6 +10,7 @@ import msgspec
 
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.config.model.settings import PoolSettings
+from gwctl.config.model.worker_class import SYNC, WORKER_CLASSES
 from gwctl.ipc import scoreboard
 from gwctl.ipc.channel import Channel, ChannelFacts, WorkerReady
 from gwctl.masking import shower
@@ -89,7 +90,7 @@ class Child:
         self.reader = Reader(self.spawned_at)
         self.shown = shower(log_queries=self.settings.log_queries)
         # Those of other classes judge their requests themselves.
-        self.limits = RequestLimits(self.settings.timeouts, "sync", self.settings.root_path)
+        self.limits = RequestLimits(self.settings.timeouts, SYNC, self.settings.root_path)
 
     @property
     def process(self) -> Process:
@@ -106,7 +107,7 @@ class Child:
     @property
     def serves_many(self) -> bool:
         """It says only once a second what it is at: its requests are many at once."""
-        return self.ready is not None and self.ready.worker_class != "sync"
+        return self.ready is not None and not WORKER_CLASSES[self.ready.worker_class].holds_loop
 
     def last_words(self, facts: scoreboard.Record, now: float) -> str:
         """What it was serving when it ended, as far as the scoreboard knows; empty when nothing."""

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from gwctl.config.model.worker_class import WORKER_CLASSES
 from gwctl.ipc import scoreboard
 from gwctl.ipc.channel import (
     ChannelError,
@@ -47,7 +48,6 @@ MESSAGE_CHARS_MAX: Final = 4000
 TRACEBACK_CHARS_MAX: Final = 40_000
 NAMED_MAX: Final = 100
 """Requests and tasks in one answer, and frames of each."""
-_CLASSES: Final = frozenset({"sync", "threads", "asgi"})
 
 
 def handle_message(
@@ -122,7 +122,7 @@ def _ready(process: Process, ready: WorkerReady) -> records.WorkerReady:
 
 
 def _bounded_ready(ready: WorkerReady) -> WorkerReady:
-    if ready.worker_class not in _CLASSES:
+    if ready.worker_class not in WORKER_CLASSES:
         raise ChannelError(f"a worker class that there is not: {cut(ready.worker_class, NAME_CHARS_MAX)!r}")
     return msgspec.structs.replace(
         ready,

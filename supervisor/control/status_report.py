@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gwctl import __version__
+from gwctl.config.model.worker_class import WORKER_CLASSES
 from gwctl.control import health, status
 from gwctl.records.base import TEMPLATE
 from gwctl.supervisor.children.child import Child
@@ -143,6 +144,13 @@ def _trouble(pool: Pool, now: float) -> str:
     )
 
 
+def _slots(worker_class: str, threads: int) -> int:
+    """Return how many requests such a worker serves at once; 0: any number."""
+    if not worker_class or WORKER_CLASSES[worker_class].holds_loop:
+        return 1
+    return threads if WORKER_CLASSES[worker_class].has_threads else 0
+
+
 def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
     worker_class = child.ready.worker_class if child.ready is not None else ""
     draining = worker.state is State.DRAINING and worker.deadline is not None
@@ -155,7 +163,7 @@ def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
         started_at=child.spawned_at,
         now=now,
         requests_per_s=child.rate,
-        slots={"threads": child.settings.threads, "asgi": 0}.get(worker_class, 1),
+        slots=_slots(worker_class, child.settings.threads),
         serves_many=child.serves_many,
         replaced=worker.replace_reason,
         shown=child.shown,

@@ -12,6 +12,7 @@ from gwctl.config.addresses import TLS
 from gwctl.config.load import Loaded
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.config.model.settings import PoolSettings, Settings
+from gwctl.config.model.worker_class import SYNC, chosen
 from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
 from gwctl.supervisor.core.snapshot import plain, table_from
 from gwctl.supervisor.generations.capacity import Capacity, measure
@@ -132,7 +133,7 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
 
 def _judged_limit(pool: PoolSettings) -> float:
     """The shortest limit of a request that the master judges: under ``sync``, which ``auto`` may become."""
-    return RequestLimits(pool.timeouts, "sync").shortest_s if pool.worker in {"auto", "sync"} else 0.0
+    return RequestLimits(pool.timeouts, SYNC).shortest_s if SYNC in chosen(pool.worker) else 0.0
 
 
 def _identity(name: str, pool: PoolSettings, problems: list[str]) -> Identity | None:

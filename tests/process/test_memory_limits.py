@@ -79,6 +79,7 @@ def test_too_little_for_gwctl_itself(folder, arguments, kind, sizes):
         if status != 0:
             refused += 1
             why = rf"not enough memory: ({NAMES[kind]} is {size} MiB|look at ulimit -d and ulimit -v)"
+            why += "|^Fatal Python error: "  # the interpreter itself has given up, and says so
             assert re.search(why, said), (size, status, said)
     assert refused or arguments == ("check",), "no worker can be started with either"
 

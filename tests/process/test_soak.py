@@ -25,9 +25,8 @@ def test_a_short_soak_has_no_unexplained_failure() -> None:
     """The classes take turns, a day each: all of them are what `make soak` does."""
     worker = CLASSES[dt.datetime.now(tz=dt.UTC).toordinal() % len(CLASSES)]
     seed = random.SystemRandom().randrange(1 << 32)
-    run = soak(Wish(worker, 4.0, seed, only=QUICK, pause_s=0.3))
+    run = soak(Wish(worker, 4.0, seed, only=QUICK, pause_s=0.3, faults_at_least=4))
     assert run.ok, text(run)
-    assert sum(run.books.counts.values()) > 3, text(run)
     assert all(result.requests for result in run.results), text(run)
 
 
@@ -45,6 +44,5 @@ def test_a_build_that_leaks_descriptors_is_found_out() -> None:
 @pytest.mark.parametrize("worker", CLASSES)
 def test_hostile_applications_and_clients_cost_others_nothing(worker: str) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
-    run = soak(Wish(worker, 3.0, seed, only=HOSTILE, pause_s=0.1, hostile=True))
+    run = soak(Wish(worker, 3.0, seed, only=HOSTILE, pause_s=0.1, hostile=True, faults_at_least=4))
     assert run.ok, text(run)
-    assert sum(run.books.counts.values()) > 3, text(run)

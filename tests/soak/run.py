@@ -55,6 +55,9 @@ class Wish:
     haste: float = 1.0
     """The pauses of all clients are divided by it."""
 
+    faults_at_least: int = 0
+    """So many are waited for, however slow the machine is."""
+
     @property
     def quiet_s(self) -> float:
         return min(60.0, max(1.0, self.seconds / 10))
@@ -131,6 +134,9 @@ def _inflict(faults: Faults, load: MixedLoad, wish: Wish) -> None:
     dice = random.Random(-wish.seed)
     end = time.monotonic() + wish.seconds
     pause = threading.Event()
-    while time.monotonic() < end and not (wish.fail_fast and load.failed):
+    done = faults.books.counts.values
+    while time.monotonic() < end or sum(done()) < wish.faults_at_least:
+        if wish.fail_fast and load.failed:
+            break
         faults.one()
         pause.wait(dice.uniform(0, 2 * wish.pause_s))

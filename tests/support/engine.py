@@ -29,6 +29,7 @@ from typing import Any, Self
 
 import msgspec
 
+from gwctl.config.model import worker_class as classes
 from gwctl.config.model.settings import Limits, PoolSettings
 from gwctl.config.model.timeouts import Timeouts
 from gwctl.ipc.assignment import Assignment, Listener
@@ -175,6 +176,19 @@ class Process:
         self.is_unable = True
 
 
+def _resolve(
+    worker_class: str, interface: str, settings: dict[str, Any], timeouts: dict[str, float] | None
+) -> tuple[str, str, dict[str, Any], dict[str, float] | None]:
+    """Return the same as the ASGI cases have it that are played under another class (`UNDER`)."""
+    worker_class, _, other = worker_class.partition("+")
+    interface = interface or other
+    if worker_class == "asgi" and not interface and UNDER["asgi"] != "asgi":
+        worker_class, interface = UNDER["asgi"], "asgi"
+        settings = {"body_buffering": False, "threads": 32} | settings  # as it is at home
+        timeouts = {"request_timeout_s": 0.0} | (timeouts or {})  # the same
+    return worker_class, interface, settings, timeouts
+
+
 class Engine:
     """See the module. ``timeouts`` and ``limits`` replace single settings.
 
@@ -206,12 +220,7 @@ class Engine:
         sweep_s: float = 0.0,
         **settings: Any,
     ) -> None:
-        worker_class, _, other = worker_class.partition("+")
-        interface = interface or other
-        if worker_class == "asgi" and not interface and UNDER["asgi"] != "asgi":
-            worker_class, interface = UNDER["asgi"], "asgi"
-            settings = {"body_buffering": False, "threads": 32} | settings  # as it is at home
-            timeouts = {"request_timeout_s": 0.0} | (timeouts or {})  # the same
+        worker_class, interface, settings, timeouts = _resolve(worker_class, interface, settings, timeouts)
         self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
         weakref.finalize(self, shutil.rmtree, self.folder)  # not at exit: tests read the log after it
         self.beside = beside
@@ -251,7 +260,8 @@ class Engine:
             threads_given="threads" in settings,
         )
         interface = interface or ("asgi" if worker_class == "asgi" else "wsgi")
-        self.application = LoadedApplication(application, interface, worker_class, "test", state or {})  # type: ignore[arg-type]
+        kind = classes.WORKER_CLASSES[worker_class]
+        self.application = LoadedApplication(application, interface, kind, "test", state or {})  # type: ignore[arg-type]
         self.parser, self.sweep_s = parser, sweep_s
         self.loop = new_loop(self.assignment.settings.loop)
         self.thread = threading.Thread(target=self._run, name="engine", daemon=True)

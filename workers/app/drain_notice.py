@@ -48,6 +48,8 @@ class DrainNotice:
     def __call__(self) -> bool:
         if self._ahead is not None:
             found = self._ahead()
+            if found:
+                self._tell_waiters()  # who reads the order does so when the call is over
             if found is not None:
                 return found
         return self._draining
@@ -76,6 +78,9 @@ class DrainNotice:
     def begin(self) -> None:
         """It drains. Safe in a signal's handler, any number of times."""
         self._draining = True
+        self._tell_waiters()
+
+    def _tell_waiters(self) -> None:
         for waiter, loop in list(self._waiters.items()):
             with contextlib.suppress(RuntimeError):  # that loop is closed
                 loop.call_soon_threadsafe(_tell, waiter)

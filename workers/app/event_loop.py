@@ -20,6 +20,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Final, Literal
 
 from gwctl.config.model.settings import PoolSettings
+from gwctl.config.model.worker_class import ASGI, chosen
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.observe.tracebacks import application_traceback, summary, told
 
@@ -110,10 +111,11 @@ class Loops:
         self._for_import: asyncio.AbstractEventLoop | None = None
         self._spare: asyncio.AbstractEventLoop | None = None
         self._made: list[asyncio.AbstractEventLoop] = []
-        if settings.worker in ("auto", "asgi"):
+        classes = chosen(settings.worker)
+        if any(each.shares_loop("asgi") for each in classes):
             self._for_import = self._new()
             asyncio.set_event_loop(self._for_import)
-        if settings.worker != "asgi":
+        if classes != (ASGI,):
             self._spare = self._new()
 
     def _new(self) -> asyncio.AbstractEventLoop:

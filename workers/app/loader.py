@@ -16,18 +16,16 @@ import inspect
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from gwctl import memory_limits
 from gwctl.config import app_spec
 from gwctl.config.app_spec import AppSpec, AppSpecError
+from gwctl.config.model.worker_class import ASGI, SYNC, THREADS, WORKER_CLASSES, Interface, WorkerClass
 from gwctl.errors import AppLoadError
 from gwctl.workers.app import monkey_patches, suggestions
 from gwctl.workers.app.inspection import Finding, inspect_application, looks_like_application
 from gwctl.workers.observe.tracebacks import application_traceback, has_application_frames, summary
-
-Interface = Literal["wsgi", "asgi"]
-WorkerClass = Literal["sync", "threads", "asgi"]
 
 _NAMES: Final = ("application", "app")
 _FACTORIES: Final = ("create_app", "make_app")
@@ -52,7 +50,7 @@ class LoadedApplication:
     @property
     def shares_loop(self) -> bool:
         """Tell whether it runs in the loop that serves."""
-        return self.interface == self.worker_class == "asgi"
+        return self.worker_class.shares_loop(self.interface)
 
 
 class Asgi2Application:
@@ -90,7 +88,7 @@ def load(spec: str, worker: str, threads_given: bool) -> LoadedApplication:
                 f"{shown} takes any arguments, so it does not show whether it is WSGI or ASGI: "
                 "set `worker` to sync, threads or asgi"
             )
-        kind = "asgi" if worker == "asgi" else "wsgi"
+        kind = WORKER_CLASSES[worker].interface
     if kind == "asgi2":
         thing, kind = Asgi2Application(thing), "asgi"
     if kind == "asgi":
@@ -104,16 +102,13 @@ def load(spec: str, worker: str, threads_given: bool) -> LoadedApplication:
 
 
 def _for_asgi(thing: Any, worker: str, shown: str) -> LoadedApplication:
-    if worker in ("auto", "asgi"):
-        return LoadedApplication(thing, "asgi", "asgi", shown, lifespan=thing)
-    return LoadedApplication(thing, "asgi", "sync" if worker == "sync" else "threads", shown, lifespan=thing)
+    worker_class = ASGI if worker == "auto" else WORKER_CLASSES[worker]
+    return LoadedApplication(thing, "asgi", worker_class, shown, lifespan=thing)
 
 
 def _for_wsgi(thing: Any, worker: str, threads_given: bool, shown: str) -> LoadedApplication:
-    if worker == "asgi":
-        return LoadedApplication(thing, "wsgi", "asgi", shown)
-    threads = worker == "threads" or (worker == "auto" and threads_given)
-    return LoadedApplication(thing, "wsgi", "threads" if threads else "sync", shown)
+    usual = THREADS if threads_given else SYNC
+    return LoadedApplication(thing, "wsgi", usual if worker == "auto" else WORKER_CLASSES[worker], shown)
 
 
 def _parse(spec: str) -> AppSpec:

@@ -9,6 +9,10 @@ work, and eventlet takes away what a worker itself needs (select.poll).
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gwctl.config.model.worker_class import WorkerClass
 
 _GEVENT = "gevent (gevent.monkey.patch_all() or the like)"
 _EVENTLET = "eventlet (eventlet.monkey_patch())"
@@ -25,11 +29,11 @@ def patched_by() -> str | None:
     return None
 
 
-def refusal(worker_class: str, interface: str) -> str:
+def refusal(worker_class: WorkerClass, interface: str) -> str:
     """Say why a worker of ``worker_class`` cannot serve what was imported; empty if it can."""
     library = patched_by()
     in_sync = library == _GEVENT and interface == "wsgi"
-    if library is None or (in_sync and worker_class == "sync"):
+    if library is None or (in_sync and worker_class.holds_loop):
         return ""
     why = (
         f"it patches the standard library for {library}, and threads and sockets so patched do not work "

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from gwctl import __version__, memory_limits
 from gwctl.config.model.settings import PoolSettings
+from gwctl.config.model.worker_class import Concurrency
 from gwctl.errors import AppLoadError, BootError, ExitStatus, GwctlError
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import PROTOCOL, Channel, Hello, Stage, WorkerFailed, WorkerReady
@@ -178,14 +179,14 @@ class _Boot:
             environment.set_variables(self._settings)
 
     def _take_over(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:
-        match application.interface, application.worker_class:
-            case "asgi", "asgi":
+        match application.interface, application.worker_class.concurrency:
+            case "asgi", Concurrency.TASKS:
                 self._signals.explain_with(self._process.on_explain)
                 if self._assignment.threads_given:
                     self._log.warning(
                         "`threads` is set, and means nothing to an ASGI application in asgi workers"
                     )
-            case "asgi", "sync":
+            case "asgi", Concurrency.ONE:
                 self._signals.explain_with(self._process.on_explain_call)
         self._take_signals_back(loop, application)
         forward_library_logs(self._log)
@@ -263,7 +264,7 @@ def ready(
     from gwctl.workers.http1.parser import parser_name  # noqa: PLC0415 - see _serve
 
     return WorkerReady(
-        worker_class=application.worker_class,
+        worker_class=application.worker_class.name,
         import_s=import_s,
         boot_s=boot_s,
         memory_bytes=memory_bytes(),

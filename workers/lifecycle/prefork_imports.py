@@ -23,6 +23,7 @@ from collections.abc import Iterable
 
 from gwctl.config.addresses import TLS
 from gwctl.config.model.settings import PoolSettings
+from gwctl.config.model.worker_class import ASGI, chosen
 from gwctl.workers import server  # noqa: F401
 from gwctl.workers.http1 import parser  # noqa: F401
 from gwctl.workers.lifecycle import boot  # noqa: F401
@@ -35,10 +36,10 @@ if sys.version_info >= (3, 13):
 def import_for(pools: Iterable[PoolSettings]) -> None:
     """Import what the workers of ``pools`` have in common."""
     for pool in pools:
-        classes = ("sync", "threads", "asgi") if pool.worker == "auto" else (pool.worker,)
+        classes = chosen(pool.worker)
         for worker_class in classes:
-            registry.runner_class(worker_class, "asgi" if worker_class == "asgi" else "wsgi")
-        if pool.worker == "asgi":
+            registry.runner_class(worker_class, worker_class.interface)
+        if classes == (ASGI,):
             _import_for_uvicorn()
         if any(address.startswith(TLS) for address in pool.bind):
             from gwctl.workers.transport import tls  # noqa: F401, PLC0415

@@ -42,7 +42,7 @@ class AsgiRunner(Runner):
         self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
         self._forsaken: set[AsgiRequest] = set()  # of these, who was cancelled and goes on all the same
         settings = context.settings
-        limits = RequestLimits(settings.timeouts, "asgi", settings.root_path)
+        limits = RequestLimits(settings.timeouts, context.worker_class, settings.root_path)
         if limits.shortest_s:
             self.clock = AsgiClock(service, self._requests, limits, self.abandon)
         self._builder = ScopeBuilder(service, extendable=self.clock is not None)

@@ -75,7 +75,9 @@ class SyncRunner(WsgiRunner):
         self._sentry = Sentry(service, balancing, self.line)
         self._in_line = False
         self._extended_until = self._extended_request = 0.0
-        self._limits = RequestLimits(context.settings.timeouts, "sync", context.settings.root_path)
+        self._limits = RequestLimits(
+            context.settings.timeouts, context.worker_class, context.settings.root_path
+        )
         self._wait: ClientWait | None = None
         self._wait_request = 0.0
         if self._limits.shortest_s:

@@ -80,7 +80,7 @@ class ThreadsRunner(WsgiRunner):
         self._context = copy_context()
         self._count = context.threads
         self.accept_batch = min(self._count, 16)
-        limits = RequestLimits(context.settings.timeouts, "threads", context.settings.root_path)
+        limits = RequestLimits(context.settings.timeouts, context.worker_class, context.settings.root_path)
         if limits.shortest_s:
             self.clock = clock = ThreadsClock(service, self, limits)
             self.extend_timeout = clock.extend_own

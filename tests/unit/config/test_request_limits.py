@@ -10,19 +10,20 @@ import pytest
 
 from gwctl.config.model.request_limits import RequestLimits, parse
 from gwctl.config.model.timeouts import Timeouts
+from gwctl.config.model.worker_class import ASGI, SYNC, THREADS
 from tests.support.engine import Engine
 from tests.support.mistakes import WEB, mistakes
 
 
 def test_auto_is_a_minute_under_sync_and_no_limit_elsewhere() -> None:
-    assert RequestLimits(Timeouts(), "sync").of("/") == 60.0
-    assert RequestLimits(Timeouts(), "asgi").of("/") == 0.0
-    assert RequestLimits(Timeouts(), "asgi").shortest_s == 0.0
+    assert RequestLimits(Timeouts(), SYNC).of("/") == 60.0
+    assert RequestLimits(Timeouts(), ASGI).of("/") == 0.0
+    assert RequestLimits(Timeouts(), ASGI).shortest_s == 0.0
 
 
 def test_the_longest_path_that_fits_counts() -> None:
     timeouts = Timeouts(request_timeout_s=5.0, request_timeout_paths=("/a 10", "/a/live 0", "/b 2.5"))
-    limits = RequestLimits(timeouts, "threads")
+    limits = RequestLimits(timeouts, THREADS)
     assert [limits.of(target) for target in ("/", "/a/x?y=/b", "/a/live/1", "/b")] == [5.0, 10.0, 0.0, 2.5]
     assert limits.shortest_s == 2.5
 
@@ -66,23 +67,19 @@ DIFFERENT = [
 
 @pytest.mark.parametrize("target", ALIKE)
 def test_a_path_is_compared_as_the_application_gets_it(target: str) -> None:
-    limits = RequestLimits(
-        Timeouts(request_timeout_s=5.0, request_timeout_paths=("/slow 1",)), "sync", "/api"
-    )
+    limits = RequestLimits(Timeouts(request_timeout_s=5.0, request_timeout_paths=("/slow 1",)), SYNC, "/api")
     assert limits.of(target) == 1.0
 
 
 @pytest.mark.parametrize("target", DIFFERENT)
 def test_other_paths_are_other_paths(target: str) -> None:
-    limits = RequestLimits(
-        Timeouts(request_timeout_s=5.0, request_timeout_paths=("/slow 1",)), "sync", "/api"
-    )
+    limits = RequestLimits(Timeouts(request_timeout_s=5.0, request_timeout_paths=("/slow 1",)), SYNC, "/api")
     assert limits.of(target) == 5.0
 
 
 def test_settings_may_name_the_whole_path_and_letters_of_any_kind() -> None:
     paths = ("/api/slow 1", "/gr\u00f6\u00dfe 2", "/%C3%A4 3")
-    limits = RequestLimits(Timeouts(request_timeout_s=5.0, request_timeout_paths=paths), "sync", "/api")
+    limits = RequestLimits(Timeouts(request_timeout_s=5.0, request_timeout_paths=paths), SYNC, "/api")
     targets = ("/api/slow", "/slow", "/gr%C3%B6%c3%9fe", "/api/gr%C3%B6%C3%9Fe", "/%c3%a4", "/api/%e4")
     assert [limits.of(target) for target in targets] == [1.0, 5.0, 2.0, 2.0, 3.0, 5.0]
 

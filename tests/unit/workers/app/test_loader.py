@@ -61,7 +61,7 @@ def test_what_is_no_spec():
 def test_worker_class_and_interface(project, source, worker, threads_given, expected):
     project(shop=source)
     loaded = load("shop", worker, threads_given)
-    assert (loaded.interface, loaded.worker_class) == expected
+    assert (loaded.interface, loaded.worker_class.name) == expected
     assert loaded.spec == "shop:application"
 
 

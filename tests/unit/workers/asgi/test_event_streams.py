@@ -480,6 +480,22 @@ def test_what_orders_that_wait_make_of_it(orders: list[Any], expected: bool | No
     assert ours.waiting() == []
 
 
+def test_who_finds_an_order_that_waits_tells_those_who_have_waited_longer() -> None:
+    """The order itself may not be read for as long as the call lasts in which both ask."""
+    waits: list[bool] = []
+    notice = DrainNotice(lambda: bool(waits))
+
+    async def ask() -> None:
+        first = asyncio.ensure_future(notice.wait())
+        await asyncio.sleep(0)
+        assert not first.done()
+        waits.append(True)
+        assert notice()
+        await asyncio.wait_for(first, 20)
+
+    asyncio.run(ask())
+
+
 def test_a_waiter_in_another_loop_is_told_and_one_whose_loop_is_gone_does_no_harm() -> None:
     notice = DrainNotice()
     waiting = threading.Event()

@@ -70,13 +70,13 @@ def unsent(engine: Engine) -> int:
 def test_a_large_block_leaves_as_its_client_takes_it(path: str, version: int) -> None:
     with Engine(large, "asgi", threads=8) as engine, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(engine.connect(4096)) for _ in range(3)]
-        if engine.server.context.worker_class == "sync":
+        if engine.server.context.worker_class.holds_loop:
             del clients[1:]  # it serves one at a time
         for client in clients:
             client.send(GET % (path.encode(), version))
         for client in clients:
             client.read_until(b"\r\n\r\n")
-        if engine.server.context.worker_class != "sync":  # whose loop stands still meanwhile
+        if not engine.server.context.worker_class.holds_loop:  # whose loop stands still meanwhile
             assert unsent(engine) <= len(clients) * 2 * PIECE_BYTES
             with engine.connect() as other:
                 assert other.get("/small").body == b"small"
