@@ -1,1 +1,8 @@
-"""gw.toml, environment and flags to typed settings."""
+"""gw.toml, environment and flags to typed settings, with all mistakes at once and the line of each.
+
+`load` is the way in; `model` has the settings themselves.
+
+Imported by `cli`, `control`, `supervisor`, `workers`, `errors`.
+Knows nothing of `cli`, `control`, `ipc`, `records`, `supervisor`, `workers`, `asyncio`: what a setting
+does is said in its description and done elsewhere.
+"""

@@ -2,6 +2,10 @@
 
 ``gwctl check`` must not pay for what ``gwctl status`` needs. Whatever a person can mend is a
 `GwctlError`: its text goes to stderr without a stack, its exit status is the command's.
+
+Imported by `__main__`.
+Knows nothing of `workers`, `ipc`, `records`, `supervisor.core`, `asyncio`, `threading`: a command
+starts a master or asks one.
 """
 
 from __future__ import annotations

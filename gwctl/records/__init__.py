@@ -12,8 +12,8 @@ Rules
       an application's traceback, a request line), or a reason that something else was decided for.
     - A new field has a default: what reads a record may be of another version.
 
-Known to the supervisor, the control socket's client and the commands; it knows nothing of gwctl but
-`gwctl.wording`.
+Imported by `supervisor`.
+Knows nothing of `supervisor`, `config`, `control`, `ipc`, `cli`, `workers`: of gwctl it has `wording` alone.
 """
 
 from __future__ import annotations

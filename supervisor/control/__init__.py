@@ -1,5 +1,8 @@
 """The control server, and the status it reports.
 
-Imported by what makes a master. What is said over the socket is `gwctl.control`, which its clients know
-too; what is asked for goes to the core as an event, and its answer comes back as an action.
+What is asked for goes to the core as an event, and its answer comes back as an action.
+
+Imported by `supervisor.master`, `supervisor.start`, `supervisor.upgrade`.
+Knows nothing of `supervisor.master`, `supervisor.upgrade`, `cli`, `workers`: the form of the messages is
+`gwctl.control`, which the clients know, too.
 """

@@ -1,6 +1,9 @@
 """The policy of the master: pure, deterministic, without IO, clock or randomness.
 
-The rest of the supervisor imports it, and it imports none of that: it knows workers by number, and the
-world by events. `fleet` is its door (`Fleet.step`), `state` what it stands on; the layers between are in
-pyproject.toml.
+It knows workers by number, and the world by events. `fleet` is the way in (`Fleet.step`), `state` is
+where the fleet stands; the layers between are in pyproject.toml.
+
+Imported by `supervisor`.
+Knows nothing of `supervisor.children`, `supervisor.master`, `config.load`, `ipc`, `workers`, `os`,
+`time`, `signal`, `socket`, `random`, `logging`.
 """

@@ -1,4 +1,7 @@
 """What each generation runs with: plans, capacities, logs and queues.
 
-Imported by the master, the control server and the upgrade. It knows settings and listeners, and no process.
+Imported by `supervisor.master`, `supervisor.start`, `supervisor.check_app`, `supervisor.children`,
+`supervisor.control`, `supervisor.upgrade`.
+Knows nothing of `supervisor.master`, `supervisor.children.children`, `supervisor.control`,
+`supervisor.upgrade`, `workers`: settings and listeners, and no process.
 """

@@ -5,20 +5,24 @@ As in `checks`, each check takes a text and yields complaints, so that a test ca
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.tidy.checks import ROOT
+from tests.tidy.checks import MASTER_FORBIDDEN, ROOT, Source, within
 
 DESIGN = "docs/design.md"
 CONTRIBUTING = "CONTRIBUTING.md"
 PRODUCT = ("gwctl", "config", "supervisor", "workers")
 IMPORTED_BY = "Imported by "
 KNOWS_NOTHING_OF = "Knows nothing of "
-PARTS_LINES = range(3, 7)
-"""A package's docstring says in so many lines, without its rules and examples, what it is for and these two."""
+FEW_WORDS = 5
+"""Fewer do not say what a package is for."""
+DOORS = frozenset({"gwctl.supervisor.children.fork", "gwctl.supervisor.check_app"})
+"""The ways from the master into a worker, as in the contracts of pyproject.toml."""
 
 _PATH = re.compile(
     r"(?<![\w./{-])((?:[\w-]+/)*[\w-]+\.py|(?:gwctl|config|supervisor|workers|tests)/(?:[\w-]+/)*)(?![\w{*])"
@@ -107,3 +111,53 @@ def broken_links(page: str, text: str) -> Iterator[str]:
 def _headings(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+# ---- what a package says of itself
+
+
+def unsaid(source: Source) -> Iterator[str]:
+    """A package whose docstring does not say what it is for, who imports it and what it must not know."""
+    text = ast.get_docstring(source.tree) or ""
+    if len(text.partition(IMPORTED_BY)[0].split()) < FEW_WORDS:
+        yield f"{source.path}: its docstring does not say what it is for"
+    for part in (IMPORTED_BY, KNOWS_NOTHING_OF):
+        if not names_after(part, text):
+            yield f"{source.path}: its docstring has no line `{part}...`"
+
+
+def names_after(part: str, text: str) -> list[str]:
+    """The modules in the sentence that begins a line with ``part``, as they are imported."""
+    found = re.search(rf"^{part}((?:`[^`]*`|[^`:.])*)", text, re.MULTILINE)
+    names = re.findall(r"`([\w.]+)`", found[1]) if found else []
+    others = sys.stdlib_module_names | MASTER_FORBIDDEN
+    return [name if name.startswith("gwctl") or name in others else f"gwctl.{name}" for name in names]
+
+
+def untrue(package: Source, product: Iterable[Source]) -> Iterator[str]:
+    """Who imports a package and is not named by it; what it imports although it knows nothing of that."""
+    product = list(product)
+    modules = {source.module for source in product}
+    below = {source.module for source in product if source.path.endswith("__init__.py")} - {package.module}
+    inside = {each for each in modules - below if each.rpartition(".")[0] == package.module} | {
+        package.module
+    }
+    text = ast.get_docstring(package.tree) or ""
+    importers, unknown = names_after(IMPORTED_BY, text), names_after(KNOWS_NOTHING_OF, text)
+    for name in (*importers, *unknown):
+        if name.startswith("gwctl") and name not in modules:
+            yield f"{package.path}: there is no {name}"
+    for source in product:
+        for line, name in _imports(source):
+            if source.module in DOORS and within(name, "gwctl.workers"):
+                continue
+            if source.module in inside and any(within(name, each) for each in unknown):
+                yield f"{source.path}:{line}: {name} is imported, of which the package knows nothing"
+            elsewhere = name in inside and source.module not in inside
+            if elsewhere and not any(within(source.module, each) for each in importers):
+                yield f"{package.path}: {source.module} imports it, too"
+
+
+@cache
+def _imports(source: Source) -> tuple[tuple[int, str], ...]:
+    return tuple(source.imports)
