@@ -85,7 +85,7 @@ class Master:
     # ---- the loop
 
     def go_on(self) -> int:
-        """Serve until the end, and be deaf to signals from then on; returns the exit status."""
+        """Serve until the end, and ignore signals from then on; returns the exit status."""
         self._program.let_signals_in()
         status = self.run()
         self._loop.ignore_signals()

@@ -173,7 +173,7 @@ def _watch(client: ControlClient, name: str, method: Method, *, as_json: bool) -
     except KeyboardInterrupt:
         view.finish()
         _interrupted(
-            f"the {name} goes on without an audience; gwctl status shows how it ended", as_json=as_json
+            f"the {name} goes on, no longer watched; gwctl status shows how it ends", as_json=as_json
         )
     except ControlError:
         view.finish()

@@ -205,13 +205,13 @@ def _slot_recovered(record: workers.SlotRecovered) -> str:
 
 @_of(workers.ChannelBroken)
 def _channel_broken(record: workers.ChannelBroken) -> str:
-    what = "broke the protocol of its channel, and is heard no more"
+    what = "broke the protocol of its channel; nothing more is read from it"
     return f"pid {record.process.pid} {what}: {record.reason}"
 
 
 @_of(workers.ChannelClosed)
 def _channel_closed(record: workers.ChannelClosed) -> str:
-    what = "lives on without its channel to the master, and is heard no more"
+    what = "lives on without its channel to the master"
     return f"pid {record.process.pid} {what}: something in its process closed it"
 
 

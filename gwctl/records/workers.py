@@ -256,7 +256,7 @@ class SlotRecovered(OfPool, frozen=True, kw_only=True):
 
 
 class ChannelBroken(OfProcess, frozen=True, kw_only=True):
-    help: ClassVar = "broke the protocol of its channel, and is heard no more"
+    help: ClassVar = "broke the protocol of its channel"
     level: Level = "error"
     reason: str
 

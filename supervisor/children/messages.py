@@ -3,8 +3,8 @@
 They run the application, so they may say anything: what is no message, the same one for ever, texts
 without end, answers that nobody asked for. Rules
 
-    - What breaks the protocol (`ChannelError`) costs the peer its channel: it is heard no more, and
-      replaced like any worker that cannot be reached.
+    - What breaks the protocol (`ChannelError`) costs the peer its channel: nothing more is read from it,
+      and it is replaced like any worker that cannot be reached.
     - So does saying more than a worker ever has to. What it costs to listen is bounded before that.
     - Texts and numbers are cut to what a log and a status can bear.
 """

@@ -37,8 +37,8 @@ _ENTRY: Final = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _END: Final = struct.Struct("<4sHHHHIIH")
 """Of the records of a zip: PKWARE's APPNOTE, 4.3.7, 4.3.12 and 4.3.16."""
 HEARD: Final = frozenset(map(int, (*HANDLED, signal.SIGALRM)))
-"""Let in even if whoever started it had them blocked, as some supervisors and threads do: a master that is
-deaf to TERM could not be stopped. ALRM bounds the check of an upgrade."""
+"""Let in even if whoever started it had them blocked, as some supervisors and threads do: a master that
+ignores TERM could not be stopped. ALRM bounds the check of an upgrade."""
 _WRITE: Final = 8  # F_SEAL_WRITE of linux/fcntl.h
 _SHEBANG_MAX: Final = 4096  # bytes; Linux reads 256 of them
 _DATE: Final = 0x21  # the first day that it can express
@@ -63,7 +63,7 @@ class Program:
     arguments: tuple[str, ...]
     folder: str
     mask: tuple[int, ...]
-    """Signals that were blocked when it was given, without those that a master hears."""
+    """Signals that were blocked when it was given, without those that a master handles."""
     rescue: tuple[str, ...] = ()
     """What executes the copy."""
     copy_fd: int = -1

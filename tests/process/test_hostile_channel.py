@@ -76,7 +76,7 @@ def test_floods_of_any_kind_cost_a_worker_its_channel_and_nobody_else_anything(g
                 httpx.get(f"{server.url}/attack/{name}", timeout=20)
             assert httpx.get(f"{other}/").text == "hello", name
             if name not in BORNE:
-                broke = rf"pid {victim} broke the protocol of its channel, and is heard no more"
+                broke = rf"pid {victim} broke the protocol of its channel; nothing more is read from it"
                 if name != "shut_down_channels":
                     server.wait_for_log(rf"error web\.0 g1 +{broke}")
                 with suppress(ProcessLookupError):  # it drains, if it still can

@@ -88,7 +88,9 @@ def test_while_a_command_waits_for_an_answer(tmp_path: Path) -> None:
     assert asks_a_mute_master(tmp_path, "status", interrupt=True) == (130, "", "")
 
 
-@pytest.mark.parametrize(("command", "said"), [("reload", "goes on without"), ("stop", "goes on stopping")])
+@pytest.mark.parametrize(
+    ("command", "said"), [("reload", "goes on, no longer watched"), ("stop", "goes on stopping")]
+)
 def test_with_json_an_interrupted_command_writes_its_one_object(
     tmp_path: Path, command: str, said: str
 ) -> None:

@@ -169,7 +169,7 @@ class Transaction:
             raise Unsafe(f"{parked} parked in {pool} for {serving} new ones that serve")
 
     def judge_commit(self, workers: Mapping[int, Seen], now: float) -> None:
-        """Everything is as it shall be, and has been for ``settle_s``."""
+        """Everything is healthy, and has been for ``settle_s``."""
         if self.failed:
             raise Unsafe("adopted a generation that has failed")
         for name, size in self.sizes.items():

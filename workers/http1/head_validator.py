@@ -198,7 +198,7 @@ def _judge_request_line(line: bytes) -> None:
         raise Refused(400, _bad_request_line(line))
     method, target, major, minor = match.groups()
     if major != b"1" or minor not in {b"0", b"1"}:
-        raise Refused(505, f"HTTP/{major.decode()}.{minor.decode()} is not spoken here")
+        raise Refused(505, f"HTTP/{major.decode()}.{minor.decode()} is not supported")
     if _METHOD.fullmatch(method) is None:
         raise Refused(501, f"not a method in capitals, of 3 to 20 letters: {method[:_SHOWN]!r}")
     check_unusual_method(method, target)

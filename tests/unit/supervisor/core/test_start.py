@@ -200,10 +200,7 @@ def test_a_worker_that_closed_its_channel_and_lives_drains_and_is_replaced_at_on
     assert story.passes(0.9) == []
     assert story.passes(0.1) == ["drain 1", "spawn 3 web.0 g1"]
     assert story.notes[-2:] == [
-        (
-            "error: pid 1001 lives on without its channel to the master, and is heard no more: "
-            "something in its process closed it"
-        ),
+        ("error: pid 1001 lives on without its channel to the master: something in its process closed it"),
         "info: pid 1001 drains, as its channel is closed. Replaced at once",
     ]
     assert story.boots(3) == ["serve 3"]
