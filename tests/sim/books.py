@@ -225,7 +225,8 @@ class Failures:
         failure = self.counted.setdefault(seen.place, Failure())
         failure.ends += 1
         enough = seen.policy.breaker_failures
-        failure.perhaps_slow = bool(siblings and enough and failure.ends >= enough)
+        if siblings and enough and failure.ends >= enough:
+            failure.perhaps_slow = True  # and stays so until a failure is counted for sure
 
     def forget(self, place: tuple[str, int]) -> None:
         self.counted.pop(place, None)
