@@ -98,7 +98,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=0),
         _meta(
             "What clients have yet to take of a worker's responses, in memory. Beyond, clients are cut off "
-            "that would need longer than `response_timeout_s` for theirs at the rate of the last 5 s, the "
+            "that would need longer than `response_timeout_s` for theirs at the rate of the last 5 s, or of "
+            "less where it is held several times, the "
             "slowest first. 0: no limit.",
             1_073_741_824,
         ),

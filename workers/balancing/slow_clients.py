@@ -8,8 +8,9 @@ worker itself did not want to read, or had nothing to write, is not counted: a w
     responses   what the client's kernel has acknowledged, while the transport has more for it: a reset
 
 While responses that nobody takes hold more memory than ``responses_memory_bytes_max``, who holds some
-of it is held to more: to take it within ``response_timeout_s``, at the rate of the last `PRESSURE_S`. Of
-those who are too slow the slowest go, until the rest has room. Nobody waits for another's client.
+of it is held to more: to take it within ``response_timeout_s``, at the rate of the last `PRESSURE_S`, or
+of less where it is several times as much. Of those who are too slow the slowest go, until the rest has
+room. Nobody waits for another's client (docs/adr/0026).
 
 Heads, handshakes and lingering have a time for the whole instead (`gwctl.workers.http1.states`), and what a
 WSGI call waits for is judged by the call (`gwctl.workers.wsgi.client_wait`).
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 PRESSURE_S: Final = 5.0
 """So long a client is watched before it is cut off for the memory that its response holds."""
+_PRESSURE_MIN_S: Final = 1.0
+"""However far beyond the limit they are all together: the further, the shorter it is."""
 _MIB: Final = 1_048_576
 
 
@@ -69,11 +72,12 @@ class LeastRates:
             self._seen = {}
             return
         before, self._seen = self._seen, {}
+        watch_s = min(PRESSURE_S, max(PRESSURE_S * self._memory / total, _PRESSURE_MIN_S))
         slow = []
         for connection, held in holders:
             taken = taken_bytes(connection.sock) or connection.service.runner.sent(connection) - held
             since, then = before.get(connection, (now, taken))
-            if held and now - since >= PRESSURE_S:
+            if held and now - since >= watch_s:
                 needed_s = held * (now - since) / max(taken - then, 1)
                 if needed_s > self._patience_s:
                     slow.append((needed_s, held, connection))

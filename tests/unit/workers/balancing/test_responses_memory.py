@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gwctl.config.model.settings import Limits, PoolSettings
 from gwctl.workers.asgi.extensions import PIECE_BYTES
 from gwctl.workers.balancing import slow_clients
 from tests.support.engine import WORKER_CLASSES, Client, Engine
@@ -204,3 +206,37 @@ def test_the_time_in_which_send_waits_is_the_clients(path: str) -> None:
                 client.rest()
             engine.wait_for_log("request timeout: GET /hangs has run ")
             engine.wait_for_log(r"and waited for its client for ")
+
+
+@pytest.mark.parametrize(("times", "watched_s"), [(1.1, 4.6), (2.5, 2.0), (40, 1.0)])
+def test_the_further_beyond_the_limit_the_shorter_a_client_is_watched(
+    times: float, watched_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[Any] = []
+    monkeypatch.setattr(slow_clients, "taken_bytes", lambda _sock: 1000)
+    settings = PoolSettings(app="test", limits=Limits(responses_memory_bytes_max=100 * MIB))
+    rates = slow_clients.LeastRates(settings)
+    held = int(times * 100 * MIB / 4)
+    service = SimpleNamespace(
+        context=SimpleNamespace(throttled=SimpleNamespace(warning=lambda *_: None)),
+        runner=SimpleNamespace(abandoned=lambda _connection: None),
+    )
+
+    class Holder:
+        sock = None
+
+        def __init__(self) -> None:
+            self.service = service
+
+        def what(self) -> str:
+            return "GET /"
+
+        def abort(self) -> None:
+            gone.append(self)
+
+    holders: list[Any] = [Holder() for _ in range(4)]
+    for now in (100.0, 100.0 + watched_s - 0.1, 100.0 + watched_s):
+        assert not gone
+        rates._holders = [(each, held) for each in holders]
+        rates.relieve(now)
+    assert len(gone) == (4 if times == 40 else 1 if times == 1.1 else 3)
