@@ -136,6 +136,7 @@ class Master:
                 self._perform(action)
             if not self._events:
                 break
+        self.children.send_kills()
         self._announcer.observe(self.fleet.state)
         self._recorder.log.flush()
 

@@ -118,6 +118,8 @@ class Children:
         self._oom = OomWatch()
         self.totals: dict[str, Totals] = {}
         """Of workers that are gone, by pool."""
+        self._doomed: list[events.WorkerId] = []
+        """Who is sent SIGKILL at the end of this turn."""
         self.recent = Recent()
         self.older: list[OlderBoard] = []
         """Boards of workers that were there before an upgrade changed the layout."""
@@ -394,14 +396,20 @@ class Children:
             self.send(worker, Tell())
 
     def kill(self, worker: events.WorkerId, reason: str, now: float) -> None:
-        """Send SIGKILL, and report what it was at."""
+        """Report what it was at. `send_kills` ends it: whoever sees that finds the record in the log."""
         child = self._by_worker.get(worker)
         if child is None:
             return
         asked_for, report = child.end_report(now) or (reason, None)
         self._report(events.Killed(worker, asked_for, report))
         child.killed = True
-        self.signal(worker, signal.SIGKILL)
+        self._doomed.append(worker)
+
+    def send_kills(self) -> None:
+        """Send SIGKILL to those of whom it was reported. To be called when that is in the log."""
+        for worker in self._doomed:
+            self.signal(worker, signal.SIGKILL)
+        self._doomed.clear()
 
     def spare(self, worker: events.WorkerId, now: float) -> None:
         """Report what a worker was at that need not be killed after all."""

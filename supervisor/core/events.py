@@ -95,7 +95,7 @@ class Exited(Struct, frozen=True):
 
 
 class Killed(Struct, frozen=True):
-    """Answer to Kill: SIGKILL was sent."""
+    """Answer to Kill: SIGKILL is sent at the end of this turn."""
 
     worker: WorkerId
     reason: str

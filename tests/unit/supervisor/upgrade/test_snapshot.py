@@ -62,6 +62,7 @@ LEFT_OUT: dict[type, set[str]] = {
         "_oom",  # it begins with what the kernel has counted by then
         "recent",  # a minute fills it again
         "_watching",  # of a selector, made anew
+        "_doomed",  # of one turn
         *("_by_pid", "others", "_kept", "_templates"),  # no template owes an answer
     },
     server.ControlServer: {
