@@ -21,7 +21,6 @@ from tests.support.engine_apps import application
 from tests.support.wait import until
 
 GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
-HEAD = {"header_timeout_s": 0.4}
 BODY = {"body_timeout_s": 0.4}
 RESPONSE = {"response_timeout_s": 0.4}
 WSGI = ("sync", "threads")
@@ -67,7 +66,7 @@ def drip(clients: list[Client], data: bytes, until_answered: int) -> list[bytes]
 
 def test_slow_heads(worker_class: str) -> None:
     """Bytes that go on coming do not prolong it: the limit is for the whole head."""
-    with Engine(application(worker_class), worker_class, timeouts=HEAD) as engine:
+    with Engine(application(worker_class), worker_class, timeouts={"header_timeout_s": 1.0}) as engine:
         slow = []
         for _ in range(MANY):
             slow.append(engine.connect())
