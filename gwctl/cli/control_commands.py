@@ -231,7 +231,7 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
     try:
         trouble = _until_ready(client, pool, result.get("size", 0), before)
     except KeyboardInterrupt:
-        _interrupted("the workers boot on; gwctl status shows them", as_json=as_json)
+        _interrupted("the workers go on booting; gwctl status shows them", as_json=as_json)
     if trouble:
         raise ControlError(f"{result['text']}, but {trouble}")
     _succeed(result, as_json=as_json)

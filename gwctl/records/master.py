@@ -182,7 +182,7 @@ class AccessLogsReopened(Record, frozen=True, kw_only=True):
 
 
 class AccessLogNotReopened(Record, frozen=True, kw_only=True):
-    help: ClassVar = "the old file is written on"
+    help: ClassVar = "writing to the old file goes on"
     level: Level = "error"
     reason: str
 

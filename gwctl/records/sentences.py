@@ -174,7 +174,7 @@ def _template_ended(record: workers.TemplateEnded) -> str:
             text = f"pid {record.process.pid} left by itself (exit status 0)"
         case _:
             assert_never(record.how)
-    then = "Workers live on; another one is begun when a worker is to be started"
+    then = "Its workers go on; another template is started with the next worker"
     return f"template {text}. {then}" + (", from what is on disk then" if record.from_disk else "")
 
 
@@ -187,7 +187,7 @@ def _replaced(record: workers.WorkerReplaced) -> str:
 @_of(workers.RecyclingPostponed)
 def _recycling_postponed(record: workers.RecyclingPostponed) -> str:
     text = f"pid {record.process.pid} is due to be recycled, as it {record.reason}"
-    return f"{text}. It is not until the next good reload: {DEGRADED}"
+    return f"{text}. It is kept until the next good reload: {DEGRADED}"
 
 
 @_of(workers.SlotKeepsDying)
@@ -229,8 +229,8 @@ def _no_pidfd(record: workers.NoPidfd) -> str:
 def _scoreboard_doubted(record: workers.ScoreboardDoubted) -> str:
     return (
         f"the scoreboard's record of pid {record.process.pid} cannot be true: {record.doubt}. Something in "
-        f"pool {record.process.pool} writes there, a C library or the application. It counts for nothing: "
-        "whether this worker hangs is not judged by it"
+        f"pool {record.process.pool} writes there, a C library or the application. The record is "
+        "ignored: whether this worker hangs is judged without it"
     )
 
 
@@ -339,7 +339,7 @@ def what_serves(record: reloads.ReloadRefused) -> str:
         return ""
     serving = f"generation {standing.generation} serves as before ({counts(standing.pools)})"
     if standing.forked_alike:
-        serving += ", and whoever has to be replaced is forked from its template, of the same code"
+        serving += ", and workers that have to be replaced are forked from its template: the same code"
     if not standing.disk_differs:
         return serving
     return f"{serving}. The files on disk are newer than what runs: mend them and reload"
@@ -352,7 +352,7 @@ def _rollback_refused(record: reloads.RollbackRefused) -> str:
 
 @_of(reloads.GenerationReleased)
 def _released(record: reloads.GenerationReleased) -> str:
-    return f"generation {record.generation} is kept no more: {record.reason}"
+    return f"generation {record.generation} is no longer kept: {record.reason}"
 
 
 @_of(reloads.PoolScaled)
@@ -536,7 +536,7 @@ def _listener_damaged(record: master.ListenerDamaged) -> str:
             now = "It listens again"
             if not record.mended:
                 now = f"It cannot listen again ({record.reason}): restart the service"
-            what = f"was shut down; who waited there was reset. {now}"
+            what = f"was shut down; clients that waited there were reset. {now}"
         case _:
             assert_never(record.damage)
     why = "Code in its workers does that, with a descriptor that it did not open"
@@ -551,7 +551,7 @@ def _logs_reopened(record: master.AccessLogsReopened) -> str:
 
 @_of(master.AccessLogNotReopened)
 def _log_not_reopened(record: master.AccessLogNotReopened) -> str:
-    return f"{record.reason}; the old file is written on"
+    return f"{record.reason}; writing to the old file goes on"
 
 
 def _plan(plan: master.StopPlan) -> str:

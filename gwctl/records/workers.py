@@ -207,7 +207,7 @@ class TemplateFailed(OfProcess, frozen=True, kw_only=True):
 class TemplateEnded(OfProcess, frozen=True, kw_only=True):
     """Its workers live on."""
 
-    help: ClassVar = "Workers live on; another one is begun"
+    help: ClassVar = "Its workers go on; another template is started"
     level: Level = "warning"
     how: Literal["died", "killed", "left"]
     reason: str = ""
@@ -229,7 +229,7 @@ class WorkerReplaced(OfProcess, frozen=True, kw_only=True):
 class RecyclingPostponed(OfProcess, frozen=True, kw_only=True):
     """It is due, and another one would run what is on disk."""
 
-    help: ClassVar = "is due to be recycled ... It is not until the next good reload"
+    help: ClassVar = "is due to be recycled ... It is kept until the next good reload"
     level: Level = "warning"
     reason: str
 

@@ -8,7 +8,7 @@ Rules
     - A record names the pid of its worker. Until it does, nothing in it is believed.
     - A time is 0, or lies between the fork of the worker and now.
     - A counter never runs backwards, and does not exceed what a process can have done since its fork.
-    - A copy that breaks a rule counts for nothing: what was believed before holds, without its times,
+    - A copy that breaks a rule is ignored: what was believed before holds, without its times,
       since what they tell of is over by now. Why not is said once for each worker.
 
 What obeys all of them may still be a lie. It is one about a worker of the same pool, told by the code of

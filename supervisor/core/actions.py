@@ -109,7 +109,7 @@ class Adopt(Struct, frozen=True):
 
 
 class Release(Struct, frozen=True):
-    """The generation is kept no more: forget its settings, close what only it had."""
+    """The generation is no longer kept: forget its settings, close what only it had."""
 
     generation: int
 

@@ -175,7 +175,7 @@ class Generations:
             self._forget(generation, unless=self.kept)
 
     def release(self, generation: int) -> None:
-        """Forget the plan of a generation that is kept no more."""
+        """Forget the plan of a generation that is no longer kept."""
         self.kept = 0
         self._forget(generation, unless=self.adopted)
 

@@ -37,7 +37,7 @@ def test_an_access_log_that_is_a_pipe_is_written_while_somebody_reads(gwctl_serv
         assert b"/?one" in os.read(reader, 4096)
         os.close(reader)
         server.signal(signal.SIGUSR1)
-        server.wait_for_log("it is a pipe that nobody reads; the old file is written on")
+        server.wait_for_log("it is a pipe that nobody reads; writing to the old file goes on")
         assert httpx.get(server.url).text == "hello"
 
 

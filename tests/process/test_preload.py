@@ -161,7 +161,7 @@ def test_a_template_that_is_killed_takes_nobody_along_and_the_next_spawn_makes_a
     with one.server as server:
         before, template = one.workers, one.template
         os.kill(template, signal.SIGKILL)
-        server.wait_for_log(rf"warn +web g1 +template pid {template} died: signal 9 .* Workers live on")
+        server.wait_for_log(rf"warn +web g1 +template pid {template} died: signal 9 .* Its workers go on")
         assert one.workers == before
         assert one.noted("import") == [template]
         os.kill(before[0], signal.SIGKILL)

@@ -170,7 +170,7 @@ def test_the_application_cannot_have_root_write_elsewhere(gwctl_server, public_f
         server.signal(signal.SIGUSR1)
         server.wait_for_log(
             r"error master +cannot write the access log .*: access\.log is a symbolic link, and a folder on the way "
-            r"belongs to uid \d+ \(nobody\).*; the old file is written on$"
+            r"belongs to uid \d+ \(nobody\).*; writing to the old file goes on$"
         )
         until(lambda: '"GET /?' in (theirs / "access.log.1").read_text(), "the request in the old file")
         reply = server.gwctl("reload", "-c", str(server.config))  # its socket's file is gone: bound anew

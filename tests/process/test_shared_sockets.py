@@ -18,7 +18,7 @@ from tests.support.wait import until
 )
 def test_a_tcp_listener_that_was_shut_down_listens_again(gwctl_server, worker, bind):
     """On the same port, for the same workers; said once, and by workers not without end."""
-    allow = ["was shut down; who waited there was reset. It listens again", "cannot accept on"]
+    allow = ["was shut down; clients that waited there were reset. It listens again", "cannot accept on"]
     with gwctl_server(app_of(worker), worker=worker, processes=2, bind=bind, allow_errors=allow) as server:
         pids = server.workers
         with suppress(httpx.TransportError):

@@ -127,7 +127,7 @@ def drop(who: Identity) -> None:
     """Become ``who`` for good: supplementary groups, then gid, then uid.
 
     Raises:
-        BootError: This process may not, or root could be had again.
+        BootError: This process may not, or root could be regained.
     """
     change_uid = who.uid not in (-1, os.getuid()) or (who.uid != -1 and os.geteuid() != who.uid)
     change_gid = who.gid not in (-1, os.getgid())
@@ -176,7 +176,7 @@ def _assert_root_is_gone() -> None:
         os.setuid(0)
     except PermissionError:
         return
-    raise BootError("root could be had again after setuid: this process holds CAP_SETUID")
+    raise BootError("root could be regained after setuid: this process holds CAP_SETUID")
 
 
 def set_umask(umask: str) -> None:

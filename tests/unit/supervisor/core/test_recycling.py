@@ -218,7 +218,9 @@ def test_while_degraded_nobody_is_replaced_and_it_is_said_once() -> None:
     assert story.happens(seen(1, 11), after=5.0) == []
     due = [note for note in story.notes if "is due to be recycled" in note]
     text = "warning: pid 1001 is due to be recycled, as it has served 10 requests (limit 10); 10 requests in "
-    assert due == [f"{text}59.7 s, 50 MiB. It is not until the next good reload: disk differs from what runs"]
+    assert due == [
+        f"{text}59.7 s, 50 MiB. It is kept until the next good reload: disk differs from what runs"
+    ]
 
 
 def test_a_smaller_size_has_no_use_for_the_successor() -> None:

@@ -38,7 +38,7 @@ def test_the_generation_before_is_shed_and_kept() -> None:
     assert story.answers[-1].result["kept"] == 1
     assert story.passes(KEEP_S - 1) == []
     assert story.passes(1) == ["release g1", "drain 1", "drain 2"]
-    assert "info: generation 1 is kept no more: it was kept for 5 min" in story.notes
+    assert "info: generation 1 is no longer kept: it was kept for 5 min" in story.notes
 
 
 def test_a_rollback_switches_at_once_and_keeps_the_newer_one() -> None:

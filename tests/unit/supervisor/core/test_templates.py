@@ -56,7 +56,7 @@ def test_a_template_that_dies_costs_nobody_anything_and_the_next_spawn_begins_an
     one = serving()
     assert one.dies(1, -9) == []
     assert "warning: template pid 1001 died: signal 9 (SIGKILL)" in one.notes[-1]
-    assert "Workers live on" in one.notes[-1]
+    assert "Its workers go on" in one.notes[-1]
     assert one.dies(3) == ["spawn 4 web.-1 g1"]
     assert one.boots(4) == ["spawn 5 web.1 g1 of 4"]
 
@@ -199,4 +199,4 @@ def test_a_quiet_end_of_a_template_is_no_warning(status: int, said: str) -> None
     one = serving(1)
     one.dies(1, status)
     assert one.notes[-1].startswith(said)
-    assert one.notes[-1].endswith("Workers live on; another one is begun when a worker is to be started")
+    assert one.notes[-1].endswith("Its workers go on; another template is started with the next worker")

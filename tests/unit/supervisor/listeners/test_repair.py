@@ -60,7 +60,9 @@ def test_one_that_was_shut_down_listens_at_the_same_port_again_each_time(tmp_pat
         with socket.create_connection(name):
             taken, _ = scene.sock.accept()
             taken.close()
-    assert log.count("was shut down; who waited there was reset. It listens again") == 1, "told now and then"
+    assert log.count("was shut down; clients that waited there were reset. It listens again") == 1, (
+        "told now and then"
+    )
     scene.close()
 
 
