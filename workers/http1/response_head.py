@@ -205,12 +205,10 @@ class HeadBuilder:
         size = len(body)
         try:
             for header in headers:
-                if type(header) is not tuple:
-                    return None
                 name, value = header
                 if type(name) is not kind or type(value) is not kind:
                     return None
-                cached = lines[header]
+                cached = lines[header]  # not hashable: a list, say
                 if isinstance(cached, bytes):
                     parts.append(cached)
                 else:
