@@ -17,7 +17,7 @@ import pytest
 from tests.support.engine import WORKER_CLASSES, Engine, Truncated
 from tests.support.engine_apps import application, departure
 
-HEAD = {"header_timeout_s": 0.3}
+HEAD = {"header_timeout_s": 1.0}
 IDLE = {"keepalive_timeout_s": 0.3}
 BODY = {"body_timeout_s": 0.3}
 RESPONSE = {"response_timeout_s": 0.5}
