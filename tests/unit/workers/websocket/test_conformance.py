@@ -97,7 +97,6 @@ def frames_until_close(client: Client, case: Case) -> tuple[list[tuple[int, byte
         if first & 0x40:
             payload = unpacker.decompress(payload + b"\0\0\xff\xff")
         if opcode == CLOSE:
-            assert len(found) == len(case.frames)
             assert client.rest() == b""
             return found, int.from_bytes(payload[:2], "big") if payload else 1005
         found.append((opcode, payload))
@@ -131,11 +130,14 @@ def test_case(served: Served, name: str, send: Callable[..., None]) -> None:
     with asking(served, case, send) as client:
         frames, code = frames_until_close(client, case)
         assert code == case.code
-        assert tuple(frames) == case.frames
+        known = len(case.frames)
+        assert tuple(frames[:known]) == case.frames
+        assert len(frames) - known <= case.unanswered  # byte by byte the application may be in time to answer
     told = served.echo.messages
     messages = case.unanswered + sum(opcode < CLOSE for opcode, _ in case.frames)
     if case.unanswered:
-        until(lambda: len(told) == messages, "the application to be told")
+        until(lambda: len(told) >= messages, "the application to be told")
+        told = told[:messages]
     else:
         until(lambda: told and told[-1]["type"] == "websocket.disconnect", "the application to be told")
         assert told.pop()["code"] == case.code
