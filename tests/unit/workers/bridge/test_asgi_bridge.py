@@ -124,7 +124,7 @@ def test_whatever_is_raised_ends_its_request_alone(serve, kind: str, where: str)
         with engine.connect() as client:
             assert client.get("/fine").body == b"fine"
     if where in {"at once", "begun", "mid"}:
-        assert engine.log.count(" error ") == 1
+        assert engine.log.count(" error ") == 1, engine.log
         assert kind == "CancelledError" or type(raised(kind)).__name__ in engine.log
         assert kind == "CancelledError" or "in __call__" in engine.log
         assert "gwctl/workers" not in engine.log
@@ -552,7 +552,7 @@ def test_an_event_stream_under_sync_hears_of_a_drain_that_waits_in_the_channel(
         master = Channel(engine._channels[1].dup())
         master.send(order)
         assert set(client.chunks()) <= {b"event"}
-        until(lambda: told, "the application to be told")
+        until(lambda: told, lambda: f"the application to be told; in the log: {engine.log!r}")
         assert engine.log == ""
 
 
