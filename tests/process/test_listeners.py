@@ -286,7 +286,7 @@ def test_a_failure_changes_nothing(listeners: ListenerSet, tmp_path: Path, taken
     assert not fresh.exists()
     assert reachable(socket.AF_UNIX, str(kept))
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert descriptors() == before
+    assert not descriptors() - before  # what others have left behind may go meanwhile
     listeners.open(pool(f"unix:{kept}", f"unix:{fresh}"))
     listeners.commit()
     assert reachable(socket.AF_UNIX, str(fresh))

@@ -205,15 +205,15 @@ class HeadBuilder:
         size = len(body)
         try:
             for header in headers:
+                cached = lines[header]  # first: a pair may be an iterator, which gives its items once
                 name, value = header
                 if type(name) is not kind or type(value) is not kind:
                     return None
-                cached = lines[header]  # not hashable: a list, say
                 if isinstance(cached, bytes):
                     parts.append(cached)
                 else:
                     length = cached
-        except (KeyError, TypeError, ValueError):
+        except Exception:  # noqa: BLE001 - not known, no key, or what a subclass's own methods raise
             return None
         if length != size or status in _BODILESS:
             return None

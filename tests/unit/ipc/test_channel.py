@@ -305,7 +305,7 @@ def test_the_master_is_left_with_no_descriptor_of_a_worker():
     with pytest.raises(BrokenPipeError):  # no copy of the other end is left anywhere
         os.write(write, b"x")
     os.close(write)
-    assert len(descriptors(os.getpid())) == before
+    assert len(descriptors(os.getpid())) <= before
     master.close()
     theirs.close()
 

@@ -96,7 +96,7 @@ def test_what_is_no_connection_is_passed_over_and_costs_no_descriptor() -> None:
     assert taken[2] == b"GET /"
     os.close(taken[0])
     assert exchange.receive() is None
-    assert len(descriptors(os.getpid())) == before
+    assert len(descriptors(os.getpid())) <= before
     os.close(null)
     for each in (sending, ours, theirs):
         each.close()

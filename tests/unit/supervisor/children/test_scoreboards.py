@@ -55,4 +55,4 @@ def test_a_board_goes_with_the_last_worker_of_a_pool_that_is_in_no_settings() ->
     boards.release("old", record)
     assert [pool for pool, _ in boards.items()] == ["web"]
     boards.keep([])
-    assert len(descriptors(os.getpid())) == before
+    assert len(descriptors(os.getpid())) <= before
