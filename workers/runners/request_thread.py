@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gwctl.workers.observe.counters import Counters
 
@@ -17,14 +17,12 @@ class RequestThread(Counters):
         call: The call it makes; None while it waits. Set after ``start``, cleared before the next is set.
         start: When that began.
         ident: As `threading.get_ident` has it; 0 before it runs.
-        dropped: The request that nobody waits for, while the loop is told; and what it is told.
     """
 
-    __slots__ = ("call", "dropped", "ident", "start")
+    __slots__ = ("call", "ident", "start")
 
     def __init__(self) -> None:
         super().__init__()
         self.call: WsgiCall | None = None
         self.start = 0.0
         self.ident = 0
-        self.dropped: tuple[Any, list[Any]] | None = None

@@ -39,7 +39,7 @@ from gwctl.workers.runners.threads_deadlines import ThreadsClock
 from gwctl.workers.runners.threads_outbox import ThreadsOutbox
 from gwctl.workers.runners.wsgi import WsgiRunner
 from gwctl.workers.wsgi.body_stream import BodyStream, FedStream
-from gwctl.workers.wsgi.call import FINISHED, OVER, RELEASED, RUNNING, WsgiCall
+from gwctl.workers.wsgi.call import WsgiCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -270,11 +270,6 @@ class ThreadsRunner(WsgiRunner):
         super().give_up(why)
 
     def finish(self, connection: ConnectionBase, call: WsgiCall) -> None:
-        if call.stage == FINISHED:
-            return  # its thread was kept from noting that it had said so
-        call.stage = FINISHED
-        if call.aborted:
-            self._outbox.ask_again()
         if call not in self.given_up:
             super().finish(connection, call)
             return
@@ -312,56 +307,40 @@ class ThreadsRunner(WsgiRunner):
         service, accounts = self.service, self._accounts
         for connection, environ, kind in iter(self._queue.get, None):
             call: WsgiCall | None = None
-            counted = thread.requests
             try:
                 thread.start = start = monotonic()
-                if start - connection.since > NOTICE_S and self._is_dropped(thread, connection, environ):
+                if start - connection.since > NOTICE_S and self._is_dropped(connection, environ):
                     continue
                 outbox = self._outbox if connection.tls is None else None
                 thread.call = call = kind(service, connection, environ, connection.output, outbox)
                 self._context.copy().run(call.run)
                 end = monotonic()
+                thread.call = None
                 thread.add(call.status, call.sent, end - start)
                 if accounts.access is not None:
                     self.log_access(connection, environ, call, end - start)
                 call.ended_at = end
-                thread.call = None
                 self._outbox.ended(call, end)
             except BaseException as error:  # noqa: BLE001 - see _astray
-                fork_hooks.end_if_child(error)
-                self._astray(thread, (connection, environ, kind), call, counted)
                 self._tell_astray(error)
+                self._astray(thread, (connection, environ, kind), call)
             del connection, environ, call
 
-    def _astray(self, thread: RequestThread, request: Request, call: WsgiCall | None, counted: int) -> None:
+    def _astray(self, thread: RequestThread, request: Request, call: WsgiCall | None) -> None:
         """Go on after an exception that another thread has raised in this one (PyThreadState_SetAsyncExc).
 
-        So libraries end a call that takes too long, and may come when it is over, and the next begins. What
-        `_serve` has not done yet is done: each step leaves a mark in the same breath, or can be taken twice.
-        ``counted``: of requests when this one began.
+        So libraries end a call that takes too long, and may come when it is over, and the next begins.
         """
         if call is None:
-            self._not_begun(thread, request)
-            return
-        now = monotonic()
-        if thread.requests == counted:
-            if not call.ended:
-                call.keep_alive, call.aborted = False, True
-            thread.add(call.status, call.sent, now - thread.start)
-        if call.stage == RUNNING:
-            call.ended_at = now
+            self._queue.put(request)  # it was meant for another; nothing of this one has been done
+        elif thread.call is call:
+            now = monotonic()
             thread.call = None
+            call.keep_alive = False
+            call.aborted = True
+            thread.add(call.status, call.sent, now - thread.start)
+            call.ended_at = now
             self._outbox.ended(call, now)
-        elif not call.halves and call.stage == OVER:
-            self._release(call)
-
-    def _not_begun(self, thread: RequestThread, request: Request) -> None:
-        """The exception was meant for another call, and nothing of this one has been done."""
-        dropped, thread.dropped = thread.dropped, None
-        if dropped is not None and dropped[0] is request[1]:
-            self._wake(self._dropped, dropped[1])
-        else:
-            self._queue.put(request)
 
     def _tell_astray(self, error: BaseException) -> None:
         fork_hooks.end_if_child(error)
@@ -371,37 +350,27 @@ class ThreadsRunner(WsgiRunner):
             "It was to end a call that was over, by some library's timeout? The thread goes on",
         )
 
-    def _is_dropped(self, thread: RequestThread, connection: ConnectionBase, environ: Environ) -> bool:
+    def _is_dropped(self, connection: ConnectionBase, environ: Environ) -> bool:
         """Tell whether nobody waits for a call any more; then have the loop see to it."""
         verdict, waited_s = self._queue_limit.judge(connection, connection.since)
         if verdict:
-            told = [(connection, environ, verdict, waited_s)]
-            thread.dropped = environ, told
-            self._wake(self._dropped, told)
-            thread.dropped = None
+            self.service.context.loop.call_soon_threadsafe(
+                self._dropped, connection, environ, verdict, waited_s
+            )
         return bool(verdict)
 
-    def _dropped(self, told: list[tuple[ConnectionBase, Environ, int, float]]) -> None:
-        """Take ``told`` out of the list, and see to it; it may be empty when this is called again."""
-        if not told:
-            return
-        connection, environ, verdict, waited_s = told.pop()
+    def _dropped(self, connection: ConnectionBase, environ: Environ, verdict: int, waited_s: float) -> None:
         self._dispatched -= 1
         self.drop(connection, environ, verdict, waited_s)
         self.service.check_drained()
 
     def _release(self, call: WsgiCall) -> None:
-        """Give the connection of ``call``, which is over and sent, back to the loop; any thread.
-
-        Called again if an exception came from outside, perhaps in two threads: the second does nothing.
-        """
-        if call.stage != OVER:
-            return
+        """Give the connection of ``call``, which is over and sent, back to the loop; any thread."""
         connection = call.connection
         usual = call.keep_alive and not (call.pending or connection.tail or connection.attention)
         if usual:
             connection.since = call.ended_at
-            call.stage, connection.state = RELEASED, IDLE
+            connection.state = IDLE
             if connection.attention:
                 self._wake(connection.attend)
         else:

@@ -118,7 +118,7 @@ class ThreadsClock(RequestClock):
             self._cancel(call, bridge, now - start, limit_s)
             return
         self._service.outbox.send()
-        if call.halves > 1:
+        if call.halves is not None and len(call.halves) > 1:
             return  # another thread is sending its response
         output = self._take(thread, call)
         if output is not None:
@@ -178,8 +178,8 @@ class ThreadsClock(RequestClock):
             return output
         if connection.tls is not None:
             connection.abort()
-        elif (own := connection.sock.fileno()) >= 0:  # else it is closed, and what it leads to is the same
-            os.dup2(own, output.fileno(), inheritable=False)
+        else:
+            os.dup2(connection.sock.fileno(), output.fileno(), inheritable=False)
         return None
 
     def _lead_nowhere(self) -> socket.socket:

@@ -46,12 +46,6 @@ if TYPE_CHECKING:
     from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
-RUNNING: Final = 0
-OVER: Final = 1
-RELEASED: Final = 2
-FINISHED: Final = 3
-"""How far a call under ``threads`` is with giving its connection back: each step is taken once."""
-
 _JOIN_BYTES_MAX: Final = 65536
 """Smaller blocks are sent with the head in one call."""
 _CAUSES_MAX: Final = 16
@@ -76,7 +70,6 @@ class WsgiCall(ResponseWriter):
         "head_sent",
         "keep_alive",
         "sent",
-        "stage",
         "status",
     )
 
@@ -100,8 +93,9 @@ class WsgiCall(ResponseWriter):
         self.pending = b""
         self.client_wait = None
         self.ended_at = 0.0
-        self.halves = 1  # what is yet to be done of sending and ending: `threads_outbox`
-        self.stage = RUNNING
+        self.halves: list[bool] | None = (
+            None  # what is yet to be done of sending and ending: `threads_outbox`
+        )
         self.sent = 0
 
     has_body: ClassVar[bool] = False
@@ -120,11 +114,6 @@ class WsgiCall(ResponseWriter):
     def give_up(self, status: int) -> bool:  # noqa: ARG002 - for those that can
         """Have the call end soon, answered with ``status`` or cut; False: a thread cannot be ended."""
         return False
-
-    @property
-    def ended(self) -> bool:
-        """Tell whether nothing more is added to the response."""
-        return self._ended
 
     @property
     def answered(self) -> bool:

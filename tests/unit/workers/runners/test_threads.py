@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import ctypes
-import dis
 import socket
 import sys
 import threading
 import time
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gwctl.workers.http1.states import BUSY
-from gwctl.workers.runners import threads_outbox
-from gwctl.workers.runners.request_thread import RequestThread
 from gwctl.workers.wsgi.call import WsgiCall
 from tests.support.compiled import pure_only
-from tests.support.engine import Engine, Truncated
+from tests.support.engine import Engine
 from tests.support.wait import until
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -351,148 +346,3 @@ def test_an_exception_that_comes_too_late_costs_no_thread_and_no_request():
         alive = {thread.ident for thread in threading.enumerate()}
         assert alive.issuperset(idents)
         assert "raised in a thread of gwctl's that served no request: TooLate" in engine.log
-
-
-@cache
-def checkpoints(code: Any) -> tuple[set[int], set[int]]:
-    """Return where the interpreter may raise what another thread wants raised here, as offsets of instructions.
-
-    Before the first ones, and behind the second ones: jumps back.
-    """
-    found, jumps, behind, prefix = set(), set(), False, -1
-    for instruction in dis.get_instructions(code):
-        if behind:
-            found.add(instruction.offset)
-        name = instruction.opname
-        if name == "EXTENDED_ARG":  # the instruction that it belongs to is no event of its own
-            prefix = instruction.offset
-            continue
-        behind = name == "RESUME" or (name.startswith("CALL") and "INTRINSIC" not in name)
-        if name.startswith("JUMP_BACKWARD"):
-            jumps.update((instruction.offset, prefix))
-        prefix = -1
-    return found, jumps
-
-
-class Strikes:
-    """Raises `TooLate` in the thread in which it is called, at the ``at``-th such place up to the next request."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-        self.struck = ""
-        self.before: dict[Any, int] = {}
-
-    def __call__(self) -> None:
-        frame = sys._getframe(1)
-        while frame is not None and frame.f_code.co_name != "_work":
-            self._trace(frame, "", None)
-            frame.f_trace = self._trace
-            frame = frame.f_back
-        sys.settrace(self._trace)
-
-    def _trace(self, frame: Any, event: str, _argument: Any) -> Any:
-        code = frame.f_code
-        if "gwctl/workers" not in code.co_filename:
-            return None
-        frame.f_trace_opcodes = True
-        if event != "opcode" or self.struck:
-            return self._trace
-        before, self.before[frame] = self.before.get(frame), frame.f_lasti
-        found, jumps = checkpoints(code)
-        turns = before in jumps
-        if turns or frame.f_lasti in found:
-            self.left -= 1
-            if self.left < 0:
-                self.struck = f"{code.co_name}:{frame.f_lineno}"
-                sys.settrace(None)
-                raise TooLate
-            if turns and code.co_name == "_serve":
-                sys.settrace(None)
-                return None
-        return self._trace
-
-
-def is_at_work_for(engine: Engine, count: int) -> bool:
-    return engine.server.runner.active == count
-
-
-@pure_only  # compiled code has no such places
-@pytest.mark.parametrize("waiting", [False, True], ids=["alone", "others-wait"])
-def test_wherever_an_exception_comes_too_late_the_connection_and_the_count_are_given_back(
-    waiting: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where others' responses are sent. The client gets the response, or the end of its connection."""
-    monkeypatch.setattr(threads_outbox, "HOLD_S", 0.0)
-    strikes: list[Strikes] = []
-    go = threading.Event()
-
-    def application(environ, start_response):
-        path = environ["PATH_INFO"]
-        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
-        if path == "/first" and waiting:
-            assert go.wait(20)
-        if path == "/struck":
-            strikes[-1]()
-        return [b"hello"]
-
-    struck = set()
-    with Engine(application, "threads", threads=1, access_log=True) as engine:
-        (thread,) = [counters.ident for counters in engine.server.runner.threads]
-        at, done = 0, False
-        while not done:
-            strikes.append(Strikes(at))
-            go.clear()
-            clients = [engine.connect() for _ in range(3 if waiting else 1)]
-            paths = [b"/first", b"/struck", b"/last"] if waiting else [b"/struck"]
-            for number, client in enumerate(clients):
-                client.send(REQUEST % paths[number])
-                if waiting:
-                    until(partial(is_at_work_for, engine, number + 1), "it to wait")
-            go.set()
-            for client in clients:
-                with client, contextlib.suppress(OSError, Truncated):
-                    assert client.response().body in (b"hello", b"500 Internal Server Error\n")
-                    client.send(REQUEST % b"/last")
-                    assert client.response().body == b"hello", strikes[-1].struck
-            until(
-                lambda: not engine.server.active_requests,
-                lambda: f"{strikes[-1].struck}: no request to be under way",
-            )
-            until(
-                lambda: not engine.call(lambda: engine.server.connections),
-                lambda: f"{strikes[-1].struck}: the end",
-            )
-            with engine.connect() as client:
-                assert client.get().body == b"hello"
-            done = not strikes[-1].struck
-            struck.add(strikes[-1].struck.partition(":")[0])
-            at += 1
-        assert thread in {each.ident for each in threading.enumerate()}
-        assert not engine.server.outbox
-    assert {"run", "_serve", "add", "log_access", "ended", "send" if waiting else "_release"} <= struck
-
-
-@pure_only
-def test_a_call_that_ends_as_its_time_does_is_left_alone_though_its_client_has_gone() -> None:
-    """Its descriptor is not restored to what is closed by then; the loop goes on."""
-    go = threading.Event()
-
-    def application(environ, start_response):
-        assert environ["PATH_INFO"] == "/next" or go.wait(20)
-        start_response("200 OK", [])
-        return [b"x"]
-
-    with Engine(application, "threads", timeouts={"request_timeout_s": 60.0}) as engine:
-        runner = engine.server.runner
-        with engine.connect() as client:
-            client.send(REQUEST % b"/")
-            (counters,) = until(
-                lambda: [each for each in runner.threads if each.call is not None], "the call"
-            )
-            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        call = counters.call
-        until(lambda: call.connection.lost and call.connection.sock.fileno() < 0, "the client to be gone")
-        assert engine.call(lambda: runner.clock._take(RequestThread(), call)) is None
-        go.set()
-        until(lambda: not engine.server.active_requests, "the end of the call")
-        assert engine.ask("/next").body == b"x"

@@ -68,8 +68,7 @@ class Call:
     """A call whose response is taken."""
 
     def __init__(self) -> None:
-        self.halves = 1
-        self.stage = 0
+        self.halves: list[bool] | None = None
         self.sent: list[bytes] = []
         self.send_now: Callable[[bytes], None] = self.sent.append
 
