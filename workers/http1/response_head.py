@@ -206,6 +206,8 @@ class HeadBuilder:
         try:
             for header in headers:
                 cached = lines[header]  # first: a pair may be an iterator, which gives its items once
+                if type(header) is not tuple:
+                    return None
                 name, value = header
                 if type(name) is not kind or type(value) is not kind:
                     return None

@@ -178,8 +178,8 @@ class ThreadsClock(RequestClock):
             return output
         if connection.tls is not None:
             connection.abort()
-        else:
-            os.dup2(connection.sock.fileno(), output.fileno(), inheritable=False)
+        elif (own := connection.sock.fileno()) >= 0:  # else it is closed, and what it leads to is the same
+            os.dup2(own, output.fileno(), inheritable=False)
         return None
 
     def _lead_nowhere(self) -> socket.socket:

@@ -70,7 +70,7 @@ class ThreadsOutbox(Outbox):
         """Send all that waits; any thread."""
         held = self._held
         while held:
-            try:
+            try:  # in one step: what it replaces may have other threads run when it is freed
                 call, response = held.popleft()
             except IndexError:
                 return  # another thread has it

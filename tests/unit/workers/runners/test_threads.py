@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gwctl.workers.http1.states import BUSY
+from gwctl.workers.runners.request_thread import RequestThread
 from gwctl.workers.wsgi.call import WsgiCall
 from tests.support.compiled import pure_only
 from tests.support.engine import Engine
@@ -346,3 +347,26 @@ def test_an_exception_that_comes_too_late_costs_no_thread_and_no_request():
         alive = {thread.ident for thread in threading.enumerate()}
         assert alive.issuperset(idents)
         assert "raised in a thread of gwctl's that served no request: TooLate" in engine.log
+
+
+def test_a_call_that_ends_as_its_time_does_is_left_alone_though_its_client_has_gone() -> None:
+    """Its descriptor is not restored to what is closed by then; the loop goes on."""
+    go = threading.Event()
+
+    def application(environ, start_response):
+        assert environ["PATH_INFO"] == "/next" or go.wait(20)
+        start_response("200 OK", [])
+        return [b"x"]
+
+    with Engine(application, "threads", timeouts={"request_timeout_s": 60.0}) as engine:
+        runner = engine.server.runner
+        with engine.connect() as client:
+            client.send(REQUEST % b"/")
+            (busy,) = until(lambda: [each for each in runner.threads if each.call is not None], "the call")
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        call = busy.call
+        until(lambda: call.connection.lost and call.connection.sock.fileno() < 0, "the client to be gone")
+        assert engine.call(lambda: runner.clock._take(RequestThread(), call)) is None
+        go.set()
+        until(lambda: not engine.server.active_requests, "the end of the call")
+        assert engine.ask("/next").body == b"x"

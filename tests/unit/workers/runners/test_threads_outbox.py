@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextvars import copy_context
 from queue import SimpleQueue
@@ -71,6 +73,7 @@ class Call:
         self.halves: list[bool] | None = None
         self.sent: list[bytes] = []
         self.send_now: Callable[[bytes], None] = self.sent.append
+        self.environ: Any = None
 
 
 @pytest.fixture
@@ -186,3 +189,23 @@ def test_a_response_that_is_held_when_its_thread_is_given_up_goes_out_first() ->
                 assert "its response was sent, its connection is closed" in engine.log
             finally:
                 go.set()
+
+
+@pure_only
+def test_each_response_is_sent_once_whatever_is_freed_meanwhile(outbox: Any, queue: Any) -> None:
+    """What a call before has held may let other threads run when it is freed, in the midst of taking the next."""
+    for _ in range(20):
+        calls = [Call() for _ in range(100)]
+        sent = [call.sent for call in calls]
+        for call in calls:
+            call.environ = open(os.devnull, "rb")  # noqa: SIM115, PTH123 - what is freed
+            outbox.take(call, None, b"x", 0.0)
+        del call, calls
+        threads = [threading.Thread(target=outbox.send) for _ in range(4)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert sent == [[b"x"]] * 100
