@@ -64,7 +64,10 @@ class Runner:
         """The first request of a batch is there."""
 
     def on_flush(self) -> None:
-        """A batch is over: a few milliseconds after its first request."""
+        """What was counted is written: a few milliseconds after the first request of a batch.
+
+        Also with each sweep, and at a quick end in a signal's handler.
+        """
 
     def on_sweep(self, now: float) -> None:
         """It is time to look for what has lasted too long: at most a second since the last time."""
