@@ -206,7 +206,7 @@ def test_a_download_that_goes_on_in_the_next_turn_counts_as_waiting(
         start_response("200 OK", [("Content-Length", "8000000")])
         return environ["wsgi.file_wrapper"](path.open("rb"))
 
-    with Engine(application, "sync") as engine, engine.connect() as reader, engine.connect() as other:
+    with Engine(application, "sync") as engine, engine.connect(4096) as reader, engine.connect() as other:
         until(lambda: len(engine.server.open_connections()) == 2, "both to be there")
 
         def asked() -> bool | None:
