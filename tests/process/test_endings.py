@@ -200,9 +200,8 @@ def test_a_second_signal_shortens_what_the_first_began(tmp_path, worker):
 def test_work_is_finished_also_when_the_master_is_gone(tmp_path, worker):
     with Ends(tmp_path, worker) as server:
         server.leave("thread", "executor", "child", seconds=0.5)
-        server.expected_status = -signal.SIGKILL
         workers = server.workers
-        os.kill(server.pid, signal.SIGKILL)
+        server.kill_master()
         until(lambda: "atexit" in server.said, lambda: str(server.said))
         assert {"thread", "executor"} < set(server.said)
         assert ("lifespan" in server.said) == is_asgi(worker)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from pathlib import Path
@@ -93,8 +92,7 @@ def test_they_end_after_the_workers_also_when_the_master_is_killed(tmp_path):
         started = asked(server)
         slow.send("/slow")
         until((tmp_path / "begun").exists, "the slow request to begin")
-        server.expected_status = -signal.SIGKILL
-        os.kill(server.pid, signal.SIGKILL)
+        server.kill_master()
         server.wait_for_log("is gone: accepts no more")
         assert not gone(started[0])
         (tmp_path / "go").touch()

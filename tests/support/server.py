@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.support import toml_text
-from tests.support.processes import children, session_of
+from tests.support.processes import Process, children, session_of
 from tests.support.wait import DEADLINE_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -224,10 +224,26 @@ class GwctlServer:
         self.assert_no_process_left()
         self.assert_log_clean()
 
+    def kill_master(self) -> None:
+        """SIGKILL; `stop` then waits for what it leaves: nobody ends them in order any more."""
+        self.expected_status = -signal.SIGKILL
+        self.signal(signal.SIGKILL)
+
     def assert_no_process_left(self) -> None:
-        """No process of this master's session remains; a zombie that init has not reaped yet is none of ours."""
-        left = [p for p in session_of(self.pid) if not (p.is_zombie and p.parent == 1)]
-        assert not left, f"left behind: {', '.join(map(str, left))}\n{self.log}"
+        """No process of this master's session remains; a zombie that init has not reaped yet is none of ours.
+
+        A master that ends takes all with it. After one that was killed they are waited for.
+        """
+
+        def left() -> list[Process]:
+            return [p for p in session_of(self.pid) if not (p.is_zombie and p.parent == 1)]
+
+        def report() -> str:
+            return f"left behind: {', '.join(map(str, left()))}\n{self.log}"
+
+        if self.expected_status == -signal.SIGKILL:
+            until(lambda: not left(), report)
+        assert not left(), report()
 
     def assert_log_clean(self) -> None:
         errors = _ERROR_LINE.findall(self.log)
