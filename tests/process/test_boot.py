@@ -205,7 +205,7 @@ def test_an_import_that_fails_shows_the_application_s_frames_only(tmp_path):
 def test_the_title_says_who_it_is(folder):
     with StubWorker(folder, "shop") as worker:
         worker.ready()
-        until(lambda: worker.title == "gwctl: worker web.2 g3 [shop]", lambda: worker.title)
+        assert worker.title == "gwctl: worker web.2 g3 [shop]"
         worker.send(t="park")
         until(lambda: worker.title == "gwctl: worker web.2 g3 [shop] parked", lambda: worker.title)
 

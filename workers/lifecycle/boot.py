@@ -225,7 +225,7 @@ class _Boot:
         self._take_signals_back(loop, application)
         await process.until_greeted()
         if not process.ending:
-            link.send(self._ready(application))
+            process.say_ready(self._ready(application))
         await process.live()
 
     async def _start_lifespan(self, application: LoadedApplication, server: Server) -> None:

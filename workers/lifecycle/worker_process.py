@@ -21,7 +21,15 @@ from setproctitle import setproctitle
 
 from gwctl.errors import BootError
 from gwctl.ipc.assignment import CURRENT_REQUEST, Assignment
-from gwctl.ipc.channel import GIVE_UP_PROTOCOL, OBEYED_PROTOCOL, GaveUp, Obeyed, WorkerDrained, WorkerDraining
+from gwctl.ipc.channel import (
+    GIVE_UP_PROTOCOL,
+    OBEYED_PROTOCOL,
+    GaveUp,
+    Obeyed,
+    WorkerDrained,
+    WorkerDraining,
+    WorkerReady,
+)
 from gwctl.ipc.scoreboard import MEMORY_BYTES
 from gwctl.log import Log
 from gwctl.workers.app.background_work import Background
@@ -125,11 +133,16 @@ class WorkerProcess:
         else:
             task.end()
 
+    def say_ready(self, message: WorkerReady) -> None:
+        """Tell the master that requests can come. Whoever hears of it finds the process's title changed."""
+        assert self.link is not None
+        self.set_title()
+        self.link.send(message)
+
     async def live(self) -> None:
         """Be ready; return when drained and shut down."""
         assert self.loop is not None
         self._ready = True
-        self.set_title("draining" if self._draining else "")
         self._background.started(self._application_loop, monotonic())
         self._measure()
         await self._end_event().wait()
