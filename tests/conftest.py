@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ def pytest_configure() -> None:
     """Have what the tests start be interruptible, also where they themselves were started with ``&``."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # httpx reads all authorities of the world at each call, 20 ms. Whoever speaks TLS here says whom to trust.
+    os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support/one_authority.pem")
 
 
 @pytest.fixture

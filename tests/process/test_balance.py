@@ -62,11 +62,23 @@ def connections(server) -> list[int]:
 
 @pytest.mark.parametrize("worker", APPS)
 def test_each_worker_gets_its_share_of_connections(gwctl_server, worker):
-    with gwctl_server(APPS[worker], worker=worker, processes=4) as server, ExitStack() as stack:
-        clients(stack, server.url, 32)
-        until(lambda: sum(connections(server)) == 32, lambda: f"32 connections: {connections(server)}")
-        assert connections(server)[0] >= 6, connections(server)
-        assert connections(server)[-1] <= 10, connections(server)
+    """Of 32 that come one after the other each of four workers gets 6 to 10.
+
+    Connections wait a few milliseconds for a worker that is slow to wake up: where all are slow to, that
+    is too short, and the clients come again. Without turns one worker has nearly all, however often.
+    """
+    with gwctl_server(APPS[worker], worker=worker, processes=4) as server:
+        seen: list[list[int]] = []
+
+        def fair() -> bool:
+            with ExitStack() as stack:
+                clients(stack, server.url, 32)
+                until(lambda: sum(connections(server)) == 32, lambda: f"32: {connections(server)}")
+                seen.append(connections(server))
+            until(lambda: not sum(connections(server)), lambda: f"all to leave: {connections(server)}")
+            return seen[-1][0] >= 6 and seen[-1][-1] <= 10
+
+        until(fair, lambda: f"fair shares: {seen}")
 
 
 def slow_and_fast(server) -> float:

@@ -37,7 +37,7 @@ def test_reloads_fail_no_request(gwctl_server, worker, app, reloads):
     """
     timeouts = {"linger_s": LINGER_S}
     with gwctl_server(app, worker=worker, processes=2, reload=QUICK, timeouts=timeouts) as server:
-        hasty = Plan(server.url, 0.005, expect_body=b"hello")
+        hasty = Plan(server.url, 0.02, expect_body=b"hello")
         thinks = Plan(server.url, LINGER_S / 3, expect_body=b"hello")
         with MixedLoad([Part(hasty, 24), Part(thinks, 16)]) as load:
             for count in range(1, reloads + 1):

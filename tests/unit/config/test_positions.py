@@ -21,7 +21,7 @@ def paths(value: Any, prefix: Path = ()) -> Iterator[Path]:
 
 
 @given(documents())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_document(document: Document) -> None:
     """Every key that tomllib reads is found, no other one is, and its line is where the writer put it."""
     found = locate(document.text)
