@@ -15,7 +15,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from tests.support.processes import children, descriptors, look
+from tests.support.processes import children, descriptors, has_ended, look, title
 from tests.support.raw import RawClient, urls
 from tests.support.server import APPS, GwctlServer
 from tests.support.tls import Files
@@ -63,7 +63,7 @@ def killed_afterwards() -> Iterator[list[int]]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for pid in pids:
-            until(lambda pid=pid: (found := look(pid)) is None or found.is_zombie, "it to be gone")  # type: ignore[misc]
+            until(lambda pid=pid: has_ended(pid), "it to be gone")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -185,22 +185,16 @@ def test_a_child_forked_at_import_holds_nothing(worker, preload):
         kill.append(child)
         port = urlsplit(server.url).port
         assert [what for what in descriptors(child).values() if what.startswith("socket:")] == []
-        title = Path(f"/proc/{child}/cmdline").read_bytes().rstrip(b"\0").decode()
         kind = "template web g1" if preload else "worker web.0 g1"
-        assert title == f"gwctl: child of {kind} [test]"
+        assert title(child) == f"gwctl: child of {kind} [test]"
         server.expected_status = -signal.SIGKILL
         server.allow_errors, server.allow_kill = ["died: signal 9", "its template has ended"], True
         for victim in [*children(server.pid), server.pid]:
             os.kill(victim, signal.SIGKILL)
-        until(lambda: look(pid) is None or look(pid).is_zombie, "the worker to be gone")  # type: ignore[union-attr]
+        until(lambda: has_ended(pid), "the worker to be gone")
         assert look(child) is not None
         with serve(worker, bind=f"127.0.0.1:{port}") as next_one:
             assert httpx.get(next_one.url).text.split()[1] == "none"
-
-
-def lives(pid: int) -> bool:
-    process = look(pid)
-    return process is not None and not process.is_zombie
 
 
 @native
@@ -241,7 +235,7 @@ def test_clients_see_the_end_whatever_children_hold(tmp_path, worker, how):
         if how == "bare":
             for pid in kill:
                 os.kill(pid, signal.SIGKILL)
-            until(lambda: not any(map(lives, kill)), "the children to be gone")
+            until(lambda: all(map(has_ended, kill)), "the children to be gone")
         assert server.wait_for_exit() == 0
 
 

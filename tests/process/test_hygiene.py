@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
 
-from tests.support.processes import descriptors
+from tests.support.processes import descriptors, title
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
@@ -94,13 +93,6 @@ def pidfd_target(pid: int, fd: int) -> int:
     found = re.search(r"^Pid:\s+(\d+)$", Path(f"/proc/{pid}/fdinfo/{fd}").read_text(), re.MULTILINE)
     assert found
     return int(found[1])
-
-
-def title(pid: int) -> str:
-    """As `ps` shows it; empty when the process is gone."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
-    return ""
 
 
 def listening_sockets(pid: int) -> set[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
+from tests.support.processes import status_field
 from tests.support.wait import until
 
 WATCHED_S = 12.0
@@ -12,10 +12,7 @@ WATCHED_S = 12.0
 
 def wakeups(pid: int) -> int:
     """How often the process went to sleep: proc(5), voluntary_ctxt_switches."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("voluntary_ctxt_switches:"):
-            return int(line.split()[1])
-    raise AssertionError("no voluntary_ctxt_switches in /proc/PID/status")
+    return int(status_field(pid, "voluntary_ctxt_switches"))
 
 
 def test_an_idle_master_wakes_at_most_once_in_five_seconds(gwctl_server):

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from gwctl.workers.lifecycle import parent_death
-from tests.support.processes import look, session_of
+from tests.support.processes import has_ended, look, session_of, wait_until_stopped
 from tests.support.server import GwctlServer
 from tests.support.status import active_requests
 from tests.support.wait import until
@@ -180,7 +180,7 @@ def kill(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
         if number == signal.SIGSTOP:
-            until(lambda: (process := look(pid)) is None or process.state in "TZ", f"pid {pid} to stop")
+            wait_until_stopped(pid)
 
 
 HOLDER = """
@@ -214,7 +214,7 @@ def test_code_that_never_gives_the_interpreter_back_is_ended_without_it():
         parent.kill()
         parent.wait()
         assert look(holder)
-        until(lambda: (process := look(holder)) is None or process.is_zombie, "it to end", 10.0)
+        until(lambda: has_ended(holder), "it to end", 10.0)
     finally:
         kill(holder, signal.SIGKILL)
         parent.stdout.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.processes import descriptors
+from tests.support.processes import descriptors, look
 from tests.support.server import GwctlServer
 from tests.support.wait import until
 
@@ -263,5 +263,5 @@ def test_a_worker_that_can_accept_nobody_any_more_says_so_and_is_replaced(
         for _ in range(processes):
             gone.add(httpx.get(f"{server.url}/{number}").text)
             until(replaced, "the worker to notice")
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in gone), "them to end")
+        until(lambda: not any(look(pid) for pid in gone), "them to end")
         assert {httpx.get(server.url).text for _ in range(4)}.isdisjoint(gone)

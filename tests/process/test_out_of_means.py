@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from tests.support.debian import need
+from tests.support.processes import status_field
 from tests.support.server import APPS, ROOT
 from tests.support.wait import until
 
@@ -89,9 +90,11 @@ def test_what_the_kernel_refuses_for_a_new_worker_is_named_and_tried_again(gwctl
             [strace, "-q", "-o", os.devnull, f"--inject={calls}:error={answer}", "-p", str(server.pid)]
         )
         try:
-            status = Path(f"/proc/{server.pid}/status")
-            traced = f"TracerPid:\t{tracer.pid}\n"
-            until(lambda: traced in status.read_text() or tracer.poll() is not None, "strace to be there")
+            tracer_pid = str(tracer.pid)
+            until(
+                lambda: status_field(server.pid, "TracerPid") == tracer_pid or tracer.poll() is not None,
+                "strace to be there",
+            )
             if tracer.poll() is not None:
                 pytest.skip("strace may not attach here")
             os.kill(first, signal.SIGKILL)

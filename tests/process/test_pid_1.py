@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import threading
-from pathlib import Path
 from typing import Final
 
 import httpx
 import pytest
 
-from tests.support.processes import children
+from tests.support.processes import children, signals
 from tests.support.server import ROOT, GwctlServer
 from tests.support.status import active_requests
 from tests.support.wait import until
@@ -104,17 +103,11 @@ def test_it_can_be_stopped_before_it_has_read_its_settings(tmp_path):
     server = PidOne("wsgi_bare:application", environ={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
     try:
         server.start()
-        until(lambda: catches(server.master, signal.SIGTERM), "a handler for TERM")
+        until(lambda: signal.SIGTERM in signals(server.master, "SigCgt"), "a handler for TERM")
         server.signal(signal.SIGTERM)
         assert server.wait_for_exit(10) == 128 + signal.SIGTERM
     finally:
         server.destroy()
-
-
-def catches(pid: int, number: signal.Signals) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text()
-    mask = int(status.partition("SigCgt:")[2].split()[0], 16)
-    return bool(mask >> (number - 1) & 1)
 
 
 def _ignore_failure(url: str) -> None:

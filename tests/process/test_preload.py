@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.process.test_hygiene import listening_sockets, pidfd_target, title
-from tests.support.processes import descriptors, look, session_of
+from tests.process.test_hygiene import listening_sockets, pidfd_target
+from tests.support.processes import descriptors, look, session_of, signals, title
 from tests.support.server import APPS, GwctlServer
 from tests.support.status import status_of
 from tests.support.wait import until
@@ -219,9 +219,7 @@ def test_what_an_application_decides_about_children_and_signals_does_not_stop_it
     with one.server as server:
         first = one.template
         (worker,) = one.workers
-        ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{worker}/status").read_text())
-        assert ignored
-        assert int(ignored[1], 16) >> (signal.SIGCHLD - 1) & 1, "the worker has what the application set"
+        assert signal.SIGCHLD in signals(worker, "SigIgn"), "the worker has what the application set"
         assert server.gwctl("reload").returncode == 0
         until(lambda: len(server.workers) == 2, "the previous generation to end")
         assert one.template != first

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.processes import look
+from tests.support.processes import has_ended
 from tests.support.raw import RawClient
 from tests.support.server import GwctlServer
 from tests.support.wait import until
@@ -44,11 +44,6 @@ async def asgi(scope, receive, send):
 """
 
 
-def gone(pid: int) -> bool:
-    found = look(pid)
-    return found is None or found.is_zombie
-
-
 def serve(folder: Path, worker: str) -> GwctlServer:
     (folder / "shop.py").write_text(SOURCE)
     app = "shop:asgi" if worker == "asgi" else "shop:wsgi"
@@ -74,16 +69,16 @@ def test_a_manager_made_at_import_serves_all_workers_to_their_end_and_is_not_lef
             assert server.gwctl("reload").returncode == 0
             second = asked(server)
             assert set(first).isdisjoint(second)
-            assert not gone(first[0])
+            assert not has_ended(first[0])
             (tmp_path / "go").touch()
             answer = slow.answer()
             assert answer.status == 200
             assert int(answer.body.split()[0]) == first[0]
         for pid in first:
-            until(lambda pid=pid: gone(pid), "what the first generation's import has started to end")
+            until(lambda pid=pid: has_ended(pid), "what the first generation's import has started to end")
         server.signal(signal.SIGTERM)
         assert server.wait_for_exit() == 0
-        assert all(gone(pid) for pid in second)
+        assert all(has_ended(pid) for pid in second)
         assert "can only join" not in server.output + server.log
 
 
@@ -94,11 +89,11 @@ def test_they_end_after_the_workers_also_when_the_master_is_killed(tmp_path):
         until((tmp_path / "begun").exists, "the slow request to begin")
         server.kill_master()
         server.wait_for_log("is gone: accepts no more")
-        assert not gone(started[0])
+        assert not has_ended(started[0])
         (tmp_path / "go").touch()
         assert slow.answer().status == 200
         for pid in started:
-            until(lambda pid=pid: gone(pid), "what the import has started to end")
+            until(lambda pid=pid: has_ended(pid), "what the import has started to end")
 
 
 def test_a_quick_stop_ends_them_too(tmp_path):
@@ -106,5 +101,5 @@ def test_a_quick_stop_ends_them_too(tmp_path):
         started = asked(server)
         server.signal(signal.SIGINT)
         assert server.wait_for_exit() == 0
-        assert all(gone(pid) for pid in started)
+        assert all(has_ended(pid) for pid in started)
         assert not re.search("Traceback|error", server.log)

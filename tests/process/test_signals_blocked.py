@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.processes import look, signals, title
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
@@ -20,15 +21,6 @@ signal.pthread_sigmask(signal.SIG_BLOCK, {numbers})
 os.execv(sys.executable, [sys.executable, "-m", "gwctl", *sys.argv[1:]])
 """
 HEARD = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN)
-
-
-def blocked(pid: int) -> set[int]:
-    """What the main thread of a process blocks."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("SigBlk:"):
-            mask = int(line.split()[1], 16)
-            return {number for number in range(1, 65) if mask >> (number - 1) & 1}
-    raise AssertionError
 
 
 @pytest.mark.parametrize(
@@ -43,7 +35,7 @@ def test_a_master_that_is_started_with_signals_blocked_hears_them(gwctl_server, 
     """All that it handles, children's deaths included, and so does the program that it upgrades to."""
     command = (sys.executable, "-c", BLOCKED.format(numbers=numbers))
     with gwctl_server(APP, worker="sync", command=command, reload={"settle_s": 0.05}) as server:
-        assert not blocked(server.pid) & {*HEARD, signal.SIGCHLD, signal.SIGTTOU, signal.SIGUSR2}
+        assert not signals(server.pid, "SigBlk") & {*HEARD, signal.SIGCHLD, signal.SIGTTOU, signal.SIGUSR2}
         server.signal(signal.SIGHUP)
         server.wait_for_log("adopted generation 2")
         server.signal(signal.SIGUSR1)
@@ -52,10 +44,10 @@ def test_a_master_that_is_started_with_signals_blocked_hears_them(gwctl_server, 
         until(lambda: len(server.workers) == 2, "a second worker")
         ended = server.workers[0]
         os.kill(ended, signal.SIGTERM)
-        until(lambda: not Path(f"/proc/{ended}").exists(), "the worker to be reaped")
+        until(lambda: look(ended) is None, "the worker to be reaped")
         server.signal(signal.SIGUSR2)
         server.wait_for_log("adopted generation 3", timeout_s=30)
-        assert not blocked(server.pid) & set(HEARD)
+        assert not signals(server.pid, "SigBlk") & set(HEARD)
         assert httpx.get(server.url).text == "hello"
 
 
@@ -76,12 +68,12 @@ def test_a_worker_hears_whatever_its_application_blocks_at_its_start(gwctl_serve
         **{**first, "chdir": Path(first["chdir"])},
         pools={each["worker"]: {**each, "bind": [each["bind"]]} for each in others},
     ) as server:
-        pids = [pid for pid in server.workers if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        pids = [pid for pid in server.workers if "worker" in title(pid)]
         assert len(pids) == len(pools)
         for pid in pids:
-            assert not blocked(pid) & set(HEARD)
+            assert not signals(pid, "SigBlk") & set(HEARD)
             os.kill(pid, signal.SIGTERM)
-            until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "it to drain and end")
+            until(lambda pid=pid: look(pid) is None, "it to drain and end")
         server.wait_for_log(" ready in ", count=2 * len(pools))
         server.signal(signal.SIGINT)
         assert server.wait_for_exit(10) == 0
@@ -102,7 +94,9 @@ def test_a_worker_hears_again_after_a_request_that_blocked_them(gwctl_server):
     ) as server:
         urls = [server.wait_for_log(rf"{pool}: 1 worker, (\S+)$")[1] for pool in ("web", "asgi")]
         pids = [int(httpx.get(f"{url}/block").text) for url in urls]
-        assert set(HEARD) <= blocked(pids[0]), "the request did not block anything"
-        until(lambda: not any(blocked(pid) & set(HEARD) for pid in pids), "the signals to be let in")
+        assert set(HEARD) <= signals(pids[0], "SigBlk"), "the request did not block anything"
+        until(
+            lambda: not any(signals(pid, "SigBlk") & set(HEARD) for pid in pids), "the signals to be let in"
+        )
         server.signal(signal.SIGINT)
         assert server.wait_for_exit(10) == 0

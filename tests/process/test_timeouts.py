@@ -215,11 +215,7 @@ def frozen(tree: list[int]) -> Iterator[None]:
 
 def wait_stopped(session: int, count: int) -> None:
     def stopped() -> bool:
-        states = [
-            Path(f"/proc/{each.pid}/stat").read_text().rpartition(")")[2].split()[0]
-            for each in session_of(session)
-        ]
-        return states.count("T") >= count
+        return [process.state for process in session_of(session)].count("T") >= count
 
     until(stopped, "all to be stopped")
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.load.result import Failure, Incident
-from tests.support.processes import look
-from tests.support.wait import until
+from tests.support.processes import wait_until_stopped
 
 SLACK_S = 0.05
 """Between our reading of the clock and the kernel's deed."""
@@ -102,7 +101,7 @@ def kill(pid: int, port: int, why: str) -> Death | None:
         return None
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
-        until(lambda: (process := look(pid)) is None or process.state in "TZ", f"pid {pid} to stop")
+        wait_until_stopped(pid)
         death = Death(pid, why, looked_at=time.monotonic())
         death.clients = clients_of(pid, port) or set()
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -6,7 +6,6 @@ import random
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from gwctl.supervisor.children.procfs import resident_bytes
@@ -16,7 +15,7 @@ from tests.soak import report
 from tests.soak.faults import Faults
 from tests.soak.stage import SIZE, Stage, parts
 from tests.soak.verdict import Resources, judge
-from tests.support.processes import children, descriptors
+from tests.support.processes import children, descriptors, title
 from tests.support.server import ROOT
 
 PAUSE_S: Final = 1.0
@@ -69,8 +68,7 @@ def resources(stage: Stage) -> Resources:
     The least of some looks: a client of the control socket may be there for a moment.
     """
     pid, pause, counts = stage.server.pid, threading.Event(), []
-    titles = [(Path("/proc") / str(child) / "cmdline").read_bytes() for child in children(pid)]
-    templates = sum(title.startswith(b"gwctl: template") for title in titles)
+    templates = sum(title(child).startswith("gwctl: template") for child in children(pid))
     for _ in range(LOOKS):
         counts.append(len(descriptors(pid)))
         pause.wait(0.02)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.wait import until
+
 
 @dataclass(frozen=True)
 class Process:
@@ -49,6 +51,48 @@ def session_of(leader: int) -> list[Process]:
 def children(parent: int) -> list[int]:
     """Pids of the children, zombies included, in ascending order."""
     return sorted(process.pid for process in all_processes() if process.parent == parent)
+
+
+def has_ended(pid: int) -> bool:
+    """It is gone, or a zombie that nobody has reaped yet."""
+    process = look(pid)
+    return process is None or process.is_zombie
+
+
+def wait_until_stopped(pid: int) -> None:
+    """Wait until SIGSTOP has come about, or the process has ended.
+
+    Raises:
+        AssertionError: It runs on.
+    """
+    until(lambda: (process := look(pid)) is None or process.state in "TZ", f"pid {pid} to stop")
+
+
+def title(pid: int) -> str:
+    """As `ps` shows it; empty when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def status_field(pid: int, name: str) -> str:
+    """The first word of a field of /proc/PID/status.
+
+    Raises:
+        AssertionError: There is no such field.
+        OSError: There is no such process.
+    """
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return line.split()[1]
+    raise AssertionError(f"no {name} in /proc/{pid}/status")
+
+
+def signals(pid: int, field: str) -> set[int]:
+    """The signals in SigBlk, SigIgn or SigCgt of /proc/PID/status: blocked, ignored or handled. Raises as it does."""
+    mask = int(status_field(pid, field), 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
 
 def descriptors(pid: int) -> dict[int, str]:
