@@ -205,6 +205,57 @@ def _renamed_errors(source: Source, function: ast.FunctionDef | ast.AsyncFunctio
                 yield f"{source.path}:{node.lineno}: `{node.name}` names exceptions of two kinds in one function"
 
 
+_PUBLIC = frozenset({"_asdict", "_fields", "_make", "_replace"})
+"""Of named tuples: private to keep out of the way of their fields."""
+
+
+def foreign_privates(product: Iterable[Source]) -> Iterator[str]:
+    """Yield uses of what is private to another module of ours; subclasses may use what they have inherited."""
+    product = list(product)
+    made = {source.path: _made(source) for source in product}
+    ours = set().union(*made.values())
+    for source in product:
+        strangers = _strangers(source)
+        for node in ast.walk(source.tree):
+            if not isinstance(node, ast.Attribute) or not re.match(r"_(?!_)", node.attr):
+                continue
+            of = ast.unparse(node.value)
+            root = re.split(r"\W", of, maxsplit=1)[0]
+            known = node.attr in ours - made[source.path] - _PUBLIC
+            if known and of not in {"self", "cls", "super()"} and root not in strangers:
+                yield f"{source.path}:{node.lineno}: `{of}.{node.attr}` is private to another module"
+
+
+def _made(source: Source) -> set[str]:
+    """Return the private names that come into being here."""
+    made: set[str] = set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            made.add(node.name)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"self", "cls"}:
+            if isinstance(node.ctx, ast.Store):
+                made.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            made.add(node.id)
+    return {name for name in made if re.match(r"_(?!_)", name)}
+
+
+def _strangers(source: Source) -> set[str]:
+    """Return the names by which this module knows modules and objects that are not ours."""
+    found = set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import) or (
+            isinstance(node, ast.ImportFrom) and not within(node.module or "", "gwctl")
+        ):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.NamedExpr) and "sys.modules" in ast.unparse(node.value):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {
+                each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)
+            }
+    return found
+
+
 def unfinished(path: str, text: str) -> Iterator[str]:
     words = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME")) + r")\b")
     for number, line in enumerate(text.splitlines(), 1):

@@ -47,6 +47,10 @@ def test_no_dead_module() -> None:
     assert list(checks.dead_modules(product, makefile)) == []
 
 
+def test_nothing_private_is_used_from_another_module() -> None:
+    assert list(checks.foreign_privates(source for source in SOURCES if source.module)) == []
+
+
 def test_no_circle_of_imports() -> None:
     """A connection, what it shares, who serves it and where its responses wait still name one another."""
     left = {f"gwctl.workers.http1.{name}" for name in ("connection", "outbox", "runner", "service")}
@@ -175,3 +179,25 @@ def test_circles_are_found() -> None:
         Source("gwctl/c.py", "import gwctl.a\n"),
     ]
     assert checks.circles(product) == {"gwctl.a", "gwctl.b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def f(request):\n    return request._framing\n", True),
+        ("class A:\n    def f(self):\n        self.request._framing = 1\n", True),
+        ("from gwctl import b\nb._make_it()\n", True),
+        ("from gwctl.b import B\nclass A(B):\n    def f(self):\n        return self._framing\n", False),
+        (
+            "class A:\n    def __init__(self):\n        self._framing = 1\ndef f(a):\n    return a._framing\n",
+            False,
+        ),
+        ("import other\nother.thing._framing\n", False),
+        ("import sys\nif thing := sys.modules.get('thing'):\n    thing._framing()\n", False),
+        ("row._replace(a=1)\n", False),
+    ],
+)
+def test_what_is_private_to_another_module_is_found(text: str, found: bool) -> None:
+    b = "class B:\n    def __init__(self):\n        self._framing = 0\n    def _replace(self): ...\ndef _make_it(): ...\n"
+    complaints = list(checks.foreign_privates([Source("gwctl/a.py", text), Source("gwctl/b.py", b)]))
+    assert bool(complaints) == found

@@ -197,6 +197,11 @@ class AsgiRequest(Extensions):
         to = self._connection
         return self.listens and not (to.write_paused or to.transport.get_write_buffer_size())
 
+    @property
+    def cut_shows(self) -> bool:
+        """Tell whether a length or chunks say that a response which ends here is not whole."""
+        return self.started and self._framing in {COUNTED, CHUNKED}
+
     def open_event_stream(self) -> None:
         """Send the head of an event stream whose first event is yet to come: its client waits for that."""
         if self._headers is None or self.started or self.finished or self.detached:
@@ -562,7 +567,7 @@ class AsgiRequest(Extensions):
     def _cut(self) -> None:
         self._count_cut()
         self.detach()
-        self._connection.cut(b"", self.started and self._framing in {COUNTED, CHUNKED})
+        self._connection.cut(b"", self.cut_shows)
 
     def _count_cut(self) -> None:
         """Count a response that the client did not get in full."""

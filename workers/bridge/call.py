@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from gwctl.workers.asgi.departures import SILENT_MAX_S
 from gwctl.workers.bridge.event_loop import BRIDGE, SCOPE
 from gwctl.workers.bridge.request import BridgedConnection, BridgedRequest, FileSource
-from gwctl.workers.http1.response_head import CHUNKED, COUNTED
 from gwctl.workers.observe.errors import ClientGone
 from gwctl.workers.wsgi.call import WsgiCall
 
@@ -129,8 +128,7 @@ class BridgedCall(WsgiCall):
     @property
     def cut_shows(self) -> bool:
         request = self.request
-        shows = request is not None and request.started and request._framing in {COUNTED, CHUNKED}  # noqa: SLF001
-        return shows and not self.client_gone
+        return request is not None and request.cut_shows and not self.client_gone
 
     # ---- any thread
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.workers.asgi.request import AsgiRequest
-    from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.http1.service import Service
 
 CLEAN_UP_S: Final = 5.0
@@ -42,7 +41,7 @@ def give_up(
     An application can ignore that it is cancelled: after ``clean_up_s`` whoever waits for it is told to
     ``abandon`` it.
     """
-    connection: ConnectionBase = request._connection  # noqa: SLF001 - its own part of the same job
+    connection = request.connection
     service = connection.service
     if not (request.finished or request.detached):
         if request.started:
@@ -96,7 +95,7 @@ class AsgiClock(RequestClock):
         return request.finished or request.detached
 
     def _judge(self, request: AsgiRequest, now: float) -> None:
-        connection: ConnectionBase = request._connection  # noqa: SLF001 - its own part of the same job
+        connection = request.connection
         began_at = request.began_at
         limit_s = self._limits.of(connection.target)
         if not limit_s:
