@@ -21,8 +21,8 @@ from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.model.types import NOFILE_MIN
 from gwctl.config.model.worker_class import chosen
 from gwctl.config.positions import Path
+from gwctl.config.problems import ConfigError
 from gwctl.config.sources import Tree
-from gwctl.errors import ConfigError
 
 if TYPE_CHECKING:
     from gwctl.config.certificates import Identity

@@ -17,8 +17,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from gwctl.config.problems import Problem
-from gwctl.errors import ConfigError
+from gwctl.config.problems import ConfigError, Problem
 from gwctl.masking import MASK
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

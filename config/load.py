@@ -19,7 +19,7 @@ import msgspec
 from gwctl.config import addresses, app_spec, checks, schema, temporary_folder, toml_writer, variables
 from gwctl.config.convert import Walk
 from gwctl.config.model.settings import MasterSettings, PoolSettings, Settings
-from gwctl.config.problems import COMMAND_LINE, Problem, in_order
+from gwctl.config.problems import COMMAND_LINE, ConfigError, Problem, in_order
 from gwctl.config.sources import (
     DEFAULT_POOL,
     Override,
@@ -28,7 +28,6 @@ from gwctl.config.sources import (
     apply_overrides,
     read_file,
 )
-from gwctl.errors import ConfigError
 
 if TYPE_CHECKING:
     from gwctl.config.certificates import Identity

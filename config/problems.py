@@ -9,10 +9,11 @@ write instead, where that can be told.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gwctl.errors import ExitStatus, GwctlError
 from gwctl.masking import MASK
 
 ENVIRONMENT: Final = "environment"
@@ -59,6 +60,16 @@ class Problem:
         subject = f"{self.key} = {self.found}" if self.found else self.key
         said = ": ".join(part for part in (place, subject, self.reason) if part)
         return f"{said}. {self.hint}" if self.hint else said
+
+
+class ConfigError(GwctlError):
+    """The settings are wrong. Carries every problem found, not just the first."""
+
+    exit_status = ExitStatus.SETTINGS
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
 
 
 def _printable(text: str) -> str:

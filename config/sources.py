@@ -28,8 +28,7 @@ from msgspec import inspect
 
 from gwctl.config import foreign_names, hints, paths, schema, toml_writer
 from gwctl.config.positions import Path, locate
-from gwctl.config.problems import COMMAND_LINE, ENVIRONMENT, Problem
-from gwctl.errors import ConfigError
+from gwctl.config.problems import COMMAND_LINE, ENVIRONMENT, ConfigError, Problem
 
 PREFIX: Final = "GWCTL_"
 NOT_SETTINGS: Final = frozenset({"GWCTL_PARSER"})

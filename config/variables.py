@@ -17,7 +17,7 @@ from typing import Final
 
 from gwctl.config import env_file
 from gwctl.config.model.settings import PoolSettings, Settings
-from gwctl.errors import ConfigError
+from gwctl.config.problems import ConfigError
 
 LOCALE: Final = ("LC_ALL", "LC_CTYPE", "LANG")
 """What decides about characters: the first that is set."""

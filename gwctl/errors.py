@@ -7,12 +7,7 @@ stack. `InvariantViolation` stands apart: it is always a bug in gwctl.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from gwctl.config.problems import Problem
 
 
 class ExitStatus(IntEnum):
@@ -30,16 +25,6 @@ class GwctlError(Exception):
     """Base of the errors that a person can mend; never raised itself."""
 
     exit_status = ExitStatus.FAILED
-
-
-class ConfigError(GwctlError):
-    """The settings are wrong. Carries every problem found, not just the first."""
-
-    exit_status = ExitStatus.SETTINGS
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
 
 
 class BindError(GwctlError):

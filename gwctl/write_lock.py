@@ -21,7 +21,7 @@ import select
 import time
 from typing import Final
 
-from gwctl.ipc.scoreboard import seal
+from gwctl.sealed_files import seal
 
 _WRITE: Final = 8  # F_SEAL_WRITE of linux/fcntl.h
 PATIENCE_S: Final = 0.25

@@ -13,9 +13,9 @@ import click
 from gwctl.cli.folder import logical_cwd
 from gwctl.config import hints, paths
 from gwctl.config.load import Loaded, load
-from gwctl.config.problems import count
+from gwctl.config.problems import ConfigError, count
 from gwctl.config.sources import Override
-from gwctl.errors import ConfigError, ExitStatus, GwctlError
+from gwctl.errors import ExitStatus, GwctlError
 
 DEFAULT_FILE: Final = "gw.toml"
 

@@ -2,6 +2,6 @@
 
 Both ends of each conversation are made of these types, so both read its form and its version here.
 
-Imported by `supervisor`, `workers`, `write_lock`.
+Imported by `supervisor`, `workers`.
 Knows nothing of `supervisor`, `workers`, `cli`, `control`, `records`: neither side's decisions are here.
 """

@@ -19,12 +19,13 @@ Times are monotonic seconds (`time.monotonic`, the same clock in all processes o
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import struct
 from collections.abc import Container
 from typing import Final
+
+from gwctl import sealed_files
 
 LAYOUT: Final = 3
 """Version of the record below. Raise it with any change of a field's place or meaning."""
@@ -91,9 +92,6 @@ FIELDS: Final = {
 }
 """The layout by its names, for a program with another one that takes this board over."""
 _VERSIONS: Final = (" HTTP/1.1", " HTTP/1.0")
-_LAST_SEAL: Final = 1  # F_SEAL_SEAL of linux/fcntl.h; fcntl's constants are there on Linux only
-_SHRINK: Final = 2  # F_SEAL_SHRINK
-_GROW: Final = 4  # F_SEAL_GROW
 
 
 class Record:
@@ -135,19 +133,6 @@ class Record:
         return self.words[LATENCY : LATENCY + LATENCY_BUCKETS].tolist()
 
 
-def is_sealed(fd: int) -> bool:
-    """Tell whether nobody can change the size of the memory file ``fd``."""
-    return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SHRINK)
-
-
-def seal(fd: int, more: int = 0) -> None:
-    """Fix the size of a memory file (made with ``MFD_ALLOW_SEALING``) for all its holders, for good.
-
-    ``more``: further seals, as of fcntl(2).
-    """
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SHRINK | _GROW | _LAST_SEAL | more)
-
-
 class Scoreboard:
     """The mapping and its free list. The master makes it; workers inherit it through fork."""
 
@@ -164,7 +149,7 @@ class Scoreboard:
         try:
             if made:
                 os.ftruncate(fd, size)
-                seal(fd)
+                sealed_files.seal(fd)
             # macOS: no memfd, and no upgrade in place either
             self._map = mmap.mmap(fd, size)
         except OSError:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from gwctl import sealed_files
 from gwctl.ipc import scoreboard
 from gwctl.ipc.scoreboard import Record, Scoreboard
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoard
@@ -81,7 +82,7 @@ class Boards:
 def is_ours(layout: int, fields: Mapping[str, int], pool: str, fd: int) -> bool:
     """Tell whether new workers of ``pool`` can use a board that another program has made."""
     same = layout == scoreboard.LAYOUT and fields == scoreboard.FIELDS
-    return bool(pool) and same and scoreboard.is_sealed(fd)
+    return bool(pool) and same and sealed_files.is_sealed(fd)
 
 
 def boards_from(

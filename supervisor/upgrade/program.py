@@ -27,7 +27,7 @@ from typing import Final
 import msgspec
 
 import gwctl
-from gwctl.ipc.scoreboard import seal
+from gwctl.sealed_files import seal
 from gwctl.supervisor.event_loop import HANDLED
 
 _START: Final = "import sys; sys.path.insert(0, '/proc/self/fd/{}'); from gwctl.__main__ import main; main()"

@@ -9,10 +9,10 @@ _MAIN: Final = "\nfrom gwctl.cli import main\nmain()\n"
 BROKEN: Final = {
     # What all have mapped can be cut off: the master dies of SIGBUS.
     "unsealed": """
-from gwctl.ipc import scoreboard
+from gwctl import sealed_files
 
-scoreboard.seal = lambda fd, more=0: None
-scoreboard.is_sealed = lambda fd: True
+sealed_files.seal = lambda fd, more=0: None
+sealed_files.is_sealed = lambda fd: True
 """,
     # The master takes the descriptors that it is sent, and has none left some day.
     "takes-descriptors": """

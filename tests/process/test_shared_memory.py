@@ -79,7 +79,7 @@ def test_the_master_kills_nobody_for_what_cannot_be_true(gwctl_server, worker):
 def test_an_upgrade_from_one_board_for_all_that_is_not_sealed(gwctl_server, tmp_path):
     """A master of before: what its workers can cut off is never mapped by the one that takes over."""
     installed = Installation(tmp_path)
-    installed.edit("gwctl/ipc/scoreboard.py", "                seal(fd)\n", "")
+    installed.edit("gwctl/ipc/scoreboard.py", "                sealed_files.seal(fd)\n", "")
     installed.edit(
         "gwctl/supervisor/children/scoreboards.py",
         "scoreboard.LAYOUT, fields, pool)",
@@ -92,7 +92,7 @@ def test_an_upgrade_from_one_board_for_all_that_is_not_sealed(gwctl_server, tmp_
         installed.edit(
             "gwctl/ipc/scoreboard.py",
             "os.ftruncate(fd, size)\n",
-            "os.ftruncate(fd, size)\n                seal(fd)\n",
+            "os.ftruncate(fd, size)\n                sealed_files.seal(fd)\n",
         )
         installed.edit(
             "gwctl/supervisor/children/scoreboards.py",

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from gwctl.config.load import load
+from gwctl.config.problems import ConfigError
 from gwctl.config.sources import Override
-from gwctl.errors import ConfigError, ExitStatus
+from gwctl.errors import ExitStatus
 
 WEB = '[pool.web]\napp = "shop:app"\n'
 """The least that gw.toml must say."""

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from gwctl.config import env_file
 from gwctl.config.model.settings import PoolSettings
+from gwctl.config.problems import ConfigError
 from gwctl.config.variables import LOCALE
-from gwctl.errors import BootError, ConfigError
+from gwctl.errors import BootError
 
 
 def enter_folder(settings: PoolSettings) -> str:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gwctl.config import schema, toml_writer
 from gwctl.config.load import load
+from gwctl.config.problems import ConfigError
 from gwctl.config.sources import Override, environment_names
-from gwctl.errors import ConfigError
 from tests.support.toml_documents import KEYS, SCALARS, VALUES
 
 PATHS = [("pool", "web", *path) for path in schema.pool_leaves()]

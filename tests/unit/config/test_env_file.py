@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl.config.env_file import parse, read
-from gwctl.errors import ConfigError
+from gwctl.config.problems import ConfigError
 
 GOOD = {
     "plain": ("A=1\nB_2=two words \n", {"A": "1", "B_2": "two words"}),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gwctl.config.load import load
+from gwctl.config.problems import ConfigError
 from gwctl.config.sources import Override
-from gwctl.errors import ConfigError
 from tests.support.mistakes import WEB, mistakes
 
 TWO_POOLS = f'{WEB}[pool.live]\napp = "live:app"\nbind = ":81"\n'
