@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -11,6 +10,7 @@ import httpx
 import pytest
 
 from tests.clients import conversations as say
+from tests.support.raw import connection_to
 from tests.support.server import GwctlServer
 
 WORKERS = ("sync", "threads", "asgi")
@@ -137,10 +137,9 @@ def test_asgi_echo_chunk_by_chunk(gwctl_server) -> None:
 
 def raw_echo(url: str, chunks: list[bytes]) -> list[bytes]:
     """Send each chunk only after the one before has come back."""
-    host = httpx.URL(url)
     received = []
     with (
-        socket.create_connection((host.host, host.port or 80), timeout=20) as sock,
+        connection_to(url) as sock,
         sock.makefile("rb") as stream,
     ):
         sock.sendall(b"POST / HTTP/1.1\r\nHost: echo\r\nTransfer-Encoding: chunked\r\n\r\n")

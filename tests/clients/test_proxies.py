@@ -9,12 +9,14 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from tests.support.apps import by_class
 from tests.support.engine import WORKER_CLASSES
 from tests.support.front import haproxy, nginx
 from tests.support.server import GwctlServer
+from tests.support.status import status_of
 from tests.support.wait import until
 
-APPS = {"sync": "who:wsgi", "threads": "who:wsgi", "asgi": "who:asgi"}
+APPS = by_class("who:wsgi", "who:asgi")
 LOCATION = """
     location / {{
         proxy_pass http://{upstream};
@@ -92,5 +94,5 @@ def test_health_checks_of_haproxy(tmp_path: Path) -> None:
 
 
 def server_requests(server: GwctlServer) -> int:
-    status = json.loads(server.gwctl("status", "--json").stdout)
+    status = status_of(server)
     return int(status["pools"][0]["requests"])

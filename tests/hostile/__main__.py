@@ -7,8 +7,7 @@ import sys
 
 from tests.hostile.builds import BROKEN
 from tests.hostile.run import judge
-
-CLASSES = ("sync", "threads", "asgi")
+from tests.support.engine import WORKER_CLASSES
 
 
 def main() -> None:
@@ -17,7 +16,7 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument(
-        "--class", dest="worker", choices=CLASSES, default="sync", help="of the pool that behaves well"
+        "--class", dest="worker", choices=WORKER_CLASSES, default="sync", help="of the pool that behaves well"
     )
     parser.add_argument(
         "--broken", choices=BROKEN, default="", help="a build that trusts its workers, until it shows"

@@ -11,9 +11,6 @@ memory and descriptors, the size of the log, and that the operator is served.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import pwd
 import sys
 import tempfile
 import threading
@@ -23,14 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-
 from gwctl.supervisor.children.procfs import resident_bytes
 from tests.hostile import builds
 from tests.load.result import Result
 from tests.load.runner import Load
+from tests.support.apps import BARE
 from tests.support.processes import descriptors, session_of
 from tests.support.server import APPS, ROOT, GwctlServer
+from tests.support.status import status_of
+from tests.support.users import can_change_to, interpreter_for_others
 from tests.support.wait import until
 
 MEMORY_GROWTH_MAX_BYTES: Final = 8 << 20
@@ -82,25 +80,11 @@ class Verdict:
         )
 
 
-def interpreter() -> tuple[tuple[str, ...], dict[str, str]]:
-    """A command and environment that another user can run; what runs this may live in a home folder."""
-    path = {"PYTHONPATH": f"{ROOT}:{Path(httpx.__file__).parents[1]}"}
-    if all(folder.stat().st_mode & 0o001 for folder in Path(os.__file__).parents):
-        return (sys.executable,), path
-    return (f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}",), path
-
-
-def can_change_users() -> bool:
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    reachable = all(folder.stat().st_mode & 0o001 for folder in ROOT.parents)
-    return os.geteuid() == 0 and names.issuperset(USERS) and reachable and Path(interpreter()[0][0]).exists()
-
-
 def _server(worker: str, broken: str, begins: Path) -> GwctlServer:
     attacks = builds.ATTACKS.get(broken, "")
     # A user's descriptors in flight are counted together: attacks of a run beside this one would use them up.
-    changes = can_change_users() and not broken
-    python, path = interpreter() if changes else ((sys.executable,), {})
+    changes = can_change_to(*USERS) and not broken
+    python, path = interpreter_for_others() if changes else (sys.executable, {})
     hostile: dict[str, Any] = {"chdir": str(APPS), **CALM, **({"user": USERS[0]} if changes else {})}
     pools = {
         "wild": {"app": "rampage:application", "worker": "threads", "bind": ["127.0.0.2:0"], "processes": 2, **hostile},
@@ -109,13 +93,13 @@ def _server(worker: str, broken: str, begins: Path) -> GwctlServer:
         },
     }  # fmt: skip
     return GwctlServer(
-        "asgi_bare:application" if worker == "asgi" else "wsgi_bare:application",
+        BARE[worker],
         worker=worker,
         bind="127.0.0.1:0",
         processes=SIZE,
         pools=pools,
         environ={**path, "RAMPAGE": attacks, "RAMPAGE_BEGINS": str(begins)},
-        command=(*python, *(("-c", builds.script(broken)) if broken else ("-m", "gwctl"))),
+        command=(python, *(("-c", builds.script(broken)) if broken else ("-m", "gwctl"))),
         allow_errors=["."],
         allow_kill=True,
         **({"user": USERS[1]} if changes else {}),
@@ -207,7 +191,7 @@ def _calm(server: GwctlServer, enough: int) -> int:
 
 
 def good_workers(server: GwctlServer) -> list[int]:
-    pools = json.loads(server.gwctl("status", "--json").stdout)["pools"]
+    pools = status_of(server)["pools"]
     return [worker["pid"] for pool in pools if pool["name"] == "web" for worker in pool["workers"]]
 
 

@@ -14,15 +14,16 @@ import sys
 
 from tests.once.run import FAULTS, KINDLY, Wish, once
 from tests.soak import builds
-
-CLASSES = ("sync", "threads", "asgi")
+from tests.support.engine import WORKER_CLASSES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.once", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--class", dest="workers", action="append", choices=CLASSES, help="all, if not given")
+    parser.add_argument(
+        "--class", dest="workers", action="append", choices=WORKER_CLASSES, help="all, if not given"
+    )
     parser.add_argument("--posts", type=int, default=100_000, help="in all; the classes share them")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--broken", choices=sorted(builds.BROKEN), default="")
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--preload", action="store_true", help="fork the workers from templates")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
-    workers, only = options.workers or CLASSES, KINDLY if options.kindly else FAULTS
+    workers, only = options.workers or WORKER_CLASSES, KINDLY if options.kindly else FAULTS
     ok = True
     for worker in workers:
         wish = Wish(

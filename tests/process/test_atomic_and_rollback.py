@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
 from math import inf
-from typing import Self
 
 import httpx
 import pytest
 
 from tests.load.runner import Load
+from tests.support.apps import write_shop
+from tests.support.clients import AskingThreads
 from tests.support.status import status_of
 from tests.support.wait import until
 
@@ -26,34 +26,22 @@ ATOMIC = {"settle_s": 0.3, "strategy": "atomic"}
 
 @pytest.fixture
 def shop(tmp_path):
-    (tmp_path / "shop.py").write_text(GOOD)
-    return tmp_path
+    return write_shop(tmp_path, GOOD)
 
 
-class FreshConnections:
+class FreshConnections(AskingThreads):
     """Clients that open a connection for each request: when it was begun and answered, and by whom."""
 
     def __init__(self, url: str, clients: int = 4) -> None:
         self._url = url
-        self._over = threading.Event()
         self.answers: list[tuple[float, float, str]] = []
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        super().__init__(clients)
 
-    def _ask(self) -> None:
-        while not self._over.is_set():
+    def ask(self) -> None:
+        while not self.over.is_set():
             began_at = time.monotonic()
             body = httpx.get(self._url, headers={"connection": "close"}).text
             self.answers.append((began_at, time.monotonic(), body))
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     def stragglers(self, before: str, after: str) -> list[tuple[float, float, str]]:
         """Connections begun when ``after`` had answered one, and answered by ``before``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import signal
 import sys
@@ -17,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.load.runner import Load
+from tests.support.apps import BARE
+from tests.support.status import status_of
 from tests.support.wait import until
 
-APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
 WSGI = ("sync", "threads")
 SETTINGS = {"sync": {}, "threads": {"threads": 1}}
 SOON_S = 1.5
@@ -56,18 +56,18 @@ def clients(stack: ExitStack, url: str, count: int) -> list[Client]:
 
 
 def connections(server) -> list[int]:
-    document = json.loads(server.gwctl("status", "--json").stdout)
+    document = status_of(server)
     return sorted(worker["connections"] for worker in document["pools"][0]["workers"])
 
 
-@pytest.mark.parametrize("worker", APPS)
+@pytest.mark.parametrize("worker", BARE)
 def test_each_worker_gets_its_share_of_connections(gwctl_server, worker):
     """Of 32 that come one after the other each of four workers gets 6 to 10.
 
     Connections wait a few milliseconds for a worker that is slow to wake up: where all are slow to, that
     is too short, and the clients come again. Without turns one worker has nearly all, however often.
     """
-    with gwctl_server(APPS[worker], worker=worker, processes=4) as server:
+    with gwctl_server(BARE[worker], worker=worker, processes=4) as server:
         seen: list[list[int]] = []
 
         def fair() -> bool:
@@ -98,7 +98,7 @@ def slow_and_fast(server) -> float:
 
 @pytest.mark.parametrize("worker", WSGI)
 def test_kept_alive_clients_do_not_wait_behind_a_stuck_request(gwctl_server, worker):
-    with gwctl_server(APPS[worker], worker=worker, processes=4, **SETTINGS[worker]) as server:
+    with gwctl_server(BARE[worker], worker=worker, processes=4, **SETTINGS[worker]) as server:
         assert slow_and_fast(server) < SOON_S
 
 
@@ -117,15 +117,15 @@ def test_in_a_build_without_an_exchange_they_do(gwctl_server, worker, tmp_path):
     script.write_text(WITHOUT_EXCHANGE)
     command = (sys.executable, str(script))
     with gwctl_server(
-        APPS[worker], worker=worker, processes=4, command=command, **SETTINGS[worker]
+        BARE[worker], worker=worker, processes=4, command=command, **SETTINGS[worker]
     ) as server:
         assert slow_and_fast(server) >= SOON_S
 
 
-@pytest.mark.parametrize("worker", APPS)
+@pytest.mark.parametrize("worker", BARE)
 def test_new_connections_do_not_wait_for_a_stopped_worker(gwctl_server, worker):
     """It has the fewest connections and a fresh heartbeat: only that it does not move tells."""
-    with gwctl_server(APPS[worker], worker=worker, processes=4) as server, ExitStack() as stack:
+    with gwctl_server(BARE[worker], worker=worker, processes=4) as server, ExitStack() as stack:
         kept = clients(stack, server.url, 16)
         stopped = kept[0].pid() if worker != "asgi" else server.workers[0]
         os.kill(stopped, signal.SIGSTOP)
@@ -145,7 +145,7 @@ def test_a_connection_in_the_exchange_outlives_its_sender(gwctl_server):
     """Its receiver is stopped, its sender is killed: the sender's successor serves it."""
     with (
         gwctl_server(
-            APPS["sync"], worker="sync", processes=2, allow_errors=["died"], allow_kill=True
+            BARE["sync"], worker="sync", processes=2, allow_errors=["died"], allow_kill=True
         ) as server,
         ExitStack() as stack,
     ):
@@ -175,7 +175,7 @@ def cut_short(client: Client) -> None:
 
 
 def busy(server) -> int:
-    document = json.loads(server.gwctl("status", "--json").stdout)
+    document = status_of(server)
     return sum("/sleep" in worker["request"] for worker in document["pools"][0]["workers"])
 
 
@@ -193,7 +193,7 @@ def in_flight(pid: int) -> int:
 def test_handing_over_during_reloads_fails_no_request(gwctl_server, worker):
     """Slow calls beside fast ones, so that connections change hands, while generations do."""
     with gwctl_server(
-        APPS[worker], worker=worker, processes=3, reload={"settle_s": 0.05}, **SETTINGS[worker]
+        BARE[worker], worker=worker, processes=3, reload={"settle_s": 0.05}, **SETTINGS[worker]
     ) as server:
         stop = threading.Event()
         with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
@@ -218,13 +218,13 @@ def keep_asking(url: str, stop: threading.Event) -> None:
 
 def test_refusals_show_in_status(gwctl_server):
     settings = {"connections_max": 1, "overload": "refuse"}
-    with gwctl_server(APPS["asgi"], worker="asgi", processes=2, **settings) as server, ExitStack() as stack:
+    with gwctl_server(BARE["asgi"], worker="asgi", processes=2, **settings) as server, ExitStack() as stack:
         everybody = [Client(server.url) for _ in range(12)]
         for each in everybody:
             stack.callback(each.connection.close)
             each.connection.request("GET", "/")
         statuses = [each.connection.getresponse().status for each in everybody]
         assert sorted(statuses) == [200] * 2 + [503] * 10
-        (pool,) = json.loads(server.gwctl("status", "--json").stdout)["pools"]
+        (pool,) = status_of(server)["pools"]
         assert pool["refused"] == 10
         assert "10 refused" in server.gwctl("status").stdout

@@ -6,10 +6,10 @@ import http.client
 import signal
 import socket
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.support.apps import write_shop
 from tests.support.wait import until
 from tests.support.worker import StubWorker
 
@@ -43,13 +43,8 @@ async def application(scope, receive, send):
 """
 
 
-def project(folder: Path, source: str) -> Path:
-    (folder / "shop.py").write_text(source)
-    return folder
-
-
 def test_mistakes_of_wsgi_applications_are_named_under_asgi_too(tmp_path):
-    with StubWorker(project(tmp_path, WSGI), "shop", worker="asgi").serving() as worker:
+    with StubWorker(write_shop(tmp_path, WSGI), "shop", worker="asgi").serving() as worker:
         assert worker.get("/bytes") == worker.get("/bytes") == (200, "bare")
         assert worker.stderr.count("PEP 3333 asks for an iterable of bytes, such as [body]") == 1
         for path, text in (
@@ -62,7 +57,7 @@ def test_mistakes_of_wsgi_applications_are_named_under_asgi_too(tmp_path):
 
 
 def test_a_body_in_chunks_gets_a_length(tmp_path):
-    with StubWorker(project(tmp_path, WSGI), "shop", worker="asgi").serving() as worker:
+    with StubWorker(write_shop(tmp_path, WSGI), "shop", worker="asgi").serving() as worker:
         connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=20)
         connection.request(
             "POST",
@@ -77,7 +72,7 @@ def test_a_body_in_chunks_gets_a_length(tmp_path):
 
 @pytest.mark.parametrize("worker_class", ["sync", "threads"])
 def test_an_asgi_application_that_raises(tmp_path, worker_class):
-    with StubWorker(project(tmp_path, ASGI), "shop", worker=worker_class).serving() as worker:
+    with StubWorker(write_shop(tmp_path, ASGI), "shop", worker=worker_class).serving() as worker:
         assert worker.get("/raise")[0] == 500
         text = worker.logged("ValueError: deliberate")
         assert f'File "{tmp_path}/shop.py", line 6, in application' in text
@@ -87,7 +82,7 @@ def test_an_asgi_application_that_raises(tmp_path, worker_class):
 
 @pytest.mark.parametrize("worker_class", ["sync", "threads"])
 def test_an_asgi_application_is_told_when_the_client_has_gone(tmp_path, worker_class):
-    with StubWorker(project(tmp_path, ASGI), "shop", worker=worker_class).serving() as worker:
+    with StubWorker(write_shop(tmp_path, ASGI), "shop", worker=worker_class).serving() as worker:
         with socket.create_connection(("127.0.0.1", worker.port), timeout=20) as client:
             client.sendall(b"GET /forever HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(1000).startswith(b"HTTP/1.1 200")
@@ -123,7 +118,7 @@ async def application(scope, receive, send):
 def test_work_behind_a_response_is_finished_or_cancelled_at_the_end(tmp_path, worker_class):
     """Within drain_timeout_s; then comes the lifespan's shutdown."""
     timeouts = {"drain_timeout_s": 1.5, "linger_s": 0.05}
-    with StubWorker(project(tmp_path, ENDING), "shop", worker=worker_class, timeouts=timeouts) as worker:
+    with StubWorker(write_shop(tmp_path, ENDING), "shop", worker=worker_class, timeouts=timeouts) as worker:
         worker.serving()
         assert worker.get("/long") == worker.get("/") == (200, "done")
         worker.signal(signal.SIGTERM)
@@ -140,7 +135,7 @@ def test_a_quick_stop_leaves_a_request_that_waits(tmp_path, worker_class):
         1,
     )
     source = source.replace("async def application", WAITS + "async def application", 1)
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class) as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class) as worker:
         worker.serving()
         with socket.create_connection(("127.0.0.1", worker.port), timeout=20) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import threading
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from websockets.sync.client import connect
 
 from gwctl.ipc.assignment import DUMP_SIGNAL
 from tests.support import processes
+from tests.support.apps import write_shop
+from tests.support.raw import refuses
 from tests.support.wait import until
 from tests.support.worker import StubWorker
 
@@ -53,21 +54,6 @@ each_class = pytest.mark.parametrize(("source", "worker_class"), KINDS)
 native = pytest.mark.parametrize(("source", "worker_class"), [KINDS[0], KINDS[1], KINDS[3]])
 
 
-def project(folder: Path, source: str) -> Path:
-    (folder / "shop.py").write_text(source)
-    return folder
-
-
-def refuses(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    except ConnectionResetError:
-        return False  # caught in the backlog of the last one to listen
-    return False
-
-
 class Request(threading.Thread):
     """A request to /wait, under way in a thread of its own."""
 
@@ -87,7 +73,7 @@ class Request(threading.Thread):
 
 @each_class
 def test_each_class_serves_and_drains(tmp_path, source, worker_class):
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class) as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class) as worker:
         assert worker.ready()["worker_class"] == worker_class
         worker.send(t="serve")
         assert worker.get() == (200, "hello")
@@ -101,10 +87,13 @@ def test_each_class_serves_and_drains(tmp_path, source, worker_class):
 
 @each_class
 def test_term_closes_at_once_and_finishes_what_runs(tmp_path, source, worker_class):
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class).serving() as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class).serving() as worker:
         request = Request(worker, tmp_path)
         worker.signal(signal.SIGTERM)
-        until(lambda: refuses(worker.port), "the listener to close in the middle of the request")
+        until(
+            lambda: refuses(f"http://127.0.0.1:{worker.port}"),
+            "the listener to close in the middle of the request",
+        )
         (tmp_path / "go").touch()
         request.join(20)
         assert request.answer == (200, "hello")
@@ -114,10 +103,10 @@ def test_term_closes_at_once_and_finishes_what_runs(tmp_path, source, worker_cla
 
 @native
 def test_when_the_master_dies_listeners_close_and_the_request_is_finished(tmp_path, source, worker_class):
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class).serving() as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class).serving() as worker:
         request = Request(worker, tmp_path)
         worker.master.kill()
-        until(lambda: refuses(worker.port), "the listener to close")
+        until(lambda: refuses(f"http://127.0.0.1:{worker.port}"), "the listener to close")
         (tmp_path / "go").touch()
         request.join(20)
         assert request.answer == (200, "hello")
@@ -127,7 +116,7 @@ def test_when_the_master_dies_listeners_close_and_the_request_is_finished(tmp_pa
 @native
 def test_a_stuck_worker_outlives_its_master_by_the_drain_timeout_only(tmp_path, source, worker_class):
     with StubWorker(
-        project(tmp_path, source), "shop", worker=worker_class, timeouts={"drain_timeout_s": 0.5}
+        write_shop(tmp_path, source), "shop", worker=worker_class, timeouts={"drain_timeout_s": 0.5}
     ).serving() as worker:
         Request(worker, tmp_path)
         worker.master.kill()
@@ -147,7 +136,9 @@ def application(environ, start_response):
     open("started", "w").close()
     ctypes.CDLL(None).sigsuspend(ctypes.create_string_buffer(b"\\xff" * 128))
 """
-    with StubWorker(project(tmp_path, source), "shop", timeouts={"drain_timeout_s": 0.3}).serving() as worker:
+    with StubWorker(
+        write_shop(tmp_path, source), "shop", timeouts={"drain_timeout_s": 0.3}
+    ).serving() as worker:
         Request(worker, tmp_path)
         worker.master.kill()
         until(worker.is_gone, "the worker to end")
@@ -156,7 +147,7 @@ def application(environ, start_response):
 @native
 def test_signals_that_are_the_master_s_do_nothing_to_a_worker(tmp_path, source, worker_class):
     source = "import signal\nfor n in (1, 2, 3, 10, 12, 15): signal.signal(n, signal.SIG_DFL)\n" + source
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class).serving() as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class).serving() as worker:
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN):
             worker.signal(number)
         assert worker.get() == (200, "hello")
@@ -169,7 +160,7 @@ def test_signals_that_are_the_master_s_do_nothing_to_a_worker(tmp_path, source, 
 
 @native
 def test_quit_ends_at_once_and_counts_what_it_cut(tmp_path, source, worker_class):
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class).serving() as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class).serving() as worker:
         Request(worker, tmp_path)
         worker.signal(signal.SIGQUIT)
         assert worker.expect("drained")["cut"] == 1
@@ -188,7 +179,7 @@ def application(environ, start_response):
     start_response("200 OK", [])
     return [str(child.exitcode).encode()]
 """
-    with StubWorker(project(tmp_path, source), "shop", worker="sync").serving() as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker="sync").serving() as worker:
         assert worker.get() == (200, str(-signal.SIGTERM))
         assert worker.get() == (200, str(-signal.SIGTERM))
 
@@ -204,12 +195,12 @@ def application(environ, start_response):
     start_response("200 OK", [])
     return [str(pid).encode()]
 """
-    with StubWorker(project(tmp_path, source), "shop", worker="sync").serving() as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker="sync").serving() as worker:
         children = [int(worker.get()[1]), int(worker.get()[1])]
         try:
             worker.send(t="drain", timeout_s=10)
             assert worker.exit_status() == 0
-            until(lambda: refuses(worker.port), "the port to be free")
+            until(lambda: refuses(f"http://127.0.0.1:{worker.port}"), "the port to be free")
         finally:
             assert all(processes.look(child) for child in children), "only then the test means something"
             for child in children:
@@ -224,7 +215,7 @@ async def application(scope, receive, send):
     open("starting", "w").close()
     await asyncio.Event().wait()
 """
-    with StubWorker(project(tmp_path, source), "shop", worker="asgi") as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker="asgi") as worker:
         until((tmp_path / "starting").exists, "startup to begin")
         worker.send(t="drain", timeout_s=10)
         assert worker.exit_status() == 0
@@ -245,7 +236,9 @@ async def application(scope, receive, send):
 """
     timeouts = {"drain_timeout_s": 1.0}
     with (
-        StubWorker(project(tmp_path, source), "shop", worker="asgi", timeouts=timeouts).serving() as worker,
+        StubWorker(
+            write_shop(tmp_path, source), "shop", worker="asgi", timeouts=timeouts
+        ).serving() as worker,
         contextlib.ExitStack() as closing,
     ):
         clients = [closing.enter_context(connect(f"ws://127.0.0.1:{worker.port}/chat")) for _ in range(5)]
@@ -264,7 +257,7 @@ async def application(scope, receive, send):
 
 
 def test_park_and_serve_again(tmp_path):
-    with StubWorker(project(tmp_path, WSGI), "shop", worker="sync").serving() as worker:
+    with StubWorker(write_shop(tmp_path, WSGI), "shop", worker="sync").serving() as worker:
         assert worker.get() == (200, "hello")
         worker.send(t="park")
         until(lambda: worker.title.endswith("parked"), lambda: worker.title)
@@ -276,7 +269,7 @@ def test_park_and_serve_again(tmp_path):
 
 def test_exit_functions_of_the_application_run_and_output_is_flushed(tmp_path):
     source = "import atexit\natexit.register(print, 'flushed at exit')\n" + WSGI
-    with StubWorker(project(tmp_path, source), "shop", worker="sync").serving() as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker="sync").serving() as worker:
         worker.send(t="drain", timeout_s=10)
         assert worker.exit_status() == 0
         assert "flushed at exit" in worker.stderr
@@ -296,7 +289,7 @@ async def application(scope, receive, send):
 def test_an_application_that_raises_in_its_lifespan_is_served_without(tmp_path, worker_class, mode):
     """It takes whatever comes for a request; the specification says to go on."""
     with StubWorker(
-        project(tmp_path, RAISES), "shop", worker=worker_class, lifespan=mode
+        write_shop(tmp_path, RAISES), "shop", worker=worker_class, lifespan=mode
     ).serving() as worker:
         assert worker.get() == (200, "hello")
         said = "the application raised at lifespan startup: KeyError: 'body'. Served without lifespan"
@@ -314,7 +307,7 @@ def test_a_startup_that_is_said_to_have_failed(tmp_path, worker_class, mode):
         "        await receive()\n"
         "        await send({'type': 'lifespan.startup.failed', 'message': 'no database'})\n"
     )
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class, lifespan=mode) as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class, lifespan=mode) as worker:
         if mode == "off":
             worker.expect("ready")
             worker.send(t="drain", timeout_s=10)
@@ -326,7 +319,7 @@ def test_a_startup_that_is_said_to_have_failed(tmp_path, worker_class, mode):
 @pytest.mark.parametrize("worker_class", ["asgi", "sync", "threads"])
 def test_a_lifespan_that_is_wanted_and_fails_fails_the_boot(tmp_path, worker_class):
     source = "async def application(scope, receive, send):\n    await receive()\n    raise OSError('no database')\n"
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class, lifespan="on") as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class, lifespan="on") as worker:
         failed = worker.expect("failed")
         assert failed["kind"] == "lifespan"
         assert failed["message"] == "lifespan startup failed: OSError: no database"
@@ -336,6 +329,6 @@ def test_a_lifespan_that_is_wanted_and_fails_fails_the_boot(tmp_path, worker_cla
 
 def test_a_master_that_died_before_the_worker_could_ask(tmp_path):
     """master_pid is not the parent: as if the master had died while the worker started."""
-    with StubWorker(project(tmp_path, WSGI), "shop", options={"master_pid": os.getpid()}) as worker:
+    with StubWorker(write_shop(tmp_path, WSGI), "shop", options={"master_pid": os.getpid()}) as worker:
         assert worker.exit_status() == 0
         assert not any(message["t"] in {"ready", "failed"} for message in worker.messages)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.apps import write_shop
 from tests.support.worker import StubWorker
 
 WSGI = """
@@ -42,11 +43,6 @@ def answer():
 PATCH = "import gevent.monkey\ngevent.monkey.patch_all()\nimport asyncio\n"
 
 
-def project(folder: Path, source: str) -> Path:
-    (folder / "shop.py").write_text(source)
-    return folder
-
-
 def serves(worker: StubWorker, said: str = "hello") -> None:
     with worker.serving():
         assert worker.get() == (200, said)
@@ -64,7 +60,7 @@ def serves(worker: StubWorker, said: str = "hello") -> None:
 )
 def test_what_an_import_does_to_event_loops_is_harmless(tmp_path, interface, worker_class, what):
     source = "import asyncio\n" + AT_IMPORT[what] + ANSWER + (WSGI if interface == "wsgi" else ASGI)
-    serves(StubWorker(project(tmp_path, source), "shop", worker=worker_class))
+    serves(StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class))
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -72,7 +68,7 @@ def test_what_an_import_does_to_event_loops_is_harmless(tmp_path, interface, wor
 def test_a_wsgi_application_may_run_the_loop_of_its_import(tmp_path, worker_class, loop):
     """At import, and in each request: it is not the one that serves."""
     source = "import asyncio\n" + AT_IMPORT["uses it"] + LATER + WSGI
-    serves(StubWorker(project(tmp_path, source), "shop", worker=worker_class, loop=loop))
+    serves(StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class, loop=loop))
 
 
 @pytest.mark.parametrize("worker_class", ["auto", "asgi"])
@@ -81,7 +77,7 @@ def test_the_loop_that_an_asgi_application_finds_at_import_serves(tmp_path, work
         "import asyncio\nloop = asyncio.get_event_loop()\n"
         "def answer():\n    return str(loop is asyncio.get_running_loop()).encode()\n" + ASGI
     )
-    serves(StubWorker(project(tmp_path, source), "shop", worker=worker_class), "True")
+    serves(StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class), "True")
 
 
 @pytest.mark.parametrize("worker_class", ["auto", "sync", "threads", "asgi"])
@@ -91,7 +87,7 @@ def test_the_setting_says_which_kind_of_loop_an_application_has(tmp_path, worker
         "import asyncio\n"
         "def answer():\n    return type(asyncio.get_running_loop()).__module__.encode()\n" + ASGI
     )
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class, loop=loop).serving() as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class, loop=loop).serving() as worker:
         assert worker.get() == (200, module)
         (ready,) = (each for each in worker.messages if each["t"] == "ready")
         assert ready["loop"].split()[0] == loop
@@ -109,10 +105,10 @@ if not isinstance(loop, asyncio.BaseEventLoop):  # as nest_asyncio.apply() does
 @pytest.mark.parametrize("worker_class", ["auto", "asgi"])
 def test_an_application_that_patches_its_loop_wants_that_of_asyncio(tmp_path, worker_class):
     source = NESTED + ANSWER + ASGI
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class) as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class) as worker:
         assert 'With loop = "asyncio" the pool gets' in worker.expect("failed")["message"]
         assert worker.exit_status() == 4
-    serves(StubWorker(project(tmp_path, source), "shop", worker=worker_class, loop="asyncio"))
+    serves(StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class, loop="asyncio"))
 
 
 def patching(folder: Path, library: str) -> None:
@@ -130,7 +126,7 @@ def patching(folder: Path, library: str) -> None:
 def test_patched_threads_are_refused_with_what_to_do(tmp_path, worker_class):
     patching(tmp_path, "gevent")
     source = PATCH + ANSWER + WSGI
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class) as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class) as worker:
         failed = worker.expect("failed")
         assert failed["kind"] == "import"
         assert failed["message"].startswith("cannot serve shop:application: it patches the standard library")
@@ -142,7 +138,7 @@ def test_patched_threads_are_refused_with_what_to_do(tmp_path, worker_class):
 @pytest.mark.parametrize("worker_class", ["sync", "threads", "asgi"])
 def test_patched_threads_under_an_asgi_application_are_refused(tmp_path, worker_class):
     patching(tmp_path, "gevent")
-    with StubWorker(project(tmp_path, PATCH + ANSWER + ASGI), "shop", worker=worker_class) as worker:
+    with StubWorker(write_shop(tmp_path, PATCH + ANSWER + ASGI), "shop", worker=worker_class) as worker:
         assert "Take the patching out" in worker.expect("failed")["message"]
         assert worker.exit_status() == 4
 
@@ -151,7 +147,7 @@ def test_patched_threads_under_an_asgi_application_are_refused(tmp_path, worker_
 def test_what_gevent_has_patched_is_served_by_sync(tmp_path, worker_class):
     """Without a thread of ours beside it, which is said once."""
     patching(tmp_path, "gevent")
-    worker = StubWorker(project(tmp_path, PATCH + ANSWER + WSGI), "shop", worker=worker_class)
+    worker = StubWorker(write_shop(tmp_path, PATCH + ANSWER + WSGI), "shop", worker=worker_class)
     serves(worker)
     assert worker.stderr.count("the application patches the standard library for gevent") == 1
 
@@ -160,7 +156,7 @@ def test_what_gevent_has_patched_is_served_by_sync(tmp_path, worker_class):
 def test_what_eventlet_has_patched_is_refused_everywhere(tmp_path, worker_class):
     patching(tmp_path, "eventlet")
     source = "import eventlet\neventlet.monkey_patch()\n" + ANSWER + WSGI
-    with StubWorker(project(tmp_path, source), "shop", worker=worker_class) as worker:
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class) as worker:
         message = worker.expect("failed")["message"]
         assert "eventlet (eventlet.monkey_patch())" in message
         assert "set `worker`" not in message
@@ -171,7 +167,11 @@ def test_what_gevent_has_patched_is_not_preloaded(gwctl_server, tmp_path):
     patching(tmp_path, "gevent")
     source = PATCH + ANSWER + WSGI
     server = gwctl_server(
-        "shop:application", chdir=project(tmp_path, source), worker="sync", preload=True, allow_errors=["."]
+        "shop:application",
+        chdir=write_shop(tmp_path, source),
+        worker="sync",
+        preload=True,
+        allow_errors=["."],
     )
     try:
         server.start()

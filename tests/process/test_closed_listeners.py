@@ -6,10 +6,10 @@ import errno
 import signal
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
+from tests.support.raw import request_on
 from tests.support.server import GwctlServer
 from tests.support.status import active_requests
 from tests.support.wait import until
@@ -45,9 +45,7 @@ def test_a_worker_in_a_long_call_holds_no_address_that_was_removed(tmp_path: Pat
             server.wait_for_log(f"info .* adopted generation {generation} ")
 
         reload(both, 2)
-        where = urlsplit(server.url)
-        with socket.create_connection((where.hostname, where.port), 20) as lasting:
-            lasting.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with request_on(server.url, "/long", "Connection: close") as lasting:
             until(lambda: active_requests(server), "the call to begin")
             reload(alone, 3)
             with socket.socket() as late:

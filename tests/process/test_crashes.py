@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 
 import httpx
 import pytest
 
+from tests.support.raw import request_on
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
@@ -44,9 +44,7 @@ def test_what_many_requests_at_once_were_at_is_shown_and_named_at_a_death(gwctl_
     options = {"worker": worker, "chdir": tmp_path, "allow_errors": ["died"], "allow_kill": True}
     with gwctl_server(f"slow:{worker}", **options) as server:
         (victim,) = server.workers
-        host, _, port = server.url.removeprefix("http://").partition(":")
-        with socket.create_connection((host, int(port)), 20) as client:
-            client.sendall(b"GET /resize HTTP/1.1\r\nHost: x\r\n\r\n")
+        with request_on(server.url, "/resize"):
             until(
                 lambda: "GET /resize" in server.gwctl("status", "-c", str(server.config)).stdout, "it to show"
             )

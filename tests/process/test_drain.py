@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.apps import by_class
 from tests.support.raw import RawClient, refuses, urls
 from tests.support.server import APPS as APPS_FOLDER
 from tests.support.server import GwctlServer
@@ -17,7 +18,7 @@ from tests.support.status import active_requests
 from tests.support.tls import Files
 from tests.support.wait import until
 
-APPS = {"sync": "drains:wsgi", "threads": "drains:wsgi", "asgi": "drains:asgi"}
+APPS = by_class("drains:wsgi", "drains:asgi")
 LINGER_S = 0.6
 each_class = pytest.mark.parametrize("worker", APPS)
 

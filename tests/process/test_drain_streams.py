@@ -9,11 +9,12 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.support.apps import by_class
 from tests.support.raw import RawClient
 from tests.support.server import GwctlServer
 from tests.support.wait import until
 
-APPS = {"sync": "drains:wsgi", "threads": "drains:wsgi", "asgi": "drains:asgi"}
+APPS = by_class("drains:wsgi", "drains:asgi")
 DRAIN_S = 30.0
 DONE = {"reload": r"adopted generation 2\b", "term": "web.0 g2 .*ready in", "stop": "0 requests cut"}
 

@@ -6,16 +6,16 @@ import contextlib
 import os
 import re
 import signal
-import socket
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from tests.support.apps import by_class
+from tests.support.raw import request_on
 from tests.support.wait import until
 
-APPS = {"sync": "hangs:application", "threads": "hangs:application", "asgi": "hangs:live"}
+APPS = by_class("hangs:application", "hangs:live")
 OPTIONS = {"allow_errors": ["killed: did not finish"], "allow_kill": True}
 FUNCTIONS = {
     "loop": "loop_in_python",
@@ -33,18 +33,18 @@ def hanging(gwctl_server, tmp_path):
     @contextlib.contextmanager
     def start(worker: str, kind: str) -> Iterator:
         started = tmp_path / "started"
-        with gwctl_server(
-            APPS[worker],
-            worker=worker,
-            environ={"HANGS_STARTED": str(started)},
-            timeouts={"drain_timeout_s": 0.2},
-            **OPTIONS,
-        ) as server:
-            where = urlsplit(server.url)
-            with socket.create_connection((where.hostname, where.port), 20) as client:
-                client.sendall(f"GET /{kind}?a=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-                until(lambda: started.exists() and kind in started.read_text(), "the hang to begin")
-                yield server
+        with (
+            gwctl_server(
+                APPS[worker],
+                worker=worker,
+                environ={"HANGS_STARTED": str(started)},
+                timeouts={"drain_timeout_s": 0.2},
+                **OPTIONS,
+            ) as server,
+            request_on(server.url, f"/{kind}?a=1"),
+        ):
+            until(lambda: started.exists() and kind in started.read_text(), "the hang to begin")
+            yield server
 
     return start
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,20 +14,22 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from tests.support.engine import WORKER_CLASSES
 from tests.support.processes import children, descriptors, has_ended, look, title
-from tests.support.raw import RawClient, urls
+from tests.support.raw import RawClient, request_on, urls
 from tests.support.server import APPS, GwctlServer
 from tests.support.tls import Files
 from tests.support.wait import until
 
-CLASSES = ("sync", "threads", "asgi")
 AT_ONCE_S = 3.0
 each = pytest.mark.parametrize(
     ("worker", "preload"),
-    [(worker, preload) for worker in CLASSES for preload in (False, True)],
-    ids=[f"{worker}{'-preload' if preload else ''}" for worker in CLASSES for preload in (False, True)],
+    [(worker, preload) for worker in WORKER_CLASSES for preload in (False, True)],
+    ids=[
+        f"{worker}{'-preload' if preload else ''}" for worker in WORKER_CLASSES for preload in (False, True)
+    ],
 )
-native = pytest.mark.parametrize("worker", CLASSES)
+native = pytest.mark.parametrize("worker", WORKER_CLASSES)
 BACK = {
     "sync": ("return", "raise", "exit", "executor", "generator", "write", "close"),
     "asgi": ("return", "raise", "exit", "executor", "generator", "task", "callback", "await"),
@@ -69,7 +70,7 @@ def killed_afterwards() -> Iterator[list[int]]:
 @pytest.mark.parametrize(
     ("worker", "preload"),
     [
-        *((worker, preload) for worker in CLASSES for preload in (False, True)),
+        *((worker, preload) for worker in WORKER_CLASSES for preload in (False, True)),
         ("sync+asgi", False),
         ("threads+asgi", False),
         ("asgi+wsgi", False),
@@ -268,12 +269,12 @@ def test_a_reset_reaches_a_client_although_a_child_holds_the_socket(tmp_path, wo
         ) as server,
         killed_afterwards() as kill,
     ):
-        url = urlsplit(server.url)
-        with socket.create_connection((url.hostname, url.port), AT_ONCE_S) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            with pytest.raises(ConnectionResetError):
-                while client.recv(4096):
-                    pass
+        with (
+            request_on(server.url, "/", timeout_s=AT_ONCE_S) as client,
+            pytest.raises(ConnectionResetError),
+        ):
+            while client.recv(4096):
+                pass
         kill.append(int(forked.read_text()))
         assert look(kill[0]) is not None
         server.signal(signal.SIGTERM)

@@ -8,14 +8,13 @@ import pytest
 
 from tests.hostile.builds import BROKEN
 from tests.hostile.run import judge
-
-CLASSES = ("sync", "threads", "asgi")
+from tests.support.engine import WORKER_CLASSES
 
 
 @pytest.mark.timeout(120)
 def test_a_pool_beside_hostile_ones_loses_nothing_and_the_master_does_not_grow() -> None:
     """The classes of the pool that behaves well take turns, a day each."""
-    worker = CLASSES[dt.datetime.now(tz=dt.UTC).toordinal() % len(CLASSES)]
+    worker = WORKER_CLASSES[dt.datetime.now(tz=dt.UTC).toordinal() % len(WORKER_CLASSES)]
     verdict = judge(worker, 7.0)
     assert verdict.problems == [], verdict
     assert verdict.load.requests > 100, verdict

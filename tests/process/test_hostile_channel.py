@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from gwctl.supervisor.children.procfs import resident_bytes
 from tests.process.test_shared_memory import a_pool, app_of
 from tests.support.processes import descriptors
 from tests.support.server import GwctlServer
+from tests.support.status import status_of
 from tests.support.wait import until
 
 ATTACKS = (
@@ -44,7 +44,7 @@ EXPECTED = [
 
 
 def others_worker(server: GwctlServer) -> dict[str, Any]:
-    pools = json.loads(server.gwctl("status", "--json").stdout)["pools"]
+    pools = status_of(server)["pools"]
     return next(pool for pool in pools if pool["name"] == "other")["workers"][0]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.processes import descriptors, title
+from tests.support.processes import descriptors, listening_sockets, pidfd_target, title
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
@@ -87,22 +87,6 @@ def test_nothing_is_written_to_the_working_directory(gwctl_server):
         httpx.get(server.url)
         before = {"gw.toml", "stdout", "stderr", "gwctl"}
         assert {path.name for path in server.folder.iterdir()} <= before
-
-
-def pidfd_target(pid: int, fd: int) -> int:
-    found = re.search(r"^Pid:\s+(\d+)$", Path(f"/proc/{pid}/fdinfo/{fd}").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1])
-
-
-def listening_sockets(pid: int) -> set[str]:
-    """``socket:[inode]`` of the TCP sockets that the process listens on."""
-    inodes = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A":
-            inodes.add(f"socket:[{fields[9]}]")
-    return inodes & set(descriptors(pid).values())
 
 
 def test_a_start_that_fails_leaves_no_control_socket(gwctl_server, tmp_path):

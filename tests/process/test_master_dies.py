@@ -15,22 +15,13 @@ import httpx
 import pytest
 
 from gwctl.workers.lifecycle import parent_death
+from tests.support.apps import BARE
+from tests.support.clients import ask_in_vain
 from tests.support.processes import has_ended, look, session_of, wait_until_stopped
+from tests.support.raw import refuses
 from tests.support.server import GwctlServer
 from tests.support.status import active_requests
 from tests.support.wait import until
-
-APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
-
-
-def refuses(url: str) -> bool:
-    try:
-        httpx.get(url, timeout=5)
-    except httpx.ConnectError:
-        return True
-    except httpx.HTTPError:
-        return False
-    return False
 
 
 def nobody_is_left(server: GwctlServer, within_s: float = 15.0) -> None:
@@ -42,10 +33,10 @@ def living(server: GwctlServer) -> list[str]:
     return [str(process) for process in session_of(server.pid) if not process.is_zombie]
 
 
-@pytest.mark.parametrize("worker", APPS)
+@pytest.mark.parametrize("worker", BARE)
 def test_workers_close_listeners_finish_and_go(gwctl_server, worker):
     """The port is refused while a request that began before is still being served to its end."""
-    server = gwctl_server(APPS[worker], worker=worker, processes=2)
+    server = gwctl_server(BARE[worker], worker=worker, processes=2)
     try:
         server.start()
         server.wait_until_serving()
@@ -77,7 +68,7 @@ def test_the_port_is_free_at_once_whatever_the_request_is_stuck_in(gwctl_server,
         server.start()
         server.wait_until_serving()
         url = server.url
-        client = threading.Thread(target=refuses, args=(f"{url}/{kind}",), daemon=True)
+        client = threading.Thread(target=ask_in_vain, args=(f"{url}/{kind}",), daemon=True)
         client.start()
         until(started.exists, "the request to hang")
         os.kill(server.pid, signal.SIGKILL)
@@ -99,7 +90,7 @@ def test_nobody_survives_the_time_limit_of_the_drain(gwctl_server, tmp_path):
     try:
         server.start()
         server.wait_until_serving()
-        threading.Thread(target=refuses, args=(f"{server.url}/c",), daemon=True).start()
+        threading.Thread(target=ask_in_vain, args=(f"{server.url}/c",), daemon=True).start()
         until(started.exists, "the request to hang")
         os.kill(server.pid, signal.SIGKILL)
         nobody_is_left(server, 10.0)
@@ -123,7 +114,7 @@ def test_a_worker_that_still_boots_just_goes(gwctl_server, takes):
 
 def test_a_new_master_starts_while_the_last_request_of_the_one_before_is_served(gwctl_server):
     """On the same address, at once: it waits for the listeners to be closed, not for their workers."""
-    server = gwctl_server(APPS["sync"], worker="sync", bind="127.0.0.1:0")
+    server = gwctl_server(BARE["sync"], worker="sync", bind="127.0.0.1:0")
     try:
         server.start()
         server.wait_until_serving()
@@ -133,7 +124,7 @@ def test_a_new_master_starts_while_the_last_request_of_the_one_before_is_served(
         client.start()
         until(lambda: active_requests(server), "a worker to be busy")
         os.kill(server.pid, signal.SIGKILL)
-        with gwctl_server(APPS["sync"], worker="sync", bind=url.removeprefix("http://")) as successor:
+        with gwctl_server(BARE["sync"], worker="sync", bind=url.removeprefix("http://")) as successor:
             assert httpx.get(f"{url}/pid").text in map(str, successor.workers)
             assert not answers, "the long request had ended too early to prove anything"
             client.join(20)
@@ -160,7 +151,7 @@ def test_nobody_is_left_in_whatever_order_they_are_killed(gwctl_server, seed):
         server.wait_until_serving()
         for _ in range(rng.randrange(3)):
             server.signal(rng.choice((signal.SIGHUP, signal.SIGTTIN)))
-        threading.Thread(target=refuses, args=(f"{server.url}/sleep?9",), daemon=True).start()
+        threading.Thread(target=ask_in_vain, args=(f"{server.url}/sleep?9",), daemon=True).start()
         until(lambda: rng.random() < 0.05, "some moment")
         victims = [process.pid for process in session_of(server.pid)]
         victims = rng.sample(victims, rng.randrange(len(victims) + 1))

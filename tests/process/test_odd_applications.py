@@ -11,15 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.engine import WORKER_CLASSES
 from tests.support.processes import descriptors, look
 from tests.support.server import GwctlServer
 from tests.support.wait import until
 
-CLASSES = ("sync", "threads", "asgi")
 each = pytest.mark.parametrize(
     ("worker", "preload"),
-    [(worker, preload) for worker in CLASSES for preload in (False, True)],
-    ids=[f"{worker}{'-preload' if preload else ''}" for worker in CLASSES for preload in (False, True)],
+    [(worker, preload) for worker in WORKER_CLASSES for preload in (False, True)],
+    ids=[
+        f"{worker}{'-preload' if preload else ''}" for worker in WORKER_CLASSES for preload in (False, True)
+    ],
 )
 SERVES = """
 import asyncio, os, sys
@@ -244,7 +246,7 @@ async def lowers_async(scope, receive, send):
 
 
 @pytest.mark.parametrize("number", [0, 5])
-@pytest.mark.parametrize("worker", CLASSES)
+@pytest.mark.parametrize("worker", WORKER_CLASSES)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_worker_that_can_accept_nobody_any_more_says_so_and_is_replaced(
     tmp_path, worker, number, processes

@@ -11,6 +11,7 @@ from typing import Final
 import httpx
 import pytest
 
+from tests.support.clients import ask_in_vain
 from tests.support.processes import children, signals
 from tests.support.server import ROOT, GwctlServer
 from tests.support.status import active_requests
@@ -66,7 +67,7 @@ def test_term_stops_it_and_a_further_one_escalates():
     """A process with pid 1 gets only the signals for which it has handlers."""
     server = PidOne("wsgi_bare:application", worker="sync", allow_errors=["."], allow_kill=True)
     with server:
-        client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?30",), daemon=True)
+        client = threading.Thread(target=ask_in_vain, args=(f"{server.url}/sleep?30",), daemon=True)
         client.start()
         until(lambda: active_requests(server), "the request to be served")
         server.signal(signal.SIGTERM)
@@ -108,10 +109,3 @@ def test_it_can_be_stopped_before_it_has_read_its_settings(tmp_path):
         assert server.wait_for_exit(10) == 128 + signal.SIGTERM
     finally:
         server.destroy()
-
-
-def _ignore_failure(url: str) -> None:
-    try:
-        httpx.get(url, timeout=40)
-    except httpx.HTTPError:
-        return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -14,8 +13,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.process.test_hygiene import listening_sockets, pidfd_target
-from tests.support.processes import descriptors, look, session_of, signals, title
+from tests.support.processes import (
+    descriptors,
+    listening_sockets,
+    look,
+    pidfd_target,
+    session_of,
+    signals,
+    title,
+)
 from tests.support.server import APPS, GwctlServer
 from tests.support.status import status_of
 from tests.support.wait import until
@@ -50,7 +56,7 @@ class Preloaded:
 
     @property
     def pool(self) -> dict[str, Any]:
-        return json.loads(self.server.gwctl("status", "--json").stdout)["pools"][0]
+        return status_of(self.server)["pools"][0]
 
     @property
     def workers(self) -> list[int]:

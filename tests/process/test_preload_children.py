@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.engine import WORKER_CLASSES
 from tests.support.processes import has_ended
 from tests.support.raw import RawClient
 from tests.support.server import GwctlServer
 from tests.support.wait import until
 
-CLASSES = ("sync", "threads", "asgi")
 SOURCE = """
 import asyncio, atexit, multiprocessing, os, time
 MANAGER = multiprocessing.Manager()
@@ -55,7 +55,7 @@ def asked(server: GwctlServer) -> list[int]:
     return [int(word) for word in httpx.get(server.url, headers={"connection": "close"}).text.split()[:2]]
 
 
-@pytest.mark.parametrize("worker", CLASSES)
+@pytest.mark.parametrize("worker", WORKER_CLASSES)
 def test_a_manager_made_at_import_serves_all_workers_to_their_end_and_is_not_left(tmp_path, worker):
     with serve(tmp_path, worker) as server:
         until(lambda: int(httpx.get(server.url).text.split()[2]) == 2, "both workers to have used it")

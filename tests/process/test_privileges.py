@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.apps import write_shop
 from tests.support.server import ROOT
 from tests.support.tls import Files, client_context
+from tests.support.users import interpreter_for_others, readable_by_others
 from tests.support.wait import until
 
 NOBODY = pwd.getpwnam("nobody") if any(entry.pw_name == "nobody" for entry in pwd.getpwall()) else None
@@ -37,32 +39,20 @@ def application(environ, start_response):
 """
 
 
-def readable_by_others(path: Path) -> bool:
-    return all(folder.stat().st_mode & 0o001 for folder in path.parents)
-
-
 @pytest.fixture
 def interpreter():
-    """Command and environment of an interpreter whose library another user may read.
-
-    The one that runs the tests may live in a home folder; then the system's own of the same
-    version runs gwctl, with our site-packages.
-    """
+    """Command and environment of a gwctl that another user may run."""
     if not readable_by_others(ROOT / "gwctl" / "__init__.py"):
         pytest.skip(f"another user may not read {ROOT}: the workers could not import gwctl there")
-    if readable_by_others(Path(os.__file__)):
-        return {"command": (sys.executable, "-m", "gwctl"), "environ": {}}
-    system = Path(f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}")
-    if not system.exists():
-        pytest.skip(f"no interpreter of {sys.version_info[:2]} that another user could read: no {system}")
-    path = f"{ROOT}:{Path(httpx.__file__).parents[1]}"
-    return {"command": (str(system), "-m", "gwctl"), "environ": {"PYTHONPATH": path}}
+    python, environ = interpreter_for_others()
+    if not Path(python).exists():
+        pytest.skip(f"no interpreter of {sys.version_info[:2]} that another user could read: no {python}")
+    return {"command": (python, "-m", "gwctl"), "environ": environ}
 
 
 @pytest.fixture
 def shop(public_folder):
-    (public_folder / "shop.py").write_text(WHO)
-    return public_folder
+    return write_shop(public_folder, WHO)
 
 
 def test_everything_that_needs_root_comes_first_and_the_import_last(gwctl_server, shop, interpreter):

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.load.runner import Load
+from tests.support.apps import write_shop
 from tests.support.raw import RawClient, refuses
 from tests.support.status import status_of
 from tests.support.wait import until
@@ -29,8 +30,7 @@ BROKEN = {
 
 @pytest.fixture
 def shop(tmp_path):
-    (tmp_path / "shop.py").write_text(GOOD)
-    return tmp_path
+    return write_shop(tmp_path, GOOD)
 
 
 def reload(server):

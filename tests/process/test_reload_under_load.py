@@ -14,11 +14,11 @@ import pytest
 from tests.load.plan import Part, Plan
 from tests.load.runner import Load, MixedLoad
 from tests.soak import builds
+from tests.support.apps import BARE
 from tests.support.compiled import pure_only
 
 RELOADS = 20
 LINGER_S = 1.0
-APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
 OTHER_INTERFACE = [
     ("sync", "asgi_bare:application", 6),
     ("threads", "asgi_bare:application", 6),
@@ -28,7 +28,7 @@ QUICK = {"settle_s": 0.05}
 
 
 @pytest.mark.parametrize(
-    ("worker", "app", "reloads"), [*((*case, RELOADS) for case in APPS.items()), *OTHER_INTERFACE]
+    ("worker", "app", "reloads"), [*((*case, RELOADS) for case in BARE.items()), *OTHER_INTERFACE]
 )
 def test_reloads_fail_no_request(gwctl_server, worker, app, reloads):
     """Every class of failure counts zero, also for clients that think for up to half of linger_s between requests.
@@ -55,7 +55,7 @@ def test_a_build_that_closes_idle_connections_at_once_fails_requests(gwctl_serve
     script = tmp_path / "broken_build.py"
     script.write_text(builds.script("closes-idle"))
     command = (sys.executable, str(script))
-    with gwctl_server(APPS["asgi"], worker="asgi", processes=2, reload=QUICK, command=command) as server:
+    with gwctl_server(BARE["asgi"], worker="asgi", processes=2, reload=QUICK, command=command) as server:
         with Load(server.url, connections=32, think_s=0.0005, expect_body=b"hello") as load:
             generation = 1
             while not load.failed and generation < RELOADS:

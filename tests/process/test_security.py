@@ -10,12 +10,13 @@ import httpx
 import pytest
 
 from gwctl.supervisor.upgrade.program import Program
-from tests.hostile.run import USERS, can_change_users, interpreter
+from tests.hostile.run import USERS
 from tests.process.test_shared_memory import a_pool, app_of
 from tests.support.processes import look
+from tests.support.users import can_change_to, interpreter_for_others
 
 needs_users = pytest.mark.skipif(
-    not can_change_users(), reason="needs root, and an interpreter for other users"
+    not can_change_to(*USERS), reason="needs root, and an interpreter for other users"
 )
 
 
@@ -27,7 +28,7 @@ def test_what_the_kernel_keeps_a_worker_of_another_user_from(
     gwctl_server: Any, worker: str, preload: bool
 ) -> None:
     """Signals to the master and to another pool, their limits, their memory."""
-    python, environ = interpreter()
+    python, environ = interpreter_for_others()
     other = a_pool(bind=["127.0.0.2:0"], user=USERS[1])
     with gwctl_server(
         app_of(worker),
@@ -36,7 +37,7 @@ def test_what_the_kernel_keeps_a_worker_of_another_user_from(
         bind="127.0.0.1:0",
         user=USERS[0],
         pools={"other": other},
-        command=(*python, "-m", "gwctl"),
+        command=(python, "-m", "gwctl"),
         environ=environ,
         allow_errors=["Too many open files"],  # it changes its own limit, too
     ) as server:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from contextlib import suppress
 from typing import Any
@@ -11,7 +10,8 @@ import httpx
 import pytest
 
 from tests.support.installation import Installation
-from tests.support.server import APPS, GwctlServer
+from tests.support.server import APPS
+from tests.support.status import status_of
 from tests.support.wait import until
 
 CLASSES = [("sync", False), ("threads", False), ("asgi", False), ("sync", True), ("asgi", True)]
@@ -24,10 +24,6 @@ def app_of(worker: str) -> str:
 
 def a_pool(worker: str = "sync", **more: Any) -> dict[str, Any]:
     return {"app": app_of(worker), "worker": worker, "chdir": str(APPS), "processes": 1, **more}
-
-
-def status(server: GwctlServer) -> dict[str, Any]:
-    return json.loads(server.gwctl("status", "--json").stdout)
 
 
 @pytest.mark.parametrize(("worker", "preload"), CLASSES, ids=IDS)
@@ -48,7 +44,7 @@ def test_a_worker_can_cut_nothing_off_and_has_nothing_of_another_pool(gwctl_serv
         assert httpx.get(f"{other}/find?SECRET").text == "1", "the application finds its own"
         assert httpx.get(f"{server.url}/find").text == "0"
         assert httpx.get(f"{server.url}/attack/truncate").text == "0 truncated"
-        before = status(server)["pools"]
+        before = status_of(server)["pools"]
         assert httpx.get(f"{other}/").text == "hello"
         assert [pool["ready"] for pool in before] == [1, 1]
 
@@ -67,7 +63,7 @@ def test_the_master_kills_nobody_for_what_cannot_be_true(gwctl_server, worker):
             r"warn +web\.\d g1 +the scoreboard's record of pid \d+ cannot be true: it ", count=1
         )
         assert httpx.get(f"{server.url}/").text == "hello"
-        counted = status(server)["pools"][0]["requests"]
+        counted = status_of(server)["pools"][0]["requests"]
         assert 0 <= counted < 1000
         assert sorted(server.workers) == pids
         assert server.log.count("cannot be true") <= 2, "once for each worker"
@@ -101,10 +97,10 @@ def test_an_upgrade_from_one_board_for_all_that_is_not_sealed(gwctl_server, tmp_
         )
         server.signal(signal.SIGUSR2)
         server.wait_for_log(r"upgraded from .* 2 workers kept")
-        counted = status(server)["pools"][0]["requests"]
+        counted = status_of(server)["pools"][0]["requests"]
         assert counted >= 5, "what they have counted is read"
         with suppress(httpx.TransportError):  # it cuts off what it writes to itself
             httpx.get(f"{server.url}/attack/truncate")
-        status(server)
-        until(lambda: status(server)["generation"] == 2, "the reload that follows")
+        status_of(server)
+        until(lambda: status_of(server)["generation"] == 2, "the reload that follows")
         assert httpx.get(f"{server.url}/attack/truncate").text == "0 truncated"

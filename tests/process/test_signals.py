@@ -9,6 +9,8 @@ import threading
 import httpx
 import pytest
 
+from tests.support.apps import BARE
+from tests.support.clients import ask_in_vain
 from tests.support.status import active_requests, status_of
 from tests.support.wait import until
 
@@ -73,7 +75,7 @@ def test_quick_stop_ends_at_once_with_status_0(gwctl_server, number):
     """A request of 30 s does not hold it up."""
     server = gwctl_server(APP, worker="threads", processes=2)
     with server:
-        client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?30",))
+        client = threading.Thread(target=ask_in_vain, args=(f"{server.url}/sleep?30",))
         client.start()
         until(lambda: active_requests(server), "the request to be served")
         server.signal(number)
@@ -84,7 +86,7 @@ def test_quick_stop_ends_at_once_with_status_0(gwctl_server, number):
 
 @pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
 def test_graceful_stop_finishes_the_request_in_hand(gwctl_server, worker):
-    app = "asgi_bare:application" if worker == "asgi" else APP
+    app = BARE[worker]
     with gwctl_server(app, worker=worker, processes=1) as server:
         answers: list[str] = []
         client = threading.Thread(
@@ -101,7 +103,7 @@ def test_graceful_stop_finishes_the_request_in_hand(gwctl_server, worker):
 
 def test_second_term_escalates(gwctl_server):
     with gwctl_server(APP, worker="sync", processes=1, allow_errors=["."], allow_kill=True) as server:
-        client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?30",))
+        client = threading.Thread(target=ask_in_vain, args=(f"{server.url}/sleep?30",))
         client.start()
         until(lambda: active_requests(server), "the request to be served")
         server.signal(signal.SIGTERM)
@@ -122,7 +124,7 @@ def test_a_request_that_dies_with_a_killed_worker_counts_as_cut(gwctl_server, wo
     """Whoever was killed could not say what it left undone; the scoreboard does, and the log names it."""
     options = {"timeouts": {"drain_timeout_s": 0.5}, "allow_errors": ["."], "allow_kill": True}
     with gwctl_server(APP, worker=worker, processes=1, **options) as server:
-        client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?30",))
+        client = threading.Thread(target=ask_in_vain, args=(f"{server.url}/sleep?30",))
         client.start()
         until(lambda: active_requests(server), "the request to be served")
         server.signal(signal.SIGTERM)
@@ -133,17 +135,10 @@ def test_a_request_that_dies_with_a_killed_worker_counts_as_cut(gwctl_server, wo
             server.wait_for_log(r"of draining, serving GET /sleep\?… for \d\.?\d? s\n")
 
 
-def _ignore_failure(url: str) -> None:
-    try:
-        httpx.get(url, timeout=40)
-    except httpx.HTTPError:
-        return
-
-
 def test_a_busy_worker_shows_its_request_and_its_connection(gwctl_server):
     """Also a sync worker, whose loop stands still meanwhile."""
     with gwctl_server(APP, worker="sync", processes=1) as server:
-        client = threading.Thread(target=_ignore_failure, args=(f"{server.url}/sleep?2",))
+        client = threading.Thread(target=ask_in_vain, args=(f"{server.url}/sleep?2",))
         client.start()
         until(lambda: active_requests(server), "the request to be served")
         worker = status_of(server)["pools"][0]["workers"][0]
@@ -164,7 +159,7 @@ def test_a_request_that_a_second_stop_cuts_is_counted_once(gwctl_server, tmp_pat
         allow_errors=["."],
         allow_kill=True,
     ) as server:
-        client = threading.Thread(target=_ignore_failure, args=(server.url,))
+        client = threading.Thread(target=ask_in_vain, args=(server.url,))
         client.start()
         until(lambda: active_requests(server), "the request to be served")
         server.signal(signal.SIGTERM)

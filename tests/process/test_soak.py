@@ -13,8 +13,8 @@ import pytest
 from tests.soak.report import text
 from tests.soak.run import Wish, soak
 from tests.support.compiled import pure_only
+from tests.support.engine import WORKER_CLASSES
 
-CLASSES = ("sync", "threads", "asgi")
 QUICK = ("reload", "reload_broken", "kill", "stop_a_while", "scale", "term", "reopen", "stop_the_master")
 """Faults that are over soon: a hang takes its time limit."""
 HOSTILE = ("fork", "leave_thread", "exit", "leave", "cookies", "cancel", "reload")
@@ -23,7 +23,7 @@ RELOADS = {"only": ("reload",), "pause_s": 0.05, "haste": 5.0}
 
 def test_a_short_soak_has_no_unexplained_failure() -> None:
     """The classes take turns, a day each: all of them are what `make soak` does."""
-    worker = CLASSES[dt.datetime.now(tz=dt.UTC).toordinal() % len(CLASSES)]
+    worker = WORKER_CLASSES[dt.datetime.now(tz=dt.UTC).toordinal() % len(WORKER_CLASSES)]
     seed = random.SystemRandom().randrange(1 << 32)
     run = soak(Wish(worker, 4.0, seed, only=QUICK, pause_s=0.3, faults_at_least=4))
     assert run.ok, text(run)
@@ -41,7 +41,7 @@ def test_a_build_that_leaks_descriptors_is_found_out() -> None:
     assert any("descriptors and now has" in problem for problem in run.verdict.problems), text(run)
 
 
-@pytest.mark.parametrize("worker", CLASSES)
+@pytest.mark.parametrize("worker", WORKER_CLASSES)
 def test_hostile_applications_and_clients_cost_others_nothing(worker: str) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     run = soak(Wish(worker, 3.0, seed, only=HOSTILE, pause_s=0.1, hostile=True, faults_at_least=4))

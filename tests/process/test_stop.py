@@ -11,15 +11,14 @@ import pytest
 
 from tests.load.plan import Part, Plan
 from tests.load.runner import Load, MixedLoad
-from tests.support.server import APPS as FOLDER
+from tests.support.apps import BARE
+from tests.support.server import APPS
 from tests.support.status import status_of
-
-APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
 
 
 def test_a_delayed_stop_says_so_and_still_accepts(gwctl_server):
     """systemd and status know at once; new connections are served until TERM comes again, and none is lost."""
-    with gwctl_server(APPS["sync"], processes=2, master={"drain_delay_s": 60}) as server:
+    with gwctl_server(BARE["sync"], processes=2, master={"drain_delay_s": 60}) as server:
         with Load(server.url, connections=4, expect_body=b"hello") as load:
             server.signal(signal.SIGTERM)
             server.wait_for_log(r"stopping \(SIGTERM\): accepting for 60 s more, then 2 workers finish")
@@ -39,13 +38,13 @@ def test_a_delayed_stop_says_so_and_still_accepts(gwctl_server):
 LINGER_S = 1.0
 
 
-@pytest.mark.parametrize("worker", APPS)
+@pytest.mark.parametrize("worker", BARE)
 def test_a_stop_under_load_only_refuses(gwctl_server, worker):
     """Keep-alive clients, hasty ones and those that think for up to half of linger_s, and new connections all
     the time: no response is truncated, no connection reset; what fails is refused, once nobody listens.
     """
     options = {"timeouts": {"linger_s": LINGER_S}, "bind": "127.0.0.1:0"}
-    with gwctl_server(APPS[worker], worker=worker, processes=2, **options) as server:
+    with gwctl_server(BARE[worker], worker=worker, processes=2, **options) as server:
         hasty = Plan(server.url, 0.005, expect_body=b"hello")
         thinks = Plan(server.url, LINGER_S / 3, expect_body=b"hello")
         short = Plan(server.url, 0.005, expect_body=b"hello", habit="short")
@@ -84,7 +83,7 @@ def test_a_stop_in_the_middle_of_a_reload_gives_that_up(gwctl_server, tmp_path):
 
 def test_a_stop_says_until_when_all_are_gone_and_keeps_it(gwctl_server):
     """Whoever ignores everything, in any class, and a template too."""
-    settings = {"chdir": str(FOLDER), "processes": 1, "timeouts": {"drain_timeout_s": 0.3}}
+    settings = {"chdir": str(APPS), "processes": 1, "timeouts": {"drain_timeout_s": 0.3}}
     pools = {
         "threads": {"app": "wsgi_bare:application", "worker": "threads", "bind": "127.0.0.1:0", **settings},
         "asgi": {"app": "asgi_bare:application", "worker": "asgi", "bind": "127.0.0.1:0", **settings},

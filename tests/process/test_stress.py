@@ -13,21 +13,21 @@ import collections
 import os
 import random
 import socket
-import struct
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.apps import by_class
 from tests.support.compiled import pure_only
+from tests.support.raw import reset_at_close
 
 SECONDS = float(os.environ.get("STRESS_S", "2"))
 CLIENTS = 48
 LATE_S = 10.0
 """For any one answer or end: far beyond what the slow calls of all clients take."""
 ENDS = ("kept", "kept", "close", "half-close", "reset")
-RESET = struct.pack("ii", 1, 0)
 
 Asked = tuple[str, bytes]
 """The method, and the body that answers it."""
@@ -154,7 +154,7 @@ class Talk:
                 self._writer.write_eof()
             elif end == "reset":
                 sock: socket.socket = self._writer.get_extra_info("socket")
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                reset_at_close(sock)
                 self._writer.transport.abort()
             else:
                 await self._writer.drain()
@@ -196,7 +196,7 @@ async def stress(url: str, seed: int, seconds: float) -> Stress:
     return run
 
 
-APPS = {"sync": "told:wsgi", "threads": "told:wsgi", "asgi": "told:asgi"}
+APPS = by_class("told:wsgi", "told:asgi")
 
 
 @pytest.mark.parametrize("worker", APPS)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from typing import Self
-from urllib.parse import urlsplit
-
 import httpx
 import pytest
 
+from tests.support.clients import AskingThreads
+from tests.support.raw import request_on
 from tests.support.wait import until
 
 TIMEOUTS = {"request_timeout_s": 0.8, "request_timeout_paths": ["/short 20"]}
@@ -44,36 +41,26 @@ def server(gwctl_server, tmp_path):
         yield running
 
 
-class Load:
+class Load(AskingThreads):
     """Clients that go on asking on kept-alive connections; what went wrong is in ``failures``."""
 
     def __init__(self, url: str, count: int) -> None:
         self.failures: list[str] = []
         self.answers = 0
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(url,)) for _ in range(count)]
+        self._url = url
+        super().__init__(count)
 
-    def _ask(self, url: str) -> None:
+    def ask(self) -> None:
         with httpx.Client(timeout=20) as client:
-            while not self._over.is_set():
+            while not self.over.is_set():
                 try:
-                    response = client.get(url)
+                    response = client.get(self._url)
                 except httpx.HTTPError as error:
                     self.failures.append(repr(error))
                     continue
                 self.answers += response.status_code == 200
                 if response.status_code != 200:
                     self.failures.append(str(response.status_code))
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def test_a_stuck_request_is_answered_504_and_costs_no_other(server):
@@ -97,12 +84,7 @@ def test_a_stuck_request_is_answered_504_and_costs_no_other(server):
 
 def test_all_threads_stuck_at_once_are_all_replaced(server):
     """Requests that wait behind them are served: other threads take their place at once."""
-    where = urlsplit(server.url)
-    clients = []
-    for _ in range(2):
-        client = socket.create_connection((where.hostname, where.port), 20)
-        client.sendall(b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
-        clients.append(client)
+    clients = [request_on(server.url, "/stuck") for _ in range(2)]
     server.wait_for_log(r"request timeout: GET /stuck", count=2)
     assert httpx.get(server.url, timeout=20).status_code == 200
     for client in clients:
@@ -111,13 +93,10 @@ def test_all_threads_stuck_at_once_are_all_replaced(server):
 
 
 def test_in_mid_response_the_connection_is_cut(server):
-    where = urlsplit(server.url)
     server.allow_errors.append("request timeout: GET /stuck-in-mid-response")
-    with socket.create_connection((where.hostname, where.port), 20) as client:
-        client.sendall(b"GET /stuck-in-mid-response HTTP/1.1\r\nHost: x\r\n\r\n")
-        with pytest.raises(ConnectionResetError):
-            while client.recv(1000):
-                pass
+    with request_on(server.url, "/stuck-in-mid-response") as client, pytest.raises(ConnectionResetError):
+        while client.recv(1000):
+            pass
     server.wait_for_log("connection cut in mid-response")
 
 

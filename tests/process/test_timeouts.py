@@ -6,28 +6,20 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.support.processes import session_of
-from tests.support.wait import until
+from tests.support.raw import request_on
+from tests.support.wait import pass_time, until
 
 FREEZER = Path("/sys/fs/cgroup/freezer")
 EXPECTED = {"allow_errors": ["killed: request timeout", "killed: its loop"], "allow_kill": True}
-
-
-def send(server, path: str) -> socket.socket:
-    where = urlsplit(server.url)
-    client = socket.create_connection((where.hostname, where.port), 20)
-    client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    return client
 
 
 @pytest.fixture
@@ -46,7 +38,7 @@ def test_a_sync_request_over_its_limit_is_explained_and_its_worker_replaced(gwct
     with gwctl_server(
         "hangs:application", worker="sync", environ=environ, timeouts=timeouts, **EXPECTED
     ) as server:
-        with send(server, f"/{kind}?a=1") as client:
+        with request_on(server.url, f"/{kind}?a=1") as client:
             assert client.recv(100) == b"", "the client sees the connection end, not a response"
         server.wait_for_log(r"ready in", count=2)
         assert httpx.get(server.url).status_code == 200
@@ -82,7 +74,7 @@ def test_a_sync_request_of_an_asgi_application_is_explained_by_its_task(gwctl_se
     """The main thread only waits for it: the record says where the application stands."""
     options = {"worker": "sync", "environ": environ, "timeouts": {"request_timeout_s": 0.5}}
     with gwctl_server("hangs:live", preload=preload, **options, **EXPECTED) as server:
-        with send(server, "/await") as client:
+        with request_on(server.url, "/await") as client:
             assert client.recv(100) == b""
         server.wait_for_log(r"ready in", count=2)
         assert httpx.get(server.url).status_code == 200
@@ -133,7 +125,7 @@ def test_a_stopped_worker_is_explained_killed_and_replaced(gwctl_server, environ
 def test_an_asgi_application_that_blocks_the_loop_is_found_by_its_heartbeat(gwctl_server, environ):
     timeouts = {"heartbeat_timeout_s": 1.5}
     with gwctl_server("hangs:live", worker="asgi", environ=environ, timeouts=timeouts, **EXPECTED) as server:
-        with send(server, "/loop") as client:
+        with request_on(server.url, "/loop") as client:
             assert client.recv(100) == b""
         assert "in loop_in_python\n" in server.log
         server.wait_for_log(r"ready in", count=2)
@@ -170,13 +162,13 @@ def test_nothing_is_killed_after_the_whole_tree_was_stopped(gwctl_server, enviro
         "slow:application", worker="sync", processes=2, chdir=tmp_path, timeouts=timeouts
     ) as server:
         workers = sorted(server.workers)
-        with send(server, "/slow") as client:
+        with request_on(server.url, "/slow") as client:
             until((tmp_path / "begun").exists, "the request to begin")
             tree = [server.pid, *workers]
             with stopped(tree) if means == "signals" else frozen(tree):
-                passes(5.0)
+                pass_time(5.0)
             assert b"done" in client.recv(1000)
-        passes(2.0)
+        pass_time(2.0)
         assert sorted(server.workers) == workers, server.log
 
 
@@ -220,16 +212,6 @@ def wait_stopped(session: int, count: int) -> None:
     until(stopped, "all to be stopped")
 
 
-def passes(seconds: float) -> None:
-    """Let time pass: here it is what is tried."""
-    end = socket.socketpair()
-    end[0].settimeout(seconds)
-    with pytest.raises(TimeoutError):
-        end[0].recv(1)
-    for each in end:
-        each.close()
-
-
 @pytest.mark.parametrize("worker", ["sync", "threads"])
 def test_a_slow_reader_of_a_stream_costs_no_worker_and_no_other_client(gwctl_server, tmp_path, worker):
     """Its time is not the application's: far beyond request_timeout_s nobody is killed, others are served."""
@@ -246,7 +228,7 @@ def test_a_slow_reader_of_a_stream_costs_no_worker_and_no_other_client(gwctl_ser
         del settings["threads"]
     with gwctl_server("streams:application", chdir=tmp_path, **settings) as server:
         workers = server.workers
-        slow = [send(server, "/stream") for _ in range(4)]
+        slow = [request_on(server.url, "/stream") for _ in range(4)]
         since = time.monotonic()
         for step in range(25):
             until(lambda at=since + step / 10: time.monotonic() >= at, "a tenth of a second")
@@ -271,7 +253,7 @@ def test_no_spelling_of_a_path_passes_its_limit_under_sync(gwctl_server, environ
     options = {"worker": "sync", "environ": environ, "timeouts": timeouts, "root_path": "/api"}
     with gwctl_server("hangs:application", processes=len(targets), **options, **EXPECTED) as server:
         with contextlib.ExitStack() as clients:
-            hanging = [clients.enter_context(send(server, target)) for target in targets]
+            hanging = [clients.enter_context(request_on(server.url, target)) for target in targets]
             assert [client.recv(100) for client in hanging] == [b""] * len(targets)
         server.wait_for_log(r"killed: request timeout: GET /\S+ has run", count=len(targets))
         server.wait_for_log(r" ready in", count=2 * len(targets))

@@ -8,25 +8,26 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import httpx
 import pytest
 
+from tests.support.apps import by_class
+from tests.support.clients import AskingThreads
 from tests.support.debian import need
 from tests.support.engine import WORKER_CLASSES
+from tests.support.raw import connection_to
 from tests.support.server import GwctlServer
+from tests.support.status import status_of
 from tests.support.tls import Files, authority, client_context
 from tests.support.wait import until
 
-APPS = {"sync": "who:wsgi", "threads": "who:wsgi", "asgi": "who:asgi"}
+APPS = by_class("who:wsgi", "who:asgi")
 CLIENTS = 8
 
 
@@ -47,10 +48,8 @@ def replace(files: Files, folder: Path) -> Files:
 
 def shown(server: GwctlServer) -> list[str]:
     """The certificate that a new connection is shown."""
-    host, port = server.url.removeprefix("https://").split(":")
-    context = client_context()
-    raw = socket.create_connection((host, int(port)), 20)
-    with context.wrap_socket(raw, server_hostname="shop.example") as sock:
+    with connection_to(server.url) as sock:
+        assert isinstance(sock, ssl.SSLSocket)
         return ssl.DER_cert_to_PEM_cert(sock.getpeercert(binary_form=True) or b"").split()
 
 
@@ -71,25 +70,24 @@ def test_clients(worker: str, files: Files, tmp_path: Path) -> None:
         command = [curl, "--silent", "--show-error", "--cacert", str(ca), server.url]
         output = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
         assert json.loads(output)["scheme"] == "https"
-        urls = json.loads(server.gwctl("status", "--json").stdout)["pools"][0]["urls"]
+        urls = status_of(server)["pools"][0]["urls"]
         assert urls[0] == server.url
         assert httpx.get(urls[1]).json()["scheme"] == "http"
 
 
-class Load:
+class Load(AskingThreads):
     """Clients that keep their connections, and count how each request went."""
 
     def __init__(self, url: str) -> None:
         self._host, port = url.removeprefix("https://").split(":")
         self._port = int(port)
-        self._end = threading.Event()
         self.results: Counter[str] = Counter()
         self.connections = 0
-        self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
+        super().__init__(CLIENTS)
 
-    def _run(self) -> None:
+    def ask(self) -> None:
         connection: http.client.HTTPSConnection | None = None
-        while not self._end.is_set():
+        while not self.over.is_set():
             if connection is None:
                 self.connections += 1
                 connection = http.client.HTTPSConnection(
@@ -107,16 +105,6 @@ class Load:
                 connection = None
         if connection is not None:
             connection.close()
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -15,12 +14,13 @@ import pytest
 
 from gwctl import __version__
 from tests.load.runner import Load
+from tests.support.apps import BARE
 from tests.support.installation import Installation
 from tests.support.processes import descriptors
+from tests.support.status import status_of
 from tests.support.tls import Files, client_context
 from tests.support.wait import until
 
-APPS = {"sync": "wsgi_bare:application", "threads": "wsgi_bare:application", "asgi": "asgi_bare:application"}
 QUICK = {"settle_s": 0.05}
 UPGRADES = int(os.environ.get("UPGRADES", "2"))
 """In a row under load, for each worker class; `make test-upgrade` sets more."""
@@ -29,10 +29,6 @@ UPGRADES = int(os.environ.get("UPGRADES", "2"))
 @pytest.fixture
 def installed(tmp_path: Path) -> Installation:
     return Installation(tmp_path)
-
-
-def status(server) -> dict:
-    return json.loads(server.gwctl("status", "--json").stdout)
 
 
 def resident_kib(pid: int) -> int:
@@ -49,13 +45,13 @@ def executes(server) -> bool:
 
 
 @pytest.mark.timeout(60 + 30 * UPGRADES)
-@pytest.mark.parametrize("worker", APPS)
+@pytest.mark.parametrize("worker", BARE)
 def test_upgrades_in_a_row_under_load_fail_no_request(gwctl_server, worker, tmp_path):
     """Each class of failure counts zero; pid, pid file and counters stay; descriptors do not add up."""
     pidfile = tmp_path / "pid"
     master = {"pidfile": str(pidfile)}
     log = {"access_log": str(tmp_path / "access.log")}
-    with gwctl_server(APPS[worker], worker=worker, processes=2, reload=QUICK, master=master, **log) as server:
+    with gwctl_server(BARE[worker], worker=worker, processes=2, reload=QUICK, master=master, **log) as server:
         before = len(descriptors(server.pid))
         with Load(server.url, connections=16, think_s=0.005, expect_body=b"hello") as load:
             memory = []
@@ -70,7 +66,7 @@ def test_upgrades_in_a_row_under_load_fail_no_request(gwctl_server, worker, tmp_
         )
         until(lambda: len(server.workers) == 2, "the workers of before to go")
         until(lambda: len(descriptors(server.pid)) == before, lambda: str(descriptors(server.pid)))
-        known = status(server)
+        known = status_of(server)
         assert int(pidfile.read_text()) == server.pid == known["pid"]
         counted = sum(pool["requests"] for pool in known["pools"])
         assert counted >= load.result.requests - 16, "counters go on"
@@ -80,7 +76,7 @@ def test_upgrades_in_a_row_under_load_fail_no_request(gwctl_server, worker, tmp_
 
 def test_the_command_shows_how_it_goes_and_the_next_version_runs(gwctl_server, installed):
     """The connection of whoever waits for the answer is handed over; so is one with half a line."""
-    with gwctl_server(APPS["sync"], processes=1, reload=QUICK, environ=installed.environ) as server:
+    with gwctl_server(BARE["sync"], processes=1, reload=QUICK, environ=installed.environ) as server:
         worker = server.workers
         installed.becomes("9.9.9")
         with socket.socket(socket.AF_UNIX) as half:
@@ -94,7 +90,7 @@ def test_the_command_shows_how_it_goes_and_the_next_version_runs(gwctl_server, i
         assert "1 worker kept)" in done.stdout
         assert "g1 -> g2  validate ok" in done.stdout
         assert f"upgraded from gwctl {__version__}" in done.stdout
-        known = status(server)
+        known = status_of(server)
         assert (known["version"], known["pid"], known["generation"]) == ("9.9.9", server.pid, 2)
         assert known["adopted_by"] == "upgrade"
         assert server.workers != worker
@@ -103,7 +99,7 @@ def test_the_command_shows_how_it_goes_and_the_next_version_runs(gwctl_server, i
 def test_signals_across_the_exec_are_honoured(gwctl_server):
     """HUP, TTIN and a death (CHLD) in steps of 1 ms while nobody listens; then TERM during another one."""
     errors = {"allow_errors": ["SIGKILL"], "allow_kill": True}
-    with gwctl_server(APPS["sync"], processes=2, reload=QUICK, **errors) as server:
+    with gwctl_server(BARE["sync"], processes=2, reload=QUICK, **errors) as server:
         victim = server.workers[0]
         server.signal(signal.SIGUSR2)
         until(lambda: executes(server), "the exec")
@@ -118,7 +114,7 @@ def test_signals_across_the_exec_are_honoured(gwctl_server):
         server.wait_for_log(rf"pid {victim} died: signal 9")
         server.wait_for_log(r"adopted generation 2\b.*web 3/3 ready|adopted generation 3\b.*web 3/3 ready")
         server.wait_for_log(r"reload \(SIGHUP\)|reload \(upgrade\).*", count=2)
-        until(lambda: status(server)["phase"] == "serving", "everything to be adopted")
+        until(lambda: status_of(server)["phase"] == "serving", "everything to be adopted")
         server.signal(signal.SIGUSR2)
         until(lambda: "checking the program" in server.log.rpartition("adopted")[2], "the second upgrade")
         until(lambda: executes(server), "the second exec")
@@ -135,7 +131,7 @@ def _pause(seconds: float) -> None:
 
 def test_a_program_that_cannot_be_checked_changes_nothing(gwctl_server, installed):
     errors = {"allow_errors": ["not upgraded"]}
-    with gwctl_server(APPS["sync"], environ=installed.environ, reload=QUICK, **errors) as server:
+    with gwctl_server(BARE["sync"], environ=installed.environ, reload=QUICK, **errors) as server:
         workers, open_before = server.workers, descriptors(server.pid)
         installed.edit(
             "gwctl/supervisor/listeners/listener_set.py", "class ListenerSet", "class Listener Set"
@@ -166,7 +162,7 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
     bad = f"{fine}            if each.slot:\n                raise OSError(5, 'bad')\n"
     errors = {"allow_errors": ["not upgraded"], "processes": 2}
     bind = ["127.0.0.1:0", "127.0.0.2:0"]
-    with gwctl_server(APPS["asgi"], bind=bind, environ=installed.environ, reload=QUICK, **errors) as server:
+    with gwctl_server(BARE["asgi"], bind=bind, environ=installed.environ, reload=QUICK, **errors) as server:
         workers, open_before = server.workers, len(descriptors(server.pid))
         installed.becomes("9.9.9")
         installed.edit("gwctl/supervisor/children/children.py", fine, bad)
@@ -179,18 +175,18 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
         assert "[Errno 5] bad" in done.stderr
         assert server.workers == workers
         assert len(descriptors(server.pid)) == open_before
-        assert status(server)["version"] == __version__
+        assert status_of(server)["version"] == __version__
         reloaded = server.gwctl("reload")
         assert reloaded.returncode == 0, "it is whole: it starts workers"
         installed.edit("gwctl/supervisor/children/children.py", bad, fine)
         assert server.gwctl("upgrade").returncode == 0
-        assert status(server)["version"] == "9.9.9"
+        assert status_of(server)["version"] == "9.9.9"
 
 
 def test_a_folder_whose_name_is_no_text_costs_the_upgrade_and_not_the_master(gwctl_server, tmp_path):
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff"))
     folder.mkdir()
-    with gwctl_server(APPS["sync"], cwd=folder, allow_errors=["not upgraded"]) as server:
+    with gwctl_server(BARE["sync"], cwd=folder, allow_errors=["not upgraded"]) as server:
         refused = server.gwctl("upgrade")
         assert refused.returncode == 1
         assert r"x\udcff' is not UTF-8: it cannot be handed over" in refused.stderr

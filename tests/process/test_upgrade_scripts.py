@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ import pytest
 from gwctl import __version__
 from tests.support.installation import Installation
 from tests.support.server import GwctlServer
+from tests.support.status import printed_status
 
 SHORT = "#!{python}\nimport sys\nfrom gwctl.cli import main\nsys.exit(main())\n"
 BY_SH = (
@@ -42,7 +42,7 @@ def environment(folder: Path, script: str, version: str) -> Path:
 
 
 def version(server: GwctlServer) -> str:
-    found: str = json.loads(server.gwctl("status", "--json").stdout)["version"]
+    found: str = printed_status(server)["version"]
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from gwctl.ipc import scoreboard
 from tests.load.runner import Load
 from tests.support.installation import Installation
 from tests.support.server import ROOT, GwctlServer
+from tests.support.status import printed_status
 from tests.support.wait import until
 
 APP = "asgi_bare:application"
@@ -35,12 +35,8 @@ SOURCES = (
 )
 
 
-def status(server: GwctlServer) -> dict:
-    return json.loads(server.gwctl("status", "--json").stdout)
-
-
 def requests(server: GwctlServer) -> int:
-    return sum(pool["requests"] for pool in status(server)["pools"])
+    return sum(pool["requests"] for pool in printed_status(server)["pools"])
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +93,7 @@ def test_to_a_wheel_with_another_version_and_scoreboard(
             server.wait_for_log(rf"upgraded from gwctl .* to gwctl 9\.9\.9, .* {kept}", timeout_s=60)
             assert requests(server) >= before, "while only workers of the other layout serve"
             server.wait_for_log(r"adopted generation 2\b")
-            assert status(server)["version"] == "9.9.9"
+            assert printed_status(server)["version"] == "9.9.9"
             load.wait_for_requests(50)
         until(lambda: len(server.workers) == 2 + preload, "the workers of before to go")
         assert load.result.failures == {}, load.result
@@ -125,7 +121,7 @@ def test_a_respawn_under_a_package_that_was_replaced_runs_what_runs(gwctl_server
         server.wait_for_log(r"web\.\d g1 +pid \d+ ready", count=3)
         assert httpx.get(server.url).text == "hello"
         assert server.gwctl("reload").returncode == 0, "a reload stays with the program that runs, too"
-        assert status(server)["version"] == __version__
+        assert printed_status(server)["version"] == __version__
         assert server.log.count("9.9.9 is installed") == 1, "said once"
 
 
@@ -173,17 +169,17 @@ def test_to_another_python(gwctl_server, tmp_path: Path) -> None:
         other_name.symlink_to("python")
     with gwctl_server(APP, processes=2, reload=QUICK, command=command, environ={"PYTHONPATH": ""}) as server:
         with Load(server.url, connections=8, think_s=0.005, expect_body=b"hello") as load:
-            before = status(server)["python"]
+            before = printed_status(server)["python"]
             link.unlink()
             link.symlink_to(environment)
             server.signal(signal.SIGUSR2)
             server.wait_for_log(r"adopted generation 2\b", timeout_s=60)
-            after = status(server)["python"]
+            after = printed_status(server)["python"]
             load.wait_for_requests(50)
             link.unlink()
             link.symlink_to(Path(sys.prefix))
             server.signal(signal.SIGUSR2)
             server.wait_for_log(r"adopted generation 3\b", timeout_s=60)
         assert before != after
-        assert status(server)["python"] == before, "and back"
+        assert printed_status(server)["python"] == before, "and back"
         assert load.result.failures == {}, load.result

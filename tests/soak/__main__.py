@@ -16,16 +16,18 @@ from collections.abc import Sequence
 
 from tests.soak import builds, good_reloads, report
 from tests.soak.run import Wish, soak
+from tests.support.engine import WORKER_CLASSES
 
 ROUND_S = 10.0
-CLASSES = ("sync", "threads", "asgi")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.soak", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--class", dest="workers", action="append", choices=CLASSES, help="all, if not given")
+    parser.add_argument(
+        "--class", dest="workers", action="append", choices=WORKER_CLASSES, help="all, if not given"
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="for each class")
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--broken", choices=sorted(builds.BROKEN), default="")
@@ -38,7 +40,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
-    workers = options.workers or CLASSES
+    workers = options.workers or WORKER_CLASSES
     if options.good_reloads:
         sys.exit(not reload_well(workers, options.seconds, options.broken))
     runs = []

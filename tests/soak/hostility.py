@@ -11,7 +11,6 @@ import http.client
 import itertools
 import random
 import socket
-import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ from gwctl.errors import ControlError
 from tests.soak import owners
 from tests.soak.books import Books
 from tests.soak.stage import Stage
+from tests.support.raw import reset_at_close
 from tests.support.wait import until
 
-RESET: Final = struct.pack("ii", 1, 0)
 LEAVERS: Final = 5
 END_S: Final = 60.0
 """For what was begun to come to its end: threads, and connections of clients that have left."""
@@ -160,6 +159,6 @@ class Hostility:
                 request = b"GET /silent HTTP/1.1\r\nHost: x\r\n\r\n"
                 sock.sendall(request[: self._dice.choice((0, 9, len(request), len(request)))])
                 if self._dice.random() < 0.5:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                    reset_at_close(sock)
         self._books.note("clients that leave without a word")
         return True

@@ -10,14 +10,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from gwctl.cli import COMMANDS
-from gwctl.control.client import ControlClient
-from gwctl.control.paths import control_path
-from gwctl.control.protocol import Status
 from gwctl.errors import ControlError
 from tests.load.plan import Part, Plan
 from tests.soak import builds
 from tests.support.processes import children
 from tests.support.server import APPS, ROOT, GwctlServer
+from tests.support.status import status_of
 from tests.support.wait import until
 
 POOL: Final = "web"
@@ -169,10 +167,7 @@ class Stage:
         Raises:
             ControlError: The master does not answer.
         """
-        path = control_path("test", {"RUNTIME_DIRECTORY": str(self.folder)}, os.geteuid())
-        with ControlClient(path) as client:
-            document = client.call("status", Status(), timeout_s=CONTROL_TIMEOUT_S)
-        pool: dict[str, Any] = document["pools"][0]
+        pool: dict[str, Any] = status_of(self.server, CONTROL_TIMEOUT_S)["pools"][0]
         return pool
 
     def log_size(self) -> int:

@@ -356,6 +356,17 @@ class Engine:
         sock.connect(self._listener.getsockname())
         return Client(sock)
 
+    def only_connection(self) -> Any:
+        """The one that is open. Raises ValueError where there are others, or none."""
+        (connection,) = self.call(self.server.open_connections)
+        return connection
+
+    def drain(self, sweep: bool = False) -> threading.Event:
+        """Begin to drain; what is returned is set when nothing is left. ``sweep`` is that of `Server.drain`."""
+        drained = threading.Event()
+        self.call(lambda: self.server.drain(sweep, drained.set))
+        return drained
+
     def ask(self, path: str = "/") -> Response:
         """What a new connection is answered."""
         client, response = self.served(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,3 +105,20 @@ def descriptors(pid: int) -> dict[int, str]:
         except FileNotFoundError:
             continue  # the one that lists the folder, or closed meanwhile
     return found
+
+
+def pidfd_target(pid: int, fd: int) -> int:
+    """Of which process a descriptor is the pidfd; -1 when that is gone. Raises AssertionError if it is no pidfd."""
+    found = re.search(r"^Pid:\s+(\d+)$", Path(f"/proc/{pid}/fdinfo/{fd}").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def listening_sockets(pid: int) -> set[str]:
+    """``socket:[inode]`` of the TCP sockets that the process listens on."""
+    inodes = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A":
+            inodes.add(f"socket:[{fields[9]}]")
+    return inodes & set(descriptors(pid).values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import struct
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
@@ -39,7 +40,7 @@ class RawClient:
     """One connection to ``url``, as the log writes it."""
 
     def __init__(self, url: str) -> None:
-        self.sock = _connect(url)
+        self.sock = connection_to(url)
         self._reader: http.client.HTTPResponse | None = None
 
     def send(self, target: str = "/", *, method: str = "GET", headers: str = "", body: bytes = b"") -> Self:
@@ -83,21 +84,37 @@ def urls(server: GwctlServer) -> list[str]:
 def refuses(url: str) -> bool:
     """Nobody listens there."""
     try:
-        _connect(url).close()
+        connection_to(url).close()
     except (ConnectionRefusedError, FileNotFoundError):
         return True
+    except ConnectionResetError:
+        return False  # caught in the backlog of the last one to listen
     return False
 
 
-def _connect(url: str) -> socket.socket:
+def reset_at_close(sock: socket.socket) -> None:
+    """Have its close send a reset, and throw away what was not sent yet. Raises OSError for a Unix socket."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def connection_to(url: str, timeout_s: float = TIMEOUT_S) -> socket.socket:
+    """A connection to ``url``, as the log writes it: over TCP, TLS or a Unix socket. Raises what connecting raises."""
     if url.startswith("unix:"):
         sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(TIMEOUT_S)
+        sock.settimeout(timeout_s)
         sock.connect(url.removeprefix("unix:"))
         return sock
     scheme, _, address = url.partition("://")
     host, _, port = address.rpartition(":")
-    sock = socket.create_connection((host, int(port)), TIMEOUT_S)
+    sock = socket.create_connection((host, int(port)), timeout_s)
     if scheme == "https":
         return client_context().wrap_socket(sock, server_hostname="shop.example", suppress_ragged_eofs=False)
+    return sock
+
+
+def request_on(url: str, target: str, *headers: str, timeout_s: float = TIMEOUT_S) -> socket.socket:
+    """A connection on which ``target`` was asked for: what comes, and when, is for the test to read."""
+    sock = connection_to(url, timeout_s)
+    lines = [f"GET {target} HTTP/1.1", "Host: x", *headers]
+    sock.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
     return sock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -13,12 +14,22 @@ from tests.support.server import GwctlServer
 TIMEOUT_S = 20.0
 
 
-def status_of(server: GwctlServer) -> dict[str, Any]:
-    """The whole document, by way of the control socket: a command would take longer to start than to answer."""
+def status_of(server: GwctlServer, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """The whole document, by way of the control socket: a command would take longer to start than to answer.
+
+    Raises:
+        ControlError: The master does not answer.
+    """
     name = server.tables["master"]["name"]
     path = control_path(name, {"RUNTIME_DIRECTORY": str(server.folder)}, os.geteuid())
     with ControlClient(path) as client:
-        return client.call("status", Status(), timeout_s=TIMEOUT_S)
+        return client.call("status", Status(), timeout_s=timeout_s)
+
+
+def printed_status(server: GwctlServer) -> dict[str, Any]:
+    """What the command prints: of the installation that the server was started with, which may be another version."""
+    document: dict[str, Any] = json.loads(server.gwctl("status", "--json").stdout)
+    return document
 
 
 def active_requests(server: GwctlServer) -> int:

@@ -36,3 +36,9 @@ def until(condition: Callable[[], T], what: str | Callable[[], str], timeout_s: 
         if time.monotonic() > end:
             raise AssertionError(f"waited {timeout_s:g} s for {what() if callable(what) else what}")
         time.sleep(_PAUSE_S)
+
+
+def pass_time(seconds: float) -> None:
+    """Let time pass, for what must not happen meanwhile, or where time itself is what is tried."""
+    end = time.monotonic() + seconds
+    until(lambda: time.monotonic() >= end, "time to pass")

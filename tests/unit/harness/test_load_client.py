@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 
@@ -14,6 +13,7 @@ from tests.load.connection import parse_head
 from tests.load.plan import Part, Plan, decode_parts, encode_parts
 from tests.load.result import Failure, Result, percentile
 from tests.load.runner import Load
+from tests.support.raw import reset_at_close
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CLOSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
@@ -24,7 +24,7 @@ Handler = Callable[[socket.socket, int], bool]
 
 
 def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset_at_close(sock)
     sock.close()
 
 

@@ -18,6 +18,7 @@ from starlette.responses import StreamingResponse
 
 from gwctl.workers.asgi import departures
 from tests.support.engine import Client, Engine
+from tests.support.raw import reset_at_close
 from tests.support.tls import Files, connect
 from tests.support.wait import until
 
@@ -47,7 +48,7 @@ def leave(client: Client, how: str) -> None:
     sock = client.sock
     if how == "resets":
         with contextlib.suppress(OSError):  # a Unix socket knows no reset
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            reset_at_close(sock)
     if how == "half closes" and isinstance(sock, ssl.SSLSocket):
         socket.socket.shutdown(sock, socket.SHUT_WR)
     elif how == "half closes":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from typing import Any
 
 import pytest
 
 from tests.support.engine import Client, Engine
+from tests.support.raw import reset_at_close
 from tests.support.wait import until
 
 pytestmark = pytest.mark.usefixtures("asgi_under")
@@ -28,7 +28,7 @@ def leave(client: Client, how: str) -> None:
         client.finish_sending()
         return
     if how == "resets":
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        reset_at_close(client.sock)
     client.sock.close()
 
 

@@ -48,16 +48,6 @@ def opened(engine: Engine) -> Client:
     return client
 
 
-def drain(engine: Engine) -> threading.Event:
-    drained = threading.Event()
-
-    def begin() -> None:
-        engine.server.drain(False, drained.set)
-
-    engine.call(begin)
-    return drained
-
-
 def let_look(engine: Engine, seconds: float) -> None:
     """Wait until the engine has looked at its streams at a time so much later than now."""
     end = time.monotonic() + seconds
@@ -102,7 +92,7 @@ async def starlette(scope, receive, send):
 def test_a_silent_stream_ends_properly_in_a_drain(application: Any) -> None:
     with Engine(application, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine, opened(engine) as client:
         assert client.chunk() == b"data: 1\n\n"
-        drained = drain(engine)
+        drained = engine.drain()
         began_at = time.monotonic()
         assert list(client.chunks()) == ([b"bye"] if application is says_its_last else [])
         assert time.monotonic() - began_at >= TIMES["stream_grace_s"] - 0.1
@@ -115,7 +105,7 @@ def test_an_http_1_0_stream_ends_with_its_connection() -> None:
     with Engine(returns, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine, engine.connect() as client:
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         client.head()
-        drained = drain(engine)
+        drained = engine.drain()
         assert client.rest() == b"data: 1\n\n"
         assert drained.wait(20)
 
@@ -129,7 +119,7 @@ def test_a_stream_before_its_first_event_is_open_and_ends_properly() -> None:
         await StreamingResponse(events(), media_type="text/event-stream")(scope, receive, send)
 
     with Engine(application, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine, opened(engine) as client:
-        drained = drain(engine)
+        drained = engine.drain()
         assert list(client.chunks()) == []
         assert drained.wait(20)
 
@@ -144,7 +134,7 @@ def test_half_of_something_else_never_looks_whole(headers: Any) -> None:
         await until_told(receive)
 
     with Engine(application, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine, opened(engine) as client:
-        drained = drain(engine)
+        drained = engine.drain()
         with pytest.raises((ConnectionResetError, AssertionError)):
             list(client.chunks())
         assert drained.wait(20)
@@ -191,7 +181,7 @@ def test_others_are_finished_in_a_drain(application: Any) -> None:
     with Engine(application, "asgi", timeouts=times, sweep_s=OFTEN_S) as engine, engine.connect() as client:
         client.send(REQUEST)
         until(lambda: engine.call(lambda: engine.server.active_requests), "the request")
-        drained = drain(engine)
+        drained = engine.drain()
         response = client.response()
         assert response.body.endswith(b"token" * 20) or response.body.endswith(b"end")
         assert drained.wait(20)
@@ -210,7 +200,7 @@ def test_an_upload_that_is_waited_for_is_not_silence() -> None:
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
         client.head()
         assert client.chunk() == b"begun"
-        drained = drain(engine)
+        drained = engine.drain()
         let_look(engine, 0.8)
         client.send(b"cd")
         assert b"".join(client.chunks()) == b"abcd"
@@ -232,7 +222,7 @@ def test_a_client_that_is_slow_to_read_is_not_silence() -> None:
     ):
         client.send(REQUEST)
         client.head()
-        drained = drain(engine)
+        drained = engine.drain()
         let_look(engine, 0.8)
         assert sum(map(len, client.chunks())) == 64 * 262_144
         assert drained.wait(20)
@@ -253,7 +243,7 @@ def test_who_always_sends_is_told_right_before_the_end() -> None:
         streams = runner._streams if isinstance(runner, AsgiRunner) else runner.bridge.streams
         streams._drain_s = 1.2  # the cut itself comes later, however slow the machine
         began_at = time.monotonic()
-        drained = drain(engine)
+        drained = engine.drain()
         assert len(list(client.chunks())) > 2
         assert time.monotonic() - began_at > 0.5
         assert drained.wait(20)
@@ -281,7 +271,7 @@ def test_whose_client_has_yet_to_take_a_part_is_told_right_before_the_end() -> N
     ):
         client.send(REQUEST)
         assert client.head()[0] == 200
-        drained = drain(engine)
+        drained = engine.drain()
         assert told.wait(20), "nobody takes anything, and so nothing is sent"
         assert sum(map(len, client.chunks())) % 65536 == 0
         assert drained.wait(20)
@@ -307,7 +297,7 @@ def test_who_does_not_listen_in_the_last_moment_is_told_in_the_next(monkeypatch)
 
     times = {**TIMES, "stream_grace_s": 30.0, "drain_timeout_s": 0.6}
     with Engine(application, "asgi", timeouts=times, sweep_s=OFTEN_S) as engine, opened(engine) as client:
-        drained = drain(engine)
+        drained = engine.drain()
         assert list(client.chunks()) == [b"tick"]
         assert drained.wait(20)
 
@@ -322,7 +312,7 @@ def test_streams_end_one_after_the_other(monkeypatch) -> None:
 
     with Engine(application, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine:
         clients = [opened(engine) for _ in range(20)]
-        assert drain(engine).wait(20)
+        assert engine.drain().wait(20)
         for client in clients:
             with client:
                 assert [client.chunk(), client.chunk()] == [b"data: 1\n\n", b""]
@@ -347,7 +337,7 @@ def test_a_worker_that_serves_again_tells_nobody_any_more(told: bool) -> None:
             again = client
         let_look(engine, 0.8)
         assert engine.call(lambda: engine.server.active_requests) == 1
-        drained = drain(engine)
+        drained = engine.drain()
         assert [chunk for chunk in again.chunks() if chunk != b"data: 1\n\n"] == []
         again.sock.close()
         assert drained.wait(20)
@@ -358,7 +348,7 @@ def test_with_a_long_grace_nobody_is_told() -> None:
         Engine(returns, "asgi", timeouts={**TIMES, "stream_grace_s": 30.0}, sweep_s=OFTEN_S) as engine,
         opened(engine) as client,
     ):
-        drain(engine)
+        engine.drain()
         let_look(engine, 0.8)
         assert engine.call(lambda: engine.server.active_requests) == 1
         client.sock.close()

@@ -28,11 +28,6 @@ from tests.support.websocket import (
 START = {"type": "http.response.start", "status": 200}
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Files:
-    return Files(tmp_path, "shop.example")
-
-
 @pytest.mark.usefixtures("asgi_under")
 def test_hints_files_and_trailers(shop: Files, tmp_path: Path) -> None:
     path = tmp_path / "file"

@@ -24,11 +24,6 @@ MIB = 1 << 20
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def only(engine: Engine) -> Any:
-    (connection,) = engine.call(engine.server.open_connections)
-    return connection
-
-
 @pytest.mark.parametrize("worker_class", WORKER_CLASSES)
 def test_long_forwarded_fields_are_not_remembered(worker_class: str) -> None:
     """4096 combinations are, whose values a client chooses: of 60 kB each they would be 250 MB for ever."""
@@ -57,7 +52,7 @@ def test_chunks_of_one_byte_are_no_objects_in_a_stream(name: str) -> None:
     with Engine(application, name, body_buffering=False) as engine, engine.connect() as client:
         client.send(CHUNKED + b"1\r\nx\r\n" * size)
         if name == "threads":
-            stream = until(lambda: only(engine).request, "the request to begin")
+            stream = until(lambda: engine.only_connection().request, "the request to begin")
             until(lambda: stream.waiting == size, "the body to be there")
             assert len(stream._blocks) == 0
             assert len(stream._joined) == size
@@ -83,7 +78,7 @@ def test_chunks_of_two_bytes_are_no_objects_in_asgi() -> None:
     size = 30_000
     with Engine(application, "asgi") as engine, engine.connect() as client:
         client.send(CHUNKED + b"7D0\r\n" + b"y" * 2000 + b"\r\n" + b"2\r\nxy\r\n" * size)
-        request = until(lambda: only(engine).request, "the request to begin")
+        request = until(lambda: engine.only_connection().request, "the request to begin")
         until(lambda: request.waiting_bytes == 2000 + 2 * size, "the body to be there")
         assert len(request._blocks) < 10
         engine.call(go.set)
@@ -131,7 +126,7 @@ def test_a_client_that_does_not_read_what_tls_says_is_cut_off(worker_class: str,
         connect(engine) as client,
     ):
         assert client.get("/").body == b"hello"
-        layer = only(engine).tls
+        layer = engine.only_connection().tls
         engine.call(lambda: layer._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096))
         held = 0
 
@@ -162,7 +157,7 @@ def test_a_client_that_reads_them_is_not(worker_class: str, tmp_path: Path) -> N
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         inside = context.wrap_bio(incoming, outgoing)
         shake_hands(inside, incoming, outgoing, raw)
-        layer = until(lambda: only(engine).tls, "the handshake to be seen by the server")
+        layer = until(lambda: engine.only_connection().tls, "the handshake to be seen by the server")
         size = 1000
 
         def answers() -> None:

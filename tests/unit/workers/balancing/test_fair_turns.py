@@ -68,11 +68,6 @@ class Turns:
             self.over = True
 
 
-def only(engine: Engine) -> Any:
-    (connection,) = engine.call(engine.server.open_connections)
-    return connection
-
-
 @pytest.mark.parametrize("buffering", [True, False])
 @pytest.mark.parametrize("worker_class", WORKER_CLASSES)
 def test_chunks_of_one_byte(worker_class: str, buffering: bool) -> None:
@@ -84,7 +79,7 @@ def test_chunks_of_one_byte(worker_class: str, buffering: bool) -> None:
         engine.connect() as client,
     ):
         assert client.get("/").body == b"hello"
-        connection = only(engine)
+        connection = engine.only_connection()
         client.send(CHUNKED)
         until(lambda: connection.framer is not None, "the head")
         if worker_class == "sync" and not buffering:
@@ -120,7 +115,7 @@ def test_chunks_of_one_byte_that_nobody_reads(worker_class: str) -> None:
     ):
         client.send(CHUNKED)
         assert client.response().status == 204
-        connection = only(engine)
+        connection = engine.only_connection()
         assert connection.framer is not None
         turns = Turns(
             engine,
@@ -188,7 +183,7 @@ def test_many_chunks_sent_ahead_by_a_client_that_sends_no_more(worker_class: str
         engine.connect() as client,
     ):
         assert client.get("/").body == b"hello"
-        connection = only(engine)
+        connection = engine.only_connection()
 
         def feed() -> None:
             connection.data_received(data)
@@ -210,7 +205,7 @@ def test_requests_sent_ahead(worker_class: str) -> None:
         engine.connect() as client,
     ):
         assert client.get("/").body == b"hello"
-        connection = only(engine)
+        connection = engine.only_connection()
         data = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * count
         turns = Turns(engine, lambda: connection.data_received(data), lambda: bool(connection.tail))
         assert turns.count >= count - 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 import time
 from typing import Any
@@ -17,8 +16,9 @@ from gwctl.workers.http1.states import BUSY
 from gwctl.workers.transport import acceptor
 from tests.support.engine import Client, Engine
 from tests.support.engine_apps import application
+from tests.support.raw import reset_at_close
 from tests.support.tls import Files, client_context
-from tests.support.wait import until
+from tests.support.wait import pass_time, until
 
 GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
@@ -63,11 +63,6 @@ class Gate:
 def engine_at_its_bound(gate: Gate, worker_class: str, **settings: Any) -> Engine:
     settings = {"timeouts": {"queue_timeout_s": LIMIT_S}, **ONE_AT_ONCE[worker_class], **settings}
     return Engine(gate.application(worker_class), worker_class, **settings)
-
-
-def pass_time(seconds: float) -> None:
-    end = time.monotonic() + seconds
-    until(lambda: time.monotonic() >= end, "time to pass")
 
 
 def waited(engine: Engine, count: int) -> float:
@@ -226,7 +221,7 @@ def test_an_asgi_task_whose_client_resets_before_its_first_step_does_not_begin()
         until(lambda: "/block" in gate.seen, "the loop to be blocked")
         with engine.connect() as gone:
             gone.send(GET % b"/gone")
-            gone.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            reset_at_close(gone.sock)
         pass_time(0.2)
         gate.open.set()
         assert client.response().body == client.response().body == b"done"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +14,7 @@ from gwctl.workers.asgi.extensions import PIECE_BYTES
 from gwctl.workers.balancing import slow_clients
 from tests.support.engine import WORKER_CLASSES, Client, Engine
 from tests.support.tls import Files, client_context
-from tests.support.wait import until
+from tests.support.wait import pass_time, until
 
 MIB = 1 << 20
 SIZE = 8 * MIB
@@ -53,11 +52,6 @@ async def large(scope: Any, receive: Any, send: Any) -> None:
 
 def whole_of(path: str) -> bytes:
     return {"/last": b"-" + BODY, "/counted": BODY + b"."}.get(path, BODY)
-
-
-def passes(seconds: float) -> None:
-    end = time.monotonic() + seconds
-    until(lambda: time.monotonic() >= end, "time to pass")
 
 
 def unsent(engine: Engine) -> int:
@@ -108,7 +102,7 @@ def test_blocks_of_several_calls_stay_whole_and_in_order(how: str) -> None:
         client.send(GET % (b"/", 1))
         head = client.head()
         assert head[0] == 200
-        passes(0.3)  # let the calls be cancelled
+        pass_time(0.3)  # let the calls be cancelled
         assert b"".join(client.chunks()) == b"".join(b"%d" % n * MIB for n in range(5)) + b"end"
         assert client.get("/").status == 200
 
@@ -190,7 +184,7 @@ def test_the_time_in_which_send_waits_is_the_clients(path: str) -> None:
         with engine.connect(4096) as client:
             client.send(GET % (path.encode(), 1))
             head = client.read_until(b"\r\n\r\n")
-            passes(1.2)
+            pass_time(1.2)
             if b"chunked" in head:
                 assert b"".join(client.chunks()) == whole_of(path)
             else:
@@ -200,7 +194,7 @@ def test_the_time_in_which_send_waits_is_the_clients(path: str) -> None:
         with engine.connect(4096) as client:
             client.send(GET % (b"/hangs", 1))
             client.read_until(b"\r\n\r\n")
-            passes(1.2)
+            pass_time(1.2)
             assert engine.log.count("request timeout") == 0
             with contextlib.suppress(ConnectionResetError):
                 client.rest()

@@ -18,6 +18,7 @@ from gwctl.workers.wsgi import response_writer
 from tests.support.compiled import pure_only
 from tests.support.engine import PARSERS, WORKER_CLASSES, Client, Engine
 from tests.support.engine_apps import application
+from tests.support.raw import reset_at_close
 from tests.support.wait import until
 
 GET = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -280,7 +281,7 @@ def test_a_client_that_is_gone_is_noticed_at_the_next_write(worker_class: str) -
             with engine.connect() as client:
                 client.send(GET % b"/")
                 assert client.head()[0] == 200
-                client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+                reset_at_close(client.sock)
             gone.set()
             engine.wait_for_log("GET /: the client went away before it had the response")
             assert "Traceback" not in engine.log

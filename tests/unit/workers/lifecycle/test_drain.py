@@ -12,6 +12,7 @@ import pytest
 from gwctl.ipc.scoreboard import REQUESTS
 from tests.support.engine import WORKER_CLASSES, Engine
 from tests.support.engine_apps import application
+from tests.support.raw import reset_at_close
 from tests.support.wait import until
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -30,25 +31,15 @@ def patient(request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield engine
 
 
-def drain(engine: Engine, sweep: bool = False) -> threading.Event:
-    drained = threading.Event()
-
-    def start() -> None:
-        engine.server.drain(sweep, drained.set)
-
-    engine.call(start)
-    return drained
-
-
 def test_an_idle_server_drains_at_the_next_sweep(engine: Engine) -> None:
-    assert drain(engine).wait(20)
+    assert engine.drain().wait(20)
     assert engine.call(lambda: engine.server.drained)
 
 
 def test_idle_connections_are_closed_after_the_linger(engine: Engine) -> None:
     with engine.connect() as client:
         client.get()
-        drained = drain(engine)
+        drained = engine.drain()
         assert not engine.call(lambda: engine.server.drained)
         assert client.at_end()
         assert drained.wait(20)
@@ -57,7 +48,7 @@ def test_idle_connections_are_closed_after_the_linger(engine: Engine) -> None:
 def test_a_request_during_the_linger_is_answered_with_a_close(patient: Engine) -> None:
     with patient.connect() as client:
         client.get()
-        drained = drain(patient)
+        drained = patient.drain()
         response = client.get()
         assert response.body == b"hello"
         assert response.headers["connection"] == "close"
@@ -69,7 +60,7 @@ def test_whoever_was_about_to_send_more_is_not_reset(patient: Engine) -> None:
     """It could not know. What it sends meets nobody, but its last response stays readable (RFC 9112, 9.6)."""
     with patient.connect() as client:
         client.get()
-        drained = drain(patient)
+        drained = patient.drain()
         client.send(REQUEST)
         response = client.response()
         assert response.headers["connection"] == "close"
@@ -82,7 +73,7 @@ def test_whoever_was_about_to_send_more_is_not_reset(patient: Engine) -> None:
 def test_a_connection_that_was_accepted_but_not_read_is_served(patient: Engine) -> None:
     with patient.connect() as client:
         until(lambda: patient.call(lambda: patient.server.connections), "the connection to be accepted")
-        drained = drain(patient)
+        drained = patient.drain()
         client.send(REQUEST)
         assert client.response().body == b"hello"
         assert client.at_end()
@@ -94,7 +85,7 @@ def test_the_backlog_is_served_in_a_sweep(engine: Engine) -> None:
     clients = [engine.connect() for _ in range(30)]
     for client in clients:
         client.send(REQUEST)
-    drained = drain(engine, sweep=True)
+    drained = engine.drain(sweep=True)
     for client in clients:
         assert client.response().body == b"hello"
         client.sock.close()
@@ -151,7 +142,7 @@ def test_a_request_in_progress_is_finished(request: pytest.FixtureRequest) -> No
     with Engine(hold, "threads", timeouts={"linger_s": 0.1}) as engine, engine.connect() as client:
         client.send(REQUEST)
         assert arrived.wait(20)
-        drained = drain(engine)
+        drained = engine.drain()
         seen = engine.server._sweep_at
         until(lambda: engine.server._sweep_at > seen + 0.3, "some sweeps")
         assert not drained.is_set()
@@ -177,7 +168,7 @@ def test_background_work_of_an_asgi_request_is_waited_for() -> None:
         with engine.connect() as client:
             assert client.get().body == b"done"
         until(lambda: engine.call(lambda: engine.server.connections) == 0, "the connection to be gone")
-        drained = drain(engine)
+        drained = engine.drain()
         assert not drained.wait(0.3)
         engine.call(go.set)
         assert drained.wait(20)
@@ -204,5 +195,5 @@ def test_quit_cuts_and_counts() -> None:
 def test_a_reset_client_does_not_keep_the_server_from_draining(engine: Engine) -> None:
     with engine.connect() as client:
         client.get()
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-    assert drain(engine).wait(20)
+        reset_at_close(client.sock)
+    assert engine.drain().wait(20)

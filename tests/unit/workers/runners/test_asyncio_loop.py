@@ -13,6 +13,7 @@ import pytest
 
 from tests.support import engine_apps
 from tests.support.engine import WORKER_CLASSES, Engine
+from tests.support.raw import reset_at_close
 from tests.support.tls import Files, connect
 from tests.support.wait import until
 
@@ -45,11 +46,11 @@ def test_what_clients_do_to_it(worker_class: str, encrypted: bool, tmp_path: Pat
             client = opened()
             client.send(REQUEST % path)
             client.read_until(b"\r\n")
-            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            reset_at_close(client.sock)
             client.sock.close()
         client = opened()  # refused, so that we linger, and reset meanwhile
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n")
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        reset_at_close(client.sock)
         client.sock.close()
         until(lambda: not engine.call(lambda: engine.server.connections), "the connections to be gone")
         engine.call(lambda: engine.server.drain(False))

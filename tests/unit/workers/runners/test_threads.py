@@ -19,6 +19,7 @@ from gwctl.workers.runners.request_thread import RequestThread
 from gwctl.workers.wsgi.call import WsgiCall
 from tests.support.compiled import pure_only
 from tests.support.engine import Engine
+from tests.support.raw import reset_at_close
 from tests.support.wait import until
 
 REQUEST = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -151,7 +152,7 @@ def test_a_response_for_a_lost_client_never_reaches_another(monkeypatch: pytest.
         a = engine.connect()
         a.send(REQUEST % b"/a")
         assert about_to_send.wait(20)
-        a.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        reset_at_close(a.sock)
         a.sock.close()
         until(lambda: engine.call(lambda: engine.server.connections) == 0, "A's connection to be gone")
         with engine.connect() as b:
@@ -363,7 +364,7 @@ def test_a_call_that_ends_as_its_time_does_is_left_alone_though_its_client_has_g
         with engine.connect() as client:
             client.send(REQUEST % b"/")
             (busy,) = until(lambda: [each for each in runner.threads if each.call is not None], "the call")
-            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            reset_at_close(client.sock)
         call = busy.call
         until(lambda: call.connection.lost and call.connection.sock.fileno() < 0, "the client to be gone")
         assert engine.call(lambda: runner.clock._take(RequestThread(), call)) is None

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.engine import WORKER_CLASSES, Engine
 from tests.support.engine_apps import application
+from tests.support.raw import reset_at_close
 from tests.support.tls import Files
 from tests.support.wait import until
 
@@ -95,7 +96,7 @@ def test_clients_that_reset_before_they_are_served(worker_class: str) -> None:
             client = engine.connect()
             if n % 2:
                 client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            reset_at_close(client.sock)
             client.sock.close()
         engine.call(engine.server.serve)
         with engine.connect() as client:

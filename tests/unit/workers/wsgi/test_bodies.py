@@ -9,15 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.engine import Engine, Response
+from tests.support.engine import Engine
 from tests.support.wait import until
 
 Application = Callable[..., Any]
-
-
-def ask(engine: Engine, path: str = "/") -> Response:
-    with engine.connect() as client:
-        return client.get(path)
 
 
 class Closing:
@@ -131,7 +126,7 @@ def test_a_body_that_is_not_bytes_gets_500_and_advice(
         return iter(["text"]) if result is range else result
 
     engine = serve(application)
-    assert ask(engine).status == 500
+    assert engine.ask().status == 500
     until(lambda: words.lower() in engine.log.lower(), lambda: f"{words} in {engine.log}")
 
 
@@ -172,7 +167,7 @@ def test_a_head_that_cannot_be_sent_gets_500(serve: Callable[..., Engine], statu
         return [b"x"]
 
     engine = serve(application)
-    response = ask(engine)
+    response = engine.ask()
     assert response.status == 500
     assert "x" not in response.headers
 
@@ -210,8 +205,8 @@ def test_a_view_that_exits_does_not_end_the_worker(serve: Callable[..., Engine])
         return [b"alive"]
 
     engine = serve(application)
-    assert ask(engine, "/exit").status == 500
-    assert ask(engine).body == b"alive"
+    assert engine.ask("/exit").status == 500
+    assert engine.ask().body == b"alive"
     engine.wait_for_log("SystemExit: 3")
 
 
@@ -224,7 +219,7 @@ def test_file_wrapper(serve: Callable[..., Engine]) -> None:
         start_response("200 OK", [("Content-Length", "300000")])
         return environ["wsgi.file_wrapper"](file, 8192)
 
-    assert ask(serve(application)).body == b"0123456789" * 30000
+    assert serve(application).ask().body == b"0123456789" * 30000
     until(lambda: files[0].closed, "the file to be closed")
 
 
@@ -252,7 +247,7 @@ def test_a_large_list_of_blocks(serve: Callable[..., Engine]) -> None:
         start_response("200 OK", [])
         return [b"b" * 100_000] * 30
 
-    response = ask(serve(application))
+    response = serve(application).ask()
     assert response.headers["content-length"] == "3000000"
     assert response.body == b"b" * 3_000_000
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.engine import Engine
+from tests.support.raw import reset_at_close
 from tests.support.wait import until
 
 QUICK = {"response_timeout_s": 0.3}
@@ -111,7 +111,7 @@ def test_once_although_the_client_is_gone(serve: Callable[..., Engine]) -> None:
     with engine.connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         client.read_until(b"\r\n\r\n")
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        reset_at_close(client.sock)
     gone.set()
     until(lambda: results[0].closed, "close()")
     until(lambda: engine.call(lambda: engine.server.connections) == 0, "the connection to be gone")

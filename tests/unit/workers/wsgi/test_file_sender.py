@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.engine import Client, Engine
+from tests.support.raw import reset_at_close
 from tests.support.wait import until
 
 SIZE = 12_000_000
@@ -125,7 +126,7 @@ def test_a_client_that_goes_away_meanwhile_leaves_nothing_behind(
         with connect(engine) as client:
             client.send(GET % b"/file")
             client.read_until(b"\r\n\r\n")
-            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            reset_at_close(client.sock)
         until(lambda: engine.call(lambda: engine.server.connections) == 0, "the connection to be gone")
     until(lambda: descriptors() <= before, "all descriptors to be closed")
     assert " error " not in engine.log

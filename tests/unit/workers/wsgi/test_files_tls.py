@@ -24,11 +24,6 @@ def files(tmp_path: Path) -> Files:
     return Files(path)
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> tls.Files:
-    return tls.Files(tmp_path, "shop.example")
-
-
 def test_a_large_file_and_what_is_pipelined_behind_it(
     worker_class: str, files: Files, shop: tls.Files
 ) -> None:

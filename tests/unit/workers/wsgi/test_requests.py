@@ -10,15 +10,10 @@ from wsgiref.validate import validator
 
 import pytest
 
-from tests.support.engine import Engine, Response
+from tests.support.engine import Engine
 from tests.support.wait import until
 
 Application = Callable[..., Any]
-
-
-def ask(engine: Engine, path: str = "/") -> Response:
-    with engine.connect() as client:
-        return client.get(path)
 
 
 def environ_of(serve: Callable[..., Engine], request: bytes, **settings: Any) -> dict[str, Any]:
@@ -152,7 +147,7 @@ def test_start_response_twice_is_an_error(serve: Callable[..., Engine]) -> None:
         return [b"x"]
 
     engine = serve(application)
-    assert ask(engine).status == 500
+    assert engine.ask().status == 500
     engine.wait_for_log("second time without exc_info")
 
 
@@ -165,7 +160,7 @@ def test_exc_info_replaces_a_response_not_yet_sent(serve: Callable[..., Engine])
             start_response("503 Busy", [("X-Second", "2")], sys.exc_info())
         return [b"sorry"]
 
-    response = ask(serve(application))
+    response = serve(application).ask()
     assert (response.status, response.body) == (503, b"sorry")
     assert "x-second" in response.headers
     assert "x-first" not in response.headers
@@ -206,7 +201,7 @@ def test_write_and_iterable_in_order(serve: Callable[..., Engine]) -> None:
         write(b"two ")
         return [b"three ", b"four"]
 
-    assert ask(serve(application)).body == b"one two three four"
+    assert serve(application).ask().body == b"one two three four"
 
 
 def test_write_beyond_content_length_is_an_error(serve: Callable[..., Engine]) -> None:
@@ -220,5 +215,5 @@ def test_write_beyond_content_length_is_an_error(serve: Callable[..., Engine]) -
             raised.append(error)
         return []
 
-    assert ask(serve(application)).body == b"abc"
+    assert serve(application).ask().body == b"abc"
     until(lambda: raised, "the error")

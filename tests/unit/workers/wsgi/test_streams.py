@@ -13,6 +13,7 @@ from wsgiref.validate import validator
 import pytest
 
 from tests.support.engine import PARSERS, Client, Engine, Truncated
+from tests.support.raw import reset_at_close
 from tests.support.wait import until
 
 POST = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -249,7 +250,7 @@ def test_a_client_that_goes_away_is_noticed_by_the_read(stream) -> None:
     engine = stream(application, threads=1)
     with engine.connect() as client:
         client.send(POST % (b"/", 1_000_000) + b"abc")
-        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        reset_at_close(client.sock)
     until(lambda: raised, "the error")
     assert "Traceback" not in engine.log
     until(lambda: engine.call(lambda: engine.server.connections) == 0, "the connection to be gone")
