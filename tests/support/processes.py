@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tests.support.wait import until
 
+STAT_BYTES_MAX = 4096
+
 
 @dataclass(frozen=True)
 class Process:
@@ -31,12 +33,14 @@ class Process:
 def look(pid: int) -> Process | None:
     """None when there is no such process."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        with Path(f"/proc/{pid}/stat").open("rb", buffering=0) as file:
+            text = file.read(STAT_BYTES_MAX)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    name = text[text.index("(") + 1 : text.rindex(")")]
-    fields = text[text.rindex(")") + 2 :].split()
-    return Process(pid, name, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
+    end = text.rindex(b")")
+    name = text[text.index(b"(") + 1 : end].decode("utf-8", "replace")
+    fields = text[end + 2 :].split(maxsplit=20)
+    return Process(pid, name, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def all_processes() -> list[Process]:
