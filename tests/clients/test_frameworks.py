@@ -45,7 +45,7 @@ APPLICATIONS = (
 @pytest.mark.parametrize("worker", WORKERS)
 @pytest.mark.parametrize("application", APPLICATIONS, ids=lambda application: application.spec)
 def test_application(gwctl_server, subtests, application: Application, worker: str) -> None:
-    """Hello, streams, a 50 MB upload, exceptions before and in mid-stream, and its own specialities."""
+    """Hello, streams, a 20 MB upload, exceptions before and in mid-stream, and its own specialities."""
     extras = application.extras
     if worker == "asgi" and application.websocket:
         extras += (say.websocket,)
