@@ -18,7 +18,8 @@ from tests.support.engine import WORKER_CLASSES
 QUICK = ("reload", "reload_broken", "kill", "stop_a_while", "scale", "term", "reopen", "stop_the_master")
 """Faults that are over soon: a hang takes its time limit."""
 HOSTILE = ("fork", "leave_thread", "exit", "leave", "cookies", "cancel", "reload")
-RELOADS = {"only": ("reload",), "pause_s": 0.05, "haste": 5.0}
+DEEDS = {"only": HOSTILE, "pause_s": 0.1, "hostile": True, "faults_at_least": 4}
+RELOADS = {"only": ("reload",), "pause_s": 0.05, "haste": 2.0}
 
 
 def test_a_short_soak_has_no_unexplained_failure() -> None:
@@ -30,19 +31,21 @@ def test_a_short_soak_has_no_unexplained_failure() -> None:
     assert all(result.requests for result in run.results), text(run)
 
 
+@pytest.mark.timeout(240)
 @pure_only
 def test_a_build_that_closes_idle_connections_at_once_fails_requests() -> None:
-    run = soak(Wish("threads", 30.0, 1, broken="closes-idle", fail_fast=True, **RELOADS))
+    """A busy machine reloads less often: so many reloads are waited for, unless one has shown it."""
+    run = soak(Wish("threads", 30.0, 1, broken="closes-idle", fail_fast=True, faults_at_least=60, **RELOADS))
     assert run.verdict.failed > 0, text(run)
 
 
 def test_a_build_that_leaks_descriptors_is_found_out() -> None:
-    run = soak(Wish("sync", 0.5, 1, broken="leaks", **RELOADS))
+    run = soak(Wish("sync", 0.5, 1, broken="leaks", only=("reload",), pause_s=0.05))
     assert any("descriptors and now has" in problem for problem in run.verdict.problems), text(run)
 
 
 @pytest.mark.parametrize("worker", WORKER_CLASSES)
 def test_hostile_applications_and_clients_cost_others_nothing(worker: str) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
-    run = soak(Wish(worker, 3.0, seed, only=HOSTILE, pause_s=0.1, hostile=True, faults_at_least=4))
+    run = soak(Wish(worker, 3.0, seed, haste=0.5, **DEEDS))
     assert run.ok, text(run)

@@ -9,6 +9,7 @@ from tests.support.clients import AskingThreads
 from tests.support.raw import request_on
 from tests.support.wait import until
 
+THINK_S = 0.005
 TIMEOUTS = {"request_timeout_s": 0.8, "request_timeout_paths": ["/short 20"]}
 EXPECTED = ["request timeout: GET /stuck"]
 APP = (
@@ -61,6 +62,7 @@ class Load(AskingThreads):
                 self.answers += response.status_code == 200
                 if response.status_code != 200:
                     self.failures.append(str(response.status_code))
+                self.over.wait(THINK_S)
 
 
 def test_a_stuck_request_is_answered_504_and_costs_no_other(server):

@@ -29,6 +29,7 @@ from tests.support.wait import until
 
 APPS = by_class("who:wsgi", "who:asgi")
 CLIENTS = 8
+THINK_S = 0.005
 
 
 def serve(worker: str, files: Files, **settings: object) -> GwctlServer:
@@ -103,6 +104,7 @@ class Load(AskingThreads):
             except (OSError, http.client.HTTPException) as error:
                 self.results[type(error).__name__] += 1
                 connection = None
+            self.over.wait(THINK_S)
         if connection is not None:
             connection.close()
 
