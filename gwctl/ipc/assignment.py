@@ -25,7 +25,7 @@ CURRENT_REQUEST: Final = "Current request: "
 """Begins the line that may follow the stacks: since how many seconds which request has the loop."""
 
 
-FAREWELL_S: Final = 2.0
+EXIT_GRACE_S: Final = 2.0
 """How long a worker takes at most for its end when no time is left for work: see
 `gwctl.workers.lifecycle.exit_steps`."""
 

@@ -255,7 +255,7 @@ class ChannelFacts(msgspec.Struct, frozen=True):
     partial: bytes = b""
     queue: tuple[tuple[bytes, tuple[int, ...]], ...] = ()
     closed: bool = False
-    deaf: bool = False
+    write_closed: bool = msgspec.field(default=False, name="deaf")
     owns_queued: bool = False
     """The queue's descriptors are copies, made for it."""
 
@@ -282,14 +282,16 @@ class Channel:
         """Nothing more will be read."""
         self.writing = False
         """Somebody does: in this frame, or in one that a signal's handler has interrupted."""
-        self._deaf = False  # the peer takes no more; what it wrote before can still be read
+        self._write_closed = False  # the peer takes no more; what it wrote before can still be read
         self.starved = False
         """It is the kernel, not the socket, that has no room: being writable says nothing. Try later."""
 
     def facts(self) -> ChannelFacts:
         """What `resumed` needs to go on where this end is."""
         queue, fd = tuple(self._queue), self._sock.fileno()
-        return ChannelFacts(fd, bytes(self._partial), queue, self.closed, self._deaf, owns_queued=True)
+        return ChannelFacts(
+            fd, bytes(self._partial), queue, self.closed, self._write_closed, owns_queued=True
+        )
 
     @classmethod
     def resumed(cls, facts: ChannelFacts) -> Channel:
@@ -298,7 +300,7 @@ class Channel:
         channel._partial += facts.partial
         for line, fds in facts.queue:
             channel._queue.append((line, fds if facts.owns_queued else tuple(map(os.dup, fds))))
-        channel.closed, channel._deaf = facts.closed, facts.deaf
+        channel.closed, channel._write_closed = facts.closed, facts.write_closed
         return channel
 
     def fileno(self) -> int:
@@ -314,7 +316,7 @@ class Channel:
         Raises:
             OSError: No descriptor is left for a copy. Nothing was queued.
         """
-        if self._deaf:
+        if self._write_closed:
             return
         line = json_text.encode(message) + b"\n"
         interrupted, self.writing = self.writing, True
@@ -340,7 +342,7 @@ class Channel:
             while self._queue:
                 line, fds = self._queue[0]
                 sent = self._write(line, fds)
-                if not sent or self._deaf:
+                if not sent or self._write_closed:
                     return
                 self._queue.popleft()
                 _close(fds)
@@ -374,7 +376,7 @@ class Channel:
             return False
 
     def _gone(self, line: bytes) -> int:
-        self._deaf = True
+        self._write_closed = True
         self._empty_queue()
         return len(line)
 
@@ -442,7 +444,7 @@ class Channel:
     def hang_up(self) -> None:
         """Say no more and hear no more. The peer finds the end of the channel."""
         self.closed = True
-        self._deaf = True
+        self._write_closed = True
         self._empty_queue()
         with suppress(OSError):  # the peer may be gone already
             self._sock.shutdown(socket.SHUT_RDWR)

@@ -196,7 +196,7 @@ class Children:
         except OSError as error:
             self._spawn_failed(child, why(error, "the fork"))
         else:
-            self._born(child, pid)
+            self._spawned(child, pid)
         finally:
             theirs.close()
 
@@ -223,9 +223,9 @@ class Children:
                 child, f"its template names pid {count(pid)}, which is no new process of its own"
             )
             return
-        self._born(child, pid)
+        self._spawned(child, pid)
 
-    def _born(self, child: Child, pid: int) -> None:
+    def _spawned(self, child: Child, pid: int) -> None:
         child.pid = pid
         try:
             self._watching.begin(child)

@@ -47,19 +47,19 @@ class Request:
 class Templates:
     """The requests to all templates, by the template.
 
-    ``send`` writes to a template; ``born`` is told the template and the pid that it names, ``unborn`` why
-    there is no worker.
+    ``send`` writes to a template; ``spawned`` is told the template and the pid that it names,
+    ``spawn_failed`` why there is no worker.
     """
 
     def __init__(
         self,
         send: Callable[[WorkerId, Fork, tuple[int, ...]], None],
-        born: Callable[[Child, Child, int], None],
-        unborn: Callable[[Child, str], None],
+        spawned: Callable[[Child, Child, int], None],
+        spawn_failed: Callable[[Child, str], None],
     ) -> None:
         self._send = send
-        self._born = born
-        self._unborn = unborn
+        self._spawned = spawned
+        self._spawn_failed = spawn_failed
         self._lines: dict[WorkerId, deque[Request]] = {}
 
     @property
@@ -104,15 +104,15 @@ class Templates:
         else:
             del self._lines[template.worker]
         if answer.pid:
-            self._born(request.child, template, answer.pid)
+            self._spawned(request.child, template, answer.pid)
         else:
-            self._unborn(request.child, cut(answer.reason, REASON_CHARS_MAX))
+            self._spawn_failed(request.child, cut(answer.reason, REASON_CHARS_MAX))
 
     def ended(self, template: Child) -> None:
         """It is reaped: nobody forks what it was asked for."""
         for request in self._lines.pop(template.worker, ()):
             request.close()
-            self._unborn(request.child, "its template has ended")
+            self._spawn_failed(request.child, "its template has ended")
 
     def close_in_child(self) -> None:
         for line in self._lines.values():

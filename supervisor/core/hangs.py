@@ -62,7 +62,7 @@ def judge(fleet: FleetState, worker: Worker, before: Observed | None, facts: Obs
 
 def last_look(fleet: FleetState, worker: Worker, turn: Turn) -> bool:
     """A dumped worker is due to be killed; true when it is to be looked at once more before."""
-    if not worker.hangs or worker.last_look or worker.deaf:
+    if not worker.hangs or worker.last_look or worker.channel_closed:
         return False
     worker.last_look = True
     worker.deadline = turn.now + LAST_LOOK_S
@@ -85,7 +85,7 @@ def gave_up(fleet: FleetState, worker: Worker, news: Stuck, turn: Turn) -> None:
 
 def _spare(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
     hangs = _why(fleet, worker, before, facts, turn)
-    if hangs or worker.deaf or not worker.last_look:
+    if hangs or worker.channel_closed or not worker.last_look:
         return False
     turn.order(worker, Order.SPARE, reason=worker.reason)
     worker.hangs = worker.last_look = False

@@ -69,7 +69,7 @@ class Pool:
         template = self.template_of(generation)
         if template is None or template.state is not State.READY:
             return False
-        return self.differs_since is None or template.born_at < self.differs_since
+        return self.differs_since is None or template.requested_at < self.differs_since
 
     def degraded(self, generation: int) -> bool:
         """A respawn into ``generation``, the current one, would run something else than the others do."""
@@ -185,7 +185,7 @@ class View:
             (self.successors if worker.successor else self.old)[worker.slot] = worker
         elif worker.generation == wanted.candidate:
             self.new[worker.slot] = worker
-        elif worker.generation == wanted.kept and worker.state not in _UNBORN:
+        elif worker.generation == wanted.kept and worker.state not in _BOOTING:
             self.kept.append(worker)
         else:
             self.strays.append(worker)
@@ -204,7 +204,7 @@ class View:
         wanted = self.wanted
         if not wanted.atomic or wanted.policy is None:
             return True
-        booting = sum(1 for worker in self.new.values() if worker.state in _UNBORN)
+        booting = sum(1 for worker in self.new.values() if worker.state in _BOOTING)
         return booting < wanted.policy.surge_of(wanted.new_in_the_end)
 
     def holds(self) -> bool:
@@ -216,8 +216,8 @@ class View:
         return switching or self.serving > 0 or any(w.state in COMING for w in self.old.values())
 
 
-_UNBORN = frozenset({State.REQUESTED, State.STARTING})
-COMING = _UNBORN | {State.READY}
+_BOOTING = frozenset({State.REQUESTED, State.STARTING})
+COMING = _BOOTING | {State.READY}
 
 
 def draining_limit(pool: Pool, wanted: Wanted) -> int:

@@ -226,7 +226,7 @@ class Reload:
             if name not in self.canary_until:
                 self.canary_until[name] = turn.now + self.policies[name].settle_s
                 self._progressed(turn)
-                self.tell(turn, name, "boot", "ok", seconds(turn.now - worker.born_at))
+                self.tell(turn, name, "boot", "ok", seconds(turn.now - worker.requested_at))
                 self.tell(turn, name, "settle", "")
         due = [name for name in self._closed() if self._opens_at(name) <= turn.now]
         for name in due:

@@ -42,7 +42,7 @@ _WIRE_NAMES: Final[Mapping[type, Mapping[str, str]]] = {
         "next_at": "_next",
     },
     Turn: {"last_id": "_last_id"},
-    Worker: {"successor": "heir", "jitter": "luck"},
+    Worker: {"successor": "heir", "jitter": "luck", "requested_at": "born_at", "channel_closed": "deaf"},
 }
 """Fields that are handed over by the names that they had in 0.2.0."""
 

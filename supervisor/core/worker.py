@@ -27,7 +27,7 @@ Theory of operation
       QUITTING   ends at once: by SIGQUIT, or by itself after it said why it cannot boot
       DUMPED     asked for its stacks; killed next, unless it hung and no longer does
       KILLED     SIGKILL was sent; nothing more can be done
-      DEAD       reaped, or never born
+      DEAD       reaped, or never spawned
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class Worker:
     slot: int
     generation: int
     policy: PoolPolicy
-    born_at: float
+    requested_at: float
     """When it was asked for."""
     state: State = State.REQUESTED
     told: Order | None = None
@@ -242,7 +242,7 @@ class Worker:
     """It was dumped because it was seen to hang."""
     last_look: bool = False
     """It is looked at once more before it is killed for that."""
-    deaf: bool = False
+    channel_closed: bool = False
     """Its channel is at end of file."""
     successor: bool = False
     """It was begun to take the place of another, which still has it."""
@@ -250,8 +250,8 @@ class Worker:
     """The number of the template that it is forked from; None: the master forks it."""
 
     def __post_init__(self) -> None:
-        self.since = self.born_at
-        self.rearm(self.born_at)
+        self.since = self.requested_at
+        self.rearm(self.requested_at)
 
     @property
     def serving(self) -> bool:

@@ -48,7 +48,7 @@ def apply_event(fleet: FleetState, worker: Worker, event: ev.WorkerEvent, turn: 
             if worker.news(News.DRAIN_STARTED, now) and not worker.leaving:
                 _left(fleet, worker, reason or wording.TOLD_BY_OTHERS, turn)
         case ev.ChannelClosed():
-            worker.deaf = True
+            worker.channel_closed = True
             worker.news(News.CHANNEL_CLOSED, now)
         case ev.Stuck():
             hangs.gave_up(fleet, worker, event, turn)

@@ -64,7 +64,7 @@ class Seen:
     """Since it was dumped."""
     found_well: bool = False
     """When it was last observed since it was dumped."""
-    deaf: bool = False
+    channel_closed: bool = False
     hangs: bool = False
     """It was dumped for that."""
     killed_at: float = float("inf")

@@ -86,9 +86,9 @@ class Looks:
         return sum(late_s - margin_s for at, late_s in self.absences if at > since)
 
 
-def is_deaf(seen: Seen) -> bool:
+def has_closed_channel(seen: Seen) -> bool:
     """Its channel has ended; whether that is what it ends for."""
-    seen.deaf = True
+    seen.channel_closed = True
     return seen.state in {"requested", "starting", "ready", "parked"}
 
 
@@ -237,7 +237,7 @@ def judge_spared(observer: Observer, action: Spare) -> None:
 
 def judge_kill(observer: Observer, seen: Seen) -> None:
     """``seen`` is killed: if it hung, that was looked at again."""
-    waived = observer.stopping or seen.must_die or seen.deaf
+    waived = observer.stopping or seen.must_die or seen.channel_closed
     if seen.state == "dumped" and seen.hangs and not waived:
         if not seen.looked_again:
             raise Unsafe(f"killed {seen} without another look")

@@ -31,7 +31,7 @@ class KeepingWorld(World):
         self.observer: Any = self
         self._upgrades: Any = self
         self.serving: dict[int, tuple[str, int]] = {}
-        self.born: dict[int, tuple[str, int]] = {}
+        self.spawned: dict[int, tuple[str, int]] = {}
         self.shed_at: dict[int, float] = {}
         self.kept = 0
         self._prepared = {1: self.policies}
@@ -56,7 +56,7 @@ class KeepingWorld(World):
         match action:
             case act.Shed(worker=worker) | act.Serve(worker=worker):
                 process, serving = self._processes.get(worker), isinstance(action, act.Serve)
-                if process is not None and not process.deaf and self.rng.random() < 0.95:
+                if process is not None and not process.channel_closed and self.rng.random() < 0.95:
                     self._news(0.1, ev.Obeyed(worker, serving))
             case act.Restore(generation=generation):
                 self._restore(generation)
@@ -101,7 +101,7 @@ class KeepingWorld(World):
     def _judge(self, action: act.Action) -> None:
         match action:
             case act.Spawn():
-                self.born[action.worker] = (action.pool, action.generation)
+                self.spawned[action.worker] = (action.pool, action.generation)
                 if action.generation == self.kept:
                     raise Unsafe(f"spawned into generation {self.kept}, which is kept")
             case act.Serve(worker=worker):
@@ -121,12 +121,12 @@ class KeepingWorld(World):
                 pass
 
     def _judge_serve(self, worker: int) -> None:
-        pool, generation = self.serving[worker] = self.born[worker]
+        pool, generation = self.serving[worker] = self.spawned[worker]
         self.shed_at.pop(worker, None)
         if self.fleet.state.reload is None:
             return
         for other, at in self.shed_at.items():
-            name, of = self.born[other]
+            name, of = self.spawned[other]
             if name == pool and of not in {generation, self.kept} and self.now < at + SWITCH_S - 1e-6:
                 raise Unsafe(f"{worker} of {pool} serves before {other} has said that it is parked")
 

@@ -64,7 +64,7 @@ FAULTS = Faults(
 class Process:
     __slots__ = (
         "alive",
-        "deaf",
+        "channel_closed",
         "ending",
         "generation",
         "id",
@@ -86,7 +86,7 @@ class Process:
         self.is_template = action.slot == TEMPLATE
         self.policy = policy
         self.alive = True
-        self.deaf = False  # its channel is closed: it can be told nothing
+        self.channel_closed = False  # its channel is closed: it can be told nothing
         self.ending = False
         self.rate = rate
         self.ready_at = NEVER

@@ -32,7 +32,7 @@ from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
 from tests.sim.deadlines import judge_deadlines
 from tests.sim.links import LINK_GRACE_S, judge_dumped, judge_hung_up
-from tests.sim.recycling import judge_end, judge_facts, judge_heir, judge_retired, let_go_unborn
+from tests.sim.recycling import judge_end, judge_facts, judge_heir, judge_retired, let_go_unspawned
 from tests.sim.stop_rules import StopRules
 from tests.sim.templates import judge_source
 
@@ -103,7 +103,7 @@ class Observer:
             raise Unsafe("the next deadline is in the past: the master would spin")
         if self._scaled:
             self._scaled = False
-            let_go_unborn(self)
+            let_go_unspawned(self)
         if self.found:
             hanging.judge_found(self)
         self.looks.judge(self.now, over=self.finished)
@@ -157,7 +157,7 @@ class Observer:
 
     def _channel_closed(self, event: ev.ChannelClosed) -> None:
         seen = self.workers.get(event.worker)
-        if seen is not None and hanging.is_deaf(seen):
+        if seen is not None and hanging.has_closed_channel(seen):
             seen.enter("lost", self.now + LINK_GRACE_S)
             if self.txn is not None:
                 self.txn.lost(seen, self.now)

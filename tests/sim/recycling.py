@@ -62,7 +62,7 @@ def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
     seen.must_die = seen.must_die or _is_too_big(seen, facts)
 
 
-def let_go_unborn(observer: Observer) -> None:
+def let_go_unspawned(observer: Observer) -> None:
     """Whoever has no process yet and is not wanted any more can only be let go in silence."""
     for seen in observer.workers.values():
         txn = observer.txn

@@ -340,7 +340,7 @@ class World:
 
     def _loses_link(self, process: Process) -> None:
         if self.faults is not NO_FAULTS and process.alive:
-            process.deaf = True
+            process.channel_closed = True
             self.seen["link lost"] += 1
             self._news(0.01, ev.ChannelClosed(process.id))
 
@@ -373,7 +373,7 @@ class World:
         process.ending = True
         if process.sticks:
             return
-        if self.rng.random() < 0.5 and not process.deaf:
+        if self.rng.random() < 0.5 and not process.channel_closed:
             self._news(0.02, ev.DrainStarted(process.id))
         if self.rng.random() >= self.faults.drain_hangs:
             self._at(self.rng.random() * 0.9, self._ends, process)

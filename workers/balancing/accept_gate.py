@@ -6,7 +6,7 @@ its loop for `DECLINE_S` and then looks again, so declining costs a few wakeups 
 spinning, and no connection is given to anybody: whoever is free takes it.
 
 No client may starve by this. A sibling that is stuck in a call, crowded, parked or draining
-is not counted. One that shows no sign of life while a connection waits for it (a stopped
+is not counted. One that shows no activity while a connection waits for it (a stopped
 process looks well until its heartbeat is old) is not believed until its record changes. And
 after `PATIENCE_S` the connection is accepted whatever the siblings look like.
 """
@@ -28,7 +28,7 @@ _EPISODE_S: Final = 0.5
 _TOLERANCE: Final = 16
 """A worker may have this part of its share more: near balance is not worth a wait."""
 
-_Sign = tuple[float, float, int, int, int]
+_Activity = tuple[float, float, int, int, int]
 
 
 class Gate:
@@ -40,8 +40,8 @@ class Gate:
         self._record = record
         self._since = 0.0  # a connection has been left to others since then; 0.0: none
         self._looked_at = 0.0
-        self._seen: dict[int, _Sign] = {}
-        self._deaf: dict[int, _Sign] = {}
+        self._seen: dict[int, _Activity] = {}
+        self._unresponsive: dict[int, _Activity] = {}
         self.declined = 0
 
     def room(self, mine: int, waiting: int, now: float) -> int:
@@ -58,7 +58,7 @@ class Gate:
             return share - mine if share > mine else self._few
         if not self._since:
             self._since = now
-            self._seen = {each.index: _sign(each) for each in fewer}
+            self._seen = {each.index: _activity(each) for each in fewer}
         elif now - self._since > PATIENCE_S or not self._any_moves(fewer, now):
             self._since = 0.0
             return self._few
@@ -67,7 +67,7 @@ class Gate:
 
     def _share(self, mine: int, waiting: int, now: float) -> tuple[int, list[Record]]:
         """Return this worker's share (0: there is nobody to share with), and who should take one first."""
-        able = [each for each in self._siblings.serving(now) if self._hears(each)]
+        able = [each for each in self._siblings.serving(now) if self._responds(each)]
         in_time = [each for each in able if not is_late(each, now)]
         if self._record.words[CROWDED]:
             if in_time:
@@ -83,28 +83,28 @@ class Gate:
             return share, []
         return share, [each for each in able if each.words[CONNECTIONS] < mine]
 
-    def _hears(self, sibling: Record) -> bool:
-        deaf = self._deaf.get(sibling.index)
-        if deaf is None:
+    def _responds(self, sibling: Record) -> bool:
+        ignored = self._unresponsive.get(sibling.index)
+        if ignored is None:
             return True
-        if deaf == _sign(sibling):
+        if ignored == _activity(sibling):
             return False
-        del self._deaf[sibling.index]
+        del self._unresponsive[sibling.index]
         return True
 
     def _any_moves(self, fewer: list[Record], now: float) -> bool:
         """Tell whether one of ``fewer`` has moved since the connection was left to it, or may yet."""
         moves = False
         for each in fewer:
-            sign = _sign(each)
-            if self._seen.setdefault(each.index, sign) != sign or now - self._since <= BELIEVE_S:
+            activity = _activity(each)
+            if self._seen.setdefault(each.index, activity) != activity or now - self._since <= BELIEVE_S:
                 moves = True
             else:
-                self._deaf[each.index] = sign
+                self._unresponsive[each.index] = activity
         return moves
 
 
-def _sign(record: Record) -> _Sign:
+def _activity(record: Record) -> _Activity:
     """What changes in a record while its worker lives and works."""
     floats, words = record.floats, record.words
     return (

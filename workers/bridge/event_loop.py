@@ -84,7 +84,7 @@ class AsgiBridge:
         self.streams = BridgedStreams(service.context.settings.timeouts, self._requests, self)  # type: ignore[arg-type]
         self._ending = False
         self._thread: threading.Thread | None = None
-        self._forsaken = False  # all of them
+        self._abandoned = False  # all of them
         self._given_up: WeakSet[asyncio.Task[None]] = WeakSet()
         self._drains = False
         self.current: Call | None = None
@@ -187,22 +187,22 @@ class AsgiBridge:
     @property
     def background(self) -> int:
         """How many requests are not over although nobody waits for their response any more."""
-        if self._forsaken:
+        if self._abandoned:
             return 0
         return sum([each.finished and each.task not in self._given_up for each in list(self._requests)])
 
     def give_up(self, clean_up_s: float) -> None:
         """Cancel all requests; after ``clean_up_s`` nobody waits for them any more."""
         self.tell(self._cancel_all)
-        self._service.context.loop.call_later(clean_up_s, self._forsake)
+        self._service.context.loop.call_later(clean_up_s, self._abandon_all)
 
     def abandon(self, task: asyncio.Task[None]) -> None:
         """Wait no more for a request that was given up, if its ``task`` still runs."""
         self._given_up.add(task)
         self._service.check_drained()
 
-    def _forsake(self) -> None:
-        self._forsaken = True
+    def _abandon_all(self) -> None:
+        self._abandoned = True
         self._service.check_drained()
 
     def look_in_call(self, now: float) -> None:

@@ -11,7 +11,7 @@
     exit
 
 The same in all classes and with preload, whoever asked for the end. `limit` says how long work may take;
-`FAREWELL_S` after that this process is gone. What does not end by itself in its step is cut, named, and the
+`EXIT_GRACE_S` after that this process is gone. What does not end by itself in its step is cut, named, and the
 next step follows. A step that does not give the main thread back is ended by another thread, which says where
 it stands. (Where C code does not even give that one the interpreter, the master kills.)
 
@@ -34,7 +34,7 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
-from gwctl.ipc.assignment import FAREWELL_S
+from gwctl.ipc.assignment import EXIT_GRACE_S
 from gwctl.log import Level, Log
 from gwctl.workers.app.background_work import (
     Background,
@@ -85,7 +85,7 @@ class Ending:
         self._since = 0.0
         self._watched = False
         self._status = 0
-        self._deaf: WeakSet[asyncio.Task[Any]] = WeakSet()  # to being cancelled
+        self._unresponsive: WeakSet[asyncio.Task[Any]] = WeakSet()  # to being cancelled
         self._cut: dict[int, list[str]] = {}  # what is told of each task and thread, by its id
 
     # ---- its time
@@ -98,7 +98,7 @@ class Ending:
         until = monotonic() + work_s
         if until < self._work_until:
             self._work_until = until
-            self._gone_at = until + FAREWELL_S
+            self._gone_at = until + EXIT_GRACE_S
             self._why = why
             self._level = Level.INFO if quietly else Level.WARNING
 
@@ -186,10 +186,10 @@ class Ending:
         """
         for task in tasks:
             task.cancel()
-        left = {task for task in tasks if task not in self._deaf}
+        left = {task for task in tasks if task not in self._unresponsive}
         while left and monotonic() < min(until, self._until(_CANCEL_S)):
             _, left = await asyncio.wait(left, timeout=_LOOK_S)
-        self._deaf.update(left)
+        self._unresponsive.update(left)
         self._note(told_task, left)
         loop = asyncio.get_running_loop()
         for task in tasks:
@@ -291,7 +291,7 @@ class Ending:
             threading.Event().wait(min(left, 0.1))  # it may become less meanwhile
         frame = sys._current_frames().get(self._main)  # noqa: SLF001 - the way to the main thread's stack
         self._tell()
-        lines = [f"{self._why}, and so is the farewell ({FAREWELL_S:g} s): {self._step} cut"]
+        lines = [f"{self._why}, and so is the farewell ({EXIT_GRACE_S:g} s): {self._step} cut"]
         lines += [f"  {line}" for line in stack_from(frame)]
         lines += [f"child process {child.pid} ({child.name}) lives on" for child in _children(daemon=False)]
         self._log.warning("\n".join(lines))

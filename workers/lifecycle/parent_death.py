@@ -32,9 +32,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from gwctl.ipc.assignment import FAREWELL_S
+from gwctl.ipc.assignment import EXIT_GRACE_S
 
-KILL_S: Final = FAREWELL_S + 1.0
+KILL_S: Final = EXIT_GRACE_S + 1.0
 """After the time for work. Before that the process ends itself where it can."""
 LOOK_S: Final = 1.0
 """Between two looks where no pidfd can be had any more."""

@@ -40,7 +40,7 @@ class AsgiRunner(Runner):
         super().__init__(service, Outbox(context.loop, context.neutral_context))
         self._queue_limit = balancing.queue
         self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
-        self._forsaken: set[AsgiRequest] = set()  # of these, who was cancelled and goes on all the same
+        self._abandoned: set[AsgiRequest] = set()  # of these, who was cancelled and goes on all the same
         settings = context.settings
         limits = RequestLimits(settings.timeouts, context.worker_class, settings.root_path)
         if limits.shortest_s:
@@ -55,7 +55,7 @@ class AsgiRunner(Runner):
     @property
     def active(self) -> int:
         """Requests whose task runs, and is waited for."""
-        return len(self._requests) - len(self._forsaken)
+        return len(self._requests) - len(self._abandoned)
 
     def under_way(self) -> list[Running]:
         return [Running(each.what(), each.began_at, 0, each.task) for each in self._requests]
@@ -70,7 +70,7 @@ class AsgiRunner(Runner):
 
     def longest(self) -> Running | None:
         """The request that has run longest. Asked every second, whatever number there are."""
-        waited_for = self._requests - self._forsaken if self._forsaken else self._requests
+        waited_for = self._requests - self._abandoned if self._abandoned else self._requests
         first = min(waited_for, key=_BEGAN_AT, default=None)
         return None if first is None else Running(first.what(), first.began_at, 0, first.task)
 
@@ -165,7 +165,7 @@ class AsgiRunner(Runner):
     def abandon(self, request: AsgiRequest) -> None:
         """Wait no more for a request that was given up, if its task still runs."""
         if request in self._requests:
-            self._forsaken.add(request)
+            self._abandoned.add(request)
             if self._tell_of_room is not None:
                 self._tell_of_room()
             if self.service.draining:
@@ -176,7 +176,7 @@ class AsgiRunner(Runner):
     def ended(self, request: AsgiRequest) -> None:
         """The request's task is over."""
         self._requests.discard(request)
-        self._forsaken.discard(request)
+        self._abandoned.discard(request)
         if request.waiting_bytes:
             self.service.body_budget.memory_left += request.waiting_bytes  # it was not received
             request.waiting_bytes = 0

@@ -47,8 +47,8 @@ class Watch:
         "_timeout_s",
         "_transport",
         "_unsent",
-        "deaf",
         "heard",
+        "reading_paused",
     )
 
     def __init__(
@@ -75,7 +75,7 @@ class Watch:
         self._unsent = 0
         self._since = 0.0
         self.heard = False  # something came since the last ping, or look at an end
-        self.deaf = False  # we do not read
+        self.reading_paused = False
 
     def stop(self) -> None:
         """Stop for good, and let go of the connection: a cycle would outlive it for long."""
@@ -101,7 +101,7 @@ class Watch:
             self._ping_timer = self._loop.call_later(self._interval_s, self._send_ping)
 
     def _send_ping(self) -> None:
-        if self.deaf or self._judge_timer is not None:  # with its buffer full, the stall is what counts
+        if self.reading_paused or self._judge_timer is not None:  # with its buffer full, the stall counts
             self.start_pings()
             return
         self.heard = False
@@ -111,7 +111,7 @@ class Watch:
     def _judge_ping(self) -> None:
         if self.heard:
             self.start_pings()
-        elif self.deaf:
+        elif self.reading_paused:
             self._ping_timer = self._loop.call_later(self._timeout_s, self._judge_ping)
         else:
             self._ping_timer = None

@@ -285,7 +285,7 @@ class WebSocket(Sending, asyncio.Protocol):
         paused = why != _READING
         if paused == self._read_paused or self._gone or self.transport.is_closing():
             return
-        self._read_paused = self._watch.deaf = paused
+        self._read_paused = self._watch.reading_paused = paused
         if paused:
             self.transport.pause_reading()
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gwctl.errors import InvariantViolation
-from gwctl.ipc.assignment import FAREWELL_S
+from gwctl.ipc.assignment import EXIT_GRACE_S
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.worker import (
     AFTER_NEWS,
@@ -65,8 +65,8 @@ DEADLINES = {
 
 
 def test_the_master_waits_for_a_worker_s_farewell() -> None:
-    assert DRAIN_MARGIN_S >= FAREWELL_S + 1
-    assert POLICY.quit_grace_s >= FAREWELL_S + 1
+    assert DRAIN_MARGIN_S >= EXIT_GRACE_S + 1
+    assert POLICY.quit_grace_s >= EXIT_GRACE_S + 1
 
 
 def cells(table: str) -> list[tuple[State, str, str]]:

@@ -35,7 +35,7 @@ from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.upgrade.snapshot import State, read
 
 CARRIED: dict[type, set[str]] = {
-    Channel: {"_sock", "_partial", "_queue", "closed", "_deaf"},
+    Channel: {"_sock", "_partial", "_queue", "closed", "_write_closed"},
     Exchange: {"_sending", "_receiving"},
     Exchanges: {"_open", "_numbers"},
     AccessLogs: {"_files"},
