@@ -215,8 +215,8 @@ class Master:
                 self.children.send(worker, Serve())
             case actions.Park(worker=worker):
                 self.children.send(worker, Park())
-            case actions.Shed(worker=worker):
-                self.children.send(worker, Park(shed=True))
+            case actions.ReleaseClients(worker=worker):
+                self.children.send(worker, Park(release_clients=True))
             case actions.Drain(worker=worker, timeout_s=timeout_s, sweep=sweep):
                 self.children.send(worker, Drain(timeout_s, sweep or self._is_last_to_accept(worker)))
             case actions.Quit(worker=worker):

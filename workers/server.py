@@ -124,7 +124,7 @@ class Server(Service):
         self._share_no_more()
         self._acceptor.stop()
 
-    def shed(self) -> None:
+    def release_clients(self) -> None:
         """Park, and have those leave who are connected."""
         self.park()
         self._have_clients_leave()

@@ -157,11 +157,11 @@ class Serve(msgspec.Struct, frozen=True, tag="serve", tag_field="t"):
 class Park(msgspec.Struct, frozen=True, tag="park", tag_field="t"):
     """Stop accepting, stay alive.
 
-    ``shed``: have the clients leave, as when draining: `Connection: close` on each further response, idle
+    ``release_clients``: have them leave, as when draining: `Connection: close` on each further response, idle
     connections closed after ``linger_s``, WebSockets closed with 1012. Else they are served as before.
     """
 
-    shed: bool = False
+    release_clients: bool = msgspec.field(default=False, name="shed")
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain", tag_field="t"):

@@ -38,7 +38,7 @@ class Park(Struct, frozen=True):
     worker: WorkerId
 
 
-class Shed(Struct, frozen=True):
+class ReleaseClients(Struct, frozen=True):
     """Tell it to park, and to have its clients leave: `Connection: close` on each further response."""
 
     worker: WorkerId
@@ -166,7 +166,7 @@ class Finish(Struct, frozen=True):
     """Its last words."""
 
 
-WorkerAction = Spawn | Serve | Park | Shed | Drain | Quit | Dump | Spare | Kill
+WorkerAction = Spawn | Serve | Park | ReleaseClients | Drain | Quit | Dump | Spare | Kill
 GenerationAction = Prepare | Restore | Adopt | Release | Abandon
 UpgradeAction = CheckUpgrade | AbandonUpgrade | ExecuteUpgrade
 Action = (

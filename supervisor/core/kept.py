@@ -1,9 +1,9 @@
 """The generation before, kept parked after a reload so that `gwctl rollback` can go back to it.
 
 Rules
-    - One generation is kept at most, for ``keep_s`` from the commit on. Its workers are shed: they
-      accept nothing, and the clients they have leave them. After a rollback it is the newer one
-      that is kept, so that a further rollback goes forward again.
+    - One generation is kept at most, for ``keep_s`` from the commit on. Its workers release their
+      clients: they accept nothing, and the clients they have leave them. After a rollback it is the
+      newer one that is kept, so that a further rollback goes forward again.
     - It is kept only if everything that it serves is served by the one in force too: a parked worker
       would leave the clients of a removed pool or address waiting in the backlog.
     - A reload whose canaries have passed needs its place and lets it go; one that fails before does not.

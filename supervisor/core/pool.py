@@ -195,7 +195,7 @@ class View:
         size = self.pool.size
         return [w for slot, w in sorted(self.old.items()) if w.state is State.READY and slot < size]
 
-    def to_shed(self) -> list[Worker]:
+    def to_release(self) -> list[Worker]:
         """Whoever of the current generation accepts or could: successors and those beyond the size, too."""
         return [w for w in (*self.old.values(), *self.successors.values()) if w.state is State.READY]
 

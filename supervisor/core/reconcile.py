@@ -11,9 +11,9 @@ Rules
       room. Undoing a reload does not wait: what failed must not go on serving.
     - New workers serve before old ones are parked, one old for each new; should new ones be
       lost again, parked ones serve again. A canary that is to wait yet serves if nobody does.
-    - An atomic reload, and a rollback, have all new workers ready, then shed all old ones in one
-      step, and have all new ones serve in the next. Should none of the new ones serve any more,
-      all old ones do again: the two never serve side by side.
+    - An atomic reload, and a rollback, have all new workers ready, then all old ones release their
+      clients in one step, and have all new ones serve in the next. Should none of the new ones serve
+      any more, all old ones do again: the two never serve side by side.
     - Workers of a kept generation stay parked; not all together, should one be the last that serves.
     - The last serving worker of a pool is never drained to get rid of it (it may be surplus or
       belong to an abandoned generation) before another one serves.
@@ -55,7 +55,7 @@ def reconcile(pool: Pool, wanted: Wanted, turn: Turn) -> None:
     if wanted.replace:
         _replace(view, turn)
     for worker in view.kept:
-        _shed(view, worker, turn)
+        _release_clients(view, worker, turn)
     _spawn(view, turn)
     crash.watch_breakers(pool, view.old, turn)
     if not wanted.candidate:
@@ -110,7 +110,7 @@ def _replace(view: View, turn: Turn) -> None:
     atomic = view.wanted.atomic
     new_serving = {slot for slot, worker in view.new.items() if worker.serving}
     keep = _old_to_keep(view, len(new_serving))
-    ready = view.to_shed() if atomic and not keep else view.old_ready()
+    ready = view.to_release() if atomic and not keep else view.old_ready()
     # those whose slot has its new worker go first, and before them those not yet serving
     ready.sort(key=lambda worker: (worker.serving, worker.slot not in new_serving))
     while len(ready) > keep and (atomic or view.room > 0):  # all or none: the room was seen to before
@@ -118,7 +118,7 @@ def _replace(view: View, turn: Turn) -> None:
         view.room -= 1
         view.active -= 1
         view.serving -= worker.serving
-        turn.order(worker, Order.SHED if atomic else Order.PARK)
+        turn.order(worker, Order.RELEASE_CLIENTS if atomic else Order.PARK)
     for worker in ready:
         if not worker.serving:
             _serve(view, worker, turn)
@@ -134,15 +134,15 @@ def _old_to_keep(view: View, new_serving: int) -> int:
     return 0 if new_serving >= wanted.new_in_the_end else max(0, size - new_serving)
 
 
-def _shed(view: View, worker: Worker, turn: Turn) -> None:
+def _release_clients(view: View, worker: Worker, turn: Turn) -> None:
     """Have a worker of the kept generation parked and without clients."""
-    if worker.told is Order.SHED or worker.state not in _CAN_SERVE or _is_last(view, worker):
+    if worker.told is Order.RELEASE_CLIENTS or worker.state not in _CAN_SERVE or _is_last(view, worker):
         return
     if worker.state is State.READY:
         view.room -= 1
         view.active -= 1
         view.serving -= worker.serving
-    turn.order(worker, Order.SHED)
+    turn.order(worker, Order.RELEASE_CLIENTS)
 
 
 def _retire(view: View, turn: Turn) -> None:

@@ -10,7 +10,7 @@ Phases
                parallel; one old worker is parked for each new one that serves. In an atomic
                pool the new ones get ready and wait
     switch     when that is done everywhere, the atomic pools change over together: their old
-               workers are shed, and when all of those have said that they accept no more, or
+               workers release their clients, and when all of those have said that they accept no more, or
                after `SWITCH_S`, their new ones serve
     commit     all new workers serve and all old ones are parked: they must hold for
                ``settle_s`` once more, then the generation is adopted
@@ -274,7 +274,7 @@ class Reload:
         if len(new) < self._needed(pool) or any(worker.state not in _COULD_SERVE for worker in new):
             return False
         view = View(pool, self.wanted(pool))
-        return self.rollback or view.room >= len(view.to_shed())  # they change places with the kept ones
+        return self.rollback or view.room >= len(view.to_release())  # they change places with the kept ones
 
     def _needed(self, pool: Pool) -> int:
         """How many new workers are to serve: as many as wanted; in a rollback, all that there are."""
@@ -292,7 +292,7 @@ class Reload:
             for name in filter(self.is_atomic, self.policies)
             for worker in pools[name].members.values()
             if worker.state is State.PARKED
-            and worker.told is Order.SHED
+            and worker.told is Order.RELEASE_CLIENTS
             and not worker.confirmed
             and worker.generation == self.previous
         )

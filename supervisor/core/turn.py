@@ -14,8 +14,8 @@ from gwctl.supervisor.core.actions import (
     Note,
     Park,
     Quit,
+    ReleaseClients,
     Serve,
-    Shed,
     Spare,
     Spawn,
 )
@@ -60,8 +60,8 @@ def _action(worker: Worker, order: Order, reason: str, *, sweep: bool) -> Action
             return Serve(worker.id)
         case Order.PARK:
             return Park(worker.id)
-        case Order.SHED:
-            return Shed(worker.id)
+        case Order.RELEASE_CLIENTS:
+            return ReleaseClients(worker.id)
         case Order.DRAIN:
             return Drain(worker.id, worker.policy.drain_timeout_s, sweep)
         case Order.QUIT:

@@ -20,7 +20,7 @@ Theory of operation
       STARTING   it boots
       READY      booted; accepts as soon as it was told to serve (`Worker.serving`)
       PARKED     told to accept no more and stay alive, so that a reload can be undone; told to
-                 shed, it also has its clients leave
+                 release its clients, it also has them leave
       LOST       its channel is at end of file, and its exit should follow; if it does not, it is told
                  to drain by a signal, as it can be told nothing else
       DRAINING   finishes what it has, then exits
@@ -86,7 +86,7 @@ class News(Enum):
 class Order(Enum):
     SERVE = "serve"
     PARK = "park"
-    SHED = "shed"
+    RELEASE_CLIENTS = "shed"
     DRAIN = "drain"
     QUIT = "quit"
     DUMP = "dump"
@@ -140,7 +140,7 @@ AFTER_ORDER: Final[Mapping[State, Mapping[Order, State]]] = {
     State.READY: {
         Order.SERVE: State.READY,
         Order.PARK: State.PARKED,
-        Order.SHED: State.PARKED,
+        Order.RELEASE_CLIENTS: State.PARKED,
         Order.DRAIN: State.DRAINING,
         Order.QUIT: State.QUITTING,
         Order.DUMP: State.DUMPED,
@@ -148,7 +148,7 @@ AFTER_ORDER: Final[Mapping[State, Mapping[Order, State]]] = {
     },
     State.PARKED: {
         Order.SERVE: State.READY,
-        Order.SHED: State.PARKED,
+        Order.RELEASE_CLIENTS: State.PARKED,
         Order.DRAIN: State.DRAINING,
         Order.QUIT: State.QUITTING,
         Order.DUMP: State.DUMPED,
@@ -210,7 +210,7 @@ class Worker:
     told: Order | None = None
     """The last order it was given."""
     confirmed: bool = False
-    """It said that it has carried out the last order to serve, park or shed."""
+    """It said that it has carried out the last order to serve, park or release its clients."""
     pid: int = 0
     """0 until Spawned was read."""
     since: float = 0.0
@@ -303,7 +303,7 @@ class Worker:
         self.deadline = None if untimed else now + time_limit(state, self.policy)
 
 
-_ONCE: Final = frozenset({Order.SERVE, Order.SHED})
+_ONCE: Final = frozenset({Order.SERVE, Order.RELEASE_CLIENTS})
 """Orders that leave the state as it is."""
 
 _UNTIMED: Final = frozenset({State.READY, State.PARKED, State.DEAD})

@@ -32,7 +32,7 @@ class KeepingWorld(World):
         self._upgrades: Any = self
         self.serving: dict[int, tuple[str, int]] = {}
         self.spawned: dict[int, tuple[str, int]] = {}
-        self.shed_at: dict[int, float] = {}
+        self.released_at: dict[int, float] = {}
         self.kept = 0
         self._prepared = {1: self.policies}
         self._at(5.0, self._ask_rollback, None)
@@ -54,7 +54,7 @@ class KeepingWorld(World):
 
     def _perform(self, action: act.Action) -> None:
         match action:
-            case act.Shed(worker=worker) | act.Serve(worker=worker):
+            case act.ReleaseClients(worker=worker) | act.Serve(worker=worker):
                 process, serving = self._processes.get(worker), isinstance(action, act.Serve)
                 if process is not None and not process.channel_closed and self.rng.random() < 0.95:
                     self._news(0.1, ev.Obeyed(worker, serving))
@@ -86,7 +86,7 @@ class KeepingWorld(World):
             if isinstance(event, ev.Exited | ev.ChannelClosed | ev.DrainStarted):
                 self._gone(event.worker)
             elif isinstance(event, ev.Obeyed) and not event.serving:
-                self.shed_at.pop(event.worker, None)
+                self.released_at.pop(event.worker, None)
         for action in seen[2]:
             self._judge(action)
         for pool in self.policies:
@@ -96,7 +96,7 @@ class KeepingWorld(World):
 
     def _gone(self, worker: int) -> None:
         self.serving.pop(worker, None)
-        self.shed_at.pop(worker, None)
+        self.released_at.pop(worker, None)
 
     def _judge(self, action: act.Action) -> None:
         match action:
@@ -106,9 +106,9 @@ class KeepingWorld(World):
                     raise Unsafe(f"spawned into generation {self.kept}, which is kept")
             case act.Serve(worker=worker):
                 self._judge_serve(worker)
-            case act.Shed(worker=worker):
+            case act.ReleaseClients(worker=worker):
                 self._gone(worker)
-                self.shed_at[worker] = self.now
+                self.released_at[worker] = self.now
             case act.Park() | act.Drain() | act.Quit() | act.Dump() | act.Kill():
                 self._gone(action.worker)
             case act.Adopt(kept=kept):
@@ -122,10 +122,10 @@ class KeepingWorld(World):
 
     def _judge_serve(self, worker: int) -> None:
         pool, generation = self.serving[worker] = self.spawned[worker]
-        self.shed_at.pop(worker, None)
+        self.released_at.pop(worker, None)
         if self.fleet.state.reload is None:
             return
-        for other, at in self.shed_at.items():
+        for other, at in self.released_at.items():
             name, of = self.spawned[other]
             if name == pool and of not in {generation, self.kept} and self.now < at + SWITCH_S - 1e-6:
                 raise Unsafe(f"{worker} of {pool} serves before {other} has said that it is parked")

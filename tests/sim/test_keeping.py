@@ -22,7 +22,7 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does() -> None:
     seen: Counter[str] = Counter()
     for seed in range(EPISODES):
         seen.update(keeping_episode(seed).seen)
-    for what in ("Shed", "Restore", "Release", "Adopt", "Abandon", "crash"):
+    for what in ("ReleaseClients", "Restore", "Release", "Adopt", "Abandon", "crash"):
         assert seen[what] > 0, what
 
 
@@ -35,7 +35,7 @@ def makes_up_for_new_ones_with_old_ones(patch: Patch) -> None:
 
 
 def forgets_heirs_when_it_switches(patch: Patch) -> None:
-    patch.setattr(View, "to_shed", View.old_ready)
+    patch.setattr(View, "to_release", View.old_ready)
 
 
 def keeps_for_ever(patch: Patch) -> None:

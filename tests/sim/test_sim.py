@@ -267,7 +267,7 @@ def test_a_broken_fleet_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatc
         _play_many()
 
 
-SENT_AWAY = re.compile(r"> (?:Park|Shed|Drain)\(")
+SENT_AWAY = re.compile(r"> (?:Park|ReleaseClients|Drain)\(")
 
 
 def test_a_failure_prints_the_seed_with_which_it_can_be_told(

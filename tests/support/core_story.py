@@ -155,13 +155,10 @@ def _line(action: act.Action) -> str:
             return f"spawn {worker} {pool}.{slot} g{generation}" + (f" of {template}" if template else "")
         case act.Drain(worker=worker, sweep=sweep):
             return f"drain {worker}{' and sweep' if sweep else ''}"
-        case (
-            act.Serve(worker=worker)
-            | act.Park(worker=worker)
-            | act.Shed(worker=worker)
-            | act.Quit(worker=worker)
-        ):
+        case act.Serve(worker=worker) | act.Park(worker=worker) | act.Quit(worker=worker):
             return f"{type(action).__name__.lower()} {worker}"
+        case act.ReleaseClients(worker=worker):
+            return f"release_clients {worker}"
         case (
             act.Dump(worker=worker, reason=reason)
             | act.Kill(worker=worker, reason=reason)

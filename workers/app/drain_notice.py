@@ -28,7 +28,7 @@ def drains(orders: list[Message]) -> bool | None:
     """Say what the last of ``orders`` that says something about it makes of it."""
     for order in reversed(orders):
         match order:
-            case Drain() | Park(shed=True):
+            case Drain() | Park(release_clients=True):
                 return True
             case Serve():
                 return False

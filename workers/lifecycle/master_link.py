@@ -41,7 +41,7 @@ class Orders(Protocol):
     """What a worker does when it is told to, or when nobody is left to tell it."""
 
     def serve(self) -> None: ...
-    def park(self, *, shed: bool) -> None: ...
+    def park(self, *, release_clients: bool) -> None: ...
     def drain(self, timeout_s: float, *, sweep: bool) -> None: ...
     def reopen(self, access_log_fd: int) -> None: ...
     def tell(self) -> None: ...
@@ -97,8 +97,8 @@ class Link:
                 self._greet(message)
             case Serve():
                 self._orders.serve()
-            case Park(shed=shed):
-                self._orders.park(shed=shed)
+            case Park(release_clients=release_clients):
+                self._orders.park(release_clients=release_clients)
             case Drain():
                 self._orders.drain(message.timeout_s, sweep=message.sweep)
             case Reopen():

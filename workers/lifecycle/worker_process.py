@@ -194,10 +194,10 @@ class WorkerProcess:
             self.server.serve()
             self._obeyed(serving=True)
 
-    def park(self, *, shed: bool) -> None:
+    def park(self, *, release_clients: bool) -> None:
         if self.server is not None and not self._draining:
             self.set_title("parked")
-            self.server.shed() if shed else self.server.park()
+            self.server.release_clients() if release_clients else self.server.park()
             self._obeyed(serving=False)
 
     def _obeyed(self, *, serving: bool) -> None:

@@ -33,7 +33,7 @@ def test_new_workers_serve_when_all_old_ones_accept_no_more() -> None:
     assert story.boots(3) == []
     assert story.passes(1.9) == []
     assert story.passes(0.1) == ["spawn 4 web.1 g2"]
-    assert story.boots(4) == ["shed 1", "shed 2"]
+    assert story.boots(4) == ["release_clients 1", "release_clients 2"]
     assert story.obey(1) == []
     assert story.obey(2) == ["serve 3", "serve 4"]
     assert story.passes(1.9) == []
@@ -49,7 +49,7 @@ def test_new_workers_serve_when_all_old_ones_accept_no_more() -> None:
 def test_an_old_worker_that_says_nothing_is_not_waited_for_long() -> None:
     """It is in a call: it accepts nothing now either."""
     story = filled()
-    assert story.boots(4) == ["shed 1", "shed 2"]
+    assert story.boots(4) == ["release_clients 1", "release_clients 2"]
     story.obey(1)
     assert story.passes(SWITCH_S - 0.01) == []
     assert story.passes(0.01) == ["serve 3", "serve 4"]
@@ -107,7 +107,7 @@ def test_all_atomic_pools_switch_together_when_the_rolling_ones_have_rolled() ->
     story.happens(Prepared(2, policies))
     story.boots(4)
     assert story.boots(5, 6) == []
-    assert story.passes(2) == ["serve 6", "park 3", "shed 1", "shed 2"]
+    assert story.passes(2) == ["serve 6", "park 3", "release_clients 1", "release_clients 2"]
     assert story.obey(1, 2) == ["serve 4", "serve 5"]
 
 
@@ -118,12 +118,12 @@ def test_the_switch_waits_until_all_old_ones_can_be_parked() -> None:
         story.reloads()
         story.boots(first)
         story.passes(0.5)
-        assert story.boots(first + 1) == (["shed 1", "shed 2"] if first == 3 else [])
+        assert story.boots(first + 1) == (["release_clients 1", "release_clients 2"] if first == 3 else [])
         if first == 3:
             story.obey(1, 2)
             story.passes(0.5)
     assert story.dies(1, 0) == []
-    assert story.dies(2, 0) == ["shed 3", "shed 4"]
+    assert story.dies(2, 0) == ["release_clients 3", "release_clients 4"]
 
 
 def test_scaled_up_after_the_switch_the_rest_serves_as_it_comes() -> None:

@@ -30,10 +30,10 @@ def adopt(story: CoreStory) -> list[str]:
     return lines[next(n for n, line in enumerate(lines) if line.startswith("adopt")) :]
 
 
-def test_the_generation_before_is_shed_and_kept() -> None:
+def test_the_clients_of_the_generation_before_are_released_and_it_is_kept() -> None:
     story = CoreStory(web=2).serves()
     story.keep_s = KEEP_S
-    assert adopt(story) == ["adopt g2, keep g1", "answer 7 yes", "shed 1", "shed 2"]
+    assert adopt(story) == ["adopt g2, keep g1", "answer 7 yes", "release_clients 1", "release_clients 2"]
     assert story.answers[-1].text.endswith("generation 1 is kept for 5 min: gwctl rollback goes to it")
     assert story.answers[-1].result["kept"] == 1
     assert story.passes(KEEP_S - 1) == []
@@ -43,7 +43,7 @@ def test_the_generation_before_is_shed_and_kept() -> None:
 
 def test_a_rollback_switches_at_once_and_keeps_the_newer_one() -> None:
     story = kept()
-    assert story.rolls_back() == ["shed 3", "shed 4"]
+    assert story.rolls_back() == ["release_clients 3", "release_clients 4"]
     assert story.fleet.state.phase is Phase.RELOADING
     assert story.obey(3, 4) == ["serve 1", "serve 2"]
     assert story.passes(1) == []
@@ -67,7 +67,7 @@ def rolled_back(size: int = 2) -> CoreStory:
 
 def test_a_rollback_of_a_rollback_goes_forward() -> None:
     story = rolled_back()
-    assert story.rolls_back() == ["shed 1", "shed 2"]
+    assert story.rolls_back() == ["release_clients 1", "release_clients 2"]
     assert story.obey(1, 2) == ["serve 3", "serve 4"]
     story.obey(3, 4)
     assert story.passes(2) == ["adopt g2, keep g1", "answer 8 yes"]
@@ -126,7 +126,7 @@ def test_with_fewer_workers_than_wanted_it_goes_on_and_says_so() -> None:
     story = kept(3)
     assert story.dies(2, -9) == []
     assert "2 of 3 are left to roll back to" in story.notes[-1]
-    assert story.rolls_back() == ["shed 4", "shed 5", "shed 6"]
+    assert story.rolls_back() == ["release_clients 4", "release_clients 5", "release_clients 6"]
     assert story.obey(4, 5, 6) == ["serve 1", "serve 3"]
     story.obey(1, 3)
     assert story.passes(2) == ["adopt g1, keep g2", "answer 8 yes"]
@@ -162,10 +162,10 @@ def test_a_failed_rollback_has_the_newer_one_serve_again_and_keeps_what_is_left(
     story = kept()
     story.rolls_back()
     story.obey(3, 4)
-    assert story.dies(1) == ["abandon g1", "answer 8 no", "serve 3", "serve 4", "shed 2"]
+    assert story.dies(1) == ["abandon g1", "answer 8 no", "serve 3", "serve 4", "release_clients 2"]
     assert "generation 1 was not gone back to: web: pid 1001 died" in story.answers[-1].text
     assert story.fleet.state.degraded == ""
-    assert story.rolls_back() == ["shed 3", "shed 4"]
+    assert story.rolls_back() == ["release_clients 3", "release_clients 4"]
 
 
 def test_a_worker_that_does_not_take_up_its_work_ends_the_rollback() -> None:
@@ -173,7 +173,14 @@ def test_a_worker_that_does_not_take_up_its_work_ends_the_rollback() -> None:
     story.rolls_back()
     story.obey(3, 4)
     story.obey(1)
-    assert story.passes(CONFIRM_S) == ["abandon g1", "answer 8 no", "serve 3", "serve 4", "shed 1", "shed 2"]
+    assert story.passes(CONFIRM_S) == [
+        "abandon g1",
+        "answer 8 no",
+        "serve 3",
+        "serve 4",
+        "release_clients 1",
+        "release_clients 2",
+    ]
     assert "slot 1 (pid 1002) has not said within 5 s that it serves" in story.answers[-1].text
 
 

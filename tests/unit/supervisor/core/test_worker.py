@@ -40,17 +40,17 @@ dead       .         .             .      .            .              .         
 
 # A dash: the order must never be given.
 ORDER_TABLE = """
-state      serve  park    shed    drain     quit      dump    kill    spare
-requested  -      -       -       -         -         -       -       -
-starting   -      -       -       -         quitting  dumped  killed  -
-ready      ready  parked  parked  draining  quitting  dumped  killed  -
-parked     ready  -       parked  draining  quitting  dumped  killed  -
-lost       -      -       -       draining  quitting  dumped  killed  -
-draining   -      -       -       -         quitting  dumped  killed  -
-quitting   -      -       -       -         -         -       killed  -
-dumped     -      -       -       -         -         -       killed  ready
-killed     -      -       -       -         -         -       -       -
-dead       -      -       -       -         -         -       -       -
+state      serve  park    release_clients  drain     quit      dump    kill    spare
+requested  -      -       -                -         -         -       -       -
+starting   -      -       -                -         quitting  dumped  killed  -
+ready      ready  parked  parked           draining  quitting  dumped  killed  -
+parked     ready  -       parked           draining  quitting  dumped  killed  -
+lost       -      -       -                draining  quitting  dumped  killed  -
+draining   -      -       -                -         quitting  dumped  killed  -
+quitting   -      -       -                -         -         -       killed  -
+dumped     -      -       -                -         -         -       killed  ready
+killed     -      -       -                -         -         -       -       -
+dead       -      -       -                -         -         -       -       -
 """
 
 DEADLINES = {

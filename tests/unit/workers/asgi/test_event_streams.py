@@ -325,14 +325,14 @@ def test_a_worker_that_serves_again_tells_nobody_any_more(told: bool) -> None:
     with Engine(returns, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine, opened(engine) as client:
         assert client.chunk() == b"data: 1\n\n"
         if told:
-            engine.call(engine.server.shed)
+            engine.call(engine.server.release_clients)
             assert list(client.chunks()) == []
             engine.call(engine.server.serve)
             again = opened(engine)
         else:
             engine.call(engine.server.park)
             engine.call(engine.server.serve)
-            engine.call(engine.server.shed)
+            engine.call(engine.server.release_clients)
             engine.call(engine.server.serve)
             again = client
         let_look(engine, 0.8)
@@ -375,7 +375,7 @@ def test_an_asgi_application_can_ask_and_wait() -> None:
     with Engine(application, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine, engine.connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         until(lambda: seen, "the application to ask")
-        engine.call(engine.server.shed)
+        engine.call(engine.server.release_clients)
         assert client.response().body == b"data: bye\n\n"
         engine.call(engine.server.serve)
         for version in (b"1.1", b"1.0"):
@@ -405,7 +405,7 @@ def test_a_websocket_can_ask() -> None:
 
 
 @pytest.mark.parametrize("worker_class", ["sync", "threads"])
-@pytest.mark.parametrize("order", ["drain", "shed", "close_listeners"])
+@pytest.mark.parametrize("order", ["drain", "release_clients", "close_listeners"])
 def test_a_wsgi_application_can_ask_while_it_works(worker_class: str, order: str) -> None:
     """Also under sync, where the order waits in the channel until the call is over."""
     begun, pause = threading.Event(), threading.Event()
@@ -434,13 +434,15 @@ def test_a_wsgi_application_can_ask_while_it_works(worker_class: str, order: str
             engine.server.close_listeners()  # as a signal's handler does
         elif worker_class == "sync":
             master.send(Tell())
-            master.send(Drain(30.0, sweep=False) if order == "drain" else Park(shed=True))
+            master.send(Drain(30.0, sweep=False) if order == "drain" else Park(release_clients=True))
         else:
             engine.loop.call_soon_threadsafe(
-                engine.server.shed if order == "shed" else lambda: engine.server.drain(False)
+                engine.server.release_clients
+                if order == "release_clients"
+                else lambda: engine.server.drain(False)
             )
         assert client.response().body == b"1"
-        if order == "shed" and worker_class == "sync":
+        if order == "release_clients" and worker_class == "sync":
             master.send(Serve())
             with engine.connect() as again:
                 assert again.get("/ask").body == b"0"
@@ -452,11 +454,11 @@ def test_a_wsgi_application_can_ask_while_it_works(worker_class: str, order: str
     [
         ([], None),
         ([Tell()], None),
-        ([Park(shed=False)], None),
-        ([Park(shed=True)], True),
+        ([Park(release_clients=False)], None),
+        ([Park(release_clients=True)], True),
         ([Drain(1.0, sweep=True), Tell()], True),
-        ([Park(shed=True), Serve()], False),
-        ([Serve(), Park(shed=True), Park(shed=False)], True),
+        ([Park(release_clients=True), Serve()], False),
+        ([Serve(), Park(release_clients=True), Park(release_clients=False)], True),
     ],
 )
 def test_what_orders_that_wait_make_of_it(orders: list[Any], expected: bool | None) -> None:

@@ -528,7 +528,7 @@ async def streams_until_told(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.mark.parametrize("stream", [listens, streams_until_told])
-@pytest.mark.parametrize("order", [Drain(30.0, sweep=False), Park(shed=True)])
+@pytest.mark.parametrize("order", [Drain(30.0, sweep=False), Park(release_clients=True)])
 def test_an_event_stream_under_sync_hears_of_a_drain_that_waits_in_the_channel(
     order: Any, stream: Any
 ) -> None:
