@@ -120,7 +120,7 @@ class TaskStack(msgspec.Struct, frozen=True):
     frames: tuple[str, ...]
 
 
-class Told(msgspec.Struct, frozen=True, tag="told", tag_field="t"):
+class RequestReport(msgspec.Struct, frozen=True, tag="told", tag_field="t"):
     """Answer to `Tell`. The longest under way first; ``more`` counts what is left out."""
 
     requests: tuple[RequestUnderWay, ...]
@@ -222,7 +222,7 @@ Up = (
     | Obeyed
     | WorkerDraining
     | WorkerDrained
-    | Told
+    | RequestReport
     | Forked
     | GaveUp
 )

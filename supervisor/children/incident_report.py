@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from gwctl.ipc import scoreboard
-from gwctl.ipc.channel import Told
+from gwctl.ipc.channel import RequestReport
 from gwctl.records.report import ProcessReport, TaskReport, ThreadReport
 from gwctl.supervisor.children.peer_limits import count, cut
 from gwctl.supervisor.children.procfs import resident_bytes
@@ -100,7 +100,7 @@ class IncidentReport:
     reason: str
     request: str = ""
     request_s: float = 0.0
-    told: Told | None = None
+    told: RequestReport | None = None
 
     def report(self, board: scoreboard.Record, up_s: float, stacks: str, facts: KernelFacts) -> ProcessReport:
         """All that is known, in bounds that a log can bear."""

@@ -25,10 +25,10 @@ from gwctl.ipc.channel import (
     Hello,
     Message,
     Obeyed,
+    RequestReport,
     RequestUnderWay,
     Stage,
     TaskStack,
-    Told,
     WorkerDrained,
     WorkerDraining,
     WorkerFailed,
@@ -94,9 +94,9 @@ def handle_message(
             report(events.DrainStarted(child.worker))
         case GaveUp(request=request, age_s=age_s):
             report(events.Stuck(child.worker, child.shown(cut(request, REQUEST_CHARS_MAX)), age_s))
-        case Told():
+        case RequestReport():
             if child.incident is not None:
-                child.incident.told = _bounded_told(message)
+                child.incident.told = _bounded_report(message)
         case Forked() if child.template:
             forked(child, message)
         case WorkerDrained(cut=unfinished):
@@ -134,10 +134,10 @@ def _bounded_ready(ready: WorkerReady) -> WorkerReady:
     )
 
 
-def _bounded_told(told: Told) -> Told:
+def _bounded_report(report: RequestReport) -> RequestReport:
     requests = tuple(
         RequestUnderWay(cut(each.what, REQUEST_CHARS_MAX), each.age_s, count(each.thread, 1 << 63))
-        for each in told.requests[:NAMED_MAX]
+        for each in report.requests[:NAMED_MAX]
     )
     tasks = tuple(
         TaskStack(
@@ -145,6 +145,6 @@ def _bounded_told(told: Told) -> Told:
             cut(each.request, REQUEST_CHARS_MAX),
             tuple(cut(frame, REQUEST_CHARS_MAX) for frame in each.frames[:NAMED_MAX]),
         )
-        for each in told.tasks[:NAMED_MAX]
+        for each in report.tasks[:NAMED_MAX]
     )
-    return Told(requests, tasks, count(told.more_requests), count(told.more_tasks))
+    return RequestReport(requests, tasks, count(report.more_requests), count(report.more_tasks))

@@ -1,9 +1,9 @@
-"""The life of one worker: a table of state x news, one of state x order, one of deadlines.
+"""The life of one worker: a table of state x event, one of state x order, one of deadlines.
 
 Theory of operation
-    A worker begins as an intent (REQUESTED) and ends reaped (DEAD). *News* is what the shell
+    A worker begins as an intent (REQUESTED) and ends reaped (DEAD). *Events* are what the shell
     observed and may come in any order: readiness is read from a channel, exits from a pidfd,
-    and nothing orders the two. So every state has an answer to every news, and none of them
+    and nothing orders the two. So every state has an answer to every event, and none of them
     is an error. *Orders* are what the policy decides; one that makes no sense in a state (a
     second drain, a signal after the exit) is a bug here and raises.
 
@@ -71,7 +71,7 @@ class State(Enum):
     __hash__ = object.__hash__  # Enum's own hashes the name each time: the tables are read at every event
 
 
-class News(Enum):
+class LifeEvent(Enum):
     SPAWNED = "spawned"
     SPAWN_FAILED = "spawn failed"
     READY = "ready"
@@ -96,15 +96,15 @@ class Order(Enum):
     __hash__ = object.__hash__
 
 
-def _row(stay: State, **changes: State) -> dict[News, State]:
-    """All news leave ``stay`` as it is, but for ``changes``; an exit is always the end."""
-    row = dict.fromkeys(News, stay)
-    row[News.EXITED] = State.DEAD
-    row.update({News[name.upper()]: state for name, state in changes.items()})
+def _row(stay: State, **changes: State) -> dict[LifeEvent, State]:
+    """All events leave ``stay`` as it is, but for ``changes``; an exit is always the end."""
+    row = dict.fromkeys(LifeEvent, stay)
+    row[LifeEvent.EXITED] = State.DEAD
+    row.update({LifeEvent[name.upper()]: state for name, state in changes.items()})
     return row
 
 
-AFTER_NEWS: Final[Mapping[State, Mapping[News, State]]] = {
+AFTER_EVENT: Final[Mapping[State, Mapping[LifeEvent, State]]] = {
     # Ready, failed and end of file say that a process exists, even before Spawned is read.
     State.REQUESTED: _row(
         State.REQUESTED,
@@ -197,7 +197,7 @@ class Failure:
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """What the core knows of one worker. Read it freely; only `news` and `order` change its state."""
+    """What the core knows of one worker. Read it freely; only `apply` and `order` change its state."""
 
     id: int
     pool: str
@@ -267,9 +267,9 @@ class Worker:
         """Who a record is about."""
         return Process(self.pool, self.slot, self.generation, self.pid)
 
-    def news(self, news: News, now: float) -> bool:
+    def apply(self, event: LifeEvent, now: float) -> bool:
         """Take in what was observed; true when it changed the state."""
-        after = AFTER_NEWS[self.state][news]
+        after = AFTER_EVENT[self.state][event]
         if after is self.state:
             return False
         self._enter(after, now)

@@ -25,7 +25,7 @@ from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.worker import AT_DEADLINE, Failure, News, Order, State, Worker
+from gwctl.supervisor.core.worker import AT_DEADLINE, Failure, LifeEvent, Order, State, Worker
 
 
 def apply_event(fleet: FleetState, worker: Worker, event: ev.WorkerEvent, turn: Turn) -> bool:
@@ -41,15 +41,15 @@ def apply_event(fleet: FleetState, worker: Worker, event: ev.WorkerEvent, turn: 
         case ev.Ready():
             _ready(fleet, worker, turn)
         case ev.BootFailed(kind=kind, message=message, traceback=traceback):
-            if worker.news(News.BOOT_FAILED, now) and not worker.leaving:
+            if worker.apply(LifeEvent.BOOT_FAILED, now) and not worker.leaving:
                 worker.failure = Failure(kind, message, traceback)
                 judgement.judge(fleet, worker, turn)
         case ev.DrainStarted(reason=reason):
-            if worker.news(News.DRAIN_STARTED, now) and not worker.leaving:
+            if worker.apply(LifeEvent.DRAIN_STARTED, now) and not worker.leaving:
                 _left(fleet, worker, reason or wording.TOLD_BY_OTHERS, turn)
         case ev.ChannelClosed():
             worker.channel_closed = True
-            worker.news(News.CHANNEL_CLOSED, now)
+            worker.apply(LifeEvent.CHANNEL_CLOSED, now)
         case ev.Stuck():
             hangs.gave_up(fleet, worker, event, turn)
         case ev.Obeyed(serving=serving):
@@ -132,7 +132,7 @@ def _observed(fleet: FleetState, worker: Worker, facts: ev.Observed, turn: Turn)
 def _spawned(fleet: FleetState, worker: Worker, pid: int, turn: Turn) -> None:
     """It exists. Say so if its code may be other than that of its siblings."""
     worker.pid = pid
-    if not worker.news(News.SPAWNED, turn.now):
+    if not worker.apply(LifeEvent.SPAWNED, turn.now):
         return
     current = worker.generation == fleet.generation and not worker.is_template
     if current and fleet.pools[worker.pool].degraded(worker.generation):
@@ -141,7 +141,7 @@ def _spawned(fleet: FleetState, worker: Worker, pid: int, turn: Turn) -> None:
 
 
 def _ready(fleet: FleetState, worker: Worker, turn: Turn) -> None:
-    changed = worker.news(News.READY, turn.now)
+    changed = worker.apply(LifeEvent.READY, turn.now)
     if not worker.is_template:
         fleet.ever_ready = fleet.ever_ready or changed
         hangs.look_soon(fleet, worker, turn)
@@ -156,7 +156,7 @@ def _explained(worker: Worker, event: ev.Killed | ev.Spared, turn: Turn) -> None
 
 
 def _spawn_failed(fleet: FleetState, worker: Worker, event: ev.SpawnFailed, turn: Turn) -> None:
-    if not worker.news(News.SPAWN_FAILED, turn.now):
+    if not worker.apply(LifeEvent.SPAWN_FAILED, turn.now):
         return
     pool = _reaped(fleet, worker, turn)
     if worker.leaving:
@@ -213,7 +213,7 @@ def _exited(fleet: FleetState, worker: Worker, event: ev.Exited, turn: Turn) -> 
             crash.template_exited(pool, worker, event, turn)
         else:
             crash.exited(pool, worker, event, turn, held=_held(fleet, pool))
-    worker.news(News.EXITED, turn.now)
+    worker.apply(LifeEvent.EXITED, turn.now)
 
 
 def _held(fleet: FleetState, pool: Pool) -> str:

@@ -23,10 +23,10 @@ from gwctl.ipc.channel import (
     Obeyed,
     Park,
     Reopen,
+    RequestReport,
     Serve,
     Stage,
     Tell,
-    Told,
     WorkerDrained,
     WorkerDraining,
     WorkerFailed,
@@ -115,7 +115,7 @@ class Link:
                 | Obeyed()
                 | WorkerDraining()
                 | WorkerDrained()
-                | Told()
+                | RequestReport()
                 | GaveUp()
             ):
                 self._log.error(f"the master sent a worker's own message: {message}")

@@ -41,7 +41,7 @@ from gwctl.workers.lifecycle.exit_steps import Ending
 from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.parent_death import DeathWatch
 from gwctl.workers.lifecycle.signals import unblock_handled
-from gwctl.workers.observe.introspection import told
+from gwctl.workers.observe.introspection import request_report
 
 if TYPE_CHECKING:
     from gwctl.workers.server import Server
@@ -215,7 +215,7 @@ class WorkerProcess:
     def tell(self) -> None:
         if self.server is not None and self.link is not None and self.loop is not None:
             runner = self.server.runner
-            self.link.send(told(runner.under_way(), runner.application_loop or self.loop))
+            self.link.send(request_report(runner.under_way(), runner.application_loop or self.loop))
 
     # ---- what its server has to say
 

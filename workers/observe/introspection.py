@@ -15,7 +15,7 @@ from time import monotonic
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
-from gwctl.ipc.channel import RequestUnderWay, TaskStack, Told
+from gwctl.ipc.channel import RequestReport, RequestUnderWay, TaskStack
 from gwctl.workers.observe.tracebacks import is_machinery
 
 BEGAN_AT: Final[ContextVar[float]] = ContextVar("gwctl_began_at", default=0.0)
@@ -39,7 +39,7 @@ class Running(NamedTuple):
     task: asyncio.Task[Any] | None = None
 
 
-def told(running: list[Running], loop: asyncio.AbstractEventLoop) -> Told:
+def request_report(running: list[Running], loop: asyncio.AbstractEventLoop) -> RequestReport:
     """Describe ``running`` and the tasks of ``loop``: those of requests first, the longest of them first."""
     now = monotonic()
     running.sort(key=lambda each: each.start)
@@ -48,7 +48,7 @@ def told(running: list[Running], loop: asyncio.AbstractEventLoop) -> Told:
     stacks = [(task, what, stack_of(task)) for task, what in serving.items()]
     others = [task for task in asyncio.all_tasks(loop) if task not in serving and not is_ours(task)]
     stacks += [(task, "", stack_of(task)) for task in others]
-    return Told(
+    return RequestReport(
         requests=tuple(requests[:REQUESTS_MAX]),
         tasks=tuple(
             TaskStack(task.get_name(), what, tuple(stack)) for task, what, stack in stacks[:TASKS_MAX]

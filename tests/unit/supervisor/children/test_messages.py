@@ -21,11 +21,11 @@ from gwctl.ipc.channel import (
     GaveUp,
     Hello,
     Message,
+    RequestReport,
     RequestUnderWay,
     Serve,
     Stage,
     TaskStack,
-    Told,
     WorkerDrained,
     WorkerFailed,
     WorkerReady,
@@ -162,7 +162,9 @@ def test_the_record_of_a_kill_is_bounded_whatever_the_worker_says_and_dumps(stag
     )
     requests = tuple(RequestUnderWay(long, 1.0, int("9" * 4000)) for _ in range(90))
     stage.hear(
-        Told(requests, tuple(TaskStack(long, long, (long,) * 50) for _ in range(50)), 10**400, 10**400)
+        RequestReport(
+            requests, tuple(TaskStack(long, long, (long,) * 50) for _ in range(50)), 10**400, 10**400
+        )
     )
     assert isinstance(child.incident, IncidentReport)
     known = child.end_report(102.0)
@@ -179,7 +181,7 @@ def test_the_record_of_a_kill_is_bounded_whatever_the_worker_says_and_dumps(stag
 def test_any_mixture_of_messages_is_heard_or_refused(stage: Stage1) -> None:
     dice = random.Random(5)
     messages: list[Message] = [
-        Hello(int("9" * 3000), -5, "x"), READY, Stage(""), WorkerFailed("", "", ""), Told((), ()), GaveUp("", -1.0),
+        Hello(int("9" * 3000), -5, "x"), READY, Stage(""), WorkerFailed("", "", ""), RequestReport((), ()), GaveUp("", -1.0),
         WorkerDrained(-7), wire.WorkerDraining(-1, int("9" * 4000)), wire.Obeyed(True), Forked(-1, -1), Serve(),
     ]  # fmt: skip
     for _ in range(400):

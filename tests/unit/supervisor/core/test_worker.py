@@ -8,13 +8,13 @@ from gwctl.errors import InvariantViolation
 from gwctl.ipc.assignment import EXIT_GRACE_S
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.worker import (
-    AFTER_NEWS,
+    AFTER_EVENT,
     AFTER_ORDER,
     AT_DEADLINE,
     DRAIN_MARGIN_S,
     LINK_GRACE_S,
     UNREAPED_S,
-    News,
+    LifeEvent,
     Order,
     State,
     Worker,
@@ -24,7 +24,7 @@ from gwctl.supervisor.core.worker import (
 POLICY = PoolPolicy(size=1)
 
 # A dot: it stays as it is.
-NEWS_TABLE = """
+EVENT_TABLE = """
 state      spawned   spawn_failed  ready  boot_failed  drain_started  channel_closed  exited
 requested  starting  dead          ready  quitting     .              lost            dead
 starting   .         .             ready  quitting     .              lost            dead
@@ -83,21 +83,21 @@ def worker_in(state: State) -> Worker:
 
 
 def test_the_tables_above_are_complete() -> None:
-    assert {(state, News[name.upper()]) for state, name, _ in cells(NEWS_TABLE)} == {
-        (state, news) for state in State for news in News
+    assert {(state, LifeEvent[name.upper()]) for state, name, _ in cells(EVENT_TABLE)} == {
+        (state, event) for state in State for event in LifeEvent
     }
     assert {(state, Order[name.upper()]) for state, name, _ in cells(ORDER_TABLE)} == {
         (state, order) for state in State for order in Order
     }
-    assert set(AFTER_NEWS) == set(AFTER_ORDER) == set(AT_DEADLINE) == set(State)
+    assert set(AFTER_EVENT) == set(AFTER_ORDER) == set(AT_DEADLINE) == set(State)
 
 
-@pytest.mark.parametrize(("state", "news", "after"), cells(NEWS_TABLE))
-def test_news(state: State, news: str, after: str) -> None:
-    """Every state has an answer to all news: they come in any order."""
+@pytest.mark.parametrize(("state", "event", "after"), cells(EVENT_TABLE))
+def test_events(state: State, event: str, after: str) -> None:
+    """Every state has an answer to all events: they come in any order."""
     worker = worker_in(state)
     expected = state if after == "." else State(after)
-    assert worker.news(News[news.upper()], 105.0) is (expected is not state)
+    assert worker.apply(LifeEvent[event.upper()], 105.0) is (expected is not state)
     assert worker.state is expected
     assert worker.since == (100.0 if expected is state else 105.0)
 
@@ -146,7 +146,7 @@ def test_serve_is_told_once() -> None:
 
 def test_news_that_change_nothing_do_not_move_the_deadline() -> None:
     worker = worker_in(State.STARTING)
-    worker.news(News.SPAWNED, 130.0)
+    worker.apply(LifeEvent.SPAWNED, 130.0)
     assert worker.deadline == 160.0
-    assert worker.news(News.READY, 131.0)
+    assert worker.apply(LifeEvent.READY, 131.0)
     assert worker.ready_at == 131.0

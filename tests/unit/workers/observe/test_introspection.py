@@ -86,11 +86,11 @@ def test_the_stack_ends_where_the_application_waits(way: Callable[[asyncio.Event
     with Engine(view, "asgi") as engine, engine.connect() as client:
         client.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
 
-        def told() -> Any:
-            return introspection.told(engine.server.runner.under_way(), engine.loop)
+        def report() -> Any:
+            return introspection.request_report(engine.server.runner.under_way(), engine.loop)
 
         def names() -> list[list[str]]:
-            return [[line.rsplit(" ", 1)[1] for line in each.frames] for each in engine.call(told).tasks]
+            return [[line.rsplit(" ", 1)[1] for line in each.frames] for each in engine.call(report).tasks]
 
         until(lambda: any("innermost" in stack for stack in names()), lambda: f"the frame: {names()}")
         request, *others = names()
