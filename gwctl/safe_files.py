@@ -77,7 +77,7 @@ class Place:
         """Nobody else can put anything under this name."""
         return self.foreign is None and not self.shared
 
-    def look(self) -> os.stat_result | None:
+    def stat(self) -> os.stat_result | None:
         """What is there, a link itself; None: nothing."""
         try:
             return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
@@ -247,13 +247,13 @@ def open_to_append(path: Path, mode: int) -> int:
 
 
 def _open_existing(place: Place, flags: int) -> int:
-    _check(place, place.look())  # before it is opened: that alone may have effects on a pipe or device
+    _check(place, place.stat())  # before it is opened: that alone may have effects on a pipe or device
     fd = os.open(place.name, flags | os.O_NOFOLLOW, dir_fd=place.folder)
     try:
         opened = os.fstat(fd)
         _check(place, opened)
         # A second name could have been taken away between open() and fstat(): then this one is gone, too.
-        there = place.look()
+        there = place.stat()
         _check(place, there)
         _check_same(place, opened, there)
     except BaseException:

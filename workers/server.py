@@ -322,10 +322,10 @@ class Server(Service):
         self.accounts.flush()
         if late > LATE_S:
             self.queue.falls_behind()
-        self.queue.look(now)
+        self.queue.forget_old(now)
         self.runner.on_sweep(now)
         if self.overload is not None:
-            self.overload.look(now)
+            self.overload.check_end(now)
         if late > LATE_S:
             self._give_back(now, late)
             # Two turns on: what came meanwhile is read by then.
@@ -355,7 +355,7 @@ class Server(Service):
             if now - connection.since > seconds[connection.state]:
                 self._limits.expire(connection, now)
             elif connection.state > IDLE or connection.window_taken >= 0:
-                self.rates.look(connection, now)
+                self.rates.check(connection, now)
         self.rates.relieve(now)
         note_longest(self)
         if self.draining:

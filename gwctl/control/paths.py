@@ -79,7 +79,7 @@ def make_folder(path: Path) -> str:
         with reach(path, follow=True) as place:
             with suppress(FileExistsError):
                 os.mkdir(place.name, 0o700, dir_fd=place.folder)
-            found = place.look()
+            found = place.stat()
     except OSError as error:
         raise NoRuntimeDirectoryError(f"cannot make {path}: {error.strerror}") from None
     if found is None or not stat.S_ISDIR(found.st_mode):

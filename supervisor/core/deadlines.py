@@ -7,9 +7,9 @@ from typing import Final
 from gwctl.supervisor.core.state import AWAY_MAX, FleetState
 from gwctl.supervisor.core.turn import Turn
 
-LOOK_S: Final = 5.0
-"""Between two looks at the scoreboard, unless somebody has asked for an earlier one (`FleetState.look_by`).
-The only regular wakeup of a master that has nothing to do."""
+SAMPLE_S: Final = 5.0
+"""Between two samples of the scoreboard, unless somebody has asked for an earlier one
+(`FleetState.sample_by`). The only regular wakeup of a master that has nothing to do."""
 
 LATE_S: Final = 1.0
 """A turn this much later than the deadline it was for means that the master itself did not run."""
@@ -17,7 +17,7 @@ LATE_S: Final = 1.0
 
 def soonest(fleet: FleetState, turn: Turn) -> float:
     """When the fleet must step even without news."""
-    first = fleet.look_at
+    first = fleet.sample_at
     for worker in turn.workers.values():
         at = worker.deadline
         if at is not None and at < first:
@@ -44,7 +44,7 @@ def forgive(fleet: FleetState, turn: Turn, late_s: float) -> float:
     and the workers have had a moment to turn their own loops before they are looked at.
     """
     more_s = late_s + LATE_S
-    fleet.look_at += more_s
+    fleet.sample_at += more_s
     fleet.away.append((turn.now, more_s))
     del fleet.away[:-AWAY_MAX]
     for worker in turn.workers.values():

@@ -93,7 +93,7 @@ class Fleet:
         if not state.begun:
             state.begun = True
             state.began_at = now
-            state.look_at = now + deadlines.LOOK_S
+            state.sample_at = now + deadlines.SAMPLE_S
             state.dirty.update(state.pools)
         elif state.next_at is not None and now > state.next_at + deadlines.LATE_S:
             state.next_at = deadlines.forgive(state, self.turn, now - state.next_at)
@@ -173,8 +173,8 @@ class Fleet:
 
     def _fire(self) -> None:
         state, turn = self.state, self.turn
-        if state.look_at <= turn.now:
-            state.look_at = turn.now + deadlines.LOOK_S
+        if state.sample_at <= turn.now:
+            state.sample_at = turn.now + deadlines.SAMPLE_S
             turn.actions.append(act.Observe())
         for worker in list(turn.workers.values()):
             if worker.deadline is not None and worker.deadline <= turn.now:

@@ -7,7 +7,7 @@ Rules
     - A request (of a sync worker; the others judge theirs themselves) has as long as its limit
       says, and the time in which the master did not run besides: what stopped the master has
       probably stopped the worker too.
-    - A loop has as long as its limit says, from its last heartbeat, from the last look at which a
+    - A loop has as long as its limit says, from its last heartbeat, from the last sample at which a
       call was under way, or from when the master itself came back. A heartbeat that is too old
       when it is first seen is not enough: the call that held the loop may have ended this moment,
       or all have just been continued. It must be the same `CONFIRM_S` later, with no call under way.
@@ -31,24 +31,24 @@ HANG: Final = "hang"
 
 _JUDGED: Final = frozenset({State.READY, State.PARKED})
 
-LAST_LOOK_S: Final = 0.1
-"""For the look at the scoreboard that precedes a kill; it comes after `timers.LOOK_MIN_S` at most."""
+LAST_SAMPLE_S: Final = 0.1
+"""For the sample of the scoreboard that precedes a kill; it comes after `state.SAMPLE_MIN_S` at most."""
 
 CONFIRM_S: Final = 1.0
-"""Between the two looks that find a loop standing still; as long as a loop may go without a heartbeat."""
+"""Between the two samples that find a loop standing still; as long as a loop may go without a heartbeat."""
 
-LOOK_PART: Final = 4
+SAMPLES_PER_LIMIT: Final = 4
 """So often in the shortest limit a request's age is looked at."""
 
 
 def judge(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
-    """Have a worker that hangs dumped, and see to the next look; true when it was."""
+    """Have a worker that hangs dumped, and see to the next sample; true when it was."""
     if worker.state is State.DUMPED and worker.hangs:
         return _spare(fleet, worker, before, facts, turn)
     if worker.state not in _JUDGED:
         worker.still_since = 0.0
         return False
-    look_soon(fleet, worker, turn)
+    sample_soon(fleet, worker, turn)
     reason = _why(fleet, worker, before, facts, turn)
     if not reason:
         return False
@@ -60,13 +60,13 @@ def judge(fleet: FleetState, worker: Worker, before: Observed | None, facts: Obs
     return True
 
 
-def last_look(fleet: FleetState, worker: Worker, turn: Turn) -> bool:
+def last_sample(fleet: FleetState, worker: Worker, turn: Turn) -> bool:
     """A dumped worker is due to be killed; true when it is to be looked at once more before."""
-    if not worker.hangs or worker.last_look or worker.channel_closed:
+    if not worker.hangs or worker.last_sample or worker.channel_closed:
         return False
-    worker.last_look = True
-    worker.deadline = turn.now + LAST_LOOK_S
-    fleet.look_by(turn.now, turn)
+    worker.last_sample = True
+    worker.deadline = turn.now + LAST_SAMPLE_S
+    fleet.sample_by(turn.now, turn)
     return True
 
 
@@ -85,18 +85,18 @@ def gave_up(fleet: FleetState, worker: Worker, news: Stuck, turn: Turn) -> None:
 
 def _spare(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
     hangs = _why(fleet, worker, before, facts, turn)
-    if hangs or worker.channel_closed or not worker.last_look:
+    if hangs or worker.channel_closed or not worker.last_sample:
         return False
     turn.order(worker, Order.SPARE, reason=worker.reason)
-    worker.hangs = worker.last_look = False
+    worker.hangs = worker.last_sample = False
     worker.failure, worker.reason, worker.still_since = None, "", 0.0
     return True
 
 
-def look_soon(fleet: FleetState, worker: Worker, turn: Turn) -> None:
-    """Have the next look early enough for the shortest limit that a request of ``worker`` may have."""
+def sample_soon(fleet: FleetState, worker: Worker, turn: Turn) -> None:
+    """Have the next sample early enough for the shortest limit that a request of ``worker`` may have."""
     if limit_s := worker.policy.request_timeout_s:
-        fleet.look_by(turn.now + limit_s / LOOK_PART, turn)
+        fleet.sample_by(turn.now + limit_s / SAMPLES_PER_LIMIT, turn)
 
 
 def _why(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> str:
@@ -110,7 +110,7 @@ def _request(fleet: FleetState, facts: Observed, turn: Turn) -> str:
         return ""
     due_at = facts.request_due_at + fleet.away_since(facts.busy_since)
     if turn.now < due_at:
-        fleet.look_by(due_at, turn)
+        fleet.sample_by(due_at, turn)
         return ""
     age_s = turn.now - facts.busy_since
     return wording.request_timeout(wording.has_run(facts.serving, age_s, facts.request_limit_s))
@@ -136,6 +136,6 @@ def _heartbeat(
         worker.still_since = worker.still_since or turn.now
         due_at = worker.still_since + CONFIRM_S
     if turn.now < due_at:
-        fleet.look_by(due_at, turn)
+        fleet.sample_by(due_at, turn)
         return ""
     return wording.stands_still(turn.now - facts.heartbeat_at, limit_s)

@@ -23,9 +23,9 @@ from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.worker import Failure, Order, State, Worker
 
 NEAR: Final = 0.8
-"""Of the hard limit of memory: from here on the worker is looked at every `NEAR_LOOK_S`."""
+"""Of the hard limit of memory: from here on the worker is looked at every `NEAR_SAMPLE_S`."""
 
-NEAR_LOOK_S: Final = 1.0
+NEAR_SAMPLE_S: Final = 1.0
 
 _ENDING: Final = frozenset({State.REQUESTED, State.KILLED, State.DEAD})
 
@@ -39,7 +39,7 @@ def judge(fleet: FleetState, worker: Worker, facts: Observed, turn: Turn) -> boo
             _kill(fleet, worker, facts, turn)
             return True
         if facts.memory_bytes > NEAR * hard:
-            fleet.look_by(turn.now + NEAR_LOOK_S, turn)
+            fleet.sample_by(turn.now + NEAR_SAMPLE_S, turn)
     if worker.replace_reason or worker.leaving or not worker.serving or judgement.tried(fleet, worker):
         return False
     reason = _due(worker, facts, turn.now)

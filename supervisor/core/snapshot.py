@@ -40,9 +40,16 @@ _WIRE_NAMES: Final[Mapping[type, Mapping[str, str]]] = {
         "served": "_served",
         "dirty": "_dirty",
         "next_at": "_next",
+        "sample_at": "look_at",
     },
     Turn: {"last_id": "_last_id"},
-    Worker: {"successor": "heir", "jitter": "luck", "requested_at": "born_at", "channel_closed": "deaf"},
+    Worker: {
+        "successor": "heir",
+        "jitter": "luck",
+        "requested_at": "born_at",
+        "channel_closed": "deaf",
+        "last_sample": "last_look",
+    },
 }
 """Fields that are handed over by the names that they had in 0.2.0."""
 

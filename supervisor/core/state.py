@@ -23,8 +23,8 @@ from gwctl.supervisor.core.pool import Pool, Wanted
 from gwctl.supervisor.core.reload import Reload
 from gwctl.supervisor.core.turn import Turn
 
-LOOK_MIN_S: Final = 0.05
-"""No look is due sooner than this, whatever was asked for: the master shall not spin."""
+SAMPLE_MIN_S: Final = 0.05
+"""No sample is due sooner than this, whatever was asked for: the master shall not spin."""
 
 AWAY_MAX: Final = 64
 """Absences of the master that are remembered."""
@@ -131,8 +131,8 @@ class FleetState:
     """Finish was returned; nothing more will be."""
     broken: str = ""
     """The invariant that failed; empty as it should be."""
-    look_at: float = inf
-    """When the shell shall read the scoreboard next. Bring it forward with `look_by`."""
+    sample_at: float = inf
+    """When the shell shall read the scoreboard next. Bring it forward with `sample_by`."""
     away: list[tuple[float, float]] = field(default_factory=list)
     """The last times when the master came late, and how late."""
     ever_ready: bool = False
@@ -213,9 +213,9 @@ class FleetState:
         recycle, hold = not degraded and self.ending is None, degraded and self.rolled_back > 0
         return Wanted(self.generation, recycle=recycle, kept=kept, hold=hold)
 
-    def look_by(self, at: float, turn: Turn) -> None:
-        """Have the scoreboard read at ``at`` at the latest; by itself it is every `deadlines.LOOK_S`."""
-        self.look_at = min(self.look_at, max(at, turn.now + LOOK_MIN_S))
+    def sample_by(self, at: float, turn: Turn) -> None:
+        """Have the scoreboard read at ``at`` at the latest; by itself it is every `deadlines.SAMPLE_S`."""
+        self.sample_at = min(self.sample_at, max(at, turn.now + SAMPLE_MIN_S))
 
 
 def initial(policies: Mapping[str, PoolPolicy], generation: int = 1) -> FleetState:

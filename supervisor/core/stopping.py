@@ -20,7 +20,7 @@ from gwctl.supervisor.core.worker import State, Worker, end_limit
 NAMED_MAX: Final = 5
 """Workers that are named one by one in a record about all that are waited for."""
 
-LOOK_BEFORE_S: Final = 0.1
+SAMPLE_BEFORE_S: Final = 0.1
 """The scoreboard is read this much before it is said what a stop waits for."""
 
 
@@ -98,7 +98,7 @@ def _close_listeners(ending: Ending, turn: Turn) -> None:
 
 def _note_again(fleet: FleetState, ending: Ending, at: float, turn: Turn) -> None:
     ending.note_at = at
-    fleet.look_by(at - LOOK_BEFORE_S, turn)
+    fleet.sample_by(at - SAMPLE_BEFORE_S, turn)
 
 
 def _plan(ending: Ending, turn: Turn) -> StopPlan:

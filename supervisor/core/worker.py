@@ -240,7 +240,7 @@ class Worker:
     """It abandoned a request: that is a reason to replace it, whatever its age or what is on disk."""
     hangs: bool = False
     """It was dumped because it was seen to hang."""
-    last_look: bool = False
+    last_sample: bool = False
     """It is looked at once more before it is killed for that."""
     channel_closed: bool = False
     """Its channel is at end of file."""

@@ -66,7 +66,7 @@ def apply_event(fleet: FleetState, worker: Worker, event: ev.WorkerEvent, turn: 
 def overdue(fleet: FleetState, worker: Worker, turn: Turn) -> None:
     """Its deadline has come: give the order that follows, or say that there is none."""
     was = worker.state
-    if was is State.DUMPED and hangs.last_look(fleet, worker, turn):
+    if was is State.DUMPED and hangs.last_sample(fleet, worker, turn):
         return
     order = AT_DEADLINE[was]
     if order is Order.DRAIN:
@@ -144,7 +144,7 @@ def _ready(fleet: FleetState, worker: Worker, turn: Turn) -> None:
     changed = worker.apply(LifeEvent.READY, turn.now)
     if not worker.is_template:
         fleet.ever_ready = fleet.ever_ready or changed
-        hangs.look_soon(fleet, worker, turn)
+        hangs.sample_soon(fleet, worker, turn)
 
 
 def _explained(worker: Worker, event: ev.Killed | ev.Spared, turn: Turn) -> None:

@@ -86,7 +86,7 @@ class UnixSocket:
             pass  # gone, or its folder is no longer writable since privileges were dropped: it is stale then
 
     def _is_at(self, place: Place) -> bool:
-        found = place.look()
+        found = place.stat()
         return found is not None and _inode(found) == self.inode
 
 
@@ -121,7 +121,7 @@ def _bind_in(place: Place, sock: socket.socket, umask: int) -> tuple[int, int]:
                 raise
             reason = f"{user(maker)}, to whom a folder on the way belongs, may not make it"
             raise BindError(_address(place.path), reason, error.errno) from None
-    found = place.look()
+    found = place.stat()
     if found is None or not stat.S_ISSOCK(found.st_mode) or (found.st_uid, found.st_nlink) != (maker, 1):
         raise BindError(_address(place.path), "somebody replaced the socket just made", errno.EADDRINUSE)
     return _inode(found)
@@ -205,7 +205,7 @@ def _clear_way(place: Place) -> None:
 def _held(place: Place) -> Iterator[os.stat_result | None]:
     """What is there, its inode number not to be used again as long as this lasts (Linux)."""
     if not hasattr(os, "O_PATH"):
-        yield place.look()
+        yield place.stat()
         return
     try:
         fd = _open_itself(place)

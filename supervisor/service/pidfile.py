@@ -68,7 +68,7 @@ class Pidfile:
             return
         try:
             with reach(self.path) as place:
-                found = place.look()
+                found = place.stat()
                 if found is not None and os.path.samestat(os.fstat(self.fd), found):
                     os.unlink(place.name, dir_fd=place.folder)
         except OSError:
@@ -102,7 +102,7 @@ def _write(place: Place) -> int:
 
 
 def _check_in_place(place: Place, fd: int) -> None:
-    there = place.look()
+    there = place.stat()
     if there is None or not os.path.samestat(there, os.fstat(fd)):
         raise InstanceError(f"somebody replaced the pid file {place.path} just made")
 
@@ -129,7 +129,7 @@ def _put_in_place(place: Place, draft: str) -> None:
             raise InstanceError(
                 f"the pid file {path} is held by {port_owner.describe(pid)}, which runs"
             ) from None
-        there = place.look()
+        there = place.stat()
         if there is None or not os.path.samestat(os.fstat(fd), there):
             raise InstanceError(f"another master is taking the pid file {path} at this very moment")
         # The old file's lock keeps a third starter out until the rename is done; a temporary
@@ -143,7 +143,7 @@ def _put_in_place(place: Place, draft: str) -> None:
 
 def _open_existing(place: Place) -> int:
     """Open what is there to read it; looked at first, because opening a device or a pipe has effects."""
-    found = place.look()
+    found = place.stat()
     if found is not None and not stat.S_ISREG(found.st_mode):
         raise InstanceError(
             f"the pid file {place.path} exists and is not a file: it is {kind(found.st_mode)}"

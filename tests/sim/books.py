@@ -58,7 +58,7 @@ class Seen:
     """No request was in hand when it was last observed."""
     hung_at: float = 0.0
     """When it was last seen to be beyond a limit."""
-    last_look_until: float = 0.0
+    last_sample_until: float = 0.0
     """For what is looked at when its time is up; 0.0: that was not seen to be up."""
     looked_again: bool = False
     """Since it was dumped."""

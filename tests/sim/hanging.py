@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from tests.sim.observer import Observer
 
 EPSILON_S = 1e-6
-LOOK_S = 5.0
-LOOK_MIN_S = 0.05
-NEAR_LOOK_S = 1.0
+SAMPLE_S = 5.0
+SAMPLE_MIN_S = 0.05
+NEAR_SAMPLE_S = 1.0
 CONFIRM_S = 1.0
-LAST_LOOK_S = 0.1
+LAST_SAMPLE_S = 0.1
 ABSENCES_MAX = 64
 
 
 @dataclass(eq=False)
-class Looks:
+class Samples:
     """When the scoreboard was read, and when it is to be read next."""
 
     last_at: float | None = None
@@ -47,29 +47,29 @@ class Looks:
 
     def needed(self, now: float, at: float) -> None:
         """What was just observed is to be looked at again then."""
-        self.due_at = min(self.due_at, max(at, now + LOOK_MIN_S))
+        self.due_at = min(self.due_at, max(at, now + SAMPLE_MIN_S))
         self.allowed(self.due_at)
 
     def allowed(self, at: float) -> None:
         self.allowed_at = min(self.allowed_at, at)
 
     def says_what_it_waits_for(self, now: float, after_s: float) -> None:
-        """A fleet that stops will then say it, and looks just before."""
+        """A fleet that stops will then say it, and samples just before."""
         self.allowed(now + after_s - 0.1)
 
     def looked(self, now: float) -> None:
         if now < self.allowed_at - EPSILON_S:
             raise Unsafe(f"looked at the scoreboard {self.allowed_at - now:.3f} s before there was a reason")
-        if self.last_at is not None and now < self.last_at + LOOK_MIN_S - EPSILON_S:
+        if self.last_at is not None and now < self.last_at + SAMPLE_MIN_S - EPSILON_S:
             raise Unsafe(f"looked at the scoreboard again after {now - self.last_at:.3f} s")
         self.last_at = now
-        self.due_at = self.allowed_at = now + LOOK_S
+        self.due_at = self.allowed_at = now + SAMPLE_S
 
     def judge(self, now: float, *, over: bool) -> None:
         """After each step; ``over``: the fleet has ended."""
         if self.last_at is None:
             self.last_at = now  # the start
-            self.due_at = self.allowed_at = now + LOOK_S
+            self.due_at = self.allowed_at = now + SAMPLE_S
         if now > self.due_at + SLACK_S and not over:
             raise Unsafe(f"nobody has looked at the scoreboard for {now - self.last_at:.3f} s")
 
@@ -92,17 +92,17 @@ def has_closed_channel(seen: Seen) -> bool:
     return seen.state in {"requested", "starting", "ready", "parked"}
 
 
-def is_ready(looks: Looks, seen: Seen, now: float) -> None:
+def is_ready(samples: Samples, seen: Seen, now: float) -> None:
     """Its first request may begin now."""
     if limit_s := seen.policy.request_timeout_s:
-        looks.needed(now, now + limit_s / 4)
+        samples.needed(now, now + limit_s / 4)
 
 
 def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
     """Note what is to follow from what was observed; all other news of the step are known."""
     hard = seen.policy.recycle.memory_hard_bytes
     if hard * 0.8 < facts.memory_bytes <= hard and seen.state not in {"requested", "killed"}:
-        observer.looks.needed(observer.now, observer.now + NEAR_LOOK_S)
+        observer.samples.needed(observer.now, observer.now + NEAR_SAMPLE_S)
     turned = facts.heartbeat_at != seen.heartbeat_at or bool(facts.busy_since)
     seen.heartbeat_at = facts.heartbeat_at
     seen.idle = not facts.busy_since
@@ -113,41 +113,43 @@ def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
     if seen.still_at is None and seen.idle and observer.now >= _silent_until(observer, seen):
         seen.still_at = observer.now
     if seen.state == "dumped" and seen.hangs:
-        _allow_next_look(observer, seen, facts)
+        _allow_next_sample(observer, seen, facts)
         seen.found_well = not (_is_late(observer, facts, 0.0) or _is_still(observer, seen))
     if seen.state in {"ready", "parked"}:
-        is_ready(observer.looks, seen, observer.now)
+        is_ready(observer.samples, seen, observer.now)
         _judge_request(observer, seen, facts)
         _judge_loop(observer, seen)
 
 
 def _judge_request(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
     if facts.request_due_at:
-        looks, now = observer.looks, observer.now
+        samples, now = observer.samples, observer.now
         if _is_late(observer, facts, LATE_S):
             seen.hung_at = now
-        due_at = facts.request_due_at + looks.away_since(facts.busy_since, 0.0)
+        due_at = facts.request_due_at + samples.away_since(facts.busy_since, 0.0)
         _found_at(observer, seen, due_at)
 
 
-def _allow_next_look(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
+def _allow_next_sample(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
     """The fleet may want to look at a dumped worker as at others."""
-    looks = observer.looks
+    samples = observer.samples
     if facts.request_due_at:
-        looks.allowed(facts.request_due_at + looks.away_since(facts.busy_since, LATE_S))
+        samples.allowed(facts.request_due_at + samples.away_since(facts.busy_since, LATE_S))
     if seen.idle:
-        looks.allowed(_loop_due_at(observer, seen))
+        samples.allowed(_loop_due_at(observer, seen))
 
 
 def _is_late(observer: Observer, facts: ev.Observed, margin_s: float) -> bool:
-    away_s = observer.looks.away_since(facts.busy_since, margin_s)
+    away_s = observer.samples.away_since(facts.busy_since, margin_s)
     return bool(facts.request_due_at) and observer.now >= facts.request_due_at + away_s
 
 
 def _silent_until(observer: Observer, seen: Seen) -> float:
     """So long nobody minds that its loop does not turn."""
     limit_s = seen.policy.heartbeat_timeout_s
-    return max(seen.heartbeat_at, seen.busy_at, observer.looks.back_at) + limit_s if limit_s else float("inf")
+    return (
+        max(seen.heartbeat_at, seen.busy_at, observer.samples.back_at) + limit_s if limit_s else float("inf")
+    )
 
 
 def _loop_due_at(observer: Observer, seen: Seen) -> float:
@@ -167,7 +169,7 @@ def _judge_loop(observer: Observer, seen: Seen) -> None:
 
 def _found_at(observer: Observer, seen: Seen, due_at: float) -> None:
     if observer.now < due_at:
-        observer.looks.needed(observer.now, due_at)
+        observer.samples.needed(observer.now, due_at)
     else:
         observer.found.append(seen)
 
@@ -191,29 +193,29 @@ def judge_dump(observer: Observer, seen: Seen) -> None:
         if seen.hung_at != observer.now:
             raise Unsafe(f"dump to {seen}, which is well")
         seen.hangs, seen.looked_again, seen.found_well = True, False, False
-        seen.last_look_until = 0.0
-        observer.looks.allowed(observer.now + seen.policy.dump_grace_s)
+        seen.last_sample_until = 0.0
+        observer.samples.allowed(observer.now + seen.policy.dump_grace_s)
     elif seen.state not in {"starting", "lost", "draining"} or early:
         raise Unsafe(f"dump to {seen} before its time")
 
 
 def looked(observer: Observer) -> None:
-    observer.looks.looked(observer.now)
+    observer.samples.looked(observer.now)
     for seen in observer.workers.values():
         seen.looked_again, seen.found_well = True, False  # what the look shows counts, if it shows anything
         if seen.state == "dumped" and seen.hangs:
-            observer.looks.allowed(seen.due)
-            awaits_its_last_look(observer, seen)
+            observer.samples.allowed(seen.due)
+            awaits_its_last_sample(observer, seen)
 
 
-def awaits_its_last_look(observer: Observer, seen: Seen) -> bool:
+def awaits_its_last_sample(observer: Observer, seen: Seen) -> bool:
     """Tell whether the time of ``seen`` was up just now, in a turn that may have come a little late.
 
     Then it is not killed in this turn: it is looked at in one of the next, and killed if that shows nothing.
     """
-    if seen.state != "dumped" or not seen.hangs or seen.due > observer.now or seen.last_look_until:
+    if seen.state != "dumped" or not seen.hangs or seen.due > observer.now or seen.last_sample_until:
         return False
-    seen.last_look_until = observer.now + LAST_LOOK_S
+    seen.last_sample_until = observer.now + LAST_SAMPLE_S
     return True
 
 

@@ -223,12 +223,12 @@ def leaves_workers_behind(patch: Patch) -> None:
     patch.setattr(Fleet, "_settle", at_once)
 
 
-def looks_all_the_time(patch: Patch) -> None:
-    patch.setattr(deadlines, "LOOK_S", 0.5)
+def samples_all_the_time(patch: Patch) -> None:
+    patch.setattr(deadlines, "SAMPLE_S", 0.5)
 
 
-def never_looks(patch: Patch) -> None:
-    patch.setattr(deadlines, "LOOK_S", 1e9)
+def never_samples(patch: Patch) -> None:
+    patch.setattr(deadlines, "SAMPLE_S", 1e9)
 
 
 def retires_before_the_heir_serves(patch: Patch) -> None:
@@ -311,8 +311,8 @@ def overlooks_still_loops(patch: Patch) -> None:
     patch.setattr(hangs, "_heartbeat", lambda fleet, worker, before, facts, turn: "")
 
 
-def kills_without_a_last_look(patch: Patch) -> None:
-    patch.setattr(hangs, "last_look", lambda fleet, worker, turn: False)
+def kills_without_a_last_sample(patch: Patch) -> None:
+    patch.setattr(hangs, "last_sample", lambda fleet, worker, turn: False)
 
 
 def spares_nobody(patch: Patch) -> None:
@@ -325,7 +325,7 @@ def spares_everybody(patch: Patch) -> None:
         worker.failure = None
         return True
 
-    patch.setattr(hangs, "last_look", lenient)
+    patch.setattr(hangs, "last_sample", lenient)
 
 
 def keeps_the_stuck(patch: Patch) -> None:
@@ -354,7 +354,7 @@ def blames_others_for_its_own_absence(patch: Patch) -> None:
 
 
 def looks_too_seldom_for_its_limits(patch: Patch) -> None:
-    patch.setattr(hangs, "look_soon", lambda fleet, worker, turn: None)
+    patch.setattr(hangs, "sample_soon", lambda fleet, worker, turn: None)
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -381,8 +381,8 @@ MUTANTS: tuple[Mutant, ...] = (
     spins,
     talks_without_news,
     leaves_workers_behind,
-    looks_all_the_time,
-    never_looks,
+    samples_all_the_time,
+    never_samples,
     retires_before_the_heir_serves,
     recycles_all_at_once,
     recycles_what_is_on_disk,
@@ -393,7 +393,7 @@ MUTANTS: tuple[Mutant, ...] = (
     keeps_the_door_open,
     overlooks_long_requests,
     overlooks_still_loops,
-    kills_without_a_last_look,
+    kills_without_a_last_sample,
     spares_nobody,
     spares_everybody,
     keeps_the_stuck,

@@ -53,7 +53,7 @@ class Observer:
         self.failures = Failures()
         self.refused_at = float("inf")
         self._stop_rules = StopRules()
-        self.looks = hanging.Looks()
+        self.samples = hanging.Samples()
         self.found: list[Seen] = []
         self._steps = 0
         self.now = 0.0
@@ -89,10 +89,10 @@ class Observer:
 
     def _forgive(self, late_s: float, before: float) -> None:
         self._stop_rules.forgive(late_s)
-        self.looks.forgive(self.now, late_s)
+        self.samples.forgive(self.now, late_s)
         for seen in self.workers.values():
             seen.due += late_s
-            seen.last_look_until += late_s if seen.last_look_until else 0.0
+            seen.last_sample_until += late_s if seen.last_sample_until else 0.0
             seen.still_at = None
             seen.killed_at += late_s if before - seen.killed_at < 10 else 0.0  # else given up
         if self.txn is not None:
@@ -106,7 +106,7 @@ class Observer:
             let_go_unspawned(self)
         if self.found:
             hanging.judge_found(self)
-        self.looks.judge(self.now, over=self.finished)
+        self.samples.judge(self.now, over=self.finished)
         self._stop_rules.judge(self.now, over=self.stopping)
         if self._steps % 8 == 0:
             judge_deadlines(self)
@@ -132,7 +132,7 @@ class Observer:
             seen.ready_at = self.now
             seen.enter("ready", float("inf"))
         if seen is not None and not seen.is_template:
-            hanging.is_ready(self.looks, seen, self.now)
+            hanging.is_ready(self.samples, seen, self.now)
 
     def _boot_failed(self, event: ev.BootFailed) -> None:
         seen = self.workers.get(event.worker)
@@ -358,12 +358,12 @@ class Observer:
 
     def _close(self, action: act.CloseListeners) -> None:
         self._stop_rules.closes(self.now)
-        self.looks.says_what_it_waits_for(self.now, 1.0)
+        self.samples.says_what_it_waits_for(self.now, 1.0)
         self.stopping = True
 
     def _note(self, action: act.Note) -> None:
         if self.stopping and isinstance(action.record, StopWaits):
-            self.looks.says_what_it_waits_for(self.now, 5.0)
+            self.samples.says_what_it_waits_for(self.now, 5.0)
         judge_note(self, action)
 
     def _finish(self, action: act.Finish) -> None:

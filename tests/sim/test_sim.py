@@ -58,7 +58,7 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
 
 
 probabilities = st.floats(0, 0.5)
-AWAY_DURING_A_LAST_LOOK = Faults(
+AWAY_DURING_A_LAST_SAMPLE = Faults(
     spawn_fails=0.1875,
     fork_is_late=0.25,
     boot_hangs=0.1875,
@@ -70,7 +70,7 @@ AWAY_DURING_A_LAST_LOOK = Faults(
     unreaped=0.5,
     late=0.03125,
 )
-LATE_FOR_A_LAST_LOOK = Faults(
+LATE_FOR_A_LAST_SAMPLE = Faults(
     spawn_fails=0.1212,
     dies=0.5,
     loses_link=0.0878,
@@ -196,8 +196,8 @@ LEFT_BY_A_CANARY_BESIDE = Faults(
         late=st.floats(0, 0.05),
     ),
 )
-@example(seed=1877800, faults=AWAY_DURING_A_LAST_LOOK)
-@example(seed=342769001, faults=LATE_FOR_A_LAST_LOOK)
+@example(seed=1877800, faults=AWAY_DURING_A_LAST_SAMPLE)
+@example(seed=342769001, faults=LATE_FOR_A_LAST_SAMPLE)
 @example(seed=347371766, faults=LEFT_TWICE_AND_DIED)
 @example(seed=2847381154, faults=SPARED_AND_STILL)
 @example(seed=1184334248, faults=AWAY_MORE_OFTEN_THAN_IS_REMEMBERED)
@@ -224,7 +224,7 @@ def test_a_worker_that_hung_is_looked_at_before_it_must_be_dead() -> None:
     observer, seen = hung(100.0)
     observer.now = seen.due + 0.9 * deadlines.LATE_S
     judge_deadlines(observer)
-    observer.now += hanging.LAST_LOOK_S + SLACK_S + 0.1
+    observer.now += hanging.LAST_SAMPLE_S + SLACK_S + 0.1
     with pytest.raises(Unsafe, match="past its deadline"):
         judge_deadlines(observer)
 

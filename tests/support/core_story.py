@@ -4,8 +4,8 @@
     story.begins()                      # ["spawn 1 web.0 g1", "spawn 2 web.1 g1"]
     story.boots(1)                      # ["serve 1"]
 
-Log lines, progress and looks at the scoreboard are kept apart, in `notes`, `progress` and `looks`. After every step the fleet is
-asked once more, and must have nothing to add.
+Log lines, progress and samples of the scoreboard are kept apart, in `notes`, `progress` and
+`samples`. After every step the fleet is asked once more, and must have nothing to add.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CoreStory:
         self.now = 100.0
         self.keep_s = 0.0
         self.lost: tuple[str, ...] = ()
-        self.looks: list[float] = []
+        self.samples: list[float] = []
         self.notes: list[str] = []
         self.progress: list[str] = []
         self.finish: act.Finish | None = None
@@ -64,7 +64,7 @@ class CoreStory:
                 case act.Note(record=record):
                     self.notes.append(f"{record.level}: {sentence(record)}")
                 case act.Observe():
-                    self.looks.append(self.now)
+                    self.samples.append(self.now)
                 case act.Progress(request=request, pool=pool, phase=phase, outcome=outcome, detail=detail):
                     self.progress.append(
                         " ".join(filter(None, (f"{request}:", pool, phase, outcome, detail)))
@@ -142,11 +142,11 @@ class CoreStory:
 
 def rests(fleet: Fleet) -> bool:
     """Nothing is due, now or later, but the next look at the scoreboard."""
-    look_at, fleet.state.look_at = fleet.state.look_at, inf
+    sample_at, fleet.state.sample_at = fleet.state.sample_at, inf
     try:
         return deadlines.soonest(fleet.state, fleet.turn) == inf
     finally:
-        fleet.state.look_at = look_at
+        fleet.state.sample_at = sample_at
 
 
 def _line(action: act.Action) -> str:

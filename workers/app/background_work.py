@@ -26,7 +26,7 @@ from gwctl.workers.observe.introspection import FRAMES_MAX, stack_of
 from gwctl.workers.observe.introspection import is_ours as is_our_task
 from gwctl.workers.observe.tracebacks import is_machinery
 
-LOOK_MIN_S: Final = 5.0
+INTERVAL_MIN_S: Final = 5.0
 _TASKS_MAX: Final = 2000
 """Of more tasks it is not remembered since when they are there: that would take too long."""
 _WAITING: Final = {threading.__file__, queue.__file__}
@@ -38,21 +38,21 @@ class Background:
     """Knows what of the application is work under way. ``drain_timeout_s`` is how long work may take."""
 
     def __init__(self, drain_timeout_s: float) -> None:
-        self._every_s = max(drain_timeout_s, LOOK_MIN_S)
+        self._every_s = max(drain_timeout_s, INTERVAL_MIN_S)
         self._services: WeakSet[Any] = WeakSet()
         self._seen: WeakSet[Any] = WeakSet()
-        self._look_at = 0.0
+        self._check_at = 0.0
 
     def started(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         """The worker is ready: what goes on now does so for as long as the worker."""
         self._services.update([*self.tasks(loop), *self.threads()])
-        self._look_at = now + self._every_s
+        self._check_at = now + self._every_s
 
-    def look(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
-        """See what has been going on since the last look. To be called every few seconds."""
-        if now < self._look_at:
+    def check(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
+        """See what has been going on since the last check. To be called every few seconds."""
+        if now < self._check_at:
             return
-        self._look_at = now + self._every_s
+        self._check_at = now + self._every_s
         few = len(asyncio.all_tasks(loop)) <= _TASKS_MAX
         going_on: set[Any] = {*self.threads(), *(self.tasks(loop) if few else ())}
         self._services.update(going_on.intersection(self._seen))

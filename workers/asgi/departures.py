@@ -36,12 +36,12 @@ class Departures:
         self._service = service
         self._requests = requests
         self._since: dict[AsgiRequest, tuple[float, int]] = {}  # and how much had gone by then
-        self._looked_at = 0.0
+        self._checked_at = 0.0
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Close the connections of those who have left and are sent nothing. Called in each sweep."""
-        late_s = now - self._looked_at - _LATE_S
-        self._looked_at = now
+        late_s = now - self._checked_at - _LATE_S
+        self._checked_at = now
         if late_s > 0:  # the loop stood still: who owes the client an answer had no time for it
             self._since = {each: (since + late_s, gone) for each, (since, gone) in self._since.items()}
         watched: dict[int, AsgiRequest] = {}

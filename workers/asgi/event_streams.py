@@ -56,7 +56,7 @@ class Streams:
         if ending and self._last is None:
             last_s = max(self._drain_s - LAST_S, self._drain_s / 2)
             self._last = self._loop.call_later(last_s, self._tell_all)
-        self.look(now)
+        self.check(now)
 
     def stay(self) -> None:
         """The clients may stay: tell nobody any more."""
@@ -68,7 +68,7 @@ class Streams:
             self._last = None
         self._due, self._since = {}, {}
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Find those who have been silent for long enough. Called in each sweep."""
         for request in self._requests:
             request.open_event_stream()

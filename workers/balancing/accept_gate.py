@@ -39,7 +39,7 @@ class Gate:
         self._siblings = siblings
         self._record = record
         self._since = 0.0  # a connection has been left to others since then; 0.0: none
-        self._looked_at = 0.0
+        self._checked_at = 0.0
         self._seen: dict[int, _Activity] = {}
         self._unresponsive: dict[int, _Activity] = {}
         self.declined = 0
@@ -49,9 +49,9 @@ class Gate:
 
         ``mine`` is how many this worker has.
         """
-        if now - self._looked_at > _EPISODE_S:
+        if now - self._checked_at > _EPISODE_S:
             self._since = 0.0
-        self._looked_at = now
+        self._checked_at = now
         share, fewer = self._share(mine, waiting, now)
         if not fewer:
             self._since = 0.0

@@ -86,13 +86,13 @@ class Eviction:
         """
         self._see_them_off(now)
         room = len(self._leaving)
-        looked = False
+        searched = False
         while room < wanted:
             if not self._found:
-                if looked:
+                if searched:
                     break
-                looked = True
-                self._look(now)
+                searched = True
+                self._find_candidates(now)
                 continue
             found, connection = self._found.pop()
             if found == self._rank(connection, now):
@@ -115,7 +115,7 @@ class Eviction:
             self._asked.update(chosen)
         return bool(self._asked)
 
-    def _look(self, now: float) -> None:
+    def _find_candidates(self, now: float) -> None:
         """Find who has waited longest; the last is the first to go."""
         ranked = []
         for connection in self._service.open_connections():

@@ -70,7 +70,7 @@ class Handover:
         self._wanted = False
         self._unwatch()
 
-    def look(self, *, free: bool) -> None:
+    def take_again(self, *, free: bool) -> None:
         """Take again, now that the worker can start a request, or if everybody has been busy for too long.
 
         Called now and then while there are requests: in a pool that is always busy, nobody would take
@@ -105,7 +105,7 @@ class Handover:
         if self._service.runner.active >= self._service.context.capacity:
             self._unwatch()
             self._left_at = monotonic()
-            self._service.accounts.flush_soon()  # which leads to `look`
+            self._service.accounts.flush_soon()  # which leads to `take_again`
         elif not self._due:
             self._due = True
             self._loop.call_soon(self._take)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.http1.service import Service
 
-LOOK_AGAIN_S: Final = 0.02
+RECHECK_S: Final = 0.02
 """While nothing is accepted, the bounds are looked at this often."""
 LINGERING_MAX: Final = 64
 _OVER_S: Final = 2.0
@@ -185,7 +185,7 @@ class Overload:
         does = "answering 503" if self.refuses else "accepting no more for now"
         self._service.context.log.warning(f"overload: {what}: {does}")
 
-    def look(self, now: float) -> None:
+    def check_end(self, now: float) -> None:
         """Say so when it is over. Called by the server's sweep."""
         if not self._since or now - self._last < self._over_s:
             return

@@ -87,7 +87,7 @@ class QueueLimit:
         self.behind = True
         self._behind_at = monotonic()
 
-    def look(self, now: float) -> None:
+    def forget_old(self, now: float) -> None:
         """Forget what was long ago. Called in each sweep.
 
         Not sooner: between the last look at who waits in the backlog and the one that lets them in there

@@ -48,7 +48,7 @@ class LeastRates:
         self._holders: list[tuple[ConnectionBase, int]] = []
         self._seen: dict[ConnectionBase, tuple[float, int]] = {}  # since when, and what was taken by then
 
-    def look(self, connection: ConnectionBase, now: float) -> None:
+    def check(self, connection: ConnectionBase, now: float) -> None:
         """Judge ``connection`` once its window is over. Called by the server's sweep."""
         if connection.write_paused or connection.state in {FLUSH, CLOSING}:
             if self._response and connection.transport is not None:

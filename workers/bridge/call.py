@@ -94,8 +94,8 @@ class BridgedCall(WsgiCall):
     __slots__ = (
         "_bell",
         "_bridge",
+        "_check_at",
         "_given",
-        "_look_at",
         "_lost",
         "_passed_at",
         "_scope",
@@ -116,7 +116,7 @@ class BridgedCall(WsgiCall):
         self._given = _NOT
         self._lost = False
         self._shut_at = self._passed_at = 0.0
-        self._look_at = inf if bridge.bell_fd < 0 else monotonic() + service.sweep_s
+        self._check_at = inf if bridge.bell_fd < 0 else monotonic() + service.sweep_s
         self._watched = True
         self._tell: Callable[[], None] | None = None
         self.request: BridgedRequest | None = None
@@ -247,8 +247,8 @@ class BridgedCall(WsgiCall):
                 self._connection.expecting = False  # too late to ask for the body
         self._send(b"".join(blocks) if len(blocks) > 1 else blocks[0])
         self._passed_at = now = monotonic()
-        if now >= self._look_at:
-            self._look(now)
+        if now >= self._check_at:
+            self._check(now)
 
     def _give_up(self, far: BridgedConnection) -> None:
         """End without the application's word, unless it has had the last one meanwhile."""
@@ -299,13 +299,13 @@ class BridgedCall(WsgiCall):
             left = 0 if self._shut_at else _LEFT
             poll.register(self._connection.sock, left | (select.POLLIN if reads else 0))
         patience_s = self._patience_s(reads)
-        look_s = self._service.sweep_s if patience_s is None else min(patience_s, self._service.sweep_s)
-        found = poll.poll(look_s * 1000)
+        wait_s = self._service.sweep_s if patience_s is None else min(patience_s, self._service.sweep_s)
+        found = poll.poll(wait_s * 1000)
         now = monotonic()
-        if not found and patience_s is not None and patience_s <= look_s:
+        if not found and patience_s is not None and patience_s <= wait_s:
             self._too_late()
-        elif now >= self._look_at:
-            self._look(now)
+        elif now >= self._check_at:
+            self._check(now)
         for fd, events in found:
             if fd == self._bridge.bell_fd:
                 self._bell.hear()
@@ -315,10 +315,10 @@ class BridgedCall(WsgiCall):
         if tell is not None:
             tell()
 
-    def _look(self, now: float) -> None:
+    def _check(self, now: float) -> None:
         """Do what the server's sweep would, were its loop not held by this call."""
-        self._look_at = now + self._service.sweep_s
-        self._bridge.look_in_call(now)
+        self._check_at = now + self._service.sweep_s
+        self._bridge.check_in_call(now)
 
     def _reads(self) -> bool:
         """Tell whether the socket is to be read: TLS has its ends in what is read."""
@@ -407,9 +407,9 @@ class BridgedBodyCall(BridgedCall):
             self._bridge.tell(self.request.far.close_source)
         self._service.body_budget.release(self._input)
 
-    def _look(self, now: float) -> None:
-        super()._look(now)
-        self._bridge.rates.look(self._connection, now)
+    def _check(self, now: float) -> None:
+        super()._check(now)
+        self._bridge.rates.check(self._connection, now)
 
     def _reads(self) -> bool:
         connection = self._connection

@@ -205,7 +205,7 @@ class AsgiBridge:
         self._abandoned = True
         self._service.check_drained()
 
-    def look_in_call(self, now: float) -> None:
+    def check_in_call(self, now: float) -> None:
         """Under sync, in the midst of a call: do what the sweep does for streams, and hear of a drain."""
         notice = self._service.context.notice
         drains = notice()  # the order waits until the call is over
@@ -213,7 +213,7 @@ class AsgiBridge:
             notice.begin()
             self.streams.drain(now, ending=True)
         self._drains = drains
-        self.streams.look(now)
+        self.streams.check(now)
 
     def interrupt(self) -> None:
         """Under sync: end the call in progress, as if its client were gone. For a signal's handler."""
@@ -271,8 +271,8 @@ class BridgedStreams(Streams):
     def stay(self) -> None:
         self._bridge.tell(super().stay)
 
-    def look(self, now: float) -> None:
-        self._bridge.tell(partial(super().look, now))
+    def check(self, now: float) -> None:
+        self._bridge.tell(partial(super().check, now))
 
 
 class BridgedStream(FedStream):

@@ -307,7 +307,7 @@ class ConnectionBase:
     def refuse_head(self, refusal: Refused) -> None:
         """Refuse the request that begins with the head in the parser."""
         if self.forwarder is not None and self.parser.is_complete:
-            self.forwarder.look(self)
+            self.forwarder.apply_parsed(self)
         self.refuse(refusal.status, refusal.why)
 
     def refuse_unparsed(self, status: int, why: str) -> None:

@@ -155,7 +155,7 @@ class Forwarder:
             connection.authority = host
         return changes
 
-    def look(self, connection: ProxiedConnection) -> None:
+    def apply_parsed(self, connection: ProxiedConnection) -> None:
         """See whose request is in the parser; for one that is refused before its runner has looked."""
         given: dict[bytes, bytes] = {}
         for spelled, value in connection.parser.headers:

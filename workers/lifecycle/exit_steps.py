@@ -66,7 +66,7 @@ _CALL_S: Final = 0.1
 """At least so long for each exit function of threading."""
 _AFTER_THREADS_S: Final = 0.4
 """Of the farewell, for the application's exit functions."""
-_LOOK_S: Final = 0.02
+_POLL_S: Final = 0.02
 _LAST_WRITES_S: Final = 0.1
 
 
@@ -136,7 +136,7 @@ class Ending:
         self.begin("the lifespan's shutdown")
         if lifespan is not None:
             left_s = self._lifespan_until() - monotonic()
-            await self._within(lifespan.shutdown(left_s), lambda: self._lifespan_until() + _LOOK_S)
+            await self._within(lifespan.shutdown(left_s), lambda: self._lifespan_until() + _POLL_S)
         self.begin("the end of tasks")
         await self._cancel(application_tasks(loop), self._until(_CANCEL_S))
         self.begin("the end of asynchronous generators")
@@ -156,7 +156,7 @@ class Ending:
         self.begin("work in the background")
         steps = in_loop(loop, self.in_loop(lifespan, requests))
         while not steps.done() and monotonic() < self._gone_at - _AFTER_LOOP_S:
-            await asyncio.wait((steps,), timeout=_LOOK_S)
+            await asyncio.wait((steps,), timeout=_POLL_S)
         if steps.done():
             await steps
         else:
@@ -174,9 +174,9 @@ class Ending:
             tasks = self._background.tasks(loop)
             idle = 0 if tasks or self._background.threads() else idle + 1
             if tasks:
-                await asyncio.wait(tasks, timeout=_LOOK_S)
+                await asyncio.wait(tasks, timeout=_POLL_S)
             else:
-                await asyncio.sleep(0 if idle else _LOOK_S)
+                await asyncio.sleep(0 if idle else _POLL_S)
 
     async def _cancel(self, tasks: list[asyncio.Task[Any]], until: float) -> None:
         """Cancel ``tasks`` and wait for their end; what they raise is reported as a loop's end does it.
@@ -188,7 +188,7 @@ class Ending:
             task.cancel()
         left = {task for task in tasks if task not in self._unresponsive}
         while left and monotonic() < min(until, self._until(_CANCEL_S)):
-            _, left = await asyncio.wait(left, timeout=_LOOK_S)
+            _, left = await asyncio.wait(left, timeout=_POLL_S)
         self._unresponsive.update(left)
         self._note(told_task, left)
         loop = asyncio.get_running_loop()
@@ -205,10 +205,10 @@ class Ending:
 
         task = OwnTask(awaited())
         while not task.done() and monotonic() < until():
-            await asyncio.wait((task,), timeout=_LOOK_S)
+            await asyncio.wait((task,), timeout=_POLL_S)
         if not task.done():
             task.end()
-            await asyncio.wait((task,), timeout=_LOOK_S)
+            await asyncio.wait((task,), timeout=_POLL_S)
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             self._failed(self._step, error)
 
@@ -239,7 +239,7 @@ class Ending:
             while caller.is_alive() and monotonic() < max(
                 self._until(_THREADS_S, _AFTER_THREADS_S), began + _CALL_S
             ):
-                caller.join(_LOOK_S)
+                caller.join(_POLL_S)
         idle = 0
         while idle < 2 and monotonic() < self._until(_THREADS_S, _AFTER_THREADS_S):
             busy = busy_threads()
@@ -329,7 +329,7 @@ def _counted(count: int, what: str) -> str:
 def _join(thread: threading.Thread) -> bool:
     """Wait for a thread for a moment; False where the application has made threads something else."""
     try:
-        thread.join(_LOOK_S)
+        thread.join(_POLL_S)
     except RuntimeError:
         return False
     return True

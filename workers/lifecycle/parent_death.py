@@ -36,7 +36,7 @@ from gwctl.ipc.assignment import EXIT_GRACE_S
 
 KILL_S: Final = EXIT_GRACE_S + 1.0
 """After the time for work. Before that the process ends itself where it can."""
-LOOK_S: Final = 1.0
+POLL_S: Final = 1.0
 """Between two looks where no pidfd can be had any more."""
 REACT_S: Final = 0.2
 """For the main thread to take its TERM."""
@@ -82,7 +82,7 @@ class DeathWatch:
             try:  # the application closed that descriptor before this thread slept on it
                 master = os.pidfd_open(self._master_pid)
             except OSError:
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
         self.finish_or_die()
         time.sleep(REACT_S)
         self.unheard()

@@ -171,7 +171,7 @@ class WorkerProcess:
         assert self.loop is not None
         self._assignment.record.words[MEMORY_BYTES] = memory_bytes()
         unblock_handled()  # a request may have blocked them, and have died before it let them in
-        self._background.look(self._application_loop, monotonic())
+        self._background.check(self._application_loop, monotonic())
         self.loop.call_later(_MEASURE_S, self._measure)
 
     @property

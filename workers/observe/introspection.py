@@ -61,7 +61,7 @@ def request_report(running: list[Running], loop: asyncio.AbstractEventLoop) -> R
 def is_ours(task: asyncio.Task[Any]) -> bool:
     """Tell whether the outermost code of ``task`` is none of the application's."""
     outermost = task.get_coro()
-    code = _look(outermost)[1]
+    code = _frame_of(outermost)[1]
     return _is_compiled(outermost) if code is None else is_machinery(code.co_filename)
 
 
@@ -73,7 +73,7 @@ def stack_of(task: asyncio.Task[Any]) -> list[str]:
     frames = []
     waiting: Any = task.get_coro()
     for _ in range(FRAMES_MAX):
-        frame, code, inner = _look(waiting)
+        frame, code, inner = _frame_of(waiting)
         if code is None and (inner := _behind(waiting)) is None:
             break
         if frame is not None and code is not None and not is_machinery(code.co_filename):
@@ -83,7 +83,7 @@ def stack_of(task: asyncio.Task[Any]) -> list[str]:
     return frames
 
 
-def _look(waiting: Any) -> tuple[FrameType | None, CodeType | None, Any]:
+def _frame_of(waiting: Any) -> tuple[FrameType | None, CodeType | None, Any]:
     """Return the frame of a coroutine or generator, and what it awaits."""
     for prefix, awaits in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
         code = getattr(waiting, f"{prefix}_code", None)
@@ -107,7 +107,7 @@ def _behind(waiting: Any) -> Any:
 
 
 def _leads_on(held: Any) -> bool:
-    return _look(held)[1] is not None or type(held).__name__ in _WRAPPERS
+    return _frame_of(held)[1] is not None or type(held).__name__ in _WRAPPERS
 
 
 def _is_compiled(waiting: Any) -> bool:

@@ -78,8 +78,8 @@ class AsgiRunner(Runner):
         """See to clients that have left, to those a drain sends away, and to tasks that never ran."""
         for request in [each for each in self._requests if each.task is not None and each.task.done()]:
             request.never_began(self._when_ended)
-        self._departures.look(now)
-        self._streams.look(now)
+        self._departures.check(now)
+        self._streams.check(now)
 
     def on_drain(self, now: float, *, ending: bool) -> None:
         self._streams.drain(now, ending=ending)

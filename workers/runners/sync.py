@@ -187,7 +187,7 @@ class SyncRunner(WsgiRunner):
         """Called every few milliseconds while there are requests, and by nobody when there are none."""
         self._in_line = self._average_s > SLOW_S
         if self._handover is not None:
-            self._handover.look(free=not self.line)
+            self._handover.take_again(free=not self.line)
             if self.line:
                 self._accounts.flush_soon()  # so that siblings see when this worker is free
 

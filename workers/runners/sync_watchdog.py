@@ -132,10 +132,10 @@ class Sentry:
         # Signals are for the loop's thread: a handler must be able to interrupt the call.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while self._bell.get():
-            while self._looks():
+            while self._check():
                 sleep(TICK_S)
 
-    def _looks(self) -> bool:
+    def _check(self) -> bool:
         """Look once; return whether to look again soon."""
         since = self._floats[BUSY_SINCE]
         if since:

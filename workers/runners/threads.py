@@ -182,7 +182,7 @@ class ThreadsRunner(WsgiRunner):
             self._hand_over()
         self._mark = self._dispatched
         active = self.active
-        handover.look(free=active < self._count)
+        handover.take_again(free=active < self._count)
         if active and self._siblings.exist():
             self._accounts.flush_soon()
 
@@ -232,9 +232,9 @@ class ThreadsRunner(WsgiRunner):
             if not given:
                 return  # what waits cannot be given
         self._again = True
-        self.service.context.loop.call_later(_AGAIN_S, self._look_again)
+        self.service.context.loop.call_later(_AGAIN_S, self._hand_over_again)
 
-    def _look_again(self) -> None:
+    def _hand_over_again(self) -> None:
         self._again = False
         self._hand_over()
 

@@ -144,10 +144,10 @@ class ThreadsClock(RequestClock):
         turned = Event()
         bridge.tell(turned.set)
         self._service.context.loop.call_later(
-            CLEAN_UP_S, self._look_after, turned, bridge, call.what(), age_s
+            CLEAN_UP_S, self._check_turned, turned, bridge, call.what(), age_s
         )
 
-    def _look_after(self, turned: Event, bridge: AsgiBridge, what: str, age_s: float) -> None:
+    def _check_turned(self, turned: Event, bridge: AsgiBridge, what: str, age_s: float) -> None:
         """A loop that stands still serves nobody, whatever number of threads there are."""
         if turned.is_set():
             return

@@ -121,7 +121,7 @@ class WsgiRunner(Runner):
 
     def on_sweep(self, now: float) -> None:
         if self.bridge is not None:
-            self.bridge.streams.look(now)
+            self.bridge.streams.check(now)
 
     @property
     def background(self) -> int:

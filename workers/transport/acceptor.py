@@ -33,7 +33,7 @@ from gwctl.ipc.connection_queue import TransferHeader
 from gwctl.workers.balancing.accept_gate import DECLINE_S, Gate
 from gwctl.workers.balancing.eviction import Eviction, Patience
 from gwctl.workers.balancing.handoff import AdoptedConnection, SharedConnection
-from gwctl.workers.balancing.overload import LOOK_AGAIN_S, Overload, RefusedConnection
+from gwctl.workers.balancing.overload import RECHECK_S, Overload, RefusedConnection
 from gwctl.workers.http1.protocol import Connection
 from gwctl.workers.observe.tcp_info import tcp_info
 from gwctl.workers.transport.fd_reserve import Descriptors, number_max
@@ -232,7 +232,7 @@ class Acceptor:
         if overload.refuses:
             self._refuse(listener, overload)
         else:
-            self._rest(LOOK_AGAIN_S)
+            self._rest(RECHECK_S)
 
     def _leave_to_siblings(self, bound: int) -> bool:
         """Leave those that wait to a sibling with fewer than ``bound`` connections, if there is one."""
@@ -389,7 +389,7 @@ class Acceptor:
             + ". `nofile` raises the limit of open files, `connections_max` keeps below it",
         )
         if overload is None or not refuses:
-            self._rest(LOOK_AGAIN_S if self._expecting_room else PAUSE_S)
+            self._rest(RECHECK_S if self._expecting_room else PAUSE_S)
         elif kind is None:
             self._refuse(listener, overload)
         else:

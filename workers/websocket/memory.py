@@ -36,7 +36,7 @@ SHARE_BYTES_MIN: Final = 4096
 SHARE_BYTES_MAX: Final = 65536
 _READ_BYTES: Final = 524_288
 """For what one read of the socket may bring, and a share."""
-_LOOK_BYTES: Final = 1_048_576
+_MEASURE_BYTES: Final = 1_048_576
 """Most that is written between two looks at what is still unsent."""
 _MIB: Final = 1_048_576
 
@@ -84,24 +84,24 @@ class Memory:
         """Output that is unsent, when it was last looked at."""
         self.written = 0
         """Output since then."""
-        self._step = min(_LOOK_BYTES, self.limit // 16)
-        self._look_at = self.ease
+        self._step = min(_MEASURE_BYTES, self.limit // 16)
+        self._measure_beyond = self.ease
         self._waiting: dict[Holder, None] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._admitting = self._looking = False
+        self._admitting = self._measuring = False
 
     # ---- told by the connections
 
     def wrote(self, size: int) -> None:
         self.written += size
-        if self.total + self.output + self.written > self._look_at:
-            self.look_soon()
+        if self.total + self.output + self.written > self._measure_beyond:
+            self.measure_soon()
 
-    def look_soon(self) -> None:
+    def measure_soon(self) -> None:
         """Find out how much output is unsent, in the next turn of the loop."""
-        if not self._looking:
-            self._looking = True
-            self._loop.call_soon(self._look)
+        if not self._measuring:
+            self._measuring = True
+            self._loop.call_soon(self._measure)
 
     def must_wait(self, holder: Holder) -> bool:
         """Tell whether ``holder``, which has grown, is to read no more for now. Ask beyond `ease` only.
@@ -140,12 +140,12 @@ class Memory:
         count = sum(1 for _ in self._holders)
         return min(max(self.limit // (8 * count + 1), SHARE_BYTES_MIN), SHARE_BYTES_MAX)
 
-    def _look(self) -> None:
-        self._looking = False
+    def _measure(self) -> None:
+        self._measuring = False
         self.output = sum(holder.unsent() for holder in self._holders)
         self.written = 0
         self._relieve()
-        self._look_at = min(max(self.ease, self.total + self.output + self._step), self.limit)
+        self._measure_beyond = min(max(self.ease, self.total + self.output + self._step), self.limit)
         self.shrank()
 
     def _relieve(self) -> None:
@@ -178,7 +178,7 @@ class Memory:
         self._timer = None
         if not self._waiting:
             return
-        self._look()
+        self._measure()
         if self.total + self.output > self.ease:
             self._close_largest()
         if self._waiting:

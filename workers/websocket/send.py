@@ -87,7 +87,7 @@ class Sending:
         kind = message["type"]
         memory = self._around.memory
         if memory.total + memory.output + memory.written > memory.ease and kind == "websocket.send":
-            memory.look_soon()
+            memory.measure_soon()
             await asyncio.sleep(0)  # what was written in this turn is sent at its end
         while not self._packed.is_set():
             await self._packed.wait()  # another message goes first

@@ -27,7 +27,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gwctl.workers.http1.body_buffer import BodyTooLarge
-from gwctl.workers.wsgi.client_wait import LOOK_S, OTHERS_WAIT_S, ClientWait
+from gwctl.workers.wsgi.client_wait import OTHERS_WAIT_S, POLL_S, ClientWait
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
@@ -181,13 +181,13 @@ class BodyStream(RawIOBase):
     def _wait_for_client(self) -> None:
         """Wait, in a time that is not the application's."""
         if self.call is None:
-            self._wait(LOOK_S)
+            self._wait(POLL_S)
             return
         wait = self.call.waiting()
         before = self._taken
         wait.begin(0)
         try:
-            self._wait(LOOK_S)
+            self._wait(POLL_S)
         finally:
             wait.end_of_body()
         if self._taken > before:

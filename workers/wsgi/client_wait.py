@@ -1,7 +1,7 @@
 """How long a WSGI call waits for its client to take a stream, and when that is enough.
 
 The time is the client's, not the application's: ``request_timeout_s`` does not count it. Every
-`LOOK_S` of waiting is judged, and the connection cut, never the worker, when the client
+`POLL_S` of waiting is judged, and the connection cut, never the worker, when the client
 
     - has taken nothing for ``response_timeout_s``
     - has taken less than ``response_rate_min_bytes_per_s`` in ``rate_grace_s`` of waiting
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.response_spool import SpoolBudget
 
-LOOK_S: Final = 0.1
+POLL_S: Final = 0.1
 OTHERS_WAIT_S: Final = 5.0
 
 
@@ -49,7 +49,7 @@ class ClientWait:
     """All waits of one call. ``since``: the present one's beginning; 0.0: there is none."""
 
     __slots__ = (
-        "_next_look_s",
+        "_next_check_s",
         "_others_since",
         "_runner",
         "_service",
@@ -74,7 +74,7 @@ class ClientWait:
         self.others_wait = False
         """Somebody waited for the worker, or for the thread, at the last look."""
         self.spool: ResponseSpool | None = None
-        self._next_look_s = LOOK_S
+        self._next_check_s = POLL_S
         self._unsent = 0
         self._taken_at = 0.0
         self._window_at = 0.0
@@ -121,17 +121,17 @@ class ClientWait:
 
     def others_waited(self) -> bool:
         """Tell, for a call that waits for a body, whether others have waited for it for `OTHERS_WAIT_S`."""
-        if self.waited_s < self._next_look_s:
+        if self.waited_s < self._next_check_s:
             return False
-        self._next_look_s = self.waited_s + LOOK_S
+        self._next_check_s = self.waited_s + POLL_S
         return bool(self._too_long(self.waited_s))
 
     def judge(self) -> str:
         """Look, if it is time to, and return why the connection is to be cut; empty: it goes on."""
         waited = self.waited_s
-        if waited < self._next_look_s:
+        if waited < self._next_check_s:
             return ""
-        self._next_look_s = waited + LOOK_S
+        self._next_check_s = waited + POLL_S
         settings = self._service.context.settings
         silent_s = settings.timeouts.response_timeout_s
         if waited - self._taken_at >= silent_s:
@@ -146,7 +146,7 @@ class ClientWait:
         elif self._others_since < 0:
             self._others_since = waited
         elif waited - self._others_since >= OTHERS_WAIT_S:
-            rate = self._window_bytes / max(waited - self._window_at, LOOK_S)
+            rate = self._window_bytes / max(waited - self._window_at, POLL_S)
             return (
                 f"the client takes {rate:,.0f} bytes a second, and others have waited for this worker for "
                 f"{OTHERS_WAIT_S:g} s. A proxy that buffers responses would spare it, more workers or "

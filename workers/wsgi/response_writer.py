@@ -24,7 +24,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gwctl.workers.observe.errors import ClientGone
-from gwctl.workers.wsgi.client_wait import LOOK_S, ClientWait, unsent_bytes
+from gwctl.workers.wsgi.client_wait import POLL_S, ClientWait, unsent_bytes
 from gwctl.workers.wsgi.file_sender import FileTail
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class ResponseWriter:
         wait = self.waiting()
         wait.begin(unsent_bytes(self._connection, self._sock))
         try:
-            wait_writable(self._sock, LOOK_S)
+            wait_writable(self._sock, POLL_S)
         finally:
             wait.end(unsent_bytes(self._connection, self._sock))
         why = wait.judge()

@@ -35,7 +35,7 @@ def test_a_request_over_its_limit_has_its_worker_dumped_killed_and_replaced() ->
     since = story.now
     story.passes(29.0)
     assert story.happens(busy(story, since)) == []
-    assert story.fleet.state.look_at <= since + 30.0, "the next look is when it is due, if not before"
+    assert story.fleet.state.sample_at <= since + 30.0, "the next look is when it is due, if not before"
     reason = "request timeout: GET /x has run 30 s (limit 30 s)"
     assert story.happens(busy(story, since), after=1.0) == [f"dump 1: {reason}"]
     assert story.passes(1.1) == [f"kill 1: {reason}"]
@@ -77,7 +77,7 @@ def test_time_in_which_the_master_did_not_run_is_given_to_the_request_as_well() 
 def test_a_short_limit_is_looked_at_often_enough() -> None:
     story = CoreStory(policy=replace(REQUESTS, request_timeout_s=1.0), web=1).serves()
     story.happens(still())
-    assert story.fleet.state.look_at == story.now + 0.25
+    assert story.fleet.state.sample_at == story.now + 0.25
 
 
 def test_a_loop_that_no_longer_turns_has_its_worker_killed() -> None:
@@ -85,12 +85,12 @@ def test_a_loop_that_no_longer_turns_has_its_worker_killed() -> None:
     stood_at = story.now
     for _ in range(11):
         assert story.happens(still(stood_at), after=5.0) == []
-        assert story.fleet.state.look_at == story.now + 5.0, "a healthy fleet is looked at no more often"
+        assert story.fleet.state.sample_at == story.now + 5.0, "a healthy fleet is looked at no more often"
     assert story.happens(still(stood_at), after=4.9) == []
-    assert story.fleet.state.look_at == stood_at + 60.0, "when the limit is due, not five seconds later"
+    assert story.fleet.state.sample_at == stood_at + 60.0, "when the limit is due, not five seconds later"
     story.passes(0.1)
     assert story.happens(still(stood_at)) == [], "seen once, it may be about to turn"
-    assert story.fleet.state.look_at == stood_at + 61.0
+    assert story.fleet.state.sample_at == stood_at + 61.0
     reason = "its loop has not turned for 61 s (heartbeat_timeout_s 60 s)"
     assert story.happens(still(stood_at), after=1.0) == [f"dump 1: {reason}"]
 
@@ -99,7 +99,7 @@ def test_a_limit_shorter_than_the_time_between_looks_is_kept_as_well() -> None:
     story = CoreStory(policy=replace(LOOPS, heartbeat_timeout_s=2.0), web=1).serves()
     stood_at = story.now
     story.happens(still(stood_at))
-    assert story.fleet.state.look_at == stood_at + 2.0
+    assert story.fleet.state.sample_at == stood_at + 2.0
     assert story.happens(still(stood_at), after=2.0) == []
     assert len(story.happens(still(stood_at), after=1.0)) == 1
 
@@ -139,7 +139,7 @@ def test_a_master_that_did_not_run_sees_no_loop_stand_still() -> None:
     back_at = story.now
     story.passes(4.9)
     assert story.happens(still(stood_at)) == []
-    assert story.fleet.state.look_at == back_at + 5.0
+    assert story.fleet.state.sample_at == back_at + 5.0
     assert story.happens(still(stood_at), after=0.1) == []
     assert len(story.happens(still(stood_at), after=1.0)) == 1
 
@@ -171,7 +171,7 @@ def test_whose_request_ends_after_all_is_spared_and_goes_on() -> None:
     assert len(story.happens(busy(story, since))) == 1
     assert story.passes(0.9) == []
     assert story.happens(still(), after=0.1) == [], "judged by a look just before the kill, not by any"
-    assert story.fleet.state.look_at <= story.now + 0.05
+    assert story.fleet.state.sample_at <= story.now + 0.05
     assert story.happens(still(), after=0.05) == [
         "spare 1: request timeout: GET /x has run 30 s (limit 30 s)",
         "serve 1",

@@ -297,16 +297,16 @@ def test_a_candidate_that_takes_too_much_ends_the_reload() -> None:
 
 def test_near_the_hard_limit_it_is_looked_at_every_second() -> None:
     story = a_story(memory_hard_bytes=100 * MIB)
-    looks = len(story.looks)
+    samples = len(story.samples)
     story.happens(seen(1, mib=80))
     story.passes(1.5)
-    assert len(story.looks) <= looks + 1
+    assert len(story.samples) <= samples + 1
     story.passes(10.0)
-    looks = len(story.looks)
+    samples = len(story.samples)
     for _ in range(4):
         story.happens(seen(1, mib=81))
         story.passes(1.0)
-    assert len(story.looks) == looks + 4
+    assert len(story.samples) == samples + 4
 
 
 # ---- words

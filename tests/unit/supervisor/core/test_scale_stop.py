@@ -201,7 +201,7 @@ def test_what_is_waited_for_is_said_after_a_second_and_then_every_five() -> None
     story = CoreStory(web=4).serves()
     story.happens(ev.StopAsked(0, "SIGTERM"))
     story.passes(0.95)
-    assert story.looks == [pytest.approx(101.4)]
+    assert story.samples == [pytest.approx(101.4)]
     story.happens(
         ev.Observed(1, 0.5, active=2, connections=12),
         ev.Observed(2, 0.5, connections=1),

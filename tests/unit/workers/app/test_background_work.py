@@ -98,12 +98,12 @@ def test_tasks_that_are_older_than_a_drain_takes_or_were_there_at_the_start_are_
         kept.append(loop.create_task(_forever(), name="old"))
         own = OwnTask(_forever(), name="own")
         assert names(background.tasks(loop)) == {"old"}
-        background.look(loop, 29.0)
-        background.look(loop, 30.0)  # is seen
+        background.check(loop, 29.0)
+        background.check(loop, 30.0)  # is seen
         kept.append(loop.create_task(_forever(), name="young"))
-        background.look(loop, 59.0)
+        background.check(loop, 59.0)
         assert names(background.tasks(loop)) == {"old", "young"}
-        background.look(loop, 60.0)  # is seen again
+        background.check(loop, 60.0)  # is seen again
         assert names(background.tasks(loop)) == {"young"}
         assert told_task(kept[2])[0] == "task young"
         for task in kept:

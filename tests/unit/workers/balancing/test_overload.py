@@ -208,7 +208,7 @@ def test_a_load_that_hovers_about_the_bound_is_one_overload() -> None:
             now = engine.loop.time()
             for _ in range(600):
                 bounds._note(now, "1 connections")
-                bounds.look(now + 5)
+                bounds.check_end(now + 5)
                 now += 6
 
         engine.call(hover)

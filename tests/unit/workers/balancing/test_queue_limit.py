@@ -180,7 +180,7 @@ def test_whose_client_has_gone_is_dropped_and_who_only_ends_its_side_is_served(
 
 def test_whose_client_has_gone_from_the_backlog_is_dropped_whenever_the_sweep_looks(monkeypatch) -> None:
     """Several sweeps come between the last look at who waits there and the one that lets them in."""
-    monkeypatch.setattr(acceptor, "LOOK_AGAIN_S", 0.3)
+    monkeypatch.setattr(acceptor, "RECHECK_S", 0.3)
     gate = Gate()
     with engine_at_its_bound(gate, "asgi", sweep_s=0.05) as engine:
         with engine.connect() as first:

@@ -364,7 +364,7 @@ def test_output_that_was_taken_is_no_longer_counted() -> None:
     assert memory.output == 3 * MIB
     assert one.grow(512 * KIB)
     two.output = 2 * MIB
-    memory.look_soon()
+    memory.measure_soon()
     turn(loop)
     turn(loop)
     assert one.events == ["go on"]
