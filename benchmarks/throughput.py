@@ -130,7 +130,7 @@ def measure_workload(
             print(f"  {number}  {contender.name:<28} {sample.requests_per_s:>9,.0f} req/s{note}", flush=True)
 
 
-def facts(options: argparse.Namespace, versions: dict[str, str]) -> dict[str, object]:
+def metadata(options: argparse.Namespace, versions: dict[str, str]) -> dict[str, object]:
     return {
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -183,7 +183,7 @@ def main() -> None:
             measure_workload(workload, contenders, options.rounds, seconds, results)
     except KeyboardInterrupt:
         print("\ninterrupted: the rest is what was measured until then")
-    about = facts(options, versions)
+    about = metadata(options, versions)
     print(f"\n{versions_line(versions)}\nCPython {about['python']}, {about['machine']}")
     for workload in WORKLOADS:
         if workload in chosen:

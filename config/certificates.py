@@ -147,16 +147,16 @@ def _read_certificate(index: int, path: str, key: str) -> Certificate:
     if _CERTIFICATE not in data:
         raise TlsError(place, _no_certificate(data, None), _pem_hint(data, path))
     try:
-        facts = _decode(path)
+        metadata = _decode(path)
     except (ssl.SSLError, OSError, ValueError):
         raise TlsError(place, f"{path}: the certificate in it is damaged") from None
-    names = [value.lower() for kind, value in facts.get("subjectAltName", ()) if kind == "DNS"]
+    names = [value.lower() for kind, value in metadata.get("subjectAltName", ()) if kind == "DNS"]
     if not names:
-        names = [value.lower() for rdn in facts["subject"] for name, value in rdn if name == "commonName"]
+        names = [value.lower() for rdn in metadata["subject"] for name, value in rdn if name == "commonName"]
     start = data.index(_CERTIFICATE)
     end = data.find(b"-----END CERTIFICATE-----", start)
     pem = data[start:end].decode("ascii", "replace") + "-----END CERTIFICATE-----\n"
-    begins_at, ends_at = (ssl.cert_time_to_seconds(facts[name]) for name in ("notBefore", "notAfter"))
+    begins_at, ends_at = (ssl.cert_time_to_seconds(metadata[name]) for name in ("notBefore", "notAfter"))
     return Certificate(index, path, key, tuple(sorted(names)), begins_at, ends_at, pem)
 
 

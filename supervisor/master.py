@@ -29,7 +29,7 @@ from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.control.status_report import Adoption, status_document
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.snapshot import facts_of
+from gwctl.supervisor.core.snapshot import snapshot_of
 from gwctl.supervisor.event_loop import Loop, signals_blocked
 from gwctl.supervisor.generations.connection_queues import Exchanges
 from gwctl.supervisor.generations.generations import Generations
@@ -338,7 +338,7 @@ class Master:
             State(
                 format=FORMAT,
                 was=this_program(),
-                fleet=facts_of(self.fleet),
+                fleet=snapshot_of(self.fleet),
                 name=self.name,
                 started_at=self._started_at,
                 adopted_at=self._adoption.at,

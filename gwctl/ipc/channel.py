@@ -248,7 +248,7 @@ def compatible(hello: Hello, scoreboard_layout: int) -> str | None:
     return None
 
 
-class ChannelFacts(msgspec.Struct, frozen=True):
+class ChannelSnapshot(msgspec.Struct, frozen=True):
     """One end as it is handed over in an upgrade, descriptor, half a line, and what is not written yet."""
 
     fd: int
@@ -286,21 +286,21 @@ class Channel:
         self.starved = False
         """It is the kernel, not the socket, that has no room: being writable says nothing. Try later."""
 
-    def facts(self) -> ChannelFacts:
+    def snapshot(self) -> ChannelSnapshot:
         """What `resumed` needs to go on where this end is."""
         queue, fd = tuple(self._queue), self._sock.fileno()
-        return ChannelFacts(
+        return ChannelSnapshot(
             fd, bytes(self._partial), queue, self.closed, self._write_closed, owns_queued=True
         )
 
     @classmethod
-    def resumed(cls, facts: ChannelFacts) -> Channel:
+    def resumed(cls, snapshot: ChannelSnapshot) -> Channel:
         """Go on where another program was, on the same descriptor: as a master, who takes none."""
-        channel = cls(inherited_fds.socket_of(facts.fd), takes_fds=False)
-        channel._partial += facts.partial
-        for line, fds in facts.queue:
-            channel._queue.append((line, fds if facts.owns_queued else tuple(map(os.dup, fds))))
-        channel.closed, channel._write_closed = facts.closed, facts.write_closed
+        channel = cls(inherited_fds.socket_of(snapshot.fd), takes_fds=False)
+        channel._partial += snapshot.partial
+        for line, fds in snapshot.queue:
+            channel._queue.append((line, fds if snapshot.owns_queued else tuple(map(os.dup, fds))))
+        channel.closed, channel._write_closed = snapshot.closed, snapshot.write_closed
         return channel
 
     def fileno(self) -> int:

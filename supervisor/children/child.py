@@ -12,11 +12,11 @@ from gwctl.config.model.request_limits import RequestLimits
 from gwctl.config.model.settings import PoolSettings
 from gwctl.config.model.worker_class import SYNC, WORKER_CLASSES
 from gwctl.ipc import scoreboard
-from gwctl.ipc.channel import Channel, ChannelFacts, WorkerReady
+from gwctl.ipc.channel import Channel, ChannelSnapshot, WorkerReady
 from gwctl.masking import shower
 from gwctl.records.base import TEMPLATE, Process
 from gwctl.records.report import ProcessReport
-from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport, fault_frames, kernel_facts
+from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport, fault_frames, kernel_report
 from gwctl.supervisor.children.peer_limits import Allowance
 from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.children.record_reader import Reader
@@ -32,7 +32,7 @@ class ChildSnapshot(msgspec.Struct, frozen=True):
     slot: int
     generation: int
     settings: int
-    channel: ChannelFacts
+    channel: ChannelSnapshot
     board: int
     record: int
     spawned_at: float
@@ -97,7 +97,7 @@ class Child:
         """Who a record is about."""
         return Process(self.pool, TEMPLATE if self.template else self.slot, self.generation, self.pid)
 
-    def facts(self, now: float) -> scoreboard.Record:
+    def trusted_record(self, now: float) -> scoreboard.Record:
         """What can be believed of its record now: a copy."""
         return self.reader.read(self.record, self.pid, now, serves_many=self.serves_many)
 
@@ -109,20 +109,20 @@ class Child:
         """It says only once a second what it is at: its requests are many at once."""
         return self.ready is not None and not WORKER_CLASSES[self.ready.worker_class].holds_loop
 
-    def last_words(self, facts: scoreboard.Record, now: float) -> str:
+    def last_words(self, record: scoreboard.Record, now: float) -> str:
         """What it was serving when it ended, as far as the scoreboard knows; empty when nothing."""
-        floats = facts.floats
+        floats = record.floats
         since, noted_at = floats[scoreboard.LONGEST_SINCE], floats[scoreboard.HEARTBEAT_AT]
         if not self.serves_many or not since:
-            return self.shown(facts.request_line) if facts.floats[scoreboard.BUSY_SINCE] else ""
-        count = facts.words[scoreboard.ACTIVE]
+            return self.shown(record.request_line) if record.floats[scoreboard.BUSY_SINCE] else ""
+        count = record.words[scoreboard.ACTIVE]
         several = f"{count} requests, the longest " if count > 1 else ""
         age, ago = seconds(max(0.0, noted_at - since)), seconds(max(0.0, now - noted_at))
-        return f"{several}{self.shown(facts.request_line)} for {age} (as of {ago} before)"
+        return f"{several}{self.shown(record.request_line)} for {age} (as of {ago} before)"
 
-    def unfinished(self, facts: scoreboard.Record) -> int:
+    def unfinished(self, record: scoreboard.Record) -> int:
         """Requests that its end leaves undone: as it said, or else as the scoreboard has it."""
-        return active(facts) if self.cut is None else self.cut
+        return active(record) if self.cut is None else self.cut
 
     # ---- handed over in an upgrade
 
@@ -134,7 +134,7 @@ class Child:
             slot=self.slot,
             generation=self.generation,
             settings=settings,
-            channel=self.channel.facts(),
+            channel=self.channel.snapshot(),
             board=board,
             record=self.record.index,
             spawned_at=self.spawned_at,
@@ -182,9 +182,9 @@ class Child:
     def begin_report(self, reason: str, now: float) -> None:
         """Take down what is known: it is about to be asked for the rest."""
         self.incident = IncidentReport(self.pid, reason)
-        facts = self.facts(now)
-        if since := facts.floats[scoreboard.BUSY_SINCE]:
-            self.incident.request = self.shown(facts.request_line)
+        record = self.trusted_record(now)
+        if since := record.floats[scoreboard.BUSY_SINCE]:
+            self.incident.request = self.shown(record.request_line)
             self.incident.request_s = max(0.0, now - since)
         self.dump.empty()
 
@@ -195,7 +195,7 @@ class Child:
             return None
         up_s = max(0.0, now - self.spawned_at)
         return incident.reason, incident.report(
-            self.facts(now), up_s, self.dump.read(), kernel_facts(self.pid)
+            self.trusted_record(now), up_s, self.dump.read(), kernel_report(self.pid)
         )
 
     def fault_frames(self, status: int) -> str:
@@ -206,34 +206,34 @@ class Child:
 
     def observed(self, jitter: float, now: float) -> events.Observed:
         """What its record says now, for the core."""
-        facts = self.facts(now)
-        words = facts.words
-        busy_since, line, limit_s, due_at = self._request(facts)
+        record = self.trusted_record(now)
+        words = record.words
+        busy_since, line, limit_s, due_at = self._request(record)
         return events.Observed(
             self.worker,
             jitter,
             requests=words[scoreboard.REQUESTS],
-            active=active(facts),
+            active=active(record),
             connections=words[scoreboard.CONNECTIONS],
             memory_bytes=resident_bytes(self.pid) or words[scoreboard.MEMORY_BYTES],
-            heartbeat_at=facts.floats[scoreboard.HEARTBEAT_AT],
+            heartbeat_at=record.floats[scoreboard.HEARTBEAT_AT],
             busy_since=busy_since,
             serving=line,
             request_limit_s=limit_s,
             request_due_at=due_at,
         )
 
-    def _request(self, facts: scoreboard.Record) -> tuple[float, str, float, float]:
+    def _request(self, record: scoreboard.Record) -> tuple[float, str, float, float]:
         """The request that a sync worker is at: since when, its line, its limit, and when that is over.
 
         It may end, and the next begin, while the copy is made. Then nothing is said of a limit: a limit of
         the one and the age of the other would kill a worker that is well.
         """
-        floats = facts.floats
+        floats = record.floats
         busy_since = floats[scoreboard.BUSY_SINCE]
         if not busy_since:
             return 0.0, "", 0.0, 0.0
-        line = facts.request_line
+        line = record.request_line
         extended = floats[scoreboard.EXTENDED_REQUEST] == busy_since
         extended_until = floats[scoreboard.EXTENDED_UNTIL] if extended else 0.0
         limit_s = self.limits.of(line.partition(" ")[2])
@@ -244,12 +244,12 @@ class Child:
 
     def sample(self, elapsed_s: float, now: float) -> None:
         """Note the request rate since the last sample."""
-        requests = self.facts(now).words[scoreboard.REQUESTS]
+        requests = self.trusted_record(now).words[scoreboard.REQUESTS]
         self.rate = max(0, requests - self.sampled_requests) / max(elapsed_s, 0.001)
         self.sampled_requests = requests
 
 
-def active(facts: scoreboard.Record) -> int:
+def active(record: scoreboard.Record) -> int:
     """Requests in the application now."""
-    busy = bool(facts.floats[scoreboard.BUSY_SINCE])
-    return max(int(busy), facts.words[scoreboard.ACTIVE])
+    busy = bool(record.floats[scoreboard.BUSY_SINCE])
+    return max(int(busy), record.words[scoreboard.ACTIVE])

@@ -263,7 +263,7 @@ class Children:
             else:
                 board = pools.index(child.pool)
             children.append(child.snapshot(settings[id(child.settings)], board))
-        boards = (*self.boards.snapshot(), *(older.facts for older in self.older))
+        boards = (*self.boards.snapshot(), *(older.snapshot for older in self.older))
         return ChildrenSnapshot(tuple(children), tuple(plain), boards, self.totals, self.sampled_at)
 
     def resume(self, snapshot: ChildrenSnapshot) -> None:
@@ -479,11 +479,11 @@ class Children:
 
     def _reaped(self, child: Child, status: int) -> None:
         now = time.monotonic()
-        facts = child.facts(now)
+        record = child.trusted_record(now)
         self._tell_doubt(child)
-        measured_bytes = facts.words[scoreboard.MEMORY_BYTES]
+        measured_bytes = record.words[scoreboard.MEMORY_BYTES]
         cause = self._oom.cause(measured_bytes) if child.killed_by_others(status) else ""
-        serving = child.last_words(facts, now)
+        serving = child.last_words(record, now)
         reason, report = child.end_report(now) or ("", None)
         frames = child.fault_frames(status) if report is None else ""
         exited = events.Exited(
@@ -491,13 +491,13 @@ class Children:
             status,
             self._jitter(),
             serving=serving,
-            cut=child.unfinished(facts),
+            cut=child.unfinished(record),
             cause=cause,
             frames=frames,
             report=report,
             reason=reason,
         )
-        self.totals.setdefault(child.pool, Totals()).fold(facts)
+        self.totals.setdefault(child.pool, Totals()).fold(record)
         self._forget(child)
         self._report(exited)
         if child.template:
@@ -533,7 +533,7 @@ class Children:
         living = Totals()
         for child in self._by_worker.values():
             if child.pool == pool and not child.template:
-                living.fold(child.facts(now))
+                living.fold(child.trusted_record(now))
         return self.totals.get(pool, Totals()).plus(living)
 
     def _tell_doubt(self, child: Child) -> None:

@@ -69,7 +69,7 @@ class DumpFile:
 
 
 @dataclass(frozen=True, slots=True)
-class KernelFacts:
+class KernelReport:
     """What /proc says of a process; empty and 0 where it says nothing."""
 
     state: str = ""
@@ -78,18 +78,18 @@ class KernelFacts:
     memory_bytes: int = 0
 
 
-def kernel_facts(pid: int) -> KernelFacts:
+def kernel_report(pid: int) -> KernelReport:
     """Ask the kernel about ``pid``."""
     folder = Path("/proc") / str(pid)
     try:
         state = (folder / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError, ValueError):
-        return KernelFacts()
+        return KernelReport()
     try:
         waits_in = (folder / "wchan").read_text("ascii", "replace").strip("0\n ")
     except OSError:
         waits_in = ""
-    return KernelFacts(state, waits_in, resident_bytes(pid))
+    return KernelReport(state, waits_in, resident_bytes(pid))
 
 
 @dataclass(slots=True)
@@ -102,7 +102,9 @@ class IncidentReport:
     request_s: float = 0.0
     told: RequestReport | None = None
 
-    def report(self, board: scoreboard.Record, up_s: float, stacks: str, facts: KernelFacts) -> ProcessReport:
+    def report(
+        self, board: scoreboard.Record, up_s: float, stacks: str, kernel: KernelReport
+    ) -> ProcessReport:
         """All that is known, in bounds that a log can bear."""
         if not self.request:
             self.request, self.request_s = read_current(stacks)
@@ -111,12 +113,12 @@ class IncidentReport:
         return ProcessReport(
             up_s=up_s,
             requests=board.words[scoreboard.REQUESTS],
-            memory_bytes=facts.memory_bytes or board.words[scoreboard.MEMORY_BYTES],
+            memory_bytes=kernel.memory_bytes or board.words[scoreboard.MEMORY_BYTES],
             under_way=self._under_way() or board.words[scoreboard.ACTIVE],
             request=cut(self.request, _LINE_CHARS_MAX),
             request_s=self.request_s,
-            kernel_state=facts.state,
-            waits_in=facts.waits_in,
+            kernel_state=kernel.state,
+            waits_in=kernel.waits_in,
             threads=threads,
             idle_threads=idle,
             tasks=self._tasks(room),

@@ -32,10 +32,10 @@ class BoardSnapshot(msgspec.Struct, frozen=True):
 class OlderBoard:
     """One board, for as long as a worker writes to it."""
 
-    def __init__(self, facts: BoardSnapshot) -> None:
-        self.facts = facts
-        self._record_bytes = facts.fields["RECORD_BYTES"]
-        theirs = facts.fields
+    def __init__(self, snapshot: BoardSnapshot) -> None:
+        self.snapshot = snapshot
+        self._record_bytes = snapshot.fields["RECORD_BYTES"]
+        theirs = snapshot.fields
         named = {name: index for name, index in scoreboard.FIELDS.items() if name not in _NO_PLACES}
         self._places = {index: theirs[name] for name, index in named.items() if name in theirs}
 
@@ -44,12 +44,12 @@ class OlderBoard:
 
     def read(self, index: int) -> bytearray:
         """One record, in our layout."""
-        theirs = os.pread(self.facts.fd, self._record_bytes, index * self._record_bytes)
+        theirs = os.pread(self.snapshot.fd, self._record_bytes, index * self._record_bytes)
         theirs += bytes(self._record_bytes - len(theirs))
         ours = bytearray(RECORD_BYTES)
         for word, place in self._places.items():
             ours[word * _WORD : (word + 1) * _WORD] = theirs[place * _WORD : (place + 1) * _WORD]
-        fields = self.facts.fields
+        fields = self.snapshot.fields
         start, count = fields["LATENCY"] * _WORD, min(fields["LATENCY_BUCKETS"], LATENCY_BUCKETS)
         ours[LATENCY * _WORD : (LATENCY + count) * _WORD] = theirs[start : start + count * _WORD]
         head = theirs[(fields["BUSY_SINCE"] + 1) * _WORD :][:REQUEST_BYTES_MAX]
@@ -59,7 +59,7 @@ class OlderBoard:
 
     def close_descriptor(self) -> None:
         """Nobody writes to it any more, or this is a worker of another one."""
-        os.close(self.facts.fd)
+        os.close(self.snapshot.fd)
 
 
 _NO_PLACES = frozenset({"LATENCY", "LATENCY_BUCKETS", "RECORD_BYTES"})

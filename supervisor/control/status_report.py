@@ -154,8 +154,8 @@ def _slots(worker_class: str, threads: int) -> int:
 def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
     worker_class = child.ready.worker_class if child.ready is not None else ""
     draining = worker.state is State.DRAINING and worker.deadline is not None
-    facts = worker_status(
-        child.facts(now),
+    report = worker_status(
+        child.trusted_record(now),
         slot=worker.slot,
         state=worker.state.value,
         generation=worker.generation,
@@ -171,8 +171,8 @@ def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
     )
     files = open_files(child.pid) if child.pid else None
     return msgspec.structs.replace(
-        facts,
-        memory_bytes=resident_bytes(child.pid) or facts.memory_bytes,
+        report,
+        memory_bytes=resident_bytes(child.pid) or report.memory_bytes,
         from_disk=worker.from_disk,
         files=files[0] if files else None,
         files_max=files[1] if files else None,

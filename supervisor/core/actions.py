@@ -121,7 +121,7 @@ class Abandon(Struct, frozen=True):
 
 
 class CheckUpgrade(Struct, frozen=True):
-    """Have the program on disk read the facts of this fleet. Answered by UpgradeChecked or UpgradeFailed."""
+    """Have the program on disk read this fleet's snapshot. Answered by UpgradeChecked or UpgradeFailed."""
 
 
 class AbandonUpgrade(Struct, frozen=True):

@@ -41,15 +41,15 @@ SAMPLES_PER_LIMIT: Final = 4
 """So often in the shortest limit a request's age is looked at."""
 
 
-def judge(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
+def judge(fleet: FleetState, worker: Worker, before: Observed | None, observed: Observed, turn: Turn) -> bool:
     """Have a worker that hangs dumped, and see to the next sample; true when it was."""
     if worker.state is State.DUMPED and worker.hangs:
-        return _spare(fleet, worker, before, facts, turn)
+        return _spare(fleet, worker, before, observed, turn)
     if worker.state not in _JUDGED:
         worker.still_since = 0.0
         return False
     sample_soon(fleet, worker, turn)
-    reason = _why(fleet, worker, before, facts, turn)
+    reason = _why(fleet, worker, before, observed, turn)
     if not reason:
         return False
     worker.hangs, worker.reason = True, reason
@@ -83,8 +83,10 @@ def gave_up(fleet: FleetState, worker: Worker, news: Stuck, turn: Turn) -> None:
     worker.replace_reason = wording.cannot_end(what)
 
 
-def _spare(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> bool:
-    hangs = _why(fleet, worker, before, facts, turn)
+def _spare(
+    fleet: FleetState, worker: Worker, before: Observed | None, observed: Observed, turn: Turn
+) -> bool:
+    hangs = _why(fleet, worker, before, observed, turn)
     if hangs or worker.channel_closed or not worker.last_sample:
         return False
     turn.order(worker, Order.SPARE, reason=worker.reason)
@@ -99,21 +101,21 @@ def sample_soon(fleet: FleetState, worker: Worker, turn: Turn) -> None:
         fleet.sample_by(turn.now + limit_s / SAMPLES_PER_LIMIT, turn)
 
 
-def _why(fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn) -> str:
+def _why(fleet: FleetState, worker: Worker, before: Observed | None, observed: Observed, turn: Turn) -> str:
     """Return why ``worker`` hangs; empty: it does not."""
-    loop = _heartbeat(fleet, worker, before, facts, turn)  # always: it notes that a call is under way
-    return _request(fleet, facts, turn) or loop
+    loop = _heartbeat(fleet, worker, before, observed, turn)  # always: it notes that a call is under way
+    return _request(fleet, observed, turn) or loop
 
 
-def _request(fleet: FleetState, facts: Observed, turn: Turn) -> str:
-    if not facts.request_due_at:
+def _request(fleet: FleetState, observed: Observed, turn: Turn) -> str:
+    if not observed.request_due_at:
         return ""
-    due_at = facts.request_due_at + fleet.away_since(facts.busy_since)
+    due_at = observed.request_due_at + fleet.away_since(observed.busy_since)
     if turn.now < due_at:
         fleet.sample_by(due_at, turn)
         return ""
-    age_s = turn.now - facts.busy_since
-    return wording.request_timeout(wording.has_run(facts.serving, age_s, facts.request_limit_s))
+    age_s = turn.now - observed.busy_since
+    return wording.request_timeout(wording.has_run(observed.serving, age_s, observed.request_limit_s))
 
 
 def _back_at(fleet: FleetState) -> float:
@@ -122,20 +124,20 @@ def _back_at(fleet: FleetState) -> float:
 
 
 def _heartbeat(
-    fleet: FleetState, worker: Worker, before: Observed | None, facts: Observed, turn: Turn
+    fleet: FleetState, worker: Worker, before: Observed | None, observed: Observed, turn: Turn
 ) -> str:
     limit_s = worker.policy.heartbeat_timeout_s
-    if before is None or before.heartbeat_at != facts.heartbeat_at or facts.busy_since:
+    if before is None or before.heartbeat_at != observed.heartbeat_at or observed.busy_since:
         worker.still_since = 0.0
-    if facts.busy_since:
+    if observed.busy_since:
         worker.busy_at = turn.now
-    if facts.busy_since or not facts.heartbeat_at or not limit_s:
+    if observed.busy_since or not observed.heartbeat_at or not limit_s:
         return ""
-    due_at = max(facts.heartbeat_at, worker.busy_at, _back_at(fleet)) + limit_s
+    due_at = max(observed.heartbeat_at, worker.busy_at, _back_at(fleet)) + limit_s
     if turn.now >= due_at:
         worker.still_since = worker.still_since or turn.now
         due_at = worker.still_since + CONFIRM_S
     if turn.now < due_at:
         fleet.sample_by(due_at, turn)
         return ""
-    return wording.stands_still(turn.now - facts.heartbeat_at, limit_s)
+    return wording.stands_still(turn.now - observed.heartbeat_at, limit_s)

@@ -30,48 +30,48 @@ NEAR_SAMPLE_S: Final = 1.0
 _ENDING: Final = frozenset({State.REQUESTED, State.KILLED, State.DEAD})
 
 
-def judge(fleet: FleetState, worker: Worker, facts: Observed, turn: Turn) -> bool:
+def judge(fleet: FleetState, worker: Worker, observed: Observed, turn: Turn) -> bool:
     """Mark or kill the worker if it is time for that; true when it was."""
     limits = worker.policy.recycle
     hard = limits.memory_hard_bytes
     if hard and worker.state not in _ENDING:
-        if facts.memory_bytes > hard:
-            _kill(fleet, worker, facts, turn)
+        if observed.memory_bytes > hard:
+            _kill(fleet, worker, observed, turn)
             return True
-        if facts.memory_bytes > NEAR * hard:
+        if observed.memory_bytes > NEAR * hard:
             fleet.sample_by(turn.now + NEAR_SAMPLE_S, turn)
     if worker.replace_reason or worker.leaving or not worker.serving or judgement.tried(fleet, worker):
         return False
-    reason = _due(worker, facts, turn.now)
+    reason = _due(worker, observed, turn.now)
     if not reason:
         return False
-    worker.replace_reason = _with_numbers(reason, worker, facts, turn.now)
+    worker.replace_reason = _with_numbers(reason, worker, observed, turn.now)
     pool = fleet.pools[worker.pool]
     if pool.degraded(fleet.generation):
         turn.note(RecyclingPostponed(process=worker.process, reason=worker.replace_reason))
     return True
 
 
-def _due(worker: Worker, facts: Observed, now: float) -> str:
+def _due(worker: Worker, observed: Observed, now: float) -> str:
     """Why the worker is to be replaced; empty when it is not."""
     limits = worker.policy.recycle
     age_s = age(worker, now)
     if age_s < worker.policy.healthy_after_s:
         return ""
     rest = 1.0 - limits.jitter_percent / 100 * worker.jitter
-    if limits.requests_max and facts.requests >= limits.requests_max * rest:
-        return wording.served(facts.requests, round(limits.requests_max * rest))
+    if limits.requests_max and observed.requests >= limits.requests_max * rest:
+        return wording.served(observed.requests, round(limits.requests_max * rest))
     if limits.age_max_s and age_s >= limits.age_max_s * rest:
         return wording.served_for(age_s, limits.age_max_s * rest)
-    if limits.memory_soft_bytes and facts.memory_bytes > limits.memory_soft_bytes:
-        return wording.holds(facts.memory_bytes, limits.memory_soft_bytes)
+    if limits.memory_soft_bytes and observed.memory_bytes > limits.memory_soft_bytes:
+        return wording.holds(observed.memory_bytes, limits.memory_soft_bytes)
     return ""
 
 
-def _kill(fleet: FleetState, worker: Worker, facts: Observed, turn: Turn) -> None:
+def _kill(fleet: FleetState, worker: Worker, observed: Observed, turn: Turn) -> None:
     limit_bytes = worker.policy.recycle.memory_hard_bytes
-    reason = worker.reason = wording.holds_too_much(facts.memory_bytes, limit_bytes)
-    turn.order(worker, Order.KILL, reason=_with_numbers(wording.it(reason), worker, facts, turn.now))
+    reason = worker.reason = wording.holds_too_much(observed.memory_bytes, limit_bytes)
+    turn.order(worker, Order.KILL, reason=_with_numbers(wording.it(reason), worker, observed, turn.now))
     if not worker.leaving and worker.failure is None:
         worker.failure = Failure("memory", reason)
         judgement.judge(fleet, worker, turn)
@@ -82,5 +82,7 @@ def age(worker: Worker, now: float) -> float:
     return 0.0 if worker.ready_at is None else now - worker.ready_at
 
 
-def _with_numbers(reason: str, worker: Worker, facts: Observed, now: float) -> str:
-    return wording.with_numbers(reason, facts.requests, age(worker, now), facts.memory_bytes, facts.serving)
+def _with_numbers(reason: str, worker: Worker, observed: Observed, now: float) -> str:
+    return wording.with_numbers(
+        reason, observed.requests, age(worker, now), observed.memory_bytes, observed.serving
+    )

@@ -1,13 +1,13 @@
-"""A fleet as facts that JSON can carry, and a fleet from such facts: what an upgrade hands over.
+"""A fleet as a snapshot that JSON can carry, and a fleet from a snapshot: what an upgrade hands over.
 
 Rules
-    - Facts are numbers, texts and lists of them, by the names of the fields here. No objects, no
-      code: the program that reads them may be of another version, on another Python.
+    - It has numbers, texts and lists of them, by the names of the fields here. No objects, no
+      code: the program that reads it may be of another version, on another Python.
     - Fields are found by themselves, so that a new one is carried without being named again.
-    - A fact that the reader does not know is ignored, one that is missing has its default. What cannot be
-      understood raises `FactsError`: better no upgrade than a fleet that is half another.
+    - A field that the reader does not know is ignored, one that is missing has its default. What cannot be
+      understood raises `SnapshotError`: better no upgrade than a fleet that is half another.
 
-A fleet made from its own facts goes on exactly as the one they were taken from: the simulation
+A fleet made from its own snapshot goes on exactly as the one it was taken of: the simulation
 lets both live on for a while, and compares what they do.
 """
 
@@ -49,6 +49,7 @@ _WIRE_NAMES: Final[Mapping[type, Mapping[str, str]]] = {
         "requested_at": "born_at",
         "channel_closed": "deaf",
         "last_sample": "last_look",
+        "observed": "facts",
     },
 }
 """Fields that are handed over by the names that they had in 0.2.0."""
@@ -61,11 +62,11 @@ _INFINITE: Final = "inf"
 Table = TypeVar("Table")
 
 
-class FactsError(Exception):
-    """Facts that are not those of a fleet, or of one that this program does not know how to be."""
+class SnapshotError(Exception):
+    """A snapshot that is none of a fleet, or of one that this program does not know how to be."""
 
 
-def facts_of(fleet: Fleet) -> dict[str, Any]:
+def snapshot_of(fleet: Fleet) -> dict[str, Any]:
     """Everything that a fleet needs to go on, ready for JSON."""
     return {
         "fleet": plain(fleet.state, without=LEFT_OUT),
@@ -75,30 +76,30 @@ def facts_of(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def fleet_from(facts: Mapping[str, Any]) -> Fleet:
-    """Make a fleet that goes on where the one of ``facts`` was.
+def fleet_from(snapshot: Mapping[str, Any]) -> Fleet:
+    """Make a fleet that goes on where the one of ``snapshot`` was.
 
     Raises:
-        FactsError: They cannot be understood.
+        SnapshotError: It cannot be understood.
     """
     fleet = Fleet({})
     try:
-        fleet.state = table_from(FleetState, {"pools": {}, **facts["fleet"]})
-        fleet.turn = table_from(Turn, facts["turn"])
-        for each in facts["pools"]:
+        fleet.state = table_from(FleetState, {"pools": {}, **snapshot["fleet"]})
+        fleet.turn = table_from(Turn, snapshot["turn"])
+        for each in snapshot["pools"]:
             pool = table_from(Pool, each)
             fleet.state.pools[pool.name] = pool
-        for each in facts["workers"]:
+        for each in snapshot["workers"]:
             worker = table_from(Worker, each)
             pool = fleet.state.pools[worker.pool]
             lives = pool.templates if worker.is_template else pool.members
             fleet.turn.workers[worker.id] = lives[worker.id] = worker
     except (KeyError, TypeError, AttributeError) as error:
-        raise FactsError(f"{type(error).__name__}: {error}") from error
+        raise SnapshotError(f"{type(error).__name__}: {error}") from error
     return fleet
 
 
-# ---- to facts
+# ---- to a snapshot
 
 
 def plain(value: Any, without: Container[str] = ()) -> Any:
@@ -118,28 +119,28 @@ def plain(value: Any, without: Container[str] = ()) -> Any:
     return msgspec.to_builtins(value)
 
 
-# ---- from facts
+# ---- from a snapshot
 
 
-def table_from(table: type[Table], facts: Mapping[str, Any]) -> Table:
+def table_from(table: type[Table], values: Mapping[str, Any]) -> Table:
     """Make a dataclass without calling what it does when it is new: deadlines of old are to stay.
 
     Raises:
-        FactsError: A field is missing that has no default, or is of another type.
+        SnapshotError: A field is missing that has no default, or is of another type.
     """
     made = object.__new__(table)
     wire = _WIRE_NAMES.get(table, {})
     hints = _hints(table)  # type: ignore[arg-type]
     for each in dataclasses.fields(table):  # type: ignore[arg-type]
         name = wire.get(each.name, each.name)
-        if name in facts:
-            value = _revived(hints[each.name], facts[name], f"{table.__name__}.{each.name}")
+        if name in values:
+            value = _revived(hints[each.name], values[name], f"{table.__name__}.{each.name}")
         elif each.default is not dataclasses.MISSING:
             value = each.default
         elif each.default_factory is not dataclasses.MISSING:
             value = each.default_factory()
         else:
-            raise FactsError(f"{table.__name__} has no {each.name}")
+            raise SnapshotError(f"{table.__name__} has no {each.name}")
         object.__setattr__(made, each.name, value)
     return made
 
@@ -172,4 +173,4 @@ def _convert(kind: Any, fact: Any, name: str) -> Any:
     try:
         return msgspec.convert(fact, kind, strict=not isinstance(fact, str) or kind is not int)
     except msgspec.ValidationError as error:
-        raise FactsError(f"{name}: {error}") from None
+        raise SnapshotError(f"{name}: {error}") from None

@@ -134,20 +134,20 @@ def _waits_for(remaining: Iterable[Worker], now: float) -> StopWaits:
 
 
 def _waited_for(worker: Worker, now: float) -> WaitedFor:
-    facts = worker.facts or Observed(worker.id, 0.0)
+    observed = worker.observed or Observed(worker.id, 0.0)
     return WaitedFor(
         worker.process,
         worker.state.value,
         now - worker.since,
-        facts.active,
-        facts.connections,
-        facts.serving,
-        now - facts.busy_since if facts.busy_since else 0.0,
+        observed.active,
+        observed.connections,
+        observed.serving,
+        now - observed.busy_since if observed.busy_since else 0.0,
     )
 
 
 def _busy_since(worker: Worker) -> float:
-    return worker.facts.busy_since if worker.facts is not None else 0.0
+    return worker.observed.busy_since if worker.observed is not None else 0.0
 
 
 def _ends_in(state: State) -> State:

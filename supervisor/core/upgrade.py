@@ -2,7 +2,7 @@
 
 Stages
     wait      for the reload under way to be decided
-    check     the new program, in a process of its own, reads the facts that it will have to restore
+    check     the new program, in a process of its own, reads the snapshot that it will have to restore
     execute   the check was passed: the shell executes the new program. The answer comes from
               whoever runs then: Upgraded from the new program, UpgradeFailed from the old one
 
@@ -35,7 +35,7 @@ from gwctl.supervisor.core.turn import Turn
 from gwctl.wording import processes, seconds
 
 CHECK_TIMEOUT_S: Final = 30.0
-"""For the new program to be imported and to read the facts: many times what it takes."""
+"""For the new program to be imported and to read the snapshot: many times what it takes."""
 
 UPGRADE: Final = "upgrade"
 """Who asked for the reload that follows."""

@@ -222,7 +222,7 @@ class Worker:
     failure: Failure | None = None
     reason: str = ""
     """Why it is dumped or killed."""
-    facts: Observed | None = None
+    observed: Observed | None = None
     """What was last observed of it."""
     still_since: float = 0.0
     """Since when it was seen idle with a loop that stands still beyond its limit; 0.0: not when last seen."""

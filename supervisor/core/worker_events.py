@@ -121,12 +121,12 @@ def judge_observed(fleet: FleetState, news: Sequence[ev.Event], turn: Turn) -> s
     return pools
 
 
-def _observed(fleet: FleetState, worker: Worker, facts: ev.Observed, turn: Turn) -> bool:
-    before, worker.facts = worker.facts, facts
+def _observed(fleet: FleetState, worker: Worker, observed: ev.Observed, turn: Turn) -> bool:
+    before, worker.observed = worker.observed, observed
     if before is None:
-        worker.jitter = facts.jitter
-    hung = hangs.judge(fleet, worker, before, facts, turn)
-    return recycling.judge(fleet, worker, facts, turn) or hung
+        worker.jitter = observed.jitter
+    hung = hangs.judge(fleet, worker, before, observed, turn)
+    return recycling.judge(fleet, worker, observed, turn) or hung
 
 
 def _spawned(fleet: FleetState, worker: Worker, pid: int, turn: Turn) -> None:

@@ -16,14 +16,14 @@ from gwctl.errors import UpgradeError
 Table = TypeVar("Table", bound=msgspec.Struct)
 
 
-def struct_from(table: type[Table], facts: Mapping[str, Any]) -> Table:
-    """Make a struct of settings from those of ``facts`` that it has.
+def struct_from(table: type[Table], values: Mapping[str, Any]) -> Table:
+    """Make a struct of settings from those of ``values`` that it has.
 
     Raises:
         UpgradeError: A value is none that this version allows.
     """
     try:
-        return msgspec.convert(_known(table, facts), table)
+        return msgspec.convert(_known(table, values), table)
     except msgspec.ValidationError as error:
         raise UpgradeError(f"a setting in force is none that this version knows: {error}") from None
 

@@ -170,14 +170,18 @@ def _snapshot(held: Held) -> ListenerSnapshot:
     return ListenerSnapshot(held.wanted, sockets, held.taken, str(held.unix.path), held.unix.inode)
 
 
-def _held(facts: ListenerSnapshot) -> Held:
+def _held(snapshot: ListenerSnapshot) -> Held:
     listeners = tuple(
-        Listener(inherited_fds.socket_of(fd), facts.wanted.address, url) for fd, url in facts.sockets
+        Listener(inherited_fds.socket_of(fd), snapshot.wanted.address, url) for fd, url in snapshot.sockets
     )
-    unix = unix_socket.UnixSocket(listeners[0].sock, Path(facts.file), facts.inode) if facts.file else None
+    unix = (
+        unix_socket.UnixSocket(listeners[0].sock, Path(snapshot.file), snapshot.inode)
+        if snapshot.file
+        else None
+    )
     for listener in listeners:
         listener.sock.setblocking(False)
-    return Held(facts.wanted, listeners, unix, facts.taken)
+    return Held(snapshot.wanted, listeners, unix, snapshot.taken)
 
 
 def wanted_by(pools: Mapping[str, PoolSettings]) -> dict[str, Wanted]:

@@ -1,4 +1,4 @@
-"""The old program's part of an upgrade: gather the facts, have them checked, execute the new one.
+"""The old program's part of an upgrade: take the snapshot, have it checked, execute the new one.
 
 The check is a child like others: the loop goes on, its exit is an event. It gets a copy of the state and
 nothing else but the scoreboards to look into. It must say what it is: a program that knows nothing of

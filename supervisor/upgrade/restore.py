@@ -32,7 +32,7 @@ from gwctl.supervisor.control.handler import control_handler
 from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.core import events
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.snapshot import FactsError, fleet_from
+from gwctl.supervisor.core.snapshot import SnapshotError, fleet_from
 from gwctl.supervisor.event_loop import Loop
 from gwctl.supervisor.generations.connection_queues import Exchanges
 from gwctl.supervisor.generations.generations import Generations
@@ -131,7 +131,7 @@ def _outcome(state: State, role: Role, children: Iterable[Child]) -> events.Even
 def _fleet(state: State) -> Fleet:
     try:
         return fleet_from(state.fleet)
-    except FactsError as error:
+    except SnapshotError as error:
         raise UpgradeError(f"the fleet that runs is not understood: {error}") from error
 
 

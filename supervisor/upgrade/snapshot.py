@@ -1,7 +1,7 @@
-"""What a master hands over in an upgrade: facts, as JSON in a memory file, and inherited descriptors.
+"""What a master hands over in an upgrade: a snapshot, as JSON in a memory file, and inherited descriptors.
 
 Rules
-    - Facts only: numbers, texts, descriptors. The reader may be another version of gwctl on another
+    - Values only: numbers, texts, descriptors. The reader may be another version of gwctl on another
       Python: what it does not know is ignored, what it misses has a default. A field whose meaning
       changes gets another name.
     - Descriptors keep their numbers across exec(2). `complete` lists every one that is named
@@ -32,7 +32,7 @@ from gwctl.supervisor.service.status import AnnouncerSnapshot
 from gwctl.supervisor.upgrade.program import ProgramSnapshot
 
 FORMAT: Final = 1
-"""Raised when the facts cannot be read by a program that knows the one before."""
+"""Raised when a snapshot cannot be read by a program that knows the one before."""
 
 
 class State(msgspec.Struct, frozen=True):

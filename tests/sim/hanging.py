@@ -98,14 +98,14 @@ def is_ready(samples: Samples, seen: Seen, now: float) -> None:
         samples.needed(now, now + limit_s / 4)
 
 
-def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
+def judge_observed(observer: Observer, seen: Seen, observed: ev.Observed) -> None:
     """Note what is to follow from what was observed; all other news of the step are known."""
     hard = seen.policy.recycle.memory_hard_bytes
-    if hard * 0.8 < facts.memory_bytes <= hard and seen.state not in {"requested", "killed"}:
+    if hard * 0.8 < observed.memory_bytes <= hard and seen.state not in {"requested", "killed"}:
         observer.samples.needed(observer.now, observer.now + NEAR_SAMPLE_S)
-    turned = facts.heartbeat_at != seen.heartbeat_at or bool(facts.busy_since)
-    seen.heartbeat_at = facts.heartbeat_at
-    seen.idle = not facts.busy_since
+    turned = observed.heartbeat_at != seen.heartbeat_at or bool(observed.busy_since)
+    seen.heartbeat_at = observed.heartbeat_at
+    seen.idle = not observed.busy_since
     if not seen.idle and seen.state in {"ready", "parked", "dumped"}:
         seen.busy_at = observer.now
     if turned or seen.state not in {"ready", "parked", "dumped"}:
@@ -113,35 +113,35 @@ def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
     if seen.still_at is None and seen.idle and observer.now >= _silent_until(observer, seen):
         seen.still_at = observer.now
     if seen.state == "dumped" and seen.hangs:
-        _allow_next_sample(observer, seen, facts)
-        seen.found_well = not (_is_late(observer, facts, 0.0) or _is_still(observer, seen))
+        _allow_next_sample(observer, seen, observed)
+        seen.found_well = not (_is_late(observer, observed, 0.0) or _is_still(observer, seen))
     if seen.state in {"ready", "parked"}:
         is_ready(observer.samples, seen, observer.now)
-        _judge_request(observer, seen, facts)
+        _judge_request(observer, seen, observed)
         _judge_loop(observer, seen)
 
 
-def _judge_request(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
-    if facts.request_due_at:
+def _judge_request(observer: Observer, seen: Seen, observed: ev.Observed) -> None:
+    if observed.request_due_at:
         samples, now = observer.samples, observer.now
-        if _is_late(observer, facts, LATE_S):
+        if _is_late(observer, observed, LATE_S):
             seen.hung_at = now
-        due_at = facts.request_due_at + samples.away_since(facts.busy_since, 0.0)
+        due_at = observed.request_due_at + samples.away_since(observed.busy_since, 0.0)
         _found_at(observer, seen, due_at)
 
 
-def _allow_next_sample(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
+def _allow_next_sample(observer: Observer, seen: Seen, observed: ev.Observed) -> None:
     """The fleet may want to look at a dumped worker as at others."""
     samples = observer.samples
-    if facts.request_due_at:
-        samples.allowed(facts.request_due_at + samples.away_since(facts.busy_since, LATE_S))
+    if observed.request_due_at:
+        samples.allowed(observed.request_due_at + samples.away_since(observed.busy_since, LATE_S))
     if seen.idle:
         samples.allowed(_loop_due_at(observer, seen))
 
 
-def _is_late(observer: Observer, facts: ev.Observed, margin_s: float) -> bool:
-    away_s = observer.samples.away_since(facts.busy_since, margin_s)
-    return bool(facts.request_due_at) and observer.now >= facts.request_due_at + away_s
+def _is_late(observer: Observer, observed: ev.Observed, margin_s: float) -> bool:
+    away_s = observer.samples.away_since(observed.busy_since, margin_s)
+    return bool(observed.request_due_at) and observer.now >= observed.request_due_at + away_s
 
 
 def _silent_until(observer: Observer, seen: Seen) -> float:

@@ -128,7 +128,7 @@ class Process:
             self.still_at < NEVER and limits.heartbeat_timeout_s > 0
         )
 
-    def facts(self, now: float, idle_from: float, rng: random.Random) -> ev.Observed:
+    def observed(self, now: float, idle_from: float, rng: random.Random) -> ev.Observed:
         """What its record on the scoreboard says; nobody asks it for anything from ``idle_from`` on."""
         limit_s = self.policy.request_timeout_s
         request_at = self.request_at

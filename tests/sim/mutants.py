@@ -286,7 +286,7 @@ def trusts_a_template_begun_after_a_refusal(patch: Patch) -> None:
 
 
 def forgets_the_hard_limit(patch: Patch) -> None:
-    patch.setattr(recycling, "_kill", lambda fleet, worker, facts, turn: None)
+    patch.setattr(recycling, "_kill", lambda fleet, worker, observed, turn: None)
 
 
 def forgets_the_delay_of_a_stop(patch: Patch) -> None:
@@ -304,11 +304,11 @@ def keeps_the_door_open(patch: Patch) -> None:
 
 
 def overlooks_long_requests(patch: Patch) -> None:
-    patch.setattr(hangs, "_request", lambda fleet, facts, turn: "")
+    patch.setattr(hangs, "_request", lambda fleet, observed, turn: "")
 
 
 def overlooks_still_loops(patch: Patch) -> None:
-    patch.setattr(hangs, "_heartbeat", lambda fleet, worker, before, facts, turn: "")
+    patch.setattr(hangs, "_heartbeat", lambda fleet, worker, before, observed, turn: "")
 
 
 def kills_without_a_last_sample(patch: Patch) -> None:
@@ -316,7 +316,7 @@ def kills_without_a_last_sample(patch: Patch) -> None:
 
 
 def spares_nobody(patch: Patch) -> None:
-    patch.setattr(hangs, "_spare", lambda fleet, worker, before, facts, turn: False)
+    patch.setattr(hangs, "_spare", lambda fleet, worker, before, observed, turn: False)
 
 
 def spares_everybody(patch: Patch) -> None:
@@ -333,9 +333,9 @@ def keeps_the_stuck(patch: Patch) -> None:
 
 
 def blames_the_first_stale_heartbeat(patch: Patch) -> None:
-    def hasty(fleet: FleetState, worker: Worker, before: Any, facts: Any, turn: Turn) -> str:
+    def hasty(fleet: FleetState, worker: Worker, before: Any, observed: Any, turn: Turn) -> str:
         limit_s = worker.policy.heartbeat_timeout_s
-        return "stale" if limit_s and turn.now - facts.heartbeat_at >= limit_s else ""
+        return "stale" if limit_s and turn.now - observed.heartbeat_at >= limit_s else ""
 
     patch.setattr(hangs, "_heartbeat", hasty)
 
@@ -343,8 +343,8 @@ def blames_the_first_stale_heartbeat(patch: Patch) -> None:
 def blames_the_loop_for_a_long_call(patch: Patch) -> None:
     heartbeat = hangs._heartbeat
 
-    def blind(fleet: FleetState, worker: Worker, before: Any, facts: Any, turn: Turn) -> str:
-        return heartbeat(fleet, worker, before, structs.replace(facts, busy_since=0.0), turn)
+    def blind(fleet: FleetState, worker: Worker, before: Any, observed: Any, turn: Turn) -> str:
+        return heartbeat(fleet, worker, before, structs.replace(observed, busy_since=0.0), turn)
 
     patch.setattr(hangs, "_heartbeat", blind)
 

@@ -32,7 +32,7 @@ from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
 from tests.sim.deadlines import judge_deadlines
 from tests.sim.links import LINK_GRACE_S, judge_dumped, judge_hung_up
-from tests.sim.recycling import judge_end, judge_facts, judge_heir, judge_retired, let_go_unspawned
+from tests.sim.recycling import judge_end, judge_heir, judge_observed, judge_retired, let_go_unspawned
 from tests.sim.stop_rules import StopRules
 from tests.sim.templates import judge_source
 
@@ -180,8 +180,8 @@ class Observer:
     def _observed(self, event: ev.Observed) -> None:
         seen = self.workers.get(event.worker)
         if seen is not None and not seen.is_template:
-            hanging.judge_facts(self, seen, event)
-            judge_facts(self, seen, event)
+            hanging.judge_observed(self, seen, event)
+            judge_observed(self, seen, event)
             if seen.must_die:
                 self._candidate_failed(seen)
                 self._cannot_boot(seen)

@@ -28,38 +28,38 @@ def at_once(policy: PoolPolicy, size: int) -> int:
     return min(policy.recycle.at_once, max(1, size - 1))
 
 
-def _is_worn(seen: Seen, facts: ev.Observed, now: float) -> bool:
+def _is_worn(seen: Seen, observed: ev.Observed, now: float) -> bool:
     """It may be replaced; with jitter it need not yet."""
     limits, age_s = seen.policy.recycle, now - seen.ready_at if seen.ready_at is not None else 0.0
     rest = 1 - limits.jitter_percent / 100
     return age_s >= seen.policy.healthy_after_s and bool(
-        (limits.requests_max and facts.requests >= limits.requests_max * rest)
+        (limits.requests_max and observed.requests >= limits.requests_max * rest)
         or (limits.age_max_s and age_s >= limits.age_max_s * rest)
-        or (limits.memory_soft_bytes and facts.memory_bytes > limits.memory_soft_bytes)
+        or (limits.memory_soft_bytes and observed.memory_bytes > limits.memory_soft_bytes)
     )
 
 
-def _is_surely_worn(seen: Seen, facts: ev.Observed) -> bool:
+def _is_surely_worn(seen: Seen, observed: ev.Observed) -> bool:
     """Whatever its jitter, by what was observed alone."""
     limits = seen.policy.recycle
     return bool(
-        (limits.requests_max and facts.requests >= limits.requests_max)
-        or (limits.memory_soft_bytes and facts.memory_bytes > limits.memory_soft_bytes)
+        (limits.requests_max and observed.requests >= limits.requests_max)
+        or (limits.memory_soft_bytes and observed.memory_bytes > limits.memory_soft_bytes)
     )
 
 
-def _is_too_big(seen: Seen, facts: ev.Observed) -> bool:
+def _is_too_big(seen: Seen, observed: ev.Observed) -> bool:
     hard = seen.policy.recycle.memory_hard_bytes
-    return bool(hard) and facts.memory_bytes > hard and seen.state not in {"requested", "killed"}
+    return bool(hard) and observed.memory_bytes > hard and seen.state not in {"requested", "killed"}
 
 
-def judge_facts(observer: Observer, seen: Seen, facts: ev.Observed) -> None:
+def judge_observed(observer: Observer, seen: Seen, observed: ev.Observed) -> None:
     """Note what is to follow from what was observed."""
-    if _is_worn(seen, facts, observer.now):
+    if _is_worn(seen, observed, observer.now):
         seen.worn = True
         in_force = seen.serving and seen.generation == observer.generation
-        seen.surely_worn = seen.surely_worn or (in_force and _is_surely_worn(seen, facts))
-    seen.must_die = seen.must_die or _is_too_big(seen, facts)
+        seen.surely_worn = seen.surely_worn or (in_force and _is_surely_worn(seen, observed))
+    seen.must_die = seen.must_die or _is_too_big(seen, observed)
 
 
 def let_go_unspawned(observer: Observer) -> None:

@@ -1,4 +1,4 @@
-"""Facts that an upgrade forgets are noticed by the simulation: what is carried is what is needed."""
+"""Fields that an upgrade forgets are noticed by the simulation: what is carried is what is needed."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def test_a_forgotten_fact_is_noticed(
     monkeypatch.setattr(Fleet, "check", lambda fleet: None)
 
     def forgetful(fleet: Fleet) -> dict[str, Any]:
-        known = snapshot.facts_of(fleet)
+        known = snapshot.snapshot_of(fleet)
         for each in tables(known, table):
             each[name] = instead
         return known
 
     fleet = Fleet({"web": PoolPolicy(size=1)})
     fleet.step(0.0, [])
-    assert all(name in each for each in tables(snapshot.facts_of(fleet), table)), "there is such a fact"
-    monkeypatch.setattr(upgrades, "facts_of", forgetful)
+    assert all(name in each for each in tables(snapshot.snapshot_of(fleet), table)), "there is such a field"
+    monkeypatch.setattr(upgrades, "snapshot_of", forgetful)
     with pytest.raises(Exception):  # noqa: B017 - by whatever is the first to stumble
         for seed in range(EPISODES_MAX):
             episode(seed)

@@ -1,4 +1,4 @@
-"""Upgrades in the simulated world: the fleet is turned into facts, and goes on made from them.
+"""Upgrades in the simulated world: the fleet is turned into a snapshot, and goes on made from it.
 
 For a while the fleet it was taken from is stepped beside it, with the same news: both must decide the
 same. Half of the upgrades find an old program instead: its check fails, hangs, or it cannot be executed.
@@ -14,7 +14,7 @@ import msgspec
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.snapshot import facts_of, fleet_from
+from gwctl.supervisor.core.snapshot import fleet_from, snapshot_of
 from tests.sim.books import SLACK_S, Unsafe
 from tests.sim.observer import Observer
 
@@ -28,8 +28,8 @@ MEAN_S = 40.0
 
 
 def through_json(fleet: Fleet) -> Fleet:
-    """What the new program makes of the facts of the old one."""
-    return fleet_from(msgspec.json.decode(msgspec.json.encode(facts_of(fleet))))
+    """What the new program makes of the snapshot of the old one."""
+    return fleet_from(msgspec.json.decode(msgspec.json.encode(snapshot_of(fleet))))
 
 
 def shown(fleet: Fleet) -> tuple[object, ...]:

@@ -264,7 +264,7 @@ class World:
         """The scoreboard of those that live; what it says is read before or after other news of them."""
         for process in self._processes.values():
             if self.rng.random() >= self.faults.unobserved:
-                self._news(self.rng.choice((0.0, 0.02)), process.facts(self.now, self.idle_from, self.rng))
+                self._news(self.rng.choice((0.0, 0.02)), process.observed(self.now, self.idle_from, self.rng))
 
     # ---- what processes do
 

@@ -20,7 +20,7 @@ from gwctl.workers.transport import tls_metadata
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import Facts
+    from gwctl.workers.http1.forwarded import OriginalRequest
     from gwctl.workers.http1.service import Service
 
 Headers = list[tuple[bytes, bytes]]
@@ -70,17 +70,17 @@ class ScopeBuilder:
             base["extensions"]["tls"] = tls_metadata.extension(connection.tls.ssl)
         return base
 
-    def forwarded(self, facts: Facts) -> Scope:
+    def forwarded(self, original: OriginalRequest) -> Scope:
         """Return what a trusted proxy's word changes in that."""
         changes: Scope = {}
-        if facts.client is not None:
-            changes["client"] = facts.client
-        if facts.scheme:
-            changes["scheme"] = facts.scheme
-        if facts.server is not None:
-            changes["server"] = facts.server
-        if facts.prefix:
-            changes["root_path"] = facts.prefix + self._root_path
+        if original.client is not None:
+            changes["client"] = original.client
+        if original.scheme:
+            changes["scheme"] = original.scheme
+        if original.server is not None:
+            changes["server"] = original.server
+        if original.prefix:
+            changes["root_path"] = original.prefix + self._root_path
         return changes
 
     def build(self, connection: ConnectionBase) -> Scope:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gwctl.workers.balancing.parts import Balancing
     from gwctl.workers.bridge.request import BridgedRequest
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import Facts
+    from gwctl.workers.http1.forwarded import OriginalRequest
     from gwctl.workers.http1.service import Service
     from gwctl.workers.observe.access_log import AccessLog
     from gwctl.workers.wsgi.call import WsgiCall
@@ -150,8 +150,8 @@ class AsgiBridge:
     def for_connection(self, connection: ConnectionBase) -> dict[str, Any]:
         return self._builder.for_connection(connection)
 
-    def forwarded(self, facts: Facts) -> dict[str, Any]:
-        return self._builder.forwarded(facts)
+    def forwarded(self, original: OriginalRequest) -> dict[str, Any]:
+        return self._builder.forwarded(original)
 
     def build(self, connection: ConnectionBase) -> Environ:
         """Return what a runner passes around as the environ of a request.

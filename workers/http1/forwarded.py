@@ -66,7 +66,7 @@ Client = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class OriginalRequest:
     """What is known of a request from before the proxies. None, 0 or empty: nothing was said.
 
     A client's port is 0 where only its address is known. ``host`` is as the client wrote it.
@@ -105,9 +105,9 @@ class Forwarding:
     """One per server: which connections are a trusted proxy's, and what their requests mean."""
 
     def __init__(
-        self, trusted: Trusted, fields: Sequence[str], adapt: Callable[[Facts], dict[str, Any]]
+        self, trusted: Trusted, fields: Sequence[str], adapt: Callable[[OriginalRequest], dict[str, Any]]
     ) -> None:
-        """``adapt`` says what facts change in what a connection's requests share."""
+        """``adapt`` says what such a request changes in what a connection's requests share."""
         self._trusted = trusted
         self.fields = [name.lower().encode() for name in fields]
         self._names = [name.lower() for name in fields]
@@ -126,10 +126,10 @@ class Forwarding:
 
     def _understand(self, *values: bytes | None) -> tuple[Client | None, str, dict[str, Any]]:
         given = zip(self._names, values, strict=True)
-        facts = understand(
+        original = understand(
             {name: value.decode("latin-1") for name, value in given if value is not None}, self._trusted
         )
-        return facts.client, facts.host, self._adapt(facts)
+        return original.client, original.host, self._adapt(original)
 
 
 class Forwarder:
@@ -168,7 +168,7 @@ class Forwarder:
 # ---- what the fields mean
 
 
-def understand(values: dict[str, str], trusted: Trusted) -> Facts:
+def understand(values: dict[str, str], trusted: Trusted) -> OriginalRequest:
     """Return what the fields say.
 
     Args:
@@ -183,7 +183,7 @@ def understand(values: dict[str, str], trusted: Trusted) -> Facts:
     port = _last(values, "x-forwarded-port")
     number = int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else 0
     prefix = _last(values, "x-forwarded-prefix").rstrip("/")
-    return Facts(
+    return OriginalRequest(
         client,
         scheme,
         host,
@@ -293,7 +293,9 @@ def _unquoted(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
 
 
-def forwarding_for(settings: PoolSettings, adapt: Callable[[Facts], dict[str, Any]]) -> Forwarding | None:
+def forwarding_for(
+    settings: PoolSettings, adapt: Callable[[OriginalRequest], dict[str, Any]]
+) -> Forwarding | None:
     """Return a worker's `Forwarding`, None when nobody is believed.
 
     Also without ``forwarded_headers``: a trusted proxy says when a request came (see `queue_limit`).

@@ -16,7 +16,7 @@ from gwctl.workers.observe.introspection import Running
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import Facts
+    from gwctl.workers.http1.forwarded import OriginalRequest
     from gwctl.workers.http1.service import Service
 
 
@@ -148,7 +148,7 @@ class Runner:
 
     # ---- requests
 
-    def forwarded(self, facts: Facts) -> dict[str, Any]:
+    def forwarded(self, original: OriginalRequest) -> dict[str, Any]:
         """Return what a trusted proxy's word changes in what the requests of a connection share."""
         raise NotImplementedError
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gwctl.workers.balancing.parts import Balancing
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import Facts
+    from gwctl.workers.http1.forwarded import OriginalRequest
     from gwctl.workers.http1.service import Service
 
 _BEGAN_AT: Final = attrgetter("began_at")
@@ -93,9 +93,9 @@ class AsgiRunner(Runner):
     def on_connect(self, connection: ConnectionBase) -> None:
         connection.base = self._builder.for_connection(connection)
 
-    def forwarded(self, facts: Facts) -> Scope:
+    def forwarded(self, original: OriginalRequest) -> Scope:
         """Return what a trusted proxy's word changes in the scope that a connection's requests share."""
-        return self._builder.forwarded(facts)
+        return self._builder.forwarded(original)
 
     def begin(self, connection: ConnectionBase) -> None:
         """Take the request in ``connection``'s parser.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gwctl.workers.balancing.parts import Balancing
     from gwctl.workers.bridge.event_loop import AsgiBridge
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import Facts
+    from gwctl.workers.http1.forwarded import OriginalRequest
     from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.client_wait import ClientWait
 
@@ -142,9 +142,9 @@ class WsgiRunner(Runner):
         connection.hints = base["wsgi.early_hints"] = EarlyHints()
         connection.base = base
 
-    def forwarded(self, facts: Facts) -> Environ:
-        """Return what ``facts`` change in the environ or scope that a connection's requests share."""
-        return self._builder.forwarded(facts)
+    def forwarded(self, original: OriginalRequest) -> Environ:
+        """Return what ``original`` changes in the environ or scope that a connection's requests share."""
+        return self._builder.forwarded(original)
 
     def begin(self, connection: ConnectionBase) -> None:
         """Take the request in ``connection``'s parser.

@@ -26,7 +26,7 @@ from gwctl.workers.wsgi.file_wrapper import FileWrapper
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import Facts
+    from gwctl.workers.http1.forwarded import OriginalRequest
 
 _NAMES_MAX: Final = 1024
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
@@ -80,22 +80,22 @@ class EnvironBuilder:
         base["REMOTE_PORT"] = str(client[1]) if client else ""
         return base
 
-    def forwarded(self, facts: Facts) -> Environ:
+    def forwarded(self, original: OriginalRequest) -> Environ:
         """Return what a trusted proxy's word changes in that."""
         changes: Environ = {}
-        if facts.client is not None:
-            changes["REMOTE_ADDR"] = facts.client[0]
-            changes["REMOTE_PORT"] = str(facts.client[1] or "")
-        if facts.scheme:
-            changes["wsgi.url_scheme"] = facts.scheme
-            changes["HTTPS"] = "on" if facts.scheme == "https" else "off"
-        if facts.server is not None:
-            changes["SERVER_NAME"] = facts.server[0]
-            changes["SERVER_PORT"] = str(facts.server[1])
-        elif facts.port:
-            changes["SERVER_PORT"] = str(facts.port)
-        if facts.prefix:
-            changes["SCRIPT_NAME"] = facts.prefix + self._root_path
+        if original.client is not None:
+            changes["REMOTE_ADDR"] = original.client[0]
+            changes["REMOTE_PORT"] = str(original.client[1] or "")
+        if original.scheme:
+            changes["wsgi.url_scheme"] = original.scheme
+            changes["HTTPS"] = "on" if original.scheme == "https" else "off"
+        if original.server is not None:
+            changes["SERVER_NAME"] = original.server[0]
+            changes["SERVER_PORT"] = str(original.server[1])
+        elif original.port:
+            changes["SERVER_PORT"] = str(original.port)
+        if original.prefix:
+            changes["SCRIPT_NAME"] = original.prefix + self._root_path
         return changes
 
     def build(self, connection: ConnectionBase) -> Environ:

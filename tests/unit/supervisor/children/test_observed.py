@@ -28,18 +28,23 @@ def test_idle_worker() -> None:
     child = a_child(os.getpid())
     child.record.floats[scoreboard.HEARTBEAT_AT] = 123.5
     child.record.words[scoreboard.REQUESTS] = 41
-    facts = child.observed(0.25, 124.0)
-    assert (facts.worker, facts.jitter, facts.requests, facts.heartbeat_at) == (7, 0.25, 41, 123.5)
-    assert (facts.active, facts.busy_since, facts.serving) == (0, 0.0, "")
-    assert facts.memory_bytes > 1 << 20  # that of this process, from the kernel
+    observed = child.observed(0.25, 124.0)
+    assert (observed.worker, observed.jitter, observed.requests, observed.heartbeat_at) == (
+        7,
+        0.25,
+        41,
+        123.5,
+    )
+    assert (observed.active, observed.busy_since, observed.serving) == (0, 0.0, "")
+    assert observed.memory_bytes > 1 << 20  # that of this process, from the kernel
 
 
 def test_busy_worker() -> None:
     child = a_child(os.getpid())
     since = time.monotonic()
     scoreboard.note_request(child.record.request, 0, since, b"GET /cart HTTP/1.1\r\nHost: x\r\n\r\n")
-    facts = child.observed(0.0, since)
-    assert (facts.active, facts.busy_since, facts.serving) == (1, since, "GET /cart")
+    observed = child.observed(0.0, since)
+    assert (observed.active, observed.busy_since, observed.serving) == (1, since, "GET /cart")
 
 
 def test_without_proc_the_memory_is_what_the_worker_said() -> None:
@@ -63,9 +68,9 @@ def test_of_a_request_that_ends_while_it_is_read_no_limit_is_told(then: float) -
     """Its copy is made; by the next look it is over, and maybe another one has begun."""
     child = a_child(os.getpid())
     scoreboard.note_request(child.record.request, 0, 150.0, b"GET /cart HTTP/1.1\r\n\r\n")
-    facts = child.observed(0.0, 151.0)
-    assert (facts.busy_since, facts.request_limit_s, facts.request_due_at) == (150.0, 60.0, 210.0)
-    copy = child.facts(151.0)
+    observed = child.observed(0.0, 151.0)
+    assert (observed.busy_since, observed.request_limit_s, observed.request_due_at) == (150.0, 60.0, 210.0)
+    copy = child.trusted_record(151.0)
     child.record.floats[scoreboard.BUSY_SINCE] = then
     busy_since, _, limit_s, due_at = child._request(copy)
     assert (busy_since, limit_s, due_at) == (150.0, 0.0, 0.0)

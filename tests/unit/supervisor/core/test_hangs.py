@@ -46,8 +46,8 @@ def test_a_request_over_its_limit_has_its_worker_dumped_killed_and_replaced() ->
 def test_requests_that_time_out_again_and_again_cost_their_slot_no_backoff() -> None:
     story = CoreStory(policy=replace(REQUESTS, request_timeout_s=1.0), web=1).serves()
     for worker in (1, 2, 3, 4):
-        facts = change(busy(story, story.now, 1.0), worker=worker)
-        assert len(story.happens(facts, after=1.0)) == 1
+        observed = change(busy(story, story.now, 1.0), worker=worker)
+        assert len(story.happens(observed, after=1.0)) == 1
         story.passes(1.0)
         assert story.dies(worker, -9) == [f"spawn {worker + 1} web.0 g1"]
         story.boots(worker + 1)

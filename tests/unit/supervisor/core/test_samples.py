@@ -47,9 +47,9 @@ def test_a_sample_asked_for_in_the_past_is_had_a_moment_later() -> None:
 
 def test_what_was_observed_is_kept_with_the_worker_and_is_no_reason_to_act() -> None:
     story = CoreStory(web=1).serves()
-    facts = ev.Observed(1, 0.5, requests=7, memory_bytes=1 << 20, heartbeat_at=100.4, busy_since=100.3)
-    assert story.happens(facts) == []
-    assert story.fleet.state.pools["web"].workers[0].facts is facts
+    observed = ev.Observed(1, 0.5, requests=7, memory_bytes=1 << 20, heartbeat_at=100.4, busy_since=100.3)
+    assert story.happens(observed) == []
+    assert story.fleet.state.pools["web"].workers[0].observed is observed
 
 
 def test_what_was_observed_of_a_worker_that_is_reaped_is_late_news() -> None:

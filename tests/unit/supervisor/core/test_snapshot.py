@@ -1,4 +1,4 @@
-"""A fleet as facts: nothing is forgotten, and what is not understood is refused."""
+"""A fleet as a snapshot: nothing is forgotten, and what is not understood is refused."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from gwctl.supervisor.core.snapshot import FactsError, facts_of, fleet_from
+from gwctl.supervisor.core.snapshot import SnapshotError, fleet_from, snapshot_of
 from tests.sim.world import World
 from tests.support.core_story import CoreStory
 
 
-def story_facts() -> Any:
-    return msgspec.json.decode(msgspec.json.encode(facts_of(CoreStory(web=2).serves().fleet)))
+def story_snapshot() -> Any:
+    return msgspec.json.decode(msgspec.json.encode(snapshot_of(CoreStory(web=2).serves().fleet)))
 
 
 def test_what_is_handed_over_has_the_names_of_0_2_0() -> None:
     """A master of that version reads and writes these, whatever the fields are called by now."""
-    known = facts_of(CoreStory(web=2).serves().fleet)
+    known = snapshot_of(CoreStory(web=2).serves().fleet)
     assert set(known["turn"]) == {"now", "_last_id"}
     assert {"luck", "heir"} <= set(known["workers"][0])
     assert {name for name in known["fleet"] if name.startswith("_")} == {
@@ -43,7 +43,7 @@ def test_a_master_of_0_2_0_is_understood_and_understands(under_way: str) -> None
     theirs = OF_0_2_0[under_way]
     fleet = fleet_from(theirs)
     assert getattr(fleet.state, under_way) is not None
-    ours = msgspec.json.decode(msgspec.json.encode(facts_of(fleet)))
+    ours = msgspec.json.decode(msgspec.json.encode(snapshot_of(fleet)))
     assert everything_of(theirs) <= everything_of(ours)
     fleet.step(fleet.turn.now + 0.01, [])  # its rules hold
 
@@ -60,21 +60,21 @@ def everything_of(known: Any, place: str = "") -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_at_any_moment_the_facts_make_a_fleet_with_the_same_facts(seed: int) -> None:
+def test_at_any_moment_the_snapshot_makes_a_fleet_with_the_same_snapshot(seed: int) -> None:
     """Also in the middle of a reload or a stop, where no upgrade happens; and the rules hold afterwards."""
     world = World(seed)
     for _ in range(150):
         if world.finish is not None:
             break
         world.turn()
-        before = msgspec.json.encode(facts_of(world.fleet))
+        before = msgspec.json.encode(snapshot_of(world.fleet))
         world.fleet = fleet_from(msgspec.json.decode(before))
-        assert msgspec.json.encode(facts_of(world.fleet)) == before
+        assert msgspec.json.encode(snapshot_of(world.fleet)) == before
 
 
-def test_facts_of_another_version_are_understood() -> None:
+def test_a_snapshot_of_another_version_is_understood() -> None:
     """What is unknown is ignored; what is missing and has a default is as it is by default."""
-    known = story_facts()
+    known = story_snapshot()
     known["workers"][0]["from_the_future"] = known["fleet"]["from_the_future"] = 1
     del known["workers"][0]["luck"]
     del known["fleet"]["away"]
@@ -94,7 +94,7 @@ def test_facts_of_another_version_are_understood() -> None:
     ],
 )
 def test_nonsense_is_refused(spoil: Any) -> None:
-    known = story_facts()
+    known = story_snapshot()
     spoil(known)
-    with pytest.raises(FactsError):
+    with pytest.raises(SnapshotError):
         fleet_from(known)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl.config.trusted_proxies import HEADERS, Trusted
-from gwctl.workers.http1.forwarded import Facts, understand
+from gwctl.workers.http1.forwarded import OriginalRequest, understand
 from tests.support import engine_apps
 from tests.support.engine import PARSERS, WORKER_CLASSES, Client, Engine
 from tests.support.wait import until
@@ -82,9 +82,9 @@ def test_the_scheme_is_that_beside_the_client(values: dict[str, str], scheme: st
     ],
 )
 def test_host(host: str, server: tuple[str, int] | None) -> None:
-    facts = understand({"x-forwarded-host": host}, OURS)
-    assert facts.server == server
-    assert facts.host == (host if server else "")
+    original = understand({"x-forwarded-host": host}, OURS)
+    assert original.server == server
+    assert original.host == (host if server else "")
 
 
 def test_the_port_goes_with_the_host_and_the_scheme() -> None:
@@ -142,14 +142,14 @@ FORWARDED = {
 @pytest.mark.parametrize("value", FORWARDED)
 def test_the_standard_field(value: str) -> None:
     """An element that a client left open must not swallow the one that a proxy appended."""
-    facts = understand({"forwarded": value}, OURS)
-    assert (facts.client, facts.scheme, facts.host) == FORWARDED[value]
+    original = understand({"forwarded": value}, OURS)
+    assert (original.client, original.scheme, original.host) == FORWARDED[value]
 
 
 def test_the_standard_field_goes_before_the_others() -> None:
     values = {"forwarded": "for=192.0.2.60", "x-forwarded-for": "6.6.6.6", "x-forwarded-proto": "https"}
-    assert understand(values, OURS) == Facts(client=("192.0.2.60", 0))
-    assert understand({**values, "forwarded": "rubbish"}, OURS) == Facts()
+    assert understand(values, OURS) == OriginalRequest(client=("192.0.2.60", 0))
+    assert understand({**values, "forwarded": "rubbish"}, OURS) == OriginalRequest()
     both = understand({**values, "x-forwarded-prefix": "/p", "x-forwarded-port": "81"}, OURS)
     assert (both.prefix, both.port) == ("/p", 81)
 
