@@ -10,15 +10,24 @@ from typing import Final
 from tests.tidy.checks import ROOT, Source, within
 
 RETIRED: Final = {
-    "bury": "reap",
+    "born": "spawned",
     "buried": "reaped",
+    "bury": "reap",
+    "deaf": "unresponsive",
     "desk": "turn",
+    "facts": "snapshot, report or metadata",
+    "farewell": "exit grace",
+    "forsake": "abandon",
+    "forsaken": "abandoned",
     "heir": "successor",
     "inquest": "incident report",
+    "look": "sample, check, poll or measure",
     "luck": "jitter",
     "parcel": "transfer header",
     "seldom": "throttled",
+    "shed": "release clients",
     "spokesman": "early hints",
+    "unborn": "spawn failed",
     "worn": "outgoing",
 }
 """In names of the product. The right column is what the field says."""

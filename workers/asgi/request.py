@@ -468,8 +468,8 @@ class AsgiRequest(Extensions):
 
     async def run(self, queue: QueueLimit, ended: Callable[[AsgiRequest], None]) -> None:
         """Call the application; never raises."""
-        look = self.detached or self._connection.eof or queue.notable
-        if look and self._drop(self._connection, queue):
+        may_be_gone = self.detached or self._connection.eof or queue.notable
+        if may_be_gone and self._drop(self._connection, queue):
             ended(self)
             return
         BEGAN_AT.set(self.began_at)
