@@ -71,6 +71,12 @@ def test_an_atomic_reload_and_a_rollback_mix_no_generations_and_fail_no_request(
         assert status["degraded"] == "disk differs from what runs (rolled back from generation 2)"
         assert status["kept"]["workers"] == {"web": 3}
         assert httpx.get(server.url).text == "first"
+        scaled = server.gwctl("scale", "web", "+1", "-c", str(server.config))
+        assert scaled.returncode == 1, scaled.stdout
+        assert scaled.stderr == (
+            "web: 3 -> 4 workers. No worker is started before the next reload: "
+            "disk differs from what runs (rolled back from generation 2)\n"
+        )
 
 
 def test_a_rolling_reload_does_mix_them(gwctl_server, shop):
