@@ -23,5 +23,5 @@ def test_a_pool_beside_hostile_ones_loses_nothing_and_the_master_does_not_grow()
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_build_that_trusts_its_workers_is_found_out(broken: str) -> None:
-    verdict = judge("sync", 15.0, broken=broken)
+    verdict = judge("sync", 50.0, broken=broken)
     assert verdict.problems, verdict

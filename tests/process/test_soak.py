@@ -33,6 +33,7 @@ def test_a_short_soak_has_no_unexplained_failure() -> None:
 
 @pytest.mark.timeout(240)
 @pure_only
+@pytest.mark.timeout(300)  # where a reload takes five seconds
 def test_a_build_that_closes_idle_connections_at_once_fails_requests() -> None:
     """A busy machine reloads less often: so many reloads are waited for, unless one has shown it."""
     run = soak(Wish("threads", 30.0, 1, broken="closes-idle", fail_fast=True, faults_at_least=60, **RELOADS))

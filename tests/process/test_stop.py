@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,7 +29,7 @@ def test_a_delayed_stop_says_so_and_still_accepts(gwctl_server):
             assert document["phase"] == "stopping"
             assert 30 < document["accepts_s"] < 60
             shown = server.gwctl("status", "-c", str(server.config)).stdout
-            assert "stopping: accepting for 5" in shown
+            assert re.search(r"stopping: accepting for [345]\d(\.\d)? s more", shown), shown
         assert load.result.failures == {}, load.result
         server.signal(signal.SIGTERM)
         assert server.wait_for_exit() == 0
