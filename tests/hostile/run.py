@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +24,7 @@ from tests.hostile import builds
 from tests.load.result import Result
 from tests.load.runner import Load
 from tests.support.apps import BARE
-from tests.support.processes import descriptors, session_of
+from tests.support.processes import Process, descriptors, session_of
 from tests.support.server import APPS, ROOT, GwctlServer
 from tests.support.status import status_of
 from tests.support.users import can_change_to, interpreter_for_others
@@ -166,7 +165,12 @@ def _run(server: GwctlServer, verdict: Verdict, seconds: float, begins: Path, *,
         verdict.problems.append("the master has grown")
     if server.gwctl("stop").returncode or server.wait_for_exit() != 0:
         verdict.problems.append("gwctl stop did not stop it")
-    until(lambda: not list(strangers(server)), "what hostile workers have forked to end")
+    until(
+        lambda: not strangers(server),
+        lambda: (
+            f"what hostile workers have forked to end: {', '.join(map(str, strangers(server)))}\n{server.log[-4000:]}"
+        ),
+    )
 
 
 def _keep(log: str, name: str) -> None:
@@ -195,5 +199,5 @@ def good_workers(server: GwctlServer) -> list[int]:
     return [worker["pid"] for pool in pools if pool["name"] == "web" for worker in pool["workers"]]
 
 
-def strangers(server: GwctlServer) -> Iterator[int]:
-    yield from (each.pid for each in session_of(server.pid) if not each.is_zombie)
+def strangers(server: GwctlServer) -> list[Process]:
+    return [each for each in session_of(server.pid) if not each.is_zombie]
