@@ -31,7 +31,6 @@ def test_a_short_soak_has_no_unexplained_failure() -> None:
     assert all(result.requests for result in run.results), text(run)
 
 
-@pytest.mark.timeout(240)
 @pure_only
 @pytest.mark.timeout(300)  # where a reload takes five seconds
 def test_a_build_that_closes_idle_connections_at_once_fails_requests() -> None:
