@@ -202,6 +202,11 @@ def ready_again() -> str:
 
 @attack
 def many_descriptors() -> str:
+    """Now and then few messages at a time: a busy master is not to give up for their number first."""
+    if DICE.random() < 0.5:
+        said = flood(b'{"t":"stage","name":"x"}\n', [0] * 200, 2)
+        time.sleep(0.3)
+        return said
     return flood(b'{"t":"stage","name":"x"}\n', [0] * DICE.choice([1, 8, 200]), 100)
 
 
