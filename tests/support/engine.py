@@ -189,6 +189,12 @@ def _resolve(
     return worker_class, interface, settings, timeouts
 
 
+def _remove(folder: Path, maker: int) -> None:
+    """Remove it, but not in a child that a test has forked and that collects what was garbage here."""
+    if os.getpid() == maker:
+        shutil.rmtree(folder)
+
+
 class Engine:
     """See the module. ``timeouts`` and ``limits`` replace single settings.
 
@@ -222,7 +228,7 @@ class Engine:
     ) -> None:
         worker_class, interface, settings, timeouts = _resolve(worker_class, interface, settings, timeouts)
         self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
-        weakref.finalize(self, shutil.rmtree, self.folder)  # not at exit: tests read the log after it
+        weakref.finalize(self, _remove, self.folder, os.getpid())  # not at exit: tests read the log after it
         self.beside = beside
         self.board: Scoreboard = beside.board if beside else Scoreboard(4)
         self.exchange: Exchange | None = beside.exchange if beside else Exchange.open()
