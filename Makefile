@@ -24,7 +24,7 @@ VENV ?= .venv
 TEST_WORKERS ?= 6
 # They start gwctl more than a thousand times. Where the environment forbids to keep bytecode, as in containers,
 # each start would compile it anew: that doubles what a start costs.
-test test-oldest: export PYTHONDONTWRITEBYTECODE =
+test test-oldest test-compiled: export PYTHONDONTWRITEBYTECODE =
 TESTS ?= tests
 OTHERS_TESTS ?= tests/unit tests/conformance tests/clients
 SEED ?=
