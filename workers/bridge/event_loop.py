@@ -125,7 +125,9 @@ class AsgiBridge:
         if thread is not None and thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._tidy(), self.loop)
             thread.join(2 * _END_S)
-        if not (self._requests or self.loop.is_closed() or (thread is not None and thread.is_alive())):
+        if self._requests or (thread is not None and thread.is_alive()):
+            return  # what goes on there rings yet: the number of its bell must not become another's
+        if not self.loop.is_closed():
             self.loop.close()
         if self.bell_fd >= 0:
             os.close(self.bell_fd)

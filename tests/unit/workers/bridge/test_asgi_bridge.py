@@ -6,7 +6,9 @@ What it sends and receives is tested where ASGI is (`asgi_under`); here is what 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import os
 import sys
 import threading
 import time
@@ -573,3 +575,25 @@ def test_no_request_leaves_anything_behind(serve) -> None:
         until(lambda: not engine.under_way, "all requests to end")
         assert len(asyncio.all_tasks(engine.server.runner.application_loop)) == before
         assert sys.getallocatedblocks() - counted < 30_000
+
+
+def test_the_bell_stays_while_somebody_may_ring_it() -> None:
+    """Its number would be another's descriptor by then."""
+
+    async def application(scope, receive, send):
+        await send(START)
+        await send(body(b"x"))
+        while not over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    over = threading.Event()
+    with Engine(application, "sync", interface="asgi") as engine:
+        with engine.connect() as client:
+            assert client.get().body == b"x"
+        bridge = engine.server.runner.bridge
+    os.fstat(bridge.bell_fd)
+    over.set()
+    bridge.loop.run_until_complete(asyncio.wait(asyncio.all_tasks(bridge.loop)))
+    bridge.end()
+    assert bridge.bell_fd == -1
