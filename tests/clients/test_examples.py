@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.support.debian import need
+from tests.support.raw import refuses
 from tests.support.server import ROOT, GwctlServer
 from tests.support.wait import until
 
@@ -67,7 +68,9 @@ def test_behind_nginx(tmp_path: Path) -> None:
         command = [nginx, "-p", str(tmp_path), "-c", "nginx.conf", "-e", "stderr"]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
             try:
-                until(front.exists, "nginx to listen")
+                until(
+                    lambda: front.exists() and not refuses(f"unix:{front}"), "nginx to listen"
+                )  # bound before it does
                 transport = httpx.HTTPTransport(uds=str(front))
                 with httpx.Client(transport=transport, base_url="http://nginx") as client:
                     assert [client.get("/").text for _ in range(3)] == ["hello\n"] * 3
