@@ -31,7 +31,7 @@ from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.snapshot import snapshot_of
 from gwctl.supervisor.event_loop import Loop, signals_blocked
-from gwctl.supervisor.generations.connection_queues import Exchanges
+from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.pidfile import Pidfile
@@ -53,7 +53,7 @@ class Master:
         announcer: Announcer,
         program: Program,
         fleet: Fleet | None = None,
-        exchanges: Exchanges | None = None,
+        queues: ConnectionQueues | None = None,
     ) -> None:
         """The last two are given when they were handed over by another program."""
         self._loop = loop
@@ -69,7 +69,7 @@ class Master:
         self._tried_by = ""
         self.name = generations.current.loaded.settings.master.name
         self._terminal = Terminal()
-        self._exchanges = exchanges or Exchanges()
+        self._queues = queues or ConnectionQueues()
         self.fleet = fleet or Fleet(generations.current.policies, generations.adopted)
         self.children = Children(
             loop,
@@ -274,7 +274,7 @@ class Master:
                 log_level=self._recorder.log.level,
                 master_pid=os.getpid(),
                 board=self.children.boards.of(action.pool),
-                exchange=self._exchanges.get(action.pool),
+                queue=self._queues.get(action.pool),
                 threads_given=plan.threads_given(action.pool),
                 tls=plan.tls(action.pool),
                 dump_fd=dump_fd,
@@ -282,7 +282,7 @@ class Master:
                 template=template,
             )
 
-        number = scoreboard.FREE if template else self._exchanges.number(action.pool)
+        number = scoreboard.FREE if template else self._queues.number(action.pool)
         self.children.spawn(action.worker, action.pool, number, time.monotonic(), assign, action.template)
 
     def _is_last_to_accept(self, worker: events.WorkerId) -> bool:
@@ -314,7 +314,7 @@ class Master:
         self._adoption = Adoption(time.time(), self._tried_by)
         for name in self._generations.adopt(generation, kept):
             self._recorder.write(RestartNeeded(setting=name))
-        self._exchanges.keep_only(self._generations.current.policies)
+        self._queues.keep_only(self._generations.current.policies)
         self.children.boards.keep(self._generations.current.policies)
         self._recorder.log.level = Level[self._generations.current.loaded.settings.master.log_level.upper()]
 
@@ -360,7 +360,7 @@ class Master:
                 listeners=generations.listeners,
                 passed=generations.passed,
                 logs=generations.logs,
-                exchanges=self._exchanges.snapshot(),
+                exchanges=self._queues.snapshot(),
                 announced=self._announcer.snapshot(),
                 control=self._control.snapshot() if self._control is not None else None,
                 pidfile=self._pidfile.snapshot() if self._pidfile is not None else None,
@@ -405,7 +405,7 @@ class Master:
     def _close_in_child(self, pool: str, generation: int) -> None:
         """In a new worker: close what belongs to the master or to other pools."""
         self._generations.close_in_child(pool, generation)
-        self._exchanges.keep_only([pool])
+        self._queues.keep_only([pool])
         if self._control is not None:
             self._control.close_in_child()
         if self._pidfile is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.channel import Channel
-from gwctl.ipc.connection_queue import Exchange
+from gwctl.ipc.connection_queue import ConnectionQueue
 from gwctl.ipc.scoreboard import Record, Scoreboard
 from gwctl.log import Level
 
@@ -67,7 +67,7 @@ class Assignment:
     master_pid: int
     board: Scoreboard | None = None
     """Where the records of the siblings are; None: nothing is shared with any."""
-    exchange: Exchange | None = None
+    queue: ConnectionQueue | None = None
     """Where workers of the pool pass connections on to each other."""
     threads_given: bool = False
     """The settings name a number of threads: with ``worker = "auto"``, WSGI then runs in threads."""

@@ -1,4 +1,4 @@
-"""The exchange of a pool: a queue of connections that wait in one worker while another is free.
+"""The connection queue of a pool: connections that wait in one worker while another is free.
 
 One Unix socket pair per pool, made by the master and inherited by all workers of the pool,
 whatever their generation. A worker that cannot serve a connection soon sends its descriptor
@@ -11,7 +11,7 @@ then the bytes that were read; unknown fields are ignored, since worker generati
 versions may share the queue.
 
 The application has the descriptors, too: what is no message is passed over, nothing here blocks
-whatever it has set them to, and if it shuts them down the exchange is `broken`: each worker then keeps
+whatever it has set them to, and if it shuts them down the queue is `broken`: each worker then keeps
 what it has, and the master gives those that it starts another one.
 """
 
@@ -45,7 +45,7 @@ class TransferHeader(msgspec.Struct, frozen=True):
     local: Any = None
 
 
-class Exchange:
+class ConnectionQueue:
     """Both ends. None of the calls blocks or raises."""
 
     def __init__(self, sending: socket.socket, receiving: socket.socket) -> None:
@@ -53,7 +53,7 @@ class Exchange:
         self._receiving = receiving
 
     @classmethod
-    def open(cls) -> Exchange | None:
+    def open(cls) -> ConnectionQueue | None:
         """Make one; None where there are no such sockets, or no descriptors left for them."""
         try:
             sending, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -68,7 +68,7 @@ class Exchange:
         return self._sending.fileno(), self._receiving.fileno()
 
     @classmethod
-    def resumed(cls, fds: tuple[int, int]) -> Exchange:
+    def resumed(cls, fds: tuple[int, int]) -> ConnectionQueue:
         """Go on with the `fds` that another program has made."""
         sending, receiving = fds
         return cls(inherited_fds.socket_of(sending), inherited_fds.socket_of(receiving))

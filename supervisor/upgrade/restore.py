@@ -34,7 +34,7 @@ from gwctl.supervisor.core import events
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.snapshot import SnapshotError, fleet_from
 from gwctl.supervisor.event_loop import Loop
-from gwctl.supervisor.generations.connection_queues import Exchanges
+from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.generations.known_settings import struct_from
 from gwctl.supervisor.generations.plan import Plan
@@ -100,7 +100,7 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     recorder, loop = Recorder(log), Loop()
     announcer = Announcer(Notifier(os.environ, recorder), state.announced)
     program = Program.from_snapshot(state.command, state.mask, is_copy=bool(role.failure))
-    master = Master(loop, generations, recorder, announcer, program, fleet, Exchanges(state.exchanges))
+    master = Master(loop, generations, recorder, announcer, program, fleet, ConnectionQueues(state.exchanges))
     master.resume(state)
     _resume_control(master, state, loop, recorder)
     if state.pidfile is not None:

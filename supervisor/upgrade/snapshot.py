@@ -23,7 +23,7 @@ from gwctl.supervisor.children.children import ChildrenSnapshot
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot
 from gwctl.supervisor.children.totals import Totals
 from gwctl.supervisor.control.server import ControlSnapshot
-from gwctl.supervisor.generations.connection_queues import ExchangesSnapshot
+from gwctl.supervisor.generations.connection_queues import ConnectionQueuesSnapshot
 from gwctl.supervisor.generations.generations import GenerationsSnapshot
 from gwctl.supervisor.generations.plan import PlanSnapshot
 from gwctl.supervisor.listeners.listener_set import ListenerSnapshot
@@ -64,7 +64,7 @@ class State(msgspec.Struct, frozen=True):
     adopted: int
     listeners: tuple[ListenerSnapshot, ...]
     logs: dict[str, int]
-    exchanges: ExchangesSnapshot
+    exchanges: ConnectionQueuesSnapshot
     announced: AnnouncerSnapshot
     removed: dict[str, set[int]] = {}
     """By pool, the generations that have listeners which the one in force has not."""

@@ -104,9 +104,9 @@ def test_kept_alive_clients_do_not_wait_behind_a_stuck_request(gwctl_server, wor
 
 
 WITHOUT_EXCHANGE = """
-from gwctl.ipc.connection_queue import Exchange
+from gwctl.ipc.connection_queue import ConnectionQueue
 
-Exchange.open = classmethod(lambda cls: None)
+ConnectionQueue.open = classmethod(lambda cls: None)
 from gwctl.cli import main
 main()
 """
@@ -168,7 +168,7 @@ def test_a_connection_in_the_exchange_outlives_its_sender(gwctl_server):
         try:
             with ThreadPoolExecutor() as pool:
                 waiting = pool.submit(mine[0].get, "/")
-                until(lambda: in_flight(server.pid) > 0, "its connection to be in the exchange")
+                until(lambda: in_flight(server.pid) > 0, "its connection to be in the connection queue")
                 os.kill(sender, signal.SIGKILL)
                 assert waiting.result(30) == b"hello"
         finally:

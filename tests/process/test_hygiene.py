@@ -15,7 +15,7 @@ APP = "wsgi_bare:application"
 
 
 def test_a_worker_holds_no_descriptor_of_the_master_or_of_other_workers(gwctl_server, tmp_path):
-    """Two pools, a pid file, a control client: each worker has its own listener, channel and exchange only."""
+    """Two pools, a pid file, a control client: each worker has its own listener, channel and connection queue only."""
     other = {
         "app": APP,
         "chdir": str(Path(__file__).parents[1] / "apps"),
@@ -30,19 +30,19 @@ def test_a_worker_holds_no_descriptor_of_the_master_or_of_other_workers(gwctl_se
         pools={"other": other},
     ) as server:
         listeners = listening_sockets(server.pid)
-        exchanges = []
+        queues = []
         for pid in server.workers:
             theirs = descriptors(pid)
             sockets = {target for fd, target in theirs.items() if fd > 2 and target.startswith("socket:")}
             assert len(sockets & listeners) == 1, theirs
             mine = set(descriptors(server.pid).values())
             shared = {t for t in sockets & mine if t not in listeners}
-            assert len(shared) == 2, f"worker {pid} shares {shared} with the master, not its pool's exchange"
-            exchanges.append(frozenset(shared))
+            assert len(shared) == 2, f"worker {pid} shares {shared} with the master, not its pool's queue"
+            queues.append(frozenset(shared))
             assert not [t for t in theirs.values() if str(tmp_path) in t], theirs
             watched = [pidfd_target(pid, fd) for fd, target in theirs.items() if "pidfd" in target]
             assert watched == [server.pid], "a worker watches its master and nobody else"
-        assert sorted(exchanges.count(each) for each in set(exchanges)) == [1, 3], "one for each pool"
+        assert sorted(queues.count(each) for each in set(queues)) == [1, 3], "one for each pool"
 
 
 def test_the_master_leaks_no_descriptor_over_respawns(gwctl_server):

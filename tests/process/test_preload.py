@@ -106,7 +106,7 @@ def poll_all(one: Preloaded) -> list[tuple[str, int, int, int, str]]:
 
 
 def test_a_worker_of_a_template_holds_what_one_of_the_master_holds(preloaded):
-    """Its listener, its channel, the exchange, its stacks; nothing of the template's or of its siblings'."""
+    """Its listener, its channel, the connection queue, its stacks; nothing of the template's or of its siblings'."""
     one = preloaded(processes=3)
     with one.server as server:
         listeners = listening_sockets(server.pid)
@@ -119,7 +119,7 @@ def test_a_worker_of_a_template_holds_what_one_of_the_master_holds(preloaded):
             theirs = descriptors(pid)
             sockets = {what for fd, what in theirs.items() if fd > 2 and what.startswith("socket:")}
             assert len(sockets & listeners) == 1
-            assert len((sockets & masters) - listeners) == 2, "the exchange"
+            assert len((sockets & masters) - listeners) == 2, "the connection queue"
             assert not sockets & own
             assert [pidfd_target(pid, fd) for fd, what in theirs.items() if "pidfd" in what] == [server.pid]
             dumps += [inode(pid, fd) for fd, what in theirs.items() if "gwctl-dump" in what]

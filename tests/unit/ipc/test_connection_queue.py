@@ -8,19 +8,19 @@ import socket
 import msgspec
 import pytest
 
-from gwctl.ipc.connection_queue import DATA_BYTES_MAX, Exchange, TransferHeader
-from gwctl.supervisor.generations.connection_queues import Exchanges
+from gwctl.ipc.connection_queue import DATA_BYTES_MAX, ConnectionQueue, TransferHeader
+from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from tests.support.processes import descriptors
 
 
-def open_exchange() -> Exchange:
-    exchange = Exchange.open()
-    assert exchange is not None
-    return exchange
+def open_queue() -> ConnectionQueue:
+    queue = ConnectionQueue.open()
+    assert queue is not None
+    return queue
 
 
 def test_what_goes_in_comes_out_once_and_whole() -> None:
-    exchange = open_exchange()
+    queue = open_queue()
     ours, theirs = socket.socketpair()
     headers = [
         TransferHeader("127.0.0.1:80", ("::1", 7, 0, 0)),
@@ -29,10 +29,10 @@ def test_what_goes_in_comes_out_once_and_whole() -> None:
     ]
     bodies = [b"", b"GET / HTTP/1.1\r\n\r\n", b"\n" * DATA_BYTES_MAX]
     for header, body in zip(headers, bodies, strict=True):
-        assert exchange.send(theirs.fileno(), header, body)
+        assert queue.send(theirs.fileno(), header, body)
     theirs.close()
     for header, body in zip(headers, bodies, strict=True):
-        taken = exchange.receive()
+        taken = queue.receive()
         assert taken is not None
         fd, about, data = taken
         assert not os.get_inheritable(fd)
@@ -40,42 +40,42 @@ def test_what_goes_in_comes_out_once_and_whole() -> None:
         assert (about.listener, about.peer, about.local, data) == (header.listener, peer, header.local, body)
         os.write(fd, b"x")
         os.close(fd)
-    assert exchange.receive() is None
+    assert queue.receive() is None
     assert ours.recv(10) == b"xxx"
     assert ours.recv(10) == b"", "every copy is closed"
-    exchange.close()
+    queue.close()
     ours.close()
 
 
 def test_a_full_queue_refuses_and_loses_nothing() -> None:
-    exchange = open_exchange()
+    queue = open_queue()
     ours, theirs = socket.socketpair()
     count = 0
-    while exchange.send(theirs.fileno(), TransferHeader("x", None), b"x" * 1000):
+    while queue.send(theirs.fileno(), TransferHeader("x", None), b"x" * 1000):
         count += 1
         assert count < 100_000
     for _ in range(count):
-        taken = exchange.receive()
+        taken = queue.receive()
         assert taken is not None
         os.close(taken[0])
-    assert exchange.receive() is None
-    exchange.close()
+    assert queue.receive() is None
+    queue.close()
     ours.close()
     theirs.close()
 
 
 def test_a_queue_that_is_closed_takes_nothing() -> None:
-    exchange = open_exchange()
-    exchange.close()
+    queue = open_queue()
+    queue.close()
     with socket.socket() as sock:
-        assert not exchange.send(sock.fileno(), TransferHeader("x", None), b"")
-    assert exchange.receive() is None
+        assert not queue.send(sock.fileno(), TransferHeader("x", None), b"")
+    assert queue.receive() is None
 
 
 def test_what_is_no_connection_is_passed_over_and_costs_no_descriptor() -> None:
     """The application has both ends, and may put anything in: the next connection is taken all the same."""
-    exchange = open_exchange()
-    sending = socket.socket(fileno=os.dup(exchange.fds[0]))
+    queue = open_queue()
+    sending = socket.socket(fileno=os.dup(queue.fds[0]))
     null = os.open(os.devnull, os.O_RDONLY)
     ours, theirs = socket.socketpair()
     before = len(descriptors(os.getpid()))
@@ -90,47 +90,47 @@ def test_what_is_no_connection_is_passed_over_and_costs_no_descriptor() -> None:
         (b"\xff", [theirs.fileno()] * 100),
     ):
         socket.send_fds(sending, [data], fds)
-    assert exchange.send(theirs.fileno(), TransferHeader("x", None), b"GET /")
-    taken = exchange.receive()
+    assert queue.send(theirs.fileno(), TransferHeader("x", None), b"GET /")
+    taken = queue.receive()
     assert taken is not None
     assert taken[2] == b"GET /"
     os.close(taken[0])
-    assert exchange.receive() is None
+    assert queue.receive() is None
     assert len(descriptors(os.getpid())) <= before
     os.close(null)
     for each in (sending, ours, theirs):
         each.close()
-    exchange.close()
+    queue.close()
 
 
 def test_nothing_blocks_whatever_the_sockets_are_set_to() -> None:
     """Their flags are those of all who hold them."""
-    exchange = open_exchange()
-    for fd in exchange.fds:
+    queue = open_queue()
+    for fd in queue.fds:
         os.set_blocking(fd, True)
-    assert exchange.receive() is None
+    assert queue.receive() is None
     ours, theirs = socket.socketpair()
-    while exchange.send(theirs.fileno(), TransferHeader("x", None), b"x" * 16000):
+    while queue.send(theirs.fileno(), TransferHeader("x", None), b"x" * 16000):
         pass
-    exchange.close()
+    queue.close()
     ours.close()
     theirs.close()
 
 
 @pytest.mark.parametrize("end", [0, 1])
-def test_an_exchange_that_was_shut_down_is_known_to_be_and_replaced(end: int) -> None:
-    exchanges = Exchanges()
-    exchange = exchanges.get("web")
-    assert exchange is not None
-    assert not exchange.broken
-    assert exchanges.get("web") is exchange
-    with socket.socket(fileno=os.dup(exchange.fds[end])) as sock:
+def test_a_queue_that_was_shut_down_is_known_to_be_and_replaced(end: int) -> None:
+    queues = ConnectionQueues()
+    queue = queues.get("web")
+    assert queue is not None
+    assert not queue.broken
+    assert queues.get("web") is queue
+    with socket.socket(fileno=os.dup(queue.fds[end])) as sock:
         sock.shutdown(socket.SHUT_RDWR)
-    assert exchange.broken
-    assert exchange.receive() is None
-    assert not exchange.send(0, TransferHeader("x", None), b"")
-    another = exchanges.get("web")
+    assert queue.broken
+    assert queue.receive() is None
+    assert not queue.send(0, TransferHeader("x", None), b"")
+    another = queues.get("web")
     assert another is not None
-    assert another is not exchange
+    assert another is not queue
     assert not another.broken
-    exchanges.keep_only([])
+    queues.keep_only([])

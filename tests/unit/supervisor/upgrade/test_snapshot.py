@@ -17,7 +17,7 @@ from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.errors import UpgradeError
 from gwctl.ipc import scoreboard
 from gwctl.ipc.channel import Channel
-from gwctl.ipc.connection_queue import Exchange
+from gwctl.ipc.connection_queue import ConnectionQueue
 from gwctl.ipc.scoreboard import Scoreboard
 from gwctl.supervisor.children.child import Child, ChildSnapshot
 from gwctl.supervisor.children.children import Children
@@ -25,7 +25,7 @@ from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoar
 from gwctl.supervisor.children.scoreboards import is_ours
 from gwctl.supervisor.control import server
 from gwctl.supervisor.generations.access_logs import AccessLogs
-from gwctl.supervisor.generations.connection_queues import Exchanges
+from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.generations.known_settings import struct_from
 from gwctl.supervisor.generations.plan import Plan
@@ -36,8 +36,8 @@ from gwctl.supervisor.upgrade.snapshot import State, read
 
 CARRIED: dict[type, set[str]] = {
     Channel: {"_sock", "_partial", "_queue", "closed", "_write_closed"},
-    Exchange: {"_sending", "_receiving"},
-    Exchanges: {"_open", "_numbers"},
+    ConnectionQueue: {"_sending", "_receiving"},
+    ConnectionQueues: {"_open", "_numbers"},
     AccessLogs: {"_files"},
     Announcer: {"_phase", "_status"},
     Generations: {"listeners", "logs", "_plans", "_removed", "adopted", "kept"},
