@@ -14,12 +14,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gwctl.ipc.scoreboard import BUSY_SINCE, LONGEST_SINCE, note_request
-from gwctl.workers.http1.states import BODY, BUSY, FLUSH, HEAD
+from gwctl.workers.exchange.states import BODY, BUSY, FLUSH, HEAD
 from gwctl.workers.observe.introspection import Running, stack_of
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.http1.connections import ConnectionService
     from gwctl.workers.websocket.registry import WebSockets
 
 NAMED_MAX: Final = 10
@@ -28,7 +28,7 @@ LAST_WORDS_S: Final = 0.3
 """How long clients may take what they are told at the end of the drain."""
 
 
-def note_longest(service: Service) -> None:
+def note_longest(service: ConnectionService) -> None:
     """Put the request that runs longest on the scoreboard; that of a sync worker is there already.
 
     While it drains it is noted like a sync worker's; siblings would otherwise take it for a sign of one
@@ -46,7 +46,7 @@ def note_longest(service: Service) -> None:
     floats[LONGEST_SINCE] = longest.start
 
 
-def unanswered(service: Service) -> int:
+def unanswered(service: ConnectionService) -> int:
     """Return how many requests have begun to come and are not answered in full."""
     undone = _undone(service)
     in_calls = sum(each.state == BUSY for each in undone)
@@ -56,11 +56,11 @@ def unanswered(service: Service) -> int:
     return max(in_calls, service.active_requests) + len(undone) - in_calls
 
 
-def _undone(service: Service) -> list[ConnectionBase]:
+def _undone(service: ConnectionService) -> list[ConnectionBase]:
     return [each for each in service.open_connections() if _is_undone(each)]
 
 
-def cut_rest(service: Service, websockets: WebSockets, timeout_s: float) -> int:
+def cut_rest(service: ConnectionService, websockets: WebSockets, timeout_s: float) -> int:
     """Give up what is left, and say what that was. Returns how many requests it leaves undone.
 
     What is in an application call that cannot be cancelled is counted, and goes on for now.
@@ -84,14 +84,14 @@ def cut_rest(service: Service, websockets: WebSockets, timeout_s: float) -> int:
         if connection.state <= HEAD and connection.transport is not None:
             connection.close()
     for connection in waiting:
-        service.runner.abandoned(connection)
+        connection.abandon()
         connection.abort()
     websockets.leave()
     service.context.loop.call_later(LAST_WORDS_S, _leave, service)
     return cut
 
 
-def _leave(service: Service) -> None:
+def _leave(service: ConnectionService) -> None:
     """Close what clients have not closed by now."""
     busy = service.active_requests
     for connection in service.open_connections():

@@ -29,9 +29,10 @@ from gwctl.workers.balancing.siblings import Siblings
 from gwctl.workers.balancing.slow_clients import LeastRates
 from gwctl.workers.context import WorkerContext
 from gwctl.workers.drain import cut_rest, note_longest, unanswered
-from gwctl.workers.http1.forwarded import forwarding_for
-from gwctl.workers.http1.service import Service
-from gwctl.workers.http1.states import BUSY, CLOSING, FLUSH, IDLE
+from gwctl.workers.exchange.forwarded import forwarding_for
+from gwctl.workers.exchange.states import BUSY, CLOSING, FLUSH, IDLE
+from gwctl.workers.http1.connection import ConnectionBase
+from gwctl.workers.http1.connections import ConnectionService
 from gwctl.workers.http1.time_limits import TimeLimits
 from gwctl.workers.observe.access_log import referer_and_agent
 from gwctl.workers.observe.accounts import LATE_S
@@ -44,7 +45,7 @@ from gwctl.workers.websocket.surroundings import Surroundings
 if TYPE_CHECKING:
     import asyncio
 
-    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.exchange.exchange import Exchange
 
 SWEEP_MAX_S: Final = 1.0
 SWEEP_MIN_S: Final = 0.05
@@ -53,7 +54,7 @@ _WEBSOCKETS_PART: Final = 0.5
 _UNBOUNDED: Final = 1 << 62
 
 
-class Server(Service):
+class Server(ConnectionService):
     """Serves one application on the worker's loop. docs/internals-worker.md, "Drain", says how it drains."""
 
     def __init__(self, context: WorkerContext) -> None:
@@ -77,9 +78,7 @@ class Server(Service):
             )
         )
         self.siblings = Siblings(assignment.board, context.record, context.capacity)
-        self.handover = (
-            Handover(self, assignment.exchange, self._room) if assignment.exchange is not None else None
-        )
+        self.handover = Handover(self, assignment.queue, self._room) if assignment.queue is not None else None
         self.rates = LeastRates(settings)
         self.queue = QueueLimit(context)
         balancing = Balancing(self.siblings, self.queue, self.rates, self.handover)
@@ -147,7 +146,7 @@ class Server(Service):
         if self.handover is not None:
             self.handover.stop()
 
-    def _sweep_exchange(self) -> None:
+    def _sweep_queue(self) -> None:
         """Take what siblings have left for others, if no other is there to take it."""
         if self.handover is not None and not self.siblings.serving(monotonic()):
             self.handover.sweep()
@@ -166,7 +165,7 @@ class Server(Service):
             self._acceptor.sweep_and_close()
         else:
             self._acceptor.close()
-        self._sweep_exchange()
+        self._sweep_queue()
         self._have_clients_leave()
 
     def _have_clients_leave(self) -> None:
@@ -205,7 +204,7 @@ class Server(Service):
     def check_drained(self) -> None:
         if not (self._ending and not self._told_drained and self.drained):
             return
-        self._sweep_exchange()
+        self._sweep_queue()
         if self.drained:
             self._told_drained = True
             self.accounts.flush()
@@ -251,19 +250,21 @@ class Server(Service):
     def adopt(self, sock: socket.socket, header: TransferHeader, data: bytes) -> None:
         self._acceptor.adopt(sock, header, data)
 
-    def forget(self, connection: ConnectionBase) -> None:
-        self._connections.discard(connection)
+    def forget(self, exchange: Exchange) -> None:
+        assert isinstance(exchange, ConnectionBase)  # others belong to one
+        self._connections.discard(exchange)
         if self.overload is not None:
-            self.overload.forget(connection)
+            self.overload.forget(exchange)
         if self._ending:
             self.check_drained()
         elif not self.accounts.flush_due:
             self.accounts.flush_soon()
 
-    def upgrade(self, connection: ConnectionBase, scope: Mapping[str, Any]) -> None:
-        rest = connection.tail[connection.tail_at :]
-        before = partial(self._give_up, connection, monotonic(), scope)
-        self.websockets.hand_over(connection.transport, rest, scope, before)
+    def upgrade(self, exchange: Exchange, scope: Mapping[str, Any]) -> None:
+        assert isinstance(exchange, ConnectionBase)  # which alone can upgrade
+        rest = exchange.tail[exchange.tail_at :]
+        before = partial(self._give_up, exchange, monotonic(), scope)
+        self.websockets.hand_over(exchange.transport, rest, scope, before)
 
     def _give_up(
         self, connection: ConnectionBase, start: float, scope: Mapping[str, Any]
@@ -275,6 +276,7 @@ class Server(Service):
             connection.read_paused = False  # from here on that is the WebSocket's to say
             connection.transport.resume_reading()
         self._connections.discard(connection)
+        connection.let_go()
 
         def answered(status: int, size: int) -> None:
             seconds = monotonic() - start

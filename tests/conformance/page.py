@@ -11,7 +11,7 @@ from gwctl.config.model.timeouts import Timeouts
 from gwctl.workers.balancing.eviction import READER_WAIT_MIN_S, WAIT_MIN_S
 from gwctl.workers.balancing.overload import LINGERING_MAX
 from gwctl.workers.balancing.slow_clients import PRESSURE_S
-from gwctl.workers.wsgi.client_wait import OTHERS_WAIT_S
+from gwctl.workers.exchange.client_wait import OTHERS_WAIT_S
 from tests.conformance.case import LIMITS, Case
 from tests.conformance.table import CASES, TABLE
 

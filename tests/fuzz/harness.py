@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gwctl.log import Level
+from gwctl.workers.exchange.states import BUSY
 from gwctl.workers.http1.protocol import Connection
-from gwctl.workers.http1.states import BUSY
 from tests.apps import seen as applications
 from tests.conformance.case import LIMITS
 from tests.support.engine import PARSERS, Engine

@@ -10,7 +10,7 @@ BROKEN: Final = {
     # What three of the peers do: requests that are on their way meet a closed connection.
     "closes-idle": """
 from gwctl.workers import server
-from gwctl.workers.http1 import states
+from gwctl.workers.exchange import states
 
 leave = server.Server._have_clients_leave
 
@@ -40,14 +40,14 @@ Children.send = kill_instead
 """,
     # A connection that is handed over goes to two siblings, with what was read of its request.
     "replays": """
-from gwctl.ipc.connection_queue import Exchange
+from gwctl.ipc.connection_queue import ConnectionQueue
 
-send = Exchange.send
+send = ConnectionQueue.send
 
 def send_twice(self, fd, header, data):
     return send(self, fd, header, data) and (send(self, fd, header, data) or True)
 
-Exchange.send = send_twice
+ConnectionQueue.send = send_twice
 """,
     # Each reload costs the master a descriptor.
     "leaks": """

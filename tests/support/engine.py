@@ -34,7 +34,7 @@ from gwctl.config.model.settings import Limits, PoolSettings
 from gwctl.config.model.timeouts import Timeouts
 from gwctl.ipc.assignment import Assignment, Listener
 from gwctl.ipc.channel import Channel
-from gwctl.ipc.connection_queue import Exchange
+from gwctl.ipc.connection_queue import ConnectionQueue
 from gwctl.ipc.scoreboard import Record, Scoreboard
 from gwctl.log import Level, Log
 from gwctl.workers.app.event_loop import new_loop
@@ -202,7 +202,7 @@ class Engine:
     that holds for every client of the test, and one that is not meant may pause on a busy machine.
 
     With ``siblings`` others may be put ``beside`` it: they share its listener, scoreboard and
-    exchange, as workers of one pool do.
+    connection queue, as workers of one pool do.
     """
 
     server: Server
@@ -231,7 +231,7 @@ class Engine:
         weakref.finalize(self, _remove, self.folder, os.getpid())  # not at exit: tests read the log after it
         self.beside = beside
         self.board: Scoreboard = beside.board if beside else Scoreboard(4)
-        self.exchange: Exchange | None = beside.exchange if beside else Exchange.open()
+        self.queue: ConnectionQueue | None = beside.queue if beside else ConnectionQueue.open()
         self.record: Record = self.board.allocate()  # type: ignore[assignment]
         self.board.close_descriptor()
         self.log_path = self.folder / "log"
@@ -261,7 +261,7 @@ class Engine:
             log_level=Level.DEBUG,
             master_pid=os.getpid(),
             board=self.board if siblings or beside else None,
-            exchange=self.exchange if siblings or beside else None,
+            queue=self.queue if siblings or beside else None,
             tls=tls,
             threads_given="threads" in settings,
         )
@@ -325,8 +325,8 @@ class Engine:
         self.board.release(self.record)
         for sock in (self._listener, *self._channels):
             sock.close()
-        if self.exchange is not None and self.beside is None:
-            self.exchange.close()
+        if self.queue is not None and self.beside is None:
+            self.queue.close()
         os.close(self._log_fd)
         if kind is None:
             assert not self.loop_errors, self.loop_errors

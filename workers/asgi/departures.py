@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from gwctl.workers.asgi.request import AsgiRequest
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.service import Service
 
 SILENT_MAX_S: Final = 10.0
 _LATE_S: Final = 2.0
@@ -44,27 +44,28 @@ class Departures:
         self._checked_at = now
         if late_s > 0:  # the loop stood still: who owes the client an answer had no time for it
             self._since = {each: (since + late_s, gone) for each, (since, gone) in self._since.items()}
-        watched: dict[int, AsgiRequest] = {}
+        watched: list[tuple[int, AsgiRequest]] = []
         for request in self._requests:
-            connection = request.connection
-            if not (request.finished or request.detached or connection.lost) and (
-                connection.eof or connection.read_paused
+            exchange = request.exchange
+            if not (request.finished or request.detached or exchange.lost) and (
+                exchange.eof or exchange.read_paused
             ):
-                watched[connection.sock.fileno()] = request
+                watched.append((exchange.fileno(), request))
         if watched or self._since:
             self._judge(self._ask(watched), now)
 
-    def _ask(self, watched: dict[int, AsgiRequest]) -> list[AsgiRequest]:
+    def _ask(self, watched: list[tuple[int, AsgiRequest]]) -> list[AsgiRequest]:
         """Return whose client has ended its side; close those whose client is known to be gone."""
         poll = select.poll()
-        for fd in watched:
-            poll.register(fd, _RDHUP)
+        for fd, _ in watched:
+            if fd >= 0:  # else the kernel does not know it
+                poll.register(fd, _RDHUP)
         found = dict(poll.poll(0))
         ended = []
-        for fd, request in watched.items():
+        for fd, request in watched:
             if found.get(fd, 0) & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
                 self._close(request, "its client is gone")
-            elif fd in found or request.connection.eof:
+            elif fd in found or request.exchange.eof:
                 request.half_closed()
                 ended.append(request)
         return ended
@@ -85,6 +86,6 @@ class Departures:
 
     def _close(self, request: AsgiRequest, why: str) -> None:
         self._service.context.log.debug(f"{request.what()}: {why}; connection closed")
-        connection = request.connection
-        self._service.runner.abandoned(connection)
-        connection.abort()
+        exchange = request.exchange
+        exchange.abandon()
+        exchange.abort()

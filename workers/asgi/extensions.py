@@ -16,7 +16,7 @@ requests share, so that an offer costs a request nothing, and an application tha
                               ``TE: trailers``, they are taken and not sent
 
 And large blocks of any response: they are written in pieces, each when the client has taken the one
-before, so that no more than a piece of each is here twice, in the transport and in the application.
+before, so that no more than a piece of each is here twice, in the application and on its way out.
 
 All messages of extensions arrive in the branch of send() that a plain response never reaches.
 """
@@ -31,12 +31,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers.asgi.trailers import Trailers
-from gwctl.workers.http1.response_head import CHUNKED, COUNTED, NO_BODY
+from gwctl.workers.exchange.response import COUNTED, NO_BODY
 from gwctl.workers.observe.errors import NotAsgiError
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.response import FileOutput, Response
+    from gwctl.workers.exchange.service import Service
 
 Message = dict[str, Any]
 
@@ -75,10 +76,9 @@ class Extensions:
     """The half of `gwctl.workers.asgi.request.AsgiRequest` that plain responses do not need."""
 
     __slots__ = (
-        "_connection",
-        "_framing",
+        "_exchange",
         "_headers",
-        "_left",
+        "_response",
         "_service",
         "_slow",
         "_trailers",
@@ -89,10 +89,9 @@ class Extensions:
         "started",
     )
 
-    _connection: ConnectionBase
-    _framing: int
+    _exchange: Exchange
     _headers: Any
-    _left: int
+    _response: Response
     _service: Service
     _slow: SlowSends | None
     _trailers: Trailers | None
@@ -102,7 +101,7 @@ class Extensions:
     sent: int
     started: bool
 
-    def _head(self, known: int) -> bytes:
+    def _begin(self, known: int) -> None:
         raise NotImplementedError
 
     def _block(self, body: bytes) -> None:
@@ -175,37 +174,35 @@ class Extensions:
 
     async def _pieces(self, slow: SlowSends, body: bytes, *, more: bool) -> None:
         size = len(body)
-        head = b"" if self.started else self._head(-1 if more else size)
+        response = self._response
+        begins = not self.started
+        if begins:
+            self._begin(-1 if more else size)
         if self._trailers is not None:
             self._trailers.check_body_open()
-        if self._framing == COUNTED:
-            if size > self._left:
+        if response.framing == COUNTED:
+            if size > response.left:
                 raise NotAsgiError("the body is longer than Content-Length says")
-            if head and not more and size < self._left:
-                raise NotAsgiError(f"the body has {size} bytes, but Content-Length says {self._left}")
-            self._left -= size
+            if begins and not more and size < response.left:
+                raise NotAsgiError(f"the body has {size} bytes, but Content-Length says {response.left}")
+            response.left -= size
         self.started = True
-        write = self._connection.transport.write
-        chunked = self._framing == CHUNKED
-        if chunked:
-            head += b"%x\r\n" % size
-        if head:
-            write(head)
-        slow.rest = 0 if self._framing == NO_BODY else size
+        slow.rest = 0 if response.framing == NO_BODY else size
         view = memoryview(body)
+        response.large_block(size)
         try:
             while slow.rest and not self.detached:
                 piece = view[size - slow.rest :][:PIECE_BYTES]
                 slow.rest -= len(piece)
                 self.sent += len(piece)
-                write(piece)
+                response.block(piece)
                 if slow.rest or more:
                     await self._until_taken(slow)
         finally:  # also of a call that is cancelled: what was begun is sent
             rest, slow.rest = slow.rest, 0
             if not self.detached:
                 self.sent += rest
-                write(bytes(view[size - rest :]) + (b"\r\n" if chunked else b""))
+                response.block(view[size - rest :])
                 if not more:
                     self._last(b"")
 
@@ -215,10 +212,10 @@ class Extensions:
             if self._slow is None:
                 self._slow = SlowSends()
             slow = self._slow
-        to = self._connection
+        to = self._exchange
         slow.since = monotonic()
         try:
-            while (to.write_paused or to.transport.is_closing()) and not self.detached:
+            while (to.write_paused or to.takes_no_more()) and not self.detached:
                 await self._wait()
         finally:
             slow.waited_s, slow.since = self.client_s(monotonic()), 0.0
@@ -228,10 +225,8 @@ class Extensions:
     def _hint(self, message: Any) -> None:
         if self.finished:
             raise NotAsgiError("http.response.early_hint was sent after the response was complete")
-        encode = self._service.heads.field
-        lines = b"".join([encode((b"Link", link)) for link in message.get("links") or ()])
-        if lines and not self.started and self._connection.http11:
-            self._connection.transport.write(b"HTTP/1.1 103 Early Hints\r\n" + lines + b"\r\n")
+        links = [(b"Link", link) for link in message.get("links") or ()]
+        self._response.hints(links, too_late=self.started)
 
     # ---- trailers
 
@@ -240,7 +235,7 @@ class Extensions:
         if trailers:
             te = b",".join([value for name, value in self.scope["headers"] if name == b"te"])
             wanted = any(item.strip().lower() == b"trailers" for item in te.split(b","))
-            self._trailers = Trailers(self._service.heads, wanted and self._connection.http11)
+            self._trailers = Trailers(self._response.heads, wanted and self._exchange.http11)
 
     def _send_trailers(self, message: Any) -> None:
         trailers = self._trailers
@@ -248,17 +243,16 @@ class Extensions:
             raise NotAsgiError(
                 'http.response.trailers was not announced by "trailers": True in http.response.start'
             )
-        lines = trailers.lines(message)
-        if self.finished and (not trailers.wanted or self._framing != CHUNKED):
+        fields = trailers.fields(message)
+        if self.finished and not trailers.body_over:
             return  # nobody asked for them, or a response to HEAD: there was no place for them
         if self.finished:
             raise NotAsgiError("http.response.trailers was sent after the response was complete")
         if not trailers.body_over:
             raise NotAsgiError("http.response.trailers was sent before the body was complete")
-        if message.get("more_trailers", False):
-            self._connection.transport.write(lines)
-        else:
-            self._connection.transport.write(lines + b"\r\n")
+        last = not message.get("more_trailers", False)
+        self._response.trailers(fields, last=last)
+        if last:
             self._finish()
 
     # ---- files
@@ -274,44 +268,33 @@ class Extensions:
             if not size and (block := os.pread(file, FILE_BLOCK_BYTES, 0)):
                 await self._send_to_end(file, block)  # files of /proc say 0 and have content
                 return
-            head = self._head(size)
-            wanted = self._left if self._framing == COUNTED else size
-            transport = self._connection.transport
-            if wanted > size and self._framing != NO_BODY:
+            self._begin(size)
+            response = self._response
+            wanted = response.left if response.framing == COUNTED else size
+            if wanted > size and response.framing != NO_BODY:
                 raise NotAsgiError(
                     f"{message['path']} is {wanted - size} bytes shorter than Content-Length says"
                 )
             self.started = True
-            plain = self._connection.tls is None
-            if plain and self._framing == COUNTED and wanted > FILE_BLOCK_BYTES:
-                transport.write(head)
-                await self._sendfile(file, wanted)
-                if not self.detached:
-                    self._finish()
-            else:
-                await self._send_blocks(head, file, 0 if self._framing == NO_BODY else wanted)
+            if wanted > FILE_BLOCK_BYTES and await self._sendfile(file, wanted):
+                return
+            await self._send_blocks(file, 0 if response.framing == NO_BODY else wanted)
         finally:
             os.close(file)
 
-    async def _send_blocks(self, head: bytes, file: int, wanted: int) -> None:
+    async def _send_blocks(self, file: int, wanted: int) -> None:
         """Send ``wanted`` bytes of a file by writing them."""
-        transport = self._connection.transport
         offset = 0
         while True:
             block = os.pread(file, min(FILE_BLOCK_BYTES, wanted - offset), offset)
             offset += len(block)
             if not block or offset == wanted:
                 break
-            if head:
-                transport.write(head)
-                head = b""
             self._block(block)
             await asyncio.sleep(0)  # others' turn, and time to hear that the client is gone
             await self._until_taken()
             if self.detached:
                 return
-        if head:
-            transport.write(head)  # the loop sends both together at the end of its turn
         self._last(block)
 
     async def _send_to_end(self, file: int, block: bytes) -> None:
@@ -329,48 +312,48 @@ class Extensions:
         else:
             self._whole(block)
 
-    async def _sendfile(self, file: int, wanted: int) -> None:
-        """Have the kernel send ``wanted`` bytes of a file behind what is written, unless the client goes."""
-        connection = self._connection
-        await self._until_flushed()
-        if self.detached:
-            return
-        # A descriptor of our own: the transport's may be closed, and its number be another's, meanwhile.
-        out = os.dup(connection.sock.fileno())
+    async def _sendfile(self, file: int, wanted: int) -> bool:
+        """Have the kernel send ``wanted`` bytes of a file, unless the client goes; False: that cannot be."""
+        output = self._response.file_output()
+        if output is None:
+            return False
         try:
+            self._response.block(b"")  # the head
+            await self._until_flushed()
             while self.sent < wanted and not self.detached:
                 try:
-                    count = os.sendfile(out, file, self.sent, min(wanted - self.sent, SENDFILE_BYTES_MAX))
+                    count = output.send(file, self.sent, min(wanted - self.sent, SENDFILE_BYTES_MAX))
                 except BlockingIOError:
-                    await self._until_writable(out)
+                    await self._until_writable(output)
                     continue
                 except OSError:
                     self._cut()
-                    return
+                    return True
                 if not count:
                     raise NotAsgiError("the file has become shorter while it was sent")
                 self.sent += count
                 await asyncio.sleep(0)  # others' turn
         finally:
-            os.close(out)
+            output.close()
+        if not self.detached:
+            self._finish()
+        return True
 
     async def _until_flushed(self) -> None:
-        """Wait until the transport holds nothing: what is sent past it must not overtake."""
-        connection = self._connection
-        transport = connection.transport
-        transport.set_write_buffer_limits(0)  # now pause_writing() means "not empty"
+        """Wait until nothing is held of what was written: what is sent past it must not overtake."""
+        exchange = self._exchange
+        exchange.tell_when_empty(True)  # now write_paused means "not empty"
         try:
             await self._until_taken()
         finally:
-            transport.set_write_buffer_limits()
+            exchange.tell_when_empty(False)
 
-    async def _until_writable(self, out: int) -> None:
+    async def _until_writable(self, output: FileOutput) -> None:
         """Wait until the client has taken something, or is gone, or has taken nothing for too long."""
-        loop = self._service.context.loop
         timeout_s = self._service.context.settings.timeouts.response_timeout_s
         waiter = asyncio.ensure_future(self._wait())
-        loop.add_writer(out, waiter.cancel)
-        timer = loop.call_later(timeout_s, self._stuck, timeout_s)
+        output.watch(waiter.cancel)
+        timer = self._service.context.loop.call_later(timeout_s, self._stuck, timeout_s)
         assert self._slow is not None  # since `_until_flushed`
         self._slow.since = monotonic()
         try:
@@ -378,14 +361,14 @@ class Extensions:
         finally:
             self._slow.waited_s, self._slow.since = self.client_s(monotonic()), 0.0
             timer.cancel()
-            loop.remove_writer(out)
+            output.unwatch()
             waiter.cancel()
 
     def _stuck(self, timeout_s: float) -> None:
-        connection = self._connection
+        exchange = self._exchange
         self._service.context.throttled.warning(
             "slow reader",
-            f"{connection.what()}: the client took no byte for {timeout_s:g} s; connection aborted",
+            f"{exchange.what()}: the client took no byte for {timeout_s:g} s; connection aborted",
         )
         self._cut()
 

@@ -27,18 +27,10 @@ from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.interruption import Interrupted
 from gwctl.workers.asgi.extensions import PIECE_BYTES, Extensions
 from gwctl.workers.asgi.media_types import is_event_stream
-from gwctl.workers.balancing.queue_limit import GONE, QueueLimit, is_gone
-from gwctl.workers.http1.body_buffer import BodyTooLarge, keep
-from gwctl.workers.http1.response_head import (
-    CHUNKED,
-    COUNTED,
-    LAST_CHUNK,
-    NO_BODY,
-    UNTIL_CLOSE,
-    as_list,
-    chunk,
-)
-from gwctl.workers.http1.states import CLOSING
+from gwctl.workers.balancing.queue_limit import GONE, QueueLimit
+from gwctl.workers.exchange.body_buffer import BodyTooLarge, keep
+from gwctl.workers.exchange.heads import as_list
+from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY, UNTIL_CLOSE
 from gwctl.workers.observe.access_log import AccessLog, referer_and_agent
 from gwctl.workers.observe.disconnects import is_disconnect
 from gwctl.workers.observe.errors import ClientGone, NotAsgiError
@@ -46,9 +38,9 @@ from gwctl.workers.observe.introspection import BEGAN_AT
 from gwctl.workers.observe.tracebacks import application_traceback, summary, tell_once
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.body_budget import BodyBudget
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.body_budget import BodyBudget
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.service import Service
 
 Message = dict[str, Any]
 
@@ -60,14 +52,13 @@ HALF_CLOSED_S: Final = 0.2
 LATE_STREAM_S: Final = 10.0
 LATE_BLOCKS_MAX: Final = 100
 """So long, and with so many blocks, a stream may go on to be sent to a client that is gone."""
-_JOIN_BYTES_MAX: Final = 65536
+_WHOLE_BYTES_MAX: Final = 65536
 
 
 class AsgiRequest(Extensions):
     """One request: its receive and send, and the sink of its body."""
 
     _line: bytes
-    _keep_alive: bool
 
     __slots__ = (
         "_blocks",
@@ -77,7 +68,6 @@ class AsgiRequest(Extensions):
         "_detached_at",
         "_dismissed",
         "_gone",
-        "_keep_alive",
         "_late_blocks",
         "_line",
         "_listeners",
@@ -90,9 +80,10 @@ class AsgiRequest(Extensions):
         "waiting_bytes",
     )
 
-    def __init__(self, service: Service, connection: ConnectionBase, scope: Message, has_body: bool) -> None:
+    def __init__(self, service: Service, exchange: Exchange, scope: Message, has_body: bool) -> None:
         self._service = service
-        self._connection = connection
+        self._exchange = exchange
+        self._response = exchange.response
         self.scope = scope
         self._body_done = not has_body
         self._body_given = False
@@ -101,7 +92,7 @@ class AsgiRequest(Extensions):
         self._headers = None
         self._trailers = None
         self._slow = None
-        # _line is set by http.response.start; _framing, _left and _keep_alive with the head.
+        # _line is set by http.response.start.
         self._received = 0
         self._departure: asyncio.TimerHandle | None = None  # of a client that may be gone
         self._listeners = 0  # calls of receive() that wait
@@ -143,7 +134,7 @@ class AsgiRequest(Extensions):
         budget = self._budget
         budget.memory_left -= size
         if self.waiting_bytes > RECEIVE_BYTES_MAX or budget.memory_left <= 0:
-            self._connection.adjust_reading()
+            self._exchange.adjust_reading()
         self.wake()
 
     def has_come(self, body: bytes) -> None:
@@ -165,6 +156,27 @@ class AsgiRequest(Extensions):
                 if not waiter.done():
                     waiter.set_result(None)
 
+    def fail(self, status: int) -> bool:  # noqa: ARG002 - the connection answers, or ends
+        return False
+
+    def is_full(self) -> bool:
+        if not self.waiting_bytes:
+            return False
+        return self.waiting_bytes > RECEIVE_BYTES_MAX or self._service.body_budget.memory_left <= 0
+
+    def is_due(self) -> bool:
+        return False
+
+    def on_room(self) -> None:
+        self.wake()
+
+    def abandon(self) -> None:
+        """The connection is gone or about to go: tell the application."""
+        self.detach()
+
+    def lose_client(self) -> None:
+        self.detach()
+
     def detach(self) -> None:
         if not self.detached:
             self.detached = True
@@ -181,26 +193,26 @@ class AsgiRequest(Extensions):
         self.wake()
 
     @property
-    def connection(self) -> ConnectionBase:
-        return self._connection
+    def exchange(self) -> Exchange:
+        return self._exchange
 
     @property
     def listens(self) -> bool:
         """Tell whether this is a stream whose application awaits its client's end, and was not told of it."""
         if not (self.started and self._listeners and self._body_done) or self.finished or self.detached:
             return False
-        return not self._dismissed and self._framing in {CHUNKED, UNTIL_CLOSE}
+        return not self._dismissed and self._response.framing in {MARKED, UNTIL_CLOSE}
 
     @property
     def idles(self) -> bool:
         """Tell whether it listens, and its client has taken all that was sent."""
-        to = self._connection
-        return self.listens and not (to.write_paused or to.transport.get_write_buffer_size())
+        to = self._exchange
+        return self.listens and not (to.write_paused or to.held_bytes())
 
     @property
     def cut_shows(self) -> bool:
         """Tell whether a length or chunks say that a response which ends here is not whole."""
-        return self.started and self._framing in {COUNTED, CHUNKED}
+        return self.started and self._response.cut_shows
 
     def open_event_stream(self) -> None:
         """Send the head of an event stream whose first event is yet to come: its client waits for that."""
@@ -213,7 +225,7 @@ class AsgiRequest(Extensions):
     def dismiss(self) -> None:
         """Have the application end its stream: its client shall come again, to another worker."""
         self._dismissed = True
-        self._keep_alive = False
+        self._response.keep_alive = False
         self.wake()
 
     @property
@@ -227,9 +239,9 @@ class AsgiRequest(Extensions):
         if self._blocks is None and not self._body_given:
             self._body_given = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        connection = self._connection
-        if connection.expecting and not (self.started or self._body_done or self.detached):
-            connection.send_continue()
+        exchange = self._exchange
+        if exchange.expecting and not (self.started or self._body_done or self.detached):
+            exchange.send_continue()
         while True:
             if self.waiting_bytes:
                 return self._take()
@@ -240,10 +252,10 @@ class AsgiRequest(Extensions):
                 return {"type": "http.request", "body": b"", "more_body": False}
             if self._dismissed:
                 return {"type": "http.disconnect"}
-            if self._gone or (connection.eof and connection.receiving):  # half a body: it broke off
+            if self._gone or (exchange.eof and exchange.receiving):  # half a body: it broke off
                 self._told = True
                 return {"type": "http.disconnect"}
-            if connection.eof:
+            if exchange.eof:
                 self.half_closed()
             self._listeners += 1
             try:
@@ -260,8 +272,8 @@ class AsgiRequest(Extensions):
         self._budget.memory_left += self.waiting_bytes
         self.waiting_bytes = 0
         self._body_given = self._body_done
-        if self._connection.read_paused and not self.detached:
-            self._connection.adjust_reading()
+        if self._exchange.read_paused and not self.detached:
+            self._exchange.adjust_reading()
         return {"type": "http.request", "body": body, "more_body": not self._body_done}
 
     async def _wait(self) -> None:
@@ -291,8 +303,8 @@ class AsgiRequest(Extensions):
                     await self._send_slowly(body, more=True)
                     return
                 self._block(body)
-                to = self._connection  # a transport that is closing takes all and tells nothing
-                if (to.write_paused or to.transport.is_closing()) and not self.detached:
+                to = self._exchange  # who closes takes all and tells nothing
+                if (to.write_paused or to.takes_no_more()) and not self.detached:
                     await self._send_slowly(b"", more=True)
             elif len(body) > PIECE_BYTES or self._slow is not None:
                 await self._send_slowly(body, more=False)
@@ -303,7 +315,7 @@ class AsgiRequest(Extensions):
         elif kind == "http.response.start":
             if self._headers is not None:
                 raise NotAsgiError("http.response.start was sent a second time")
-            line, status = self._service.heads.asgi_status(message["status"])
+            line, status = self._response.heads.asgi_status(message["status"])
             headers = message.get("headers", ())
             # Kept: an iterator gives its fields once, and a list may be changed when this call is over.
             headers = headers.copy() if type(headers) is list else as_list(headers)
@@ -329,102 +341,80 @@ class AsgiRequest(Extensions):
 
     # ---- the response
 
-    def _head(self, known: int) -> bytes:
-        """Build the head. Whoever sends it sets ``started``; what fails before that is answered with 500."""
-        connection = self._connection
-        keep_alive = connection.keep_alive and not self._service.draining
+    def _begin(self, known: int) -> None:
+        """Make the head. Whoever writes it sets ``started``; what fails before that is answered with 500."""
         if self._trailers is not None and self._trailers.wanted:
             known = -1  # a length would leave no place for them
-        if connection.expecting:
-            connection.expecting = keep_alive = False  # too late to ask for the body, and it may come or not
-        head, self._framing, self._left, self._keep_alive = self._service.heads.build(
-            self._line, self.status, self._headers, known, connection.http11, connection.is_head, keep_alive
-        )
-        return head
+        self._response.begin(self._line, self.status, self._headers, known)
 
     def _whole(self, body: bytes) -> None:
         """Send a response whose first block is its last."""
         size = len(body)
-        if size <= _JOIN_BYTES_MAX and self._usual(body):
+        if size <= _WHOLE_BYTES_MAX and self._usual(body):
             return
-        head = self._head(size)
-        if self._framing == COUNTED and self._left != size:
-            raise NotAsgiError(f"the body has {size} bytes, but Content-Length says {self._left}")
-        self.started = True
-        write = self._connection.transport.write
-        if self._framing == NO_BODY:
-            write(head)
-        elif self._framing != COUNTED:
-            write(head)
-            self._last(body)
-            return
-        else:
-            self.sent = size
-            if size <= _JOIN_BYTES_MAX:
-                write(head + body)
-            else:
-                write(head)
-                write(body)
-        self._finish()
+        self._begin(size)
+        response = self._response
+        if response.framing == COUNTED and response.left != size:
+            raise NotAsgiError(f"the body has {size} bytes, but Content-Length says {response.left}")
+        self._last(body)
 
     def _usual(self, body: bytes) -> bool:
         """Send ``body`` with a head that has nothing special to it; False, and nothing sent, if it has."""
-        connection = self._connection
-        if connection.is_head or connection.expecting or not connection.http11 or not connection.keep_alive:
-            return False
-        service = self._service
-        if service.draining or self._trailers is not None:
+        if self._trailers is not None:
             return False
         now = monotonic()
-        response = service.heads.usual(self._line, self.status, self._headers, body, len(body), now)
-        if response is None:
+        size = len(body)
+        if not self._response.whole(self._line, self.status, self._headers, body, size, now):
             return False
-        self.started = self._keep_alive = True
-        self.sent = len(body)
-        service.outbox.add_behind(connection, response, now)
+        self.started = True
+        self.sent = size
         self._finish(now)
         return True
 
     def _block(self, body: bytes) -> None:
         """Send a block that others follow."""
-        out = b"" if self.started else self._head(-1)
+        if not self.started:
+            self._begin(-1)
         if body:
-            out += self._framed(body)
+            self._count(body)
         self.started = True
-        if out:
-            self._connection.transport.write(out)
+        self._response.block(body)
 
     def _last(self, body: bytes) -> None:
-        out = self._framed(body) if body else b""
-        if self._framing == COUNTED and self._left:
-            if out:
-                self._connection.transport.write(out)
-            raise NotAsgiError(f"the body is {self._left} bytes shorter than Content-Length says")
-        if self._trailers is not None and self._trailers.follow(self._framing):
-            self._connection.transport.write(out + b"0\r\n")
-            return
-        if self._framing == CHUNKED:
-            out += LAST_CHUNK
-        if out:
-            self._connection.transport.write(out)
-        self._finish()
+        """Send the last block, behind the head if that was made and not sent."""
+        response = self._response
+        if body:
+            self._count(body)
+        self.started = True
+        if response.framing == COUNTED and response.left:
+            response.block(body)
+            raise NotAsgiError(f"the body is {response.left} bytes shorter than Content-Length says")
+        trailers = self._trailers is not None and self._trailers.follow(response.framing)
+        response.end(body, trailers=trailers)
+        if not trailers:
+            self._finish()
 
-    def _framed(self, body: bytes) -> bytes:
+    def _count(self, body: bytes) -> None:
+        """Take note that ``body`` is sent.
+
+        Raises:
+            NotAsgiError: There is no place for it.
+        """
         if self._trailers is not None:
             self._trailers.check_body_open()
-        if self._framing == NO_BODY:
-            return b""
-        if self._framing == COUNTED:
-            if len(body) > self._left:
+        response = self._response
+        if response.framing == NO_BODY:
+            return
+        if response.framing == COUNTED:
+            if len(body) > response.left:
                 raise NotAsgiError("the body is longer than Content-Length says")
-            self._left -= len(body)
+            response.left -= len(body)
         self.sent += len(body)
-        return chunk(body) if self._framing == CHUNKED else body
 
     def _finish(self, now: float = 0.0) -> None:
         """The response is complete: count it, and let the connection go on."""
         self.finished = True
-        connection = self._connection
+        exchange = self._exchange
         now = now or monotonic()
         seconds = now - self.began_at
         accounts = self._service.accounts
@@ -435,11 +425,11 @@ class AsgiRequest(Extensions):
             accounts.flush_soon()
         if self._waiters:
             self.wake()
-        connection.responded(self._keep_alive, now)
+        exchange.responded(self._response.keep_alive, now)
 
     def _log_access(self, access: AccessLog, seconds: float) -> None:
         referer, agent = referer_and_agent(self.scope)
-        access.add(self._connection, self.status, self.sent, seconds, referer, agent)
+        access.add(self._exchange, self.status, self.sent, seconds, referer, agent)
 
     # ---- the task
 
@@ -468,8 +458,8 @@ class AsgiRequest(Extensions):
 
     async def run(self, queue: QueueLimit, ended: Callable[[AsgiRequest], None]) -> None:
         """Call the application; never raises."""
-        may_be_gone = self.detached or self._connection.eof or queue.notable
-        if may_be_gone and self._drop(self._connection, queue):
+        may_be_gone = self.detached or self._exchange.eof or queue.notable
+        if may_be_gone and self._drop(self._exchange, queue):
             ended(self)
             return
         BEGAN_AT.set(self.began_at)
@@ -498,17 +488,15 @@ class AsgiRequest(Extensions):
             self._incomplete("the request was cancelled before it began")
         ended(self)
 
-    def _drop(self, connection: Any, queue: QueueLimit) -> bool:
+    def _drop(self, exchange: Any, queue: QueueLimit) -> bool:
         """End before the first step if the client has gone: nobody waits for the rest. False: it has not."""
-        if not (self.detached or is_gone(connection, self.began_at)):
+        if not (self.detached or exchange.has_left(self.began_at)):
             return False
-        queue.note(connection, GONE, monotonic() - self.began_at)
+        queue.note(exchange, GONE, monotonic() - self.began_at)
         self.finished = True
         if not self.detached:
             self.detach()
-            connection.request = None
-            connection.state = CLOSING
-            connection.transport.abort()
+            exchange.drop()
         return True
 
     def _given_up(self) -> bool:
@@ -537,7 +525,6 @@ class AsgiRequest(Extensions):
 
     def _incomplete(self, why: str) -> None:
         """Answer 500 if nothing was sent yet, else abort, unless the response is complete."""
-        connection = self._connection
         if why:
             self._service.context.log.error(f"{self.what()}: {why}")
         if self.finished or self.detached:
@@ -549,16 +536,13 @@ class AsgiRequest(Extensions):
             return
         self.started = True
         self.status = 500
-        self._keep_alive = False
-        data = self._service.heads.error(500, connection.is_head)
-        self.sent = len(data)
-        connection.transport.write(data)
+        self.sent = self._response.error(500)
         self._finish()
 
     def what(self) -> str:
-        connection = self._connection
+        exchange = self._exchange
         if not self.finished:
-            return connection.what()
+            return exchange.what()
         # The connection may be at another request; and the scope is the application's to change.
         method, path, query = map(self.scope.get, ("method", "raw_path", "query_string"))
         target = _shown(path) + (f"?{_shown(query)}" if query else "")
@@ -567,7 +551,7 @@ class AsgiRequest(Extensions):
     def _cut(self) -> None:
         self._count_cut()
         self.detach()
-        self._connection.cut(b"", self.cut_shows)
+        self._exchange.cut(b"", self.cut_shows)
 
     def _count_cut(self) -> None:
         """Count a response that the client did not get in full."""

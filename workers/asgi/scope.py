@@ -13,15 +13,15 @@ from urllib.parse import unquote
 from gwctl.workers.app.drain_notice import KEY
 from gwctl.workers.asgi.extensions import OFFERED, PATHSEND, TIMEOUT
 from gwctl.workers.balancing.queue_limit import REQUEST_START
-from gwctl.workers.http1.forwarded import FIELDS
-from gwctl.workers.http1.parser import lowercase_headers
-from gwctl.workers.http1.request_rules import FOLDED, HOSTS_MAX, Refused, check_host
-from gwctl.workers.transport import tls_metadata
+from gwctl.workers.exchange import tls_metadata
+from gwctl.workers.exchange.exchange import lowercase
+from gwctl.workers.exchange.forwarded import FIELDS
+from gwctl.workers.exchange.request_rules import FOLDED, HOSTS_MAX, Refused, check_host
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import OriginalRequest
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.forwarded import OriginalRequest
+    from gwctl.workers.exchange.service import Service
 
 Headers = list[tuple[bytes, bytes]]
 Fields = dict[bytes, bytes]
@@ -50,13 +50,13 @@ class ScopeBuilder:
         self._hosts: set[bytes | None] = set()  # found sound before
         self.notable: Fields | None = None  # of the request built last
 
-    def for_connection(self, connection: ConnectionBase) -> Scope:
-        """Return what all requests of ``connection`` share."""
-        server, client = connection.addresses()
+    def for_connection(self, exchange: Exchange) -> Scope:
+        """Return what all requests of ``exchange`` share."""
+        server, client = exchange.addresses()
         base: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
-            "http_version": "1.1",
+            "http_version": exchange.http_version,
             "scheme": "http",
             "root_path": self._root_path,
             "client": client,
@@ -65,9 +65,10 @@ class ScopeBuilder:
         }
         if self._extendable:
             base["extensions"][TIMEOUT] = {}
-        if connection.tls is not None:
+        ssl = exchange.ssl
+        if ssl is not None:
             base["scheme"] = "https"
-            base["extensions"]["tls"] = tls_metadata.extension(connection.tls.ssl)
+            base["extensions"]["tls"] = tls_metadata.extension(ssl)
         return base
 
     def forwarded(self, original: OriginalRequest) -> Scope:
@@ -83,13 +84,13 @@ class ScopeBuilder:
             changes["root_path"] = original.prefix + self._root_path
         return changes
 
-    def build(self, connection: ConnectionBase) -> Scope:
-        """Return the scope of the request that ``connection``'s parser holds.
+    def build(self, exchange: Exchange) -> Scope:
+        """Return the scope of the request that ``exchange`` has.
 
         Raises:
             Refused: HTTP/1.1 without Host, one that is not sound, or a folded line.
         """
-        headers = lowercase_headers(connection.parser)
+        headers = lowercase(exchange.fields)
         host: bytes | None = None
         notable: Fields | None = None
         for name, value in headers:
@@ -101,22 +102,22 @@ class ScopeBuilder:
                         notable = {}
                     notable[name] = notable[name] + b"," + value if name in notable else value
                 elif value != b"keep-alive" and b"close" in value.lower():
-                    connection.keep_alive = False  # to the parsers the last of several fields counts
+                    exchange.keep_alive = False  # to the parsers the last of several fields counts
         self.notable = notable
         if host not in self._hosts:
-            self._new_host(host, connection.http11)
-        forwarder = connection.forwarder
-        base: Scope = connection.base
+            self._new_host(host, exchange.http11)
+        forwarder = exchange.forwarder
+        base: Scope = exchange.base
         if forwarder is not None:
             if notable is None:
-                connection.peer = forwarder.peer
+                exchange.peer = forwarder.peer
             else:
-                base = base | forwarder.apply(connection, notable)
+                base = base | forwarder.apply(exchange, notable)
         if notable is not None and _FOLDED in notable:
             raise Refused(400, FOLDED)
-        if connection.authority:
-            headers = _with_host(headers, connection.authority)
-        return self._scope(connection, base.copy(), headers)
+        if exchange.authority:
+            headers = _with_host(headers, exchange.authority)
+        return self._scope(exchange, base.copy(), headers)
 
     def _new_host(self, host: bytes | None, http11: bool) -> None:
         """Judge a value of Host that is not known yet.
@@ -130,10 +131,10 @@ class ScopeBuilder:
                 self._hosts.clear()
             self._hosts.add(host)
 
-    def _scope(self, connection: ConnectionBase, scope: Scope, headers: Headers) -> Scope:
-        target = connection.target
+    def _scope(self, exchange: Exchange, scope: Scope, headers: Headers) -> Scope:
+        target = exchange.target
         path, _, query = target.partition("?")
-        scope["method"] = connection.method
+        scope["method"] = exchange.method
         scope["headers"] = headers
         scope["raw_path"] = path.encode("ascii")
         scope["query_string"] = query.encode("ascii")
@@ -142,11 +143,11 @@ class ScopeBuilder:
         root = scope["root_path"]
         scope["path"] = self._rooted(path, root) if root else path
         scope["state"] = self._state.copy()
-        if not connection.http11:
+        if not exchange.http11:
             scope["http_version"] = "1.0"
             scope["extensions"] = self._offered_10.copy()
-            if connection.tls is not None:
-                scope["extensions"]["tls"] = connection.base["extensions"]["tls"]
+            if exchange.ssl is not None:
+                scope["extensions"]["tls"] = exchange.base["extensions"]["tls"]
         return scope
 
     def _rooted(self, path: str, root: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gwctl.workers.http1.response_head import CHUNKED, HeadBuilder, HeaderError, as_list
+from gwctl.workers.exchange.heads import HeaderError, Heads, as_list
+from gwctl.workers.exchange.response import MARKED
 from gwctl.workers.observe.errors import NotAsgiError
 
 _FORBIDDEN: Final = frozenset(
@@ -45,7 +46,7 @@ class Trailers:
 
     __slots__ = ("_heads", "body_over", "wanted")
 
-    def __init__(self, heads: HeadBuilder, wanted: bool) -> None:
+    def __init__(self, heads: Heads, wanted: bool) -> None:
         self._heads = heads
         self.wanted = wanted
         self.body_over = False
@@ -58,19 +59,19 @@ class Trailers:
     def follow(self, framing: int) -> bool:
         """Take note that the body is complete; return whether trailers end the response."""
         self.check_body_open()
-        self.body_over = self.wanted and framing == CHUNKED
+        self.body_over = self.wanted and framing == MARKED
         return self.body_over
 
-    def lines(self, message: dict[str, Any]) -> bytes:
-        """Return the fields of ``message`` as they are sent.
+    def fields(self, message: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+        """Return the fields of ``message``.
 
         Raises:
             HeaderError: A field cannot be sent as it is, or not behind the body.
         """
-        lines = []
+        fields = []
         for header in as_list(message.get("headers")):
-            line = self._heads.field(header)
-            if line.partition(b":")[0].lower() in _FORBIDDEN:
+            field = self._heads.encode(header)
+            if field[0].lower() in _FORBIDDEN:
                 raise HeaderError(f"not allowed as a trailer (RFC 9110 section 6.5.1): {header!r}")
-            lines.append(line)
-        return b"".join(lines)
+            fields.append(field)
+        return fields

@@ -30,26 +30,16 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 from gwctl.ipc.scoreboard import EVICTED
-from gwctl.workers.http1.states import (
-    BODY,
-    BUSY,
-    CLOSING,
-    DISCARD,
-    FLUSH,
-    FRESH,
-    HEAD,
-    IDLE,
-    LINGER,
-    LINGER_S,
-    has_unread,
-)
+from gwctl.workers.exchange.states import BODY, BUSY, CLOSING, DISCARD, FLUSH, FRESH, HEAD, IDLE, LINGER
+from gwctl.workers.http1.bounds import LINGER_S
+from gwctl.workers.http1.hangup import has_unread
 from gwctl.workers.http1.time_limits import cut_upload
 
 if TYPE_CHECKING:
     from gwctl.workers.balancing.overload import Overload
     from gwctl.workers.balancing.slow_clients import LeastRates
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.http1.connections import ConnectionService
 
 WAIT_MIN_S: Final = 2.0
 READER_WAIT_MIN_S: Final = 5.0
@@ -71,7 +61,7 @@ _Found = tuple[int, float, int]
 class Eviction:
     """Of one worker. Runs in the loop's thread."""
 
-    def __init__(self, service: Service, rates: LeastRates, overload: Overload | None) -> None:
+    def __init__(self, service: ConnectionService, rates: LeastRates, overload: Overload | None) -> None:
         self._service = service
         self._rates = rates
         self._overload = overload
@@ -174,7 +164,7 @@ class Eviction:
             "worker may have; a shorter `keepalive_timeout_s` closes idle ones earlier",
         )
         if rank == _READERS:
-            service.runner.abandoned(connection)
+            connection.abandon()
             connection.abort()
             return
         if rank == _UPLOADS:

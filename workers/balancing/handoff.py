@@ -1,11 +1,11 @@
 """Passing connections on to siblings that are free, and taking theirs.
 
 A connection that cannot be served soon here, while a sibling could start on it now, goes to
-the pool's exchange (`gwctl.ipc.connection_queue`): its descriptor, and what was read of its request. The
-sender lets go of it without a word to the client; it is neither closed nor failed, and what it
+the pool's connection queue (`gwctl.ipc.connection_queue`): its descriptor, and what was read of its
+request. The sender lets go of it without a word to the client; it is neither closed nor failed, and what it
 asked was never begun. From then on the receiver's descriptor is the connection.
 
-Workers that serve watch the exchange beside their listeners and take one connection at a time,
+Workers that serve watch the queue beside their listeners and take one connection at a time,
 when they can start on it. A sync worker first sees to all that its loop already knows, so that
 an idle one is quicker. A worker that parks or drains takes none, except that the last one to
 go takes all that is left.
@@ -22,32 +22,34 @@ from io import BytesIO
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.ipc.connection_queue import DATA_BYTES_MAX, Exchange, TransferHeader
+from gwctl.ipc.connection_queue import DATA_BYTES_MAX, ConnectionQueue, TransferHeader
+from gwctl.workers.exchange.states import HANDED_OFF, IDLE
+from gwctl.workers.http1.connection import ConnectionBase
+from gwctl.workers.http1.hangup import has_unread
 from gwctl.workers.http1.protocol import Connection
-from gwctl.workers.http1.states import HANDED_OFF, IDLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.http1.connections import ConnectionService
 
 _PAUSE_S: Final = 0.1
 _PATIENCE_S: Final = 0.05
-"""A connection in the exchange that no free worker has taken for this long is taken by a busy one."""
+"""A connection in the queue that no free worker has taken for this long is taken by a busy one."""
 _SWEEP_MAX: Final = 65536
 _CODED: Final = re.compile(rb"\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 """Of a body that came in chunks, only what was in them is left."""
 
 
 class Handover:
-    """One per worker of a pool that has an exchange. All but `give` is for the loop's thread."""
+    """One per worker of a pool that has a queue. All but `give` is for the loop's thread."""
 
-    def __init__(self, service: Service, exchange: Exchange, room: Callable[[], int]) -> None:
+    def __init__(self, service: ConnectionService, queue: ConnectionQueue, room: Callable[[], int]) -> None:
         """``room`` says how many connections may be taken over now."""
         self._service = service
         self._loop: Any = service.context.loop
-        self._exchange = exchange
+        self._queue = queue
         self._room = room
         self._wanted = False
         self._watching = False
@@ -85,10 +87,10 @@ class Handover:
                 self._take()
 
     def watch(self) -> None:
-        """Look at the exchange, if connections are wanted."""
+        """Look at the queue, if connections are wanted."""
         if self._wanted and not self._watching and self._pause is None:
             self._watching = True
-            self._loop.add_reader(self._exchange.fileno(), self._readable)
+            self._loop.add_reader(self._queue.fileno(), self._readable)
 
     def sweep(self) -> None:
         """Take everything: nobody else will."""
@@ -99,7 +101,7 @@ class Handover:
     def _unwatch(self) -> None:
         if self._watching:
             self._watching = False
-            self._loop.remove_reader(self._exchange.fileno())
+            self._loop.remove_reader(self._queue.fileno())
 
     def _readable(self) -> None:
         if self._service.runner.active >= self._service.context.capacity:
@@ -128,10 +130,10 @@ class Handover:
             return False
         os.close(self._spare)
         self._spare = -1
-        header = self._exchange.receive()
+        header = self._queue.receive()
         self._keep_spare()
         if header is None:
-            if self._exchange.broken:  # readable for ever, and there is nothing to read
+            if self._queue.broken:  # readable for ever, and there is nothing to read
                 self.stop()
             return False
         fd, about, data = header
@@ -163,8 +165,8 @@ class Handover:
 
     @property
     def pending(self) -> bool:
-        """Tell whether connections wait in the exchange."""
-        fd = self._exchange.fileno()
+        """Tell whether connections wait in the queue."""
+        fd = self._queue.fileno()
         if fd < 0:
             return False  # closed: this worker is at its end
         poller = select.poll()
@@ -172,7 +174,7 @@ class Handover:
         return bool(poller.poll(0))
 
     def give(self, connection: ConnectionBase, data: bytes) -> bool:
-        """Put ``connection`` into the exchange; `let_go` of it when this returns True.
+        """Put ``connection`` into the queue; `let_go` of it when this returns True.
 
         ``data`` was read of its next request. Another thread than the loop's may call this
         while the loop's thread cannot touch the connection.
@@ -182,30 +184,42 @@ class Handover:
         forwarder = connection.forwarder  # else its peer is the client of the last request only
         peer = connection.peer if forwarder is None else forwarder.peer
         about = TransferHeader(connection.listener.address, peer, connection.local)
-        if not self._exchange.send(connection.sock.fileno(), about, data):
+        if not self._queue.send(connection.sock.fileno(), about, data):
             return False
         self.given += 1
         return True
 
-    def give_request(self, connection: ConnectionBase, body: Any) -> bool:
+    def givable(self) -> list[ConnectionBase]:
+        """Return the connections of which nothing is held here."""
+        return [each for each in self._service.open_connections() if may_be_given(each)]
+
+    def give_unread(self, exchange: Exchange) -> bool:
+        """Do so with one of them, if its client has asked for something that is yet to be read."""
+        if not isinstance(exchange, ConnectionBase) or not may_be_given(exchange):
+            return False
+        return has_unread(exchange.sock) and self.give(exchange, b"")
+
+    def give_request(self, exchange: Exchange, body: Any) -> bool:
         """Do so with a request that was read, not begun; what it held of the worker's memory is free then.
 
         ``body`` is a file with all of its body; None: it has none.
         """
-        request = request_read(connection, body)
-        if not request or not self.give(connection, request):
+        if not isinstance(exchange, ConnectionBase):
+            return False  # one of several on its connection
+        request = request_read(exchange, body)
+        if not request or not self.give(exchange, request):
             return False
         if body is not None:
             self._service.body_budget.release(body)
         return True
 
     @staticmethod
-    def let_go(connection: ConnectionBase) -> None:
+    def let_go(exchange: Exchange) -> None:
         """Forget a connection that is a sibling's now, before anything more is read from it."""
-        connection.state = HANDED_OFF
-        connection.request = None
-        if connection.transport is not None:
-            connection.transport.abort()  # closes our descriptor; the connection stays open with theirs
+        exchange.state = HANDED_OFF
+        exchange.request = None
+        if isinstance(exchange, ConnectionBase) and exchange.transport is not None:
+            exchange.transport.abort()  # closes our descriptor; the connection stays open with theirs
 
 
 def may_be_given(connection: ConnectionBase) -> bool:

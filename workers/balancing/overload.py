@@ -24,14 +24,15 @@ from typing import TYPE_CHECKING, Final
 from gwctl.ipc.scoreboard import REFUSED
 from gwctl.workers.balancing.handoff import SharedConnection
 from gwctl.workers.balancing.queue_limit import LATE, QueueLimit
-from gwctl.workers.http1.request_rules import Refused
-from gwctl.workers.http1.states import BUSY, CLOSING
+from gwctl.workers.exchange.request_rules import Refused
+from gwctl.workers.exchange.states import BUSY, CLOSING
 
 if TYPE_CHECKING:
     import asyncio
 
+    from gwctl.workers.exchange.exchange import Exchange
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.http1.connections import ConnectionService
 
 RECHECK_S: Final = 0.02
 """While nothing is accepted, the bounds are looked at this often."""
@@ -46,7 +47,7 @@ _BACK_S: Final = 60.0
 class Overload:
     """The bounds of one worker."""
 
-    def __init__(self, service: Service, queue: QueueLimit) -> None:
+    def __init__(self, service: ConnectionService, queue: QueueLimit) -> None:
         settings = service.context.settings
         self._service = service
         self._queue = queue
@@ -57,7 +58,7 @@ class Overload:
         self._waits_here = bool(settings.requests_max) and not service.runner.requests_wait
         if self._waits_here:
             service.runner.on_room(self.begin_held)
-        self._held: deque[ConnectionBase] = deque()
+        self._held: deque[Exchange] = deque()
         self._lingering: dict[ConnectionBase, None] = {}  # the oldest first
         self._closed: set[ConnectionBase] = set()  # those of them that are gone in a moment
         self._since = 0.0
@@ -128,7 +129,7 @@ class Overload:
 
     # ---- requests
 
-    def begin(self, connection: ConnectionBase) -> None:
+    def begin(self, exchange: Exchange) -> None:
         """Begin a request, or do not.
 
         Raises:
@@ -136,41 +137,42 @@ class Overload:
         """
         service = self._service
         if service.active_requests < self._requests_max:
-            self._begin(connection)
+            self._begin(exchange)
             return
         self._note(service.context.loop.time(), self._requests())
         if self.refuses:
             service.context.record.words[REFUSED] += 1
             raise Refused(503, "requests_max is reached")
         if not self._waits_here:
-            self._begin(connection)
+            self._begin(exchange)
             return
-        connection.state = BUSY
-        connection.since = monotonic()
-        self._held.append(connection)
+        exchange.state = BUSY
+        exchange.since = monotonic()
+        self._held.append(exchange)
 
     def begin_held(self) -> None:
         """Begin those that have waited, as far as there is room now."""
         while self._held and self._service.active_requests < self._requests_max:
-            connection = self._held.popleft()
-            verdict, waited_s = self._queue.judge(connection, connection.since)
+            exchange = self._held.popleft()
+            verdict, waited_s = self._queue.judge(exchange, exchange.since)
             if verdict:
-                self._drop(connection, verdict, waited_s)
+                self._drop(exchange, verdict, waited_s)
                 continue
             try:
-                self._begin(connection)
+                self._begin(exchange)
             except Refused as refusal:
-                connection.refuse_head(refusal)
+                exchange.refuse_head(refusal)
 
-    def _drop(self, connection: ConnectionBase, verdict: int, waited_s: float) -> None:
+    def _drop(self, exchange: Exchange, verdict: int, waited_s: float) -> None:
         """Do not begin a request for which nobody waits."""
-        self._queue.note(connection, verdict, waited_s)
+        self._queue.note(exchange, verdict, waited_s)
         if verdict == LATE:
-            connection.refuse_head(Refused(503, "queue_timeout_s is over"))
+            exchange.refuse_head(Refused(503, "queue_timeout_s is over"))
             return
-        connection.state = CLOSING
-        if not connection.lost:
-            connection.transport.abort()
+        if exchange.lost:
+            exchange.state = CLOSING
+        else:
+            exchange.drop()
 
     # ---- the log
 
@@ -196,7 +198,7 @@ class Overload:
         self._quiet_since = now
 
 
-def overload_for(service: Service, queue: QueueLimit) -> Overload | None:
+def overload_for(service: ConnectionService, queue: QueueLimit) -> Overload | None:
     """Return the bounds of a worker; None where there are none."""
     settings = service.context.settings
     if not (settings.connections_max or settings.requests_max or settings.overload == "refuse"):

@@ -12,15 +12,15 @@ of it is held to more: to take it within ``response_timeout_s``, at the rate of 
 of less where it is several times as much. Of those who are too slow the slowest go, until the rest has
 room. Nobody waits for another's client (docs/adr/0026).
 
-Heads, handshakes and lingering have a time for the whole instead (`gwctl.workers.http1.states`), and what a
-WSGI call waits for is judged by the call (`gwctl.workers.wsgi.client_wait`).
+Heads, handshakes and lingering have a time for the whole instead (`gwctl.workers.exchange.states`), and what
+a WSGI call waits for is judged by the call (`gwctl.workers.exchange.client_wait`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gwctl.workers.http1.states import BODY, BUSY, CLOSING, DISCARD, FLUSH
+from gwctl.workers.exchange.states import BODY, BUSY, CLOSING, DISCARD, FLUSH
 from gwctl.workers.http1.time_limits import cut_upload
 from gwctl.workers.observe.tcp_info import taken_bytes
 
@@ -95,7 +95,7 @@ class LeastRates:
             )
             total -= held
             self._seen.pop(connection, None)
-            connection.service.runner.abandoned(connection)
+            connection.abandon()
             connection.abort()
 
     def body_is_slow(self, connection: ConnectionBase, now: float) -> bool:
@@ -144,7 +144,7 @@ class LeastRates:
             f"{connection.what()}: the client took {rate:,.0f} bytes a second "
             f"(limits.response_rate_min_bytes_per_s {self._response}); connection aborted",
         )
-        connection.service.runner.abandoned(connection)
+        connection.abandon()
         connection.abort()
 
 

@@ -1,7 +1,7 @@
 """The call of an ASGI application in a WSGI runner: it waits for what the application has to say.
 
 `BridgedCall.run` begins the request in the application's loop (`gwctl.workers.bridge.event_loop`) and
-writes its response to the connection, as `gwctl.workers.wsgi.response_writer` says, until it is complete. It
+writes its response to the connection, as `gwctl.workers.http1.call_response` says, until it is complete. It
 is over, and never later, when
 
     the response is complete, or ended early (500, or the connection is cut)
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.workers.bridge.event_loop import AsgiBridge, BridgedStream
+    from gwctl.workers.exchange.response import Outbox
+    from gwctl.workers.exchange.service import Service
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.outbox import Outbox
-    from gwctl.workers.http1.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
 _LEFT: Final = getattr(select, "POLLRDHUP", 0)
@@ -102,13 +102,15 @@ class BridgedCall(WsgiCall):
         "_shut_at",
         "_tell",
         "_watched",
+        "connection",
         "request",
     )
 
     def __init__(
-        self, service: Service, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
+        self, service: Service, connection: ConnectionBase, environ: Environ, outbox: Outbox | None
     ) -> None:
-        super().__init__(service, connection, environ, sock, outbox)
+        super().__init__(service, connection, environ, outbox)
+        self.connection = connection
         bridge: AsgiBridge = environ[BRIDGE]
         self._bridge = bridge
         self._scope = environ[SCOPE]
@@ -128,7 +130,7 @@ class BridgedCall(WsgiCall):
     @property
     def cut_shows(self) -> bool:
         request = self.request
-        return request is not None and request.cut_shows and not self.client_gone
+        return request is not None and request.cut_shows and not self.response.client_gone
 
     # ---- any thread
 
@@ -178,8 +180,7 @@ class BridgedCall(WsgiCall):
     # ---- the call
 
     def run(self) -> None:
-        connection = self._connection
-        connection.hints.call = self  # from here on the server's loop tells of the client
+        self.response.call = self  # from here on the server's loop tells of the client
         self._bridge.current = self
         try:
             self._converse()
@@ -188,20 +189,20 @@ class BridgedCall(WsgiCall):
         except BaseException as error:  # noqa: BLE001 - a mistake here, or what a signal's handler raises
             self._failed(error)
             self._tell_left()
-        connection.hints.call = None
+        self.response.call = None
         self._bridge.current = None
         self._ended = True
         self.ended_at = monotonic()
         self._end_body()
 
     def _converse(self) -> None:
-        connection = self._connection
+        connection = self.connection
         source = self._source()
         extend = self._extend if self._bridge.extend is not None else None
         far = BridgedConnection(connection, self._bell, source)
         request = BridgedRequest(self._service, far, self._scope, source is not None, extend)
         self.request = request
-        self._begin()
+        self._prepare()
         if connection.lost:
             raise ClientGone
         if self._given != _NOT:
@@ -234,7 +235,7 @@ class BridgedCall(WsgiCall):
         """Return what gives the body; None: there is none."""
         return None
 
-    def _begin(self) -> None:
+    def _prepare(self) -> None:
         """What there is to do before the application is called."""
 
     def _end_body(self) -> None:
@@ -244,8 +245,8 @@ class BridgedCall(WsgiCall):
         if not self.head_sent:
             self.head_sent = not all(block.startswith(_INTERIM) for block in blocks)
             if self.head_sent:
-                self._connection.expecting = False  # too late to ask for the body
-        self._send(b"".join(blocks) if len(blocks) > 1 else blocks[0])
+                self.connection.expecting = False  # too late to ask for the body
+        self.response.write(b"".join(blocks) if len(blocks) > 1 else blocks[0])
         self._passed_at = now = monotonic()
         if now >= self._check_at:
             self._check(now)
@@ -290,14 +291,14 @@ class BridgedCall(WsgiCall):
                 self._too_late()
             return
         reads = self._reads()
-        tls = self._connection.tls
+        tls = self.connection.tls
         if reads and tls is not None and tls.pump(b""):
             return
         poll = select.poll()
         poll.register(self._bridge.bell_fd, select.POLLIN)
         if self._watched:
             left = 0 if self._shut_at else _LEFT
-            poll.register(self._connection.sock, left | (select.POLLIN if reads else 0))
+            poll.register(self.connection.sock, left | (select.POLLIN if reads else 0))
         patience_s = self._patience_s(reads)
         wait_s = self._service.sweep_s if patience_s is None else min(patience_s, self._service.sweep_s)
         found = poll.poll(wait_s * 1000)
@@ -322,7 +323,7 @@ class BridgedCall(WsgiCall):
 
     def _reads(self) -> bool:
         """Tell whether the socket is to be read: TLS has its ends in what is read."""
-        connection = self._connection
+        connection = self.connection
         tls = connection.tls
         if self._shut_at or not self._watched or connection.read_paused:
             return False
@@ -354,7 +355,7 @@ class BridgedCall(WsgiCall):
 
     def _read(self) -> None:
         """Do what the server's loop does when there is input."""
-        connection = self._connection
+        connection = self.connection
         tls = connection.tls
         try:
             data = connection.sock.recv(_READ_BYTES)
@@ -379,9 +380,9 @@ class BridgedBodyCall(BridgedCall):
     has_body: ClassVar[bool] = True
 
     def __init__(
-        self, service: Service, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
+        self, service: Service, connection: ConnectionBase, environ: Environ, outbox: Outbox | None
     ) -> None:
-        super().__init__(service, connection, environ, sock, outbox)
+        super().__init__(service, connection, environ, outbox)
         self._input = environ["wsgi.input"]
         raw = getattr(self._input, "raw", None)
         self._stream: BridgedStream | None = raw if hasattr(raw, "attach") else None
@@ -389,9 +390,9 @@ class BridgedBodyCall(BridgedCall):
     def _source(self) -> Any:
         return self._stream if self._stream is not None else FileSource(self._input)
 
-    def _begin(self) -> None:
+    def _prepare(self) -> None:
         if self._stream is not None:
-            connection = self._connection
+            connection = self.connection
             connection.window_at = monotonic()  # others' time is over
             connection.window_bytes = connection.received
             self._stream.attach(self)
@@ -409,10 +410,10 @@ class BridgedBodyCall(BridgedCall):
 
     def _check(self, now: float) -> None:
         super()._check(now)
-        self._bridge.rates.check(self._connection, now)
+        self._bridge.rates.check(self.connection, now)
 
     def _reads(self) -> bool:
-        connection = self._connection
+        connection = self.connection
         stream = self._stream
         if stream is None or connection.framer is None or stream.failure is not None:
             return super()._reads()
@@ -422,7 +423,7 @@ class BridgedBodyCall(BridgedCall):
         return self._watched and not self._shut_at and not connection.read_paused
 
     def _patience_s(self, reads: bool) -> float | None:
-        if self._stream is None or not reads or self._connection.framer is None or self._connection.expecting:
+        if self._stream is None or not reads or self.connection.framer is None or self.connection.expecting:
             return super()._patience_s(reads)
         return self._stream.expires_in()
 

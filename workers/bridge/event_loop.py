@@ -33,7 +33,7 @@ from gwctl.workers.app.own_threads import start_thread
 from gwctl.workers.asgi.event_streams import Streams
 from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi.scope import Fields, ScopeBuilder
-from gwctl.workers.http1.body_buffer import NO_BODY
+from gwctl.workers.exchange.body_buffer import NO_BODY
 from gwctl.workers.observe.access_log import referer_and_agent
 from gwctl.workers.observe.introspection import Running
 from gwctl.workers.wsgi.body_stream import READ_BYTES, FedStream
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from gwctl.config.model.timeouts import Timeouts
     from gwctl.workers.balancing.parts import Balancing
     from gwctl.workers.bridge.request import BridgedRequest
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import OriginalRequest
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.forwarded import OriginalRequest
+    from gwctl.workers.exchange.service import Service
     from gwctl.workers.observe.access_log import AccessLog
     from gwctl.workers.wsgi.call import WsgiCall
     from gwctl.workers.wsgi.environ import Environ
@@ -149,22 +149,22 @@ class AsgiBridge:
         """Fields of the request built last that the server itself looks at."""
         return self._builder.notable
 
-    def for_connection(self, connection: ConnectionBase) -> dict[str, Any]:
-        return self._builder.for_connection(connection)
+    def for_connection(self, exchange: Exchange) -> dict[str, Any]:
+        return self._builder.for_connection(exchange)
 
     def forwarded(self, original: OriginalRequest) -> dict[str, Any]:
         return self._builder.forwarded(original)
 
-    def build(self, connection: ConnectionBase) -> Environ:
+    def build(self, exchange: Exchange) -> Environ:
         """Return what a runner passes around as the environ of a request.
 
         Raises:
             Refused: It is not served.
         """
-        scope = self._builder.build(connection)
+        scope = self._builder.build(exchange)
         notable = self._builder.notable
         if notable is not None and notable.get(b"upgrade", b"").lower() == b"websocket":
-            what = f"{connection.method} {connection.target.partition('?')[0]} asks for a WebSocket"
+            what = f"{exchange.method} {exchange.target.partition('?')[0]} asks for a WebSocket"
             self._service.context.throttled.warning(
                 "websocket",
                 f"{what}, and {self._service.context.worker_class} workers have none: served as a plain "
@@ -174,10 +174,10 @@ class AsgiBridge:
 
     @staticmethod
     def log_access(
-        access: AccessLog, connection: ConnectionBase, environ: Environ, call: WsgiCall, seconds: float
+        access: AccessLog, exchange: Exchange, environ: Environ, call: WsgiCall, seconds: float
     ) -> None:
         referer, agent = referer_and_agent(environ[SCOPE])
-        access.add(connection, call.status, call.sent, seconds, referer, agent)
+        access.add(exchange, call.status, call.sent, seconds, referer, agent)
 
     def under_way(self) -> list[Running]:
         """Return what is not over, also behind its response (``thread`` is 0 then)."""
@@ -283,8 +283,8 @@ class BridgedStream(FedStream):
     The connection feeds it, in whatever thread reads the socket; the application's loop takes.
     """
 
-    def __init__(self, bridge: AsgiBridge, connection: ConnectionBase) -> None:
-        super().__init__(connection)
+    def __init__(self, bridge: AsgiBridge, service: Service, exchange: Exchange) -> None:
+        super().__init__(service, exchange)
         self._bridge = bridge
         self._bridged: Call | None = None
 
@@ -300,10 +300,11 @@ class BridgedStream(FedStream):
         super().body_end()
         self._tell()
 
-    def fail(self, status: int) -> None:
+    def fail(self, status: int) -> bool:
         super().fail(status)
         if self._bridged is not None and self.failure is not None:
             self._bridged.fail(self.failure)
+        return True
 
     def _tell(self) -> None:
         if self._bridged is not None and self._bridged.request is not None:
@@ -328,5 +329,5 @@ class BridgedStream(FedStream):
 
     def expires_in(self) -> float:
         """Return after how many seconds the client is too late with more of it."""
-        limit_s = self._connection.service.context.settings.timeouts.body_timeout_s
-        return max(0.0, self._connection.since + limit_s - monotonic())
+        limit_s = self._service.context.settings.timeouts.body_timeout_s
+        return max(0.0, self._exchange.since + limit_s - monotonic())

@@ -17,24 +17,23 @@ All of it runs in the application's loop, but for `Pipe.take` and `Pipe.close`, 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gwctl.config.model.settings import Limits
-from gwctl.workers.asgi.extensions import FILE_BLOCK_BYTES, TIMEOUT
+from gwctl.workers.asgi.extensions import TIMEOUT
 from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest
-from gwctl.workers.http1.body_budget import BodyBudget
+from gwctl.workers.exchange.body_budget import BodyBudget
+from gwctl.workers.exchange.exchange import NO_RESPONSE
 from gwctl.workers.http1.connection import ConnectionBase
-from gwctl.workers.http1.response_head import CONTINUE, NO_BODY
-from gwctl.workers.observe.errors import NotAsgiError
+from gwctl.workers.http1.response import LoopResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.workers.balancing.queue_limit import QueueLimit
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.service import Service
 
 PIPE_BYTES_MAX = 65536
 _UNBOUNDED = BodyBudget(Limits(bodies_memory_bytes_max=0))
@@ -57,32 +56,34 @@ class Source(Protocol):
 
 
 class Pipe:
-    """What takes the place of a transport: bytes from the application's loop to the call."""
+    """What takes the place of a transport: bytes from the application's loop to the call.
+
+    Attributes:
+        size: How much is in it.
+        closed: Nobody takes any more.
+    """
 
     def __init__(self, connection: BridgedConnection, bell: Bell) -> None:
         self._connection: BridgedConnection | None = connection
         self._bell = bell
         self._lock = threading.Lock()
         self._blocks: list[bytes] = []
-        self._size = 0
-        self._closed = False
+        self.size = 0
+        self.closed = False
 
     def write(self, data: bytes | memoryview) -> None:
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
             self._blocks.append(bytes(data))  # a part of an application's block may come as a view
-            self._size += len(data)
-            full = self._size > PIPE_BYTES_MAX
+            self.size += len(data)
+            full = self.size > PIPE_BYTES_MAX
         if full and self._connection is not None:
             self._connection.write_paused = True
         self._bell.ring()  # last: the call then looks at all of it
 
-    def is_closing(self) -> bool:
-        return self._closed
-
-    def get_write_buffer_size(self) -> int:
-        return self._size
+    def held_bytes(self) -> int:
+        return self.size
 
     def let_go(self) -> None:
         """Nothing more is written: whoever refers to whom, all are to be freed at once."""
@@ -96,16 +97,28 @@ class Pipe:
             return []  # not that list: the other thread may put something into it at any moment
         with self._lock:
             blocks, self._blocks = self._blocks, []
-            self._size = 0
+            self.size = 0
         return blocks
 
     def close(self) -> list[bytes]:
         """Take the rest; what is written from now on is dropped."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             blocks, self._blocks = self._blocks, []
-            self._size = 0
+            self.size = 0
         return blocks
+
+
+class PipedResponse(LoopResponse):
+    """Written to a `Pipe`."""
+
+    __slots__ = ()
+
+    def whole(self, *_: Any) -> bool:
+        return False  # the other way does for all
+
+    def file_output(self) -> None:
+        return None
 
 
 class BridgedConnection(ConnectionBase):
@@ -139,7 +152,9 @@ class BridgedConnection(ConnectionBase):
         self.read_paused = True  # so that it is asked for more whenever some was received
         self.write_paused = False
         self.over = self.goes_on = self.is_cut = False
-        self.transport = self.pipe = Pipe(self, bell)
+        self.pipe = Pipe(self, bell)
+        self.held_bytes = self.pipe.held_bytes
+        self.response = PipedResponse(self, self.pipe.write)
 
     # ---- what the request asks of its connection
 
@@ -160,6 +175,9 @@ class BridgedConnection(ConnectionBase):
         self.over = True
         self._bell.ring()
 
+    def takes_no_more(self) -> bool:
+        return self.pipe.closed
+
     @property
     def receiving(self) -> bool:
         return self._own.framer is not None
@@ -168,7 +186,7 @@ class BridgedConnection(ConnectionBase):
         if self.expecting:
             self.expecting = self._own.expecting = False
             self._own.since = monotonic()
-            self.pipe.write(CONTINUE)
+            self.response.ask_for_body()
 
     def adjust_reading(self) -> None:
         if not self._pouring:
@@ -184,7 +202,7 @@ class BridgedConnection(ConnectionBase):
 
     def resume(self) -> None:
         """There is room in the pipe again."""
-        if self.write_paused and self.pipe.get_write_buffer_size() <= PIPE_BYTES_MAX:
+        if self.write_paused and self.pipe.size <= PIPE_BYTES_MAX:
             self.write_paused = False
             if self.request is not None:
                 self.request.wake()
@@ -207,6 +225,7 @@ class BridgedConnection(ConnectionBase):
             self.abort()
         self.close_source()
         self.pipe.let_go()
+        self.response = NO_RESPONSE
         if self.request is not None:
             self.request.let_go()
         self.request = None
@@ -227,7 +246,6 @@ class BridgedRequest(AsgiRequest):
     ) -> None:
         super().__init__(service, far, scope, has_body)
         self.far = far
-        self._framing = NO_BODY  # until there is a head
         far.request = self
         self.thread = threading.get_ident()  # which makes the call
         self._extend = extend
@@ -256,13 +274,10 @@ class BridgedRequest(AsgiRequest):
         if self.task is not None:
             self.task.cancel()
 
-    def _usual(self, body: bytes) -> bool:  # noqa: ARG002 - the other way does for all
-        return False
-
     def _finish(self, now: float = 0.0) -> None:
         self.finished = True
         self.wake()
-        self.far.responded(self._keep_alive, now)
+        self.far.responded(self._response.keep_alive, now)
 
     def _count_cut(self) -> None:
         self.finished = True
@@ -273,19 +288,6 @@ class BridgedRequest(AsgiRequest):
                 self._extend(message["seconds"])
             return
         await super()._extension(message)
-
-    async def _sendfile(self, file: int, wanted: int) -> None:
-        """Read ``wanted`` bytes of a file into the pipe, no faster than the client takes them."""
-        while self.sent < wanted:
-            block = os.pread(file, min(FILE_BLOCK_BYTES, wanted - self.sent), self.sent)
-            if not block:
-                raise NotAsgiError("the file has become shorter while it was sent")
-            self.sent += len(block)
-            self.far.pipe.write(block)
-            while self.far.write_paused and not self.detached:
-                await self._wait()
-            if self.detached:
-                return
 
 
 class FileSource:

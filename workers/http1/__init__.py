@@ -1,7 +1,6 @@
 """HTTP/1.1: heads, bodies, connections and their states.
 
-What connections need of the others is here as a base class: `service` for the server, `runner` for the
-runners.
+A connection is a `workers.exchange.exchange.Exchange` here; what its responses look like is in `response`.
 
 Imported by `workers`.
 Knows nothing of `workers.server`, `workers.runners`, `workers.transport`, `workers.balancing`,

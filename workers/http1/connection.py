@@ -5,34 +5,32 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from gwctl.workers.http1.body_buffer import Discard
-from gwctl.workers.http1.body_framing import Framer, LengthFramer, Sink
+from gwctl.workers.exchange.body_buffer import Discard
+from gwctl.workers.exchange.exchange import Exchange, Sink
+from gwctl.workers.exchange.states import BUSY, CLOSING, DISCARD, FLUSH, FRESH, HEAD, IDLE, LINGER
+from gwctl.workers.http1.body_framing import Framer, LengthFramer
+from gwctl.workers.http1.bounds import DISCARD_BYTES_MAX, LINGER_S, TAIL_BYTES_MAX
+from gwctl.workers.http1.client_signs import LEFT_S, PEEK, ages_of, hung_up
 from gwctl.workers.http1.hangup import reset_at_end
 from gwctl.workers.http1.head_validator import HeadJudge
+from gwctl.workers.http1.request_rules import frame_body, wants_continue
 from gwctl.workers.http1.response_head import CONTINUE
-from gwctl.workers.http1.states import (
-    BUSY,
-    CLOSING,
-    DISCARD,
-    DISCARD_BYTES_MAX,
-    FLUSH,
-    FRESH,
-    HEAD,
-    IDLE,
-    LINGER,
-    LINGER_S,
-    TAIL_BYTES_MAX,
-)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from gwctl.ipc.assignment import Listener
-    from gwctl.workers.http1.forwarded import Forwarder
-    from gwctl.workers.http1.request_rules import Refused
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.request_rules import Refused
+    from gwctl.workers.http1.service import Http1Service
+
+
+READ_BYTES: Final = 65536
 
 
 class TlsSession(Protocol):
@@ -56,116 +54,77 @@ class TlsSession(Protocol):
     def output_for_threads(self) -> Any: ...
 
 
-class ConnectionBase:
+class ConnectionBase(Exchange):
+    """An exchange that has a socket, one request after the other.
+
+    Attributes:
+        sock: Its socket; ``transport`` reads and writes it, which may be TLS.
+        output: What a call's thread writes to: a descriptor of its own, or the TLS session's.
+        parser: Holds a head that is complete, until it is reset.
+        judge: Holds a head that comes in parts.
+        tail, tail_at: What the client has sent ahead, and where that begins.
+        incoming: Delimits the body that the present head announces.
+        framer, sink: Of the body that is received.
+        unsent: What the transport held when that was last looked at.
+        taken: Acknowledged by the client's kernel when its silence was last judged.
+        ends_unasked: After this request, though the client may be sending its next one.
+        pipelined: The client sends requests before it has read the responses.
+    """
+
     __slots__ = (
         "_begin",
-        "arrived_at",
-        "attention",
-        "authority",
-        "base",
         "ends_unasked",
-        "eof",
-        "eof_at",
-        "expecting",
-        "forwarder",
         "framer",
-        "head",
-        "hints",
-        "http11",
-        "is_head",
+        "incoming",
         "judge",
-        "keep_alive",
         "linger_until",
-        "listener",
-        "local",
-        "lost",
-        "method",
         "output",
         "parser",
-        "peer",
         "pipelined",
-        "queued",
-        "read_paused",
-        "received",
-        "request",
         "service",
-        "since",
         "sink",
         "slice_bytes",
         "sock",
-        "state",
         "tail",
         "tail_at",
         "taken",
-        "target",
         "tls",
         "transport",
         "unsent",
-        "window_at",
-        "window_bytes",
-        "window_taken",
-        "write_paused",
     )
 
-    def __init__(self, service: Service, sock: socket.socket, peer: Any, listener: Listener) -> None:
+    upgrades = True
+
+    def __init__(self, service: Http1Service, sock: socket.socket, peer: Any, listener: Listener) -> None:
+        parser = service.new_parser()
+        super().__init__(parser, peer, listener, FRESH, monotonic())
         self.service = service
         self.sock = sock
-        self.peer = peer
-        self.local: Any = None  # where the client connected to, if a proxy said so
-        self.listener = listener
-        self.parser = service.new_parser()
-        self._begin = service.begin
+        self.parser = parser
+        self._begin: Callable[[ConnectionBase], None] = service.begin
         self.transport: Any = None
         self.tls: TlsSession | None = None
-        self.state = FRESH
-        self.since = monotonic()
+        self.output: Any = None
         self.linger_until = 0.0
         self.tail = b""
         self.tail_at = 0
+        self.incoming: Framer | None = None
         self.framer: Framer | None = None
         self.sink: Sink | None = None
-        self.expecting = False  # the client waits for 100 (Continue)
-        self.request: Any = None  # the runner's: environ while the body is received, the ASGI request
-        self.base: Any = None  # the runner's: what all requests of this connection share
-        self.forwarder: Forwarder | None = None  # of a trusted proxy's connection
-        self.output: Any = None  # the runner's: where a thread writes
-        self.hints: Any = None  # the runner's: wsgi.early_hints
-        self.attention = self.eof = self.lost = self.read_paused = self.write_paused = False
-        self.arrived_at = 0.0  # by X-Request-Start of a trusted proxy
-        self.eof_at = 0.0
         self.unsent = 0
-        self.received = 0  # of the present body, as it came
-        # A window of `gwctl.workers.balancing.slow_clients`: its begin, what had come and was taken by then
-        # (-1: none).
-        self.window_at = 0.0
-        self.window_bytes = 0
-        self.window_taken = -1
-        self.taken = -1  # acknowledged by the client's kernel when its silence was last judged
-        self.queued = False  # a response waits in the outbox
-        self.judge: HeadJudge | None = None  # holds a head that comes in parts
-        self.ends_unasked = False  # after this request, though the client may be sending its next one
-        self.pipelined = False  # the client sends requests before it has read the responses
+        self.taken = -1
+        self.judge: HeadJudge | None = None
+        self.ends_unasked = self.pipelined = False
         self.slice_bytes = service.slice_bytes
-        # Of the request in progress:
-        self.method = self.target = self.authority = ""
-        self.head = b""  # its first bytes, from the request line on
-        self.http11 = self.keep_alive = True
-        self.is_head = False
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         raise NotImplementedError
 
     def what(self) -> str:
-        """Method and target, as logs show them."""
         return f"{self.method} {self.service.context.shown(self.target)}"
 
     def addresses(self) -> tuple[tuple[str, int | None], tuple[str, int] | None]:
-        """Return where it arrived and where it came from: host and port.
-
-        On a Unix socket the first is its path and None. The second is None there, and where a
-        proxy does not know.
-        """
         local, peer = self.local or self.sock.getsockname(), self.peer
         client = (peer[0], peer[1]) if isinstance(peer, tuple) else None
         if isinstance(local, tuple):
@@ -173,19 +132,120 @@ class ConnectionBase:
         return (local if isinstance(local, str) else "", None), client
 
     @property
+    def ssl(self) -> Any:
+        return None if self.tls is None else self.tls.ssl
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def ages(self) -> tuple[float, float] | None:
+        return ages_of(self.sock)
+
+    def has_left(self, since: float) -> bool:
+        if self.lost:
+            return True
+        sock = self.sock
+        try:
+            if not (self.eof or sock.recv(1, PEEK) == b""):
+                return False
+        except BlockingIOError:
+            return False
+        except (OSError, ValueError):
+            return True
+        if self.pipelined:
+            return False  # its end may have come with a request that was answered long before this one
+        if self.tls is not None:  # its end is data, too: when we read it has to do
+            return self.eof_at - since > LEFT_S
+        ages = ages_of(sock)
+        if ages is not None:
+            return ages[0] - ages[1] > LEFT_S
+        return hung_up(sock)
+
+    @property
     def receiving(self) -> bool:
-        """Tell whether a body is on its way."""
         return self.framer is not None
 
     def resume(self) -> None:
         """Go on with what waits in `tail`."""
         raise NotImplementedError
 
-    def body_at_hand(self, framer: Framer, bytes_max: int) -> bytes | None:
-        """Take a body that came with its head, as that of nearly every form or JSON document does.
+    # ---- the way out
 
-        Nothing has to be framed or waited for then; the way for all others (None) gives the same.
-        """
+    def open_output(self, fd: int) -> None:
+        os.dup2(self.sock.fileno(), fd, inheritable=False)
+        self.output = socket.socket(self.sock.family, self.sock.type, self.sock.proto, fd)
+        self.output.setblocking(False)
+
+    def close_output(self) -> None:
+        if self.output is not None:
+            self.output.close()
+            self.output = None
+
+    def seize_output(self) -> Any:
+        output = self.output
+        if output is None:
+            return None
+        self.attention = True
+        if self.tls is not None:
+            self.tls.settle()  # what it was handed goes out
+            output.lost()
+        else:
+            os.dup2(self.service.nowhere().fileno(), output.fileno(), inheritable=False)
+        return output
+
+    def return_output(self, output: Any) -> None:
+        if self.tls is not None:
+            self.abort()
+        elif (own := self.sock.fileno()) >= 0:  # else it is closed, and what it leads to is the same
+            os.dup2(own, output.fileno(), inheritable=False)
+
+    def leave_output(self) -> None:
+        self.output = None
+
+    def takes_no_more(self) -> bool:
+        return bool(self.transport.is_closing())
+
+    def tell_when_empty(self, wanted: bool) -> None:
+        if wanted:
+            self.transport.set_write_buffer_limits(high=0)
+        else:
+            self.transport.set_write_buffer_limits()
+
+    def send(self, response: bytes) -> bytes:
+        try:
+            sent = self.sock.send(response)
+        except BlockingIOError:
+            return response
+        except OSError:
+            return b""  # the client is gone, as the transport will notice
+        return b"" if sent == len(response) else response[sent:]
+
+    def write(self, rest: bytes) -> None:
+        self.transport.write(rest)
+
+    def drop(self) -> None:
+        self.request = None
+        self.state = CLOSING
+        self.transport.abort()
+
+    # ---- the body
+
+    def expect_body(self, fields: Mapping[bytes, bytes], bytes_max: int) -> bool:
+        self.incoming = incoming = frame_body(
+            fields.get(b"content-length"), fields.get(b"transfer-encoding"), self.http11, bytes_max
+        )
+        expect = fields.get(b"expect")
+        if expect is not None:
+            self.expecting = wants_continue(expect, self.http11) and incoming is not None
+        self.parser.reset()
+        return incoming is not None
+
+    @property
+    def expected_bytes(self) -> int:
+        return 0 if self.incoming is None else self.incoming.left
+
+    def body_at_hand(self, bytes_max: int) -> bytes | None:
+        framer = self.incoming
         tail = self.tail
         if not tail or type(framer) is not LengthFramer or framer.left > bytes_max:
             return None
@@ -197,7 +257,31 @@ class ConnectionBase:
             self.tail_at = end
         else:
             self.tail = b""
+            self.attention = self.eof
+        self.incoming = None
+        self.expecting = False
         return tail[start:end]
+
+    def pump(self, seconds: float) -> int | None:
+        tls = self.tls
+        if self.catch_up() or (tls is not None and tls.pump(b"")):
+            return None
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            readable = select.poll()
+            readable.register(self.sock, select.POLLIN)
+            readable.poll(seconds * 1000)
+            return None
+        except OSError:
+            return 0
+        if data and tls is not None:
+            tls.pump(data)
+        elif data:
+            self.data_received(data)
+        if not data or (tls is not None and tls.ended):
+            return 400  # the loop will see the end too
+        return None
 
     def catch_up(self) -> bool:
         """Take what was left of a body for later turns of the loop; return whether there was something.
@@ -206,12 +290,7 @@ class ConnectionBase:
         """
         raise NotImplementedError
 
-    def read_body(self, framer: Framer, sink: Sink, state: int, expecting: bool) -> None:
-        """Receive a body into ``sink``; the runner hears of its end. The parser must be reset before."""
-        raise NotImplementedError
-
     def send_continue(self) -> None:
-        """Ask for the body if the client waits to be asked."""
         if self.expecting:
             self.expecting = False
             self.transport.write(CONTINUE)
@@ -220,10 +299,19 @@ class ConnectionBase:
         """Let the next request be the last one."""
         self._begin = _begin_last
 
+    def is_due(self) -> bool:
+        """Tell whether the loop goes on with it in its next turn, of which no descriptor tells."""
+        if self.tail and self.state <= HEAD:
+            return True
+        if self.framer is not None and self.framer.behind:
+            return True
+        if self.tls is not None and self.tls.goes_on:
+            return True
+        return self.request is not None and self.request.is_due()
+
     # ---- after the response
 
     def responded(self, keep_alive: bool, now: float) -> None:
-        """Go on after a response that is complete: written, or in the transport's hands."""
         self.request = None
         self.since = now
         usual = keep_alive and self.framer is None
@@ -231,7 +319,7 @@ class ConnectionBase:
             self.state = IDLE
         elif self.lost:
             self.state = CLOSING
-            self.service.runner.on_disconnect(self)
+            self._is_gone()
         elif self.framer is not None:
             self._skip_body(keep_alive)
         elif keep_alive:
@@ -240,6 +328,10 @@ class ConnectionBase:
             self.linger()  # else a reset for its next request could cost it this response
         else:
             self.close()
+
+    def _is_gone(self) -> None:
+        self.service.runner.on_disconnect(self)
+        self.let_go()
 
     def _skip_body(self, keep_alive: bool) -> None:
         assert self.framer is not None
@@ -261,12 +353,11 @@ class ConnectionBase:
         self.attend()
 
     def attend(self) -> None:
-        """See to what happened while a request was in progress: input, its end, the connection's."""
         if self.state == BUSY:
             return
         self.attention = self.eof  # an end stays to be seen to
         if self.lost:
-            self.service.runner.on_disconnect(self)
+            self._is_gone()
         elif self.tail:
             # Called from an ASGI application's send(), this is still its task's context.
             self.service.context.loop.call_soon(self.resume, context=self.service.context.neutral_context)
@@ -276,11 +367,10 @@ class ConnectionBase:
             self.adjust_reading()
 
     def adjust_reading(self) -> None:
-        """Read or not, as what waits here and in the sink says."""
         full = (
             len(self.tail) - self.tail_at > TAIL_BYTES_MAX
             if self.framer is None
-            else self.framer.behind or self.service.runner.sink_is_full(self)
+            else self.framer.behind or (self.request is not None and self.request.is_full())
         )
         if full == self.read_paused or self.lost or self.eof or self.transport.is_closing():
             return
@@ -295,7 +385,6 @@ class ConnectionBase:
     # ---- ends
 
     def refuse(self, status: int, why: str) -> None:
-        """Answer the request with ``status`` ourselves, and close; ``why`` is for the log."""
         service = self.service
         service.runner.refused(self)
         data = service.heads.error(status, self.is_head)
@@ -355,7 +444,7 @@ class ConnectionBase:
         self.adjust_reading()
 
     def cut(self, rest: bytes, delimited: bool) -> bool:
-        """End in mid-response, so that the client notices; return False if the state is yet to be changed.
+        """End in mid-response.
 
         A reset says it best, but what waits to be sent is discarded with it. Where the client has
         sent requests ahead, that may be responses which are complete: then they go out, and
@@ -371,7 +460,6 @@ class ConnectionBase:
         return True
 
     def abort(self) -> None:
-        """End the connection so that the client notices: with a reset, not as if all were well."""
         if self.lost or self.transport is None:
             return
         if self.queued:

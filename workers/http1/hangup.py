@@ -43,3 +43,11 @@ def _reset(sock: socket.socket) -> None:
     """Reset now: connect(2), "dissolve the association". Elsewhere the last close does it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).connect(sock.fileno(), _NOWHERE, len(_NOWHERE))
+
+
+def has_unread(sock: socket.socket) -> bool:
+    """Tell whether the kernel has input that was not read, not merely the connection's end; any thread."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False

@@ -24,15 +24,8 @@ from typing import Final
 
 from gwctl.config.model.settings import Limits
 from gwctl.masking import masked
-from gwctl.workers.http1.request_rules import (
-    FOLDED,
-    Refused,
-    check_host,
-    check_unusual_method,
-    frame_body,
-    split_target,
-    wants_continue,
-)
+from gwctl.workers.exchange.request_rules import FOLDED, Refused, check_host
+from gwctl.workers.http1.request_rules import check_unusual_method, frame_body, split_target, wants_continue
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")

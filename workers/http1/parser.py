@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from gwctl.config.model.settings import Limits
-from gwctl.workers.http1.states import SLICE_BYTES
+from gwctl.workers.http1.bounds import SLICE_BYTES
 
 ENVIRONMENT_NAME: Final = "GWCTL_PARSER"
 
@@ -91,9 +91,3 @@ def parser_factory(limits: Limits) -> Callable[[], Any]:
     # 0 keeps the whole tail; by default all but 64 KiB of pipelined input vanishes silently.
     options["limit_remaining"] = 0
     return lambda: gunicorn_h1c.H1CProtocol(**options)
-
-
-def lowercase_headers(parser: Any) -> list[tuple[bytes, bytes]]:
-    """Return the headers with lower-case names: the C parser keeps two lists."""
-    headers: list[tuple[bytes, bytes]] = getattr(parser, "asgi_headers", parser.headers)
-    return headers

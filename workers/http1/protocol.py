@@ -4,7 +4,7 @@ A `Connection` is the asyncio Protocol of one client. It parses heads, frames bo
 gives each request to the process's runner (sync, threads or asgi), which answers and then
 calls `responded`. One request at a time: what a client sends ahead waits in `tail`.
 
-The states are described in `gwctl.workers.http1.states`.
+The states are described in `gwctl.workers.exchange.states`.
 
 Times: ``since`` is when the present state began or last made progress; the server compares it
 with the state's limit in one sweep over all connections. No connection has a timer of its own.
@@ -22,24 +22,18 @@ from time import monotonic
 from typing import Final
 
 from gwctl.masking import masked, masked_head
-from gwctl.workers.http1.body_budget import BodiesFull
-from gwctl.workers.http1.body_buffer import BodyTooLarge, not_kept
-from gwctl.workers.http1.body_framing import ChunkedFramer, Framer, FramingError, Sink
+from gwctl.workers.exchange.body_budget import BodiesFull
+from gwctl.workers.exchange.body_buffer import BodyTooLarge, not_kept
+from gwctl.workers.exchange.exchange import Sink
+from gwctl.workers.exchange.request_rules import Refused
+from gwctl.workers.exchange.states import BODY, BUSY, CLOSING, DISCARD, FLUSH, HANDED_OFF, HEAD, IDLE, LINGER
+from gwctl.workers.http1.body_framing import ChunkedFramer, FramingError
+from gwctl.workers.http1.call_response import CallResponse
 from gwctl.workers.http1.connection import ConnectionBase
 from gwctl.workers.http1.hangup import hang_up
 from gwctl.workers.http1.head_validator import HeadJudge
-from gwctl.workers.http1.request_rules import Refused, check_unusual_method, split_target
-from gwctl.workers.http1.states import (
-    BODY,
-    BUSY,
-    CLOSING,
-    DISCARD,
-    FLUSH,
-    HANDED_OFF,
-    HEAD,
-    IDLE,
-    LINGER,
-)
+from gwctl.workers.http1.request_rules import check_unusual_method, split_target
+from gwctl.workers.http1.response import LoopResponse
 
 _HTTP_11: Final = (1, 1)
 _METHODS: Final = {
@@ -54,10 +48,27 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        self.held_bytes = transport.get_write_buffer_size  # type: ignore[attr-defined]
         service = self.service
         service.runner.on_connect(self)
         if service.forwarding is not None:
             service.forwarding.connected(self)
+
+    def respond_in_loop(self) -> None:
+        self.collects = self.tls is None
+        self.response = LoopResponse(self, self.transport.write)
+
+    def respond_in_calls(self) -> None:
+        self.collects = self.tls is None
+        output = self.sock if self.tls is None else self.tls.output_for_sync()
+        self.response = CallResponse(self, output)
+
+    def respond_in_threads(self) -> None:
+        self.collects = self.tls is None
+        if self.tls is not None:
+            self.output.close()
+            self.output = self.tls.output_for_threads()
+        self.response = CallResponse(self, self.output)
 
     def data_received(self, data: bytes) -> None:
         if self.queued:
@@ -90,12 +101,13 @@ class Connection(ConnectionBase, asyncio.Protocol):
         if self.state != HANDED_OFF:  # else it goes on in a sibling
             hang_up(self.sock)
         if self.state == BODY:
-            self.service.runner.abandoned(self)
+            self.abandon()
         self.tail = b""
         self.judge = self.framer = self.sink = None
         self.service.runner.on_disconnect(self)
         if self.state != BUSY:
             self.state = CLOSING
+            self.let_go()
         self.service.forget(self)
 
     def pause_writing(self) -> None:
@@ -117,7 +129,10 @@ class Connection(ConnectionBase, asyncio.Protocol):
     def _go_on_writing(self) -> None:
         if self.lost:
             return
-        self.service.runner.on_writable(self)
+        if self.request is not None:
+            self.request.on_room()
+        else:
+            self.tell_when_empty(False)
         if self.state == FLUSH:
             self._next()
         elif self.state == BODY and self.framer is None:
@@ -168,6 +183,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
                 self.authority = ""
             else:
                 self.target, self.authority = split_target(target)
+            if self.tail:
+                self.attention = True
             self._begin(self)
         except Refused as refusal:
             self.refuse_head(refusal)
@@ -245,22 +262,22 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     # ---- bodies
 
-    def read_body(self, framer: Framer, sink: Sink, state: int, expecting: bool) -> None:
-        self.framer = framer
+    def read_body(self, sink: Sink, state: int) -> None:
+        self.framer, self.incoming = self.incoming, None
         self.sink = sink
         self.state = state
         self.since = self.window_at = monotonic()
         self.received = self.window_bytes = 0
-        self.expecting = expecting
         if self.tail:
             data = self.tail[self.tail_at :]
             self.tail = b""
+            self.attention = self.eof
             self._body_data(data)
             if self.eof:
                 self.catch_up()  # nothing else comes: it is all of the body, or not
         if state == BODY and self.receiving:
             if self.eof:
-                self.service.runner.abandoned(self)
+                self.abandon()
                 self.close()
                 return
             self.send_continue()
@@ -317,6 +334,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
                 self.framer = self.sink = None
                 self.tail = rest
                 self.tail_at = 0
+                if rest:
+                    self.attention = True
                 self._body_end()
             elif framer.behind and later:
                 self.service.context.loop.call_soon(
@@ -351,10 +370,10 @@ class Connection(ConnectionBase, asyncio.Protocol):
     def _body_failed(self, status: int, why: str) -> None:
         if self.state == DISCARD:
             self.linger()
-        elif self.service.runner.body_failed(self, status):
+        elif self.request is not None and self.request.fail(status):
             self.adjust_reading()
         elif self.service.runner.has_responded(self):
-            self.service.runner.abandoned(self)
+            self.abandon()
             self.abort()
         else:
             self.refuse(status, why)

@@ -1,46 +1,23 @@
 """What the engine demands of a request beyond what the parsers check. Pure functions.
 
 The parsers refuse malformed syntax; here is what a message means: which target forms are
-served (RFC 9112 section 3.2), what may stand in Host (RFC 9110 section 7.2), how the body is
-framed (RFC 9112 section 6), what may be expected (RFC 9110 section 10.1.1). A request that is
-refused never reaches the application.
+served (RFC 9112 section 3.2), how the body is framed (RFC 9112 section 6), what may be expected
+(RFC 9110 section 10.1.1). A request that is refused never reaches the application.
 """
 
 from __future__ import annotations
 
 import re
-import socket
 from typing import Final
 
 from gwctl.masking import masked
+from gwctl.workers.exchange.request_rules import SHOWN, Refused, is_host
 from gwctl.workers.http1.body_framing import ChunkedFramer, Framer, LengthFramer
 
 _ABSOLUTE: Final = re.compile(r"https?://([^/?]+)((?:[/?].*)?)", re.IGNORECASE)
 _LENGTH_DIGITS_MAX: Final = 18
-_SHOWN: Final = 60
-"""So much of what a client sent is shown in the log."""
 _BAD_TARGET: Final = "the target has a fragment, or bytes that must be percent-encoded"
 _CODING: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-
-# RFC 3986 section 3.2.2, but for the comma: "a,b" is what two Host fields become when joined.
-_HOST: Final = re.compile(
-    r"(?:(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{0,5}))?"
-)
-_PORT_MAX: Final = 65535
-
-FOLDED: Final = "a field goes on in a second line, which is obsolete (RFC 9112 section 5.2)"
-
-HOSTS_MAX: Final = 1024
-"""Values of Host that a runner remembers as sound, so that each is judged once."""
-
-
-class Refused(Exception):  # noqa: N818 - a decision, answered with ``status``
-    """The request is answered with ``status`` and the connection closed; ``why`` is for the log."""
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(status, why)
-        self.status = status
-        self.why = why
 
 
 def check_unusual_method(method: bytes, target: bytes) -> None:
@@ -71,41 +48,10 @@ def split_target(target: bytes) -> tuple[str, str]:
     match = _ABSOLUTE.fullmatch(text)
     if match is None or not is_host(match[1]):
         raise Refused(
-            400, f"the target is neither a path nor a URL of http or https: {masked(text)[:_SHOWN]!r}"
+            400, f"the target is neither a path nor a URL of http or https: {masked(text)[:SHOWN]!r}"
         )
     rest = match[2]
     return (rest if rest.startswith("/") else "/" + rest), match[1]
-
-
-def is_host(value: str) -> bool:
-    """Tell whether ``value`` is a host with or without a port: a name or an address, not a list, no user.
-
-    A name may have what RFC 3986 allows, but for the comma; a port is at most 65535.
-    """
-    match = _HOST.fullmatch(value)
-    if match is None:
-        return False
-    if match[1] is not None:
-        try:
-            socket.inet_pton(socket.AF_INET6, match[1])
-        except OSError:
-            return False
-    return int(match[2] or 0) <= _PORT_MAX
-
-
-def check_host(value: str | None, http11: bool) -> None:
-    """Judge the value of Host, None when there is none.
-
-    An empty one is sent where the target has no authority (RFC 9112 section 3.2).
-
-    Raises:
-        Refused: Missing in HTTP/1.1, or invalid.
-    """
-    if value is None:
-        if http11:
-            raise Refused(400, "there is no Host")
-    elif value and not is_host(value):
-        raise Refused(400, f"Host is not a name or address with or without a port: {value[:_SHOWN]!r}")
 
 
 def frame_body(length: bytes | None, coding: bytes | None, http11: bool, limit: int) -> Framer | None:
@@ -131,12 +77,12 @@ def frame_body(length: bytes | None, coding: bytes | None, http11: bool, limit: 
         sound = all(map(_CODING.fullmatch, codings)) and codings.index(codings[-1]) == len(codings) - 1
         raise Refused(
             501 if sound and codings[-1] == b"chunked" else 400,
-            f"the only Transfer-Encoding known here is chunked, not {coding[:_SHOWN]!r}",
+            f"the only Transfer-Encoding known here is chunked, not {coding[:SHOWN]!r}",
         )
     if length is None:
         return None
     if not length.isdigit():
-        raise Refused(400, f"Content-Length is not a number: {length[:_SHOWN]!r}")
+        raise Refused(400, f"Content-Length is not a number: {length[:SHOWN]!r}")
     digits = length.lstrip(b"0")
     if len(digits) > _LENGTH_DIGITS_MAX:
         raise Refused(413, "Content-Length is beyond any limit")
@@ -153,5 +99,5 @@ def wants_continue(expect: bytes, http11: bool) -> bool:
         Refused: 417, any other expectation.
     """
     if expect.lower() != b"100-continue":
-        raise Refused(417, f"the only expectation known is 100-continue, not {expect[:_SHOWN]!r}")
+        raise Refused(417, f"the only expectation known is 100-continue, not {expect[:SHOWN]!r}")
     return http11

@@ -5,7 +5,7 @@ bytes) and decides how the body is delimited (RFC 9112 section 6):
 
     NO_BODY      HEAD, 204, 304: whatever the application yields is not sent
     COUNTED      Content-Length, the application's or ours when the whole body is known
-    CHUNKED      HTTP/1.1 without a length
+    MARKED       HTTP/1.1 without a length: in chunks, of which the last is empty
     UNTIL_CLOSE  HTTP/1.0 without a length: the end of the connection is the end of the body
 
 Fields of the connection (Connection, Keep-Alive, Transfer-Encoding) belong to the server: an
@@ -16,26 +16,17 @@ afresh when they are full, so that fields which differ each time cost little and
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from http import HTTPStatus
-from time import gmtime, monotonic, time
+from time import monotonic, time
 from typing import Any, Final
 
-NO_BODY: Final = 0
-COUNTED: Final = 1
-CHUNKED: Final = 2
-UNTIL_CLOSE: Final = 3
+from gwctl.workers.exchange.heads import REMEMBERED_MAX, HeaderError, Heads, http_date, reason
+from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY, UNTIL_CLOSE
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_CACHED_LINES_MAX: Final = 512
 _CACHED_LINE_BYTES_MAX: Final = 128
-
-_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE: Final = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
-_STATUS: Final = re.compile(r"[2-5][0-9]{2}(?: [\t \x21-\x7e\x80-\xff]*)?")
 
 # Fields with a meaning for framing or for the connection.
 _SPECIAL: Final = frozenset(
@@ -53,87 +44,31 @@ _SPECIAL: Final = frozenset(
 
 _BODILESS: Final = frozenset({204, 304})
 _MORE_FIELDS: Final = {426: ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))}
-_WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
-
 Head = tuple[bytes, int, int, bool]
 """The head's bytes, how the body is delimited, its length if COUNTED, whether the connection goes on."""
 
 
-class HeaderError(ValueError):
-    """The application gave a status or header field that cannot be sent."""
+Line = tuple[Any, bytes | None, int]
+"""What is known of a header field: itself, as first seen, and its line; or None, and a Content-Length."""
 
 
-def reason(status: int) -> str:
-    return _REASONS.get(status, "Unknown")
+def chunk(block: bytes | memoryview) -> bytes:
+    return b"".join((b"%x\r\n" % len(block), block, b"\r\n"))
 
 
-def http_date(seconds: float) -> str:
-    """Return a moment as Date has it (RFC 9110 section 5.6.7); strftime would ask the locale."""
-    year, month, day, hour, minute, second, weekday, *_ = gmtime(seconds)
-    date = f"{_WEEKDAYS[weekday]}, {day:02d} {_MONTHS[month - 1]} {year:04d}"
-    return f"{date} {hour:02d}:{minute:02d}:{second:02d} GMT"
-
-
-def chunk(block: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(block), block)
-
-
-class HeadBuilder:
-    """Builds response heads; one per worker process. Safe to use from several threads.
-
-    ``kind`` is what names and values of headers must be: str for WSGI, bytes for ASGI.
-    """
+class HeadBuilder(Heads):
+    """Builds response heads."""
 
     def __init__(self, kind: type) -> None:
+        super().__init__(kind)
         self.retry_after_s = 0
-        self._kind: Any = kind
-        self._text = kind is str
-        self._lines: dict[Any, bytes | int] = {}  # Content-Length by its number
+        self._lines: dict[Any, Line] = {}
         self._lengths: dict[int, bytes] = {}
-        self._wsgi_status: dict[str, tuple[bytes, int]] = {}
-        self._asgi_status: dict[int, tuple[bytes, int]] = {}
         self._date_until = 0.0
         self._date = b""
 
-    def wsgi_status(self, status: Any) -> tuple[bytes, int]:
-        """Return the status line and code of ``"200 OK"``.
-
-        Raises:
-            HeaderError: Not a status that an application may send.
-        """
-        known = self._wsgi_status.get(status) if type(status) is str else None  # not what only compares equal
-        if known is not None:
-            return known
-        if not isinstance(status, str):
-            raise HeaderError(f"the status must be str (PEP 3333), not {type(status).__name__}: {status!r}")
-        # Of a subclass: an application's own object is no key for others' requests.
-        status = str.__str__(status)
-        if _STATUS.fullmatch(status) is None:
-            raise HeaderError(f"not a status line: {status!r}. Give a code and a reason, such as '200 OK'")
-        # It is there also where no reason follows (RFC 9112 section 4).
-        blank = " " if len(status) == 3 else ""
-        known = (f"HTTP/1.1 {status}{blank}\r\n".encode("latin-1"), int(status[:3]))
-        if len(self._wsgi_status) >= _CACHED_LINES_MAX:
-            self._wsgi_status.clear()
-        self._wsgi_status[status] = known
-        return known
-
-    def asgi_status(self, status: Any) -> tuple[bytes, int]:
-        """Return the status line and code of an ASGI response.
-
-        Raises:
-            HeaderError: Not a status that an application may send.
-        """
-        known = self._asgi_status.get(status) if type(status) is int else None
-        if known is None:
-            # Neither what only compares equal (200.0), nor a subclass's own idea of its text.
-            code = int.__int__(status) if isinstance(status, int) else 0
-            if not 200 <= code <= 599:
-                raise HeaderError(f"not a response status: {status!r}")
-            known = self._asgi_status[code] = f"HTTP/1.1 {code} {reason(code)}\r\n".encode(), code
-        return known
+    def line(self, status: str) -> bytes:
+        return f"HTTP/1.1 {status}\r\n".encode("latin-1")
 
     def build(
         self,
@@ -163,12 +98,13 @@ class HeadBuilder:
             cached = None
             if type(header) is tuple and len(header) == 2 and type(header[0]) is kind is type(header[1]):
                 cached = lines.get(header)  # what is of another type says itself what it is equal to
-            if isinstance(cached, bytes):
-                append(cached)
-            elif cached is not None:
-                length = _one_length(cached, length)
+            if cached is not None:
+                if cached[1] is None:
+                    length = _one_length(cached[2], length)
+                else:
+                    append(cached[1])
             else:
-                name, value = self._encode(header)
+                name, value = self.encode(header)
                 lower = name.lower()
                 if lower not in _SPECIAL:
                     append(self._remember(header, name + b": " + value + b"\r\n"))
@@ -202,19 +138,19 @@ class HeadBuilder:
         """
         lines, kind = self._lines, self._kind
         parts = [line]
+        append = parts.append
         size = len(body)
         try:
             for header in headers:
-                cached = lines[header]  # first: a pair may be an iterator, which gives its items once
-                if type(header) is not tuple:
+                seen, cached, known = lines[header]
+                if seen is not header and not (
+                    type(header) is tuple and type(header[0]) is kind is type(header[1])
+                ):
                     return None
-                name, value = header
-                if type(name) is not kind or type(value) is not kind:
-                    return None
-                if isinstance(cached, bytes):
-                    parts.append(cached)
+                if cached is None:
+                    length = known
                 else:
-                    length = cached
+                    append(cached)
         except Exception:  # noqa: BLE001 - not known, no key, or what a subclass's own methods raise
             return None
         if length != size or status in _BODILESS:
@@ -226,7 +162,7 @@ class HeadBuilder:
 
     def _length_line(self, size: int) -> bytes:
         """Return the line that says ``size``, and the end of a head."""
-        if len(self._lengths) >= _CACHED_LINES_MAX:
+        if len(self._lengths) >= REMEMBERED_MAX:
             self._lengths = {}
         line = self._lengths[size] = b"Content-Length: %d\r\n\r\n" % size
         return line
@@ -253,7 +189,7 @@ class HeadBuilder:
         elif is_head:
             framing = NO_BODY
         elif http11:
-            framing = CHUNKED
+            framing = MARKED
             parts.append(b"Transfer-Encoding: chunked\r\n")
         else:
             framing = UNTIL_CLOSE
@@ -274,7 +210,7 @@ class HeadBuilder:
         Raises:
             HeaderError: It cannot be sent as it is.
         """
-        name, value = self._encode(header)
+        name, value = self.encode(header)
         return name + b": " + value + b"\r\n"
 
     def origin(self, fields: Iterable[bytes]) -> bytes:
@@ -287,58 +223,27 @@ class HeadBuilder:
         now = monotonic()
         return self._date if now < self._date_until else self._new_date(now)
 
-    def _encode(self, header: Any) -> tuple[bytes, bytes]:
-        """Return name and value as bytes that fit on one line.
-
-        Raises:
-            HeaderError: They don't, or are not two values of the interface's kind.
-        """
-        name: Any
-        value: Any
-        try:
-            name, value = header
-        except (TypeError, ValueError):
-            raise HeaderError(f"a header must be a pair of name and value, not {header!r}") from None
-        if not self._text:  # a view that can be hashed is found among the lines that are known, as bytes are
-            name = bytes(name) if isinstance(name, memoryview) else name
-            value = bytes(value) if isinstance(value, memoryview) else value
-        if not isinstance(name, self._kind) or not isinstance(value, self._kind):
-            raise HeaderError(f"name and value of a header must be {self._kind.__name__}: {header!r}")
-        if not self._text:  # of a subclass its bytes, and none of its own methods
-            name, value = b"".join((name, b"")), b"".join((value, b""))
-        else:
-            try:
-                name = str.encode(name, "latin-1")
-                value = str.encode(value, "latin-1")
-            except UnicodeEncodeError:
-                raise HeaderError(f"a header must be text that Latin-1 can express: {header!r}") from None
-        if _NAME.fullmatch(name) is None:
-            raise HeaderError(f"not a header name: {name!r}")
-        if _VALUE.fullmatch(value) is None:
-            raise HeaderError(f"control characters in the value of the header {name!r}: {value!r}")
-        return name, value
-
-    def _may_be_kept(self, header: Any) -> bool:
-        """Tell whether ``header`` is nothing but its text: later requests' are compared with it."""
+    def _is_plain(self, header: Any) -> bool:
+        """Tell whether ``header`` is nothing but its text: another type says itself what it equals."""
         return type(header) is tuple and type(header[0]) is self._kind and type(header[1]) is self._kind
 
     def _remember(self, header: Any, line: bytes) -> bytes:
-        if len(line) <= _CACHED_LINE_BYTES_MAX and self._may_be_kept(header):
+        if len(line) <= _CACHED_LINE_BYTES_MAX and self._is_plain(header):
             self._make_room()
-            self._lines[header] = line
+            self._lines[header] = header, line, -1
         return line
 
     def _remember_length(self, header: Any, value: bytes) -> int:
         if not value.isdigit():
             raise HeaderError(f"not a Content-Length: {value!r}")
         length = int(value)
-        if self._may_be_kept(header):
+        if self._is_plain(header):
             self._make_room()
-            self._lines[header] = length
+            self._lines[header] = header, None, length
         return length
 
     def _make_room(self) -> None:
-        if len(self._lines) >= _CACHED_LINES_MAX:
+        if len(self._lines) >= REMEMBERED_MAX:
             self._lines = {}
 
     def _new_date(self, now: float) -> bytes:
@@ -351,7 +256,7 @@ class HeadBuilder:
     def error(self, status: int, is_head: bool = False, keep_alive: bool = False) -> bytes:
         """Return a whole short response that says ``status``."""
         body = f"{status} {reason(status)}\n".encode()
-        line = f"HTTP/1.1 {status} {reason(status)}\r\n".encode()
+        line = self.line(f"{status} {reason(status)}")
         fields: Any = [(b"Content-Type", b"text/plain; charset=utf-8"), *_MORE_FIELDS.get(status, ())]
         if status == 503 and self.retry_after_s:
             fields.append((b"Retry-After", b"%d" % self.retry_after_s))
@@ -359,22 +264,6 @@ class HeadBuilder:
             fields = [(name.decode(), value.decode()) for name, value in fields]
         head = self.build(line, status, fields, len(body), True, is_head, keep_alive)[0]
         return head if is_head else head + body
-
-
-def as_list(headers: Any) -> list[Any]:
-    """Return header fields that were given in any iterable, once and for all.
-
-    Raises:
-        HeaderError: They were not. And whatever an application's iterator raises.
-    """
-    if headers is None:
-        return []
-    try:
-        fields = iter(headers)
-    except TypeError:
-        kind = type(headers).__name__
-        raise HeaderError(f"headers must be an iterable of pairs of name and value, not {kind}") from None
-    return list(fields)
 
 
 def _one_length(length: int, before: int) -> int:

@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gwctl.config.model.timeouts import Timeouts
-from gwctl.workers.http1.states import (
-    BODY,
-    BUSY,
-    DISCARD,
-    FRESH,
-    HEAD,
-    IDLE,
-    LINGER_SILENCE_S,
-    has_unread,
-)
+from gwctl.workers.exchange.states import BODY, BUSY, DISCARD, FRESH, HEAD, IDLE
+from gwctl.workers.http1.bounds import LINGER_SILENCE_S
+from gwctl.workers.http1.hangup import has_unread
 from gwctl.workers.observe.tcp_info import taken_bytes
 
 if TYPE_CHECKING:
@@ -87,7 +80,7 @@ class TimeLimits:
                 "slow reader",
                 f"{connection.what()}: the client took no byte for {self._response:g} s; connection aborted",
             )
-            connection.service.runner.abandoned(connection)
+            connection.abandon()
             connection.abort()
         connection.unsent = size
 
@@ -99,10 +92,10 @@ def cut_upload(connection: ConnectionBase, why: str) -> None:
         connection.linger()
     elif connection.state == BODY:
         connection.refuse(408, why)
-    elif runner.body_failed(connection, 408):
+    elif connection.request is not None and connection.request.fail(408):
         return
     elif runner.has_responded(connection):
-        runner.abandoned(connection)
+        connection.abandon()
         connection.abort()
     else:
         connection.refuse(408, why)

@@ -168,8 +168,8 @@ class _Template:
     def _shared_descriptors(self) -> list[int]:
         """Return those of the pool."""
         fds = [listener.sock.fileno() for listener in self._assignment.listeners]
-        if self._assignment.exchange is not None:
-            fds += self._assignment.exchange.fds
+        if self._assignment.queue is not None:
+            fds += self._assignment.queue.fds
         return fds
 
     def _descriptors(self) -> list[int]:

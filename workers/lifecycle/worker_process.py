@@ -91,8 +91,8 @@ class WorkerProcess:
         """Return what is open here and nothing to a child that the application forks."""
         assignment = self._assignment
         fds = [listener.sock.fileno() for listener in assignment.listeners]
-        if assignment.exchange is not None:
-            fds += assignment.exchange.fds
+        if assignment.queue is not None:
+            fds += assignment.queue.fds
         fds.append(assignment.channel.fileno())
         if assignment.dump_fd > _STDERR:
             fds.append(assignment.dump_fd)

@@ -33,7 +33,7 @@ _CUT: Final = b"...\n"
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), ord("\\"), *range(0x7F, 0xA0))}
 
 
-_Noted = tuple[Any, str, str, str, bool, int, int, str, str, float]
+_Noted = tuple[Any, str, str, str, str, int, int, str, str, float]
 
 
 class Request(Protocol):
@@ -43,6 +43,10 @@ class Request(Protocol):
     method: str
     target: str
     http11: bool
+
+    @property
+    def http_version(self) -> str:
+        """What it is if ``http11``; else 1.0."""
 
 
 class AccessLog:
@@ -94,7 +98,7 @@ class AccessLog:
                 self._stamp,
                 request.method,
                 request.target,
-                request.http11,
+                request.http_version if request.http11 else "1.0",
                 status,
                 size,
                 referer,
@@ -104,14 +108,14 @@ class AccessLog:
         )
 
     def _line(self, noted: _Noted) -> str:
-        peer, stamp, method, target, http11, status, size, referer, agent, seconds = noted
+        peer, stamp, method, target, version, status, size, referer, agent, seconds = noted
         host = peer[0] if type(peer) is tuple else "-"
         strange = f"{target}{referer}{agent}"
         if '"' in strange or "\\" in strange or "\n" in strange or not strange.isascii():
             target = target.translate(_ESCAPES)
             referer = referer.translate(_ESCAPES)
             agent = agent.translate(_ESCAPES)
-        request = f"{method} {target} HTTP/{'1.1' if http11 else '1.0'}" if method else "-"
+        request = f"{method} {target} HTTP/{version}" if method else "-"
         return (
             f'{host} - - {stamp} "{request}" {status or 499} {size} '
             f'"{referer}" "{agent}" {seconds:.6f} {self._worker}\n'

@@ -12,10 +12,9 @@ from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi.scope import BODY_FIELDS, Fields, Scope, ScopeBuilder
 from gwctl.workers.balancing.queue_limit import REQUEST_START
 from gwctl.workers.drain import LAST_WORDS_S
-from gwctl.workers.http1.outbox import Outbox
-from gwctl.workers.http1.request_rules import frame_body, wants_continue
-from gwctl.workers.http1.runner import Runner
-from gwctl.workers.http1.states import BUSY
+from gwctl.workers.exchange.outbox import Outbox
+from gwctl.workers.exchange.runner import Runner
+from gwctl.workers.exchange.states import BUSY
 from gwctl.workers.observe.introspection import BEGAN_AT, Running
 from gwctl.workers.runners.asgi_deadlines import AsgiClock, give_up
 from gwctl.workers.websocket.handshake import asks_for_websocket
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.workers.balancing.parts import Balancing
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import OriginalRequest
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.forwarded import OriginalRequest
+    from gwctl.workers.exchange.service import Service
 
 _BEGAN_AT: Final = attrgetter("began_at")
 
@@ -37,7 +36,8 @@ class AsgiRunner(Runner):
 
     def __init__(self, service: Service, balancing: Balancing) -> None:
         context = service.context
-        super().__init__(service, Outbox(context.loop, context.neutral_context))
+        super().__init__(Outbox(context.loop, context.neutral_context))
+        self.service = service
         self._queue_limit = balancing.queue
         self._requests: set[AsgiRequest] = set()  # the loop itself refers to tasks weakly
         self._abandoned: set[AsgiRequest] = set()  # of these, who was cancelled and goes on all the same
@@ -90,63 +90,59 @@ class AsgiRunner(Runner):
     def on_room(self, tell: Callable[[], None]) -> None:
         self._tell_of_room = tell
 
-    def on_connect(self, connection: ConnectionBase) -> None:
-        connection.base = self._builder.for_connection(connection)
+    def on_connect(self, exchange: Exchange) -> None:
+        exchange.base = self._builder.for_connection(exchange)
+        exchange.respond_in_loop()
 
     def forwarded(self, original: OriginalRequest) -> Scope:
         """Return what a trusted proxy's word changes in the scope that a connection's requests share."""
         return self._builder.forwarded(original)
 
-    def begin(self, connection: ConnectionBase) -> None:
-        """Take the request in ``connection``'s parser.
+    def begin(self, exchange: Exchange) -> None:
+        """Take the request in ``exchange``.
 
         Raises:
             Refused: It is not served.
         """
-        scope = self._builder.build(connection)
+        scope = self._builder.build(exchange)
         notable = self._builder.notable
         if self._queue_limit.behind or (notable is not None and REQUEST_START in notable):
-            self._queue_limit.arrives(connection, notable)
-        elif connection.arrived_at:
-            connection.arrived_at = 0.0  # what was said of the request before
-        if notable is not None and not notable.keys().isdisjoint(BODY_FIELDS):
-            self._begin_notable(connection, scope, notable)
-            return
-        connection.parser.reset()
-        self._run(connection, AsgiRequest(self.service, connection, scope, False))
-
-    def _begin_notable(self, connection: ConnectionBase, scope: Scope, notable: Fields) -> None:
-        framer = frame_body(
-            notable.get(b"content-length"),
-            notable.get(b"transfer-encoding"),
-            connection.http11,
-            self.service.context.limits.body_bytes_max,
-        )
-        if framer is not None:
-            self.service.body_budget.check_memory()
-        expect = notable.get(b"expect")
-        expecting = expect is not None and wants_continue(expect, connection.http11)
-        connection.parser.reset()
+            self._queue_limit.arrives(exchange, notable)
+        elif exchange.arrived_at:
+            exchange.arrived_at = 0.0  # what was said of the request before
         if (
-            framer is None
-            and b"upgrade" in notable
-            and connection.http11
-            and not connection.eof
-            and asks_for_websocket(connection.method, scope["headers"])
-        ):
-            self.service.upgrade(connection, scope)
+            notable is not None and not notable.keys().isdisjoint(BODY_FIELDS)
+        ) or not exchange.announces_bodies:
+            self._begin_notable(exchange, scope, notable or {})
             return
-        request = AsgiRequest(self.service, connection, scope, framer is not None)
-        body = None if framer is None else connection.body_at_hand(framer, RECEIVE_BYTES_MAX)
+        exchange.fields.reset()
+        self._run(exchange, AsgiRequest(self.service, exchange, scope, False))
+
+    def _begin_notable(self, exchange: Exchange, scope: Scope, notable: Fields) -> None:
+        service = self.service
+        has_body = exchange.expect_body(notable, service.context.limits.body_bytes_max)
+        if has_body:
+            service.body_budget.check_memory()
+        elif (
+            b"upgrade" in notable
+            and exchange.upgrades
+            and exchange.http11
+            and not exchange.eof
+            and asks_for_websocket(exchange.method, scope["headers"])
+        ):
+            service.upgrade(exchange, scope)
+            return
+        request = AsgiRequest(service, exchange, scope, has_body)
+        body = exchange.body_at_hand(RECEIVE_BYTES_MAX) if has_body else None
         if body is not None:
             request.has_come(body)
-        self._run(connection, request)
-        if framer is not None and body is None:
-            connection.read_body(framer, request, BUSY, expecting)
+        self._run(exchange, request)
+        if has_body and body is None:
+            exchange.read_body(request, BUSY)
 
-    def _run(self, connection: ConnectionBase, request: AsgiRequest) -> None:
-        connection.state = BUSY
-        connection.request = request
+    def _run(self, exchange: Exchange, request: AsgiRequest) -> None:
+        exchange.state = BUSY
+        exchange.request = request
         self._requests.add(request)
         coroutine = request.run(self._queue_limit, self._when_ended)
         try:
@@ -160,7 +156,7 @@ class AsgiRunner(Runner):
     def give_up(self, why: str) -> None:
         """Cancel all tasks. Who has no byte of a response is answered with 503; the others' are cut."""
         for request in list(self._requests):
-            give_up(request, 503, why, LAST_WORDS_S, self.abandon)
+            give_up(self.service, request, 503, why, LAST_WORDS_S, self.abandon)
 
     def abandon(self, request: AsgiRequest) -> None:
         """Wait no more for a request that was given up, if its task still runs."""
@@ -185,45 +181,30 @@ class AsgiRunner(Runner):
         if self._tell_of_room is not None:
             self._tell_of_room()
 
-    def has_responded(self, connection: ConnectionBase) -> bool:
-        request: AsgiRequest | None = connection.request
+    def has_responded(self, exchange: Exchange) -> bool:
+        request: AsgiRequest | None = exchange.request
         return request is not None and request.started
 
-    def abandoned(self, connection: ConnectionBase) -> None:
-        """The connection is gone or about to go: tell the application."""
-        if connection.request is not None:
-            connection.request.detach()
-            connection.request = None
-
-    def refused(self, connection: ConnectionBase) -> None:
+    def refused(self, exchange: Exchange) -> None:
         """The connection answers for itself; that response is the one that counts."""
-        if connection.request is not None:
-            connection.request.finished = True
-            self.abandoned(connection)
+        if exchange.request is not None:
+            exchange.request.finished = True
+            exchange.abandon()
 
-    def on_client_finished(self, connection: ConnectionBase) -> None:
-        if connection.request is not None:
-            connection.request.wake()
+    def on_client_finished(self, exchange: Exchange) -> None:
+        if exchange.request is not None:
+            exchange.request.wake()
 
-    def on_disconnect(self, connection: ConnectionBase) -> None:
-        self.abandoned(connection)
+    def on_disconnect(self, exchange: Exchange) -> None:
+        exchange.abandon()
+        exchange.let_go()  # a request that goes on has what it needs
 
-    def on_writable(self, connection: ConnectionBase) -> None:
-        if connection.request is not None:
-            connection.request.wake()
-
-    def rest(self, connection: ConnectionBase) -> int:
+    def rest(self, exchange: Exchange) -> int:
         """How much of a block waits in send() for the client."""
-        request: AsgiRequest | None = connection.request
+        request: AsgiRequest | None = exchange.request
         return 0 if request is None else request.rest
 
-    def sent(self, connection: ConnectionBase) -> int:
+    def sent(self, exchange: Exchange) -> int:
         """How much of the present response was written."""
-        request: AsgiRequest | None = connection.request
+        request: AsgiRequest | None = exchange.request
         return 0 if request is None else request.sent + request.rest
-
-    def sink_is_full(self, connection: ConnectionBase) -> bool:
-        request: AsgiRequest | None = connection.request
-        if request is None or not request.waiting_bytes:
-            return False
-        return request.waiting_bytes > RECEIVE_BYTES_MAX or self.service.body_budget.memory_left <= 0

@@ -16,20 +16,21 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gwctl.config.model.request_limits import RequestLimits
-from gwctl.workers.http1.request_clock import RequestClock
+from gwctl.workers.exchange.request_clock import RequestClock
 from gwctl.workers.observe.introspection import stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.workers.asgi.request import AsgiRequest
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.service import Service
 
 CLEAN_UP_S: Final = 5.0
 """How long a draining worker waits for a task that was cancelled because its time was over."""
 
 
 def give_up(
+    service: Service,
     request: AsgiRequest,
     status: int,
     why: str,
@@ -41,14 +42,13 @@ def give_up(
     An application can ignore that it is cancelled: after ``clean_up_s`` whoever waits for it is told to
     ``abandon`` it.
     """
-    connection = request.connection
-    service = connection.service
+    exchange = request.exchange
     if not (request.finished or request.detached):
         if request.started:
-            service.runner.abandoned(connection)
-            connection.abort()
+            exchange.abandon()
+            exchange.abort()
         else:
-            connection.refuse(status, why)
+            exchange.refuse(status, why)
     if request.task is not None:
         request.task.cancel()
         service.context.loop.call_later(clean_up_s, abandon, request)
@@ -95,9 +95,9 @@ class AsgiClock(RequestClock):
         return request.finished or request.detached
 
     def _judge(self, request: AsgiRequest, now: float) -> None:
-        connection = request.connection
+        exchange = request.exchange
         began_at = request.began_at
-        limit_s = self._limits.of(connection.target)
+        limit_s = self._limits.of(exchange.target)
         if not limit_s:
             return
         client_s = request.client_s(now)
@@ -117,4 +117,4 @@ class AsgiClock(RequestClock):
         others = len(self._requests) - 1
         lines.append(f"other requests, which go on: {others}")
         self._service.context.log.error("\n".join(lines))
-        give_up(request, 504, "request_timeout_s is over", CLEAN_UP_S, self._abandon)
+        give_up(self._service, request, 504, "request_timeout_s is over", CLEAN_UP_S, self._abandon)

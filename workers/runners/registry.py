@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gwctl.config.model.worker_class import Concurrency
-from gwctl.workers.http1.runner import Runner
+from gwctl.workers.exchange.runner import Runner
 
 if TYPE_CHECKING:
     from gwctl.config.model.worker_class import WorkerClass
     from gwctl.workers.balancing.parts import Balancing
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.service import Service
 
 
 def runner_class(worker_class: WorkerClass, interface: str) -> Callable[[Service, Balancing], Runner]:

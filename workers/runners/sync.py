@@ -9,7 +9,7 @@ the throughput. Each request has a fresh context.
 A response goes out before the next call starts, which may be a slow one. Except where calls
 have lately been so fast (`FAST_S` on average) that waking a client for each response is a good
 part of what it costs: then whole responses leave together at the end of the loop's turn, or
-earlier if that lasts (`gwctl.workers.http1.outbox`).
+earlier if that lasts (`gwctl.workers.exchange.outbox`).
 
 Where calls have lately been slow (`SLOW_S` on average), requests stand in line, and the loop
 turns between two calls. So they are served in the order in which they came (epoll reports
@@ -20,7 +20,6 @@ sibling (`gwctl.workers.runners.sync_watchdog`).
 
 from __future__ import annotations
 
-import select
 from asyncio import _set_running_loop
 from collections import deque
 from contextvars import copy_context
@@ -30,24 +29,23 @@ from typing import TYPE_CHECKING, Any, Final
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.ipc.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL, note_request
 from gwctl.workers.app import fork_hooks
-from gwctl.workers.http1.outbox import Outbox
-from gwctl.workers.http1.states import BUSY, HANDED_OFF, HEAD, IDLE, has_unread
+from gwctl.workers.exchange.outbox import Outbox
+from gwctl.workers.exchange.states import BUSY, IDLE
 from gwctl.workers.observe.introspection import Running
 from gwctl.workers.observe.tracebacks import application_traceback, summary
 from gwctl.workers.runners.sync_watchdog import Sentry
 from gwctl.workers.runners.wsgi import WsgiRunner
 from gwctl.workers.wsgi.body_stream import BodyStream, PumpedStream
 from gwctl.workers.wsgi.call import WsgiCall
-from gwctl.workers.wsgi.file_sender import FileTail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.workers.balancing.parts import Balancing
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.client_wait import ClientWait
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.service import Service
     from gwctl.workers.runners.sync_watchdog import Line
-    from gwctl.workers.wsgi.client_wait import ClientWait
     from gwctl.workers.wsgi.environ import Environ
 
 
@@ -86,7 +84,7 @@ class SyncRunner(WsgiRunner):
         if self.bridge is not None:
             self.bridge.ring_by_descriptor()
 
-    def stream_class(self) -> Callable[[ConnectionBase], BodyStream]:
+    def stream_class(self) -> Callable[[Service, Exchange], BodyStream]:
         return PumpedStream
 
     def _extend_timeout(self, seconds: Any) -> None:
@@ -98,7 +96,7 @@ class SyncRunner(WsgiRunner):
     def waits_for_client(self, wait: ClientWait) -> None:
         """Have the master wait as well: the time is not the application's."""
         busy_since = self._floats[BUSY_SINCE]
-        limit_s = self._limits.of(wait.connection.target)
+        limit_s = self._limits.of(wait.exchange.target)
         if not limit_s:
             return
         self._wait, self._wait_request = wait, busy_since
@@ -116,28 +114,12 @@ class SyncRunner(WsgiRunner):
         floats[EXTENDED_UNTIL] = due_at
         floats[EXTENDED_REQUEST] = floats[BUSY_SINCE]
 
-    def others_wait(self, connection: ConnectionBase) -> bool:
-        """Look at the line and at all connections; if no sibling is free, also at those yet to be let in.
-
-        A connection that was given away in this call is a sibling's, even if its transport never stood here.
-        """
+    def others_wait(self, exchange: Exchange) -> bool:
+        """Look at the line and at all connections; if no sibling is free, also at those yet to be let in."""
         if self.line:
             return True
         service = self.service
-        poller = select.poll()
-        asking = {}
-        for other in service.open_connections():
-            fd = other.sock.fileno()
-            if other is connection or fd < 0 or other.state == HANDED_OFF:
-                continue
-            if _is_due(other):
-                return True
-            if other.state <= HEAD or (other.framer is not None and not other.read_paused):
-                asking[fd] = other.sock
-                poller.register(fd, select.POLLIN)
-            elif other.transport.get_write_buffer_size():  # the rest of a response, which the loop sends
-                poller.register(fd, select.POLLOUT)
-        if any(fd not in asking or has_unread(asking[fd]) for fd, _ in poller.poll(0)):
+        if service.clients_wait(exchange):
             return True
         if self._siblings.free():
             return False
@@ -167,10 +149,9 @@ class SyncRunner(WsgiRunner):
         """Show the loop again: no call comes any more."""
         _set_running_loop(self._loop)
 
-    def on_connect(self, connection: ConnectionBase) -> None:
-        super().on_connect(connection)
-        tls = connection.tls
-        connection.output = connection.sock if tls is None else tls.output_for_sync()
+    def on_connect(self, exchange: Exchange) -> None:
+        exchange.respond_in_calls()
+        super().on_connect(exchange)
 
     @property
     def active(self) -> int:
@@ -191,18 +172,16 @@ class SyncRunner(WsgiRunner):
             if self.line:
                 self._accounts.flush_soon()  # so that siblings see when this worker is free
 
-    def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
+    def call(self, exchange: Exchange, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         """Call now, or in turn, whichever the last look at the average chose."""
         if self._in_line:
-            self._stand_in_line(connection, environ, kind)
+            self._stand_in_line(exchange, environ, kind)
         else:
-            self._call(connection, environ, kind)
+            self._call(exchange, environ, kind)
 
-    def _stand_in_line(
-        self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall
-    ) -> None:
-        connection.state = BUSY
-        self.line.append((connection, environ, kind, monotonic()))
+    def _stand_in_line(self, exchange: Exchange, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
+        exchange.state = BUSY
+        self.line.append((exchange, environ, kind, monotonic()))
         if not self._next_due:
             self._next_due = True
             self._loop.call_soon(self._next)
@@ -218,54 +197,54 @@ class SyncRunner(WsgiRunner):
         if not self.line:
             return  # a sibling has them
         while True:
-            connection, environ, kind, since = self.line.popleft()
-            verdict, waited_s = self._queue_limit.judge(connection, since)
+            exchange, environ, kind, since = self.line.popleft()
+            verdict, waited_s = self._queue_limit.judge(exchange, since)
             if verdict:
-                self.drop(connection, environ, verdict, waited_s)
+                self.drop(exchange, environ, verdict, waited_s)
             else:
-                self._call(connection, environ, kind)
+                self._call(exchange, environ, kind)
             if not self.line or (self._in_line and not verdict):
                 break
         if self.line and not self._next_due:
             self._next_due = True
             self._loop.call_soon(self._next)
 
-    def _call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
-        transport = connection.transport
-        if transport.get_write_buffer_size():
-            self.hold(connection, environ, kind)
+    def _call(self, exchange: Exchange, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
+        if exchange.held_bytes():
+            self.hold(exchange, environ, kind)
             return
         floats = self._floats
         accounts = self._accounts
         if not accounts.flush_due:
             accounts.flush_soon()
-        outbox = self.outbox if self._average_s < FAST_S and connection.tls is None else None
-        call = kind(self.service, connection, environ, connection.output, outbox)
+        outbox = self.outbox if self._average_s < FAST_S and exchange.collects else None
+        call = kind(self.service, exchange, environ, outbox)
         start = monotonic()
-        connection.state = BUSY  # before BUSY_SINCE: from then on the sentry gives idle connections away
+        exchange.state = BUSY  # before BUSY_SINCE: from then on the sentry gives idle connections away
         # Stored before the call, so that a call which never returns can be explained.
-        head = connection.head
-        if connection.authority:  # the absolute form: the path is what its limit goes by
-            head = f"{connection.method} {connection.target}".encode("latin-1")
+        head = exchange.head
+        if exchange.authority:  # the absolute form: the path is what its limit goes by
+            head = f"{exchange.method} {exchange.target}".encode("latin-1")
         note_request(self._noted, 0, start, head)
         try:
             copy_context().run(call.run)  # never raises; if it did, all others' connections would be at stake
         except BaseException as error:  # noqa: BLE001 - as said
             self._failed(call, error)
         floats[BUSY_SINCE] = 0.0
+        self._wait = None  # it knows the exchange
         end = call.ended_at or monotonic()
         seconds = end - start
         self._average_s += (seconds - self._average_s) / 64
         self._counters.add(call.status, call.sent, seconds)
         if accounts.access is not None:
-            self.log_access(connection, environ, call, seconds)
+            self.log_access(exchange, environ, call, seconds)
         if self._sentry.raised:
             self._sentry.settle()
-        if call.keep_alive and not (call.pending or connection.tail or connection.attention):
-            connection.since = end
-            connection.state = IDLE
+        if call.keep_alive and not (exchange.attention or call.response.pending):
+            exchange.since = end
+            exchange.state = IDLE
         else:
-            self.finish(connection, call)
+            self.finish(call)
 
     def _failed(self, call: WsgiCall, error: BaseException) -> None:
         """Go on after a call that should have seen to this itself."""
@@ -274,15 +253,3 @@ class SyncRunner(WsgiRunner):
         call.aborted = True
         why = f"{summary(error)}\n{application_traceback(error)}"
         self.service.context.log.error(f"{call.what()}: the end of the call failed: {why}")
-
-
-def _is_due(connection: ConnectionBase) -> bool:
-    """Tell whether the loop goes on with ``connection`` in its next turn, of which no descriptor tells."""
-    if connection.tail and connection.state <= HEAD:
-        return True
-    if connection.framer is not None and connection.framer.behind:
-        return True
-    if connection.tls is not None and connection.tls.goes_on:
-        return True
-    rest = connection.request
-    return isinstance(rest, FileTail) and rest.started and not connection.transport.get_write_buffer_size()

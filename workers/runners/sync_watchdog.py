@@ -36,18 +36,18 @@ from typing import TYPE_CHECKING, Final
 
 from gwctl.ipc.scoreboard import BUSY_SINCE
 from gwctl.workers.app.monkey_patches import patched_by
-from gwctl.workers.balancing.handoff import Handover, may_be_given
-from gwctl.workers.http1.outbox import HOLD_S
-from gwctl.workers.http1.states import HANDED_OFF, has_unread
+from gwctl.workers.balancing.handoff import Handover
+from gwctl.workers.exchange.outbox import HOLD_S
+from gwctl.workers.exchange.states import HANDED_OFF
 
 if TYPE_CHECKING:
     from gwctl.workers.balancing.parts import Balancing
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.service import Service
     from gwctl.workers.wsgi.call import WsgiCall
     from gwctl.workers.wsgi.environ import Environ
 
-    Line = deque[tuple[ConnectionBase, Environ, type[WsgiCall], float]]
+    Line = deque[tuple[Exchange, Environ, type[WsgiCall], float]]
     """Requests that wait to be served, and since when."""
 
 TICK_S: Final = 0.02
@@ -68,7 +68,7 @@ class Sentry:
         self._handover = balancing.handover
         self._floats = service.context.record.floats
         self._lock = threading.Lock()
-        self._given: list[ConnectionBase] = []
+        self._given: list[Exchange] = []
         self._bell: SimpleQueue[bool] = SimpleQueue()
         self._awake = False
         self._thread: threading.Thread | None = None
@@ -123,8 +123,8 @@ class Sentry:
         with self._lock:
             given, self._given = self._given, []
             self.raised = False
-        for connection in given:
-            Handover.let_go(connection)
+        for exchange in given:
+            Handover.let_go(exchange)
 
     # ---- the sentry's thread
 
@@ -171,14 +171,13 @@ class Sentry:
     def _relieve(self, handover: Handover, since: float) -> None:
         """Give away what waits, and in a long call also what comes while it lasts."""
         poller = select.poll()
-        by_fd: dict[int, ConnectionBase] = {}
-        for connection in self._service.open_connections():
-            if may_be_given(connection):
-                fd = connection.sock.fileno()
-                if fd < 0:
-                    return  # the call is over, and the loop has closed it meanwhile
-                by_fd[fd] = connection
-                poller.register(fd, select.POLLIN)
+        by_fd: dict[int, Exchange] = {}
+        for exchange in handover.givable():
+            fd = exchange.fileno()
+            if fd < 0:
+                return  # the call is over, and the loop has closed it meanwhile
+            by_fd[fd] = exchange
+            poller.register(fd, select.POLLIN)
         ready = poller.poll(0)
         batch = 1
         while self._floats[BUSY_SINCE] == since:
@@ -222,20 +221,18 @@ class Sentry:
                 self.raised = True
                 if self._floats[BUSY_SINCE] != since:
                     break
-                connection, environ, kind, _ = waiting
+                exchange, environ, kind, _ = waiting
                 body = environ["wsgi.input"] if kind.has_body else None
-                if handover.give_request(connection, body):
+                if handover.give_request(exchange, body):
                     self._line.remove(waiting)
-                    connection.state = HANDED_OFF
-                    self._given.append(connection)
+                    exchange.state = HANDED_OFF
+                    self._given.append(exchange)
                     given += 1
         return given
 
-    def _give(self, handover: Handover, connection: ConnectionBase, since: float) -> None:
+    def _give(self, handover: Handover, exchange: Exchange, since: float) -> None:
         with self._lock:
             self.raised = True
-            if self._floats[BUSY_SINCE] != since or not may_be_given(connection):
-                return
-            if has_unread(connection.sock) and handover.give(connection, b""):
-                connection.state = HANDED_OFF
-                self._given.append(connection)
+            if self._floats[BUSY_SINCE] == since and handover.give_unread(exchange):
+                exchange.state = HANDED_OFF
+                self._given.append(exchange)

@@ -12,13 +12,12 @@ else, and whatever the thread could not write, is the loop's. While requests wai
 threads send each other's responses (`gwctl.workers.runners.threads_outbox`). In the usual case (kept alive,
 all written, nothing noticed by the loop) the thread releases the connection by one store and
 the loop is not woken. The order of stores and looks that makes this safe without a lock is
-described in `gwctl.workers.http1.protocol`.
+described in `gwctl.workers.exchange.exchange` (``attention``).
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from contextlib import suppress
 from contextvars import copy_context
@@ -31,7 +30,7 @@ from gwctl.ipc.scoreboard import CROWDED
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.own_threads import start_thread
 from gwctl.workers.balancing.queue_limit import NOTICE_S
-from gwctl.workers.http1.states import BUSY, IDLE
+from gwctl.workers.exchange.states import BUSY, IDLE
 from gwctl.workers.observe.introspection import Running
 from gwctl.workers.observe.tracebacks import summary
 from gwctl.workers.runners.request_thread import RequestThread
@@ -46,11 +45,11 @@ if TYPE_CHECKING:
 
     from gwctl.workers.balancing.handoff import Handover
     from gwctl.workers.balancing.parts import Balancing
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
-    Request = tuple[ConnectionBase, Environ, type[WsgiCall]]
+    Request = tuple[Exchange, Environ, type[WsgiCall]]
 
 
 _AGAIN_S: Final = 0.002
@@ -101,7 +100,7 @@ class ThreadsRunner(WsgiRunner):
         if self.bridge is not None:
             self.bridge.end()
 
-    def stream_class(self) -> Callable[[ConnectionBase], BodyStream]:
+    def stream_class(self) -> Callable[[Service, Exchange], BodyStream]:
         return FedStream
 
     def _add_thread(self) -> None:
@@ -155,18 +154,13 @@ class ThreadsRunner(WsgiRunner):
         if spare >= 0:
             os.close(spare)
 
-    def on_accept(self, connection: ConnectionBase) -> None:
-        sock = connection.sock
+    def on_accept(self, exchange: Exchange) -> None:
         spare, self._spare = self._spare, -1
-        os.dup2(sock.fileno(), spare, inheritable=False)  # onto a number that is ours: cannot run out
-        connection.output = socket.socket(sock.family, sock.type, sock.proto, spare)
-        connection.output.setblocking(False)
+        exchange.open_output(spare)  # onto a number that is ours: cannot run out
 
-    def on_connect(self, connection: ConnectionBase) -> None:
-        super().on_connect(connection)
-        if connection.tls is not None:
-            connection.output.close()
-            connection.output = connection.tls.output_for_threads()
+    def on_connect(self, exchange: Exchange) -> None:
+        exchange.respond_in_threads()
+        super().on_connect(exchange)
 
     def on_flush(self) -> None:
         """Look after requests that no thread has taken since the last look.
@@ -186,7 +180,7 @@ class ThreadsRunner(WsgiRunner):
         if active and self._siblings.exist():
             self._accounts.flush_soon()
 
-    def others_wait(self, connection: ConnectionBase) -> bool:  # noqa: ARG002 - as in SyncRunner
+    def others_wait(self, exchange: Exchange) -> bool:  # noqa: ARG002 - as in SyncRunner
         return not self._queue.empty()
 
     def on_sweep(self, now: float) -> None:
@@ -244,11 +238,11 @@ class ThreadsRunner(WsgiRunner):
         given = 0
         with suppress(Empty):
             while waiting := self._queue.get_nowait():
-                connection, environ, kind = waiting
+                exchange, environ, kind = waiting
                 body = environ["wsgi.input"] if kind.has_body else None
-                if given < count and handover.give_request(connection, body):
+                if given < count and handover.give_request(exchange, body):
                     given += 1
-                    handover.let_go(connection)
+                    handover.let_go(exchange)
                 else:
                     kept.append(waiting)
         for waiting in kept:
@@ -256,11 +250,10 @@ class ThreadsRunner(WsgiRunner):
         self._dispatched -= given
         return given
 
-    def on_disconnect(self, connection: ConnectionBase) -> None:
-        super().on_disconnect(connection)
-        if connection.state != BUSY and connection.output is not None:
-            connection.output.close()
-            connection.output = None
+    def on_disconnect(self, exchange: Exchange) -> None:
+        super().on_disconnect(exchange)
+        if exchange.state != BUSY:
+            exchange.close_output()
 
     def give_up(self, why: str) -> None:
         for thread in self.threads:
@@ -269,22 +262,22 @@ class ThreadsRunner(WsgiRunner):
                 call.give_up(503)
         super().give_up(why)
 
-    def finish(self, connection: ConnectionBase, call: WsgiCall) -> None:
+    def finish(self, call: WsgiCall) -> None:
         if call not in self.given_up:
-            super().finish(connection, call)
+            super().finish(call)
             return
-        call.close_spool()
+        call.response.drop()
         self.given_up.pop(call).close()  # it has come to its end after all; its client was answered
         self.service.check_drained()
 
-    def call(self, connection: ConnectionBase, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
-        if connection.transport.get_write_buffer_size():
-            self.hold(connection, environ, kind)
+    def call(self, exchange: Exchange, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
+        if exchange.held_bytes():
+            self.hold(exchange, environ, kind)
             return
-        connection.state = BUSY
-        connection.since = monotonic()
+        exchange.state = BUSY
+        exchange.since = monotonic()
         self._dispatched += 1
-        self._queue.put((connection, environ, kind))
+        self._queue.put((exchange, environ, kind))
         if not self._accounts.flush_due:
             self._accounts.flush_soon()
 
@@ -305,26 +298,26 @@ class ThreadsRunner(WsgiRunner):
 
     def _serve(self, thread: RequestThread) -> None:
         service, accounts = self.service, self._accounts
-        for connection, environ, kind in iter(self._queue.get, None):
+        for exchange, environ, kind in iter(self._queue.get, None):
             call: WsgiCall | None = None
             try:
                 thread.start = start = monotonic()
-                if start - connection.since > NOTICE_S and self._is_dropped(connection, environ):
+                if start - exchange.since > NOTICE_S and self._is_dropped(exchange, environ):
                     continue
-                outbox = self._outbox if connection.tls is None else None
-                thread.call = call = kind(service, connection, environ, connection.output, outbox)
+                outbox = self._outbox if exchange.collects else None
+                thread.call = call = kind(service, exchange, environ, outbox)
                 self._context.copy().run(call.run)
                 end = monotonic()
                 thread.call = None
                 thread.add(call.status, call.sent, end - start)
                 if accounts.access is not None:
-                    self.log_access(connection, environ, call, end - start)
+                    self.log_access(exchange, environ, call, end - start)
                 call.ended_at = end
                 self._outbox.ended(call, end)
             except BaseException as error:  # noqa: BLE001 - see _astray
                 self._tell_astray(error)
-                self._astray(thread, (connection, environ, kind), call)
-            del connection, environ, call
+                self._astray(thread, (exchange, environ, kind), call)
+            del exchange, environ, call
 
     def _astray(self, thread: RequestThread, request: Request, call: WsgiCall | None) -> None:
         """Go on after an exception that another thread has raised in this one (PyThreadState_SetAsyncExc).
@@ -350,28 +343,28 @@ class ThreadsRunner(WsgiRunner):
             "It was to end a call that was over, by some library's timeout? The thread goes on",
         )
 
-    def _is_dropped(self, connection: ConnectionBase, environ: Environ) -> bool:
+    def _is_dropped(self, exchange: Exchange, environ: Environ) -> bool:
         """Tell whether nobody waits for a call any more; then have the loop see to it."""
-        verdict, waited_s = self._queue_limit.judge(connection, connection.since)
+        verdict, waited_s = self._queue_limit.judge(exchange, exchange.since)
         if verdict:
             self.service.context.loop.call_soon_threadsafe(
-                self._dropped, connection, environ, verdict, waited_s
+                self._dropped, exchange, environ, verdict, waited_s
             )
         return bool(verdict)
 
-    def _dropped(self, connection: ConnectionBase, environ: Environ, verdict: int, waited_s: float) -> None:
+    def _dropped(self, exchange: Exchange, environ: Environ, verdict: int, waited_s: float) -> None:
         self._dispatched -= 1
-        self.drop(connection, environ, verdict, waited_s)
+        self.drop(exchange, environ, verdict, waited_s)
         self.service.check_drained()
 
     def _release(self, call: WsgiCall) -> None:
         """Give the connection of ``call``, which is over and sent, back to the loop; any thread."""
-        connection = call.connection
-        usual = call.keep_alive and not (call.pending or connection.tail or connection.attention)
+        exchange = call.exchange
+        usual = call.keep_alive and not (exchange.attention or call.response.pending)
         if usual:
-            connection.since = call.ended_at
-            connection.state = IDLE
-            if connection.attention:
-                self._wake(connection.attend)
+            exchange.since = call.ended_at
+            exchange.state = IDLE
+            if exchange.attention:
+                self._wake(exchange.attend)
         else:
-            self._wake(self.finish, connection, call)
+            self._wake(self.finish, call)

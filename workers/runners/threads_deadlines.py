@@ -1,8 +1,8 @@
 """How long a request may take under ``threads``: judged by the worker, which gives up what is too long.
 
 The server's sweep asks; a request in time is never touched. What a call waits for its client
-(`gwctl.workers.wsgi.client_wait`) is not counted. A thread cannot be ended from outside. So a request over
-its limit is *given up*: its connection is taken from the thread and answered with 504 (or cut, in
+(`gwctl.workers.exchange.client_wait`) is not counted. A thread cannot be ended from outside. So a request
+over its limit is *given up*: its connection is taken from the thread and answered with 504 (or cut, in
 mid-response), another thread takes its place, one record says where it stands, and the master is told.
 The master begins a successor; when that serves, this worker drains, its other requests finish, and
 the thread goes when the process does.
@@ -21,8 +21,6 @@ goes on with fewer until it is replaced.
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections import deque
 from threading import Event
@@ -31,13 +29,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.workers.app.background_work import frames_of
-from gwctl.workers.http1.request_clock import RequestClock
+from gwctl.workers.exchange.request_clock import RequestClock
 from gwctl.workers.observe.introspection import stack_of
 
 if TYPE_CHECKING:
     from gwctl.workers.bridge.event_loop import AsgiBridge
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.service import Service
     from gwctl.workers.observe.introspection import Running
     from gwctl.workers.runners.request_thread import RequestThread
     from gwctl.workers.wsgi.call import WsgiCall
@@ -56,7 +53,6 @@ class Threads(Protocol):
 
     def under_way(self) -> list[Running]: ...
     def replace_thread(self) -> bool: ...
-    def abandoned(self, connection: ConnectionBase) -> None: ...
 
 
 class ThreadsClock(RequestClock):
@@ -69,7 +65,6 @@ class ThreadsClock(RequestClock):
         self.shortest_s = limits.shortest_s
         self._extended: dict[WsgiCall, float] = {}
         self._away: deque[tuple[float, float]] = deque(maxlen=64)
-        self._nowhere: socket.socket | None = None
 
     def extend_own(self, seconds: float) -> None:
         """Let the request of the calling thread take that long from now on, if its limit is not later."""
@@ -109,8 +104,9 @@ class ThreadsClock(RequestClock):
         if not limit_s:
             return
         due_at = start + limit_s + sum([late_s for at, late_s in self._away if at > start])
-        if call.client_wait is not None:
-            due_at += call.client_wait.waited(now)
+        due_at += call.response.waited_s(now)
+        if thread.call is not call:
+            return  # that is another's
         if now < max(due_at, self._extended.get(call, 0.0)):
             return
         bridge = self._runner.bridge
@@ -162,40 +158,21 @@ class ThreadsClock(RequestClock):
 
     # ---- the connection
 
-    def _take(self, thread: RequestThread, call: WsgiCall) -> Any:
+    @staticmethod
+    def _take(thread: RequestThread, call: WsgiCall) -> Any:
         """Make the loop the connection's only writer; return the thread's output, None if it has finished."""
-        connection = call.connection
-        output = connection.output
-        if output is None:
-            return None
-        connection.attention = True
-        if connection.tls is not None:
-            connection.tls.settle()  # what it was handed goes out
-            output.lost()
-        else:
-            os.dup2(self._lead_nowhere().fileno(), output.fileno(), inheritable=False)
-        if thread.call is call:
+        output = call.exchange.seize_output()
+        if output is None or thread.call is call:
             return output
-        if connection.tls is not None:
-            connection.abort()
-        elif (own := connection.sock.fileno()) >= 0:  # else it is closed, and what it leads to is the same
-            os.dup2(own, output.fileno(), inheritable=False)
+        call.exchange.return_output(output)
         return None
-
-    def _lead_nowhere(self) -> socket.socket:
-        """Return a socket of which the other end is closed."""
-        if self._nowhere is None:
-            self._nowhere, other = socket.socketpair()
-            self._nowhere.setblocking(False)
-            other.close()
-        return self._nowhere
 
     def _give_up(
         self, thread: RequestThread, call: WsgiCall, output: Any, age_s: float, limit_s: float
     ) -> None:
-        service, runner, connection = self._service, self._runner, call.connection
+        service, runner, exchange = self._service, self._runner, call.exchange
         runner.given_up[call] = output
-        connection.output = None  # the number is the thread's for as long as it may use it
+        exchange.leave_output()  # it is the thread's for as long as it may use it
         begun, answered = call.head_sent, call.answered
         does = "connection cut in mid-response" if begun else "answered with 504"
         if answered:
@@ -212,12 +189,12 @@ class ThreadsClock(RequestClock):
         service.context.log.error("\n".join(lines))
         service.context.process.given_up(call.what(), age_s)
         if answered:
-            connection.close()
+            exchange.close()
         elif begun:
-            runner.abandoned(connection)
-            connection.abort()
+            exchange.abandon()
+            exchange.abort()
         else:
-            connection.refuse(504, "request_timeout_s is over")
+            exchange.refuse(504, "request_timeout_s is over")
 
     def _others(self) -> str:
         now = monotonic()

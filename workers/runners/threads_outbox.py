@@ -1,7 +1,7 @@
 """Whole responses of threads, sent together by whichever thread comes to it.
 
 Each send lets another thread have the interpreter and wakes a client, so while requests wait
-for a thread, responses wait here (why that pays: `gwctl.workers.http1.outbox`). A thread that ends a
+for a thread, responses wait here (why that pays: `gwctl.workers.exchange.outbox`). A thread that ends a
 call sends all of them when no request waits any more, or when the first response has waited
 for `HOLD_S`. A call may take longer than that: the first response of a batch also wakes the
 loop, which sends what it finds as soon as it runs, and it runs when a call waits for anything.
@@ -20,10 +20,10 @@ from contextvars import Context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from gwctl.workers.http1.outbox import HOLD_S, Outbox
+from gwctl.workers.exchange.outbox import HOLD_S, Outbox
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.exchange.exchange import Exchange
     from gwctl.workers.wsgi.call import WsgiCall
 
 
@@ -43,7 +43,7 @@ class ThreadsOutbox(Outbox):
         self._asked = False
         self._held: deque[tuple[WsgiCall, bytes]] = deque()
 
-    def take(self, call: Any, connection: ConnectionBase, response: bytes, now: float) -> bool:  # noqa: ARG002
+    def take(self, call: Any, exchange: Exchange, response: bytes, now: float) -> bool:  # noqa: ARG002
         if self._queue.empty():
             return False
         call.halves = [True, False]

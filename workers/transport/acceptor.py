@@ -41,7 +41,7 @@ from gwctl.workers.transport.preamble import FirstProtocol, plain_http
 
 if TYPE_CHECKING:
     from gwctl.workers.balancing.parts import Balancing
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.http1.connections import ConnectionService
 
 PAUSE_S: Final = 0.5
 _MAKING_ROOM_S: Final = 0.001
@@ -77,7 +77,7 @@ class Acceptor:
 
     def __init__(
         self,
-        service: Service,
+        service: ConnectionService,
         balancing: Balancing,
         overload: Overload | None,
         first_protocol: FirstProtocol,

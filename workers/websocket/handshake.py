@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gwctl.workers.app.drain_notice import KEY
-from gwctl.workers.http1.request_rules import Refused
+from gwctl.workers.exchange.request_rules import Refused
 
 if TYPE_CHECKING:
     from gwctl.workers.websocket.deflate import Agreement

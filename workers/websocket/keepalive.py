@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gwctl.config.model.settings import PoolSettings
-from gwctl.workers.http1.states import LINGER_S
+from gwctl.workers.http1.bounds import LINGER_S
 
 CLOSE_WAIT_S: Final = 3.0
 """How long the client may be silent after our close frame."""

@@ -17,7 +17,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.workers.http1.response_head import CHUNKED, COUNTED, LAST_CHUNK, as_list, chunk
+from gwctl.workers.exchange.heads import as_list
+from gwctl.workers.exchange.response import COUNTED, MARKED
+from gwctl.workers.http1.response_head import LAST_CHUNK, chunk
 from gwctl.workers.observe.errors import ClientGone, NotAsgiError
 from gwctl.workers.websocket.frames import BINARY, NO_STATUS, TEXT, frame, may_be_sent
 
@@ -169,7 +171,7 @@ class Sending:
             if left < 0 or (left and not more):
                 raise NotAsgiError("the body of the denial is not as long as Content-Length says")
             out += body
-        elif framing == CHUNKED:
+        elif framing == MARKED:
             out += chunk(body) if body else b""
             out += b"" if more else LAST_CHUNK
         self._denial = framing, left

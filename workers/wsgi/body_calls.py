@@ -7,16 +7,15 @@ attention.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from gwctl.workers.http1.response_head import CONTINUE
 from gwctl.workers.wsgi.body_stream import BodyError, BodyStream
 from gwctl.workers.wsgi.call import WsgiCall, caused_by
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.outbox import Outbox
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.response import Outbox
+    from gwctl.workers.exchange.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
 
@@ -27,10 +26,8 @@ class BodyCall(WsgiCall):
 
     has_body: ClassVar[bool] = True
 
-    def __init__(
-        self, service: Service, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
-    ) -> None:
-        super().__init__(service, connection, environ, sock, outbox)
+    def __init__(self, service: Service, exchange: Exchange, environ: Environ, outbox: Outbox | None) -> None:
+        super().__init__(service, exchange, environ, outbox)
         self._input = environ["wsgi.input"]
 
     def run(self) -> None:
@@ -49,10 +46,8 @@ class StreamCall(BodyCall):
 
     __slots__ = ("_stream",)
 
-    def __init__(
-        self, service: Service, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
-    ) -> None:
-        super().__init__(service, connection, environ, sock, outbox)
+    def __init__(self, service: Service, exchange: Exchange, environ: Environ, outbox: Outbox | None) -> None:
+        super().__init__(service, exchange, environ, outbox)
         self._stream: BodyStream = self._input.raw
         self._stream.call = self
 
@@ -64,7 +59,7 @@ class StreamCall(BodyCall):
 
     def send_continue(self) -> None:
         if not self.head_sent:
-            self._send(CONTINUE)
+            self.response.ask_for_body()
 
     def _failed(self, error: BaseException) -> None:
         cause = caused_by(error, BodyError)

@@ -1,8 +1,8 @@
 """``wsgi.input`` with ``body_buffering = false``: the body is read while the application runs.
 
 A `BodyStream` is the raw file under a BufferedReader, which gives the application read,
-readline, readlines and iteration. It is also the sink (see `gwctl.workers.http1.body_framing`) that the
-connection feeds; the connection frames the body and notices its end as for any other.
+readline, readlines and iteration. It is also the sink that the exchange feeds, which frames the body and
+notices its end as for any other.
 
     PumpedStream  sync: the application has the loop's thread, so its read does what the loop
                   would do: takes what the socket has, or waits for it, and passes it on to
@@ -19,18 +19,19 @@ status that it would have got without an application.
 
 from __future__ import annotations
 
-import select
 import threading
 from collections import deque
 from io import RawIOBase
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from gwctl.workers.http1.body_buffer import BodyTooLarge
-from gwctl.workers.wsgi.client_wait import OTHERS_WAIT_S, POLL_S, ClientWait
+from gwctl.workers.exchange.body_buffer import BodyTooLarge
+from gwctl.workers.exchange.client_wait import OTHERS_WAIT_S, POLL_S
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.response import ClientTime
+    from gwctl.workers.exchange.service import Service
 
 WAITING_BYTES_MAX: Final = 65536
 READ_BYTES: Final = 65536
@@ -57,16 +58,17 @@ class ReadingCall(Protocol):
     """The call that reads (`gwctl.workers.wsgi.body_calls.StreamCall`)."""
 
     def send_continue(self) -> None: ...
-    def waiting(self) -> ClientWait: ...
+    def waiting(self) -> ClientTime: ...
 
 
 class BodyStream(RawIOBase):
     """The base of both; `_wait` says how more is waited for."""
 
-    def __init__(self, connection: ConnectionBase) -> None:
-        self._connection = connection
-        self._limit = connection.service.context.limits.body_bytes_max or float("inf")
-        self._budget = connection.service.body_budget
+    def __init__(self, service: Service, exchange: Exchange) -> None:
+        self._service = service
+        self._exchange = exchange
+        self._limit = service.context.limits.body_bytes_max or float("inf")
+        self._budget = service.body_budget
         self._blocks: deque[memoryview] = deque()
         self._joined = bytearray()  # small ones, behind the others
         self._taken = 0
@@ -113,7 +115,7 @@ class BodyStream(RawIOBase):
                 self._blocks.append(memoryview(block))
         if self.full:
             self.held_back = True
-            self._connection.adjust_reading()
+            self._exchange.adjust_reading()
 
     def _end_joining(self) -> None:
         if self._joined:
@@ -123,9 +125,26 @@ class BodyStream(RawIOBase):
     def body_end(self) -> None:
         self._ended = True
 
-    def fail(self, status: int) -> None:
+    def fail(self, status: int) -> bool:
         if not self._ended and self._failure is None:
             self._failure = status
+        return True
+
+    def is_full(self) -> bool:
+        self.held_back = True
+        return self.full
+
+    def is_due(self) -> bool:
+        return False
+
+    def on_room(self) -> None:
+        self._exchange.tell_when_empty(False)
+
+    def abandon(self) -> None:
+        self.fail(0)
+
+    def lose_client(self) -> None:
+        self.fail(0)
 
     # ---- for the application
 
@@ -140,9 +159,9 @@ class BodyStream(RawIOBase):
         """
         if self.closed:
             raise ValueError("wsgi.input was read after the request had ended")
-        if self._connection.expecting and self.call is not None:
-            self._connection.since = monotonic()
-            self._connection.expecting = False
+        if self._exchange.expecting and self.call is not None:
+            self._exchange.since = monotonic()
+            self._exchange.expecting = False
             self.call.send_continue()
         while not self.waiting:
             if self._failure is not None:
@@ -194,12 +213,12 @@ class BodyStream(RawIOBase):
             self._heard_at_s = wait.waited_s
         self._judge(wait)
 
-    def _judge(self, wait: ClientWait) -> None:
+    def _judge(self, wait: ClientTime) -> None:
         """Fail if too little has come while it was waited for (`gwctl.workers.balancing.slow_clients`).
 
         Who holds the worker, or a thread, while others wait for it has less time to show that it is not slow.
         """
-        settings = self._connection.service.context.settings
+        settings = self._service.context.settings
         timeouts = settings.timeouts
         if wait.waited_s - self._heard_at_s >= timeouts.body_timeout_s:
             self.fail(408)
@@ -227,36 +246,19 @@ class PumpedStream(BodyStream):
     """For sync, in the loop's thread."""
 
     def _wait(self, seconds: float) -> None:
-        connection = self._connection
-        tls = connection.tls
-        if connection.catch_up() or (tls is not None and tls.pump(b"")):
-            return
-        try:
-            data = connection.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            readable = select.poll()
-            readable.register(connection.sock, select.POLLIN)
-            readable.poll(seconds * 1000)
-            return
-        except OSError:
-            self.fail(0)
-            return
-        if data and tls is not None:
-            tls.pump(data)
-        elif data:
-            connection.data_received(data)
-        if not data or (tls is not None and tls.ended):
-            self.fail(400)  # the loop will see the end too
+        status = self._exchange.pump(seconds)
+        if status is not None:
+            self.fail(status)
 
     def _let_go(self) -> None:
-        self._connection.adjust_reading()
+        self._exchange.adjust_reading()
 
 
 class FedStream(BodyStream):
     """For threads: fed in the loop's thread, read in another."""
 
-    def __init__(self, connection: ConnectionBase) -> None:
-        super().__init__(connection)
+    def __init__(self, service: Service, exchange: Exchange) -> None:
+        super().__init__(service, exchange)
         self._changed = threading.Condition()
 
     def feed(self, block: bytes) -> None:
@@ -269,10 +271,11 @@ class FedStream(BodyStream):
             super().body_end()
             self._changed.notify()
 
-    def fail(self, status: int) -> None:
+    def fail(self, status: int) -> bool:
         with self._changed:
             super().fail(status)
             self._changed.notify()
+        return True
 
     def readinto(self, buffer: Any) -> int:
         with self._changed:
@@ -284,7 +287,7 @@ class FedStream(BodyStream):
 
     def _let_go(self) -> None:
         # Whether or not reading is paused yet: the loop looks for itself when it gets there.
-        self._connection.service.context.loop.call_soon_threadsafe(self._connection.adjust_reading)
+        self._service.context.loop.call_soon_threadsafe(self._exchange.adjust_reading)
 
     def _wait(self, seconds: float) -> None:
         self._changed.wait(seconds)

@@ -1,11 +1,11 @@
 """One WSGI call, to the letter of PEP 3333, whatever thread it runs in.
 
 `WsgiCall.run` calls the application, sends what it yields, and closes the iterable, always
-once. The response is written here, as `gwctl.workers.wsgi.response_writer` says: a block that a
+once. The response is written as it comes, see `gwctl.workers.exchange.response`: a block that a
 generator yields goes out before the next is asked for, and a client that stops reading holds
-this call up. What is still pending at the end is left to the loop (`pending`), so that a slow
-reader of a small response does not hold the worker.
-A response of one block goes to the ``outbox`` (`gwctl.workers.http1.outbox`), if there is one.
+this call up. What it has yet to take at the end is left to the loop, so that a slow reader of a
+small response does not hold the worker.
+A response of one block goes to the ``outbox``, if there is one.
 
 No event loop is involved, and the running one must have been hidden by the caller.
 
@@ -23,75 +23,66 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.interruption import Interrupted
-from gwctl.workers.http1.response_head import (
-    CHUNKED,
-    COUNTED,
-    LAST_CHUNK,
-    NO_BODY,
-    HeaderError,
-    as_list,
-    chunk,
-)
+from gwctl.workers.exchange.heads import HeaderError, as_list
+from gwctl.workers.exchange.response import COUNTED, NO_BODY
 from gwctl.workers.observe.errors import ClientGone, NotWsgiError
 from gwctl.workers.observe.tracebacks import application_traceback, summary
-from gwctl.workers.wsgi.early_hints import hints
+from gwctl.workers.wsgi.early_hints import as_text
 from gwctl.workers.wsgi.file_wrapper import FileWrapper, extent
-from gwctl.workers.wsgi.response_writer import ResponseWriter
 
 if TYPE_CHECKING:
     import asyncio
 
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.outbox import Outbox
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.response import ClientTime, Outbox
+    from gwctl.workers.exchange.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
 _JOIN_BYTES_MAX: Final = 65536
 """Smaller blocks are sent with the head in one call."""
 _CAUSES_MAX: Final = 16
 
+NOT: Final = 0
+BEGUN: Final = 1
+WHOLE: Final = 2
+"""What of the response was sent: nothing, a head (the response says how its body is framed), or all."""
+
 E = TypeVar("E", bound=BaseException)
 
 
-class WsgiCall(ResponseWriter):
+class WsgiCall:
     """The call of the application for one request, and its response."""
 
     __slots__ = (
         "_ended",
         "_environ",
-        "_framing",
         "_headers",
-        "_left",
         "_line",
-        "_outbox",
+        "_service",
         "aborted",
         "ended_at",
+        "exchange",
         "halves",
         "head_sent",
         "keep_alive",
+        "response",
         "sent",
         "status",
     )
 
-    def __init__(
-        self, service: Service, connection: ConnectionBase, environ: Environ, sock: Any, outbox: Outbox | None
-    ) -> None:
-        self._outbox = outbox
+    def __init__(self, service: Service, exchange: Exchange, environ: Environ, outbox: Outbox | None) -> None:
         self._service = service
-        self._connection = connection
+        self.exchange = exchange
         self._environ = environ
-        self._sock = sock
+        self.response = response = exchange.response
+        response.outbox = outbox
         self._headers: Any = None
         self._line = b""
-        self._framing = NO_BODY
-        self._left = 0
         self._ended = False
         self.status = 0
-        self.head_sent = False
+        self.head_sent = NOT
         self.keep_alive = False
         self.aborted = False
-        self.pending = b""
-        self.client_wait = None
         self.ended_at = 0.0
         self.halves: list[bool] | None = (
             None  # what is yet to be done of sending and ending: `threads_outbox`
@@ -118,31 +109,44 @@ class WsgiCall(ResponseWriter):
     @property
     def answered(self) -> bool:
         """Tell whether the client has got the whole response, whatever the call goes on to do."""
-        return self._ended and self.head_sent and not (self.aborted or self.pending)
+        return self._ended and bool(self.head_sent) and not (self.aborted or self.response.pending)
 
     @property
     def cut_shows(self) -> bool:
         """Tell whether a client that reads on sees from the response itself that it is cut short."""
-        return self._framing in {COUNTED, CHUNKED} and not self.client_gone
+        return self.head_sent == BEGUN and self.response.cut_shows and not self.response.client_gone
+
+    @property
+    def target(self) -> str:
+        return self.exchange.target
+
+    def what(self) -> str:
+        return self.exchange.what()
+
+    def waiting(self) -> ClientTime:
+        return self.response.waiting()
 
     def run(self) -> None:
-        """Call, respond, close. Never raises: ``keep_alive``, ``aborted`` and ``pending`` say how it went."""
+        """Call, respond, close. Never raises: ``keep_alive`` and ``aborted`` say how it went."""
         result: Any = None
-        early_hints = self._connection.hints
-        early_hints.call = self
+        response = self.response
+        response.call = self
         try:
             result = self._service.context.application(self._environ, self.start_response)
             if fork_hooks.is_child:
                 fork_hooks.end_child()
             if type(result) is list and len(result) == 1 and type(result[0]) is bytes and not self.head_sent:
-                self._whole(result[0])  # hello world, and what wraps Flask's and Django's responses
+                data = result[0]  # hello world, and what wraps Flask's and Django's responses
+                size = len(data)
+                if size > _JOIN_BYTES_MAX or not self._usual(data, size):
+                    self._whole(data)
             else:
                 self._respond(result)
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a view that exits must not end the worker
-            fork_hooks.end_if_child(None if self.client_gone else error)
+            fork_hooks.end_if_child(None if response.client_gone else error)
             self._failed(error)
         self._ended = True
-        early_hints.call = None
+        response.call = None
         if type(result) is not list:
             self.ended_at = 0.0
             self._close(result)
@@ -167,7 +171,7 @@ class WsgiCall(ResponseWriter):
             raise NotWsgiError("start_response() was called a second time without exc_info (PEP 3333)")
         if self._ended:
             raise NotWsgiError("start_response() was called after the request had ended")
-        self._line, self.status = self._service.heads.wsgi_status(status)
+        self._line, self.status = self.response.heads.wsgi_status(status)
         if type(headers) is not list:
             if headers is None:
                 raise HeaderError("the headers must be a list of pairs (PEP 3333), not None")
@@ -184,12 +188,10 @@ class WsgiCall(ResponseWriter):
 
     def hint(self, headers: Any) -> None:
         """Send 103 (Early Hints) unless the response has begun or the client can't take it."""
-        if self._ended or self.head_sent or not self._connection.http11:
+        if self._ended or self.head_sent or not self.exchange.http11:
             return
-        data = hints(self._service.heads, headers)
-        if data:
-            self._outbox = None  # or the response could overtake what is pending
-            self._send(data)
+        self.response.outbox = None  # or the response could overtake what is pending
+        self.response.hints([as_text(header) for header in headers])
 
     # ---- the response
 
@@ -208,7 +210,7 @@ class WsgiCall(ResponseWriter):
                 return
             known = -1
             if kind is GeneratorType:
-                self._outbox = None  # who knows what it does after its last block
+                self.response.outbox = None  # who knows what it does after its last block
         for block in result:
             if fork_hooks.is_child:
                 fork_hooks.end_child()
@@ -219,7 +221,7 @@ class WsgiCall(ResponseWriter):
                     f"{self.what()}: more bytes were yielded than Content-Length says; cut"
                 )
                 break
-            if self.head_sent and self._framing == NO_BODY:
+            if self.head_sent and self.response.framing == NO_BODY:
                 break  # HEAD: nobody sees the rest, which may have no end
             if type(block) is str:
                 _as_bytes(block)
@@ -228,55 +230,54 @@ class WsgiCall(ResponseWriter):
     def _file(self, filelike: Any) -> bool:
         """Send what is left of a regular file; False if it is not one and has to be read."""
         left = extent(filelike)
-        if left is None or (self.head_sent and self._framing > COUNTED):
+        response = self.response
+        begins = not self.head_sent
+        if left is None or not (begins or response.framing <= COUNTED):
             return False
-        head = b"" if self.head_sent else self._head(left.size)
-        if self._framing == NO_BODY:
-            self._send(head)
+        if begins:
+            self._begin(left.size)
+        if response.framing == NO_BODY:
+            response.end()
             return True
-        count = min(left.size, self._left)
-        if head and count <= _JOIN_BYTES_MAX:
+        count = min(left.size, response.left)
+        if begins and count <= _JOIN_BYTES_MAX:
             block = os.pread(left.fd, count, left.position)
-            self._send(head + block)
+            response.block(block)
             short = count - len(block)
         else:
-            self._send(head)
-            short = self._send_file(left.fd, left.position, count)
+            short = response.file(left.fd, left.position, count)
         self.sent += count - short
-        self._left -= count - short
+        response.left -= count - short
         self._end(-1)
         return True
 
     def _whole(self, data: bytes) -> None:
-        """Send a response that consists of one block: head and body in one call."""
+        """Send a response that consists of one block."""
         size = len(data)
-        if size <= _JOIN_BYTES_MAX and self._usual(data, size):
-            return
-        head = self._head(size)
-        if self._framing == NO_BODY:
-            self._send(head)
-        elif size != self._left:
-            self._send(head)
+        self._begin(size)
+        response = self.response
+        if response.framing == NO_BODY:
+            response.end()
+        elif size != response.left:
             self._left_over(data)
-        elif size <= _JOIN_BYTES_MAX:
-            self.sent = size
-            self._deliver(head + data, monotonic())
         else:
             self.sent = size
-            self._send(head)
-            self._send(data)
+            response.left = 0
+            response.end(data)
 
     def _complete(self, block: Any) -> bool:
         """Send a first block that is all that Content-Length says; False, and nothing sent, if it is not."""
         if type(block) is not bytes or not 0 < len(block) <= _JOIN_BYTES_MAX or not self._usual(block, -1):
             return False
-        self._framing = COUNTED  # with nothing left: what may follow is cut
+        self.head_sent = BEGUN
+        self.response.framing = COUNTED
+        self.response.left = 0  # what may follow is cut
         return True
 
     def send_now(self, response: bytes) -> None:
         """Send a whole response that was taken; any thread. Never raises."""
         try:
-            self._send(response)
+            self.response.write(response)
         except ClientGone:
             self.keep_alive = False
             self.aborted = True
@@ -286,25 +287,15 @@ class WsgiCall(ResponseWriter):
 
         ``length`` is that of the body where the application does not say it; -1: not known.
         """
-        connection = self._connection
-        service = self._service
-        if connection.is_head or not connection.http11 or not connection.keep_alive or service.draining:
-            return False
         now = monotonic()
-        response = service.heads.usual(self._line, self.status, self._headers, data, length, now)
-        if response is None:
+        self.head_sent = WHOLE  # first: whatever is raised from now on, nothing else is to be sent
+        if not self.response.whole(self._line, self.status, self._headers, data, length, now):
+            self.head_sent = NOT
             return False
         self.ended_at = now
-        self.head_sent = self.keep_alive = True
+        self.keep_alive = True
         self.sent = len(data)
-        self._deliver(response, now)
         return True
-
-    def _deliver(self, response: bytes, now: float) -> None:
-        """Send a whole response, or have it sent soon, also while this call goes on."""
-        outbox = self._outbox
-        if outbox is None or not outbox.take(self, self._connection, response, now):
-            self._send(response)
 
     def _close(self, result: Any) -> None:
         try:
@@ -316,68 +307,61 @@ class WsgiCall(ResponseWriter):
 
     def _left_over(self, data: bytes) -> None:
         """Send one block that is longer or shorter than the application's Content-Length."""
-        if len(data) > self._left:
+        response = self.response
+        if len(data) > response.left:
             self._service.context.log.warning(
                 f"{self.what()}: the body is longer than Content-Length says; cut"
             )
-            data = data[: self._left]
-        self._left -= len(data)
+            data = data[: response.left]
+        response.left -= len(data)
         self.sent = len(data)
-        self._send(data)
+        response.block(data)
         self._end(-1)
 
-    def _head(self, known: int) -> bytes:
+    def _begin(self, known: int) -> None:
         if self._headers is None:
             raise NotWsgiError(
                 "the application did not call start_response() before its first block (PEP 3333)"
             )
-        connection = self._connection
-        head, self._framing, self._left, self.keep_alive = self._service.heads.build(
-            self._line,
-            self.status,
-            self._headers,
-            known,
-            connection.http11,
-            connection.is_head,
-            connection.keep_alive and not self._service.draining,
-        )
-        self.head_sent = True
-        return head
+        response = self.response
+        response.begin(self._line, self.status, self._headers, known)
+        self.keep_alive = response.keep_alive
+        self.head_sent = BEGUN
 
     def _block(self, block: bytes, known: int = -1) -> bool:
         """Send one block that is not empty; return False if it was cut at Content-Length."""
-        out = b"" if self.head_sent else self._head(known)
+        begins = not self.head_sent
+        if begins:
+            self._begin(known)
+        response = self.response
         fits = True
-        if self._framing == NO_BODY:
+        if response.framing == NO_BODY:
             block = b""
-        elif self._framing == COUNTED:
-            if len(block) > self._left:
-                block = block[: self._left]
+        elif response.framing == COUNTED:
+            if len(block) > response.left:
+                block = block[: response.left]
                 fits = False
-            self._left -= len(block)
-            if not (block or out):
+            response.left -= len(block)
+            if not (block or begins):
                 return fits  # the response is complete, and may be in other hands
         self.sent += len(block)
-        if self._framing == CHUNKED:
-            block = chunk(block)
-        if len(block) > _JOIN_BYTES_MAX and out:
-            self._send(out)
-            out = b""
-        self._send(out + block if out else block)
+        response.block(block)
         return fits
 
     def _end(self, known: int) -> None:
-        if self.client_gone:  # and the application made nothing of it
+        response = self.response
+        if response.client_gone:  # and the application made nothing of it
             raise ClientGone
         if not self.head_sent:
-            self._send(self._head(max(known, 0)))
-        if self._framing == CHUNKED:
-            self._send(LAST_CHUNK)
-        elif self._framing == COUNTED and self._left:
+            self._begin(max(known, 0))
+        if response.framing != COUNTED or not response.left:
+            response.end()
+        else:
+            response.block(b"")  # the head
             self.keep_alive = False
             self.aborted = True
             self._service.context.log.error(
-                f"{self.what()}: the body is {self._left} bytes shorter than Content-Length says; "
+                f"{self.what()}: the body is {response.left} bytes shorter than Content-Length says; "
                 "connection aborted"
             )
 
@@ -387,13 +371,19 @@ class WsgiCall(ResponseWriter):
         """Answer 500 if nothing was sent yet, else abort unless all was sent; always say why in the log."""
         if isinstance(error, Interrupted):  # with this process, and so the connection
             self.keep_alive = False
-            self.aborted = self.head_sent = True
+            self.aborted = True
+            self.head_sent = WHOLE
             return
-        if self.head_sent and self._framing == COUNTED and not (self._left or self.client_gone):
+        response = self.response
+        if (
+            self.head_sent == BEGUN
+            and response.framing == COUNTED
+            and not (response.left or response.client_gone)
+        ):
             self._log_failure(error, "the application raised after its response")
             return
         self.keep_alive = False
-        if self.client_gone and caused_by(error, ClientGone) is not None:
+        if response.client_gone and caused_by(error, ClientGone) is not None:
             self.aborted = True
             self._service.context.log.debug(f"{self.what()}: the client went away before it had the response")
             return
@@ -409,11 +399,9 @@ class WsgiCall(ResponseWriter):
     def _answer(self, status: int) -> None:
         """Send a response of our own."""
         self.status = status
-        self.head_sent = True
-        data = self._service.heads.error(status, self._connection.is_head)
-        self.sent = len(data)
+        self.head_sent = WHOLE
         try:
-            self._send(data)
+            self.sent = self.response.error(status)
         except ClientGone:
             self.aborted = True
 

@@ -7,70 +7,41 @@ later, or for a client of HTTP/1.0, it does nothing; a field that cannot be sent
 ValueError. The same as gunicorn's, so frameworks that know that one use this one.
 
 There is one of these for a connection, in what the environs of its requests are copied from:
-requests that do not use it pay two stores, of the call that it speaks for and of its end.
+requests that do not use it pay nothing for it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.response_head import HeadBuilder
-
-_NOT_HINTS: Final = frozenset(
-    {
-        b"connection",
-        b"content-length",
-        b"date",
-        b"keep-alive",
-        b"proxy-connection",
-        b"server",
-        b"transfer-encoding",
-    }
-)
-
-
-class Hinting(Protocol):
-    """The call in progress (`gwctl.workers.wsgi.call.WsgiCall`)."""
-
-    def hint(self, headers: Any) -> None: ...
+    from gwctl.workers.exchange.response import Response
 
 
 class EarlyHints:
-    __slots__ = ("call",)
+    __slots__ = ("_response",)
 
-    def __init__(self) -> None:
-        self.call: Hinting | None = None
+    def __init__(self, response: Response) -> None:
+        self._response = response
 
     def __call__(self, headers: Any) -> None:
         """Send 103 with ``headers``, pairs of name and value (str, or bytes).
 
+        Fields that are the server's, or describe a body that a 103 has not, are left out.
+
         Raises:
             HeaderError: A ValueError: a pair cannot be sent as a header field.
         """
-        call = self.call
+        call = self._response.call
         if call is not None:
             call.hint(headers)
 
 
-def hints(heads: HeadBuilder, headers: Any) -> bytes:
-    """Return a 103 with ``headers``, empty when there is nothing to hint at.
-
-    Fields that are the server's, or describe a body that a 103 has not, are left out.
-
-    Raises:
-        HeaderError: A field cannot be sent as it is.
-    """
-    lines = [heads.field(_as_text(header)) for header in headers]
-    lines = [line for line in lines if line.partition(b":")[0].lower() not in _NOT_HINTS]
-    return b"HTTP/1.1 103 Early Hints\r\n" + b"".join(lines) + b"\r\n" if lines else b""
-
-
-def _as_text(header: Any) -> Any:
+def as_text(header: Any) -> Any:
     try:
         name, value = header
     except (TypeError, ValueError):
-        return header  # the builder of heads explains what is wrong with it
+        return header  # who checks it explains what is wrong with it
     if isinstance(name, bytes):
         name = name.decode("latin-1")
     if isinstance(value, bytes):

@@ -19,14 +19,14 @@ from gwctl.ipc.assignment import Assignment
 from gwctl.workers.app.drain_notice import KEY, DrainNotice
 from gwctl.workers.app.standard_streams import ErrorStream
 from gwctl.workers.balancing.queue_limit import REQUEST_START
-from gwctl.workers.http1.body_buffer import NO_BODY
-from gwctl.workers.http1.forwarded import FIELDS
-from gwctl.workers.http1.request_rules import FOLDED, HOSTS_MAX, Refused, check_host
+from gwctl.workers.exchange.body_buffer import NO_BODY
+from gwctl.workers.exchange.forwarded import FIELDS
+from gwctl.workers.exchange.request_rules import FOLDED, HOSTS_MAX, Refused, check_host
 from gwctl.workers.wsgi.file_wrapper import FileWrapper
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import OriginalRequest
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.forwarded import OriginalRequest
 
 _NAMES_MAX: Final = 1024
 BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
@@ -52,7 +52,7 @@ class EnvironBuilder:
             "QUERY_STRING": "",
             "REQUEST_URI": "",
             "RAW_URI": "",  # what gunicorn calls it
-            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_PROTOCOL": "",
             "SERVER_SOFTWARE": "gwctl",
             "GATEWAY_INTERFACE": "CGI/1.1",
             "wsgi.version": (1, 0),
@@ -67,13 +67,15 @@ class EnvironBuilder:
             KEY: notice,
         }
 
-    def for_connection(self, server: tuple[str, int | None], client: tuple[str, int] | None) -> Environ:
+    def for_connection(self, exchange: Exchange) -> Environ:
         """Return what all requests of one connection share.
 
-        ``server`` has None for a port where the listener is a Unix socket; ``client`` is None
-        there too. PEP 3333 wants SERVER_NAME and SERVER_PORT not to be empty.
+        A Unix socket has no port, and nobody knows the client's address there. PEP 3333 wants SERVER_NAME and
+        SERVER_PORT not to be empty.
         """
+        server, client = exchange.addresses()
         base = self._base.copy()
+        base["SERVER_PROTOCOL"] = f"HTTP/{exchange.http_version}"
         base["SERVER_NAME"] = server[0] if server[1] is not None else "localhost"
         base["SERVER_PORT"] = str(server[1]) if server[1] is not None else "80"
         base["REMOTE_ADDR"] = client[0] if client else ""
@@ -98,16 +100,16 @@ class EnvironBuilder:
             changes["SCRIPT_NAME"] = original.prefix + self._root_path
         return changes
 
-    def build(self, connection: ConnectionBase) -> Environ:
-        """Return the environ of the request that ``connection``'s parser holds, with an empty body.
+    def build(self, exchange: Exchange) -> Environ:
+        """Return the environ of the request that ``exchange`` has, with an empty body.
 
         Raises:
             Refused: HTTP/1.1 without Host, or one that is not sound.
         """
-        environ: Environ = connection.base.copy()
+        environ: Environ = exchange.base.copy()
         names = self._names
         self.notable = notable = None
-        for name, value in connection.parser.headers:
+        for name, value in exchange.fields.headers:
             try:
                 key = names[name]
             except KeyError:
@@ -115,22 +117,22 @@ class EnvironBuilder:
             if key in environ:
                 _join(environ, key, value)
                 if key == "HTTP_CONNECTION" and "close" in environ[key].lower():
-                    connection.keep_alive = False  # to the parsers the last field counts
+                    exchange.keep_alive = False  # to the parsers the last field counts
             elif key:
                 environ[key] = value.decode("latin-1")
             else:
                 self.notable = notable = _note(notable, name, value)
         host = environ.get("HTTP_HOST")
         if host not in self._hosts:
-            self._new_host(host, connection.http11)
+            self._new_host(host, exchange.http11)
         if notable is not None:
-            self._see_to_notable(connection, environ, notable)
-        elif connection.forwarder is not None:
-            connection.peer = connection.forwarder.peer
-        if connection.authority:
-            environ["HTTP_HOST"] = connection.authority
-        environ["REQUEST_METHOD"] = connection.method
-        target = connection.target
+            self._see_to_notable(exchange, environ, notable)
+        elif exchange.forwarder is not None:
+            exchange.peer = exchange.forwarder.peer
+        if exchange.authority:
+            environ["HTTP_HOST"] = exchange.authority
+        environ["REQUEST_METHOD"] = exchange.method
+        target = exchange.target
         environ["REQUEST_URI"] = environ["RAW_URI"] = path = target
         if "?" in target:
             path, _, environ["QUERY_STRING"] = target.partition("?")
@@ -139,22 +141,22 @@ class EnvironBuilder:
         environ["PATH_INFO"] = path
         if environ["SCRIPT_NAME"]:
             self._strip_root_path(environ, path)
-        if not connection.http11:
+        if not exchange.http11:
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
         return environ
 
     @staticmethod
-    def _see_to_notable(connection: ConnectionBase, environ: Environ, notable: Fields) -> None:
+    def _see_to_notable(exchange: Exchange, environ: Environ, notable: Fields) -> None:
         """Add the fields that mean something to the server too, and do what those of proxies say."""
         for name, value in notable.items():
             if name != b"transfer-encoding":  # the application gets the body without it
                 environ[_NOTABLE_NAMES[name]] = value.decode("latin-1")
-        forwarder = connection.forwarder
+        forwarder = exchange.forwarder
         if forwarder is not None:
             if notable.keys().isdisjoint(FIELDS):
-                connection.peer = forwarder.peer
+                exchange.peer = forwarder.peer
             else:
-                environ.update(forwarder.apply(connection, notable))
+                environ.update(forwarder.apply(exchange, notable))
 
     def _new_name(self, name: bytes) -> str:
         """Return the environ name of a header, empty for one that is left out or seen to apart.

@@ -172,6 +172,7 @@ def test_trailers_without_a_last_chunk_are_left_out(headers: list[Any], method: 
         ([TRAILED, body(b"x"), body(b""), SUM], "after the body was complete"),
         ([TRAILED, body(b"x")], "returned in mid-response"),
         ([TRAILED, body(b"x"), {**SUM, "headers": [(b"content-length", b"1")]}], "not allowed as a trailer"),
+        ([TRAILED, body(b"x"), {**SUM, "headers": [(b"connection", b"close")]}], "not allowed as a trailer"),
         ([TRAILED, body(b"x"), {**SUM, "headers": [(b"x", b"a\r\nb: c")]}], "control characters"),
         ([TRAILED, body(b"x"), {**SUM, "headers": [("x", "y")]}], "must be bytes"),
         ([START, body(b"x", more=True), SUM], "was not announced"),

@@ -15,7 +15,7 @@ import pytest
 from gwctl.ipc.scoreboard import EVICTED, REFUSED
 from gwctl.workers.balancing import eviction
 from gwctl.workers.balancing.eviction import Patience
-from gwctl.workers.http1.states import FRESH, IDLE
+from gwctl.workers.exchange.states import FRESH, IDLE
 from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
 from tests.support.engine_apps import application

@@ -16,7 +16,7 @@ import pytest
 
 from gwctl.ipc.scoreboard import CONNECTIONS, ERRORS, REQUESTS
 from gwctl.workers.drain import unanswered
-from gwctl.workers.http1.states import BODY, IDLE
+from gwctl.workers.exchange.states import BODY, IDLE
 from gwctl.workers.runners.sync import SyncRunner
 from tests.support.engine import Client, Engine
 from tests.support.wait import until
@@ -95,8 +95,8 @@ def pair(worker_class: str, *, handover: bool = True, **settings: Any) -> Iterat
     settings = {"threads": 1, "interface": interface, **settings}
     first = Engine(app, worker_class, siblings=True, **settings)
     if not handover:
-        assert first.exchange is not None
-        first.exchange.send = lambda *_: False  # type: ignore[method-assign]
+        assert first.queue is not None
+        first.queue.send = lambda *_: False  # type: ignore[method-assign]
     with first as one, Engine(kind(b"other"), worker_class, beside=one, **settings) as other:
         try:
             yield Pair(one, other, app)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gwctl.ipc.connection_queue import Exchange, TransferHeader
+from gwctl.ipc.connection_queue import ConnectionQueue, TransferHeader
 from gwctl.ipc.scoreboard import BUSY_SINCE
 from gwctl.workers.balancing.handoff import Handover
 from tests.support.compiled import pure_only
@@ -71,17 +71,17 @@ def test_the_sentry_outlives_a_connection_that_is_closed_while_it_looks() -> Non
 
 def test_in_an_exchange_that_is_closed_nothing_waits() -> None:
     with Engine(lambda *_: [], siblings=True) as engine:
-        exchange = Exchange.open()
-        assert exchange is not None
-        handover = Handover(engine.server, exchange, lambda: 1)
-        exchange.close()
+        queue = ConnectionQueue.open()
+        assert queue is not None
+        handover = Handover(engine.server, queue, lambda: 1)
+        queue.close()
         assert not handover.pending
 
 
 def test_a_client_whose_address_cannot_be_told_stays_where_it_is() -> None:
     """The path of a Unix client need not be text."""
-    exchange = Exchange.open()
-    assert exchange is not None
-    assert not exchange.send(0, TransferHeader("unix:/run/x", "/tmp/\udcff"), b"")
-    assert exchange.receive() is None
-    exchange.close()
+    queue = ConnectionQueue.open()
+    assert queue is not None
+    assert not queue.send(0, TransferHeader("unix:/run/x", "/tmp/\udcff"), b"")
+    assert queue.receive() is None
+    queue.close()

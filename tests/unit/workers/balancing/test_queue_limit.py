@@ -12,7 +12,7 @@ import pytest
 
 from gwctl.ipc.scoreboard import DROPPED
 from gwctl.workers.balancing.queue_limit import seconds_since
-from gwctl.workers.http1.states import BUSY
+from gwctl.workers.exchange.states import BUSY
 from gwctl.workers.transport import acceptor
 from tests.support.engine import Client, Engine
 from tests.support.engine_apps import application

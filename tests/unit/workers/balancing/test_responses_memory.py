@@ -213,7 +213,6 @@ def test_the_further_beyond_the_limit_the_shorter_a_client_is_watched(
     held = int(times * 100 * MIB / 4)
     service = SimpleNamespace(
         context=SimpleNamespace(throttled=SimpleNamespace(warning=lambda *_: None)),
-        runner=SimpleNamespace(abandoned=lambda _connection: None),
     )
 
     class Holder:
@@ -224,6 +223,9 @@ def test_the_further_beyond_the_limit_the_shorter_a_client_is_watched(
 
         def what(self) -> str:
             return "GET /"
+
+        def abandon(self) -> None:
+            """There is nothing to it."""
 
         def abort(self) -> None:
             gone.append(self)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl.config.model.settings import Limits
-from gwctl.workers.http1.body_buffer import BodyBuffer, BodyTooLarge, Discard
+from gwctl.workers.exchange.body_buffer import BodyBuffer, BodyTooLarge, Discard
 from gwctl.workers.http1.body_framing import CHUNKS_MAX, ChunkedFramer, FramingError, LengthFramer
 from gwctl.workers.http1.response_head import LAST_CHUNK
 

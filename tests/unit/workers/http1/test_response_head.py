@@ -18,17 +18,12 @@ import pytest
 
 from gwctl.ipc.scoreboard import BYTES_OUT, ERRORS, REQUESTS, Scoreboard
 from gwctl.log import Level, Log
+from gwctl.workers.exchange.heads import HeaderError, http_date
+from gwctl.workers.exchange.request_rules import Refused
+from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY, UNTIL_CLOSE
 from gwctl.workers.http1.parser import parser_name
-from gwctl.workers.http1.request_rules import Refused, split_target
-from gwctl.workers.http1.response_head import (
-    CHUNKED,
-    COUNTED,
-    NO_BODY,
-    UNTIL_CLOSE,
-    HeadBuilder,
-    HeaderError,
-    http_date,
-)
+from gwctl.workers.http1.request_rules import split_target
+from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.observe import access_log, counters
 from gwctl.workers.observe.access_log import AccessLog
 from gwctl.workers.observe.counters import Counters
@@ -56,7 +51,7 @@ def build(
     [
         ({"known": 5}, COUNTED, True, b"Content-Length: 5"),
         ({"known": 0}, COUNTED, True, b"Content-Length: 0"),
-        ({}, CHUNKED, True, b"Transfer-Encoding: chunked"),
+        ({}, MARKED, True, b"Transfer-Encoding: chunked"),
         ({"http11": False}, UNTIL_CLOSE, False, b"Connection: close"),
         ({"http11": False, "known": 5}, COUNTED, True, b"Connection: keep-alive"),
         ({"headers": [("content-length", "7")]}, COUNTED, True, b"Content-Length: 7"),
@@ -151,7 +146,14 @@ def test_the_parser_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def connection(**changes: Any) -> Any:
-    facts = {"peer": ("10.0.0.1", 5), "method": "GET", "target": "/x", "http11": True, **changes}
+    facts = {
+        "peer": ("10.0.0.1", 5),
+        "method": "GET",
+        "target": "/x",
+        "http11": True,
+        "http_version": "1.1",
+        **changes,
+    }
     return types.SimpleNamespace(**facts)
 
 

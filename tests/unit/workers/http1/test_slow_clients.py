@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gwctl.workers.wsgi import response_writer
+from gwctl.workers.http1 import call_response
 from tests.support.compiled import pure_only
 from tests.support.engine import PARSERS, WORKER_CLASSES, Client, Engine
 from tests.support.engine_apps import application
@@ -240,7 +240,7 @@ def test_the_test_above_sees_a_server_that_keeps_everything(
     worker_class: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broken build: no bound on what is kept for a client that does not read."""
-    monkeypatch.setattr(response_writer, "PENDING_BYTES_MAX", 1 << 40)
+    monkeypatch.setattr(call_response, "PENDING_BYTES_MAX", 1 << 40)
     source = Generator(20 << 20)
     with Engine(source, worker_class) as engine, engine.connect(receive_buffer=4096) as client:
         client.send(GET % b"/")

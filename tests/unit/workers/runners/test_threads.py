@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from gwctl.workers.http1.states import BUSY
+from gwctl.workers.exchange.states import BUSY
+from gwctl.workers.http1.call_response import CallResponse
 from gwctl.workers.runners.request_thread import RequestThread
-from gwctl.workers.wsgi.call import WsgiCall
 from tests.support.compiled import pure_only
 from tests.support.engine import Engine
 from tests.support.raw import reset_at_close
@@ -136,13 +136,13 @@ def test_a_response_for_a_lost_client_never_reaches_another(monkeypatch: pytest.
         def fileno(self) -> int:
             return self._sock.fileno()
 
-    plain = WsgiCall.__init__
+    plain = CallResponse.__init__
 
-    def slowly(self: Any, server: Any, connection: Any, environ: Any, sock: Any, defer: bool) -> None:
+    def slowly(self: CallResponse, connection: Any, output: Any) -> None:
         numbers.append(connection.sock.fileno())
-        plain(self, server, connection, environ, SlowSocket(sock), defer)  # type: ignore[arg-type]
+        plain(self, connection, SlowSocket(output))
 
-    monkeypatch.setattr(WsgiCall, "__init__", slowly)
+    monkeypatch.setattr(CallResponse, "__init__", slowly)
 
     def application(environ, start_response):
         start_response("200 OK", [])
@@ -366,7 +366,7 @@ def test_a_call_that_ends_as_its_time_does_is_left_alone_though_its_client_has_g
             (busy,) = until(lambda: [each for each in runner.threads if each.call is not None], "the call")
             reset_at_close(client.sock)
         call = busy.call
-        until(lambda: call.connection.lost and call.connection.sock.fileno() < 0, "the client to be gone")
+        until(lambda: call.exchange.lost and call.exchange.fileno() < 0, "the client to be gone")
         assert engine.call(lambda: runner.clock._take(RequestThread(), call)) is None
         go.set()
         until(lambda: not engine.server.active_requests, "the end of the call")

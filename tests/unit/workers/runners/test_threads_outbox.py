@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gwctl.workers.http1.outbox import HOLD_S
+from gwctl.workers.exchange.outbox import HOLD_S
 from gwctl.workers.runners.threads import ThreadsRunner
 from gwctl.workers.runners.threads_outbox import ThreadsOutbox
 from tests.support.compiled import pure_only

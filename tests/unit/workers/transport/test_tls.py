@@ -18,7 +18,7 @@ import pytest
 import trustme
 from websockets.asyncio.client import connect as connect_websocket
 
-from gwctl.workers.transport.tls_metadata import client_name
+from gwctl.workers.exchange.tls_metadata import client_name
 from tests.support import engine_apps
 from tests.support.engine import Client, Engine
 from tests.support.tls import (

@@ -17,7 +17,7 @@ def test_what_tls_itself_says_does_not_overtake_a_response(worker_class: str, tm
 
     def say(engine: Engine) -> None:
         (connection,) = engine.server._connections
-        layer, output = connection.tls, connection.output
+        layer, output = connection.tls, connection.response.output
         assert layer is not None
         if worker_class == "sync":
             output._unsent = layer.encrypt(b"first ")

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gwctl.config.model.settings import PoolSettings
 from gwctl.log import Level, Log
-from gwctl.workers.http1.request_rules import Refused
+from gwctl.workers.exchange.request_rules import Refused
 from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.websocket.registry import WebSockets
 from gwctl.workers.websocket.surroundings import Surroundings

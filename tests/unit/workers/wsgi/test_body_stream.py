@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,29 +13,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl.config.model.settings import Limits
-from gwctl.workers.http1.body_budget import BodyBudget
-from gwctl.workers.http1.body_buffer import BodyTooLarge
+from gwctl.workers.exchange.body_budget import BodyBudget
+from gwctl.workers.exchange.body_buffer import BodyTooLarge
 from gwctl.workers.wsgi.body_stream import WAITING_BYTES_MAX, BodyError, BodyStream, FedStream, PumpedStream
 
 
-class Connection:
+class Service:
+    """What a stream needs of one."""
+
+    def __init__(self) -> None:
+        self.body_budget = BodyBudget(Limits())
+        self.calls = 0
+        loop = SimpleNamespace(call_soon_threadsafe=self._call)
+        self.context = SimpleNamespace(limits=Limits(), loop=loop)
+
+    def _call(self, _function: Any) -> None:
+        self.calls += 1
+
+
+SERVICE: Any = Service()
+
+
+class Exchange:
     """What a stream needs of one. Its blocks arrive one at a time, when they are waited for."""
 
     expecting = False
     since = 0.0
-
-    class service:  # noqa: N801 - an attribute of a connection
-        body_budget = BodyBudget(Limits())
-
-        class context:  # noqa: N801
-            limits = Limits()
-
-            class loop:  # noqa: N801
-                calls = 0
-
-                @classmethod
-                def call_soon_threadsafe(cls, _call: Any) -> None:
-                    cls.calls += 1
 
     def __init__(self) -> None:
         self.adjusted = 0
@@ -43,9 +47,13 @@ class Connection:
         self.adjusted += 1
 
 
+def a_stream(kind: type[BodyStream]) -> Any:
+    return kind(SERVICE, Exchange())  # type: ignore[arg-type]
+
+
 class Arriving(BodyStream):
     def __init__(self, blocks: list[bytes], failure: int | None = None) -> None:
-        super().__init__(Connection())  # type: ignore[arg-type]
+        super().__init__(SERVICE, Exchange())  # type: ignore[arg-type]
         self.coming = iter(blocks)
         self.then = failure
 
@@ -130,19 +138,19 @@ def test_the_limit_counts_all_that_came() -> None:
 
 @pytest.mark.parametrize("kind", [PumpedStream, FedStream])
 def test_a_stream_holds_its_connection_back_and_lets_go(kind: type[BodyStream]) -> None:
-    connection = Connection()
-    stream = kind(connection)  # type: ignore[arg-type]
+    exchange: Any = Exchange()
+    stream = kind(SERVICE, exchange)
     stream.feed(b"x" * WAITING_BYTES_MAX)
     assert not stream.full
-    assert not connection.adjusted
+    assert not exchange.adjusted
     stream.feed(b"y")
     assert stream.full
-    assert connection.adjusted == 1
-    before = Connection.service.context.loop.calls + connection.adjusted
+    assert exchange.adjusted == 1
+    before = SERVICE.calls + exchange.adjusted
     for _ in range(2):
         assert stream.readinto(bytearray(1)) == 1
         assert not stream.full
-        now = Connection.service.context.loop.calls + connection.adjusted
+        now = SERVICE.calls + exchange.adjusted
         assert now == before + 1, "told once, when it has become so"
 
 
@@ -152,7 +160,7 @@ def test_a_fed_stream_wakes_its_reader_for_each_kind_of_news() -> None:
         (lambda stream: stream.body_end(), b""),
         (lambda stream: stream.fail(400), 400),
     ):
-        stream = FedStream(Connection())  # type: ignore[arg-type]
+        stream = a_stream(FedStream)
         got: list[Any] = []
 
         def read(stream: FedStream = stream, got: list[Any] = got) -> None:
@@ -181,8 +189,8 @@ def test_closed_it_keeps_nothing_and_says_so() -> None:
 
 def test_a_block_that_comes_while_a_fed_stream_is_closed_takes_no_room() -> None:
     """The application's thread closes it at any moment of the loop's."""
-    stream = FedStream(Connection())  # type: ignore[arg-type]
-    room = Connection.service.body_budget.memory_left
+    stream = a_stream(FedStream)
+    room = SERVICE.body_budget.memory_left
     closing = threading.Thread(target=stream.close)
 
     class Block(bytes):
@@ -198,4 +206,4 @@ def test_a_block_that_comes_while_a_fed_stream_is_closed_takes_no_room() -> None
     stream.feed(Block(b"block"))
     closing.join(20)
     assert stream.closed
-    assert Connection.service.body_budget.memory_left == room
+    assert SERVICE.body_budget.memory_left == room

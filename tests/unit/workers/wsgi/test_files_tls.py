@@ -9,7 +9,7 @@ import pytest
 from tests.support import tls
 from tests.support.engine import Engine
 from tests.support.wait import until
-from tests.unit.workers.wsgi.test_file_sender import CONTENT, GET, SIZE, Files
+from tests.unit.workers.http1.test_file_sender import CONTENT, GET, SIZE, Files
 
 
 @pytest.fixture(params=["sync", "threads"])

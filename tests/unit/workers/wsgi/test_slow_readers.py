@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from gwctl.ipc.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL
-from gwctl.workers.http1.states import BODY
-from gwctl.workers.wsgi import body_stream, client_wait, file_sender
-from gwctl.workers.wsgi.client_wait import ClientWait
-from gwctl.workers.wsgi.file_sender import FileTail
+from gwctl.workers.exchange import client_wait
+from gwctl.workers.exchange.client_wait import ClientWait
+from gwctl.workers.exchange.states import BODY
+from gwctl.workers.http1 import file_sender
+from gwctl.workers.http1.file_sender import FileTail
+from gwctl.workers.wsgi import body_stream
 from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
 from tests.support.tls import Files, client_context

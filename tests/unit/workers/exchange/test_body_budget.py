@@ -11,7 +11,7 @@ import pytest
 
 from gwctl.config.model.settings import Limits
 from gwctl.ipc.scoreboard import REFUSED
-from gwctl.workers.http1.body_budget import BodiesFull, BodyBudget
+from gwctl.workers.exchange.body_budget import BodiesFull, BodyBudget
 from tests.support.engine import Client, Engine
 from tests.support.engine_apps import application, whole_body
 from tests.support.wait import until

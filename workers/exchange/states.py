@@ -1,4 +1,4 @@
-"""The states of a connection, and their bounds.
+"""The states of an exchange: those of a whole HTTP/1.1 connection, which is one request after the other.
 
     FRESH    connected, no byte yet            IDLE      kept alive, between requests
     HEAD     part of a head has come           BODY      the body is received before the call (WSGI)
@@ -15,7 +15,6 @@ How long each may last without progress: `gwctl.workers.http1.time_limits`.
 
 from __future__ import annotations
 
-import socket
 from typing import Final
 
 FRESH: Final = 0
@@ -28,21 +27,3 @@ DISCARD: Final = 6
 LINGER: Final = 7
 CLOSING: Final = 8
 HANDED_OFF: Final = 9
-
-SLICE_BYTES: Final = 16384
-"""Most that is fed to the parser at once: what follows a head is copied back, so pipelines come in slices."""
-TAIL_BYTES_MAX: Final = 65536
-"""Reading pauses while more than this waits for the request in progress."""
-DISCARD_BYTES_MAX: Final = 65536
-"""So much of an unread body is skipped to keep a connection; beyond it closing is cheaper."""
-LINGER_S: Final = 10.0
-"""Longest lingering close; `LINGER_SILENCE_S` without a byte ends it earlier."""
-LINGER_SILENCE_S: Final = 2.0
-
-
-def has_unread(sock: socket.socket) -> bool:
-    """Tell whether the kernel has input that was not read, not merely the connection's end; any thread."""
-    try:
-        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except OSError:
-        return False

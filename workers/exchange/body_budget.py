@@ -15,7 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.ipc.scoreboard import REFUSED
-from gwctl.workers.http1.request_rules import Refused
+from gwctl.workers.exchange.request_rules import Refused
 
 if TYPE_CHECKING:
     from gwctl.config.model.settings import Limits

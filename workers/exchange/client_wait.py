@@ -8,7 +8,7 @@ The time is the client's, not the application's: ``request_timeout_s`` does not 
     - still holds the worker (or the thread) after `OTHERS_WAIT_S` in which others waited for it
 
 Before it comes to the last, what the application makes is *spooled*: as soon as others wait, the rest of the
-response goes to a temporary file (`gwctl.workers.wsgi.response_spool`) and the call goes on at the
+response goes to a temporary file (`gwctl.workers.exchange.response_spool`) and the call goes on at the
 application's own pace. So a slow reader loses its response only if that is too large for the spool, or has
 no end.
 
@@ -19,15 +19,14 @@ megabytes, and the kernel says that there is room only when a third of it is.
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from gwctl.workers.observe.tcp_info import in_kernel
-from gwctl.workers.wsgi.response_spool import ResponseSpool
+from gwctl.workers.exchange.response_spool import ResponseSpool
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
-    from gwctl.workers.wsgi.response_spool import SpoolBudget
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.response_spool import SpoolBudget
+    from gwctl.workers.exchange.service import Service
 
 POLL_S: Final = 0.1
 OTHERS_WAIT_S: Final = 5.0
@@ -41,8 +40,8 @@ class WaitingRunner(Protocol):
     def waits_for_client(self, wait: ClientWait) -> None:
         """A call begins or ends to wait for its client, or goes on to."""
 
-    def others_wait(self, connection: ConnectionBase) -> bool:
-        """Tell whether others would be served if the call for ``connection`` did not wait for its client."""
+    def others_wait(self, exchange: Exchange) -> bool:
+        """Tell whether others would be served if the call for ``exchange`` did not wait for its client."""
 
 
 class ClientWait:
@@ -57,17 +56,17 @@ class ClientWait:
         "_unsent",
         "_window_at",
         "_window_bytes",
-        "connection",
+        "exchange",
         "others_wait",
         "since",
         "spool",
         "waited_s",
     )
 
-    def __init__(self, service: Service, connection: ConnectionBase) -> None:
+    def __init__(self, service: Service, exchange: Exchange) -> None:
         self._service = service
         self._runner = cast("WaitingRunner", service.runner)  # no other calls wait
-        self.connection = connection
+        self.exchange = exchange
         self.since = 0.0
         self.waited_s = 0.0
         """Of the waits that are over. All marks below are on this clock, which stands still between them."""
@@ -140,7 +139,7 @@ class ClientWait:
 
     def _too_long(self, waited: float) -> str:
         """Judge by who else waits."""
-        self.others_wait = self._runner.others_wait(self.connection)
+        self.others_wait = self._runner.others_wait(self.exchange)
         if not self.others_wait:
             self._others_since = -1.0
         elif self._others_since < 0:
@@ -164,11 +163,3 @@ class ClientWait:
         if rate >= least:
             return ""
         return f"the client took {rate:,.0f} bytes a second (limits.response_rate_min_bytes_per_s {least})"
-
-
-def unsent_bytes(connection: ConnectionBase, output: Any) -> int:
-    """Return how much the client has yet to take of what was sent to ``output``; the call's thread."""
-    layer = connection.tls
-    if layer is None:
-        return in_kernel(output)
-    return in_kernel(connection.sock) + int(layer.raw.get_write_buffer_size())

@@ -1,15 +1,16 @@
-"""How a WSGI response gets to its client: the half of `wsgi` that faces the connection.
+"""How the response of a WSGI call gets to its client, from whatever thread makes the call.
 
-A response is written straight to the connection's *output*: a socket, or what has the same
+It is written straight to the connection's *output*: a socket, or what has the same
 shape (``send`` that returns how much it took and raises BlockingIOError or OSError, and
 ``fileno``; ``wait_writable`` if it waits in its own way). What the output does not take is
-kept, up to `PENDING_BYTES_MAX`; beyond it the writer waits, as long as `gwctl.workers.wsgi.client_wait` lets
-it, so memory stays bounded whatever the client does. While others wait for the worker, what is
-beyond goes to a temporary file instead (`gwctl.workers.wsgi.response_spool`).
+kept, up to `PENDING_BYTES_MAX`; beyond it the writer waits, as long as
+`gwctl.workers.exchange.client_wait` lets it, so memory stays bounded whatever the client does. While
+others wait for the worker, what is beyond goes to a temporary file instead
+(`gwctl.workers.exchange.response_spool`).
 
 A file goes by sendfile(2) to a plain socket and in blocks to anything else. Once the socket is
 full, its rest is left to the loop: kept like any other block if it is small enough, else as a
-`gwctl.workers.wsgi.file_sender.FileTail`. So a slow reader of a file does not hold the worker.
+`gwctl.workers.http1.file_sender.FileTail`. So a slow reader of a file does not hold the worker.
 
 Once the client is known to be gone every further write says so at once, without asking the
 kernel or waiting again.
@@ -21,15 +22,18 @@ import errno
 import os
 import select
 import socket
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from gwctl.workers.exchange.client_wait import POLL_S, ClientWait
+from gwctl.workers.exchange.response import MARKED, Fields
+from gwctl.workers.http1.file_sender import FileTail, SpoolTail
+from gwctl.workers.http1.response import JOINED_BYTES_MAX, Http1Response
 from gwctl.workers.observe.errors import ClientGone
-from gwctl.workers.wsgi.client_wait import POLL_S, ClientWait, unsent_bytes
-from gwctl.workers.wsgi.file_sender import FileTail
+from gwctl.workers.observe.tcp_info import in_kernel
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.service import Service
 
 PENDING_BYTES_MAX: Final = 262144
 _FILE_BLOCK_BYTES: Final = 65536
@@ -77,36 +81,61 @@ def wait_writable(output: Any, timeout_s: float) -> bool:
     return bool(writable.poll(timeout_s * 1000))
 
 
-class ResponseWriter:
-    """Base of `gwctl.workers.wsgi.call.WsgiCall`, which sets the attributes."""
+def unsent_bytes(connection: ConnectionBase, output: Any) -> int:
+    """Return how much the client has yet to take of what was sent to ``output``; the call's thread."""
+    layer = connection.tls
+    if layer is None:
+        return in_kernel(output)
+    return in_kernel(connection.sock) + int(layer.raw.get_write_buffer_size())
 
-    __slots__ = ("_connection", "_service", "_sock", "client_wait", "pending")
 
-    _connection: ConnectionBase
-    _service: Service
-    _sock: Any
-    pending: bytes
-    client_wait: ClientWait | None
+class CallResponse(Http1Response):
+    """Written to ``output``; waits where the client does not take enough of it."""
+
+    __slots__ = ("client_wait", "output")
+
+    def __init__(self, connection: ConnectionBase, output: Any) -> None:
+        super().__init__(connection)
+        self.client_wait: ClientWait | None = None
+        self.output = output
 
     @property
     def client_gone(self) -> bool:
-        return self._sock is _GONE
+        return self.output is _GONE
 
-    @property
-    def connection(self) -> ConnectionBase:
-        return self._connection
+    def whole(self, line: bytes, status: int, headers: Fields, body: bytes, length: int, now: float) -> bool:
+        connection = self.connection
+        service = connection.service
+        if connection.is_head or connection.expecting or not connection.http11 or not connection.keep_alive:
+            return False
+        if service.draining:
+            return False
+        response = service.heads.usual(line, status, headers, body, length, now)
+        if response is None:
+            return False
+        outbox = self.outbox
+        if outbox is None or not outbox.take(self.call, connection, response, now):
+            self.write(response)
+        return True
 
-    @property
-    def output(self) -> Any:
-        """What is written to."""
-        return self._sock
+    def end(self, data: bytes = b"", *, trailers: bool = False) -> None:
+        if self.framing == MARKED:
+            super().end(data, trailers=trailers)
+            return
+        outbox = self.outbox
+        if data and self.head and outbox is not None and len(data) <= JOINED_BYTES_MAX:
+            response, self.head = self.head + data, b""
+            if not outbox.take(self.call, self.connection, response, monotonic()):
+                self.write(response)
+        else:
+            self.block(data)
 
-    def _send(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         if self.pending:
             self._send_behind(data)
             return
         try:
-            sent = self._sock.send(data)
+            sent = self.output.send(data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -151,7 +180,7 @@ class ResponseWriter:
     def _spool(self, data: bytes | memoryview) -> bool:
         """Put ``data`` on disk rather than let others wait; False if nobody does, or it cannot be."""
         wait = self.client_wait
-        if wait is None or not wait.others_wait or self._connection.framer is not None:
+        if wait is None or not wait.others_wait or self.connection.framer is not None:
             return False  # with part of the request still to come, the loop could not send the rest
         try:
             spool = wait.spool or wait.new_spool()
@@ -159,59 +188,55 @@ class ResponseWriter:
             return False
         return spool.take(data)
 
-    def close_spool(self) -> None:
-        """Nothing more is sent of what is on disk."""
+    def drop(self) -> None:
         wait = self.client_wait
         if wait is not None and wait.spool is not None:
             wait.spool.close()
 
     def _try(self, data: memoryview) -> int:
         try:
-            return int(self._sock.send(data))
+            return int(self.output.send(data))
         except BlockingIOError:
             return 0
         except OSError as error:
             self._lose(error)
 
+    def waited_s(self, now: float) -> float:
+        wait = self.client_wait
+        return 0.0 if wait is None else wait.waited(now)
+
     def waiting(self) -> ClientWait:
-        """Return what counts the waits of this call."""
         if self.client_wait is None:
-            self.client_wait = ClientWait(self._service, self._connection)
+            self.connection.attention = True  # so that `finish` is called, and this not the next call's
+            self.client_wait = ClientWait(self.connection.service, self.connection)
         return self.client_wait
 
     def _wait_writable(self) -> None:
         """Wait until the client may take something, or until it is time to look at who else waits."""
         wait = self.waiting()
-        wait.begin(unsent_bytes(self._connection, self._sock))
+        wait.begin(unsent_bytes(self.connection, self.output))
         try:
-            wait_writable(self._sock, POLL_S)
+            wait_writable(self.output, POLL_S)
         finally:
-            wait.end(unsent_bytes(self._connection, self._sock))
+            wait.end(unsent_bytes(self.connection, self.output))
         why = wait.judge()
         if why:
-            self._service.context.throttled.warning(
-                "slow reader", f"{self.what()}: {why}; connection aborted"
+            self.connection.service.context.throttled.warning(
+                "slow reader", f"{self.connection.what()}: {why}; connection aborted"
             )
             self._lose(None)
 
     def _lose(self, error: OSError | None) -> NoReturn:
         """Remember that the client is gone."""
         self.pending = b""
-        self._sock = _GONE
+        self.output = _GONE
         raise ClientGone("the client does not take the response") from error
-
-    @property
-    def target(self) -> str:
-        return self._connection.target
-
-    def what(self) -> str:
-        return self._connection.what()
 
     # ---- files
 
-    def _send_file(self, fd: int, position: int, count: int) -> int:
-        """Send ``count`` bytes of a regular file; return how many it was short of."""
-        plain = type(self._sock) is socket.socket
+    def file(self, fd: int, position: int, count: int) -> int:
+        self.block(b"")  # the head
+        plain = type(self.output) is socket.socket
         self._push()
         while count:
             sent = _FULL
@@ -250,7 +275,7 @@ class ResponseWriter:
     def _sendfile(self, fd: int, position: int, count: int) -> int:
         """Return how many bytes went, or `_FULL` or `_CANNOT`."""
         try:
-            return os.sendfile(self._sock.fileno(), fd, position, min(count, _SENDFILE_BYTES_MAX))
+            return os.sendfile(self.output.fileno(), fd, position, min(count, _SENDFILE_BYTES_MAX))
         except BlockingIOError:
             return _FULL
         except OSError as error:
@@ -262,7 +287,7 @@ class ResponseWriter:
 
     def _leave(self, fd: int, position: int, count: int, plain: bool) -> bool:
         """Leave the rest of the file to the loop, so that a slow reader does not hold the worker."""
-        connection = self._connection
+        connection = self.connection
         if connection.framer is not None or self.spooled:
             return False  # part of the request is still to be received, and the loop does one thing at a time
         try:
@@ -282,5 +307,43 @@ class ResponseWriter:
     def _send_block(self, fd: int, position: int, count: int) -> int:
         block = os.pread(fd, min(count, _FILE_BLOCK_BYTES), position)
         if block:
-            self._send(block)
+            self.write(block)
         return len(block)
+
+    # ---- its end, in the loop's thread
+
+    def finish(self, *, keep_alive: bool) -> None:
+        connection = self.connection
+        pending, self.pending = self.pending, b""
+        if pending and not connection.lost:
+            connection.transport.set_write_buffer_limits(high=0)
+            connection.transport.write(pending)
+        self._leave_spooled()
+        self.client_wait = None
+        tail = connection.request
+        if isinstance(tail, FileTail):
+            if connection.lost:
+                tail.close()
+            else:
+                tail.start(keep_alive)
+                return
+        connection.responded(keep_alive, monotonic())
+
+    def _leave_spooled(self) -> None:
+        """Have the loop send what of the response is on disk."""
+        connection = self.connection
+        wait = self.client_wait
+        if wait is None or wait.spool is None:
+            return
+        if not wait.spool.left or connection.lost:
+            wait.spool.close()
+            return
+        connection.request = SpoolTail(wait.spool, connection)
+
+    def cut(self, *, shows: bool) -> None:
+        connection = self.connection
+        self.drop()
+        self.client_wait = None
+        pending, self.pending = self.pending, b""
+        if not connection.cut(pending, shows):
+            connection.responded(False, monotonic())

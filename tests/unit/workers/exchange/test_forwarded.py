@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl.config.trusted_proxies import HEADERS, Trusted
-from gwctl.workers.http1.forwarded import OriginalRequest, understand
+from gwctl.workers.exchange.forwarded import OriginalRequest, understand
 from tests.support import engine_apps
 from tests.support.engine import PARSERS, WORKER_CLASSES, Client, Engine
 from tests.support.wait import until

@@ -1,4 +1,4 @@
-"""What every runner is to its connections: who calls the application, whatever the worker class.
+"""What every runner is to its exchanges: who calls the application, whatever the worker class.
 
 The hooks are named by when they run. All run in the loop's thread, but for what says so. A subclass says
 what it has to do then; those without a body here are for the few that have.
@@ -10,14 +10,13 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gwctl.workers.http1.outbox import Outbox
-from gwctl.workers.http1.request_clock import RequestClock
+from gwctl.workers.exchange.outbox import Outbox
+from gwctl.workers.exchange.request_clock import RequestClock
 from gwctl.workers.observe.introspection import Running
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
-    from gwctl.workers.http1.forwarded import OriginalRequest
-    from gwctl.workers.http1.service import Service
+    from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.exchange.forwarded import OriginalRequest
 
 
 class Runner:
@@ -33,8 +32,7 @@ class Runner:
     accept_batch: int = 16
     requests_wait: bool = False
 
-    def __init__(self, service: Service, outbox: Outbox) -> None:
-        self.service = service
+    def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         self.clock: RequestClock | None = None
 
@@ -127,22 +125,18 @@ class Runner:
     def release(self) -> None:
         """Nothing is accepted any more: let go of what was reserved."""
 
-    def on_accept(self, connection: ConnectionBase) -> None:
+    def on_accept(self, exchange: Exchange) -> None:
         """It is accepted; its transport is yet to be made."""
 
-    def on_connect(self, connection: ConnectionBase) -> None:
+    def on_connect(self, exchange: Exchange) -> None:
         """HTTP can begin on it."""
         raise NotImplementedError
 
-    def on_disconnect(self, connection: ConnectionBase) -> None:
+    def on_disconnect(self, exchange: Exchange) -> None:
         """It is gone."""
         raise NotImplementedError
 
-    def on_writable(self, connection: ConnectionBase) -> None:
-        """Its transport takes more again."""
-        raise NotImplementedError
-
-    def on_client_finished(self, connection: ConnectionBase) -> None:
+    def on_client_finished(self, exchange: Exchange) -> None:
         """The client sends no more, in the midst of a request."""
         raise NotImplementedError
 
@@ -152,42 +146,30 @@ class Runner:
         """Return what a trusted proxy's word changes in what the requests of a connection share."""
         raise NotImplementedError
 
-    def begin(self, connection: ConnectionBase) -> None:
-        """Take the request in ``connection``'s parser.
+    def begin(self, exchange: Exchange) -> None:
+        """Take the request in ``exchange``.
 
         Raises:
             Refused: It is not served.
         """
         raise NotImplementedError
 
-    def body_complete(self, connection: ConnectionBase) -> None:
+    def body_complete(self, exchange: Exchange) -> None:
         """The body is there for which the request has waited, or its last response has gone out."""
         raise NotImplementedError
 
-    def body_failed(self, connection: ConnectionBase, status: int) -> bool:  # noqa: ARG002 - for those that can
-        """Tell the application that its body is not sound, or late; False: it cannot be told."""
-        return False
-
-    def sink_is_full(self, connection: ConnectionBase) -> bool:
-        """Tell whether no more of a body is to be read for now."""
-        raise NotImplementedError
-
-    def has_responded(self, connection: ConnectionBase) -> bool:  # noqa: ARG002 - the same
+    def has_responded(self, exchange: Exchange) -> bool:  # noqa: ARG002 - the same
         """Tell whether a request whose body is still coming has begun to be answered."""
         return False
 
-    def abandoned(self, connection: ConnectionBase) -> None:
-        """The request will not be complete: its connection is gone, or about to go."""
-        raise NotImplementedError
-
-    def refused(self, connection: ConnectionBase) -> None:
+    def refused(self, exchange: Exchange) -> None:
         """The connection answers for itself; that response is the one that counts."""
         raise NotImplementedError
 
-    def rest(self, connection: ConnectionBase) -> int:  # noqa: ARG002 - the same
+    def rest(self, exchange: Exchange) -> int:  # noqa: ARG002 - the same
         """How much of the present response waits outside of the transport."""
         return 0
 
-    def sent(self, connection: ConnectionBase) -> int:  # noqa: ARG002 - the same
+    def sent(self, exchange: Exchange) -> int:  # noqa: ARG002 - the same
         """How much of the present response was written, `rest` included."""
         return 0

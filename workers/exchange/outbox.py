@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import asyncio
     from contextvars import Context
 
-    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.exchange.exchange import Exchange
 
 
 HOLD_S: Final = 0.0005
@@ -39,68 +39,56 @@ class Outbox:
         self._context = context  # no request's
         self._until = 0.0
         # At most one of each connection. Taken one by one: a signal's handler may send too.
-        self._waiting: deque[tuple[ConnectionBase, bytes]] = deque()
+        self._waiting: deque[tuple[Exchange, bytes]] = deque()
 
-    def add(self, connection: ConnectionBase, response: bytes, now: float) -> None:
-        """Send ``response``, made ``now``, soon. The transport of ``connection`` holds nothing."""
+    def add(self, exchange: Exchange, response: bytes, now: float) -> None:
+        """Send ``response``, made ``now``, soon. The transport of ``exchange`` holds nothing."""
         if not self._waiting:
             self._loop.call_soon(self.send, context=self._context)
             self._until = now + HOLD_S
-        connection.queued = True
-        self._waiting.append((connection, response))
+        exchange.queued = True
+        self._waiting.append((exchange, response))
         if now > self._until:
             self.send()
 
-    def take(self, call: Any, connection: ConnectionBase, response: bytes, now: float) -> bool:  # noqa: ARG002
+    def take(self, call: Any, exchange: Exchange, response: bytes, now: float) -> bool:  # noqa: ARG002
         """Tell whether the response of ``call``, made ``now``, was taken: it need not send it itself."""
-        self.add(connection, response, now)
+        self.add(exchange, response, now)
         return True
 
-    def add_behind(self, connection: ConnectionBase, response: bytes, now: float) -> None:
+    def add_behind(self, exchange: Exchange, response: bytes, now: float) -> None:
         """Add ``response``, or have it follow what the transport holds. The transport may do TLS."""
-        transport = connection.transport
-        if connection.tls is None and not transport.get_write_buffer_size():
-            self.add(connection, response, now)
+        if exchange.collects and not exchange.held_bytes():
+            self.add(exchange, response, now)
         else:
-            transport.write(response)
+            exchange.write(response)
 
     def send(self) -> None:
         """Send all that waits; the loop's thread."""
         waiting = self._waiting
         while waiting:
             try:
-                connection, response = waiting.popleft()
+                exchange, response = waiting.popleft()
             except IndexError:
                 return  # the sentry has sent it
-            connection.queued = False
-            rest = _send(connection, response)
+            exchange.queued = False
+            rest = exchange.send(response)
             if rest:
-                connection.transport.write(rest)
+                exchange.write(rest)
 
     def send_what_goes(self) -> None:
         """Send what the sockets take, and keep the rest; any thread, while the loop's is held up."""
         waiting = self._waiting
         for _ in range(len(waiting)):
             try:
-                connection, response = waiting.popleft()
+                exchange, response = waiting.popleft()
             except IndexError:
                 return  # a signal's handler has sent them
-            rest = _send(connection, response)
+            rest = exchange.send(response)
             if rest:
-                waiting.append((connection, rest))  # for `send`, which the loop was asked to call
+                waiting.append((exchange, rest))  # for `send`, which the loop was asked to call
             else:
-                connection.queued = False
+                exchange.queued = False
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
-
-
-def _send(connection: ConnectionBase, response: bytes) -> bytes:
-    """Return what the socket did not take; nothing if the client is gone, as the transport will notice."""
-    try:
-        sent = connection.sock.send(response)
-    except BlockingIOError:
-        return response
-    except OSError:
-        return b""
-    return b"" if sent == len(response) else response[sent:]

@@ -93,11 +93,11 @@ class OriginalRequest:
 
 
 class ProxiedConnection(Protocol):
-    """What changes on a connection (`gwctl.workers.http1.connection`)."""
+    """What changes on a connection (`gwctl.workers.exchange.exchange`)."""
 
     peer: Any
     authority: str
-    parser: Any
+    fields: Any
     forwarder: Forwarder | None
 
 
@@ -156,9 +156,9 @@ class Forwarder:
         return changes
 
     def apply_parsed(self, connection: ProxiedConnection) -> None:
-        """See whose request is in the parser; for one that is refused before its runner has looked."""
+        """See whose request it is; for one that is refused before its runner has looked."""
         given: dict[bytes, bytes] = {}
-        for spelled, value in connection.parser.headers:
+        for spelled, value in connection.fields.headers:
             name = spelled.lower()
             if name in FIELDS:
                 given[name] = given[name] + b"," + value if name in given else value

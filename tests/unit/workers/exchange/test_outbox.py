@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gwctl.workers.http1.outbox import HOLD_S, Outbox
+from gwctl.workers.exchange.outbox import HOLD_S, Outbox
 from gwctl.workers.runners.sync import SyncRunner
 from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
@@ -146,15 +146,14 @@ def test_a_signal_handler_may_send_while_the_sentry_does() -> None:
     """SIGQUIT in a long call: what the sentry has counted is gone before it takes it."""
     sent = []
 
-    class Socket:
-        def send(self, data: bytes) -> int:
-            sent.append(data)
-            outbox.send()
-            return len(data)
+    def send(data: bytes) -> bytes:
+        sent.append(data)
+        outbox.send()
+        return b""
 
     outbox = Outbox(SimpleNamespace(call_soon=lambda _, context: None), copy_context())  # type: ignore[arg-type]
     for response in (b"first", b"second"):
-        outbox.add(SimpleNamespace(sock=Socket(), queued=False), response, 0.0)  # type: ignore[arg-type]
+        outbox.add(SimpleNamespace(send=send, queued=False), response, 0.0)  # type: ignore[arg-type]
     outbox.send_what_goes()
     assert sent == [b"first", b"second"]
     assert not outbox
@@ -165,18 +164,17 @@ def test_the_first_response_does_not_wait_for_a_long_turn() -> None:
     """Each call is fast, but there are many of them."""
     sent: list[bytes] = []
 
-    class Socket:
-        def send(self, data: bytes) -> int:
-            sent.append(data)
-            return len(data)
+    def send(data: bytes) -> bytes:
+        sent.append(data)
+        return b""
 
     asked: list[Any] = []
     loop: Any = SimpleNamespace(call_soon=lambda callback, context: asked.append(callback))
     outbox = Outbox(loop, copy_context())
     for number, now in enumerate([0.0, 0.5 * HOLD_S, 1.1 * HOLD_S, 1.5 * HOLD_S]):
-        connection: Any = SimpleNamespace(sock=Socket(), queued=False)
-        outbox.add(connection, b"%d" % number, now)
-        assert connection.queued == (number != 2)
+        exchange: Any = SimpleNamespace(send=send, queued=False)
+        outbox.add(exchange, b"%d" % number, now)
+        assert exchange.queued == (number != 2)
     assert sent == [b"0", b"1", b"2"]
     asked[-1]()
     assert sent == [b"0", b"1", b"2", b"3"]

@@ -1,7 +1,7 @@
 """The part of a response that its client has not taken while others waited for the worker: on disk.
 
 Written by the call behind what is in memory, read by the call as the client takes more, and
-left to the loop as the tail of a file (`gwctl.workers.wsgi.file_sender`) when the call is over. All
+left to the loop as the tail of a file (`gwctl.workers.http1.file_sender`) when the call is over. All
 spools of a worker together have ``response_spool_bytes_max``.
 """
 
@@ -11,26 +11,19 @@ import errno
 import os
 import tempfile
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gwctl.workers.transport.fd_reserve import number_max
-from gwctl.workers.wsgi.file_sender import FileTail
-
-if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
-
-
-_FILES_PART: Final = 8
+FILES_PART: Final = 8
 """Of the descriptors a worker may have, one in so many is for spools."""
 
 
 class SpoolBudget:
     """How much may be on disk for a worker, and in how many files; any thread."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, files_max: int) -> None:
         self._lock = threading.Lock()
         self.left = bytes_max
-        self.files_left = number_max() // _FILES_PART
+        self.files_left = files_max
 
     def take(self, size: int) -> bool:
         """Take ``size`` bytes, or give them back if negative; False if there are not so many."""
@@ -57,7 +50,13 @@ class SpoolBudget:
 
 
 class ResponseSpool:
-    """Of one call. ``left``: how much is in it that was not read."""
+    """Of one call.
+
+    Attributes:
+        left: How much is in it that was not read.
+        at: Where that begins.
+        fd: The file's descriptor.
+    """
 
     def __init__(self, budget: SpoolBudget) -> None:
         """Make an empty one.
@@ -73,11 +72,15 @@ class ResponseSpool:
             raise
         self._budget = budget
         self._size = 0
-        self._at = 0
+        self.at = 0
 
     @property
     def left(self) -> int:
-        return self._size - self._at
+        return self._size - self.at
+
+    @property
+    def fd(self) -> int:
+        return self._file.fileno()
 
     def take(self, data: bytes | memoryview) -> bool:
         """Keep ``data``; False, and nothing of it kept, when the budget or the disk has no room."""
@@ -96,8 +99,8 @@ class ResponseSpool:
 
     def read(self, count: int) -> bytes:
         """Return the next bytes, at most ``count``."""
-        block = os.pread(self._file.fileno(), min(count, self.left), self._at)
-        self._at += len(block)
+        block = os.pread(self._file.fileno(), min(count, self.left), self.at)
+        self.at += len(block)
         if not self.left:
             self._give_back()
         return block
@@ -105,36 +108,10 @@ class ResponseSpool:
     def _give_back(self) -> None:
         os.ftruncate(self._file.fileno(), 0)
         self._budget.take(-self._size)
-        self._size = self._at = 0
+        self._size = self.at = 0
 
     def close(self) -> None:
         if not self._file.closed:
             self._give_back()
             self._file.close()
             self._budget.give_file_back()
-
-    def tail(self, connection: ConnectionBase, *, plain: bool) -> SpoolTail:
-        """Return what sends the rest when the call is over, and closes this then."""
-        return SpoolTail(self, connection, self._file.fileno(), self._at, self.left, plain=plain)
-
-
-class SpoolTail(FileTail):
-    """Sends what is left of ``spool``, and closes it."""
-
-    __slots__ = ("_spool",)
-
-    def __init__(
-        self,
-        spool: ResponseSpool,
-        connection: ConnectionBase,
-        fd: int,
-        position: int,
-        count: int,
-        *,
-        plain: bool,
-    ) -> None:
-        super().__init__(connection, fd, position, count, plain=plain)
-        self._spool = spool
-
-    def _close_file(self) -> None:
-        self._spool.close()

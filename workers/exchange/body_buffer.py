@@ -1,9 +1,9 @@
 """The body of a WSGI request, received by the loop before the application is called.
 
 So a slow client holds a buffer, not a worker. Up to ``memory_bytes`` it stays in memory,
-beyond that, and when the worker's bodies have no more room in memory (`gwctl.workers.http1.body_budget`), it
-waits in an unnamed temporary file. What is over the limit is refused: before
-anything is read when Content-Length says so, else as soon as it has become too much.
+beyond that, and when the worker's bodies have no more room in memory
+(`gwctl.workers.exchange.body_budget`), it waits in an unnamed temporary file. What is over the limit
+is refused: before anything is read when Content-Length says so, else as soon as it has become too much.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from io import BufferedIOBase, BytesIO
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from gwctl.config.model.settings import Limits
-from gwctl.workers.http1.body_budget import BodyBudget
+from gwctl.workers.exchange.body_budget import BodyBudget
 
 if TYPE_CHECKING:
     from gwctl.workers.observe.throttled_log import ThrottledLog

@@ -17,9 +17,10 @@ import os
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gwctl.workers.http1.states import BUSY, CLOSING
+from gwctl.workers.exchange.states import BUSY, CLOSING
 
 if TYPE_CHECKING:
+    from gwctl.workers.exchange.response_spool import ResponseSpool
     from gwctl.workers.http1.connection import ConnectionBase
 
 _BLOCK_BYTES: Final = 65536
@@ -104,6 +105,33 @@ class FileTail:
             plain = self._plain
         return False
 
+    # ---- as the exchange's work
+
+    def body_end(self) -> None:
+        """The call saw to it that there is no body yet to come."""
+
+    def fail(self, status: int) -> bool:  # noqa: ARG002 - the same
+        return False
+
+    def is_full(self) -> bool:
+        return False
+
+    def is_due(self) -> bool:
+        return self.started and not self._connection.held_bytes()
+
+    def on_room(self) -> None:
+        if self.started:
+            self.proceed()
+        else:
+            self._connection.tell_when_empty(False)
+
+    def abandon(self) -> None:
+        self.close()
+
+    def lose_client(self) -> None:
+        if self.started:
+            self.close()
+
     def _abort(self) -> None:
         self.close()
         self._connection.abort()
@@ -124,3 +152,16 @@ class FileTail:
 
     def _what(self) -> str:
         return self._connection.what()
+
+
+class SpoolTail(FileTail):
+    """Sends what is left of ``spool``, and closes it."""
+
+    __slots__ = ("_spool",)
+
+    def __init__(self, spool: ResponseSpool, connection: ConnectionBase) -> None:
+        super().__init__(connection, spool.fd, spool.at, spool.left, plain=connection.tls is None)
+        self._spool = spool
+
+    def _close_file(self) -> None:
+        self._spool.close()
