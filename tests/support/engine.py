@@ -11,6 +11,7 @@ and reads one response at a time. `Engine.call` runs a function in the loop's th
 from __future__ import annotations
 
 import asyncio
+import atexit
 import importlib.util
 import os
 import shutil
@@ -189,10 +190,17 @@ def _resolve(
     return worker_class, interface, settings, timeouts
 
 
-def _remove(folder: Path, maker: int) -> None:
-    """Remove it, but not in a child that a test has forked and that collects what was garbage here."""
-    if os.getpid() == maker:
+def _remove(folder: Path, maker: int, uid: int) -> None:
+    """Remove it, whatever a test does at the moment in which its engine is collected.
+
+    Not in a child that it has forked; and at the end if it has become another user for a while.
+    """
+    if os.getpid() != maker:
+        return
+    if os.geteuid() == uid:
         shutil.rmtree(folder)
+    else:
+        atexit.register(_remove, folder, maker, uid)
 
 
 class Engine:
@@ -228,7 +236,9 @@ class Engine:
     ) -> None:
         worker_class, interface, settings, timeouts = _resolve(worker_class, interface, settings, timeouts)
         self.folder = Path(tempfile.mkdtemp(prefix="gwctl-engine-"))
-        weakref.finalize(self, _remove, self.folder, os.getpid())  # not at exit: tests read the log after it
+        weakref.finalize(
+            self, _remove, self.folder, os.getpid(), os.geteuid()
+        )  # not at exit: tests read the log after it
         self.beside = beside
         self.board: Scoreboard = beside.board if beside else Scoreboard(4)
         self.queue: ConnectionQueue | None = beside.queue if beside else ConnectionQueue.open()
