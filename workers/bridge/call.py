@@ -29,7 +29,7 @@ from gwctl.workers.asgi.departures import SILENT_MAX_S
 from gwctl.workers.bridge.event_loop import BRIDGE, SCOPE
 from gwctl.workers.bridge.request import BridgedConnection, BridgedRequest, FileSource
 from gwctl.workers.observe.errors import ClientGone
-from gwctl.workers.wsgi.call import WsgiCall
+from gwctl.workers.wsgi.call import WHOLE, WsgiCall
 
 if TYPE_CHECKING:
     import asyncio
@@ -242,10 +242,9 @@ class BridgedCall(WsgiCall):
         """What there is to do when the call is over."""
 
     def _pass_on(self, blocks: list[bytes]) -> None:
-        if not self.head_sent:
-            self.head_sent = not all(block.startswith(_INTERIM) for block in blocks)
-            if self.head_sent:
-                self.connection.expecting = False  # too late to ask for the body
+        if not (self.head_sent or all(block.startswith(_INTERIM) for block in blocks)):
+            self.head_sent = WHOLE  # for what this call could say of it
+            self.connection.expecting = False  # too late to ask for the body
         self.response.write(b"".join(blocks) if len(blocks) > 1 else blocks[0])
         self._passed_at = now = monotonic()
         if now >= self._check_at:

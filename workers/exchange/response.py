@@ -171,7 +171,7 @@ class Response:
         """Tell whether the client is known to be gone: every further write raises ClientGone."""
         return False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write what was made before: of a whole response that an outbox had taken.
 
         Raises:

@@ -130,7 +130,7 @@ class CallResponse(Http1Response):
         else:
             self.block(data)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self.pending:
             self._send_behind(data)
             return
@@ -143,7 +143,7 @@ class CallResponse(Http1Response):
         if sent != len(data):
             self._keep(memoryview(data)[sent:])
 
-    def _send_behind(self, data: bytes) -> None:
+    def _send_behind(self, data: bytes | memoryview) -> None:
         """Send ``data`` after what is pending, waiting only if both are more than may be kept."""
         self._push()
         while self.pending:

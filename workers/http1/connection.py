@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gwctl.workers.exchange.body_buffer import Discard
 from gwctl.workers.exchange.exchange import Exchange, Sink
-from gwctl.workers.exchange.states import BUSY, CLOSING, DISCARD, FLUSH, FRESH, HEAD, IDLE, LINGER
+from gwctl.workers.exchange.states import BODY, BUSY, CLOSING, DISCARD, FLUSH, FRESH, HEAD, IDLE, LINGER
 from gwctl.workers.http1.body_framing import Framer, LengthFramer
 from gwctl.workers.http1.bounds import DISCARD_BYTES_MAX, LINGER_S, TAIL_BYTES_MAX
 from gwctl.workers.http1.client_signs import LEFT_S, PEEK, ages_of, hung_up
@@ -353,7 +353,7 @@ class ConnectionBase(Exchange):
         self.attend()
 
     def attend(self) -> None:
-        if self.state == BUSY:
+        if self.state in {BODY, BUSY}:
             return
         self.attention = self.eof  # an end stays to be seen to
         if self.lost:
@@ -428,6 +428,8 @@ class ConnectionBase(Exchange):
         self.framer = self.sink = None
         if self.lost or self.transport.is_closing():
             self.state = CLOSING  # the runner lets go of what is no longer BUSY
+            if self.lost:
+                self._is_gone()
             return
         if self.eof:
             self.close()

@@ -51,7 +51,7 @@ class Http1Response(Response):
         self.head = b""
         self.chunk_left = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Send ``data`` behind what was written before."""
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ class Http1Response(Response):
                 data = data if self.chunk_left else b"".join((data, b"\r\n"))
             else:
                 data = chunk(data)
-        self.write(head + data if head else data)  # type: ignore[arg-type]
+        self.write(head + data if head else data)
 
     def large_block(self, size: int) -> None:
         head, self.head = self.head, b""
@@ -137,7 +137,7 @@ class LoopResponse(Http1Response):
         super().__init__(connection)
         self._write = write
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._write(data)
 
     def whole(self, line: bytes, status: int, headers: Fields, body: bytes, length: int, now: float) -> bool:

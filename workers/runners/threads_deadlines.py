@@ -195,6 +195,8 @@ class ThreadsClock(RequestClock):
             exchange.abort()
         else:
             exchange.refuse(504, "request_timeout_s is over")
+        if exchange.lost:
+            exchange.let_go()  # as nobody will say that it has responded
 
     def _others(self) -> str:
         now = monotonic()

@@ -81,6 +81,9 @@ class Waiting:
     def on_room(self) -> None:
         self._exchange.tell_when_empty(False)
 
+    def lose_client(self) -> None:
+        """Whoever tells of it abandons this first."""
+
     def abandon(self) -> None:
         if self.body is not None:
             self.body.close()
@@ -331,6 +334,8 @@ class WsgiRunner(Runner):
         """The connection is gone: WSGI notices at the next write, or at once when it reads its body."""
         if self.bridge is not None and exchange.response.call is not None:
             exchange.response.call.client_lost()
+        if self.bridge is None and exchange.base is not None:
+            exchange.base["wsgi.early_hints"].let_go()
         if exchange.request is not None:
             exchange.request.lose_client()
 

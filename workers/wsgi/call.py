@@ -262,8 +262,8 @@ class WsgiCall:
             self._left_over(data)
         else:
             self.sent = size
-            response.left = 0
             response.end(data)
+            response.left = 0  # not before: what is raised meanwhile leaves it cut short
 
     def _complete(self, block: Any) -> bool:
         """Send a first block that is all that Content-Length says; False, and nothing sent, if it is not."""
@@ -287,15 +287,19 @@ class WsgiCall:
 
         ``length`` is that of the body where the application does not say it; -1: not known.
         """
-        now = monotonic()
-        self.head_sent = WHOLE  # first: whatever is raised from now on, nothing else is to be sent
-        if not self.response.whole(self._line, self.status, self._headers, data, length, now):
-            self.head_sent = NOT
-            return False
-        self.ended_at = now
+        # All of it first: whatever is raised from now on, nothing else is to be sent; and another thread may
+        # have it in hand before this one goes on, and say otherwise.
+        self.ended_at = now = monotonic()
+        self.head_sent = WHOLE
         self.keep_alive = True
         self.sent = len(data)
-        return True
+        if self.response.whole(self._line, self.status, self._headers, data, length, now):
+            return True
+        self.ended_at = 0.0
+        self.head_sent = NOT
+        self.keep_alive = False
+        self.sent = 0
+        return False
 
     def _close(self, result: Any) -> None:
         try:
@@ -313,9 +317,9 @@ class WsgiCall:
                 f"{self.what()}: the body is longer than Content-Length says; cut"
             )
             data = data[: response.left]
-        response.left -= len(data)
         self.sent = len(data)
         response.block(data)
+        response.left -= len(data)
         self._end(-1)
 
     def _begin(self, known: int) -> None:
@@ -341,11 +345,12 @@ class WsgiCall:
             if len(block) > response.left:
                 block = block[: response.left]
                 fits = False
-            response.left -= len(block)
             if not (block or begins):
                 return fits  # the response is complete, and may be in other hands
         self.sent += len(block)
         response.block(block)
+        if response.framing == COUNTED:
+            response.left -= len(block)  # not before: what is raised meanwhile leaves it cut short
         return fits
 
     def _end(self, known: int) -> None:

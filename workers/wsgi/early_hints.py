@@ -22,7 +22,11 @@ class EarlyHints:
     __slots__ = ("_response",)
 
     def __init__(self, response: Response) -> None:
-        self._response = response
+        self._response: Response | None = response
+
+    def let_go(self) -> None:
+        """The client is gone. An application may keep an environ, and so this, but not the connection."""
+        self._response = None
 
     def __call__(self, headers: Any) -> None:
         """Send 103 with ``headers``, pairs of name and value (str, or bytes).
@@ -32,7 +36,7 @@ class EarlyHints:
         Raises:
             HeaderError: A ValueError: a pair cannot be sent as a header field.
         """
-        call = self._response.call
+        call = None if self._response is None else self._response.call
         if call is not None:
             call.hint(headers)
 

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.compiled import pure_only
 from tests.support.memory_apps import Gate, asgi_block, asgi_echo, asgi_start, wsgi_echo
 from tests.support.memory_client import MemoryClient
 from tests.support.memory_wire import UPLOAD_WINDOW, Continue, Data, End, Head, Reset
 from tests.support.wait import until
+
+pytestmark = pure_only  # its classes are based on the engine's
 
 Start = Callable[..., MemoryClient]
 

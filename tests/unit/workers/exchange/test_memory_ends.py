@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 
 from gwctl.ipc.scoreboard import CROWDED, DROPPED
+from tests.support.compiled import pure_only
 from tests.support.engine import Engine
 from tests.support.memory_apps import Gate, asgi_block, asgi_echo, asgi_start, wsgi_echo
 from tests.support.memory_client import MemoryClient, Stream
 from tests.support.memory_responses import HELD_BYTES_MAX
 from tests.support.memory_wire import Data, End, Head, Reset
 from tests.support.wait import until
+
+pytestmark = pure_only  # its classes are based on the engine's
 
 Start = Callable[..., MemoryClient]
 

@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.compiled import pure_only
 from tests.support.engine import Engine
 from tests.support.memory_apps import Gate, asgi_answer, asgi_block, asgi_start, wsgi_answer
 from tests.support.memory_client import MemoryClient, Stream
 from tests.support.memory_wire import Data, End, Head, Hints, Reset, Trailers
 from tests.support.wait import until
+
+pytestmark = pure_only  # its classes are based on the engine's
 
 Start = Callable[..., MemoryClient]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import gc
 import socket
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gwctl.workers.balancing.handoff import SharedConnection
 from gwctl.workers.exchange.states import BUSY
 from gwctl.workers.http1.call_response import CallResponse
 from gwctl.workers.runners.request_thread import RequestThread
@@ -348,6 +350,79 @@ def test_an_exception_that_comes_too_late_costs_no_thread_and_no_request():
         alive = {thread.ident for thread in threading.enumerate()}
         assert alive.issuperset(idents)
         assert "raised in a thread of gwctl's that served no request: TooLate" in engine.log
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "threads"])
+@pytest.mark.parametrize("how", ["list", "write", "generator"])
+def test_a_response_in_whose_midst_something_is_raised_is_cut(worker_class: str, how: str) -> None:
+    """By a timeout, say, while its client has yet to take it: the next response must not come inside of it."""
+    size = 8_000_000
+    calls: list[int] = []
+
+    def application(environ, start_response):
+        calls.append(threading.get_ident())
+        write = start_response("200 OK", [("Content-Length", str(size))])
+        if how == "write":
+            write(bytes(size))
+            return []
+        return [bytes(size)] if how == "list" else iter([bytes(1), bytes(size - 1)])
+
+    with Engine(application, worker_class) as engine, engine.connect(receive_buffer=65536) as client:
+        client.send(REQUEST % b"/")
+        (ident,) = until(lambda: calls, "the call")
+        response = next(iter(engine.server._connections)).response
+        until(lambda: response.client_wait is not None, "the call to wait for its client")
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TooLate))
+        with pytest.raises((OSError, AssertionError)):  # Truncated is an AssertionError
+            client.response()
+            raise OSError("it must not be whole")
+        assert "mid-response; connection aborted: " in engine.log
+
+
+def connections_of(engine: Engine) -> list[Any]:
+    return [
+        each for each in gc.get_objects() if type(each) is SharedConnection and each.service is engine.server
+    ]
+
+
+def test_a_request_that_is_given_up_when_its_client_has_gone_leaves_nothing() -> None:
+    """No connection that only the garbage collector would find."""
+    go = threading.Event()
+
+    def application(environ, start_response):
+        go.wait(20)
+        start_response("200 OK", [])
+        return [b""]
+
+    gc.disable()
+    try:
+        with Engine(application, "threads", timeouts={"request_timeout_s": 0.3}) as engine:
+            with engine.connect() as client:
+                client.send(REQUEST % b"/")
+                until(lambda: engine.server.active_requests, "the call")
+                reset_at_close(client.sock)
+            engine.wait_for_log("request timeout")
+            go.set()
+            until(lambda: not connections_of(engine), "it to be freed")
+    finally:
+        gc.enable()
+
+
+def test_an_environ_that_is_kept_does_not_keep_its_connection() -> None:
+    kept: list[Any] = []
+
+    def application(environ, start_response):
+        kept.append(environ)
+        start_response("200 OK", [])
+        return [b""]
+
+    with Engine(application, "threads") as engine:
+        with engine.connect() as client:
+            assert client.get("/").status == 200
+        until(lambda: not engine.server.connections, "the end of the connection")
+        hints = kept[0]["wsgi.early_hints"]
+        assert not [each for each in gc.get_referents(hints) if isinstance(each, CallResponse)]
+        hints([("Link", "</late>")])  # nobody is there: nothing happens
 
 
 def test_a_call_that_ends_as_its_time_does_is_left_alone_though_its_client_has_gone() -> None:
