@@ -45,6 +45,9 @@ SLEEPERS = frozenset({"tests/support/wait.py"})
 """The one place under tests/ that may pause: the loop that waits for a condition."""
 
 
+_WORKERS = "gwctl/workers/"
+
+
 @dataclass(frozen=True)
 class Source:
     """One Python file: its path in the repository and its text."""
@@ -176,7 +179,7 @@ def mistranslated(source: Source) -> Iterator[str]:
     It evaluates the bounds of some slices twice, and gives all exceptions of one name in a function
     the class of the first (mypy 2.4).
     """
-    if source.path.removeprefix("gwctl/workers/").removesuffix(".py") not in compiled_modules():
+    if source.path.removeprefix(_WORKERS).removesuffix(".py") not in compiled_modules():
         return
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Slice):
@@ -185,6 +188,25 @@ def mistranslated(source: Source) -> Iterator[str]:
                 yield f"{source.path}:{node.lineno}: a call in a slice; name its result first"
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _renamed_errors(source, node)
+
+
+def half_compiled(source: Source) -> Iterator[str]:
+    """A class that is compiled and its base that is not, or the other way round: mypyc can't have either."""
+    if not source.path.startswith(_WORKERS):
+        return
+    compiled = source.path.removeprefix(_WORKERS).removesuffix(".py") in compiled_modules()
+    origins = {
+        alias.asname or alias.name: node.module.removeprefix("gwctl.workers.").replace(".", "/")
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gwctl.workers.")
+        for alias in node.names
+    }
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ClassDef):
+            for base in node.bases:
+                origin = origins.get(ast.unparse(base))
+                if origin is not None and (origin in compiled_modules()) != compiled:
+                    yield f"{source.path}:{node.lineno}: compiled without {ast.unparse(base)}, or the other way round"
 
 
 @cache

@@ -19,6 +19,7 @@ PER_FILE = (
     checks.sleeps,
     checks.fork_mocks,
     checks.mistranslated,
+    checks.half_compiled,
     checks.sentences,
 )
 SOURCES = checks.sources()
@@ -99,6 +100,16 @@ BAD = [
         "gwctl/workers/http1/protocol.py",
         "def f():\n    try:\n        g()\n    except A as error:\n        pass\n    except B as error:\n        pass\n",
     ),
+    (
+        checks.half_compiled,
+        "gwctl/workers/http1/protocol.py",
+        "from gwctl.workers.wsgi.file_wrapper import FileWrapper\nclass A(FileWrapper): ...\n",
+    ),
+    (
+        checks.half_compiled,
+        "gwctl/workers/wsgi/file_wrapper.py",
+        "from gwctl.workers.http1.protocol import Connection\nclass A(Connection): ...\n",
+    ),
     (checks.fork_mocks, "tests/unit/test_a.py", 'monkeypatch.setattr(os, "fork", lambda: 0)\n'),
     (checks.fork_mocks, "tests/unit/test_a.py", 'with patch("os.fork"):\n    pass\n'),
 ]
@@ -130,6 +141,11 @@ GOOD = [
     ),
     (checks.forbidden_imports, "tests/apps/django_project/wsgi.py", "import config\n"),
     (checks.mistranslated, "gwctl/workers/http1/protocol.py", "rest = rest[-len(tail) :]\n"),
+    (
+        checks.half_compiled,
+        "gwctl/workers/http1/protocol.py",
+        "from gwctl.workers.http1.connection import ConnectionBase\nclass A(ConnectionBase, asyncio.Protocol): ...\n",
+    ),
     (checks.sleeps, "tests/apps/slow.py", "import time\ntime.sleep(1)\n"),
     (checks.sleeps, "tests/unit/test_a.py", "import asyncio\nasyncio.sleep(0)\n"),
 ]
