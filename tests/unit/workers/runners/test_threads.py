@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from gwctl.workers.balancing.handoff import SharedConnection
 from gwctl.workers.exchange.states import BUSY
 from gwctl.workers.http1.call_response import CallResponse
+from gwctl.workers.http1.protocol import Connection
 from gwctl.workers.runners.request_thread import RequestThread
 from tests.support.compiled import pure_only
 from tests.support.engine import Engine
@@ -381,7 +381,7 @@ def test_a_response_in_whose_midst_something_is_raised_is_cut(worker_class: str,
 
 def connections_of(engine: Engine) -> list[Any]:
     return [
-        each for each in gc.get_objects() if type(each) is SharedConnection and each.service is engine.server
+        each for each in gc.get_objects() if isinstance(each, Connection) and each.service is engine.server
     ]
 
 
@@ -400,6 +400,7 @@ def test_a_request_that_is_given_up_when_its_client_has_gone_leaves_nothing() ->
             with engine.connect() as client:
                 client.send(REQUEST % b"/")
                 until(lambda: engine.server.active_requests, "the call")
+                assert len(connections_of(engine)) == 1
                 reset_at_close(client.sock)
             engine.wait_for_log("request timeout")
             go.set()
