@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,15 @@ def hang(kind: str) -> None:
 
 
 def loop_in_python() -> None:
+    """Busy: the other threads of the process get the GIL only when they ask for it."""
     while True:
         pass
+
+
+def wait_in_a_loop() -> None:
+    """As a loop, and cheap: nearly all of its time it sleeps."""
+    while True:
+        time.sleep(0.005)
 
 
 def wait_for_lock() -> None:
@@ -52,6 +60,7 @@ def wait_with_the_gil() -> None:
 
 _KINDS = {
     "loop": loop_in_python,
+    "sleeps": wait_in_a_loop,
     "lock": wait_for_lock,
     "c": wait_without_the_gil,
     "gil": wait_with_the_gil,
@@ -76,7 +85,7 @@ async def wait_for_nothing() -> None:
 
 async def hang_in_a_task() -> None:
     note("task")
-    loop_in_python()
+    wait_in_a_loop()
 
 
 async def live(scope: Any, receive: Any, send: Any) -> None:

@@ -125,9 +125,9 @@ def test_a_stopped_worker_is_explained_killed_and_replaced(gwctl_server, environ
 def test_an_asgi_application_that_blocks_the_loop_is_found_by_its_heartbeat(gwctl_server, environ):
     timeouts = {"heartbeat_timeout_s": 1.5}
     with gwctl_server("hangs:live", worker="asgi", environ=environ, timeouts=timeouts, **EXPECTED) as server:
-        with request_on(server.url, "/loop") as client:
+        with request_on(server.url, "/sleeps") as client:
             assert client.recv(100) == b""
-        assert "in loop_in_python\n" in server.log
+        assert "in wait_in_a_loop\n" in server.log
         server.wait_for_log(r"ready in", count=2)
 
 
