@@ -244,7 +244,7 @@ class MemoryExchange(Exchange):
     def expected_bytes(self) -> int:
         return max(self._length, 0)
 
-    def expect_body(self, fields: Mapping[bytes, bytes], bytes_max: int) -> bool:
+    def take_body(self, fields: Mapping[bytes, bytes], bytes_max: int, at_hand_max: int) -> bytes | None:
         self.fields.reset()
         self._bytes_max = bytes_max or 1 << 62
         length = fields.get(b"content-length")
@@ -255,15 +255,12 @@ class MemoryExchange(Exchange):
         if self._ended and not self._blocks:
             if self._length > 0:
                 raise Refused(400, "its body is shorter than Content-Length says")
-            return False
+            return b""
         if self._length > self._bytes_max:
             raise Refused(413, "the body is larger than body_bytes_max")
         self.expecting = fields.get(b"expect") == b"100-continue" and not self._blocks
-        return True
-
-    def body_at_hand(self, bytes_max: int) -> bytes | None:
         size = sum([len(block) for block in self._blocks])
-        if not self._ended or size > min(bytes_max, self._bytes_max) or self._length not in {-1, size}:
+        if not self._ended or size > min(at_hand_max, self._bytes_max) or self._length not in {-1, size}:
             return None
         body = b"".join(self._blocks)
         self._drop_body()

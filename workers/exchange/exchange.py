@@ -113,7 +113,7 @@ class Exchange:
         listener: Where it arrived.
         base: The runner's: what all requests of a connection share.
         forwarder: Of a trusted proxy's connection.
-        fields: Of the present request, until `expect_body` or ``fields.reset()``, after which others may have
+        fields: Of the present request, until `take_body` or ``fields.reset()``, after which others may have
             the list of them. Each is sound by itself, Host and Content-Length are there once at most; Host
             also where a protocol says it otherwise.
         method, target, authority: Of the present request. ``authority``: what replaces Host.
@@ -184,7 +184,7 @@ class Exchange:
     upgrades = False
     """It can become a WebSocket, with the connection that it has to itself."""
     announces_bodies = True
-    """A request that has a body has a field that says so; else `expect_body` is asked for each."""
+    """A request that has a body has a field that says so; else `take_body` is asked for each."""
 
     def __init__(self, fields: Any, peer: Any, listener: Listener, state: int, now: float) -> None:
         self.peer = peer
@@ -285,10 +285,14 @@ class Exchange:
         """Tell whether a body is on its way."""
         raise NotImplementedError
 
-    def expect_body(self, fields: Mapping[bytes, bytes], bytes_max: int) -> bool:
-        """Tell whether the present request has a body, by its ``fields``; those are not needed afterwards.
+    def take_body(self, fields: Mapping[bytes, bytes], bytes_max: int, at_hand_max: int) -> bytes | None:
+        """Return the body of the present request: nothing if it has none, None if it is yet to be read.
 
-        ``fields`` has, among others, those that say so, by lower-case name.
+        What came with its head is taken at once, as that of nearly every form or JSON document does, if it is
+        at most ``at_hand_max`` bytes (-1: never). Nothing has to be waited for then; the way for all others
+        gives the same. It is also that of bodies that turn out not to be sound, or too large.
+        ``fields`` has, among others, those that say that there is one, by lower-case name; it is not needed
+        afterwards.
 
         Raises:
             Refused: What they say is not sound, or the body is larger than ``bytes_max`` (0: no limit).
@@ -297,15 +301,7 @@ class Exchange:
 
     @property
     def expected_bytes(self) -> int:
-        """How large the body is, as far as that is known."""
-        raise NotImplementedError
-
-    def body_at_hand(self, bytes_max: int) -> bytes | None:
-        """Take a body that came with its head, as that of nearly every form or JSON document does.
-
-        Nothing has to be waited for then; the way for all others (None) gives the same. It is also that of
-        bodies that are not sound, or too large.
-        """
+        """How large the body to read is, as far as that is known."""
         raise NotImplementedError
 
     def read_body(self, sink: Sink, state: int) -> None:

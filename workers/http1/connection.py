@@ -230,37 +230,34 @@ class ConnectionBase(Exchange):
 
     # ---- the body
 
-    def expect_body(self, fields: Mapping[bytes, bytes], bytes_max: int) -> bool:
-        self.incoming = incoming = frame_body(
+    def take_body(self, fields: Mapping[bytes, bytes], bytes_max: int, at_hand_max: int) -> bytes | None:
+        framer = frame_body(
             fields.get(b"content-length"), fields.get(b"transfer-encoding"), self.http11, bytes_max
         )
         expect = fields.get(b"expect")
         if expect is not None:
-            self.expecting = wants_continue(expect, self.http11) and incoming is not None
+            self.expecting = wants_continue(expect, self.http11) and framer is not None
         self.parser.reset()
-        return incoming is not None
+        if framer is None:
+            return b""
+        tail = self.tail
+        if tail and type(framer) is LengthFramer and framer.left <= at_hand_max:
+            start = self.tail_at
+            end = start + framer.left
+            if end <= len(tail):
+                if end < len(tail):
+                    self.tail_at = end
+                else:
+                    self.tail = b""
+                    self.attention = self.eof
+                self.expecting = False
+                return tail[start:end]
+        self.incoming = framer
+        return None
 
     @property
     def expected_bytes(self) -> int:
         return 0 if self.incoming is None else self.incoming.left
-
-    def body_at_hand(self, bytes_max: int) -> bytes | None:
-        framer = self.incoming
-        tail = self.tail
-        if not tail or type(framer) is not LengthFramer or framer.left > bytes_max:
-            return None
-        start = self.tail_at
-        end = start + framer.left
-        if end > len(tail):
-            return None
-        if end < len(tail):
-            self.tail_at = end
-        else:
-            self.tail = b""
-            self.attention = self.eof
-        self.incoming = None
-        self.expecting = False
-        return tail[start:end]
 
     def pump(self, seconds: float) -> int | None:
         tls = self.tls

@@ -120,7 +120,8 @@ class AsgiRunner(Runner):
 
     def _begin_notable(self, exchange: Exchange, scope: Scope, notable: Fields) -> None:
         service = self.service
-        has_body = exchange.expect_body(notable, service.context.limits.body_bytes_max)
+        body = exchange.take_body(notable, service.context.limits.body_bytes_max, RECEIVE_BYTES_MAX)
+        has_body = body != b""
         if has_body:
             service.body_budget.check_memory()
         elif (
@@ -133,11 +134,10 @@ class AsgiRunner(Runner):
             service.upgrade(exchange, scope)
             return
         request = AsgiRequest(service, exchange, scope, has_body)
-        body = exchange.body_at_hand(RECEIVE_BYTES_MAX) if has_body else None
-        if body is not None:
+        if body:
             request.has_come(body)
         self._run(exchange, request)
-        if has_body and body is None:
+        if body is None:
             exchange.read_body(request, BUSY)
 
     def _run(self, exchange: Exchange, request: AsgiRequest) -> None:

@@ -117,8 +117,9 @@ class WsgiRunner(Runner):
         """For the application, as ``gwctl.extend_timeout``; None where its requests have no limit."""
         self._environs = EnvironBuilder(context.assignment, self.multithread, context.notice)
         self._builder: EnvironBuilder | AsgiBridge = self._environs
-        self._memory_bytes = context.limits.body_memory_bytes
         self._streams = not context.settings.body_buffering
+        self._bytes_max = context.limits.body_bytes_max
+        self._at_hand_max = -1 if self._streams else context.limits.body_memory_bytes
         self._new_stream: Callable[[Service, Exchange], BodyStream] = self.stream_class()
         self.bridge: AsgiBridge | None = None  # to an ASGI application's event loop
         self._call_kind: type[WsgiCall] = WsgiCall
@@ -215,21 +216,21 @@ class WsgiRunner(Runner):
         self.call(exchange, environ, self._call_kind)
 
     def _begin_body(self, exchange: Exchange, environ: Environ, fields: Fields) -> None:
-        service = self.service
-        if not exchange.expect_body(fields, service.context.limits.body_bytes_max):
+        body = exchange.take_body(fields, self._bytes_max, self._at_hand_max)
+        if body:
+            environ["wsgi.input"] = BytesIO(body)
+            environ["CONTENT_LENGTH"] = str(len(body))
+            self.call(exchange, environ, self._body_kind)
+            return
+        if body is not None:
             self.call(exchange, environ, self._call_kind)
             return
+        service = self.service
         if self._streams:
             service.body_budget.check_memory()
             if b"transfer-encoding" in fields:
                 environ["HTTP_TRANSFER_ENCODING"] = "chunked"
             self._begin_stream(exchange, environ)
-            return
-        body = exchange.body_at_hand(self._memory_bytes)
-        if body is not None:
-            environ["wsgi.input"] = BytesIO(body)
-            environ["CONTENT_LENGTH"] = str(len(body))
-            self.call(exchange, environ, self._body_kind)
             return
         service.body_budget.check(exchange.expected_bytes)
         buffer = BodyBuffer(service.context.limits, service.body_budget)
