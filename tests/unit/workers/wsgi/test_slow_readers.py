@@ -201,6 +201,7 @@ def test_a_download_that_goes_on_in_the_next_turn_counts_as_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_sender, "_TURN_BYTES_MAX", 512)
+    monkeypatch.setattr(file_sender, "_BLOCK_BYTES", 512)  # once it is taken, the socket has room for more
     path = tmp_path / "file"
     path.write_bytes(b"x" * 8_000_000)
 
@@ -211,15 +212,13 @@ def test_a_download_that_goes_on_in_the_next_turn_counts_as_waiting(
     with Engine(application, "sync") as engine, engine.connect(4096) as reader, engine.connect() as other:
         until(lambda: len(engine.server.open_connections()) == 2, "both to be there")
 
+        (own,) = [each for each in engine.server.open_connections() if each.peer == other.sock.getsockname()]
+        (readers,) = {*engine.server.open_connections()} - {own}
+
         def asked() -> bool | None:
             """Ask for ``other`` in a turn in which the socket of ``reader`` is not full; None: it is."""
-            found = [
-                each for each in engine.server.open_connections() if each.peer != other.sock.getsockname()
-            ]
-            rest = found[0].request
-            if not isinstance(rest, FileTail) or found[0].transport.get_write_buffer_size():
+            if not isinstance(readers.request, FileTail) or readers.transport.get_write_buffer_size():
                 return None
-            (own,) = {*engine.server.open_connections()} - {*found}
             return engine.server.runner.others_wait(own)  # type: ignore[union-attr]
 
         answers: list[bool] = []
@@ -234,6 +233,7 @@ def test_a_download_that_goes_on_in_the_next_turn_counts_as_waiting(
 
         engine.call(ask)
         reader.send(GET)
+        until(lambda: isinstance(readers.request, FileTail), "the call to leave the rest to the loop")
         assert len(reader.response().body) == 8_000_000
         assert answers == [True]
 
