@@ -111,18 +111,17 @@ class Log:
     def error(self, text: str, subject: str = "") -> None:
         self.write(Level.ERROR, text, subject)
 
-    def write(self, level: Level, text: str, subject: str = "") -> None:
-        """Write one event. Further lines of ``text`` (a traceback, details) are indented under it."""
+    def write(self, level: Level, text: str, subject: str = "", at: float | None = None) -> None:
+        """Write one event. Further lines of ``text`` (a traceback, details) are indented under it.
+
+        ``at`` is when it happened, in seconds since 1970, if that is not now.
+        """
         if level < self.level:
             return
-        now = time.time()
+        now = time.time() if at is None else at
         zone = time.localtime(now) if self._offset_s is None else time.gmtime(now + self._offset_s)
-        clock = time.strftime("%H:%M:%S", zone)
-        head = f"{clock}.{int(now * 1000) % 1000:03d} {_NAMES[level]:<5} {subject or self.subject:<10} "
-        first, *rest = text.splitlines() or [""]
-        line = (head + first + "".join(f"\n  {more}" for more in rest)).translate(_ESCAPES)
-        if self._colour and level in _COLOURS:
-            line = f"{_COLOURS[level]}{line}\x1b[0m"
+        clock = f"{time.strftime('%H:%M:%S', zone)}.{int(now * 1000) % 1000:03d}"
+        line = event_line(clock, level, subject or self.subject, text, colour=self._colour)
         self._enqueue((line + "\n").encode("utf-8", "backslashreplace"))
         self.flush()
 
@@ -229,6 +228,14 @@ class Log:
                 return record
             record = record[written:]
         return record
+
+
+def event_line(clock: str, level: Level, subject: str, text: str, *, colour: bool) -> str:
+    """Lay out one event: further lines of ``text`` are indented; nothing in it is a control."""
+    first, *rest = text.splitlines() or [""]
+    head = f"{clock} {_NAMES[level]:<5} {subject:<10} "
+    line = (head + first + "".join(f"\n  {more}" for more in rest)).translate(_ESCAPES)
+    return f"{_COLOURS[level]}{line}\x1b[0m" if colour and level in _COLOURS else line
 
 
 def _piece(record: bytes) -> bytes:

@@ -364,6 +364,7 @@ class Master:
                 announced=self._announcer.snapshot(),
                 control=self._control.snapshot() if self._control is not None else None,
                 pidfile=self._pidfile.snapshot() if self._pidfile is not None else None,
+                history=self._recorder.history.snapshot(),
             )
         )
 
@@ -418,10 +419,12 @@ class Master:
         if self._pidfile is not None:
             self._pidfile.remove()
         if self._control is not None:
-            self._control.close()
+            self._control.stop_listening()
         self._generations.listeners.close()
 
     def _end(self, finish: actions.Finish) -> int:
         self.close()
         self._recorder.write(finish.record)
+        if self._control is not None:
+            self._control.close()  # who follows the events has seen the last one, too
         return finish.status

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from gwctl.log import Level, Log
 from gwctl.records import AnyRecord
-from gwctl.records.sentences import sentence
+from gwctl.supervisor.history import History
 
 
 class Recorder:
     """Takes the records of one master. Nothing in the supervisor writes to the log but this."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, history: History) -> None:
         self.log = log
         """For its level, its descriptors and what waits in it."""
+        self.history = history
 
     def write(self, record: AnyRecord) -> None:
+        """Keep it, whatever its level; and have the log say it, if that tells of such."""
+        happening = self.history.add(record)
         level = Level[record.level.upper()]
         if level >= self.log.level:
-            self.log.write(level, sentence(record), record.subject)
+            self.log.write(level, happening.text, happening.subject, happening.time.timestamp())

@@ -31,6 +31,7 @@ from gwctl.supervisor.control.handler import control_handler
 from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.event_loop import Loop
 from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.recorder import Recorder
@@ -61,7 +62,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     stdio.hold_open()
     master_settings = loaded.settings.master
     log = Log(stdio.own_log(), Level[master_settings.log_level.upper()], lock=WriteLock.make())
-    recorder = Recorder(log)
+    recorder = Recorder(log, History.of(master_settings.name))
     loop = Loop()
     loop.install_signals()
     program.let_signals_in()  # also while an address is waited for
@@ -149,7 +150,7 @@ def _open_control(master: Master, loaded: Loaded, loop: Loop, recorder: Recorder
         recorder.write(NoControlSocket(reason=str(error)))
         return
 
-    handle = control_handler(master.status, master.ask, master.ask_to_stop)
+    handle = control_handler(master.status, master.ask, master.ask_to_stop, recorder.history)
     control = ControlServer(path, recorder, handle)
     if control.open(loop.selector):
         master.own_control(control)

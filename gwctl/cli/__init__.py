@@ -27,6 +27,7 @@ COMMANDS: Final = (
     "rollback",
     "upgrade",
     "status",
+    "events",
     "scale",
     "stop",
     "check",
@@ -64,7 +65,7 @@ class LazyGroup(click.Group):
 
                 settings: click.Command = getattr(settings_commands, cmd_name)
                 return settings
-            case "reload" | "rollback" | "upgrade" | "status" | "scale" | "stop":
+            case "reload" | "rollback" | "upgrade" | "status" | "events" | "scale" | "stop":
                 from gwctl.cli import control_commands  # noqa: PLC0415
 
                 if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

@@ -16,11 +16,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import click
 import msgspec
 
+from gwctl.cli.events_view import EventsView
 from gwctl.cli.folder import logical_cwd
 from gwctl.cli.reload_view import ReloadView
 from gwctl.cli.status_view import render
@@ -28,7 +29,18 @@ from gwctl.config.model.types import WORKERS_MAX
 from gwctl.control import health
 from gwctl.control.client import ControlClient, RefusedError
 from gwctl.control.discovery import find
-from gwctl.control.protocol import Method, Reload, Rollback, Scale, Status, Stop, Upgrade
+from gwctl.control.protocol import (
+    Events,
+    Method,
+    News,
+    Progress,
+    Reload,
+    Rollback,
+    Scale,
+    Status,
+    Stop,
+    Upgrade,
+)
 from gwctl.control.status import from_json_ready
 from gwctl.errors import ControlError, ExitStatus, GwctlError
 
@@ -37,12 +49,19 @@ ANSWER_TIMEOUT_S: Final = 10.0
 _GONE_TIMEOUT_S: Final = 10.0
 _READY_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.1
+FOLLOWED_AFTER: Final = 10
+"""So many events before those that are followed give a beginning to what comes."""
 _NOBODY_COMES_S: Final = 2.0
 """So long no worker of a pool boots, and nothing goes on that starts some: then none is going to."""
 
 
-def _targeted(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say which master, and open the connection; report errors."""
+def _targeted(
+    command: Callable[..., None], json_help: str = "Write one JSON object.", indent: int | None = 2
+) -> Callable[..., None]:
+    """Add the options that say which master, and open the connection; report errors.
+
+    ``indent`` is that of an error in JSON; None: all of it on one line.
+    """
 
     @click.option(
         "-c",
@@ -56,7 +75,7 @@ def _targeted(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path, readable=False),
         help="The master at this control socket.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+    @click.option("--json", "as_json", is_flag=True, help=json_help)
     @functools.wraps(command)
     def run(
         config: Path | None, name: str | None, control: Path | None, *, as_json: bool, **arguments: Any
@@ -74,16 +93,16 @@ def _targeted(command: Callable[..., None]) -> Callable[..., None]:
             with ControlClient(path) as client:
                 command(client, as_json=as_json, **arguments)
         except RefusedError as error:
-            _fail(error, error.data, as_json=as_json)
+            _fail(error, error.data, indent, as_json=as_json)
         except GwctlError as error:
-            _fail(error, {}, as_json=as_json)
+            _fail(error, {}, indent, as_json=as_json)
 
     return run
 
 
-def _fail(error: GwctlError, data: dict[str, Any], *, as_json: bool) -> None:
+def _fail(error: GwctlError, data: dict[str, Any], indent: int | None, *, as_json: bool) -> None:
     if as_json:
-        _write_json({"ok": False, "text": str(error)} | data)
+        _write_json({"ok": False, "text": str(error)} | data, indent)
     else:
         click.echo(str(error), err=True)
     raise SystemExit(int(error.exit_status))
@@ -104,8 +123,8 @@ def _succeed(result: dict[str, Any], *, as_json: bool) -> None:
         click.echo(result.get("text", ""))
 
 
-def _write_json(document: dict[str, Any]) -> None:
-    click.echo(json.dumps(document, indent=2))
+def _write_json(document: dict[str, Any], indent: int | None = 2) -> None:
+    click.echo(json.dumps(document, indent=indent))
 
 
 @click.command()
@@ -168,8 +187,13 @@ def rollback(client: ControlClient, *, as_json: bool) -> None:
 def _watch(client: ControlClient, name: str, method: Method, *, as_json: bool) -> None:
     """Ask for what takes its time, and show how it goes."""
     view = ReloadView(sys.stdout)
+
+    def hear(news: News) -> None:
+        if isinstance(news, Progress) and not as_json:
+            view.progress(news)
+
     try:
-        result = client.call(name, method, None if as_json else view.progress)
+        result = client.call(name, method, hear)
     except KeyboardInterrupt:
         view.finish()
         _interrupted(
@@ -274,4 +298,78 @@ def _until_ready(client: ControlClient, pool: str, size: int, restarts: int) -> 
         time.sleep(_POLL_S)
 
 
-COMMANDS: Final[list[click.Command]] = [status, reload, rollback, upgrade, stop, scale]
+_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """``90``, ``90s``, ``10m``, ``2h`` or ``1d``, in seconds."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not a time: write 90s, 10m, 2h or 1d")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+@click.command(short_help="Show what happened, and what happens.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
+@click.option("--since", metavar="TIME", callback=_span, help="Only the last 90s, 10m, 2h or 1d.")
+@click.option(
+    "-n",
+    "--last",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Only the last N; with --follow 10 of those before.",
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    metavar="KIND",
+    help="Only these, as worker_died or reload_*; may be repeated.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Only this and what is worse.",
+)
+@functools.partial(
+    _targeted, json_help="Write one JSON object a line, as docs/events.md has them.", indent=None
+)
+def events(
+    client: ControlClient,
+    *,
+    as_json: bool,
+    follow: bool,
+    since: float | None,
+    last: int | None,
+    kinds: tuple[str, ...],
+    level: Literal["debug", "info", "warning", "error"],
+) -> None:
+    """Show what happened in a running master: the last thousand events, the oldest first.
+
+    \b
+    gwctl events --since 10m --level warning    what went wrong lately
+    gwctl events -f --kind 'reload_*'           how reloads go, as they do
+    gwctl events --json | jq .text              for programs
+
+    With --follow it ends with the master. The exit status is 1 if that ended without a word.
+    """  # noqa: D301 - \b is click's mark for lines to leave as they are
+    view = EventsView(sys.stdout, as_json=as_json)
+    if follow and since is None and last is None:
+        last = FOLLOWED_AFTER
+    try:
+        client.call(
+            "events",
+            Events(follow, since, last, kinds, level),
+            view.show,
+            None if follow else ANSWER_TIMEOUT_S,
+        )
+    except ControlError:
+        if not view.stopped:
+            raise
+
+
+COMMANDS: Final[list[click.Command]] = [status, reload, rollback, upgrade, stop, scale, events]

@@ -16,7 +16,7 @@ from gwctl.control import peer
 from gwctl.control import protocol as messages
 from gwctl.errors import ControlError
 
-OnProgress = Callable[[messages.Progress], None]
+OnNews = Callable[[messages.News], None]
 
 
 class RefusedError(ControlError):
@@ -63,7 +63,7 @@ class ControlClient:
         self,
         name: str,
         params: messages.Method,
-        on_progress: OnProgress | None = None,
+        on_news: OnNews | None = None,
         timeout_s: float | None = None,
     ) -> dict[str, Any]:
         """Ask and wait for the last word. ``timeout_s`` bounds the silence between two lines.
@@ -82,9 +82,10 @@ class ControlClient:
             raise ControlError(f"the master at {self.path} does not read its control socket") from None
         while True:
             incoming = self._next()
-            if incoming.params is not None:
-                if on_progress is not None:
-                    on_progress(incoming.params)
+            if incoming.method is not None:
+                news = self._news(incoming)
+                if on_news is not None and news is not None:
+                    on_news(news)
             elif incoming.error is not None:
                 raise RefusedError(incoming.error.message, incoming.error.data)
             elif incoming.id == self._requests:
@@ -116,6 +117,12 @@ class ControlClient:
         line = self._line()
         try:
             return messages.decode_incoming(line)
+        except msgspec.DecodeError as error:
+            raise ControlError(f"{self.path} does not speak gwctl's protocol: {error}") from None
+
+    def _news(self, incoming: messages.Incoming) -> messages.News | None:
+        try:
+            return messages.decode_news(incoming)
         except msgspec.DecodeError as error:
             raise ControlError(f"{self.path} does not speak gwctl's protocol: {error}") from None
 

@@ -5,6 +5,11 @@
     <- {"jsonrpc": "2.0", "id": 1, "result": {"text": "adopted generation 2 ...", ...}}
     <- {"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "...", "data": {...}}}
 
+``events`` has what happened, one notification for each, and ends with an answer unless it is to follow:
+
+    <- {"jsonrpc": "2.0", "method": "event", "params": {"id": 1, "event": {"kind": "worker_ready", ...}}}
+    <- {"jsonrpc": "2.0", "method": "lost", "params": {"id": 1, "count": 12}}
+
 ``status`` is answered at once; ``reload``, ``rollback``, ``stop`` and ``scale`` when they are done, with
 progress on the way. Fields that a side does not know are ignored, so that a newer command
 can talk to an older master. What a request needs and has not, or has in another type or size, refuses it.
@@ -70,7 +75,24 @@ class Scale(msgspec.Struct, frozen=True, omit_defaults=True):
             raise ValueError("both `size` and `delta` are given: which one is meant?")
 
 
-Method = Status | Reload | Rollback | Upgrade | Stop | Scale
+class Events(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What happened lately and is still kept, the oldest first; answered when all of it is sent."""
+
+    follow: bool = False
+    """Go on with what happens from now on. That is never answered."""
+    since_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Only what is not older."""
+    last: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Only so many of what was."""
+    kinds: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=100)], ...], msgspec.Meta(max_length=100)
+    ] = ()
+    """Only these; a ``*`` stands for any part of a name. Empty: all."""
+    level: Literal["debug", "info", "warning", "error"] = "debug"
+    """Only this and what is worse."""
+
+
+Method = Status | Reload | Rollback | Upgrade | Stop | Scale | Events
 
 METHODS: Final[dict[str, type[Method]]] = {
     "status": Status,
@@ -79,6 +101,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "rollback": Rollback,
     "stop": Stop,
     "scale": Scale,
+    "events": Events,
 }
 
 
@@ -90,6 +113,24 @@ class Progress(msgspec.Struct, frozen=True):
     phase: str
     outcome: str
     detail: str = ""
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """One event, as of `gwctl.records.happening`."""
+
+    id: int | str
+    event: dict[str, Any]
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """So many events, of whatever kind, are kept no more and were not sent."""
+
+    id: int | str
+    count: int
+
+
+News = Progress | Happened | Lost
+_NEWS: Final[dict[str, type[News]]] = {"progress": Progress, "event": Happened, "lost": Lost}
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -106,11 +147,11 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Incoming(msgspec.Struct, frozen=True):
-    """Any line from the master: progress has a ``method``, a last word ``result`` or ``error``."""
+    """Any line from the master: news has a ``method``, a last word ``result`` or ``error``."""
 
     method: str | None = None
     id: int | str | None = None
-    params: Progress | None = None
+    params: msgspec.Raw = msgspec.Raw()
     result: dict[str, Any] | None = None
     error: Failure | None = None
 
@@ -161,12 +202,32 @@ def decode_incoming(line: bytes) -> Incoming:
     return _decode_incoming(line)
 
 
+def decode_news(incoming: Incoming) -> News | None:
+    """Understand a line that has a ``method``; None: it is of a kind that is not known here.
+
+    Raises:
+        msgspec.DecodeError: It is not what its method says.
+    """
+    kind = _NEWS.get(incoming.method or "")
+    return None if kind is None else msgspec.json.decode(incoming.params, type=kind)
+
+
 def encode_request(method: str, params: Method, request: int) -> bytes:
     return encode(Request(method, request, msgspec.to_builtins(params))) + b"\n"
 
 
 def encode_progress(progress: Progress) -> bytes:
     return encode({"jsonrpc": "2.0", "method": "progress", "params": progress}) + b"\n"
+
+
+def encode_event(request: int | str, event: bytes) -> bytes:
+    """``event`` is JSON already."""
+    params = {"id": request, "event": msgspec.Raw(event)}
+    return encode({"jsonrpc": "2.0", "method": "event", "params": params}) + b"\n"
+
+
+def encode_lost(request: int | str, count: int) -> bytes:
+    return encode({"jsonrpc": "2.0", "method": "lost", "params": Lost(request, count)}) + b"\n"
 
 
 def encode_result(request: int | str, result: dict[str, Any]) -> bytes:

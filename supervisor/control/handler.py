@@ -6,21 +6,26 @@ from collections.abc import Callable
 from typing import Any, assert_never
 
 from gwctl.control import protocol
+from gwctl.supervisor.control.follower import Follower
 from gwctl.supervisor.control.server import Handle
 from gwctl.supervisor.core import events
+from gwctl.supervisor.history import History
 
 
 def control_handler(
     status: Callable[[], dict[str, Any]],
     ask: Callable[[events.Event], None],
     ask_to_stop: Callable[[events.RequestId, str], None],
+    history: History,
 ) -> Handle:
-    """What the control server calls for each request. All but the status is answered by the core, later."""
+    """What the control server calls for each request. The core answers later what changes something."""
 
-    def handle(request: int, method: protocol.Method) -> dict[str, Any] | None:
+    def handle(request: int, method: protocol.Method) -> dict[str, Any] | Follower | None:
         match method:
             case protocol.Status():
                 return status()
+            case protocol.Events():
+                return Follower.begin(history, method)
             case protocol.Reload():
                 ask(events.ReloadAsked(request, "gwctl reload"))
             case protocol.Rollback():

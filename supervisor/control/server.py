@@ -10,7 +10,7 @@ callback that takes the event mask. Nobody who connects can hurt the master:
       (`gwctl.supervisor.control.client_slots`);
     - one request of a client is served in a turn of the loop, however many it has sent;
     - a client that does not read is not read from either, and is dropped when progress for
-      it piles up;
+      it piles up; events do not pile up (`gwctl.supervisor.control.follower`);
     - no descriptor left for a client: it is accepted on a spare one and closed, because a
       listener that stays readable would turn the loop hot.
 
@@ -39,6 +39,7 @@ from gwctl.ipc import inherited_fds
 from gwctl.records.master import ControlFolderShared, ControlRefused, NoControlSocket
 from gwctl.records.sentences import not_allowed
 from gwctl.supervisor.control import client_slots
+from gwctl.supervisor.control.follower import Follower, FollowerSnapshot
 from gwctl.supervisor.listeners import unix_socket
 from gwctl.supervisor.recorder import Recorder
 
@@ -54,9 +55,9 @@ _ACCEPTED_AT_ONCE_MAX: Final = 16
 _REFUSAL_TOLD_S: Final = 10.0
 _READ_BYTES: Final = 1 << 16
 
-Handle = Callable[[int, messages.Method], dict[str, Any] | None]
-"""Takes a request's number (never 0) and what is asked. A dictionary is the answer; None says
-that `ControlServer.answer` follows. May raise GwctlError to refuse."""
+Handle = Callable[[int, messages.Method], "dict[str, Any] | Follower | None"]
+"""Takes a request's number (never 0) and what is asked. A dictionary is the answer; a `Follower` says what
+there is to send before it; None that `ControlServer.answer` follows. May raise GwctlError to refuse."""
 
 
 class ClientSnapshot(msgspec.Struct, frozen=True):
@@ -67,6 +68,8 @@ class ClientSnapshot(msgspec.Struct, frozen=True):
     output: bytes = b""
     requests: dict[int, int | str] = {}
     ended: bool = False
+    followers: dict[int, FollowerSnapshot] = {}
+    """Those of the requests that are for events."""
 
 
 class ControlSnapshot(msgspec.Struct, frozen=True):
@@ -88,6 +91,7 @@ class _Client:
         self.received = bytearray()
         self.output = bytearray()
         self.requests: dict[int, int | str] = {}
+        self.followers: dict[int, Follower] = {}
         self.ended = False
         """It sends no more, or we listen no more: closed once everything is answered and read."""
 
@@ -100,12 +104,24 @@ class _Client:
         return bool(self.requests)
 
     @property
+    def misses(self) -> bool:
+        """There are events for it that it would take now."""
+        return not self.paused and any(each.is_due for each in self.followers.values())
+
+    @property
     def has_line(self) -> bool:
         return b"\n" in self.received
 
     @property
     def done(self) -> bool:
         return self.ended and not self.requests and not self.output and not self.has_line
+
+    def follow(self) -> None:
+        """Put into the output what there is of events, as far as there is room."""
+        for number, follower in self.followers.items():
+            room = OUTPUT_PAUSE_BYTES - len(self.output)
+            if room > 0 and follower.is_due:
+                self.output += follower.take(self.requests[number], room)
 
     def take_line(self) -> bytes | None:
         end = self.received.find(b"\n")
@@ -167,14 +183,16 @@ class ControlServer:
     @property
     def next_at(self) -> float:
         """When `turn` has something to do that no descriptor tells of: monotonic seconds, or infinite."""
-        if any(self._has_turn(client) for client in self._clients.values()):
+        if any(self._has_turn(client) or client.misses for client in self._clients.values()):
             return self._clock()
         return client_slots.next_idle_at(self._clients.values())
 
     def turn(self, now: float) -> None:
-        """Serve the next request of who has sent several, and close who has been silent for too long."""
+        """Serve the next request of who has sent several, tell news, close who was silent for too long."""
         for client in [each for each in self._clients.values() if self._has_turn(each)]:
             self._serve(client)
+        for client in [each for each in self._clients.values() if each.misses]:
+            self._follow(client)
         for client in client_slots.idle(self._clients.values(), now):
             self._dismiss(client, f"closed after {client_slots.IDLE_S:g} s without a request")
 
@@ -215,13 +233,25 @@ class ControlServer:
         if self._listening is None:
             return None
         clients = tuple(
-            ClientSnapshot(fd, bytes(each.received), bytes(each.output), dict(each.requests), each.ended)
+            ClientSnapshot(
+                fd,
+                bytes(each.received),
+                bytes(each.output),
+                dict(each.requests),
+                each.ended,
+                {number: follower.snapshot() for number, follower in each.followers.items()},
+            )
             for fd, each in self._clients.items()
         )
         sock, inode = self._listening.sock.fileno(), self._listening.inode
         return ControlSnapshot(str(self.path), sock, inode, clients, self._last_request)
 
-    def resume(self, snapshot: ControlSnapshot, selector: selectors.BaseSelector) -> None:
+    def resume(
+        self,
+        snapshot: ControlSnapshot,
+        selector: selectors.BaseSelector,
+        follower: Callable[[FollowerSnapshot], Follower],
+    ) -> None:
         """Go on where another program was; who waits for an answer waits on."""
         self._selector = selector
         sock = inherited_fds.socket_of(snapshot.fd)
@@ -235,20 +265,29 @@ class ControlServer:
             client.output += each.output
             client.requests.update(each.requests)
             client.ended = each.ended
+            client.followers.update({number: follower(place) for number, place in each.followers.items()})
             self._clients[each.fd] = client
             self._waiting.update(dict.fromkeys(each.requests, client))
             self._watch(client)
 
     def close(self) -> None:
         """Send what can be sent at once, then close everything and remove the file if it is ours."""
+        self.stop_listening()
         for client in list(self._clients.values()):
+            client.follow()
             client.write(self._clock())
             self._drop(client)
-        if self._listening is not None:
-            if self._selector is not None:
-                self._selector.unregister(self._listening.sock)
-            self._listening.unlink()
         self.close_in_child()
+
+    def stop_listening(self) -> None:
+        """Close the socket and remove its file if it is ours; who is connected stays."""
+        if self._listening is None:
+            return
+        if self._selector is not None:
+            self._selector.unregister(self._listening.sock)
+        self._listening.unlink()
+        self._listening.sock.close()
+        self._listening = None
 
     def close_in_child(self) -> None:
         """In a forked child: close the copies of the descriptors; the file and the selector stay."""
@@ -278,6 +317,7 @@ class ControlServer:
         if client is None:
             return
         name = client.requests.pop(request)
+        client.followers.pop(request, None)
         if ok:
             self._send(client, messages.encode_result(name, {"text": text} | result))
         else:
@@ -287,6 +327,15 @@ class ControlServer:
     def waiting(self) -> int:
         """Requests that somebody still waits for."""
         return len(self._waiting)
+
+    def _follow(self, client: _Client) -> None:
+        """Send what there is of events, and the answer to who has all that was asked for."""
+        client.follow()
+        done = [(number, each) for number, each in client.followers.items() if each.done]
+        for number, follower in done:
+            self.answer(number, ok=True, text="", result=follower.result())
+        if not done:
+            self._send(client, b"")
 
     def _send(self, client: _Client, line: bytes) -> None:
         client.output += line
@@ -405,7 +454,10 @@ class ControlServer:
         except GwctlError as error:
             self.answer(number, ok=False, text=str(error), result={})
             return
-        if result is not None and self._waiting.pop(number, None) is not None:
+        if isinstance(result, Follower):
+            client.followers[number] = result
+            self._follow(client)
+        elif result is not None and self._waiting.pop(number, None) is not None:
             del client.requests[number]
             self._send(client, messages.encode_result(name, result))
 

@@ -28,6 +28,7 @@ from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.fork import share_with_workers
 from gwctl.supervisor.children.legacy_scoreboard import OlderRecord
 from gwctl.supervisor.children.scoreboards import boards_from
+from gwctl.supervisor.control.follower import Follower
 from gwctl.supervisor.control.handler import control_handler
 from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.core import events
@@ -38,6 +39,7 @@ from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.generations.known_settings import struct_from
 from gwctl.supervisor.generations.plan import Plan
+from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.recorder import Recorder
@@ -97,7 +99,8 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     settings = generations.current.loaded.settings
     log = Log(stdio.own_log(), Level[settings.master.log_level.upper()], lock=WriteLock.make())
     log.resume(list(state.log_lines))
-    recorder, loop = Recorder(log), Loop()
+    recorder, loop = Recorder(log, History.of(state.name)), Loop()
+    recorder.history.resume(state.history)
     announcer = Announcer(Notifier(os.environ, recorder), state.announced)
     program = Program.from_snapshot(state.command, state.mask, is_copy=bool(role.failure))
     master = Master(loop, generations, recorder, announcer, program, fleet, ConnectionQueues(state.exchanges))
@@ -138,7 +141,8 @@ def _fleet(state: State) -> Fleet:
 def _resume_control(master: Master, state: State, loop: Loop, recorder: Recorder) -> None:
     if state.control is None:
         return
-    handle = control_handler(master.status, master.ask, master.ask_to_stop)
+    history = recorder.history
+    handle = control_handler(master.status, master.ask, master.ask_to_stop, history)
     control = ControlServer(Path(state.control.path), recorder, handle)
-    control.resume(state.control, loop.selector)
+    control.resume(state.control, loop.selector, lambda place: Follower(history, place))
     master.own_control(control)

@@ -26,6 +26,7 @@ from gwctl.supervisor.control.server import ControlSnapshot
 from gwctl.supervisor.generations.connection_queues import ConnectionQueuesSnapshot
 from gwctl.supervisor.generations.generations import GenerationsSnapshot
 from gwctl.supervisor.generations.plan import PlanSnapshot
+from gwctl.supervisor.history import HistorySnapshot
 from gwctl.supervisor.listeners.listener_set import ListenerSnapshot
 from gwctl.supervisor.service.pidfile import PidfileSnapshot
 from gwctl.supervisor.service.status import AnnouncerSnapshot
@@ -75,6 +76,7 @@ class State(msgspec.Struct, frozen=True):
     """What systemd passed, by name."""
     control: ControlSnapshot | None = None
     pidfile: PidfileSnapshot | None = None
+    history: HistorySnapshot = HistorySnapshot()
 
     @property
     def of_children(self) -> ChildrenSnapshot:

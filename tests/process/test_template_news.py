@@ -24,6 +24,7 @@ from gwctl.supervisor.children.scoreboards import Boards
 from gwctl.supervisor.children.subreaper import _user_of
 from gwctl.supervisor.core import events
 from gwctl.supervisor.event_loop import Loop
+from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
 from tests.support import child
 from tests.support.processes import look
@@ -58,7 +59,7 @@ class Stage:
         self.children = Children(
             self.loop,
             boards,
-            Recorder(Log(null, Level.ERROR)),
+            Recorder(Log(null, Level.ERROR), History.of("shop")),
             self.news.append,
             lambda: 0.0,
             lambda _pool, _g: None,

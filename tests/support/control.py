@@ -8,10 +8,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from gwctl.control.protocol import Method, Scale, Status
+from gwctl.control.protocol import Events, Method, Scale, Status
 from gwctl.errors import BootError
 from gwctl.log import Log
+from gwctl.supervisor.control.follower import Follower
 from gwctl.supervisor.control.server import ControlServer
+from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
 from tests.support.wait import until
 
@@ -28,10 +30,15 @@ class Master:
         self.asked: list[tuple[int, Method]] = []
         self.status: dict[str, Any] = {"name": "shop"}
         self.now = 1000.0
-        self.server = ControlServer(self.path, Recorder(self.log), self.handle, lambda: self.now)
+        self.history = History.of("shop")
+        self.server = ControlServer(
+            self.path, Recorder(self.log, self.history), self.handle, lambda: self.now
+        )
 
-    def handle(self, request: int, method: Method) -> dict[str, Any] | None:
+    def handle(self, request: int, method: Method) -> dict[str, Any] | Follower | None:
         self.asked.append((request, method))
+        if isinstance(method, Events):
+            return Follower.begin(self.history, method)
         if isinstance(method, Status):
             return self.status
         if isinstance(method, Scale) and method.pool == "nope":

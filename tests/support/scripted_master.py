@@ -17,6 +17,7 @@ from typing import Any
 from gwctl.control.protocol import METHODS, Method, Status, Stop
 from gwctl.log import Log
 from gwctl.supervisor.control.server import ControlServer
+from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
 
 _NAMES = {kind: name for name, kind in METHODS.items()}
@@ -34,7 +35,7 @@ def main(path: Path, script: dict[str, Any]) -> None:
         return None
 
     selector = selectors.DefaultSelector()
-    server = ControlServer(path, Recorder(Log()), handle)
+    server = ControlServer(path, Recorder(Log(), History.of("scripted")), handle)
     server.open(selector)
     print("ready", flush=True)
     stopping = False

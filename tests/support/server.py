@@ -23,7 +23,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from tests.support import toml_text
 from tests.support.processes import Process, children, session_of
@@ -175,6 +175,16 @@ class GwctlServer:
             capture_output=True,
             text=True,
             check=False,
+        )
+
+    def begin_gwctl(self, *arguments: str, stdout: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a `gwctl` command that talks to this master, and do not wait for it."""
+        return subprocess.Popen(
+            [*self._gwctl, *arguments],
+            env=self._environ,
+            cwd=self._cwd,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
         )
 
     # ---- life

@@ -154,7 +154,7 @@ def test_what_the_command_sends_is_what_the_master_reads(name: str, method: mess
 
 def test_what_the_master_sends_is_what_the_command_reads() -> None:
     news = messages.Progress(3, "web", "boot", "ok", "0.4 s")
-    assert messages.decode_incoming(messages.encode_progress(news)).params == news
+    assert messages.decode_news(messages.decode_incoming(messages.encode_progress(news))) == news
     assert messages.decode_incoming(messages.encode_result(3, {"text": "x"})).result == {"text": "x"}
     failure = messages.Failure(1, "no", {"traceback": "y"})
     assert messages.decode_incoming(messages.encode_error(3, failure)).error == failure

@@ -7,6 +7,7 @@ from pathlib import Path
 from gwctl.log import Level, Log
 from gwctl.records.base import Process
 from gwctl.records.workers import NoPidfd, WorkerBooting
+from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
 
 WEB = Process("web", 1, 3, 4134)
@@ -15,7 +16,7 @@ WEB = Process("web", 1, 3, 4134)
 def test_a_record_is_a_line_of_its_level_about_its_subject(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("wb") as file:
-        recorder = Recorder(Log(file.fileno(), Level.INFO))
+        recorder = Recorder(Log(file.fileno(), Level.INFO), History.of("shop"))
         recorder.write(WorkerBooting(process=WEB, stage="import"))
         recorder.write(NoPidfd(process=WEB, reason="Too many open files"))
         recorder.log.level = Level.DEBUG

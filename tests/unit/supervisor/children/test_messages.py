@@ -39,6 +39,7 @@ from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport
 from gwctl.supervisor.children.messages import handle_message
 from gwctl.supervisor.children.peer_limits import MESSAGES_MAX, MESSAGES_PER_S
 from gwctl.supervisor.core import events
+from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
 
 READY = WorkerReady("sync", 0.1, 0.2, 1 << 20, "C", "uvloop 1")
@@ -66,7 +67,7 @@ class Stage1:
         )
         self.path = folder / "log"
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._recorder = Recorder(Log(self._fd, Level.INFO))
+        self._recorder = Recorder(Log(self._fd, Level.INFO), History.of("shop"))
         self.events: list[events.Event] = []
 
     def hear(self, *messages: Message, now: float = 100.0) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gwctl.ipc.assignment import Listener
 from gwctl.log import Log
+from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.bind import Held, Wanted
 from gwctl.supervisor.listeners.repair import ListenerCare
 from gwctl.supervisor.listeners.unix_socket import Access
@@ -26,7 +27,7 @@ class Scene:
         self.care.remember([self.held])
         self.path = folder / "log"
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT)
-        self._recorder = Recorder(Log(self._fd))
+        self._recorder = Recorder(Log(self._fd), History.of("shop"))
 
     def check(self) -> str:
         self.care.check([self.held], self._recorder)

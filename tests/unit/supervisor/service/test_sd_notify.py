@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gwctl.log import Log
+from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.sd_notify import Notifier
 
@@ -48,7 +49,7 @@ def log_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def recorder(log_file: Path) -> Iterator[Recorder]:
     with log_file.open("wb") as file:
-        yield Recorder(Log(file.fileno()))
+        yield Recorder(Log(file.fileno()), History.of("shop"))
 
 
 def test_the_messages(manager: Manager, recorder: Recorder) -> None:

@@ -1,0 +1,127 @@
+"""Events over the control socket: who follows, who is slow, who goes, and who asks for what does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gwctl.records.master import InvariantBroken
+from gwctl.supervisor.control import server
+from gwctl.supervisor.history import KEPT_MAX
+from tests.support.control import Master, Peer, request
+from tests.support.wait import until
+
+
+@pytest.fixture
+def peer(master: Master) -> Iterator[Peer]:
+    peer = Peer(master)
+    yield peer
+    peer.sock.close()
+
+
+def tell(master: Master, *rules: str) -> None:
+    for rule in rules:
+        master.history.add(InvariantBroken(rule=rule))
+
+
+def rule_of(line: dict) -> str:
+    assert line["method"] == "event", line
+    return line["params"]["event"]["figures"]["rule"]
+
+
+def test_what_was_and_the_answer(master: Master, peer: Peer) -> None:
+    tell(master, "1", "2")
+    peer.send(request("events", "e"))
+    assert [rule_of(peer.line()) for _ in range(2)] == ["1", "2"]
+    assert peer.line() == {"jsonrpc": "2.0", "id": "e", "result": {"text": "", "events": 2, "lost": 0}}
+    assert master.server.waiting == 0
+    peer.send(request("status"))
+    assert peer.line()["result"] == {"name": "shop"}
+
+
+def test_who_follows_hears_of_each_in_the_next_turn(master: Master, peer: Peer) -> None:
+    tell(master, "1")
+    peer.send(request("events", follow=True))
+    assert rule_of(peer.line()) == "1"
+    assert master.server.next_at > master.now, "the loop does not turn for nothing"
+    tell(master, "2")
+    assert master.server.next_at <= master.now
+    assert rule_of(peer.line()) == "2"
+    master.now += 3600
+    master.turn()
+    tell(master, "an hour later")
+    assert rule_of(peer.line()) == "an hour later"
+
+
+def test_several_at_once_on_one_connection(master: Master, peer: Peer) -> None:
+    peer.send(request("events", "a", follow=True), request("events", "b", follow=True, level="error"))
+    master.until_asked(2)
+    peer.send(request("status", "s"))
+    assert peer.line()["id"] == "s"
+    tell(master, "1")
+    assert {peer.line()["params"]["id"] for _ in range(2)} == {"a", "b"}
+
+
+def test_a_request_for_what_does_not_exist_is_refused(peer: Peer) -> None:
+    peer.send(request("events", kinds=["worker_redy"]))
+    assert "did you mean worker_ready" in peer.line()["error"]["message"]
+    peer.send(request("events", since_s=-1))
+    assert peer.line()["error"]["code"] == -32602
+    assert peer.master.server.waiting == 0
+
+
+def test_who_does_not_read_costs_no_more_than_others_and_hears_what_was_lost(
+    master: Master, peer: Peer
+) -> None:
+    peer.send(request("events", follow=True))
+    master.until_asked(1)
+    told = 0
+    (client,) = master.server._clients.values()
+    while told < 100_000 and not client.paused:
+        tell(master, "x" * 500)
+        told += 1
+        master.turn()
+    assert client.paused
+    for _ in range(2 * KEPT_MAX):
+        tell(master, "y")
+        master.turn()
+        assert len(client.output) < server.OUTPUT_PAUSE_BYTES + 2000
+    told += 2 * KEPT_MAX
+    assert master.server.next_at > master.now, "nor does the loop turn hot over it"
+    lines = []
+
+    def all_there() -> bool:
+        lines.append(peer.line())
+        return lines[-1]["method"] == "event" and lines[-1]["params"]["event"]["number"] == told
+
+    until(all_there, "the last event")
+    (lost,) = [each["params"]["count"] for each in lines if each["method"] == "lost"]
+    assert len(lines) - 1 + lost == told
+    assert lost >= KEPT_MAX - 100
+
+
+def test_who_goes_is_forgotten(master: Master, peer: Peer) -> None:
+    peer.send(request("events", follow=True))
+    master.until_asked(1)
+    peer.sock.close()
+
+    def forgotten() -> bool:
+        master.turn()
+        return not master.server._clients
+
+    until(forgotten, "the client to be forgotten")
+    tell(master, "1")
+    master.turn()
+    assert master.server.waiting == 0
+
+
+def test_the_last_one_is_sent_at_the_end(master: Master, peer: Peer) -> None:
+    peer.send(request("events", follow=True))
+    master.until_asked(1)
+    master.server.stop_listening()
+    assert not master.path.exists()
+    tell(master, "the end")
+    master.server.close()
+    assert rule_of(peer.line()) == "the end"
+    until(lambda: peer._pump() or peer.closed, "the connection to end")
