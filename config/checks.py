@@ -27,7 +27,7 @@ from gwctl.config.sources import Tree
 if TYPE_CHECKING:
     from gwctl.config.certificates import Identity
 
-_POOL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+POOL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _RESERVED: Final = frozenset({"master"})
 """In log lines this is the master itself."""
 
@@ -57,7 +57,7 @@ class _Checks:
     def pool(self, name: str, pool: PoolSettings) -> None:
         """Check what concerns one pool alone."""
         at = ("pool", name)
-        if not _POOL_NAME.fullmatch(name):
+        if not POOL_NAME.fullmatch(name):
             form = "at most 32 letters, digits, and _ - inside"
             self._tree.complain(at, f"a pool's name has {form}", show=False)
         elif name in _RESERVED:

@@ -24,7 +24,9 @@ Made by `make docs` from the settings' own descriptions (config/model/settings.p
 Settings come from four places, and the later wins: defaults, `gw.toml`, `GWCTL_*` variables,
 the command line. `gwctl check` says whether they are right, all mistakes at once, each with
 its line; `gwctl config show` prints those in force and where each came from; `gwctl init`
-writes a first file.
+writes a first file. An editor completes and explains settings by their JSON Schema:
+`gwctl config schema > gw.schema.json`, and `#:schema ./gw.schema.json` as the first line of
+gw.toml (Even Better TOML in VS Code, taplo, and others).
 
     [master]                                  # the master process itself
     name = "shop"

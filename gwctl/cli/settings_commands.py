@@ -1,4 +1,4 @@
-"""Commands about settings that start nothing: ``check``, ``config show``, ``init``."""
+"""Commands about settings that start nothing: ``check``, ``config show``, ``config schema``, ``init``."""
 
 from __future__ import annotations
 
@@ -80,6 +80,19 @@ def show(
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         click.echo(shown_settings.as_toml(loaded, secrets=secrets), nl=False)
+
+
+@config.command("schema")
+def json_schema() -> None:
+    """Print the JSON Schema of gw.toml, for editors.
+
+    \b
+    gwctl config schema > gw.schema.json
+    and as the first line of gw.toml:  #:schema ./gw.schema.json
+    """  # noqa: D301 - \b is click's mark for lines to leave as they are
+    from gwctl.config.json_schema import json_schema as made  # noqa: PLC0415 - only here
+
+    click.echo(json.dumps(made(), indent=2, ensure_ascii=False))
 
 
 @click.command()
