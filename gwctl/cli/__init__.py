@@ -33,6 +33,7 @@ COMMANDS: Final = (
     "check",
     "config",
     "init",
+    "completion",
 )
 """In the order of the help."""
 
@@ -60,6 +61,10 @@ class LazyGroup(click.Group):
                 from gwctl.cli.start import start  # noqa: PLC0415 - see the module
 
                 return start
+            case "completion":
+                from gwctl.cli.completion import completion  # noqa: PLC0415
+
+                return completion
             case "check" | "config" | "init":
                 from gwctl.cli import settings_commands  # noqa: PLC0415
 

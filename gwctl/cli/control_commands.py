@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, NoReturn
 import click
 import msgspec
 
+from gwctl.cli.completion import pool_names
 from gwctl.cli.events_view import EventsView
 from gwctl.cli.folder import logical_cwd
 from gwctl.cli.reload_view import ReloadView
@@ -238,7 +239,7 @@ def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[i
     short_help="Set the number of workers of POOL.",
     context_settings={"ignore_unknown_options": True},  # -1 is not an option
 )
-@click.argument("pool")
+@click.argument("pool", shell_complete=pool_names)
 @click.argument("change", metavar="N|+N|-N", callback=_change)
 @_targeted
 def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int | None, int | None]) -> None:

@@ -88,7 +88,7 @@ class GwctlServer:
         self._gwctl = list(command)
         self._command = [*command, *(arguments or ("start", "-c", str(self.config)))]
         self._cwd = cwd or self.folder
-        self._environ = {
+        self.environ = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "RUNTIME_DIRECTORY": str(self.folder),
@@ -169,7 +169,7 @@ class GwctlServer:
         command = [*self._gwctl, *arguments]
         return subprocess.run(
             command,
-            env=self._environ,
+            env=self.environ,
             cwd=self._cwd,
             timeout=timeout_s,
             capture_output=True,
@@ -181,7 +181,7 @@ class GwctlServer:
         """Start a `gwctl` command that talks to this master, and do not wait for it."""
         return subprocess.Popen(
             [*self._gwctl, *arguments],
-            env=self._environ,
+            env=self.environ,
             cwd=self._cwd,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -198,7 +198,7 @@ class GwctlServer:
                 stdin=self.stdin,
                 stdout=stdout,
                 stderr=stderr,
-                env=self._environ,
+                env=self.environ,
                 cwd=self._cwd,
                 pass_fds=inherited,
                 start_new_session=True,

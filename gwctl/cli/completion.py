@@ -1,0 +1,58 @@
+"""``gwctl completion``: what a shell evaluates so that Tab completes commands, options and names of pools.
+
+The script asks `gwctl` itself, each time Tab is pressed (click does that), so it never gets old.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import click
+from click.shell_completion import get_completion_class
+
+from gwctl.cli.folder import logical_cwd
+from gwctl.control.client import ControlClient
+from gwctl.control.discovery import find
+from gwctl.control.protocol import Status
+from gwctl.errors import GwctlError
+
+SHELLS: Final = ("bash", "zsh", "fish")
+_PATIENCE_S: Final = 1.0
+"""For a master, of somebody who has pressed Tab."""
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete gwctl's commands, options and pools.
+
+    \b
+    bash   eval "$(gwctl completion bash)"                 in ~/.bashrc
+    zsh    eval "$(gwctl completion zsh)"                  in ~/.zshrc, after compinit
+    fish   gwctl completion fish > ~/.config/fish/completions/gwctl.fish
+    """  # noqa: D301 - \b is click's mark for lines to leave as they are
+    kind = get_completion_class(shell)
+    assert kind is not None
+    maker = kind(click.Command("gwctl"), {}, "gwctl", "_GWCTL_COMPLETE")
+    click.echo(maker.source_template % maker.source_vars())
+
+
+def pool_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Those of the master that is meant; none if it cannot be asked."""
+    config, name, control = (ctx.params.get(each) for each in ("config", "name", "control"))
+    try:
+        path = find(
+            name=name,
+            config=Path(config) if config else None,
+            control=Path(control) if control else None,
+            environ=os.environ,
+            uid=os.geteuid(),
+            cwd=logical_cwd(os.environ),
+        )
+        with ControlClient(path) as client:
+            document = client.call("status", Status(), timeout_s=_PATIENCE_S)
+    except GwctlError:
+        return []
+    return [pool["name"] for pool in document.get("pools", ()) if pool["name"].startswith(incomplete)]
