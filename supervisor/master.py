@@ -33,6 +33,7 @@ from gwctl.supervisor.core.snapshot import snapshot_of
 from gwctl.supervisor.event_loop import Loop, signals_blocked
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.log_level import LogLevel
 from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.status import Announcer
@@ -79,6 +80,7 @@ class Master:
             random.random,
             self._close_in_child,
         )
+        self.log_level = LogLevel(recorder, self.children.tell_log_level)
         self._program = program
         self._handover = Handover(program, self.snapshot, loop, self.children, self._events.append)
 
@@ -101,6 +103,7 @@ class Master:
                 self._signalled(signum)
             self._terminal.check(time.monotonic())
             self._announcer.turn(time.monotonic())
+            self.log_level.turn(time.monotonic())
             if self._control is not None:
                 self._control.turn(time.monotonic())
             self._step()
@@ -121,7 +124,7 @@ class Master:
         self._step()
 
     def _timeout(self) -> float:
-        due = self._announcer.next_at
+        due = min(self._announcer.next_at, self.log_level.next_at)
         if (deadline := self.fleet.next_deadline()) is not None:
             due = min(due, deadline)
         if self._control is not None:
@@ -316,7 +319,7 @@ class Master:
             self._recorder.write(RestartNeeded(setting=name))
         self._queues.keep_only(self._generations.current.policies)
         self.children.boards.keep(self._generations.current.policies)
-        self._recorder.log.level = Level[self._generations.current.loaded.settings.master.log_level.upper()]
+        self.log_level.configure(Level[self._generations.current.loaded.settings.master.log_level.upper()])
 
     def _reopen_logs(self) -> None:
         reopened, failures = self._generations.logs.reopen()
@@ -365,6 +368,7 @@ class Master:
                 control=self._control.snapshot() if self._control is not None else None,
                 pidfile=self._pidfile.snapshot() if self._pidfile is not None else None,
                 history=self._recorder.history.snapshot(),
+                log_level_asked=self.log_level.snapshot(),
             )
         )
 
@@ -379,6 +383,7 @@ class Master:
         self._adoption = Adoption(state.adopted_at, state.adopted_by)
         self._tried_by = state.tried_by
         self.children.resume(state.of_children)
+        self.log_level.resume(state.log_level_asked)
 
     # ---- start and end
 

@@ -150,7 +150,6 @@ def _open_control(master: Master, loaded: Loaded, loop: Loop, recorder: Recorder
         recorder.write(NoControlSocket(reason=str(error)))
         return
 
-    handle = control_handler(master.status, master.ask, master.ask_to_stop, recorder.history)
-    control = ControlServer(path, recorder, handle)
+    control = ControlServer(path, recorder, control_handler(master, recorder.history))
     if control.open(loop.selector):
         master.own_control(control)

@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "upgrade",
     "status",
     "events",
+    "log-level",
     "scale",
     "stop",
     "check",
@@ -70,12 +71,12 @@ class LazyGroup(click.Group):
 
                 settings: click.Command = getattr(settings_commands, cmd_name)
                 return settings
-            case "reload" | "rollback" | "upgrade" | "status" | "events" | "scale" | "stop":
+            case "reload" | "rollback" | "upgrade" | "status" | "events" | "log-level" | "scale" | "stop":
                 from gwctl.cli import control_commands  # noqa: PLC0415
 
                 if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                     signal.signal(signal.SIGINT, signal.default_int_handler)
-                control: click.Command = getattr(control_commands, cmd_name)
+                control: click.Command = getattr(control_commands, cmd_name.replace("-", "_"))
                 return control
         return None
 

@@ -32,6 +32,7 @@ from gwctl.control.client import ControlClient, RefusedError
 from gwctl.control.discovery import find
 from gwctl.control.protocol import (
     Events,
+    LogLevel,
     Method,
     News,
     Progress,
@@ -50,6 +51,8 @@ ANSWER_TIMEOUT_S: Final = 10.0
 _GONE_TIMEOUT_S: Final = 10.0
 _READY_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.1
+LEVELS: Final = ("debug", "info", "warning", "error")
+_Level = Literal["debug", "info", "warning", "error"]
 FOLLOWED_AFTER: Final = 10
 """So many events before those that are followed give a beginning to what comes."""
 _NOBODY_COMES_S: Final = 2.0
@@ -331,7 +334,7 @@ def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> fl
 )
 @click.option(
     "--level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
+    type=click.Choice(LEVELS),
     default="info",
     show_default=True,
     help="Only this and what is worse.",
@@ -347,7 +350,7 @@ def events(
     since: float | None,
     last: int | None,
     kinds: tuple[str, ...],
-    level: Literal["debug", "info", "warning", "error"],
+    level: _Level,
 ) -> None:
     """Show what happened in a running master: the last thousand events, the oldest first.
 
@@ -373,4 +376,26 @@ def events(
             raise
 
 
-COMMANDS: Final[list[click.Command]] = [status, reload, rollback, upgrade, stop, scale, events]
+@click.command("log-level", short_help="Have the log say more, or less.")
+@click.argument("level", type=click.Choice(LEVELS), required=False)
+@click.option(
+    "--for", "for_s", metavar="TIME", callback=_span, help="For 90s, 10m, 2h, 1d; else until a reload."
+)
+@_targeted
+def log_level(client: ControlClient, *, as_json: bool, level: _Level | None, for_s: float | None) -> None:
+    """Have the log of master and workers say more, or less; without LEVEL say how it is.
+
+    \b
+    gwctl log-level debug --for 10m     then it is as before, reloads or not
+    gwctl log-level                     debug for 9.5 min, then info
+
+    What log_level in the settings says comes back when the time is over, without --for at the next reload.
+    """  # noqa: D301 - \b is click's mark for lines to leave as they are
+    if for_s is not None and level is None:
+        raise click.UsageError("--for says how long, and not which level: gwctl log-level debug --for 10m")
+    if for_s == 0:
+        raise click.UsageError("--for is how long it holds; it cannot be 0")
+    _succeed(client.call("log_level", LogLevel(level, for_s), timeout_s=ANSWER_TIMEOUT_S), as_json=as_json)
+
+
+COMMANDS: Final[list[click.Command]] = [status, reload, rollback, upgrade, stop, scale, events, log_level]

@@ -10,8 +10,8 @@
     <- {"jsonrpc": "2.0", "method": "event", "params": {"id": 1, "event": {"kind": "worker_ready", ...}}}
     <- {"jsonrpc": "2.0", "method": "lost", "params": {"id": 1, "count": 12}}
 
-``status`` is answered at once; ``reload``, ``rollback``, ``stop`` and ``scale`` when they are done, with
-progress on the way. Fields that a side does not know are ignored, so that a newer command
+``status`` and ``log_level`` are answered at once; ``reload``, ``rollback``, ``stop`` and ``scale`` when they
+are done, with progress on the way. Fields that a side does not know are ignored, so that a newer command
 can talk to an older master. What a request needs and has not, or has in another type or size, refuses it.
 """
 
@@ -21,7 +21,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from gwctl.config.model.types import WORKERS_MAX
+from gwctl.config.model.types import WEEK_S, WORKERS_MAX
 from gwctl.json_text import encode
 
 REQUEST_BYTES_MAX: Final = 1 << 16
@@ -92,7 +92,19 @@ class Events(msgspec.Struct, frozen=True, omit_defaults=True):
     """Only this and what is worse."""
 
 
-Method = Status | Reload | Rollback | Upgrade | Stop | Scale | Events
+class LogLevel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Have the log say more, or less; without ``level`` say how it is."""
+
+    level: Literal["debug", "info", "warning", "error"] | None = None
+    for_s: Annotated[float, msgspec.Meta(gt=0, le=WEEK_S)] | None = None
+    """For so long; None: until the next reload."""
+
+    def __post_init__(self) -> None:
+        if self.for_s is not None and self.level is None:
+            raise ValueError("`for_s` is given without `level`: which one shall it be?")
+
+
+Method = Status | Reload | Rollback | Upgrade | Stop | Scale | Events | LogLevel
 
 METHODS: Final[dict[str, type[Method]]] = {
     "status": Status,
@@ -102,6 +114,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "stop": Stop,
     "scale": Scale,
     "events": Events,
+    "log_level": LogLevel,
 }
 
 

@@ -29,7 +29,7 @@ import msgspec
 from gwctl import json_text
 from gwctl.ipc import inherited_fds
 
-PROTOCOL: Final = 4
+PROTOCOL: Final = 5
 """Version of the messages below. Raise it when an old peer could misread one."""
 
 LINE_BYTES_MAX: Final = 1 << 20
@@ -179,6 +179,12 @@ class Reopen(msgspec.Struct, frozen=True, tag="reopen", tag_field="t"):
     """Use the access log descriptor that comes with this line instead of the present one."""
 
 
+class SetLogLevel(msgspec.Struct, frozen=True, tag="log_level", tag_field="t"):
+    """Log what is at least of this level. Since `LOG_LEVEL_PROTOCOL`."""
+
+    level: int
+
+
 class Tell(msgspec.Struct, frozen=True, tag="tell", tag_field="t"):
     """Say what is under way: the requests, and the asyncio tasks. Since `TELL_PROTOCOL`."""
 
@@ -213,6 +219,8 @@ GIVE_UP_PROTOCOL: Final = 3
 """A master that speaks less does not know `GaveUp`."""
 TEMPLATE_DRAINS_PROTOCOL: Final = 4
 """A template that speaks less does not know `Drain`."""
+LOG_LEVEL_PROTOCOL: Final = 5
+"""A worker that speaks less does not know `SetLogLevel`."""
 
 Up = (
     Hello
@@ -226,7 +234,7 @@ Up = (
     | Forked
     | GaveUp
 )
-Down = Hello | Serve | Park | Drain | Reopen | Tell | Fork
+Down = Hello | Serve | Park | Drain | Reopen | SetLogLevel | Tell | Fork
 Message = Up | Down
 
 _BLOCK_BYTES: Final = 1 << 16

@@ -176,6 +176,14 @@ class ListenerDamaged(Record, frozen=True, kw_only=True):
     """A reload can bind it anew; else a restart must."""
 
 
+class LogLevelChanged(Record, frozen=True, kw_only=True):
+    source: str
+    was: str
+    to: str
+    for_s: float | None = None
+    """For how long; None: until it is changed again, by a reload at the latest."""
+
+
 class AccessLogsReopened(Record, frozen=True, kw_only=True):
     files: int
     workers: int
@@ -204,6 +212,7 @@ AboutMaster = (
     | ControlRefused
     | SystemdUnreachable
     | ListenerDamaged
+    | LogLevelChanged
     | AccessLogsReopened
     | AccessLogNotReopened
 )

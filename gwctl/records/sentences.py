@@ -12,13 +12,12 @@ from typing import Any, Final, TypeVar, assert_never
 from gwctl.records import master, reloads, workers
 from gwctl.records.base import Process, Record, Strength
 from gwctl.records.report_words import told
+from gwctl.records.stop_words import at_what, stop_plan
 from gwctl.wording import (
-    connections,
     how_it_ended,
     mebibytes,
     ordinal,
     processes,
-    requests,
     seconds,
     span,
 )
@@ -463,17 +462,17 @@ def _pools_serve(record: master.PoolsServe) -> str:
 
 @_of(master.StopBegun)
 def _stop_begun(record: master.StopBegun) -> str:
-    return f"stopping ({record.source}): {_plan(record.plan)}"
+    return f"stopping ({record.source}): {stop_plan(record.plan)}"
 
 
 @_of(master.StopDrains)
 def _stop_drains(record: master.StopDrains) -> str:
-    return f"accepting no more: {_plan(record.plan)}"
+    return f"accepting no more: {stop_plan(record.plan)}"
 
 
 @_of(master.StopWaits)
 def _stop_waits(record: master.StopWaits) -> str:
-    text = "; ".join(f"{each.process.name}: {_at_what(each)}" for each in record.waits_for)
+    text = "; ".join(f"{each.process.name}: {at_what(each)}" for each in record.waits_for)
     return f"waiting for {text}" + (f"; and {count_of_workers(record.more)} more" if record.more else "")
 
 
@@ -543,6 +542,12 @@ def _listener_damaged(record: master.ListenerDamaged) -> str:
     return f"the listener {record.address} of pool {record.pool} {what}. {why}"
 
 
+@_of(master.LogLevelChanged)
+def _log_level(record: master.LogLevelChanged) -> str:
+    how_long = f" for {span(record.for_s)}" if record.for_s is not None else ""
+    return f"log level {record.was} -> {record.to}{how_long} ({record.source})"
+
+
 @_of(master.AccessLogsReopened)
 def _logs_reopened(record: master.AccessLogsReopened) -> str:
     files = "1 file" if record.files == 1 else f"{record.files} files"
@@ -552,47 +557,3 @@ def _logs_reopened(record: master.AccessLogsReopened) -> str:
 @_of(master.AccessLogNotReopened)
 def _log_not_reopened(record: master.AccessLogNotReopened) -> str:
     return f"{record.reason}; writing to the old file goes on"
-
-
-def _plan(plan: master.StopPlan) -> str:
-    count = processes(plan.workers, plan.templates)
-    match plan.mode:
-        case "accept":
-            wait = seconds(plan.accept_s)
-            return f"accepting for {wait} more, then {_finishing(plan)}. Asked again: that begins now"
-        case "drain":
-            return _finishing(plan) + (". Asked again: ends them at once" if plan.workers else "")
-        case "quit" if not count:
-            return "no worker is left to end"
-        case "quit":
-            return f"ending {count} at once, within {seconds(plan.gone_s)}. Asked again: kills them"
-        case "kill":
-            return f"killing {count or 'nobody: no worker is left'}"
-        case _:
-            assert_never(plan.mode)
-
-
-def _finishing(plan: master.StopPlan) -> str:
-    """How long the workers have for their requests, and until when the last of them is gone."""
-    if not plan.workers:
-        return "no worker has anything to finish"
-    verb, are = ("finishes", "is") if plan.workers == 1 else ("finish", "are")
-    within = f"at most {seconds(plan.finish_s)}, and {are} gone within {seconds(plan.gone_s)}"
-    return f"{count_of_workers(plan.workers)} {verb}, {within}"
-
-
-def _at_what(one: master.WaitedFor) -> str:
-    pid, since = one.process.pid, seconds(one.state_s)
-    if one.state != "draining":
-        return f"pid {pid} is {one.state} for {since}"
-    if one.process.is_template:
-        return f"pid {pid} shuts down for {since}"
-    if not (one.requests or one.connections):
-        return f"no connection left, pid {pid} shuts down for {since}"
-    left = connections(one.connections)
-    if not one.requests:
-        return left
-    if not one.request_s:
-        return f"{requests(one.requests)} on {left}"
-    text = f"{one.request}, {span(one.request_s)} so far"
-    return text if one.requests == one.connections == 1 else f"{text}, of {requests(one.requests)} on {left}"

@@ -47,6 +47,7 @@ class ChildSnapshot(msgspec.Struct, frozen=True):
     incident: IncidentReport | None = msgspec.field(default=None, name="inquest")
     killed: bool = False
     template: bool = False
+    log_level: int = 0
 
 
 @dataclass(slots=True)
@@ -75,6 +76,8 @@ class Child:
     protocol: int = 0
     """Of its channel; 0: it has not said hello."""
     limits: RequestLimits = field(init=False)
+    log_level: int = 0
+    """What it was told last; 0: not known."""
     killed: bool = False
     """We sent SIGKILL."""
     incident: IncidentReport | None = None
@@ -149,6 +152,7 @@ class Child:
             incident=self.incident,
             killed=self.killed,
             template=self.template,
+            log_level=self.log_level,
         )
 
     @classmethod
@@ -175,6 +179,7 @@ class Child:
             incident=snapshot.incident,
             killed=snapshot.killed,
             template=snapshot.template,
+            log_level=snapshot.log_level,
         )
 
     # ---- what is written down of it when it has to be killed

@@ -24,6 +24,7 @@ from gwctl.errors import UpgradeError
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import EXPLAIN_SIGNAL, Assignment
 from gwctl.ipc.channel import (
+    LOG_LEVEL_PROTOCOL,
     OBEYED_PROTOCOL,
     PROTOCOL,
     TELL_PROTOCOL,
@@ -35,6 +36,7 @@ from gwctl.ipc.channel import (
     Hello,
     Park,
     Serve,
+    SetLogLevel,
     Tell,
 )
 from gwctl.ipc.scoreboard import Scoreboard
@@ -184,6 +186,7 @@ class Children:
             spawned_at=now,
             dump=dump,
             template=assignment.template,
+            log_level=int(assignment.log_level),
         )
         self._by_worker[worker] = child
         if template is not None:
@@ -343,6 +346,17 @@ class Children:
         if isinstance(message, Serve | Park) and child.protocol < OBEYED_PROTOCOL:  # it will not say so
             self._report(events.Obeyed(worker, isinstance(message, Serve)))
 
+    def tell_log_level(self) -> None:
+        """The log's level is another: workers write to it, too."""
+        for child in self:
+            self._tell_log_level(child)
+
+    def _tell_log_level(self, child: Child) -> None:
+        level = int(self._recorder.log.level)
+        if child.log_level != level and child.protocol >= LOG_LEVEL_PROTOCOL and not child.template:
+            child.log_level = level
+            self.send(child.worker, SetLogLevel(level))
+
     def _channel_event(self, child: Child, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:
             child.channel.flush()
@@ -376,6 +390,7 @@ class Children:
             now = time.monotonic()
             for message, _fds in child.channel.receive():
                 handle_message(child, message, now, self._recorder, self._report, self._templates.answered)
+            self._tell_log_level(child)
         except ChannelError as error:
             reason = cut(str(error), MESSAGE_CHARS_MAX)
             self._recorder.write(ChannelBroken(process=child.process, reason=reason))

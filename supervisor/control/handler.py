@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 from gwctl.control import protocol
+from gwctl.log import Level
 from gwctl.supervisor.control.follower import Follower
 from gwctl.supervisor.control.server import Handle
 from gwctl.supervisor.core import events
 from gwctl.supervisor.history import History
+from gwctl.supervisor.log_level import LogLevel
 
 
-def control_handler(
-    status: Callable[[], dict[str, Any]],
-    ask: Callable[[events.Event], None],
-    ask_to_stop: Callable[[events.RequestId, str], None],
-    history: History,
-) -> Handle:
-    """What the control server calls for each request. The core answers later what changes something."""
+class Asked(Protocol):
+    """A master, as far as clients ask for it."""
+
+    log_level: LogLevel
+
+    def status(self) -> dict[str, Any]: ...
+    def ask(self, event: events.Event) -> None: ...
+    def ask_to_stop(self, request: events.RequestId, source: str) -> None: ...
+
+
+def control_handler(master: Asked, history: History) -> Handle:
+    """What the control server calls for each request. What changes the fleet the core answers later."""
 
     def handle(request: int, method: protocol.Method) -> dict[str, Any] | Follower | None:
         match method:
             case protocol.Status():
-                return status()
+                return master.status()
             case protocol.Events():
                 return Follower.begin(history, method)
+            case protocol.LogLevel(level=level, for_s=for_s):
+                if level is not None:
+                    master.log_level.ask(Level[level.upper()], for_s, "gwctl log-level")
+                return master.log_level.report()
             case protocol.Reload():
-                ask(events.ReloadAsked(request, "gwctl reload"))
+                master.ask(events.ReloadAsked(request, "gwctl reload"))
             case protocol.Rollback():
-                ask(events.RollbackAsked(request, "gwctl rollback"))
+                master.ask(events.RollbackAsked(request, "gwctl rollback"))
             case protocol.Stop(quick=True):
-                ask(events.StopAsked(request, "gwctl stop", quick=True))
+                master.ask(events.StopAsked(request, "gwctl stop", quick=True))
             case protocol.Upgrade():
-                ask(events.UpgradeAsked(request, "gwctl upgrade"))
+                master.ask(events.UpgradeAsked(request, "gwctl upgrade"))
             case protocol.Stop():
-                ask_to_stop(request, "gwctl stop")
+                master.ask_to_stop(request, "gwctl stop")
             case protocol.Scale(pool=pool, size=size, delta=delta):
-                ask(events.ScaleAsked(request, pool, size, delta or 0))
+                master.ask(events.ScaleAsked(request, pool, size, delta or 0))
             case _:
                 assert_never(method)
         return None

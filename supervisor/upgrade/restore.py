@@ -142,7 +142,6 @@ def _resume_control(master: Master, state: State, loop: Loop, recorder: Recorder
     if state.control is None:
         return
     history = recorder.history
-    handle = control_handler(master.status, master.ask, master.ask_to_stop, history)
-    control = ControlServer(Path(state.control.path), recorder, handle)
+    control = ControlServer(Path(state.control.path), recorder, control_handler(master, history))
     control.resume(state.control, loop.selector, lambda place: Follower(history, place))
     master.own_control(control)

@@ -28,6 +28,7 @@ from gwctl.supervisor.generations.generations import GenerationsSnapshot
 from gwctl.supervisor.generations.plan import PlanSnapshot
 from gwctl.supervisor.history import HistorySnapshot
 from gwctl.supervisor.listeners.listener_set import ListenerSnapshot
+from gwctl.supervisor.log_level import LogLevelSnapshot
 from gwctl.supervisor.service.pidfile import PidfileSnapshot
 from gwctl.supervisor.service.status import AnnouncerSnapshot
 from gwctl.supervisor.upgrade.program import ProgramSnapshot
@@ -77,6 +78,7 @@ class State(msgspec.Struct, frozen=True):
     control: ControlSnapshot | None = None
     pidfile: PidfileSnapshot | None = None
     history: HistorySnapshot = HistorySnapshot()
+    log_level_asked: LogLevelSnapshot | None = None
 
     @property
     def of_children(self) -> ChildrenSnapshot:

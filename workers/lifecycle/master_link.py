@@ -25,6 +25,7 @@ from gwctl.ipc.channel import (
     Reopen,
     RequestReport,
     Serve,
+    SetLogLevel,
     Stage,
     Tell,
     WorkerDrained,
@@ -44,6 +45,7 @@ class Orders(Protocol):
     def park(self, *, release_clients: bool) -> None: ...
     def drain(self, timeout_s: float, *, sweep: bool) -> None: ...
     def reopen(self, access_log_fd: int) -> None: ...
+    def set_log_level(self, level: int) -> None: ...
     def tell(self) -> None: ...
     def refuse(self, reason: str) -> None: ...
     def master_hung_up(self) -> None: ...
@@ -104,6 +106,8 @@ class Link:
             case Reopen():
                 for fd in fds:
                     self._orders.reopen(fd)
+            case SetLogLevel(level=level):
+                self._orders.set_log_level(level)
             case Tell():
                 self._orders.tell()
             case (

@@ -31,7 +31,7 @@ from gwctl.ipc.channel import (
     WorkerReady,
 )
 from gwctl.ipc.scoreboard import MEMORY_BYTES
-from gwctl.log import Log
+from gwctl.log import Level, Log
 from gwctl.workers.app.background_work import Background
 from gwctl.workers.app.interruption import Interrupted, Interruption
 from gwctl.workers.app.lifespan import Lifespan
@@ -211,6 +211,9 @@ class WorkerProcess:
     def reopen(self, access_log_fd: int) -> None:
         if self.server is not None:
             self.server.set_access_log(access_log_fd)
+
+    def set_log_level(self, level: int) -> None:
+        self._log.level = Level(level)
 
     def tell(self) -> None:
         if self.server is not None and self.link is not None and self.loop is not None:

@@ -12,6 +12,7 @@ from gwctl.records.master import (
     ControlRefused,
     InvariantBroken,
     ListenerDamaged,
+    LogLevelChanged,
     MasterGaveUp,
     MasterStarted,
     MasterStopped,
@@ -206,6 +207,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     ListenerDamaged(
         pool="web", address="http://127.0.0.1:8000", damage="shut_down", mended=False, reason="in use"
     ),
+    LogLevelChanged(source="gwctl log-level", was="info", to="debug", for_s=600.0),
     AccessLogsReopened(files=2, workers=4),
     AccessLogNotReopened(reason="cannot write the access log /var/log/shop: it is a socket"),
 )

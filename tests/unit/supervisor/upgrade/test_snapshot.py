@@ -44,7 +44,7 @@ CARRIED: dict[type, set[str]] = {
     ListenerSet: {"_passed", "_current"},
     Children: {"boards", "_by_worker", "sampled_at", "totals", "older"},
     server.ControlServer: {"path", "_listening", "_clients", "_waiting", "_last_request"},
-    server._Client: {"sock", "received", "output", "requests", "ended"},
+    server._Client: {"sock", "received", "output", "requests", "followers", "ended"},
 }
 LEFT_OUT: dict[type, set[str]] = {
     Channel: {
