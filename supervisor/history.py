@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,12 @@ from gwctl.records.happening import Happening, happening
 
 KEPT_MAX: Final = 1000
 KEPT_BYTES_MAX: Final = 1 << 20
+EVENT_BYTES_MAX: Final = 1 << 16
+"""Of one, as JSON; a longer one is cut."""
+_TEXT_CHARS: Final = 8192
+_WORD_CHARS: Final = 256
+_ITEMS: Final = 8
+"""What is left of one that is cut: of its text, of each text in its figures, of each list there."""
 
 _decode: Final = msgspec.json.Decoder(Happening).decode
 
@@ -71,7 +77,11 @@ class History:
     def add(self, record: AnyRecord) -> Happening:
         """Keep ``record``, as what happens now."""
         it = happening(record, self.last + 1, self._wall(), self._monotonic(), self._instance)
-        self._keep(it, encode(it))
+        line = encode(it)
+        if len(line) > EVENT_BYTES_MAX:
+            text, figures = _shortened(it.text, _TEXT_CHARS), _shortened(it.figures, _WORD_CHARS)
+            line = encode(msgspec.structs.replace(it, text=text, figures=figures, cut=True))
+        self._keep(it, line)
         return it
 
     def _keep(self, it: Happening, line: bytes) -> None:
@@ -95,7 +105,7 @@ class History:
         for line in snapshot.lines:
             try:
                 it = _decode(line)
-            except msgspec.DecodeError:
+            except (ValueError, RecursionError):
                 self._entries.clear()  # they are numbered without a gap
                 self._bytes = 0
             else:
@@ -104,3 +114,15 @@ class History:
         if not self._entries or self._entries[-1].number != self.last:
             self._entries.clear()
             self._bytes = 0
+
+
+def _shortened(value: Any, chars: int) -> Any:
+    """``value`` with long texts and lists in it cut."""
+    match value:
+        case str() if len(value) > chars:
+            return f"{value[:chars]}..."
+        case dict():
+            return {key: _shortened(each, chars) for key, each in value.items()}
+        case list() | tuple():
+            return [_shortened(each, chars) for each in value[:_ITEMS]]
+    return value

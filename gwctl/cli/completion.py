@@ -23,7 +23,7 @@ _PATIENCE_S: Final = 1.0
 """For a master, of somebody who has pressed Tab."""
 
 
-@click.command()
+@click.command(short_help="Complete commands and pools in SHELL.")
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
     """Print what makes SHELL complete gwctl's commands, options and pools.

@@ -15,12 +15,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
 import click
 import msgspec
 
+from gwctl.cli import output
 from gwctl.cli.completion import pool_names
 from gwctl.cli.events_view import EventsView
 from gwctl.cli.folder import logical_cwd
@@ -28,7 +30,7 @@ from gwctl.cli.reload_view import ReloadView
 from gwctl.cli.status_view import render
 from gwctl.config.model.types import WORKERS_MAX
 from gwctl.control import health
-from gwctl.control.client import ControlClient, RefusedError
+from gwctl.control.client import ControlClient, NobodyReadsError, RefusedError
 from gwctl.control.discovery import find
 from gwctl.control.protocol import (
     Events,
@@ -158,7 +160,7 @@ def _width() -> int:
 @click.command()
 @_targeted
 def reload(client: ControlClient, *, as_json: bool) -> None:
-    """Start a new generation and wait until it is adopted or refused.
+    """Start a new generation; wait until it is adopted or refused.
 
     The exit status is 1 when it was not adopted: then the previous generation serves on.
     """
@@ -364,16 +366,15 @@ def events(
     view = EventsView(sys.stdout, as_json=as_json)
     if follow and since is None and last is None:
         last = FOLLOWED_AFTER
-    try:
-        client.call(
-            "events",
-            Events(follow, since, last, kinds, level),
-            view.show,
-            None if follow else ANSWER_TIMEOUT_S,
-        )
-    except ControlError:
-        if not view.stopped:
-            raise
+
+    def hear(news: News) -> None:
+        view.show(news)
+        if output.stdout_has_failed():  # the rest would go nowhere, too
+            raise NobodyReadsError("nobody reads what is written")
+
+    timeout_s, reader = (None, output.stdout_descriptor()) if follow else (ANSWER_TIMEOUT_S, -1)
+    with suppress(NobodyReadsError):  # as after | head -1
+        client.call("events", Events(follow, since, last, kinds, level), hear, timeout_s, reader)
 
 
 @click.command("log-level", short_help="Have the log say more, or less.")

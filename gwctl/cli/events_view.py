@@ -5,15 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-from typing import Final, TextIO
+from typing import TextIO
 
 import msgspec
 
 from gwctl.control.protocol import Happened, Lost, News
 from gwctl.errors import ControlError
 from gwctl.log import Level, event_line
-
-_ENDS: Final = frozenset({"master_stopped", "master_gave_up"})
 
 
 class _Shown(msgspec.Struct, frozen=True):
@@ -23,7 +21,6 @@ class _Shown(msgspec.Struct, frozen=True):
     level: str
     subject: str
     text: str
-    kind: str = ""
 
 
 class EventsView:
@@ -34,16 +31,12 @@ class EventsView:
         self._as_json = as_json
         self._colour = out.isatty() and "NO_COLOR" not in os.environ
         self._day = dt.datetime.now().astimezone().date()
-        self.stopped = False
-        """The last event was the master's end."""
 
     def show(self, news: News) -> None:
         """Raises ControlError: it is no event."""
         match news:
             case Happened(event=event):
-                shown = _shown(event)
-                self.stopped = shown.kind in _ENDS
-                self._write(json.dumps(event) if self._as_json else self._line(shown))
+                self._write(json.dumps(event) if self._as_json else self._line(_shown(event)))
             case Lost(count=count):
                 self._write(json.dumps({"lost": count}) if self._as_json else _lost(count))
 

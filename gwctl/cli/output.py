@@ -77,6 +77,23 @@ class Output:
         return status or int(ExitStatus.FAILED)
 
 
+def stdout_descriptor() -> int:
+    """Where stdout leads; -1: it is closed, or somebody else's."""
+    raw = _raw_stdout()
+    return -1 if raw is None else raw.fileno()
+
+
+def stdout_has_failed() -> bool:
+    """Something could not be written: nothing is, from then on. For those that would write without end."""
+    raw = _raw_stdout()
+    return raw is not None and raw.error is not None
+
+
+def _raw_stdout() -> _Descriptor | None:
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw if isinstance(raw, _Descriptor) else None
+
+
 def _wrapped(fd: int, stream: TextIO | None) -> _Descriptor | None:
     """Of a stream that Python found open on this descriptor; None: it is closed, or somebody else's."""
     try:

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
-
 from gwctl.control import peer
 from gwctl.control import protocol as messages
 from gwctl.errors import ControlError
@@ -27,6 +25,10 @@ class RefusedError(ControlError):
         self.data = data
 
 
+class NobodyReadsError(ControlError):
+    """There is no reader any more for what was asked for."""
+
+
 class ControlClient:
     """A connection to the control socket at ``path``; use it in a ``with`` statement."""
 
@@ -39,6 +41,7 @@ class ControlClient:
         self.path = path
         self._received = bytearray()
         self._requests = 0
+        self._reader = -1
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._sock.connect(str(path))
@@ -65,14 +68,19 @@ class ControlClient:
         params: messages.Method,
         on_news: OnNews | None = None,
         timeout_s: float | None = None,
+        reader: int = -1,
     ) -> dict[str, Any]:
         """Ask and wait for the last word. ``timeout_s`` bounds the silence between two lines.
 
+        ``reader`` is a descriptor that leads to whoever reads what ``on_news`` makes of it.
+
         Raises:
+            NobodyReadsError: Who reads has gone.
             RefusedError: The master's answer is no.
             ControlError: It went away or said nothing for ``timeout_s``.
         """
         self._requests += 1
+        self._reader = reader
         self._sock.settimeout(timeout_s)
         try:
             self._sock.sendall(messages.encode_request(name, params, self._requests))
@@ -117,19 +125,21 @@ class ControlClient:
         line = self._line()
         try:
             return messages.decode_incoming(line)
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             raise ControlError(f"{self.path} does not speak gwctl's protocol: {error}") from None
 
     def _news(self, incoming: messages.Incoming) -> messages.News | None:
         try:
             return messages.decode_news(incoming)
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             raise ControlError(f"{self.path} does not speak gwctl's protocol: {error}") from None
 
     def _line(self) -> bytes:
         while (end := self._received.find(b"\n")) < 0:
             if len(self._received) > messages.ANSWER_BYTES_MAX:
                 raise ControlError(f"{self.path} does not speak gwctl's protocol: a line without end")
+            if self._reader >= 0:
+                self._wait_with_reader()
             try:
                 data = self._sock.recv(65536)
             except TimeoutError:
@@ -142,6 +152,14 @@ class ControlClient:
         line = bytes(self._received[:end])
         del self._received[: end + 1]
         return line
+
+    def _wait_with_reader(self) -> None:
+        """Wait until there is something to read here, and somebody to read what becomes of it."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        poll.register(self._reader, 0)  # its end is told unasked
+        if any(fd == self._reader for fd, _ in poll.poll()):
+            raise NobodyReadsError("nobody reads what is written")
 
 
 def _why_not(path: Path, error: OSError) -> str:

@@ -192,7 +192,7 @@ def decode_request(line: bytes) -> tuple[int | str, Method]:
         request = _decode_request(line)
     except msgspec.ValidationError as error:
         raise RequestError(Failure(NOT_A_REQUEST, str(error))) from None
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # a DecodeError; bytes that are no text; digits without end
         raise RequestError(Failure(NOT_JSON, str(error))) from None
     except RecursionError:
         raise RequestError(Failure(NOT_JSON, "nested too deeply")) from None
@@ -210,19 +210,25 @@ def decode_incoming(line: bytes) -> Incoming:
     """Parse one line of the master.
 
     Raises:
-        msgspec.DecodeError: It is not one.
+        ValueError: It is not one.
     """
-    return _decode_incoming(line)
+    try:
+        return _decode_incoming(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def decode_news(incoming: Incoming) -> News | None:
     """Understand a line that has a ``method``; None: it is of a kind that is not known here.
 
     Raises:
-        msgspec.DecodeError: It is not what its method says.
+        ValueError: It is not what its method says.
     """
     kind = _NEWS.get(incoming.method or "")
-    return None if kind is None else msgspec.json.decode(incoming.params, type=kind)
+    try:
+        return None if kind is None else msgspec.json.decode(incoming.params, type=kind)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def encode_request(method: str, params: Method, request: int) -> bytes:

@@ -42,6 +42,8 @@ class Happening(Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     """What the log says, maybe in several lines."""
     figures: dict[str, Any]
+    cut: bool = False
+    """Text and figures are shortened: they were too long to be kept. The log has all of it."""
     """Whatever else is known of this kind: seconds, bytes, counts, reasons."""
 
 

@@ -7,7 +7,8 @@ among them, with as many connections as it likes. So a place is kept by speaking
       no question; an answer that is taken piece by piece is a sign of life.
     - Nobody is turned away for want of room. Who comes when all places are taken gets one: that of a
       process with more than `PEER_MAX` connections, that with the most of them; else that of a client
-      that waits for nothing, the one that has been silent longest; else that of who has waited longest.
+      that waits for nothing, the one that has been silent longest; else that of one that only follows events;
+      else that of who has waited longest.
       What it has asked for is done all the same, only the answer is lost.
 """
 
@@ -34,6 +35,10 @@ class Client(Protocol):
     def waits(self) -> bool:
         """Tell whether it is owed an answer."""
 
+    @property
+    def follows(self) -> bool:
+        """Tell whether all that it is owed is events, which have no end."""
+
 
 C = TypeVar("C", bound=Client)
 
@@ -52,8 +57,8 @@ def who_leaves(clients: Collection[C]) -> C:
     """Whose place the next one gets. There is one at least."""
     connections = Counter(each.peer for each in clients if each.peer)
 
-    def claim(client: C) -> tuple[int, bool, float]:
+    def claim(client: C) -> tuple[int, bool, bool, float]:
         many = connections[client.peer]
-        return (many if many > PEER_MAX else 0), not client.waits, -client.active_at
+        return (many if many > PEER_MAX else 0), not client.waits, client.follows, -client.active_at
 
     return max(clients, key=claim)

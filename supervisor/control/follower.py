@@ -6,9 +6,7 @@ no longer kept when he gets there. He is told how many those were.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -26,6 +24,9 @@ class FollowerSnapshot(msgspec.Struct, frozen=True):
     until: int | None = None
     level: int = Level.DEBUG
     kinds: tuple[str, ...] = ()
+    """As it named them: another program may know more of them."""
+    sent: int = 0
+    lost: int = 0
 
 
 class Follower:
@@ -35,17 +36,20 @@ class Follower:
         self._history = history
         self._next = snapshot.next
         self._until = snapshot.until
-        self._level = Level(snapshot.level)
-        self._kinds = frozenset(snapshot.kinds)
-        self._lost = 0
-        self._sent = 0
+        self._level = snapshot.level
+        self._patterns = snapshot.kinds
+        self._kinds = {kind for kind in KINDS for each in snapshot.kinds if _is_meant(kind, each)}
+        self._lost = snapshot.lost
+        self._sent = snapshot.sent
 
     @classmethod
     def begin(cls, history: History, wish: protocol.Events) -> Follower:
         """Raises ControlError: a kind that is asked for does not exist."""
-        kinds = tuple(sorted(_kinds(wish.kinds)))
+        for pattern in wish.kinds:
+            if not any(_is_meant(each, pattern) for each in KINDS):
+                raise ControlError(_no_such_kind(pattern))
         until = None if wish.follow else history.last
-        self = cls(history, FollowerSnapshot(history.first, until, Level[wish.level.upper()], kinds))
+        self = cls(history, FollowerSnapshot(history.first, until, Level[wish.level.upper()], wish.kinds))
         self._skip(wish.since_s, wish.last)
         return self
 
@@ -60,7 +64,7 @@ class Follower:
         self._next = wanted[0].number if wanted else self._history.last + 1
 
     def _wants(self, entry: Entry) -> bool:
-        return entry.level >= self._level and (not self._kinds or entry.kind in self._kinds)
+        return entry.level >= self._level and (not self._patterns or entry.kind in self._kinds)
 
     @property
     def done(self) -> bool:
@@ -68,9 +72,14 @@ class Follower:
         return self._until is not None and self._next > self._until
 
     @property
+    def has_more(self) -> bool:
+        """There is something that it has not looked at."""
+        return not self.done and self._next <= self._history.last
+
+    @property
     def is_due(self) -> bool:
         """There is something to send, or to say that there is nothing more."""
-        return self.done or self._next <= self._history.last
+        return self.done or self.has_more
 
     def take(self, request: int | str, room: int) -> bytes:
         """Return what is to be sent now, up to ``room`` bytes or a little more.
@@ -78,10 +87,11 @@ class Follower:
         ``request`` is the client's name for it.
         """
         lines: list[bytes] = []
-        missed = self._history.first - self._next
+        first = self._history.first
+        missed = (first if self._until is None else min(first, self._until + 1)) - self._next
         if missed > 0:
             self._lost += missed
-            self._next = self._history.first
+            self._next = first
             lines.append(protocol.encode_lost(request, missed))
             room -= len(lines[0])
         for entry in self._history.since(self._next):
@@ -98,17 +108,27 @@ class Follower:
         return {"events": self._sent, "lost": self._lost}
 
     def snapshot(self) -> FollowerSnapshot:
-        return FollowerSnapshot(self._next, self._until, self._level, tuple(sorted(self._kinds)))
+        return FollowerSnapshot(self._next, self._until, self._level, self._patterns, self._sent, self._lost)
 
 
-def _kinds(patterns: Iterable[str]) -> set[str]:
-    """Those that ``patterns`` mean; a ``*`` stands for any part of a name."""
-    meant: set[str] = set()
-    for pattern in patterns:
-        found = {each for each in KINDS if fnmatchcase(each, pattern)}
-        if not found:
-            near = get_close_matches(pattern, KINDS, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "docs/events.md has all of them"
-            raise ControlError(f"there is no event of the kind {pattern!r}: {hint}")
-        meant |= found
-    return meant
+def _is_meant(kind: str, pattern: str) -> bool:
+    """A ``*`` stands for any part of a name. (fnmatch keeps what it has compiled, of whatever is asked.)"""
+    first, *parts = pattern.split("*")
+    if not parts:
+        return kind == pattern
+    *between, last = parts
+    if not kind.startswith(first):
+        return False
+    at = len(first)
+    for part in between:
+        found = kind.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return kind.endswith(last) and at <= len(kind) - len(last)
+
+
+def _no_such_kind(pattern: str) -> str:
+    near = get_close_matches(pattern, KINDS, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "docs/events.md has all of them"
+    return f"there is no event of the kind {pattern!r}: {hint}"

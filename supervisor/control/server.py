@@ -47,13 +47,15 @@ CLIENTS_MAX: Final = 64
 REQUESTS_MAX: Final = 8
 """Requests of one client that may wait for their answer."""
 OUTPUT_PAUSE_BYTES: Final = 1 << 18
-"""A client with more than this unread is not read from."""
+"""A client with so much unread is not read from."""
 OUTPUT_BYTES_MAX: Final = 1 << 22
 """A client with more than this unread is dropped."""
 _BACKLOG: Final = 128
 _ACCEPTED_AT_ONCE_MAX: Final = 16
 _REFUSAL_TOLD_S: Final = 10.0
 _READ_BYTES: Final = 1 << 16
+_LAST_WORDS_S: Final = 0.5
+"""For all clients together, of a master that has nothing else to do any more."""
 
 Handle = Callable[[int, messages.Method], "dict[str, Any] | Follower | None"]
 """Takes a request's number (never 0) and what is asked. A dictionary is the answer; a `Follower` says what
@@ -97,11 +99,15 @@ class _Client:
 
     @property
     def paused(self) -> bool:
-        return len(self.output) > OUTPUT_PAUSE_BYTES
+        return len(self.output) >= OUTPUT_PAUSE_BYTES
 
     @property
     def waits(self) -> bool:
         return bool(self.requests)
+
+    @property
+    def follows(self) -> bool:
+        return len(self.followers) == len(self.requests) > 0
 
     @property
     def misses(self) -> bool:
@@ -119,9 +125,15 @@ class _Client:
     def follow(self) -> None:
         """Put into the output what there is of events, as far as there is room."""
         for number, follower in self.followers.items():
-            room = OUTPUT_PAUSE_BYTES - len(self.output)
-            if room > 0 and follower.is_due:
+            if not self.paused and follower.is_due:
+                room = OUTPUT_PAUSE_BYTES - len(self.output)
                 self.output += follower.take(self.requests[number], room)
+
+    def end_followers(self) -> None:
+        """Answer them: nothing will follow."""
+        for number, follower in self.followers.items():
+            self.output += messages.encode_result(self.requests.pop(number), follower.result())
+        self.followers.clear()
 
     def take_line(self) -> bytes | None:
         end = self.received.find(b"\n")
@@ -271,13 +283,29 @@ class ControlServer:
             self._watch(client)
 
     def close(self) -> None:
-        """Send what can be sent at once, then close everything and remove the file if it is ours."""
+        """Send what is taken soon, then close everything and remove the file if it is ours.
+
+        Who follows the events gets the last of them, and an answer.
+        """
         self.stop_listening()
+        end = self._clock() + _LAST_WORDS_S
         for client in list(self._clients.values()):
-            client.follow()
-            client.write(self._clock())
+            self._say_the_last(client, end)
             self._drop(client)
         self.close_in_child()
+
+    def _say_the_last(self, client: _Client, end: float) -> None:
+        """Wait for its socket, but not longer than until ``end``."""
+        writable = select.poll()
+        writable.register(client.sock, select.POLLOUT)
+        while client.write(self._clock()):
+            client.follow()
+            if not any(each.has_more for each in client.followers.values()):
+                client.end_followers()
+            if not client.output:
+                return
+            if not writable.poll(max(0.0, end - self._clock()) * 1000):
+                return
 
     def stop_listening(self) -> None:
         """Close the socket and remove its file if it is ours; who is connected stays."""
@@ -330,6 +358,9 @@ class ControlServer:
 
     def _follow(self, client: _Client) -> None:
         """Send what there is of events, and the answer to who has all that was asked for."""
+        if client.ended and _hung_up(client.sock):
+            self._drop(client)  # it is not watched: what would tell of it is its input
+            return
         client.follow()
         done = [(number, each) for number, each in client.followers.items() if each.done]
         for number, follower in done:

@@ -143,7 +143,7 @@ class Handover:
             return  # abandoned
         self._checking = 0
         if status == 0:
-            with suppress(msgspec.DecodeError):
+            with suppress(ValueError, RecursionError):
                 to = msgspec.json.decode(verdict, type=Verdict).upgrade_to
                 self._report(events.UpgradeChecked(to))
                 return

@@ -140,7 +140,7 @@ def read(fd: int) -> State:
         data += block
     try:
         state = msgspec.json.decode(data, type=State)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UpgradeError(f"the state of the running master is not understood: {error}") from None
     if state.format > FORMAT:
         raise UpgradeError(f"the running master ({state.was}) hands over in format {state.format}")

@@ -82,6 +82,8 @@ def test_a_request_can_be_refused_at_once(peer: Peer) -> None:
     [
         (b"nonsense", -32700, "malformed"),
         (b"[]", -32600, "Expected"),
+        (b'{"id": 1, "method": "status\xff"}', -32700, "can't decode byte 0xff"),
+        (b'{"id": 1, "method": "events", "params": {"kinds": ["\xff"]}}', -32700, "can't decode byte 0xff"),
         (b'{"method": "status"}', -32600, "id"),
         (
             b'{"id": 1, "method": "format"}',

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -116,12 +119,64 @@ def test_who_goes_is_forgotten(master: Master, peer: Peer) -> None:
     assert master.server.waiting == 0
 
 
-def test_the_last_one_is_sent_at_the_end(master: Master, peer: Peer) -> None:
+def test_who_goes_after_it_has_ended_its_sending_side_is_forgotten(master: Master, peer: Peer) -> None:
+    """Its input is not watched any more, and with its filter nothing is ever written."""
+    peer.send(request("events", follow=True, kinds=["master_stopped"]))
+    master.until_asked(1)
+    peer.sock.shutdown(socket.SHUT_WR)
+    for _ in range(3):
+        tell(master, "1")
+        master.turn()
+    assert master.server._clients
+    peer.sock.close()
+    tell(master, "2")
+    master.turn()
+    assert master.server._clients == {}
+
+
+def test_an_output_that_is_just_full_keeps_the_loop_quiet(master: Master, peer: Peer) -> None:
     peer.send(request("events", follow=True))
     master.until_asked(1)
+    (client,) = master.server._clients.values()
+    fill(client.sock)
+    client.output += b" " * server.OUTPUT_PAUSE_BYTES
+    tell(master, "1")
+    assert master.server.next_at > master.now
+
+
+def fill(sock: socket.socket) -> None:
+    """Write to it until it takes no more."""
+    with suppress(BlockingIOError):
+        while sock.send(b" " * 65536):
+            pass
+
+
+def test_the_last_one_is_sent_at_the_end_with_an_answer(master: Master, peer: Peer) -> None:
+    peer.send(
+        request("events", "e", follow=True), request("events", "f", follow=True, level="error", kinds=["*"])
+    )
+    master.until_asked(2)
     master.server.stop_listening()
     assert not master.path.exists()
+    for _ in range(400):
+        tell(master, "x" * 1000)
+    tell(master, "the end")
+    with ThreadPoolExecutor() as threads:
+        closing = threads.submit(master.server.close)
+        lines = []
+        while len(lines) < 2 * 402:
+            lines.append(peer.line(turn=False))
+        closing.result()
+    ends = [each for each in lines if "result" in each]
+    assert {each["id"]: each["result"]["events"] for each in ends} == {"e": 401, "f": 401}
+    assert [rule_of(each) for each in lines if "method" in each].count("the end") == 2
+
+
+def test_who_does_not_read_holds_the_end_for_a_moment_only(master: Master, peer: Peer) -> None:
+    peer.send(request("events", "e", follow=True))
+    master.until_asked(1)
+    (client,) = master.server._clients.values()
+    fill(client.sock)
     tell(master, "the end")
     master.server.close()
-    assert rule_of(peer.line()) == "the end"
-    until(lambda: peer._pump() or peer.closed, "the connection to end")
+    assert master.server._clients == {}

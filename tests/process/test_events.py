@@ -150,3 +150,38 @@ def test_who_does_not_read_holds_nobody(gwctl_server, following):
         assert "pool_scaled" not in seen.kinds()
         seen.process.send_signal(signal.SIGCONT)
         seen.wait_for("pool_scaled", count=2)
+
+
+@pytest.mark.parametrize("options", [["--level", "error"], ["--kind", "reload_*"]], ids=" ".join)
+def test_a_filter_that_leaves_out_the_end_does_not_make_it_a_failure(gwctl_server, following, options):
+    with gwctl_server(BARE["sync"], worker="sync", reload=QUICK) as server:
+        with following(server, *options) as seen, following(server) as all_of_it:
+            all_of_it.wait_for("pools_serve")
+            server.signal(signal.SIGHUP)
+            all_of_it.wait_for("reload_adopted")
+            server.stop()
+            assert seen.end() == (0, "")
+            assert all_of_it.end() == (0, "")
+        assert set(seen.kinds()) <= {"reload_begun", "reload_adopted"}
+
+
+def test_it_ends_when_nobody_reads_any_more(gwctl_server):
+    """Also if nothing more happens."""
+    with gwctl_server(BARE["sync"], worker="sync") as server:
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "wb") as out:
+            process = server.begin_gwctl("events", "--follow", "-c", str(server.config), stdout=out)
+        with os.fdopen(reading, "rb") as lines:
+            assert b"gwctl" in lines.readline()
+        assert process.communicate(timeout=DEADLINE_S) == (None, b"")
+        assert process.returncode == 0
+
+
+def test_a_full_disk_ends_it_and_is_told(gwctl_server):
+    with gwctl_server(BARE["sync"], worker="sync") as server, Path("/dev/full").open("wb") as full:
+        process = server.begin_gwctl("events", "--follow", "-c", str(server.config), stdout=full)
+        _, errors = process.communicate(timeout=DEADLINE_S)
+        assert (process.returncode, errors) == (
+            1,
+            b"gwctl: cannot write to stdout: No space left on device\n",
+        )

@@ -153,6 +153,18 @@ def test_a_program_that_cannot_be_checked_changes_nothing(gwctl_server, installe
         assert server.gwctl("upgrade").returncode == 0, "mended, it works"
 
 
+def test_a_program_whose_check_says_what_is_no_text_changes_nothing(gwctl_server, installed):
+    said = "    sys.stdout.buffer.write(msgspec.json.encode(Verdict(this_program())))\n"
+    nonsense = """    sys.stdout.buffer.write(b'{"upgrade_to": "\\xff"}')\n"""
+    with gwctl_server(BARE["sync"], environ=installed.environ, allow_errors=["not upgraded"]) as server:
+        installed.becomes("9.9.9")
+        installed.edit("gwctl/supervisor/upgrade/restore.py", said, nonsense)
+        refused = server.gwctl("upgrade")
+        assert refused.returncode == 1
+        assert "the check of the program on disk said nothing of an upgrade" in refused.stderr
+        assert httpx.get(server.url).text == "hello"
+
+
 def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server, installed):
     """Half way, with the first worker restored and the second not, which may cost no descriptor.
 

@@ -78,8 +78,9 @@ class Peer:
     def send(self, *objects: object) -> None:
         self.sock.sendall(b"".join(json.dumps(each).encode() + b"\n" for each in objects))
 
-    def _pump(self) -> None:
-        self.master.turn()
+    def _pump(self, *, turn: bool = True) -> None:
+        if turn:
+            self.master.turn()
         try:
             data = self.sock.recv(1 << 20)
         except BlockingIOError:
@@ -89,9 +90,12 @@ class Peer:
         self.closed = not data
         self.received += data
 
-    def line(self) -> Any:
+    def line(self, *, turn: bool = True) -> Any:
+        """Return the next one; without ``turn`` somebody else has the master's loop."""
+
         def complete() -> bool:
-            self._pump()
+            if b"\n" not in self.received:
+                self._pump(turn=turn)
             return b"\n" in self.received
 
         until(complete, "a line from the master")

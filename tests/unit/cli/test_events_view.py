@@ -92,13 +92,6 @@ def test_what_is_no_event() -> None:
         seen(event("yesterday"))
 
 
-def test_it_knows_when_the_master_has_stopped() -> None:
-    view = EventsView(io.StringIO(), as_json=False)
-    assert not view.stopped
-    view.show(event(at(0, "10:02:11"), kind="master_stopped"))
-    assert view.stopped
-
-
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("90", 90), ("90s", 90), ("1.5m", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("0", 0)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,15 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
+
+
+REQUESTS = [
+    b'{"jsonrpc": "2.0", "id": 1, "method": "status", "params": {}}',
+    b'{"id": "x", "method": "scale", "params": {"pool": "web", "delta": -1}}',
+    b'{"id": 1, "method": "events", "params": {"kinds": ["worker_*"], "since_s": 1.5, "last": 3}}',
+    b'{"id": 1, "method": "log_level", "params": {"level": "debug", "for_s": 60}}',
+    b'{"method": "event", "params": {"id": 1, "event": {"kind": "worker_ready"}}}',
+]
 
 
 def refused(line: bytes) -> messages.RequestError:
@@ -79,6 +89,22 @@ def test_a_scale_says_which_pool_and_how_many(params: dict[str, object], said: s
     error = refused(json.dumps({"id": 7, "method": "scale", "params": params}).encode())
     assert (error.id, error.failure.code) == (7, messages.WRONG_PARAMETERS)
     assert said in error.failure.message
+
+
+@given(
+    st.one_of(
+        st.binary(),
+        st.tuples(
+            st.sampled_from(REQUESTS), st.integers(0, 100), st.integers(0, 20), st.binary(max_size=8)
+        ).map(lambda each: each[0][: each[1]] + each[3] + each[0][each[1] + each[2] :]),
+    )
+)
+def test_whatever_comes_is_a_request_or_refused(line: bytes) -> None:
+    """Bytes of any kind, and requests with a piece of them exchanged."""
+    with suppress(messages.RequestError):
+        assert isinstance(messages.decode_request(line)[1], messages.Method)
+    with suppress(ValueError):
+        messages.decode_news(messages.decode_incoming(line))
 
 
 @pytest.mark.parametrize("quick", [None, 1, 0, "true", [], {}])

@@ -41,7 +41,8 @@ limit was reached. The log says each in a sentence; `gwctl events` shows the las
   lost to him, and counted: `(37 events were lost: ...)`, with `--json` `{"lost": 37}`.
 - `--kind` takes the names below; a `*` stands for any part of one. It may be given several times.
 - `--follow` begins with the last ten (`--last N`, `--since`), goes on over reloads and upgrades, and ends when
-  the master has stopped.
+  the master has stopped, with exit status 0; with 1 if that ended without a word.
+- Of one that is longer than 64 KiB the text and the figures are cut, and it says so (`cut`). The log has all of it.
 
 What a worker itself writes to the log, and what the application does, is not among them.
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gwctl.records.base import Process
 from gwctl.records.master import InvariantBroken
-from gwctl.supervisor.history import KEPT_BYTES_MAX, KEPT_MAX, History, HistorySnapshot
+from gwctl.records.reloads import ReloadRefused
+from gwctl.records.report import ProcessReport, ThreadReport
+from gwctl.records.workers import WorkerKilled
+from gwctl.supervisor.history import EVENT_BYTES_MAX, KEPT_BYTES_MAX, KEPT_MAX, History, HistorySnapshot
 
 
 class Clock:
@@ -45,14 +49,38 @@ def test_the_oldest_go_first(history: History) -> None:
 
 
 def test_long_ones_take_no_more_room_than_many_short_ones(history: History) -> None:
-    tell(history, *["x" * (KEPT_BYTES_MAX // 10) for _ in range(20)])
+    tell(history, *["x" * (EVENT_BYTES_MAX // 3) for _ in range(100)])
     assert sum(len(each.line) for each in history.since(0)) <= KEPT_BYTES_MAX
-    assert history.last == 20
-    assert history.first > 10
-    tell(history, "y" * (KEPT_BYTES_MAX * 2))
-    assert (history.first, history.last) == (21, 21), "one that is too long for all is kept alone"
-    tell(history, "z")
-    assert rules(history) == ["z"]
+    assert history.last == 100
+    assert history.first > 50
+
+
+def test_one_that_is_too_long_is_cut_and_costs_the_others_nothing(history: History) -> None:
+    for _ in range(900):
+        tell(history, "short")
+    told = history.add(
+        ReloadRefused(source="x", generation=2, phase="boot", kind="import", reason="y" * 300_000)
+    )
+    assert len(told.text) > 300_000, "the log has all of it"
+    assert history.last - history.first == 900
+    line = [each.line for each in history.since(901)][-1]
+    kept = msgspec.json.decode(line)
+    assert len(line) < EVENT_BYTES_MAX
+    assert kept["cut"] is True
+    assert kept["figures"]["reason"] == "y" * 256 + "..."
+    assert kept["text"].endswith("...")
+    assert "cut" not in msgspec.json.decode(next(history.since(900)).line)
+
+
+def test_so_are_its_lists(history: History) -> None:
+    frames = tuple(f"File {number}: {'x' * 300}" for number in range(1000))
+    report = ProcessReport(
+        1.0, 0, 0, threads=tuple(ThreadReport(each, "t", main=False, frames=frames) for each in range(100))
+    )
+    history.add(WorkerKilled(process=Process("web", 0, 1, 2), reason="x", report=report))
+    (entry,) = history.since(0)
+    assert len(entry.line) < EVENT_BYTES_MAX
+    assert len(msgspec.json.decode(entry.line)["figures"]["report"]["threads"]) == 8
 
 
 def test_what_is_no_utf_8(history: History) -> None:

@@ -12,6 +12,7 @@ class Someone:
     peer: int
     active_at: float
     waits: bool = False
+    follows: bool = False
 
 
 def test_the_process_with_many_connections_loses_one_first() -> None:
@@ -33,6 +34,13 @@ def test_who_waits_stays_as_long_as_somebody_does_not() -> None:
     waiting, asking = Someone(1, 0.0, waits=True), Someone(2, 99.0)
     assert who_leaves([waiting, asking]) is asking
     assert who_leaves([waiting, Someone(3, 5.0, waits=True)]) is waiting
+
+
+def test_who_follows_events_goes_before_who_waits_for_an_answer() -> None:
+    waiting = Someone(1, 0.0, waits=True)
+    following = [Someone(each, 50.0 + each, waits=True, follows=True) for each in (2, 3)]
+    assert who_leaves([waiting, *following]) is following[0]
+    assert who_leaves([waiting, *following, Someone(4, 99.0)]).waits is False
 
 
 def test_processes_that_are_not_told_apart_count_as_several() -> None:

@@ -12,7 +12,7 @@ from gwctl.errors import ControlError
 from gwctl.records.base import Process
 from gwctl.records.master import InvariantBroken
 from gwctl.records.workers import WorkerBooting, WorkerReady
-from gwctl.supervisor.control.follower import Follower
+from gwctl.supervisor.control.follower import Follower, FollowerSnapshot
 from gwctl.supervisor.history import KEPT_MAX, History
 
 WEB = Process("web", 0, 1, 4133)
@@ -136,8 +136,37 @@ def test_who_asked_for_what_was_and_reads_too_late_comes_to_an_end(history: Hist
     follower = Follower.begin(history, Events())
     for count in range(KEPT_MAX + 100):
         history.add(InvariantBroken(rule=str(count)))
-    assert [each["method"] for each in taken(follower)] == ["lost"]
+    assert [each["params"] for each in taken(follower)] == [{"id": "me", "count": 9}], "of what it asked for"
     assert follower.done
+    assert follower.result() == {"events": 0, "lost": 9}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("worker_ready", True),
+        ("worker_read", False),
+        ("*", True),
+        ("w*y", True),
+        ("*_*", True),
+        ("worker_*", True),
+        ("*_ready", True),
+        ("*er_re*", True),
+        ("w*r*k*e*r*_*y", True),
+        ("worker_ready*", True),
+        ("*worker_ready", True),
+        ("worker_r*ready", False),
+        ("**", True),
+        ("*" * 100, True),
+        ("*a" * 50, False),
+        ("", False),
+        ("worker?ready", False),
+        ("[a-z]*", False),
+    ],
+)
+def test_a_star_stands_for_any_part(history: History, pattern: str, meant: bool) -> None:
+    snapshot = FollowerSnapshot(2, until=2, kinds=(pattern,))
+    assert bool(taken(Follower(history, snapshot))) == meant
 
 
 def test_a_kind_that_does_not_exist(history: History) -> None:
@@ -153,3 +182,11 @@ def test_another_program_goes_on(history: History) -> None:
     other = Follower(history, follower.snapshot())
     assert numbers(taken(other)) == [6, 9]
     assert not other.done
+    assert other.result() == {"events": 3, "lost": 0}
+
+
+def test_a_program_goes_on_with_what_it_does_not_know(history: History) -> None:
+    """Kinds and levels of another version."""
+    snapshot = FollowerSnapshot(1, kinds=("from_the_future", "invariant_*"), level=35)
+    assert numbers(taken(Follower(history, snapshot))) == [3, 6, 9]
+    assert taken(Follower(history, FollowerSnapshot(1, kinds=("from_the_future",)))) == []
