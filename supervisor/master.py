@@ -24,6 +24,7 @@ from gwctl.records.base import TEMPLATE
 from gwctl.records.master import AccessLogNotReopened, AccessLogsReopened, InvariantBroken
 from gwctl.records.reloads import RestartNeeded, SettingsWarning
 from gwctl.supervisor.children.children import Children
+from gwctl.supervisor.children.inspections import Inspections
 from gwctl.supervisor.children.scoreboards import Boards
 from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.control.status_report import Adoption, status_document
@@ -81,6 +82,7 @@ class Master:
             self._close_in_child,
         )
         self.log_level = LogLevel(recorder, self.children.tell_log_level)
+        self._inspections = Inspections(self.children, self._answer)
         self._program = program
         self._handover = Handover(program, self.snapshot, loop, self.children, self._events.append)
 
@@ -104,10 +106,11 @@ class Master:
             self._terminal.check(time.monotonic())
             self._announcer.turn(time.monotonic())
             self.log_level.turn(time.monotonic())
+            self._inspections.turn(time.monotonic())
             if self._control is not None:
                 self._control.turn(time.monotonic())
             self._step()
-            if self.fleet.state.executing and not self.children.owed:
+            if self.fleet.state.executing and not self.children.owed and not self._inspections.under_way:
                 self._execute()
         return self._end(self._finish)
 
@@ -124,7 +127,7 @@ class Master:
         self._step()
 
     def _timeout(self) -> float:
-        due = min(self._announcer.next_at, self.log_level.next_at)
+        due = min(self._announcer.next_at, self.log_level.next_at, self._inspections.next_at)
         if (deadline := self.fleet.next_deadline()) is not None:
             due = min(due, deadline)
         if self._control is not None:
@@ -187,8 +190,7 @@ class Master:
             case actions.Progress():
                 self._tell_progress(action)
             case actions.Answer(request=request, ok=ok, text=text, result=result):
-                if self._control is not None and request:
-                    self._control.answer(request, ok, text, result)
+                self._answer(request, ok, text, result)
             case actions.CloseListeners():
                 self._generations.listeners.close()
             case actions.Finish():
@@ -247,6 +249,10 @@ class Master:
                 self._generations.abandon(generation)
             case _:
                 assert_never(action)
+
+    def _answer(self, request: events.RequestId, ok: bool, text: str, result: dict[str, Any]) -> None:
+        if self._control is not None and request:
+            self._control.answer(request, ok, text, result)
 
     def _tell_progress(self, news: actions.Progress) -> None:
         if self._control is not None:
@@ -402,6 +408,10 @@ class Master:
     def ask(self, event: events.Event) -> None:
         """Take a request of a control client."""
         self._events.append(event)
+
+    def inspect(self, request: events.RequestId, worker: str) -> None:
+        """Have workers say what they are at."""
+        self._inspections.begin(request, worker, time.monotonic())
 
     def ask_to_stop(self, request: events.RequestId, source: str) -> None:
         """Stop gracefully."""

@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "upgrade",
     "status",
     "events",
+    "dump",
     "log-level",
     "scale",
     "stop",
@@ -71,7 +72,17 @@ class LazyGroup(click.Group):
 
                 settings: click.Command = getattr(settings_commands, cmd_name)
                 return settings
-            case "reload" | "rollback" | "upgrade" | "status" | "events" | "log-level" | "scale" | "stop":
+            case (
+                "reload"
+                | "rollback"
+                | "upgrade"
+                | "status"
+                | "events"
+                | "dump"
+                | "log-level"
+                | "scale"
+                | "stop"
+            ):
                 from gwctl.cli import control_commands  # noqa: PLC0415
 
                 if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from click.shell_completion import get_completion_class
@@ -41,6 +41,20 @@ def completion(shell: str) -> None:
 
 def pool_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Those of the master that is meant; none if it cannot be asked."""
+    return [pool["name"] for pool in _pools(ctx) if pool["name"].startswith(incomplete)]
+
+
+def worker_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """The same of pools and their workers: ``web``, ``web.0``."""
+    names = [name for pool in _pools(ctx) for name in (pool["name"], *_slots(pool))]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _slots(pool: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(f"{pool['name']}.{worker['slot']}" for worker in pool.get("workers", ())))
+
+
+def _pools(ctx: click.Context) -> list[dict[str, Any]]:
     config, name, control = (ctx.params.get(each) for each in ("config", "name", "control"))
     try:
         path = find(
@@ -55,4 +69,4 @@ def pool_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
             document = client.call("status", Status(), timeout_s=_PATIENCE_S)
     except GwctlError:
         return []
-    return [pool["name"] for pool in document.get("pools", ()) if pool["name"].startswith(incomplete)]
+    return list(document.get("pools", ()))

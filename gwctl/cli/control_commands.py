@@ -23,7 +23,7 @@ import click
 import msgspec
 
 from gwctl.cli import output
-from gwctl.cli.completion import pool_names
+from gwctl.cli.completion import pool_names, worker_names
 from gwctl.cli.events_view import EventsView
 from gwctl.cli.folder import logical_cwd
 from gwctl.cli.reload_view import ReloadView
@@ -33,6 +33,7 @@ from gwctl.control import health
 from gwctl.control.client import ControlClient, NobodyReadsError, RefusedError
 from gwctl.control.discovery import find
 from gwctl.control.protocol import (
+    Dump,
     Events,
     LogLevel,
     Method,
@@ -399,4 +400,30 @@ def log_level(client: ControlClient, *, as_json: bool, level: _Level | None, for
     _succeed(client.call("log_level", LogLevel(level, for_s), timeout_s=ANSWER_TIMEOUT_S), as_json=as_json)
 
 
-COMMANDS: Final[list[click.Command]] = [status, reload, rollback, upgrade, stop, scale, events, log_level]
+@click.command(short_help="Show what a worker is at, with its stacks.")
+@click.argument("worker", shell_complete=worker_names)
+@_targeted
+def dump(client: ControlClient, *, as_json: bool, worker: str) -> None:
+    """Show what WORKER is at: its requests, the stacks of its threads and tasks. It serves on.
+
+    \b
+    gwctl dump web.2     the worker in slot 2 of pool web
+    gwctl dump web       all of web
+
+    Only frames of the application are shown. A worker whose loop is held, as by a request under sync, is
+    given a second to say it.
+    """  # noqa: D301 - \b is click's mark for lines to leave as they are
+    _succeed(client.call("dump", Dump(worker), timeout_s=ANSWER_TIMEOUT_S), as_json=as_json)
+
+
+COMMANDS: Final[list[click.Command]] = [
+    status,
+    reload,
+    rollback,
+    upgrade,
+    stop,
+    scale,
+    events,
+    log_level,
+    dump,
+]

@@ -104,7 +104,14 @@ class LogLevel(msgspec.Struct, frozen=True, omit_defaults=True):
             raise ValueError("`for_s` is given without `level`: which one shall it be?")
 
 
-Method = Status | Reload | Rollback | Upgrade | Stop | Scale | Events | LogLevel
+class Dump(msgspec.Struct, frozen=True):
+    """Say what workers are at, with their stacks; answered when they have said it, after a second at most."""
+
+    worker: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    """``web.2``, or all of ``web``."""
+
+
+Method = Status | Reload | Rollback | Upgrade | Stop | Scale | Events | LogLevel | Dump
 
 METHODS: Final[dict[str, type[Method]]] = {
     "status": Status,
@@ -115,6 +122,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "scale": Scale,
     "events": Events,
     "log_level": LogLevel,
+    "dump": Dump,
 }
 
 

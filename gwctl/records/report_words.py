@@ -23,8 +23,24 @@ def told(process: Process, ending: str, reason: str, report: ProcessReport | Non
     if report is None:
         return first
     if report.request and report.request not in reason:
-        first += f", serving {report.request} for {seconds(report.request_s)}"
-    lines = [first, _numbers(report)]
+        first += f", {_serving(report)}"
+    return "\n".join([first, *_details(report)])
+
+
+def seen(process: Process, report: ProcessReport) -> str:
+    """What a worker is at that lives on."""
+    first = f"{process.subject} pid {process.pid}"
+    if report.request:
+        first += f", {_serving(report)}"
+    return "\n".join([first, *(f"  {line}" for line in _details(report))])
+
+
+def _serving(report: ProcessReport) -> str:
+    return f"serving {report.request} for {seconds(report.request_s)}"
+
+
+def _details(report: ProcessReport) -> list[str]:
+    lines = [_numbers(report)]
     for thread in report.threads:
         lines += [f"{_thread(thread)}:", *(f"  {frame}" for frame in thread.frames)]
     if report.idle_threads:
@@ -37,7 +53,7 @@ def told(process: Process, ending: str, reason: str, report: ProcessReport | Non
         lines.append("... (more frames than are shown)")
     if not report.has_stacks:
         lines.append(_no_stacks(report.kernel_state))
-    return "\n".join(lines)
+    return lines
 
 
 def _numbers(report: ProcessReport) -> str:

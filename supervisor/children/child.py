@@ -12,7 +12,7 @@ from gwctl.config.model.request_limits import RequestLimits
 from gwctl.config.model.settings import PoolSettings
 from gwctl.config.model.worker_class import SYNC, WORKER_CLASSES
 from gwctl.ipc import scoreboard
-from gwctl.ipc.channel import Channel, ChannelSnapshot, WorkerReady
+from gwctl.ipc.channel import Channel, ChannelSnapshot, RequestReport, WorkerReady
 from gwctl.masking import shower
 from gwctl.records.base import TEMPLATE, Process
 from gwctl.records.report import ProcessReport
@@ -81,7 +81,9 @@ class Child:
     killed: bool = False
     """We sent SIGKILL."""
     incident: IncidentReport | None = None
-    """Its stacks were asked for."""
+    """Its stacks were asked for, as it is to be killed."""
+    inspected: IncidentReport | None = None
+    """They were asked for by a person."""
     reader: Reader = field(init=False)
     """Of ``record``, which nothing else reads."""
     shown: Callable[[str], str] = field(init=False)
@@ -186,22 +188,46 @@ class Child:
 
     def begin_report(self, reason: str, now: float) -> None:
         """Take down what is known: it is about to be asked for the rest."""
-        self.incident = IncidentReport(self.pid, reason)
+        self.incident = self._what_is_known(reason, now)
+        self.dump.empty()
+
+    def begin_inspection(self, now: float) -> None:
+        """The same, of one that lives on. Stacks that are being written for its end are left as they are."""
+        self.inspected = self._what_is_known("", now)
+        if self.incident is None:
+            self.dump.empty()
+
+    def _what_is_known(self, reason: str, now: float) -> IncidentReport:
+        incident = IncidentReport(self.pid, reason)
         record = self.trusted_record(now)
         if since := record.floats[scoreboard.BUSY_SINCE]:
-            self.incident.request = self.shown(record.request_line)
-            self.incident.request_s = max(0.0, now - since)
-        self.dump.empty()
+            incident.request = self.shown(record.request_line)
+            incident.request_s = max(0.0, now - since)
+        return incident
 
     def end_report(self, now: float) -> tuple[str, ProcessReport] | None:
         """Return why it was asked for, and what is known; None: it was not."""
         incident, self.incident = self.incident, None
-        if incident is None:
-            return None
+        return None if incident is None else (incident.reason, self._report(incident, now))
+
+    def inspection_report(self, now: float) -> ProcessReport | None:
+        """Return what is known to a person who asked; None: nobody did."""
+        return None if self.inspected is None else self._report(self.inspected, now)
+
+    def end_inspection(self) -> None:
+        self.inspected = None
+        if self.incident is None:
+            self.dump.empty()  # should it die of a fault, what is written then is read from the start
+
+    def take_report(self, message: RequestReport) -> None:
+        """It has said what is under way: whoever asked is told."""
+        for incident in (self.incident, self.inspected):
+            if incident is not None:
+                incident.told = message
+
+    def _report(self, incident: IncidentReport, now: float) -> ProcessReport:
         up_s = max(0.0, now - self.spawned_at)
-        return incident.reason, incident.report(
-            self.trusted_record(now), up_s, self.dump.read(), kernel_report(self.pid)
-        )
+        return incident.report(self.trusted_record(now), up_s, self.dump.read(), kernel_report(self.pid))
 
     def fault_frames(self, status: int) -> str:
         """Where it stood when it died of a fault of its own; empty if it did not, or nothing is known."""

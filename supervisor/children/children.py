@@ -406,9 +406,18 @@ class Children:
         if child is None:
             return
         child.begin_report(reason, now)
-        self.signal(worker, EXPLAIN_SIGNAL)
+        self._have_explained(child)
+
+    def inspect(self, child: Child, now: float) -> None:
+        """Have the process say what it is at, and go on; `Child.end_inspection` has it then."""
+        child.begin_inspection(now)
+        if child.incident is None:  # else it was asked already
+            self._have_explained(child)
+
+    def _have_explained(self, child: Child) -> None:
+        self.signal(child.worker, EXPLAIN_SIGNAL)
         if child.protocol >= TELL_PROTOCOL:
-            self.send(worker, Tell())
+            self.send(child.worker, Tell())
 
     def kill(self, worker: events.WorkerId, reason: str, now: float) -> None:
         """Report what it was at. `send_kills` ends it: whoever sees that finds the record in the log."""

@@ -95,8 +95,7 @@ def handle_message(
         case GaveUp(request=request, age_s=age_s):
             report(events.Stuck(child.worker, child.shown(cut(request, REQUEST_CHARS_MAX)), age_s))
         case RequestReport():
-            if child.incident is not None:
-                child.incident.told = _bounded_report(message)
+            child.take_report(_bounded_report(message))
         case Forked() if child.template:
             forked(child, message)
         case WorkerDrained(cut=unfinished):

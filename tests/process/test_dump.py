@@ -1,0 +1,182 @@
+"""``gwctl dump``: what workers are at, with the stacks of what they serve; and they serve on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.apps import BARE
+from tests.support.raw import request_on
+from tests.support.server import GwctlServer
+from tests.support.wait import until
+
+WSGI = """
+import threading
+asked, go = [], threading.Event()
+def wait_for_the_others():
+    go.wait(60)
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/go":
+        go.set()
+    elif environ["PATH_INFO"] == "/wait":
+        wait_for_the_others()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"done"]
+"""
+ASGI = """
+import asyncio
+go = asyncio.Event()
+async def wait_for_the_others():
+    await go.wait()
+async def application(scope, receive, send):
+    if scope["type"] != "http":
+        raise NotImplementedError
+    if scope["path"] == "/go":
+        go.set()
+    elif scope["path"] == "/wait":
+        await wait_for_the_others()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"done"})
+"""
+ENDS = {"sync": WSGI.replace("go.wait(60)", "go.wait(5)"), "threads": WSGI, "asgi": ASGI}
+
+
+@pytest.fixture
+def waiting(gwctl_server, tmp_path):
+    """A server with a request that waits, whose response is looked at in the end: nothing has hurt it."""
+
+    @contextlib.contextmanager
+    def start(worker: str) -> Iterator[GwctlServer]:
+        (tmp_path / "app.py").write_text(ENDS[worker])
+        with (
+            gwctl_server("app:application", worker=worker, chdir=tmp_path) as server,
+            ThreadPoolExecutor() as clients,
+        ):
+            waits = clients.submit(httpx.get, f"{server.url}/wait?token=secret", timeout=60)
+            until(
+                lambda: json.loads(server.gwctl("status", "--json").stdout)["pools"][0]["workers"][0][
+                    "active"
+                ],
+                "it",
+            )
+            yield server
+            if worker != "sync":
+                assert httpx.get(f"{server.url}/go").text == "done"
+            assert waits.result().text == "done"
+
+    return start
+
+
+def dumped(server: GwctlServer, worker: str) -> dict[str, Any]:
+    result = server.gwctl("dump", worker, "--json", "-c", str(server.config))
+    assert result.returncode == 0, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+@pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
+def test_a_request_under_way_is_shown_with_its_stack(waiting, worker: str) -> None:
+    with waiting(worker) as server:
+        (pid,) = server.workers
+        document = dumped(server, "web.0")
+        (found,) = document["workers"]
+        assert (found["pool"], found["slot"], found["generation"], found["pid"]) == ("web", 0, 1, pid)
+        text = document["text"]
+        assert text.startswith(f"web.0 g1 pid {pid}"), text
+        assert re.search(
+            r"(main thread|thread \S+|task \S+) \(GET /wait\?…(, [\d.]+ s)?\):\n +File ", text
+        ), text
+        if worker == "sync":
+            assert f"pid {pid}, serving GET /wait?… for " in text
+        assert re.search(r"^  worker: up \d+ s, \d+ requests?, \d+ MiB", text, re.MULTILINE), text
+        assert "in wait_for_the_others" in text
+        assert "secret" not in json.dumps(document)
+        assert server.gwctl("dump", "web.0", "-c", str(server.config)).stdout.startswith("web.0 g1 pid ")
+        assert server.workers == [pid], "it lives on"
+
+
+def test_two_who_ask_at_once_have_both_their_answer(waiting) -> None:
+    with waiting("sync") as server, ThreadPoolExecutor() as people:
+        answers = [people.submit(dumped, server, "web") for _ in range(3)]
+        assert all("in wait_for_the_others" in each.result()["text"] for each in answers)
+
+
+def test_all_workers_of_a_pool_in_order(gwctl_server) -> None:
+    with gwctl_server(BARE["asgi"], worker="asgi", processes=3) as server:
+        document = dumped(server, "web")
+        assert [each["slot"] for each in document["workers"]] == [0, 1, 2]
+        assert {each["pid"] for each in document["workers"]} == set(server.workers)
+        assert document["text"].count("without the application's code") == 3, "nobody is at anything"
+
+
+def test_a_worker_that_is_stopped_says_what_the_kernel_knows(gwctl_server) -> None:
+    with gwctl_server(BARE["sync"], worker="sync") as server:
+        (pid,) = server.workers
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            text = dumped(server, "web.0")["text"]
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert "stopped (T)" in text
+        assert "no stacks: a stopped process cannot write them" in text
+        assert httpx.get(server.url).text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("worker", "error"),
+    [
+        ("web.7", "no worker web.7: there are web.0\n"),
+        ("wep", "no pool 'wep' with a worker: there are web\n"),
+        ("web.x", "no worker web.x: there are web.0\n"),
+        ("", "Expected `str` of length >= 1"),
+    ],
+)
+def test_who_does_not_exist(gwctl_server, worker: str, error: str) -> None:
+    with gwctl_server(BARE["sync"], worker="sync") as server:
+        result = server.gwctl("dump", worker, "-c", str(server.config))
+        assert result.returncode == 1
+        assert error in result.stderr
+
+
+def test_one_that_ends_meanwhile(gwctl_server) -> None:
+    with gwctl_server(
+        "hangs:application",
+        worker="sync",
+        environ={"HANGS_STARTED": os.devnull},
+        timeouts={"drain_timeout_s": 0.1},
+        allow_errors=["killed", "died"],
+        allow_kill=True,
+    ) as server:
+        (pid,) = server.workers
+        with request_on(server.url, "/lock"), ThreadPoolExecutor() as people:
+            until(
+                lambda: "serving" in json.loads(server.gwctl("status", "--json").stdout)["phase"],
+                "it to serve",
+            )
+            asks = people.submit(server.gwctl, "dump", "web.0", "-c", str(server.config))
+            os.kill(pid, signal.SIGKILL)
+            result = asks.result()
+        assert result.returncode in {0, 1}
+        assert "web.0 g1 pid " in result.stdout + result.stderr
+        assert httpx.get(server.url).text
+
+
+def test_a_reload_is_not_disturbed_by_people_who_look(gwctl_server) -> None:
+    with gwctl_server(BARE["threads"], worker="threads", processes=2, reload={"settle_s": 0.05}) as server:
+        for generation in (2, 3):
+            server.signal(signal.SIGHUP)
+            while f"adopted generation {generation}" not in server.log:
+                server.gwctl("dump", "web", "-c", str(server.config))
+        server.signal(signal.SIGUSR2)
+        dumped(server, "web")
+        server.wait_for_log(r"adopted generation 4\b")
+        dumped(server, "web")
