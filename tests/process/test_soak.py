@@ -47,5 +47,5 @@ def test_a_build_that_leaks_descriptors_is_found_out() -> None:
 @pytest.mark.parametrize("worker", WORKER_CLASSES)
 def test_hostile_applications_and_clients_cost_others_nothing(worker: str) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
-    run = soak(Wish(worker, 3.0, seed, haste=0.5, **DEEDS))
+    run = soak(Wish(worker, 1.5, seed, haste=0.5, **DEEDS))
     assert run.ok, text(run)
