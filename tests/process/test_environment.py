@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
+SLACK = Path("/proc/self/timerslack_ns")
 APP = """
 import locale, time
 AT_IMPORT = time.strftime("%z")
@@ -55,3 +58,20 @@ def test_the_clock_and_the_locale_of_a_pool(gwctl_server, tmp_path, preload):
         server.wait_for_log(
             "warn  master +pool.other: PYTHONHASHSEED in env or env_file: read when a program starts"
         )
+
+
+@pytest.mark.skipif(not SLACK.exists(), reason="the kernel tells of no timer slack")
+@pytest.mark.parametrize("preload", [False, True])
+@pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
+def test_timers_are_exact_in_every_thread_of_an_application(gwctl_server, tmp_path, worker, preload):
+    (tmp_path / "timers.py").write_text(
+        "import threading\n"
+        "def application(environ, start_response):\n"
+        "    with open(f'/proc/{threading.get_native_id()}/timerslack_ns') as file:\n"
+        "        slack = file.read().encode()\n"
+        "    start_response('200 OK', [])\n"
+        "    return [slack]\n"
+    )
+    with gwctl_server("timers:application", worker=worker, chdir=tmp_path, preload=preload) as server:
+        assert httpx.get(server.url).text == "1000\n"
+        assert Path(f"/proc/{server.pid}/timerslack_ns").read_text() == "50000\n", "the master may be late"

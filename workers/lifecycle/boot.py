@@ -252,6 +252,7 @@ def become(settings: PoolSettings, log: Log) -> None:
     Raises:
         BootError: They cannot be had.
     """
+    environment.have_exact_timers()
     who = privileges.identity(settings.user, settings.group)
     privileges.set_limits(settings, log)
     privileges.drop(who)
