@@ -409,9 +409,13 @@ class Master:
         """Take a request of a control client."""
         self._events.append(event)
 
-    def inspect(self, request: events.RequestId, worker: str) -> None:
+    def dump(self, request: events.RequestId, worker: str) -> None:
         """Have workers say what they are at."""
-        self._inspections.begin(request, worker, time.monotonic())
+        self._inspections.dump(request, worker, time.monotonic())
+
+    def requests(self, request: events.RequestId, worker: str) -> None:
+        """Have workers say what they serve."""
+        self._inspections.requests(request, worker, time.monotonic())
 
     def ask_to_stop(self, request: events.RequestId, source: str) -> None:
         """Stop gracefully."""

@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "upgrade",
     "status",
     "events",
+    "requests",
     "dump",
     "log-level",
     "scale",
@@ -72,17 +73,7 @@ class LazyGroup(click.Group):
 
                 settings: click.Command = getattr(settings_commands, cmd_name)
                 return settings
-            case (
-                "reload"
-                | "rollback"
-                | "upgrade"
-                | "status"
-                | "events"
-                | "dump"
-                | "log-level"
-                | "scale"
-                | "stop"
-            ):
+            case _ if cmd_name in COMMANDS:
                 from gwctl.cli import control_commands  # noqa: PLC0415
 
                 if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

@@ -27,6 +27,7 @@ from gwctl.cli.completion import pool_names, worker_names
 from gwctl.cli.events_view import EventsView
 from gwctl.cli.folder import logical_cwd
 from gwctl.cli.reload_view import ReloadView
+from gwctl.cli.requests_view import render as render_requests
 from gwctl.cli.status_view import render
 from gwctl.config.model.types import WORKERS_MAX
 from gwctl.control import health
@@ -40,6 +41,7 @@ from gwctl.control.protocol import (
     News,
     Progress,
     Reload,
+    Requests,
     Rollback,
     Scale,
     Status,
@@ -416,6 +418,28 @@ def dump(client: ControlClient, *, as_json: bool, worker: str) -> None:
     _succeed(client.call("dump", Dump(worker), timeout_s=ANSWER_TIMEOUT_S), as_json=as_json)
 
 
+@click.command(short_help="Show what is being served, the longest first.")
+@click.argument("worker", default="", shell_complete=worker_names)
+@click.option(
+    "-n", "--most", type=click.IntRange(min=0), default=20, show_default=True, help="Lines; 0: all."
+)
+@_targeted
+def requests(client: ControlClient, *, as_json: bool, worker: str, most: int) -> None:
+    """Show the requests that are being served at this moment, the longest first.
+
+    \b
+    gwctl requests         of all workers
+    gwctl requests web     of pool web; web.2 is the worker in its slot 2
+
+    gwctl dump shows where one of them is.
+    """  # noqa: D301 - \b is click's mark for lines to leave as they are
+    document = client.call("requests", Requests(worker), timeout_s=ANSWER_TIMEOUT_S)
+    if as_json:
+        _write_json({"ok": True} | document)
+    else:
+        click.echo(render_requests(document, most, _width()))
+
+
 COMMANDS: Final[list[click.Command]] = [
     status,
     reload,
@@ -426,4 +450,5 @@ COMMANDS: Final[list[click.Command]] = [
     events,
     log_level,
     dump,
+    requests,
 ]

@@ -111,7 +111,14 @@ class Dump(msgspec.Struct, frozen=True):
     """``web.2``, or all of ``web``."""
 
 
-Method = Status | Reload | Rollback | Upgrade | Stop | Scale | Events | LogLevel | Dump
+class Requests(msgspec.Struct, frozen=True):
+    """Say what workers serve at this moment; answered as `Dump` is, and sooner."""
+
+    worker: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    """``web.2``, or all of ``web``; empty: all."""
+
+
+Method = Status | Reload | Rollback | Upgrade | Stop | Scale | Events | LogLevel | Dump | Requests
 
 METHODS: Final[dict[str, type[Method]]] = {
     "status": Status,
@@ -123,6 +130,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "events": Events,
     "log_level": LogLevel,
     "dump": Dump,
+    "requests": Requests,
 }
 
 

@@ -12,7 +12,7 @@ from gwctl.config.model.request_limits import RequestLimits
 from gwctl.config.model.settings import PoolSettings
 from gwctl.config.model.worker_class import SYNC, WORKER_CLASSES
 from gwctl.ipc import scoreboard
-from gwctl.ipc.channel import Channel, ChannelSnapshot, RequestReport, WorkerReady
+from gwctl.ipc.channel import Channel, ChannelSnapshot, RequestReport, RequestUnderWay, WorkerReady
 from gwctl.masking import shower
 from gwctl.records.base import TEMPLATE, Process
 from gwctl.records.report import ProcessReport
@@ -191,10 +191,12 @@ class Child:
         self.incident = self._what_is_known(reason, now)
         self.dump.empty()
 
-    def begin_inspection(self, now: float) -> None:
+    def begin_inspection(self, now: float, *, stacks: bool) -> None:
         """The same, of one that lives on. Stacks that are being written for its end are left as they are."""
-        self.inspected = self._what_is_known("", now)
-        if self.incident is None:
+        if self.inspected is None:
+            self.inspected = self._what_is_known("", now)
+        self.inspected.stacks = stacks
+        if stacks and self.incident is None:
             self.dump.empty()
 
     def _what_is_known(self, reason: str, now: float) -> IncidentReport:
@@ -213,6 +215,22 @@ class Child:
     def inspection_report(self, now: float) -> ProcessReport | None:
         """Return what is known to a person who asked; None: nobody did."""
         return None if self.inspected is None else self._report(self.inspected, now)
+
+    def under_way(self, now: float) -> tuple[tuple[RequestUnderWay, ...], int]:
+        """The requests that it has said to serve, the longest first, and how many more there are.
+
+        Of one that has not said it what the scoreboard has: under ``sync`` that is all.
+        """
+        told = self.inspected.told if self.inspected is not None else None
+        if told is not None and self.serves_many:
+            return told.requests, told.more_requests
+        record = self.trusted_record(now)
+        words, floats = record.words, record.floats
+        since = floats[scoreboard.LONGEST_SINCE if self.serves_many else scoreboard.BUSY_SINCE]
+        if not since:
+            return (), 0
+        one = RequestUnderWay(self.shown(record.request_line), max(0.0, now - since))
+        return (one,), max(0, words[scoreboard.ACTIVE] - 1) if self.serves_many else 0
 
     def end_inspection(self) -> None:
         self.inspected = None

@@ -408,14 +408,15 @@ class Children:
         child.begin_report(reason, now)
         self._have_explained(child)
 
-    def inspect(self, child: Child, now: float) -> None:
-        """Have the process say what it is at, and go on; `Child.end_inspection` has it then."""
-        child.begin_inspection(now)
+    def inspect(self, child: Child, now: float, *, stacks: bool) -> None:
+        """Have the process say what it is at, and go on; `Child.inspection_report` has it then."""
+        child.begin_inspection(now, stacks=stacks)
         if child.incident is None:  # else it was asked already
-            self._have_explained(child)
+            self._have_explained(child, stacks=stacks)
 
-    def _have_explained(self, child: Child) -> None:
-        self.signal(child.worker, EXPLAIN_SIGNAL)
+    def _have_explained(self, child: Child, *, stacks: bool = True) -> None:
+        if stacks:
+            self.signal(child.worker, EXPLAIN_SIGNAL)
         if child.protocol >= TELL_PROTOCOL:
             self.send(child.worker, Tell())
 

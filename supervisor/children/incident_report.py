@@ -101,6 +101,8 @@ class IncidentReport:
     request: str = ""
     request_s: float = 0.0
     told: RequestReport | None = None
+    stacks: bool = True
+    """They were asked for, besides the requests."""
 
     def report(
         self, board: scoreboard.Record, up_s: float, stacks: str, kernel: KernelReport

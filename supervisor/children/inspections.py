@@ -1,16 +1,17 @@
-"""What workers are at, for a person who asks (``gwctl dump``): they say it, and serve on.
+"""What workers are at, for a person who asks (``gwctl dump``, ``gwctl requests``): they say it, and serve on.
 
 It is the way in which a worker explains itself before it is killed (`incident_report`): stacks by a signal
 whose handler writes them, requests and tasks over the channel, the rest by the kernel. A worker whose loop
 turns has said all of it in a moment. Of one whose loop is held, as that of class ``sync`` is by each request,
-only the stacks come, and nothing says that they are whole: it has `PATIENCE_S`.
+only the stacks come, and nothing says that they are whole: it has `PATIENCE_S`. Who asks for requests only
+sends no signal, and has those of such a worker from the scoreboard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -21,10 +22,16 @@ from gwctl.supervisor.children.children import Children
 from gwctl.wording import workers as count_of_workers
 
 PATIENCE_S: Final = 1.0
-AT_ONCE_MAX: Final = 16
-"""So many workers are asked at once; each may have much to say."""
+DUMPED_MAX: Final = 16
+"""So many workers write their stacks at once; each may have much to say."""
 
 Answer = Callable[[int, bool, str, dict[str, Any]], None]
+
+
+class _Inspection(NamedTuple):
+    until: float
+    asked: list[Child]
+    stacks: bool
 
 
 class Inspections:
@@ -33,8 +40,8 @@ class Inspections:
     def __init__(self, children: Children, answer: Answer) -> None:
         self._children = children
         self._answer = answer
-        self._open: dict[int, tuple[float, list[Child]]] = {}
-        """By request: until when it waits, and for whom."""
+        self._open: dict[int, _Inspection] = {}
+        """By request."""
 
     @property
     def under_way(self) -> bool:
@@ -43,64 +50,93 @@ class Inspections:
     @property
     def next_at(self) -> float:
         """When `turn` has something to do that no descriptor tells of: monotonic seconds, or infinite."""
-        return min((until for until, _ in self._open.values()), default=inf)
+        return min((each.until for each in self._open.values()), default=inf)
 
-    def begin(self, request: int, target: str, now: float) -> None:
-        """Ask whom ``target`` names: ``web.2``, or all of ``web``.
+    def dump(self, request: int, target: str, now: float) -> None:
+        """Ask for all there is whom ``target`` names: ``web.2``, or all of ``web``.
 
         Raises:
             ControlError: There is no such worker, or there are too many.
         """
         found = self._meant(target)
+        if len(found) > DUMPED_MAX:
+            pool, one = found[0].pool, found[0].process.name
+            raise ControlError(f"{pool} has {count_of_workers(len(found))}: name one, as in {one}")
+        self._begin(request, found, now, stacks=True)
+
+    def requests(self, request: int, target: str, now: float) -> None:
+        """Ask the same for what they serve; all workers if ``target`` is empty.
+
+        Raises:
+            ControlError: There is no such worker.
+        """
+        self._begin(request, self._meant(target) if target else self._living(), now, stacks=False)
+
+    def _begin(self, request: int, found: list[Child], now: float, *, stacks: bool) -> None:
         for child in found:
-            if child.inspected is None:
-                self._children.inspect(child, now)
-        self._open[request] = now + PATIENCE_S, found
+            if child.inspected is None or (stacks and not child.inspected.stacks):
+                self._children.inspect(child, now, stacks=stacks)
+        self._open[request] = _Inspection(now + PATIENCE_S, found, stacks)
+
+    def _living(self) -> list[Child]:
+        living = [each for each in self._children if each.pid and not each.template]
+        return sorted(living, key=lambda each: (each.pool, each.slot, each.generation))
 
     def _meant(self, target: str) -> list[Child]:
         pool, _, slot = target.partition(".")
-        living = [each for each in self._children if each.pid and not each.template]
-        of_pool = sorted([each for each in living if each.pool == pool], key=_place)
+        living = self._living()
+        of_pool = [each for each in living if each.pool == pool]
         found = [each for each in of_pool if not slot or str(each.slot) == slot]
         if not found:
             raise ControlError(_no_such_worker(target, of_pool, living))
-        if len(found) > AT_ONCE_MAX:
-            raise ControlError(
-                f"{pool} has {count_of_workers(len(found))}: name one, as in {found[0].process.name}"
-            )
         return found
 
     def turn(self, now: float) -> None:
         """Answer those that have all that comes."""
-        for request, (until, asked) in list(self._open.items()):
-            if now >= until or all(_has_said(each) or self._is_gone(each) for each in asked):
+        for request, inspection in list(self._open.items()):
+            if now >= inspection.until or all(self._is_done(each, inspection) for each in inspection.asked):
                 del self._open[request]
-                self._end(request, asked, now)
+                self._end(request, inspection, now)
+
+    def _is_done(self, child: Child, inspection: _Inspection) -> bool:
+        if self._is_gone(child) or child.inspected is None or child.inspected.told is not None:
+            return True
+        return not (inspection.stacks or child.serves_many)  # the scoreboard has it
 
     def _is_gone(self, child: Child) -> bool:
         return self._children.get(child.worker) is not child
 
-    def _end(self, request: int, asked: list[Child], now: float) -> None:
-        texts, documents = [], []
+    def _end(self, request: int, inspection: _Inspection, now: float) -> None:
+        asked = [each for each in inspection.asked if not self._is_gone(each) and each.inspected is not None]
+        if inspection.stacks:
+            self._answer_dump(request, inspection.asked, asked, now)
+        else:
+            result = {"text": "", "workers": [_requests_of(each, now) for each in asked]}
+            self._answer(request, True, "", result)
         for child in asked:
+            if not any(child in other.asked for other in self._open.values()):
+                child.end_inspection()
+
+    def _answer_dump(self, request: int, named: list[Child], asked: list[Child], now: float) -> None:
+        texts, documents = [], []
+        for child in named:
             process = child.process
-            report = None if self._is_gone(child) else child.inspection_report(now)
+            report = child.inspection_report(now) if child in asked else None
             if report is None:
                 texts.append(f"{process.subject} pid {process.pid} has ended meanwhile")
                 continue
             texts.append(seen(process, report))
             documents.append(msgspec.to_builtins(process) | {"report": msgspec.to_builtins(report)})
-            if not any(child in others for _, others in self._open.values()):
-                child.end_inspection()
         self._answer(request, bool(documents), "\n\n".join(texts), {"workers": documents})
 
 
-def _place(child: Child) -> tuple[int, int]:
-    return child.slot, child.generation
-
-
-def _has_said(child: Child) -> bool:
-    return child.inspected is None or child.inspected.told is not None
+def _requests_of(child: Child, now: float) -> dict[str, Any]:
+    requests, more = child.under_way(now)
+    shown = [{"request": each.what, "age_s": each.age_s} for each in requests]
+    answers = child.inspected is not None and child.inspected.told is not None
+    held = child.serves_many and not answers
+    document: dict[str, Any] = msgspec.to_builtins(child.process)
+    return document | {"requests": shown, "more": more, "loop_held": held}
 
 
 def _no_such_worker(target: str, of_pool: list[Child], living: Iterable[Child]) -> str:

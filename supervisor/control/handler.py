@@ -20,7 +20,8 @@ class Asked(Protocol):
 
     def status(self) -> dict[str, Any]: ...
     def ask(self, event: events.Event) -> None: ...
-    def inspect(self, request: events.RequestId, worker: str) -> None: ...
+    def dump(self, request: events.RequestId, worker: str) -> None: ...
+    def requests(self, request: events.RequestId, worker: str) -> None: ...
     def ask_to_stop(self, request: events.RequestId, source: str) -> None: ...
 
 
@@ -38,7 +39,9 @@ def control_handler(master: Asked, history: History) -> Handle:
                     master.log_level.ask(Level[level.upper()], for_s, "gwctl log-level")
                 return master.log_level.report()
             case protocol.Dump(worker=worker):
-                master.inspect(request, worker)
+                master.dump(request, worker)
+            case protocol.Requests(worker=worker):
+                master.requests(request, worker)
             case protocol.Reload():
                 master.ask(events.ReloadAsked(request, "gwctl reload"))
             case protocol.Rollback():

@@ -1,4 +1,4 @@
-"""``gwctl dump``: what workers are at, with the stacks of what they serve; and they serve on."""
+"""``gwctl dump`` and ``gwctl requests``: what workers are at, with the stacks of it; and they serve on."""
 
 from __future__ import annotations
 
@@ -180,3 +180,33 @@ def test_a_reload_is_not_disturbed_by_people_who_look(gwctl_server) -> None:
         dumped(server, "web")
         server.wait_for_log(r"adopted generation 4\b")
         dumped(server, "web")
+
+
+@pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
+def test_what_is_being_served(waiting, worker: str) -> None:
+    with waiting(worker) as server:
+        (pid,) = server.workers
+        result = server.gwctl("requests", "-c", str(server.config))
+        assert result.returncode == 0, result.stderr
+        first, last = result.stdout.splitlines()
+        assert re.fullmatch(rf" +[\d.]+ m?s  web\.0 g1 +{pid}  GET /wait\?…", first), result.stdout
+        assert last == "1 request under way, in 1 of 1 worker"
+        found = json.loads(server.gwctl("requests", "web.0", "--json", "-c", str(server.config)).stdout)[
+            "workers"
+        ]
+        assert [each["pid"] for each in found] == [pid]
+        assert [each["request"] for each in found[0]["requests"]] == ["GET /wait?…"]
+        assert found[0]["requests"][0]["age_s"] > 0
+        wrong = server.gwctl("requests", "shop", "-c", str(server.config))
+        assert (wrong.returncode, wrong.stderr) == (1, "no pool 'shop' with a worker: there are web\n")
+
+
+def test_one_whose_loop_is_held_is_named(gwctl_server) -> None:
+    with gwctl_server(BARE["asgi"], worker="asgi") as server:
+        (pid,) = server.workers
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            text = server.gwctl("requests", "-c", str(server.config)).stdout
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert "as their loop does not answer: web.0 g1" in text

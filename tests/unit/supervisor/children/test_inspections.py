@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 
 from gwctl.errors import ControlError
+from gwctl.ipc.channel import RequestUnderWay
 from gwctl.records.base import Process
 from gwctl.records.report import ProcessReport
-from gwctl.supervisor.children.inspections import AT_ONCE_MAX, PATIENCE_S, Inspections
+from gwctl.supervisor.children.inspections import DUMPED_MAX, PATIENCE_S, Inspections
 
 
 class Told:
     told: object = None
+    stacks = True
 
 
 class FakeChild:
     """A worker that says what it is at when the test wants it to."""
 
     template = False
+    serves_many = True
 
     def __init__(self, pool: str, slot: int, pid: int, generation: int = 1) -> None:
         self.worker = self.pid = pid
@@ -35,6 +38,9 @@ class FakeChild:
 
     def inspection_report(self, _now: float) -> ProcessReport | None:
         return None if self.inspected is None else ProcessReport(1.0, 0, 0)
+
+    def under_way(self, _now: float) -> tuple[tuple[RequestUnderWay, ...], int]:
+        return (RequestUnderWay(f"GET /{self.pid}", 1.5),), 2
 
     def end_inspection(self) -> None:
         self.inspected = None
@@ -51,9 +57,10 @@ class FakeChildren:
     def get(self, worker: int) -> FakeChild | None:
         return self.living.get(worker)
 
-    def inspect(self, child: FakeChild, _now: float) -> None:
+    def inspect(self, child: FakeChild, _now: float, *, stacks: bool) -> None:
         self.asked.append(child.pid)
-        child.inspected = Told()
+        child.inspected = child.inspected or Told()
+        child.inspected.stacks = stacks
 
 
 class World:
@@ -81,7 +88,7 @@ def pids(world: World, request: int) -> list[int]:
 
 
 def test_all_of_a_pool_answer_as_soon_as_the_last_has_said_it(world: World) -> None:
-    world.inspections.begin(1, "web", 100.0)
+    world.inspections.dump(1, "web", 100.0)
     assert (world.children.asked, world.inspections.next_at) == ([10, 11], 100.0 + PATIENCE_S)
     WEB.says()
     world.inspections.turn(100.1)
@@ -93,7 +100,7 @@ def test_all_of_a_pool_answer_as_soon_as_the_last_has_said_it(world: World) -> N
 
 
 def test_one_whose_loop_is_held_has_its_time(world: World) -> None:
-    world.inspections.begin(1, "web.1", 100.0)
+    world.inspections.dump(1, "web.1", 100.0)
     world.inspections.turn(100.0 + PATIENCE_S - 0.01)
     assert world.answers == {}
     world.inspections.turn(100.0 + PATIENCE_S)
@@ -101,8 +108,8 @@ def test_one_whose_loop_is_held_has_its_time(world: World) -> None:
 
 
 def test_it_is_asked_once_for_all_who_want_to_know(world: World) -> None:
-    world.inspections.begin(1, "web.0", 100.0)
-    world.inspections.begin(2, "web", 100.5)
+    world.inspections.dump(1, "web.0", 100.0)
+    world.inspections.dump(2, "web", 100.5)
     assert world.children.asked == [10, 11]
     world.inspections.turn(100.0 + PATIENCE_S)
     assert pids(world, 1) == [10]
@@ -113,14 +120,14 @@ def test_it_is_asked_once_for_all_who_want_to_know(world: World) -> None:
 
 
 def test_one_that_ends_meanwhile_is_not_waited_for(world: World) -> None:
-    world.inspections.begin(1, "web", 100.0)
+    world.inspections.dump(1, "web", 100.0)
     del world.children.living[10]
     NEXT.says()
     world.inspections.turn(100.1)
     ok, text, _ = world.answers[1]
     assert ok
     assert text.startswith("web.0 g1 pid 10 has ended meanwhile\n\nweb.1 g1 pid 11\n")
-    world.inspections.begin(2, "live", 200.0)
+    world.inspections.dump(2, "live", 200.0)
     del world.children.living[20]
     world.inspections.turn(200.1)
     assert world.answers[2] == (False, "live.0 g1 pid 20 has ended meanwhile", {"workers": []})
@@ -128,18 +135,18 @@ def test_one_that_ends_meanwhile_is_not_waited_for(world: World) -> None:
 
 def test_two_generations_in_one_slot() -> None:
     world = World(FakeChild("web", 0, 12, generation=2), FakeChild("web", 0, 10))
-    world.inspections.begin(1, "web.0", 100.0)
+    world.inspections.dump(1, "web.0", 100.0)
     world.inspections.turn(200.0)
     assert pids(world, 1) == [10, 12]
 
 
 def test_no_more_than_can_be_read() -> None:
-    world = World(*(FakeChild("web", slot, 100 + slot) for slot in range(AT_ONCE_MAX + 1)))
-    with pytest.raises(ControlError, match=rf"web has {AT_ONCE_MAX + 1} workers: name one, as in web\.0"):
-        world.inspections.begin(1, "web", 100.0)
+    world = World(*(FakeChild("web", slot, 100 + slot) for slot in range(DUMPED_MAX + 1)))
+    with pytest.raises(ControlError, match=rf"web has {DUMPED_MAX + 1} workers: name one, as in web\.0"):
+        world.inspections.dump(1, "web", 100.0)
     assert world.children.asked == []
-    world.inspections.begin(2, f"web.{AT_ONCE_MAX}", 100.0)
-    assert world.children.asked == [100 + AT_ONCE_MAX]
+    world.inspections.dump(2, f"web.{DUMPED_MAX}", 100.0)
+    assert world.children.asked == [100 + DUMPED_MAX]
 
 
 @pytest.mark.parametrize(
@@ -153,8 +160,48 @@ def test_no_more_than_can_be_read() -> None:
 )
 def test_who_does_not_exist(world: World, target: str, error: str) -> None:
     if not error:
-        world.inspections.begin(1, target, 100.0)
+        world.inspections.dump(1, target, 100.0)
         assert world.children.asked == [10, 11]
         return
     with pytest.raises(ControlError, match=f"^{error}$"):
-        world.inspections.begin(1, target, 100.0)
+        world.inspections.dump(1, target, 100.0)
+
+
+def test_requests_of_all_workers_of_all_pools(world: World) -> None:
+    world.inspections.requests(1, "", 100.0)
+    assert [world.children.living[pid].inspected.stacks for pid in (10, 11, 20)] == [False] * 3
+    for each in (WEB, NEXT, LIVE):
+        each.says()
+    world.inspections.turn(100.1)
+    assert pids(world, 1) == [20, 10, 11]
+    first = world.answers[1][2]["workers"][0]
+    assert first["requests"] == [{"request": "GET /20", "age_s": 1.5}]
+    assert (first["more"], first["loop_held"]) == (2, False)
+
+
+def test_one_that_serves_one_at_a_time_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scoreboard has what it serves; its loop is held by it."""
+    monkeypatch.setattr(WEB, "serves_many", False, raising=False)
+    world.inspections.requests(1, "web", 100.0)
+    NEXT.says()
+    world.inspections.turn(100.1)
+    assert [each["loop_held"] for each in world.answers[1][2]["workers"]] == [False, False]
+
+
+def test_one_whose_loop_does_not_answer_is_named(world: World) -> None:
+    world.inspections.requests(1, "live", 100.0)
+    world.inspections.turn(100.0 + PATIENCE_S)
+    assert [each["loop_held"] for each in world.answers[1][2]["workers"]] == [True]
+
+
+def test_stacks_are_asked_for_besides_requests(world: World) -> None:
+    world.inspections.requests(1, "live", 100.0)
+    world.inspections.dump(2, "live", 100.0)
+    world.inspections.requests(3, "live", 100.0)
+    assert world.children.asked == [20, 20], "for its requests, and for its stacks"
+    LIVE.says()
+    world.inspections.turn(100.1)
+    assert {*world.answers} == {1, 2, 3}
+    assert LIVE.inspected is None

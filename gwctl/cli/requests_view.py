@@ -1,0 +1,62 @@
+"""``gwctl requests`` as text: a line for each request that is being served, the longest first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gwctl.errors import ControlError
+from gwctl.wording import duration, requests
+from gwctl.wording import workers as count_of_workers
+
+
+class _UnderWay(msgspec.Struct, frozen=True):
+    request: str
+    age_s: float
+
+
+class _Worker(msgspec.Struct, frozen=True):
+    """One worker, as any version of a master says it."""
+
+    pool: str
+    slot: int
+    generation: int
+    pid: int
+    requests: tuple[_UnderWay, ...] = ()
+    more: int = 0
+    loop_held: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.pool}.{self.slot} g{self.generation}"
+
+
+def render(document: dict[str, Any], most: int, width: int = 0) -> str:
+    """``most`` lines at most; 0: all. Lines are cut to ``width`` characters; 0: they are not.
+
+    Raises:
+        ControlError: It is not such a document.
+    """
+    try:
+        workers = msgspec.convert(document.get("workers", ()), tuple[_Worker, ...])
+    except msgspec.ValidationError as error:
+        raise ControlError(f"the master's answer is not understood ({error}); try --json") from None
+    found = sorted(
+        ((each, worker) for worker in workers for each in worker.requests), key=lambda pair: -pair[0].age_s
+    )
+    shown = found[: most or len(found)]
+    names = max((len(worker.name) for _, worker in shown), default=0)
+    lines = []
+    for each, worker in shown:
+        line = f"{duration(each.age_s):>8}  {worker.name:<{names}}  {worker.pid:>7}  {each.request}"
+        lines.append(line[: width or None])
+    total = len(found) + sum(worker.more for worker in workers)
+    busy = sum(1 for worker in workers if worker.requests)
+    last = f"{requests(total)} under way, in {busy} of {count_of_workers(len(workers))}"
+    if total > len(shown) > 0:
+        last += f"; the {len(shown)} longest are shown" if len(shown) > 1 else "; the longest is shown"
+    held = [worker.name for worker in workers if worker.loop_held]
+    if held:
+        last += f". What else they have is not known, as their loop does not answer: {', '.join(held)}"
+    return "\n".join([*lines, last if workers else "no worker runs"])
