@@ -32,6 +32,7 @@ COMMANDS: Final = (
     "dump",
     "log-level",
     "scale",
+    "recycle",
     "stop",
     "check",
     "config",

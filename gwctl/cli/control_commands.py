@@ -40,6 +40,7 @@ from gwctl.control.protocol import (
     Method,
     News,
     Progress,
+    Recycle,
     Reload,
     Requests,
     Rollback,
@@ -50,6 +51,8 @@ from gwctl.control.protocol import (
 )
 from gwctl.control.status import from_json_ready
 from gwctl.errors import ControlError, ExitStatus, GwctlError
+from gwctl.wording import seconds
+from gwctl.wording import workers as count_of_workers
 
 ANSWER_TIMEOUT_S: Final = 10.0
 """For what the master answers at once. What takes its time (reload, stop) it bounds itself."""
@@ -270,6 +273,61 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
     _succeed(result, as_json=as_json)
 
 
+@click.command(short_help="Replace workers, each when its successor serves.")
+@click.argument("worker", shell_complete=worker_names)
+@_targeted
+def recycle(client: ControlClient, *, as_json: bool, worker: str) -> None:
+    """Replace WORKER by a new one of the same code: the successor serves before the other drains.
+
+    \b
+    gwctl recycle web.2     the worker in slot 2 of pool web
+    gwctl recycle web       all of web, one after the other
+
+    It ends when the successors serve, with 1 if one cannot be started: then the old worker serves on, and
+    another try follows. It is refused during a reload, and while what is on disk is not what runs.
+    """  # noqa: D301 - \b is click's mark for lines to leave as they are
+    pool, _, slot = worker.partition(".")
+    if slot and not re.fullmatch(r"[0-9]{1,4}", slot):
+        raise click.UsageError(
+            f"{worker!r} names no worker: write a pool or a worker of it, as in web or web.2"
+        )
+    before = _pool_of(client, pool).get("restarts", 0)
+    wish = Recycle(pool, int(slot) if slot else None)
+    result = client.call("recycle", wish, timeout_s=ANSWER_TIMEOUT_S)
+    begin = time.monotonic()
+    try:
+        trouble = _until_replaced(client, pool, {*result.get("pids", ())}, before)
+    except KeyboardInterrupt:
+        _interrupted("the workers are replaced all the same; gwctl status shows them", as_json=as_json)
+    if trouble:
+        raise ControlError(f"{result['text']}, but {trouble}")
+    count, took = len(result["pids"]), seconds(time.monotonic() - begin)
+    text = f"{pool}: {count_of_workers(count)} replaced in {took}"
+    _succeed(result | {"text": text}, as_json=as_json)
+
+
+def _until_replaced(client: ControlClient, pool: str, pids: set[int], restarts: int) -> str:
+    """Wait until none of ``pids`` serves; return what went wrong, or nothing."""
+    last_move, left = time.monotonic(), len(pids) + 1
+    while True:
+        document = client.call("status", Status(), timeout_s=ANSWER_TIMEOUT_S)
+        found = _pool_in(document, pool)
+        serving = [
+            each for each in found.get("workers", ()) if each["pid"] in pids and each["state"] == "ready"
+        ]
+        if not serving:
+            return ""
+        now = time.monotonic()
+        if len(serving) < left:
+            last_move, left = now, len(serving)
+        if found.get("restarts", 0) > restarts:
+            why = found.get("note") or "one ended before it was ready"
+            return f"{len(serving)} of {len(pids)} serve on: {why}. gwctl status and the log say more"
+        if document["phase"] == "stopping" or now - last_move > _READY_TIMEOUT_S:
+            return f"{len(serving)} of {len(pids)} serve on after {now - last_move:.0f} s"
+        time.sleep(_POLL_S)
+
+
 def _pool_of(client: ControlClient, pool: str) -> dict[str, Any]:
     return _pool_in(client.call("status", Status(), timeout_s=ANSWER_TIMEOUT_S), pool)
 
@@ -447,6 +505,7 @@ COMMANDS: Final[list[click.Command]] = [
     upgrade,
     stop,
     scale,
+    recycle,
     events,
     log_level,
     dump,

@@ -118,7 +118,15 @@ class Requests(msgspec.Struct, frozen=True):
     """``web.2``, or all of ``web``; empty: all."""
 
 
-Method = Status | Reload | Rollback | Upgrade | Stop | Scale | Events | LogLevel | Dump | Requests
+class Recycle(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Replace workers that serve, one after the other; answered at once with their pids."""
+
+    pool: Annotated[str, msgspec.Meta(min_length=1)]
+    slot: Annotated[int, msgspec.Meta(ge=0, lt=WORKERS_MAX)] | None = None
+    """Only that in this slot."""
+
+
+Method = Status | Reload | Rollback | Upgrade | Stop | Scale | Recycle | Events | LogLevel | Dump | Requests
 
 METHODS: Final[dict[str, type[Method]]] = {
     "status": Status,
@@ -127,6 +135,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "rollback": Rollback,
     "stop": Stop,
     "scale": Scale,
+    "recycle": Recycle,
     "events": Events,
     "log_level": LogLevel,
     "dump": Dump,

@@ -12,6 +12,10 @@ from gwctl.supervisor.core import events
 from gwctl.supervisor.history import History
 from gwctl.supervisor.log_level import LogLevel
 
+_OfTheFleet = (
+    protocol.Reload | protocol.Rollback | protocol.Stop | protocol.Upgrade | protocol.Scale | protocol.Recycle
+)
+
 
 class Asked(Protocol):
     """A master, as far as clients ask for it."""
@@ -42,20 +46,28 @@ def control_handler(master: Asked, history: History) -> Handle:
                 master.dump(request, worker)
             case protocol.Requests(worker=worker):
                 master.requests(request, worker)
-            case protocol.Reload():
-                master.ask(events.ReloadAsked(request, "gwctl reload"))
-            case protocol.Rollback():
-                master.ask(events.RollbackAsked(request, "gwctl rollback"))
-            case protocol.Stop(quick=True):
-                master.ask(events.StopAsked(request, "gwctl stop", quick=True))
-            case protocol.Upgrade():
-                master.ask(events.UpgradeAsked(request, "gwctl upgrade"))
-            case protocol.Stop():
+            case protocol.Stop(quick=False):
                 master.ask_to_stop(request, "gwctl stop")
-            case protocol.Scale(pool=pool, size=size, delta=delta):
-                master.ask(events.ScaleAsked(request, pool, size, delta or 0))
             case _:
-                assert_never(method)
+                master.ask(_for_the_core(request, method))
         return None
 
     return handle
+
+
+def _for_the_core(request: events.RequestId, method: _OfTheFleet) -> events.Event:
+    match method:
+        case protocol.Reload():
+            return events.ReloadAsked(request, "gwctl reload")
+        case protocol.Rollback():
+            return events.RollbackAsked(request, "gwctl rollback")
+        case protocol.Stop():
+            return events.StopAsked(request, "gwctl stop", quick=True)
+        case protocol.Upgrade():
+            return events.UpgradeAsked(request, "gwctl upgrade")
+        case protocol.Scale(pool=pool, size=size, delta=delta):
+            return events.ScaleAsked(request, pool, size, delta or 0)
+        case protocol.Recycle(pool=pool, slot=slot):
+            return events.RecycleAsked(request, pool, slot)
+        case _:
+            assert_never(method)

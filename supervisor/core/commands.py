@@ -24,12 +24,12 @@ from gwctl.records.reloads import (
 )
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare, Restore
-from gwctl.supervisor.core.events import ReloadAsked, RollbackAsked, ScaleAsked
+from gwctl.supervisor.core.events import RecycleAsked, ReloadAsked, RollbackAsked, ScaleAsked
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload, Stage, patience
 from gwctl.supervisor.core.state import FleetState, Queue
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.worker import Failure, State
+from gwctl.supervisor.core.worker import Failure, State, Worker
 
 
 def answer(turn: Turn, request: int, text: str, result: dict[str, Any], *, ok: bool) -> None:
@@ -252,6 +252,39 @@ def _scale(fleet: FleetState, pool: Pool, event: ScaleAsked, turn: Turn) -> tupl
     if record.held:
         result["held"] = record.held
     return wording.scaled(record), result
+
+
+# ---- recycle
+
+
+def recycle_asked(fleet: FleetState, event: RecycleAsked, turn: Turn) -> None:
+    """Mark who is to be replaced; `reconcile` begins their successors, as for those that are due for one."""
+    refusal, chosen = _to_recycle(fleet, event)
+    if refusal:
+        answer(turn, event.request, refusal, {"pool": event.pool}, ok=False)
+        return
+    for worker in chosen:
+        worker.replace_reason = worker.replace_reason or wording.NAMED_TO_RECYCLE
+    fleet.dirty.add(event.pool)
+    result = {"pool": event.pool, "pids": [worker.pid for worker in chosen]}
+    answer(turn, event.request, wording.recycled(event.pool, len(chosen)), result, ok=True)
+
+
+def _to_recycle(fleet: FleetState, event: RecycleAsked) -> tuple[str, list[Worker]]:
+    """Why nobody is, or else who."""
+    known = [name for name, pool in fleet.pools.items() if pool.size]
+    if fleet.ending is not None:
+        return wording.STOPPING, []
+    if event.pool not in known:
+        return wording.no_such_pool(event.pool, known), []
+    if fleet.reload is not None:
+        return wording.RELOAD_UNDER_WAY, []
+    pool = fleet.pools[event.pool]
+    if pool.degraded(fleet.generation):
+        return wording.would_be_others(fleet.degraded), []
+    serving = [each for each in pool.of_generation(fleet.generation) if each.serving and not each.leaving]
+    chosen = [each for each in serving if event.slot in {None, each.slot}]
+    return "" if chosen else wording.no_worker_serves(event.pool, event.slot), chosen
 
 
 # ---- start

@@ -191,6 +191,14 @@ class ScaleAsked(Struct, frozen=True):
     delta: int = 0
 
 
+class RecycleAsked(Struct, frozen=True):
+    """Replace a pool's workers, or that in one slot, one after the other, each when its successor serves."""
+
+    request: RequestId
+    pool: str
+    slot: int | None = None
+
+
 class StopAsked(Struct, frozen=True):
     """``quick`` ends workers at once; a second StopAsked escalates (delayed, graceful, quick, kill)."""
 
@@ -252,6 +260,7 @@ Event = (
     | Prepared
     | PrepareFailed
     | ScaleAsked
+    | RecycleAsked
     | StopAsked
     | UpgradeEvent
 )

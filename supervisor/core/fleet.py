@@ -206,6 +206,8 @@ class Fleet:
             case ev.ScaleAsked():
                 commands.scale_asked(state, event, turn)
                 state.dirty.update(state.pools)
+            case ev.RecycleAsked():
+                commands.recycle_asked(state, event, turn)
             case ev.StopAsked():
                 self._stop(event)
             case ev.UpgradeAsked():

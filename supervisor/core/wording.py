@@ -21,7 +21,7 @@ from gwctl.records.sentences import (
 )
 from gwctl.supervisor.core.slot import Slot
 from gwctl.supervisor.core.worker import FORK_ANSWER_S, State, Worker, time_limit
-from gwctl.wording import requests, seconds, size, span
+from gwctl.wording import requests, seconds, size, span, workers
 
 # ---- why not
 
@@ -43,6 +43,23 @@ def under_way(what: str) -> str:
 
 def no_such_pool(name: str, known: Sequence[str]) -> str:
     return f"no pool named {name!r}; there is: {', '.join(known)}"
+
+
+NAMED_TO_RECYCLE: Final = "was named by gwctl recycle"
+RELOAD_UNDER_WAY: Final = "a reload is under way: it replaces all workers"
+
+
+def no_worker_serves(pool: str, slot: int | None) -> str:
+    return f"no worker of {pool} serves" if slot is None else f"no worker serves in {pool}.{slot}"
+
+
+def recycled(pool: str, count: int) -> str:
+    verb = "is" if count == 1 else "are"
+    return f"{pool}: {workers(count)} {verb} replaced, each when its successor serves"
+
+
+def would_be_others(why: str) -> str:
+    return f"their successors would run other code: {why}. Reload instead"
 
 
 def too_many() -> str:

@@ -26,7 +26,7 @@ from gwctl.records.master import StopWaits
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
-from tests.sim import hanging
+from tests.sim import hanging, recycling
 from tests.sim.books import DRAIN_MARGIN_S, LATE_S, Failures, Seen, Transaction, Unsafe
 from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
@@ -186,13 +186,15 @@ class Observer:
                 self._candidate_failed(seen)
                 self._cannot_boot(seen)
 
-    def _asked(self, event: ev.ReloadAsked | ev.ScaleAsked | ev.StopAsked) -> None:
+    def _asked(self, event: ev.ReloadAsked | ev.ScaleAsked | ev.RecycleAsked | ev.StopAsked) -> None:
         if event.request:
             self.asked[event.request] = event
         if isinstance(event, ev.StopAsked):
             self._stop_rules.heard(event, self.now, serving=any(w.serving for w in self.workers.values()))
         if isinstance(event, ev.ScaleAsked) and self._stop_rules.until is None:
             self._scale(event)
+        if isinstance(event, ev.RecycleAsked) and self._stop_rules.until is None:
+            recycling.asked(self, event)
 
     def _scale(self, event: ev.ScaleAsked) -> None:
         self._scaled = True
@@ -386,6 +388,7 @@ _EVENTS = {
     ev.Exited: Observer._exited,
     ev.ReloadAsked: Observer._asked,
     ev.ScaleAsked: Observer._asked,
+    ev.RecycleAsked: Observer._asked,
     ev.StopAsked: Observer._asked,
     ev.Killed: lambda _observer, _event: None,
     ev.Spared: lambda _observer, _event: None,

@@ -1,7 +1,7 @@
 """The observer's rules about workers that are replaced although they work.
 
-- a second worker in a slot is spawned only beside one that was seen to be due, and not during
-  a reload, nor while what is on disk is not what runs;
+- a second worker in a slot is spawned only beside one that was seen to be due, or that somebody
+  has named, and not during a reload, nor while what is on disk is not what runs;
 - at most ``at_once`` are replaced at the same time, the last of the old processes included,
   and never all of a pool that has several;
 - whoever is due serves until its successor does;
@@ -60,6 +60,14 @@ def judge_observed(observer: Observer, seen: Seen, observed: ev.Observed) -> Non
         in_force = seen.serving and seen.generation == observer.generation
         seen.surely_worn = seen.surely_worn or (in_force and _is_surely_worn(seen, observed))
     seen.must_die = seen.must_die or _is_too_big(seen, observed)
+
+
+def asked(observer: Observer, event: ev.RecycleAsked) -> None:
+    """Whoever is named, and serves, may be replaced, whatever its age."""
+    for seen in observer.workers.values():
+        named = seen.pool == event.pool and event.slot in {None, seen.slot}
+        if named and seen.serving and seen.generation == observer.generation:
+            seen.worn = True
 
 
 def let_go_unspawned(observer: Observer) -> None:

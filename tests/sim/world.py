@@ -138,7 +138,13 @@ class World:
 
     def _schedule_requests(self) -> None:
         rng = self.rng
-        for mean, asks in ((15, self._ask_reload), (20, self._ask_scale), (400, self._ask_stop)):
+        asked = (
+            (15, self._ask_reload),
+            (20, self._ask_scale),
+            (25, self._ask_recycle),
+            (400, self._ask_stop),
+        )
+        for mean, asks in asked:
             self._at(rng.expovariate(1 / mean), asks, mean)
 
     def _request(self) -> int:
@@ -162,6 +168,12 @@ class World:
                 asked = ev.ScaleAsked(self._request(), pool, delta=self.rng.choice((-1, 1)))
             self._read(asked)
             self._at(self.rng.expovariate(1 / mean), self._ask_scale, mean)
+
+    def _ask_recycle(self, mean: float) -> None:
+        if self.asking:
+            pool, slot = self.rng.choice(POOLS), self.rng.choice((None, None, 0, 1, 2))
+            self._read(ev.RecycleAsked(self._request(), pool, slot))
+            self._at(self.rng.expovariate(1 / mean), self._ask_recycle, mean)
 
     def _ask_stop(self, mean: float) -> None:
         if self.asking:

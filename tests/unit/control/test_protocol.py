@@ -151,7 +151,8 @@ def test_an_unknown_method_is_told_which_there_are(method: str) -> None:
 
 @pytest.mark.parametrize("method", messages.METHODS)
 def test_what_a_newer_command_adds_is_ignored(method: str) -> None:
-    params = {"scale": {"pool": "web", "delta": 0}, "dump": {"worker": "web.2"}}.get(method, {})
+    needed = {"scale": {"pool": "web", "delta": 0}, "dump": {"worker": "web.2"}, "recycle": {"pool": "web"}}
+    params = needed.get(method, {})
     plain = messages.decode_request(json.dumps({"id": 7, "method": method, "params": params}).encode())
     more = {"id": 7, "method": method, "params": params | {"new": 1}, "new": [2]}
     assert messages.decode_request(json.dumps(more).encode()) == plain

@@ -323,3 +323,76 @@ def test_spans(value: float, text: str) -> None:
 @pytest.mark.parametrize(("value", "text"), [(0, "0 MiB"), (210 * MIB, "210 MiB"), (3 << 29, "1.5 GiB")])
 def test_sizes(value: int, text: str) -> None:
     assert wording.size(value) == text
+
+
+# ---- because somebody says so
+
+
+def asked(story: CoreStory, pool: str = "web", slot: int | None = None, request: int = 7) -> list[str]:
+    return story.happens(ev.RecycleAsked(request, pool, slot))
+
+
+def answer_of(story: CoreStory) -> str:
+    (answer,) = [each for each in story.answers if each.request == 7]
+    return f"{'ok' if answer.ok else 'no'}: {answer.text}"
+
+
+def test_all_workers_of_a_pool_one_after_the_other_whatever_their_age() -> None:
+    story = CoreStory(policy=POLICY, web=2).serves()
+    actions = asked(story)
+    assert answer_of(story) == "ok: web: 2 workers are replaced, each when its successor serves"
+    assert [each for each in actions if each.startswith("spawn")] == ["spawn 3 web.0 g1"]
+    assert story.notes[-1] == "info: pid 1001 is recycled: it was named by gwctl recycle"
+    assert story.boots(3) == ["serve 3", "drain 1"]
+    assert story.dies(1, 0) == ["spawn 4 web.1 g1"]
+    assert story.boots(4) == ["serve 4", "drain 2"]
+    assert story.dies(2, 0) == []
+    assert story.states() == ["0 g1 ready", "1 g1 ready"]
+    assert story.rests
+
+
+def test_one_worker() -> None:
+    story = CoreStory(policy=POLICY, web=2).serves()
+    actions = asked(story, slot=1)
+    assert answer_of(story) == "ok: web: 1 worker is replaced, each when its successor serves"
+    assert [each for each in actions if each.startswith("spawn")] == ["spawn 3 web.1 g1"]
+    assert [*story.boots(3), *story.dies(2, 0)] == ["serve 3", "drain 2"]
+    assert story.rests
+
+
+def test_a_successor_that_cannot_boot_costs_nobody() -> None:
+    story = CoreStory(policy=POLICY, web=1).serves()
+    asked(story)
+    actions = [*story.dies(2, 1), *story.passes(60.0)]
+    assert "spawn 3 web.0 g1" in actions, "another try follows"
+    assert not any(each.startswith(("drain", "kill")) for each in actions)
+    assert story.states()[0] == "0 g1 ready"
+    assert story.boots(3) == ["serve 3", "drain 1"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "slot", "text"),
+    [
+        ("shop", None, "no pool named 'shop'; there is: web"),
+        ("web", 5, "no worker serves in web.5"),
+    ],
+)
+def test_nobody_of_that_name(pool: str, slot: int | None, text: str) -> None:
+    story = CoreStory(policy=POLICY, web=1).serves()
+    asked(story, pool, slot)
+    assert answer_of(story) == f"no: {text}"
+    assert story.rests
+
+
+def test_not_during_a_reload() -> None:
+    story = CoreStory(policy=POLICY, web=1).serves()
+    story.happens(ev.ReloadAsked(0, "SIGHUP"))
+    asked(story)
+    assert answer_of(story) == "no: a reload is under way: it replaces all workers"
+
+
+def test_not_while_stopping() -> None:
+    story = CoreStory(policy=POLICY, web=1).serves()
+    story.happens(ev.StopAsked(0, "SIGTERM"))
+    asked(story)
+    assert answer_of(story) == "no: the fleet is stopping"
