@@ -22,7 +22,7 @@ def json_schema() -> dict[str, Any]:
     tables = made["$defs"]
     root = tables.pop("Settings")
     root["properties"]["pool"] |= {
-        "description": "Applications with their listeners and workers, by a name of yours: [pool.web].",
+        "description": "Applications with their listeners and workers, by a name you choose: [pool.web].",
         "propertyNames": {"pattern": _whole(POOL_NAME.pattern)},
     }
     root["properties"]["master"]["description"] = "The master process itself."

@@ -63,15 +63,17 @@ class LogLevel:
 
     def ask(self, level: Level, for_s: float | None, source: str) -> None:
         """Have another level: for ``for_s`` seconds, or until a reload."""
-        self._until = inf if for_s is None else self._clock() + for_s
-        self._be(level, source, for_s)
-        if level == self._configured:
+        before = self._until
+        self._until = self._clock() + for_s if for_s is not None else inf
+        if level == self._configured and for_s is None:
             self._until = None
+        self._be(level, source, for_s, again=self._until != before)
 
-    def _be(self, level: Level, source: str, for_s: float | None = None) -> None:
+    def _be(self, level: Level, source: str, for_s: float | None = None, *, again: bool = False) -> None:
+        """``again``: it may be what it was, but for another time."""
         log = self._recorder.log
         was = log.level
-        if level == was:
+        if level == was and not again:
             return
         record = LogLevelChanged(source=source, was=was.name.lower(), to=level.name.lower(), for_s=for_s)
         log.level = min(was, level)
@@ -86,7 +88,7 @@ class LogLevel:
         text = level
         if self._until is not None:
             until = "until the next reload" if left_s is None else f"for {span(left_s)}"
-            text = f"{level} {until}, then {configured}"
+            text = f"{level} {until}" + (f", then {configured}" if configured != level else "")
         return {"text": text, "level": level, "configured": configured, "left_s": left_s}
 
     # ---- upgrade

@@ -121,7 +121,7 @@ class Master:
             for signum in self._loop.take_signals():
                 self._signalled(signum)
             self._step()
-            if not self.fleet.state.executing or self.children.owed:
+            if not self.fleet.state.executing or self.children.owed or self._inspections.under_way:
                 return
             self._events.append(events.UpgradeFailed(self._handover.execute(self._recorder.log)))
         self._step()

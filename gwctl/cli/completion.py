@@ -23,10 +23,10 @@ _PATIENCE_S: Final = 1.0
 """For a master, of somebody who has pressed Tab."""
 
 
-@click.command(short_help="Complete commands and pools in SHELL.")
+@click.command(short_help="Print a completion script for SHELL.")
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete gwctl's commands, options and pools.
+    """Print a completion script for SHELL: commands, options, pools and workers.
 
     \b
     bash   eval "$(gwctl completion bash)"                 in ~/.bashrc

@@ -29,7 +29,7 @@ from gwctl.cli.folder import logical_cwd
 from gwctl.cli.reload_view import ReloadView
 from gwctl.cli.requests_view import render as render_requests
 from gwctl.cli.status_view import render
-from gwctl.config.model.types import WORKERS_MAX
+from gwctl.config.model.types import WEEK_S, WORKERS_MAX
 from gwctl.control import health
 from gwctl.control.client import ControlClient, NobodyReadsError, RefusedError
 from gwctl.control.discovery import find
@@ -273,11 +273,18 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
     _succeed(result, as_json=as_json)
 
 
+def _worker(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """``web``, or ``web.2``; empty only where it may be."""
+    if value and not re.fullmatch(r"[^.]{1,64}(\.[0-9]{1,4})?", value):
+        raise click.BadParameter(f"{value!r} names no worker: write a pool, or one of it, as in web or web.2")
+    return value
+
+
 @click.command(short_help="Replace workers, each when its successor serves.")
-@click.argument("worker", shell_complete=worker_names)
+@click.argument("worker", metavar="POOL[.SLOT]", shell_complete=worker_names, callback=_worker)
 @_targeted
 def recycle(client: ControlClient, *, as_json: bool, worker: str) -> None:
-    """Replace WORKER by a new one of the same code: the successor serves before the other drains.
+    """Replace workers by new ones of the same code: each successor serves before the other drains.
 
     \b
     gwctl recycle web.2     the worker in slot 2 of pool web
@@ -287,10 +294,6 @@ def recycle(client: ControlClient, *, as_json: bool, worker: str) -> None:
     another try follows. It is refused during a reload, and while what is on disk is not what runs.
     """  # noqa: D301 - \b is click's mark for lines to leave as they are
     pool, _, slot = worker.partition(".")
-    if slot and not re.fullmatch(r"[0-9]{1,4}", slot):
-        raise click.UsageError(
-            f"{worker!r} names no worker: write a pool or a worker of it, as in web or web.2"
-        )
     before = _pool_of(client, pool).get("restarts", 0)
     wish = Recycle(pool, int(slot) if slot else None)
     result = client.call("recycle", wish, timeout_s=ANSWER_TIMEOUT_S)
@@ -386,7 +389,7 @@ def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> fl
     "--last",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Only the last N; with --follow 10 of those before.",
+    help="Only the last N; default with --follow: 10.",
 )
 @click.option(
     "--kind",
@@ -400,7 +403,7 @@ def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> fl
     type=click.Choice(LEVELS),
     default="info",
     show_default=True,
-    help="Only this and what is worse.",
+    help="Only this and more severe.",
 )
 @functools.partial(
     _targeted, json_help="Write one JSON object a line, as docs/events.md has them.", indent=None
@@ -422,7 +425,7 @@ def events(
     gwctl events -f --kind 'reload_*'           how reloads go, as they do
     gwctl events --json | jq .text              for programs
 
-    With --follow it ends with the master. The exit status is 1 if that ended without a word.
+    With --follow it ends with the master. The exit status is 1 if that vanished without saying that it stops.
     """  # noqa: D301 - \b is click's mark for lines to leave as they are
     view = EventsView(sys.stdout, as_json=as_json)
     if follow and since is None and last is None:
@@ -438,46 +441,47 @@ def events(
         client.call("events", Events(follow, since, last, kinds, level), hear, timeout_s, reader)
 
 
-@click.command("log-level", short_help="Have the log say more, or less.")
-@click.argument("level", type=click.Choice(LEVELS), required=False)
+@click.command("log-level", short_help="Show or change the level of the log, for a while.")
+@click.argument("level", type=click.Choice(LEVELS, case_sensitive=False), required=False, metavar="[LEVEL]")
 @click.option(
     "--for", "for_s", metavar="TIME", callback=_span, help="For 90s, 10m, 2h, 1d; else until a reload."
 )
 @_targeted
 def log_level(client: ControlClient, *, as_json: bool, level: _Level | None, for_s: float | None) -> None:
-    """Have the log of master and workers say more, or less; without LEVEL say how it is.
+    """Show the level of the log, or change it in the master and all workers.
 
     \b
-    gwctl log-level debug --for 10m     then it is as before, reloads or not
-    gwctl log-level                     debug for 9.5 min, then info
+    gwctl log-level                     # prints: info
+    gwctl log-level debug --for 10m     # ten minutes of debug, also across reloads
 
-    What log_level in the settings says comes back when the time is over, without --for at the next reload.
+    LEVEL is debug, info, warning or error. Without --for it holds until the next reload; what log_level in
+    the settings says comes back then.
     """  # noqa: D301 - \b is click's mark for lines to leave as they are
     if for_s is not None and level is None:
         raise click.UsageError("--for says how long, and not which level: gwctl log-level debug --for 10m")
-    if for_s == 0:
-        raise click.UsageError("--for is how long it holds; it cannot be 0")
+    if for_s is not None and not 1 <= for_s <= WEEK_S:
+        raise click.BadParameter("it can be 1s to 7d", param_hint="--for")
     _succeed(client.call("log_level", LogLevel(level, for_s), timeout_s=ANSWER_TIMEOUT_S), as_json=as_json)
 
 
-@click.command(short_help="Show what a worker is at, with its stacks.")
-@click.argument("worker", shell_complete=worker_names)
+@click.command(short_help="Show what a worker is doing, with its stacks.")
+@click.argument("worker", metavar="POOL[.SLOT]", shell_complete=worker_names, callback=_worker)
 @_targeted
 def dump(client: ControlClient, *, as_json: bool, worker: str) -> None:
-    """Show what WORKER is at: its requests, the stacks of its threads and tasks. It serves on.
+    """Show what a worker is doing: its requests, the stacks of its threads and tasks. It serves on.
 
     \b
-    gwctl dump web.2     the worker in slot 2 of pool web
-    gwctl dump web       all of web
+    gwctl dump web.2     # the worker in slot 2 of pool web
+    gwctl dump web       # all of web
 
-    Only frames of the application are shown. A worker whose loop is held, as by a request under sync, is
-    given a second to say it.
+    Only frames of the application are shown. A worker that is busy may take one second to answer. If it has
+    to be interrupted for that, a blocking call inside a C library may return early with EINTR.
     """  # noqa: D301 - \b is click's mark for lines to leave as they are
     _succeed(client.call("dump", Dump(worker), timeout_s=ANSWER_TIMEOUT_S), as_json=as_json)
 
 
 @click.command(short_help="Show what is being served, the longest first.")
-@click.argument("worker", default="", shell_complete=worker_names)
+@click.argument("worker", metavar="[POOL[.SLOT]]", default="", shell_complete=worker_names, callback=_worker)
 @click.option(
     "-n", "--most", type=click.IntRange(min=0), default=20, show_default=True, help="Lines; 0: all."
 )

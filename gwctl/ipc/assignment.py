@@ -21,6 +21,8 @@ DUMP_SIGNAL: Final = signal.SIGRTMIN + 3 if sys.platform == "linux" else signal.
 """Makes a worker write the stacks of all its threads to stderr. Not ABRT: that one dumps core."""
 EXPLAIN_SIGNAL: Final = signal.SIGRTMIN + 4 if sys.platform == "linux" else DUMP_SIGNAL
 """The same, to where its master reads them."""
+INSPECT_SIGNAL: Final = signal.SIGRTMIN + 5 if sys.platform == "linux" else None
+"""Makes a worker whose loop does not turn say what it is at, and go on: in Python, so nothing can break."""
 CURRENT_REQUEST: Final = "Current request: "
 """Begins the line that may follow the stacks: since how many seconds which request has the loop."""
 

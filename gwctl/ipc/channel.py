@@ -127,6 +127,8 @@ class RequestReport(msgspec.Struct, frozen=True, tag="told", tag_field="t"):
     tasks: tuple[TaskStack, ...]
     more_requests: int = 0
     more_tasks: int = 0
+    stacks: str = ""
+    """Of all threads, as faulthandler writes them; empty if they were not asked for."""
 
 
 class Forked(msgspec.Struct, frozen=True, tag="forked", tag_field="t"):
@@ -188,6 +190,9 @@ class SetLogLevel(msgspec.Struct, frozen=True, tag="log_level", tag_field="t"):
 class Tell(msgspec.Struct, frozen=True, tag="tell", tag_field="t"):
     """Say what is under way: the requests, and the asyncio tasks. Since `TELL_PROTOCOL`."""
 
+    stacks: bool = False
+    """And where all threads are. Since `INSPECT_PROTOCOL`."""
+
 
 class Fork(msgspec.Struct, frozen=True, tag="fork", tag_field="t"):
     """To a template: fork this worker. What is not said here is as in the template's own assignment.
@@ -221,6 +226,8 @@ TEMPLATE_DRAINS_PROTOCOL: Final = 4
 """A template that speaks less does not know `Drain`."""
 LOG_LEVEL_PROTOCOL: Final = 5
 """A worker that speaks less does not know `SetLogLevel`."""
+INSPECT_PROTOCOL: Final = 5
+"""A worker that speaks less has no `gwctl.ipc.assignment.INSPECT_SIGNAL`."""
 
 Up = (
     Hello

@@ -45,6 +45,8 @@ def _details(report: ProcessReport) -> list[str]:
         lines += [f"{_thread(thread)}:", *(f"  {frame}" for frame in thread.frames)]
     if report.idle_threads:
         lines.append(f"{threads(report.idle_threads)} without the application's code")
+    if report.has_stacks and not (report.threads or report.tasks):
+        lines[-1] = f"idle: none of its {threads(report.idle_threads)} runs the application's code"
     for task in report.tasks:
         lines += [f"{_task(task)}:", *(f"  {frame}" for frame in task.frames)]
     if report.more_tasks:

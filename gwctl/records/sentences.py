@@ -545,7 +545,8 @@ def _listener_damaged(record: master.ListenerDamaged) -> str:
 @_of(master.LogLevelChanged)
 def _log_level(record: master.LogLevelChanged) -> str:
     how_long = f" for {span(record.for_s)}" if record.for_s is not None else ""
-    return f"log level {record.was} -> {record.to}{how_long} ({record.source})"
+    change = record.to if record.was == record.to else f"{record.was} -> {record.to}"
+    return f"log level {change}{how_long} ({record.source})"
 
 
 @_of(master.AccessLogsReopened)

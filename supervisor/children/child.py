@@ -12,11 +12,18 @@ from gwctl.config.model.request_limits import RequestLimits
 from gwctl.config.model.settings import PoolSettings
 from gwctl.config.model.worker_class import SYNC, WORKER_CLASSES
 from gwctl.ipc import scoreboard
-from gwctl.ipc.channel import Channel, ChannelSnapshot, RequestReport, RequestUnderWay, WorkerReady
+from gwctl.ipc.channel import Channel, ChannelSnapshot, Message, RequestReport, RequestUnderWay, WorkerReady
 from gwctl.masking import shower
 from gwctl.records.base import TEMPLATE, Process
 from gwctl.records.report import ProcessReport
-from gwctl.supervisor.children.incident_report import DumpFile, IncidentReport, fault_frames, kernel_report
+from gwctl.supervisor.children.incident_report import (
+    DumpFile,
+    IncidentReport,
+    Inspection,
+    KernelReport,
+    fault_frames,
+    kernel_report,
+)
 from gwctl.supervisor.children.peer_limits import Allowance
 from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.children.record_reader import Reader
@@ -82,8 +89,11 @@ class Child:
     """We sent SIGKILL."""
     incident: IncidentReport | None = None
     """Its stacks were asked for, as it is to be killed."""
-    inspected: IncidentReport | None = None
-    """They were asked for by a person."""
+    inspected: Inspection | None = None
+    """A person has asked what it is at."""
+    tell_out: bool = False
+    signal_out: bool = False
+    """It was asked by a `Tell`, or by INSPECT_SIGNAL, and has not answered."""
     reader: Reader = field(init=False)
     """Of ``record``, which nothing else reads."""
     shown: Callable[[str], str] = field(init=False)
@@ -192,12 +202,8 @@ class Child:
         self.dump.empty()
 
     def begin_inspection(self, now: float, *, stacks: bool) -> None:
-        """The same, of one that lives on. Stacks that are being written for its end are left as they are."""
-        if self.inspected is None:
-            self.inspected = self._what_is_known("", now)
-        self.inspected.stacks = stacks
-        if stacks and self.incident is None:
-            self.dump.empty()
+        """The same, of one that lives on."""
+        self.inspected = Inspection(self._what_is_known("", now), stacks, now)
 
     def _what_is_known(self, reason: str, now: float) -> IncidentReport:
         incident = IncidentReport(self.pid, reason)
@@ -214,14 +220,21 @@ class Child:
 
     def inspection_report(self, now: float) -> ProcessReport | None:
         """Return what is known to a person who asked; None: nobody did."""
-        return None if self.inspected is None else self._report(self.inspected, now)
+        if self.inspected is None:
+            return None
+        known = self.inspected.known
+        kernel = kernel_report(self.pid)
+        if known.told is not None:  # that would be of the moment in which it answered
+            kernel = KernelReport(memory_bytes=kernel.memory_bytes)
+        stacks = known.told.stacks if known.told is not None else ""
+        return known.report(self.trusted_record(now), max(0.0, now - self.spawned_at), stacks, kernel)
 
     def under_way(self, now: float) -> tuple[tuple[RequestUnderWay, ...], int]:
         """The requests that it has said to serve, the longest first, and how many more there are.
 
         Of one that has not said it what the scoreboard has: under ``sync`` that is all.
         """
-        told = self.inspected.told if self.inspected is not None else None
+        told = self.inspected.known.told if self.inspected is not None else None
         if told is not None and self.serves_many:
             return told.requests, told.more_requests
         record = self.trusted_record(now)
@@ -234,14 +247,23 @@ class Child:
 
     def end_inspection(self) -> None:
         self.inspected = None
-        if self.incident is None:
-            self.dump.empty()  # should it die of a fault, what is written then is read from the start
+
+    def owes(self, message: Message) -> bool:
+        """It was asked for this: that it answers does not count as something that it has to say."""
+        if not isinstance(message, RequestReport) or not (self.tell_out or self.signal_out):
+            return False
+        if self.signal_out:
+            self.signal_out = False
+        else:
+            self.tell_out = False
+        return True
 
     def take_report(self, message: RequestReport) -> None:
         """It has said what is under way: whoever asked is told."""
-        for incident in (self.incident, self.inspected):
-            if incident is not None:
-                incident.told = message
+        if self.incident is not None:
+            self.incident.told = message
+        if self.inspected is not None and not self.inspected.has_said:
+            self.inspected.known.told = message
 
     def _report(self, incident: IncidentReport, now: float) -> ProcessReport:
         up_s = max(0.0, now - self.spawned_at)

@@ -22,8 +22,9 @@ from gwctl import __version__
 from gwctl.config.model.settings import PoolSettings
 from gwctl.errors import UpgradeError
 from gwctl.ipc import scoreboard
-from gwctl.ipc.assignment import EXPLAIN_SIGNAL, Assignment
+from gwctl.ipc.assignment import EXPLAIN_SIGNAL, INSPECT_SIGNAL, Assignment
 from gwctl.ipc.channel import (
+    INSPECT_PROTOCOL,
     LOG_LEVEL_PROTOCOL,
     OBEYED_PROTOCOL,
     PROTOCOL,
@@ -406,19 +407,25 @@ class Children:
         if child is None:
             return
         child.begin_report(reason, now)
-        self._have_explained(child)
+        self.signal(worker, EXPLAIN_SIGNAL)
+        self._tell(child, stacks=False)
 
     def inspect(self, child: Child, now: float, *, stacks: bool) -> None:
-        """Have the process say what it is at, and go on; `Child.inspection_report` has it then."""
+        """Have a process that is to live on say what it is at: see `inspections`."""
         child.begin_inspection(now, stacks=stacks)
-        if child.incident is None:  # else it was asked already
-            self._have_explained(child, stacks=stacks)
+        self._tell(child, stacks=stacks)
 
-    def _have_explained(self, child: Child, *, stacks: bool = True) -> None:
-        if stacks:
-            self.signal(child.worker, EXPLAIN_SIGNAL)
-        if child.protocol >= TELL_PROTOCOL:
-            self.send(child.worker, Tell())
+    def _tell(self, child: Child, *, stacks: bool) -> None:
+        """It owes one answer at most: who does not answer would answer all of them at once."""
+        if child.protocol >= TELL_PROTOCOL and not child.tell_out:
+            child.tell_out = True
+            self.send(child.worker, Tell(stacks))
+
+    def inspect_by_signal(self, child: Child) -> None:
+        """The same, of one whose loop does not turn."""
+        if INSPECT_SIGNAL is not None and child.protocol >= INSPECT_PROTOCOL and not child.signal_out:
+            child.signal_out = True
+            self.signal(child.worker, INSPECT_SIGNAL)
 
     def kill(self, worker: events.WorkerId, reason: str, now: float) -> None:
         """Report what it was at. `send_kills` ends it: whoever sees that finds the record in the log."""

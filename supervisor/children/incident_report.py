@@ -101,8 +101,6 @@ class IncidentReport:
     request: str = ""
     request_s: float = 0.0
     told: RequestReport | None = None
-    stacks: bool = True
-    """They were asked for, besides the requests."""
 
     def report(
         self, board: scoreboard.Record, up_s: float, stacks: str, kernel: KernelReport
@@ -166,6 +164,23 @@ class IncidentReport:
                 )
                 tasks.append(TaskReport(name, request, age_s, frames))
         return tuple(tasks)
+
+
+@dataclass(slots=True)
+class Inspection:
+    """What a person wants to know of a process that lives on, and what it has said."""
+
+    known: IncidentReport
+    stacks: bool
+    """Where its threads are, too."""
+    began_at: float
+    signalled: bool = False
+    """Its loop does not turn: it was asked by a signal."""
+
+    @property
+    def has_said(self) -> bool:
+        told = self.known.told
+        return told is not None and (bool(told.stacks) or not self.stacks)
 
 
 class _Room:

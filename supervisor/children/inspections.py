@@ -1,10 +1,11 @@
 """What workers are at, for a person who asks (``gwctl dump``, ``gwctl requests``): they say it, and serve on.
 
-It is the way in which a worker explains itself before it is killed (`incident_report`): stacks by a signal
-whose handler writes them, requests and tasks over the channel, the rest by the kernel. A worker whose loop
-turns has said all of it in a moment. Of one whose loop is held, as that of class ``sync`` is by each request,
-only the stacks come, and nothing says that they are whole: it has `PATIENCE_S`. Who asks for requests only
-sends no signal, and has those of such a worker from the scoreboard.
+Their loops say it: requests, tasks, and where all threads are. A loop that is held, as under ``sync`` by each
+request, says nothing; such a worker is asked by a signal `NUDGE_S` later, whose handler runs where the main
+thread is, in Python. (faulthandler's, which would run in any case, walks the frames of threads that run on.
+That ends processes; so it is used on those alone that are to be killed, see `incident_report`.) What does not
+come to Python for `PATIENCE_S` says nothing, and the kernel has to say what it knows. For requests no signal
+is sent: of a worker whose loop is held the scoreboard has one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.children import Children
 from gwctl.wording import workers as count_of_workers
 
+NUDGE_S: Final = 0.1
 PATIENCE_S: Final = 1.0
 DUMPED_MAX: Final = 16
 """So many workers write their stacks at once; each may have much to say."""
@@ -28,7 +30,7 @@ DUMPED_MAX: Final = 16
 Answer = Callable[[int, bool, str, dict[str, Any]], None]
 
 
-class _Inspection(NamedTuple):
+class _Inspecting(NamedTuple):
     until: float
     asked: list[Child]
     stacks: bool
@@ -40,7 +42,7 @@ class Inspections:
     def __init__(self, children: Children, answer: Answer) -> None:
         self._children = children
         self._answer = answer
-        self._open: dict[int, _Inspection] = {}
+        self._open: dict[int, _Inspecting] = {}
         """By request."""
 
     @property
@@ -50,7 +52,16 @@ class Inspections:
     @property
     def next_at(self) -> float:
         """When `turn` has something to do that no descriptor tells of: monotonic seconds, or infinite."""
-        return min((each.until for each in self._open.values()), default=inf)
+        return min((self._due(each) for each in self._open.values()), default=inf)
+
+    def _due(self, inspection: _Inspecting) -> float:
+        silent = [
+            each.inspected
+            for each in inspection.asked
+            if inspection.stacks and not self._is_done(each, inspection)
+        ]
+        nudges = [each.began_at + NUDGE_S for each in silent if each is not None and not each.signalled]
+        return min([inspection.until, *nudges])
 
     def dump(self, request: int, target: str, now: float) -> None:
         """Ask for all there is whom ``target`` names: ``web.2``, or all of ``web``.
@@ -76,7 +87,7 @@ class Inspections:
         for child in found:
             if child.inspected is None or (stacks and not child.inspected.stacks):
                 self._children.inspect(child, now, stacks=stacks)
-        self._open[request] = _Inspection(now + PATIENCE_S, found, stacks)
+        self._open[request] = _Inspecting(now + PATIENCE_S, found, stacks)
 
     def _living(self) -> list[Child]:
         living = [each for each in self._children if each.pid and not each.template]
@@ -94,19 +105,30 @@ class Inspections:
     def turn(self, now: float) -> None:
         """Answer those that have all that comes."""
         for request, inspection in list(self._open.items()):
+            if inspection.stacks:
+                self._nudge(inspection, now)
             if now >= inspection.until or all(self._is_done(each, inspection) for each in inspection.asked):
                 del self._open[request]
                 self._end(request, inspection, now)
 
-    def _is_done(self, child: Child, inspection: _Inspection) -> bool:
-        if self._is_gone(child) or child.inspected is None or child.inspected.told is not None:
+    def _nudge(self, inspection: _Inspecting, now: float) -> None:
+        for child in inspection.asked:
+            inspected = child.inspected
+            if inspected is None or inspected.signalled or self._is_done(child, inspection):
+                continue
+            if now >= inspected.began_at + NUDGE_S:
+                inspected.signalled = True
+                self._children.inspect_by_signal(child)
+
+    def _is_done(self, child: Child, inspection: _Inspecting) -> bool:
+        if self._is_gone(child) or child.inspected is None or child.inspected.has_said:
             return True
         return not (inspection.stacks or child.serves_many)  # the scoreboard has it
 
     def _is_gone(self, child: Child) -> bool:
         return self._children.get(child.worker) is not child
 
-    def _end(self, request: int, inspection: _Inspection, now: float) -> None:
+    def _end(self, request: int, inspection: _Inspecting, now: float) -> None:
         asked = [each for each in inspection.asked if not self._is_gone(each) and each.inspected is not None]
         if inspection.stacks:
             self._answer_dump(request, inspection.asked, asked, now)
@@ -123,17 +145,20 @@ class Inspections:
             process = child.process
             report = child.inspection_report(now) if child in asked else None
             if report is None:
-                texts.append(f"{process.subject} pid {process.pid} has ended meanwhile")
+                texts.append(
+                    f"{process.subject} pid {process.pid} has ended meanwhile; gwctl events says why"
+                )
+                documents.append(msgspec.to_builtins(process) | {"report": None})
                 continue
             texts.append(seen(process, report))
             documents.append(msgspec.to_builtins(process) | {"report": msgspec.to_builtins(report)})
-        self._answer(request, bool(documents), "\n\n".join(texts), {"workers": documents})
+        self._answer(request, bool(asked), "\n\n".join(texts), {"workers": documents})
 
 
 def _requests_of(child: Child, now: float) -> dict[str, Any]:
     requests, more = child.under_way(now)
     shown = [{"request": each.what, "age_s": each.age_s} for each in requests]
-    answers = child.inspected is not None and child.inspected.told is not None
+    answers = child.inspected is not None and child.inspected.known.told is not None
     held = child.serves_many and not answers
     document: dict[str, Any] = msgspec.to_builtins(child.process)
     return document | {"requests": shown, "more": more, "loop_held": held}

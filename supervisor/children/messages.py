@@ -50,6 +50,9 @@ NAMED_MAX: Final = 100
 """Requests and tasks in one answer, and frames of each."""
 
 
+STACKS_CHARS_MAX: Final = 1 << 18
+
+
 def handle_message(
     child: Child,
     message: Message,
@@ -63,7 +66,9 @@ def handle_message(
     Raises:
         ChannelError: It is not for it to say that, or not again, or not so much.
     """
-    if not isinstance(message, Forked):  # of these there is one for each that was asked for
+    if not (
+        isinstance(message, Forked) or child.owes(message)
+    ):  # of these there is one for each that was asked
         child.allowance.spend(now)
     match message:
         case Hello():
@@ -146,4 +151,5 @@ def _bounded_report(report: RequestReport) -> RequestReport:
         )
         for each in report.tasks[:NAMED_MAX]
     )
-    return RequestReport(requests, tasks, count(report.more_requests), count(report.more_tasks))
+    stacks = cut(report.stacks, STACKS_CHARS_MAX)
+    return RequestReport(requests, tasks, count(report.more_requests), count(report.more_tasks), stacks)

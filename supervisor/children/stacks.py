@@ -90,9 +90,15 @@ def read_current(text: str) -> tuple[str, float]:
     return "", 0.0
 
 
+_FATAL: Final = "Fatal Python error: "
+
+
 def fatal_frames(text: str) -> list[str]:
-    """What the thread was at that died; one line if that was not the application's code."""
-    for thread in read_stacks(text):
+    """What the thread was at that died; one line if that was not the application's code.
+
+    Before its last words there may be stacks that it was asked for, also late: after it was spared.
+    """
+    for thread in read_stacks(text[max(0, text.rfind(_FATAL)) :]):
         if thread.current:
             return thread.frames or ["not in the application's code"]
     return []

@@ -73,7 +73,7 @@ def test_a_successor_that_cannot_start_is_told_and_the_old_one_serves_on(gwctl_s
     [
         ("shop", 1, "no pool named 'shop'; there is: web\n"),
         ("web.7", 1, "no worker serves in web.7\n"),
-        ("web.x", 2, "names no worker: write a pool or a worker of it, as in web or web.2"),
+        ("web.x", 2, "names no worker: write a pool, or one of it, as in web or web.2"),
     ],
 )
 def test_who_does_not_exist(gwctl_server, worker: str, status: int, error: str) -> None:

@@ -121,7 +121,10 @@ class _Boot:
         self._loops: Loops | None = None
         self._watch = DeathWatch(assignment.master_pid, self._settings.timeouts.drain_timeout_s)
         self._process = WorkerProcess(assignment, log, self._watch)
-        self._signals = signals.Signals(self._process.on_terminate, self._process.on_quit, assignment.dump_fd)
+        process = self._process
+        self._signals = signals.Signals(
+            process.on_terminate, process.on_quit, assignment.dump_fd, process.on_inspect
+        )
         self._process.answered = self._signals.termination.last_answered
 
     def run(self) -> int:

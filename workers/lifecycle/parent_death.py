@@ -42,8 +42,8 @@ REACT_S: Final = 0.2
 """For the main thread to take its TERM."""
 
 _PR_SET_PDEATHSIG: Final = 1
-_OURS: Final = 5
-"""So many real-time signals are for others: `DUMP_SIGNAL` and `EXPLAIN_SIGNAL` are among them."""
+_OURS: Final = 6
+"""So many real-time signals are for others: those of `gwctl.ipc.assignment` are among them."""
 
 
 class DeathWatch:

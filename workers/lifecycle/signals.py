@@ -6,8 +6,9 @@
     USR1, USR2,     nothing: they are the master's, and their default is to kill
     TTIN, TTOU
     DUMP_SIGNAL     the stacks of all threads to stderr
-    EXPLAIN_SIGNAL  the same to where the master reads them; under asgi then, if the interpreter comes
-                    to it, the request that has the loop
+    EXPLAIN_SIGNAL  the same to where the master reads them, before it kills the worker; under asgi then, if
+                    the interpreter comes to it, the request that has the loop
+    INSPECT_SIGNAL  what the worker is at is told to the master, if the interpreter comes to it
 
 "Nothing" is a handler that does nothing, not SIG_IGN: that would be inherited by programs
 which the application starts. For the same reason a fork by the application gets the default
@@ -27,7 +28,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any, Final
 
-from gwctl.ipc.assignment import DUMP_SIGNAL, EXPLAIN_SIGNAL
+from gwctl.ipc.assignment import DUMP_SIGNAL, EXPLAIN_SIGNAL, INSPECT_SIGNAL
 
 _IGNORED: Final = (
     signal.SIGINT,
@@ -38,7 +39,9 @@ _IGNORED: Final = (
     signal.SIGTTOU,
 )
 _STDERR: Final = 2
-_HANDLED: Final = frozenset({*_IGNORED, signal.SIGTERM, signal.SIGQUIT, DUMP_SIGNAL, EXPLAIN_SIGNAL})
+_HANDLED: Final = frozenset(
+    {*_IGNORED, signal.SIGTERM, signal.SIGQUIT, DUMP_SIGNAL, EXPLAIN_SIGNAL, INSPECT_SIGNAL or EXPLAIN_SIGNAL}
+)
 
 Handler = Callable[[], None]
 
@@ -66,7 +69,13 @@ class Termination:
 class Signals:
     """Installs the table above; `install` again takes back what application code changed."""
 
-    def __init__(self, terminate: Handler, quit_now: Handler, dump_fd: int = _STDERR) -> None:
+    def __init__(
+        self,
+        terminate: Handler,
+        quit_now: Handler,
+        dump_fd: int = _STDERR,
+        inspect: Handler | None = None,
+    ) -> None:
         self._dump_fd = dump_fd
         self._handlers: dict[int, Callable[[int, Any], None]] = {
             number: _ignore for number in _IGNORED if number != DUMP_SIGNAL
@@ -75,6 +84,9 @@ class Signals:
         self.termination = Termination(terminate)
         self._handlers[signal.SIGTERM] = self.termination.handle_exit
         self._handlers[signal.SIGQUIT] = lambda _number, _frame: quit_now()
+        if INSPECT_SIGNAL is not None:
+            tell = inspect or _nobody_asks
+            self._handlers[INSPECT_SIGNAL] = lambda _number, _frame: tell()
 
     def explain_with(self, handler: Handler) -> None:
         """Call ``handler`` after the stacks. From the next `install` on; it makes EXPLAIN_SIGNAL interrupt
@@ -129,6 +141,10 @@ def unblock() -> None:
 def unblock_handled(*more: int) -> None:
     """Let in, in this thread, what is handled and ``more``. What else an application blocks is its own."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED.union(more))
+
+
+def _nobody_asks() -> None:
+    """A template is not inspected."""
 
 
 def _ignore(_number: int, _frame: Any) -> None:

@@ -215,10 +215,11 @@ class WorkerProcess:
     def set_log_level(self, level: int) -> None:
         self._log.level = Level(level)
 
-    def tell(self) -> None:
+    def tell(self, *, stacks: bool) -> None:
         if self.server is not None and self.link is not None and self.loop is not None:
             runner = self.server.runner
-            self.link.send(request_report(runner.under_way(), runner.application_loop or self.loop))
+            loop = runner.application_loop or self.loop
+            self.link.send(request_report(runner.under_way(), loop, stacks=stacks))
 
     # ---- what its server has to say
 
@@ -308,8 +309,15 @@ class WorkerProcess:
         if self.server is not None:
             self.server.runner.explain(self._tell_at_once)
 
-    def _tell_at_once(self) -> None:
-        self.tell()
+    def on_inspect(self) -> None:
+        """Say what this worker is at, in the midst of it: its loop does not turn. It goes on afterwards."""
+        try:
+            self._tell_at_once(stacks=True)
+        except Exception as error:  # noqa: BLE001 - the application, which was interrupted, has no part in it
+            self._log.error(f"what this worker is at cannot be said: {error!r}")
+
+    def _tell_at_once(self, *, stacks: bool = False) -> None:
+        self.tell(stacks=stacks)
         flush(self._assignment.channel, _FLUSH_S)
 
     # ---- the end

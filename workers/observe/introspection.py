@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+import threading
 from contextvars import ContextVar
 from time import monotonic
 from types import CodeType, FrameType
@@ -23,6 +25,7 @@ BEGAN_AT: Final[ContextVar[float]] = ContextVar("gwctl_began_at", default=0.0)
 REQUESTS_MAX: Final = 100
 TASKS_MAX: Final = 50
 FRAMES_MAX: Final = 40
+STACKS_CHARS_MAX: Final = 1 << 18
 _WRAPPERS: Final = frozenset(
     {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable"}
 )
@@ -39,23 +42,47 @@ class Running(NamedTuple):
     task: asyncio.Task[Any] | None = None
 
 
-def request_report(running: list[Running], loop: asyncio.AbstractEventLoop) -> RequestReport:
-    """Describe ``running`` and the tasks of ``loop``: those of requests first, the longest of them first."""
+def request_report(
+    running: list[Running], loop: asyncio.AbstractEventLoop, *, stacks: bool = False
+) -> RequestReport:
+    """Describe ``running`` and the tasks of ``loop``: those of requests first, the longest of them first.
+
+    ``stacks``: and where all threads are.
+    """
     now = monotonic()
     running.sort(key=lambda each: each.start)
     requests = [RequestUnderWay(each.what, now - each.start, each.thread) for each in running]
     serving = {each.task: each.what for each in running if each.task is not None}
-    stacks = [(task, what, stack_of(task)) for task, what in serving.items()]
+    of_tasks = [(task, what, stack_of(task)) for task, what in serving.items()]
     others = [task for task in asyncio.all_tasks(loop) if task not in serving and not is_ours(task)]
-    stacks += [(task, "", stack_of(task)) for task in others]
+    of_tasks += [(task, "", stack_of(task)) for task in others]
     return RequestReport(
         requests=tuple(requests[:REQUESTS_MAX]),
         tasks=tuple(
-            TaskStack(task.get_name(), what, tuple(stack)) for task, what, stack in stacks[:TASKS_MAX]
+            TaskStack(task.get_name(), what, tuple(stack)) for task, what, stack in of_tasks[:TASKS_MAX]
         ),
         more_requests=max(0, len(requests) - REQUESTS_MAX),
-        more_tasks=max(0, len(stacks) - TASKS_MAX),
+        more_tasks=max(0, len(of_tasks) - TASKS_MAX),
+        stacks=thread_stacks() if stacks else "",
     )
+
+
+def thread_stacks() -> str:
+    """Return where all threads are, as faulthandler writes it.
+
+    That itself must not be used on a process that is to live: it walks the frames of threads that run on
+    meanwhile, and CPython dies of what it finds there (https://github.com/python/cpython/issues/116008).
+    """
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    lines: list[str] = []
+    for ident, innermost in sys._current_frames().items():  # noqa: SLF001 - documented
+        lines.append(f"Thread 0x{ident:016x} [{names.get(ident, '')}] (most recent call first):")
+        frame: FrameType | None = innermost
+        while frame is not None:
+            code = frame.f_code
+            lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}')
+            frame = frame.f_back
+    return "\n".join(lines)[:STACKS_CHARS_MAX]
 
 
 def is_ours(task: asyncio.Task[Any]) -> bool:

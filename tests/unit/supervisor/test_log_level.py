@@ -98,19 +98,31 @@ def test_less_is_told_before_it_is_less(world: World) -> None:
 
 def test_back_to_what_the_settings_say(world: World) -> None:
     world.level.ask(Level.DEBUG, 600.0, "gwctl log-level")
-    world.level.ask(Level.INFO, 60.0, "gwctl log-level")
+    world.level.ask(Level.INFO, None, "gwctl log-level")
     assert (world.log.level, world.level.next_at) == (Level.INFO, inf)
     world.level.configure(Level.ERROR)
     assert world.log.level == Level.ERROR, "nothing is asked for any more"
+
+
+def test_what_the_settings_say_for_a_while_whatever_they_say_then(world: World) -> None:
+    world.level.ask(Level.INFO, 60.0, "gwctl log-level")
+    world.level.configure(Level.DEBUG)
+    assert (world.log.level, world.level.report()["text"]) == (Level.INFO, "info for 60 s, then debug")
+    world.passes(60.0)
+    assert world.log.level == Level.DEBUG
 
 
 def test_longer(world: World) -> None:
     world.level.ask(Level.DEBUG, 10.0, "gwctl log-level")
     world.passes(5.0)
     world.level.ask(Level.DEBUG, 10.0, "gwctl log-level")
-    assert (world.told, world.level.next_at) == (1, 1015.0)
+    assert world.level.next_at == 1015.0
     world.passes(5.0)
     assert world.log.level == Level.DEBUG
+    assert world.said == [
+        "log level info -> debug for 10 s (gwctl log-level)",
+        "log level debug for 10 s (gwctl log-level)",
+    ]
 
 
 @pytest.mark.parametrize("for_s", [600.0, None])

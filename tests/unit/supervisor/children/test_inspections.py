@@ -9,15 +9,11 @@ from typing import Any
 import pytest
 
 from gwctl.errors import ControlError
-from gwctl.ipc.channel import RequestUnderWay
+from gwctl.ipc.channel import RequestReport, RequestUnderWay
 from gwctl.records.base import Process
 from gwctl.records.report import ProcessReport
-from gwctl.supervisor.children.inspections import DUMPED_MAX, PATIENCE_S, Inspections
-
-
-class Told:
-    told: object = None
-    stacks = True
+from gwctl.supervisor.children.incident_report import IncidentReport, Inspection
+from gwctl.supervisor.children.inspections import DUMPED_MAX, NUDGE_S, PATIENCE_S, Inspections
 
 
 class FakeChild:
@@ -30,11 +26,11 @@ class FakeChild:
         self.worker = self.pid = pid
         self.pool, self.slot, self.generation = pool, slot, generation
         self.process = Process(pool, slot, generation, pid)
-        self.inspected: Told | None = None
+        self.inspected: Inspection | None = None
 
     def says(self) -> None:
         assert self.inspected is not None
-        self.inspected.told = object()
+        self.inspected.known.told = RequestReport((), (), stacks="Thread ...")
 
     def inspection_report(self, _now: float) -> ProcessReport | None:
         return None if self.inspected is None else ProcessReport(1.0, 0, 0)
@@ -50,6 +46,7 @@ class FakeChildren:
     def __init__(self, *children: FakeChild) -> None:
         self.living = {each.pid: each for each in children}
         self.asked: list[int] = []
+        self.signalled: list[int] = []
 
     def __iter__(self) -> Iterator[FakeChild]:
         return iter(self.living.values())
@@ -57,10 +54,12 @@ class FakeChildren:
     def get(self, worker: int) -> FakeChild | None:
         return self.living.get(worker)
 
-    def inspect(self, child: FakeChild, _now: float, *, stacks: bool) -> None:
+    def inspect(self, child: FakeChild, now: float, *, stacks: bool) -> None:
         self.asked.append(child.pid)
-        child.inspected = child.inspected or Told()
-        child.inspected.stacks = stacks
+        child.inspected = Inspection(IncidentReport(child.pid, ""), stacks, now)
+
+    def inspect_by_signal(self, child: FakeChild) -> None:
+        self.signalled.append(child.pid)
 
 
 class World:
@@ -89,20 +88,24 @@ def pids(world: World, request: int) -> list[int]:
 
 def test_all_of_a_pool_answer_as_soon_as_the_last_has_said_it(world: World) -> None:
     world.inspections.dump(1, "web", 100.0)
-    assert (world.children.asked, world.inspections.next_at) == ([10, 11], 100.0 + PATIENCE_S)
+    assert (world.children.asked, world.inspections.next_at) == ([10, 11], 100.0 + NUDGE_S)
     WEB.says()
-    world.inspections.turn(100.1)
+    world.inspections.turn(100.05)
     assert world.answers == {}
     NEXT.says()
-    world.inspections.turn(100.2)
+    world.inspections.turn(100.06)
     assert pids(world, 1) == [10, 11]
+    assert world.children.signalled == []
     assert (world.inspections.under_way, world.inspections.next_at) == (False, inf)
 
 
 def test_one_whose_loop_is_held_has_its_time(world: World) -> None:
     world.inspections.dump(1, "web.1", 100.0)
+    world.inspections.turn(100.0 + NUDGE_S)
+    assert world.children.signalled == [11], "it is asked by a signal"
+    assert world.inspections.next_at == 100.0 + PATIENCE_S
     world.inspections.turn(100.0 + PATIENCE_S - 0.01)
-    assert world.answers == {}
+    assert (world.answers, world.children.signalled) == ({}, [11])
     world.inspections.turn(100.0 + PATIENCE_S)
     assert pids(world, 1) == [11]
 
@@ -126,11 +129,13 @@ def test_one_that_ends_meanwhile_is_not_waited_for(world: World) -> None:
     world.inspections.turn(100.1)
     ok, text, _ = world.answers[1]
     assert ok
-    assert text.startswith("web.0 g1 pid 10 has ended meanwhile\n\nweb.1 g1 pid 11\n")
+    assert text.startswith("web.0 g1 pid 10 has ended meanwhile; gwctl events says why\n\nweb.1 g1 pid 11\n")
     world.inspections.dump(2, "live", 200.0)
     del world.children.living[20]
     world.inspections.turn(200.1)
-    assert world.answers[2] == (False, "live.0 g1 pid 20 has ended meanwhile", {"workers": []})
+    ok, text, result = world.answers[2]
+    assert (ok, text) == (False, "live.0 g1 pid 20 has ended meanwhile; gwctl events says why")
+    assert result["workers"] == [{"pool": "live", "slot": 0, "generation": 1, "pid": 20, "report": None}]
 
 
 def test_two_generations_in_one_slot() -> None:
@@ -169,10 +174,12 @@ def test_who_does_not_exist(world: World, target: str, error: str) -> None:
 
 def test_requests_of_all_workers_of_all_pools(world: World) -> None:
     world.inspections.requests(1, "", 100.0)
-    assert [world.children.living[pid].inspected.stacks for pid in (10, 11, 20)] == [False] * 3
+    assert [each.inspected.stacks for each in (WEB, NEXT, LIVE) if each.inspected] == [False] * 3
+    world.inspections.turn(100.0 + NUDGE_S)
+    assert world.children.signalled == [], "for its stacks alone"
     for each in (WEB, NEXT, LIVE):
         each.says()
-    world.inspections.turn(100.1)
+    world.inspections.turn(100.2)
     assert pids(world, 1) == [20, 10, 11]
     first = world.answers[1][2]["workers"][0]
     assert first["requests"] == [{"request": "GET /20", "age_s": 1.5}]

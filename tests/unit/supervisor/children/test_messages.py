@@ -99,6 +99,38 @@ def test_a_worker_may_say_what_it_has_to_say_for_ever(stage: Stage1) -> None:
     assert stage.child.cut == 999
 
 
+def test_what_it_was_asked_for_costs_it_nothing_and_what_it_was_not_does(stage: Stage1) -> None:
+    for _ in range(3 * MESSAGES_MAX):
+        stage.child.tell_out = True
+        stage.hear(RequestReport((), ()))
+        stage.child.tell_out = stage.child.signal_out = True
+        stage.hear(RequestReport((), ()), RequestReport((), ()))
+    assert (stage.child.tell_out, stage.child.signal_out) == (False, False)
+    with pytest.raises(ChannelError, match=f"over {MESSAGES_MAX} messages at once"):
+        stage.hear(*[RequestReport((), ())] * (MESSAGES_MAX + 1))
+
+
+def test_an_answer_is_for_who_asked(stage: Stage1) -> None:
+    stage.child.begin_inspection(100.0, stacks=True)
+    inspected = stage.child.inspected
+    assert inspected is not None
+    stage.hear(RequestReport((), ()))
+    assert not inspected.has_said, "it was asked for its stacks, too"
+    stage.hear(
+        RequestReport(
+            (), (), stacks='Thread 0x1 [a] (most recent call first):\n  File "/srv/a.py", line 3 in f'
+        )
+    )
+    assert inspected.has_said
+    stage.hear(RequestReport((), (), stacks="later"))
+    report = stage.child.inspection_report(101.0)
+    assert report is not None
+    assert [each.frames for each in report.threads] == [('File "/srv/a.py", line 3 in f',)]
+    assert report.kernel_state == "", "it has answered: how it is now says nothing"
+    stage.child.end_inspection()
+    assert stage.child.inspection_report(101.0) is None
+
+
 @pytest.mark.parametrize("message", [Stage("import"), WorkerDrained(1), GaveUp("GET /", 1.0)], ids=str)
 def test_a_worker_that_says_more_than_it_ever_has_to_is_heard_no_more(
     stage: Stage1, message: Message

@@ -100,3 +100,11 @@ def test_of_a_fault_outside_of_the_application_just_that_is_said():
     text = dumped(DIED).replace("/srv/shop/pay.py", f"{GWCTL}/workers/wsgi.py")
     assert fatal_frames(text) == ["not in the application's code"]
     assert fatal_frames("") == []
+
+
+def test_of_a_fault_what_was_written_before_it_is_not_taken():
+    """Stacks that were asked for, also late: of a worker that was to be killed, and was spared."""
+    asked_for = (
+        'Current thread 0x00007f01 (most recent call first):\n  File "/srv/shop/slow.py", line 1 in wait\n'
+    )
+    assert fatal_frames(asked_for + dumped(DIED)) == ['File "/srv/shop/pay.py", line 88 in charge']
