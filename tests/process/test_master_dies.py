@@ -211,6 +211,6 @@ def test_code_that_never_gives_the_interpreter_back_is_ended_without_it():
         parent.stdout.close()
 
 
-@pytest.mark.parametrize(("drain_timeout_s", "number"), [(1, 39), (30, 39), (39, 40), (62.5, 63), (64, 0)])
+@pytest.mark.parametrize(("drain_timeout_s", "number"), [(1, 40), (30, 40), (40, 41), (62.5, 63), (64, 0)])
 def test_it_comes_after_the_time_for_the_drain(drain_timeout_s, number):
     assert parent_death.alarm_after(drain_timeout_s) == number
