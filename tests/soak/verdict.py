@@ -21,6 +21,7 @@ from tests.soak.owners import Death
 from tests.soak.stage import BROKEN_MARKS, LINGER_S
 
 HURT_BEFORE_S: Final = 8.0
+BACKOFF_S = 15.0
 """What was hurt so long before a reload may still end during it."""
 STORIES_MAX: Final = 20
 
@@ -120,8 +121,10 @@ def _wrong(outcome: Outcome, books: Books) -> str:
 
 def _interfered(outcome: Outcome, books: Books) -> bool:
     harmless = ("reload", "two", "broken", "scaled", "logs", "rollback")
+    # Who scales waits for all workers, also for those of slots that have died and wait for their next try.
+    before_s = BACKOFF_S if outcome.what == "scale" else HURT_BEFORE_S
     return any(
-        outcome.began_at - HURT_BEFORE_S <= when <= outcome.ended_at and not what.startswith(harmless)
+        outcome.began_at - before_s <= when <= outcome.ended_at and not what.startswith(harmless)
         for when, what in books.timeline
     )
 
