@@ -21,8 +21,9 @@ from tests.soak.owners import Death
 from tests.soak.stage import BROKEN_MARKS, LINGER_S
 
 HURT_BEFORE_S: Final = 8.0
-BACKOFF_S = 15.0
 """What was hurt so long before a reload may still end during it."""
+BACKOFF_S: Final = 15.0
+"""So long a slot may wait for its next try."""
 STORIES_MAX: Final = 20
 
 _CANCELLED: Final = re.compile(r"the request was cancelled|CancelledError")
