@@ -53,9 +53,7 @@ help:
 run: $(VENV)/.installed
 	@exec $(BIN)/gwctl start -c examples/demo/gw.toml
 
-# Each of pytest's processes reads all tests. What it compiles for that is made before: else each makes it at once.
 test: $(VENV)/.installed-dev
-	@for part in unit process; do $(BIN)/python -m pytest -q --collect-only tests/$$part >/dev/null 2>&1 & done; wait
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
 
 # Each in an environment of its own, .venv-3.12 and so on. All are run, also after one that fails.

@@ -234,8 +234,13 @@ def event_line(clock: str, level: Level, subject: str, text: str, *, colour: boo
     """Lay out one event: further lines of ``text`` are indented; nothing in it is a control."""
     first, *rest = text.splitlines() or [""]
     head = f"{clock} {_NAMES[level]:<5} {subject:<10} "
-    line = (head + first + "".join(f"\n  {more}" for more in rest)).translate(_ESCAPES)
+    line = escaped(head + first + "".join(f"\n  {more}" for more in rest))
     return f"{_COLOURS[level]}{line}\x1b[0m" if colour and level in _COLOURS else line
+
+
+def escaped(text: str) -> str:
+    """``text`` for a terminal: what controls it is shown instead, but for tabs and ends of lines."""
+    return text.translate(_ESCAPES)
 
 
 def _piece(record: bytes) -> bytes:

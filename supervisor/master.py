@@ -15,7 +15,7 @@ import signal
 import time
 from typing import Any, assert_never
 
-from gwctl.errors import GwctlError, InvariantViolation
+from gwctl.errors import ControlError, GwctlError, InvariantViolation
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import Channel, Drain, Park, Reopen, Serve
@@ -411,11 +411,18 @@ class Master:
 
     def dump(self, request: events.RequestId, worker: str) -> None:
         """Have workers say what they are at."""
+        self._refuse_in_upgrade()
         self._inspections.dump(request, worker, time.monotonic())
 
     def requests(self, request: events.RequestId, worker: str) -> None:
         """Have workers say what they serve."""
+        self._refuse_in_upgrade()
         self._inspections.requests(request, worker, time.monotonic())
+
+    def _refuse_in_upgrade(self) -> None:
+        """Whoever asks again and again would hold it up: it waits for those who have asked already."""
+        if self.fleet.state.executing:
+            raise ControlError("an upgrade is under way: ask again in a moment")
 
     def ask_to_stop(self, request: events.RequestId, source: str) -> None:
         """Stop gracefully."""

@@ -5,16 +5,14 @@ The script asks `gwctl` itself, each time Tab is pressed (click does that), so i
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
 import click
 from click.shell_completion import get_completion_class
 
-from gwctl.cli.folder import logical_cwd
+from gwctl.cli.target import control_socket
 from gwctl.control.client import ControlClient
-from gwctl.control.discovery import find
 from gwctl.control.protocol import Status
 from gwctl.errors import GwctlError
 
@@ -57,14 +55,7 @@ def _slots(pool: dict[str, Any]) -> list[str]:
 def _pools(ctx: click.Context) -> list[dict[str, Any]]:
     config, name, control = (ctx.params.get(each) for each in ("config", "name", "control"))
     try:
-        path = find(
-            name=name,
-            config=Path(config) if config else None,
-            control=Path(control) if control else None,
-            environ=os.environ,
-            uid=os.geteuid(),
-            cwd=logical_cwd(os.environ),
-        )
+        path = control_socket(Path(config) if config else None, name, Path(control) if control else None)
         with ControlClient(path) as client:
             document = client.call("status", Status(), timeout_s=_PATIENCE_S)
     except GwctlError:

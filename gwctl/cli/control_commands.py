@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import shutil
 import sys
@@ -17,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, NoReturn, get_args
 
 import click
 import msgspec
@@ -25,17 +24,17 @@ import msgspec
 from gwctl.cli import output
 from gwctl.cli.completion import pool_names, worker_names
 from gwctl.cli.events_view import EventsView
-from gwctl.cli.folder import logical_cwd
 from gwctl.cli.reload_view import ReloadView
 from gwctl.cli.requests_view import render as render_requests
 from gwctl.cli.status_view import render
+from gwctl.cli.target import control_socket
 from gwctl.config.model.types import WEEK_S, WORKERS_MAX
 from gwctl.control import health
 from gwctl.control.client import ControlClient, NobodyReadsError, RefusedError
-from gwctl.control.discovery import find
 from gwctl.control.protocol import (
     Dump,
     Events,
+    LevelName,
     LogLevel,
     Method,
     News,
@@ -51,6 +50,7 @@ from gwctl.control.protocol import (
 )
 from gwctl.control.status import from_json_ready
 from gwctl.errors import ControlError, ExitStatus, GwctlError
+from gwctl.log import escaped
 from gwctl.wording import seconds
 from gwctl.wording import workers as count_of_workers
 
@@ -59,8 +59,7 @@ ANSWER_TIMEOUT_S: Final = 10.0
 _GONE_TIMEOUT_S: Final = 10.0
 _READY_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.1
-LEVELS: Final = ("debug", "info", "warning", "error")
-_Level = Literal["debug", "info", "warning", "error"]
+LEVELS: Final = get_args(LevelName)
 FOLLOWED_AFTER: Final = 10
 """So many events before those that are followed give a beginning to what comes."""
 _NOBODY_COMES_S: Final = 2.0
@@ -93,16 +92,7 @@ def _targeted(
         config: Path | None, name: str | None, control: Path | None, *, as_json: bool, **arguments: Any
     ) -> None:
         try:
-            elsewhere = control or name or (config is not None and config.is_absolute())
-            path = find(
-                name=name,
-                config=config,
-                control=control,
-                environ=os.environ,
-                uid=os.geteuid(),
-                cwd=Path("/") if elsewhere else logical_cwd(os.environ),
-            )
-            with ControlClient(path) as client:
+            with ControlClient(control_socket(config, name, control)) as client:
                 command(client, as_json=as_json, **arguments)
         except RefusedError as error:
             _fail(error, error.data, indent, as_json=as_json)
@@ -132,7 +122,7 @@ def _succeed(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         _write_json({"ok": True} | result)
     else:
-        click.echo(result.get("text", ""))
+        click.echo(escaped(result.get("text", "")))  # names of threads, say, are an application's
 
 
 def _write_json(document: dict[str, Any], indent: int | None = 2) -> None:
@@ -416,7 +406,7 @@ def events(
     since: float | None,
     last: int | None,
     kinds: tuple[str, ...],
-    level: _Level,
+    level: LevelName,
 ) -> None:
     """Show what happened in a running master: the last thousand events, the oldest first.
 
@@ -447,7 +437,7 @@ def events(
     "--for", "for_s", metavar="TIME", callback=_span, help="For 90s, 10m, 2h, 1d; else until a reload."
 )
 @_targeted
-def log_level(client: ControlClient, *, as_json: bool, level: _Level | None, for_s: float | None) -> None:
+def log_level(client: ControlClient, *, as_json: bool, level: LevelName | None, for_s: float | None) -> None:
     """Show the level of the log, or change it in the master and all workers.
 
     \b

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from gwctl.errors import ControlError
+from gwctl.log import escaped
 from gwctl.wording import duration, requests
 from gwctl.wording import workers as count_of_workers
 
@@ -49,7 +50,8 @@ def render(document: dict[str, Any], most: int, width: int = 0) -> str:
     names = max((len(worker.name) for _, worker in shown), default=0)
     lines = []
     for each, worker in shown:
-        line = f"{duration(each.age_s):>8}  {worker.name:<{names}}  {worker.pid:>7}  {each.request}"
+        request = escaped(each.request)
+        line = f"{duration(each.age_s):>8}  {worker.name:<{names}}  {worker.pid:>7}  {request}"
         lines.append(line[: width or None])
     total = len(found) + sum(worker.more for worker in workers)
     busy = sum(1 for worker in workers if worker.requests)

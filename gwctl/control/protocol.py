@@ -39,6 +39,10 @@ NO_SUCH_METHOD: Final = -32601
 WRONG_PARAMETERS: Final = -32602
 
 
+LevelName = Literal["debug", "info", "warning", "error"]
+"""Of the log and of events, the least severe first."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """Answered with the document of `gwctl.supervisor.control.status`."""
 
@@ -88,14 +92,14 @@ class Events(msgspec.Struct, frozen=True, omit_defaults=True):
         tuple[Annotated[str, msgspec.Meta(max_length=100)], ...], msgspec.Meta(max_length=100)
     ] = ()
     """Only these; a ``*`` stands for any part of a name. Empty: all."""
-    level: Literal["debug", "info", "warning", "error"] = "debug"
+    level: LevelName = "debug"
     """Only this and what is worse."""
 
 
 class LogLevel(msgspec.Struct, frozen=True, omit_defaults=True):
     """Have the log say more, or less; without ``level`` say how it is."""
 
-    level: Literal["debug", "info", "warning", "error"] | None = None
+    level: LevelName | None = None
     for_s: Annotated[float, msgspec.Meta(gt=0, le=WEEK_S)] | None = None
     """For so long; None: until the next reload."""
 

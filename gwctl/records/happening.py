@@ -42,9 +42,9 @@ class Happening(Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     """What the log says, maybe in several lines."""
     figures: dict[str, Any]
+    """Whatever else is known of this kind: seconds, bytes, counts, reasons."""
     cut: bool = False
     """Text and figures are shortened: they were too long to be kept. The log has all of it."""
-    """Whatever else is known of this kind: seconds, bytes, counts, reasons."""
 
 
 def kind_of(kind: type[Record]) -> str:

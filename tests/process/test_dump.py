@@ -296,3 +296,49 @@ def test_a_worker_in_a_call_that_does_not_come_back_to_python(gwctl_server, tmp_
             text = dumped(server, "web.0")["text"]
             assert re.search(r"^web\.0 g1 pid \d+, serving GET /c for ", text), text
             assert "no stacks: it did not write them" in text
+
+
+def test_one_that_boots_shows_where_its_import_is(gwctl_server, tmp_path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import os, time\n"
+        "def import_slowly():\n"
+        "    while not os.path.exists('go'):\n"
+        "        time.sleep(0.01)\n"
+        "import_slowly()\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'hello']\n"
+    )
+    server = gwctl_server("slow:application", worker="threads", chdir=tmp_path)
+    try:
+        server.start()
+        server.wait_for_log("web: 1 worker")
+        until(
+            lambda: "in import_slowly" in server.gwctl("dump", "web", "-c", str(server.config)).stdout,
+            "its frames",
+        )
+        assert "0 requests under way" in server.gwctl("requests", "-c", str(server.config)).stdout
+        (tmp_path / "go").touch()
+        server.wait_until_serving()
+        assert httpx.get(server.url).text == "hello"
+        text = server.gwctl("requests", "-c", str(server.config)).stdout
+        assert text == "0 requests under way, in 0 of 1 worker\n", "nor is its loop said to be held"
+        server.stop()
+    finally:
+        server.destroy()
+
+
+def test_what_an_application_calls_its_threads_does_not_control_the_terminal(gwctl_server, tmp_path) -> None:
+    (tmp_path / "named.py").write_text(
+        "import threading\n"
+        "def wait_here():\n"
+        "    threading.Event().wait()\n"
+        "threading.Thread(target=wait_here, name='\\x1b[2Jevil', daemon=True).start()\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [b'hello']\n"
+    )
+    with gwctl_server("named:application", worker="threads", chdir=tmp_path) as server:
+        text = server.gwctl("dump", "web", "-c", str(server.config)).stdout
+        assert "thread \\x1b[2Jevil:" in text
+        assert "\x1b" not in text

@@ -26,6 +26,7 @@ from gwctl.ipc.channel import (
     OBEYED_PROTOCOL,
     GaveUp,
     Obeyed,
+    RequestReport,
     WorkerDrained,
     WorkerDraining,
     WorkerReady,
@@ -41,7 +42,7 @@ from gwctl.workers.lifecycle.exit_steps import Ending
 from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.parent_death import DeathWatch
 from gwctl.workers.lifecycle.signals import unblock_handled
-from gwctl.workers.observe.introspection import request_report
+from gwctl.workers.observe.introspection import request_report, thread_stacks
 
 if TYPE_CHECKING:
     from gwctl.workers.server import Server
@@ -216,10 +217,12 @@ class WorkerProcess:
         self._log.level = Level(level)
 
     def tell(self, *, stacks: bool) -> None:
-        if self.server is not None and self.link is not None and self.loop is not None:
-            runner = self.server.runner
-            loop = runner.application_loop or self.loop
-            self.link.send(request_report(runner.under_way(), loop, stacks=stacks))
+        if self.server is None or self.link is None or self.loop is None:  # it boots
+            self._assignment.channel.send(RequestReport((), (), stacks=thread_stacks() if stacks else ""))
+            return
+        runner = self.server.runner
+        loop = runner.application_loop or self.loop
+        self.link.send(request_report(runner.under_way(), loop, stacks=stacks))
 
     # ---- what its server has to say
 

@@ -68,3 +68,8 @@ def test_a_master_that_says_something_else() -> None:
     with pytest.raises(ControlError, match="not understood"):
         render({"workers": [{"pool": 1}]}, 20)
     assert "GET /a" in render({"workers": [worker(0, ("GET /a", 2.0), from_the_future=1)]}, 20)
+
+
+def test_what_a_client_asks_for_does_not_control_the_terminal() -> None:
+    text = render({"workers": [worker(0, ("GET /\x1b[2J\x9b31m", 2.0))]}, 20)
+    assert "GET /\\x1b[2J\\x9b31m" in text
