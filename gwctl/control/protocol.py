@@ -10,7 +10,7 @@
     <- {"jsonrpc": "2.0", "method": "event", "params": {"id": 1, "event": {"kind": "worker_ready", ...}}}
     <- {"jsonrpc": "2.0", "method": "lost", "params": {"id": 1, "count": 12}}
 
-``status`` and ``log_level`` are answered at once; ``reload``, ``rollback``, ``stop`` and ``scale`` when they
+``status``, ``metrics``, ``health`` and ``log_level`` are answered at once; ``reload``, ``rollback``, ``stop`` and ``scale`` when they
 are done, with progress on the way. Fields that a side does not know are ignored, so that a newer command
 can talk to an older master. What a request needs and has not, or has in another type or size, refuses it.
 """
@@ -45,6 +45,14 @@ LevelName = Literal["debug", "info", "warning", "error"]
 
 class Status(msgspec.Struct, frozen=True):
     """Answered with the document of `gwctl.supervisor.control.status`."""
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """Answered with the figures of `gwctl.control.metrics.MasterMetrics`."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Answered with a `gwctl.control.metrics.MasterHealth`."""
 
 
 class Reload(msgspec.Struct, frozen=True):
@@ -130,10 +138,26 @@ class Recycle(msgspec.Struct, frozen=True, omit_defaults=True):
     """Only that in this slot."""
 
 
-Method = Status | Reload | Rollback | Upgrade | Stop | Scale | Recycle | Events | LogLevel | Dump | Requests
+Method = (
+    Status
+    | Metrics
+    | Health
+    | Reload
+    | Rollback
+    | Upgrade
+    | Stop
+    | Scale
+    | Recycle
+    | Events
+    | LogLevel
+    | Dump
+    | Requests
+)
 
 METHODS: Final[dict[str, type[Method]]] = {
     "status": Status,
+    "metrics": Metrics,
+    "health": Health,
     "reload": Reload,
     "upgrade": Upgrade,
     "rollback": Rollback,

@@ -1,0 +1,132 @@
+"""What a master answers to ``metrics`` and ``health``: figures for machines.
+
+All counters are over the life of the master, upgrades included; those of a pool contain its dead workers, so
+they never run backwards. Seconds and bytes are plain numbers. How they are called for Prometheus is said in
+`gwctl.admin.exposition`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "other")
+STATUS_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
+"""A response of 1xx is a WebSocket's handshake."""
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """How often something took time, and how much altogether."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+class Durations(msgspec.Struct, frozen=True):
+    """Requests by how long they took. ``counts[i]`` took less than ``2**i * 0.1`` ms, the last any longer."""
+
+    counts: tuple[int, ...] = ()
+    seconds: float = 0.0
+    """All of them together."""
+
+
+class WorkerMetrics(msgspec.Struct, frozen=True):
+    """One worker that lives."""
+
+    slot: int
+    pid: int
+    state: str
+    generation: int
+    up_s: float
+    requests: int = 0
+    active: int = 0
+    connections: int = 0
+    accepted: int = 0
+    memory_bytes: int = 0
+    """Resident."""
+    cpu_s: float = 0.0
+    lag_s: float = 0.0
+    """By how much the loop's last timer came too late: how long it was held up."""
+
+
+class PoolMetrics(msgspec.Struct, frozen=True):
+    """One pool, dead workers included."""
+
+    name: str
+    worker: str
+    """Its worker class."""
+    size: int
+    """How many workers it is to have."""
+    ready: int
+    ready_min: int = 1
+    """With how many it counts as ready."""
+    capacity: int | None = None
+    """Requests that its ready workers can be at, at once; None: no limit is known."""
+    active: int = 0
+    requests: dict[str, dict[str, int]] = {}
+    """By method, then by class of status."""
+    durations: Durations = Durations()
+    queued: Summary = Summary()
+    """How long requests waited in a worker before the application was called."""
+    bytes_out: int = 0
+    connections: int = 0
+    accepted: int = 0
+    refused: int = 0
+    evicted: int = 0
+    dropped: int = 0
+    websockets: int = 0
+    """Open now."""
+    backlog: int | None = None
+    backlog_max: int | None = None
+    exits: dict[str, int] = {}
+    """Workers that ended, by why."""
+    boots: Summary = Summary()
+    """From the fork until ready."""
+    cpu_s: float = 0.0
+    collections: Summary = Summary()
+    """Of garbage: while one runs, the process does nothing else."""
+    collection_max_s: float = 0.0
+    """The longest of the workers that live."""
+    workers: tuple[WorkerMetrics, ...] = ()
+
+
+class MasterMetrics(msgspec.Struct, frozen=True):
+    """The whole document."""
+
+    name: str
+    version: str
+    pid: int
+    up_s: float
+    generation: int
+    phase: str
+    health: str
+    """One word, as in status."""
+    memory_bytes: int = 0
+    cpu_s: float = 0.0
+    reloads: dict[str, int] = {}
+    """How many ended so: ``adopted``, ``refused``, ``rolled_back``."""
+    reload_seconds: Summary = Summary()
+    """Of those that were adopted."""
+    upgrades: dict[str, int] = {}
+    log_lines_lost: int = 0
+    events: int = 0
+    pools: tuple[PoolMetrics, ...] = ()
+
+
+class PoolHealth(msgspec.Struct, frozen=True):
+    """``started``: it has been ready once."""
+
+    size: int
+    ready: int
+    ready_min: int
+    started: bool
+
+
+class MasterHealth(msgspec.Struct, frozen=True):
+    """What probes ask for: small, and always of this moment."""
+
+    phase: str
+    """As in status; ``stopping`` from the moment on in which a stop was asked for."""
+    generation: int
+    pools: dict[str, PoolHealth]
