@@ -84,6 +84,8 @@ class Log:
         self._poll.register(fd, select.POLLOUT)
         self._queue: deque[tuple[bytes, int]] = deque()  # and how many lines each stands for
         self._dropped = 0
+        self.lost = 0
+        """Lines, since the start, that stderr did not take."""
         self._emptying = _thread.allocate_lock()  # not threading: the master must not need it
 
     def close_in_child(self) -> None:
@@ -141,13 +143,17 @@ class Log:
 
     def _enqueue(self, line: bytes) -> None:
         if len(self._queue) >= QUEUE_LINES_MAX:
-            self._dropped += 1
+            self._lose(1)
             return
         if self._dropped:
             text = f"({self._dropped} log lines were lost: stderr did not take them)\n"
             self._queue.append((text.encode(), self._dropped))
             self._dropped = 0
         self._queue.append((line, 1))
+
+    def _lose(self, lines: int) -> None:
+        self._dropped += lines
+        self.lost += lines
 
     def flush(self) -> None:
         """Write what can be written without waiting."""
@@ -181,7 +187,7 @@ class Log:
                 left = self._write_record(record)
             except OSError:
                 # stderr is gone (EPIPE, EIO, ENOSPC): serving goes on, the lines count as lost.
-                self._dropped += sum([each for _, each in self._queue])
+                self._lose(sum([each for _, each in self._queue]))
                 self._queue.clear()
                 self._begun = False
                 return True

@@ -15,6 +15,7 @@ import signal
 import time
 from typing import Any, assert_never
 
+from gwctl.control.status import MasterStatus, to_json_ready
 from gwctl.errors import ControlError, GwctlError, InvariantViolation
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
@@ -26,8 +27,9 @@ from gwctl.records.reloads import RestartNeeded, SettingsWarning
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.inspections import Inspections
 from gwctl.supervisor.children.scoreboards import Boards
+from gwctl.supervisor.control.metrics_report import health_document, metrics_document
 from gwctl.supervisor.control.server import ControlServer
-from gwctl.supervisor.control.status_report import Adoption, status_document
+from gwctl.supervisor.control.status_report import Adoption, master_status
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.snapshot import snapshot_of
@@ -375,6 +377,8 @@ class Master:
                 pidfile=self._pidfile.snapshot() if self._pidfile is not None else None,
                 history=self._recorder.history.snapshot(),
                 log_level_asked=self.log_level.snapshot(),
+                tally=self._recorder.tally,
+                log_lines_lost=self._recorder.log.lost,
             )
         )
 
@@ -401,9 +405,20 @@ class Master:
 
     def status(self) -> dict[str, Any]:
         """The document that ``gwctl status`` shows."""
-        return status_document(
+        return to_json_ready(self._report())
+
+    def _report(self) -> MasterStatus:
+        return master_status(
             self.name, self._started_at, self._adoption, self.fleet.state, self.children, self._generations
         )
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures for machines."""
+        return metrics_document(self._report(), self.children, self._generations, self._recorder)
+
+    def health(self) -> dict[str, Any]:
+        """What probes ask for."""
+        return health_document(self.fleet.state, self._generations, self._recorder)
 
     def ask(self, event: events.Event) -> None:
         """Take a request of a control client."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gwctl.log import Level, Log
 from gwctl.records import AnyRecord
 from gwctl.supervisor.history import History
+from gwctl.supervisor.tally import Tally
 
 
 class Recorder:
@@ -14,10 +15,12 @@ class Recorder:
         self.log = log
         """For its level, its descriptors and what waits in it."""
         self.history = history
+        self.tally = Tally()
 
     def write(self, record: AnyRecord) -> None:
         """Keep it, whatever its level; and have the log say it, if that tells of such."""
         happening = self.history.add(record)
+        self.tally.count(record)
         level = Level[record.level.upper()]
         if level >= self.log.level:
             self.log.write(level, happening.text, happening.subject, happening.time.timestamp())

@@ -16,11 +16,20 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
-from time import monotonic
+from time import monotonic, process_time
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.ipc.connection_queue import TransferHeader
-from gwctl.ipc.scoreboard import ACCEPTED, ACTIVE, CONNECTIONS, HEARTBEAT_AT, SERVING
+from gwctl.ipc.scoreboard import (
+    ACCEPTED,
+    ACTIVE,
+    CONNECTIONS,
+    CPU_S,
+    HEARTBEAT_AT,
+    LAG_S,
+    SERVING,
+    WEBSOCKETS,
+)
 from gwctl.workers.balancing.handoff import Handover
 from gwctl.workers.balancing.overload import overload_for
 from gwctl.workers.balancing.parts import Balancing
@@ -281,7 +290,7 @@ class Server(ConnectionService):
         def answered(status: int, size: int) -> None:
             seconds = monotonic() - start
             accounts = self.accounts
-            accounts.own.add(status, size, seconds)
+            accounts.own.add("GET", status, size, seconds)
             if accounts.access is not None:
                 referer, agent = referer_and_agent(scope)
                 accounts.access.add(connection, status, size, seconds, referer, agent)
@@ -301,6 +310,7 @@ class Server(ConnectionService):
         words[CONNECTIONS] = self.connections
         words[ACTIVE] = self.active_requests
         words[ACCEPTED] = self._acceptor.accepted
+        words[WEBSOCKETS] = len(self.websockets)
         self.runner.on_flush()
 
     def _sweep_interval(self) -> float:
@@ -319,7 +329,10 @@ class Server(ConnectionService):
     def _sweep(self) -> None:
         now = monotonic()
         late = now - self._sweep_at
-        self.context.record.floats[HEARTBEAT_AT] = now
+        floats = self.context.record.floats
+        floats[HEARTBEAT_AT] = now
+        floats[LAG_S] = max(0.0, late)
+        floats[CPU_S] = process_time()
         self._schedule_sweep()
         self.accounts.flush()
         if late > LATE_S:

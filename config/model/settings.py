@@ -372,6 +372,15 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             True,
         ),
     ] = False
+    ready_min: Annotated[
+        int,
+        Meta(ge=0, le=WORKERS_MAX),
+        _meta(
+            "How many workers have to be ready for the admin listener to call the pool ready. 0: it never "
+            "counts.",
+            2,
+        ),
+    ] = 1
     timeouts: Timeouts = Timeouts()
     tls: Tls = Tls()
     limits: Limits = Limits()

@@ -7,13 +7,7 @@ they never run backwards. Seconds and bytes are plain numbers. How they are call
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
-
-METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "other")
-STATUS_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
-"""A response of 1xx is a WebSocket's handshake."""
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -65,7 +59,7 @@ class PoolMetrics(msgspec.Struct, frozen=True):
     """Requests that its ready workers can be at, at once; None: no limit is known."""
     active: int = 0
     requests: dict[str, dict[str, int]] = {}
-    """By method, then by class of status."""
+    """By method, then by class of status, as `gwctl.ipc.scoreboard` names them; only what there was."""
     durations: Durations = Durations()
     queued: Summary = Summary()
     """How long requests waited in a worker before the application was called."""

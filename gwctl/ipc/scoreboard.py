@@ -27,13 +27,14 @@ from typing import Final
 
 from gwctl import sealed_files
 
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 """Version of the record below. Raise it with any change of a field's place or meaning."""
 
-RECORD_BYTES: Final = 512
+RECORD_BYTES: Final = 1024
 _WORDS: Final = RECORD_BYTES // 8
 
-# Indices of 8-byte words: floats first, then integers, then a histogram, then text.
+# Indices of 8-byte words. What is written for each request comes first, text is up to the middle, and what
+# is written once in a while comes last.
 HEARTBEAT_AT: Final = 0  # float: the serving loop's last turn
 EXTENDED_REQUEST: Final = 1  # float: `BUSY_SINCE` of the request that was given more time, by the application
 STARTED_AT: Final = 2  # float
@@ -62,7 +63,22 @@ DROPPED: Final = 41  # requests that were not begun: they had waited too long, o
 # Words 42 and 43 are free.
 BUSY_SINCE: Final = 44  # float: the request being served was dispatched; 0.0 = idle
 _REQUEST_AT: Final = (BUSY_SINCE + 1) * 8  # start of the head of the request being served, padded with zeros
-REQUEST_BYTES_MAX: Final = RECORD_BYTES - _REQUEST_AT
+_REQUEST_END: Final = 512
+REQUEST_BYTES_MAX: Final = _REQUEST_END - _REQUEST_AT
+ANSWERS: Final = _REQUEST_END // 8  # words: requests by method, and for each by class of status
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "other")
+STATUS_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+"""``none``: the client had gone, or was cut off, before there was a status. ``1xx``: WebSockets begun."""
+ANSWER_WORDS: Final = len(METHODS) * len(STATUS_CLASSES)
+SECONDS: Final = ANSWERS + ANSWER_WORDS  # float: all that finished requests took, together
+WAITED_S: Final = SECONDS + 1  # float: of that, before the application was called
+WEBSOCKETS: Final = SECONDS + 2  # open now
+CPU_S: Final = SECONDS + 3  # float: as the kernel has it for the process
+LAG_S: Final = SECONDS + 4  # float: by how much the loop's last timer of a second was late
+COLLECTIONS: Final = SECONDS + 5  # of garbage
+COLLECTED_S: Final = SECONDS + 6  # float: what they took, together
+COLLECTED_MAX_S: Final = SECONDS + 7  # float: what the longest took
+# The last eight words are free.
 _read_pool: Final = struct.Struct(f"{8 * POOL}xQ").unpack_from
 note_request: Final = struct.Struct(f"d{REQUEST_BYTES_MAX}s").pack_into
 """``note_request(record.request, 0, since, head)``: one call into C, as it is made for each request."""
@@ -87,6 +103,16 @@ FIELDS: Final = {
     "DROPPED": DROPPED,
     "LATENCY": LATENCY,
     "LATENCY_BUCKETS": LATENCY_BUCKETS,
+    "ANSWERS": ANSWERS,
+    "ANSWER_WORDS": ANSWER_WORDS,
+    "SECONDS": SECONDS,
+    "WAITED_S": WAITED_S,
+    "WEBSOCKETS": WEBSOCKETS,
+    "CPU_S": CPU_S,
+    "LAG_S": LAG_S,
+    "COLLECTIONS": COLLECTIONS,
+    "COLLECTED_S": COLLECTED_S,
+    "COLLECTED_MAX_S": COLLECTED_MAX_S,
     "BUSY_SINCE": BUSY_SINCE,
     "RECORD_BYTES": RECORD_BYTES,
 }
@@ -105,7 +131,7 @@ class Record:
         view = memory[start : start + RECORD_BYTES]
         self.floats = view.cast("d")
         self.words = view.cast("Q")
-        self.request = view[BUSY_SINCE * 8 :]
+        self.request = view[BUSY_SINCE * 8 : _REQUEST_END]
 
     def copy(self) -> Record:
         """What it says at this moment, for a reader who looks at several fields or looks twice."""
@@ -131,6 +157,10 @@ class Record:
 
     def latency(self) -> list[int]:
         return self.words[LATENCY : LATENCY + LATENCY_BUCKETS].tolist()
+
+    def answers(self) -> list[int]:
+        """Requests by method and class of status, in the order of `METHODS` and `STATUS_CLASSES`."""
+        return self.words[ANSWERS : ANSWERS + ANSWER_WORDS].tolist()
 
 
 class Scoreboard:

@@ -282,8 +282,7 @@ class Children:
         self.older.extend(board for board in boards if isinstance(board, OlderBoard))
         self.sampled_at = snapshot.sampled_at
         for pool, totals in snapshot.totals.items():
-            missing = scoreboard.LATENCY_BUCKETS - len(totals.latency)
-            totals.latency = (totals.latency + [0] * missing)[: scoreboard.LATENCY_BUCKETS]
+            totals.fit()
             self.totals[pool] = totals
         for child in children:
             self.take_over(child)

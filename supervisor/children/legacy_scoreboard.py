@@ -13,7 +13,16 @@ import os
 import msgspec
 
 from gwctl.ipc import scoreboard
-from gwctl.ipc.scoreboard import BUSY_SINCE, LATENCY, LATENCY_BUCKETS, RECORD_BYTES, REQUEST_BYTES_MAX, Record
+from gwctl.ipc.scoreboard import (
+    ANSWER_WORDS,
+    ANSWERS,
+    BUSY_SINCE,
+    LATENCY,
+    LATENCY_BUCKETS,
+    RECORD_BYTES,
+    REQUEST_BYTES_MAX,
+    Record,
+)
 
 _WORD = 8
 
@@ -52,6 +61,9 @@ class OlderBoard:
         fields = self.snapshot.fields
         start, count = fields["LATENCY"] * _WORD, min(fields["LATENCY_BUCKETS"], LATENCY_BUCKETS)
         ours[LATENCY * _WORD : (LATENCY + count) * _WORD] = theirs[start : start + count * _WORD]
+        if "ANSWERS" in fields:
+            start, count = fields["ANSWERS"] * _WORD, min(fields["ANSWER_WORDS"], ANSWER_WORDS)
+            ours[ANSWERS * _WORD : (ANSWERS + count) * _WORD] = theirs[start : start + count * _WORD]
         head = theirs[(fields["BUSY_SINCE"] + 1) * _WORD :][:REQUEST_BYTES_MAX]
         at = (BUSY_SINCE + 1) * _WORD
         ours[at : at + len(head)] = head
@@ -62,7 +74,8 @@ class OlderBoard:
         os.close(self.snapshot.fd)
 
 
-_NO_PLACES = frozenset({"LATENCY", "LATENCY_BUCKETS", "RECORD_BYTES"})
+_NO_PLACES = frozenset({"LATENCY", "LATENCY_BUCKETS", "RECORD_BYTES", "ANSWERS", "ANSWER_WORDS"})
+"""Several words, or none."""
 
 
 class OlderRecord(Record):

@@ -27,6 +27,8 @@ SLACK_S: Final = 1.0
 EVENTS_PER_S_MAX: Final = 1e6
 """Requests or connections of one process; a fast one has a twentieth of it."""
 BYTES_PER_S_MAX: Final = 1e12
+SECONDS_PER_S_MAX: Final = 1e12
+"""Of all requests together; a proxy may say of each that it waited an hour."""
 AT_ONCE_MAX: Final = 1 << 24
 """Connections or requests; the kernel's own bound of descriptors is usually a sixteenth of it."""
 MEMORY_BYTES_MAX: Final = 1 << 52
@@ -45,10 +47,22 @@ _COUNTERS: Final = {
     **dict.fromkeys(
         range(scoreboard.LATENCY, scoreboard.LATENCY + scoreboard.LATENCY_BUCKETS), "requests of one duration"
     ),
+    **dict.fromkeys(
+        range(scoreboard.ANSWERS, scoreboard.ANSWERS + scoreboard.ANSWER_WORDS), "answers of one kind"
+    ),
+    scoreboard.COLLECTIONS: "collections of garbage",
+}
+_DURATIONS: Final = {
+    scoreboard.SECONDS: "all requests",
+    scoreboard.WAITED_S: "requests that waited",
+    scoreboard.CPU_S: "its processor time",
+    scoreboard.COLLECTED_S: "collections of garbage",
+    scoreboard.COLLECTED_MAX_S: "one collection of garbage",
 }
 _LEVELS: Final = {
     scoreboard.CONNECTIONS: (AT_ONCE_MAX, "open connections"),
     scoreboard.ACTIVE: (AT_ONCE_MAX, "requests at once"),
+    scoreboard.WEBSOCKETS: (AT_ONCE_MAX, "open WebSockets"),
     scoreboard.MEMORY_BYTES: (MEMORY_BYTES_MAX, "bytes of memory"),
 }
 _GONE: Final = (
@@ -110,6 +124,12 @@ class Reader:
         sent = scoreboard.BYTES_OUT
         if not before[sent] <= words[sent] <= up_s * BYTES_PER_S_MAX:
             return f"it counts {words[sent]:,} bytes sent after {before[sent]:,}"
+        before_s = self._believed.floats
+        for index, what in _DURATIONS.items():
+            if not before_s[index] <= floats[index] <= up_s * SECONDS_PER_S_MAX:  # nor one that is no number
+                return f"it has {floats[index]:.3g} s for {what} after {before_s[index]:.3g} s"
+        if not 0.0 <= floats[scoreboard.LAG_S] <= up_s:
+            return f"it tells of a loop that was held up for {floats[scoreboard.LAG_S]:.3g} s"
         for index, (most, what) in _LEVELS.items():
             if words[index] > most:
                 return f"it tells of {words[index]:,} {what}"

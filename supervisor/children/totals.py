@@ -9,7 +9,7 @@ from gwctl.ipc import scoreboard
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over records. Latency as in `gwctl.ipc.scoreboard.LATENCY`."""
+    """Sums over records, of the words that `gwctl.ipc.scoreboard` calls so."""
 
     requests: int = 0
     errors: int = 0
@@ -19,6 +19,12 @@ class Totals:
     evicted: int = 0
     dropped: int = 0
     latency: list[int] = field(default_factory=lambda: [0] * scoreboard.LATENCY_BUCKETS)
+    answers: list[int] = field(default_factory=lambda: [0] * scoreboard.ANSWER_WORDS)
+    seconds: float = 0.0
+    waited_s: float = 0.0
+    cpu_s: float = 0.0
+    collections: int = 0
+    collected_s: float = 0.0
 
     def fold(self, record: scoreboard.Record) -> None:
         """Add one record's counters."""
@@ -31,6 +37,13 @@ class Totals:
         self.evicted += words[scoreboard.EVICTED]
         self.dropped += words[scoreboard.DROPPED]
         self.latency = [mine + theirs for mine, theirs in zip(self.latency, record.latency(), strict=True)]
+        self.answers = [mine + theirs for mine, theirs in zip(self.answers, record.answers(), strict=True)]
+        self.collections += words[scoreboard.COLLECTIONS]
+        floats = record.floats
+        self.seconds += floats[scoreboard.SECONDS]
+        self.waited_s += floats[scoreboard.WAITED_S]
+        self.cpu_s += floats[scoreboard.CPU_S]
+        self.collected_s += floats[scoreboard.COLLECTED_S]
 
     def plus(self, other: Totals) -> Totals:
         """The sum of both, as a new object."""
@@ -43,4 +56,19 @@ class Totals:
             self.evicted + other.evicted,
             self.dropped + other.dropped,
             [a + b for a, b in zip(self.latency, other.latency, strict=True)],
+            [a + b for a, b in zip(self.answers, other.answers, strict=True)],
+            self.seconds + other.seconds,
+            self.waited_s + other.waited_s,
+            self.cpu_s + other.cpu_s,
+            self.collections + other.collections,
+            self.collected_s + other.collected_s,
         )
+
+    def fit(self) -> None:
+        """Have as many words of each kind as this version: another one may have counted them."""
+        self.latency = _fitted(self.latency, scoreboard.LATENCY_BUCKETS)
+        self.answers = _fitted(self.answers, scoreboard.ANSWER_WORDS)
+
+
+def _fitted(words: list[int], count: int) -> list[int]:
+    return (words + [0] * count)[:count]

@@ -23,6 +23,8 @@ class Asked(Protocol):
     log_level: LogLevel
 
     def status(self) -> dict[str, Any]: ...
+    def metrics(self) -> dict[str, Any]: ...
+    def health(self) -> dict[str, Any]: ...
     def ask(self, event: events.Event) -> None: ...
     def dump(self, request: events.RequestId, worker: str) -> None: ...
     def requests(self, request: events.RequestId, worker: str) -> None: ...
@@ -36,6 +38,10 @@ def control_handler(master: Asked, history: History) -> Handle:
         match method:
             case protocol.Status():
                 return master.status()
+            case protocol.Metrics():
+                return master.metrics()
+            case protocol.Health():
+                return master.health()
             case protocol.Events():
                 return Follower.begin(history, method)
             case protocol.LogLevel(level=level, for_s=for_s):

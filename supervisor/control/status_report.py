@@ -6,7 +6,6 @@ import os
 import platform
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -35,15 +34,15 @@ class Adoption:
     by: str
 
 
-def status_document(
+def master_status(
     name: str,
     started_at: float,
     adoption: Adoption,
     fleet: FleetState,
     children: Children,
     generations: Generations,
-) -> dict[str, Any]:
-    """The document of `gwctl.supervisor.control.status`. ``started_at`` is monotonic."""
+) -> status.MasterStatus:
+    """The document of `gwctl.control.status`. ``started_at`` is monotonic."""
     now = time.monotonic()
     path = generations.current.loaded.path
     document = status.MasterStatus(
@@ -68,7 +67,7 @@ def status_document(
         ),
     )
     word, why = health.of(document)
-    return status.to_json_ready(msgspec.structs.replace(document, health=word, health_reason=why))
+    return msgspec.structs.replace(document, health=word, health_reason=why)
 
 
 def _kept(fleet: FleetState, now: float) -> status.KeptStatus | None:

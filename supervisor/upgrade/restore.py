@@ -101,6 +101,7 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     log.resume(list(state.log_lines))
     recorder, loop = Recorder(log, History.of(state.name)), Loop()
     recorder.history.resume(state.history)
+    recorder.tally, log.lost = state.tally, state.log_lines_lost
     announcer = Announcer(Notifier(os.environ, recorder), state.announced)
     program = Program.from_snapshot(state.command, state.mask, is_copy=bool(role.failure))
     master = Master(loop, generations, recorder, announcer, program, fleet, ConnectionQueues(state.exchanges))

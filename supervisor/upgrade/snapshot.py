@@ -31,6 +31,7 @@ from gwctl.supervisor.listeners.listener_set import ListenerSnapshot
 from gwctl.supervisor.log_level import LogLevelSnapshot
 from gwctl.supervisor.service.pidfile import PidfileSnapshot
 from gwctl.supervisor.service.status import AnnouncerSnapshot
+from gwctl.supervisor.tally import Tally
 from gwctl.supervisor.upgrade.program import ProgramSnapshot
 
 FORMAT: Final = 1
@@ -79,6 +80,8 @@ class State(msgspec.Struct, frozen=True):
     pidfile: PidfileSnapshot | None = None
     history: HistorySnapshot = HistorySnapshot()
     log_level_asked: LogLevelSnapshot | None = None
+    tally: Tally = msgspec.field(default_factory=Tally)
+    log_lines_lost: int = 0
 
     @property
     def of_children(self) -> ChildrenSnapshot:

@@ -158,6 +158,7 @@ class Overload:
             if verdict:
                 self._drop(exchange, verdict, waited_s)
                 continue
+            self._service.accounts.own.waited_s += waited_s
             try:
                 self._begin(exchange)
             except Refused as refusal:

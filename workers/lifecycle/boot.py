@@ -51,6 +51,7 @@ from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.multiprocessing_state import leave_to_template
 from gwctl.workers.lifecycle.parent_death import KILL_S, DeathWatch, alarm_after
 from gwctl.workers.lifecycle.worker_process import WorkerProcess, memory_bytes
+from gwctl.workers.observe.garbage import GarbageWatch
 from gwctl.workers.observe.throttled_log import ThrottledLog
 from gwctl.workers.observe.tracebacks import summary
 from gwctl.write_lock import WriteLock
@@ -222,6 +223,7 @@ class _Boot:
         server = Server(WorkerContext(loop, self._assignment, application, self._log, process))
         link = Link(loop, self._channel, process, self._log)
         process.attach(loop, link, server)
+        GarbageWatch(self._assignment.record).begin()
         link.start()
         server.start()
         await self._start_lifespan(application, server)

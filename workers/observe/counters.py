@@ -10,49 +10,97 @@ from __future__ import annotations
 from array import array
 from typing import Final
 
-from gwctl.ipc.scoreboard import BYTES_OUT, ERRORS, LATENCY, LATENCY_BUCKETS, REQUESTS, Record
+from gwctl.ipc.scoreboard import (
+    ANSWER_WORDS,
+    ANSWERS,
+    BYTES_OUT,
+    ERRORS,
+    LATENCY,
+    LATENCY_BUCKETS,
+    METHODS,
+    REQUESTS,
+    SECONDS,
+    STATUS_CLASSES,
+    WAITED_S,
+    Record,
+)
 
 _LAST: Final = LATENCY_BUCKETS - 1
+_OTHER: Final = len(METHODS) - 1
+_PLACES: Final = {method: place for place, method in enumerate(METHODS)}
+_CLASSES: Final = len(STATUS_CLASSES)
+_HUNDREDS: Final = 10
+"""Of a status, 0 to 999; those from 500 on are one class."""
 
 
 class Counters:
-    """Of one thread."""
+    """Of one thread. ``waited_s``: how long requests stood in a queue before their call, together."""
 
-    __slots__ = ("bytes_out", "errors", "latency", "requests")
+    __slots__ = ("bytes_out", "gets", "latency", "rows", "seconds", "waited_s")
 
     def __init__(self) -> None:
-        self.requests = 0
-        self.errors = 0
         self.bytes_out = 0
+        self.seconds = 0.0
+        self.waited_s = 0.0
         self.latency = [0] * LATENCY_BUCKETS
+        self.gets = [0] * _HUNDREDS
+        """By the hundreds of their status."""
+        self.rows = {0: self.gets}
+        """The same for each method, by its place in `METHODS`."""
 
-    def add(self, status: int, size: int, seconds: float) -> None:
+    @property
+    def requests(self) -> int:
+        return sum(self.latency)
+
+    def add(self, method: str, status: int, size: int, seconds: float) -> None:
         """Count one finished response."""
-        self.requests += 1
         self.bytes_out += size
+        self.seconds += seconds
         bucket = 0
         if seconds >= 0.0001:
             bucket = min(int(seconds * 10000).bit_length(), _LAST)
         self.latency[bucket] += 1
-        if status >= 500:
-            self.errors += 1
+        if method == "GET":
+            self.gets[status // 100] += 1
+        else:
+            self._add(_PLACES.get(method, _OTHER), status // 100)
+
+    def _add(self, place: int, hundreds: int) -> None:
+        row = self.rows.get(place)
+        if row is None:
+            self.rows[place] = row = [0] * _HUNDREDS
+        row[hundreds] += 1
 
 
 def flush(counters: list[Counters], record: Record) -> None:
     """Write the sums to ``record``."""
-    requests = errors = size = 0
+    requests = 0
     for one in counters:
         requests += one.requests
-        errors += one.errors
-        size += one.bytes_out
     words = record.words
     if words[REQUESTS] == requests:
         return
+    answers = _answers(counters)
     words[REQUESTS] = requests
-    words[ERRORS] = errors
-    words[BYTES_OUT] = size
+    words[ERRORS] = sum(answers[_CLASSES - 1 :: _CLASSES])
+    words[BYTES_OUT] = sum([one.bytes_out for one in counters])
+    words[ANSWERS : ANSWERS + ANSWER_WORDS] = memoryview(answers)
+    record.floats[SECONDS] = sum([one.seconds for one in counters])
+    record.floats[WAITED_S] = sum([one.waited_s for one in counters])
     if len(counters) == 1:
         words[LATENCY : LATENCY + LATENCY_BUCKETS] = memoryview(array("Q", counters[0].latency))
         return
     for bucket in range(LATENCY_BUCKETS):
         words[LATENCY + bucket] = sum([one.latency[bucket] for one in counters])
+
+
+def _answers(counters: list[Counters]) -> array[int]:
+    """Add up the requests by method and class of status."""
+    answers = array("Q", bytes(8 * ANSWER_WORDS))
+    for one in counters:
+        for place, row in list(one.rows.items()):  # its thread may meet another method meanwhile
+            at = place * _CLASSES
+            for hundreds in range(_CLASSES - 1):
+                answers[at + hundreds] += row[hundreds]
+            answers[at + _CLASSES - 1] += sum(row[_CLASSES - 1 :])
+    return answers

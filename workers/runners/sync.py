@@ -202,6 +202,7 @@ class SyncRunner(WsgiRunner):
             if verdict:
                 self.drop(exchange, environ, verdict, waited_s)
             else:
+                self._counters.waited_s += waited_s
                 self._call(exchange, environ, kind)
             if not self.line or (self._in_line and not verdict):
                 break
@@ -235,7 +236,7 @@ class SyncRunner(WsgiRunner):
         end = call.ended_at or monotonic()
         seconds = end - start
         self._average_s += (seconds - self._average_s) / 64
-        self._counters.add(call.status, call.sent, seconds)
+        self._counters.add(exchange.method, call.status, call.sent, seconds)
         if accounts.access is not None:
             self.log_access(exchange, environ, call, seconds)
         if self._sentry.raised:

@@ -302,14 +302,16 @@ class ThreadsRunner(WsgiRunner):
             call: WsgiCall | None = None
             try:
                 thread.start = start = monotonic()
-                if start - exchange.since > NOTICE_S and self._is_dropped(exchange, environ):
+                waited_s = start - exchange.since
+                if waited_s > NOTICE_S and self._is_dropped(exchange, environ):
                     continue
+                thread.waited_s += waited_s
                 outbox = self._outbox if exchange.collects else None
                 thread.call = call = kind(service, exchange, environ, outbox)
                 self._context.copy().run(call.run)
                 end = monotonic()
                 thread.call = None
-                thread.add(call.status, call.sent, end - start)
+                thread.add(exchange.method, call.status, call.sent, end - start)
                 if accounts.access is not None:
                     self.log_access(exchange, environ, call, end - start)
                 call.ended_at = end
@@ -331,7 +333,7 @@ class ThreadsRunner(WsgiRunner):
             thread.call = None
             call.keep_alive = False
             call.aborted = True
-            thread.add(call.status, call.sent, now - thread.start)
+            thread.add(request[0].method, call.status, call.sent, now - thread.start)
             call.ended_at = now
             self._outbox.ended(call, now)
 

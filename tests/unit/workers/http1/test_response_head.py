@@ -16,7 +16,16 @@ from typing import Any
 
 import pytest
 
-from gwctl.ipc.scoreboard import BYTES_OUT, ERRORS, REQUESTS, Scoreboard
+from gwctl.ipc.scoreboard import (
+    BYTES_OUT,
+    ERRORS,
+    METHODS,
+    REQUESTS,
+    SECONDS,
+    STATUS_CLASSES,
+    WAITED_S,
+    Scoreboard,
+)
 from gwctl.log import Level, Log
 from gwctl.workers.exchange.heads import HeaderError, http_date
 from gwctl.workers.exchange.request_rules import Refused
@@ -295,13 +304,36 @@ def test_counters_are_added_up(threads: int) -> None:
     assert record
     many = [Counters() for _ in range(threads)]
     for one in many:
-        for status, seconds in ((200, 0.00005), (500, 0.00015), (200, 1e9)):
-            one.add(status, 10, seconds)
+        for method, status, seconds in (("GET", 200, 0.00005), ("POST", 500, 0.00015), ("BREW", 0, 1e9)):
+            one.add(method, status, 10, seconds)
+        one.waited_s += 0.5
     counters.flush(many, record)
     assert record.words[REQUESTS] == 3 * threads
     assert record.words[ERRORS] == threads
     assert record.words[BYTES_OUT] == 30 * threads
     assert record.latency() == [threads, threads, *[0] * 21, threads]
+    places = [(METHODS.index("GET"), "2xx"), (METHODS.index("POST"), "5xx"), (METHODS.index("other"), "none")]
+    counted = [place * len(STATUS_CLASSES) + STATUS_CLASSES.index(kind) for place, kind in places]
+    assert [index for index, count in enumerate(record.answers()) if count] == counted
+    assert sum(record.answers()) == record.words[REQUESTS]
+    assert record.floats[SECONDS] == pytest.approx((1e9 + 0.0002) * threads)
+    assert record.floats[WAITED_S] == 0.5 * threads
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(101, "1xx"), (204, "2xx"), (304, "3xx"), (404, "4xx"), (599, "5xx"), (999, "5xx")]
+)
+def test_a_status_is_of_one_class(status: int, kind: str) -> None:
+    board = Scoreboard(1)
+    record = board.allocate()
+    board.close_descriptor()
+    assert record
+    one = Counters()
+    one.add("DELETE", status, 0, 0.0)
+    counters.flush([one], record)
+    at = METHODS.index("DELETE") * len(STATUS_CLASSES) + STATUS_CLASSES.index(kind)
+    assert record.answers()[at] == sum(record.answers()) == 1
+    assert record.words[ERRORS] == (status >= 500)
 
 
 def test_small_writes_are_not_delayed() -> None:

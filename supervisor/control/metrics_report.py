@@ -1,0 +1,151 @@
+"""Gathers the figures of ``metrics`` and ``health``: from the core, the scoreboards and the tally."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import msgspec
+
+from gwctl import __version__
+from gwctl.control import metrics, status
+from gwctl.control.metrics import Durations, Summary
+from gwctl.ipc.scoreboard import (
+    ACCEPTED,
+    COLLECTED_MAX_S,
+    CPU_S,
+    LAG_S,
+    METHODS,
+    STATUS_CLASSES,
+    WEBSOCKETS,
+    Record,
+)
+from gwctl.supervisor.children.children import Children
+from gwctl.supervisor.children.procfs import resident_bytes
+from gwctl.supervisor.children.totals import Totals
+from gwctl.supervisor.core.state import FleetState
+from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.recorder import Recorder
+from gwctl.supervisor.tally import PoolTally
+
+
+def metrics_document(
+    report: status.MasterStatus, children: Children, generations: Generations, recorder: Recorder
+) -> dict[str, Any]:
+    """The document of `gwctl.control.metrics`. ``report`` is the status of this moment."""
+    tally, now = recorder.tally, time.monotonic()
+    document = metrics.MasterMetrics(
+        name=report.name,
+        version=report.version or __version__,
+        pid=report.pid,
+        up_s=report.up_s,
+        generation=report.generation,
+        phase=report.phase,
+        health=report.health,
+        memory_bytes=resident_bytes(os.getpid()),
+        cpu_s=round(time.process_time(), 3),
+        reloads=dict(tally.reloads),
+        reload_seconds=tally.reload_seconds,
+        upgrades=dict(tally.upgrades),
+        log_lines_lost=recorder.log.lost,
+        events=recorder.history.last,
+        pools=tuple(
+            _pool(pool, children, _ready_min(generations, pool.name, pool.size), tally.of(pool.name), now)
+            for pool in report.pools
+        ),
+    )
+    found: dict[str, Any] = msgspec.to_builtins(document)
+    return found
+
+
+def _pool(
+    pool: status.PoolStatus, children: Children, ready_min: int, tally: PoolTally, now: float
+) -> metrics.PoolMetrics:
+    totals = children.totals_of(pool.name, now)
+    records = {
+        child.pid: child.trusted_record(now)
+        for child in children
+        if child.pool == pool.name and not child.template
+    }
+    serving = [worker for worker in pool.workers if worker.state == "ready"]
+    limited = bool(serving) and all(worker.slots for worker in serving)
+    return metrics.PoolMetrics(
+        name=pool.name,
+        worker=pool.worker,
+        size=pool.size,
+        ready=pool.ready,
+        ready_min=ready_min,
+        capacity=sum(worker.slots for worker in serving) if limited else None,
+        active=sum(worker.active for worker in pool.workers),
+        requests=_answers(totals),
+        durations=Durations(tuple(totals.latency), round(totals.seconds, 6)),
+        queued=Summary(totals.requests, round(totals.waited_s, 6)),
+        bytes_out=pool.bytes_out,
+        connections=sum(worker.connections for worker in pool.workers),
+        accepted=pool.accepted,
+        refused=pool.refused,
+        evicted=pool.evicted,
+        dropped=pool.dropped,
+        websockets=sum(record.words[WEBSOCKETS] for record in records.values()),
+        backlog=pool.backlog,
+        backlog_max=pool.backlog_max,
+        exits=dict(tally.exits),
+        boots=tally.boots,
+        cpu_s=round(totals.cpu_s, 3),
+        collections=Summary(totals.collections, round(totals.collected_s, 6)),
+        collection_max_s=max((record.floats[COLLECTED_MAX_S] for record in records.values()), default=0.0),
+        workers=tuple(
+            _worker(worker, records[worker.pid]) for worker in pool.workers if worker.pid in records
+        ),
+    )
+
+
+def _worker(worker: status.WorkerStatus, record: Record) -> metrics.WorkerMetrics:
+    return metrics.WorkerMetrics(
+        slot=worker.slot,
+        pid=worker.pid,
+        state=worker.state,
+        generation=worker.generation,
+        up_s=worker.up_s,
+        requests=worker.requests,
+        active=worker.active,
+        connections=worker.connections,
+        accepted=record.words[ACCEPTED],
+        memory_bytes=worker.memory_bytes,
+        cpu_s=round(record.floats[CPU_S], 3),
+        lag_s=round(record.floats[LAG_S], 6),
+    )
+
+
+def _answers(totals: Totals) -> dict[str, dict[str, int]]:
+    """By method and class of status, only what there was."""
+    found: dict[str, dict[str, int]] = {}
+    width = len(STATUS_CLASSES)
+    for place, method in enumerate(METHODS):
+        counts = totals.answers[place * width : (place + 1) * width]
+        by_class = {each: count for each, count in zip(STATUS_CLASSES, counts, strict=True) if count}
+        if by_class:
+            found[method] = by_class
+    return found
+
+
+def _ready_min(generations: Generations, pool: str, size: int) -> int:
+    settings = generations.current.loaded.settings.pool.get(pool)
+    return min(settings.ready_min, size) if settings is not None else 0
+
+
+def health_document(fleet: FleetState, generations: Generations, recorder: Recorder) -> dict[str, Any]:
+    """The document of `gwctl.control.metrics.MasterHealth`."""
+    pools = {
+        pool.name: metrics.PoolHealth(
+            size=pool.size,
+            ready=pool.ready,
+            ready_min=_ready_min(generations, pool.name, pool.size),
+            started=recorder.tally.of(pool.name).boots.count > 0,
+        )
+        for pool in fleet.pools.values()
+    }
+    document = metrics.MasterHealth(fleet.phase.value, fleet.generation, pools)
+    found: dict[str, Any] = msgspec.to_builtins(document)
+    return found
