@@ -14,9 +14,20 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.config import addresses, app_spec, env_file, hints, paths, schema, tls_checks, trusted_proxies
+from gwctl.config import (
+    addresses,
+    admin_token,
+    app_spec,
+    env_file,
+    hints,
+    paths,
+    schema,
+    tls_checks,
+    trusted_proxies,
+)
 from gwctl.config.addresses import Address, AddressError
 from gwctl.config.model import request_limits
+from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.model.types import NOFILE_MIN
 from gwctl.config.model.worker_class import chosen
@@ -43,6 +54,7 @@ def check(settings: Settings, tree: Tree, bad: set[Path]) -> dict[str, Identity]
     checks = _Checks(tree, bad)
     for name, pool in settings.pool.items():
         checks.pool(name, pool)
+    checks.admin(settings.admin)
     checks.addresses(settings)
     return {
         name: tls for name, pool in settings.pool.items() if (tls := tls_checks.check(name, pool, tree, bad))
@@ -69,12 +81,27 @@ class _Checks:
             self._tree.complain((*at, "preload"), "needs Linux, where the master can adopt a worker", hint)
         self._numbers(at, pool)
         self._timeouts(at, pool)
-        self._identity(at, pool)
+        self._users(at, pool)
         self._variables(at, pool)
         self._proxies(at, pool)
         self._access_log(at, pool)
         for path, kind, place in _paths(at, pool):
             self._exists(path, kind, place)
+
+    def admin(self, admin: AdminSettings) -> None:
+        """Check the admin listener, but for what its addresses have to do with those of pools."""
+        self._users(("admin",), admin)
+        for path, text in self._items(("admin", "bind"), admin.bind):
+            if text.startswith(addresses.TLS):
+                hint = "Bind 127.0.0.1 or a Unix socket, and have a proxy or `ssh -L` in front of it"
+                self._tree.complain(path, "the admin listener does not speak TLS", hint)
+        path = ("admin", "token_file")
+        if not admin.token_file or not self._ok(path):
+            return
+        try:
+            admin_token.read(admin.token_file)
+        except admin_token.TokenError as error:
+            self._tree.complain(path, str(error), error.hint)
 
     def _ok(self, *paths: Path) -> bool:
         return not any(path[:length] in self._bad for path in paths for length in range(1, len(path) + 1))
@@ -155,19 +182,19 @@ class _Checks:
             hint = "A worker that is killed at the one never comes to be replaced at the other"
             self._tree.complain(soft, f"not less than memory_hard_bytes ({most})", hint)
 
-    def _identity(self, at: Path, pool: PoolSettings) -> None:
+    def _users(self, at: Path, whose: PoolSettings | AdminSettings) -> None:
         for name in ("user", "socket_user"):
-            path, user = (*at, name), getattr(pool, name)
+            path, user = (*at, name), getattr(whose, name)
             if user and self._ok(path) and _user(user) is None and not _is_id(user):
                 near = hints.nearest(user, [entry.pw_name for entry in pwd.getpwall()])
                 self._tree.complain(path, "there is no such user", f'Did you mean "{near}"?' if near else "")
         for name in ("group", "socket_group"):
-            path, group = (*at, name), getattr(pool, name)
+            path, group = (*at, name), getattr(whose, name)
             if group and self._ok(path) and _group(group) is None and not _is_id(group):
                 near = hints.nearest(group, [entry.gr_name for entry in grp.getgrall()])
                 self._tree.complain(path, "there is no such group", f'Did you mean "{near}"?' if near else "")
         path = (*at, "user")
-        if _is_id(pool.user) and not pool.group and self._ok(path) and _user(pool.user) is None:
+        if _is_id(whose.user) and not whose.group and self._ok(path) and _user(whose.user) is None:
             self._tree.complain(
                 path, "this number has no entry and so no group of its own", "Set `group` too"
             )
@@ -244,17 +271,19 @@ class _Checks:
         seen: list[tuple[str, Address]] = []
         for name, pool in settings.pool.items():
             bind = ("pool", name, "bind")
-            if not self._ok(bind):
-                continue
-            if not pool.bind:
+            if self._ok(bind) and not pool.bind:
                 self._tree.complain(bind, "a pool listens on at least one address")
-            for index, text in enumerate(pool.bind):
-                path = (*bind, index) if isinstance(self._tree.get(bind), list) else bind
-                address = self._address(path, text) if self._ok(path) else None
-                if address is None:
-                    continue
-                self._not_twice(path, name, address, seen)
-                seen.append((name, address))
+            self._bind(bind, f"pool.{name}", pool.bind, seen)
+        self._bind(("admin", "bind"), "admin", settings.admin.bind, seen)
+
+    def _bind(self, bind: Path, whose: str, texts: tuple[str, ...], seen: list[tuple[str, Address]]) -> None:
+        if not self._ok(bind):
+            return
+        for path, text in self._items(bind, texts):
+            address = self._address(path, text)
+            if address is not None:
+                self._not_twice(path, whose, address, seen)
+                seen.append((whose, address))
 
     def _address(self, path: Path, text: str) -> Address | None:
         try:
@@ -263,20 +292,18 @@ class _Checks:
             self._tree.complain(path, str(error), error.hint)
             return None
 
-    def _not_twice(self, path: Path, pool: str, address: Address, seen: list[tuple[str, Address]]) -> None:
-        for other_pool, other in seen:
+    def _not_twice(self, path: Path, whose: str, address: Address, seen: list[tuple[str, Address]]) -> None:
+        for others, other in seen:
             if other == address and addresses.is_any_port(address):
                 continue
             if other == address:
-                whose = "" if other_pool == pool else f" by pool.{other_pool}"
+                by = "" if others == whose else f" by {others}"
             elif addresses.overlap(address, other):
-                whose = f" by {other}" if other_pool == pool else f" by {other} of pool.{other_pool}"
+                by = f" by {other}" if others == whose else f" by {other} of {others}"
             else:
                 continue
             unset = self._tree.get(path) is None  # then the default is meant, which the message must name
-            self._tree.complain(
-                path, f"{address} is bound already{whose}" if unset else f"is bound already{whose}"
-            )
+            self._tree.complain(path, f"{address} is bound already{by}" if unset else f"is bound already{by}")
             return
 
 

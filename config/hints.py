@@ -15,7 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from gwctl.config import foreign_names, schema, toml_writer
-from gwctl.config.model.settings import MasterSettings, PoolSettings, Settings
+from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.schema import Path, Setting
 
 _LISTED_MAX: Final = 7
@@ -34,7 +34,11 @@ _BYTES: Final[dict[str, float]] = {
     **dict.fromkeys(("m", "mb", "mib"), 1024**2),
     **dict.fromkeys(("g", "gb", "gib"), 1024**3),
 }
-_TABLES: Final = {"pool", "master", *(n for n, s in schema.settings_of(PoolSettings).items() if s.table)}
+_TABLES: Final = {
+    "pool",
+    *schema.TABLES,
+    *(n for n, s in schema.settings_of(PoolSettings).items() if s.table),
+}
 _UNITS: Final[dict[str, dict[str, float]]] = {
     "seconds": _SECONDS,
     "bytes": _BYTES,
@@ -101,7 +105,7 @@ def for_flag(flag: str, flags: Container[str]) -> str:
         return "Name the application without an option, as in gwctl start shop.wsgi"
     if ours in flags:
         return f"Did you mean {ours}?"
-    return f"Write --set {'.'.join(path if path[0] == 'master' else path[2:])}=..."
+    return f"Write --set {'.'.join(path if path[0] in schema.TABLES else path[2:])}=..."
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -116,7 +120,7 @@ def _plain(name: str) -> str:
 
 def _absolute(table: Path, target: str) -> Path:
     parts = tuple(target.split("."))
-    return parts if parts[0] == "master" else (*_pool_of(table), *parts)
+    return parts if parts[0] in schema.TABLES else (*_pool_of(table), *parts)
 
 
 def _pool_of(table: Path) -> Path:
@@ -138,8 +142,8 @@ def _names_in(table: Path) -> list[str]:
     match table:
         case ():
             return list(schema.settings_of(Settings))
-        case ("master",):
-            return list(schema.settings_of(MasterSettings))
+        case (name,) if name in schema.TABLES:
+            return list(schema.settings_of(schema.TABLES[name]))
         case ("pool", _, *rest):
             struct: type[msgspec.Struct] | None = PoolSettings
             for name in rest:
@@ -152,7 +156,7 @@ def _names_in(table: Path) -> list[str]:
 def _everywhere(table: Path) -> list[Path]:
     pool = _pool_of(table)
     found = [(*pool, *path) for path in schema.pool_leaves()]
-    return [*found, *(("master", *path) for path in schema.master_leaves())]
+    return [*found, *((name, *path) for name in schema.TABLES for path in schema.table_leaves(name))]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -6,10 +6,12 @@ line. `gwctl check` says more, as it looks at several values together and at the
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Any, Final
 
 import msgspec
 
+from gwctl.config import schema
 from gwctl.config.checks import POOL_NAME
 from gwctl.config.model.settings import Settings
 
@@ -25,7 +27,8 @@ def json_schema() -> dict[str, Any]:
         "description": "Applications with their listeners and workers, by a name you choose: [pool.web].",
         "propertyNames": {"pattern": _whole(POOL_NAME.pattern)},
     }
-    root["properties"]["master"]["description"] = "The master process itself."
+    for name, table in schema.TABLES.items():
+        root["properties"][name]["description"] = cleandoc(table.__doc__ or "")
     return {"$schema": DRAFT, **root, "title": "gw.toml", "$defs": tables}
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from gwctl.config import addresses, app_spec, checks, schema, temporary_folder, toml_writer, variables
 from gwctl.config.convert import Walk
+from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.settings import MasterSettings, PoolSettings, Settings
 from gwctl.config.problems import COMMAND_LINE, ConfigError, Problem, in_order
 from gwctl.config.sources import (
@@ -117,7 +118,7 @@ def _require_a_pool(tree: Tree) -> None:
     has_app = tree.get(("pool", DEFAULT_POOL, "app")) is not None
     told_otherwise = not isinstance(tree.values.get("pool", {}), dict) or tree.values.keys() - {
         "pool",
-        "master",
+        *schema.TABLES,
     }
     if has_app or told_otherwise:
         return
@@ -142,17 +143,24 @@ def _complete(settings: Settings, folder: Path, has_file: bool) -> Settings:
     """Make paths absolute, addresses canonical, and give the instance its name."""
     seen = Counter[str]()
     pools = {name: _complete_pool(pool, folder, seen) for name, pool in settings.pool.items()}
-    master = _replace_paths(settings.master, schema.master_leaves(), folder)
+    admin = _replace_paths(settings.admin, schema.table_leaves("admin"), folder)
+    admin = msgspec.structs.replace(admin, bind=_addresses(admin.bind, folder, seen))
+    master = _replace_paths(settings.master, schema.table_leaves("master"), folder)
     if not master.name:
         master = msgspec.structs.replace(master, name=_instance_name(pools, folder, has_file))
-    return Settings(pool=pools, master=master)
+    return Settings(pool=pools, master=master, admin=admin)
 
 
 def _complete_pool(pool: PoolSettings, folder: Path, seen: Counter[str]) -> PoolSettings:
     pool = _replace_paths(pool, schema.pool_leaves(), folder)
-    bind = tuple(_canonical(addresses.make_absolute(address, folder)) for address in pool.bind)
-    bind = tuple(addresses.numbered(address, seen) for address in bind)
+    bind = _addresses(pool.bind, folder, seen)
     return msgspec.structs.replace(pool, bind=bind, chdir=pool.chdir or str(folder))
+
+
+def _addresses(bind: tuple[str, ...], folder: Path, seen: Counter[str]) -> tuple[str, ...]:
+    """``seen`` counts, over all that bind, the addresses that mean another port each time."""
+    whole = (_canonical(addresses.make_absolute(address, folder)) for address in bind)
+    return tuple(addresses.numbered(address, seen) for address in whole)
 
 
 def _canonical(address: str) -> str:
@@ -162,7 +170,7 @@ def _canonical(address: str) -> str:
         return address  # the checks will tell
 
 
-Table = TypeVar("Table", PoolSettings, MasterSettings)
+Table = TypeVar("Table", PoolSettings, MasterSettings, AdminSettings)
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from gwctl.config import schema, toml_writer
-from gwctl.config.model.settings import MasterSettings, PoolSettings
+from gwctl.config.model.settings import PoolSettings
 from gwctl.config.schema import Path, Setting
 
 _INTRODUCTION: Final = """\
@@ -30,6 +30,9 @@ gw.toml (Even Better TOML in VS Code, taplo, and others).
 
     [master]                                  # the master process itself
     name = "shop"
+
+    [admin]                                   # probes, metrics, the dashboard
+    bind = ["127.0.0.1:9100"]
 
     [pool.web]                                # an application; NAME is yours to choose
     app = "shop.wsgi:application"
@@ -58,8 +61,8 @@ variable that is empty counts as not set; one that names no setting is a mistake
 `--set timeouts.drain_timeout_s=60`, `--set pool.live.processes=2`, `--set env.DEBUG=1`.
 
 **At a reload** (SIGHUP, `gwctl reload`) the file is read again, with the variables and flags of the
-start. Settings of a pool apply to the new generation. `name`, `pidfile` and `control` of the master
-take a restart.
+start. Settings of a pool apply to the new generation, those of `[admin]` when it is adopted. `name`,
+`pidfile` and `control` of the master take a restart.
 """
 
 _ENV_FILE: Final = """\
@@ -78,7 +81,8 @@ Nothing is expanded: `$HOME` is those five characters. It is read as the user of
 def reference() -> str:
     """Make the whole page."""
     lines = [*_INTRODUCTION.splitlines(), ""]
-    lines += _table("[master]", MasterSettings, ("master",))
+    for name, kind in schema.TABLES.items():
+        lines += _table(f"[{name}]", kind, (name,))
     lines += _table("[pool.NAME]", PoolSettings, ())
     for name, setting in schema.settings_of(PoolSettings).items():
         if setting.table is not None:

@@ -16,12 +16,15 @@ import msgspec
 from msgspec import inspect
 
 from gwctl.config import toml_writer
+from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.settings import MasterSettings, PoolSettings
 
 Path = tuple[str, ...]
 """Below a pool (``("timeouts", "linger_s")``) or below the whole file, as said."""
 
 REQUIRED: Final = msgspec.NODEFAULT
+TABLES: Final[dict[str, type[msgspec.Struct]]] = {"master": MasterSettings, "admin": AdminSettings}
+"""Tables that there is one of, beside those of the pools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +107,16 @@ def pool_leaves() -> dict[Path, Setting]:
 
 
 @cache
-def master_leaves() -> dict[Path, Setting]:
-    return leaves(MasterSettings)
+def table_leaves(name: str) -> dict[Path, Setting]:
+    """Describe what is below one of `TABLES`."""
+    return leaves(TABLES[name])
 
 
 def setting_at(path: Path) -> Setting | None:
     """Find the setting of a path in the whole file; for ``pool.web.env.DEBUG`` that of ``env``."""
     match path:
-        case ("master", *rest):
-            return master_leaves().get(tuple(rest))
+        case (table, *rest) if table in TABLES:
+            return table_leaves(table).get(tuple(rest))
         case ("pool", _, "env", _):
             return pool_leaves()["env",]
         case ("pool", _, *rest):

@@ -10,7 +10,7 @@ import msgspec
 from gwctl.config import schema, toml_writer
 from gwctl.config.addresses import shown
 from gwctl.config.load import Loaded
-from gwctl.config.model.settings import MasterSettings, PoolSettings
+from gwctl.config.model.settings import PoolSettings
 from gwctl.masking import MASK, masked_values
 
 _VALUE_COLUMN: Final = 56
@@ -47,7 +47,8 @@ Row = tuple[str, Any, str]
 
 
 def _tables(loaded: Loaded, *, secrets: bool) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
-    yield from _table(loaded, ("master",), MasterSettings, loaded.settings.master)
+    for name, kind in schema.TABLES.items():
+        yield from _table(loaded, (name,), kind, getattr(loaded.settings, name))
     for name, given in loaded.settings.pool.items():
         pool = given if secrets else msgspec.structs.replace(given, env=masked_values(given.env))
         yield from _table(loaded, ("pool", name), PoolSettings, pool)

@@ -205,8 +205,9 @@ def _unreadable(shown: str, line: int, reason: str, hint: str = "") -> ConfigErr
 def environment_names(pools: Sequence[str]) -> dict[str, list[Path]]:
     """The variables there are, each with the settings it means: more than one when names of pools clash."""
     names: dict[str, list[Path]] = {}
-    for leaf in schema.master_leaves():
-        names[_variable("MASTER", *leaf)] = [("master", *leaf)]
+    for table in schema.TABLES:
+        for leaf in schema.table_leaves(table):
+            names[_variable(table, *leaf)] = [(table, *leaf)]
     for pool in pools:
         for leaf in schema.pool_leaves():
             names.setdefault(_variable("POOL", pool, *leaf), []).append(("pool", pool, *leaf))
@@ -286,7 +287,7 @@ def apply_overrides(tree: Tree, overrides: Sequence[Override]) -> None:
     for override in overrides:
         pools = tree.pools
         path = tuple(part.strip() for part in override.key.split("."))
-        whole = path[0] in {"pool", "master"}
+        whole = path[0] == "pool" or path[0] in schema.TABLES
         shown = toml_writer.shown(override.value)
         if not whole and len(pools) > 1:
             several = " or ".join(toml_writer.dotted(("pool", pool, *path)) for pool in pools[:3])

@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import time
 from typing import Any, assert_never
 
+from gwctl.config import admin_token
 from gwctl.control.status import MasterStatus, to_json_ready
 from gwctl.errors import ControlError, GwctlError, InvariantViolation
 from gwctl.ipc import scoreboard
@@ -24,6 +26,8 @@ from gwctl.log import Level
 from gwctl.records.base import TEMPLATE
 from gwctl.records.master import AccessLogNotReopened, AccessLogsReopened, InvariantBroken
 from gwctl.records.reloads import RestartNeeded, SettingsWarning
+from gwctl.supervisor.admin.process import AdminProcess
+from gwctl.supervisor.admin.process import Plan as AdminPlan
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.inspections import Inspections
 from gwctl.supervisor.children.scoreboards import Boards
@@ -34,6 +38,7 @@ from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.snapshot import snapshot_of
 from gwctl.supervisor.event_loop import Loop, signals_blocked
+from gwctl.supervisor.generations.admin_settings import pool_settings
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.log_level import LogLevel
@@ -85,6 +90,9 @@ class Master:
         )
         self.log_level = LogLevel(recorder, self.children.tell_log_level)
         self._inspections = Inspections(self.children, self._answer)
+        self.admin = AdminProcess(
+            loop.selector, recorder, self.children.others.__setitem__, self._connect, self._close_in_admin
+        )
         self._program = program
         self._handover = Handover(program, self.snapshot, loop, self.children, self._events.append)
 
@@ -109,6 +117,7 @@ class Master:
             self._announcer.turn(time.monotonic())
             self.log_level.turn(time.monotonic())
             self._inspections.turn(time.monotonic())
+            self.admin.turn(time.monotonic())
             if self._control is not None:
                 self._control.turn(time.monotonic())
             self._step()
@@ -129,7 +138,9 @@ class Master:
         self._step()
 
     def _timeout(self) -> float:
-        due = min(self._announcer.next_at, self.log_level.next_at, self._inspections.next_at)
+        due = min(
+            self._announcer.next_at, self.log_level.next_at, self._inspections.next_at, self.admin.next_at
+        )
         if (deadline := self.fleet.next_deadline()) is not None:
             due = min(due, deadline)
         if self._control is not None:
@@ -188,6 +199,7 @@ class Master:
                 self._recorder.write(record)
             case actions.Observe():
                 self.children.observe(time.monotonic())
+                self.admin.observe(time.monotonic())
                 self._generations.listeners.check(self._recorder)
             case actions.Progress():
                 self._tell_progress(action)
@@ -328,6 +340,28 @@ class Master:
         self._queues.keep_only(self._generations.current.policies)
         self.children.boards.keep(self._generations.current.policies)
         self.log_level.configure(Level[self._generations.current.loaded.settings.master.log_level.upper()])
+        self.want_admin()
+
+    def want_admin(self) -> None:
+        """Have the admin listener served as the settings in force say."""
+        settings = self._generations.current.loaded.settings.admin
+        if not settings.bind:
+            self.admin.want(None, time.monotonic())
+            return
+        try:
+            token = admin_token.read(settings.token_file) if settings.token_file else ""
+        except admin_token.TokenError as error:
+            self._recorder.write(
+                SettingsWarning(text=f"{settings.token_file} {error}: nobody can change anything")
+            )
+            token = ""
+        listeners = self._generations.admin_listeners
+        plan = AdminPlan(self.name, pool_settings(settings), listeners, token)
+        self.admin.want(plan, time.monotonic())
+
+    def _connect(self, sock: socket.socket) -> None:
+        assert self._control is not None
+        self._control.connect(sock)
 
     def _reopen_logs(self) -> None:
         reopened, failures = self._generations.logs.reopen()
@@ -377,6 +411,7 @@ class Master:
                 pidfile=self._pidfile.snapshot() if self._pidfile is not None else None,
                 history=self._recorder.history.snapshot(),
                 log_level_asked=self.log_level.snapshot(),
+                admin=self.admin.snapshot(),
                 tally=self._recorder.tally,
                 log_lines_lost=self._recorder.log.lost,
             )
@@ -394,6 +429,7 @@ class Master:
         self._tried_by = state.tried_by
         self.children.resume(state.of_children)
         self.log_level.resume(state.log_level_asked)
+        self.admin.resume(state.admin)
 
     # ---- start and end
 
@@ -448,6 +484,17 @@ class Master:
         """In a new worker: close what belongs to the master or to other pools."""
         self._generations.close_in_child(pool, generation)
         self._queues.keep_only([pool])
+        self.admin.close_in_child()
+        self._close_own()
+
+    def _close_in_admin(self) -> None:
+        """In a new admin process: close what belongs to the master or to pools."""
+        self.children.close_in_child()
+        self._generations.close_in_admin()
+        self._queues.keep_only([])
+        self._close_own()
+
+    def _close_own(self) -> None:
         if self._control is not None:
             self._control.close_in_child()
         if self._pidfile is not None:
@@ -468,4 +515,5 @@ class Master:
         self._recorder.write(finish.record)
         if self._control is not None:
             self._control.close()  # who follows the events has seen the last one, too
+        self.admin.end()
         return finish.status

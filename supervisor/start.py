@@ -30,6 +30,7 @@ from gwctl.supervisor.children.spawn_errors import check_descriptors, check_memo
 from gwctl.supervisor.control.handler import control_handler
 from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.event_loop import Loop
+from gwctl.supervisor.generations.admin_settings import binding
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
@@ -74,7 +75,8 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
         recorder.write(StartFailed(reason=str(error), exit_status=status))
         log.flush()
         return status
-    share_with_workers(loaded.settings.pool.values())
+    share_with_workers(binding(loaded.settings).values())
+    master.want_admin()
     return master.go_on()
 
 
@@ -137,19 +139,22 @@ def _start(generations: Generations, loaded: Loaded, loop: Loop, recorder: Recor
 
 
 def _open_control(master: Master, loaded: Loaded, loop: Loop, recorder: Recorder) -> None:
+    """Listen, unless the settings or the machine have it otherwise: the admin process is served anyhow."""
+    path = _control_path(loaded, recorder)
+    control = ControlServer(path or Path(), recorder, control_handler(master, recorder.history))
+    if path is None or not control.open(loop.selector):
+        control.attach(loop.selector)
+    master.own_control(control)
+
+
+def _control_path(loaded: Loaded, recorder: Recorder) -> Path | None:
     setting = loaded.settings.master.control
     if setting == "off":
-        return
+        return None
+    if setting != "auto":
+        return Path(setting)
     try:
-        path = (
-            paths.control_path(loaded.settings.master.name, os.environ, os.geteuid())
-            if setting == "auto"
-            else Path(setting)
-        )
+        return paths.control_path(loaded.settings.master.name, os.environ, os.geteuid())
     except paths.NoRuntimeDirectoryError as error:
         recorder.write(NoControlSocket(reason=str(error)))
-        return
-
-    control = ControlServer(path, recorder, control_handler(master, recorder.history))
-    if control.open(loop.selector):
-        master.own_control(control)
+        return None

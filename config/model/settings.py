@@ -21,16 +21,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.lifecycle import Crash, Recycle, Reload
 from gwctl.config.model.meta import meta as _meta
+from gwctl.config.model.meta import octal as _octal
 from gwctl.config.model.timeouts import Timeouts
 from gwctl.config.model.tls import Tls
 from gwctl.config.model.types import WORKERS_MAX, PositiveSeconds, Seconds
-
-
-def _octal(pattern: str, description: str, example: str) -> Meta:
-    extra = {"form": f'octal permissions, as in "{example}"'}
-    return Meta(pattern=pattern, description=description, examples=[example], extra=extra)
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -448,3 +445,4 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pool: dict[str, PoolSettings]
     master: MasterSettings = MasterSettings()
+    admin: AdminSettings = AdminSettings()

@@ -48,6 +48,16 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminParts:
+    """What the admin process has that no worker has."""
+
+    control: socket.socket
+    """Connected to the control server."""
+    token: str
+    """Of those who may change things; empty: nobody may."""
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """Everything a worker needs to know about itself."""
 
@@ -84,17 +94,22 @@ class Assignment:
     """It is no worker, but the process that workers of its pool and generation are forked from."""
     lifeline_fd: int = -1
     """Held open for as long as this process lives, so that its template knows; -1: it has none."""
+    admin: AdminParts | None = None
+    """It is no worker of a pool, but the admin process."""
     trial: bool = False
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 
     @property
     def title(self) -> str:
-        """What process titles say of it: ``web.2 g3 [shop]``."""
-        return f"{self.subject} [{self.instance}]"
+        """What process titles say of it: ``worker web.2 g3 [shop]``."""
+        kind = "template " if self.template else "worker " if self.admin is None else ""
+        return f"{kind}{self.subject} [{self.instance}]"
 
     @property
     def subject(self) -> str:
         """The subject column of this worker's log lines."""
+        if self.admin is not None:
+            return "admin"
         if self.template:
             return f"{self.pool} g{self.generation}"
         return f"{self.pool}.{self.slot} g{self.generation}"

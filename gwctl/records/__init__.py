@@ -18,9 +18,10 @@ Knows nothing of `supervisor`, `config`, `control`, `ipc`, `cli`, `workers`: of 
 
 from __future__ import annotations
 
+from gwctl.records.admin import AboutAdmin
 from gwctl.records.master import AboutMaster
 from gwctl.records.reloads import AboutReloads
 from gwctl.records.workers import AboutWorkers
 
-AnyRecord = AboutMaster | AboutReloads | AboutWorkers
+AnyRecord = AboutAdmin | AboutMaster | AboutReloads | AboutWorkers
 """Every kind there is."""

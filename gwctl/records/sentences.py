@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, assert_never
 
-from gwctl.records import master, reloads, workers
+from gwctl.records import admin, master, reloads, workers
 from gwctl.records.base import Process, Record, Strength
 from gwctl.records.report_words import told
 from gwctl.records.stop_words import at_what, stop_plan
@@ -516,6 +516,21 @@ def _control_refused(record: master.ControlRefused) -> str:
 def not_allowed(uid: int, owner_uid: int) -> str:
     """Also what such a client is told."""
     return f"uid {uid} may not control this master; root and uid {owner_uid} may"
+
+
+@_of(admin.AdminReady)
+def _admin_ready(record: admin.AdminReady) -> str:
+    what = f"pid {record.pid}, {mebibytes(record.memory_bytes)}"
+    return f"admin: {', '.join(record.urls)} ({what})" + ("" if record.token else ", to read only: no token")
+
+
+@_of(admin.AdminEnded)
+def _admin_ended(record: admin.AdminEnded) -> str:
+    whose = f" {record.pid}" if record.pid else ""
+    return (
+        f"the admin process{whose} ended: {record.reason}. Serving is not concerned; "
+        f"it is started again in {seconds(record.retry_s)}"
+    )
 
 
 @_of(master.SystemdUnreachable)

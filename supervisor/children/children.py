@@ -304,7 +304,12 @@ class Children:
             board.close_descriptor()
 
     def _hygiene(self, mine: Child) -> None:
-        """In the child: close what belongs to the master and to other workers."""
+        """In a new worker or template: close what belongs to the master and to other workers."""
+        self.close_in_child(mine)
+        self._close_in_child(mine.pool, mine.generation)
+
+    def close_in_child(self, mine: Child | None = None) -> None:
+        """In a child, whatever it is: close what the master has of its children; ``mine`` is that child."""
         self._loop.close_in_child()
         self._recorder.log.close_in_child()
         for older in self.older:
@@ -316,8 +321,7 @@ class Children:
                 child.dump.close()
             if child.pidfd >= 0:
                 os.close(child.pidfd)
-        self.boards.close_in_child(mine.pool)
-        self._close_in_child(mine.pool, mine.generation)
+        self.boards.close_in_child(mine.pool if mine is not None else "")
 
     # ---- channels
 

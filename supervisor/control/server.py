@@ -85,8 +85,10 @@ class ControlSnapshot(msgspec.Struct, frozen=True):
 class _Client:
     """One connection. ``requests`` maps the numbers that wait to the client's own ids."""
 
-    def __init__(self, sock: socket.socket, now: float) -> None:
+    def __init__(self, sock: socket.socket, now: float, *, stays: bool = False) -> None:
         self.sock = sock
+        self.stays = stays
+        """It was connected by the master itself: it keeps its place, whatever it says or does not say."""
         credentials = peer.credentials(sock)
         self.peer = credentials[0] if credentials is not None else 0
         self.active_at = now
@@ -197,7 +199,7 @@ class ControlServer:
         """When `turn` has something to do that no descriptor tells of: monotonic seconds, or infinite."""
         if any(self._has_turn(client) or client.misses for client in self._clients.values()):
             return self._clock()
-        return client_slots.next_idle_at(self._clients.values())
+        return client_slots.next_idle_at(self._strangers)
 
     def turn(self, now: float) -> None:
         """Serve the next request of who has sent several, tell news, close who was silent for too long."""
@@ -205,7 +207,7 @@ class ControlServer:
             self._serve(client)
         for client in [each for each in self._clients.values() if each.misses]:
             self._follow(client)
-        for client in client_slots.idle(self._clients.values(), now):
+        for client in client_slots.idle(self._strangers, now):
             self._dismiss(client, f"closed after {client_slots.IDLE_S:g} s without a request")
 
     @staticmethod
@@ -237,6 +239,22 @@ class ControlServer:
         self._selector = selector
         selector.register(self._listening.sock, selectors.EVENT_READ, self._accept)
         return True
+
+    def attach(self, selector: selectors.BaseSelector) -> None:
+        """Serve those who are connected by `connect` alone: nobody is listened to."""
+        self._selector = selector
+
+    def connect(self, sock: socket.socket) -> None:
+        """Serve the other end of ``sock``, for as long as it is open."""
+        sock.setblocking(False)
+        client = _Client(sock, self._clock(), stays=True)
+        self._clients[sock.fileno()] = client
+        self._watch(client)
+
+    @property
+    def _strangers(self) -> list[_Client]:
+        """Clients that came by the socket."""
+        return [client for client in self._clients.values() if not client.stays]
 
     # ---- upgrade
 
@@ -398,8 +416,8 @@ class ControlServer:
             client.write(self._clock())
             sock.close()
             return True
-        if len(self._clients) >= CLIENTS_MAX:
-            leaving = client_slots.who_leaves(self._clients.values())
+        if len(strangers := self._strangers) >= CLIENTS_MAX:
+            leaving = client_slots.who_leaves(strangers)
             self._dismiss(leaving, f"{CLIENTS_MAX} control clients are connected, and another one came")
         self._clients[sock.fileno()] = client
         self._event(client, selectors.EVENT_READ)

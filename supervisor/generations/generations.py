@@ -21,6 +21,7 @@ from gwctl.config.model.settings import MasterSettings
 from gwctl.errors import GwctlError
 from gwctl.ipc.assignment import Listener
 from gwctl.supervisor.generations.access_logs import AccessLogs
+from gwctl.supervisor.generations.admin_settings import binding
 from gwctl.supervisor.generations.plan import Plan, PlanSnapshot, make_plan
 from gwctl.supervisor.listeners.listener_set import ListenerSet, ListenerSnapshot
 
@@ -72,6 +73,12 @@ class Generations:
             for listener in self.listeners.get(bare(address))
         )
 
+    @property
+    def admin_listeners(self) -> tuple[Listener, ...]:
+        """Those of the admin listener in force."""
+        bind = self.current.loaded.settings.admin.bind
+        return tuple(listener for address in bind for listener in self.listeners.get(address))
+
     def snapshot(self) -> GenerationsSnapshot:
         """What `resume` needs; the descriptors are still this process's own."""
         listeners, passed = self.listeners.snapshot()
@@ -102,7 +109,7 @@ class Generations:
         """
         plan = make_plan(loaded)
         self.logs.open(plan.access_logs)
-        self.listeners.open(loaded.settings.pool)
+        self.listeners.open(binding(loaded.settings))
         self.listeners.commit()
         self._plans[generation] = plan
         self.adopted = generation
@@ -117,7 +124,7 @@ class Generations:
         plan = make_plan(self._load())
         self.logs.open(plan.access_logs)
         try:
-            self.listeners.open(plan.loaded.settings.pool)
+            self.listeners.open(binding(plan.loaded.settings))
         except GwctlError:
             self._trim_logs()
             raise
@@ -131,7 +138,7 @@ class Generations:
             GwctlError: Nothing was changed.
         """
         plan = self._plans[generation]
-        self.listeners.open(plan.loaded.settings.pool)
+        self.listeners.open(binding(plan.loaded.settings))
         return plan
 
     def missing(self, plan: Plan) -> tuple[str, ...]:
@@ -167,6 +174,11 @@ class Generations:
         settings = self.plan(generation).pool(pool)
         self.listeners.close_in_child({bare(address) for address in settings.bind})
         self.logs.keep_only([settings.access_log])
+
+    def close_in_admin(self) -> None:
+        """In a new admin process: close the listeners and log files of all pools."""
+        self.listeners.close_in_child(self.current.loaded.settings.admin.bind)
+        self.logs.keep_only([])
 
     def abandon(self, generation: int) -> None:
         """Forget the tried plan; that of a kept generation stays."""

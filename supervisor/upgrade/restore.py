@@ -35,6 +35,7 @@ from gwctl.supervisor.core import events
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.snapshot import SnapshotError, fleet_from
 from gwctl.supervisor.event_loop import Loop
+from gwctl.supervisor.generations.admin_settings import binding
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.generations.known_settings import struct_from
@@ -75,7 +76,7 @@ def check(fd: int) -> None:
     for each in state.settings:
         struct_from(PoolSettings, each)
     boards_from(state.boards, ())
-    share_with_workers(plans[state.adopted].loaded.settings.pool.values())
+    share_with_workers(binding(plans[state.adopted].loaded.settings).values())
     sys.stdout.buffer.write(msgspec.json.encode(Verdict(this_program())))
     sys.stdout.flush()
 
@@ -112,8 +113,9 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     for problem in problems:
         recorder.write(GenerationUnreadable(generation=state.adopted, problem=problem))
     setproctitle.setproctitle(f"gwctl: master [{state.name}]")
-    share_with_workers(settings.pool.values())
+    share_with_workers(binding(settings).values())
     loop.install_signals()
+    master.want_admin()
     master.children.close_older()
     inherited_fds.let_go()
     os.close(role.fd)
@@ -140,9 +142,11 @@ def _fleet(state: State) -> Fleet:
 
 
 def _resume_control(master: Master, state: State, loop: Loop, recorder: Recorder) -> None:
-    if state.control is None:
-        return
-    history = recorder.history
-    control = ControlServer(Path(state.control.path), recorder, control_handler(master, history))
-    control.resume(state.control, loop.selector, lambda place: Follower(history, place))
+    history, handed_over = recorder.history, state.control
+    path = Path(handed_over.path) if handed_over is not None else Path()
+    control = ControlServer(path, recorder, control_handler(master, history))
+    if handed_over is None:
+        control.attach(loop.selector)
+    else:
+        control.resume(handed_over, loop.selector, lambda place: Follower(history, place))
     master.own_control(control)

@@ -80,6 +80,8 @@ class State(msgspec.Struct, frozen=True):
     pidfile: PidfileSnapshot | None = None
     history: HistorySnapshot = HistorySnapshot()
     log_level_asked: LogLevelSnapshot | None = None
+    admin: tuple[int, ...] = ()
+    """Pids of admin processes."""
     tally: Tally = msgspec.field(default_factory=Tally)
     log_lines_lost: int = 0
 

@@ -1,0 +1,398 @@
+"""The process that serves the admin listener: started, watched, replaced, ended.
+
+Rules
+    - Nothing else depends on it. Whatever becomes of it, pools serve on, and it is started again, after a
+      while that doubles with each failure.
+    - What it has of the master is a control connection and the listening sockets, which stay the master's:
+      while it is replaced, who connects waits in the backlog.
+    - When it is to be another one (the settings have changed, or the token), the next is started first, and
+      the one before ends when that serves.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from gwctl import __version__
+from gwctl.config.model.settings import PoolSettings
+from gwctl.ipc import scoreboard
+from gwctl.ipc.assignment import AdminParts, Assignment, Listener
+from gwctl.ipc.channel import (
+    PROTOCOL,
+    Channel,
+    ChannelError,
+    Hello,
+    Message,
+    Serve,
+    WorkerFailed,
+    WorkerReady,
+)
+from gwctl.ipc.scoreboard import Record, Scoreboard
+from gwctl.records.admin import AdminEnded, AdminReady
+from gwctl.supervisor.children.fork import fork_worker
+from gwctl.supervisor.children.peer_limits import cut
+from gwctl.supervisor.children.spawn_errors import why
+from gwctl.supervisor.recorder import Recorder
+from gwctl.wording import how_it_ended
+
+BOOT_S: Final = 30.0
+SILENT_S: Final = 30.0
+"""Without a heartbeat for so long it hangs."""
+GRACE_S: Final = 5.0
+"""Between TERM and KILL."""
+LAST_S: Final = 0.5
+"""At the master's end: it has seen that the master goes, and ends by itself."""
+HEALTHY_S: Final = 30.0
+BACKOFF_MIN_S: Final = 0.5
+BACKOFF_MAX_S: Final = 30.0
+_NEVER: Final = float("inf")
+_RECORDS: Final = 8
+_REASON_CHARS: Final = 1000
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What an admin process is to serve, and as whom."""
+
+    instance: str
+    settings: PoolSettings
+    listeners: tuple[Listener, ...]
+    token: str
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(listener.url for listener in self.listeners)
+
+
+class _Running:
+    """One process, from its fork until it is reaped."""
+
+    def __init__(self, plan: Plan, pid: int, channel: Channel, record: Record, now: float) -> None:
+        self.plan = plan
+        self.pid = pid
+        self.channel = channel
+        self.record = record
+        self.spawned_at = now
+        self.watched = False
+        """Its channel is open, and registered with the loop."""
+        self.ready_at: float | None = None
+        self.kill_at: float | None = None
+        """It was told to end."""
+        self.killed = False
+        self.reason = ""
+        """What it said of its failure, or why it is ended."""
+
+
+class AdminProcess:
+    """The one there is to be, and those that are on their way out.
+
+    ``reaped`` has somebody called when a pid has ended; ``connect`` gives a socket to the control server;
+    ``close_in_child`` closes in a new process what belongs to the master.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        recorder: Recorder,
+        reaped: Callable[[int, Callable[[int], None]], None],
+        connect: Callable[[socket.socket], None],
+        close_in_child: Callable[[], None],
+    ) -> None:
+        self._selector = selector
+        self._recorder = recorder
+        self._reaped = reaped
+        self._connect = connect
+        self._close_in_child = close_in_child
+        self._plan: Plan | None = None
+        self._running: list[_Running] = []
+        self._former: dict[int, float] = {}
+        """Those that the program of before an upgrade has started, and when each is to be killed."""
+        self._board: Scoreboard | None = None
+        self._failures = 0
+        self._next_try_at = 0.0
+
+    # ---- what is wanted
+
+    def want(self, plan: Plan | None, now: float) -> None:
+        """Have this served from now on; None: nothing."""
+        if plan != self._plan:
+            self._plan = plan
+            self._failures, self._next_try_at = 0, now
+        self.turn(now)
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether what is wanted is served."""
+        return any(each.plan == self._plan and each.ready_at is not None for each in self._running)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that is wanted; 0: there is none."""
+        current = self._current()
+        return current.pid if current is not None else 0
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return self._plan.urls if self._plan is not None else ()
+
+    def _current(self) -> _Running | None:
+        found = (each for each in self._running if each.plan == self._plan and each.kill_at is None)
+        return next(found, None)
+
+    # ---- the loop
+
+    @property
+    def next_at(self) -> float:
+        """When `turn` has something to do."""
+        due = [each.kill_at for each in self._running if each.kill_at is not None and not each.killed]
+        due += self._former.values()
+        due += [each.spawned_at + BOOT_S for each in self._running if each.ready_at is None]
+        if self._plan is not None and self._current() is None:
+            due.append(self._next_try_at)
+        return min(due, default=_NEVER)
+
+    def turn(self, now: float) -> None:
+        """Start the one that is wanted, end those that are not, or that hang."""
+        if self._plan is not None and self._current() is None and now >= self._next_try_at:
+            self._spawn(self._plan, now)
+        for each in self._running:
+            if each.kill_at is not None:
+                if now >= each.kill_at and not each.killed:
+                    self._kill(each)
+            elif each.plan != self._plan and (self._plan is None or self.ready):
+                self._tell_to_end(each, now)
+            elif each.ready_at is None and now >= each.spawned_at + BOOT_S:
+                each.reason = f"it was not ready within {BOOT_S:g} s"
+                self._kill(each)
+        if self._plan is None or self.ready:
+            self._end_former(now)
+
+    def _end_former(self, now: float) -> None:
+        for pid, kill_at in self._former.items():
+            if kill_at == _NEVER:
+                self._former[pid] = now + GRACE_S
+                _signal(pid, signal.SIGTERM)
+            elif now >= kill_at:
+                self._former[pid] = now + GRACE_S
+                _signal(pid, signal.SIGKILL)
+
+    def observe(self, now: float) -> None:
+        """See whether it hangs. Called when the workers are looked at."""
+        for each in self._running:
+            beat = each.record.floats[scoreboard.HEARTBEAT_AT]
+            if (
+                each.ready_at is not None
+                and each.kill_at is None
+                and now - max(beat, each.ready_at) > SILENT_S
+            ):
+                each.reason = f"its loop has not turned for {SILENT_S:g} s"
+                self._kill(each)
+            elif each.ready_at is not None and now - each.ready_at > HEALTHY_S:
+                self._failures = 0
+
+    # ---- upgrade
+
+    def snapshot(self) -> tuple[int, ...]:
+        """The pids of all that run: they serve on while the program is replaced."""
+        return (*(each.pid for each in self._running), *self._former)
+
+    def resume(self, pids: tuple[int, ...]) -> None:
+        """Have those end that another program has started, when one of this program serves."""
+        for pid in pids:
+            self._former[pid] = _NEVER
+            self._reaped(pid, lambda _status, pid=pid: self._former.pop(pid, None))
+
+    # ---- start
+
+    def _spawn(self, plan: Plan, now: float) -> None:
+        try:
+            running = self._fork(plan, now)
+        except OSError as error:
+            self._failed(0, why(error, "the fork of the admin process"), now)
+            return
+        self._running.append(running)
+        self._reaped(running.pid, lambda status: self._ended(running, status))
+        self._selector.register(running.channel, selectors.EVENT_READ, lambda _mask: self._hears(running))
+        running.watched = True
+        running.channel.send(Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
+
+    def _fork(self, plan: Plan, now: float) -> _Running:
+        if self._board is None:
+            self._board = Scoreboard(_RECORDS)
+        board = self._board
+        record = board.allocate()
+        if record is None:
+            raise OSError(0, "those before it have not ended yet")
+        sockets: list[socket.socket] = []
+        try:
+            sockets += socket.socketpair()
+            sockets += socket.socketpair()
+            ours, theirs, served, asking = sockets
+            asking.setblocking(False)
+            channel = Channel(ours, takes_fds=False)
+            assignment = self._assignment(plan, Channel(theirs), record, asking)
+
+            def close_in_child() -> None:
+                channel.close()
+                served.close()
+                for each in self._running:
+                    each.channel.close()
+                board.close_descriptor()
+                self._close_in_child()
+
+            pid = fork_worker(assignment, close_in_child)
+        except OSError:
+            for sock in sockets:
+                sock.close()
+            board.release(record)
+            raise
+        theirs.close()
+        asking.close()
+        self._connect(served)
+        return _Running(plan, pid, channel, record, now)
+
+    def _assignment(self, plan: Plan, channel: Channel, record: Record, asking: socket.socket) -> Assignment:
+        log = self._recorder.log
+        return Assignment(
+            worker=0,
+            pool="admin",
+            slot=0,
+            generation=0,
+            instance=plan.instance,
+            settings=plan.settings,
+            processes=1,
+            listeners=plan.listeners,
+            channel=channel,
+            record=record,
+            access_log_fd=-1,
+            log_level=log.level,
+            master_pid=os.getpid(),
+            log_lock_fd=log.lock.fd,
+            admin=AdminParts(asking, plan.token),
+        )
+
+    # ---- what it says
+
+    def _hears(self, running: _Running) -> None:
+        try:
+            for message, _fds in running.channel.receive():
+                self._heard(running, message)
+        except ChannelError as error:
+            running.reason = cut(str(error), _REASON_CHARS)
+            self._kill(running)
+        if running.channel.closed:
+            self._leave_channel(running)
+        else:
+            running.channel.flush()
+
+    def _heard(self, running: _Running, message: Message) -> None:
+        match message:
+            case WorkerReady(boot_s=boot_s, memory_bytes=memory_bytes):
+                running.ready_at = time.monotonic()
+                running.channel.send(Serve())
+                self._recorder.write(
+                    AdminReady(
+                        pid=running.pid,
+                        urls=running.plan.urls,
+                        boot_s=max(0.0, min(boot_s, BOOT_S)),
+                        memory_bytes=max(0, min(memory_bytes, 1 << 60)),
+                        token=bool(running.plan.token),
+                    )
+                )
+            case WorkerFailed(message=reason):
+                running.reason = cut(reason, _REASON_CHARS)
+            case _:
+                pass  # what it tells of its life is a worker's, and concerns no pool
+
+    def _leave_channel(self, running: _Running) -> None:
+        if running.watched:
+            running.watched = False
+            self._selector.unregister(running.channel)
+            running.channel.close()
+
+    # ---- end
+
+    def _tell_to_end(self, running: _Running, now: float) -> None:
+        running.kill_at = now + GRACE_S
+        _signal(running.pid, signal.SIGTERM)
+
+    def _kill(self, running: _Running) -> None:
+        running.kill_at = running.kill_at or time.monotonic()
+        running.killed = True
+        _signal(running.pid, signal.SIGKILL)
+
+    def _ended(self, running: _Running, status: int) -> None:
+        if running.watched:
+            self._hears(running)  # its last words
+        self._leave_channel(running)
+        self._running.remove(running)
+        if self._board is not None:
+            self._board.release(running.record)
+        asked = running.kill_at is not None and not running.reason
+        if not asked:
+            now = time.monotonic()
+            self._failed(running.pid, running.reason or f"it ended with {how_it_ended(status)}", now)
+
+    def _failed(self, pid: int, reason: str, now: float) -> None:
+        wait_s = min(BACKOFF_MIN_S * 2.0**self._failures, BACKOFF_MAX_S)
+        self._failures += 1
+        self._next_try_at = now + wait_s
+        self._recorder.write(AdminEnded(pid=pid, reason=reason, retry_s=wait_s))
+
+    def close_in_child(self) -> None:
+        """In a new worker: close the master's ends of its channels, and its records."""
+        for each in self._running:
+            each.channel.close()
+        self._running.clear()
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+    def end(self) -> None:
+        """At the master's end: have it end, too, and wait for that. Its control connection is closed."""
+        self._plan = None
+        for pid in self.snapshot():
+            wait_s = LAST_S
+            for signum in (signal.SIGTERM, signal.SIGKILL):
+                if _has_ended(pid, wait_s):
+                    break
+                _signal(pid, signum)
+                wait_s = 1.0
+            else:
+                _has_ended(pid, wait_s)
+        self._running.clear()
+        self._former.clear()
+
+
+def _signal(pid: int, signum: int) -> None:
+    """It has not been reaped: the number is its own."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signum)
+
+
+def _has_ended(pid: int, within_s: float) -> bool:
+    """Wait for a child of ours, and reap it."""
+    try:
+        fd = os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        fd = -1
+    try:
+        if fd >= 0:
+            waiting = select.poll()
+            waiting.register(fd, select.POLLIN)
+            waiting.poll(within_s * 1000)
+        return os.waitpid(pid, os.WNOHANG if fd >= 0 else 0)[0] == pid
+    except ChildProcessError:
+        return True
+    finally:
+        if fd >= 0:
+            os.close(fd)
