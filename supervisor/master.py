@@ -23,6 +23,7 @@ from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import Channel, Drain, Park, Reopen, Serve
 from gwctl.log import Level
+from gwctl.records.admin import AdminTokenUnusable
 from gwctl.records.base import TEMPLATE
 from gwctl.records.master import AccessLogNotReopened, AccessLogsReopened, InvariantBroken
 from gwctl.records.reloads import RestartNeeded, SettingsWarning
@@ -351,9 +352,7 @@ class Master:
         try:
             token = admin_token.read(settings.token_file) if settings.token_file else ""
         except admin_token.TokenError as error:
-            self._recorder.write(
-                SettingsWarning(text=f"{settings.token_file} {error}: nobody can change anything")
-            )
+            self._recorder.write(AdminTokenUnusable(path=settings.token_file, reason=str(error)))
             token = ""
         listeners = self._generations.admin_listeners
         plan = AdminPlan(self.name, pool_settings(settings), listeners, token)

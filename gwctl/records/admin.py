@@ -19,7 +19,7 @@ class AdminReady(Record, frozen=True, kw_only=True):
 class AdminEnded(Record, frozen=True, kw_only=True):
     """Nobody asked it to; it is started again."""
 
-    help: ClassVar = "the admin process"
+    help: ClassVar = "the admin process ... ended"
     level: Level = "warning"
     pid: int = 0
     """0: there was none yet."""
@@ -27,4 +27,13 @@ class AdminEnded(Record, frozen=True, kw_only=True):
     retry_s: float
 
 
-AboutAdmin = AdminReady | AdminEnded
+class AdminTokenUnusable(Record, frozen=True, kw_only=True):
+    """It was well when the settings were checked."""
+
+    help: ClassVar = "nobody can change anything at the admin listener"
+    level: Level = "warning"
+    path: str
+    reason: str
+
+
+AboutAdmin = AdminReady | AdminEnded | AdminTokenUnusable

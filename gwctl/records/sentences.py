@@ -524,6 +524,11 @@ def _admin_ready(record: admin.AdminReady) -> str:
     return f"admin: {', '.join(record.urls)} ({what})" + ("" if record.token else ", to read only: no token")
 
 
+@_of(admin.AdminTokenUnusable)
+def _token_unusable(record: admin.AdminTokenUnusable) -> str:
+    return f"{record.path} {record.reason}: nobody can change anything at the admin listener"
+
+
 @_of(admin.AdminEnded)
 def _admin_ended(record: admin.AdminEnded) -> str:
     whose = f" {record.pid}" if record.pid else ""

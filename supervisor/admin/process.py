@@ -19,6 +19,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -209,7 +210,10 @@ class AdminProcess:
         """Have those end that another program has started, when one of this program serves."""
         for pid in pids:
             self._former[pid] = _NEVER
-            self._reaped(pid, lambda _status, pid=pid: self._former.pop(pid, None))
+            self._reaped(pid, partial(self._former_ended, pid))
+
+    def _former_ended(self, pid: int, _status: int) -> None:
+        self._former.pop(pid, None)
 
     # ---- start
 
@@ -220,7 +224,7 @@ class AdminProcess:
             self._failed(0, why(error, "the fork of the admin process"), now)
             return
         self._running.append(running)
-        self._reaped(running.pid, lambda status: self._ended(running, status))
+        self._reaped(running.pid, partial(self._ended, running))
         self._selector.register(running.channel, selectors.EVENT_READ, lambda _mask: self._hears(running))
         running.watched = True
         running.channel.send(Hello(PROTOCOL, scoreboard.LAYOUT, __version__))

@@ -176,7 +176,7 @@ class _Boot:
                 import_all()
             become(self._settings, self._log)
         fork_hooks.guard(
-            f"{self._assignment.kind} {self._assignment.title}",
+            self._assignment.title,
             self._log,
             self._signals,
             self._process.descriptors,

@@ -90,7 +90,7 @@ class _Template:
         """How long to wait for the end of the workers."""
         self._lifeline = (-1, -1)
         self._signals = signals.Signals(_do_nothing, self._on_quit, assignment.dump_fd)
-        setproctitle(f"gwctl: {assignment.kind} {assignment.title}")
+        setproctitle(f"gwctl: {assignment.title}")
 
     def run(self) -> int:
         status: int = ExitStatus.OK
@@ -113,9 +113,7 @@ class _Template:
     def _prepare(self) -> None:
         self._signals.install()
         signals.unblock()
-        fork_hooks.guard(
-            f"{self._assignment.kind} {self._assignment.title}", self._log, self._signals, self._descriptors
-        )
+        fork_hooks.guard(self._assignment.title, self._log, self._signals, self._descriptors)
         boot.forget_exit_functions()
         self._channel.send(Hello(PROTOCOL, LAYOUT, __version__))
         self._channel.send(Stage("environment"))

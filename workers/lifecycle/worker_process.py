@@ -82,7 +82,7 @@ class WorkerProcess:
         self.set_title("booting")
 
     def set_title(self, state: str = "") -> None:
-        title = f"gwctl: {self._assignment.kind} {self._assignment.title}"
+        title = f"gwctl: {self._assignment.title}"
         setproctitle(f"{title} {state}" if state else title)
 
     def attach(self, loop: asyncio.AbstractEventLoop, link: Link, server: Server) -> None:

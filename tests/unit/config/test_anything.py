@@ -18,7 +18,7 @@ from gwctl.config.sources import Override, environment_names
 from tests.support.toml_documents import KEYS, SCALARS, VALUES
 
 PATHS = [("pool", "web", *path) for path in schema.pool_leaves()]
-PATHS += [("master", *path) for path in schema.master_leaves()]
+PATHS += [(table, *path) for table in schema.TABLES for path in schema.table_leaves(table)]
 PATHS += [path[:-1] for path in PATHS]
 NAMES = st.sampled_from(sorted({part for path in PATHS for part in path}))
 TREES = st.recursive(VALUES, lambda inner: st.dictionaries(NAMES | KEYS, inner, max_size=4), max_leaves=8)

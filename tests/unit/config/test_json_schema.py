@@ -19,7 +19,7 @@ from tests.tidy.checks import ROOT
 
 VALIDATOR = Draft202012Validator(json_schema())
 LEAVES = {("pool", "web", *path): setting for path, setting in schema.pool_leaves().items()} | {
-    ("master", *path): setting for path, setting in schema.master_leaves().items()
+    (table, *path): setting for table in schema.TABLES for path, setting in schema.table_leaves(table).items()
 }
 FILES = sorted({*ROOT.glob("examples/**/gw*.toml"), *ROOT.glob("benchmarks/**/gw*.toml")})
 

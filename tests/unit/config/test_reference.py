@@ -15,7 +15,7 @@ from tests.support.server import ROOT
 from tests.support.tls import Files
 
 LEAVES = {("pool", "web", *path): setting for path, setting in schema.pool_leaves().items()} | {
-    ("master", *path): setting for path, setting in schema.master_leaves().items()
+    (table, *path): setting for table in schema.TABLES for path, setting in schema.table_leaves(table).items()
 }
 NOT_HERE = {"chdir", "env_file", "user", "group", "socket_user", "socket_group"} | {
     "certificate",

@@ -146,7 +146,7 @@ def test_what_is_no_request_is_refused(line: object) -> None:
 def test_an_unknown_method_is_told_which_there_are(method: str) -> None:
     error = refused(json.dumps({"id": 7, "method": method}).encode())
     assert (error.id, error.failure.code) == (7, messages.NO_SUCH_METHOD)
-    assert "status, reload" in error.failure.message
+    assert "status, metrics, health, reload" in error.failure.message
 
 
 @pytest.mark.parametrize("method", messages.METHODS)

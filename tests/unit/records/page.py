@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from gwctl.json_text import encode
-from gwctl.records import AnyRecord, base, master, reloads, report, workers
+from gwctl.records import AnyRecord, admin, base, master, reloads, report, workers
 from gwctl.records.base import Record
 from gwctl.records.happening import Happening, happening, kind_of
 from gwctl.records.sentences import sentence
@@ -55,6 +55,7 @@ _GROUPS: Final = (
     ("Workers and templates", workers),
     ("Reloads, sizes and upgrades", reloads),
     ("The master", master),
+    ("The admin process", admin),
 )
 _LIFTED: Final = frozenset({"level", "process", "pool", "slot", "generation", "pid"})
 _WORDS: Final = {

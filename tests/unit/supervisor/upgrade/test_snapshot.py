@@ -69,7 +69,7 @@ LEFT_OUT: dict[type, set[str]] = {
         *("_recorder", "_handle", "_selector", "_spare", "_clock"),
         *("_refused", "_refusal_told_at"),
     },
-    server._Client: {"peer", "active_at"},  # asked again, and as of now
+    server._Client: {"peer", "active_at", "stays"},  # asked again, and as of now; the admin process is to end
 }
 
 
