@@ -39,6 +39,7 @@ from gwctl.workers.balancing.slow_clients import LeastRates
 from gwctl.workers.context import WorkerContext
 from gwctl.workers.drain import cut_rest, note_longest, unanswered
 from gwctl.workers.exchange.forwarded import forwarding_for
+from gwctl.workers.exchange.health_path import HealthPath
 from gwctl.workers.exchange.states import BUSY, CLOSING, FLUSH, IDLE
 from gwctl.workers.http1.connection import ConnectionBase
 from gwctl.workers.http1.connections import ConnectionService
@@ -97,6 +98,8 @@ class Server(ConnectionService):
         self.begin = self.runner.begin
         if self.overload is not None and settings.requests_max:
             self.begin = self.overload.begin
+        if settings.health_path:
+            self.begin = HealthPath(self, settings.health_path, self.begin).begin
         self.forwarding = forwarding_for(settings, self.runner.forwarded)
         first_protocol = first_protocol_for(context)
         self.plain_from_start = first_protocol is plain_http

@@ -369,6 +369,16 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             True,
         ),
     ] = False
+    health_path: Annotated[
+        str,
+        Meta(pattern="^$|^/[^?#]*$", extra={"form": 'a path without query, as in "/healthz"'}),
+        _meta(
+            "Path that is answered without the application: 200, and 503 while the worker drains; then the "
+            "connection is closed. For probes of load balancers and Kubernetes on the port of the application; "
+            "the admin listener has more. Empty: none.",
+            "/healthz",
+        ),
+    ] = ""
     ready_min: Annotated[
         int,
         Meta(ge=0, le=WORKERS_MAX),
