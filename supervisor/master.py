@@ -32,6 +32,7 @@ from gwctl.supervisor.admin.process import Plan as AdminPlan
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.inspections import Inspections
 from gwctl.supervisor.children.scoreboards import Boards
+from gwctl.supervisor.children.slow_requests import SlowRequests
 from gwctl.supervisor.control.metrics_report import health_document, metrics_document
 from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.control.status_report import Adoption, master_status
@@ -91,6 +92,7 @@ class Master:
         )
         self.log_level = LogLevel(recorder, self.children.tell_log_level)
         self._inspections = Inspections(self.children, self._answer)
+        self._slow = SlowRequests(self.children, recorder, self._inspections.look)
         self.admin = AdminProcess(
             loop.selector, recorder, self.children.others.__setitem__, self._connect, self._close_in_admin
         )
@@ -117,6 +119,7 @@ class Master:
             self._terminal.check(time.monotonic())
             self._announcer.turn(time.monotonic())
             self.log_level.turn(time.monotonic())
+            self._slow.turn(time.monotonic())
             self._inspections.turn(time.monotonic())
             self.admin.turn(time.monotonic())
             if self._control is not None:
@@ -140,7 +143,11 @@ class Master:
 
     def _timeout(self) -> float:
         due = min(
-            self._announcer.next_at, self.log_level.next_at, self._inspections.next_at, self.admin.next_at
+            self._announcer.next_at,
+            self.log_level.next_at,
+            self._inspections.next_at,
+            self._slow.next_at,
+            self.admin.next_at,
         )
         if (deadline := self.fleet.next_deadline()) is not None:
             due = min(due, deadline)

@@ -31,6 +31,9 @@ class Process(Protocol):
     def given_up(self, request: str, age_s: float) -> None:
         """A request was answered without its call, which goes on: the worker is to be replaced."""
 
+    def slow_ended(self, request: str, status: int, seconds: float) -> None:
+        """A request has ended that was slow."""
+
     def unable(self) -> None:
         """Nobody can be accepted any more: the worker is to drain."""
 

@@ -46,6 +46,7 @@ from gwctl.workers.http1.connections import ConnectionService
 from gwctl.workers.http1.time_limits import TimeLimits
 from gwctl.workers.observe.access_log import referer_and_agent
 from gwctl.workers.observe.accounts import LATE_S
+from gwctl.workers.observe.slow_requests import SlowRequests
 from gwctl.workers.runners.registry import runner_class
 from gwctl.workers.transport.acceptor import Acceptor
 from gwctl.workers.transport.preamble import first_protocol_for, plain_http
@@ -104,6 +105,9 @@ class Server(ConnectionService):
         first_protocol = first_protocol_for(context)
         self.plain_from_start = first_protocol is plain_http
         self._acceptor = Acceptor(self, balancing, self.overload, first_protocol)
+        if settings.timeouts.slow_request_s:
+            slow = SlowRequests(settings, context.worker_class, context.shown, context.process.slow_ended)
+            self.accounts.watch_slow(settings.timeouts.slow_request_s, slow.ended)
         if assignment.access_log_fd >= 0:
             self.set_access_log(assignment.access_log_fd)
 
@@ -293,7 +297,7 @@ class Server(ConnectionService):
         def answered(status: int, size: int) -> None:
             seconds = monotonic() - start
             accounts = self.accounts
-            accounts.own.add("GET", status, size, seconds)
+            accounts.own.add(connection, status, size, seconds)
             if accounts.access is not None:
                 referer, agent = referer_and_agent(scope)
                 accounts.access.add(connection, status, size, seconds, referer, agent)

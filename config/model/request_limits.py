@@ -34,15 +34,23 @@ class RequestLimits:
 
     def of(self, target: str) -> float:
         """Return the seconds that a request for ``target`` may take, in whatever form; 0.0: any."""
+        limit_s = self._of_path(target)
+        return self._usual_s if limit_s is None else limit_s
+
+    def may_last(self, target: str) -> bool:
+        """Tell whether a path was given all the time it wants."""
+        return self._of_path(target) == 0.0
+
+    def _of_path(self, target: str) -> float | None:
         if not self._paths:
-            return self._usual_s
+            return None
         whole = path_of(target)
         root = self._root
         inner = whole[len(root) :] if root and whole.startswith(root + b"/") else whole
         for path, limit_s in self._paths:
             if inner.startswith(path) or whole.startswith(path):
                 return limit_s
-        return self._usual_s
+        return None
 
 
 def path_of(target: str) -> bytes:

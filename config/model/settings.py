@@ -374,7 +374,7 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(pattern="^$|^/[^?#]*$", extra={"form": 'a path without query, as in "/healthz"'}),
         _meta(
             "Path that is answered without the application: 200, and 503 while the worker drains; then the "
-            "connection is closed. For probes of load balancers and Kubernetes on the port of the application; "
+            "connection is closed. For probes of load balancers and Kubernetes on the application's port; "
             "the admin listener has more. Empty: none.",
             "/healthz",
         ),

@@ -53,6 +53,15 @@ class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ["/export 600", "/live/ 0"],
         ),
     ] = ()
+    slow_request_s: Annotated[
+        Seconds,
+        _meta(
+            "A request that has run for so long is told of in the log, with the stack of its thread or task, "
+            "and again at its end; nothing is done to it. At most ten a minute for each worker. Not those "
+            "that `request_timeout_paths` gives all the time they want. 0: none is.",
+            3,
+        ),
+    ] = 0.0
     linger_s: Annotated[
         Seconds,
         _meta(

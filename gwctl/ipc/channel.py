@@ -29,7 +29,7 @@ import msgspec
 from gwctl import json_text
 from gwctl.ipc import inherited_fds
 
-PROTOCOL: Final = 5
+PROTOCOL: Final = 6
 """Version of the messages below. Raise it when an old peer could misread one."""
 
 LINE_BYTES_MAX: Final = 1 << 20
@@ -149,6 +149,15 @@ class GaveUp(msgspec.Struct, frozen=True, tag="gave_up", tag_field="t"):
     age_s: float
 
 
+class SlowEnded(msgspec.Struct, frozen=True, tag="slow_ended", tag_field="t"):
+    """A request has ended that took longer than ``slow_request_s``. Since `SLOW_PROTOCOL`."""
+
+    request: str
+    status: int
+    """0: none was sent."""
+    seconds: float
+
+
 # ---- master to worker
 
 
@@ -229,6 +238,9 @@ LOG_LEVEL_PROTOCOL: Final = 5
 INSPECT_PROTOCOL: Final = 5
 """A worker that speaks less has no `gwctl.ipc.assignment.INSPECT_SIGNAL`."""
 
+SLOW_PROTOCOL: Final = 6
+"""A master that speaks less does not know `SlowEnded`."""
+
 Up = (
     Hello
     | Stage
@@ -240,6 +252,7 @@ Up = (
     | RequestReport
     | Forked
     | GaveUp
+    | SlowEnded
 )
 Down = Hello | Serve | Park | Drain | Reopen | SetLogLevel | Tell | Fork
 Message = Up | Down

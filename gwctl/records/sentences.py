@@ -134,6 +134,20 @@ def _unreaped(record: workers.WorkerUnreaped) -> str:
     return f"pid {record.process.pid} {since} and is still there: it hangs in the kernel"
 
 
+@_of(workers.SlowRequest)
+def _slow(record: workers.SlowRequest) -> str:
+    text = f"slow: {record.request} has run {seconds(record.age_s)} (slow_request_s {record.limit_s:g})"
+    if not record.frames:
+        return f"{text}; where it is could not be found out"
+    return "\n".join([f"{text}, and is at", *record.frames])
+
+
+@_of(workers.SlowRequestEnded)
+def _slow_ended(record: workers.SlowRequestEnded) -> str:
+    how = f"with status {record.status}" if record.status else "without a response"
+    return f"slow: {record.request} ended after {seconds(record.took_s)}, {how}"
+
+
 @_of(workers.WorkerKilled)
 def _killed(record: workers.WorkerKilled) -> str:
     return told(record.process, "killed", record.reason, record.report)

@@ -192,6 +192,25 @@ class KeptWorkerDied(OfProcess, frozen=True, kw_only=True):
     traceback: str = ""
 
 
+class SlowRequest(OfProcess, frozen=True, kw_only=True):
+    """It runs on; nothing is done to it."""
+
+    help: ClassVar = "slow: ... has run"
+    level: Level = "warning"
+    request: str
+    age_s: float
+    limit_s: float
+    frames: tuple[str, ...] = ()
+    """Where its thread or task is, the innermost first; empty if nobody could say."""
+
+
+class SlowRequestEnded(OfProcess, frozen=True, kw_only=True):
+    request: str
+    status: int
+    """0: there was no response."""
+    took_s: float
+
+
 class TemplateFailed(OfProcess, frozen=True, kw_only=True):
     """Before it was ready."""
 
@@ -307,6 +326,8 @@ AboutWorkers = (
     | WorkerRecovered
     | WorkerEndedUnasked
     | KeptWorkerDied
+    | SlowRequest
+    | SlowRequestEnded
     | TemplateFailed
     | TemplateEnded
     | WorkerReplaced

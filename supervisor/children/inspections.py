@@ -1,4 +1,4 @@
-"""What workers are at, for a person who asks (``gwctl dump``, ``gwctl requests``): they say it, and serve on.
+"""What workers are at, for whoever asks (``gwctl dump``, ``gwctl requests``): they say it, and serve on.
 
 Their loops say it: requests, tasks, and where all threads are. A loop that is held, as under ``sync`` by each
 request, says nothing; such a worker is asked by a signal `NUDGE_S` later, whose handler runs where the main
@@ -11,6 +11,7 @@ is sent: of a worker whose loop is held the scoreboard has one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import inf
 from typing import Any, Final, NamedTuple
 
@@ -30,10 +31,15 @@ DUMPED_MAX: Final = 16
 Answer = Callable[[int, bool, str, dict[str, Any]], None]
 
 
+End = Callable[[list[Child], list[Child], float], None]
+"""Takes those that were asked, those of them that live on, and the time."""
+
+
 class _Inspecting(NamedTuple):
     until: float
     asked: list[Child]
     stacks: bool
+    end: End
 
 
 class Inspections:
@@ -42,8 +48,7 @@ class Inspections:
     def __init__(self, children: Children, answer: Answer) -> None:
         self._children = children
         self._answer = answer
-        self._open: dict[int, _Inspecting] = {}
-        """By request."""
+        self._open: list[_Inspecting] = []
 
     @property
     def under_way(self) -> bool:
@@ -52,7 +57,7 @@ class Inspections:
     @property
     def next_at(self) -> float:
         """When `turn` has something to do that no descriptor tells of: monotonic seconds, or infinite."""
-        return min((self._due(each) for each in self._open.values()), default=inf)
+        return min(map(self._due, self._open), default=inf)
 
     def _due(self, inspection: _Inspecting) -> float:
         silent = [
@@ -73,7 +78,16 @@ class Inspections:
         if len(found) > DUMPED_MAX:
             pool, one = found[0].pool, found[0].process.name
             raise ControlError(f"{pool} has {count_of_workers(len(found))}: name one, as in {one}")
-        self._begin(request, found, now, stacks=True)
+        self._begin(found, now, partial(self._answer_dump, request), stacks=True)
+
+    def look(self, child: Child, now: float, end: Callable[[Child, float], None]) -> None:
+        """Have one say what it is at, and where; ``end`` is called with it if it lives then."""
+
+        def ended(_asked: list[Child], living: list[Child], now: float) -> None:
+            for each in living:
+                end(each, now)
+
+        self._begin([child], now, ended, stacks=True)
 
     def requests(self, request: int, target: str, now: float) -> None:
         """Ask the same for what they serve; all workers if ``target`` is empty.
@@ -81,13 +95,14 @@ class Inspections:
         Raises:
             ControlError: There is no such worker.
         """
-        self._begin(request, self._meant(target) if target else self._living(), now, stacks=False)
+        found = self._meant(target) if target else self._living()
+        self._begin(found, now, partial(self._answer_requests, request), stacks=False)
 
-    def _begin(self, request: int, found: list[Child], now: float, *, stacks: bool) -> None:
+    def _begin(self, found: list[Child], now: float, end: End, *, stacks: bool) -> None:
         for child in found:
             if child.inspected is None or (stacks and not child.inspected.stacks):
                 self._children.inspect(child, now, stacks=stacks)
-        self._open[request] = _Inspecting(now + PATIENCE_S, found, stacks)
+        self._open.append(_Inspecting(now + PATIENCE_S, found, stacks, end))
 
     def _living(self) -> list[Child]:
         living = [each for each in self._children if each.pid and not each.template]
@@ -104,12 +119,12 @@ class Inspections:
 
     def turn(self, now: float) -> None:
         """Answer those that have all that comes."""
-        for request, inspection in list(self._open.items()):
+        for inspection in list(self._open):
             if inspection.stacks:
                 self._nudge(inspection, now)
             if now >= inspection.until or all(self._is_done(each, inspection) for each in inspection.asked):
-                del self._open[request]
-                self._end(request, inspection, now)
+                self._open.remove(inspection)
+                self._end(inspection, now)
 
     def _nudge(self, inspection: _Inspecting, now: float) -> None:
         for child in inspection.asked:
@@ -128,16 +143,16 @@ class Inspections:
     def _is_gone(self, child: Child) -> bool:
         return self._children.get(child.worker) is not child
 
-    def _end(self, request: int, inspection: _Inspecting, now: float) -> None:
+    def _end(self, inspection: _Inspecting, now: float) -> None:
         asked = [each for each in inspection.asked if not self._is_gone(each) and each.inspected is not None]
-        if inspection.stacks:
-            self._answer_dump(request, inspection.asked, asked, now)
-        else:
-            result = {"text": "", "workers": [_requests_of(each, now) for each in asked]}
-            self._answer(request, True, "", result)
+        inspection.end(inspection.asked, asked, now)
         for child in asked:
-            if not any(child in other.asked for other in self._open.values()):
+            if not any(child in other.asked for other in self._open):
                 child.end_inspection()
+
+    def _answer_requests(self, request: int, _named: list[Child], asked: list[Child], now: float) -> None:
+        result = {"text": "", "workers": [_requests_of(each, now) for each in asked]}
+        self._answer(request, True, "", result)
 
     def _answer_dump(self, request: int, named: list[Child], asked: list[Child], now: float) -> None:
         texts, documents = [], []

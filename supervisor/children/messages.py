@@ -27,6 +27,7 @@ from gwctl.ipc.channel import (
     Obeyed,
     RequestReport,
     RequestUnderWay,
+    SlowEnded,
     Stage,
     TaskStack,
     WorkerDrained,
@@ -99,6 +100,15 @@ def handle_message(
             report(events.DrainStarted(child.worker))
         case GaveUp(request=request, age_s=age_s):
             report(events.Stuck(child.worker, child.shown(cut(request, REQUEST_CHARS_MAX)), age_s))
+        case SlowEnded(request=request, status=status, seconds=took_s):
+            recorder.write(
+                records.SlowRequestEnded(
+                    process=child.process,
+                    request=child.shown(cut(request, REQUEST_CHARS_MAX)),
+                    status=count(status, 999),
+                    took_s=max(0.0, min(took_s, float(COUNT_MAX))),
+                )
+            )
         case RequestReport():
             child.take_report(_bounded_report(message))
         case Forked() if child.template:

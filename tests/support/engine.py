@@ -168,10 +168,14 @@ class Process:
 
     def __init__(self) -> None:
         self.given_up_requests: list[str] = []
+        self.slow_requests: list[tuple[str, int]] = []
         self.is_unable = False
 
     def given_up(self, request: str, _age_s: float) -> None:
         self.given_up_requests.append(request)
+
+    def slow_ended(self, request: str, status: int, _seconds: float) -> None:
+        self.slow_requests.append((request, status))
 
     def unable(self) -> None:
         self.is_unable = True

@@ -418,7 +418,7 @@ class AsgiRequest(Extensions):
         now = now or monotonic()
         seconds = now - self.began_at
         accounts = self._service.accounts
-        accounts.own.add(exchange.method, self.status, self.sent, seconds)
+        accounts.own.add(exchange, self.status, self.sent, seconds)
         if accounts.access is not None:
             self._log_access(accounts.access, seconds)
         if not accounts.flush_due:
@@ -558,7 +558,7 @@ class AsgiRequest(Extensions):
         self.finished = True
         seconds = monotonic() - self.began_at
         accounts = self._service.accounts
-        accounts.own.add(self._exchange.method, self.status, self.sent, seconds)
+        accounts.own.add(self._exchange, self.status, self.sent, seconds)
         if accounts.access is not None:
             self._log_access(accounts.access, seconds)
         accounts.flush_soon()

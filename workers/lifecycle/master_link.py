@@ -26,6 +26,7 @@ from gwctl.ipc.channel import (
     RequestReport,
     Serve,
     SetLogLevel,
+    SlowEnded,
     Stage,
     Tell,
     WorkerDrained,
@@ -121,6 +122,7 @@ class Link:
                 | WorkerDrained()
                 | RequestReport()
                 | GaveUp()
+                | SlowEnded()
             ):
                 self._log.error(f"the master sent a worker's own message: {message}")
             case _:

@@ -24,9 +24,11 @@ from gwctl.ipc.assignment import CURRENT_REQUEST, Assignment
 from gwctl.ipc.channel import (
     GIVE_UP_PROTOCOL,
     OBEYED_PROTOCOL,
+    SLOW_PROTOCOL,
     GaveUp,
     Obeyed,
     RequestReport,
+    SlowEnded,
     WorkerDrained,
     WorkerDraining,
     WorkerReady,
@@ -233,6 +235,10 @@ class WorkerProcess:
         assert self.link is not None
         if self.link.protocol >= GIVE_UP_PROTOCOL:
             self.link.send(GaveUp(request, age_s))
+
+    def slow_ended(self, request: str, status: int, seconds: float) -> None:
+        if self.link is not None and self.link.protocol >= SLOW_PROTOCOL:
+            self.link.send(SlowEnded(request, status, seconds))
 
     # ---- what the link has to say
 

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gwctl.workers.observe.access_log import AccessLog
-from gwctl.workers.observe.counters import Counters, flush
+from gwctl.workers.observe.counters import Counters, SlowRequest, flush
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,6 +39,7 @@ class Accounts:
         self._record = record
         self._on_batch = on_batch
         self._on_flush = on_flush
+        self._on_slow: Callable[[SlowRequest], None] | None = None
         self._flush_at = 0.0
         self.own = Counters()
         """Of the loop's thread."""
@@ -48,7 +49,14 @@ class Accounts:
 
     def count_with(self, counters: Counters) -> None:
         """Add up those of another thread too, from now on."""
+        counters.slow_s = self.own.slow_s
         self._counters.append(counters)
+
+    def watch_slow(self, slow_s: float, tell: Callable[[SlowRequest], None]) -> None:
+        """Have ``tell`` hear of each request that took so long, soon after its end."""
+        self._on_slow = tell
+        for counters in self._counters:
+            counters.slow_s = slow_s
 
     def flush_soon(self) -> None:
         """Have `flush` called for this batch of requests."""
@@ -63,6 +71,10 @@ class Accounts:
         late = self.flush_due and monotonic() - self._flush_at > LATE_S
         self.flush_due = False
         flush(self._counters, self._record)
+        if self._on_slow is not None:
+            for counters in self._counters:
+                while counters.slow:
+                    self._on_slow(counters.slow.pop(0))
         if self.access is not None:
             self.access.flush()
         self._on_flush(late)

@@ -8,7 +8,8 @@ thread writes the record.
 from __future__ import annotations
 
 from array import array
-from typing import Final
+from math import inf
+from typing import Final, Protocol
 
 from gwctl.ipc.scoreboard import (
     ANSWER_WORDS,
@@ -33,15 +34,36 @@ _HUNDREDS: Final = 10
 """Of a status, 0 to 999; those from 500 on are one class."""
 
 
-class Counters:
-    """Of one thread. ``waited_s``: how long requests stood in a queue before their call, together."""
+SLOW_MAX: Final = 20
+"""Noted at once of one thread."""
 
-    __slots__ = ("bytes_out", "gets", "latency", "rows", "seconds", "waited_s")
+SlowRequest = tuple[str, str, int, float]
+"""Method, target, status and seconds."""
+
+
+class Request(Protocol):
+    """What is counted by."""
+
+    method: str
+    target: str
+
+
+class Counters:
+    """Of one thread.
+
+    Attributes:
+        waited_s: How long requests stood in a queue before their call, together.
+        slow_s: From how long on a request is noted in ``slow``, until somebody takes it from there.
+    """
+
+    __slots__ = ("bytes_out", "gets", "latency", "rows", "seconds", "slow", "slow_s", "waited_s")
 
     def __init__(self) -> None:
         self.bytes_out = 0
         self.seconds = 0.0
         self.waited_s = 0.0
+        self.slow_s = inf
+        self.slow: list[SlowRequest] = []
         self.latency = [0] * LATENCY_BUCKETS
         self.gets = [0] * _HUNDREDS
         """By the hundreds of their status."""
@@ -52,14 +74,17 @@ class Counters:
     def requests(self) -> int:
         return sum(self.latency)
 
-    def add(self, method: str, status: int, size: int, seconds: float) -> None:
+    def add(self, request: Request, status: int, size: int, seconds: float) -> None:
         """Count one finished response."""
         self.bytes_out += size
         self.seconds += seconds
         bucket = 0
         if seconds >= 0.0001:
             bucket = min(int(seconds * 10000).bit_length(), _LAST)
+            if seconds >= self.slow_s and len(self.slow) < SLOW_MAX:
+                self.slow.append((request.method, request.target, status, seconds))
         self.latency[bucket] += 1
+        method = request.method
         if method == "GET":
             self.gets[status // 100] += 1
         else:

@@ -236,7 +236,7 @@ class SyncRunner(WsgiRunner):
         end = call.ended_at or monotonic()
         seconds = end - start
         self._average_s += (seconds - self._average_s) / 64
-        self._counters.add(exchange.method, call.status, call.sent, seconds)
+        self._counters.add(exchange, call.status, call.sent, seconds)
         if accounts.access is not None:
             self.log_access(exchange, environ, call, seconds)
         if self._sentry.raised:

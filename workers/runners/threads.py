@@ -311,7 +311,7 @@ class ThreadsRunner(WsgiRunner):
                 self._context.copy().run(call.run)
                 end = monotonic()
                 thread.call = None
-                thread.add(exchange.method, call.status, call.sent, end - start)
+                thread.add(exchange, call.status, call.sent, end - start)
                 if accounts.access is not None:
                     self.log_access(exchange, environ, call, end - start)
                 call.ended_at = end
@@ -333,7 +333,7 @@ class ThreadsRunner(WsgiRunner):
             thread.call = None
             call.keep_alive = False
             call.aborted = True
-            thread.add(request[0].method, call.status, call.sent, now - thread.start)
+            thread.add(request[0], call.status, call.sent, now - thread.start)
             call.ended_at = now
             self._outbox.ended(call, now)
 

@@ -65,6 +65,8 @@ from gwctl.records.workers import (
     ScoreboardDoubted,
     SlotKeepsDying,
     SlotRecovered,
+    SlowRequest,
+    SlowRequestEnded,
     SpawnFailed,
     StartedWhileDegraded,
     TemplateEnded,
@@ -134,6 +136,14 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     WorkerRecovered(process=WEB, reason=TIMEOUT, report=REPORT),
     WorkerEndedUnasked(process=WEB, reason=TIMEOUT, report=REPORT),
     KeptWorkerDied(process=WEB, reason="pid 4134 died: exit status 1", left=1, size=2, traceback=TRACE),
+    SlowRequest(
+        process=WEB,
+        request="GET /export?…",
+        age_s=3.1,
+        limit_s=3.0,
+        frames=('File "/srv/shop/reports.py", line 88 in rows',),
+    ),
+    SlowRequestEnded(process=WEB, request="GET /export?…", status=200, took_s=12.4),
     TemplateFailed(
         process=TEMPLATE_OF_WEB, reason="was not ready within 60 s", died=False, retry=Retry(0.5, 1)
     ),

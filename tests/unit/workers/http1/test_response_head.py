@@ -296,6 +296,12 @@ def test_the_servers_access_log_and_its_reopening(worker_class: str, tmp_path: P
     assert '"-" 400' in second
 
 
+class Asked:
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.target = "/"
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_counters_are_added_up(threads: int) -> None:
     board = Scoreboard(1)
@@ -305,7 +311,7 @@ def test_counters_are_added_up(threads: int) -> None:
     many = [Counters() for _ in range(threads)]
     for one in many:
         for method, status, seconds in (("GET", 200, 0.00005), ("POST", 500, 0.00015), ("BREW", 0, 1e9)):
-            one.add(method, status, 10, seconds)
+            one.add(Asked(method), status, 10, seconds)
         one.waited_s += 0.5
     counters.flush(many, record)
     assert record.words[REQUESTS] == 3 * threads
@@ -329,7 +335,7 @@ def test_a_status_is_of_one_class(status: int, kind: str) -> None:
     board.close_descriptor()
     assert record
     one = Counters()
-    one.add("DELETE", status, 0, 0.0)
+    one.add(Asked("DELETE"), status, 0, 0.0)
     counters.flush([one], record)
     at = METHODS.index("DELETE") * len(STATUS_CLASSES) + STATUS_CLASSES.index(kind)
     assert record.answers()[at] == sum(record.answers()) == 1
