@@ -163,5 +163,7 @@ def _requests_of(child: Child, now: float) -> Iterator[_Found]:
         return
     frames = {each.request: each.frames for each in reversed(report.threads) if each.request}
     frames |= {each.request: each.frames for each in reversed(report.tasks) if each.request}
+    # A task that runs at this moment has no stack of its own: it holds the loop's thread.
+    held = next((each.frames for each in report.threads if each.main and not each.request), ())
     for request in child.under_way(now)[0]:
-        yield _Found(request.what, request.age_s, frames.get(request.what, ()))
+        yield _Found(request.what, request.age_s, frames.get(request.what) or held)
