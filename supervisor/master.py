@@ -352,17 +352,16 @@ class Master:
 
     def want_admin(self) -> None:
         """Have the admin listener served as the settings in force say."""
-        settings = self._generations.current.loaded.settings.admin
-        if not settings.bind:
-            self.admin.want(None, time.monotonic())
-            return
-        try:
-            token = admin_token.read(settings.token_file) if settings.token_file else ""
-        except admin_token.TokenError as error:
-            self._recorder.write(AdminTokenUnusable(path=settings.token_file, reason=str(error)))
-            token = ""
-        listeners = self._generations.admin_listeners
-        plan = AdminPlan(self.name, pool_settings(settings), listeners, token)
+        settings = self._generations.current.loaded.settings
+        path, plan = settings.admin.token_file, None
+        if settings.admin.bind:
+            try:
+                token = admin_token.read(path) if path else ""
+            except admin_token.TokenError as error:
+                self._recorder.write(AdminTokenUnusable(path=path, reason=str(error)))
+                token = ""
+            listeners = self._generations.admin_listeners
+            plan = AdminPlan(self.name, pool_settings(settings), listeners, token)
         self.admin.want(plan, time.monotonic())
 
     def _connect(self, sock: socket.socket) -> None:

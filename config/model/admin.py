@@ -36,7 +36,7 @@ class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user: Annotated[
         str,
         _meta(
-            "The process runs as this user. Empty: as the master; where that is root, as `nobody`.",
+            "The process runs as this user. Empty: with user and group of the first pool.",
             "gwctl-admin",
         ),
     ] = ""

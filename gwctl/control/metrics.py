@@ -7,7 +7,14 @@ they never run backwards. Seconds and bytes are plain numbers. How they are call
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+from gwctl.ipc import scoreboard
+
+METHODS: Final = scoreboard.METHODS
+STATUS_CLASSES: Final = scoreboard.STATUS_CLASSES
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -59,7 +66,7 @@ class PoolMetrics(msgspec.Struct, frozen=True):
     """Requests that its ready workers can be at, at once; None: no limit is known."""
     active: int = 0
     requests: dict[str, dict[str, int]] = {}
-    """By method, then by class of status, as `gwctl.ipc.scoreboard` names them; only what there was."""
+    """By method, then by class of status, only what there was."""
     durations: Durations = Durations()
     queued: Summary = Summary()
     """How long requests waited in a worker before the application was called."""

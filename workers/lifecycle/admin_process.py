@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 
 from gwctl.config.model.worker_class import ASGI
 from gwctl.ipc.assignment import AdminParts
 from gwctl.workers.app.loader import LoadedApplication
-
-
-def import_all() -> None:
-    """Import what will be needed while this process may read it: Python may be where only root may look."""
-    for name in ("uvicorn.lifespan.on", "uvloop", "gwctl.admin.app", "gwctl.workers.server"):
-        importlib.import_module(name)
 
 
 def admin_application(parts: AdminParts, instance: str) -> LoadedApplication:
@@ -25,6 +18,6 @@ def admin_application(parts: AdminParts, instance: str) -> LoadedApplication:
     return LoadedApplication(admin, "asgi", ASGI, "gwctl.admin", lifespan=admin)
 
 
-def _end() -> None:
+def _end(_reason: str) -> None:
     """Drain, as when the master says so."""
     os.kill(os.getpid(), signal.SIGTERM)

@@ -46,7 +46,7 @@ from gwctl.workers.app.own_threads import OwnTask
 from gwctl.workers.app.standard_streams import flush_stdio, hold_open
 from gwctl.workers.context import WorkerContext
 from gwctl.workers.lifecycle import environment, privileges, signals
-from gwctl.workers.lifecycle.admin_process import admin_application, import_all
+from gwctl.workers.lifecycle.admin_process import admin_application
 from gwctl.workers.lifecycle.library_logs import forward_library_logs, sign_tracebacks
 from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.multiprocessing_state import leave_to_template
@@ -172,8 +172,6 @@ class _Boot:
         self._channel.send(Stage("environment"))
         if self._preloaded is None:
             forget_exit_functions()
-            if self._assignment.admin is not None:
-                import_all()
             become(self._settings, self._log)
         fork_hooks.guard(
             self._assignment.title,
