@@ -48,6 +48,7 @@ class GwctlServer:
         worker: Worker class; None leaves the setting out.
         bind: None: the test binds a port and passes its descriptor; else the setting's value.
         master: The [master] table.
+        admin: The [admin] table.
         pools: More pools, by name, as tables. The first pool is ``web``.
         environ: Additions to the environment of the master.
         allow_errors: Patterns (searched) of error lines that are expected.
@@ -68,6 +69,7 @@ class GwctlServer:
         bind: Bind = None,
         chdir: Path = APPS,
         master: Mapping[str, Any] | None = None,
+        admin: Mapping[str, Any] | None = None,
         pools: Mapping[str, Mapping[str, Any]] | None = None,
         environ: Mapping[str, str] | None = None,
         allow_errors: Sequence[str] = (),
@@ -98,6 +100,8 @@ class GwctlServer:
         if worker:
             web["worker"] = worker
         self.tables: dict[str, Any] = {"master": {"name": "test", **(master or {})}}
+        if admin is not None:
+            self.tables["admin"] = dict(admin)
         self.tables["pool"] = {"web": {**web, **settings}, **(pools or {})}
         self.write_config()
 
