@@ -1,20 +1,15 @@
-"""From the scoreboard's figures to the workers and pools of the status document. Pure.
-
-A percentile is read off the histogram's buckets, each twice as wide as the one before, by interpolation.
-"""
+"""From the scoreboard's figures to the workers and pools of the status document. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
+from gwctl.control.latency import percentile_ms
 from gwctl.control.status import MinuteStatus, PoolStatus, TemplateStatus, WorkerStatus
 from gwctl.ipc import scoreboard
 from gwctl.masking import masked
 from gwctl.supervisor.children.recent_totals import Window
 from gwctl.supervisor.children.totals import Totals
-
-_BUCKET_MS: Final = 0.1
 
 
 def worker_status(
@@ -118,21 +113,3 @@ def _minute(window: Window) -> MinuteStatus:
         p50_ms=percentile_ms(window.latency, 0.50),
         p99_ms=percentile_ms(window.latency, 0.99),
     )
-
-
-def percentile_ms(latency: Sequence[int], part: float) -> float | None:
-    """The duration that ``part`` of the requests stayed below; None without requests.
-
-    Bucket i counts requests that took less than ``2**i * 0.1`` ms, the last one all longer ones too.
-    """
-    wanted = sum(latency) * part
-    if not wanted:
-        return None
-    seen = 0
-    for index, count in enumerate(latency):
-        if count and seen + count >= wanted:
-            high = _BUCKET_MS * (1 << index)
-            low = high / 2 if index else 0.0
-            return round(low + (high - low) * (wanted - seen) / count, 3)
-        seen += count
-    return None

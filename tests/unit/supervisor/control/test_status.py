@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from gwctl.control.latency import percentile_ms
 from gwctl.control.status import WorkerStatus
 from gwctl.ipc import scoreboard
 from gwctl.ipc.scoreboard import LATENCY, LATENCY_BUCKETS, Scoreboard
 from gwctl.supervisor.children.totals import Totals
-from gwctl.supervisor.control.status import percentile_ms, pool_status, worker_status
+from gwctl.supervisor.control.status import pool_status, worker_status
 from tests.support.invented_status import MIB, worker
 
 
