@@ -14,7 +14,7 @@
 # make hostile  pools that attack whatever they can reach, beside one that behaves well: make hostile SECONDS=300 CLASS=asgi
 # make test-upgrade   upgrades in a row under load, and to another Python: make test-upgrade UPGRADES=50
 # make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
-# make docs   write docs/configuration.md, docs/http.md and docs/events.md from what they describe
+# make docs   write docs/configuration.md, docs/http.md, docs/events.md and docs/metrics.md from what they describe
 #
 # PYTHON names the interpreter that makes the environment: make run PYTHON=python3.12
 
@@ -143,6 +143,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python -m gwctl.config.reference > docs/configuration.md
 	$(BIN)/python -m tests.conformance.page > docs/http.md
 	$(BIN)/python -m tests.unit.records.page > docs/events.md
+	$(BIN)/python -m tests.unit.admin.figures.page > docs/metrics.md
 
 clean:
 	rm -rf $(VENV) $(VENV)-* $(FUZZ_FOLDER) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,96 @@
+"""docs/metrics.md, made from the table: ``python -m tests.unit.admin.figures.page > docs/metrics.md``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from gwctl.admin.figures.exposition import TEXT, exposition
+from gwctl.admin.figures.families import FAMILIES, LABELS, MASTER, SERVING, SLOTS, WORKERS, Family
+from gwctl.admin.figures.rows import BOUNDS
+from gwctl.control.latency import bound_s
+from tests.unit.admin.figures import examples
+
+_INTRODUCTION = """\
+# Metrics
+
+Made by `make docs` from the table of all families (gwctl/admin/figures/families.py); edit that.
+
+What the admin process tells Prometheus, and whatever else reads its formats, at `/metrics`. [Monitoring](monitoring.md) says
+how to have it read, and [examples/monitoring](../examples/monitoring/README.md) has a scrape configuration, alerts and a dashboard.
+
+    curl http://127.0.0.1:9100/metrics
+    curl -H 'Accept: application/openmetrics-text' http://127.0.0.1:9100/metrics
+
+- One process tells the figures of all: workers write theirs to memory that the master reads. No request of a client
+  waits for it, and a worker that hangs is in it, too.
+- Counters are over the life of the master, reloads and upgrades included, and those of a pool have its dead
+  workers in them. They begin at 0 only when the master is started anew. Those of a slot begin at 0 with each new worker.
+- Names, types and labels stay as they are; new ones may come. What is not known is absent, and not 0.
+- Each value is also in the document of `/api/metrics`; where, is said behind each.
+"""
+_GROUPS: Final = (
+    ("The master", MASTER),
+    ("Requests and connections", SERVING),
+    ("Workers of a pool", WORKERS),
+    ("Each slot", SLOTS),
+)
+_KINDS: Final = {"info": "info, a gauge that is always 1", "stateset": "state set, gauges of 0 and 1"}
+
+
+def page() -> str:
+    """Make the whole page."""
+    lines = [*_INTRODUCTION.splitlines(), "", "## Labels", ""]
+    lines += [f"- `{name}`: {text}" for name, text in LABELS.items()]
+    for title, families in _GROUPS:
+        lines += ["", f"## {title}", ""]
+        for family in families:
+            lines += _family(family)
+    ends = ", ".join(str(bound_s(index)) for index in BOUNDS)
+    lines += [
+        "",
+        "## Bounds of durations",
+        "",
+        f"`le` of `gwctl_request_duration_seconds_bucket` is one of {ends}, +Inf: each twice the one before, and exactly",
+        "where the workers themselves count, so nothing is estimated.",
+        "",
+        "## What it looks like",
+        "",
+        "```",
+        *_excerpt(),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _family(family: Family) -> Iterator[str]:
+    kind = _KINDS.get(family.kind, family.kind)
+    labels = ", ".join(f"`{label}`" for label in _labels(family))
+    yield f"- **`{family.name}`** ({kind}{'; ' + labels if labels else ''}): {family.help}"
+    yield f"  From `{family.source}`."
+
+
+def _labels(family: Family) -> tuple[str, ...]:
+    """Those of its series, as they are written."""
+    if family.kind == "stateset":
+        return (*family.labels, family.name)
+    more = {
+        label: None
+        for _, value in family.rows(examples.MASTER)
+        if family.kind == "info"
+        for label in dict(value)  # type: ignore[arg-type]
+    }
+    return (*family.labels, *more)
+
+
+def _excerpt() -> list[str]:
+    shown = ("gwctl_requests_total", "gwctl_busy_ratio")
+    lines = exposition(examples.MASTER, TEXT).decode().splitlines()
+    return [line for line in lines if any(name in line for name in shown)]
+
+
+assert {*FAMILIES} == {family for _, families in _GROUPS for family in families}
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
