@@ -25,19 +25,22 @@ TEXT_FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "pypro
 SKIPPED_FOLDERS = frozenset({"__pycache__", ".pytest_cache", ".hypothesis"})
 TEXT_SUFFIXES = frozenset({".py", ".md", ".toml", ".service", ".socket", ".conf", ".txt", ".cfg", ""})
 
-ENTRY_POINTS = frozenset({"gwctl", "gwctl.__main__", "gwctl.cli"})
+ENTRY_POINTS = frozenset({"gwctl", "gwctl.__main__", "gwctl.admin.app", "gwctl.cli"})
 """Modules that are run, not imported. `python -m` in the Makefile adds to them."""
 
 EVERYWHERE_FORBIDDEN = frozenset({"pdb", "unittest.mock", "pydantic", "supervisor", "workers", "config"})
 """The last three are top-level names of other people's projects; ours are gwctl.supervisor and so on."""
 
-MASTER_FORBIDDEN = frozenset({"asyncio", "threading", "uvloop", "uvicorn", "gunicorn", "websockets"})
+MASTER_FORBIDDEN = frozenset(
+    {"asyncio", "threading", "uvloop", "uvicorn", "gunicorn", "websockets", "prometheus_client"}
+)
 
 FORBIDDEN: tuple[tuple[str, frozenset[str]], ...] = (
     ("gwctl.supervisor.core", frozenset({"os", "time", "signal", "socket", "random", "logging"})),
     ("gwctl.supervisor", MASTER_FORBIDDEN | {"gwctl.cli"}),
     ("gwctl.cli", MASTER_FORBIDDEN),
-    ("gwctl.workers", frozenset({"gwctl.supervisor", "gwctl.cli"})),
+    ("gwctl.workers", frozenset({"gwctl.supervisor", "gwctl.cli", "gwctl.admin", "prometheus_client"})),
+    ("gwctl.admin", frozenset({"gwctl.supervisor", "gwctl.workers", "gwctl.cli", "gwctl.ipc"})),
     ("gwctl.config", MASTER_FORBIDDEN | {"gwctl.supervisor", "gwctl.workers", "gwctl.cli"}),
 )
 

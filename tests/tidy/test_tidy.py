@@ -90,6 +90,8 @@ BAD = [
         "from gwctl.supervisor.master import run\n",
     ),
     (checks.forbidden_imports, "gwctl/config/load.py", "import gwctl.workers.lifecycle.boot\n"),
+    (checks.forbidden_imports, "gwctl/admin/app.py", "from gwctl.supervisor import history\n"),
+    (checks.forbidden_imports, "gwctl/workers/server.py", "import prometheus_client\n"),
     (checks.forbidden_imports, "gwctl/cli/start.py", "from config import settings\n"),
     (checks.forbidden_imports, "gwctl/log.py", "from unittest import mock\n"),
     (checks.sleeps, "tests/unit/test_a.py", "import time\ntime.sleep(1)\n"),
