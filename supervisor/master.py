@@ -92,7 +92,7 @@ class Master:
         )
         self.log_level = LogLevel(recorder, self.children.tell_log_level)
         self._inspections = Inspections(self.children, self._answer)
-        self._slow = SlowRequests(self.children, recorder, self._inspections.look)
+        self._slow = SlowRequests(self.children, recorder, self._inspections.inspect)
         self.admin = AdminProcess(
             loop.selector, recorder, self.children.others.__setitem__, self._connect, self._close_in_admin
         )

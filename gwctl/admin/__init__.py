@@ -4,7 +4,7 @@
 does; it serves nobody's requests and decides nothing about workers. Whatever comes over HTTP is bounded
 here before it can reach the master (`link`, `limits`), and is let in or not by `access` alone.
 
-Imported by `admin.following`, `supervisor`.
+Imported by `admin.following`, `workers.lifecycle`.
 Knows nothing of `supervisor`, `workers`, `cli`, `ipc`: how this process is started and watched is not its
 job, nor how its application is served.
 """

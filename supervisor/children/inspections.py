@@ -80,7 +80,7 @@ class Inspections:
             raise ControlError(f"{pool} has {count_of_workers(len(found))}: name one, as in {one}")
         self._begin(found, now, partial(self._answer_dump, request), stacks=True)
 
-    def look(self, child: Child, now: float, end: Callable[[Child, float], None]) -> None:
+    def inspect(self, child: Child, now: float, end: Callable[[Child, float], None]) -> None:
         """Have one say what it is at, and where; ``end`` is called with it if it lives then."""
 
         def ended(_asked: list[Child], living: list[Child], now: float) -> None:

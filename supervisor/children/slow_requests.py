@@ -25,8 +25,8 @@ from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.core.events import WorkerId
 from gwctl.supervisor.recorder import Recorder
 
-LOOK_MIN_S: Final = 0.25
-LOOK_MAX_S: Final = 1.0
+CHECK_MIN_S: Final = 0.25
+CHECK_MAX_S: Final = 1.0
 AGAIN_S: Final = 5.0
 """After that a worker is asked again whose longest request was told of."""
 HELD_S: Final = 2.0
@@ -36,7 +36,7 @@ SAME_S: Final = 0.5
 """Two that began so close to each other, and are called alike, are one."""
 _MINUTE_S: Final = 60.0
 
-Look = Callable[[Child, float, Callable[[Child, float], None]], None]
+Ask = Callable[[Child, float, Callable[[Child, float], None]], None]
 
 
 class _Found(NamedTuple):
@@ -70,14 +70,14 @@ class _Watched:
 
 
 class SlowRequests:
-    """Of one master. ``look`` asks a worker."""
+    """Of one master. ``ask`` has a worker say what it is at."""
 
-    def __init__(self, children: Children, recorder: Recorder, look: Look) -> None:
+    def __init__(self, children: Children, recorder: Recorder, ask: Ask) -> None:
         self._children = children
         self._recorder = recorder
-        self._look = look
+        self._ask = ask
         self._watched: dict[WorkerId, _Watched] = {}
-        self._looked_at = -inf
+        self._checked_at = -inf
 
     @property
     def next_at(self) -> float:
@@ -85,12 +85,12 @@ class SlowRequests:
         limits = [limit_s for child in self._children if (limit_s := _limit_s(child))]
         if not limits:
             return inf
-        return self._looked_at + min(max(min(limits) / 2, LOOK_MIN_S), LOOK_MAX_S)
+        return self._checked_at + min(max(min(limits) / 2, CHECK_MIN_S), CHECK_MAX_S)
 
     def turn(self, now: float) -> None:
         if now < self.next_at:
             return
-        self._looked_at = now
+        self._checked_at = now
         living: dict[WorkerId, _Watched] = {}
         for child in list(self._children):
             limit_s = _limit_s(child)
@@ -109,7 +109,7 @@ class SlowRequests:
         since = _longest_since(child, child.trusted_record(now), now)
         if since and now - since >= limit_s:
             watched.asked, watched.longest_since, watched.ask_again_at = True, since, now + AGAIN_S
-            self._look(child, now, self._seen)
+            self._ask(child, now, self._seen)
 
     def _seen(self, child: Child, now: float) -> None:
         """A worker has said what it is at, or all that will be known of that."""

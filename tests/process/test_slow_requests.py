@@ -58,6 +58,13 @@ def events(server: GwctlServer, *kinds: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def has_run(server: GwctlServer, request: str) -> bool:
+    """Tell whether it runs, and has for twice as long as would be told of."""
+    result = server.gwctl("requests", "--json", "-c", str(server.config))
+    running = [each for worker in json.loads(result.stdout)["workers"] for each in worker["requests"]]
+    return any(each["request"] == request and each["age_s"] > SLOW_S * 2 for each in running)
+
+
 @pytest.mark.parametrize("case", APPLICATIONS)
 def test_a_slow_request_is_told_of_twice_and_answered(gwctl_server, tmp_path, case: str) -> None:
     worker, text = APPLICATIONS[case]
@@ -99,8 +106,7 @@ def test_each_of_several_is_told_of_also_beside_one_that_may_last(
         ThreadPoolExecutor() as clients,
     ):
         live = clients.submit(httpx.get, f"{server.url}/wait/live", timeout=60)
-        until(lambda: "/wait/live" in server.gwctl("requests", "-c", str(server.config)).stdout, "it to run")
-        time.sleep(SLOW_S * 2)  # it is the longest, and over the limit, before the others begin
+        until(lambda: has_run(server, "GET /wait/live"), "it to be the longest, and over the limit")
         others = [clients.submit(httpx.get, f"{server.url}/wait/{each}", timeout=60) for each in (1, 2)]
         for each in (1, 2):
             server.wait_for_log(rf"slow: GET /wait/{each} has run")
@@ -120,7 +126,7 @@ def test_who_does_not_ask_for_it_hears_nothing(gwctl_server, tmp_path) -> None:
         ThreadPoolExecutor() as clients,
     ):
         waits = clients.submit(httpx.get, f"{server.url}/wait", timeout=60)
-        time.sleep(SLOW_S * 2)
+        until(lambda: has_run(server, "GET /wait"), "it to be slow")
         (tmp_path / "go-wait").touch()
         assert waits.result().text == "done"
         assert events(server, "slow_request*") == []
