@@ -2,7 +2,7 @@
 
 All counters are over the life of the master, upgrades included; those of a pool contain its dead workers, so
 they never run backwards. Seconds and bytes are plain numbers. How they are called for Prometheus is said in
-`gwctl.admin.exposition`.
+`gwctl.admin.figures`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import Final
 
 import msgspec
 
-from gwctl.ipc import scoreboard
-
-METHODS: Final = scoreboard.METHODS
-STATUS_CLASSES: Final = scoreboard.STATUS_CLASSES
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "other")
+STATUS_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+"""As they are counted (`gwctl.ipc.scoreboard`): ``none`` had no response, ``1xx`` became WebSockets."""
 
 
 class Summary(msgspec.Struct, frozen=True):

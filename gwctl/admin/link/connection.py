@@ -36,7 +36,7 @@ WAITING_MAX: Final = 64
 _NAMES: Final = {kind: name for name, kind in protocol.METHODS.items()}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Call:
     """One request. ``on_news`` is None when nobody listens any more."""
 
@@ -165,6 +165,8 @@ class Link(asyncio.Protocol):
             self._send_next(lane)
 
     def data_received(self, data: bytes) -> None:
+        if self.gone:
+            return
         try:
             for line in self._lines.feed(data):
                 self._hear(protocol.decode_incoming(line))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gwctl.control import metrics
 from gwctl.control.metrics import Summary
+from gwctl.ipc import scoreboard
 from gwctl.records import AnyRecord
 from gwctl.records import reloads as of_reloads
 from gwctl.records import workers as of_workers
@@ -72,3 +74,7 @@ def test_boots_reloads_and_upgrades() -> None:
     assert tally.reloads == {"adopted": 1, "refused": 2, "rolled_back": 1}
     assert tally.reload_seconds == Summary(2, 2.0)
     assert tally.upgrades == {"done": 1, "failed": 1}
+
+
+def test_metrics_name_what_the_scoreboard_counts() -> None:
+    assert (metrics.METHODS, metrics.STATUS_CLASSES) == (scoreboard.METHODS, scoreboard.STATUS_CLASSES)
