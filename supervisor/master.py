@@ -403,6 +403,7 @@ class Master:
                 settings=children.settings,
                 boards=children.boards,
                 totals=children.totals,
+                slots=children.slots,
                 sampled_at=children.sampled_at,
                 plans=generations.plans,
                 adopted=generations.adopted,

@@ -32,7 +32,7 @@ class Durations(msgspec.Struct, frozen=True):
 
 
 class WorkerMetrics(msgspec.Struct, frozen=True):
-    """One worker that lives."""
+    """One worker that lives. ``requests``, ``accepted`` and ``cpu_s`` are of all that its slot has had."""
 
     slot: int
     pid: int

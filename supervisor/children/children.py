@@ -54,7 +54,7 @@ from gwctl.supervisor.children.recent_totals import Recent
 from gwctl.supervisor.children.scoreboards import Boards, boards_from
 from gwctl.supervisor.children.spawn_errors import why
 from gwctl.supervisor.children.subreaper import adopt_orphans, is_child_of
-from gwctl.supervisor.children.totals import Totals
+from gwctl.supervisor.children.totals import SlotTotals, Totals
 from gwctl.supervisor.children.watcher import Watching
 from gwctl.supervisor.core import events
 from gwctl.supervisor.event_loop import Loop
@@ -75,6 +75,7 @@ class ChildrenSnapshot(msgspec.Struct, frozen=True):
     """Those for new workers, one for each pool; then older ones."""
     totals: dict[str, Totals]
     sampled_at: float
+    slots: dict[str, dict[int, SlotTotals]] = {}
 
     def read(self) -> tuple[list[Scoreboard | OlderBoard], list[Child]]:
         """The boards, and the processes that write to them.
@@ -121,6 +122,8 @@ class Children:
         self._oom = OomWatch()
         self.totals: dict[str, Totals] = {}
         """Of workers that are gone, by pool."""
+        self._slots: dict[str, dict[int, SlotTotals]] = {}
+        """The same by slot."""
         self._doomed: list[events.WorkerId] = []
         """Who is sent SIGKILL at the end of this turn."""
         self.recent = Recent()
@@ -268,7 +271,9 @@ class Children:
                 board = pools.index(child.pool)
             children.append(child.snapshot(settings[id(child.settings)], board))
         boards = (*self.boards.snapshot(), *(older.snapshot for older in self.older))
-        return ChildrenSnapshot(tuple(children), tuple(plain), boards, self.totals, self.sampled_at)
+        return ChildrenSnapshot(
+            tuple(children), tuple(plain), boards, self.totals, self.sampled_at, self._slots
+        )
 
     def resume(self, snapshot: ChildrenSnapshot) -> None:
         """Go on with processes that another program has forked, and hears of no more.
@@ -281,6 +286,7 @@ class Children:
         self.boards = Boards({pool: each for pool, each in of_pools if isinstance(each, Scoreboard)})
         self.older.extend(board for board in boards if isinstance(board, OlderBoard))
         self.sampled_at = snapshot.sampled_at
+        self._slots.update(snapshot.slots)
         for pool, totals in snapshot.totals.items():
             totals.fit()
             self.totals[pool] = totals
@@ -533,6 +539,8 @@ class Children:
             reason=reason,
         )
         self.totals.setdefault(child.pool, Totals()).fold(record)
+        if not child.template:
+            self._slots.setdefault(child.pool, {}).setdefault(child.slot, SlotTotals()).fold(record)
         self._forget(child)
         self._report(exited)
         if child.template:
@@ -570,6 +578,14 @@ class Children:
             if child.pool == pool and not child.template:
                 living.fold(child.trusted_record(now))
         return self.totals.get(pool, Totals()).plus(living)
+
+    def slots_of(self, pool: str, now: float) -> dict[int, SlotTotals]:
+        """The sums of each slot of a pool, dead workers included."""
+        found = {slot: msgspec.structs.replace(each) for slot, each in self._slots.get(pool, {}).items()}
+        for child in self._by_worker.values():
+            if child.pool == pool and not child.template:
+                found.setdefault(child.slot, SlotTotals()).fold(child.trusted_record(now))
+        return found
 
     def _tell_doubt(self, child: Child) -> None:
         """Say that a record cannot be believed: once, as it may be so for good."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from gwctl.ipc import scoreboard
 
 
@@ -68,6 +70,20 @@ class Totals:
         """Have as many words of each kind as this version: another one may have counted them."""
         self.latency = _fitted(self.latency, scoreboard.LATENCY_BUCKETS)
         self.answers = _fitted(self.answers, scoreboard.ANSWER_WORDS)
+
+
+class SlotTotals(msgspec.Struct):
+    """Sums over the workers that a slot has had: counters of a slot do not begin anew with each of them."""
+
+    requests: int = 0
+    accepted: int = 0
+    cpu_s: float = 0.0
+
+    def fold(self, record: scoreboard.Record) -> None:
+        """Add one record's counters."""
+        self.requests += record.words[scoreboard.REQUESTS]
+        self.accepted += record.words[scoreboard.ACCEPTED]
+        self.cpu_s += record.floats[scoreboard.CPU_S]
 
 
 def _fitted(words: list[int], count: int) -> list[int]:

@@ -12,9 +12,7 @@ from gwctl import __version__
 from gwctl.control import metrics, status
 from gwctl.control.metrics import Durations, Summary
 from gwctl.ipc.scoreboard import (
-    ACCEPTED,
     COLLECTED_MAX_S,
-    CPU_S,
     LAG_S,
     METHODS,
     STATUS_CLASSES,
@@ -23,7 +21,7 @@ from gwctl.ipc.scoreboard import (
 )
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.procfs import resident_bytes
-from gwctl.supervisor.children.totals import Totals
+from gwctl.supervisor.children.totals import SlotTotals, Totals
 from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.recorder import Recorder
@@ -62,7 +60,7 @@ def metrics_document(
 def _pool(
     pool: status.PoolStatus, children: Children, ready_min: int, tally: PoolTally, now: float
 ) -> metrics.PoolMetrics:
-    totals = children.totals_of(pool.name, now)
+    totals, slots = children.totals_of(pool.name, now), children.slots_of(pool.name, now)
     records = {
         child.pid: child.trusted_record(now)
         for child in children
@@ -96,24 +94,26 @@ def _pool(
         collections=Summary(totals.collections, round(totals.collected_s, 6)),
         collection_max_s=max((record.floats[COLLECTED_MAX_S] for record in records.values()), default=0.0),
         workers=tuple(
-            _worker(worker, records[worker.pid]) for worker in pool.workers if worker.pid in records
+            _worker(worker, records[worker.pid], slots[worker.slot])
+            for worker in pool.workers
+            if worker.pid in records
         ),
     )
 
 
-def _worker(worker: status.WorkerStatus, record: Record) -> metrics.WorkerMetrics:
+def _worker(worker: status.WorkerStatus, record: Record, slot: SlotTotals) -> metrics.WorkerMetrics:
     return metrics.WorkerMetrics(
         slot=worker.slot,
         pid=worker.pid,
         state=worker.state,
         generation=worker.generation,
         up_s=worker.up_s,
-        requests=worker.requests,
+        requests=slot.requests,
         active=worker.active,
         connections=worker.connections,
-        accepted=record.words[ACCEPTED],
+        accepted=slot.accepted,
         memory_bytes=worker.memory_bytes,
-        cpu_s=round(record.floats[CPU_S], 3),
+        cpu_s=round(slot.cpu_s, 3),
         lag_s=round(record.floats[LAG_S], 6),
     )
 

@@ -21,7 +21,7 @@ from gwctl.errors import UpgradeError
 from gwctl.supervisor.children.child import ChildSnapshot
 from gwctl.supervisor.children.children import ChildrenSnapshot
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot
-from gwctl.supervisor.children.totals import Totals
+from gwctl.supervisor.children.totals import SlotTotals, Totals
 from gwctl.supervisor.control.server import ControlSnapshot
 from gwctl.supervisor.generations.connection_queues import ConnectionQueuesSnapshot
 from gwctl.supervisor.generations.generations import GenerationsSnapshot
@@ -82,12 +82,15 @@ class State(msgspec.Struct, frozen=True):
     log_level_asked: LogLevelSnapshot | None = None
     admin: tuple[int, ...] = ()
     """Pids of admin processes."""
+    slots: dict[str, dict[int, SlotTotals]] = {}
     tally: Tally = msgspec.field(default_factory=Tally)
     log_lines_lost: int = 0
 
     @property
     def of_children(self) -> ChildrenSnapshot:
-        return ChildrenSnapshot(self.children, self.settings, self.boards, self.totals, self.sampled_at)
+        return ChildrenSnapshot(
+            self.children, self.settings, self.boards, self.totals, self.sampled_at, self.slots
+        )
 
     @property
     def of_generations(self) -> GenerationsSnapshot:

@@ -271,6 +271,8 @@ def test_counters_never_run_backwards(with_admin) -> None:
                 assert httpx.get(admin.server.url).status_code == 200
                 served += 1
             until(partial(admin.has_served, served), lambda: admin.get("/metrics").text)
+            by_slot = [admin.sample("gwctl_worker_requests_total", slot=str(slot)) for slot in (0, 1)]
+            assert sum(by_slot) == served
             if round_ == 0:
                 before = set(admin.workers)
                 assert admin.post("/api/recycle", pool="web").status_code == 200
@@ -279,6 +281,7 @@ def test_counters_never_run_backwards(with_admin) -> None:
                 os.kill(admin.workers[0], signal.SIGKILL)
                 admin.server.wait_for_log("died")
             assert admin.has_served(served)
+            assert by_slot == [admin.sample("gwctl_worker_requests_total", slot=str(slot)) for slot in (0, 1)]
         assert admin.sample("gwctl_worker_exits_total", reason="crashed") == 1
 
 

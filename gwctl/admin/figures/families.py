@@ -264,7 +264,7 @@ SLOTS: Final = (
         "gwctl_worker_requests_total",
         "counter",
         "requests",
-        "Requests that the slot's worker has answered. It begins at 0 with each new worker.",
+        "Requests that the workers of the slot have answered.",
     ),
     _worker(
         "gwctl_worker_requests_in_flight", "gauge", "active", "Requests that the slot's worker serves now."
@@ -276,15 +276,14 @@ SLOTS: Final = (
         "gwctl_worker_connections_accepted_total",
         "counter",
         "accepted",
-        "Connections that the slot's worker has accepted, to see whether all get their share. It begins at 0 "
-        "with each new worker.",
+        "Connections that the workers of the slot have accepted, to see whether all get their share.",
     ),
     _worker("gwctl_worker_memory_bytes", "gauge", "memory_bytes", "Resident memory of the slot's worker."),
     _worker(
         "gwctl_worker_cpu_seconds_total",
         "counter",
         "cpu_s",
-        "Processor time that the slot's worker has used. It begins at 0 with each new worker.",
+        "Processor time that the workers of the slot have used.",
     ),
     _worker(
         "gwctl_worker_loop_lag_seconds",

@@ -17,12 +17,16 @@ from tests.support.tls import Files
 LEAVES = {("pool", "web", *path): setting for path, setting in schema.pool_leaves().items()} | {
     (table, *path): setting for table in schema.TABLES for path, setting in schema.table_leaves(table).items()
 }
-NOT_HERE = {"chdir", "env_file", "user", "group", "socket_user", "socket_group"} | {
-    "certificate",
-    "key",
-    "password_file",
-    "client_ca",
-}
+NOT_HERE = (
+    {"token_file"}
+    | {"chdir", "env_file", "user", "group", "socket_user", "socket_group"}
+    | {
+        "certificate",
+        "key",
+        "password_file",
+        "client_ca",
+    }
+)
 """Examples that name users and files of another machine."""
 
 
@@ -46,12 +50,12 @@ def test_every_example_is_accepted(tmp_path: Path, path: tuple[str, ...]) -> Non
     setting = LEAVES[path]
     tables = {"pool.web": 'app = "shop:app"\n'} if path[-1] != "app" else {}
     table = dotted(path[:-1])
-    if "tls" in path or path[-1] == "bind":
+    if "tls" in path or path[2:] == ("bind",):
         shop = Files(tmp_path, "shop.example")
         tables["pool.web.tls"] = f'certificate = "{shop.certificate}"\nkey = "{shop.key}"\n'
         if path[-1] == "verify":
             tables["pool.web.tls"] += f'client_ca = "{shop.certificate}"\n'
-        if path[-1] != "bind":
+        if path[2:] != ("bind",):
             tables["pool.web"] += 'bind = "tls:127.0.0.1:8443"\n'
     tables[table] = tables.get(table, "") + f"{setting.name} = {value(setting.example)}\n"
     (tmp_path / "gw.toml").write_text("".join(f"[{name}]\n{text}" for name, text in tables.items()))

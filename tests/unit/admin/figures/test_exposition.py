@@ -26,6 +26,7 @@ from gwctl.json_text import readable
 from gwctl.supervisor.core.state import Phase
 from gwctl.supervisor.core.worker import State
 from gwctl.workers.observe.counters import Counters
+from tests.support.asked import Asked
 from tests.tidy.checks import ROOT
 from tests.unit.admin.figures.examples import BARE, MASTER, ODD_NAME, POOL, WORKER
 from tests.unit.admin.figures.page import page
@@ -228,7 +229,7 @@ def test_the_health_is_one_of_those_of_the_status() -> None:
 def test_a_request_is_below_the_bounds_that_it_was_faster_than(seconds: float, smallest: str) -> None:
     """As a worker counts it."""
     counters = Counters()
-    counters.add(200, 0, seconds)
+    counters.add(Asked(), 200, 0, seconds)
     below = [bound for bound, count in rows.buckets(Durations(tuple(counters.latency))).counts if count]
     assert below[0] == smallest
     assert below[-1] == "+Inf"
@@ -340,7 +341,7 @@ def test_labels_are_explained_and_few() -> None:
     said = {label for name, labels in series(families(MASTER, TEXT)) for label, _ in labels}
     assert said - {"le", "gwctl_phase", "gwctl_health"} == {*LABELS}
     assert set(MASTER.pools[0].requests) < {*METHODS}
-    assert len(METHODS) * len(STATUS_CLASSES) == 40
+    assert len(METHODS) * len(STATUS_CLASSES) == 48
 
 
 def test_sources_are_in_the_document() -> None:

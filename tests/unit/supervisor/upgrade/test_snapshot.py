@@ -42,7 +42,7 @@ CARRIED: dict[type, set[str]] = {
     Announcer: {"_phase", "_status"},
     Generations: {"listeners", "logs", "_plans", "_removed", "adopted", "kept"},
     ListenerSet: {"_passed", "_current"},
-    Children: {"boards", "_by_worker", "sampled_at", "totals", "older"},
+    Children: {"boards", "_by_worker", "sampled_at", "totals", "older", "_slots"},
     server.ControlServer: {"path", "_listening", "_clients", "_waiting", "_last_request"},
     server._Client: {"sock", "received", "output", "requests", "followers", "ended"},
 }

@@ -36,6 +36,7 @@ from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.observe import access_log, counters
 from gwctl.workers.observe.access_log import AccessLog
 from gwctl.workers.observe.counters import Counters
+from tests.support.asked import Asked
 from tests.support.compiled import pure_only
 from tests.support.engine import Engine
 from tests.support.engine_apps import application
@@ -294,12 +295,6 @@ def test_the_servers_access_log_and_its_reopening(worker_class: str, tmp_path: P
     assert '"GET /length?12 HTTP/1.1" 200 12 "there" "me"' in first
     assert first.endswith("web.0")
     assert '"-" 400' in second
-
-
-class Asked:
-    def __init__(self, method: str) -> None:
-        self.method = method
-        self.target = "/"
 
 
 @pytest.mark.parametrize("threads", [1, 3])
