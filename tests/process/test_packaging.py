@@ -70,7 +70,7 @@ def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
 
 
 def test_the_wheel_has_every_module(wheel: Path) -> None:
-    """Real files where the working tree has links, and the marker for type checkers."""
+    """Real files where the working tree has links, the marker for type checkers, and the dashboard."""
     expected = {
         f"gwctl/{folder}{path.relative_to(base).as_posix()}"
         for folder, base in (
@@ -83,7 +83,7 @@ def test_the_wheel_has_every_module(wheel: Path) -> None:
     }
     contents = wheel_contents(wheel)
     assert {name for name in contents if name.endswith(".py")} == expected
-    assert "gwctl/py.typed" in contents
+    assert {"gwctl/py.typed", "gwctl/admin/page.html"} <= set(contents)
 
 
 def test_the_sdist_is_complete(unpacked_sdist: Path) -> None:
