@@ -2,6 +2,7 @@
 # make test   all tests, in parallel
 # make test-others   unit, conformance and client tests on the other Pythons of this machine
 # make test-all   all tests on all Pythons of this machine
+# make test-browser  the dashboard in chromium; it is installed if that is possible here
 # make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
@@ -14,7 +15,8 @@
 # make hostile  pools that attack whatever they can reach, beside one that behaves well: make hostile SECONDS=300 CLASS=asgi
 # make test-upgrade   upgrades in a row under load, and to another Python: make test-upgrade UPGRADES=50
 # make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
-# make docs   write docs/configuration.md, docs/http.md, docs/events.md and docs/metrics.md from what they describe
+# make docs   write docs/configuration.md, http.md, events.md, metrics.md and the policy in the dashboard from what they
+#             describe
 #
 # PYTHON names the interpreter that makes the environment: make run PYTHON=python3.12
 
@@ -24,7 +26,7 @@ VENV ?= .venv
 TEST_WORKERS ?= 6
 # They start gwctl more than a thousand times. Where the environment forbids to keep bytecode, as in containers,
 # each start would compile it anew: that doubles what a start costs.
-test test-oldest test-compiled: export PYTHONDONTWRITEBYTECODE =
+test test-browser test-oldest test-compiled: export PYTHONDONTWRITEBYTECODE =
 TESTS ?= tests
 OTHERS_TESTS ?= tests/unit tests/conformance tests/clients
 SEED ?=
@@ -45,7 +47,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-others test-all test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once hostile test-upgrade fuzz docs clean
+.PHONY: help run test test-others test-all test-browser test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once hostile test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -69,6 +71,11 @@ test-all:
 	$(MAKE) --no-print-directory test || status=1; \
 	$(MAKE) --no-print-directory test-others OTHERS_TESTS="$(TESTS)" || status=1; \
 	exit $$status
+
+# Without a browser these tests are skipped, and say why.
+test-browser: $(VENV)/.installed-browser
+	@$(BIN)/python -m tests.support.browser
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/browser
 
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
@@ -144,6 +151,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.conformance.page > docs/http.md
 	$(BIN)/python -m tests.unit.records.page > docs/events.md
 	$(BIN)/python -m tests.unit.admin.figures.page > docs/metrics.md
+	$(BIN)/python -m tests.support.page
 
 clean:
 	rm -rf $(VENV) $(VENV)-* $(FUZZ_FOLDER) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -176,6 +184,17 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing what tests and checks need"
 	@$(QUIET_PIP) --group dev
+	@touch $@
+
+# Chromium is a Debian package, axe-core one of npm. Where they cannot be had, the tests say so.
+$(VENV)/.installed-browser: $(VENV)/.installed-dev
+	@echo "installing what the tests in a browser need"
+	@$(QUIET_PIP) --group browser || echo "playwright cannot be installed for $$($(BIN)/python -V)"
+	@$(BIN)/python -c 'import sys; from tests.support.browser import chromium; sys.exit(chromium() is None)' || \
+	    { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && \
+	    apt-get install -qq --no-install-recommends chromium; } || true
+	@[ -e build/browser/node_modules/axe-core/axe.min.js ] || { command -v npm >/dev/null 2>&1 && \
+	    npm install --silent --no-audit --no-fund --prefix build/browser axe-core@4; } || true
 	@touch $@
 
 # atheris has wheels for some Pythons; elsewhere clang must build it.
