@@ -9,9 +9,10 @@ others. The fleet finishes when the last one is reaped.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import assert_never
+
+from msgspec import Struct, field
 
 from gwctl.records.master import MasterGaveUp, MasterStopped
 from gwctl.supervisor.core import wording
@@ -35,8 +36,7 @@ class Mode(IntEnum):
     KILL = 3
 
 
-@dataclass(slots=True, eq=False)
-class Ending:
+class Ending(Struct, eq=False):
     mode: Mode
     since: float
     status: int = 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class RecyclePolicy:
+class RecyclePolicy(Struct, frozen=True):
     """When a worker is replaced that works. 0: not for this reason."""
 
     requests_max: int = 0
@@ -17,8 +16,7 @@ class RecyclePolicy:
     at_once: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class PoolPolicy:
+class PoolPolicy(Struct, frozen=True):
     """All durations in seconds. See docs/configuration.md for the meaning of each."""
 
     size: int

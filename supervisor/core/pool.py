@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from gwctl.records.base import Strength
 from gwctl.supervisor.core.policy import PoolPolicy
@@ -14,8 +15,7 @@ from gwctl.supervisor.core.slot import Slot
 from gwctl.supervisor.core.worker import Order, State, Worker
 
 
-@dataclass(slots=True, eq=False)
-class Pool:
+class Pool(Struct, eq=False):
     name: str
     policy: PoolPolicy
     """Of the current generation; of the candidate for a pool that is only there."""
@@ -95,8 +95,7 @@ class Pool:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What is wanted of a pool now, besides its size."""
 
     generation: int

@@ -35,10 +35,11 @@ the deadline of parked workers, too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
 from typing import assert_never
+
+from msgspec import Struct, field
 
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Progress
@@ -73,8 +74,7 @@ class Stage(Enum):
     COMMIT = "commit"
 
 
-@dataclass(slots=True, eq=False)
-class Reload:
+class Reload(Struct, eq=False):
     """Where the transaction stands. `FleetState.reload` shows it; only the core changes it."""
 
     generation: int

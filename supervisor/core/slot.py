@@ -19,14 +19,14 @@ Rules
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from gwctl.supervisor.core.policy import PoolPolicy
 
 
-@dataclass(slots=True)
-class Slot:
+class Slot(Struct):
     """The record of one place in a pool, for the current generation."""
 
     failures: int = 0

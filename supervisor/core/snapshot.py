@@ -13,12 +13,11 @@ lets both live on for a while, and compares what they do.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Container, Mapping
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -52,14 +51,14 @@ _WIRE_NAMES: Final[Mapping[type, Mapping[str, str]]] = {
         "observed": "facts",
     },
 }
-"""Fields that are handed over by the names that they had in 0.2.0."""
+"""Fields that are handed over by the names that they had in 0.2.0. (`Observed` says it itself.)"""
 
 _LIVES: Final = frozenset({"members", "templates"})
 """Of a pool: they are listed once, among all workers."""
 _INFINITE: Final = "inf"
 """JSON has no number for it."""
 
-Table = TypeVar("Table")
+Table = TypeVar("Table", bound=msgspec.Struct)
 
 
 class SnapshotError(Exception):
@@ -103,13 +102,12 @@ def fleet_from(snapshot: Mapping[str, Any]) -> Fleet:
 
 
 def plain(value: Any, without: Container[str] = ()) -> Any:
-    """As `msgspec.to_builtins`, but with infinity, queues, and dataclasses by their fields."""
+    """As `msgspec.to_builtins`, but with infinity, queues, and structs by their names in a snapshot."""
     if isinstance(value, float):
         return _INFINITE if value == float("inf") else value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = (each.name for each in dataclasses.fields(value) if each.name not in without)
-        wire = _WIRE_NAMES.get(type(value), {})
-        return {wire.get(name, name): plain(getattr(value, name)) for name in names}
+    if isinstance(value, msgspec.Struct):
+        names = (each for each in _names(type(value)).items() if each[0] not in without)
+        return {wire: plain(getattr(value, name)) for name, wire in names}
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, set | frozenset):
@@ -119,35 +117,42 @@ def plain(value: Any, without: Container[str] = ()) -> Any:
     return msgspec.to_builtins(value)
 
 
+@cache
+def _names(table: type[msgspec.Struct]) -> Mapping[str, str]:
+    """What the fields are called here, and in a snapshot."""
+    names = zip(table.__struct_fields__, table.__struct_encode_fields__, strict=True)
+    return {**dict(names), **_WIRE_NAMES.get(table, {})}
+
+
 # ---- from a snapshot
 
 
 def table_from(table: type[Table], values: Mapping[str, Any]) -> Table:
-    """Make a dataclass without calling what it does when it is new: deadlines of old are to stay.
+    """Make a struct, and take back what it does when it is new: deadlines of old are to stay.
 
     Raises:
         SnapshotError: A field is missing that has no default, or is of another type.
     """
-    made = object.__new__(table)
-    wire = _WIRE_NAMES.get(table, {})
-    hints = _hints(table)  # type: ignore[arg-type]
-    for each in dataclasses.fields(table):  # type: ignore[arg-type]
-        name = wire.get(each.name, each.name)
+    given: dict[str, Any] = {}
+    for each in _fields(table):
+        name = _names(table)[each.name]
         if name in values:
-            value = _revived(hints[each.name], values[name], f"{table.__name__}.{each.name}")
-        elif each.default is not dataclasses.MISSING:
-            value = each.default
-        elif each.default_factory is not dataclasses.MISSING:
-            value = each.default_factory()
+            given[each.name] = _revived(each.type, values[name], f"{table.__name__}.{each.name}")
+        elif each.default is not msgspec.NODEFAULT:
+            given[each.name] = each.default
+        elif each.default_factory is not msgspec.NODEFAULT:
+            given[each.name] = each.default_factory()
         else:
             raise SnapshotError(f"{table.__name__} has no {each.name}")
-        object.__setattr__(made, each.name, value)
+    made = table(**{each.name: given[each.name] for each in _fields(table) if each.required})
+    for name, value in given.items():
+        msgspec.structs.force_setattr(made, name, value)
     return made
 
 
 @cache
-def _hints(table: type) -> dict[str, Any]:
-    return get_type_hints(table)
+def _fields(table: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(table)
 
 
 def _revived(hint: Any, fact: Any, name: str) -> Any:
@@ -157,7 +162,7 @@ def _revived(hint: Any, fact: Any, name: str) -> Any:
     kind = kinds[0] if len(kinds) == 1 else hint
     if kind is float and fact == _INFINITE:
         return float("inf")
-    if isinstance(fact, Mapping) and dataclasses.is_dataclass(kind) and isinstance(kind, type):
+    if isinstance(fact, Mapping) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return table_from(kind, fact)
     if isinstance(fact, Mapping) and get_origin(kind) in {dict, Mapping}:
         key, value = get_args(kind)

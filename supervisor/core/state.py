@@ -9,10 +9,11 @@ hands over (`snapshot`), whose fields are found by their names here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
 from typing import Final
+
+from msgspec import Struct, field
 
 from gwctl.records.sentences import DEGRADED
 from gwctl.supervisor.core import wording
@@ -38,8 +39,7 @@ class Phase(Enum):
     STOPPING = "stopping"
 
 
-@dataclass(slots=True)
-class Queue:
+class Queue(Struct):
     """The one reload that may wait, however often it was asked for."""
 
     waiting: bool = False
@@ -53,8 +53,7 @@ class Queue:
         return taken
 
 
-@dataclass(slots=True, eq=False)
-class Kept:
+class Kept(Struct, eq=False):
     """A generation that was in force and is parked, so that a rollback can go back to it: see `kept`."""
 
     generation: int
@@ -79,8 +78,7 @@ class UpgradeStage(Enum):
     EXECUTE = "execute"
 
 
-@dataclass(slots=True, eq=False)
-class Upgrade:
+class Upgrade(Struct, eq=False):
     """Where an upgrade stands: see `upgrade`."""
 
     source: str
@@ -98,8 +96,7 @@ class Upgrade:
         turn.actions.extend(Progress(request, "", phase, outcome, detail) for request in self.requests)
 
 
-@dataclass(slots=True, eq=False)
-class FleetState:
+class FleetState(Struct, eq=False):
     """Read it freely; only the core changes it."""
 
     pools: dict[str, Pool]

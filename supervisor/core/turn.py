@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import assert_never
+
+from msgspec import Struct, field
 
 from gwctl.records import AnyRecord
 from gwctl.supervisor.core.actions import (
@@ -23,8 +24,7 @@ from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.worker import Order, Worker
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
+class Turn(Struct, eq=False):
     """The actions of the present step, and the clock and the numbering of workers."""
 
     now: float = 0.0

@@ -33,9 +33,10 @@ Theory of operation
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, assert_never
+
+from msgspec import Struct
 
 from gwctl.errors import InvariantViolation
 from gwctl.records.base import TEMPLATE, Process
@@ -184,8 +185,7 @@ AT_DEADLINE: Final[Mapping[State, Order | None]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why a worker failed, as far as it is known. ``kind`` is import, lifespan, boot, spawn or exit."""
 
     kind: str
@@ -195,8 +195,7 @@ class Failure:
     """The pid of a process whose stacks are being taken: they will be in the record of its kill."""
 
 
-@dataclass(slots=True, eq=False)
-class Worker:
+class Worker(Struct, eq=False):
     """What the core knows of one worker. Read it freely; only `apply` and `order` change its state."""
 
     id: int

@@ -7,11 +7,11 @@ is that the observer and the demand for convergence catch it by themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from gwctl.records.master import MasterStopped
 from gwctl.records.reloads import UpgradeWaits

@@ -13,8 +13,9 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from gwctl.records.base import TEMPLATE
 from gwctl.supervisor.core import actions as act

@@ -11,8 +11,9 @@ Log lines, progress and samples of the scoreboard are kept apart, in `notes`, `p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import inf
+
+from msgspec.structs import replace
 
 from gwctl.records.sentences import sentence
 from gwctl.supervisor.core import actions as act

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.events import ChannelClosed, Prepared, ReloadAsked, ScaleAsked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.state import Phase
