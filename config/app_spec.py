@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import ast
 import keyword
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class AppSpec:
+
+class AppSpec(Struct, frozen=True):
     """``path`` is empty when only a module is named; ``call``: its end is a factory to be called."""
 
     module: str

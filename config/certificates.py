@@ -15,9 +15,10 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from gwctl.config.model.tls import Tls
 
@@ -52,8 +53,7 @@ class ServerContext(ssl.SSLContext):
     certificate: str
 
 
-@dataclass
-class Certificate:
+class Certificate(Struct):
     """One entry of the settings, with what is in its file."""
 
     index: int
@@ -66,8 +66,7 @@ class Certificate:
     pem: str
 
 
-@dataclass
-class Identity:
+class Identity(Struct):
     """What a pool's TLS listeners serve with."""
 
     context: ServerContext

@@ -12,9 +12,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from gwctl.config import paths
 
@@ -50,8 +51,7 @@ _FRAMEWORKS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """``app`` is what the setting would be; ``interface`` is empty when reading does not tell."""
 
     app: str

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -38,8 +37,7 @@ _NO_FILE: Final = "settings"
 """What problems call the place where a setting is missing when there is no file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """Settings that have been checked.
 
     All paths in them are absolute, the name is known, and addresses are in their one form.
@@ -52,7 +50,7 @@ class Loaded:
     ``GWCTL_PROCESSES``, ``--bind``. What is not in it has its default."""
     path: Path | None
     """Of the file, absolute."""
-    identities: Mapping[str, Identity] = field(default_factory=dict)
+    identities: Mapping[str, Identity] = msgspec.field(default_factory=dict)
     """What the pools that speak TLS serve with, by their names, as the files were when they were checked."""
 
     notices: Sequence[str] = ()

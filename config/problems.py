@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from gwctl.errors import ExitStatus, GwctlError
 from gwctl.masking import MASK
@@ -22,8 +24,7 @@ _OF_ENV: Final = re.compile(r"\.env(\.|$)|^GWCTL_(.*_)?ENV(_|$)(?!FILE$)|^--set 
 """The table of variables, or one of them, however it is set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One mistake."""
 
     file: str
@@ -46,14 +47,14 @@ class Problem:
         for name in ("reason", "hint"):
             text = getattr(self, name)
             if not text.isprintable():
-                object.__setattr__(self, name, _printable(text))
+                force_setattr(self, name, _printable(text))
 
     def _mask(self) -> None:
         """What was found may be meant as a password: the key and the line say where it is."""
         value = self.found.strip("\"'")
         for name in ("reason", "hint") if value else ():
-            object.__setattr__(self, name, getattr(self, name).replace(value, MASK))
-        object.__setattr__(self, "found", MASK if self.found else "")
+            force_setattr(self, name, getattr(self, name).replace(value, MASK))
+        force_setattr(self, "found", MASK if self.found else "")
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

@@ -8,7 +8,6 @@ reading of annotations; this module only gives its findings the words they are s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -27,8 +26,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {"master": MasterSettings, "adm
 """Tables that there is one of, beside those of the pools."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One field of a struct. `gwctl.config.model.settings` says what ``extra`` may hold."""
 
     name: str

@@ -20,11 +20,10 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from msgspec import inspect
+from msgspec import Struct, field, inspect
 
 from gwctl.config import foreign_names, hints, paths, schema, toml_writer
 from gwctl.config.positions import Path, locate
@@ -37,8 +36,7 @@ DEFAULT_POOL: Final = "web"
 """The pool of an application that is named without a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where one value came from. ``key`` is what the person wrote there."""
 
     file: str
@@ -49,8 +47,7 @@ class Origin:
         return f"{self.file}:{self.line}" if self.line else self.key
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(Struct, frozen=True):
     """A value from the command line: ``flag`` is what it was given with."""
 
     key: str
@@ -72,8 +69,7 @@ class Override:
         return cls(key.strip(), value.strip(), f"--set {key.strip()}")
 
 
-@dataclass
-class Tree:
+class Tree(Struct):
     """Plain values as tomllib returns them, and where they came from."""
 
     file: str

@@ -12,9 +12,10 @@ import os
 import pwd
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.variables import given
@@ -63,8 +64,7 @@ def _variables(pool: PoolSettings, environ: Mapping[str, str]) -> dict[str, str]
     return {**environ, **given(pool)}
 
 
-@dataclass(frozen=True, slots=True)
-class _User:
+class _User(Struct, frozen=True):
     """Who writes: another user, by what the mode of a folder says; or ourselves, by asking the kernel."""
 
     name: str

@@ -32,9 +32,10 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 _LINKS_MAX: Final = 40  # as Linux: path_resolution(7)
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
@@ -50,8 +51,7 @@ class RefusedPlaceError(OSError):
         return str(self.strerror)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A name in a folder that is held open as long as `reach` lasts."""
 
     path: Path

@@ -12,7 +12,8 @@ import select
 import signal
 import socket
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gwctl import memory_limits
 from gwctl.config.model.settings import PoolSettings, Settings
@@ -23,8 +24,7 @@ from gwctl.log import Level
 from gwctl.supervisor.children.fork import fork_worker
 
 
-@dataclass(frozen=True, slots=True)
-class TrialResult:
+class TrialResult(Struct, frozen=True):
     """How the import of one pool's application went.
 
     ``message`` says what was found (worker class, seconds) or what failed; ``traceback`` has

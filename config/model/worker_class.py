@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
+
+from msgspec import Struct
 
 Interface = Literal["wsgi", "asgi"]
 
@@ -17,8 +18,7 @@ class Concurrency(Enum):
     TASKS = "any number, as tasks of the loop"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerClass:
+class WorkerClass(Struct, frozen=True):
     """One of them.
 
     Attributes:

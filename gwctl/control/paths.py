@@ -19,9 +19,10 @@ import socket
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from gwctl.errors import GwctlError
 from gwctl.safe_files import reach, user
@@ -38,8 +39,7 @@ class NoRuntimeDirectoryError(GwctlError):
     """There is no folder to put the control socket into."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(Struct, frozen=True):
     """A control socket that was found; whoever listens there is asked for the rest."""
 
     name: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import socket
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.channel import Channel
@@ -32,8 +33,7 @@ EXIT_GRACE_S: Final = 2.0
 `gwctl.workers.lifecycle.exit_steps`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(Struct, frozen=True):
     """A bound, listening, non-blocking socket.
 
     ``address`` is how the settings name it (``127.0.0.1:8000``, ``unix:/run/x.sock``, ``fd:3``);
@@ -47,8 +47,7 @@ class Listener:
     """Clients speak TLS here."""
 
 
-@dataclass(frozen=True, slots=True)
-class AdminParts:
+class AdminParts(Struct, frozen=True):
     """What the admin process has that no worker has."""
 
     control: socket.socket
@@ -57,8 +56,7 @@ class AdminParts:
     """Of those who may change things; empty: nobody may."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Struct, frozen=True):
     """Everything a worker needs to know about itself."""
 
     worker: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -57,8 +57,11 @@ class ChildSnapshot(msgspec.Struct, frozen=True):
     log_level: int = 0
 
 
-@dataclass(slots=True)
-class Child:
+def _made_of_others() -> Any:
+    """For fields that `Child.__post_init__` makes of the others."""
+
+
+class Child(msgspec.Struct):
     """One process of ours, from fork to reaping."""
 
     worker: events.WorkerId
@@ -77,12 +80,12 @@ class Child:
     """Requests it said it could not finish; None: it said nothing."""
     rate: float = 0.0
     """Requests a second since the last but one look at the scoreboard."""
-    sampled_requests: int = field(default=0, repr=False)
-    dump: DumpFile = field(default_factory=DumpFile)
+    sampled_requests: int = 0
+    dump: DumpFile = msgspec.field(default_factory=DumpFile)
     template: bool = False
     protocol: int = 0
     """Of its channel; 0: it has not said hello."""
-    limits: RequestLimits = field(init=False)
+    limits: RequestLimits = msgspec.field(default_factory=_made_of_others)
     log_level: int = 0
     """What it was told last; 0: not known."""
     killed: bool = False
@@ -94,11 +97,11 @@ class Child:
     tell_out: bool = False
     signal_out: bool = False
     """It was asked by a `Tell`, or by INSPECT_SIGNAL, and has not answered."""
-    reader: Reader = field(init=False)
+    reader: Reader = msgspec.field(default_factory=_made_of_others)
     """Of ``record``, which nothing else reads."""
-    shown: Callable[[str], str] = field(init=False)
+    shown: Callable[[str], str] = msgspec.field(default_factory=_made_of_others)
     """Requests as its pool shows them."""
-    allowance: Allowance = field(default_factory=Allowance)
+    allowance: Allowance = msgspec.field(default_factory=Allowance)
     """What it may yet say."""
 
     def __post_init__(self) -> None:

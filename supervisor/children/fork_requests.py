@@ -16,8 +16,9 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import ChannelError, Fork, Forked
@@ -28,8 +29,7 @@ from gwctl.supervisor.core.events import WorkerId
 REASON_CHARS_MAX: Final = 1000
 
 
-@dataclass(slots=True, eq=False)
-class Request:
+class Request(Struct, eq=False):
     """One worker to be forked."""
 
     child: Child

@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from gwctl.ipc import scoreboard
 from gwctl.ipc.channel import RequestReport
@@ -68,8 +69,7 @@ class DumpFile:
             self.fd = 2
 
 
-@dataclass(frozen=True, slots=True)
-class KernelReport:
+class KernelReport(Struct, frozen=True):
     """What /proc says of a process; empty and 0 where it says nothing."""
 
     state: str = ""
@@ -92,8 +92,7 @@ def kernel_report(pid: int) -> KernelReport:
     return KernelReport(state, waits_in, resident_bytes(pid))
 
 
-@dataclass(slots=True)
-class IncidentReport:
+class IncidentReport(Struct):
     """What is known so far. ``request``: that which the scoreboard names, else that which has the loop."""
 
     pid: int
@@ -166,8 +165,7 @@ class IncidentReport:
         return tuple(tasks)
 
 
-@dataclass(slots=True)
-class Inspection:
+class Inspection(Struct):
     """What a person wants to know of a process that lives on, and what it has said."""
 
     known: IncidentReport

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from gwctl.supervisor.children.totals import Totals
 
 WINDOW_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """What happened in ``seconds``. ``latency`` as in `gwctl.ipc.scoreboard.LATENCY`."""
 
     seconds: float

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 import gwctl
 from gwctl.ipc.assignment import CURRENT_REQUEST
@@ -51,8 +52,7 @@ _OF_THE_MASTER: Final = tuple(
 )
 
 
-@dataclass(slots=True)
-class ThreadStack:
+class ThreadStack(Struct):
     """One thread. ``frames`` are the application's, innermost first; empty when it is idle."""
 
     ident: int

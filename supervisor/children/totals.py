@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import msgspec
+from msgspec import Struct, field
 
 from gwctl.ipc import scoreboard
 
 
-@dataclass(slots=True)
-class Totals:
+class Totals(Struct):
     """Sums over records, of the words that `gwctl.ipc.scoreboard` calls so."""
 
     requests: int = 0
@@ -72,7 +69,7 @@ class Totals:
         self.answers = _fitted(self.answers, scoreboard.ANSWER_WORDS)
 
 
-class SlotTotals(msgspec.Struct):
+class SlotTotals(Struct):
     """Sums over the workers that a slot has had: counters of a slot do not begin anew with each of them."""
 
     requests: int = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import dataclass
 
 import msgspec
 
@@ -26,8 +25,7 @@ from gwctl.supervisor.core.worker import State, Worker
 from gwctl.supervisor.generations.generations import Generations
 
 
-@dataclass(slots=True)
-class Adoption:
+class Adoption(msgspec.Struct):
     """When and by whom the generation in force was adopted; ``at`` in seconds since the epoch."""
 
     at: float

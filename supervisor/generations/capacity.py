@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 WORKER_BYTES: Final = 128 << 20
 """What a worker of a usual web application is assumed to need; unlike its real size it is known at start."""
@@ -27,16 +28,14 @@ WORKER_BYTES: Final = 128 << 20
 _V1_UNLIMITED_BYTES: Final = 1 << 60  # version 1 has no word for "no limit", only a huge number
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
+class Capacity(Struct, frozen=True):
     """``processes`` for "auto", and ``why`` in words for the line that says so."""
 
     processes: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+class _Group(Struct, frozen=True):
     """One control group: its folder and the folders above it up to the mount point."""
 
     version: int
@@ -99,8 +98,7 @@ def _groups(root: Path) -> Iterator[_Group]:
                 break
 
 
-@dataclass(frozen=True, slots=True)
-class _Mount:
+class _Mount(Struct, frozen=True):
     version: int
     controllers: frozenset[str]
     top: str

@@ -11,7 +11,6 @@ master itself apply at adoption where they can, and are named where they need a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 
@@ -206,7 +205,7 @@ def _spoken(listener: Listener, address: str) -> Listener:
         return listener
     url = listener.url
     url = f"https{url.removeprefix('http')}" if url.startswith("http:") else TLS + url
-    return replace(listener, url=url, tls=True)
+    return msgspec.structs.replace(listener, url=url, tls=True)
 
 
 def _needing_restart(before: MasterSettings, after: MasterSettings) -> list[str]:

@@ -10,9 +10,10 @@ import os
 import socket
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
+
+from msgspec import Struct
 
 from gwctl.config.addresses import FdAddress, SystemdAddress, TcpAddress, UnixAddress, parse, shown
 from gwctl.errors import BindError
@@ -25,8 +26,7 @@ _PROBES: Final = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 silence: a stream that has nothing to say, or a WebSocket without pings, would keep its socket for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """One address of a pool, with what belongs to it."""
 
     address: str
@@ -40,8 +40,7 @@ class Wanted:
         return shown(self.address)
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """What one address stands for: several listeners when systemd passed several of the name."""
 
     wanted: Wanted

@@ -27,9 +27,10 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from gwctl.config import paths
 from gwctl.control import peer
@@ -41,8 +42,7 @@ PATH_BYTES_MAX: Final = 107 if os.uname().sysname == "Linux" else 103
 """sun_path of unix(7) less its final NUL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """Who may connect. -1 leaves owner or group as the kernel made it."""
 
     mode: int = 0o660
@@ -50,8 +50,7 @@ class Access:
     gid: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class UnixSocket:
+class UnixSocket(Struct, frozen=True):
     """A listening socket and the file that is its name."""
 
     sock: socket.socket

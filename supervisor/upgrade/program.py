@@ -20,7 +20,6 @@ import struct
 import sys
 from binascii import crc32
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -55,8 +54,7 @@ class ProgramSnapshot(msgspec.Struct, frozen=True):
     rescue: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Program:
+class Program(msgspec.Struct):
     """The command as it was given: ``arguments`` begins with argv[0], as of execve(2)."""
 
     path: str

@@ -9,8 +9,9 @@ executed again.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 VARIABLE: Final = "_GWCTL_UPGRADE"
 FAILED: Final = "_GWCTL_UPGRADE_FAILED"
@@ -18,8 +19,7 @@ CHECK: Final = "check"
 RESTORE: Final = "restore"
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(Struct, frozen=True):
     """What this process was executed for. ``failure``: the program between could not do it."""
 
     purpose: str

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 Kind = Literal["wsgi", "asgi", "asgi2", "unknown"]
 
@@ -28,8 +29,7 @@ _ENVIRON_NAMES = frozenset({"environ", "env"})
 _INTERFACES = "WSGI is (environ, start_response), ASGI is (scope, receive, send)"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """``kind``, or, where ``problem`` is not empty, why the object cannot be served."""
 
     kind: Kind

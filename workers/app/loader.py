@@ -15,8 +15,9 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from gwctl import memory_limits
 from gwctl.config import app_spec
@@ -34,8 +35,7 @@ _FAILURES: Final = (Exception, SystemExit, KeyboardInterrupt)
 """What application code may raise at import: sys.exit() there is a failed import, not our exit."""
 
 
-@dataclass(slots=True)
-class LoadedApplication:
+class LoadedApplication(Struct):
     """``call`` is what the runner calls, after any wrapping; ``interface`` says how."""
 
     call: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gwctl.workers.balancing.handoff import Handover
 from gwctl.workers.balancing.queue_limit import QueueLimit
@@ -10,8 +10,7 @@ from gwctl.workers.balancing.siblings import Siblings
 from gwctl.workers.balancing.slow_clients import LeastRates
 
 
-@dataclass(frozen=True, slots=True)
-class Balancing:
+class Balancing(Struct, frozen=True):
     """Of one worker. ``handover``: None without siblings to give to."""
 
     siblings: Siblings

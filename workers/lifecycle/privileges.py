@@ -14,9 +14,10 @@ import grp
 import os
 import pwd
 import resource
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from gwctl.config.model.settings import PoolSettings
 from gwctl.config.model.types import NOFILE_MIN
@@ -29,8 +30,7 @@ _OOM_SCORE_MAX: Final = 1000
 _OOM_SCORE_FILE: Final = "/proc/self/oom_score_adj"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """Who a worker becomes. ``name`` is empty for a number without an entry; -1: no change."""
 
     uid: int

@@ -35,9 +35,9 @@ import socket
 import struct
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final, NoReturn
 
+from msgspec.structs import replace
 from setproctitle import setproctitle
 
 from gwctl import __version__

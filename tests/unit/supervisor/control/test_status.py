@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gwctl.control.latency import percentile_ms
 from gwctl.control.status import WorkerStatus
