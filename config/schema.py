@@ -7,7 +7,7 @@ reading of annotations; this module only gives its findings the words they are s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -16,7 +16,7 @@ from msgspec import inspect
 
 from gwctl.config import toml_writer
 from gwctl.config.model.admin import AdminSettings
-from gwctl.config.model.settings import MasterSettings, PoolSettings
+from gwctl.config.model.settings import MasterSettings, PoolSettings, Settings
 
 Path = tuple[str, ...]
 """Below a pool (``("timeouts", "linger_s")``) or below the whole file, as said."""
@@ -80,12 +80,27 @@ class Setting(msgspec.Struct, frozen=True):
 
 @cache
 def settings_of(struct: type[msgspec.Struct]) -> dict[str, Setting]:
-    """Describe the fields of a struct, in their order."""
-    info = inspect.type_info(struct)
-    if not isinstance(info, inspect.StructType):
-        raise TypeError(f"{struct} is no struct")
-    annotations = get_type_hints(struct)
-    return {field.name: _setting(field, annotations[field.name]) for field in info.fields}
+    """Describe the fields of a table of the settings, in their order."""
+    annotations = get_type_hints(struct, include_extras=True)
+    return {field.name: _setting(field, annotations[field.name]) for field in _tables()[struct].fields}
+
+
+@cache
+def _tables() -> Mapping[type[msgspec.Struct], inspect.StructType]:
+    """Each as msgspec describes it, with all that is below: so it is asked once, for the whole."""
+    return {table.cls: table for table in _tables_in(inspect.type_info(Settings))}
+
+
+def _tables_in(kind: inspect.Type) -> Iterator[inspect.StructType]:
+    match kind:
+        case inspect.StructType():
+            yield kind
+            for field in kind.fields:
+                yield from _tables_in(field.type)
+        case inspect.Metadata():
+            yield from _tables_in(kind.type)
+        case inspect.DictType():
+            yield from _tables_in(kind.value_type)
 
 
 def leaves(struct: type[msgspec.Struct], above: Path = ()) -> dict[Path, Setting]:
