@@ -18,7 +18,6 @@ import click
 
 from gwctl import __version__
 from gwctl.cli import output
-from gwctl.config import foreign_names, hints
 from gwctl.errors import ExitStatus, GwctlError
 
 COMMANDS: Final = (
@@ -87,6 +86,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from gwctl.config import foreign_names, hints  # noqa: PLC0415 - for a mistake only
+
             near = foreign_names.COMMANDS.get(args[0].lower()) or hints.nearest(args[0], COMMANDS)
             if near is None and any(mark in args[0] for mark in ".:"):
                 near = f"start {args[0]}"
