@@ -52,6 +52,7 @@ def _import_for_uvicorn() -> None:
 
     Not multiprocessing: its exit function must be registered in the process that uses it.
     """
+    import configparser  # noqa: F401, PLC0415
     import email.utils  # noqa: F401, PLC0415
     import logging.config  # noqa: F401, PLC0415
     import pickle  # noqa: F401, PLC0415
