@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.server import GwctlServer
 
@@ -19,6 +20,10 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # httpx reads all authorities of the world at each call, 20 ms. Whoever speaks TLS here says whom to trust.
     os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support/one_authority.pem")
+
+
+settings.register_profile("gwctl", deadline=None)  # a busy machine is no failure
+settings.load_profile("gwctl")
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_a_request_can_be_refused_at_once(peer: Peer) -> None:
         (
             b'{"id": 1, "method": "format"}',
             -32601,
-            "no method 'format': there are status, reload, upgrade, rollback, stop, scale",
+            "no method 'format': there are status, metrics, health, reload, upgrade, rollback, stop, scale",
         ),
         (b'{"id": 1, "method": "scale", "params": {"pool": 5}}', -32602, "pool"),
     ],
