@@ -41,7 +41,7 @@ from gwctl.ipc.channel import (
 from gwctl.ipc.scoreboard import Record, Scoreboard
 from gwctl.records.admin import AdminEnded, AdminReady
 from gwctl.supervisor.children.fork import fork_worker
-from gwctl.supervisor.children.peer_limits import cut
+from gwctl.supervisor.children.peer_limits import Allowance, cut
 from gwctl.supervisor.children.spawn_errors import why
 from gwctl.supervisor.recorder import Recorder
 from gwctl.wording import how_it_ended
@@ -85,6 +85,7 @@ class _Running:
         self.spawned_at = now
         self.watched = False
         """Its channel is open, and registered with the loop."""
+        self.allowance = Allowance()
         self.ready_at: float | None = None
         self.kill_at: float | None = None
         """It was told to end."""
@@ -146,8 +147,8 @@ class AdminProcess:
         return self._plan.urls if self._plan is not None else ()
 
     def _current(self) -> _Running | None:
-        found = (each for each in self._running if each.plan == self._plan and each.kill_at is None)
-        return next(found, None)
+        """The one that has the place, until it is reaped: no other one is started before that."""
+        return next((each for each in self._running if each.plan == self._plan), None)
 
     # ---- the loop
 
@@ -156,7 +157,11 @@ class AdminProcess:
         """When `turn` has something to do."""
         due = [each.kill_at for each in self._running if each.kill_at is not None and not each.killed]
         due += self._former.values()
-        due += [each.spawned_at + BOOT_S for each in self._running if each.ready_at is None]
+        due += [
+            each.spawned_at + BOOT_S
+            for each in self._running
+            if each.ready_at is None and each.kill_at is None
+        ]
         if self._plan is not None and self._current() is None:
             due.append(self._next_try_at)
         return min(due, default=_NEVER)
@@ -225,7 +230,13 @@ class AdminProcess:
             return
         self._running.append(running)
         self._reaped(running.pid, partial(self._ended, running))
-        self._selector.register(running.channel, selectors.EVENT_READ, lambda _mask: self._hears(running))
+        try:
+            self._selector.register(running.channel, selectors.EVENT_READ, lambda _mask: self._hears(running))
+        except OSError as error:  # the kernel has no room to watch one more
+            running.reason = why(error, "watching it")
+            running.channel.close()
+            self._kill(running)
+            return
         running.watched = True
         running.channel.send(Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
 
@@ -289,10 +300,13 @@ class AdminProcess:
     def _hears(self, running: _Running) -> None:
         try:
             for message, _fds in running.channel.receive():
+                running.allowance.spend(time.monotonic())
                 self._heard(running, message)
         except ChannelError as error:
-            running.reason = cut(str(error), _REASON_CHARS)
+            running.reason = running.reason or cut(str(error), _REASON_CHARS)
+            self._leave_channel(running)  # nothing more is read from it
             self._kill(running)
+            return
         if running.channel.closed:
             self._leave_channel(running)
         else:
