@@ -146,7 +146,7 @@ def _complete(settings: Settings, folder: Path, has_file: bool) -> Settings:
     master = _replace_paths(settings.master, schema.table_leaves("master"), folder)
     if not master.name:
         master = msgspec.structs.replace(master, name=_instance_name(pools, folder, has_file))
-    return Settings(pool=pools, master=master, admin=admin)
+    return Settings(pool=pools, master=master, admin=admin, log=settings.log)
 
 
 def _complete_pool(pool: PoolSettings, folder: Path, seen: Counter[str]) -> PoolSettings:

@@ -16,13 +16,18 @@ from msgspec import inspect
 
 from gwctl.config import toml_writer
 from gwctl.config.model.admin import AdminSettings
+from gwctl.config.model.log import LogSettings
 from gwctl.config.model.settings import MasterSettings, PoolSettings, Settings
 
 Path = tuple[str, ...]
 """Below a pool (``("timeouts", "linger_s")``) or below the whole file, as said."""
 
 REQUIRED: Final = msgspec.NODEFAULT
-TABLES: Final[dict[str, type[msgspec.Struct]]] = {"master": MasterSettings, "admin": AdminSettings}
+TABLES: Final[dict[str, type[msgspec.Struct]]] = {
+    "master": MasterSettings,
+    "admin": AdminSettings,
+    "log": LogSettings,
+}
 """Tables that there is one of, beside those of the pools."""
 
 

@@ -11,6 +11,10 @@ A process that serves must never wait for whoever reads its log.
 Control characters are written as escapes: what a client sends and an application raises
 may end up here, and be read on a terminal.
 
+With ``json`` each event is one object on one line (`gwctl.log_json`). A line of that kind is never left
+half written for others to write in its midst: to a pipe it is begun when there is room for all of it, and
+cut where there can be none, or where the lock cannot be had.
+
 Several processes write to one stderr. A record stays together: a file takes it in one write; to a pipe,
 a socket of journald's or a terminal it goes in pieces of whole lines, while others wait for their turn
 (`write_lock`). Where that cannot be had, each further line of a long record says whose it is.
@@ -22,14 +26,19 @@ handler that interrupts it, leave their lines to it instead of waiting.
 from __future__ import annotations
 
 import _thread
+import fcntl
 import os
 import select
 import stat
+import struct
+import termios
 import time
 from collections import deque
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
+from gwctl import log_json
+from gwctl.log_json import NOBODY, NOTHING_MORE, Fault, More, Origin
 from gwctl.write_lock import WriteLock
 
 QUEUE_LINES_MAX: Final = 1000
@@ -40,6 +49,10 @@ IMPATIENT_S: Final = 60.0
 _WRITE_BYTES: Final = 4096  # PIPE_BUF: poll() says writable only when this much fits
 _STDERR: Final = 2
 _FURTHER: Final = b"\n  "
+_JSON_BYTES_MAX: Final = 32_768
+"""Of a line of JSON, but in a file: less than what pipes and sockets usually hold."""
+_PAGE_BYTES: Final = 4096
+_PAUSE_S: Final = 0.001
 
 
 class Level(IntEnum):
@@ -68,13 +81,21 @@ class Log:
         level: Level = Level.INFO,
         subject: str = "master",
         lock: WriteLock | None = None,
+        *,
+        json: bool = False,
+        origin: Origin = NOBODY,
     ) -> None:
-        """``lock`` is shared by all that write to ``fd``."""
+        """``lock`` is shared by all that write to ``fd``; ``origin`` stands in lines of JSON."""
         self._fd = fd
         self.lock = lock or WriteLock()
-        self._whole = stat.S_ISREG(os.fstat(fd).st_mode)
+        mode = os.fstat(fd).st_mode
+        self._whole = stat.S_ISREG(mode)
+        self._is_pipe = stat.S_ISFIFO(mode)
         self._begun = False
         """The first record of the queue is written in part."""
+        self._begun_json = False
+        self.json = json
+        self.origin = origin
         self.level = level
         self.subject = subject
         self._impatient_until = 0.0
@@ -110,22 +131,47 @@ class Log:
     def warning(self, text: str, subject: str = "") -> None:
         self.write(Level.WARNING, text, subject)
 
-    def error(self, text: str, subject: str = "") -> None:
-        self.write(Level.ERROR, text, subject)
+    def error(self, text: str, subject: str = "", fault: Fault | None = None) -> None:
+        self.write(Level.ERROR, text, subject, more=NOTHING_MORE if fault is None else More(fault=fault))
 
-    def write(self, level: Level, text: str, subject: str = "", at: float | None = None) -> None:
-        """Write one event. Further lines of ``text`` (a traceback, details) are indented under it.
+    def write(
+        self,
+        level: Level,
+        text: str,
+        subject: str = "",
+        at: float | None = None,
+        more: More = NOTHING_MORE,
+    ) -> None:
+        """Write one event. Further lines of ``text`` (details) are indented under it, as is a stacktrace.
 
         ``at`` is when it happened, in seconds since 1970, if that is not now.
         """
         if level < self.level:
             return
         now = time.time() if at is None else at
+        if self.json:
+            self._enqueue(self._as_json(level, text, subject, now, more))
+            self.flush()
+            return
+        if more.fault is not None:
+            text = f"{text}\n{more.fault.stacktrace}"
         zone = time.localtime(now) if self._offset_s is None else time.gmtime(now + self._offset_s)
         clock = f"{time.strftime('%H:%M:%S', zone)}.{int(now * 1000) % 1000:03d}"
         line = event_line(clock, level, subject or self.subject, text, colour=self._colour)
         self._enqueue((line + "\n").encode("utf-8", "backslashreplace"))
         self.flush()
+
+    def write_record(self, level: Level, text: str, subject: str, at: float, happening: Any) -> None:
+        """Write a record, of which ``happening`` is all: the text for people, the rest for JSON."""
+        if self.json:
+            self._enqueue(log_json.line_of_record(happening, level.name.lower()))
+            self.flush()
+        else:
+            self.write(level, text, subject, at)
+
+    def _as_json(self, level: Level, text: str, subject: str, at: float, more: More) -> bytes:
+        who = subject or self.subject
+        return log_json.line_of(at, level.name.lower(), who, os.getpid(), text, self.origin, more)
 
     def waiting(self) -> list[bytes]:
         """Lines that stderr has not taken yet."""
@@ -146,10 +192,16 @@ class Log:
             self._lose(1)
             return
         if self._dropped:
-            text = f"({self._dropped} log lines were lost: stderr did not take them)\n"
-            self._queue.append((text.encode(), self._dropped))
+            self._queue.append((self._lost_line(self._dropped), self._dropped))
             self._dropped = 0
         self._queue.append((line, 1))
+
+    def _lost_line(self, lines: int) -> bytes:
+        text = f"({lines} log lines were lost: stderr did not take them)"
+        if not self.json:
+            return f"{text}\n".encode()
+        more = More(kind="log_lines_lost", figures={"lines": lines})
+        return self._as_json(Level.WARNING, text, "", time.time(), more)
 
     def _lose(self, lines: int) -> None:
         self._dropped += lines
@@ -181,7 +233,12 @@ class Log:
     def _write_queue(self, *, locked: bool) -> bool:
         while self._queue:
             record, count = self._queue[0]
-            if self._begun or (not locked and len(record) > _WRITE_BYTES):
+            is_json = self._begun_json if self._begun else record.startswith(b"{")
+            if is_json and not (self._begun or self._whole) and len(record) > _WRITE_BYTES:
+                record = log_json.fitting(record, self._json_bytes_max() if locked else _WRITE_BYTES)
+                if not self._has_room(len(record)):
+                    return False
+            elif not is_json and (self._begun or (not locked and len(record) > _WRITE_BYTES)):
                 record = self._signed(record)
             try:
                 left = self._write_record(record)
@@ -192,6 +249,7 @@ class Log:
                 self._begun = False
                 return True
             self._begun = len(left) < len(record)
+            self._begun_json = is_json
             if left:
                 self._queue[0] = (left, count)
                 return False
@@ -204,6 +262,36 @@ class Log:
             return bool(self._poll.poll(within_s * 1000))
         except OSError:  # EINVAL: an application has set RLIMIT_NOFILE to 0, and poll(2) goes by that
             return bool(select.select((), (self._fd,), (), within_s)[1])
+
+    def _json_bytes_max(self) -> int:
+        """How much of a line there may ever be room for, which in a pipe of two pages is not much."""
+        if not self._is_pipe:
+            return _JSON_BYTES_MAX
+        pages = fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ) // _PAGE_BYTES - 2
+        return min(max(pages * _PAGE_BYTES, _WRITE_BYTES), _JSON_BYTES_MAX)
+
+    def _has_room(self, size: int) -> bool:
+        """Tell whether a pipe takes ``size`` bytes at once, maybe in a moment; a socket does."""
+        if not self._is_pipe or size <= _WRITE_BYTES:
+            return True
+        give_up_at = time.monotonic() + READER_PATIENCE_S
+        while self._room() < size and not self._reader_is_gone():
+            now = time.monotonic()
+            if now >= give_up_at:
+                self._impatient_until = now + IMPATIENT_S
+            if now < self._impatient_until:
+                return False
+            time.sleep(_PAUSE_S)
+        return True
+
+    def _reader_is_gone(self) -> bool:
+        return any(mask & select.POLLERR for _, mask in self._poll.poll(0))
+
+    def _room(self) -> int:
+        """What a pipe takes at least: its pages may be half full each, but for the last."""
+        (used,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))
+        pages = int(fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ)) // _PAGE_BYTES
+        return (pages - (2 * int(used) + _PAGE_BYTES - 1) // _PAGE_BYTES - 1) * _PAGE_BYTES
 
     def _signed(self, record: bytes) -> bytes:
         """Each line says whose it is: others may write between its parts, or have already."""
@@ -234,6 +322,11 @@ class Log:
                 return record
             record = record[written:]
         return record
+
+
+def format_name(*, json: bool) -> str:
+    """What the setting `log.format` calls it."""
+    return "json" if json else "text"
 
 
 def event_line(clock: str, level: Level, subject: str, text: str, *, colour: bool) -> str:

@@ -11,12 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from gwctl.json_text import encode
 from gwctl.log import Level
+from gwctl.log_json import shortened
 from gwctl.records import AnyRecord
 from gwctl.records.happening import Happening, happening
 
@@ -26,8 +27,7 @@ EVENT_BYTES_MAX: Final = 1 << 16
 """Of one, as JSON; a longer one is cut."""
 _TEXT_CHARS: Final = 8192
 _WORD_CHARS: Final = 256
-_ITEMS: Final = 8
-"""What is left of one that is cut: of its text, of each text in its figures, of each list there."""
+"""What is left of one that is cut: of its text, of each text in its figures."""
 
 _decode: Final = msgspec.json.Decoder(Happening).decode
 
@@ -79,7 +79,7 @@ class History:
         it = happening(record, self.last + 1, self._wall(), self._monotonic(), self._instance)
         line = encode(it)
         if len(line) > EVENT_BYTES_MAX:
-            text, figures = _shortened(it.text, _TEXT_CHARS), _shortened(it.figures, _WORD_CHARS)
+            text, figures = shortened(it.text, _TEXT_CHARS), shortened(it.figures, _WORD_CHARS)
             line = encode(msgspec.structs.replace(it, text=text, figures=figures, cut=True))
         self._keep(it, line)
         return it
@@ -114,15 +114,3 @@ class History:
         if not self._entries or self._entries[-1].number != self.last:
             self._entries.clear()
             self._bytes = 0
-
-
-def _shortened(value: Any, chars: int) -> Any:
-    """``value`` with long texts and lists in it cut."""
-    match value:
-        case str() if len(value) > chars:
-            return f"{value[:chars]}..."
-        case dict():
-            return {key: _shortened(each, chars) for key, each in value.items()}
-        case list() | tuple():
-            return [_shortened(each, chars) for each in value[:_ITEMS]]
-    return value

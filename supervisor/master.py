@@ -303,6 +303,7 @@ class Master:
                 record=record,
                 access_log_fd=self._generations.logs.descriptor(settings.access_log),
                 log_level=self._recorder.log.level,
+                log_json=self._recorder.log.json,
                 master_pid=os.getpid(),
                 board=self.children.boards.of(action.pool),
                 queue=self._queues.get(action.pool),
@@ -347,7 +348,11 @@ class Master:
             self._recorder.write(RestartNeeded(setting=name))
         self._queues.keep_only(self._generations.current.policies)
         self.children.boards.keep(self._generations.current.policies)
-        self.log_level.configure(Level[self._generations.current.loaded.settings.master.log_level.upper()])
+        settings = self._generations.current.loaded.settings
+        if self._recorder.log.json != (settings.log.format == "json"):
+            self._recorder.log.json = not self._recorder.log.json
+            self.children.tell_log_level()
+        self.log_level.configure(Level[settings.master.log_level.upper()])
         self.want_admin()
 
     def want_admin(self) -> None:
@@ -361,7 +366,8 @@ class Master:
                 self._recorder.write(AdminTokenUnusable(path=path, reason=str(error)))
                 token = ""
             listeners = self._generations.admin_listeners
-            plan = AdminPlan(self.name, pool_settings(settings), listeners, token)
+            log_json = self._recorder.log.json
+            plan = AdminPlan(self.name, pool_settings(settings), listeners, token, log_json)
         self.admin.want(plan, time.monotonic())
 
     def _connect(self, sock: socket.socket) -> None:

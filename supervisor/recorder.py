@@ -23,4 +23,5 @@ class Recorder:
         self.tally.count(record)
         level = Level[record.level.upper()]
         if level >= self.log.level:
-            self.log.write(level, happening.text, happening.subject, happening.time.timestamp())
+            at = happening.time.timestamp()
+            self.log.write_record(level, happening.text, happening.subject, at, happening)

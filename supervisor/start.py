@@ -62,7 +62,8 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     check_memory()
     stdio.hold_open()
     master_settings = loaded.settings.master
-    log = Log(stdio.own_log(), Level[master_settings.log_level.upper()], lock=WriteLock.make())
+    level, json = Level[master_settings.log_level.upper()], loaded.settings.log.format == "json"
+    log = Log(stdio.own_log(), level, lock=WriteLock.make(), json=json)
     recorder = Recorder(log, History.of(master_settings.name))
     loop = Loop()
     loop.install_signals()

@@ -23,6 +23,7 @@ from msgspec import Meta
 
 from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.lifecycle import Crash, Recycle, Reload
+from gwctl.config.model.log import LogSettings
 from gwctl.config.model.meta import meta as _meta
 from gwctl.config.model.meta import octal as _octal
 from gwctl.config.model.timeouts import Timeouts
@@ -456,3 +457,4 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pool: dict[str, PoolSettings]
     master: MasterSettings = MasterSettings()
     admin: AdminSettings = AdminSettings()
+    log: LogSettings = LogSettings()

@@ -14,6 +14,7 @@ from gwctl.ipc.channel import Channel
 from gwctl.ipc.connection_queue import ConnectionQueue
 from gwctl.ipc.scoreboard import Record, Scoreboard
 from gwctl.log import Level
+from gwctl.log_json import Origin
 
 if TYPE_CHECKING:
     import ssl
@@ -94,6 +95,8 @@ class Assignment(Struct, frozen=True):
     """Held open for as long as this process lives, so that its template knows; -1: it has none."""
     admin: AdminParts | None = None
     """It is no worker of a pool, but the admin process."""
+    log_json: bool = False
+    """The event log is JSON."""
     trial: bool = False
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 
@@ -102,6 +105,13 @@ class Assignment(Struct, frozen=True):
         """What process titles say of it: ``worker web.2 g3 [shop]``."""
         kind = "template " if self.template else "worker " if self.admin is None else ""
         return f"{kind}{self.subject} [{self.instance}]"
+
+    @property
+    def origin(self) -> Origin:
+        """The same for lines of JSON."""
+        if self.admin is not None:
+            return Origin(self.instance)
+        return Origin(self.instance, self.pool, -1 if self.template else self.slot, self.generation)
 
     @property
     def subject(self) -> str:

@@ -194,6 +194,8 @@ class SetLogLevel(msgspec.Struct, frozen=True, tag="log_level", tag_field="t"):
     """Log what is at least of this level. Since `LOG_LEVEL_PROTOCOL`."""
 
     level: int
+    format: str = "text"
+    """A worker of a program that has no other ignores it."""
 
 
 class Tell(msgspec.Struct, frozen=True, tag="tell", tag_field="t"):
@@ -217,6 +219,7 @@ class Fork(msgspec.Struct, frozen=True, tag="fork", tag_field="t"):
     processes: int
     log_level: int
     access_log_fd: int
+    log_format: str = "text"
 
     @property
     def descriptors(self) -> int:

@@ -68,6 +68,7 @@ class Plan(msgspec.Struct, frozen=True):
     settings: PoolSettings
     listeners: tuple[Listener, ...]
     token: str
+    log_json: bool = False
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -290,6 +291,7 @@ class AdminProcess:
             record=record,
             access_log_fd=-1,
             log_level=log.level,
+            log_json=plan.log_json,
             master_pid=os.getpid(),
             log_lock_fd=log.lock.fd,
             admin=AdminParts(asking, plan.token),

@@ -55,6 +55,7 @@ class ChildSnapshot(msgspec.Struct, frozen=True):
     killed: bool = False
     template: bool = False
     log_level: int = 0
+    log_format: str = "text"
 
 
 def _made_of_others() -> Any:
@@ -88,6 +89,7 @@ class Child(msgspec.Struct):
     limits: RequestLimits = msgspec.field(default_factory=_made_of_others)
     log_level: int = 0
     """What it was told last; 0: not known."""
+    log_format: str = "text"
     killed: bool = False
     """We sent SIGKILL."""
     incident: IncidentReport | None = None
@@ -168,6 +170,7 @@ class Child(msgspec.Struct):
             killed=self.killed,
             template=self.template,
             log_level=self.log_level,
+            log_format=self.log_format,
         )
 
     @classmethod
@@ -195,6 +198,7 @@ class Child(msgspec.Struct):
             killed=snapshot.killed,
             template=snapshot.template,
             log_level=snapshot.log_level,
+            log_format=snapshot.log_format,
         )
 
     # ---- what is written down of it when it has to be killed

@@ -41,6 +41,7 @@ from gwctl.ipc.channel import (
     Tell,
 )
 from gwctl.ipc.scoreboard import Scoreboard
+from gwctl.log import format_name
 from gwctl.records.workers import ChannelBroken, ScoreboardDoubted
 from gwctl.supervisor.children.child import Child, ChildSnapshot
 from gwctl.supervisor.children.fork import fork_worker
@@ -191,6 +192,7 @@ class Children:
             dump=dump,
             template=assignment.template,
             log_level=int(assignment.log_level),
+            log_format=format_name(json=assignment.log_json),
         )
         self._by_worker[worker] = child
         if template is not None:
@@ -357,15 +359,16 @@ class Children:
             self._report(events.Obeyed(worker, isinstance(message, Serve)))
 
     def tell_log_level(self) -> None:
-        """The log's level is another: workers write to it, too."""
+        """The log's level or format is another: workers write to it, too."""
         for child in self:
             self._tell_log_level(child)
 
     def _tell_log_level(self, child: Child) -> None:
-        level = int(self._recorder.log.level)
-        if child.log_level != level and child.protocol >= LOG_LEVEL_PROTOCOL and not child.template:
-            child.log_level = level
-            self.send(child.worker, SetLogLevel(level))
+        log = self._recorder.log
+        level, form = int(log.level), format_name(json=log.json)
+        if (child.log_level, child.log_format) != (level, form) and child.protocol >= LOG_LEVEL_PROTOCOL:
+            child.log_level, child.log_format = level, form
+            self.send(child.worker, SetLogLevel(level, form))
 
     def _channel_event(self, child: Child, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:

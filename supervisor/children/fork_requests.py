@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import ChannelError, Fork, Forked
+from gwctl.log import format_name
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.peer_limits import count, cut
 from gwctl.supervisor.core.events import WorkerId
@@ -81,6 +82,7 @@ class Templates:
             processes=assignment.processes,
             log_level=int(assignment.log_level),
             access_log_fd=log_fd,
+            log_format=format_name(json=assignment.log_json),
         )
         request = Request(child, theirs, os.dup(log_fd) if log_fd > 2 else log_fd, message)
         line = self._lines.setdefault(template.worker, deque())

@@ -98,7 +98,8 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     generations = Generations(load, ListenerSet(os.environ, state.passed))
     generations.resume(state.of_generations, problems)
     settings = generations.current.loaded.settings
-    log = Log(stdio.own_log(), Level[settings.master.log_level.upper()], lock=WriteLock.make())
+    level, json = Level[settings.master.log_level.upper()], settings.log.format == "json"
+    log = Log(stdio.own_log(), level, lock=WriteLock.make(), json=json)
     log.resume(list(state.log_lines))
     recorder, loop = Recorder(log, History.of(state.name)), Loop()
     recorder.history.resume(state.history)

@@ -70,6 +70,7 @@ class GwctlServer:
         chdir: Path = APPS,
         master: Mapping[str, Any] | None = None,
         admin: Mapping[str, Any] | None = None,
+        log: Mapping[str, Any] | None = None,
         pools: Mapping[str, Mapping[str, Any]] | None = None,
         environ: Mapping[str, str] | None = None,
         allow_errors: Sequence[str] = (),
@@ -102,6 +103,8 @@ class GwctlServer:
         self.tables: dict[str, Any] = {"master": {"name": "test", **(master or {})}}
         if admin is not None:
             self.tables["admin"] = dict(admin)
+        if log is not None:
+            self.tables["log"] = dict(log)
         self.tables["pool"] = {"web": {**web, **settings}, **(pools or {})}
         self.write_config()
 

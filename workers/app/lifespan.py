@@ -27,7 +27,7 @@ from typing import Any, Final, Literal
 from gwctl.errors import BootError
 from gwctl.log import Log
 from gwctl.workers.app import fork_hooks
-from gwctl.workers.observe.tracebacks import application_traceback, summary
+from gwctl.workers.observe.tracebacks import application_traceback, fault, summary
 
 Mode = Literal["auto", "on", "off"]
 
@@ -113,7 +113,7 @@ class Lifespan:
         if self._failure is not None:
             self._log.error(_failed("shutdown", self._failure) + "\n" + self._traceback())
         elif self._error is not None:
-            self._log.error(f"lifespan shutdown failed: {summary(self._error)}\n{self._traceback()}")
+            self._log.error(f"lifespan shutdown failed: {summary(self._error)}", fault=fault(self._error))
 
     async def _run(self, scope: Any, receive: Any, send: Any) -> None:
         """Stand between uvicorn and the application, to see what it does."""
@@ -148,7 +148,7 @@ class Lifespan:
             fork_hooks.end_if_child(error)
             self._error = error
             if self.running and not self._stopping:
-                self._log.error(f"the lifespan ended by itself: {summary(error)}\n{self._traceback()}")
+                self._log.error(f"the lifespan ended by itself: {summary(error)}", fault=fault(error))
             raise
         finally:
             self._ended.set()

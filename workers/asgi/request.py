@@ -35,7 +35,7 @@ from gwctl.workers.observe.access_log import AccessLog, referer_and_agent
 from gwctl.workers.observe.disconnects import is_disconnect
 from gwctl.workers.observe.errors import ClientGone, NotAsgiError
 from gwctl.workers.observe.introspection import BEGAN_AT
-from gwctl.workers.observe.tracebacks import application_traceback, summary, tell_once
+from gwctl.workers.observe.tracebacks import fault, summary, tell_once
 
 if TYPE_CHECKING:
     from gwctl.workers.exchange.body_budget import BodyBudget
@@ -451,9 +451,7 @@ class AsgiRequest(Extensions):
         if isinstance(error, Interrupted):
             self._incomplete("")
         elif not self._given_up():
-            self._incomplete(
-                f"the application's task factory raised: {summary(error)}\n{application_traceback(error)}"
-            )
+            self._incomplete(f"the application's task factory raised: {summary(error)}", error)
         ended(self)
 
     async def run(self, queue: QueueLimit, ended: Callable[[AsgiRequest], None]) -> None:
@@ -474,9 +472,8 @@ class AsgiRequest(Extensions):
             fork_hooks.end_if_child(error)
             passed_on = is_disconnect(error) or (self.detached and isinstance(error, OSError))
             if not (passed_on and (self.finished or self._given_up())):
-                what = f"{summary(error)}\n{application_traceback(error)}"
                 tell_once(error)
-                self._incomplete(f"the application raised{self._how_far()}: {what}")
+                self._incomplete(f"the application raised{self._how_far()}: {summary(error)}", error)
         else:
             if not (self.finished or self._given_up()):
                 self._incomplete(f"the application returned{self._how_far() or ' without a response'}")
@@ -523,10 +520,11 @@ class AsgiRequest(Extensions):
             return " after its response"
         return " in mid-response; connection aborted" if self.started else ""
 
-    def _incomplete(self, why: str) -> None:
+    def _incomplete(self, why: str, error: BaseException | None = None) -> None:
         """Answer 500 if nothing was sent yet, else abort, unless the response is complete."""
         if why:
-            self._service.context.log.error(f"{self.what()}: {why}")
+            behind = fault(error) if error is not None else None
+            self._service.context.log.error(f"{self.what()}: {why}", fault=behind)
         if self.finished or self.detached:
             if not self.finished:
                 self._count_cut()

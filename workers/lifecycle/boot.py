@@ -73,8 +73,7 @@ class Process(Protocol):
 
 def run(assignment: Assignment) -> NoReturn:
     """Boot ``assignment``, serve until drained, exit. Called in the child, all signals blocked."""
-    log = Log(level=assignment.log_level, subject=assignment.subject, lock=WriteLock(assignment.log_lock_fd))
-    log.keep_time_zone()
+    log = log_of(assignment)
     run_process(assignment, log, lambda: _Boot(assignment, log))
 
 
@@ -82,8 +81,22 @@ def run_preloaded(assignment: Assignment, log: Log, application: LoadedApplicati
     """The same in a child of the template, which has done all up to the import; ``log`` is its own."""
     log.subject = assignment.subject
     log.level = assignment.log_level
+    log.json, log.origin = assignment.log_json, assignment.origin
     leave_to_template()
     run_process(assignment, log, lambda: _Boot(assignment, log, application))
+
+
+def log_of(assignment: Assignment) -> Log:
+    """The event log as a new process writes it."""
+    log = Log(
+        level=assignment.log_level,
+        subject=assignment.subject,
+        lock=WriteLock(assignment.log_lock_fd),
+        json=assignment.log_json,
+        origin=assignment.origin,
+    )
+    log.keep_time_zone()
+    return log
 
 
 def run_process(assignment: Assignment, log: Log, make: Callable[[], Process]) -> NoReturn:

@@ -48,7 +48,7 @@ from gwctl.workers.app.background_work import (
 from gwctl.workers.app.lifespan import Lifespan, in_loop
 from gwctl.workers.app.own_threads import OwnTask, is_own, start_thread
 from gwctl.workers.app.standard_streams import flush_stdio
-from gwctl.workers.observe.tracebacks import application_traceback, summary
+from gwctl.workers.observe.tracebacks import fault, summary
 
 T = TypeVar("T")
 
@@ -256,7 +256,7 @@ class Ending:
             self._failed("an exit function of threading", error)
 
     def _failed(self, what: str, error: BaseException) -> None:
-        self._log.error(f"{what} failed: {summary(error)}\n{application_traceback(error)}")
+        self._log.error(f"{what} failed: {summary(error)}", fault=fault(error))
 
     # ---- what was cut
 

@@ -14,12 +14,12 @@ import logging
 import sys
 import threading
 import time
-import traceback
 from typing import Final
 
 from gwctl.log import Level, Log
+from gwctl.log_json import NOTHING_MORE, More
 from gwctl.workers.app.event_loop import turning
-from gwctl.workers.observe.tracebacks import application_traceback, has_application_frames
+from gwctl.workers.observe.tracebacks import whole_fault
 
 _LOGGERS = ("uvicorn.error", "gwctl")
 REPEATS_MAX: Final = 10
@@ -34,10 +34,10 @@ class _Forward(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage().strip()
-        if record.exc_info and record.exc_info[1] is not None:
-            text = f"{text}\n{_traceback(record.exc_info[1])}"
-        self._log.write(_level(record.levelno), text)
+        error = record.exc_info[1] if record.exc_info else None
+        behind = whole_fault(error) if error is not None else None
+        more = More(kind="library", logger=record.name, fault=behind)
+        self._log.write(_level(record.levelno), record.getMessage().strip(), more=more)
 
 
 def forward_library_logs(log: Log) -> None:
@@ -111,21 +111,14 @@ def _of_thread(log: Log, args: threading.ExceptHookArgs) -> None:
     if args.exc_value is None or issubclass(args.exc_type, SystemExit):
         return
     name = args.thread.name if args.thread is not None else "without a name"
-    log.error(f"exception in thread {name}\n{_traceback(args.exc_value)}")
+    log.error(f"exception in thread {name}", fault=whole_fault(args.exc_value))
 
 
 def _unraisable(log: Log, args: sys.UnraisableHookArgs) -> None:
     what = args.err_msg or "Exception ignored in"
     text = f"{what}: {_shown(args.object)}" if args.object is not None else what
-    trace = "" if args.exc_value is None else f"\n{_traceback(args.exc_value)}"
-    log.warning(f"{text}{trace}")
-
-
-def _traceback(error: BaseException) -> str:
-    """The application's frames; all of them if none is its own: then it is a bug of ours or a library's."""
-    if has_application_frames(error):
-        return application_traceback(error)
-    return "".join(traceback.format_exception(error))
+    more = NOTHING_MORE if args.exc_value is None else More(fault=whole_fault(args.exc_value))
+    log.write(Level.WARNING, text, more=more)
 
 
 def _shown(thing: object) -> str:

@@ -43,7 +43,7 @@ from setproctitle import setproctitle
 from gwctl import __version__
 from gwctl.errors import AppLoadError, BootError, ExitStatus
 from gwctl.ipc.assignment import Assignment
-from gwctl.ipc.channel import PROTOCOL, Channel, ChannelError, Drain, Fork, Forked, Hello, Stage
+from gwctl.ipc.channel import PROTOCOL, Channel, ChannelError, Drain, Fork, Forked, Hello, SetLogLevel, Stage
 from gwctl.ipc.scoreboard import LAYOUT
 from gwctl.log import Level, Log
 from gwctl.workers.app import fork_hooks, monkey_patches
@@ -55,7 +55,6 @@ from gwctl.workers.lifecycle import boot, environment, fork_safety, signals
 from gwctl.workers.lifecycle.exit_steps import Ending
 from gwctl.workers.lifecycle.master_link import flush
 from gwctl.workers.lifecycle.worker_process import WorkerProcess
-from gwctl.write_lock import WriteLock
 
 _ANSWER_S: Final = 5.0
 _STDERR: Final = 2
@@ -68,8 +67,7 @@ _GO: Final = b"g"
 
 def run(assignment: Assignment) -> NoReturn:
     """Boot the template of ``assignment`` and fork workers until told to end. Called in the child."""
-    log = Log(level=assignment.log_level, subject=assignment.subject, lock=WriteLock(assignment.log_lock_fd))
-    log.keep_time_zone()
+    log = boot.log_of(assignment)
     boot.run_process(assignment, log, lambda: _Template(assignment, log))
 
 
@@ -204,6 +202,8 @@ class _Template:
                 if isinstance(message, Drain):
                     self._wait_s = message.timeout_s
                     return
+                if isinstance(message, SetLogLevel):
+                    self._log.level, self._log.json = Level(message.level), message.format == "json"
                 if isinstance(message, Fork):
                     self._fork(message, fds, application)
                 for fd in fds:
@@ -322,6 +322,7 @@ class _Template:
             record=board.record(order.record),
             access_log_fd=access_log[0] if access_log else order.access_log_fd,
             log_level=Level(order.log_level),
+            log_json=order.log_format == "json",
             dump_fd=dump_fd,
             lifeline_fd=self._lifeline[1],
         )

@@ -215,8 +215,8 @@ class WorkerProcess:
         if self.server is not None:
             self.server.set_access_log(access_log_fd)
 
-    def set_log_level(self, level: int) -> None:
-        self._log.level = Level(level)
+    def set_log_level(self, level: int, *, json: bool) -> None:
+        self._log.level, self._log.json = Level(level), json
 
     def tell(self, *, stacks: bool) -> None:
         if self.server is None or self.link is None or self.loop is None:  # it boots

@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from traceback import StackSummary, TracebackException
+from traceback import StackSummary, TracebackException, format_exception
 from typing import Final
 
 import gwctl
+from gwctl.log_json import Fault
 
 TEXT_CHARACTERS_MAX: Final = 200_000
 """The middle of a longer text is cut out: a line of the channel holds at most 1 MiB."""
@@ -48,6 +49,29 @@ def application_traceback(error: BaseException) -> str:
         return _format(error)
     except BaseException as second:  # noqa: BLE001 - of any kind: a str() that calls sys.exit()
         return f"  (its traceback cannot be shown: {summary(second)})\n"
+
+
+def fault(error: BaseException) -> Fault:
+    """``error`` for a line of the log, which says ``summary(error)`` already. Never raises."""
+    try:
+        message = str(error)[:SUMMARY_CHARACTERS_MAX]
+    except BaseException:  # noqa: BLE001 - of any kind, as above
+        message = ""
+    return Fault(_type_of(error), message, application_traceback(error))
+
+
+def whole_fault(error: BaseException) -> Fault:
+    """The same, with all frames if none is the application's: then it is a bug of ours or a library's."""
+    found = fault(error)
+    if not has_application_frames(error):
+        found = found._replace(stacktrace="".join(format_exception(error)))
+    return found
+
+
+def _type_of(error: BaseException) -> str:
+    """As a traceback has it: ``shop.errors.OutOfStock``, ``ValueError``."""
+    kind = type(error)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _format(error: BaseException) -> str:

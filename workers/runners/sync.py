@@ -32,7 +32,7 @@ from gwctl.workers.app import fork_hooks
 from gwctl.workers.exchange.outbox import Outbox
 from gwctl.workers.exchange.states import BUSY, IDLE
 from gwctl.workers.observe.introspection import Running
-from gwctl.workers.observe.tracebacks import application_traceback, summary
+from gwctl.workers.observe.tracebacks import fault, summary
 from gwctl.workers.runners.sync_watchdog import Sentry
 from gwctl.workers.runners.wsgi import WsgiRunner
 from gwctl.workers.wsgi.body_stream import BodyStream, PumpedStream
@@ -252,5 +252,5 @@ class SyncRunner(WsgiRunner):
         fork_hooks.end_if_child(error)
         call.keep_alive = False
         call.aborted = True
-        why = f"{summary(error)}\n{application_traceback(error)}"
-        self.service.context.log.error(f"{call.what()}: the end of the call failed: {why}")
+        text = f"{call.what()}: the end of the call failed: {summary(error)}"
+        self.service.context.log.error(text, fault=fault(error))

@@ -35,7 +35,7 @@ from gwctl.masking import shower
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.http1.hangup import hang_up_descriptor
 from gwctl.workers.observe.disconnects import is_disconnect
-from gwctl.workers.observe.tracebacks import application_traceback, summary, tell_once
+from gwctl.workers.observe.tracebacks import fault, summary, tell_once
 from gwctl.workers.websocket.deflate import Deflater, Inflater
 from gwctl.workers.websocket.frames import (
     CLOSE,
@@ -504,9 +504,8 @@ class WebSocket(Sending, asyncio.Protocol):
         quiet = over and is_disconnect(error) if error else over
         stage = self._stage
         if error is not None and not quiet:
-            what = f"{summary(error)}\n{application_traceback(error)}"
             tell_once(error)
-            self._complain(f"the application raised: {what}")
+            self._complain(f"the application raised: {summary(error)}", error)
         elif stage == OPENING and not over:
             self._complain("the application returned without accepting or refusing the handshake")
         elif stage == DENYING and not over:
@@ -521,17 +520,16 @@ class WebSocket(Sending, asyncio.Protocol):
     def _not_begun(self, error: BaseException) -> None:
         """Say that there is no task for this connection."""
         fork_hooks.end_if_child(error)
-        self._complain(
-            f"the application's task factory raised: {summary(error)}\n{application_traceback(error)}"
-        )
+        self._complain(f"the application's task factory raised: {summary(error)}", error)
         self._task = None
         if self._gone:
             self._around.holders.discard(self)
         elif self._stage == OPENING:
             self._refuse(500)
 
-    def _complain(self, what: str) -> None:
-        self._around.log.error(f"{self._what}: {what}")
+    def _complain(self, what: str, error: BaseException | None = None) -> None:
+        behind = fault(error) if error is not None else None
+        self._around.log.error(f"{self._what}: {what}", fault=behind)
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._task = None

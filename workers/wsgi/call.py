@@ -26,7 +26,7 @@ from gwctl.workers.app.interruption import Interrupted
 from gwctl.workers.exchange.heads import HeaderError, as_list
 from gwctl.workers.exchange.response import COUNTED, NO_BODY
 from gwctl.workers.observe.errors import ClientGone, NotWsgiError
-from gwctl.workers.observe.tracebacks import application_traceback, summary
+from gwctl.workers.observe.tracebacks import fault, summary
 from gwctl.workers.wsgi.early_hints import as_text
 from gwctl.workers.wsgi.file_wrapper import FileWrapper, extent
 
@@ -414,9 +414,8 @@ class WsgiCall:
         if isinstance(error, NotWsgiError):
             self._service.context.log.error(f"{self.what()}: {error}")
         else:
-            self._service.context.log.error(
-                f"{self.what()}: {what}: {summary(error)}\n{application_traceback(error)}"
-            )
+            text = f"{self.what()}: {what}: {summary(error)}"
+            self._service.context.log.error(text, fault=fault(error))
 
 
 def caused_by(error: BaseException, kind: type[E]) -> E | None:
