@@ -146,9 +146,14 @@ class Log:
 
         ``at`` is when it happened, in seconds since 1970, if that is not now.
         """
-        if level < self.level:
-            return
-        now = time.time() if at is None else at
+        if level >= self.level:
+            self._write(level, text, subject, time.time() if at is None else at, more)
+
+    def pass_on(self, level: Level, text: str, more: More) -> None:
+        """Write what the application logs: by its own levels, not by that of this log."""
+        self._write(level, text, "", time.time(), more)
+
+    def _write(self, level: Level, text: str, subject: str, now: float, more: More) -> None:
         if self.json:
             self._enqueue(self._as_json(level, text, subject, now, more))
             self.flush()

@@ -380,6 +380,22 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "/healthz",
         ),
     ] = ""
+    log_application: Annotated[
+        bool,
+        _meta(
+            "Whether what the application logs (Python's `logging`) and does not handle itself becomes lines "
+            "of the event log, with logger, level and exception. false: Python writes it to stderr.",
+            False,
+        ),
+    ] = True
+    log_application_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        _meta(
+            "Level of Python's root logger while the application is imported, which may set another. Its "
+            "loggers' own levels are its own.",
+            "info",
+        ),
+    ] = "warning"
     ready_min: Annotated[
         int,
         Meta(ge=0, le=WORKERS_MAX),

@@ -49,7 +49,7 @@ def test_application(gwctl_server, subtests, application: Application, worker: s
     extras = application.extras
     if worker == "asgi" and application.websocket:
         extras += (say.websocket,)
-    server = gwctl_server(application.spec, worker=worker, allow_errors=["/raise", "Deliberate"])
+    server = gwctl_server(application.spec, worker=worker, allow_errors=["/raise", "Deliberate", "FALCON"])
     with server, httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as client:
         for conversation in (*say.COMMON, application.raise_mid, *extras):
             with subtests.test(conversation.__name__):

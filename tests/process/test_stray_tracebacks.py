@@ -30,7 +30,7 @@ def test_tracebacks_carry_their_worker(gwctl_server, worker, preload):
         expected = ["a thread", "a destructor", *(["a callback", "a task"] if worker == "asgi" else [])]
         for where in expected:
             server.wait_for_log(rf"^  ValueError: in {where}$")
-        server.wait_for_log("^the application's own$")
+        server.wait_for_log(r"warn  web\.0 g1   shop: the application's own$")
         log = server.log
     records = re.split(r"^(?=\d\d:\d\d:\d\d\.\d{3} )", log, flags=re.MULTILINE)
     for where in expected:

@@ -47,7 +47,7 @@ from gwctl.workers.app.standard_streams import flush_stdio, hold_open
 from gwctl.workers.context import WorkerContext
 from gwctl.workers.lifecycle import environment, privileges, signals
 from gwctl.workers.lifecycle.admin_process import admin_application
-from gwctl.workers.lifecycle.library_logs import forward_library_logs, sign_tracebacks
+from gwctl.workers.lifecycle.library_logs import forward_library_logs, sign_tracebacks, take_application_logs
 from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.multiprocessing_state import leave_to_template
 from gwctl.workers.lifecycle.parent_death import KILL_S, DeathWatch, alarm_after
@@ -211,7 +211,7 @@ class _Boot:
                 self._signals.explain_with(self._process.on_explain_call)
         self._take_signals_back(loop, application)
         forward_library_logs(self._log)
-        sign_tracebacks(self._log)
+        sign_tracebacks(self._log, self._settings)
 
     def _take_signals_back(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:
         """What the application's code has changed meanwhile, handlers and mask, is put as it was."""
@@ -225,6 +225,7 @@ class _Boot:
         settings = self._settings
         if self._assignment.admin is not None:
             return admin_application(self._assignment.admin, self._assignment.instance)
+        take_application_logs(self._log, settings)
         try:
             application = load(settings.app, settings.worker, self._assignment.threads_given)
         except AppLoadError as error:

@@ -1,6 +1,6 @@
 """What uvicorn's parts log becomes lines of the event log.
 
-Only the loggers that they use are touched; the application's own logging is its own. Called
+Only the loggers that they use are touched; `application_logs` sees to those of the application. Called
 after the import, because an application's dictConfig may disable loggers that exist.
 
 What Python would write to stderr itself, without a word of which worker it is from, becomes such lines
@@ -16,9 +16,17 @@ import threading
 import time
 from typing import Final
 
+from gwctl.config.model.settings import PoolSettings
 from gwctl.log import Level, Log
 from gwctl.log_json import NOTHING_MORE, More
 from gwctl.workers.app.event_loop import turning
+from gwctl.workers.lifecycle.application_logs import (
+    ApplicationHandler,
+    RootHandler,
+    after_import,
+    before_import,
+    level_of,
+)
 from gwctl.workers.observe.tracebacks import whole_fault
 
 _LOGGERS = ("uvicorn.error", "gwctl")
@@ -37,7 +45,7 @@ class _Forward(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         behind = whole_fault(error) if error is not None else None
         more = More(kind="library", logger=record.name, fault=behind)
-        self._log.write(_level(record.levelno), record.getMessage().strip(), more=more)
+        self._log.write(level_of(record.levelno), record.getMessage().strip(), more=more)
 
 
 def forward_library_logs(log: Log) -> None:
@@ -74,12 +82,14 @@ class _Repeats:
 
 
 class _LastResort(logging.Handler):
-    """For records that no handler takes: asyncio's become lines, the application's are written as before."""
+    """For records that no handler takes: asyncio's become lines, the application's are ``taker``'s."""
 
-    def __init__(self, forward: _Forward, before: logging.Handler | None) -> None:
-        super().__init__(logging.WARNING)
+    def __init__(self, forward: _Forward, taker: logging.Handler | None) -> None:
+        super().__init__(taker.level if taker is not None else logging.WARNING)
         self._forward = forward
-        self._before = before
+        self._taker = taker
+        self.root: RootHandler | None = None
+        """What brings those of the application here that would else find a handler and not be written."""
         self._repeats = _Repeats()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -93,14 +103,27 @@ class _LastResort(logging.Handler):
                     more = f" ({untold} more of these in the minute before)"
                     record.msg, record.args = text + more, ()
                 self._forward.emit(record)
-        elif self._before is not None:
-            self._before.handle(record)
+        elif self._taker is not None:
+            self._taker.handle(record)
 
 
-def sign_tracebacks(log: Log) -> None:
-    """Have what Python writes of exceptions that nobody took say which worker it is from."""
-    if not isinstance(logging.lastResort, _LastResort):
+def take_application_logs(log: Log, settings: PoolSettings) -> None:
+    """Before the import: have records that no handler takes become lines."""
+    if isinstance(logging.lastResort, _LastResort):
+        return
+    if not settings.log_application:
         logging.lastResort = _LastResort(_Forward(log), logging.lastResort)
+        return
+    logging.lastResort = _LastResort(_Forward(log), ApplicationHandler(log))
+    logging.lastResort.root = RootHandler(logging.lastResort)
+    before_import(settings, logging.lastResort.root)
+
+
+def sign_tracebacks(log: Log, settings: PoolSettings) -> None:
+    """After the import: the same for whatever is left, and for exceptions that nobody took."""
+    take_application_logs(log, settings)
+    if isinstance(logging.lastResort, _LastResort) and logging.lastResort.root is not None:
+        after_import(logging.lastResort.root)
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = lambda args: _of_thread(log, args)
     if sys.unraisablehook is sys.__unraisablehook__:
@@ -127,11 +150,3 @@ def _shown(thing: object) -> str:
         return repr(thing)
     except Exception:  # noqa: BLE001 - of any kind
         return f"<{type(thing).__name__}>"
-
-
-def _level(number: int) -> Level:
-    if number >= logging.ERROR:
-        return Level.ERROR
-    if number >= logging.WARNING:
-        return Level.WARNING
-    return Level.INFO if number >= logging.INFO else Level.DEBUG

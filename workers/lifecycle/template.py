@@ -53,6 +53,7 @@ from gwctl.workers.app.loader import LoadedApplication, load
 from gwctl.workers.app.standard_streams import flush_stdio, hold_open
 from gwctl.workers.lifecycle import boot, environment, fork_safety, signals
 from gwctl.workers.lifecycle.exit_steps import Ending
+from gwctl.workers.lifecycle.library_logs import take_application_logs
 from gwctl.workers.lifecycle.master_link import flush
 from gwctl.workers.lifecycle.worker_process import WorkerProcess
 
@@ -135,6 +136,7 @@ class _Template:
         before = fork_safety.descriptors()
         started_at = time.monotonic()
         settings = self._assignment.settings
+        take_application_logs(self._log, settings)
         try:
             application = load(settings.app, settings.worker, self._assignment.threads_given)
         except AppLoadError as error:
