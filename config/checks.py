@@ -15,6 +15,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config import (
+    access_format,
     addresses,
     admin_token,
     app_spec,
@@ -239,6 +240,18 @@ class _Checks:
             self._tree.complain(path, 'expected "off", "stdout" or a file', 'Write "stdout"')
         elif pool.access_log not in {"off", "stdout"} and paths.is_folder(pool.access_log):
             self._tree.complain(path, "is a folder", f'Write "{written}/access.log"')
+        path = (*at, "access_log_format")
+        if pool.access_log_format not in access_format.WORDS and self._ok(path):
+            try:
+                access_format.parse(pool.access_log_format)
+            except access_format.FormatError as error:
+                self._tree.complain(path, str(error), error.hint)
+        for place, text in self._items((*at, "access_log_exclude"), pool.access_log_exclude):
+            if not text.startswith("/"):
+                hint = f'Write "/{text}"' if text and not text.startswith("*") else ""
+                self._tree.complain(place, "a path begins with /", hint)
+            elif "*" in text[:-1]:
+                self._tree.complain(place, "* can only stand at the end")
 
     def _items(self, path: Path, texts: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
         """The texts of a list with their paths, without those that were complained of."""

@@ -117,9 +117,12 @@ def line_of_record(happening: Struct, level: str) -> bytes:
 
 
 def _ended(line: bytes) -> bytes:
-    if _CONTROLS.search(line):
-        line = _CONTROLS.sub(_escape, line)
-    return line + b"\n"
+    return escaped_controls(line) + b"\n"
+
+
+def escaped_controls(lines: bytes) -> bytes:
+    """Escape in JSON what need not be, but controls a terminal or ends lines for some."""
+    return _CONTROLS.sub(_escape, lines) if _CONTROLS.search(lines) else lines
 
 
 def _escape(found: re.Match[bytes]) -> bytes:

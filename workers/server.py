@@ -44,7 +44,7 @@ from gwctl.workers.exchange.states import BUSY, CLOSING, FLUSH, IDLE
 from gwctl.workers.http1.connection import ConnectionBase
 from gwctl.workers.http1.connections import ConnectionService
 from gwctl.workers.http1.time_limits import TimeLimits
-from gwctl.workers.observe.access_log import referer_and_agent
+from gwctl.workers.observe.access_formats import access_log_for
 from gwctl.workers.observe.accounts import LATE_S
 from gwctl.workers.observe.slow_requests import SlowRequests
 from gwctl.workers.runners.registry import runner_class
@@ -258,8 +258,8 @@ class Server(ConnectionService):
 
     def set_access_log(self, fd: int) -> None:
         """Write the access log to ``fd`` from now on; the server closes it in the end. -1: none."""
-        assignment = self.context.assignment
-        self.accounts.set_access_log(fd, f"{assignment.pool}.{assignment.slot}", self.context.log)
+        context = self.context
+        self.accounts.set_access_log(fd, lambda new: access_log_for(context.assignment, new, context.log))
 
     # ---- what connections and runners ask for
 
@@ -299,8 +299,7 @@ class Server(ConnectionService):
             accounts = self.accounts
             accounts.own.add(connection, status, size, seconds)
             if accounts.access is not None:
-                referer, agent = referer_and_agent(scope)
-                accounts.access.add(connection, status, size, seconds, referer, agent)
+                accounts.access.add_scope(connection, status, size, seconds, scope, None)
             accounts.flush_soon()
 
         return answered

@@ -362,6 +362,37 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             words=("off", "stdout"),
         ),
     ] = "off"
+    access_log_format: Annotated[
+        str,
+        _meta(
+            "What its lines look like: `combined` (with seconds and worker behind it), `json`, or a template "
+            "like those of gunicorn, with `%(h)s` and its kin. See logs.md.",
+            '%(h)s %(t)s "%(r)s" %(s)s %(B)s %(D)s "%({x-request-id}i)s"',
+        ),
+    ] = "combined"
+    access_log_slow_s: Annotated[
+        Seconds,
+        _meta(
+            "Only requests that took at least so long, those answered with 5xx, and `access_log_sample` of "
+            "the others. 0: all.",
+            0.5,
+        ),
+    ] = 0.0
+    access_log_exclude: Annotated[
+        tuple[str, ...],
+        _meta(
+            "Paths whose requests are not logged, whatever comes of them; `*` at the end: all that begin so.",
+            ["/healthz", "/static/*"],
+        ),
+    ] = ()
+    access_log_sample: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | Literal["auto"],
+        _meta(
+            "Share of the requests that are logged, 5xx and slow ones aside, which all are. auto: 1, with "
+            "`access_log_slow_s` 0.",
+            0.01,
+        ),
+    ] = "auto"
     log_queries: Annotated[
         bool,
         _meta(

@@ -31,7 +31,6 @@ from gwctl.workers.balancing.queue_limit import GONE, QueueLimit
 from gwctl.workers.exchange.body_buffer import BodyTooLarge, keep
 from gwctl.workers.exchange.heads import as_list
 from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY, UNTIL_CLOSE
-from gwctl.workers.observe.access_log import AccessLog, referer_and_agent
 from gwctl.workers.observe.disconnects import is_disconnect
 from gwctl.workers.observe.errors import ClientGone, NotAsgiError
 from gwctl.workers.observe.introspection import BEGAN_AT
@@ -420,16 +419,17 @@ class AsgiRequest(Extensions):
         accounts = self._service.accounts
         accounts.own.add(exchange, self.status, self.sent, seconds)
         if accounts.access is not None:
-            self._log_access(accounts.access, seconds)
+            accounts.access.add_scope(exchange, self.status, self.sent, seconds, self.scope, self)
         if not accounts.flush_due:
             accounts.flush_soon()
         if self._waiters:
             self.wake()
         exchange.responded(self._response.keep_alive, now)
 
-    def _log_access(self, access: AccessLog, seconds: float) -> None:
-        referer, agent = referer_and_agent(self.scope)
-        access.add(self._exchange, self.status, self.sent, seconds, referer, agent)
+    @property
+    def response_headers(self) -> Any:
+        """Those that the application has given."""
+        return self._headers or ()
 
     # ---- the task
 
@@ -558,7 +558,7 @@ class AsgiRequest(Extensions):
         accounts = self._service.accounts
         accounts.own.add(self._exchange, self.status, self.sent, seconds)
         if accounts.access is not None:
-            self._log_access(accounts.access, seconds)
+            accounts.access.add_scope(self._exchange, self.status, self.sent, seconds, self.scope, self)
         accounts.flush_soon()
 
 

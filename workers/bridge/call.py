@@ -124,6 +124,10 @@ class BridgedCall(WsgiCall):
         self.request: BridgedRequest | None = None
 
     @property
+    def response_headers(self) -> Any:
+        return self.request.response_headers if self.request is not None else ()
+
+    @property
     def task(self) -> asyncio.Task[None] | None:
         return self.request.task if self.request is not None else None
 

@@ -34,7 +34,6 @@ from gwctl.workers.asgi.event_streams import Streams
 from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi.scope import Fields, ScopeBuilder
 from gwctl.workers.exchange.body_buffer import NO_BODY
-from gwctl.workers.observe.access_log import referer_and_agent
 from gwctl.workers.observe.introspection import Running
 from gwctl.workers.wsgi.body_stream import READ_BYTES, FedStream
 
@@ -176,8 +175,7 @@ class AsgiBridge:
     def log_access(
         access: AccessLog, exchange: Exchange, environ: Environ, call: WsgiCall, seconds: float
     ) -> None:
-        referer, agent = referer_and_agent(environ[SCOPE])
-        access.add(exchange, call.status, call.sent, seconds, referer, agent)
+        access.add_scope(exchange, call.status, call.sent, seconds, environ[SCOPE], call)
 
     def under_way(self) -> list[Running]:
         """Return what is not over, also behind its response (``thread`` is 0 then)."""

@@ -8,6 +8,8 @@ slow (a pipe, a terminal) makes lines wait, up to a bound; beyond it they are dr
 is said.
 To those, lines go whole and are at most 4096 bytes, so that workers do not mix theirs; a file takes
 any length. A line is added by whichever thread answered; only the loop's thread writes.
+
+This is the usual form; `access_formats` has the others.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import select
 import stat
 import time
 from collections import deque
+from collections.abc import Container, Mapping
 from pathlib import Path
+from time import time as wall_clock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -28,12 +32,9 @@ TELL_S: Final = 10.0
 TELL_MAX_S: Final = 600.0
 """A full disk is told so often, and less and less while it stays so, not with each batch: the event log may
 be on it too."""
-_PIPE_BYTES: Final = 4096  # poll() calls a pipe writable when this much fits (PIPE_BUF)
+PIPE_BYTES: Final = 4096  # poll() calls a pipe writable when this much fits (PIPE_BUF)
 _CUT: Final = b"...\n"
-_ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), ord("\\"), *range(0x7F, 0xA0))}
-
-
-_Noted = tuple[Any, str, str, str, str, int, int, str, str, float]
+ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), ord("\\"), *range(0x7F, 0xA0))}
 
 
 class Request(Protocol):
@@ -56,7 +57,8 @@ class AccessLog:
         self._worker = worker
         self._log = log
         self._write_to(fd)
-        self._noted: deque[_Noted] = deque()
+        self._noted: deque[Any] = deque()
+        self._note = self._noted.append
         self._waiting = b""
         self._dropped = 0
         self._why = ""
@@ -84,15 +86,20 @@ class AccessLog:
         seconds: float,
         referer: str,
         agent: str,
+        source: Mapping[str, Any] | None = None,  # noqa: ARG002 - for other forms
+        answer: Any = None,  # noqa: ARG002 - the same
     ) -> None:
-        """Note one finished response; any thread."""
-        now = time.time()
+        """Note one finished response; any thread.
+
+        ``source`` is the environ or the scope of its request, ``answer`` has the response's header fields.
+        """
+        now = wall_clock()
         if now >= self._stamp_until:
             self._stamp_until = int(now) + 1.0
             self._stamp = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(now))
         if type(referer) is not str or type(agent) is not str:  # an application may have changed its environ
-            referer, agent = _text(referer), _text(agent)
-        self._noted.append(
+            referer, agent = as_text(referer), as_text(agent)
+        self._note(
             (
                 request.peer,
                 self._stamp,
@@ -107,14 +114,44 @@ class AccessLog:
             )
         )
 
-    def _line(self, noted: _Noted) -> str:
+    def add_scope(
+        self,
+        request: Request,
+        status: int,
+        size: int,
+        seconds: float,
+        scope: Any,
+        answer: Any,  # noqa: ARG002 - for other forms
+    ) -> None:
+        """The same, of an ASGI request. (Not by way of `add`, which would be a call more.)"""
+        now = wall_clock()
+        if now >= self._stamp_until:
+            self._stamp_until = int(now) + 1.0
+            self._stamp = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(now))
+        referer, agent = referer_and_agent(scope)
+        self._note(
+            (
+                request.peer,
+                self._stamp,
+                request.method,
+                request.target,
+                request.http_version if request.http11 else "1.0",
+                status,
+                size,
+                referer,
+                agent,
+                seconds,
+            )
+        )
+
+    def _line(self, noted: Any) -> str:
         peer, stamp, method, target, version, status, size, referer, agent, seconds = noted
         host = peer[0] if type(peer) is tuple else "-"
         strange = f"{target}{referer}{agent}"
         if '"' in strange or "\\" in strange or "\n" in strange or not strange.isascii():
-            target = target.translate(_ESCAPES)
-            referer = referer.translate(_ESCAPES)
-            agent = agent.translate(_ESCAPES)
+            target = target.translate(ESCAPES)
+            referer = referer.translate(ESCAPES)
+            agent = agent.translate(ESCAPES)
         request = f"{method} {target} HTTP/{version}" if method else "-"
         return (
             f'{host} - - {stamp} "{request}" {status or 499} {size} '
@@ -123,17 +160,20 @@ class AccessLog:
 
     def flush(self) -> None:
         """Write what the descriptor takes without waiting."""
-        noted = self._noted
-        count = len(noted)
+        count = len(self._noted)
         if count:
-            lines = [self._line(noted.popleft()) for _ in range(count)]
-            block = "".join(lines).encode("utf-8", "backslashreplace")
+            block = self._block(count)
             if len(self._waiting) + len(block) > WAITING_BYTES_MAX:
                 self._dropped += count
             else:
                 self._waiting += block
         if self._waiting:
             self._write()
+
+    def _block(self, count: int) -> bytes:
+        noted = self._noted
+        lines = [self._line(noted.popleft()) for _ in range(count)]
+        return "".join(lines).encode("utf-8", "backslashreplace")
 
     def _write(self) -> None:
         data = self._waiting
@@ -158,7 +198,7 @@ class AccessLog:
     def _write_lines(self, data: bytes) -> int:
         """Write whole lines to a pipe or a terminal as long as it takes some; return how much is done.
 
-        Other workers write to the same pipe, which keeps `_PIPE_BYTES` together and no more: what
+        Other workers write to the same pipe, which keeps `PIPE_BYTES` together and no more: what
         does not fit is cut, or a client could have another's line end in its own, and begin one. Nor do
         they come between the lines of a record in the event log, if that goes to the same pipe.
         """
@@ -174,11 +214,11 @@ class AccessLog:
     def _write_blocks(self, data: bytes, poll: select.poll) -> int:
         at = 0
         while at < len(data) and poll.poll(0):
-            end = data.rfind(b"\n", at, at + _PIPE_BYTES) + 1
+            end = data.rfind(b"\n", at, at + PIPE_BYTES) + 1
             block = data[at:end]
             if not end:
                 end = data.index(b"\n", at) + 1
-                block = data[at : at + _PIPE_BYTES - len(_CUT)] + _CUT
+                block = data[at : at + PIPE_BYTES - len(_CUT)] + _CUT
             try:
                 written = os.write(self._fd, block)
             except BlockingIOError:
@@ -217,7 +257,20 @@ def referer_and_agent(scope: Any) -> tuple[str, str]:
     return referer, agent
 
 
-def _text(value: Any) -> str:
+def headers_of(scope: Any, wanted: Container[bytes]) -> dict[bytes, str]:
+    """Return those of an ASGI request that are ``wanted``, joined where there are several. Never raises."""
+    found: dict[bytes, str] = {}
+    try:
+        for name, value in scope["headers"]:
+            if name in wanted:
+                text = value.decode("latin-1")
+                found[name] = f"{found[name]},{text}" if name in found else text
+    except Exception:  # noqa: BLE001, S110 - of any kind, as said
+        pass
+    return found
+
+
+def as_text(value: Any) -> str:
     """Never raises: the response is sent, and its connection waits to go on."""
     try:
         return f"{value}"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.ipc.scoreboard import Record
-    from gwctl.log import Log
 
 FLUSH_S: Final = 0.02
 LATE_S: Final = 0.05
@@ -79,7 +78,7 @@ class Accounts:
             self.access.flush()
         self._on_flush(late)
 
-    def set_access_log(self, fd: int, worker: str, log: Log) -> None:
+    def set_access_log(self, fd: int, make: Callable[[int], AccessLog]) -> None:
         """Write the access log to ``fd`` from now on; it is closed in the end. -1: none."""
         if self.access is not None and fd >= 0:
             self.access.reopen(fd)
@@ -87,4 +86,4 @@ class Accounts:
             self.access.close()
             self.access = None
         elif fd >= 0:
-            self.access = AccessLog(fd, worker, log)
+            self.access = make(fd)

@@ -342,9 +342,11 @@ class WsgiRunner(Runner):
 
     def log_access(self, exchange: Exchange, environ: Environ, call: WsgiCall, seconds: float) -> None:
         access = self.service.accounts.access
-        if access is not None and self.bridge is not None:
+        if access is None:
+            return
+        if self.bridge is not None:
             self.bridge.log_access(access, exchange, environ, call, seconds)
-        elif access is not None:
+        else:
             access.add(
                 exchange,
                 call.status,
@@ -352,4 +354,6 @@ class WsgiRunner(Runner):
                 seconds,
                 environ.get("HTTP_REFERER", "-"),
                 environ.get("HTTP_USER_AGENT", "-"),
+                environ,
+                call,
             )

@@ -93,6 +93,11 @@ class WsgiCall:
     """The request has one: more than its head was read, or is to be."""
 
     @property
+    def response_headers(self) -> Any:
+        """Those that the application has given."""
+        return self._headers or ()
+
+    @property
     def task(self) -> asyncio.Task[None] | None:
         """Of an ASGI application: where the request runs."""
         return None

@@ -1,0 +1,373 @@
+"""Other forms of the access log: JSON, a template, and fewer lines.
+
+`access_log_for` makes what the settings ask for. Each is an `AccessLog`, so that one who wants the usual form
+pays for nothing of this. What a line says is taken down as the response ends, when environ or scope are
+still the request's; lines are made of it with the batch.
+
+In a template whatever a client says is escaped as in the usual form, and blanks too where a field does not
+stand between quotation marks: else it could make two columns of one.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from random import Random
+from time import time as wall_clock
+from typing import TYPE_CHECKING, Any, Final
+
+from gwctl import json_text
+from gwctl.config.access_format import Field, excluded, parse
+from gwctl.log_json import escaped_controls, fitting
+from gwctl.workers.observe.access_log import (
+    ESCAPES,
+    PIPE_BYTES,
+    AccessLog,
+    Request,
+    as_text,
+    headers_of,
+    referer_and_agent,
+)
+
+if TYPE_CHECKING:
+    from gwctl.config.model.settings import PoolSettings
+    from gwctl.ipc.assignment import Assignment
+    from gwctl.log import Log
+
+_STRANGE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
+_STRANGE_WORD: Final = re.compile(r'[\x00-\x20"\\\x7f-\x9f]')
+_WORD_ESCAPES: Final = {**ESCAPES, ord(" "): "\\x20"}
+_NONE: Final = "-"
+_PIPE_CHARS: Final = PIPE_BYTES // 4
+"""Fewer are never too many bytes."""
+_SERVER_ERROR: Final = 500
+_GONE: Final = 499
+
+Noted = tuple[float, Any, str, str, str, int, int, str, str, float, tuple[str, ...]]
+"""When, peer, method, target, version, status, bytes, Referer, User-Agent, seconds, what a template wants."""
+
+
+def access_log_for(assignment: Assignment, fd: int, log: Log) -> AccessLog:
+    """Make the access log of a worker, which owns ``fd`` from now on."""
+    settings = assignment.settings
+    worker = f"{assignment.pool}.{assignment.slot}"
+    if settings.access_log_format == "combined":
+        made = AccessLog(fd, worker, log)
+    elif settings.access_log_format == "json":
+        made = JsonAccessLog(fd, worker, log, assignment)
+    else:
+        made = TemplateAccessLog(fd, worker, log, assignment)
+    sample = settings.access_log_sample
+    if settings.access_log_slow_s or settings.access_log_exclude or (sample != "auto" and sample < 1):
+        return FewerLines(made, settings)
+    return made
+
+
+# ---- JSON
+
+
+class JsonAccessLog(AccessLog):
+    """One object a line.
+
+    Most lines need nothing escaped. Those are put together as text, in half the time that an encoder takes.
+    """
+
+    def __init__(self, fd: int, worker: str, log: Log, assignment: Assignment) -> None:
+        super().__init__(fd, worker, log)
+        self._second = -1
+        self._clock = ""
+        instance, pool = _json(assignment.instance), _json(assignment.pool)
+        self._who = (
+            f'"kind":"access","instance":{instance},"pool":{pool},"slot":{assignment.slot},'
+            f'"generation":{assignment.generation},"pid":{os.getpid()},"client_address":'
+        )
+
+    def add(
+        self,
+        request: Request,
+        status: int,
+        size: int,
+        seconds: float,
+        referer: str,
+        agent: str,
+        source: Mapping[str, Any] | None = None,  # noqa: ARG002 - for templates
+        answer: Any = None,  # noqa: ARG002 - the same
+    ) -> None:
+        if type(referer) is not str or type(agent) is not str:
+            referer, agent = as_text(referer), as_text(agent)
+        version = request.http_version if request.http11 else "1.0"
+        peer, method, target = request.peer, request.method, request.target
+        self._note((wall_clock(), peer, method, target, version, status, size, referer, agent, seconds))
+
+    def add_scope(
+        self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
+    ) -> None:
+        referer, agent = referer_and_agent(scope)
+        self.add(request, status, size, seconds, referer, agent, scope, answer)
+
+    def _line(self, noted: Any) -> str:
+        at, peer, method, target, version, status, size, referer, agent, seconds = noted
+        second = int(at)
+        if second != self._second:
+            self._second = second
+            self._clock = time.strftime('{"time":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second))
+        host = peer[0] if type(peer) is tuple else ""
+        path, _, query = target.partition("?")
+        strange = f"{host}{target}{referer}{agent}"
+        if not strange.isascii() or _STRANGE.search(strange):
+            host, path, query = _inner(host), _inner(path), _inner(query)
+            referer, agent = _inner(referer), _inner(agent)
+        said = f',"user_agent":"{agent}"}}\n' if agent != _NONE else "}\n"
+        if referer != _NONE:
+            said = f',"referer":"{referer}"{said}'
+        line = (
+            f'{self._clock}{int((at - second) * 1e6):06d}Z",{self._who}"{host}","method":"{method}",'
+            f'"path":"{path}","query":"{query}","http_version":"{version}","status":{status or _GONE},'
+            f'"response_bytes":{size},"duration_s":{seconds:.6f}{said}'
+        )
+        if self._blocks and len(line) > _PIPE_CHARS:
+            line = fitting(line.encode(), PIPE_BYTES).decode()
+        return line
+
+
+def _json(text: str) -> str:
+    return escaped_controls(json_text.encode(text)).decode()
+
+
+def _inner(text: str) -> str:
+    """The same without its quotation marks."""
+    return _json(text)[1:-1]
+
+
+# ---- templates
+
+_NAMED: Final = frozenset({b"referer", b"user-agent"})
+_Getter = Callable[[Noted], object]
+_Source = Callable[[Mapping[str, Any], Any], str]
+
+
+class TemplateAccessLog(AccessLog):
+    """Lines as a template says."""
+
+    def __init__(self, fd: int, worker: str, log: Log, assignment: Assignment) -> None:
+        super().__init__(fd, worker, log)
+        self._sources: list[_Source] = []
+        self._second = -1
+        self._clock = ""
+        values = {"p": str(os.getpid()), "worker": worker, "generation": str(assignment.generation)}
+        text, getters = [], list[_Getter]()
+        for part in parse(assignment.settings.access_log_format):
+            if isinstance(part, Field) and part.name not in values:
+                text.append("%s")
+                getters.append(self._getter(part))
+            else:
+                text.append((values[part.name] if isinstance(part, Field) else part).replace("%", "%%"))
+        self._text = "".join(text) + "\n"
+        self._getters = tuple(getters)
+        self._none = (_NONE,) * len(self._sources)
+
+    def add(
+        self,
+        request: Request,
+        status: int,
+        size: int,
+        seconds: float,
+        referer: str,
+        agent: str,
+        source: Mapping[str, Any] | None = None,
+        answer: Any = None,
+    ) -> None:
+        self._note(
+            (
+                wall_clock(),
+                request.peer,
+                request.method,
+                request.target,
+                request.http_version if request.http11 else "1.0",
+                status or _GONE,
+                size,
+                as_text(referer),
+                as_text(agent),
+                seconds,
+                self._more(source, answer),
+            )
+        )
+
+    def add_scope(
+        self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
+    ) -> None:
+        found = headers_of(scope, _NAMED)
+        referer, agent = found.get(b"referer", _NONE), found.get(b"user-agent", _NONE)
+        self.add(request, status, size, seconds, referer, agent, scope, answer)
+
+    def _line(self, noted: Noted) -> str:
+        return self._text % tuple([each(noted) for each in self._getters])
+
+    def _more(self, source: Mapping[str, Any] | None, answer: Any) -> tuple[str, ...]:
+        """Never raises: environ and scope are the application's to change."""
+        if source is None:
+            return self._none
+        return tuple([_taken(each, source, answer) for each in self._sources])
+
+    def _getter(self, field: Field) -> _Getter:
+        safe = _safe if field.quoted else _safe_word
+        if field.kind or field.name == "u":
+            index = len(self._sources)
+            self._sources.append(_source(field))
+            return lambda noted: safe(noted[10][index])
+        if field.name == "t":
+            return self._stamp_of
+        if field.name in _OURS:
+            return _OURS[field.name]
+        said = _CLIENTS[field.name]
+        return lambda noted: safe(said(noted))
+
+    def _stamp_of(self, noted: Noted) -> str:
+        second = int(noted[0])
+        if second != self._second:
+            self._second = second
+            self._clock = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(second))
+        return self._clock
+
+
+_OURS: Final[dict[str, _Getter]] = {
+    "h": lambda noted: noted[1][0] if type(noted[1]) is tuple else _NONE,
+    "l": lambda _noted: _NONE,
+    "r": lambda noted: f"{noted[2]} {_safe(noted[3])} HTTP/{noted[4]}" if noted[2] else _NONE,
+    "m": lambda noted: noted[2] or _NONE,
+    "H": lambda noted: f"HTTP/{noted[4]}",
+    "s": lambda noted: noted[5],
+    "B": lambda noted: noted[6],
+    "b": lambda noted: noted[6] or _NONE,
+    "T": lambda noted: int(noted[9]),
+    "D": lambda noted: int(noted[9] * 1e6),
+    "M": lambda noted: int(noted[9] * 1e3),
+    "L": lambda noted: f"{noted[9]:.6f}",
+}
+"""What no client can say as it likes: a method is a token, a target has no blanks."""
+_CLIENTS: Final[dict[str, Callable[[Noted], str]]] = {
+    "U": lambda noted: noted[3].partition("?")[0],
+    "q": lambda noted: noted[3].partition("?")[2],
+    "f": lambda noted: noted[7],
+    "a": lambda noted: noted[8],
+}
+
+
+def _safe(text: str) -> str:
+    return text.translate(ESCAPES) if _STRANGE.search(text) else text
+
+
+def _safe_word(text: str) -> str:
+    """A word that stands between blanks is one word, and never none."""
+    return (text.translate(_WORD_ESCAPES) if _STRANGE_WORD.search(text) else text) or _NONE
+
+
+def _taken(source: _Source, given: Mapping[str, Any], answer: Any) -> str:
+    try:
+        return source(given, answer)
+    except BaseException:  # noqa: BLE001 - of any kind: it may be the application's code
+        return _NONE
+
+
+def _source(field: Field) -> _Source:
+    name = field.name
+    if field.kind == "e":
+        return lambda given, _answer: as_text(given.get(name, _NONE))
+    if field.kind == "o":
+        wanted = name.lower()
+        return lambda _given, answer: _response_header(answer, wanted)
+    if field.kind == "i":
+        return _request_header(name)
+    authorization = _request_header("authorization")
+    return lambda given, answer: _user(authorization(given, answer))
+
+
+def _request_header(name: str) -> _Source:
+    variable = name.upper().replace("-", "_")
+    if variable not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
+        variable = f"HTTP_{variable}"
+    encoded = name.lower().encode("latin-1", "replace")
+    wanted = frozenset({encoded})
+
+    def get(given: Mapping[str, Any], _answer: Any) -> str:
+        if "REQUEST_METHOD" in given:
+            return as_text(given.get(variable, _NONE))
+        return headers_of(given, wanted).get(encoded, _NONE)
+
+    return get
+
+
+def _response_header(answer: Any, wanted: str) -> str:
+    """Of the application's; what gwctl adds (Date, framing) is not among them."""
+    found = [value for name, value in map(_as_pair, answer.response_headers) if name.lower() == wanted]
+    return ",".join(found) or _NONE
+
+
+def _as_pair(header: Any) -> tuple[str, str]:
+    name, value = header
+    if isinstance(name, bytes):
+        return name.decode("latin-1"), bytes(value).decode("latin-1")
+    return name, value
+
+
+def _user(authorization: str) -> str:
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return _NONE
+    user = base64.b64decode(credentials.strip(), validate=True).partition(b":")[0]
+    return user.decode("utf-8", "backslashreplace") or _NONE
+
+
+# ---- fewer lines
+
+
+class FewerLines(AccessLog):
+    """Passes on to another access log what the settings want to be told."""
+
+    def __init__(self, inner: AccessLog, settings: PoolSettings) -> None:
+        self._inner = inner
+        self._slow_s = settings.access_log_slow_s or float("inf")
+        self._exact, self._prefixes = excluded(settings.access_log_exclude)
+        sample = settings.access_log_sample
+        share = (0.0 if settings.access_log_slow_s else 1.0) if sample == "auto" else sample
+        self._share = share
+        self._random = Random().random  # not the application's, which may have seeded it
+
+    def _wants(self, request: Request, status: int, seconds: float) -> bool:
+        if self._exact or self._prefixes:
+            path = request.target.partition("?")[0]
+            if path in self._exact or path.startswith(self._prefixes):
+                return False
+        return seconds >= self._slow_s or status >= _SERVER_ERROR or self._random() < self._share
+
+    def add(
+        self,
+        request: Request,
+        status: int,
+        size: int,
+        seconds: float,
+        referer: str,
+        agent: str,
+        source: Mapping[str, Any] | None = None,
+        answer: Any = None,
+    ) -> None:
+        if self._wants(request, status, seconds):
+            self._inner.add(request, status, size, seconds, referer, agent, source, answer)
+
+    def add_scope(
+        self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
+    ) -> None:
+        if self._wants(request, status, seconds):
+            self._inner.add_scope(request, status, size, seconds, scope, answer)
+
+    def flush(self) -> None:
+        self._inner.flush()
+
+    def reopen(self, fd: int) -> None:
+        self._inner.reopen(fd)
+
+    def close(self) -> None:
+        self._inner.close()
