@@ -39,6 +39,7 @@ FIELDS: Final = {
     "p": "pid of the worker",
     "worker": "pool and slot: `web.0`",
     "generation": "its generation",
+    "request_id": "as of `request_id_header`",
 }
 _TEXTS: Final = {
     **{word: word for word in WORDS},

@@ -34,6 +34,7 @@ import struct
 import termios
 import time
 from collections import deque
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final
 
@@ -96,6 +97,8 @@ class Log:
         self._begun_json = False
         self.json = json
         self.origin = origin
+        self.request_id: Callable[[], str] = str
+        """Says which request is served where a line is written; empty: none."""
         self.level = level
         self.subject = subject
         self._impatient_until = 0.0
@@ -176,7 +179,8 @@ class Log:
 
     def _as_json(self, level: Level, text: str, subject: str, at: float, more: More) -> bytes:
         who = subject or self.subject
-        return log_json.line_of(at, level.name.lower(), who, os.getpid(), text, self.origin, more)
+        request_id = self.request_id()
+        return log_json.line_of(at, level.name.lower(), who, os.getpid(), text, self.origin, more, request_id)
 
     def waiting(self) -> list[bytes]:
         """Lines that stderr has not taken yet."""

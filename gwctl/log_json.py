@@ -55,7 +55,6 @@ class More(NamedTuple):
     """Where it is none of `gwctl.log.Level`: ``critical``."""
     fault: Fault | None = None
     figures: dict[str, Any] | None = None
-    request_id: str = ""
 
 
 NOTHING_MORE: Final = More()
@@ -84,7 +83,16 @@ class LogLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cut: bool = False
 
 
-def line_of(at: float, level: str, subject: str, pid: int, text: str, origin: Origin, more: More) -> bytes:
+def line_of(
+    at: float,
+    level: str,
+    subject: str,
+    pid: int,
+    text: str,
+    origin: Origin,
+    more: More,
+    request_id: str = "",
+) -> bytes:
     """Make the line of what is no record; ``at`` is in seconds since 1970."""
     fault = more.fault or Fault("", "", "")
     level = more.level or level
@@ -100,7 +108,7 @@ def line_of(at: float, level: str, subject: str, pid: int, text: str, origin: Or
         generation=origin.generation,
         pid=pid,
         logger=more.logger,
-        request_id=more.request_id,
+        request_id=request_id,
         text=text.rstrip("\n"),
         exception_type=fault.type,
         exception_message=fault.message,

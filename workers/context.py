@@ -18,6 +18,7 @@ from gwctl.log import Log
 from gwctl.masking import shower
 from gwctl.workers.app.drain_notice import DrainNotice, drains
 from gwctl.workers.app.loader import LoadedApplication
+from gwctl.workers.observe.request_ids import identified
 from gwctl.workers.observe.throttled_log import ThrottledLog
 
 WSGI_THREADS: Final = 16
@@ -60,7 +61,9 @@ class WorkerContext:
         self.loop = loop
         self.neutral_context: Context = copy_context()
         self.assignment = assignment
-        self.application: Callable[..., Any] = application.call
+        self.application: Callable[..., Any] = identified(
+            application.call, application.interface, assignment.settings
+        )
         self.interface: str = application.interface
         self.worker_class: WorkerClass = application.worker_class
         self.state: dict[str, Any] = application.state

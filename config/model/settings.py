@@ -427,6 +427,19 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "info",
         ),
     ] = "warning"
+    request_id_header: Annotated[
+        str,
+        Meta(
+            pattern="^$|^[A-Za-z0-9-]{1,64}$",
+            extra={"form": 'the name of a header, as in "X-Request-ID"'},
+        ),
+        _meta(
+            "Header of request ids: taken from `trusted_proxies` (or the trace id of their `traceparent`), "
+            "else made; for the application and the logs. See logs.md. Empty: no ids.",
+            "X-Request-ID",
+        ),
+    ] = ""
+    request_id_in_response: Annotated[bool, _meta("Whether responses have that header, too.", True)] = False
     ready_min: Annotated[
         int,
         Meta(ge=0, le=WORKERS_MAX),

@@ -53,6 +53,35 @@ def test_in_json_a_record_is_an_object_with_its_logger(gwctl_server, worker: str
     assert "some news" not in found
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("worker", CLASSES)
+def test_lines_of_a_request_have_its_id(gwctl_server, worker: str, form: str) -> None:
+    """The application's, also those of its libraries, and what is told of its failure."""
+    ids = {"request_id_header": "X-Request-ID", "log": {"format": form}}
+    with gwctl_server(app(worker), worker=worker, **ids, **ERRORS) as server:
+        httpx.get(server.url + "/x", headers={"X-Request-ID": "abc-1"})
+        server.wait_for_log("no price")
+        log = server.log
+        found = objects(server)
+    if form == "text":
+        assert re.search(r"warn  web\.0 g1   shop\.views \[abc-1\]: stock of tea is low$", log, re.MULTILINE)
+        assert re.search(r"warn  web\.0 g1   shop\.views: while imported$", log, re.MULTILINE)
+        return
+    of = {each["text"]: each.get("request_id") for each in found if each["kind"] == "application"}
+    assert of["stock of tea is low"] == of["no price"] == of["from a library"] == "abc-1"
+    assert of["while imported"] is None
+
+
+@pytest.mark.parametrize("worker", CLASSES)
+def test_the_line_of_a_request_that_failed_has_its_id(gwctl_server, worker: str) -> None:
+    raises = "raises:live" if worker == "asgi" else "raises:application"
+    with gwctl_server(raises, worker=worker, log=JSON, request_id_header="X-Request-ID", **ERRORS) as server:
+        httpx.get(server.url + "/x", headers={"X-Request-ID": "abc-1"})
+        server.wait_for_log("the application raised.*\n")
+        (line,) = [each for each in objects(server) if each.get("exception_type")]
+    assert line["request_id"] == "abc-1"
+
+
 @pytest.mark.parametrize("worker", CLASSES)
 def test_in_text_they_look_like_the_other_lines(gwctl_server, worker: str) -> None:
     with gwctl_server(app(worker), worker=worker, **ERRORS) as server:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gwctl.config import trusted_proxies
 from gwctl.config.trusted_proxies import Trusted
+from gwctl.workers.observe.request_ids import TRUSTED
 
 if TYPE_CHECKING:
     from gwctl.config.model.settings import PoolSettings
@@ -96,6 +97,7 @@ class ProxiedConnection(Protocol):
     """What changes on a connection (`gwctl.workers.exchange.exchange`)."""
 
     peer: Any
+    base: Any
     authority: str
     fields: Any
     forwarder: Forwarder | None
@@ -105,19 +107,30 @@ class Forwarding:
     """One per server: which connections are a trusted proxy's, and what their requests mean."""
 
     def __init__(
-        self, trusted: Trusted, fields: Sequence[str], adapt: Callable[[OriginalRequest], dict[str, Any]]
+        self,
+        trusted: Trusted,
+        fields: Sequence[str],
+        adapt: Callable[[OriginalRequest], dict[str, Any]],
+        *,
+        marks: bool = False,
     ) -> None:
-        """``adapt`` says what such a request changes in what a connection's requests share."""
+        """``adapt`` says what such a request changes in what a connection's requests share.
+
+        ``marks``: what they share says that their peer is trusted.
+        """
         self._trusted = trusted
         self.fields = [name.lower().encode() for name in fields]
         self._names = [name.lower() for name in fields]
         self._adapt = adapt
+        self._marks = marks
         self._changes = lru_cache(_REMEMBERED)(self._understand)
 
     def connected(self, connection: ProxiedConnection) -> None:
         """Look at the peer of a new connection, after the runner did."""
         if self._trusted.peer(connection.peer):
             connection.forwarder = Forwarder(self, connection)
+            if self._marks:
+                connection.base[TRUSTED] = True
 
     def changes(self, *values: bytes | None) -> tuple[Client | None, str, dict[str, Any]]:
         """Return client, Host and changes of the base for the values of ``fields``."""
@@ -303,4 +316,5 @@ def forwarding_for(
     trusted = Trusted(settings.trusted_proxies)
     if not trusted:
         return None
-    return Forwarding(trusted, tuple(dict.fromkeys(settings.forwarded_headers)), adapt)
+    fields = tuple(dict.fromkeys(settings.forwarded_headers))
+    return Forwarding(trusted, fields, adapt, marks=bool(settings.request_id_header))

@@ -23,6 +23,7 @@ from gwctl import json_text
 from gwctl.config.model.settings import PoolSettings
 from gwctl.log import Level, Log
 from gwctl.log_json import More
+from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.tracebacks import summary, whole_fault
 
 _STANDARD: Final = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
@@ -47,8 +48,11 @@ class ApplicationHandler(logging.Handler):
             fault=_fault(record),
             figures=_figures(record) if self._log.json else None,
         )
-        if not self._log.json and record.name != logging.root.name:
-            text = f"{record.name}: {text}"
+        if not self._log.json:
+            request_id = request_ids.current.get()
+            name = record.name if record.name != logging.root.name else ""
+            said = " ".join(filter(None, (name, f"[{request_id}]" if request_id else "")))
+            text = f"{said}: {text}" if said else text
         self._log.pass_on(level_of(record.levelno), text, more)
 
 

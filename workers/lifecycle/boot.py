@@ -52,6 +52,7 @@ from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.multiprocessing_state import leave_to_template
 from gwctl.workers.lifecycle.parent_death import KILL_S, DeathWatch, alarm_after
 from gwctl.workers.lifecycle.worker_process import WorkerProcess, memory_bytes
+from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.garbage import GarbageWatch
 from gwctl.workers.observe.throttled_log import ThrottledLog
 from gwctl.workers.observe.tracebacks import summary
@@ -95,6 +96,7 @@ def log_of(assignment: Assignment) -> Log:
         json=assignment.log_json,
         origin=assignment.origin,
     )
+    log.request_id = request_ids.current.get
     log.keep_time_zone()
     return log
 

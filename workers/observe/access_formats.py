@@ -77,6 +77,8 @@ class JsonAccessLog(AccessLog):
 
     def __init__(self, fd: int, worker: str, log: Log, assignment: Assignment) -> None:
         super().__init__(fd, worker, log)
+        header = assignment.settings.request_id_header
+        self._id = _request_header(header) if header else None
         self._second = -1
         self._clock = ""
         instance, pool = _json(assignment.instance), _json(assignment.pool)
@@ -93,14 +95,19 @@ class JsonAccessLog(AccessLog):
         seconds: float,
         referer: str,
         agent: str,
-        source: Mapping[str, Any] | None = None,  # noqa: ARG002 - for templates
-        answer: Any = None,  # noqa: ARG002 - the same
+        source: Mapping[str, Any] | None = None,
+        answer: Any = None,
     ) -> None:
+        request_id = ""
+        if self._id is not None and source is not None:
+            request_id = _taken(self._id, source, answer)
         if type(referer) is not str or type(agent) is not str:
             referer, agent = as_text(referer), as_text(agent)
         version = request.http_version if request.http11 else "1.0"
         peer, method, target = request.peer, request.method, request.target
-        self._note((wall_clock(), peer, method, target, version, status, size, referer, agent, seconds))
+        self._note(
+            (wall_clock(), peer, method, target, version, status, size, referer, agent, seconds, request_id)
+        )
 
     def add_scope(
         self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
@@ -109,7 +116,7 @@ class JsonAccessLog(AccessLog):
         self.add(request, status, size, seconds, referer, agent, scope, answer)
 
     def _line(self, noted: Any) -> str:
-        at, peer, method, target, version, status, size, referer, agent, seconds = noted
+        at, peer, method, target, version, status, size, referer, agent, seconds, request_id = noted
         second = int(at)
         if second != self._second:
             self._second = second
@@ -123,6 +130,8 @@ class JsonAccessLog(AccessLog):
         said = f',"user_agent":"{agent}"}}\n' if agent != _NONE else "}\n"
         if referer != _NONE:
             said = f',"referer":"{referer}"{said}'
+        if request_id and request_id != _NONE:
+            said = f',"request_id":"{_inner(request_id)}"{said}'
         line = (
             f'{self._clock}{int((at - second) * 1e6):06d}Z",{self._who}"{host}","method":"{method}",'
             f'"path":"{path}","query":"{query}","http_version":"{version}","status":{status or _GONE},'
@@ -158,11 +167,15 @@ class TemplateAccessLog(AccessLog):
         self._second = -1
         self._clock = ""
         values = {"p": str(os.getpid()), "worker": worker, "generation": str(assignment.generation)}
+        header = assignment.settings.request_id_header
+        if not header:
+            values["request_id"] = _NONE
         text, getters = [], list[_Getter]()
         for part in parse(assignment.settings.access_log_format):
             if isinstance(part, Field) and part.name not in values:
                 text.append("%s")
-                getters.append(self._getter(part))
+                asked = Field(header, "i", part.quoted) if part.name == "request_id" else part
+                getters.append(self._getter(asked))
             else:
                 text.append((values[part.name] if isinstance(part, Field) else part).replace("%", "%%"))
         self._text = "".join(text) + "\n"

@@ -1,0 +1,224 @@
+"""Request ids: whose word counts, what is made where nobody's does, and where it then is, in all classes."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from gwctl.config.model.settings import PoolSettings
+from gwctl.workers.observe.request_ids import KEY, RequestIds, current, identified
+from tests.support.engine import WORKER_CLASSES, Engine
+from tests.support.wait import until
+from tests.support.websocket import open_on
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+IDS = {"request_id_header": "X-Request-ID"}
+
+
+def settings(**more: Any) -> PoolSettings:
+    return PoolSettings("a:b", **{**IDS, **more})
+
+
+def test_switched_off_the_application_is_what_it_was() -> None:
+    assert identified(echo, "wsgi", PoolSettings("a:b")) is echo
+
+
+@pytest.mark.parametrize(
+    ("said", "parent", "expected"),
+    [
+        ("abc-1", "", "abc-1"),
+        ("abc-1", PARENT, "abc-1"),
+        ("", PARENT, TRACE),
+        ("no blanks", PARENT, TRACE),
+        ("x" * 128, "", "x" * 128),
+        ("x" * 129, "", None),
+        ('"', "", None),
+        ("a\r\nb", "", None),
+        ("é", "", None),
+        ("", PARENT.replace("4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32), None),
+        ("", PARENT.upper(), None),
+        ("", "00-short-00-01", None),
+        ("", f"{PARENT}\n", None),
+    ],
+)
+def test_whose_word_counts(said: str, parent: str, expected: str | None) -> None:
+    ids = RequestIds(settings())
+    found = ids.of(said, parent)
+    assert found == expected if expected else len(found) == 16
+
+
+def test_they_are_all_different_in_threads_and_processes() -> None:
+    ids = RequestIds(settings())
+    with ThreadPoolExecutor(8) as threads:
+        made = [
+            each
+            for some in threads.map(lambda _: [ids.new() for _ in range(2000)], range(8))
+            for each in some
+        ]
+    assert len(set(made)) == 16_000
+    assert all(len(each) == 16 and int(each, 16) >= 0 for each in made)
+    assert RequestIds(settings()).new() != RequestIds(settings()).new()
+
+
+def test_a_counter_that_is_full_goes_on() -> None:
+    ids = RequestIds(settings())
+    ids._next = iter([0xFFFFFF, 0x1000000]).__next__
+    assert len({ids.new(), ids.new()}) == 2
+
+
+def echo(environ: Any, start_response: Any) -> list[bytes]:
+    body = json.dumps(
+        [environ.get(KEY), environ.get("HTTP_X_REQUEST_ID"), current.get(), "gwctl.trusted_peer" in environ]
+    )
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body.encode()]
+
+
+async def live(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "http":
+        raise NotImplementedError
+    header = ",".join(value.decode() for name, value in scope["headers"] if name == b"x-request-id")
+    known = scope["extensions"].get(KEY, {}).get("id")
+    body = json.dumps([known, header, current.get(), "gwctl.trusted_peer" in scope]).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def engine(worker: str, asgi: bool, **more: Any) -> Engine:
+    return Engine(live if asgi else echo, worker, interface="asgi" if asgi else "wsgi", **{**IDS, **more})
+
+
+both = pytest.mark.parametrize("asgi", [False, True], ids=["wsgi", "asgi"])
+each_class = pytest.mark.parametrize("worker", WORKER_CLASSES)
+
+
+@each_class
+@both
+def test_a_trusted_proxy_is_believed(worker: str, asgi: bool) -> None:
+    """The engine's client is 127.0.0.1, which is trusted unless something else is said."""
+    with engine(worker, asgi) as running, running.connect() as client:
+        answers = [
+            json.loads(client.get("/", *fields).body)
+            for fields in (
+                ["X-Request-ID: abc", "X-Forwarded-For: 10.0.0.9"],
+                [f"traceparent: {PARENT}"],
+                ["X-Request-ID: not sound"],
+                [],
+            )
+        ]
+    for known, header, contextual, marked in answers:
+        assert known == header == contextual
+        assert not marked
+    first, second, third, fourth = [each[0] for each in answers]
+    assert (first, second) == ("abc", TRACE)
+    assert third != fourth
+    assert len(third) == len(fourth) == 16
+
+
+@each_class
+@both
+def test_others_are_not(worker: str, asgi: bool) -> None:
+    with engine(worker, asgi, trusted_proxies=()) as running, running.connect() as client:
+        known, header, _, _ = json.loads(
+            client.get("/", "X-Request-ID: forged", f"traceparent: {PARENT}").body
+        )
+    assert known == header
+    assert len(known) == 16
+    assert known not in {"forged", TRACE}
+
+
+@each_class
+@both
+def test_responses_have_it_if_they_are_to(worker: str, asgi: bool) -> None:
+    with engine(worker, asgi, request_id_in_response=True) as running, running.connect() as client:
+        first, second = client.get("/", "X-Request-ID: abc"), client.get("/")
+        assert first.headers["x-request-id"] == "abc"
+        assert second.headers["x-request-id"] == json.loads(second.body)[0]
+    with engine(worker, asgi) as running, running.connect() as client:
+        assert "x-request-id" not in client.get("/").headers
+
+
+@each_class
+@both
+def test_without_the_setting_there_is_none(worker: str, asgi: bool) -> None:
+    with engine(worker, asgi, request_id_header="") as running, running.connect() as client:
+        known, header, contextual, marked = json.loads(client.get("/", "X-Request-ID: abc").body)
+    assert (known, header, contextual, marked) == (None, "abc", "", False)
+
+
+@each_class
+@both
+@pytest.mark.parametrize("form", ["json", '%(U)s %(request_id)s "%({x-request-id}i)s"'])
+def test_the_access_log_has_it(worker: str, asgi: bool, form: str) -> None:
+    with engine(worker, asgi, access_log=True, access_log_format=form) as running:
+        with running.connect() as client:
+            client.get("/a", "X-Request-ID: abc")
+            made = json.loads(client.get("/b").body)[0]
+        until(lambda: running.access_path.read_text().count("\n") == 2, "two lines")
+    first, second = running.access_path.read_text().splitlines()
+    if form == "json":
+        assert [json.loads(first)["request_id"], json.loads(second)["request_id"]] == ["abc", made]
+    else:
+        assert (first, second) == ('/a abc "abc"', f'/b {made} "{made}"')
+
+
+def test_a_template_without_ids() -> None:
+    with engine(
+        "sync", False, request_id_header="", access_log=True, access_log_format="%(request_id)s"
+    ) as running:
+        with running.connect() as client:
+            client.get("/a")
+        until(lambda: running.access_path.read_text() == "-\n", "a line")
+
+
+def test_a_process_of_its_own_makes_its_own() -> None:
+    """The object is made after the fork; two of them share no prefix."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(write, RequestIds(settings()).new().encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    theirs = os.read(read, 100).decode()
+    assert theirs[:10] != RequestIds(settings()).new()[:10]
+    os.close(read)
+    os.close(write)
+
+
+async def socket_of(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "websocket":
+        raise NotImplementedError
+    await receive()
+    known = scope["extensions"][KEY]["id"]
+    assert known == current.get() == dict(scope["headers"])[b"x-request-id"].decode()
+    await send({"type": "websocket.accept", "headers": [(b"x-known", known.encode())]})
+    await send({"type": "websocket.close"})
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_websockets_have_them_too(trusted: bool) -> None:
+    options = {} if trusted else {"trusted_proxies": ()}
+    form = "%(request_id)s %(s)s"
+    with (
+        Engine(
+            socket_of,
+            "asgi",
+            access_log=True,
+            access_log_format=form,
+            request_id_in_response=True,
+            **IDS,
+            **options,
+        ) as running,
+        running.connect() as client,
+    ):
+        answer = open_on(client, b"X-Request-ID: abc")
+        known = answer["x-known"]
+        assert answer["x-request-id"] == known
+        assert (known == "abc") is trusted
+        until(lambda: running.access_path.read_text() == f"{known} 101\n", "its line")
