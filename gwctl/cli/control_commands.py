@@ -8,15 +8,12 @@ was asked for has happened.
 from __future__ import annotations
 
 import functools
-import json
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Final, NoReturn, get_args
+from typing import Any, Final, get_args
 
 import click
 import msgspec
@@ -27,10 +24,10 @@ from gwctl.cli.events_view import EventsView
 from gwctl.cli.reload_view import ReloadView
 from gwctl.cli.requests_view import render as render_requests
 from gwctl.cli.status_view import render
-from gwctl.cli.target import control_socket
+from gwctl.cli.targeted import interrupted, succeed, targeted, write_json
 from gwctl.config.model.types import WEEK_S, WORKERS_MAX
 from gwctl.control import health
-from gwctl.control.client import ControlClient, NobodyReadsError, RefusedError
+from gwctl.control.client import ControlClient, NobodyReadsError
 from gwctl.control.protocol import (
     Dump,
     Events,
@@ -49,8 +46,7 @@ from gwctl.control.protocol import (
     Upgrade,
 )
 from gwctl.control.status import from_json_ready
-from gwctl.errors import ControlError, ExitStatus, GwctlError
-from gwctl.log import escaped
+from gwctl.errors import ControlError, ExitStatus
 from gwctl.wording import seconds
 from gwctl.wording import workers as count_of_workers
 
@@ -66,71 +62,8 @@ _NOBODY_COMES_S: Final = 2.0
 """So long no worker of a pool boots, and nothing goes on that starts some: then none is going to."""
 
 
-def _targeted(
-    command: Callable[..., None], json_help: str = "Write one JSON object.", indent: int | None = 2
-) -> Callable[..., None]:
-    """Add the options that say which master, and open the connection; report errors.
-
-    ``indent`` is that of an error in JSON; None: all of it on one line.
-    """
-
-    @click.option(
-        "-c",
-        "--config",
-        type=click.Path(path_type=Path, readable=False),
-        help="The master that was started with this file.",
-    )
-    @click.option("--name", help="The master of this name.")
-    @click.option(
-        "--control",
-        type=click.Path(path_type=Path, readable=False),
-        help="The master at this control socket.",
-    )
-    @click.option("--json", "as_json", is_flag=True, help=json_help)
-    @functools.wraps(command)
-    def run(
-        config: Path | None, name: str | None, control: Path | None, *, as_json: bool, **arguments: Any
-    ) -> None:
-        try:
-            with ControlClient(control_socket(config, name, control)) as client:
-                command(client, as_json=as_json, **arguments)
-        except RefusedError as error:
-            _fail(error, error.data, indent, as_json=as_json)
-        except GwctlError as error:
-            _fail(error, {}, indent, as_json=as_json)
-
-    return run
-
-
-def _fail(error: GwctlError, data: dict[str, Any], indent: int | None, *, as_json: bool) -> None:
-    if as_json:
-        _write_json({"ok": False, "text": str(error)} | data, indent)
-    else:
-        click.echo(str(error), err=True)
-    raise SystemExit(int(error.exit_status))
-
-
-def _interrupted(text: str, *, as_json: bool) -> NoReturn:
-    if as_json:
-        _write_json({"ok": False, "text": text})
-    else:
-        click.echo(text, err=True)
-    raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
-
-
-def _succeed(result: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        _write_json({"ok": True} | result)
-    else:
-        click.echo(escaped(result.get("text", "")))  # names of threads, say, are an application's
-
-
-def _write_json(document: dict[str, Any], indent: int | None = 2) -> None:
-    click.echo(json.dumps(document, indent=indent))
-
-
 @click.command()
-@_targeted
+@targeted
 def status(client: ControlClient, *, as_json: bool) -> None:
     """Show the pools and workers of a running master.
 
@@ -138,7 +71,7 @@ def status(client: ControlClient, *, as_json: bool) -> None:
     """
     document = client.call("status", Status(), timeout_s=ANSWER_TIMEOUT_S)
     if as_json:
-        _write_json(document)
+        write_json(document)
     else:
         try:
             click.echo(render(from_json_ready(document), _width()))
@@ -154,7 +87,7 @@ def _width() -> int:
 
 
 @click.command()
-@_targeted
+@targeted
 def reload(client: ControlClient, *, as_json: bool) -> None:
     """Start a new generation; wait until it is adopted or refused.
 
@@ -164,7 +97,7 @@ def reload(client: ControlClient, *, as_json: bool) -> None:
 
 
 @click.command()
-@_targeted
+@targeted
 def upgrade(client: ControlClient, *, as_json: bool) -> None:
     """Go on with the version of gwctl that is installed now.
 
@@ -176,7 +109,7 @@ def upgrade(client: ControlClient, *, as_json: bool) -> None:
 
 
 @click.command()
-@_targeted
+@targeted
 def rollback(client: ControlClient, *, as_json: bool) -> None:
     """Go back to the generation before the last reload.
 
@@ -198,19 +131,17 @@ def _watch(client: ControlClient, name: str, method: Method, *, as_json: bool) -
         result = client.call(name, method, hear)
     except KeyboardInterrupt:
         view.finish()
-        _interrupted(
-            f"the {name} goes on, no longer watched; gwctl status shows how it ends", as_json=as_json
-        )
+        interrupted(f"the {name} goes on, no longer watched; gwctl status shows how it ends", as_json=as_json)
     except ControlError:
         view.finish()
         raise
     view.finish()
-    _succeed(result, as_json=as_json)
+    succeed(result, as_json=as_json)
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Do not wait for requests that are being served.")
-@_targeted
+@targeted
 def stop(client: ControlClient, *, as_json: bool, quick: bool) -> None:
     """Stop a running master and wait until it is gone.
 
@@ -219,10 +150,10 @@ def stop(client: ControlClient, *, as_json: bool, quick: bool) -> None:
     try:
         result = client.call("stop", Stop(quick))
     except KeyboardInterrupt:
-        _interrupted("the master goes on stopping; gwctl stop --quick ends it at once", as_json=as_json)
+        interrupted("the master goes on stopping; gwctl stop --quick ends it at once", as_json=as_json)
     if not client.wait_gone(_GONE_TIMEOUT_S):
         raise ControlError("the master said that it stops, but it is still there")
-    _succeed(result, as_json=as_json)
+    succeed(result, as_json=as_json)
 
 
 def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int | None, int | None]:
@@ -242,7 +173,7 @@ def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[i
 )
 @click.argument("pool", shell_complete=pool_names)
 @click.argument("change", metavar="N|+N|-N", callback=_change)
-@_targeted
+@targeted
 def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int | None, int | None]) -> None:
     """Set the number of workers of POOL, or change it by +N or -N.
 
@@ -257,10 +188,10 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
     try:
         trouble = _until_ready(client, pool, result.get("size", 0), before)
     except KeyboardInterrupt:
-        _interrupted("the workers go on booting; gwctl status shows them", as_json=as_json)
+        interrupted("the workers go on booting; gwctl status shows them", as_json=as_json)
     if trouble:
         raise ControlError(f"{result['text']}, but {trouble}")
-    _succeed(result, as_json=as_json)
+    succeed(result, as_json=as_json)
 
 
 def _worker(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -272,7 +203,7 @@ def _worker(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 @click.command(short_help="Replace workers, each when its successor serves.")
 @click.argument("worker", metavar="POOL[.SLOT]", shell_complete=worker_names, callback=_worker)
-@_targeted
+@targeted
 def recycle(client: ControlClient, *, as_json: bool, worker: str) -> None:
     """Replace workers by new ones of the same code: each successor serves before the other drains.
 
@@ -291,12 +222,12 @@ def recycle(client: ControlClient, *, as_json: bool, worker: str) -> None:
     try:
         trouble = _until_replaced(client, pool, {*result.get("pids", ())}, before)
     except KeyboardInterrupt:
-        _interrupted("the workers are replaced all the same; gwctl status shows them", as_json=as_json)
+        interrupted("the workers are replaced all the same; gwctl status shows them", as_json=as_json)
     if trouble:
         raise ControlError(f"{result['text']}, but {trouble}")
     count, took = len(result["pids"]), seconds(time.monotonic() - begin)
     text = f"{pool}: {count_of_workers(count)} replaced in {took}"
-    _succeed(result | {"text": text}, as_json=as_json)
+    succeed(result | {"text": text}, as_json=as_json)
 
 
 def _until_replaced(client: ControlClient, pool: str, pids: set[int], restarts: int) -> str:
@@ -396,7 +327,7 @@ def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> fl
     help="Only this and more severe.",
 )
 @functools.partial(
-    _targeted, json_help="Write one JSON object a line, as docs/events.md has them.", indent=None
+    targeted, json_help="Write one JSON object a line, as docs/events.md has them.", indent=None
 )
 def events(
     client: ControlClient,
@@ -436,7 +367,7 @@ def events(
 @click.option(
     "--for", "for_s", metavar="TIME", callback=_span, help="For 90s, 10m, 2h, 1d; else until a reload."
 )
-@_targeted
+@targeted
 def log_level(client: ControlClient, *, as_json: bool, level: LevelName | None, for_s: float | None) -> None:
     """Show the level of the log, or change it in the master and all workers.
 
@@ -451,12 +382,12 @@ def log_level(client: ControlClient, *, as_json: bool, level: LevelName | None, 
         raise click.UsageError("--for says how long, and not which level: gwctl log-level debug --for 10m")
     if for_s is not None and not 1 <= for_s <= WEEK_S:
         raise click.BadParameter("it can be 1s to 7d", param_hint="--for")
-    _succeed(client.call("log_level", LogLevel(level, for_s), timeout_s=ANSWER_TIMEOUT_S), as_json=as_json)
+    succeed(client.call("log_level", LogLevel(level, for_s), timeout_s=ANSWER_TIMEOUT_S), as_json=as_json)
 
 
 @click.command(short_help="Show what a worker is doing, with its stacks.")
 @click.argument("worker", metavar="POOL[.SLOT]", shell_complete=worker_names, callback=_worker)
-@_targeted
+@targeted
 def dump(client: ControlClient, *, as_json: bool, worker: str) -> None:
     """Show what a worker is doing: its requests, the stacks of its threads and tasks. It serves on.
 
@@ -467,7 +398,7 @@ def dump(client: ControlClient, *, as_json: bool, worker: str) -> None:
     Only frames of the application are shown. A worker that is busy may take one second to answer. If it has
     to be interrupted for that, a blocking call inside a C library may return early with EINTR.
     """  # noqa: D301 - \b is click's mark for lines to leave as they are
-    _succeed(client.call("dump", Dump(worker), timeout_s=ANSWER_TIMEOUT_S), as_json=as_json)
+    succeed(client.call("dump", Dump(worker), timeout_s=ANSWER_TIMEOUT_S), as_json=as_json)
 
 
 @click.command(short_help="Show what is being served, the longest first.")
@@ -475,7 +406,7 @@ def dump(client: ControlClient, *, as_json: bool, worker: str) -> None:
 @click.option(
     "-n", "--most", type=click.IntRange(min=0), default=20, show_default=True, help="Lines; 0: all."
 )
-@_targeted
+@targeted
 def requests(client: ControlClient, *, as_json: bool, worker: str, most: int) -> None:
     """Show the requests that are being served at this moment, the longest first.
 
@@ -487,7 +418,7 @@ def requests(client: ControlClient, *, as_json: bool, worker: str, most: int) ->
     """  # noqa: D301 - \b is click's mark for lines to leave as they are
     document = client.call("requests", Requests(worker), timeout_s=ANSWER_TIMEOUT_S)
     if as_json:
-        _write_json({"ok": True} | document)
+        write_json({"ok": True} | document)
     else:
         click.echo(render_requests(document, most, _width()))
 

@@ -1,0 +1,79 @@
+"""What commands for a running master have in common: which one is meant, how they answer and fail."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from gwctl.cli.target import control_socket
+from gwctl.control.client import ControlClient, RefusedError
+from gwctl.errors import ExitStatus, GwctlError
+from gwctl.log import escaped
+
+
+def targeted(
+    command: Callable[..., None], json_help: str = "Write one JSON object.", indent: int | None = 2
+) -> Callable[..., None]:
+    """Add the options that say which master, and open the connection; report errors.
+
+    ``indent`` is that of an error in JSON; None: all of it on one line.
+    """
+
+    @click.option(
+        "-c",
+        "--config",
+        type=click.Path(path_type=Path, readable=False),
+        help="The master that was started with this file.",
+    )
+    @click.option("--name", help="The master of this name.")
+    @click.option(
+        "--control",
+        type=click.Path(path_type=Path, readable=False),
+        help="The master at this control socket.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help=json_help)
+    @functools.wraps(command)
+    def run(
+        config: Path | None, name: str | None, control: Path | None, *, as_json: bool, **arguments: Any
+    ) -> None:
+        try:
+            with ControlClient(control_socket(config, name, control)) as client:
+                command(client, as_json=as_json, **arguments)
+        except RefusedError as error:
+            fail(error, error.data, indent, as_json=as_json)
+        except GwctlError as error:
+            fail(error, {}, indent, as_json=as_json)
+
+    return run
+
+
+def fail(error: GwctlError, data: dict[str, Any], indent: int | None, *, as_json: bool) -> None:
+    if as_json:
+        write_json({"ok": False, "text": str(error)} | data, indent)
+    else:
+        click.echo(str(error), err=True)
+    raise SystemExit(int(error.exit_status))
+
+
+def interrupted(text: str, *, as_json: bool) -> NoReturn:
+    if as_json:
+        write_json({"ok": False, "text": text})
+    else:
+        click.echo(text, err=True)
+    raise SystemExit(int(ExitStatus.INTERRUPTED)) from None
+
+
+def succeed(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        write_json({"ok": True} | result)
+    else:
+        click.echo(escaped(result.get("text", "")))  # names of threads, say, are an application's
+
+
+def write_json(document: dict[str, Any], indent: int | None = 2) -> None:
+    click.echo(json.dumps(document, indent=indent))
