@@ -1,4 +1,7 @@
-"""Talking to a master from the command line: synchronous, one connection, one request at a time."""
+"""Talking to a master from the command line: one connection; `call` asks one thing and waits for the answer.
+
+Who has something else to do meanwhile asks by `ask`, watches `fileno`, and has from `take` what has come.
+"""
 
 from __future__ import annotations
 
@@ -98,6 +101,50 @@ class ControlClient:
                 raise RefusedError(incoming.error.message, incoming.error.data)
             elif incoming.id == self._requests:
                 return incoming.result or {}
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def ask(self, name: str, params: messages.Method) -> int:
+        """Ask and do not wait; the number that is returned is the ``id`` of the answer.
+
+        Raises:
+            ControlError: It went away, or does not read what it is asked.
+        """
+        self._requests += 1
+        self._sock.setblocking(False)
+        try:
+            self._sock.sendall(messages.encode_request(name, params, self._requests))
+        except BlockingIOError:
+            raise ControlError(f"the master at {self.path} does not read its control socket") from None
+        except OSError:
+            raise ControlError("the master went away") from None
+        return self._requests
+
+    def take(self) -> list[messages.Incoming]:
+        """All that has come by now: answers and news, as many as there are.
+
+        Raises:
+            ControlError: It went away, and what it had said before has been taken.
+        """
+        self._sock.setblocking(False)
+        try:
+            while len(self._received) <= messages.ANSWER_BYTES_MAX:
+                data = self._sock.recv(65536)
+                if not data:
+                    break
+                self._received += data
+            gone = True
+        except BlockingIOError:
+            gone = False
+        except OSError:
+            gone = True
+        found = []
+        while b"\n" in self._received:
+            found.append(self._next())
+        if gone and not found:
+            raise ControlError("the master went away")
+        return found
 
     def wait_gone(self, timeout_s: float | None) -> bool:
         """Wait until the master process has ended; False if it has not after ``timeout_s``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from gwctl.control.client import ControlClient, RefusedError
-from gwctl.control.protocol import Progress, Reload, Status, Stop
+from gwctl.control.protocol import Incoming, Progress, Reload, Status, Stop
 from gwctl.errors import ControlError
 from tests.support.control import Master
-from tests.support.wait import DEADLINE_S
+from tests.support.wait import DEADLINE_S, until
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def served(master: Master) -> Iterator[Master]:
             for key, mask in master.selector.select(0.02):
                 if master.selector.get_map().get(key.fd) is key:
                     key.data(mask)
+            master.server.turn(master.now)
             for number, method in master.asked[answered:]:
                 answered += 1
                 if isinstance(method, Reload):
@@ -51,6 +53,38 @@ def test_client_calls(served: Master) -> None:
         assert [(each.pool, each.phase, each.outcome) for each in news] == [("web", "boot", "FAILED")]
         assert client.call("stop", Stop(), timeout_s=DEADLINE_S) == {"text": "stopped"}
         assert not client.wait_gone(0)
+
+
+def test_client_that_does_not_wait(served: Master) -> None:
+    """Several questions at once; answers and news as they come."""
+    with ControlClient(served.path) as client:
+        asked = [client.ask("status", Status()), client.ask("reload", Reload())]
+        client.ask("status", Status())
+        found: list[Incoming] = []
+        until(lambda: found.extend(client.take()) or len(found) == 4, "all answers")
+        assert [each.method for each in found if each.method is not None] == ["progress"]
+        by_id = {each.id: each for each in found if each.method is None}
+        assert by_id[asked[0]].result == {"name": "shop"}
+        failure = by_id[asked[1]].error
+        assert failure is not None
+        assert failure.message == "not adopted"
+
+
+def test_client_that_does_not_wait_for_a_master_that_goes(tmp_path: Path) -> None:
+    """What was said before it went is told first."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "x.sock"))
+        listening.listen()
+        with ControlClient(tmp_path / "x.sock") as client:
+            accepted, _ = listening.accept()
+            client.ask("status", Status())
+            accepted.sendall(b'{"jsonrpc":"2.0","id":1,"result":{"name":"shop"}}\n{"json')
+            accepted.close()
+            assert [each.result for each in client.take()] == [{"name": "shop"}]
+            with pytest.raises(ControlError, match="went away"):
+                client.take()
+            with pytest.raises(ControlError, match="went away"):
+                client.ask("status", Status())
 
 
 def test_client_without_a_master(tmp_path: Path) -> None:

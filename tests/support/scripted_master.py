@@ -9,8 +9,10 @@ After a stop the process ends. It says ``ready`` on stdout when it can be asked.
 from __future__ import annotations
 
 import json
+import math
 import selectors
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,10 @@ def main(path: Path, script: dict[str, Any]) -> None:
     print("ready", flush=True)
     stopping = False
     while not stopping:
-        for key, mask in selector.select():
+        wait_s = max(0.0, server.next_at - time.monotonic())
+        for key, mask in selector.select(None if math.isinf(wait_s) else wait_s):
             key.data(mask)
+        server.turn(time.monotonic())
         for request, method in asked:
             stopping = stopping or isinstance(method, Stop)
             *progress, last = script[_NAMES[type(method)]]
