@@ -3,7 +3,7 @@
 ``gwctl check`` must not pay for what ``gwctl status`` needs. Whatever a person can mend is a
 `GwctlError`: its text goes to stderr without a stack, its exit status is the command's.
 
-Imported by `__main__`.
+Imported by `__main__`, `cli.top`.
 Knows nothing of `workers`, `ipc`, `records`, `supervisor.core`, `asyncio`, `threading`: a command
 starts a master or asks one.
 """
@@ -26,6 +26,7 @@ COMMANDS: Final = (
     "rollback",
     "upgrade",
     "status",
+    "top",
     "events",
     "requests",
     "dump",
@@ -73,11 +74,15 @@ class LazyGroup(click.Group):
 
                 settings: click.Command = getattr(settings_commands, cmd_name)
                 return settings
+            case "top":
+                from gwctl.cli.top.command import top  # noqa: PLC0415
+
+                _let_interrupt()
+                return top
             case _ if cmd_name in COMMANDS:
                 from gwctl.cli import control_commands  # noqa: PLC0415
 
-                if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-                    signal.signal(signal.SIGINT, signal.default_int_handler)
+                _let_interrupt()
                 control: click.Command = getattr(control_commands, cmd_name.replace("-", "_"))
                 return control
         return None
@@ -103,6 +108,12 @@ class LazyGroup(click.Group):
             ctx.exit(int(error.exit_status))
         except KeyboardInterrupt:  # where a command has nothing to say about it
             ctx.exit(int(ExitStatus.INTERRUPTED))
+
+
+def _let_interrupt() -> None:
+    """Have Ctrl-C raise KeyboardInterrupt, unless whoever started this command ignores it."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @click.group(

@@ -62,6 +62,8 @@ def complete(request, tmp_path):
         ("gwctl completion ", {"bash", "zsh", "fish"}),
         ("gwctl events --l", {"--last", "--level"}),
         ("gwctl events --level w", {"warning"}),
+        ("gwctl t", {"top"}),
+        ("gwctl top --in", {"--interval"}),
         ("gwctl config s", {"show", "schema"}),
     ],
 )
