@@ -17,6 +17,7 @@ import time
 from typing import Any, assert_never
 
 from gwctl.config import admin_token
+from gwctl.control.difference import Differences
 from gwctl.control.status import MasterStatus, to_json_ready
 from gwctl.errors import ControlError, GwctlError, InvariantViolation
 from gwctl.ipc import scoreboard
@@ -467,6 +468,11 @@ class Master:
     def health(self) -> dict[str, Any]:
         """What probes ask for."""
         return health_document(self.fleet.state, self._generations, self._recorder)
+
+    def diff(self) -> Differences:
+        """What a reload would change, or why it would be refused."""
+        self._refuse_in_upgrade()
+        return self._generations.diff()
 
     def ask(self, event: events.Event) -> None:
         """Take a request of a control client."""

@@ -1,4 +1,7 @@
-"""Commands about settings that start nothing: ``check``, ``config show``, ``config schema``, ``init``."""
+"""Commands about settings that start nothing: ``check``, ``config show``, ``config schema``, ``init``.
+
+``config diff``, which asks a running master, is in `gwctl.cli.config_diff`.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,21 @@ def _try_applications(loaded: Loaded) -> bool:
     return all(result.ok for result in results)
 
 
-@click.group()
+class _Group(click.Group):
+    """Imports what speaks with a master only for the command that does."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "diff"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "diff":
+            from gwctl.cli.config_diff import diff  # noqa: PLC0415 - see the class
+
+            return diff
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Group)
 def config() -> None:
     """Look at the settings."""
 

@@ -10,10 +10,10 @@
     <- {"jsonrpc": "2.0", "method": "event", "params": {"id": 1, "event": {"kind": "worker_ready", ...}}}
     <- {"jsonrpc": "2.0", "method": "lost", "params": {"id": 1, "count": 12}}
 
-``status``, ``metrics``, ``health`` and ``log_level`` are answered at once; ``reload``, ``rollback``, ``stop``
-and ``scale`` when they are done, with progress on the way. Fields that a side does not know are ignored, so
-that a newer command can talk to an older master. What a request needs and has not, or has in another type or
-size, refuses it.
+``status``, ``metrics``, ``health``, ``diff`` and ``log_level`` are answered at once; ``reload``,
+``rollback``, ``stop`` and ``scale`` when they are done, with progress on the way. Fields that a side does not
+know are ignored, so that a newer command can talk to an older master. What a request needs and has not,
+or has in another type or size, refuses it.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class Metrics(msgspec.Struct, frozen=True):
 
 class Health(msgspec.Struct, frozen=True):
     """Answered with a `gwctl.control.metrics.MasterHealth`."""
+
+
+class Diff(msgspec.Struct, frozen=True):
+    """Answered at once with `gwctl.control.difference.Differences`: what a reload would change."""
 
 
 class Reload(msgspec.Struct, frozen=True):
@@ -143,6 +147,7 @@ Method = (
     Status
     | Metrics
     | Health
+    | Diff
     | Reload
     | Rollback
     | Upgrade
@@ -169,6 +174,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "log_level": LogLevel,
     "dump": Dump,
     "requests": Requests,
+    "diff": Diff,
 }
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol, assert_never
 
+import msgspec
+
 from gwctl.control import protocol
+from gwctl.control.difference import Differences
 from gwctl.log import Level
 from gwctl.supervisor.control.follower import Follower
 from gwctl.supervisor.control.server import Handle
@@ -25,6 +28,7 @@ class Asked(Protocol):
     def status(self) -> dict[str, Any]: ...
     def metrics(self) -> dict[str, Any]: ...
     def health(self) -> dict[str, Any]: ...
+    def diff(self) -> Differences: ...
     def ask(self, event: events.Event) -> None: ...
     def dump(self, request: events.RequestId, worker: str) -> None: ...
     def requests(self, request: events.RequestId, worker: str) -> None: ...
@@ -42,6 +46,9 @@ def control_handler(master: Asked, history: History) -> Handle:
                 return master.metrics()
             case protocol.Health():
                 return master.health()
+            case protocol.Diff():
+                found: dict[str, Any] = msgspec.to_builtins(master.diff())
+                return found
             case protocol.Events():
                 return Follower.begin(history, method)
             case protocol.LogLevel(level=level, for_s=for_s):

@@ -11,21 +11,24 @@ master itself apply at adoption where they can, and are named where they need a 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from gwctl.config.addresses import TLS, bare
 from gwctl.config.load import Loaded
 from gwctl.config.model.settings import MasterSettings
+from gwctl.config.problems import ConfigError
+from gwctl.control.difference import Differences
 from gwctl.errors import GwctlError
 from gwctl.ipc.assignment import Listener
+from gwctl.json_text import readable
 from gwctl.supervisor.generations.access_logs import AccessLogs
 from gwctl.supervisor.generations.admin_settings import binding
+from gwctl.supervisor.generations.differences import FIXED_UNTIL_RESTART, differences
+from gwctl.supervisor.generations.known_settings import struct_from
 from gwctl.supervisor.generations.plan import Plan, PlanSnapshot, make_plan
 from gwctl.supervisor.listeners.listener_set import ListenerSet, ListenerSnapshot
-
-FIXED_UNTIL_RESTART = ("name", "pidfile", "control")
-"""Settings of [master] that a reload cannot apply."""
 
 
 class GenerationsSnapshot(msgspec.Struct, frozen=True):
@@ -37,6 +40,8 @@ class GenerationsSnapshot(msgspec.Struct, frozen=True):
     listeners: tuple[ListenerSnapshot, ...]
     passed: dict[str, tuple[int, ...]]
     """What systemd passed, by name."""
+    begun: dict[str, Any] | None = None
+    """[master] as it was when the master was started; None: a program that did not keep it."""
 
 
 class Generations:
@@ -55,6 +60,8 @@ class Generations:
         self.adopted = 0
         self.kept = 0
         """The generation that is kept; 0: none."""
+        self._begun = MasterSettings()
+        """What the master was started with."""
 
     def plan(self, generation: int) -> Plan:
         """The plan of a generation; that in force when the generation has been let go."""
@@ -83,7 +90,13 @@ class Generations:
         listeners, passed = self.listeners.snapshot()
         plans = {number: plan.snapshot() for number, plan in self._plans.items()}
         return GenerationsSnapshot(
-            plans, self.adopted, dict(self._removed), self.logs.files, listeners, passed
+            plans,
+            self.adopted,
+            dict(self._removed),
+            self.logs.files,
+            listeners,
+            passed,
+            msgspec.to_builtins(self._begun),
         )
 
     def resume(self, snapshot: GenerationsSnapshot, problems: list[str]) -> None:
@@ -99,6 +112,10 @@ class Generations:
         self.adopted = snapshot.adopted
         self.kept = next((number for number in self._plans if number != self.adopted), 0)  # no reload runs
         self.logs = AccessLogs(snapshot.logs)
+        begun = snapshot.begun
+        self._begun = (
+            struct_from(MasterSettings, begun) if begun is not None else self.current.loaded.settings.master
+        )
 
     def start(self, loaded: Loaded, generation: int) -> Plan:
         """Make the first plan: open its logs and listeners.
@@ -112,6 +129,7 @@ class Generations:
         self.listeners.commit()
         self._plans[generation] = plan
         self.adopted = generation
+        self._begun = loaded.settings.master
         return plan
 
     def prepare(self, generation: int) -> Plan:
@@ -129,6 +147,19 @@ class Generations:
             raise
         self._plans[generation] = plan
         return plan
+
+    def diff(self) -> Differences:
+        """Read the settings again, and say what differs from those in force; nothing is opened or kept."""
+        running = self.current
+        name, config = self._begun.name, running.loaded.path
+        shown = readable(str(config)) if config is not None else ""
+        try:
+            disk = make_plan(self._load())
+        except ConfigError as error:
+            problems = tuple(str(problem) for problem in error.problems)
+            return Differences(name, self.adopted, shown, problems=problems)
+        found = tuple(differences(running, disk, self._begun))
+        return Differences(name, self.adopted, shown, found, warnings=tuple(disk.loaded.warnings))
 
     def restore(self, generation: int) -> Plan:
         """Have the listeners as the kept generation had them: their modes, owners and backlogs.

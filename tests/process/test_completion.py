@@ -64,6 +64,8 @@ def complete(request, tmp_path):
         ("gwctl events --level w", {"warning"}),
         ("gwctl t", {"top"}),
         ("gwctl top --in", {"--interval"}),
+        ("gwctl config d", {"diff"}),
+        ("gwctl config diff --j", {"--json"}),
         ("gwctl config s", {"show", "schema"}),
     ],
 )

@@ -39,7 +39,7 @@ CARRIED: dict[type, set[str]] = {
     ConnectionQueues: {"_open", "_numbers"},
     AccessLogs: {"_files"},
     Announcer: {"_phase", "_status"},
-    Generations: {"listeners", "logs", "_plans", "_removed", "adopted", "kept"},
+    Generations: {"listeners", "logs", "_plans", "_removed", "_begun", "adopted", "kept"},
     ListenerSet: {"_passed", "_current"},
     Children: {"boards", "_by_worker", "sampled_at", "totals", "older", "_slots"},
     server.ControlServer: {"path", "_listening", "_clients", "_waiting", "_last_request"},

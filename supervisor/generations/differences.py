@@ -1,0 +1,119 @@
+"""What a reload would change, of two readings of the settings: that in force, and one of this moment.
+
+Nothing is opened for it. Values of ``env`` are masked here, before they are sent; that they changed is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+
+from gwctl.config import show, toml_writer
+from gwctl.config.addresses import shown
+from gwctl.config.load import Loaded
+from gwctl.config.model.settings import MasterSettings, PoolSettings
+from gwctl.control.difference import Change, Difference, Effect
+from gwctl.masking import MASK
+from gwctl.supervisor.generations.plan import Plan
+
+ONLY_AT_START: Final = ("bind_retry_s",)
+"""Settings of [master] that are used when it is started, and then no more."""
+FIXED_UNTIL_RESTART: Final = ("name", "pidfile", "control")
+"""Settings of [master] that a reload cannot apply."""
+
+_Rows = dict[str, tuple[Any, str]]
+"""By dotted name: the value and where it comes from."""
+
+
+def differences(running: Plan, disk: Plan, begun: MasterSettings) -> list[Difference]:
+    """In the order of the settings; of a pool that is new or gone only that it is.
+
+    ``begun`` has what the master was started with: some of it holds, whatever was adopted since.
+    """
+    found = list(_tables(_in_force(running.loaded, begun), disk.loaded))
+    before, after = running.loaded.settings.pool, disk.loaded.settings.pool
+    for name in dict.fromkeys((*before, *after)):
+        if name not in after:
+            found.append(_whole(name, before[name], Change.REMOVED))
+        elif name not in before:
+            found.append(_whole(name, after[name], Change.ADDED))
+        else:
+            found += _pool(name, running, disk)
+    return found
+
+
+def _tables(running: Loaded, disk: Loaded) -> Iterator[Difference]:
+    for name, (old, new) in _changed(_rows(running), _rows(disk)):
+        table, _, setting = name.partition(".")
+        if table != "pool":
+            fixed = table == "master" and setting in {*FIXED_UNTIL_RESTART, *ONLY_AT_START}
+            yield _difference(name, old, new, Effect.RESTART if fixed else Effect.ADOPTION)
+
+
+def _in_force(loaded: Loaded, begun: MasterSettings) -> Loaded:
+    fixed = {name: getattr(begun, name) for name in (*FIXED_UNTIL_RESTART, *ONLY_AT_START)}
+    master = msgspec.structs.replace(loaded.settings.master, **fixed)
+    return replace(loaded, settings=msgspec.structs.replace(loaded.settings, master=master))
+
+
+def _pool(name: str, running: Plan, disk: Plan) -> Iterator[Difference]:
+    key = toml_writer.dotted(("pool", name))
+    before, after = (
+        {each: row for each, row in _rows(plan.loaded).items() if each.startswith(f"{key}.")}
+        for plan in (running, disk)
+    )
+    sizes = f"{key}.processes"
+    if before[sizes][0] == after[sizes][0] == "auto":  # what the machine allows may be another number by now
+        for rows, plan in ((before, running), (after, disk)):
+            rows[sizes] = (f"auto: {plan.policies[name].size}", rows[sizes][1])
+    env = f"{key}.env"
+    for setting, (old, new) in _changed(before, after):
+        if setting == env:
+            yield from _variables(env, old[0], new[0], running.loaded, disk.loaded)
+        else:
+            yield _difference(setting, old, new, Effect.WORKERS)
+
+
+def _variables(
+    key: str, before: dict[str, str], after: dict[str, str], running: Loaded, disk: Loaded
+) -> Iterator[Difference]:
+    for name in dict.fromkeys((*before, *after)):
+        if before.get(name) == after.get(name):
+            continue
+        dotted = f"{key}.{toml_writer.key(name)}"
+        change = Change.ADDED if name not in before else Change.CHANGED
+        yield Difference(
+            name=dotted,
+            change=Change.REMOVED if name not in after else change,
+            effect=Effect.WORKERS,
+            old=MASK if name in before else None,
+            new=MASK if name in after else None,
+            old_source=running.sources.get(dotted, ""),
+            new_source=disk.sources.get(dotted, ""),
+            masked=True,
+        )
+
+
+def _whole(name: str, pool: PoolSettings, change: Change) -> Difference:
+    serves = f"{pool.app} on {', '.join(map(shown, pool.bind))}"
+    added = change is Change.ADDED
+    old, new = (None, serves) if added else (serves, None)
+    return Difference(toml_writer.dotted(("pool", name)), change, Effect.WORKERS, old, new)
+
+
+def _difference(name: str, old: tuple[Any, str], new: tuple[Any, str], effect: Effect) -> Difference:
+    return Difference(name, Change.CHANGED, effect, old[0], new[0], old[1], new[1])
+
+
+def _rows(loaded: Loaded) -> _Rows:
+    settings = show.as_json(loaded, secrets=True)["settings"]
+    return {name: (row["value"], row["source"]) for name, row in settings.items()}
+
+
+def _changed(before: _Rows, after: _Rows) -> Iterator[tuple[str, tuple[tuple[Any, str], tuple[Any, str]]]]:
+    for name, new in after.items():
+        if name in before and before[name][0] != new[0]:
+            yield name, (before[name], new)
