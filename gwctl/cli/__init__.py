@@ -3,7 +3,7 @@
 ``gwctl check`` must not pay for what ``gwctl status`` needs. Whatever a person can mend is a
 `GwctlError`: its text goes to stderr without a stack, its exit status is the command's.
 
-Imported by `__main__`, `cli.top`.
+Imported by `__main__`, `cli.top`, `cli.doctor`.
 Knows nothing of `workers`, `ipc`, `records`, `supervisor.core`, `asyncio`, `threading`: a command
 starts a master or asks one.
 """
@@ -35,6 +35,7 @@ COMMANDS: Final = (
     "recycle",
     "stop",
     "check",
+    "doctor",
     "config",
     "init",
     "completion",
@@ -74,6 +75,10 @@ class LazyGroup(click.Group):
 
                 settings: click.Command = getattr(settings_commands, cmd_name)
                 return settings
+            case "doctor":
+                from gwctl.cli.doctor.command import doctor  # noqa: PLC0415
+
+                return doctor
             case "top":
                 from gwctl.cli.top.command import top  # noqa: PLC0415
 

@@ -35,6 +35,20 @@ class Capacity(Struct, frozen=True):
     why: str
 
 
+class GroupLimits(Struct, frozen=True):
+    """What the control groups of this process allow altogether; None: they set no limit."""
+
+    cpus: float | None
+    memory_bytes: float | None
+    pids: float | None
+
+
+def group_limits(root: Path = Path("/")) -> GroupLimits:
+    """The least of each, from this process's group up to the root of the mount."""
+    groups = list(_groups(root))
+    return GroupLimits(_least(_cpu_quotas(groups)), _least(_memory_limits(groups)), _least(_pids(groups)))
+
+
 class _Group(Struct, frozen=True):
     """One control group: its folder and the folders above it up to the mount point."""
 
@@ -152,6 +166,14 @@ def _memory_limits(groups: list[_Group]) -> Iterator[float]:
             else:
                 continue
             yield from (limit for limit in limits if limit is not None and 0 < limit < _V1_UNLIMITED_BYTES)
+
+
+def _pids(groups: list[_Group]) -> Iterator[float]:
+    """Processes and threads that each limiting group may have."""
+    for group in groups:
+        if group.version == 2 or "pids" in group.controllers:
+            found = (_number(folder / "pids.max") for folder in group.folders)
+            yield from (limit for limit in found if limit is not None)
 
 
 def _machine_memory(root: Path) -> Iterator[float]:

@@ -6,7 +6,6 @@ Nothing is opened for it. Values of ``env`` are masked here, before they are sen
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -56,7 +55,7 @@ def _tables(running: Loaded, disk: Loaded) -> Iterator[Difference]:
 def _in_force(loaded: Loaded, begun: MasterSettings) -> Loaded:
     fixed = {name: getattr(begun, name) for name in (*FIXED_UNTIL_RESTART, *ONLY_AT_START)}
     master = msgspec.structs.replace(loaded.settings.master, **fixed)
-    return replace(loaded, settings=msgspec.structs.replace(loaded.settings, master=master))
+    return msgspec.structs.replace(loaded, settings=msgspec.structs.replace(loaded.settings, master=master))
 
 
 def _pool(name: str, running: Plan, disk: Plan) -> Iterator[Difference]:

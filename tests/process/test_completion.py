@@ -66,6 +66,8 @@ def complete(request, tmp_path):
         ("gwctl top --in", {"--interval"}),
         ("gwctl config d", {"diff"}),
         ("gwctl config diff --j", {"--json"}),
+        ("gwctl do", {"doctor"}),
+        ("gwctl doctor --ng", {"--nginx"}),
         ("gwctl config s", {"show", "schema"}),
     ],
 )
