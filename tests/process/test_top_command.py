@@ -135,6 +135,21 @@ def test_a_master_that_serves(gwctl_server, tmp_path: Path) -> None:
         assert_restored(screen)
 
 
+def test_a_master_that_is_upgraded(gwctl_server) -> None:
+    """It goes on with the same workers, and that is said."""
+    with (
+        gwctl_server("wsgi_bare:application", worker="sync", reload={"settle_s": 0.05}) as server,
+        Screen([*TOP, "-c", str(server.config)], server.environ) as screen,
+    ):
+        screen.wait_for("1/1 ready")
+        assert server.gwctl("upgrade", "-c", str(server.config)).returncode == 0
+        screen.wait_for("the master was upgraded: gwctl")
+        screen.wait_for("generation 2  healthy")
+        screen.press("q")
+        assert screen.wait_for_end() == 0
+        assert_restored(screen)
+
+
 def test_sixty_four_workers_and_other_sizes(path: Path) -> None:
     with screen_of(path) as screen:
         assert len(screen.lines[-1]) == 80
@@ -170,6 +185,12 @@ def test_signals_give_the_terminal_back(path: Path, number: int, status: int) ->
         assert screen.wait_for_end() == status
         assert_restored(screen)
         assert "Traceback" not in screen.text
+
+
+def test_a_window_that_is_closed(path: Path) -> None:
+    with screen_of(path) as screen:
+        screen.close_window()
+        assert screen.process.wait(DEADLINE_S) == -signal.SIGHUP
 
 
 def test_ctrl_c(path: Path) -> None:

@@ -85,9 +85,11 @@ class Terminal:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        for number, before in self._handlers.items():
-            signal.signal(number, before)
-        self._give_back()
+        try:
+            for number, before in self._handlers.items():
+                signal.signal(number, before)
+        finally:
+            self._give_back()
         signal.set_wakeup_fd(self._wakeup)
         os.close(self._wake)
         os.close(self._woken)
@@ -114,9 +116,13 @@ class Terminal:
     # ---- its state
 
     def _take(self) -> None:
-        if self._mode is None:
-            self._mode = termios.tcgetattr(0)
-        tty.setcbreak(0, termios.TCSADRAIN)
+        try:
+            if self._mode is None:
+                self._mode = termios.tcgetattr(0)
+            tty.setcbreak(0, termios.TCSADRAIN)
+        except termios.error:  # the window was closed, of which HUP and CONT come together
+            self.gone = True
+            return
         self._write(_ENTER)
         self.resized = True
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.supervisor.generations.capacity import measure
+from gwctl.supervisor.generations.capacity import GroupLimits, group_limits, measure
 
 MIB = 1 << 20
 
@@ -43,6 +43,16 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
+
+
+def test_limits_of_groups_are_the_least_up_to_the_root(machine: Machine) -> None:
+    assert group_limits(machine.root) == GroupLimits(None, None, None)
+    machine.v2("/system.slice/shop")
+    machine.write("sys/fs/cgroup/system.slice/shop/pids.max", "max\n")
+    machine.write("sys/fs/cgroup/system.slice/pids.max", "300\n")
+    machine.write("sys/fs/cgroup/system.slice/shop/cpu.max", "150000 100000\n")
+    machine.write("sys/fs/cgroup/system.slice/shop/memory.high", f"{64 * MIB}\n")
+    assert group_limits(machine.root) == GroupLimits(1.5, 64 * MIB, 300)
 
 
 def test_affinity_alone(machine: Machine) -> None:
