@@ -19,6 +19,8 @@ LONG_S: Final = 10.0
 """A request that takes so long is marked."""
 _NOW_MIN: Final = 24
 """So much room the last column has before there are columns that one can do without."""
+_LONGEST_MIN: Final = 20
+_WIDE: Final = 100
 _UNCUT: Final = 400
 _SPARKS: Final = "▁▂▃▄▅▆▇█"
 _BUSY: Final = 0.9
@@ -188,12 +190,8 @@ def _pool_line(pool: Pool, count: int, view: View, width: int, *, several: bool,
     load = "" if pool.busy is None else f" {pool.busy * 100:.0f} %"
     if pool.busy is None:
         load = f" {requests(pool.active)}"
-    busy = f"busy {_sparks(pool.load, blocks=blocks)}{load}"
+    busy = f"busy {_sparks(pool.load if width >= _WIDE else pool.load[-BAR:], blocks=blocks)}{load}"
     backlog = "" if pool.backlog is None else f"backlog {pool.backlog:,}"
-    longest = max(pool.workers, key=lambda worker: worker.longest_s, default=None)
-    at_it = ""
-    if longest is not None and longest.longest_s >= 1:
-        at_it = f"{longest.name} has run {_target(longest)} for {duration(longest.longest_s)}"
     pieces = [
         (pool.name, "bold", 0),
         (f"{pool.ready}/{pool.size} ready", ready, 0),
@@ -205,9 +203,22 @@ def _pool_line(pool: Pool, count: int, view: View, width: int, *, several: bool,
         (f"{count} of {len(pool.workers)} shown" if view.filter else "", "", 2),
         (f"{pool.restarts:,} restart{'s' * (pool.restarts > 1)}" if pool.restarts else "", "", 6),
         (plain(pool.note), "warn", 7),
-        (at_it, "", 8),
     ]
-    return _joined(_fitting(pieces, width), "  ")
+    line = _joined(_fitting(pieces, width))
+    longest, room = _longest(pool), width - len(line.text) - 2
+    if longest and room >= _LONGEST_MIN:
+        line = Line(
+            f"{line.text}  {longest if len(longest) <= room else longest[: room - 3] + '...'}", line.marks
+        )
+    return line
+
+
+def _longest(pool: Pool) -> str:
+    """Who has been at a request for longest, as it may be out of sight."""
+    worker = max(pool.workers, key=lambda each: each.longest_s, default=None)
+    if worker is None or worker.longest_s < 1:
+        return ""
+    return f"{worker.name} for {duration(worker.longest_s)}: {_target(worker)}"
 
 
 def _sparks(load: Sequence[float], *, blocks: bool) -> str:
@@ -273,6 +284,8 @@ def _worker_line(worker: Worker, columns: Sequence[_Column], width: int, *, chos
         text += f" {cell:>{each.width}} " if each.right else f" {cell:<{each.width}} "
         if how:
             marks.append((start, len(text) - 1, how))
+        if each.name == "busy":
+            marks += [(start + at, start + at + 1, "dim") for at, char in enumerate(cell) if char in "░."]
     if chosen:
         return Line(f"{text:<{width}}"[:width], ((0, width, "chosen"),))
     return Line(text, tuple(marks))

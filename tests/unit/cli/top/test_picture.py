@@ -37,7 +37,7 @@ def test_a_common_terminal() -> None:
         "shop  generation 5  degraded  up 3 d 4 h        212 req/s  p99 41 ms  5xx 0.02 %",
         "web: 2 of 4 ready",
         "",
-        "web  2/4 ready  busy ▁▁▃▅█▄ 38 %  backlog 12  web.2 has run GET /long for 41.2 s",
+        "web  2/4 ready  busy ▁▁▃▅█▄ 38 %  backlog 12  web.2 for 41.2 s: GET /long",
         "  slot  state     busy      req/s  conns   memory  longest  now",
         "     0  ready     ███░░░░░     54     31   71 MiB    12 ms  GET /cart, 2 more",
         "     1  ready     ████████     51     29   71 MiB   12.0 s  GET /export, 7 more",
@@ -203,3 +203,10 @@ def test_a_page_is_broken_between_words_and_says_where_one_is() -> None:
     assert lines[0] == f"stacks of web.1{'lines 5-13 of 60':>45}"
     assert lines[3] == "      word word word word word word word word word"
     assert lines[4].startswith("line 2 word")
+
+
+def test_the_longest_request_of_a_pool_is_cut_and_not_left_out() -> None:
+    long = model(pool(worker(0, served=(("GET /export/of/everything/there/is", 12.0),)), load=(0.5,) * 16))
+    line = texts(picture(long, View(), 80, 24))[2]
+    assert line == "web  1/1 ready  busy ▅▅▅▅▅▅▅▅ 38 %  backlog 0  web.0 for 12.0 s: GET /export/..."
+    assert "▅" * 16 in texts(picture(long, View(), 132, 24))[2]
