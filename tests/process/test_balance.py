@@ -191,9 +191,10 @@ def in_flight(pid: int) -> int:
     """Descriptors that are queued in the Unix sockets of a process."""
     count = 0
     for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-        for line in info.read_text().splitlines():
-            if line.startswith("scm_fds:"):
-                count += int(line.split()[1])
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            for line in info.read_text().splitlines():
+                if line.startswith("scm_fds:"):
+                    count += int(line.split()[1])
     return count
 
 

@@ -61,10 +61,21 @@ class Counters:
         slow_s: From how long on a request is put into ``slow``, until somebody takes it from there.
     """
 
-    __slots__ = ("_noted", "bytes_out", "latency", "rows", "seconds", "slow", "slow_s", "waited_s")
+    __slots__ = (
+        "_added_up",
+        "_noted",
+        "bytes_out",
+        "latency",
+        "rows",
+        "seconds",
+        "slow",
+        "slow_s",
+        "waited_s",
+    )
 
     def __init__(self) -> None:
         self._noted: list[_Noted] = []
+        self._added_up = 0
         self.bytes_out = 0
         self.seconds = 0.0
         self.waited_s = 0.0
@@ -76,19 +87,20 @@ class Counters:
 
     @property
     def requests(self) -> int:
-        """How many there were, as of the last `add_up`."""
-        return sum(self.latency)
+        """How many there were, up to this moment."""
+        return self._added_up + len(self._noted)
 
     def add(self, request: Request, status: int, size: int, seconds: float) -> None:
         """Count one finished response."""
         self._noted.append((request.method, request.target, status, size, seconds))
 
-    def add_up(self) -> None:
-        """Add up what has been noted so far; the thread may go on noting."""
+    def add_up(self) -> int:
+        """Add up what has been noted so far, while the thread may go on noting; return how many all are."""
         noted = self._noted[:]
         if not noted:
-            return
+            return self._added_up
         del self._noted[: len(noted)]
+        self._added_up += len(noted)
         self.bytes_out += sum(map(_size, noted))
         self.seconds += sum(map(_seconds, noted))
         for (method, status), count in Counter(map(_kind, noted)).items():
@@ -107,14 +119,14 @@ class Counters:
                 for method, target, status, _, seconds in noted
                 if seconds >= self.slow_s
             ]
+        return self._added_up
 
 
 def flush(counters: list[Counters], record: Record) -> None:
     """Write the sums to ``record``."""
     requests = 0
     for one in counters:
-        one.add_up()
-        requests += one.requests
+        requests += one.add_up()
     words = record.words
     if words[REQUESTS] == requests:
         return

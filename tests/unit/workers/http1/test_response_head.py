@@ -308,7 +308,9 @@ def test_counters_are_added_up(threads: int) -> None:
         for method, status, seconds in (("GET", 200, 0.00005), ("POST", 500, 0.00015), ("BREW", 0, 1e9)):
             one.add(Asked(method), status, 10, seconds)
         one.waited_s += 0.5
+        assert one.requests == 3, "at once: what a thread has finished is not under way"
     counters.flush(many, record)
+    assert [one.requests for one in many] == [3] * threads
     assert record.words[REQUESTS] == 3 * threads
     assert record.words[ERRORS] == threads
     assert record.words[BYTES_OUT] == 30 * threads
@@ -342,6 +344,29 @@ def test_small_writes_are_not_delayed() -> None:
         client.get()
         (served,) = engine.call(lambda: list(engine.server._connections))
         assert served.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pure_only
+def test_what_is_noted_while_it_is_flushed_is_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another thread, between two steps of the loop's."""
+    board = Scoreboard(1)
+    record = board.allocate()
+    board.close_descriptor()
+    assert record
+    one = Counters()
+    one.add(Asked(), 200, 1, 0.0)
+    answers = counters._answers
+
+    def noted_meanwhile(many: list[Counters]) -> Any:
+        one.add(Asked(), 200, 1, 0.0)
+        return answers(many)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(counters, "_answers", noted_meanwhile)
+        counters.flush([one], record)
+    assert record.words[REQUESTS] == sum(record.answers()) == sum(record.latency()) == 1
+    counters.flush([one], record)
+    assert record.words[REQUESTS] == sum(record.answers()) == sum(record.latency()) == 2
 
 
 class Text(str):
