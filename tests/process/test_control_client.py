@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from gwctl.control.client import ControlClient, RefusedError
+from gwctl.control.discovery import find
 from gwctl.control.protocol import Incoming, Progress, Reload, Status, Stop
 from gwctl.errors import ControlError
+from tests.support.apps import BARE
 from tests.support.control import Master
 from tests.support.wait import DEADLINE_S, until
+from tests.tidy.checks import ROOT
 
 
 @pytest.fixture
@@ -95,3 +101,19 @@ def test_client_without_a_master(tmp_path: Path) -> None:
 def test_client_of_a_silent_master(master: Master) -> None:
     with ControlClient(master.path) as client, pytest.raises(ControlError, match="does not answer"):
         client.call("status", Status(), timeout_s=0.01)
+
+
+def test_the_example_of_the_page_runs(gwctl_server, capsys) -> None:
+    """docs/control.md, "From Python", at a real master."""
+    page = (ROOT / "docs" / "control.md").read_text("utf-8")
+    example = textwrap.dedent(re.findall(r"## From Python\n\n((?:    .*\n|\n)+)", page)[0])
+    reload = {"settle_s": 0.0}
+    with gwctl_server(BARE["sync"], worker="sync", reload=reload) as server:
+        path = find(
+            name=None, config=server.config, control=None, environ=server.environ, uid=os.geteuid(), cwd=ROOT
+        )
+        exec(example.replace("/run/gwctl/shop/control.sock", str(path)), {})
+    said = capsys.readouterr().out
+    assert said.startswith("healthy\n")
+    assert "phase='commit'" in said
+    assert "adopted generation 2 in" in said
