@@ -13,6 +13,7 @@ from gwctl.control.status import (
     MasterStatus,
     MinuteStatus,
     PoolStatus,
+    ReloadStatus,
     TemplateStatus,
     WorkerStatus,
 )
@@ -82,11 +83,20 @@ def _master_parts(status: MasterStatus) -> list[str]:
     ]
     if status.accepts_s is not None:
         parts.append(f"{status.phase}: accepting for {duration(status.accepts_s)} more")
+    elif status.reload is not None:
+        parts.append(_under_way(status.reload))
     elif status.phase not in {"serving", status.health}:
         parts.append(status.phase)
     if status.degraded and not status.health_reason:  # of a master that says no more
         parts.append(f"degraded: {status.degraded}")
     return parts
+
+
+def _under_way(reload: ReloadStatus) -> str:
+    """``reloading to generation 5 for 2.1 s (SIGHUP): web roll, live settle``."""
+    what = "rolling back" if reload.rollback else "reloading"
+    where = ", ".join(f"{pool} {phase}" for pool, phase in reload.phases.items())
+    return f"{what} to generation {reload.generation} for {duration(reload.for_s)} ({reload.source}): {where}"
 
 
 def _kept_line(kept: KeptStatus) -> str:

@@ -112,6 +112,19 @@ class KeptStatus(msgspec.Struct, frozen=True):
     """How many of its workers are left, by pool."""
 
 
+class ReloadStatus(msgspec.Struct, frozen=True):
+    """A reload or a rollback that is under way."""
+
+    generation: int
+    """The one that is tried, or gone back to."""
+    source: str
+    for_s: float
+    """Since it was begun."""
+    rollback: bool
+    phases: dict[str, str]
+    """Where each pool is: ``validate``, ``boot``, ``settle``, ``roll``, ``switch`` or ``commit``."""
+
+
 class MasterStatus(msgspec.Struct, frozen=True):
     """The whole document. ``adopted_at`` is the time of day, in seconds since the epoch."""
 
@@ -137,6 +150,8 @@ class MasterStatus(msgspec.Struct, frozen=True):
     """When a reload was first refused since one was adopted; None: none was."""
     kept: KeptStatus | None = None
     """The generation that ``gwctl rollback`` goes back to."""
+    reload: ReloadStatus | None = None
+    """The one that is under way."""
     config: str = ""
     python: str = ""
     pools: tuple[PoolStatus, ...] = ()

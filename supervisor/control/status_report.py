@@ -58,6 +58,7 @@ def master_status(
         last_reload_at=time.time() - (now - fleet.last_reload_at) if fleet.last_reload else None,
         refused_at=time.time() - (now - fleet.refused_at) if fleet.refused_at is not None else None,
         kept=_kept(fleet, now),
+        reload=_reload(fleet, now),
         config=str(path) if path else "",
         python=platform.python_version(),
         pools=tuple(
@@ -66,6 +67,19 @@ def master_status(
     )
     word, why = health.of(document)
     return msgspec.structs.replace(document, health=word, health_reason=why)
+
+
+def _reload(fleet: FleetState, now: float) -> status.ReloadStatus | None:
+    reload = fleet.reload
+    if reload is None:
+        return None
+    return status.ReloadStatus(
+        reload.generation,
+        reload.source,
+        round(max(0.0, now - reload.started_at), 3),
+        reload.rollback,
+        {name: reload.phase_of(name) for name in reload.policies or fleet.pools},
+    )
 
 
 def _kept(fleet: FleetState, now: float) -> status.KeptStatus | None:

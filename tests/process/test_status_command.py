@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+from typing import Any
 
 from tests.support.status import status_of
 from tests.support.wait import until
@@ -15,6 +16,14 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 """
+BOOT_WAITS = (
+    """
+import os, time
+while os.path.exists("wait"):
+    time.sleep(0.01)
+"""
+    + GOOD
+)
 
 
 def test_status_says_whether_all_is_well_and_why_not(gwctl_server, tmp_path):
@@ -79,6 +88,28 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 """
+
+
+def test_a_reload_under_way_is_shown_with_its_phase(gwctl_server, tmp_path):
+    (tmp_path / "app.py").write_text(BOOT_WAITS)
+    with gwctl_server("app:application", worker="sync", chdir=tmp_path, reload={"settle_s": 0.0}) as server:
+
+        def reload() -> dict[str, Any] | None:
+            found: dict[str, Any] | None = status_of(server)["reload"]
+            return found
+
+        assert reload() is None
+        (tmp_path / "wait").touch()
+        server.signal(signal.SIGHUP)
+        until(lambda: (reload() or {}).get("phases") == {"web": "boot"}, "it to boot")
+        found = reload()
+        assert found is not None
+        assert (found["generation"], found["source"], found["rollback"]) == (2, "SIGHUP", False)
+        text = server.gwctl("status", "-c", str(server.config)).stdout
+        assert re.search(r"reloading to generation 2 for [\d.]+ m?s \(SIGHUP\): web boot", text), text
+        (tmp_path / "wait").unlink()
+        server.wait_for_log("adopted generation 2")
+        assert reload() is None
 
 
 def test_scale_ends_when_the_new_workers_are_ready_or_says_what_failed(gwctl_server, tmp_path):

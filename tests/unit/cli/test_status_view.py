@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from gwctl.cli.status_view import render
-from gwctl.control.status import TemplateStatus, from_json_ready
+from gwctl.control.status import ReloadStatus, TemplateStatus, from_json_ready
 from gwctl.supervisor.children.totals import Totals
 from gwctl.supervisor.control.status import pool_status
 from tests.support.invented_status import MIB, master, pool, worker
@@ -68,6 +70,13 @@ def test_several_pools_are_aligned() -> None:
     assert lines[2].startswith("live   asgi   4/4 ready   unix:/run/live.sock   0 req/s")
     assert "busy" not in lines[2], "asgi has no limit of requests at once"
     assert " 120 " in lines[4]
+
+
+@pytest.mark.parametrize(("rollback", "what"), [(False, "reloading"), (True, "rolling back")])
+def test_a_reload_under_way_says_where_it_is(rollback: bool, what: str) -> None:
+    reload = ReloadStatus(5, "SIGHUP", 2.1, rollback, {"web": "roll", "live": "settle"})
+    text = render(master(pool(), phase="reloading", reload=reload))
+    assert f"{what} to generation 5 for 2.1 s (SIGHUP): web roll, live settle" in " ".join(text.split())
 
 
 def test_phase_and_note() -> None:
