@@ -120,7 +120,7 @@ class Master:
             self._terminal.check(time.monotonic())
             self._announcer.turn(time.monotonic())
             self.log_level.turn(time.monotonic())
-            self._slow.turn(time.monotonic())
+            self._slow.turn(time.monotonic(), asks=not self.fleet.state.executing)
             self._inspections.turn(time.monotonic())
             self.admin.turn(time.monotonic())
             if self._control is not None:

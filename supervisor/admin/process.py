@@ -17,8 +17,8 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -56,6 +56,9 @@ LAST_S: Final = 0.5
 HEALTHY_S: Final = 30.0
 BACKOFF_MIN_S: Final = 0.5
 BACKOFF_MAX_S: Final = 30.0
+_DOUBLINGS_MAX: Final = 10
+_POLL_S: Final = 0.02
+"""Between two looks at a process that cannot be watched."""
 _NEVER: Final = float("inf")
 _RECORDS: Final = 8
 _REASON_CHARS: Final = 1000
@@ -180,14 +183,15 @@ class AdminProcess:
             elif each.ready_at is None and now >= each.spawned_at + BOOT_S:
                 each.reason = f"it was not ready within {BOOT_S:g} s"
                 self._kill(each)
-        if self._plan is None or self.ready:
-            self._end_former(now)
+        self._end_former(now, replaced=self._plan is None or self.ready)
 
-    def _end_former(self, now: float) -> None:
+    def _end_former(self, now: float, *, replaced: bool) -> None:
+        """Those that were told to end are killed in time, whatever has become of their successor since."""
         for pid, kill_at in self._former.items():
             if kill_at == _NEVER:
-                self._former[pid] = now + GRACE_S
-                _signal(pid, signal.SIGTERM)
+                if replaced:
+                    self._former[pid] = now + GRACE_S
+                    _signal(pid, signal.SIGTERM)
             elif now >= kill_at:
                 self._former[pid] = now + GRACE_S
                 _signal(pid, signal.SIGKILL)
@@ -195,15 +199,14 @@ class AdminProcess:
     def observe(self, now: float) -> None:
         """See whether it hangs. Called when the workers are looked at."""
         for each in self._running:
+            if each.ready_at is None or each.kill_at is not None:
+                continue
             beat = each.record.floats[scoreboard.HEARTBEAT_AT]
-            if (
-                each.ready_at is not None
-                and each.kill_at is None
-                and now - max(beat, each.ready_at) > SILENT_S
-            ):
+            turned_at = max(each.ready_at, beat) if beat <= now else each.ready_at  # it writes what it likes
+            if now - turned_at > SILENT_S:
                 each.reason = f"its loop has not turned for {SILENT_S:g} s"
                 self._kill(each)
-            elif each.ready_at is not None and now - each.ready_at > HEALTHY_S:
+            elif now - each.ready_at > HEALTHY_S:
                 self._failures = 0
 
     # ---- upgrade
@@ -299,7 +302,7 @@ class AdminProcess:
 
     # ---- what it says
 
-    def _hears(self, running: _Running) -> None:
+    def _hears(self, running: _Running, *, lives: bool = True) -> None:
         try:
             for message, _fds in running.channel.receive():
                 running.allowance.spend(time.monotonic())
@@ -307,7 +310,8 @@ class AdminProcess:
         except ChannelError as error:
             running.reason = running.reason or cut(str(error), _REASON_CHARS)
             self._leave_channel(running)  # nothing more is read from it
-            self._kill(running)
+            if lives:
+                self._kill(running)
             return
         if running.channel.closed:
             self._leave_channel(running)
@@ -316,7 +320,7 @@ class AdminProcess:
 
     def _heard(self, running: _Running, message: Message) -> None:
         match message:
-            case WorkerReady(boot_s=boot_s, memory_bytes=memory_bytes):
+            case WorkerReady(boot_s=boot_s, memory_bytes=memory_bytes) if running.ready_at is None:
                 running.ready_at = time.monotonic()
                 running.channel.send(Serve())
                 self._recorder.write(
@@ -352,7 +356,7 @@ class AdminProcess:
 
     def _ended(self, running: _Running, status: int) -> None:
         if running.watched:
-            self._hears(running)  # its last words
+            self._hears(running, lives=False)  # its last words
         self._leave_channel(running)
         self._running.remove(running)
         if self._board is not None:
@@ -363,7 +367,7 @@ class AdminProcess:
             self._failed(running.pid, running.reason or f"it ended with {how_it_ended(status)}", now)
 
     def _failed(self, pid: int, reason: str, now: float) -> None:
-        wait_s = min(BACKOFF_MIN_S * 2.0**self._failures, BACKOFF_MAX_S)
+        wait_s = min(BACKOFF_MIN_S * 2.0 ** min(self._failures, _DOUBLINGS_MAX), BACKOFF_MAX_S)
         self._failures += 1
         self._next_try_at = now + wait_s
         self._recorder.write(AdminEnded(pid=pid, reason=reason, retry_s=wait_s))
@@ -401,18 +405,32 @@ def _signal(pid: int, signum: int) -> None:
 
 def _has_ended(pid: int, within_s: float) -> bool:
     """Wait for a child of ours, and reap it."""
-    try:
-        fd = os.pidfd_open(pid)
-    except (OSError, AttributeError):
-        fd = -1
-    try:
+    until = time.monotonic() + within_s
+    with _watched(pid) as fd:
         if fd >= 0:
             waiting = select.poll()
             waiting.register(fd, select.POLLIN)
             waiting.poll(within_s * 1000)
-        return os.waitpid(pid, os.WNOHANG if fd >= 0 else 0)[0] == pid
-    except ChildProcessError:
-        return True
+        while True:
+            try:
+                if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                    return True
+            except ChildProcessError:
+                return True
+            if fd >= 0 or time.monotonic() >= until:
+                return False
+            time.sleep(_POLL_S)
+
+
+@contextmanager
+def _watched(pid: int) -> Iterator[int]:
+    """Yield a descriptor that says when a process has ended; -1 where there is none to be had."""
+    try:
+        fd = os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        yield -1
+        return
+    try:
+        yield fd
     finally:
-        if fd >= 0:
-            os.close(fd)
+        os.close(fd)

@@ -87,10 +87,13 @@ class SlowRequests:
             return inf
         return self._checked_at + min(max(min(limits) / 2, CHECK_MIN_S), CHECK_MAX_S)
 
-    def turn(self, now: float) -> None:
+    def turn(self, now: float, *, asks: bool) -> None:
+        """See who is slow, and ask them; not ``asks``: somebody waits until all that is asked is answered."""
         if now < self.next_at:
             return
         self._checked_at = now
+        if not asks:
+            return
         living: dict[WorkerId, _Watched] = {}
         for child in list(self._children):
             limit_s = _limit_s(child)

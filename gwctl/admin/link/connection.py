@@ -191,6 +191,10 @@ class Link(asyncio.Protocol):
         if incoming.id is None and incoming.error is not None:
             self._last_words = incoming.error.message  # why it is about to close
             return
+        if incoming.error is not None and incoming.error.code == protocol.NO_SUCH_METHOD:
+            # It was upgraded to an older version, which does not know that it has an admin process.
+            self._end("the master is of another version", tell=True)
+            return
         call = self._sent.pop(incoming.id, None)
         if call is None:
             return

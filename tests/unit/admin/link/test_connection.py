@@ -286,3 +286,16 @@ async def test_what_is_asked_before_it_is_open_is_sent_then() -> None:
     assert (await task)["phase"] == "serving"
     it.link.close()
     await it.master.end()
+
+
+@asynchronous
+async def test_a_master_that_does_not_know_what_is_asked_is_another_version() -> None:
+    """It was upgraded to one before there were admin processes, and does not know that it has one."""
+    async with linked() as it:
+        it.master.silent.add("metrics")
+        waiting = asyncio.ensure_future(it.link.ask(protocol.Metrics(), 30))
+        asked = await it.master.asked("metrics")
+        it.master.fail(asked.number, Failure(protocol.NO_SUCH_METHOD, "no method 'metrics'"))
+        with pytest.raises(GoneError, match="of another version"):
+            await waiting
+        assert it.gone == ["the master is of another version"]

@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -302,3 +303,66 @@ def test_one_that_cannot_be_watched_is_ended(stage: Stage, monkeypatch: pytest.M
     assert stage.events() == ["admin_ended"]
     stage.turn(1.0)
     assert begun(stage).heard() == [Hello, Serve]
+
+
+def test_failures_without_end_are_no_end_of_the_master(stage: Stage) -> None:
+    """2.0**1024 is no number: a night of failures would come to that."""
+    stage.admin.want(FIRST, stage.now)
+    stage.refusal = OSError(11, "Resource temporarily unavailable")
+    stage.ends(stage.last, 1)
+    for _ in range(1100):
+        stage.turn(BACKOFF_MAX_S)
+    assert stage.admin.next_at - stage.now <= BACKOFF_MAX_S
+
+
+def test_one_of_the_program_before_that_hangs_is_killed_although_its_successor_died(stage: Stage) -> None:
+    stage.admin.resume((77,))
+    first = begun(stage)
+    assert stage.signals == [(77, signal.SIGTERM)]
+    stage.ends(first, -9)
+    stage.refusal = OSError(11, "Resource temporarily unavailable")
+    for _ in range(5):
+        stage.turn(GRACE_S + 0.1)
+        assert stage.admin.next_at > stage.now, "the master sleeps"
+    assert (77, signal.SIGKILL) in stage.signals
+
+
+def test_it_is_ready_once(stage: Stage) -> None:
+    forked = begun(stage)
+    forked.say(READY, READY)
+    stage.turn()
+    assert stage.events() == ["admin_ready"]
+
+
+@pytest.mark.parametrize("beat", [float("inf"), float("nan"), 1e12])
+def test_a_heartbeat_of_the_future_is_none(stage: Stage, beat: float) -> None:
+    forked = begun(stage)
+    forked.record.floats[scoreboard.HEARTBEAT_AT] = beat
+    stage.now += SILENT_S + 1
+    stage.admin.observe(stage.now)
+    assert stage.signals == [(forked.pid, signal.SIGKILL)]
+
+
+def test_last_words_that_are_nonsense_have_nobody_signalled(stage: Stage) -> None:
+    """It is reaped: its pid may be another's by now."""
+    forked = begun(stage)
+    forked.sock.sendall(b"no message\n")
+    stage.ends(forked, 1)
+    assert stage.signals == []
+
+
+@pytest.mark.parametrize("pidfds", [True, False])
+def test_the_end_of_a_master_waits_for_it_no_longer_than_it_should(
+    monkeypatch: pytest.MonkeyPatch, pidfds: bool
+) -> None:
+    def refuse(_pid: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    if not pidfds:
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        assert not module._has_ended(child.pid, 0.05)
+        child.kill()
+        assert module._has_ended(child.pid, 30.0)
+        assert module._has_ended(child.pid, 30.0), "reaped already"
+        child.returncode = -9
