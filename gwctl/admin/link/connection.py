@@ -45,6 +45,13 @@ class _Call:
     answer: asyncio.Future[dict[str, Any]]
 
 
+def _knows_no_admin(call: _Call, refusal: protocol.Failure) -> bool:
+    """It was upgraded to a version of before there were admin processes, and knows of none."""
+    return refusal.code == protocol.NO_SUCH_METHOD and isinstance(
+        call.params, protocol.Metrics | protocol.Health
+    )
+
+
 @dataclass(slots=True)
 class _Lane:
     """Requests of one kind: ``width`` of them may be open at once. A place stays empty for ``pause_s``."""
@@ -191,13 +198,13 @@ class Link(asyncio.Protocol):
         if incoming.id is None and incoming.error is not None:
             self._last_words = incoming.error.message  # why it is about to close
             return
-        if incoming.error is not None and incoming.error.code == protocol.NO_SUCH_METHOD:
-            # It was upgraded to an older version, which does not know that it has an admin process.
-            self._end("the master is of another version", tell=True)
-            return
-        call = self._sent.pop(incoming.id, None)
+        call = self._sent.get(incoming.id)
         if call is None:
             return
+        if incoming.error is not None and _knows_no_admin(call, incoming.error):
+            self._end("the master is of another version", tell=True)
+            return
+        del self._sent[incoming.id]
         lane = self._lanes[_lane_of(call.params)]
         if lane.pause_s:
             asyncio.get_running_loop().call_later(lane.pause_s, self._free, lane)
