@@ -167,8 +167,14 @@ def test_nobody_is_left_in_whatever_order_they_are_killed(gwctl_server, seed):
 
 
 def kill(pid: int, number: signal.Signals) -> None:
-    """Who is to be stopped is so at the return: the kernel wakes those whom it finds stopped at the master's end."""
+    """Who is to be stopped is so at the return: the kernel wakes those whom it finds stopped at the master's end.
+
+    It does so where they are a process group of their own. Who was forked a moment ago is not yet one, and
+    nobody would ever wake it.
+    """
     with contextlib.suppress(ProcessLookupError):
+        if number == signal.SIGSTOP and os.getpgid(pid) != pid:
+            number = signal.SIGKILL
         os.kill(pid, number)
         if number == signal.SIGSTOP:
             wait_until_stopped(pid)
