@@ -1,16 +1,14 @@
 """What a worker counts, and how it reaches the scoreboard.
 
-Each thread that finishes requests notes them in a list of its own, so that nothing is lost
-between threads and nothing needs a lock; the loop adds them up when it flushes. Only the loop's
+Each thread that finishes requests has counters of its own, so that no increment is lost
+between threads and none needs a lock; the loop adds them up when it flushes. Only the loop's
 thread writes the record.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from math import inf
-from operator import itemgetter
 from typing import Final, Protocol
 
 from gwctl.ipc.scoreboard import (
@@ -32,18 +30,14 @@ _LAST: Final = LATENCY_BUCKETS - 1
 _OTHER: Final = len(METHODS) - 1
 _PLACES: Final = {method: place for place, method in enumerate(METHODS)}
 _CLASSES: Final = len(STATUS_CLASSES)
-_HUNDREDS: Final = 10
-"""Of a status, 0 to 999; those from 500 on are one class."""
+_STATUSES: Final = 1000
 
+
+SLOW_MAX: Final = 20
+"""Noted at once of one thread."""
 
 SlowRequest = tuple[str, str, int, float]
 """Method, target, status and seconds."""
-_Noted = tuple[str, str, int, int, float]
-"""Method, target, status, size and seconds."""
-
-_kind: Final = itemgetter(0, 2)
-_size: Final = itemgetter(3)
-_seconds: Final = itemgetter(4)
 
 
 class Request(Protocol):
@@ -54,18 +48,19 @@ class Request(Protocol):
 
 
 class Counters:
-    """Of one thread. What it notes is added up for many at once, which costs half of one after the other.
+    """Of one thread.
 
     Attributes:
+        requests: Set last: whoever has read it finds the others at least as far.
         waited_s: How long requests stood in a queue before their call, together.
-        slow_s: From how long on a request is put into ``slow``, until somebody takes it from there.
+        slow_s: From how long on a request is noted in ``slow``, until somebody takes it from there.
     """
 
     __slots__ = (
-        "_added_up",
-        "_noted",
         "bytes_out",
+        "gets",
         "latency",
+        "requests",
         "rows",
         "seconds",
         "slow",
@@ -74,59 +69,46 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self._noted: list[_Noted] = []
-        self._added_up = 0
+        self.requests = 0
         self.bytes_out = 0
         self.seconds = 0.0
         self.waited_s = 0.0
         self.slow_s = inf
         self.slow: list[SlowRequest] = []
         self.latency = [0] * LATENCY_BUCKETS
-        self.rows: dict[int, list[int]] = {}
-        """For each method, by its place in `METHODS`: by the hundreds of their status."""
-
-    @property
-    def requests(self) -> int:
-        """How many there were, up to this moment."""
-        return self._added_up + len(self._noted)
+        self.gets = [0] * _STATUSES
+        """By their status."""
+        self.rows = {0: self.gets}
+        """The same for each method, by its place in `METHODS`."""
 
     def add(self, request: Request, status: int, size: int, seconds: float) -> None:
         """Count one finished response."""
-        self._noted.append((request.method, request.target, status, size, seconds))
+        self.bytes_out += size
+        self.seconds += seconds
+        bucket = 0
+        if seconds >= 0.0001:
+            bucket = min(int(seconds * 10000).bit_length(), _LAST)
+            if seconds >= self.slow_s and len(self.slow) < SLOW_MAX:
+                self.slow.append((request.method, request.target, status, seconds))
+        self.latency[bucket] += 1
+        if request.method == "GET":
+            self.gets[status] += 1
+        else:
+            self._add(_PLACES.get(request.method, _OTHER), status)
+        self.requests += 1
 
-    def add_up(self) -> int:
-        """Add up what has been noted so far, while the thread may go on noting; return how many all are."""
-        noted = self._noted[:]
-        if not noted:
-            return self._added_up
-        del self._noted[: len(noted)]
-        self._added_up += len(noted)
-        self.bytes_out += sum(map(_size, noted))
-        self.seconds += sum(map(_seconds, noted))
-        for (method, status), count in Counter(map(_kind, noted)).items():
-            place = _PLACES.get(method, _OTHER)
-            row = self.rows.get(place)
-            if row is None:
-                self.rows[place] = row = [0] * _HUNDREDS
-            row[status // 100] += count
-        # Of what takes less than 0.1 ms it is 0.
-        lengths = Counter([int(one[4] * 10000).bit_length() for one in noted])
-        for length, count in lengths.items():
-            self.latency[min(length, _LAST)] += count
-        if self.slow_s < inf:
-            self.slow += [
-                (method, target, status, seconds)
-                for method, target, status, _, seconds in noted
-                if seconds >= self.slow_s
-            ]
-        return self._added_up
+    def _add(self, place: int, status: int) -> None:
+        row = self.rows.get(place)
+        if row is None:
+            self.rows[place] = row = [0] * _STATUSES
+        row[status] += 1
 
 
 def flush(counters: list[Counters], record: Record) -> None:
     """Write the sums to ``record``."""
     requests = 0
     for one in counters:
-        requests += one.add_up()
+        requests += one.requests
     words = record.words
     if words[REQUESTS] == requests:
         return
@@ -148,9 +130,9 @@ def _answers(counters: list[Counters]) -> array[int]:
     """Add up the requests by method and class of status."""
     answers = array("Q", bytes(8 * ANSWER_WORDS))
     for one in counters:
-        for place, row in one.rows.items():
+        for place, row in list(one.rows.items()):  # its thread may meet another method meanwhile
             at = place * _CLASSES
             for hundreds in range(_CLASSES - 1):
-                answers[at + hundreds] += row[hundreds]
-            answers[at + _CLASSES - 1] += sum(row[_CLASSES - 1 :])
+                answers[at + hundreds] += sum(row[hundreds * 100 : hundreds * 100 + 100])
+            answers[at + _CLASSES - 1] += sum(row[500:])
     return answers

@@ -230,7 +230,6 @@ def test_a_request_is_below_the_bounds_that_it_was_faster_than(seconds: float, s
     """As a worker counts it."""
     counters = Counters()
     counters.add(Asked(), 200, 0, seconds)
-    counters.add_up()
     below = [bound for bound, count in rows.buckets(Durations(tuple(counters.latency))).counts if count]
     assert below[0] == smallest
     assert below[-1] == "+Inf"
