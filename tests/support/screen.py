@@ -112,6 +112,13 @@ class Screen:
             assert time.monotonic() < end, f"{wanted!r} was waited for; on the screen was\n{self.text}"
             self.read()
 
+    def wait_for_last_line(self, beginning: str) -> None:
+        """Until the picture is drawn to its end: it comes in parts."""
+        end = time.monotonic() + DEADLINE_S
+        while not self.lines[-1].startswith(beginning):
+            assert time.monotonic() < end, f"{beginning!r} was waited for; on the screen was\n{self.text}"
+            self.read()
+
     def wait_for_end(self) -> int:
         end = time.monotonic() + DEADLINE_S
         while self.process.poll() is None:
