@@ -6,31 +6,11 @@ from typing import Any
 
 import msgspec
 
+from gwctl.control.requests import WorkerRequests, longest_first, workers_of
 from gwctl.errors import ControlError
 from gwctl.log import escaped
 from gwctl.wording import duration, requests
 from gwctl.wording import workers as count_of_workers
-
-
-class _UnderWay(msgspec.Struct, frozen=True):
-    request: str
-    age_s: float
-
-
-class _Worker(msgspec.Struct, frozen=True):
-    """One worker, as any version of a master says it."""
-
-    pool: str
-    slot: int
-    generation: int
-    pid: int
-    requests: tuple[_UnderWay, ...] = ()
-    more: int = 0
-    loop_held: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{self.pool}.{self.slot} g{self.generation}"
 
 
 def render(document: dict[str, Any], most: int, width: int = 0) -> str:
@@ -40,25 +20,27 @@ def render(document: dict[str, Any], most: int, width: int = 0) -> str:
         ControlError: It is not such a document.
     """
     try:
-        workers = msgspec.convert(document.get("workers", ()), tuple[_Worker, ...])
+        workers = workers_of(document)
     except msgspec.ValidationError as error:
         raise ControlError(f"the master's answer is not understood ({error}); try --json") from None
-    found = sorted(
-        ((each, worker) for worker in workers for each in worker.requests), key=lambda pair: -pair[0].age_s
-    )
+    found = longest_first(workers)
     shown = found[: most or len(found)]
-    names = max((len(worker.name) for _, worker in shown), default=0)
+    names = max((len(_name(worker)) for _, worker in shown), default=0)
     lines = []
     for each, worker in shown:
         request = escaped(each.request)
-        line = f"{duration(each.age_s):>8}  {worker.name:<{names}}  {worker.pid:>7}  {request}"
+        line = f"{duration(each.age_s):>8}  {_name(worker):<{names}}  {worker.pid:>7}  {request}"
         lines.append(line[: width or None])
     total = len(found) + sum(worker.more for worker in workers)
     busy = sum(1 for worker in workers if worker.requests)
     last = f"{requests(total)} under way, in {busy} of {count_of_workers(len(workers))}"
     if total > len(shown) > 0:
         last += f"; the {len(shown)} longest are shown" if len(shown) > 1 else "; the longest is shown"
-    held = [worker.name for worker in workers if worker.loop_held]
+    held = [_name(worker) for worker in workers if worker.loop_held]
     if held:
         last += f". What else they have is not known, as their loop does not answer: {', '.join(held)}"
     return "\n".join([*lines, last if workers else "no worker runs"])
+
+
+def _name(worker: WorkerRequests) -> str:
+    return f"{worker.pool}.{worker.slot} g{worker.generation}"

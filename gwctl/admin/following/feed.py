@@ -12,6 +12,7 @@ from gwctl.admin.following.poll import Poll
 from gwctl.admin.following.records import Records
 from gwctl.admin.link.errors import OddAnswerError
 from gwctl.admin.link.master import READ_S, Master
+from gwctl.control.requests import longest_first, workers_of
 from gwctl.json_text import encode
 
 STATUS_EVERY_S: Final = 1.0
@@ -26,22 +27,6 @@ class Woken(Protocol):
     """A stream: told that there may be something for it."""
 
     def wake(self) -> None: ...
-
-
-class _UnderWay(msgspec.Struct, frozen=True):
-    request: str
-    age_s: float
-
-
-class _Worker(msgspec.Struct, frozen=True):
-    """One worker in the answer to `gwctl.control.protocol.Requests`."""
-
-    pool: str
-    slot: int
-    generation: int
-    pid: int
-    requests: tuple[_UnderWay, ...] = ()
-    more: int = 0
 
 
 class Feed:
@@ -120,11 +105,10 @@ def longest(document: dict[str, Any]) -> dict[str, Any]:
         OddAnswerError: It is no such document.
     """
     try:
-        workers = msgspec.convert(document.get("workers", ()), tuple[_Worker, ...])
+        workers = workers_of(document)
     except msgspec.ValidationError as error:
         raise OddAnswerError(f"the master's answer is not understood: {error}") from None
-    found = [(each, worker) for worker in workers for each in worker.requests]
-    found.sort(key=lambda pair: -pair[0].age_s)
+    found = longest_first(workers)
     shown = [
         {
             "worker": f"{worker.pool}.{worker.slot}",

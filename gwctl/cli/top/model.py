@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from gwctl.control.metrics import MasterMetrics, PoolMetrics
+from gwctl.control.requests import RequestUnderWay, WorkerRequests, workers_of
 from gwctl.control.status import MasterStatus, PoolStatus, WorkerStatus
 from gwctl.errors import ControlError
 
@@ -21,13 +22,6 @@ WINDOW_S: Final = 10.0
 HISTORY: Final = 16
 """So many samples of how busy a pool was are kept."""
 _BUCKET_MS: Final = 0.1
-
-
-class Served(msgspec.Struct, frozen=True):
-    """A request, and for how long it has been served."""
-
-    request: str
-    age_s: float
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -46,7 +40,7 @@ class Worker(msgspec.Struct, frozen=True):
     """Processors in use, between two samples: 0.5 is half of one. None: not known yet."""
     connections: int
     memory_bytes: int
-    served: tuple[Served, ...] = ()
+    served: tuple[RequestUnderWay, ...] = ()
     """The longest first; not all of them when there are many."""
     left_s: float | None = None
     """How long a draining worker may still take."""
@@ -105,20 +99,12 @@ class Model(msgspec.Struct, frozen=True):
     """How often it was."""
 
 
-class _UnderWay(msgspec.Struct, frozen=True):
-    """What one worker serves, as any version of a master says it."""
-
-    pid: int
-    requests: tuple[Served, ...] = ()
-    loop_held: bool = False
-
-
 class Sample(msgspec.Struct, frozen=True):
     """One answer to each question. A master that does not know ``metrics`` or ``requests`` says less."""
 
     status: MasterStatus
     metrics: MasterMetrics | None = None
-    under_way: dict[int, _UnderWay] = {}
+    under_way: dict[int, WorkerRequests] = {}
     """By pid."""
 
 
@@ -131,7 +117,7 @@ def sample(
         ControlError: They are none.
     """
     try:
-        workers = msgspec.convert((requests or {}).get("workers", ()), tuple[_UnderWay, ...])
+        workers = workers_of(requests or {})
         return Sample(
             msgspec.convert(status, MasterStatus),
             msgspec.convert(metrics, MasterMetrics) if metrics else None,
@@ -241,9 +227,9 @@ def _worker(
         per_s = max(0, worker.requests - before.requests) / seconds
     told = new.under_way.get(worker.pid)
     found = sorted(told.requests, key=lambda each: -each.age_s) if told is not None else ()
-    served = tuple(Served(each.request, round(each.age_s, 3)) for each in found)
+    served = tuple(RequestUnderWay(each.request, round(each.age_s, 3)) for each in found)
     if not served and worker.request:
-        served = (Served(worker.request, worker.request_s),)
+        served = (RequestUnderWay(worker.request, worker.request_s),)
     return Worker(
         pool=pool,
         slot=worker.slot,

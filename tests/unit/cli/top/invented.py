@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gwctl.cli.top.model import History, Model, Pool, Sample, Served, Worker, sample
+from gwctl.cli.top.model import History, Model, Pool, Sample, Worker, sample
 from gwctl.control.metrics import Durations, MasterMetrics, PoolMetrics, WorkerMetrics
+from gwctl.control.requests import RequestUnderWay
 from gwctl.control.status import PoolStatus, to_json_ready
 from tests.support.invented_status import MIB, master
 
@@ -25,7 +26,7 @@ def worker(slot: int = 0, **more: Any) -> Worker:
         "memory_bytes": 71 * MIB,
     }
     if "served" in more:
-        more["served"] = tuple(Served(*each) for each in more["served"])
+        more["served"] = tuple(RequestUnderWay(*each) for each in more["served"])
         more.setdefault("active", len(more["served"]))
     return Worker(slot=slot, **(told | more))
 

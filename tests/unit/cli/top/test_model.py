@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from gwctl.cli.top.model import HISTORY, History, Served, percentile_ms, sample
+from gwctl.cli.top.model import HISTORY, History, percentile_ms, sample
+from gwctl.control.requests import RequestUnderWay
 from gwctl.control.status import MinuteStatus, PoolStatus, to_json_ready
 from gwctl.errors import ControlError
 from tests.support.invented_status import master, pool, worker
@@ -86,6 +87,9 @@ def test_what_is_served() -> None:
     told = {
         "workers": [
             {
+                "pool": "web",
+                "slot": 0,
+                "generation": 1,
                 "pid": 4133,
                 "requests": [{"request": "GET /a", "age_s": 0.1}, {"request": "GET /b", "age_s": 2.00049}],
             }
@@ -93,9 +97,9 @@ def test_what_is_served() -> None:
     }
     both = pool(worker(0, active=1), worker(1, active=1, request="GET /c", request_s=3.0))
     found = first(master(both), requests=told).pools[0].workers
-    assert found[0].served == (Served("GET /b", 2.0), Served("GET /a", 0.1))
+    assert found[0].served == (RequestUnderWay("GET /b", 2.0), RequestUnderWay("GET /a", 0.1))
     assert found[0].active == 2, "as many as it said a moment later"
-    assert found[1].served == (Served("GET /c", 3.0),)
+    assert found[1].served == (RequestUnderWay("GET /c", 3.0),)
 
 
 def test_a_master_that_says_less_or_something_else() -> None:
