@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 from click.shell_completion import get_completion_class
 
-from gwctl.cli.target import control_socket
+from gwctl.cli.targeted import control_socket
 from gwctl.control.client import ControlClient
 from gwctl.control.protocol import Status
 from gwctl.errors import GwctlError

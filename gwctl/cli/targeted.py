@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from gwctl.cli.target import control_socket
+from gwctl.cli.folder import logical_cwd
 from gwctl.control.client import ControlClient, RefusedError
+from gwctl.control.discovery import find
 from gwctl.errors import ExitStatus, GwctlError
 from gwctl.log import escaped
+
+
+def control_socket(config: Path | None, name: str | None, control: Path | None) -> Path:
+    """Return the path of its control socket.
+
+    Raises:
+        GwctlError: There is none, or several, or no folder to look from.
+    """
+    elsewhere = control or name or (config is not None and config.is_absolute())
+    return find(
+        name=name,
+        config=config,
+        control=control,
+        environ=os.environ,
+        uid=os.geteuid(),
+        cwd=Path("/") if elsewhere else logical_cwd(os.environ),
+    )
 
 
 def targeted(
