@@ -29,7 +29,6 @@ from gwctl.workers.observe.access_log import (
     Request,
     as_text,
     headers_of,
-    referer_and_agent,
 )
 
 if TYPE_CHECKING:
@@ -108,12 +107,6 @@ class JsonAccessLog(AccessLog):
         self._note(
             (wall_clock(), peer, method, target, version, status, size, referer, agent, seconds, request_id)
         )
-
-    def add_scope(
-        self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
-    ) -> None:
-        referer, agent = referer_and_agent(scope)
-        self.add(request, status, size, seconds, referer, agent, scope, answer)
 
     def _line(self, noted: Any) -> str:
         at, peer, method, target, version, status, size, referer, agent, seconds, request_id = noted

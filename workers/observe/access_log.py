@@ -115,34 +115,11 @@ class AccessLog:
         )
 
     def add_scope(
-        self,
-        request: Request,
-        status: int,
-        size: int,
-        seconds: float,
-        scope: Any,
-        answer: Any,  # noqa: ARG002 - for other forms
+        self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
     ) -> None:
-        """The same, of an ASGI request. (Not by way of `add`, which would be a call more.)"""
-        now = wall_clock()
-        if now >= self._stamp_until:
-            self._stamp_until = int(now) + 1.0
-            self._stamp = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(now))
+        """The same, of an ASGI request."""
         referer, agent = referer_and_agent(scope)
-        self._note(
-            (
-                request.peer,
-                self._stamp,
-                request.method,
-                request.target,
-                request.http_version if request.http11 else "1.0",
-                status,
-                size,
-                referer,
-                agent,
-                seconds,
-            )
-        )
+        self.add(request, status, size, seconds, referer, agent, scope, answer)
 
     def _line(self, noted: Any) -> str:
         peer, stamp, method, target, version, status, size, referer, agent, seconds = noted
