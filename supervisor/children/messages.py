@@ -100,7 +100,9 @@ def handle_message(
             report(events.DrainStarted(child.worker))
         case GaveUp(request=request, age_s=age_s):
             report(events.Stuck(child.worker, child.shown(cut(request, REQUEST_CHARS_MAX)), age_s))
-        case SlowEnded(request=request, status=status, seconds=took_s):
+        case SlowEnded(request=request, status=status, seconds=took_s) if (
+            child.settings.timeouts.slow_request_s
+        ):
             recorder.write(
                 records.SlowRequestEnded(
                     process=child.process,
@@ -116,7 +118,7 @@ def handle_message(
         case WorkerDrained(cut=unfinished):
             child.cut = count(unfinished)
         case _:
-            raise ChannelError(f"{type(message).__name__}, which is the master's to say")
+            raise ChannelError(f"{type(message).__name__}, which is not for it to say")
 
 
 def _once(before: object, message: Message) -> None:

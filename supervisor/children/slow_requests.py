@@ -104,15 +104,13 @@ class SlowRequests:
         self._watched = living
 
     def _see(self, child: Child, watched: _Watched, limit_s: float, now: float) -> None:
-        since = _longest_since(child, child.record, now)
+        since = _longest_since(child, child.trusted_record(now), now)
         if not since or now - since < limit_s or watched.asked:
             return
         if since == watched.longest_since and (not child.serves_many or now < watched.ask_again_at):
             return
-        since = _longest_since(child, child.trusted_record(now), now)
-        if since and now - since >= limit_s:
-            watched.asked, watched.longest_since, watched.ask_again_at = True, since, now + AGAIN_S
-            self._ask(child, now, self._seen)
+        watched.asked, watched.longest_since, watched.ask_again_at = True, since, now + AGAIN_S
+        self._ask(child, now, self._seen)
 
     def _seen(self, child: Child, now: float) -> None:
         """A worker has said what it is at, or all that will be known of that."""

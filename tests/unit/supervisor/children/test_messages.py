@@ -155,9 +155,13 @@ def test_what_is_said_once_is_not_said_twice(stage: Stage1, message: Message) ->
         stage.hear(message)
 
 
-@pytest.mark.parametrize("message", [Serve(), Forked(2, 1), wire.Tell(), wire.Drain(1.0)], ids=str)
+@pytest.mark.parametrize(
+    "message",
+    [Serve(), Forked(2, 1), wire.Tell(), wire.Drain(1.0), wire.SlowEnded("GET /", 200, 9.0)],
+    ids=str,
+)
 def test_what_is_not_a_workers_to_say(stage: Stage1, message: Message) -> None:
-    with pytest.raises(ChannelError, match="the master's to say"):
+    with pytest.raises(ChannelError, match="not for it to say"):
         stage.hear(message)
 
 

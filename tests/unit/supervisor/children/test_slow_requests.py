@@ -44,6 +44,7 @@ class Worker:
             app="x", timeouts=Timeouts(slow_request_s=SLOW_S, request_timeout_paths=paths)
         )
         self.record = Record(0, memoryview(bytearray(scoreboard.RECORD_BYTES)))
+        self.written = Record(0, memoryview(bytearray(scoreboard.RECORD_BYTES)))
         self.requests: tuple[RequestUnderWay, ...] = ()
         self.threads: tuple[ThreadReport, ...] = ()
         self.tasks: tuple[TaskReport, ...] = ()
@@ -55,12 +56,13 @@ class Worker:
     closed = False
 
     def trusted_record(self, _now: float) -> Record:
-        return self.record
+        """The record itself is as old as its last copy, where a version of before an upgrade has made it."""
+        return self.written
 
     def runs_since(self, since: float, turned_at: float = 0.0) -> None:
         word = scoreboard.LONGEST_SINCE if self.serves_many else scoreboard.BUSY_SINCE
-        self.record.floats[word] = since
-        self.record.floats[scoreboard.HEARTBEAT_AT] = turned_at or NOW
+        self.written.floats[word] = since
+        self.written.floats[scoreboard.HEARTBEAT_AT] = turned_at or NOW
 
     def under_way(self, _now: float) -> tuple[tuple[RequestUnderWay, ...], int]:
         return self.requests, 0
