@@ -142,7 +142,8 @@ def health_document(fleet: FleetState, generations: Generations, recorder: Recor
             size=pool.size,
             ready=pool.ready,
             ready_min=_ready_min(generations, pool.name, pool.size),
-            started=recorder.tally.of(pool.name).boots.count > 0,
+            # A master of before the tally may have started them: what is ready has started.
+            started=pool.ready > 0 or recorder.tally.of(pool.name).boots.count > 0,
         )
         for pool in fleet.pools.values()
     }
