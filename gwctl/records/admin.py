@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from gwctl.records.base import Level, Record
 
@@ -16,6 +16,23 @@ class AdminReady(Record, frozen=True, kw_only=True):
     """Who has the token may change things."""
 
 
+AdminFault = Literal["boot", "silent", "term", "protocol", "unwatched"]
+"""Not ready in time; its loop does not turn; not ended when told to; it said what is not for it to say; the
+kernel has no room to watch it."""
+
+
+class AdminKilled(Record, frozen=True, kw_only=True):
+    """Written before the signal is sent."""
+
+    help: ClassVar = "the admin process ... is killed"
+    level: Level = "warning"
+    pid: int
+    fault: AdminFault
+    after_s: float = 0.0
+    """How long was waited for it."""
+    detail: str = ""
+
+
 class AdminEnded(Record, frozen=True, kw_only=True):
     """Nobody asked it to; it is started again."""
 
@@ -23,7 +40,10 @@ class AdminEnded(Record, frozen=True, kw_only=True):
     level: Level = "warning"
     pid: int = 0
     """0: there was none yet."""
-    reason: str
+    reason: str = ""
+    """What it said of its failure, or why there is none. Empty: its status is all that is known."""
+    status: int = 0
+    """As `os.waitstatus_to_exitcode` has it."""
     retry_s: float
 
 
@@ -36,4 +56,4 @@ class AdminTokenUnusable(Record, frozen=True, kw_only=True):
     reason: str
 
 
-AboutAdmin = AdminReady | AdminEnded | AdminTokenUnusable
+AboutAdmin = AdminReady | AdminKilled | AdminEnded | AdminTokenUnusable

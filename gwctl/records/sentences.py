@@ -10,17 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, assert_never
 
 from gwctl.records import admin, master, reloads, workers
+from gwctl.records.admin_words import why_killed
 from gwctl.records.base import Process, Record, Strength
 from gwctl.records.report_words import told
 from gwctl.records.stop_words import at_what, stop_plan
-from gwctl.wording import (
-    how_it_ended,
-    mebibytes,
-    ordinal,
-    processes,
-    seconds,
-    span,
-)
+from gwctl.wording import how_it_ended, mebibytes, ordinal, processes, seconds, span
 from gwctl.wording import workers as count_of_workers
 
 NOT_STARTED: Final = "No worker is started before the next reload"
@@ -543,11 +537,17 @@ def _token_unusable(record: admin.AdminTokenUnusable) -> str:
     return f"{record.path} {record.reason}: nobody can change anything at the admin listener"
 
 
+@_of(admin.AdminKilled)
+def _admin_killed(record: admin.AdminKilled) -> str:
+    return f"the admin process {record.pid} is killed: {why_killed(record)}"
+
+
 @_of(admin.AdminEnded)
 def _admin_ended(record: admin.AdminEnded) -> str:
     whose = f" {record.pid}" if record.pid else ""
+    reason = record.reason or how_it_ended(record.status)
     return (
-        f"the admin process{whose} ended: {record.reason}. Serving is not concerned; "
+        f"the admin process{whose} ended: {reason}. Serving is not concerned; "
         f"it is started again in {seconds(record.retry_s)}"
     )
 

@@ -39,12 +39,11 @@ from gwctl.ipc.channel import (
     WorkerReady,
 )
 from gwctl.ipc.scoreboard import Record, Scoreboard
-from gwctl.records.admin import AdminEnded, AdminReady
+from gwctl.records.admin import AdminEnded, AdminFault, AdminKilled, AdminReady
 from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.peer_limits import Allowance, cut
 from gwctl.supervisor.children.spawn_errors import why
 from gwctl.supervisor.recorder import Recorder
-from gwctl.wording import how_it_ended
 
 BOOT_S: Final = 30.0
 SILENT_S: Final = 30.0
@@ -94,8 +93,10 @@ class _Running:
         self.kill_at: float | None = None
         """It was told to end."""
         self.killed = False
+        self.failed = False
+        """It is killed for a fault of its own, not because it is to end."""
         self.reason = ""
-        """What it said of its failure, or why it is ended."""
+        """What it said of its failure."""
 
 
 class AdminProcess:
@@ -120,8 +121,9 @@ class AdminProcess:
         self._close_in_child = close_in_child
         self._plan: Plan | None = None
         self._running: list[_Running] = []
-        self._former: dict[int, float] = {}
-        """Those that the program of before an upgrade has started, and when each is to be killed."""
+        self._former: dict[int, float | None] = {}
+        """Those that the program of before an upgrade has started, and when each is to be killed.
+        None: it has not been told to end; infinite: it was killed."""
         self._board: Scoreboard | None = None
         self._failures = 0
         self._next_try_at = 0.0
@@ -160,7 +162,7 @@ class AdminProcess:
     def next_at(self) -> float:
         """When `turn` has something to do."""
         due = [each.kill_at for each in self._running if each.kill_at is not None and not each.killed]
-        due += self._former.values()
+        due += [kill_at for kill_at in self._former.values() if kill_at is not None]
         due += [
             each.spawned_at + BOOT_S
             for each in self._running
@@ -177,23 +179,23 @@ class AdminProcess:
         for each in self._running:
             if each.kill_at is not None:
                 if now >= each.kill_at and not each.killed:
-                    self._kill(each)
+                    self._kill(each, "term", GRACE_S)
             elif each.plan != self._plan and (self._plan is None or self.ready):
                 self._tell_to_end(each, now)
             elif each.ready_at is None and now >= each.spawned_at + BOOT_S:
-                each.reason = f"it was not ready within {BOOT_S:g} s"
-                self._kill(each)
+                self._kill(each, "boot", BOOT_S)
         self._end_former(now, replaced=self._plan is None or self.ready)
 
     def _end_former(self, now: float, *, replaced: bool) -> None:
         """Those that were told to end are killed in time, whatever has become of their successor since."""
         for pid, kill_at in self._former.items():
-            if kill_at == _NEVER:
+            if kill_at is None:
                 if replaced:
                     self._former[pid] = now + GRACE_S
                     _signal(pid, signal.SIGTERM)
             elif now >= kill_at:
-                self._former[pid] = now + GRACE_S
+                self._former[pid] = _NEVER
+                self._recorder.write(AdminKilled(pid=pid, fault="term", after_s=GRACE_S))
                 _signal(pid, signal.SIGKILL)
 
     def observe(self, now: float) -> None:
@@ -204,8 +206,7 @@ class AdminProcess:
             beat = each.record.floats[scoreboard.HEARTBEAT_AT]
             turned_at = max(each.ready_at, beat) if beat <= now else each.ready_at  # it writes what it likes
             if now - turned_at > SILENT_S:
-                each.reason = f"its loop has not turned for {SILENT_S:g} s"
-                self._kill(each)
+                self._kill(each, "silent", now - turned_at)
             elif now - each.ready_at > HEALTHY_S:
                 self._failures = 0
 
@@ -218,7 +219,7 @@ class AdminProcess:
     def resume(self, pids: tuple[int, ...]) -> None:
         """Have those end that another program has started, when one of this program serves."""
         for pid in pids:
-            self._former[pid] = _NEVER
+            self._former[pid] = None
             self._reaped(pid, partial(self._former_ended, pid))
 
     def _former_ended(self, pid: int, _status: int) -> None:
@@ -230,16 +231,15 @@ class AdminProcess:
         try:
             running = self._fork(plan, now)
         except OSError as error:
-            self._failed(0, why(error, "the fork of the admin process"), now)
+            self._failed(now, 0, why(error, "the fork of the admin process"))
             return
         self._running.append(running)
         self._reaped(running.pid, partial(self._ended, running))
         try:
             self._selector.register(running.channel, selectors.EVENT_READ, lambda _mask: self._hears(running))
         except OSError as error:  # the kernel has no room to watch one more
-            running.reason = why(error, "watching it")
             running.channel.close()
-            self._kill(running)
+            self._kill(running, "unwatched", detail=why(error, "epoll_ctl"))
             return
         running.watched = True
         running.channel.send(Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
@@ -308,10 +308,11 @@ class AdminProcess:
                 running.allowance.spend(time.monotonic())
                 self._heard(running, message)
         except ChannelError as error:
-            running.reason = running.reason or cut(str(error), _REASON_CHARS)
             self._leave_channel(running)  # nothing more is read from it
-            if lives:
-                self._kill(running)
+            if not lives:
+                running.reason = running.reason or cut(str(error), _REASON_CHARS)
+            elif not running.killed:
+                self._kill(running, "protocol", detail=cut(str(error), _REASON_CHARS))
             return
         if running.channel.closed:
             self._leave_channel(running)
@@ -349,7 +350,9 @@ class AdminProcess:
         running.kill_at = now + GRACE_S
         _signal(running.pid, signal.SIGTERM)
 
-    def _kill(self, running: _Running) -> None:
+    def _kill(self, running: _Running, fault: AdminFault, after_s: float = 0.0, detail: str = "") -> None:
+        self._recorder.write(AdminKilled(pid=running.pid, fault=fault, after_s=after_s, detail=detail))
+        running.failed = running.kill_at is None
         running.kill_at = running.kill_at or time.monotonic()
         running.killed = True
         _signal(running.pid, signal.SIGKILL)
@@ -361,16 +364,14 @@ class AdminProcess:
         self._running.remove(running)
         if self._board is not None:
             self._board.release(running.record)
-        asked = running.kill_at is not None and not running.reason
-        if not asked:
-            now = time.monotonic()
-            self._failed(running.pid, running.reason or f"it ended with {how_it_ended(status)}", now)
+        if running.kill_at is None or running.failed:
+            self._failed(time.monotonic(), running.pid, running.reason, status)
 
-    def _failed(self, pid: int, reason: str, now: float) -> None:
+    def _failed(self, now: float, pid: int, reason: str, status: int = 0) -> None:
         wait_s = min(BACKOFF_MIN_S * 2.0 ** min(self._failures, _DOUBLINGS_MAX), BACKOFF_MAX_S)
         self._failures += 1
         self._next_try_at = now + wait_s
-        self._recorder.write(AdminEnded(pid=pid, reason=reason, retry_s=wait_s))
+        self._recorder.write(AdminEnded(pid=pid, reason=reason, status=status, retry_s=wait_s))
 
     def close_in_child(self) -> None:
         """In a new worker: close the master's ends of its channels, and its records."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gwctl.records import AnyRecord
-from gwctl.records.admin import AdminEnded, AdminReady, AdminTokenUnusable
+from gwctl.records.admin import AdminEnded, AdminKilled, AdminReady, AdminTokenUnusable
 from gwctl.records.base import TEMPLATE, Process, Strength
 from gwctl.records.master import (
     AccessLogNotReopened,
@@ -219,7 +219,13 @@ EXAMPLES: tuple[AnyRecord, ...] = (
         pool="web", address="http://127.0.0.1:8000", damage="shut_down", mended=False, reason="in use"
     ),
     AdminReady(pid=4140, urls=("http://127.0.0.1:9100",), boot_s=0.2, memory_bytes=19 << 20, token=True),
-    AdminEnded(pid=4140, reason="it ended with signal 9 (SIGKILL)", retry_s=0.5),
+    AdminKilled(pid=4140, fault="boot", after_s=30),
+    AdminKilled(pid=4140, fault="silent", after_s=30),
+    AdminKilled(pid=4140, fault="term", after_s=5),
+    AdminKilled(pid=4140, fault="protocol", detail="Serve, which is not for it to say"),
+    AdminKilled(pid=4140, fault="unwatched", detail="epoll_ctl: No space left on device"),
+    AdminEnded(pid=4140, status=-9, retry_s=0.5),
+    AdminEnded(reason="the fork of the admin process: Resource temporarily unavailable", retry_s=0.5),
     AdminTokenUnusable(path="/etc/shop/admin-token", reason="cannot be read: Permission denied"),
     LogLevelChanged(source="gwctl log-level", was="info", to="debug", for_s=600.0),
     AccessLogsReopened(files=2, workers=4),

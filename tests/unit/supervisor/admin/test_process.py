@@ -184,8 +184,9 @@ def test_one_that_does_not_become_ready_is_killed(stage: Stage) -> None:
     stage.turn(1.0)
     assert len(stage.signals) == 1
     stage.ends(stage.last, -9)
-    (entry,) = stage.recorder.history.since(0)
-    assert b"was not ready within 30 s" in entry.line
+    killed, ended = stage.recorder.history.since(0)
+    assert b"was not ready within 30 s" in killed.line
+    assert b"ended: signal 9 (SIGKILL)" in ended.line
 
 
 def test_one_whose_loop_does_not_turn_is_killed(stage: Stage) -> None:
@@ -199,9 +200,29 @@ def test_one_whose_loop_does_not_turn_is_killed(stage: Stage) -> None:
     stage.admin.observe(stage.now)
     assert stage.signals == [(forked.pid, signal.SIGKILL)]
     stage.ends(forked, -9)
-    assert stage.events() == ["admin_ready", "admin_ended"]
+    assert stage.events() == ["admin_ready", "admin_killed", "admin_ended"]
     stage.turn(1.0)
     assert len(stage.forked) == 2
+
+
+def test_why_it_is_killed_is_written_before_it_is(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of the master at that moment, the log has it."""
+    written_at_signal: list[list[str]] = []
+    monkeypatch.setattr(module, "_signal", lambda _pid, _signum: written_at_signal.append(stage.events()))
+    stage.admin.resume((4000,))
+    stage.admin.want(None, stage.now)
+    stage.turn(GRACE_S)
+    assert [each[-1:] for each in written_at_signal] == [[], ["admin_killed"]], (
+        "TERM, and the end of its grace"
+    )
+    stage.turn(GRACE_S * 100)
+    assert len(written_at_signal) == 2, "one that even KILL does not end fills no log"
+    forked = begun(stage)
+    forked.sock.sendall(b"no message\n")
+    stage.turn()
+    assert written_at_signal[-1][-1] == "admin_killed"
+    stage.turn(GRACE_S)
+    assert len(written_at_signal) == 3
 
 
 @pytest.mark.parametrize(
@@ -300,7 +321,7 @@ def test_one_that_cannot_be_watched_is_ended(stage: Stage, monkeypatch: pytest.M
         stage.admin.want(FIRST, stage.now)
     assert stage.signals == [(stage.last.pid, signal.SIGKILL)]
     stage.ends(stage.last, -9)
-    assert stage.events() == ["admin_ended"]
+    assert stage.events() == ["admin_killed", "admin_ended"]
     stage.turn(1.0)
     assert begun(stage).heard() == [Hello, Serve]
 
