@@ -3,7 +3,8 @@
 pings   One every ``ping_interval_s``; a client from which not one byte has come within
         ``ping_timeout_s`` is gone. Any byte counts, not only the pong: a pong waits behind the
         message that is being sent. While we do not read (the application is behind),
-        nothing can come, so nothing is judged.
+        nothing can come, so nothing is judged; nor before a loop that stood still has read
+        what came meanwhile.
 stall   While the client does not take what is written, it must take a byte now and then.
 end     After our last byte: the client's turn to close, for `CLOSE_WAIT_S`, and as long as
         more comes from it for `LINGER_S`. What it has not taken yet is not thrown away as long
@@ -21,6 +22,8 @@ from gwctl.workers.http1.bounds import LINGER_S
 
 CLOSE_WAIT_S: Final = 3.0
 """How long the client may be silent after our close frame."""
+_READ_S: Final = 0.05
+"""Some turns of the loop: uvloop runs the timers that are due before it reads."""
 
 
 class Watch:
@@ -109,6 +112,12 @@ class Watch:
         self._ping()
 
     def _judge_ping(self) -> None:
+        if self.heard or self.reading_paused:
+            self._judge_read()
+        else:
+            self._ping_timer = self._loop.call_later(_READ_S, self._judge_read)
+
+    def _judge_read(self) -> None:
         if self.heard:
             self.start_pings()
         elif self.reading_paused:
