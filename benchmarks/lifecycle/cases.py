@@ -135,7 +135,7 @@ def kill_worker(site: Site, report: Report) -> None:
     """It is replaced when a process answers that was not there before."""
     before = {0, *site.processes}
     with load(site) as asking:
-        os.kill(site.ask().pid, signal.SIGKILL)
+        os.kill(site.answering(), signal.SIGKILL)
         report.done_s = wait(lambda: site.ask().pid not in before, RELOAD_TIMEOUT_S)
         pause(AFTER_S)
         report.outcome = "the master ended" if site.ended else ""

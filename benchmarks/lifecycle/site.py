@@ -116,6 +116,18 @@ class Site:
         """On a connection of its own."""
         return ask(self.port, timeout_s)
 
+    def answering(self) -> int:
+        """The pid of a process that answers: never 0, which to kill(2) is all of our own group.
+
+        Raises:
+            TimeoutError: None does.
+        """
+        until = time.monotonic() + START_TIMEOUT_S
+        while not (pid := self.ask().pid):
+            if time.monotonic() > until:
+                raise TimeoutError(f"port {self.port} does not answer")
+        return pid
+
     def all_new(self) -> bool:
         """Twelve answers in a row come from the release that was deployed last."""
         return all(self.ask().body == f"release {self.release}" for _ in range(12))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
 from benchmarks import memory, peers, servers, startup
 from benchmarks.checks import complain
 from benchmarks.contenders import CONTENDERS, NGINX, Contender, Launch, everybody, gwctl
+from benchmarks.lifecycle import contenders as lifecycle_contenders
+from benchmarks.lifecycle import site
 from benchmarks.measure import CoreTimes, Sample, core_times, others_share, parse, wrk_command
 from benchmarks.results import Results, summarise
 from benchmarks.selection import named, packages, split
@@ -395,3 +398,16 @@ class TestOtherTables:
         lines = startup.table({"uvicorn": [0.6, 0.5, 0.9], "gwctl sync": [0.1]}).splitlines()
         assert lines[2].split() == ["*", "gwctl", "sync", "0.10", "0.10", "0.10"]
         assert lines[3].split() == ["uvicorn", "0.60", "0.50", "0.90"]
+
+
+def test_a_worker_to_kill_is_never_everybody(monkeypatch, tmp_path):
+    """0, which says that nobody answered in time, is all of our own group to kill(2)."""
+    answers = iter([site.Seen(), site.Seen(), site.Seen("release 1", 4133)])
+    monkeypatch.setattr(site, "ask", lambda _port, _timeout_s: next(answers))
+    process = subprocess.Popen(["/bin/true"])
+    process.wait()
+    assert site.Site(lifecycle_contenders.CONTENDERS[0], tmp_path, 1, process).answering() == 4133
+    monkeypatch.setattr(site, "ask", lambda _port, _timeout_s: site.Seen())
+    monkeypatch.setattr(site, "START_TIMEOUT_S", 0.0)
+    with pytest.raises(TimeoutError):
+        site.Site(lifecycle_contenders.CONTENDERS[0], tmp_path, 1, process).answering()
