@@ -8,16 +8,25 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import settings
 
 from tests.support.server import GwctlServer
+from tests.support.wait import DEADLINE_S
 
 
 def pytest_configure() -> None:
-    """Have what the tests start be interruptible, also where they themselves were started with ``&``."""
+    """Have what the tests start hear signals, also where they themselves were started with ``&`` or ``nohup``."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    ignored_by_python = {signal.SIGPIPE, signal.SIGXFSZ}
+    for number in signal.valid_signals() - ignored_by_python:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    # A busy machine may take longer for a first request than the five seconds that httpx gives it.
+    default = httpx._config.DEFAULT_TIMEOUT_CONFIG  # there is no setting for it
+    default.connect = default.read = default.write = default.pool = DEADLINE_S
     # httpx reads all authorities of the world at each call, 20 ms. Whoever speaks TLS here says whom to trust.
     os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support/one_authority.pem")
 

@@ -89,8 +89,8 @@ def leave(name, seconds):
         KEPT.append(processes)
         KEPT.append(processes.submit(work, "process", seconds) if seconds else processes.submit(int).result())
     elif name == "sleep":
-        say("sleeping")
         try:
+            say("sleeping")  # whoever has read it may interrupt
             time.sleep(seconds)
         finally:
             say("interrupted")

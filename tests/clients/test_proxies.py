@@ -86,7 +86,8 @@ def test_health_checks_of_haproxy(tmp_path: Path) -> None:
     with GwctlServer("who:wsgi", worker="sync", bind="127.0.0.1:0", proxy_protocol=True) as server:
         upstream = server.url.removeprefix("http://")
         backend = "option httpchk GET /\n    server one " + upstream
-        backend += " check inter 50ms check-send-proxy send-proxy-v2"
+        backend += " check inter 50ms fall 20 check-send-proxy send-proxy-v2"
+        backend += "\n    timeout check 20s"  # else a check fails that is not answered within those 50 ms
         with haproxy(backend, tmp_path) as port:
             assert httpx.get(f"http://127.0.0.1:{port}/").json()["client"] == "127.0.0.1"
             until(lambda: server_requests(server) > 3, "health checks to be answered")

@@ -186,7 +186,7 @@ def log_is_too_long(server: GwctlServer, begun: float) -> bool:
 def _calm(server: GwctlServer, enough: int) -> int:
     """The least number of descriptors among some looks: workers are always about to come or to go."""
     least = len(descriptors(server.pid))
-    end = time.monotonic() + 5.0
+    end = time.monotonic() + 20.0
     while least > enough and time.monotonic() < end:
         threading.Event().wait(0.01)
         least = min(least, len(descriptors(server.pid)))

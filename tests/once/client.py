@@ -10,6 +10,7 @@ body some time after the head, several in a row with a pause before each. Whoeve
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import re
@@ -42,7 +43,7 @@ class Sent:
     status: array[int] = field(init=False)
     answered_at: array[float] = field(init=False)
     connected_at: array[float] = field(init=False)
-    """When the connection on which it was sent stood."""
+    """When the connection on which it was sent was begun: a server may have accepted it any time after that."""
     mixed: list[str] = field(default_factory=list)
     """Answers that were another number's."""
     begun: int = 0
@@ -75,14 +76,14 @@ class Sent:
 class Connection(asyncio.Protocol):
     """One connection; ``lost`` is done when it is over."""
 
-    def __init__(self, habit: int, sent: Sent, numbers: itertools.count[int]) -> None:
+    def __init__(self, habit: int, sent: Sent, numbers: itertools.count[int], begun_at: float) -> None:
         self._habit = habit
         self._sent = sent
         self._numbers = numbers
         self._waiting: list[int] = []
         self._buffer = b""
         self._transport: asyncio.Transport
-        self._at = 0.0
+        self._at = begun_at
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._silence: asyncio.TimerHandle | None = None
@@ -90,7 +91,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        self._at = time.monotonic()
         self._next()
 
     def _next(self) -> None:
@@ -169,10 +169,9 @@ def _request(number: int) -> tuple[bytes, bytes]:
 async def one(port: int, habit: int, sent: Sent, numbers: itertools.count[int]) -> None:
     loop = asyncio.get_running_loop()
     while sent.begun < sent.posts:
+        make = functools.partial(Connection, habit, sent, numbers, time.monotonic())
         try:
-            _, connection = await loop.create_connection(
-                lambda: Connection(habit, sent, numbers), "127.0.0.1", port
-            )
+            _, connection = await loop.create_connection(make, "127.0.0.1", port)
         except OSError:
             sent.refused += 1
             await asyncio.sleep(RECONNECT_S)

@@ -92,13 +92,16 @@ def judge(
 def _judge_switch(switch: Switch, sent: Sent, by: array[int], verdict: Verdict) -> None:
     """From the moment a new worker has accepted a connection, no old one accepts one (docs/lifecycle.md).
 
-    The client knows that moment to be past when it has an answer of the new generation.
+    The client knows that moment to be past when it has an answer of the new generation on a connection that it
+    began after the switch was asked for: what is rolled back to has served before, and a client that paused may
+    read an answer of that time late.
     """
     seen_at = min(
         (
             sent.answered_at[number]
             for number in range(sent.posts)
-            if by[number] == switch.generation and sent.answered_at[number] > switch.asked_at
+            if by[number] == switch.generation
+            and sent.answered_at[number] > sent.connected_at[number] > switch.asked_at
         ),
         default=0.0,
     )

@@ -43,6 +43,9 @@ class FreshConnections(AskingThreads):
             body = httpx.get(self._url, headers={"connection": "close"}).text
             self.answers.append((began_at, time.monotonic(), body))
 
+    def wait_for(self, body: str) -> None:
+        until(lambda: any(each[2] == body for each in list(self.answers)), f"an answer from the {body}")
+
     def stragglers(self, before: str, after: str) -> list[tuple[float, float, str]]:
         """Connections begun when ``after`` had answered one, and answered by ``before``."""
         answers = list(self.answers)
@@ -57,9 +60,13 @@ def test_an_atomic_reload_and_a_rollback_mix_no_generations_and_fail_no_request(
         (shop / "shop.py").write_text(GOOD.replace("first", "second"))
         with Load(server.url, connections=8, think_s=0.005) as load:
             with FreshConnections(server.url) as forward:
+                forward.wait_for("first")
                 assert server.gwctl("reload", "-c", str(server.config)).returncode == 0
+                forward.wait_for("second")
             with FreshConnections(server.url) as back:
+                back.wait_for("second")
                 result = server.gwctl("rollback", "--json", "-c", str(server.config))
+                back.wait_for("first")
             load.wait_for_requests(100)
         assert load.result.failures == {}, load.result
         assert {body for *_, body in forward.answers} == {"first", "second"}

@@ -28,12 +28,16 @@ def application(environ, start_response):
 def test_a_worker_in_a_long_call_holds_no_address_that_was_removed(tmp_path: Path) -> None:
     """Clients are refused, not left unanswered; the address can be bound again; the call ends as it should."""
     (tmp_path / "lasting.py").write_text(APPLICATION)
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    with GwctlServer(
-        "lasting:application", worker="sync", chdir=tmp_path, processes=2, reload={"settle_s": 0.1}
-    ) as server:
+    with (
+        socket.socket() as reserved,
+        GwctlServer(
+            "lasting:application", worker="sync", chdir=tmp_path, processes=2, reload={"settle_s": 0.1}
+        ) as server,
+    ):
+        # Bound, it is given to nobody else who asks for any port; as it does not listen, the server can have it, too.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
         config = server.config
         alone = config.read_text()
         (bind,) = [line for line in alone.splitlines() if line.startswith("bind")]

@@ -63,10 +63,12 @@ def test_an_operator_gets_in_at_once(gwctl_server, crowd):
         with crowd(path):
             full = before + CLIENTS_MAX
             until(lambda: len(descriptors(server.pid)) >= full, "all places to be taken")
-            status = server.gwctl("status", "--json", timeout_s=10)
+            status = server.gwctl("status", "--json", timeout_s=20)  # silent clients are ended after 30
             assert json.loads(status.stdout)["pid"] == server.pid, status
-            reload = server.gwctl("reload", timeout_s=10)
+            reload = server.gwctl("reload", timeout_s=20)
             assert reload.returncode == 0, reload
-            assert len(descriptors(server.pid)) <= full + 4
-            assert server.gwctl("stop", timeout_s=20).returncode == 0
+            until(
+                lambda: len(descriptors(server.pid)) <= full + 4, "the worker before and commands to be gone"
+            )
+            assert server.gwctl("stop", timeout_s=40).returncode == 0
             assert server.wait_for_exit() == 0

@@ -13,7 +13,7 @@ from gwctl.records.master import InvariantBroken
 from gwctl.supervisor.control import server
 from gwctl.supervisor.history import KEPT_MAX
 from tests.support.control import Master, Peer, request
-from tests.support.wait import until
+from tests.support.wait import DEADLINE_S, until
 
 
 @pytest.fixture
@@ -151,7 +151,10 @@ def fill(sock: socket.socket) -> None:
             pass
 
 
-def test_the_last_one_is_sent_at_the_end_with_an_answer(master: Master, peer: Peer) -> None:
+def test_the_last_one_is_sent_at_the_end_with_an_answer(
+    master: Master, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_LAST_WORDS_S", DEADLINE_S)  # the peer reads as soon as the machine lets it
     peer.send(
         request("events", "e", follow=True), request("events", "f", follow=True, level="error", kinds=["*"])
     )

@@ -72,7 +72,7 @@ def test_one_that_dies_of_a_fault_of_its_own_is_told_with_the_frames_of_the_appl
     options = {"worker": "sync", "chdir": tmp_path, "allow_errors": ["died"]}
     with gwctl_server("resize:application", **options) as server:
         with pytest.raises(httpx.RemoteProtocolError):
-            httpx.get(f"{server.url}/x?y")
+            httpx.get(f"{server.url}/x?y", timeout=30)  # two processes leave their memory behind before
         server.wait_for_log(
             r"died: signal 11 \(SIGSEGV\), .*, while serving GET /x\?…\. .*\n"
             r'  +File ".*", line \d+ in string_at\n +File ".*resize\.py", line 5 in resize\n'

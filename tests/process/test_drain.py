@@ -45,7 +45,7 @@ def test_a_stop_serves_what_was_accepted_and_closes_what_is_silent(worker, tmp_p
     alive are answered with Connection: close, and one that stays silent is closed, not reset, after linger_s.
     New clients are refused. The lifespan is shut down after the last response.
     """
-    linger_s = 3.0  # each client asks again within it
+    linger_s = 6.0  # each client asks again within it, on a busy machine, too
     with serve(worker, tmp_path, timeouts={"linger_s": linger_s}) as server, ExitStack() as stack:
         addresses = urls(server)
         assert len(addresses) == 3
@@ -139,7 +139,7 @@ def _assert_told(server: GwctlServer, worker: str) -> None:
 
 def test_streams_go_on_across_a_reload_and_one_without_end_is_cut_and_named(gwctl_server, tmp_path):
     """Of each class: begun under generation 1, ended whole long after generation 2 was adopted."""
-    timeouts = {"drain_timeout_s": 3.0, "linger_s": 0.1}
+    timeouts = {"drain_timeout_s": 6.0, "linger_s": 0.1}
     common = {"timeouts": timeouts, "reload": {"settle_s": 0.05}, "processes": 1}
     pools = {
         worker: {"app": APPS[worker], "worker": worker, "chdir": str(APPS_FOLDER), **common}
@@ -158,8 +158,8 @@ def test_streams_go_on_across_a_reload_and_one_without_end_is_cut_and_named(gwct
         for client in streams:
             assert client.answer().body.endswith(b"block 14\nend\n")
         found = server.wait_for_log(
-            r"web\.0 g1 +drain_timeout_s \(3 s\) is over: 1 request cut\n +GET /events\?…, (\S+) s\n"
+            r"web\.0 g1 +drain_timeout_s \(6 s\) is over: 1 request cut\n +GET /events\?…, (\S+) s\n"
         )
-        assert 3 <= float(found[1]) < 20
+        assert 6 <= float(found[1]) < 30
         until(lambda: len(server.workers) == 3, "the first generation to go")
         assert server.output.endswith("lifespan shuts down\n")

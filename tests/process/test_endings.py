@@ -16,6 +16,8 @@ from tests.support.raw import RawClient
 from tests.support.server import GwctlServer
 from tests.support.wait import until
 
+SOON_S = 12.0
+"""Less than what is not waited for takes, and enough for a busy machine."""
 CLASSES = ("sync", "threads", "asgi", "sync+asgi", "threads+asgi")
 """The last two: an ASGI application under another class."""
 each = pytest.mark.parametrize(
@@ -98,23 +100,23 @@ def test_work_left_in_the_background_is_finished(tmp_path, worker, preload):
                 server.wait_for_log(r"web\.0 g\d+ +pid \d+ ready", count=3 if end is stop_worker else 2)
                 until(lambda: httpx.get(server.url + "/").text == "hello", "a worker to serve")
         assert server.wait_for_exit() == 0
-        assert "cut" not in server.log.replace("0 requests cut", "")
+        assert not re.search(r"\bcut\b", server.log.replace("0 requests cut", ""))
 
 
 @native
 def test_what_does_not_finish_is_cut_and_named(tmp_path, worker):
     """Within drain_timeout_s, and the lifespan's shutdown and the exit functions run all the same."""
-    with Ends(tmp_path, worker, timeouts={"drain_timeout_s": 0.5}) as server:
+    with Ends(tmp_path, worker, timeouts={"drain_timeout_s": 2.0}) as server:
         server.leave("endless", "executor", seconds=0.1)
         server.leave("thread" if not is_asgi(worker) else "task", seconds=60)
         began = time.monotonic()
         server.signal(signal.SIGTERM)
         said = server.ended()
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < SOON_S
         assert "executor" in said
         assert said[-1] == "atexit"
         what = "2 tasks" if is_asgi(worker) else "2 threads"
-        server.wait_for_log(rf"drain_timeout_s \(0\.5 s\) is over: {what} of the application cut\n")
+        server.wait_for_log(rf"drain_timeout_s \(2 s\) is over: {what} of the application cut\n")
         server.wait_for_log(
             r"(task|thread) endless\n +File .*endings\.py\", line \d+ in (task|forever)"
             if not is_asgi(worker)
@@ -174,7 +176,7 @@ def test_a_quick_stop_says_farewell(tmp_path, worker, preload):
         began = time.monotonic()
         server.signal(signal.SIGINT)
         said = server.ended()
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < SOON_S
         assert said[-1] == "atexit"
         if worker == "asgi":
             assert said[-4:] == ["endless finally", "lifespan", "service finally", "atexit"]
@@ -193,7 +195,7 @@ def test_a_second_signal_shortens_what_the_first_began(tmp_path, worker):
         began = time.monotonic()
         server.signal(signal.SIGINT)
         assert server.ended()[-1] == "atexit"
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < SOON_S
 
 
 @native
@@ -217,7 +219,7 @@ def test_an_idle_executor_with_processes_delays_no_stop(tmp_path, worker):
         began = time.monotonic()
         server.signal(signal.SIGTERM)
         assert server.ended()[-1] == "atexit"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < SOON_S
         assert "of the application cut" not in server.log
 
 
@@ -257,8 +259,8 @@ def say(word):
 atexit.register(say, "atexit")
 def hang(how):
     if os.environ["HANGS"] == how:
-        say("hangs")
         try:
+            say("hangs")  # whoever has read it may interrupt
             time.sleep(60)
         finally:
             say("finally")
@@ -266,8 +268,8 @@ hang("import")
 async def app(scope, receive, send):
     await receive()
     hang("lifespan")
-    say("hangs")
     try:
+        say("hangs")
         await asyncio.sleep(60)
     finally:
         say("finally")
@@ -297,7 +299,7 @@ def test_a_worker_that_is_ended_while_it_boots_says_farewell(tmp_path, worker, p
         began = time.monotonic()
         server.signal(signal.SIGINT)
         server.wait_for_exit()
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < SOON_S
         lines = [line.split() for line in said.read_text().splitlines()]
         (who,) = [
             pid for pid, word in lines if word == "hangs"

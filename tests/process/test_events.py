@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.apps import BARE
+from tests.support.processes import descriptors, look
 from tests.support.server import GwctlServer
 from tests.support.wait import DEADLINE_S, until
 
@@ -37,6 +38,17 @@ class Following:
 
     def wait_for(self, kind: str, count: int = 1) -> None:
         until(lambda: self.kinds().count(kind) >= count, f"{count} {kind} to be seen")
+
+    def wait_until_it_follows(self) -> None:
+        """Where it may write nothing: until it has asked, and sleeps until something comes."""
+
+        def follows() -> bool:
+            if not any(target.startswith("socket:") for target in descriptors(self.process.pid).values()):
+                return False
+            process = look(self.process.pid)
+            return process is not None and process.state == "S"
+
+        until(follows, "it to follow")
 
     def end(self) -> tuple[int, str]:
         _, errors = self.process.communicate(timeout=DEADLINE_S)
@@ -157,6 +169,7 @@ def test_a_filter_that_leaves_out_the_end_does_not_make_it_a_failure(gwctl_serve
     with gwctl_server(BARE["sync"], worker="sync", reload=QUICK) as server:
         with following(server, *options) as seen, following(server) as all_of_it:
             all_of_it.wait_for("pools_serve")
+            seen.wait_until_it_follows()
             server.signal(signal.SIGHUP)
             all_of_it.wait_for("reload_adopted")
             server.stop()

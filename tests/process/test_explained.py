@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.apps import by_class
 from tests.support.engine import WORKER_CLASSES
+from tests.support.processes import wait_until_stopped
 from tests.support.raw import request_on
 from tests.support.wait import until
 
@@ -109,6 +110,7 @@ def test_of_a_stopped_worker_state_and_wait_channel_are_told(hanging):
     with hanging("sync", "lock") as server:
         (pid,) = server.workers
         os.kill(pid, signal.SIGSTOP)
+        wait_until_stopped(pid)
         server.signal(signal.SIGTERM)
         server.wait_for_exit()
         record = record_of(server.log)
@@ -123,14 +125,14 @@ def test_a_boot_that_hangs_is_explained(gwctl_server, tmp_path):
     server = gwctl_server(
         "slow:application",
         chdir=tmp_path,
-        timeouts={"boot_timeout_s": 1.0},
+        timeouts={"boot_timeout_s": 4.0},
         allow_errors=["."],
         allow_kill=True,
     )
     try:
         server.start()
         assert server.wait_for_exit() == 3
-        assert re.search(r"pid \d+ killed: was not ready within 1 s\n", server.log)
+        assert re.search(r"pid \d+ killed: was not ready within 4 s\n", server.log)
         assert re.search(r'slow\.py", line 3 in wait\n\s+File ".*slow\.py", line 4 in <module>', server.log)
         assert "importlib" not in server.log
     finally:
@@ -139,16 +141,17 @@ def test_a_boot_that_hangs_is_explained(gwctl_server, tmp_path):
 
 def test_what_a_spared_worker_wrote_is_not_told_of_its_later_death(gwctl_server, tmp_path):
     (tmp_path / "slow.py").write_text(
-        "import threading\n"
+        "import ctypes\n"
+        "library = ctypes.CDLL(None)\n"
         "def be_slow():\n"
-        "    threading.Event().wait(1.5)\n"
+        "    library.pause()\n"  # until the signal that asks for its stacks
         "def application(environ, start_response):\n"
         "    if environ['PATH_INFO'] == '/slow':\n"
         "        be_slow()\n"
         "    start_response('200 OK', [])\n"
         "    return [b'done']\n"
     )
-    options = {"worker": "sync", "processes": 1, "chdir": tmp_path, "timeouts": {"request_timeout_s": 1.0}}
+    options = {"worker": "sync", "processes": 1, "chdir": tmp_path, "timeouts": {"request_timeout_s": 3.0}}
     with gwctl_server("slow:application", **options, allow_errors=["died: signal 11"]) as server:
         assert httpx.get(f"{server.url}/slow", timeout=20).text == "done"
         server.wait_for_log(r"recovered and goes on: request timeout: GET /slow .*\n(?: .*\n)*.* in be_slow")

@@ -97,7 +97,7 @@ def _server(folder: Path) -> GwctlServer:
         master={"control": "auto"},
         command=(os.sys.executable, "-m", "tests.support.recorded_master"),
         environ={"RECORDING": str(folder / "recording"), "BROKEN": str(folder / "broken")},
-        timeouts={"request_timeout_s": 0.4},
+        timeouts={"request_timeout_s": 3.0},  # of which only what hangs may take so long
         reload={"settle_s": 0.05},
         crash={"healthy_after_s": 0.05},
         recycle={"requests_max": 20, "jitter_percent": 0},

@@ -52,7 +52,7 @@ def test_the_master_leaks_no_descriptor_over_respawns(gwctl_server):
             server.signal(1)
             server.wait_for_log(rf"adopted generation {generation}\b")
             until(lambda: len(server.workers) == 2, "the previous workers to go")
-        assert len(descriptors(server.pid)) == before
+        until(lambda: len(descriptors(server.pid)) <= before, "the descriptors of the previous to be closed")
 
 
 def test_a_worker_does_not_answer_for_the_master(gwctl_server):

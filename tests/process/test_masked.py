@@ -23,6 +23,7 @@ def wsgi(environ, start_response):
 async def asgi(scope, receive, send):
     if scope["type"] == "http":
         if scope["path"] == "/blocked":
+            open("blocked", "w").close()
             time.sleep(60)
         await asyncio.sleep(60)
 """
@@ -71,6 +72,7 @@ def test_requests_that_hang_are_shown_without_their_queries(gwctl_server, tmp_pa
         until(
             lambda: all(text in status() for text in expected.values()), lambda: f"{expected} in {status()}"
         )
+        until((tmp_path / "blocked").exists, "the loop to be held")
         written = status() + server.gwctl("status", "-c", str(server.config)).stdout
         for pid in server.workers:
             os.kill(pid, DUMP_SIGNAL)

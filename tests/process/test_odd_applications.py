@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -94,10 +93,9 @@ sys.stdout = sys.stderr = Stream()
 """
     with serve(tmp_path, worker, source, preload=preload) as server:
         assert httpx.get(server.url).status_code == 200
-        began = time.monotonic()
         server.signal(signal.SIGINT)
         assert server.wait_for_exit() == 0
-        assert time.monotonic() - began < 2
+        assert "farewell" not in server.log, "nothing had to be cut"
 
 
 @pytest.mark.parametrize(("worker", "stream"), [("sync", "None"), ("threads", "object()"), ("asgi", "None")])

@@ -116,7 +116,7 @@ def test_a_master_without_descriptors_says_so_and_goes_on(gwctl_server):
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (4, before[1]))
         os.kill(server.workers[0], signal.SIGKILL)
         server.wait_for_log(
-            r"error web\.0 g1 +could not be started: the master has no descriptor left \(its limit is \d+\)",
+            r"error web\.\d g1 +could not be started: the master has no descriptor left \(its limit is \d+\)",
             count=2,
         )
         assert httpx.get(server.url).status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import httpx
 
@@ -59,8 +60,10 @@ def test_workers_that_are_due_together_are_replaced_one_at_a_time(gwctl_server, 
     """All four are too old at the first look at the scoreboard; requests go on without a failure."""
     recycle = {"age_max_s": 1, "jitter_percent": 0}
     with gwctl_server(**shop(tmp_path), processes=4, recycle=recycle) as server:
-        steadily(server, lambda: len(re.findall(RECYCLED, server.log)) >= 4)
-        assert {slot for slot, _ in re.findall(RECYCLED, server.log)} == {"0", "1", "2", "3"}
+        # Where all this takes long, a successor is too old again before the last one's turn has come.
+        steadily(
+            server, lambda: {slot for slot, _ in re.findall(RECYCLED, server.log)} == {"0", "1", "2", "3"}
+        )
         assert_one_at_a_time(server.log)
 
 
@@ -92,9 +95,10 @@ def test_a_worker_above_the_hard_limit_of_memory_is_killed_with_the_reason(gwctl
     options = {"allow_errors": ["killed", "hard"], "allow_kill": True}
     with gwctl_server(**shop(tmp_path), recycle=recycle, **options) as server:
         (victim,) = server.workers
-        assert httpx.get(server.url + "/hoard?150").text == str(victim)
+        with suppress(httpx.TransportError):  # it may be looked at, and so be killed, before it has answered
+            assert httpx.get(server.url + "/hoard?150").text == str(victim)
         server.wait_for_log(
-            rf"pid {victim} killed: it holds \d+ MiB of memory, and memory_hard_bytes is 150 MiB; 1 request in",
+            rf"pid {victim} killed: it holds \d+ MiB of memory, and memory_hard_bytes is 150 MiB; [01] requests? in",
             timeout_s=30,
         )
         server.wait_for_log(r"web\.0 g1 +pid \d+ ready", count=2)

@@ -122,16 +122,22 @@ def _boots_too_slowly(shop: Shop, _stack: ExitStack) -> None:
 
 
 def _dies(shop: Shop, _stack: ExitStack) -> None:
-    """Long before the canary has a client: one that had could take what is in its hands along."""
+    """As soon as the canary is ready, long before it has a client: one that had could take that along."""
     shop.web.write_text(WEB + DIES)
     shop.set(reload={"settle_s": 60.0})
 
 
-DIES = (
-    "\nimport os, signal, threading\nthreading.Timer(1.0, os.kill, (os.getpid(), signal.SIGSEGV)).start()\n"
-)
+DIES = """
+import os, signal, threading, time
+def die_when_ready():
+    while f"pid {os.getpid()} ready" not in open("/proc/self/fd/2").read():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGSEGV)
+threading.Thread(target=die_when_ready, daemon=True).start()
+"""
+WAITS = "import os, time\nwhile os.path.exists('wait'):\n    time.sleep(0.01)\n"
 ONE_ONLY = WEB + "\nimport os\nos.mkdir('only-one')\n"
-LATE_FAILURE = "async def start():\n    await asyncio.sleep(0.4)\n    raise RuntimeError('no database')\n"
+LATE_FAILURE = "async def start():\n    await asyncio.sleep(3)\n    raise RuntimeError('no database')\n"
 CASES = {
     "no toml": Case(
         lambda shop, _: shop.server.config.write_text("not toml [") and None, r"gw\.toml:1", degraded=False
@@ -208,11 +214,14 @@ def test_each_failure_leaves_everything_as_it_was(tmp_path):
             status = status_of(server)
             assert (status["degraded"], status["health"], status["refused_at"]) == ("", "healthy", None)
             assert shop.listening() == listening
+            (tmp_path / "wait").touch()
+            shop.web.write_text(WAITS + WEB)
             server.signal(signal.SIGHUP)
             server.wait_for_log(rf"generation {generation} -> ")
             server.signal(signal.SIGHUP)
             server.wait_for_log(r"reload \(SIGHUP\) waits for the one under way")
             server.signal(signal.SIGHUP)
+            (tmp_path / "wait").unlink()
             server.wait_for_log(rf"adopted generation {generation + 2}\b")
             assert shop.reload().returncode == 0
             assert status_of(server)["generation"] == generation + 3, "the third was folded into the second"

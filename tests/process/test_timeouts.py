@@ -19,6 +19,8 @@ from tests.support.raw import request_on
 from tests.support.wait import pass_time, until
 
 FREEZER = Path("/sys/fs/cgroup/freezer")
+FINE = {"request_timeout_s": 0.5, "request_timeout_paths": ["/fine 20"]}
+"""For hangs; whoever asks for /fine may be held up by a busy machine."""
 EXPECTED = {"allow_errors": ["killed: request timeout", "killed: its loop"], "allow_kill": True}
 
 
@@ -34,21 +36,20 @@ def begun(environ: dict[str, str], kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["loop", "gil"])
 def test_a_sync_request_over_its_limit_is_explained_and_its_worker_replaced(gwctl_server, environ, kind):
-    timeouts = {"request_timeout_s": 0.5}
     with gwctl_server(
-        "hangs:application", worker="sync", environ=environ, timeouts=timeouts, **EXPECTED
+        "hangs:application", worker="sync", environ=environ, timeouts=FINE, **EXPECTED
     ) as server:
         with request_on(server.url, f"/{kind}?a=1") as client:
             assert client.recv(100) == b"", "the client sees the connection end, not a response"
         server.wait_for_log(r"ready in", count=2)
-        assert httpx.get(server.url).status_code == 200
+        assert httpx.get(f"{server.url}/fine").status_code == 200
         record = re.search(
             rf"error web\.0 g1 +pid \d+ killed: request timeout: GET /{kind}\?… has run ([\d.]+) s "
             rf"\(limit 0\.50 s\)\n  worker: .*\n  main thread \(GET /{kind}\?…\):\n    File \"",
             server.log,
         )
         assert record, server.log
-        assert 0.5 <= float(record[1]) < 1.0
+        assert 0.5 <= float(record[1]) < 5
         assert len(re.findall(r" error ", server.log)) == 1, "one record"
 
 
@@ -56,13 +57,12 @@ def test_a_sync_request_over_its_limit_is_explained_and_its_worker_replaced(gwct
 def test_an_asgi_request_over_its_limit_ends_alone(gwctl_server, environ, worker):
     """504 and one record; the worker, and the request beside it, go on. It ignores that it is cancelled: a
     stop waits for it a few seconds, but not for as long as for work."""
-    timeouts = {"request_timeout_s": 0.5, "request_timeout_paths": ["/lasting 20"]}
-    options = {"worker": worker, "environ": environ, "timeouts": timeouts}
+    options = {"worker": worker, "environ": environ, "timeouts": FINE}
     with gwctl_server("hangs:live", **options, allow_errors=["request timeout: GET /await"]) as server:
         workers = server.workers
         assert httpx.get(f"{server.url}/await").status_code == 504
         server.wait_for_log(r"request timeout: GET /await has run .*\n.*task .*\n.*in wait_for_nothing\n")
-        assert httpx.get(server.url).text == str(workers[0])
+        assert httpx.get(f"{server.url}/fine").text == str(workers[0])
         assert server.workers == workers
         server.signal(signal.SIGTERM)
         assert server.wait_for_exit(20) == 0  # drain_timeout_s is 30
@@ -72,12 +72,12 @@ def test_an_asgi_request_over_its_limit_ends_alone(gwctl_server, environ, worker
 @pytest.mark.parametrize("preload", [False, True])
 def test_a_sync_request_of_an_asgi_application_is_explained_by_its_task(gwctl_server, environ, preload):
     """The main thread only waits for it: the record says where the application stands."""
-    options = {"worker": "sync", "environ": environ, "timeouts": {"request_timeout_s": 0.5}}
+    options = {"worker": "sync", "environ": environ, "timeouts": FINE}
     with gwctl_server("hangs:live", preload=preload, **options, **EXPECTED) as server:
         with request_on(server.url, "/await") as client:
             assert client.recv(100) == b""
         server.wait_for_log(r"ready in", count=2)
-        assert httpx.get(server.url).status_code == 200
+        assert httpx.get(f"{server.url}/fine").status_code == 200
         record = re.search(r"killed: request timeout: GET /await has run .*\n(?:  .*\n)*", server.log)
         assert record, server.log
         assert re.search(
@@ -86,17 +86,17 @@ def test_a_sync_request_of_an_asgi_application_is_explained_by_its_task(gwctl_se
 
 
 def test_paths_and_the_application_may_have_more_time(gwctl_server, environ, tmp_path):
-    """/slow has its own limit; /extended asks for more; /short has neither and is ended."""
+    """/slow has its own limit; /extended asks for more than its own; /short has neither and is ended."""
     (tmp_path / "slow.py").write_text(
         "import threading\n"
         "def application(environ, start_response):\n"
         "    if environ['PATH_INFO'] == '/extended':\n"
         "        environ['gwctl.extend_timeout'](20)\n"
-        "    threading.Event().wait(60 if environ['PATH_INFO'] == '/short' else 1.2)\n"
+        "    threading.Event().wait({'/slow': 1.2, '/extended': 4, '/short': 60}[environ['PATH_INFO']])\n"
         "    start_response('200 OK', [])\n"
         "    return [b'done']\n"
     )
-    timeouts = {"request_timeout_s": 0.4, "request_timeout_paths": ["/slow 20"]}
+    timeouts = {"request_timeout_s": 0.4, "request_timeout_paths": ["/slow 20", "/extended 3"]}
     with gwctl_server(
         "slow:application", worker="sync", chdir=tmp_path, timeouts=timeouts, **EXPECTED
     ) as server:
@@ -111,7 +111,7 @@ def test_paths_and_the_application_may_have_more_time(gwctl_server, environ, tmp
 def test_a_stopped_worker_is_explained_killed_and_replaced(gwctl_server, environ, worker):
     """What a stopped process cannot say the kernel does. With the limit off it stays."""
     app = "hangs:live" if worker == "asgi" else "hangs:application"
-    timeouts = {"heartbeat_timeout_s": 1.5}
+    timeouts = {"heartbeat_timeout_s": 3}
     with gwctl_server(app, worker=worker, environ=environ, timeouts=timeouts, **EXPECTED) as server:
         (victim,) = server.workers
         os.kill(victim, signal.SIGSTOP)
@@ -123,11 +123,11 @@ def test_a_stopped_worker_is_explained_killed_and_replaced(gwctl_server, environ
 
 
 def test_an_asgi_application_that_blocks_the_loop_is_found_by_its_heartbeat(gwctl_server, environ):
-    timeouts = {"heartbeat_timeout_s": 1.5}
+    timeouts = {"heartbeat_timeout_s": 3}
     with gwctl_server("hangs:live", worker="asgi", environ=environ, timeouts=timeouts, **EXPECTED) as server:
         with request_on(server.url, "/sleeps") as client:
             assert client.recv(100) == b""
-        assert "in wait_in_a_loop\n" in server.log
+        server.wait_for_log("in wait_in_a_loop\n")
         server.wait_for_log(r"ready in", count=2)
 
 
@@ -139,7 +139,7 @@ def test_a_sync_call_that_holds_the_loop_is_no_lost_heartbeat(gwctl_server, tmp_
         "    start_response('200 OK', [])\n"
         "    return [b'done']\n"
     )
-    timeouts = {"heartbeat_timeout_s": 0.5}
+    timeouts = {"heartbeat_timeout_s": 3}
     with gwctl_server("slow:application", worker="sync", chdir=tmp_path, timeouts=timeouts) as server:
         assert httpx.get(server.url, timeout=30).text == "done"
 
@@ -147,7 +147,7 @@ def test_a_sync_call_that_holds_the_loop_is_no_lost_heartbeat(gwctl_server, tmp_
 @pytest.mark.parametrize("means", ["signals", "cgroup"])
 def test_nothing_is_killed_after_the_whole_tree_was_stopped(gwctl_server, environ, tmp_path, means):
     """All limits pass while nobody runs; afterwards the same workers serve."""
-    timeouts = {"request_timeout_s": 2.0, "heartbeat_timeout_s": 1.0}
+    timeouts = {"request_timeout_s": 4.5, "heartbeat_timeout_s": 3}
     (tmp_path / "slow.py").write_text(
         "import threading, pathlib\n"
         "def application(environ, start_response):\n"
@@ -166,7 +166,7 @@ def test_nothing_is_killed_after_the_whole_tree_was_stopped(gwctl_server, enviro
             until((tmp_path / "begun").exists, "the request to begin")
             tree = [server.pid, *workers]
             with stopped(tree) if means == "signals" else frozen(tree):
-                pass_time(5.0)
+                pass_time(7.0)
             assert b"done" in client.recv(1000)
         pass_time(2.0)
         assert sorted(server.workers) == workers, server.log
@@ -223,14 +223,14 @@ def test_a_slow_reader_of_a_stream_costs_no_worker_and_no_other_client(gwctl_ser
         "        return [str(os.getpid()).encode()]\n"
         "    return (bytes(65536) for _ in range(400))\n"
     )
-    settings = {"worker": worker, "processes": 2, "threads": 1, "timeouts": {"request_timeout_s": 0.5}}
+    settings = {"worker": worker, "processes": 2, "threads": 1, "timeouts": {"request_timeout_s": 2.5}}
     if worker == "sync":
         del settings["threads"]
     with gwctl_server("streams:application", chdir=tmp_path, **settings) as server:
         workers = server.workers
         slow = [request_on(server.url, "/stream") for _ in range(4)]
         since = time.monotonic()
-        for step in range(25):
+        for step in range(60):
             until(lambda at=since + step / 10: time.monotonic() >= at, "a tenth of a second")
             for client in slow:
                 assert client.recv(4096)

@@ -99,7 +99,8 @@ def test_the_command_shows_how_it_goes_and_the_next_version_runs(gwctl_server, i
 def test_signals_across_the_exec_are_honoured(gwctl_server):
     """HUP, TTIN and a death (CHLD) in steps of 1 ms while nobody listens; then TERM during another one."""
     errors = {"allow_errors": ["SIGKILL"], "allow_kill": True}
-    with gwctl_server(BARE["sync"], processes=2, reload=QUICK, **errors) as server:
+    lasts = {"settle_s": 3.0}  # nothing is adopted, and no worker gone, before all signals are sent
+    with gwctl_server(BARE["sync"], processes=2, reload=lasts, **errors) as server:
         victim = server.workers[0]
         server.signal(signal.SIGUSR2)
         until(lambda: executes(server), "the exec")
@@ -146,7 +147,10 @@ def test_a_program_that_cannot_be_checked_changes_nothing(gwctl_server, installe
         )
         assert httpx.get(server.url).text == "hello"
         assert server.workers == workers
-        assert descriptors(server.pid).keys() == open_before.keys()
+        # The command has ended; that its connection has, the master may still be about to hear.
+        until(
+            lambda: descriptors(server.pid).keys() == open_before.keys(), lambda: str(descriptors(server.pid))
+        )
         installed.edit(
             "gwctl/supervisor/listeners/listener_set.py", "class Listener Set", "class ListenerSet"
         )
@@ -186,7 +190,7 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
         assert "the one before it was executed again" in done.stderr
         assert "[Errno 5] bad" in done.stderr
         assert server.workers == workers
-        assert len(descriptors(server.pid)) == open_before
+        until(lambda: len(descriptors(server.pid)) == open_before, lambda: str(descriptors(server.pid)))
         assert status_of(server)["version"] == __version__
         reloaded = server.gwctl("reload")
         assert reloaded.returncode == 0, "it is whole: it starts workers"

@@ -23,6 +23,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -377,8 +378,8 @@ class Engine:
         return Client(sock)
 
     def only_connection(self) -> Any:
-        """The one that is open. Raises ValueError where there are others, or none."""
-        (connection,) = self.call(self.server.open_connections)
+        """The one that is open, once it is accepted. Raises ValueError where there are others."""
+        (connection,) = until(lambda: self.call(self.server.open_connections), "the connection")
         return connection
 
     def drain(self, sweep: bool = False) -> threading.Event:
@@ -407,6 +408,17 @@ class Engine:
                 client.sock.close()
                 if time.monotonic() - began_at < self.assignment.settings.timeouts.header_timeout_s:
                     raise
+
+    def sent(self, data: bytes) -> Client:
+        """A new connection on which ``data`` was sent; the next one, if this thread paused for too long at it."""
+        while True:
+            began_at = time.monotonic()
+            client = self.connect()
+            with suppress(OSError):
+                client.send(data)
+                if time.monotonic() - began_at < self.assignment.settings.timeouts.header_timeout_s / 2:
+                    return client
+            client.sock.close()
 
     @property
     def port(self) -> int:

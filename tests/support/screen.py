@@ -75,8 +75,9 @@ class Screen:
         self.process.send_signal(signal.SIGWINCH)
 
     def close_window(self) -> None:
-        os.close(self._inside)
-        os.close(self._window)
+        for fd in (self._inside, self._window):
+            os.close(fd)
+        self._inside = self._window = -1  # their numbers may be another file's by the end
 
     def press(self, keys: str) -> None:
         os.write(self._window, keys.encode())

@@ -232,9 +232,7 @@ class GwctlServer:
         """SIGTERM, then all that every test asserts."""
         if self.status is None:
             zombies = "a zombie to be reaped"
-            until(
-                lambda: not [p for p in session_of(self.pid) if p.is_zombie and p.pid != self.pid], zombies, 5
-            )
+            until(lambda: not [p for p in session_of(self.pid) if p.is_zombie and p.pid != self.pid], zombies)
             self.signal(signal.SIGTERM)
         status = self.wait_for_exit()
         assert status == self.expected_status, f"exit status {status}:\n{self.log}"

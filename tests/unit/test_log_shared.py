@@ -26,12 +26,15 @@ ENDLESS = "first\n" + "line\n" * 40_000
 WRITER = """
 import select
 import sys
+from gwctl import log, write_lock
 from gwctl.log import Log
 from gwctl.write_lock import WriteLock
+log.READER_PATIENCE_S = write_lock.PATIENCE_S = 60.0  # a pause of the reader or a holder, on a busy machine, is no fault
 fd, lock, number, records, lines = map(int, sys.argv[1:])
 poll = select.poll()
 poll.register(fd, select.POLLOUT)
 log = Log(fd, subject=f"web.{number} g1", lock=WriteLock(lock))
+print("ready", flush=True)
 sys.stdin.read(1)   # all begin together
 for record in range(records):
     text = "\\n".join(f"w{number} r{record} l{line} " + "x" * 60 for line in range(lines))
@@ -85,6 +88,7 @@ def writers(
         subprocess.Popen(
             [sys.executable, "-c", WRITER, *map(str, (sink.write, lock.fd, number, records, LINES))],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             pass_fds=[sink.write, *([lock.fd] if lock.fd >= 0 else [])],
         )
         for number in range(count)
@@ -92,6 +96,10 @@ def writers(
 
 
 def go(started: list[subprocess.Popen[bytes]]) -> None:
+    for each in started:
+        assert each.stdout is not None
+        assert each.stdout.readline() == b"ready\n"
+        each.stdout.close()
     for each in started:
         assert each.stdin is not None
         each.stdin.write(b".")

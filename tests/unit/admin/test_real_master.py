@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from gwctl.admin import app
 from gwctl.admin.app import Admin
 from gwctl.control import protocol
 from gwctl.control.protocol import Method
@@ -23,9 +26,16 @@ from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
 from tests.support.admin_client import Client, living
 from tests.support.admin_master import HEALTH, METRICS, STATUS, asynchronous, eventually
+from tests.support.wait import DEADLINE_S
 from tests.unit.records.examples import EXAMPLES
 
 (READY,) = [each for each in EXAMPLES if isinstance(each, WorkerReady)]
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master is another thread here, and may pause on a busy machine for longer than a probe waits."""
+    monkeypatch.setattr(app, "PROBE_S", DEADLINE_S)
 
 
 class RealMaster:

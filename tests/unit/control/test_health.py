@@ -133,31 +133,36 @@ def test_open_files() -> None:
 # ---- text
 
 BUSY = {"active": 3, "connections": 31, "files": 431, "files_max": 1024, "requests_per_s": 54.0}
-BAD_DAY = master(
-    pool(
-        worker(0, request="GET /cart/of/somebody/who/buys/a/lot?… HTTP/1.1", request_s=0.012, **BUSY),
-        worker(1, from_disk=True, **BUSY),
-        worker(2, state="draining", left_s=18.8, request="GET /export", request_s=41.2, **BUSY),
-        ready=3,
-        urls=("http://127.0.0.1:8000", "unix:/run/shop/web.sock"),
-        note="slot 3 keeps dying: next try in 12 s",
-        backlog=200,
-        backlog_max=2048,
-        restarts=17,
-    ),
-    adopted_at=time.mktime((*time.localtime()[:3], 10, 14, 2, 0, 0, -1)),
-    adopted_by="SIGHUP",
-    health="degraded",
-    health_reason="web: 3 of 4 ready, slot 3 keeps dying: next try in 12 s; disk differs from what runs, 1 worker runs it",
-    last_reload="generation 3 was not adopted: web: cannot import shop.wsgi (SIGHUP)",
-    last_reload_at=time.mktime((*time.localtime()[:3], 10, 15, 0, 0, 0, -1)),
-)
+
+
+def bad_day() -> status.MasterStatus:
+    """Made by each test: times are shown with the date once they are not of today."""
+    return master(
+        pool(
+            worker(0, request="GET /cart/of/somebody/who/buys/a/lot?… HTTP/1.1", request_s=0.012, **BUSY),
+            worker(1, from_disk=True, **BUSY),
+            worker(2, state="draining", left_s=18.8, request="GET /export", request_s=41.2, **BUSY),
+            ready=3,
+            urls=("http://127.0.0.1:8000", "unix:/run/shop/web.sock"),
+            note="slot 3 keeps dying: next try in 12 s",
+            backlog=200,
+            backlog_max=2048,
+            restarts=17,
+        ),
+        adopted_at=time.mktime((*time.localtime()[:3], 10, 14, 2, 0, 0, -1)),
+        adopted_by="SIGHUP",
+        health="degraded",
+        health_reason="web: 3 of 4 ready, slot 3 keeps dying: next try in 12 s; disk differs from what runs, 1 worker runs it",
+        last_reload="generation 3 was not adopted: web: cannot import shop.wsgi (SIGHUP)",
+        last_reload_at=time.mktime((*time.localtime()[:3], 10, 15, 0, 0, 0, -1)),
+    )
 
 
 def test_a_bad_day_in_80_columns() -> None:
     minute_of = minute(requests=6360, errors=12, requests_per_s=106.0, p50_ms=2.4, p99_ms=34.0)
-    web = msgspec.structs.replace(BAD_DAY.pools[0], minute=minute_of)
-    text = render(msgspec.structs.replace(BAD_DAY, pools=(web,)), 80)
+    day = bad_day()
+    web = msgspec.structs.replace(day.pools[0], minute=minute_of)
+    text = render(msgspec.structs.replace(day, pools=(web,)), 80)
     assert text.splitlines() == [
         "shop  degraded  pid 4120  up 3 d 4 h  generation 2 (adopted 10:14:02, by SIGHUP)",
         "  degraded: web: 3 of 4 ready, slot 3 keeps dying: next try in 12 s; disk",
@@ -178,7 +183,7 @@ def test_a_bad_day_in_80_columns() -> None:
 
 
 def test_lines_of_a_pipe_are_not_broken() -> None:
-    lines = render(BAD_DAY).splitlines()
+    lines = render(bad_day()).splitlines()
     assert [line for line in lines if len(line) > 80]
     assert lines[-1].endswith(
         "GET /export 41.2 s                            31     71 MiB  431/1024  left to finish: 18.8 s"

@@ -43,6 +43,13 @@ def test_run_twice_or_answered_and_never_run_is_wrong() -> None:
     ]
 
 
+def test_an_answer_on_a_connection_of_before_does_not_show_a_switch() -> None:
+    """Of generation 2, which is rolled back to: read late, it says nothing of who accepts by now."""
+    answers = [(200, 9.0, 11.0), (200, 11.1, 11.3), (200, 11.4, 12.0), (200, 12.1, 12.2)]
+    verdict = judge(sent(*answers), iter([(0, 2), (1, 3), (2, 2), (3, 2)]), [SWITCH], killed=True)
+    assert (verdict.problems, verdict.judged_switches, verdict.after_switches) == ([], 1, 1)
+
+
 def test_after_a_switch_is_seen_nobody_who_comes_is_served_by_the_old_generation() -> None:
     answers = [
         (200, 9.0, 11.0),  # connected before: may be served by either

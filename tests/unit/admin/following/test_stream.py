@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gwctl.admin import app
+from gwctl.admin.figures import sampler
 from gwctl.admin.following import feed, stream
 from gwctl.admin.following.records import KEPT_MAX
 from gwctl.control.protocol import REFUSED, Failure
@@ -19,6 +20,8 @@ from tests.support.admin_master import STATUS, FakeMaster, asynchronous, eventua
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "STATUS_EVERY_S", 0.001)
     monkeypatch.setattr(feed, "REQUESTS_EVERY_S", 0.001)
+    for name in ("KEPT_EVERY_S", "FOLLOWED_EVERY_S"):
+        monkeypatch.setattr(sampler, name, 1000.0)  # a test takes the figures itself, however long it pauses
 
 
 async def followed(master: FakeMaster) -> None:

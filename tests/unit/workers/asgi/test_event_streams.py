@@ -92,8 +92,8 @@ async def starlette(scope, receive, send):
 def test_a_silent_stream_ends_properly_in_a_drain(application: Any) -> None:
     with Engine(application, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine, opened(engine) as client:
         assert client.chunk() == b"data: 1\n\n"
-        drained = engine.drain()
         began_at = time.monotonic()
+        drained = engine.drain()
         assert list(client.chunks()) == ([b"bye"] if application is says_its_last else [])
         assert time.monotonic() - began_at >= TIMES["stream_grace_s"] - 0.1
         assert client.at_end()
@@ -144,7 +144,7 @@ def test_half_of_something_else_never_looks_whole(headers: Any) -> None:
 async def sends_tokens(scope, receive, send):
     listener = asyncio.ensure_future(until_told(receive))
     await send(start())
-    for _ in range(20):
+    for _ in range(35):
         await send(body(b"token", more=True))
         await asyncio.sleep(0.1)
     await send(body(b"", more=listener.done()))
@@ -177,13 +177,13 @@ async def is_not_begun(scope, receive, send):
 
 @pytest.mark.parametrize("application", [sends_tokens, does_not_listen, has_a_length, is_not_begun])
 def test_others_are_finished_in_a_drain(application: Any) -> None:
-    times = {**TIMES, "stream_grace_s": 1.0} if application is sends_tokens else TIMES  # it may pause, too
+    times = {**TIMES, "stream_grace_s": 2.5} if application is sends_tokens else TIMES  # it may pause, too
     with Engine(application, "asgi", timeouts=times, sweep_s=OFTEN_S) as engine, engine.connect() as client:
         client.send(REQUEST)
         until(lambda: engine.call(lambda: engine.server.active_requests), "the request")
         drained = engine.drain()
         response = client.response()
-        assert response.body.endswith(b"token" * 20) or response.body.endswith(b"end")
+        assert response.body.endswith(b"token" * 35) or response.body.endswith(b"end")
         assert drained.wait(20)
 
 
@@ -238,7 +238,8 @@ def test_who_always_sends_is_told_right_before_the_end() -> None:
             await send(body(b"tick", more=True))
             await asyncio.sleep(0.02)
 
-    with Engine(application, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine, opened(engine) as client:
+    times = {**TIMES, "stream_grace_s": 30.0}  # a pause of the machine is no silence
+    with Engine(application, "asgi", timeouts=times, sweep_s=OFTEN_S) as engine, opened(engine) as client:
         runner = engine.server.runner
         streams = runner._streams if isinstance(runner, AsgiRunner) else runner.bridge.streams
         streams._drain_s = 1.2  # the cut itself comes later, however slow the machine
@@ -303,7 +304,7 @@ def test_who_does_not_listen_in_the_last_moment_is_told_in_the_next(monkeypatch)
 
 
 def test_streams_end_one_after_the_other(monkeypatch) -> None:
-    monkeypatch.setattr(event_streams, "STEP_MAX_S", 0.05)
+    monkeypatch.setattr(event_streams, "STEP_MAX_S", 0.25)
     ends: list[float] = []
 
     async def application(scope, receive, send):
@@ -311,7 +312,7 @@ def test_streams_end_one_after_the_other(monkeypatch) -> None:
         ends.append(time.monotonic())
 
     with Engine(application, "asgi", timeouts=TIMES, sweep_s=OFTEN_S) as engine:
-        clients = [opened(engine) for _ in range(20)]
+        clients = [opened(engine) for _ in range(12)]
         assert engine.drain().wait(20)
         for client in clients:
             with client:

@@ -74,13 +74,11 @@ def test_a_head_that_is_none_does_not_stop_who_looks_after_all(worker_class: str
     times = {"header_timeout_s": 0.3}
     with (
         Engine(application, worker_class, timeouts=times, threads=2) as engine,
-        engine.connect() as odd,
-        engine.connect() as slow,
+        engine.sent(GET % b"/"),
     ):
-        odd.send(GET % b"/")
         until(lambda: engine.server.active_requests, "it to wait")
-        slow.send(b"GET / HT")
-        assert slow.response().status == 408
+        with engine.sent(b"GET / HT") as slow:
+            assert slow.response().status == 408
 
 
 class Odd:
@@ -100,11 +98,8 @@ def test_more_time_that_is_no_number_does_not_either(worker_class: str) -> None:
     times = {"header_timeout_s": 0.3, "request_timeout_s": 0.4}
     with (
         Engine(application, worker_class, timeouts=times, threads=2) as engine,
-        engine.connect() as odd,
-        engine.connect() as slow,
+        engine.sent(GET % b"/") as odd,
     ):
-        odd.send(GET % b"/")
-        until(lambda: engine.server.active_requests, "it to wait")
-        slow.send(b"GET / HT")
-        assert slow.response().status == 408
+        with engine.sent(b"GET / HT") as slow:
+            assert slow.response().status == 408
         assert odd.response().status == 504

@@ -39,8 +39,13 @@ def test_an_idle_server_drains_at_the_next_sweep(engine: Engine) -> None:
 def test_idle_connections_are_closed_after_the_linger(engine: Engine) -> None:
     with engine.connect() as client:
         client.get()
-        drained = engine.drain()
-        assert not engine.call(lambda: engine.server.drained)
+        drained = threading.Event()
+
+        def drained_at_once() -> bool:
+            engine.server.drain(False, drained.set)
+            return engine.server.drained
+
+        assert not engine.call(drained_at_once)
         assert client.at_end()
         assert drained.wait(20)
 

@@ -401,7 +401,7 @@ def test_a_request_that_is_given_up_when_its_client_has_gone_leaves_nothing() ->
 
     gc.disable()
     try:
-        with Engine(application, "threads", timeouts={"request_timeout_s": 0.3}) as engine:
+        with Engine(application, "threads", timeouts={"request_timeout_s": 3.0}) as engine:
             with engine.connect() as client:
                 client.send(REQUEST % b"/")
                 until(lambda: engine.server.active_requests, "the call")
@@ -425,7 +425,7 @@ def test_an_environ_that_is_kept_does_not_keep_its_connection() -> None:
     with Engine(application, "threads") as engine:
         with engine.connect() as client:
             assert client.get("/").status == 200
-        until(lambda: not engine.server.connections, "the end of the connection")
+        until(lambda: not engine.call(lambda: engine.server.connections), "the end of the connection")
         hints = kept[0]["wsgi.early_hints"]
         assert not [each for each in gc.get_referents(hints) if isinstance(each, CallResponse)]
         hints([("Link", "</late>")])  # nobody is there: nothing happens

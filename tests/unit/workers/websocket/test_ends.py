@@ -213,7 +213,8 @@ def test_the_server_stops_before_the_answer(
         assert " error " not in engine.log
 
 
-def test_a_drain_leaves_time_to_answer(tmp_path: Path) -> None:
+def test_a_drain_leaves_time_to_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "OPENING_GRACE_S", 20.0)
     with unanswered("tcp", tmp_path) as (engine, client, told, accept):
         engine.call(lambda: engine.server.websockets.drain(0.0))
         accept()
@@ -226,14 +227,14 @@ def test_a_drain_leaves_time_to_answer(tmp_path: Path) -> None:
 
 def test_a_drain_that_is_called_off_lets_them_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    monkeypatch.setattr(protocol, "OPENING_GRACE_S", 1.0)
+    monkeypatch.setattr(protocol, "OPENING_GRACE_S", 3.0)
     with unanswered("tcp", tmp_path) as (engine, client, told, accept):
         engine.call(lambda: engine.server.websockets.drain(0.0))
         (connection,) = engine.call(engine.server.websockets._all)
         until(lambda: connection._leave, "it to be told")
         engine.call(engine.server.websockets.stay)
         begin = engine.loop.time()
-        until(lambda: engine.loop.time() > begin + 1.2, "the moment to pass")
+        until(lambda: engine.loop.time() > begin + 3.2, "the moment to pass")
         accept()
         assert client.head()[0] == 101
         client.send(close_frame(1000))
