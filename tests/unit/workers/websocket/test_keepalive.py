@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -45,7 +45,7 @@ async def _is_given_up(settings, *, answers):
         idle.recv(100)
         if answers:
             far.send(b"pong")
-        time.sleep(2 * PING_TIMEOUT_S)
+        threading.Event().wait(2 * PING_TIMEOUT_S)
 
     with near, far, idle, busy:
         watch = Watch(loop, settings, None, ping, lambda: over.set_result(True), lambda: None)
