@@ -3,12 +3,22 @@
 A quick stop comes as a signal, in whose handler this is used: whatever of the application is interrupted
 ends by an exception, as by Ctrl-C, and its ``finally`` runs. gwctl's own code, and the loop's, are never
 interrupted so: they are about to see that they are to end.
+
+Where Python takes no exceptions (a finalizer, the callback of a weak reference or of a collection of
+garbage, which may run in the midst of any line) it drops this one, and what was to end goes on. Then the
+signal is sent again.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
+import signal
 import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -18,8 +28,40 @@ _STDLIB: Final = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - compare
 _PACKAGES: Final = (_STDLIB + "site-packages" + os.sep, _STDLIB + "dist-packages" + os.sep)
 
 
+_AGAIN_S: Final = 0.001
+"""For Python to leave what drops exceptions. If it has not by then, the next one is dropped, and so on."""
+
+
 class Interrupted(BaseException):
     """This process ends: raised into what the main thread was doing."""
+
+
+class UnraisableHook:
+    """As ``sys.unraisablehook``: has a signal sent again whose exception was dropped."""
+
+    def __init__(self, others: Callable[[sys.UnraisableHookArgs], object]) -> None:
+        self.others = others
+        """Takes all other exceptions."""
+
+    def __call__(self, args: sys.UnraisableHookArgs) -> None:
+        if issubclass(args.exc_type, Interrupted):
+            with suppress(RuntimeError):  # no thread is to be had: the master's next signal has to do
+                _thread.start_new_thread(_quit_again, ())
+        else:
+            self.others(args)
+
+
+def heed_dropped() -> None:
+    """Have dropped ones sent again. Once more after the import: the application may have its own hook."""
+    if not isinstance(sys.unraisablehook, UnraisableHook):
+        sys.unraisablehook = UnraisableHook(sys.unraisablehook)
+
+
+def _quit_again() -> None:
+    time.sleep(_AGAIN_S)
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGQUIT)
 
 
 class Interruption:

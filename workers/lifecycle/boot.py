@@ -39,7 +39,7 @@ from gwctl.ipc.scoreboard import LAYOUT, PID, STARTED_AT
 from gwctl.log import Log
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.event_loop import Loops, keep_turning, shown
-from gwctl.workers.app.interruption import Interrupted
+from gwctl.workers.app.interruption import Interrupted, heed_dropped
 from gwctl.workers.app.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.app.loader import LoadedApplication, load
 from gwctl.workers.app.own_threads import OwnTask
@@ -178,6 +178,7 @@ class _Boot:
 
     def _prepare(self) -> None:
         """Everything before the application's code: who and where this process is."""
+        heed_dropped()
         self._signals.install()
         signals.unblock()
         record = self._assignment.record

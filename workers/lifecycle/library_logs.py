@@ -20,6 +20,7 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.log import Level, Log
 from gwctl.log_json import NOTHING_MORE, More
 from gwctl.workers.app.event_loop import turning
+from gwctl.workers.app.interruption import UnraisableHook, heed_dropped
 from gwctl.workers.lifecycle.application_logs import (
     ApplicationHandler,
     RootHandler,
@@ -126,8 +127,10 @@ def sign_tracebacks(log: Log, settings: PoolSettings) -> None:
         after_import(logging.lastResort.root)
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = lambda args: _of_thread(log, args)
-    if sys.unraisablehook is sys.__unraisablehook__:
-        sys.unraisablehook = lambda args: _unraisable(log, args)
+    heed_dropped()
+    hook = sys.unraisablehook
+    if isinstance(hook, UnraisableHook) and hook.others is sys.__unraisablehook__:
+        hook.others = lambda args: _unraisable(log, args)
 
 
 def _of_thread(log: Log, args: threading.ExceptHookArgs) -> None:

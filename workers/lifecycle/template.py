@@ -48,7 +48,7 @@ from gwctl.ipc.scoreboard import LAYOUT
 from gwctl.log import Level, Log
 from gwctl.workers.app import fork_hooks, monkey_patches
 from gwctl.workers.app.background_work import Background
-from gwctl.workers.app.interruption import Interrupted
+from gwctl.workers.app.interruption import Interrupted, heed_dropped
 from gwctl.workers.app.loader import LoadedApplication, load
 from gwctl.workers.app.standard_streams import flush_stdio, hold_open
 from gwctl.workers.lifecycle import boot, environment, fork_safety, signals
@@ -110,6 +110,7 @@ class _Template:
         return status
 
     def _prepare(self) -> None:
+        heed_dropped()
         self._signals.install()
         signals.unblock()
         fork_hooks.guard(self._assignment.title, self._log, self._signals, self._descriptors)

@@ -1,0 +1,94 @@
+"""A quick stop takes the main thread out of the application, also where Python drops exceptions."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+
+import pytest
+
+from gwctl.workers.app.interruption import Interrupted, Interruption, heed_dropped
+from tests.support import child
+
+
+class Thing:
+    """Something to refer to."""
+
+
+class Finalized:
+    def __del__(self) -> None:
+        be_told_to_end()
+
+
+def be_told_to_end() -> None:
+    os.kill(os.getpid(), signal.SIGQUIT)
+    for _ in range(10_000):  # the handler runs between two of these
+        pass
+
+
+def finalizer() -> None:
+    Finalized()
+
+
+def weak_reference() -> None:
+    thing = Thing()
+    weakref.finalize(thing, lambda: None)
+    reference = weakref.ref(thing, lambda _gone: be_told_to_end())
+    del thing
+    assert reference() is None
+
+
+def collection() -> None:
+    def collects(phase: str, _info: dict[str, int]) -> None:
+        if phase == "stop":
+            gc.callbacks.remove(collects)
+            be_told_to_end()
+
+    gc.callbacks.append(collects)
+    gc.collect()
+
+
+def nothing() -> None:
+    os.kill(os.getpid(), signal.SIGQUIT)
+
+
+@pytest.mark.parametrize("drops", [nothing, finalizer, weak_reference, collection])
+@pytest.mark.parametrize("own_hook", [False, True])
+def test_what_is_dropped_comes_again(drops: Callable[[], None], own_hook: bool) -> None:
+    def serve() -> str:
+        told: list[str] = []
+        interruption = Interruption()
+        signal.signal(signal.SIGQUIT, lambda _number, _frame: interruption.raise_in_application())
+        heed_dropped()
+        if own_hook:
+            sys.unraisablehook = lambda args: told.append(args.exc_type.__name__)
+        heed_dropped()
+        try:
+            drops()
+            threading.Event().wait(30.0)
+        except Interrupted:
+            return f"interrupted {told}"
+        return f"not interrupted {told}"
+
+    assert child.result(*child.start(serve)) == "interrupted []"
+
+
+def test_other_exceptions_are_told_as_ever() -> None:
+    def serve() -> str:
+        told: list[str] = []
+        sys.unraisablehook = lambda args: told.append(args.exc_type.__name__)
+        heed_dropped()
+
+        class Broken:
+            def __del__(self) -> None:
+                raise KeyError("x")
+
+        Broken()
+        return str(told)
+
+    assert child.result(*child.start(serve)) == "['KeyError']"
