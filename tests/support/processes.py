@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +66,24 @@ def has_ended(pid: int) -> bool:
 
 
 def wait_until_stopped(pid: int) -> None:
-    """Wait until SIGSTOP has come about, or the process has ended.
+    """Wait until SIGSTOP has come about in each thread, or the process has ended.
+
+    Until the last one has stopped the process is not stopped to the kernel, whatever its first thread shows.
 
     Raises:
         AssertionError: It runs on.
     """
-    until(lambda: (process := look(pid)) is None or process.state in "TZ", f"pid {pid} to stop")
+    until(lambda: set(thread_states(pid)) <= {"T", "Z", "X"}, f"pid {pid} to stop")
+
+
+def thread_states(pid: int) -> list[str]:
+    """Of each thread, as /proc has it; empty when the process is gone."""
+    states = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                states.append((task / "stat").read_bytes().rpartition(b") ")[2][:1].decode())
+    return states
 
 
 def title(pid: int) -> str:
