@@ -29,12 +29,14 @@ from gwctl.config import (
 from gwctl.config.addresses import Address, AddressError
 from gwctl.config.model import request_limits
 from gwctl.config.model.admin import AdminSettings
+from gwctl.config.model.log import LogSettings
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.model.types import NOFILE_MIN
 from gwctl.config.model.worker_class import chosen
 from gwctl.config.positions import Path
 from gwctl.config.problems import ConfigError
 from gwctl.config.sources import Tree
+from gwctl.log import destination
 
 if TYPE_CHECKING:
     from gwctl.config.certificates import Identity
@@ -56,6 +58,7 @@ def check(settings: Settings, tree: Tree, bad: set[Path]) -> dict[str, Identity]
     for name, pool in settings.pool.items():
         checks.pool(name, pool)
     checks.admin(settings.admin)
+    checks.log(settings.log)
     checks.addresses(settings)
     return {
         name: tls for name, pool in settings.pool.items() if (tls := tls_checks.check(name, pool, tree, bad))
@@ -103,6 +106,17 @@ class _Checks:
             admin_token.read(admin.token_file)
         except admin_token.TokenError as error:
             self._tree.complain(path, str(error), error.hint)
+
+    def log(self, log: LogSettings) -> None:
+        """Check where the event log is to go."""
+        path = ("log", "to")
+        if not self._ok(path):
+            return
+        if destination.is_word(log.to):
+            if problem := destination.problem(log.to):
+                self._tree.complain(path, problem)
+        elif paths.is_folder(log.to):
+            self._tree.complain(path, "is a folder", f'Write "{self._tree.get(path)}/events.log"')
 
     def _ok(self, *paths: Path) -> bool:
         return not any(path[:length] in self._bad for path in paths for length in range(1, len(path) + 1))

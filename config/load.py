@@ -28,6 +28,7 @@ from gwctl.config.sources import (
     apply_overrides,
     read_file,
 )
+from gwctl.log import destination
 
 if TYPE_CHECKING:
     from gwctl.config.certificates import Identity
@@ -146,7 +147,10 @@ def _complete(settings: Settings, folder: Path, has_file: bool) -> Settings:
     master = _replace_paths(settings.master, schema.table_leaves("master"), folder)
     if not master.name:
         master = msgspec.structs.replace(master, name=_instance_name(pools, folder, has_file))
-    return Settings(pool=pools, master=master, admin=admin, log=settings.log)
+    log = settings.log
+    if not destination.is_word(log.to):
+        log = msgspec.structs.replace(log, to=str(folder / log.to))
+    return Settings(pool=pools, master=master, admin=admin, log=log)
 
 
 def _complete_pool(pool: PoolSettings, folder: Path, seen: Counter[str]) -> PoolSettings:

@@ -20,7 +20,7 @@ from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import Channel, WorkerFailed, WorkerReady
-from gwctl.log import Level
+from gwctl.log.level import Level
 from gwctl.supervisor.children.fork import fork_worker
 
 

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gwctl.json_text import encode
-from gwctl.log import Level
-from gwctl.log_json import shortened
+from gwctl.log.json_lines import shortened
+from gwctl.log.level import Level
 from gwctl.records import AnyRecord
 from gwctl.records.happening import Happening, happening
 

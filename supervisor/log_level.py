@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from gwctl.log import Level
+from gwctl.log.level import Level
 from gwctl.records.master import LogLevelChanged
 from gwctl.supervisor.recorder import Recorder
 from gwctl.wording import span

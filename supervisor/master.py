@@ -22,11 +22,16 @@ from gwctl.control.status import MasterStatus, to_json_ready
 from gwctl.errors import ControlError, GwctlError, InvariantViolation
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
-from gwctl.ipc.channel import Channel, Drain, Park, Reopen, Serve
-from gwctl.log import Level
+from gwctl.ipc.channel import REOPEN_EVENTS_PROTOCOL, Channel, Drain, Park, Reopen, ReopenEvents, Serve
+from gwctl.log import destination
+from gwctl.log.level import Level
 from gwctl.records.admin import AdminTokenUnusable
 from gwctl.records.base import TEMPLATE
-from gwctl.records.master import AccessLogNotReopened, AccessLogsReopened, InvariantBroken
+from gwctl.records.master import (
+    AccessLogsReopened,
+    InvariantBroken,
+    LogNotReopened,
+)
 from gwctl.records.reloads import RestartNeeded, SettingsWarning
 from gwctl.supervisor.admin.process import AdminProcess
 from gwctl.supervisor.admin.process import Plan as AdminPlan
@@ -46,6 +51,7 @@ from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.log_level import LogLevel
 from gwctl.supervisor.recorder import Recorder
+from gwctl.supervisor.service.log_files import STDERR_FD, LogFileError, put_events
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.service.terminal import Terminal
@@ -305,6 +311,7 @@ class Master:
                 access_log_fd=self._generations.logs.descriptor(settings.access_log),
                 log_level=self._recorder.log.level,
                 log_json=self._recorder.log.json,
+                log_to=self._recorder.log.to,
                 master_pid=os.getpid(),
                 board=self.children.boards.of(action.pool),
                 queue=self._queues.get(action.pool),
@@ -378,13 +385,30 @@ class Master:
     def _reopen_logs(self) -> None:
         reopened, failures = self._generations.logs.reopen()
         for failure in failures:
-            self._recorder.write(AccessLogNotReopened(reason=failure))
+            self._recorder.write(LogNotReopened(reason=failure))
         told = [
             child for child in self.children if child.settings.access_log in reopened and not child.template
         ]
         for child in told:
             self.children.send(child.worker, Reopen(), (reopened[child.settings.access_log],))
-        self._recorder.write(AccessLogsReopened(files=len(reopened), workers=len(told)))
+        events = self._reopen_events()
+        self._recorder.write(AccessLogsReopened(files=len(reopened), workers=len(told), events=events))
+
+    def _reopen_events(self) -> str:
+        """Have all write to the event log's file as it is now; return its name, if there is one."""
+        path = self._generations.log_to
+        if destination.is_word(path):
+            return ""
+        try:
+            put_events(path)
+        except LogFileError as error:
+            self._recorder.write(LogNotReopened(reason=str(error)))
+            return ""
+        for child in self.children:
+            if child.protocol >= REOPEN_EVENTS_PROTOCOL:
+                self.children.send(child.worker, ReopenEvents(), (STDERR_FD,))
+        self.admin.reopen_events()
+        return path
 
     # ---- upgrade
 
@@ -406,6 +430,7 @@ class Master:
                 mask=self._program.mask,
                 log_level=int(self._recorder.log.level),
                 log_lines=tuple(self._recorder.log.waiting()),
+                log_to=self._recorder.log.to,
                 children=children.children,
                 settings=children.settings,
                 boards=children.boards,
@@ -418,6 +443,8 @@ class Master:
                 listeners=generations.listeners,
                 passed=generations.passed,
                 logs=generations.logs,
+                begun=generations.begun,
+                begun_log=generations.begun_log,
                 exchanges=self._queues.snapshot(),
                 announced=self._announcer.snapshot(),
                 control=self._control.snapshot() if self._control is not None else None,

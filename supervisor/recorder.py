@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.records import AnyRecord
 from gwctl.supervisor.history import History
 from gwctl.supervisor.tally import Tally

@@ -21,7 +21,10 @@ from gwctl import __version__
 from gwctl.config.load import Loaded
 from gwctl.control import paths
 from gwctl.errors import BindError, GwctlError
-from gwctl.log import Level, Log
+from gwctl.log import destination
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
+from gwctl.log.write_lock import WriteLock
 from gwctl.records.master import BindRetried, MasterStarted, NoControlSocket, PoolConfigured, StartFailed
 from gwctl.records.reloads import SettingsWarning
 from gwctl.supervisor.children import stdio
@@ -36,11 +39,11 @@ from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.recorder import Recorder
+from gwctl.supervisor.service.log_files import Starter
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.sd_notify import Notifier
 from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.upgrade.program import Program
-from gwctl.write_lock import WriteLock
 
 FIRST_GENERATION = 1
 _RETRY_S = 0.1
@@ -63,7 +66,9 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     stdio.hold_open()
     master_settings = loaded.settings.master
     level, json = Level[master_settings.log_level.upper()], loaded.settings.log.format == "json"
-    log = Log(stdio.own_log(), level, lock=WriteLock.make(), json=json)
+    starter = Starter(loaded.settings.log.to)
+    to = destination.settled(loaded.settings.log.to, os.environ)
+    log = Log(stdio.own_log(), level, lock=WriteLock.make(), json=json, to=to)
     recorder = Recorder(log, History.of(master_settings.name))
     loop = Loop()
     loop.install_signals()
@@ -75,7 +80,9 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
         status = int(error.exit_status)
         recorder.write(StartFailed(reason=str(error), exit_status=status))
         log.flush()
+        starter.tell(str(error))
         return status
+    starter.leave()
     share_with_workers(binding(loaded.settings).values())
     master.want_admin()
     return master.go_on()

@@ -14,7 +14,7 @@ from gwctl.config.model.settings import Limits, PoolSettings
 from gwctl.config.model.worker_class import WorkerClass
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.scoreboard import Record
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.masking import shower
 from gwctl.workers.app.drain_notice import DrainNotice, drains
 from gwctl.workers.app.loader import LoadedApplication

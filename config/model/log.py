@@ -10,7 +10,7 @@ from gwctl.config.model.meta import meta as _meta
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The event log, on stderr: what the master, the workers, libraries and applications have to tell.
+    """The event log: what the master, the workers, libraries and applications have to tell.
 
     `master.log_level` says how much of it.
     """
@@ -22,3 +22,12 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "json",
         ),
     ] = "text"
+    to: Annotated[
+        str,
+        _meta(
+            "Where it goes: `stderr` (if that is systemd's journal, as entries of it), `journal`, `syslog`, "
+            "`syslog://ADDRESS:PORT` or a file (logs.md).",
+            "/var/log/shop/events.log",
+            words=("stderr", "journal", "syslog"),
+        ),
+    ] = "stderr"

@@ -15,7 +15,7 @@ from gwctl.control.client import ControlClient
 from gwctl.control.difference import Change, Difference, Differences, Effect
 from gwctl.control.protocol import Diff
 from gwctl.errors import ControlError, ExitStatus
-from gwctl.log import escaped
+from gwctl.log.text_lines import escaped
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """It reads files, and certificates, as a reload does."""

@@ -11,7 +11,8 @@ import msgspec
 
 from gwctl.control.protocol import Happened, Lost, News
 from gwctl.errors import ControlError
-from gwctl.log import Level, event_line
+from gwctl.log.level import Level
+from gwctl.log.text_lines import event_line
 
 
 class _Shown(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ import msgspec
 
 from gwctl.control.requests import WorkerRequests, longest_first, workers_of
 from gwctl.errors import ControlError
-from gwctl.log import escaped
+from gwctl.log.text_lines import escaped
 from gwctl.wording import duration, requests
 from gwctl.wording import workers as count_of_workers
 

@@ -15,7 +15,7 @@ from gwctl.cli.folder import logical_cwd
 from gwctl.control.client import ControlClient, RefusedError
 from gwctl.control.discovery import find
 from gwctl.errors import ExitStatus, GwctlError
-from gwctl.log import escaped
+from gwctl.log.text_lines import escaped
 
 
 def control_socket(config: Path | None, name: str | None, control: Path | None) -> Path:

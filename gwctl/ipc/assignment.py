@@ -13,8 +13,9 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.channel import Channel
 from gwctl.ipc.connection_queue import ConnectionQueue
 from gwctl.ipc.scoreboard import Record, Scoreboard
-from gwctl.log import Level
-from gwctl.log_json import Origin
+from gwctl.log import destination
+from gwctl.log.json_lines import Origin
+from gwctl.log.level import Level
 
 if TYPE_CHECKING:
     import ssl
@@ -97,6 +98,8 @@ class Assignment(Struct, frozen=True):
     """It is no worker of a pool, but the admin process."""
     log_json: bool = False
     """The event log is JSON."""
+    log_to: str = destination.STDERR
+    """Where it goes: `gwctl.log.destination.settled`."""
     trial: bool = False
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 

@@ -29,7 +29,7 @@ import msgspec
 from gwctl import json_text
 from gwctl.ipc import inherited_fds
 
-PROTOCOL: Final = 6
+PROTOCOL: Final = 7
 """Version of the messages below. Raise it when an old peer could misread one."""
 
 LINE_BYTES_MAX: Final = 1 << 20
@@ -190,6 +190,13 @@ class Reopen(msgspec.Struct, frozen=True, tag="reopen", tag_field="t"):
     """Use the access log descriptor that comes with this line instead of the present one."""
 
 
+class ReopenEvents(msgspec.Struct, frozen=True, tag="reopen_events", tag_field="t"):
+    """Put the descriptor that comes with this line, the event log's, in the place of stderr.
+
+    Since `REOPEN_EVENTS_PROTOCOL`.
+    """
+
+
 class SetLogLevel(msgspec.Struct, frozen=True, tag="log_level", tag_field="t"):
     """Log what is at least of this level. Since `LOG_LEVEL_PROTOCOL`."""
 
@@ -243,6 +250,8 @@ INSPECT_PROTOCOL: Final = 5
 
 SLOW_PROTOCOL: Final = 6
 """A master that speaks less does not know `SlowEnded`."""
+REOPEN_EVENTS_PROTOCOL: Final = 7
+"""A process that speaks less does not know `ReopenEvents`."""
 
 Up = (
     Hello
@@ -257,7 +266,7 @@ Up = (
     | GaveUp
     | SlowEnded
 )
-Down = Hello | Serve | Park | Drain | Reopen | SetLogLevel | Tell | Fork
+Down = Hello | Serve | Park | Drain | Reopen | ReopenEvents | SetLogLevel | Tell | Fork
 Message = Up | Down
 
 _BLOCK_BYTES: Final = 1 << 16
@@ -469,7 +478,7 @@ class Channel:
             message = _decoder.decode(line)
         except (ValueError, RecursionError) as error:  # a DecodeError among others: digits without end, depth
             raise ChannelError(f"{error}: {line[:200]!r}") from None
-        count = 1 if isinstance(message, Reopen) else message.descriptors if isinstance(message, Fork) else 0
+        count = _descriptors(message)
         return message, [self._fds.popleft() for _ in range(min(count, len(self._fds)))]
 
     def hang_up(self) -> None:
@@ -486,6 +495,16 @@ class Channel:
         self._empty_queue()
         while self._fds:
             socket.close(self._fds.popleft())
+
+
+def _descriptors(message: Message) -> int:
+    """How many come with it."""
+    match message:
+        case Reopen() | ReopenEvents():
+            return 1
+        case Fork():
+            return message.descriptors
+    return 0
 
 
 def _close(fds: tuple[int, ...]) -> None:

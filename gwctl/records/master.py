@@ -187,9 +187,11 @@ class LogLevelChanged(Record, frozen=True, kw_only=True):
 class AccessLogsReopened(Record, frozen=True, kw_only=True):
     files: int
     workers: int
+    events: str = ""
+    """The file of the event log, if that was reopened, too."""
 
 
-class AccessLogNotReopened(Record, frozen=True, kw_only=True):
+class LogNotReopened(Record, frozen=True, kw_only=True):
     help: ClassVar = "writing to the old file goes on"
     level: Level = "error"
     reason: str
@@ -214,5 +216,5 @@ AboutMaster = (
     | ListenerDamaged
     | LogLevelChanged
     | AccessLogsReopened
-    | AccessLogNotReopened
+    | LogNotReopened
 )

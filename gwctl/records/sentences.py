@@ -585,10 +585,11 @@ def _log_level(record: master.LogLevelChanged) -> str:
 
 @_of(master.AccessLogsReopened)
 def _logs_reopened(record: master.AccessLogsReopened) -> str:
-    files = "1 file" if record.files == 1 else f"{record.files} files"
-    return f"reopened the access logs (SIGUSR1): {files}, {count_of_workers(record.workers)} told"
+    files = "1 access log" if record.files == 1 else f"{record.files} access logs"
+    events = f", and the event log {record.events}" if record.events else ""
+    return f"reopened the logs (SIGUSR1): {files}, {count_of_workers(record.workers)} told{events}"
 
 
-@_of(master.AccessLogNotReopened)
-def _log_not_reopened(record: master.AccessLogNotReopened) -> str:
+@_of(master.LogNotReopened)
+def _log_not_reopened(record: master.LogNotReopened) -> str:
     return f"{record.reason}; writing to the old file goes on"

@@ -34,6 +34,7 @@ from gwctl.ipc.channel import (
     ChannelError,
     Hello,
     Message,
+    ReopenEvents,
     Serve,
     WorkerFailed,
     WorkerReady,
@@ -59,6 +60,7 @@ _DOUBLINGS_MAX: Final = 10
 _POLL_S: Final = 0.02
 """Between two looks at a process that cannot be watched."""
 _NEVER: Final = float("inf")
+_STDERR: Final = 2
 _RECORDS: Final = 8
 _REASON_CHARS: Final = 1000
 
@@ -155,6 +157,14 @@ class AdminProcess:
     def _current(self) -> _Running | None:
         """The one that has the place, until it is reaped: no other one is started before that."""
         return next((each for each in self._running if each.plan == self._plan), None)
+
+    def reopen_events(self) -> None:
+        """The file of the event log, which is stderr, was moved away and is another one now."""
+        for running in self._running:
+            if not running.channel.closed:
+                with suppress(OSError):  # no descriptor for a copy: the old file is written to
+                    running.channel.send(ReopenEvents(), (_STDERR,))
+                running.channel.flush()
 
     # ---- the loop
 
@@ -295,6 +305,7 @@ class AdminProcess:
             access_log_fd=-1,
             log_level=log.level,
             log_json=plan.log_json,
+            log_to=log.to,
             master_pid=os.getpid(),
             log_lock_fd=log.lock.fd,
             admin=AdminParts(asking, plan.token),

@@ -41,7 +41,7 @@ from gwctl.ipc.channel import (
     Tell,
 )
 from gwctl.ipc.scoreboard import Scoreboard
-from gwctl.log import format_name
+from gwctl.log.event_log import format_name
 from gwctl.records.workers import ChannelBroken, ScoreboardDoubted
 from gwctl.supervisor.children.child import Child, ChildSnapshot
 from gwctl.supervisor.children.fork import fork_worker

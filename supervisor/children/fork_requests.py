@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import ChannelError, Fork, Forked
-from gwctl.log import format_name
+from gwctl.log.event_log import format_name
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.peer_limits import count, cut
 from gwctl.supervisor.core.events import WorkerId

@@ -12,7 +12,7 @@ import msgspec
 
 from gwctl.control import protocol
 from gwctl.errors import ControlError
-from gwctl.log import Level
+from gwctl.log.level import Level
 from gwctl.records.happening import KINDS
 from gwctl.supervisor.history import Entry, History
 

@@ -8,7 +8,7 @@ import msgspec
 
 from gwctl.control import protocol
 from gwctl.control.difference import Differences
-from gwctl.log import Level
+from gwctl.log.level import Level
 from gwctl.supervisor.control.follower import Follower
 from gwctl.supervisor.control.server import Handle
 from gwctl.supervisor.core import events

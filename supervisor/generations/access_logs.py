@@ -1,23 +1,18 @@
 """Access log files: opened by the master (which may be root), written by the workers.
 
 Workers inherit the descriptor; after USR1 the master opens the files again (a log rotation
-moved them away) and sends the new descriptors over the channels. The folder may belong to the
-user of the workers: see `places`.
+moved them away) and sends the new descriptors over the channels.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from typing import Final
 
-from gwctl.errors import GwctlError
-from gwctl.safe_files import open_to_append
+from gwctl.supervisor.service.log_files import LogFileError, open_log
 
-
-class AccessLogError(GwctlError):
-    """An access log file could not be opened."""
+WHAT: Final = "access log"
 
 
 class AccessLogs:
@@ -43,13 +38,13 @@ class AccessLogs:
         """Open what is not open yet; on failure nothing stays open that was not before.
 
         Raises:
-            AccessLogError: names the file and the reason.
+            LogFileError: names the file and the reason.
         """
         opened: dict[str, int] = {}
         for setting in set(settings) - {"off", "stdout"} - self._files.keys():
             try:
-                opened[setting] = _open(setting)
-            except AccessLogError:
+                opened[setting] = open_log(setting, WHAT)
+            except LogFileError:
                 for fd in opened.values():
                     os.close(fd)
                 raise
@@ -68,23 +63,11 @@ class AccessLogs:
         reopened, failures = {}, []
         for path, fd in self._files.items():
             try:
-                fresh = _open(path)
-            except AccessLogError as error:
+                fresh = open_log(path, WHAT)
+            except LogFileError as error:
                 failures.append(str(error))
                 continue
             os.dup2(fresh, fd, inheritable=False)
             os.close(fresh)
             reopened[path] = fd
         return reopened, failures
-
-
-def _open(path: str) -> int:
-    try:
-        return open_to_append(Path(path), 0o640)
-    except OSError as error:
-        reason = error.strerror
-        if error.errno == errno.ENXIO:
-            reason = "it is a socket" if Path(path).is_socket() else "it is a pipe that nobody reads"
-        elif error.errno == errno.ENOENT:
-            reason = f"folder {Path(os.path.realpath(path)).parent} does not exist"
-        raise AccessLogError(f"cannot write the access log {path}: {reason}") from None

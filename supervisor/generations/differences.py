@@ -13,21 +13,21 @@ import msgspec
 from gwctl.config import show, toml_writer
 from gwctl.config.addresses import shown
 from gwctl.config.load import Loaded
-from gwctl.config.model.settings import MasterSettings, PoolSettings
+from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.control.difference import Change, Difference, Effect
 from gwctl.masking import MASK
 from gwctl.supervisor.generations.plan import Plan
 
-ONLY_AT_START: Final = ("bind_retry_s",)
-"""Settings of [master] that are used when it is started, and then no more."""
-FIXED_UNTIL_RESTART: Final = ("name", "pidfile", "control")
-"""Settings of [master] that a reload cannot apply."""
+ONLY_AT_START: Final = {"master": ("bind_retry_s",), "log": ()}
+"""Settings that are used when the master is started, and then no more."""
+FIXED_UNTIL_RESTART: Final = {"master": ("name", "pidfile", "control"), "log": ("to",)}
+"""Settings that a reload cannot apply."""
 
 _Rows = dict[str, tuple[Any, str]]
 """By dotted name: the value and where it comes from."""
 
 
-def differences(running: Plan, disk: Plan, begun: MasterSettings) -> list[Difference]:
+def differences(running: Plan, disk: Plan, begun: Settings) -> list[Difference]:
     """In the order of the settings; of a pool that is new or gone only that it is.
 
     ``begun`` has what the master was started with: some of it holds, whatever was adopted since.
@@ -48,14 +48,27 @@ def _tables(running: Loaded, disk: Loaded) -> Iterator[Difference]:
     for name, (old, new) in _changed(_rows(running), _rows(disk)):
         table, _, setting = name.partition(".")
         if table != "pool":
-            fixed = table == "master" and setting in {*FIXED_UNTIL_RESTART, *ONLY_AT_START}
+            fixed = setting in {*FIXED_UNTIL_RESTART.get(table, ()), *ONLY_AT_START.get(table, ())}
             yield _difference(name, old, new, Effect.RESTART if fixed else Effect.ADOPTION)
 
 
-def _in_force(loaded: Loaded, begun: MasterSettings) -> Loaded:
-    fixed = {name: getattr(begun, name) for name in (*FIXED_UNTIL_RESTART, *ONLY_AT_START)}
-    master = msgspec.structs.replace(loaded.settings.master, **fixed)
-    return msgspec.structs.replace(loaded, settings=msgspec.structs.replace(loaded.settings, master=master))
+def _in_force(loaded: Loaded, begun: Settings) -> Loaded:
+    tables = {}
+    for table in FIXED_UNTIL_RESTART:
+        was, now = getattr(begun, table), getattr(loaded.settings, table)
+        fixed = {name: getattr(was, name) for name in (*FIXED_UNTIL_RESTART[table], *ONLY_AT_START[table])}
+        tables[table] = msgspec.structs.replace(now, **fixed)
+    return msgspec.structs.replace(loaded, settings=msgspec.structs.replace(loaded.settings, **tables))
+
+
+def needing_restart(before: Settings, after: Settings) -> list[str]:
+    """The names of settings that differ, and that a reload cannot apply."""
+    return [
+        f"{table}.{name}"
+        for table, names in FIXED_UNTIL_RESTART.items()
+        for name in names
+        if getattr(getattr(before, table), name) != getattr(getattr(after, table), name)
+    ]
 
 
 def _pool(name: str, running: Plan, disk: Plan) -> Iterator[Difference]:

@@ -17,7 +17,8 @@ import msgspec
 
 from gwctl.config.addresses import TLS, bare
 from gwctl.config.load import Loaded
-from gwctl.config.model.settings import MasterSettings
+from gwctl.config.model.log import LogSettings
+from gwctl.config.model.settings import MasterSettings, Settings
 from gwctl.config.problems import ConfigError
 from gwctl.control.difference import Differences
 from gwctl.errors import GwctlError
@@ -25,7 +26,7 @@ from gwctl.ipc.assignment import Listener
 from gwctl.json_text import readable
 from gwctl.supervisor.generations.access_logs import AccessLogs
 from gwctl.supervisor.generations.admin_settings import binding
-from gwctl.supervisor.generations.differences import FIXED_UNTIL_RESTART, differences
+from gwctl.supervisor.generations.differences import differences, needing_restart
 from gwctl.supervisor.generations.known_settings import struct_from
 from gwctl.supervisor.generations.plan import Plan, PlanSnapshot, make_plan
 from gwctl.supervisor.listeners.listener_set import ListenerSet, ListenerSnapshot
@@ -42,6 +43,8 @@ class GenerationsSnapshot(msgspec.Struct, frozen=True):
     """What systemd passed, by name."""
     begun: dict[str, Any] | None = None
     """[master] as it was when the master was started; None: a program that did not keep it."""
+    begun_log: dict[str, Any] | None = None
+    """The same of [log]."""
 
 
 class Generations:
@@ -60,7 +63,7 @@ class Generations:
         self.adopted = 0
         self.kept = 0
         """The generation that is kept; 0: none."""
-        self._begun = MasterSettings()
+        self._begun = Settings(pool={})
         """What the master was started with."""
 
     def plan(self, generation: int) -> Plan:
@@ -96,7 +99,8 @@ class Generations:
             self.logs.files,
             listeners,
             passed,
-            msgspec.to_builtins(self._begun),
+            msgspec.to_builtins(self._begun.master),
+            msgspec.to_builtins(self._begun.log),
         )
 
     def resume(self, snapshot: GenerationsSnapshot, problems: list[str]) -> None:
@@ -112,10 +116,13 @@ class Generations:
         self.adopted = snapshot.adopted
         self.kept = next((number for number in self._plans if number != self.adopted), 0)  # no reload runs
         self.logs = AccessLogs(snapshot.logs)
-        begun = snapshot.begun
-        self._begun = (
-            struct_from(MasterSettings, begun) if begun is not None else self.current.loaded.settings.master
-        )
+        self._begun = self.current.loaded.settings
+        if snapshot.begun is not None:
+            master = struct_from(MasterSettings, snapshot.begun)
+            self._begun = msgspec.structs.replace(self._begun, master=master)
+        if snapshot.begun_log is not None:
+            log = struct_from(LogSettings, snapshot.begun_log)
+            self._begun = msgspec.structs.replace(self._begun, log=log)
 
     def start(self, loaded: Loaded, generation: int) -> Plan:
         """Make the first plan: open its logs and listeners.
@@ -129,7 +136,7 @@ class Generations:
         self.listeners.commit()
         self._plans[generation] = plan
         self.adopted = generation
-        self._begun = loaded.settings.master
+        self._begun = loaded.settings
         return plan
 
     def prepare(self, generation: int) -> Plan:
@@ -148,10 +155,15 @@ class Generations:
         self._plans[generation] = plan
         return plan
 
+    @property
+    def log_to(self) -> str:
+        """Where the event log goes: the setting ``log.to`` that the master was started with."""
+        return self._begun.log.to
+
     def diff(self) -> Differences:
         """Read the settings again, and say what differs from those in force; nothing is opened or kept."""
         running = self.current
-        name, config = self._begun.name, running.loaded.path
+        name, config = self._begun.master.name, running.loaded.path
         shown = readable(str(config)) if config is not None else ""
         try:
             disk = make_plan(self._load())
@@ -187,13 +199,13 @@ class Generations:
 
     def adopt(self, generation: int, kept: int = 0) -> list[str]:
         """Put the tried plan in force. Returns the names of changed settings that need a restart."""
-        before = self.current.loaded.settings.master
+        before = self.current.loaded.settings
         previous, self.adopted, self.kept = self.adopted, generation, kept
         self._plans = {number: plan for number, plan in self._plans.items() if number in {generation, kept}}
         for pool in self.listeners.commit():
             self._removed.setdefault(pool, set()).add(previous)
         self._trim_logs()
-        return _needing_restart(before, self.current.loaded.settings.master)
+        return needing_restart(before, self.current.loaded.settings)
 
     def are_last(self, pool: str, generation: int) -> bool:
         """The workers of that generation are the last that accept on some listener, since removed."""
@@ -237,7 +249,3 @@ def _spoken(listener: Listener, address: str) -> Listener:
     url = listener.url
     url = f"https{url.removeprefix('http')}" if url.startswith("http:") else TLS + url
     return msgspec.structs.replace(listener, url=url, tls=True)
-
-
-def _needing_restart(before: MasterSettings, after: MasterSettings) -> list[str]:
-    return [f"master.{name}" for name in FIXED_UNTIL_RESTART if getattr(before, name) != getattr(after, name)]

@@ -22,7 +22,7 @@ import msgspec
 
 from gwctl import __version__, memory_limits
 from gwctl.errors import UpgradeError
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.records.reloads import NoProgramCopy, ProgramChanged
 from gwctl.supervisor.core import events
 from gwctl.supervisor.core.upgrade import CHECK_TIMEOUT_S

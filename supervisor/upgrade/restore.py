@@ -21,7 +21,10 @@ import setproctitle
 from gwctl.config.model.settings import PoolSettings
 from gwctl.errors import UpgradeError
 from gwctl.ipc import inherited_fds
-from gwctl.log import Level, Log
+from gwctl.log import destination
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
+from gwctl.log.write_lock import WriteLock
 from gwctl.records.reloads import GenerationUnreadable
 from gwctl.supervisor.children import stdio
 from gwctl.supervisor.children.child import Child
@@ -50,7 +53,6 @@ from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.upgrade import snapshot as handed_over
 from gwctl.supervisor.upgrade.execute import Verdict, this_program
 from gwctl.supervisor.upgrade.program import Program
-from gwctl.write_lock import WriteLock
 
 if TYPE_CHECKING:
     from gwctl.config.load import Loaded
@@ -99,11 +101,13 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     generations.resume(state.of_generations, problems)
     settings = generations.current.loaded.settings
     level, json = Level[settings.master.log_level.upper()], settings.log.format == "json"
-    log = Log(stdio.own_log(), level, lock=WriteLock.make(), json=json)
-    log.resume(list(state.log_lines))
+    to = destination.settled(generations.log_to, os.environ)
+    log = Log(stdio.own_log(), level, lock=WriteLock.make(), json=json, to=to)
+    log.lost = state.log_lines_lost
+    log.resume(list(state.log_lines), state.log_to)
     recorder, loop = Recorder(log, History.of(state.name)), Loop()
     recorder.history.resume(state.history)
-    recorder.tally, log.lost = state.tally, state.log_lines_lost
+    recorder.tally = state.tally
     announcer = Announcer(Notifier(os.environ, recorder), state.announced)
     program = Program.from_snapshot(state.command, state.mask, is_copy=bool(role.failure))
     master = Master(loop, generations, recorder, announcer, program, fleet, ConnectionQueues(state.exchanges))

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from gwctl.errors import UpgradeError
+from gwctl.log import destination
 from gwctl.supervisor.children.child import ChildSnapshot
 from gwctl.supervisor.children.children import ChildrenSnapshot
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot
@@ -85,6 +86,11 @@ class State(msgspec.Struct, frozen=True):
     slots: dict[str, dict[int, SlotTotals]] = {}
     tally: Tally = msgspec.field(default_factory=Tally)
     log_lines_lost: int = 0
+    begun: dict[str, Any] | None = None
+    begun_log: dict[str, Any] | None = None
+    """[master] and [log] as the master was started with; None: a program that did not keep them."""
+    log_to: str = destination.STDERR
+    """Where `log_lines` were to go."""
 
     @property
     def of_children(self) -> ChildrenSnapshot:
@@ -95,7 +101,14 @@ class State(msgspec.Struct, frozen=True):
     @property
     def of_generations(self) -> GenerationsSnapshot:
         return GenerationsSnapshot(
-            self.plans, self.adopted, self.removed, self.logs, self.listeners, self.passed
+            self.plans,
+            self.adopted,
+            self.removed,
+            self.logs,
+            self.listeners,
+            self.passed,
+            self.begun,
+            self.begun_log,
         )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gwctl.log import Level
+from gwctl.log.level import Level
 from gwctl.workers.exchange.states import BUSY
 from gwctl.workers.http1.protocol import Connection
 from tests.apps import seen as applications

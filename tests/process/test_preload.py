@@ -313,7 +313,7 @@ def test_a_worker_forked_after_a_log_rotation_writes_to_the_new_file(preloaded, 
         one.answers()
         log.rename(rotated)
         server.signal(signal.SIGUSR1)
-        server.wait_for_log("reopened the access logs")
+        server.wait_for_log("reopened the logs")
         before = one.workers
         os.kill(before[0], signal.SIGTERM)
         until(lambda: one.workers not in ([], before) and len(one.workers) == 1, "the replacement")

@@ -64,7 +64,7 @@ def test_usr1_reopens_the_access_log(gwctl_server, tmp_path):
         until(lambda: "/?before" in path.read_text(), "the request in the access log")
         path.rename(tmp_path / "access.log.1")
         server.signal(signal.SIGUSR1)
-        server.wait_for_log("reopened the access logs")
+        server.wait_for_log("reopened the logs")
         httpx.get(f"{server.url}/?after")
         until(lambda: path.exists() and "/?after" in path.read_text(), "the next one in the new file")
         assert "/?after" not in (tmp_path / "access.log.1").read_text()

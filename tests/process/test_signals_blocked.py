@@ -39,7 +39,7 @@ def test_a_master_that_is_started_with_signals_blocked_hears_them(gwctl_server, 
         server.signal(signal.SIGHUP)
         server.wait_for_log("adopted generation 2")
         server.signal(signal.SIGUSR1)
-        server.wait_for_log("reopened the access logs")
+        server.wait_for_log("reopened the logs")
         server.signal(signal.SIGTTIN)
         until(lambda: len(server.workers) == 2, "a second worker")
         ended = server.workers[0]

@@ -17,7 +17,8 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import Channel, Fork, Forked, Serve
 from gwctl.ipc.scoreboard import Record
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.scoreboards import Boards

@@ -10,7 +10,7 @@ from typing import Any
 
 from gwctl.control.protocol import Events, Method, Scale, Status
 from gwctl.errors import BootError
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.supervisor.control.follower import Follower
 from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.history import History

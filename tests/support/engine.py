@@ -38,7 +38,8 @@ from gwctl.ipc.assignment import Assignment, Listener
 from gwctl.ipc.channel import Channel
 from gwctl.ipc.connection_queue import ConnectionQueue
 from gwctl.ipc.scoreboard import Record, Scoreboard
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.workers.app.event_loop import new_loop
 from gwctl.workers.app.loader import LoadedApplication
 from gwctl.workers.context import WorkerContext

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gwctl.control.protocol import METHODS, Method, Status, Stop
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from gwctl.log.destination import is_word
 from tests.support import toml_text
 from tests.support.processes import Process, children, session_of
 from tests.support.wait import DEADLINE_S, until
@@ -128,7 +129,14 @@ class GwctlServer:
 
     @property
     def log(self) -> str:
-        """Everything on stderr so far."""
+        """The event log so far."""
+        to = self.tables.get("log", {}).get("to", "stderr")
+        path = self.folder / ("stderr" if is_word(to) else to)
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    @property
+    def stderr(self) -> str:
+        """Everything on stderr so far, where the event log is elsewhere."""
         return (self.folder / "stderr").read_text("utf-8", "replace")
 
     @property

@@ -24,7 +24,7 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.assignment import Assignment, Listener
 from gwctl.ipc.channel import Channel
 from gwctl.ipc.scoreboard import Scoreboard
-from gwctl.log import Level
+from gwctl.log.level import Level
 from gwctl.workers.lifecycle import boot
 
 

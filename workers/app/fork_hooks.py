@@ -38,7 +38,7 @@ from setproctitle import setproctitle
 from gwctl.workers.observe.tracebacks import summary
 
 if TYPE_CHECKING:
-    from gwctl.log import Log
+    from gwctl.log.event_log import Log
 
 
 class Signals(Protocol):

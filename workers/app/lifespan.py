@@ -25,7 +25,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, Literal
 
 from gwctl.errors import BootError
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.observe.tracebacks import application_traceback, fault, summary
 

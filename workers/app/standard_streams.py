@@ -28,6 +28,12 @@ def hold_open() -> None:
             os.set_inheritable(fd, True)
 
 
+def put_in_place_of_stderr(fd: int) -> None:
+    """Have stderr be what ``fd`` is; that number is closed."""
+    os.dup2(fd, _STDERR)
+    os.close(fd)
+
+
 def flush_stdio() -> None:
     """Flush what print() has buffered: os._exit does not. Never raises, whatever stands there by now."""
     for name in ("stdout", "stderr"):

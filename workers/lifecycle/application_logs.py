@@ -21,8 +21,9 @@ from typing import Any, Final
 
 from gwctl import json_text
 from gwctl.config.model.settings import PoolSettings
-from gwctl.log import Level, Log
-from gwctl.log_json import More
+from gwctl.log.event_log import Log
+from gwctl.log.json_lines import More
+from gwctl.log.level import Level
 from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.tracebacks import summary, whole_fault
 

@@ -36,7 +36,8 @@ from gwctl.errors import AppLoadError, BootError, ExitStatus, GwctlError
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import PROTOCOL, Channel, Hello, Stage, WorkerFailed, WorkerReady
 from gwctl.ipc.scoreboard import LAYOUT, PID, STARTED_AT
-from gwctl.log import Log
+from gwctl.log.event_log import Log
+from gwctl.log.write_lock import WriteLock
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.event_loop import Loops, keep_turning, shown
 from gwctl.workers.app.interruption import Interrupted, heed_dropped
@@ -56,7 +57,6 @@ from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.garbage import GarbageWatch
 from gwctl.workers.observe.throttled_log import ThrottledLog
 from gwctl.workers.observe.tracebacks import summary
-from gwctl.write_lock import WriteLock
 
 if TYPE_CHECKING:
     from gwctl.workers.server import Server
@@ -95,6 +95,7 @@ def log_of(assignment: Assignment) -> Log:
         lock=WriteLock(assignment.log_lock_fd),
         json=assignment.log_json,
         origin=assignment.origin,
+        to=assignment.log_to,
     )
     log.request_id = request_ids.current.get
     log.keep_time_zone()

@@ -35,7 +35,8 @@ from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 from gwctl.ipc.assignment import EXIT_GRACE_S
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.workers.app.background_work import (
     Background,
     application_tasks,

@@ -17,8 +17,9 @@ import time
 from typing import Final
 
 from gwctl.config.model.settings import PoolSettings
-from gwctl.log import Level, Log
-from gwctl.log_json import NOTHING_MORE, More
+from gwctl.log.event_log import Log
+from gwctl.log.json_lines import NOTHING_MORE, More
+from gwctl.log.level import Level
 from gwctl.workers.app.event_loop import turning
 from gwctl.workers.app.interruption import UnraisableHook, heed_dropped
 from gwctl.workers.lifecycle.application_logs import (

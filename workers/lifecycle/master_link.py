@@ -23,6 +23,7 @@ from gwctl.ipc.channel import (
     Obeyed,
     Park,
     Reopen,
+    ReopenEvents,
     RequestReport,
     Serve,
     SetLogLevel,
@@ -36,7 +37,8 @@ from gwctl.ipc.channel import (
     compatible,
 )
 from gwctl.ipc.scoreboard import LAYOUT
-from gwctl.log import Log
+from gwctl.log.event_log import Log
+from gwctl.workers.app.standard_streams import put_in_place_of_stderr
 
 
 class Orders(Protocol):
@@ -107,6 +109,9 @@ class Link:
             case Reopen():
                 for fd in fds:
                     self._orders.reopen(fd)
+            case ReopenEvents():
+                for fd in fds:
+                    put_in_place_of_stderr(fd)
             case SetLogLevel(level=level, format=form):
                 self._orders.set_log_level(level, json=form == "json")
             case Tell(stacks=stacks):

@@ -22,7 +22,7 @@ from msgspec import Struct
 from gwctl.config.model.settings import PoolSettings
 from gwctl.config.model.types import NOFILE_MIN
 from gwctl.errors import BootError
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 
 OOM_SCORE_RAISE: Final = 100
 """A worker is a better victim than its master: it can be replaced."""

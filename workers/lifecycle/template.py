@@ -43,14 +43,26 @@ from setproctitle import setproctitle
 from gwctl import __version__
 from gwctl.errors import AppLoadError, BootError, ExitStatus
 from gwctl.ipc.assignment import Assignment
-from gwctl.ipc.channel import PROTOCOL, Channel, ChannelError, Drain, Fork, Forked, Hello, SetLogLevel, Stage
+from gwctl.ipc.channel import (
+    PROTOCOL,
+    Channel,
+    ChannelError,
+    Drain,
+    Fork,
+    Forked,
+    Hello,
+    ReopenEvents,
+    SetLogLevel,
+    Stage,
+)
 from gwctl.ipc.scoreboard import LAYOUT
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.workers.app import fork_hooks, monkey_patches
 from gwctl.workers.app.background_work import Background
 from gwctl.workers.app.interruption import Interrupted, heed_dropped
 from gwctl.workers.app.loader import LoadedApplication, load
-from gwctl.workers.app.standard_streams import flush_stdio, hold_open
+from gwctl.workers.app.standard_streams import flush_stdio, hold_open, put_in_place_of_stderr
 from gwctl.workers.lifecycle import boot, environment, fork_safety, signals
 from gwctl.workers.lifecycle.exit_steps import Ending
 from gwctl.workers.lifecycle.library_logs import take_application_logs
@@ -209,6 +221,8 @@ class _Template:
                     self._log.level, self._log.json = Level(message.level), message.format == "json"
                 if isinstance(message, Fork):
                     self._fork(message, fds, application)
+                if isinstance(message, ReopenEvents):
+                    put_in_place_of_stderr(fds.pop())
                 for fd in fds:
                     os.close(fd)
         self._wait_s = self._drain_timeout_s

@@ -34,7 +34,8 @@ from gwctl.ipc.channel import (
     WorkerReady,
 )
 from gwctl.ipc.scoreboard import MEMORY_BYTES
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.workers.app.background_work import Background
 from gwctl.workers.app.interruption import Interrupted, Interruption
 from gwctl.workers.app.lifespan import Lifespan

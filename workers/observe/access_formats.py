@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl import json_text
 from gwctl.config.access_format import Field, excluded, parse
-from gwctl.log_json import escaped_controls, fitting
+from gwctl.log.json_lines import escaped_controls, fitting
 from gwctl.workers.observe.access_log import (
     ESCAPES,
     PIPE_BYTES,
@@ -34,7 +34,7 @@ from gwctl.workers.observe.access_log import (
 if TYPE_CHECKING:
     from gwctl.config.model.settings import PoolSettings
     from gwctl.ipc.assignment import Assignment
-    from gwctl.log import Log
+    from gwctl.log.event_log import Log
 
 _STRANGE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
 _STRANGE_WORD: Final = re.compile(r'[\x00-\x20"\\\x7f-\x9f]')

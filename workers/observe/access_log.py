@@ -25,7 +25,7 @@ from time import time as wall_clock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from gwctl.log import Log
+    from gwctl.log.event_log import Log
 
 WAITING_BYTES_MAX: Final = 4 << 20
 TELL_S: Final = 10.0

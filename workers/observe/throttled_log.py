@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from gwctl.log import Log
+    from gwctl.log.event_log import Log
 
 QUIET_S: Final = 60.0
 

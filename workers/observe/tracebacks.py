@@ -15,7 +15,7 @@ from traceback import StackSummary, TracebackException, format_exception
 from typing import Final
 
 import gwctl
-from gwctl.log_json import Fault
+from gwctl.log.json_lines import Fault
 
 TEXT_CHARACTERS_MAX: Final = 200_000
 """The middle of a longer text is cut out: a line of the channel holds at most 1 MiB."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from gwctl.config.trusted_proxies import Trusted
-    from gwctl.log import Log
+    from gwctl.log.event_log import Log
     from gwctl.workers.http1.protocol import Connection
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"

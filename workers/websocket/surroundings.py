@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gwctl.config.model.settings import PoolSettings
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.observe.throttled_log import ThrottledLog
 from gwctl.workers.websocket.memory import Holder, Memory

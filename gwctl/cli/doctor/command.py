@@ -17,7 +17,7 @@ from gwctl.cli.doctor.machine import read_machine
 from gwctl.cli.doctor.proxied import Proxied, proxied
 from gwctl.cli.options import SettingsCommand, read, reader, set_overrides, settings_options
 from gwctl.errors import ExitStatus
-from gwctl.log import escaped
+from gwctl.log.text_lines import escaped
 
 _PROXY_BYTES_MAX = 1 << 24
 _PATH = click.Path(path_type=Path, readable=False)

@@ -14,7 +14,7 @@ import msgspec
 
 from gwctl.cli.top.model import Model, Pool, Worker
 from gwctl.control.protocol import Dump, Events, Method, Recycle
-from gwctl.log import escaped
+from gwctl.log.text_lines import escaped
 
 FILTER_CHARS_MAX: Final = 60
 PAGE_LINES_MAX: Final = 2000

@@ -18,7 +18,7 @@ from gwctl.admin.app import Admin
 from gwctl.control import protocol
 from gwctl.control.protocol import Method
 from gwctl.errors import ControlError
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.records.workers import WorkerReady
 from gwctl.supervisor.control.follower import Follower
 from gwctl.supervisor.control.server import REQUESTS_MAX, ControlServer

@@ -6,7 +6,6 @@ from gwctl.records import AnyRecord
 from gwctl.records.admin import AdminEnded, AdminKilled, AdminReady, AdminTokenUnusable
 from gwctl.records.base import TEMPLATE, Process, Strength
 from gwctl.records.master import (
-    AccessLogNotReopened,
     AccessLogsReopened,
     BindRetried,
     ControlFolderShared,
@@ -14,6 +13,7 @@ from gwctl.records.master import (
     InvariantBroken,
     ListenerDamaged,
     LogLevelChanged,
+    LogNotReopened,
     MasterGaveUp,
     MasterStarted,
     MasterStopped,
@@ -229,5 +229,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     AdminTokenUnusable(path="/etc/shop/admin-token", reason="cannot be read: Permission denied"),
     LogLevelChanged(source="gwctl log-level", was="info", to="debug", for_s=600.0),
     AccessLogsReopened(files=2, workers=4),
-    AccessLogNotReopened(reason="cannot write the access log /var/log/shop: it is a socket"),
+    AccessLogsReopened(files=2, workers=4, events="/var/log/shop/events.log"),
+    LogNotReopened(reason="cannot write the event log /var/log/shop/events.log: No space left on device"),
+    LogNotReopened(reason="cannot write the access log /var/log/shop: it is a socket"),
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.supervisor.history import History
 from gwctl.supervisor.log_level import LogLevel
 from gwctl.supervisor.recorder import Recorder

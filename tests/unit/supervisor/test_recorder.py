@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.records.base import Process
 from gwctl.records.workers import NoPidfd, WorkerBooting
 from gwctl.supervisor.history import History

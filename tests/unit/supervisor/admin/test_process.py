@@ -17,7 +17,8 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import Channel, Hello, Serve, WorkerFailed, WorkerReady
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.supervisor.admin import process as module
 from gwctl.supervisor.admin.process import (
     BACKOFF_MAX_S,

@@ -30,7 +30,8 @@ from gwctl.ipc.channel import (
     WorkerFailed,
     WorkerReady,
 )
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.records.base import Process
 from gwctl.records.sentences import sentence
 from gwctl.records.workers import WorkerKilled

@@ -13,7 +13,8 @@ from gwctl.config.model.timeouts import Timeouts
 from gwctl.ipc import scoreboard
 from gwctl.ipc.channel import RequestUnderWay
 from gwctl.ipc.scoreboard import Record
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.records.base import Process
 from gwctl.records.report import ProcessReport, TaskReport, ThreadReport
 from gwctl.supervisor.children import slow_requests

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.supervisor.generations.access_logs import AccessLogError, AccessLogs
+from gwctl.supervisor.generations.access_logs import AccessLogs
+from gwctl.supervisor.service.log_files import LogFileError
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(AccessLogError) as caught:
+    with pytest.raises(LogFileError) as caught:
         AccessLogs().open([str(path)])
     return str(caught.value).removeprefix(f"cannot write the access log {path}: ")
 

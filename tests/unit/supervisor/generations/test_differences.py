@@ -9,7 +9,7 @@ import pytest
 
 from gwctl.cli.config_diff import render, understood
 from gwctl.config.load import load
-from gwctl.config.model.settings import MasterSettings
+from gwctl.config.model.settings import Settings
 from gwctl.config.sources import Override
 from gwctl.control.difference import Change, Difference, Differences, Effect
 from gwctl.errors import ControlError
@@ -30,8 +30,8 @@ def plan(folder: Path, text: str, processes: int = 4, **environ: str) -> Plan:
     )
 
 
-def diff(before: Plan, after: Plan, begun: MasterSettings | None = None) -> list[Difference]:
-    return differences(before, after, begun or before.loaded.settings.master)
+def diff(before: Plan, after: Plan, begun: Settings | None = None) -> list[Difference]:
+    return differences(before, after, begun or before.loaded.settings)
 
 
 def test_nothing_has_changed(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_when_it_takes_effect(tmp_path: Path) -> None:
 
 def test_what_only_a_restart_applies_is_told_until_there_is_one(tmp_path: Path) -> None:
     """Also after a reload has adopted the settings that have it."""
-    begun = plan(tmp_path, WEB).loaded.settings.master
+    begun = plan(tmp_path, WEB).loaded.settings
     renamed = plan(tmp_path, WEB.replace("shop", "blog", 1))
     (told,) = diff(renamed, renamed, begun)
     assert (told.name, told.old, told.new, told.effect) == ("master.name", "shop", "blog", Effect.RESTART)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gwctl.ipc.assignment import Listener
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.bind import Held, Wanted
 from gwctl.supervisor.listeners.repair import ListenerCare

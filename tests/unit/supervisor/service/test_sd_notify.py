@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.sd_notify import Notifier

@@ -26,7 +26,8 @@ from gwctl.ipc.scoreboard import (
     WAITED_S,
     Scoreboard,
 )
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.workers.exchange.heads import HeaderError, http_date
 from gwctl.workers.exchange.request_rules import Refused
 from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY, UNTIL_CLOSE

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from gwctl.config.model.settings import PoolSettings
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.workers.lifecycle.application_logs import (
     ApplicationHandler,
     RootHandler,

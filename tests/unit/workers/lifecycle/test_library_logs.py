@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.workers.lifecycle import library_logs
 from gwctl.workers.lifecycle.library_logs import REPEATS_MAX, REPEATS_S, _Forward, _LastResort
 

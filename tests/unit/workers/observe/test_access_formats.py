@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gwctl.config.model.settings import PoolSettings
-from gwctl.log import Log
+from gwctl.log.event_log import Log
 from gwctl.workers.observe.access_formats import access_log_for
 from gwctl.workers.observe.access_log import AccessLog
 from tests.support.engine import APPENDING, WORKER_CLASSES, Engine

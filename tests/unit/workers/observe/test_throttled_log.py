@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.workers.observe import throttled_log
 
 

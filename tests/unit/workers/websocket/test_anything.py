@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwctl.config.model.settings import PoolSettings, WebSocketSettings
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.websocket.handshake import judge, websocket_scope
 from gwctl.workers.websocket.protocol import WebSocket

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from gwctl.config.model.settings import WebSocketSettings
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.workers.observe.throttled_log import ThrottledLog
 from gwctl.workers.websocket import memory as websocket_memory
 from gwctl.workers.websocket.memory import Memory

@@ -10,7 +10,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from gwctl.config.model.settings import PoolSettings
-from gwctl.log import Level, Log
+from gwctl.log.event_log import Log
+from gwctl.log.level import Level
 from gwctl.workers.exchange.request_rules import Refused
 from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.websocket.registry import WebSockets

@@ -21,6 +21,7 @@ import select
 import time
 from typing import Final
 
+from gwctl.log.descriptors import identity
 from gwctl.sealed_files import seal
 
 _WRITE: Final = 8  # F_SEAL_WRITE of linux/fcntl.h
@@ -36,7 +37,7 @@ class WriteLock:
 
     def __init__(self, fd: int = -1) -> None:
         self.fd = fd
-        self._inode = _inode(fd)
+        self._inode = identity(fd)
         self._impatient_until = 0.0
         self._pause = select.poll()
 
@@ -52,13 +53,13 @@ class WriteLock:
 
     def take(self) -> bool:
         """Get it, or give up after `PATIENCE_S`. A second thread of this process gets it, too."""
-        if self.fd < 0 or _inode(self.fd) != self._inode:
+        if self.fd < 0 or identity(self.fd) != self._inode:
             return False
         return self._try() or self._wait()
 
     def give_back(self) -> None:
         """After `take` was True."""
-        if _inode(self.fd) == self._inode:
+        if identity(self.fd) == self._inode:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
     def _wait(self) -> bool:
@@ -82,13 +83,3 @@ class WriteLock:
         except OSError:
             return False
         return True
-
-
-def _inode(fd: int) -> tuple[int, int] | None:
-    if fd < 0:
-        return None
-    try:
-        found = os.fstat(fd)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -92,11 +93,11 @@ def line_of(
     origin: Origin,
     more: More,
     request_id: str = "",
-) -> bytes:
+) -> LogLine:
     """Make the line of what is no record; ``at`` is in seconds since 1970."""
     fault = more.fault or Fault("", "", "")
     level = more.level or level
-    line = LogLine(
+    return LogLine(
         time=dt.datetime.fromtimestamp(at, dt.UTC),
         level=level,
         severity_number=_SEVERITIES[level],
@@ -115,13 +116,16 @@ def line_of(
         exception_stacktrace=fault.stacktrace,
         figures=more.figures,
     )
-    return _ended(json_text.encode(line))
 
 
-def line_of_record(happening: Struct, level: str) -> bytes:
+def record_line(happening: Struct, level: str) -> dict[str, Any]:
     """Make the line of a record: a `gwctl.records.happening.Happening`."""
-    fields = msgspec.to_builtins(happening)
-    return _ended(json_text.encode({**fields, "severity_number": _SEVERITIES[level]}))
+    return {**msgspec.to_builtins(happening), "severity_number": _SEVERITIES[level]}
+
+
+def encoded(line: LogLine | Mapping[str, Any]) -> bytes:
+    """The object on one line, with its end."""
+    return _ended(json_text.encode(line))
 
 
 def _ended(line: bytes) -> bytes:

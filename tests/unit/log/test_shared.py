@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.log import Log
+from gwctl.log.event_log import Log
+from gwctl.log.write_lock import PATIENCE_S, WriteLock
 from gwctl.workers.observe.access_log import AccessLog
-from gwctl.write_lock import PATIENCE_S, WriteLock
 from tests.support.wait import until
 
 PROCESSES, RECORDS, LINES = 8, 25, 180
@@ -26,10 +26,11 @@ ENDLESS = "first\n" + "line\n" * 40_000
 WRITER = """
 import select
 import sys
-from gwctl import log, write_lock
-from gwctl.log import Log
-from gwctl.write_lock import WriteLock
-log.READER_PATIENCE_S = write_lock.PATIENCE_S = 60.0  # a pause of the reader or a holder, on a busy machine, is no fault
+from gwctl.log import stream, write_lock
+from gwctl.log.event_log import Log
+from gwctl.log.write_lock import WriteLock
+# A pause of the reader or a holder, on a busy machine, is no fault.
+stream.READER_PATIENCE_S = write_lock.PATIENCE_S = 60.0
 fd, lock, number, records, lines = map(int, sys.argv[1:])
 poll = select.poll()
 poll.register(fd, select.POLLOUT)
@@ -157,7 +158,7 @@ def test_without_the_lock_they_would() -> None:
 
 HOLDER = """
 import os, signal, sys
-from gwctl.write_lock import WriteLock
+from gwctl.log.write_lock import WriteLock
 assert WriteLock(int(sys.argv[1])).take()
 print("taken", flush=True)
 {then}

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gwctl.log import QUEUE_LINES_MAX, Level, Log
+from gwctl.log.event_log import QUEUE_LINES_MAX, Log
+from gwctl.log.level import Level
 
 
 @pytest.fixture

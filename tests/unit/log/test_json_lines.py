@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from gwctl.log import QUEUE_LINES_MAX, Level, Log
-from gwctl.log_json import Fault, More, Origin
+from gwctl.log.event_log import QUEUE_LINES_MAX, Log
+from gwctl.log.json_lines import Fault, More, Origin
+from gwctl.log.level import Level
+from gwctl.log.write_lock import WriteLock
 from gwctl.records.base import Process
 from gwctl.records.workers import NoPidfd
 from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
-from gwctl.write_lock import WriteLock
 from tests.support.wait import until
 
 ORIGIN = Origin("shop", "web", 2, 3)
@@ -203,9 +204,9 @@ def test_a_reader_that_is_gone_is_no_error(lock: WriteLock) -> None:
 WRITER = """
 import select
 import sys
-from gwctl import write_lock
-from gwctl.log import Log
-from gwctl.write_lock import WriteLock
+from gwctl.log import write_lock
+from gwctl.log.event_log import Log
+from gwctl.log.write_lock import WriteLock
 write_lock.PATIENCE_S = 60.0  # a holder that pauses on a busy machine is no fault
 fd, lock, number = map(int, sys.argv[1:])
 poll = select.poll()
@@ -262,7 +263,7 @@ def test_long_lines_of_several_processes_are_all_objects(kind: str, lock: WriteL
 def test_what_another_program_left_is_written_first_as_it_is(pipe: tuple[int, int]) -> None:
     read, write = pipe
     log = Log(write, json=True)
-    log.resume([b"10:00:00.000 info  master     text\n", b'{"text":"json"}\n'])
+    log.resume([b"10:00:00.000 info  master     text\n", b'{"text":"json"}\n'], "stderr")
     log.info("new")
     first, second, third = os.read(read, 10_000).split(b"\n")[:-1]
     assert first.endswith(b"text")

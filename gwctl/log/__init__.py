@@ -1,0 +1,8 @@
+"""The event log: what is told, in which form, and how it reaches whoever reads it.
+
+`event_log` is what the others use. A line is text, JSON, an entry of the journal or a message of syslog; it
+goes to a stream that several processes share, or as a datagram.
+
+Imported by all.
+Knows nothing of the rest of gwctl but `json_text` and `sealed_files`.
+"""
