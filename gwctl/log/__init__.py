@@ -3,6 +3,6 @@
 `event_log` is what the others use. A line is text, JSON, an entry of the journal or a message of syslog; it
 goes to a stream that several processes share, or as a datagram.
 
-Imported by all.
-Knows nothing of the rest of gwctl but `json_text` and `sealed_files`.
+Imported by `config`, `cli`, `ipc`, `supervisor`, `workers`.
+Knows nothing of `config`, `records`, `control`, `ipc`, `cli`, `supervisor`, `workers`, `admin`.
 """

@@ -1,8 +1,8 @@
-"""What the world around a master is told: systemd, pid file, terminal.
+"""The world around a master: systemd, pid file, terminal, the files of logs.
 
 It reads the state of a fleet and changes nothing in it.
 
-Imported by `supervisor.master`, `supervisor.start`, `supervisor.upgrade`.
+Imported by `supervisor.master`, `supervisor.start`, `supervisor.upgrade`, `supervisor.generations`.
 Knows nothing of `supervisor.master`, `supervisor.children`, `supervisor.control`,
 `supervisor.generations`, `workers`.
 """
