@@ -25,10 +25,12 @@ from gwctl.config import (
     schema,
     tls_checks,
     trusted_proxies,
+    users,
 )
 from gwctl.config.addresses import Address, AddressError
 from gwctl.config.model import request_limits
 from gwctl.config.model.admin import AdminSettings
+from gwctl.config.model.control import ControlSettings
 from gwctl.config.model.log import LogSettings
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.model.types import NOFILE_MIN
@@ -59,6 +61,7 @@ def check(settings: Settings, tree: Tree, bad: set[Path]) -> dict[str, Identity]
         checks.pool(name, pool)
     checks.admin(settings.admin)
     checks.log(settings.log)
+    checks.control(settings.control)
     checks.addresses(settings)
     return {
         name: tls for name, pool in settings.pool.items() if (tls := tls_checks.check(name, pool, tree, bad))
@@ -106,6 +109,12 @@ class _Checks:
             admin_token.read(admin.token_file)
         except admin_token.TokenError as error:
             self._tree.complain(path, str(error), error.hint)
+
+    def control(self, control: ControlSettings) -> None:
+        """Check that those who may use the control socket are there."""
+        for path, text in self._items(("control", "allow_users"), control.allow_users):
+            if users.uid(text) is None:
+                self._no_such_user(path, text)
 
     def log(self, log: LogSettings) -> None:
         """Check where the event log is to go."""
@@ -200,19 +209,22 @@ class _Checks:
     def _users(self, at: Path, whose: PoolSettings | AdminSettings) -> None:
         for name in ("user", "socket_user"):
             path, user = (*at, name), getattr(whose, name)
-            if user and self._ok(path) and _user(user) is None and not _is_id(user):
-                near = hints.nearest(user, [entry.pw_name for entry in pwd.getpwall()])
-                self._tree.complain(path, "there is no such user", f'Did you mean "{near}"?' if near else "")
+            if user and self._ok(path) and users.uid(user) is None:
+                self._no_such_user(path, user)
         for name in ("group", "socket_group"):
             path, group = (*at, name), getattr(whose, name)
-            if group and self._ok(path) and _group(group) is None and not _is_id(group):
+            if group and self._ok(path) and users.group(group) is None and not users.is_id(group):
                 near = hints.nearest(group, [entry.gr_name for entry in grp.getgrall()])
                 self._tree.complain(path, "there is no such group", f'Did you mean "{near}"?' if near else "")
         path = (*at, "user")
-        if _is_id(whose.user) and not whose.group and self._ok(path) and _user(whose.user) is None:
+        if users.is_id(whose.user) and not whose.group and self._ok(path) and users.user(whose.user) is None:
             self._tree.complain(
                 path, "this number has no entry and so no group of its own", "Set `group` too"
             )
+
+    def _no_such_user(self, path: Path, user: str) -> None:
+        near = hints.nearest(user, [entry.pw_name for entry in pwd.getpwall()])
+        self._tree.complain(path, "there is no such user", f'Did you mean "{near}"?' if near else "")
 
     def _variables(self, at: Path, pool: PoolSettings) -> None:
         for name, value in pool.env.items():
@@ -346,21 +358,3 @@ def _paths(at: Path, pool: PoolSettings) -> Iterator[tuple[Path, str, str]]:
             for index, place in listed:
                 if place:
                     yield ((*at, *leaf) if index is None else (*at, *leaf, index)), kind, place
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and int(text) < 2**32 - 1
-
-
-def _user(text: str) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwuid(int(text)) if _is_id(text) else pwd.getpwnam(text)
-    except (KeyError, OverflowError):
-        return None
-
-
-def _group(text: str) -> grp.struct_group | None:
-    try:
-        return grp.getgrgid(int(text)) if _is_id(text) else grp.getgrnam(text)
-    except (KeyError, OverflowError):
-        return None

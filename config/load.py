@@ -150,7 +150,7 @@ def _complete(settings: Settings, folder: Path, has_file: bool) -> Settings:
     log = settings.log
     if not destination.is_word(log.to):
         log = msgspec.structs.replace(log, to=str(folder / log.to))
-    return Settings(pool=pools, master=master, admin=admin, log=log)
+    return msgspec.structs.replace(settings, pool=pools, master=master, admin=admin, log=log)
 
 
 def _complete_pool(pool: PoolSettings, folder: Path, seen: Counter[str]) -> PoolSettings:

@@ -31,6 +31,12 @@ gw.toml (Even Better TOML in VS Code, taplo, and others).
     [master]                                  # the master process itself
     name = "shop"
 
+    [log]                                     # the event log
+    format = "json"
+
+    [control]                                 # who may use `gwctl reload` and the others
+    allow_users = ["deploy"]
+
     [admin]                                   # probes, metrics, the dashboard
     bind = ["127.0.0.1:9100"]
 
@@ -61,8 +67,8 @@ variable that is empty counts as not set; one that names no setting is a mistake
 `--set timeouts.drain_timeout_s=60`, `--set pool.live.processes=2`, `--set env.DEBUG=1`.
 
 **At a reload** (SIGHUP, `gwctl reload`) the file is read again, with the variables and flags of the
-start. Settings of a pool apply to the new generation, those of `[admin]` when it is adopted. `name`,
-`pidfile` and `control` of the master take a restart.
+start. Settings of a pool apply to the new generation, those of `[log]`, `[control]` and `[admin]` when
+it is adopted. `name`, `pidfile` and `control` of the master and `to` of `[log]` take a restart.
 """
 
 _ENV_FILE: Final = """\

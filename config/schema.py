@@ -16,6 +16,7 @@ from msgspec import inspect
 
 from gwctl.config import toml_writer
 from gwctl.config.model.admin import AdminSettings
+from gwctl.config.model.control import ControlSettings
 from gwctl.config.model.log import LogSettings
 from gwctl.config.model.settings import MasterSettings, PoolSettings, Settings
 
@@ -25,6 +26,7 @@ Path = tuple[str, ...]
 REQUIRED: Final = msgspec.NODEFAULT
 TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "master": MasterSettings,
+    "control": ControlSettings,
     "admin": AdminSettings,
     "log": LogSettings,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 
@@ -113,3 +114,9 @@ def how_it_ended(status: int) -> str:
         name = _SIGNALS.get(-status)
         return f"signal {-status}" + (f" ({name})" if name else "")
     return f"exit status {status}"
+
+
+def enumeration(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

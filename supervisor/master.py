@@ -16,7 +16,7 @@ import socket
 import time
 from typing import Any, assert_never
 
-from gwctl.config import admin_token
+from gwctl.config import admin_token, users
 from gwctl.control.difference import Differences
 from gwctl.control.status import MasterStatus, to_json_ready
 from gwctl.errors import ControlError, GwctlError, InvariantViolation
@@ -360,6 +360,8 @@ class Master:
         if self._recorder.log.json != (settings.log.format == "json"):
             self._recorder.log.json = not self._recorder.log.json
             self.children.tell_log_level()
+        if self._control is not None:
+            self._control.allow(users.uids(settings.control.allow_users))
         self.log_level.configure(Level[settings.master.log_level.upper()])
         self.want_admin()
 

@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from gwctl.config.model.admin import AdminSettings
+from gwctl.config.model.control import ControlSettings
 from gwctl.config.model.lifecycle import Crash, Recycle, Reload
 from gwctl.config.model.log import LogSettings
 from gwctl.config.model.meta import meta as _meta
@@ -516,5 +517,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pool: dict[str, PoolSettings]
     master: MasterSettings = MasterSettings()
+    control: ControlSettings = ControlSettings()
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()

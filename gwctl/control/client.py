@@ -214,7 +214,8 @@ def _why_not(path: Path, error: OSError) -> str:
         case errno.ENOENT | errno.ECONNREFUSED | errno.ENOTDIR:
             return f"no master runs at {path}"
         case errno.EACCES | errno.EPERM:
-            return f"not allowed to talk to the master at {path}: run as its user or as root"
+            who = "run as its user, as root or as one of [control] allow_users"
+            return f"not allowed to talk to the master at {path}: {who}"
     return f"cannot reach the master at {path}: {error.strerror or error}"
 
 

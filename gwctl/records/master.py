@@ -136,7 +136,7 @@ class NoControlSocket(Record, frozen=True, kw_only=True):
     reason: str
 
 
-class ControlFolderShared(Record, frozen=True, kw_only=True):
+class ControlSocketWarning(Record, frozen=True, kw_only=True):
     help: ClassVar = "may write in ..., and replace the control socket"
     level: Level = "warning"
     warning: str
@@ -151,6 +151,8 @@ class ControlRefused(Record, frozen=True, kw_only=True):
     uid: int
     owner_uid: int
     """Who may, besides root."""
+    allowed: tuple[int, ...] = ()
+    """And those that the settings name."""
     count: int = 1
     """Of such since the last record about them."""
 
@@ -210,7 +212,7 @@ AboutMaster = (
     | MasterGaveUp
     | InvariantBroken
     | NoControlSocket
-    | ControlFolderShared
+    | ControlSocketWarning
     | ControlRefused
     | SystemdUnreachable
     | ListenerDamaged

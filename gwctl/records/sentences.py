@@ -14,7 +14,7 @@ from gwctl.records.admin_words import why_killed
 from gwctl.records.base import Process, Record, Strength
 from gwctl.records.report_words import told
 from gwctl.records.stop_words import at_what, stop_plan
-from gwctl.wording import how_it_ended, mebibytes, ordinal, processes, seconds, span
+from gwctl.wording import enumeration, how_it_ended, mebibytes, ordinal, processes, seconds, span
 from gwctl.wording import workers as count_of_workers
 
 NOT_STARTED: Final = "No worker is started before the next reload"
@@ -510,20 +510,21 @@ def _no_control_socket(record: master.NoControlSocket) -> str:
     return f"no control socket: {record.reason}. Signals work, gwctl status and reload do not"
 
 
-@_of(master.ControlFolderShared)
-def _control_folder_shared(record: master.ControlFolderShared) -> str:
+@_of(master.ControlSocketWarning)
+def _control_folder_shared(record: master.ControlSocketWarning) -> str:
     return record.warning
 
 
 @_of(master.ControlRefused)
 def _control_refused(record: master.ControlRefused) -> str:
-    text = f"control: refused pid {record.pid}: {not_allowed(record.uid, record.owner_uid)}"
+    text = f"control: refused pid {record.pid}: {not_allowed(record.uid, record.owner_uid, record.allowed)}"
     return text + (f" ({record.count} of such since the last line about them)" if record.count > 1 else "")
 
 
-def not_allowed(uid: int, owner_uid: int) -> str:
+def not_allowed(uid: int, owner_uid: int, allowed: Iterable[int] = ()) -> str:
     """Also what such a client is told."""
-    return f"uid {uid} may not control this master; root and uid {owner_uid} may"
+    others = ("root", *(f"uid {each}" for each in sorted({owner_uid, *allowed} - {0})))
+    return f"uid {uid} may not control this master; {enumeration(others)} may"
 
 
 @_of(admin.AdminReady)

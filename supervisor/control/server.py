@@ -3,8 +3,8 @@
 It lives in the master's own loop, without a thread: each descriptor is registered with a
 callback that takes the event mask. Nobody who connects can hurt the master:
 
-    - only root and the master's own user are listened to: the socket has mode 600 in a
-      folder of mode 700, and the peer's credentials are asked of the kernel;
+    - only root, the master's own user and those of ``[control] allow_users`` are listened to: the peer's
+      credentials are asked of the kernel; without any such the socket has mode 600 in a folder of mode 700;
     - the number of clients, of requests that one may have open, and the length of a line are
       bounded; a place is kept by speaking, and nobody is turned away for want of one
       (`gwctl.supervisor.control.client_slots`);
@@ -36,7 +36,7 @@ from gwctl.control import paths, peer
 from gwctl.control import protocol as messages
 from gwctl.errors import BindError, GwctlError
 from gwctl.ipc import inherited_fds
-from gwctl.records.master import ControlFolderShared, ControlRefused, NoControlSocket
+from gwctl.records.master import ControlRefused, ControlSocketWarning, NoControlSocket
 from gwctl.records.sentences import not_allowed
 from gwctl.supervisor.control import client_slots
 from gwctl.supervisor.control.follower import Follower, FollowerSnapshot
@@ -189,8 +189,28 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         self._waiting: dict[int, _Client] = {}
         self._last_request = 0
+        self._allowed = frozenset[int]()
         self._refused = 0
         self._refusal_told_at = -_REFUSAL_TOLD_S
+
+    def allow(self, uids: frozenset[int]) -> None:
+        """Listen to these users, too; who is connected stays."""
+        changed, self._allowed = uids != self._allowed, uids
+        if changed and self._listening is not None:
+            try:
+                self._listening.set_access(self._access)
+                self._let_enter()
+            except (BindError, OSError) as error:
+                self._recorder.write(ControlSocketWarning(warning=str(error)))
+
+    @property
+    def _access(self) -> unix_socket.Access:
+        return unix_socket.Access(0o666 if self._allowed else 0o600)
+
+    def _let_enter(self) -> None:
+        """Others may see what is in our own folder; whom a socket there listens to is its own matter."""
+        if self._allowed:
+            paths.let_enter(self.path.parent)
 
     # ---- the loop
 
@@ -224,8 +244,9 @@ class ControlServer:
         """
         try:
             if warning := paths.make_folder(self.path.parent):
-                self._recorder.write(ControlFolderShared(warning=warning))
-            self._listening = unix_socket.bind(self.path, unix_socket.Access(0o600), _BACKLOG)
+                self._recorder.write(ControlSocketWarning(warning=warning))
+            self._listening = unix_socket.bind(self.path, self._access, _BACKLOG)
+            self._let_enter()
             self._spare = _open_spare()
         except (BindError, paths.NoRuntimeDirectoryError, OSError) as error:
             if isinstance(error, BindError) and error.errno == errno.EADDRINUSE:
@@ -431,17 +452,18 @@ class ControlServer:
 
     def _refusal(self, sock: socket.socket) -> messages.Failure | None:
         client = peer.credentials(sock)
-        if client is None or client[1] in {0, os.geteuid()}:
+        if client is None or client[1] in {0, os.geteuid(), *self._allowed}:
             return None
         pid, uid, _ = client
         self._refused += 1
         now = self._clock()
         if now - self._refusal_told_at >= _REFUSAL_TOLD_S:
+            allowed = tuple(sorted(self._allowed))
             self._recorder.write(
-                ControlRefused(pid=pid, uid=uid, owner_uid=os.geteuid(), count=self._refused)
+                ControlRefused(pid=pid, uid=uid, owner_uid=os.geteuid(), allowed=allowed, count=self._refused)
             )
             self._refusal_told_at, self._refused = now, 0
-        return messages.Failure(messages.FORBIDDEN, not_allowed(uid, os.geteuid()))
+        return messages.Failure(messages.FORBIDDEN, not_allowed(uid, os.geteuid(), self._allowed))
 
     def _turn_away(self) -> None:
         """No descriptor is free: use the spare one to take the client off the queue and close it."""

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import setproctitle
 
-from gwctl.config.model.settings import PoolSettings
+from gwctl.config import users
+from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.errors import UpgradeError
 from gwctl.ipc import inherited_fds
 from gwctl.log import destination
@@ -112,7 +113,7 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     program = Program.from_snapshot(state.command, state.mask, is_copy=bool(role.failure))
     master = Master(loop, generations, recorder, announcer, program, fleet, ConnectionQueues(state.exchanges))
     master.resume(state)
-    _resume_control(master, state, loop, recorder)
+    _resume_control(master, state, settings, loop, recorder)
     if state.pidfile is not None:
         master.own_pidfile(Pidfile.from_snapshot(state.pidfile))
     for problem in problems:
@@ -146,7 +147,7 @@ def _fleet(state: State) -> Fleet:
         raise UpgradeError(f"the fleet that runs is not understood: {error}") from error
 
 
-def _resume_control(master: Master, state: State, loop: Loop, recorder: Recorder) -> None:
+def _resume_control(master: Master, state: State, settings: Settings, loop: Loop, recorder: Recorder) -> None:
     history, handed_over = recorder.history, state.control
     path = Path(handed_over.path) if handed_over is not None else Path()
     control = ControlServer(path, recorder, control_handler(master, history))
@@ -154,4 +155,5 @@ def _resume_control(master: Master, state: State, loop: Loop, recorder: Recorder
         control.attach(loop.selector)
     else:
         control.resume(handed_over, loop.selector, lambda place: Follower(history, place))
+    control.allow(users.uids(settings.control.allow_users))
     master.own_control(control)

@@ -8,8 +8,8 @@ from gwctl.records.base import TEMPLATE, Process, Strength
 from gwctl.records.master import (
     AccessLogsReopened,
     BindRetried,
-    ControlFolderShared,
     ControlRefused,
+    ControlSocketWarning,
     InvariantBroken,
     ListenerDamaged,
     LogLevelChanged,
@@ -210,10 +210,11 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     MasterGaveUp(exit_status=4, reason="cannot import shop", traceback=TRACE),
     InvariantBroken(rule="two workers hold slot 1 of web g3"),
     NoControlSocket(reason="Permission denied"),
-    ControlFolderShared(
+    ControlSocketWarning(
         warning="group www may write in /run/gwctl, and replace the control socket: chmod it to 700"
     ),
     ControlRefused(pid=77, uid=1001, owner_uid=33, count=12),
+    ControlRefused(pid=77, uid=1001, owner_uid=33, allowed=(1003, 1004), count=1),
     SystemdUnreachable(reason="Connection refused"),
     ListenerDamaged(
         pool="web", address="http://127.0.0.1:8000", damage="shut_down", mended=False, reason="in use"
