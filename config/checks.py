@@ -121,9 +121,14 @@ class _Checks:
         path = ("log", "to")
         if not self._ok(path):
             return
+        written = str(self._tree.get(path) or "")
+        near = hints.nearest(written, destination.WORDS) if "/" not in written and "." not in written else ""
         if destination.is_word(log.to):
             if problem := destination.problem(log.to):
                 self._tree.complain(path, problem)
+        elif written in {"-", "stdout"} or near:
+            expected = f"expected {schema.one_of(destination.WORDS)}, or a file"
+            self._tree.complain(path, expected, f'Did you mean "{near or destination.STDERR}"?')
         elif paths.is_folder(log.to):
             self._tree.complain(path, "is a folder", f'Write "{self._tree.get(path)}/events.log"')
 

@@ -19,6 +19,7 @@ from gwctl.log.datagrams import Address, Datagrams
 from gwctl.log.lines import QUEUE_LINES_MAX
 
 STDERR: Final = "stderr"
+WORDS: Final = (STDERR, "journal", "syslog")
 _UDP: Final = "syslog://"
 
 

@@ -134,7 +134,7 @@ def test_paths_are_under_the_folder_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "conf" / "gw.toml").write_text(
         f'{WEB}chdir = "src"\npythonpath = ["src", "/"]\nenv_file = "x.env"\naccess_log = "access.log"\n'
         'bind = ["unix:run/web.sock", "unix:@abstract", "localhost:1", "[0::1]:1"]\n'
-        '[master]\npidfile = "x.pid"\ncontrol = "auto"\n'
+        '[master]\npidfile = "x.pid"\ncontrol = "auto"\n[log]\nto = "events.log"\n'
     )
     result = load(Path("conf/gw.toml"), environ={}, cwd=tmp_path)
     folder = tmp_path / "conf"
@@ -144,6 +144,7 @@ def test_paths_are_under_the_folder_of_the_file(tmp_path: Path) -> None:
     assert (pool.env_file, pool.access_log) == (f"{folder}/x.env", f"{folder}/access.log")
     assert pool.bind == (f"unix:{folder}/run/web.sock", "unix:@abstract", "127.0.0.1:1", "[::1]:1")
     assert (master.pidfile, master.control) == (f"{folder}/x.pid", "auto")
+    assert result.settings.log.to == f"{folder}/events.log"
 
 
 def test_links_are_kept(tmp_path: Path) -> None:

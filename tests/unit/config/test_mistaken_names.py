@@ -79,6 +79,31 @@ IN_FILE = {
         f'{WEB}access_log = "."\n',
         'gw.toml:3: pool.web.access_log = ".": is a folder. Write "./access.log"',
     ),
+    "an event log on stdout": (
+        f'{WEB}[log]\nto = "-"\n',
+        (
+            'gw.toml:4: log.to = "-": expected "stderr", "journal" or "syslog", or a file. '
+            'Did you mean "stderr"?'
+        ),
+    ),
+    "an event log in journald": (
+        f'{WEB}[log]\nto = "journald"\n',
+        (
+            'gw.toml:4: log.to = "journald": expected "stderr", "journal" or "syslog", or a file. '
+            'Did you mean "journal"?'
+        ),
+    ),
+    "an event log that is a folder": (
+        f'{WEB}[log]\nto = "."\n',
+        'gw.toml:4: log.to = ".": is a folder. Write "./events.log"',
+    ),
+    "a host of syslog": (
+        f'{WEB}[log]\nto = "syslog://logs:514"\n',
+        (
+            'gw.toml:4: log.to = "syslog://logs:514": after syslog:// comes an IP address and a port: '
+            "a name would have to be looked up"
+        ),
+    ),
     "a name of a pool in the master": (
         f"{WEB}[master]\nprocesses = 4\n",
         "gw.toml:4: master.processes = 4: no such setting. It belongs in [pool.NAME]",

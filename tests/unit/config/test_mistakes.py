@@ -226,6 +226,10 @@ IN_FILE = {
         f'{WEB}user = "nobodyy"\n',
         'gw.toml:3: pool.web.user = "nobodyy": there is no such user. Did you mean "nobody"?',
     ),
+    "a user of the control socket": (
+        f'{WEB}[control]\nallow_users = ["root", "nobodyy"]\n',
+        ('gw.toml:4: control.allow_users = "nobodyy": there is no such user. Did you mean "nobody"?'),
+    ),
     "a group": (
         f'{WEB}socket_group = "no-such-group-at-all"\n',
         'gw.toml:3: pool.web.socket_group = "no-such-group-at-all": there is no such group',

@@ -25,6 +25,7 @@ NOT_HERE = (
         "key",
         "password_file",
         "client_ca",
+        "allow_users",
     }
 )
 """Examples that name users and files of another machine."""
