@@ -121,16 +121,19 @@ class _Checks:
         path = ("log", "to")
         if not self._ok(path):
             return
-        written = str(self._tree.get(path) or "")
-        near = hints.nearest(written, destination.WORDS) if "/" not in written and "." not in written else ""
-        if destination.is_word(log.to):
+        written = str(self._tree.get(path) or log.to)
+        bare = "/" not in written and "." not in written
+        near = hints.nearest(written.lower(), destination.WORDS) if bare else ""
+        if not destination.is_file(log.to):
             if problem := destination.problem(log.to):
                 self._tree.complain(path, problem)
-        elif written in {"-", "stdout"} or near:
+        elif written in {"", "-", "stdout"} or near:
             expected = f"expected {schema.one_of(destination.WORDS)}, or a file"
             self._tree.complain(path, expected, f'Did you mean "{near or destination.STDERR}"?')
         elif paths.is_folder(log.to):
-            self._tree.complain(path, "is a folder", f'Write "{self._tree.get(path)}/events.log"')
+            self._tree.complain(path, "is a folder", f'Write "{written}/events.log"')
+        elif not paths.is_folder(FilePath(log.to).parent) and not paths.exists(FilePath(log.to).parent):
+            self._tree.complain(path, f"there is no folder {FilePath(log.to).parent}")
 
     def _ok(self, *paths: Path) -> bool:
         return not any(path[:length] in self._bad for path in paths for length in range(1, len(path) + 1))

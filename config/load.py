@@ -148,7 +148,7 @@ def _complete(settings: Settings, folder: Path, has_file: bool) -> Settings:
     if not master.name:
         master = msgspec.structs.replace(master, name=_instance_name(pools, folder, has_file))
     log = settings.log
-    if not destination.is_word(log.to):
+    if log.to and destination.is_file(log.to):
         log = msgspec.structs.replace(log, to=str(folder / log.to))
     return msgspec.structs.replace(settings, pool=pools, master=master, admin=admin, log=log)
 

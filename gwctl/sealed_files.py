@@ -8,6 +8,7 @@ from typing import Final
 _LAST_SEAL: Final = 1  # F_SEAL_SEAL of linux/fcntl.h; fcntl's constants are there on Linux only
 _SHRINK: Final = 2  # F_SEAL_SHRINK
 _GROW: Final = 4  # F_SEAL_GROW
+WRITE: Final = 8  # F_SEAL_WRITE
 
 
 def is_sealed(fd: int) -> bool:

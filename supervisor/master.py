@@ -22,7 +22,7 @@ from gwctl.control.status import MasterStatus, to_json_ready
 from gwctl.errors import ControlError, GwctlError, InvariantViolation
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
-from gwctl.ipc.channel import REOPEN_EVENTS_PROTOCOL, Channel, Drain, Park, Reopen, ReopenEvents, Serve
+from gwctl.ipc.channel import Channel, Drain, Park, Reopen, Serve
 from gwctl.log import destination
 from gwctl.log.level import Level
 from gwctl.records.admin import AdminTokenUnusable
@@ -51,7 +51,7 @@ from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.log_level import LogLevel
 from gwctl.supervisor.recorder import Recorder
-from gwctl.supervisor.service.log_files import STDERR_FD, LogFileError, put_events
+from gwctl.supervisor.service.log_files import LogFileError, put_events
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.service.terminal import Terminal
@@ -399,16 +399,14 @@ class Master:
     def _reopen_events(self) -> str:
         """Have all write to the event log's file as it is now; return its name, if there is one."""
         path = self._generations.log_to
-        if destination.is_word(path):
+        if not destination.is_file(path):
             return ""
         try:
             put_events(path)
         except LogFileError as error:
             self._recorder.write(LogNotReopened(reason=str(error)))
             return ""
-        for child in self.children:
-            if child.protocol >= REOPEN_EVENTS_PROTOCOL:
-                self.children.send(child.worker, ReopenEvents(), (STDERR_FD,))
+        self.children.reopen_events()
         self.admin.reopen_events()
         return path
 

@@ -6,6 +6,7 @@ from gwctl.log.event_log import Log
 from gwctl.log.level import Level
 from gwctl.records import AnyRecord
 from gwctl.supervisor.history import History
+from gwctl.supervisor.starter import Starter
 from gwctl.supervisor.tally import Tally
 
 
@@ -17,6 +18,8 @@ class Recorder:
         """For its level, its descriptors and what waits in it."""
         self.history = history
         self.tally = Tally()
+        self.starter: Starter | None = None
+        """Looks at stderr while the log goes elsewhere; until the start is over."""
 
     def write(self, record: AnyRecord) -> None:
         """Keep it, whatever its level; and have the log say it, if that tells of such."""
@@ -26,3 +29,11 @@ class Recorder:
         if level >= self.log.level:
             at = happening.time.timestamp()
             self.log.write_record(level, happening.text, happening.subject, at, happening)
+        if self.starter is not None and self.starter.hears(record, happening.text):
+            self.starter = None
+
+    def close_in_child(self) -> None:
+        """In a forked child: close what the master has of its log and its start."""
+        self.log.close_in_child()
+        if self.starter is not None:
+            self.starter.close()

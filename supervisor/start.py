@@ -40,10 +40,11 @@ from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.recorder import Recorder
-from gwctl.supervisor.service.log_files import Starter
+from gwctl.supervisor.service.log_files import put_events
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.sd_notify import Notifier
 from gwctl.supervisor.service.status import Announcer
+from gwctl.supervisor.starter import Starter
 from gwctl.supervisor.upgrade.program import Program
 
 FIRST_GENERATION = 1
@@ -67,10 +68,13 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     stdio.hold_open()
     master_settings = loaded.settings.master
     level, json = Level[master_settings.log_level.upper()], loaded.settings.log.format == "json"
-    starter = Starter(loaded.settings.log.to)
-    to = destination.settled(loaded.settings.log.to, os.environ)
-    log = Log(stdio.own_log(), level, lock=WriteLock.make(), json=json, to=to)
+    wanted = loaded.settings.log.to
+    starter, to = Starter(wanted), destination.settled(wanted, os.environ)
+    if destination.is_file(wanted):
+        put_events(wanted)
+    log = Log(stdio.own_log(to), level, lock=WriteLock.make(), json=json, to=to)
     recorder = Recorder(log, History.of(master_settings.name))
+    recorder.starter = starter
     loop = Loop()
     loop.install_signals()
     program.let_signals_in()  # also while an address is waited for
@@ -81,9 +85,8 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
         status = int(error.exit_status)
         recorder.write(StartFailed(reason=str(error), exit_status=status))
         log.flush()
-        starter.tell(str(error))
         return status
-    starter.leave()
+    starter.begin()
     share_with_workers(binding(loaded.settings).values())
     master.want_admin()
     return master.go_on()

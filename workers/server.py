@@ -343,6 +343,7 @@ class Server(ConnectionService):
         self.accounts.flush()
         if late > LATE_S:
             self.queue.falls_behind()
+        self.context.log.flush()  # what nobody took, and no line has come since
         self.queue.forget_old(now)
         self.runner.on_sweep(now)
         if self.overload is not None:

@@ -6,6 +6,8 @@ Rules
     - The socket is known by its inode: an application that closes all descriptors and opens its own ones must
       not find log lines in its connections.
     - Each process has a socket of its own, or shares one with its parent: a datagram says itself whose it is.
+    - A line that cannot be sent (too long, and no memory file to be had) is lost alone: those behind it are
+      sent.
 """
 
 from __future__ import annotations
@@ -20,15 +22,16 @@ from contextlib import suppress
 from typing import Final
 
 from gwctl.log.descriptors import identity
-from gwctl.log.lines import Queue
-from gwctl.sealed_files import seal
+from gwctl.log.lines import Queue, UnsendableError
+from gwctl.sealed_files import WRITE, seal
 
 RETRY_S: Final = 1.0
 Address = str | tuple[str, int]
 """The path of a socket, or an IP address and a port."""
-_ALL_SEALS: Final = 0xF  # F_SEAL_SEAL, _SHRINK, _GROW, _WRITE of linux/fcntl.h
 _ATTEMPTS: Final = 2
 _LATER: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+_TOO_LONG: Final = frozenset({errno.EMSGSIZE, errno.ENOBUFS})
+"""As sd_journal_sendv(3) has it."""
 
 
 class Datagrams:
@@ -49,6 +52,10 @@ class Datagrams:
         self._socket: socket.socket | None = None
         self._identity: tuple[int, int] | None = None
         self._retry_at = 0.0
+
+    @property
+    def descriptor(self) -> int:
+        return self._socket.fileno() if self._socket is not None else -1
 
     def close_in_child(self) -> None:
         self._leave()
@@ -87,18 +94,27 @@ class Datagrams:
         try:
             connected.send(line)
         except OSError as error:
-            if error.errno != errno.EMSGSIZE or not self._by_file:
+            if error.errno not in _TOO_LONG:
                 raise
+            if not self._by_file:
+                raise UnsendableError(error.strerror) from None
             self._send_file(connected, line)
 
     def _send_file(self, connected: socket.socket, line: bytes) -> None:
         """As sd_journal_sendv(3): a sealed file, which its reader need not copy to trust."""
-        fd = os.memfd_create("gwctl-log-line", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            fd = os.memfd_create("gwctl-log-line", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        except (OSError, AttributeError) as error:  # forbidden by a filter; not Linux
+            raise UnsendableError(str(error)) from None
         try:
             with os.fdopen(fd, "wb", closefd=False) as file:
                 file.write(line)
-            seal(fd, _ALL_SEALS)
+            seal(fd, WRITE)
             connected.sendmsg([], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
+        except BlockingIOError:
+            raise
+        except OSError as error:  # RLIMIT_FSIZE, no memory; or a reader that takes no files
+            raise UnsendableError(error.strerror) from None
         finally:
             os.close(fd)
 

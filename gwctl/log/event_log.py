@@ -23,7 +23,7 @@ import msgspec
 from gwctl.log import destination, json_lines
 from gwctl.log.json_lines import NOBODY, NOTHING_MORE, Fault, LogLine, More, Origin
 from gwctl.log.level import Level
-from gwctl.log.lines import QUEUE_LINES_MAX, Queue, Sink
+from gwctl.log.lines import QUEUE_LINES_MAX, Queue, Sink, UnsendableError
 from gwctl.log.stream import Stream
 from gwctl.log.text_lines import event_line
 from gwctl.log.write_lock import WriteLock
@@ -68,6 +68,11 @@ class Log:
         self.lost = 0
         """Lines, since the start, that nobody took."""
         self._emptying = _thread.allocate_lock()  # not threading: the master must not need it
+
+    @property
+    def descriptor(self) -> int:
+        """What it has opened for itself; -1: nothing."""
+        return self._sink.descriptor
 
     @property
     def has_fields(self) -> bool:
@@ -165,12 +170,16 @@ class Log:
     def resume(self, lines: list[bytes], to: str) -> None:
         """Write ``lines``, which another program could not write, before all others.
 
-        What was made for another place, ``to``, cannot be written here: it is lost.
+        What was made for another place, ``to``, is written there if that is stderr, else it is lost.
         """
         if to == self.to:
             self._queue.extendleft((line, 1) for line in reversed(lines))
-        else:
-            self._lose(len(lines))
+            return
+        for line in lines:
+            try:
+                os.write(self._fd if to == destination.STDERR else -1, line)
+            except OSError:
+                self._lose(1)
 
     def _enqueue(self, line: bytes) -> None:
         if len(self._queue) >= QUEUE_LINES_MAX:
@@ -206,6 +215,9 @@ class Log:
         """Write the queue; return False if the reader does not take all of it now."""
         try:
             return self._sink.write_out(self._queue, self.subject)
+        except UnsendableError:
+            self._lose(self._queue.popleft()[1])
+            return True
         except OSError:
             # Nobody will ever read it (EPIPE, EIO, ENOSPC): serving goes on, the lines count as lost.
             self._lose(sum([each for _, each in self._queue]))

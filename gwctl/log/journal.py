@@ -18,6 +18,7 @@ from gwctl.log import messages
 SOCKET: Final = "/run/systemd/journal/socket"
 _MESSAGE_BYTES_MAX: Final = 1 << 20
 _PASSED_ON: Final = {
+    "time": "GWCTL_TIME",
     "instance": "GWCTL_INSTANCE",
     "kind": "GWCTL_EVENT",
     "subject": "GWCTL_SUBJECT",
@@ -31,7 +32,10 @@ _PASSED_ON: Final = {
     "exception_type": "GWCTL_EXCEPTION_TYPE",
     "exception_message": "GWCTL_EXCEPTION_MESSAGE",
 }
-"""Our names and what they are in the journal. ``LOGGER`` is what systemd's own handler for Python says."""
+"""Our names and what they are in the journal, whose own time is that of the delivery.
+
+``LOGGER`` is what systemd's own handler for Python says.
+"""
 
 
 def is_stderr(environ: Mapping[str, str]) -> bool:

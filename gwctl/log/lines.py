@@ -11,11 +11,19 @@ Queue = deque[tuple[bytes, int]]
 """What is written, and how many lines each stands for: a count of lost ones is one, too."""
 
 
+class UnsendableError(Exception):
+    """A line cannot be sent as it is."""
+
+
 class Sink(Protocol):
     """Where lines go. It never waits for who reads them."""
 
     name: str
     """For people: who has not taken lines that were lost."""
+
+    @property
+    def descriptor(self) -> int:
+        """What it has opened for itself; -1: nothing, or it writes to stderr."""
 
     def write_out(self, queue: Queue, subject: str) -> bool:
         """Write the queue and take off it what was written. False: the reader does not take all of it now.
@@ -23,7 +31,8 @@ class Sink(Protocol):
         ``subject`` is who writes, for lines that have to say it.
 
         Raises:
-            OSError: Nobody will ever read it.
+            UnsendableError: Nobody will ever read the first of them. It is still in the queue.
+            OSError: Nobody will ever read any of them.
         """
 
     def close_in_child(self) -> None:

@@ -10,6 +10,7 @@ from gwctl.log.text_lines import escaped
 
 PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """Of syslog(3), by our levels."""
+_CUT: Final = b"..."
 
 
 def message(fields: Mapping[str, Any], *, json: bool, bytes_max: int) -> bytes:
@@ -27,6 +28,3 @@ def message(fields: Mapping[str, Any], *, json: bool, bytes_max: int) -> bytes:
     if len(whole) <= bytes_max:
         return whole
     return whole[: bytes_max - len(_CUT)].decode("utf-8", "ignore").encode() + _CUT
-
-
-_CUT: Final = b"..."

@@ -57,6 +57,10 @@ class Stream:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
+    @property
+    def descriptor(self) -> int:
+        return self._fd if self._fd > _STDERR else -1
+
     def close_in_child(self) -> None:
         if self._fd > _STDERR:
             os.close(self._fd)

@@ -22,9 +22,8 @@ import time
 from typing import Final
 
 from gwctl.log.descriptors import identity
-from gwctl.sealed_files import seal
+from gwctl.sealed_files import WRITE, seal
 
-_WRITE: Final = 8  # F_SEAL_WRITE of linux/fcntl.h
 PATIENCE_S: Final = 0.25
 IMPATIENT_S: Final = 60.0
 _PAUSE_MS: Final = 1
@@ -46,7 +45,7 @@ class WriteLock:
         """A new one; without memory files (not Linux) or descriptors, one that always fails."""
         try:
             fd = os.memfd_create("gwctl-log-lock", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            seal(fd, _WRITE)
+            seal(fd, WRITE)
         except (OSError, AttributeError):
             return cls()
         return cls(fd)

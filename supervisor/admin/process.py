@@ -41,6 +41,7 @@ from gwctl.ipc.channel import (
 )
 from gwctl.ipc.scoreboard import Record, Scoreboard
 from gwctl.records.admin import AdminEnded, AdminFault, AdminKilled, AdminReady
+from gwctl.supervisor.children import stdio
 from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.peer_limits import Allowance, cut
 from gwctl.supervisor.children.spawn_errors import why
@@ -60,7 +61,6 @@ _DOUBLINGS_MAX: Final = 10
 _POLL_S: Final = 0.02
 """Between two looks at a process that cannot be watched."""
 _NEVER: Final = float("inf")
-_STDERR: Final = 2
 _RECORDS: Final = 8
 _REASON_CHARS: Final = 1000
 
@@ -162,8 +162,8 @@ class AdminProcess:
         """The file of the event log, which is stderr, was moved away and is another one now."""
         for running in self._running:
             if not running.channel.closed:
-                with suppress(OSError):  # no descriptor for a copy: the old file is written to
-                    running.channel.send(ReopenEvents(), (_STDERR,))
+                with suppress(OSError), stdio.another_of_stderr() as own:  # no descriptor: the old one stays
+                    running.channel.send(ReopenEvents(), (own,))
                 running.channel.flush()
 
     # ---- the loop

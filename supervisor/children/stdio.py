@@ -17,8 +17,11 @@ import fcntl
 import os
 import stat
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
+
+from gwctl.log import destination
 
 _STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
@@ -57,8 +60,24 @@ def own_streams() -> None:
             os.close(own)
 
 
-def own_log() -> int:
-    """Where the master writes its log: an open file of its own that never blocks, or stderr."""
+@contextmanager
+def another_of_stderr() -> Iterator[int]:
+    """Lend a descriptor for a child: an open file of its own of what stderr is now, or stderr's."""
+    own = _opened_anew(2)
+    try:
+        yield own if own >= 0 else 2
+    finally:
+        if own >= 0:
+            os.close(own)
+
+
+def own_log(to: str = destination.STDERR) -> int:
+    """Where the master writes its log: an open file of its own that never blocks, or stderr.
+
+    ``to``: as `gwctl.log.destination.settled` has it; elsewhere nothing is opened for it.
+    """
+    if to != destination.STDERR:
+        return 2
     return own if not stat.S_ISREG(os.fstat(2).st_mode) and (own := _opened_anew(2)) >= 0 else 2
 
 

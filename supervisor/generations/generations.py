@@ -199,13 +199,12 @@ class Generations:
 
     def adopt(self, generation: int, kept: int = 0) -> list[str]:
         """Put the tried plan in force. Returns the names of changed settings that need a restart."""
-        before = self.current.loaded.settings
         previous, self.adopted, self.kept = self.adopted, generation, kept
         self._plans = {number: plan for number, plan in self._plans.items() if number in {generation, kept}}
         for pool in self.listeners.commit():
             self._removed.setdefault(pool, set()).add(previous)
         self._trim_logs()
-        return needing_restart(before, self.current.loaded.settings)
+        return needing_restart(self._begun, self.current.loaded.settings)
 
     def are_last(self, pool: str, generation: int) -> bool:
         """The workers of that generation are the last that accept on some listener, since removed."""

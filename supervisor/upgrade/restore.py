@@ -102,8 +102,10 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     generations.resume(state.of_generations, problems)
     settings = generations.current.loaded.settings
     level, json = Level[settings.master.log_level.upper()], settings.log.format == "json"
-    to = destination.settled(generations.log_to, os.environ)
-    log = Log(stdio.own_log(), level, lock=WriteLock.make(), json=json, to=to)
+    to = state.log_to
+    if to == destination.STDERR:
+        to = destination.settled(generations.log_to, os.environ)
+    log = Log(stdio.own_log(to), level, lock=WriteLock.make(), json=json, to=to)
     log.lost = state.log_lines_lost
     log.resume(list(state.log_lines), state.log_to)
     recorder, loop = Recorder(log, History.of(state.name)), Loop()

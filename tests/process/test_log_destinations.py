@@ -106,10 +106,112 @@ def test_a_file_that_cannot_be_opened_is_told_at_once(tmp_path: Path) -> None:
     config = tmp_path / "gw.toml"
     config.write_text('[log]\nto = "not/there/events.log"\n[pool.web]\napp = "x:y"\nbind = ["127.0.0.1:0"]\n')
     run = start(config)
+    assert run.returncode == 2
+    assert f'log.to = "not/there/events.log": there is no folder {tmp_path}/not/there' in run.stderr
+
+
+@pytest.mark.parametrize("to", ["events.log", "syslog:{}/nobody"])
+def test_an_application_that_cannot_be_imported_is_told_where_it_was_started(tmp_path: Path, to: str) -> None:
+    """Where nobody takes the log it would be told nowhere else."""
+    config = tmp_path / "gw.toml"
+    (tmp_path / "shop.py").write_text("prices = {}\nprices['tea']\n")
+    config.write_text(
+        f'[log]\nto = "{to.format(tmp_path)}"\n[pool.web]\napp = "shop:app"\nbind = ["127.0.0.1:0"]\n'
+    )
+    run = start(config)
+    assert run.returncode == 4
+    assert "KeyError: 'tea'" in run.stderr
+    assert 'shop.py", line 2' in run.stderr
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    """Applications would find a stderr that does not wait."""
+    path = Path("/dev/null")
+    if kind == "pipe":
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+    config = tmp_path / "gw.toml"
+    config.write_text(f'[log]\nto = "{path}"\n[pool.web]\napp = "x:y"\nbind = ["127.0.0.1:0"]\n')
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb"):
+        run = start(config)
     assert run.returncode == 1
-    path = tmp_path / "not/there"
-    assert f"cannot write the event log {path}/events.log: folder {path} does not exist" in run.stderr
-    assert "Traceback" not in run.stderr
+    assert f"cannot write the event log {path}: it is no file" in run.stderr
+
+
+@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+def test_a_worker_that_boots_at_the_rotation_goes_on_in_the_new_file(gwctl_server, preload: bool) -> None:
+    """It was forked with the old one, and hears of the new one when it has begun to listen."""
+    settings = {"preload": preload, "allow_kill": True, "allow_errors": ["died"]}
+    with gwctl_server(BARE["sync"], worker="sync", log=FILE, processes=4, **settings) as server:
+        path = server.folder / "events.log"
+        for turn in range(3):
+            before = server.workers
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            until(lambda: len(set(server.workers) - set(before)) > 2, "some to be there again")  # noqa: B023
+            path.rename(server.folder / f"events.log.{turn}")
+            server.signal(signal.SIGUSR1)
+            until(
+                lambda: all(stderr_of(pid) == path for pid in [server.pid, *server.workers]),
+                "all to write there",
+            )
+        until(lambda: status_of(server)["pools"][0]["ready"] == 4, "all to be ready")
+
+
+def stderr_of(pid: int) -> Path | None:
+    try:
+        return Path(f"/proc/{pid}/fd/2").readlink()
+    except OSError:
+        return None  # it has ended
+
+
+@pytest.mark.parametrize("worker", CLASSES)
+def test_what_was_kept_comes_without_another_line(gwctl_server, worker: str, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    server = gwctl_server(BARE[worker], worker=worker, log={"to": f"syslog:{path}"}, **RAISES)
+    server.start()
+    try:
+        until(lambda: answers(server), "it to serve")
+        raises(server)
+        with Reader(path) as reader:
+            found: list[bytes] = []
+            until(
+                lambda: found.extend(reader.all()) or any(b"Deliberate" in each for each in found),
+                "what was kept",
+            )
+    finally:
+        server.stop()
+
+
+def answers(server: GwctlServer) -> bool:
+    try:
+        return httpx.get(server.url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("worker", CLASSES)
+def test_what_an_application_logs_has_its_fields_and_its_socket_is_not_taken_for_the_applications(
+    gwctl_server, worker: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal"
+    with Reader(path) as reader:
+        journal = Journal(reader)
+        app = "logs:live" if worker == "asgi" else "logs:application"
+        server = gwctl_server(
+            app, worker=worker, preload=True, log={"to": f"journal:{path}"}, allow_errors=["."]
+        )
+        server.start()
+        try:
+            journal.wait_for("pools_serve")
+            httpx.get(f"{server.url}/x")
+            low = journal.wait_for("application", "stock of tea is low")
+            assert (low["LOGGER"], low["PRIORITY"]) == ("shop.views", "4")
+            assert json.loads(low["GWCTL_FIGURES"]) == {"left": 3, "path": "\\udcff"}
+            assert not [each for each in journal.entries if "opened 1 socket" in each["MESSAGE"]]
+        finally:
+            server.stop()
 
 
 def start(config: Path) -> subprocess.CompletedProcess[str]:
@@ -190,7 +292,7 @@ def test_a_syslog_that_is_not_there_is_told_and_gets_what_was_kept(gwctl_server,
         kept = "each process keeps 1000 lines until it can"
         until(lambda: kept in server.stderr, lambda: server.stderr)
         assert f"gwctl: syslog cannot be reached (No such file or directory): {kept}\n" in server.stderr
-        until(lambda: httpx.get(server.url).status_code == 200, "it to serve all the same")
+        until(lambda: answers(server), "it to serve all the same")
         with Reader(path) as reader:
             found: list[bytes] = []
             until(

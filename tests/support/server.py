@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from gwctl.log.destination import is_word
+from gwctl.log.destination import is_file
 from tests.support import toml_text
 from tests.support.processes import Process, children, session_of
 from tests.support.wait import DEADLINE_S, until
@@ -131,7 +131,7 @@ class GwctlServer:
     def log(self) -> str:
         """The event log so far."""
         to = self.tables.get("log", {}).get("to", "stderr")
-        path = self.folder / ("stderr" if is_word(to) else to)
+        path = self.folder / (to if is_file(to) else "stderr")
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
     @property

@@ -30,6 +30,9 @@ def hold_open() -> None:
 
 def put_in_place_of_stderr(fd: int) -> None:
     """Have stderr be what ``fd`` is; that number is closed."""
+    if fd == _STDERR:  # the application has closed its own
+        os.set_inheritable(fd, True)
+        return
     os.dup2(fd, _STDERR)
     os.close(fd)
 

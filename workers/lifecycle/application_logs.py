@@ -47,7 +47,7 @@ class ApplicationHandler(logging.Handler):
             logger=record.name,
             level="critical" if record.levelno >= logging.CRITICAL else "",
             fault=_fault(record),
-            figures=_figures(record) if self._log.json else None,
+            figures=_figures(record) if self._log.has_fields else None,
         )
         if not self._log.json:
             request_id = request_ids.current.get()

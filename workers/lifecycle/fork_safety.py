@@ -33,9 +33,14 @@ def descriptors() -> dict[int, str]:
     return found
 
 
-def warnings(before: dict[int, str]) -> Iterator[str]:
-    """Say what the import left behind; ``before`` is what was open when it began."""
-    opened = {fd: what for fd, what in descriptors().items() if before.get(fd) != what}
+def warnings(before: dict[int, str], log_fd: int = -1) -> Iterator[str]:
+    """Say what the import left behind.
+
+    Args:
+        before: What was open when it began.
+        log_fd: The event log's own, which may have been opened since.
+    """
+    opened = {fd: what for fd, what in descriptors().items() if before.get(fd) != what and fd != log_fd}
     threads = _threads()
     if threads:
         yield (

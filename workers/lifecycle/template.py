@@ -162,7 +162,7 @@ class _Template:
         import_s = time.monotonic() - started_at
         hold_open()
         self._take_back()
-        for warning in fork_safety.warnings(before):
+        for warning in fork_safety.warnings(before, self._log.descriptor):
             self._log.warning(f"preload: {warning}")
         _import_the_rest(application, self._assignment.settings.loop)
         ready = boot.ready(
@@ -221,10 +221,8 @@ class _Template:
                     self._log.level, self._log.json = Level(message.level), message.format == "json"
                 if isinstance(message, Fork):
                     self._fork(message, fds, application)
-                if isinstance(message, ReopenEvents):
-                    put_in_place_of_stderr(fds.pop())
                 for fd in fds:
-                    os.close(fd)
+                    put_in_place_of_stderr(fd) if isinstance(message, ReopenEvents) else os.close(fd)
         self._wait_s = self._drain_timeout_s
 
     # ---- the end

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import errno
 import json
 import os
 import re
 import socket
+import stat
+import time
 from pathlib import Path
 
 import pytest
 
-from gwctl.log import destination, journal
+from gwctl.log import datagrams, destination, journal, syslog
 from gwctl.log.datagrams import RETRY_S, Datagrams
 from gwctl.log.event_log import Log
 from gwctl.log.json_lines import Fault, More, Origin
@@ -20,7 +24,7 @@ from gwctl.records import AnyRecord
 from gwctl.records.master import StartFailed
 from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
-from tests.support.datagrams import Reader
+from tests.support.datagrams import Reader, parse_entry
 from tests.unit.records.examples import EXAMPLES
 
 ORIGIN = Origin("shop", "web", 2, 3)
@@ -43,6 +47,7 @@ class TestJournal:
             log.request_id = lambda: "9f86"
             log.warning("the disk is full")
             entry = journald.entry()
+        assert abs(dt.datetime.fromisoformat(entry.pop("GWCTL_TIME")).timestamp() - time.time()) < 60
         assert entry == {
             "MESSAGE": "web.2 g3: the disk is full",
             "PRIORITY": "4",
@@ -141,6 +146,29 @@ class TestJournal:
 
 
 class TestSyslog:
+    def test_dev_log_gets_what_the_c_library_says(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its readers take RFC 5424 for text."""
+        monkeypatch.setattr(syslog, "SOCKET", str(path))
+        with Reader(path) as syslogd:
+            log_to("syslog").warning("the disk is full")
+            message = syslogd.read().decode()
+        form = (
+            rf"<28>[A-Z][a-z]{{2}} [ \d]\d \d\d:\d\d:\d\d shop\[{os.getpid()}\]: web\.2 g3: the disk is full"
+        )
+        assert re.fullmatch(form, message)
+
+    def test_dates_of_the_c_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TZ", "UTC")
+        time.tzset()
+        fields = {
+            "time": "2026-03-01T23:04:05.678Z",
+            "level": "critical",
+            "subject": "web",
+            "text": "x",
+            "pid": 7,
+        }
+        assert syslog.local_message(fields, json=False) == b"<26>Mar  1 23:04:05 gwctl[7]: web: x"
+
     def test_a_message_has_the_form_of_rfc_5424(self, path: Path) -> None:
         with Reader(path) as syslogd:
             log_to(f"syslog:{path}").error("raised: KeyError", fault=Fault("KeyError", "'tax'", TRACEBACK))
@@ -266,6 +294,53 @@ class TestReaders:
                 os.close(theirs)
             assert [line[-6:] for line in syslogd.all()] == [b" first", b"second"]
 
+    @pytest.mark.parametrize("why", ["no memory files", "files may not be so large"])
+    def test_a_line_that_cannot_be_sent_is_lost_alone(
+        self, path: Path, why: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(*_arguments: object) -> int:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        with Reader(path) as journald:
+            log = log_to(f"journal:{path}")
+            if why == "no memory files":
+                monkeypatch.setattr(os, "memfd_create", fails)
+            else:
+                monkeypatch.setattr(datagrams, "seal", fails)
+            log.info("x" * 900_000)
+            log.info("small")
+            found = [parse_entry(each)["MESSAGE"] for each in journald.all()]
+        assert log.waiting() == []
+        assert log.lost == 1
+        assert found == [
+            "web.2 g3: (1 log lines were lost: the journal did not take them)",
+            "web.2 g3: small",
+        ]
+
+    def test_lines_that_another_program_left(self, path: Path) -> None:
+        """Those for stderr are written there; those for a third place are lost, and counted."""
+        read, write = os.pipe()
+        with Reader(path) as syslogd:
+            log = log_to(f"syslog:{path}", fd=write)
+            log.resume([b"text\n"], "stderr")
+            log.resume([b"an entry"], "journal")
+            log.resume([b"a message"], f"syslog:{path}")
+            log.flush()
+            assert syslogd.all() == [b"a message"]
+        os.close(write)
+        assert os.read(read, 100) == b"text\n"
+        os.close(read)
+        assert log.lost == 1
+
+    def test_its_descriptor_is_known(self, path: Path) -> None:
+        with Reader(path):
+            log = log_to(f"syslog:{path}")
+            assert log.descriptor == -1
+            log.info("x")
+            assert stat.S_ISSOCK(os.fstat(log.descriptor).st_mode)
+            log.close_in_child()
+            assert log.descriptor == -1
+
     def test_who_is_not_there_is_named(self, path: Path) -> None:
         reason = "No such file or directory"
         for name, kind in (("the journal", "journal"), ("syslog", "syslog")):
@@ -274,6 +349,12 @@ class TestReaders:
         with Reader(path):
             assert destination.unreachable(f"syslog:{path}") == ""
         assert destination.unreachable("stderr") == ""
+
+    def test_who_takes_streams_is_told_apart(self, path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.bind(str(path))
+            told = destination.unreachable(f"syslog:{path}")
+        assert told == "syslog takes a stream there, and gwctl sends datagrams: log lines are lost"
 
 
 @pytest.mark.parametrize(
@@ -293,10 +374,14 @@ class TestReaders:
         ("syslog://127.0.0.1:99999", "an IP address and a port"),
         ("syslog://127.0.0.1:514/x", "an IP address and a port"),
         ("syslog://", "an IP address and a port"),
+        ("syslog://127.0.0.1:0", "an IP address and a port"),
+        ("syslog://[::1%lo]:514", "an IP address and a port"),
+        ("syslog+tcp://127.0.0.1:514", "syslog+tcp:// is not spoken: syslog://ADDRESS:PORT is UDP"),
+        ("tcp://127.0.0.1:514", "tcp:// is not spoken"),
     ],
 )
 def test_values_of_the_setting(to: str, problem: str) -> None:
-    assert destination.is_word(to)
+    assert not destination.is_file(to)
     found = destination.problem(to)
     assert problem in found
     assert bool(problem) is bool(found)
