@@ -22,7 +22,7 @@ from gwctl.control.status import MasterStatus, to_json_ready
 from gwctl.errors import ControlError, GwctlError, InvariantViolation
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
-from gwctl.ipc.channel import Channel, Drain, Park, Reopen, Serve
+from gwctl.ipc.channel import REOPEN_EVENTS_PROTOCOL, Channel, Drain, Park, Reopen, ReopenEvents, Serve
 from gwctl.log import destination
 from gwctl.log.level import Level
 from gwctl.records.admin import AdminTokenUnusable
@@ -35,6 +35,7 @@ from gwctl.records.master import (
 from gwctl.records.reloads import RestartNeeded, SettingsWarning
 from gwctl.supervisor.admin.process import AdminProcess
 from gwctl.supervisor.admin.process import Plan as AdminPlan
+from gwctl.supervisor.children import stdio
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.inspections import Inspections
 from gwctl.supervisor.children.scoreboards import Boards
@@ -406,7 +407,10 @@ class Master:
         except LogFileError as error:
             self._recorder.write(LogNotReopened(reason=str(error)))
             return ""
-        self.children.reopen_events()
+        for child in self.children:  # 0: it has not said yet what it speaks, and so is of this program
+            if not 0 < child.protocol < REOPEN_EVENTS_PROTOCOL:
+                with stdio.another_of_stderr() as own:
+                    self.children.send(child.worker, ReopenEvents(), (own,))
         self.admin.reopen_events()
         return path
 

@@ -28,7 +28,6 @@ from gwctl.ipc.channel import (
     LOG_LEVEL_PROTOCOL,
     OBEYED_PROTOCOL,
     PROTOCOL,
-    REOPEN_EVENTS_PROTOCOL,
     TELL_PROTOCOL,
     TEMPLATE_DRAINS_PROTOCOL,
     Channel,
@@ -37,7 +36,6 @@ from gwctl.ipc.channel import (
     Drain,
     Hello,
     Park,
-    ReopenEvents,
     Serve,
     SetLogLevel,
     Tell,
@@ -45,7 +43,6 @@ from gwctl.ipc.channel import (
 from gwctl.ipc.scoreboard import Scoreboard
 from gwctl.log.event_log import format_name
 from gwctl.records.workers import ChannelBroken, ScoreboardDoubted
-from gwctl.supervisor.children import stdio
 from gwctl.supervisor.children.child import Child, ChildSnapshot
 from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.fork_requests import Templates
@@ -360,16 +357,6 @@ class Children:
         self._watching.want_write(child)
         if isinstance(message, Serve | Park) and child.protocol < OBEYED_PROTOCOL:  # it will not say so
             self._report(events.Obeyed(worker, isinstance(message, Serve)))
-
-    def reopen_events(self) -> None:
-        """The file of the event log, which is stderr, was moved away and is another one now.
-
-        Who has not said yet what it speaks was started by this program, or soon reads it in vain.
-        """
-        for child in self:
-            if not 0 < child.protocol < REOPEN_EVENTS_PROTOCOL:
-                with stdio.another_of_stderr() as own:
-                    self.send(child.worker, ReopenEvents(), (own,))
 
     def tell_log_level(self) -> None:
         """The log's level or format is another: workers write to it, too."""
