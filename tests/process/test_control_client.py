@@ -112,7 +112,7 @@ def test_the_example_of_the_page_runs(gwctl_server, capsys) -> None:
         path = find(
             name=None, config=server.config, control=None, environ=server.environ, uid=os.geteuid(), cwd=ROOT
         )
-        exec(example.replace("/run/gwctl/shop/control.sock", str(path)), {})
+        exec(example.replace("/run/gwctl/shop.sock", str(path)), {})
     said = capsys.readouterr().out
     assert said.startswith("healthy\n")
     assert "phase='commit'" in said

@@ -26,6 +26,7 @@ NOT_HERE = (
         "password_file",
         "client_ca",
         "allow_users",
+        "to",
     }
 )
 """Examples that name users and files of another machine."""

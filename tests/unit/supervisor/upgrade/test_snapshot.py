@@ -67,6 +67,7 @@ LEFT_OUT: dict[type, set[str]] = {
     server.ControlServer: {
         *("_recorder", "_handle", "_selector", "_spare", "_clock"),
         *("_refused", "_refusal_told_at"),
+        "_allowed",  # of the settings, which are carried
     },
     server._Client: {"peer", "active_at", "stays"},  # asked again, and as of now; the admin process is to end
 }
