@@ -26,9 +26,9 @@ def uid(text: str) -> int | None:
     return found.pw_uid if found is not None else None
 
 
-def uids(texts: Iterable[str]) -> frozenset[int]:
-    """Those of them that there are."""
-    return frozenset(each for each in map(uid, texts) if each is not None)
+def named(texts: Iterable[str]) -> dict[int, str]:
+    """Those of them that there are, by their numbers."""
+    return {number: text for text in texts if (number := uid(text)) is not None}
 
 
 def group(text: str) -> grp.struct_group | None:

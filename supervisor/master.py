@@ -362,7 +362,7 @@ class Master:
             self._recorder.log.json = not self._recorder.log.json
             self.children.tell_log_level()
         if self._control is not None:
-            self._control.allow(users.uids(settings.control.allow_users))
+            self._control.allow(users.named(settings.control.allow_users))
         self.log_level.configure(Level[settings.master.log_level.upper()])
         self.want_admin()
 

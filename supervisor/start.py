@@ -154,7 +154,7 @@ def _open_control(master: Master, loaded: Loaded, loop: Loop, recorder: Recorder
     """Listen, unless the settings or the machine have it otherwise: the admin process is served anyhow."""
     path = _control_path(loaded, recorder)
     control = ControlServer(path or Path(), recorder, control_handler(master, recorder.history))
-    control.allow(users.uids(loaded.settings.control.allow_users))
+    control.allow(users.named(loaded.settings.control.allow_users))
     if path is None or not control.open(loop.selector):
         control.attach(loop.selector)
     master.own_control(control)

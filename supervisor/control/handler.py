@@ -38,7 +38,8 @@ class Asked(Protocol):
 def control_handler(master: Asked, history: History) -> Handle:
     """What the control server calls for each request. What changes the fleet the core answers later."""
 
-    def handle(request: int, method: protocol.Method) -> dict[str, Any] | Follower | None:
+    def handle(request: int, method: protocol.Method, user: str) -> dict[str, Any] | Follower | None:
+        by = f" by {user}" if user else ""
         match method:
             case protocol.Status():
                 return master.status()
@@ -53,31 +54,31 @@ def control_handler(master: Asked, history: History) -> Handle:
                 return Follower.begin(history, method)
             case protocol.LogLevel(level=level, for_s=for_s):
                 if level is not None:
-                    master.log_level.ask(Level[level.upper()], for_s, "gwctl log-level")
+                    master.log_level.ask(Level[level.upper()], for_s, f"gwctl log-level{by}")
                 return master.log_level.report()
             case protocol.Dump(worker=worker):
                 master.dump(request, worker)
             case protocol.Requests(worker=worker):
                 master.requests(request, worker)
             case protocol.Stop(quick=False):
-                master.ask_to_stop(request, "gwctl stop")
+                master.ask_to_stop(request, f"gwctl stop{by}")
             case _:
-                master.ask(_for_the_core(request, method))
+                master.ask(_for_the_core(request, method, by))
         return None
 
     return handle
 
 
-def _for_the_core(request: events.RequestId, method: _OfTheFleet) -> events.Event:
+def _for_the_core(request: events.RequestId, method: _OfTheFleet, by: str) -> events.Event:
     match method:
         case protocol.Reload():
-            return events.ReloadAsked(request, "gwctl reload")
+            return events.ReloadAsked(request, f"gwctl reload{by}")
         case protocol.Rollback():
-            return events.RollbackAsked(request, "gwctl rollback")
+            return events.RollbackAsked(request, f"gwctl rollback{by}")
         case protocol.Stop():
-            return events.StopAsked(request, "gwctl stop", quick=True)
+            return events.StopAsked(request, f"gwctl stop{by}", quick=True)
         case protocol.Upgrade():
-            return events.UpgradeAsked(request, "gwctl upgrade")
+            return events.UpgradeAsked(request, f"gwctl upgrade{by}")
         case protocol.Scale(pool=pool, size=size, delta=delta):
             return events.ScaleAsked(request, pool, size, delta or 0)
         case protocol.Recycle(pool=pool, slot=slot):

@@ -57,9 +57,10 @@ _READ_BYTES: Final = 1 << 16
 _LAST_WORDS_S: Final = 0.5
 """For all clients together, of a master that has nothing else to do any more."""
 
-Handle = Callable[[int, messages.Method], "dict[str, Any] | Follower | None"]
-"""Takes a request's number (never 0) and what is asked. A dictionary is the answer; a `Follower` says what
-there is to send before it; None that `ControlServer.answer` follows. May raise GwctlError to refuse."""
+Handle = Callable[[int, messages.Method, str], "dict[str, Any] | Follower | None"]
+"""Takes a request's number (never 0), what is asked, and which of the allowed users asks; empty: root or the
+master's own. A dictionary is the answer; a `Follower` says what there is to send before it; None that
+`ControlServer.answer` follows. May raise GwctlError to refuse."""
 
 
 class ClientSnapshot(msgspec.Struct, frozen=True):
@@ -89,8 +90,7 @@ class _Client:
         self.sock = sock
         self.stays = stays
         """It was connected by the master itself: it keeps its place, whatever it says or does not say."""
-        credentials = peer.credentials(sock)
-        self.peer = credentials[0] if credentials is not None else 0
+        self.peer, self.uid, _ = peer.credentials(sock) or (0, 0, 0)
         self.active_at = now
         self.received = bytearray()
         self.output = bytearray()
@@ -189,13 +189,13 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         self._waiting: dict[int, _Client] = {}
         self._last_request = 0
-        self._allowed = frozenset[int]()
+        self._allowed: dict[int, str] = {}
         self._refused = 0
         self._refusal_told_at = -_REFUSAL_TOLD_S
 
-    def allow(self, uids: frozenset[int]) -> None:
-        """Listen to these users, too; who is connected stays."""
-        changed, self._allowed = uids != self._allowed, uids
+    def allow(self, users: dict[int, str]) -> None:
+        """Listen to these users, too, who have these names in records; who is connected stays."""
+        changed, self._allowed = users != self._allowed, users
         if changed and self._listening is not None:
             try:
                 self._listening.set_access(self._access)
@@ -521,7 +521,7 @@ class ControlServer:
         client.requests[number] = name
         self._waiting[number] = client
         try:
-            result = self._handle(number, method)
+            result = self._handle(number, method, self._allowed.get(client.uid, ""))
         except GwctlError as error:
             self.answer(number, ok=False, text=str(error), result={})
             return

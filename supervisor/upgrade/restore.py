@@ -157,5 +157,5 @@ def _resume_control(master: Master, state: State, settings: Settings, loop: Loop
         control.attach(loop.selector)
     else:
         control.resume(handed_over, loop.selector, lambda place: Follower(history, place))
-    control.allow(users.uids(settings.control.allow_users))
+    control.allow(users.named(settings.control.allow_users))
     master.own_control(control)

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
 REFUSES = {"allow_errors": ["control: refused"]}
 
 
-def ask(path: Path, uid: int) -> str:
-    """What a process of ``uid`` is answered that asks for the status."""
+def ask(path: Path, uid: int, method: str = "status", params: dict[str, str] | None = None) -> str:
+    """What a process of ``uid`` is answered that asks for the status, or for something else."""
+    question = json.dumps({"id": 1, "method": method, "params": params or {}}).encode()
 
     def asks() -> str:
         with socket.socket(socket.AF_UNIX) as client:
@@ -31,10 +32,12 @@ def ask(path: Path, uid: int) -> str:
             except PermissionError:
                 return "may not connect"
             with contextlib.suppress(BrokenPipeError):  # the refusal came first
-                client.sendall(b'{"id":1,"method":"status"}\n')
+                client.sendall(question + b"\n")
             with client.makefile() as answers:
                 answer = json.loads(answers.readline())
-        return str(answer["error"]["message"] if "error" in answer else answer["result"]["name"])
+        if "error" in answer:
+            return str(answer["error"]["message"])
+        return str(answer["result"].get("name") or answer["result"]["text"])
 
     return child.result(*child.start(asks, uid))
 
@@ -50,6 +53,8 @@ def test_who_is_named_may_and_others_may_not(gwctl_server, public_folder: Path) 
         assert path.stat().st_mode & 0o777 == 0o600
         allow(server, ["nobody"])
         assert ask(path, NOBODY) == "test"
+        assert ask(path, NOBODY, "log_level", {"level": "debug"}) == "debug until the next reload, then info"
+        server.wait_for_log(r"log level info -> debug \(gwctl log-level by nobody\)")
         refused = f"uid {OTHER} may not control this master; root and uid {NOBODY} may"
         assert ask(path, OTHER) == refused
         server.wait_for_log(rf"control: refused pid \d+: {refused}")

@@ -69,6 +69,26 @@ def test_an_asgi_request_over_its_limit_ends_alone(gwctl_server, environ, worker
         assert "ends: 1 task of the application cut, although cancelled before\n  task" in server.log
 
 
+@pytest.mark.parametrize(
+    ("worker", "app", "target", "names"),
+    [
+        ("threads", "application", "/sleeps", "request timeout: GET /sleeps [abc-1] has run"),
+        ("asgi", "live", "/await", "request timeout: GET /await [abc-1] has run"),
+        ("sync", "live", "/await", "(GET /await [abc-1], "),
+        ("threads", "live", "/await", "request timeout: GET /await [abc-1] has run"),
+    ],
+)
+def test_what_is_told_of_a_request_over_its_limit_has_its_id(
+    gwctl_server, environ, worker, app, target, names
+):
+    options = {"worker": worker, "environ": environ, "timeouts": FINE, "request_id_header": "X-Request-ID"}
+    allowed = {"allow_errors": [*EXPECTED["allow_errors"], "request timeout"], "allow_kill": True}
+    with gwctl_server(f"hangs:{app}", **options, **allowed) as server:
+        with request_on(server.url, target, "X-Request-ID: abc-1") as client:
+            client.recv(100)
+        server.wait_for_log(re.escape(names))
+
+
 @pytest.mark.parametrize("preload", [False, True])
 def test_a_sync_request_of_an_asgi_application_is_explained_by_its_task(gwctl_server, environ, preload):
     """The main thread only waits for it: the record says where the application stands."""

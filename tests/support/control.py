@@ -35,7 +35,7 @@ class Master:
             self.path, Recorder(self.log, self.history), self.handle, lambda: self.now
         )
 
-    def handle(self, request: int, method: Method) -> dict[str, Any] | Follower | None:
+    def handle(self, request: int, method: Method, user: str) -> dict[str, Any] | Follower | None:
         self.asked.append((request, method))
         if isinstance(method, Events):
             return Follower.begin(self.history, method)

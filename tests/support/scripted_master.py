@@ -29,7 +29,7 @@ def main(path: Path, script: dict[str, Any]) -> None:
     """Serve until a stop was answered."""
     asked: list[tuple[int, Method]] = []
 
-    def handle(request: int, method: Method) -> dict[str, Any] | None:
+    def handle(request: int, method: Method, user: str) -> dict[str, Any] | None:
         if isinstance(method, Status):
             status: dict[str, Any] = script["status"]
             return status

@@ -31,6 +31,7 @@ from gwctl.workers.balancing.queue_limit import GONE, QueueLimit
 from gwctl.workers.exchange.body_buffer import BodyTooLarge, keep
 from gwctl.workers.exchange.heads import as_list
 from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY, UNTIL_CLOSE
+from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.disconnects import is_disconnect
 from gwctl.workers.observe.errors import ClientGone, NotAsgiError
 from gwctl.workers.observe.introspection import BEGAN_AT
@@ -538,13 +539,13 @@ class AsgiRequest(Extensions):
         self._finish()
 
     def what(self) -> str:
-        exchange = self._exchange
+        request_id = request_ids.of_scope(self.scope)
         if not self.finished:
-            return exchange.what()
+            return request_ids.named(self._exchange.what(), request_id)
         # The connection may be at another request; and the scope is the application's to change.
         method, path, query = map(self.scope.get, ("method", "raw_path", "query_string"))
         target = _shown(path) + (f"?{_shown(query)}" if query else "")
-        return f"{method} {self._service.context.shown(target)}"
+        return request_ids.named(f"{method} {self._service.context.shown(target)}", request_id)
 
     def _cut(self) -> None:
         self._count_cut()

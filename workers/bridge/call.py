@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from gwctl.workers.asgi.departures import SILENT_MAX_S
 from gwctl.workers.bridge.event_loop import BRIDGE, SCOPE
 from gwctl.workers.bridge.request import BridgedConnection, BridgedRequest, FileSource
+from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.errors import ClientGone
 from gwctl.workers.wsgi.call import WHOLE, WsgiCall
 
@@ -137,6 +138,9 @@ class BridgedCall(WsgiCall):
         return request is not None and request.cut_shows and not self.response.client_gone
 
     # ---- any thread
+
+    def what(self) -> str:
+        return request_ids.named(self.exchange.what(), request_ids.of_scope(self._scope))
 
     def ring(self) -> None:
         self._bell.ring()

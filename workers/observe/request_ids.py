@@ -114,6 +114,19 @@ def _asgi(application: Application, ids: RequestIds) -> Application:
     return with_id
 
 
+def named(what: str, request_id: Any) -> str:
+    """``what`` a request is, with the id that was put where the application may change it."""
+    return f"{what} [{request_id}]" if type(request_id) is str and _SOUND.fullmatch(request_id) else what
+
+
+def of_scope(scope: Any) -> Any:
+    """What is where the id of an ASGI request was put; None: nothing, or the application has changed that."""
+    try:
+        return scope["extensions"][KEY]["id"]
+    except (KeyError, TypeError):
+        return None
+
+
 def _scopes_id(scope: Any, name: bytes, ids: RequestIds) -> str:
     if not scope.pop(TRUSTED, False):
         return ids.new()

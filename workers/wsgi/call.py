@@ -25,6 +25,7 @@ from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.interruption import Interrupted
 from gwctl.workers.exchange.heads import HeaderError, as_list
 from gwctl.workers.exchange.response import COUNTED, NO_BODY
+from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.errors import ClientGone, NotWsgiError
 from gwctl.workers.observe.tracebacks import fault, summary
 from gwctl.workers.wsgi.early_hints import as_text
@@ -126,7 +127,7 @@ class WsgiCall:
         return self.exchange.target
 
     def what(self) -> str:
-        return self.exchange.what()
+        return request_ids.named(self.exchange.what(), self._environ.get(request_ids.KEY))
 
     def waiting(self) -> ClientTime:
         return self.response.waiting()

@@ -53,7 +53,7 @@ class RealMaster:
         assert self._server.open(self._selector)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def _handle(self, request: int, method: Method) -> dict[str, Any] | Follower | None:
+    def _handle(self, request: int, method: Method, user: str) -> dict[str, Any] | Follower | None:
         match method:
             case protocol.Events():
                 return Follower.begin(self.history, method)

@@ -69,7 +69,12 @@ LEFT_OUT: dict[type, set[str]] = {
         *("_refused", "_refusal_told_at"),
         "_allowed",  # of the settings, which are carried
     },
-    server._Client: {"peer", "active_at", "stays"},  # asked again, and as of now; the admin process is to end
+    server._Client: {
+        "peer",
+        "uid",
+        "active_at",
+        "stays",
+    },  # asked again, and as of now; the admin process is to end
 }
 
 

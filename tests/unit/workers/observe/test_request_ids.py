@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gwctl.config.model.settings import PoolSettings
+from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.request_ids import KEY, RequestIds, current, identified
 from tests.support.engine import WORKER_CLASSES, Engine
 from tests.support.wait import until
@@ -150,6 +151,12 @@ def test_without_the_setting_there_is_none(worker: str, asgi: bool) -> None:
     with engine(worker, asgi, request_id_header="") as running, running.connect() as client:
         known, header, contextual, marked = json.loads(client.get("/", "X-Request-ID: abc").body)
     assert (known, header, contextual, marked) == (None, "abc", "", False)
+
+
+@pytest.mark.parametrize("odd", [None, 7, "", "two words", "x\n", ["a"], b"abc"])
+def test_what_an_application_has_made_of_it_is_left_out(odd: object) -> None:
+    assert request_ids.named("GET /", odd) == "GET /"
+    assert request_ids.of_scope({"extensions": odd}) is None
 
 
 @each_class
