@@ -15,8 +15,8 @@
 # make hostile  pools that attack whatever they can reach, beside one that behaves well: make hostile SECONDS=300 CLASS=asgi
 # make test-upgrade   upgrades in a row under load, and to another Python: make test-upgrade UPGRADES=50
 # make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
-# make docs   write docs/configuration.md, http.md, events.md, metrics.md and the policy in the dashboard from what they
-#             describe
+# make docs   write docs/configuration.md, http.md, events.md, metrics.md, the manual pages (docs/man) and the policy in
+#             the dashboard from what they describe
 #
 # PYTHON names the interpreter that makes the environment: make run PYTHON=python3.12
 
@@ -151,6 +151,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.conformance.page > docs/http.md
 	$(BIN)/python -m tests.unit.records.page > docs/events.md
 	$(BIN)/python -m tests.unit.admin.figures.page > docs/metrics.md
+	$(BIN)/python -m gwctl.cli.man_pages docs/man
 	$(BIN)/python -m tests.support.page
 
 clean:

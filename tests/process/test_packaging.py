@@ -66,7 +66,12 @@ def unpacked_sdist(tmp_path_factory) -> Path:
 
 def test_the_wheel_has_one_top_level_name(wheel: Path) -> None:
     names = {name.split("/")[0] for name in wheel_contents(wheel)}
-    assert {name for name in names if not name.endswith(".dist-info")} == {"gwctl"}
+    assert {name for name in names if not name.endswith((".dist-info", ".data"))} == {"gwctl"}
+
+
+def test_the_wheel_has_the_manual_pages_where_man_finds_them(wheel: Path) -> None:
+    found = {name.partition(".data/")[2] for name in wheel_contents(wheel) if ".data/" in name}
+    assert found == {f"data/share/man/man1/{path.name}" for path in (ROOT / "docs/man").iterdir()}
 
 
 def test_the_wheel_has_every_module(wheel: Path) -> None:
