@@ -98,7 +98,7 @@ class Master:
             random.random,
             self._close_in_child,
         )
-        self.log_level = LogLevel(recorder, self.children.tell_log_level)
+        self.log_level = LogLevel(recorder, self._tell_log_level)
         self._inspections = Inspections(self.children, self._answer)
         self._slow = SlowRequests(self.children, recorder, self._inspections.inspect)
         self.admin = AdminProcess(
@@ -360,11 +360,15 @@ class Master:
         settings = self._generations.current.loaded.settings
         if self._recorder.log.json != (settings.log.format == "json"):
             self._recorder.log.json = not self._recorder.log.json
-            self.children.tell_log_level()
+            self._tell_log_level()
         if self._control is not None:
             self._control.allow(users.named(settings.control.allow_users))
         self.log_level.configure(Level[settings.master.log_level.upper()])
         self.want_admin()
+
+    def _tell_log_level(self) -> None:
+        self.children.tell_log_level()
+        self.admin.tell_log_level()
 
     def want_admin(self) -> None:
         """Have the admin listener served as the settings in force say."""
@@ -377,8 +381,7 @@ class Master:
                 self._recorder.write(AdminTokenUnusable(path=path, reason=str(error)))
                 token = ""
             listeners = self._generations.admin_listeners
-            log_json = self._recorder.log.json
-            plan = AdminPlan(self.name, pool_settings(settings), listeners, token, log_json)
+            plan = AdminPlan(self.name, pool_settings(settings), listeners, token)
         self.admin.want(plan, time.monotonic())
 
     def _connect(self, sock: socket.socket) -> None:

@@ -36,10 +36,12 @@ from gwctl.ipc.channel import (
     Message,
     ReopenEvents,
     Serve,
+    SetLogLevel,
     WorkerFailed,
     WorkerReady,
 )
 from gwctl.ipc.scoreboard import Record, Scoreboard
+from gwctl.log.event_log import format_name
 from gwctl.records.admin import AdminEnded, AdminFault, AdminKilled, AdminReady
 from gwctl.supervisor.children import stdio
 from gwctl.supervisor.children.fork import fork_worker
@@ -72,7 +74,6 @@ class Plan(msgspec.Struct, frozen=True):
     settings: PoolSettings
     listeners: tuple[Listener, ...]
     token: str
-    log_json: bool = False
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -164,6 +165,14 @@ class AdminProcess:
             if not running.channel.closed:
                 with suppress(OSError), stdio.another_of_stderr() as own:  # no descriptor: the old one stays
                     running.channel.send(ReopenEvents(), (own,))
+                running.channel.flush()
+
+    def tell_log_level(self) -> None:
+        """The log's level or format is another: it writes to it, too."""
+        log = self._recorder.log
+        for running in self._running:
+            if not running.channel.closed:
+                running.channel.send(SetLogLevel(int(log.level), format_name(json=log.json)))
                 running.channel.flush()
 
     # ---- the loop
@@ -304,7 +313,7 @@ class AdminProcess:
             record=record,
             access_log_fd=-1,
             log_level=log.level,
-            log_json=plan.log_json,
+            log_json=log.json,
             log_to=log.to,
             master_pid=os.getpid(),
             log_lock_fd=log.lock.fd,

@@ -16,7 +16,7 @@ import pytest
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
-from gwctl.ipc.channel import Channel, Hello, Serve, WorkerFailed, WorkerReady
+from gwctl.ipc.channel import Channel, Hello, Serve, SetLogLevel, WorkerFailed, WorkerReady
 from gwctl.log.event_log import Log
 from gwctl.log.level import Level
 from gwctl.supervisor.admin import process as module
@@ -45,6 +45,7 @@ class Forked:
         self.sock = socket.socket(fileno=os.dup(assignment.channel.fileno()))
         self.channel = Channel(self.sock)
         self.record = assignment.record
+        self.assignment = assignment
 
     def say(self, *messages: WorkerReady | WorkerFailed) -> None:
         for message in messages:
@@ -138,6 +139,16 @@ def test_it_is_told_to_serve_when_it_is_ready(stage: Stage) -> None:
     assert stage.events() == ["admin_ready"]
     stage.admin.want(FIRST, stage.now)
     assert len(stage.forked) == 1, "it is what is wanted already"
+
+
+def test_it_hears_of_another_level_and_form_of_the_log(stage: Stage) -> None:
+    forked = begun(stage)
+    assert forked.heard() == [Hello, Serve]
+    stage.recorder.log.level, stage.recorder.log.json = Level.DEBUG, True
+    stage.admin.tell_log_level()
+    assert [message for message, _ in forked.channel.receive()] == [SetLogLevel(10, "json")]
+    stage.admin.want(SECOND, stage.now)
+    assert (stage.last.assignment.log_level, stage.last.assignment.log_json) == (Level.DEBUG, True)
 
 
 def test_it_is_tried_again_after_longer_and_longer(stage: Stage) -> None:
