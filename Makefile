@@ -23,7 +23,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # Tests mostly wait: for a process, a deadline, a loop.
-TEST_WORKERS ?= 6
+TEST_WORKERS ?= 8
 # They start gwctl more than a thousand times. Where the environment forbids to keep bytecode, as in containers,
 # each start would compile it anew: that doubles what a start costs.
 test test-browser test-oldest test-compiled: export PYTHONDONTWRITEBYTECODE =
