@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 from contextlib import suppress
 from typing import Final
 
@@ -29,9 +30,15 @@ class Starter:
             self._fd = fcntl.fcntl(_STDERR, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
 
     def tell(self, text: str) -> None:
-        if self._fd >= 0:
-            with suppress(OSError):  # nobody looks any more
-                os.write(self._fd, f"gwctl: {text}\n".encode("utf-8", "backslashreplace"))
+        """Say it, if that is taken at once: a terminal may be stopped, a pipe full."""
+        if self._fd < 0:
+            return
+        line = f"gwctl: {text}".encode("utf-8", "backslashreplace")[: select.PIPE_BUF - 1] + b"\n"
+        with suppress(OSError):  # nobody looks any more
+            writable = select.poll()
+            writable.register(self._fd, select.POLLOUT)
+            if writable.poll(0):
+                os.write(self._fd, line)
 
     def begin(self) -> None:
         """Say where the events are."""

@@ -114,10 +114,15 @@ def let_enter(path: Path) -> None:
     if path.name != _OWN:
         return
     with reach(path, follow=True) as place:
-        found = place.stat()
-        if found is not None and found.st_mode & 0o055 != 0o055:
-            mode = stat.S_IMODE(found.st_mode) | 0o055
-            os.chmod(place.name, mode, dir_fd=place.folder)
+        fd = os.open(
+            place.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.folder
+        )
+        try:
+            found = os.fstat(fd)
+            if found.st_uid == os.geteuid() and found.st_mode & 0o055 != 0o055:
+                os.fchmod(fd, stat.S_IMODE(found.st_mode) | 0o055)
+        finally:
+            os.close(fd)
 
 
 def _group(gid: int) -> str:

@@ -32,8 +32,13 @@ _NO_PATH: Final = re.compile(r"(journal|syslog)(:|$)|[a-z][a-z0-9+.-]*://")
 class Form(Protocol):
     """What lines look like."""
 
-    def __call__(self, fields: Mapping[str, Any], *, json: bool) -> bytes:
-        """The line with ``fields``; ``json``: as the setting ``log.format`` says."""
+    def __call__(self, fields: Mapping[str, Any], *, json: bool, offset_s: int | None) -> bytes:
+        """The line with ``fields``.
+
+        Args:
+            json: The setting ``log.format`` says so.
+            offset_s: Of local time from UTC, in seconds; None: the present one.
+        """
 
 
 class Datagram(NamedTuple):

@@ -155,7 +155,7 @@ class Log:
     def _encoded(self, line: LogLine | Mapping[str, Any]) -> bytes:
         if self._datagram is None:
             return json_lines.encoded(line)
-        return self._datagram.line(msgspec.to_builtins(line), json=self.json)
+        return self._datagram.line(msgspec.to_builtins(line), json=self.json, offset_s=self._offset_s)
 
     def waiting(self) -> list[bytes]:
         """Lines that nobody has taken yet."""

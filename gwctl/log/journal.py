@@ -48,7 +48,7 @@ def is_stderr(environ: Mapping[str, str]) -> bool:
         return False
 
 
-def entry(fields: Mapping[str, Any], *, json: bool) -> bytes:
+def entry(fields: Mapping[str, Any], *, json: bool, offset_s: int | None = None) -> bytes:  # noqa: ARG001
     """The datagram for the line with ``fields``; ``json``: its message is the object of JSON."""
     text = messages.message(fields, json=json, bytes_max=_MESSAGE_BYTES_MAX)
     parts = [

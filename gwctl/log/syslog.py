@@ -30,7 +30,7 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 _UNPRINTABLE: Final = re.compile(r"[^\x21-\x7e]")
 
 
-def message(fields: Mapping[str, Any], *, json: bool) -> bytes:
+def message(fields: Mapping[str, Any], *, json: bool, offset_s: int | None = None) -> bytes:  # noqa: ARG001
     """The datagram of RFC 5424 for the line with ``fields``; ``json``: what it says is the object of JSON."""
     host, name, kind = (
         _token(socket.gethostname(), 255),
@@ -41,9 +41,10 @@ def message(fields: Mapping[str, Any], *, json: bool) -> bytes:
     return head.encode() + messages.message(fields, json=json, bytes_max=_MESSAGE_BYTES_MAX)
 
 
-def local_message(fields: Mapping[str, Any], *, json: bool) -> bytes:
+def local_message(fields: Mapping[str, Any], *, json: bool, offset_s: int | None = None) -> bytes:
     """The same as syslog(3) says it, in local time."""
-    at = dt.datetime.fromisoformat(fields["time"]).astimezone()
+    zone = None if offset_s is None else dt.timezone(dt.timedelta(seconds=offset_s))
+    at = dt.datetime.fromisoformat(fields["time"]).astimezone(zone)
     when = f"{_MONTHS[at.month - 1]} {at.day:2} {at:%H:%M:%S}"
     head = f"<{_priority(fields)}>{when} {_token(_name(fields), 32)}[{_pid(fields)}]: "
     return head.encode() + messages.message(fields, json=json, bytes_max=_MESSAGE_BYTES_MAX)

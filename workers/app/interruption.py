@@ -51,7 +51,7 @@ class UnraisableHook:
             self.others(args)
 
 
-def heed_dropped() -> None:
+def resend_dropped() -> None:
     """Have dropped ones sent again. Once more after the import: the application may have its own hook."""
     if not isinstance(sys.unraisablehook, UnraisableHook):
         sys.unraisablehook = UnraisableHook(sys.unraisablehook)

@@ -28,7 +28,7 @@ def hold_open() -> None:
             os.set_inheritable(fd, True)
 
 
-def put_in_place_of_stderr(fd: int) -> None:
+def redirect_stderr(fd: int) -> None:
     """Have stderr be what ``fd`` is; that number is closed."""
     if fd == _STDERR:  # the application has closed its own
         os.set_inheritable(fd, True)

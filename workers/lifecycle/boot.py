@@ -40,7 +40,7 @@ from gwctl.log.event_log import Log
 from gwctl.log.write_lock import WriteLock
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.event_loop import Loops, keep_turning, shown
-from gwctl.workers.app.interruption import Interrupted, heed_dropped
+from gwctl.workers.app.interruption import Interrupted, resend_dropped
 from gwctl.workers.app.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.app.loader import LoadedApplication, load
 from gwctl.workers.app.own_threads import OwnTask
@@ -179,7 +179,7 @@ class _Boot:
 
     def _prepare(self) -> None:
         """Everything before the application's code: who and where this process is."""
-        heed_dropped()
+        resend_dropped()
         self._signals.install()
         signals.unblock()
         record = self._assignment.record

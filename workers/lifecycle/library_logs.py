@@ -21,7 +21,7 @@ from gwctl.log.event_log import Log
 from gwctl.log.json_lines import NOTHING_MORE, More
 from gwctl.log.level import Level
 from gwctl.workers.app.event_loop import turning
-from gwctl.workers.app.interruption import UnraisableHook, heed_dropped
+from gwctl.workers.app.interruption import UnraisableHook, resend_dropped
 from gwctl.workers.lifecycle.application_logs import (
     ApplicationHandler,
     RootHandler,
@@ -128,7 +128,7 @@ def sign_tracebacks(log: Log, settings: PoolSettings) -> None:
         after_import(logging.lastResort.root)
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = lambda args: _of_thread(log, args)
-    heed_dropped()
+    resend_dropped()
     hook = sys.unraisablehook
     if isinstance(hook, UnraisableHook) and hook.others is sys.__unraisablehook__:
         hook.others = lambda args: _unraisable(log, args)

@@ -38,7 +38,7 @@ from gwctl.ipc.channel import (
 )
 from gwctl.ipc.scoreboard import LAYOUT
 from gwctl.log.event_log import Log
-from gwctl.workers.app.standard_streams import put_in_place_of_stderr
+from gwctl.workers.app.standard_streams import redirect_stderr
 
 
 class Orders(Protocol):
@@ -111,7 +111,7 @@ class Link:
                     self._orders.reopen(fd)
             case ReopenEvents():
                 for fd in fds:
-                    put_in_place_of_stderr(fd)
+                    redirect_stderr(fd)
             case SetLogLevel(level=level, format=form):
                 self._orders.set_log_level(level, json=form == "json")
             case Tell(stacks=stacks):

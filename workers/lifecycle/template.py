@@ -60,9 +60,9 @@ from gwctl.log.event_log import Log
 from gwctl.log.level import Level
 from gwctl.workers.app import fork_hooks, monkey_patches
 from gwctl.workers.app.background_work import Background
-from gwctl.workers.app.interruption import Interrupted, heed_dropped
+from gwctl.workers.app.interruption import Interrupted, resend_dropped
 from gwctl.workers.app.loader import LoadedApplication, load
-from gwctl.workers.app.standard_streams import flush_stdio, hold_open, put_in_place_of_stderr
+from gwctl.workers.app.standard_streams import flush_stdio, hold_open, redirect_stderr
 from gwctl.workers.lifecycle import boot, environment, fork_safety, signals
 from gwctl.workers.lifecycle.exit_steps import Ending
 from gwctl.workers.lifecycle.library_logs import take_application_logs
@@ -122,7 +122,7 @@ class _Template:
         return status
 
     def _prepare(self) -> None:
-        heed_dropped()
+        resend_dropped()
         self._signals.install()
         signals.unblock()
         fork_hooks.guard(self._assignment.title, self._log, self._signals, self._descriptors)
@@ -222,7 +222,7 @@ class _Template:
                 if isinstance(message, Fork):
                     self._fork(message, fds, application)
                 for fd in fds:
-                    put_in_place_of_stderr(fd) if isinstance(message, ReopenEvents) else os.close(fd)
+                    redirect_stderr(fd) if isinstance(message, ReopenEvents) else os.close(fd)
         self._wait_s = self._drain_timeout_s
 
     # ---- the end

@@ -169,6 +169,25 @@ class TestSyslog:
         }
         assert syslog.local_message(fields, json=False) == b"<26>Mar  1 23:04:05 gwctl[7]: web: x"
 
+    def test_times_are_of_the_zone_that_the_process_began_in(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Django sets TZ while it is imported."""
+        monkeypatch.setattr(syslog, "SOCKET", str(path))
+        monkeypatch.setenv("TZ", "UTC")
+        time.tzset()
+        with Reader(path) as syslogd:
+            log = log_to("syslog")
+            log.keep_time_zone()
+            monkeypatch.setenv("TZ", "Asia/Tokyo")
+            time.tzset()
+            at = 1_772_406_245.0
+            log.write(Level.INFO, "x", at=at)
+            message = syslogd.read()
+        monkeypatch.undo()
+        time.tzset()
+        assert b"Mar  1 23:04:05 shop[" in message
+
     def test_a_message_has_the_form_of_rfc_5424(self, path: Path) -> None:
         with Reader(path) as syslogd:
             log_to(f"syslog:{path}").error("raised: KeyError", fault=Fault("KeyError", "'tax'", TRACEBACK))

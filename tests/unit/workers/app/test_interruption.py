@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gwctl.workers.app.interruption import Interrupted, Interruption, heed_dropped
+from gwctl.workers.app.interruption import Interrupted, Interruption, resend_dropped
 from tests.support import child
 
 
@@ -64,10 +64,10 @@ def test_what_is_dropped_comes_again(drops: Callable[[], None], own_hook: bool) 
         told: list[str] = []
         interruption = Interruption()
         signal.signal(signal.SIGQUIT, lambda _number, _frame: interruption.raise_in_application())
-        heed_dropped()
+        resend_dropped()
         if own_hook:
             sys.unraisablehook = lambda args: told.append(args.exc_type.__name__)
-        heed_dropped()
+        resend_dropped()
         try:
             drops()
             threading.Event().wait(30.0)
@@ -82,7 +82,7 @@ def test_other_exceptions_are_told_as_ever() -> None:
     def serve() -> str:
         told: list[str] = []
         sys.unraisablehook = lambda args: told.append(args.exc_type.__name__)
-        heed_dropped()
+        resend_dropped()
 
         class Broken:
             def __del__(self) -> None:
