@@ -114,9 +114,8 @@ def let_enter(path: Path) -> None:
     if path.name != _OWN:
         return
     with reach(path, follow=True) as place:
-        fd = os.open(
-            place.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.folder
-        )
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(place.name, flags, dir_fd=place.folder)
         try:
             found = os.fstat(fd)
             if found.st_uid == os.geteuid() and found.st_mode & 0o055 != 0o055:

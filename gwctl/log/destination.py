@@ -33,11 +33,9 @@ class Form(Protocol):
     """What lines look like."""
 
     def __call__(self, fields: Mapping[str, Any], *, json: bool, offset_s: int | None) -> bytes:
-        """The line with ``fields``.
+        """The line with ``fields``; ``json``: as the setting ``log.format`` says.
 
-        Args:
-            json: The setting ``log.format`` says so.
-            offset_s: Of local time from UTC, in seconds; None: the present one.
+        ``offset_s`` is that of local time from UTC, in seconds; None: the present one.
         """
 
 

@@ -30,7 +30,7 @@ def test_a_start_that_fails_is_told_and_then_nothing(pipe) -> None:
 
 
 def test_it_is_let_go_of_when_it_serves(pipe) -> None:
-    read, write = pipe
+    read, _ = pipe
     starter = Starter("journal")
     assert starter.hears(PoolsServe(pools=(), took_s=0.1), "serving")
     starter.tell("more")
