@@ -33,6 +33,7 @@ from gwctl.records.master import (
     LogNotReopened,
 )
 from gwctl.records.reloads import RestartNeeded, SettingsWarning
+from gwctl.records.sentences import sentence
 from gwctl.supervisor.admin.process import AdminProcess
 from gwctl.supervisor.admin.process import Plan as AdminPlan
 from gwctl.supervisor.children import stdio
@@ -52,9 +53,9 @@ from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.log_level import LogLevel
 from gwctl.supervisor.recorder import Recorder
+from gwctl.supervisor.service.announcer import Announcer
 from gwctl.supervisor.service.log_files import LogFileError, put_events
 from gwctl.supervisor.service.pidfile import Pidfile
-from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.service.terminal import Terminal
 from gwctl.supervisor.upgrade.execute import Handover, this_program
 from gwctl.supervisor.upgrade.program import Program
@@ -172,7 +173,7 @@ class Master:
             if not self._events:
                 break
         self.children.send_kills()
-        self._announcer.observe(self.fleet.state)
+        self._announcer.observe(self.fleet.state, time.monotonic())
         self._recorder.log.flush()
 
     def _decide(self, batch: list[events.Event]) -> list[actions.Action]:
@@ -565,6 +566,7 @@ class Master:
     def _end(self, finish: actions.Finish) -> int:
         self.close()
         self._recorder.write(finish.record)
+        self._announcer.end(finish.status, sentence(finish.record))
         if self._control is not None:
             self._control.close()  # who follows the events has seen the last one, too
         self.admin.end()

@@ -40,10 +40,10 @@ from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.recorder import Recorder
+from gwctl.supervisor.service.announcer import Announcer
 from gwctl.supervisor.service.log_files import put_events
 from gwctl.supervisor.service.pidfile import Pidfile
-from gwctl.supervisor.service.sd_notify import Notifier
-from gwctl.supervisor.service.status import Announcer
+from gwctl.supervisor.service.sd_notify import Notifier, failure_lines
 from gwctl.supervisor.starter import Starter
 from gwctl.supervisor.upgrade.program import Program
 
@@ -75,15 +75,19 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     log = Log(stdio.own_log(to), level, lock=WriteLock.make(), json=json, to=to)
     recorder = Recorder(log, History.of(master_settings.name))
     recorder.starter = starter
+    notifier = Notifier(os.environ, recorder)
     loop = Loop()
     loop.install_signals()
     program.let_signals_in()  # also while an address is waited for
     setproctitle.setproctitle(f"gwctl: master [{master_settings.name}]")
     try:
-        master = _prepare(loop, load, loaded, recorder, program)
+        master = _prepare(loop, load, loaded, recorder, Announcer(notifier), program)
     except GwctlError as error:
         status = int(error.exit_status)
         recorder.write(StartFailed(reason=str(error), exit_status=status))
+        notifier.send(
+            *failure_lines(str(error), status, error.errno if isinstance(error, BindError) else None)
+        )
         log.flush()
         return status
     starter.begin()
@@ -93,7 +97,12 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
 
 
 def _prepare(
-    loop: Loop, load: Callable[[], Loaded], loaded: Loaded, recorder: Recorder, program: Program
+    loop: Loop,
+    load: Callable[[], Loaded],
+    loaded: Loaded,
+    recorder: Recorder,
+    announcer: Announcer,
+    program: Program,
 ) -> Master:
     recorder.write(
         MasterStarted(
@@ -108,7 +117,7 @@ def _prepare(
         recorder.write(SettingsWarning(text=warning))
     generations = Generations(load, ListenerSet(os.environ))
     _start(generations, loaded, loop, recorder)
-    master = Master(loop, generations, recorder, Announcer(Notifier(os.environ, recorder)), program)
+    master = Master(loop, generations, recorder, announcer, program)
     try:
         _open_control(master, loaded, loop, recorder)
         if loaded.settings.master.pidfile:

@@ -91,11 +91,15 @@ def reader(app: str | None, file: Path | None, overrides: list[Override]) -> Rea
     return functools.partial(load, file, app=app, overrides=overrides, environ=environ, cwd=cwd)
 
 
-def read(read_settings: Reader, ending: str = "") -> Loaded:
-    """Read settings, or end the command with all that is wrong and a count."""
+def read(
+    read_settings: Reader, ending: str = "", on_error: Callable[[ConfigError], None] | None = None
+) -> Loaded:
+    """Read settings, or end the command with all that is wrong and a count, after calling ``on_error``."""
     try:
         return read_settings()
     except ConfigError as error:
+        if on_error is not None:
+            on_error(error)
         click.echo(str(error), err=True)
         click.echo(f"{count(len(error.problems))}{ending}", err=True)
         raise SystemExit(int(error.exit_status)) from None

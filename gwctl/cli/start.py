@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from gwctl.cli import output
 from gwctl.cli.options import SettingsCommand, read, reader, set_overrides, settings_options
+from gwctl.config.problems import ConfigError
 from gwctl.config.sources import Override
 from gwctl.supervisor.upgrade import entry
 from gwctl.supervisor.upgrade.role import role
@@ -35,11 +37,18 @@ def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags
         output.as_they_were()
         # A running master has executed this: what it runs with is what it hands over.
         raise SystemExit(entry.take_over(taken_for, read_settings))
-    loaded = read(read_settings, "; nothing was started.")
+    loaded = read(read_settings, "; nothing was started.", on_error=_tell_systemd)
     from gwctl.supervisor.start import main  # noqa: PLC0415 - after the settings: a mistake is told at once
 
     output.as_they_were()
     raise SystemExit(main(read_settings, loaded))
+
+
+def _tell_systemd(error: ConfigError) -> None:
+    """``systemctl status`` shows why, too."""
+    from gwctl.supervisor.service.sd_notify import failure_lines, send_once  # noqa: PLC0415 - see above
+
+    send_once(os.environ, *failure_lines(str(error), int(error.exit_status)))
 
 
 def _overrides(flags: dict[str, Any]) -> list[Override]:

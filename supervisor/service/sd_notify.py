@@ -10,25 +10,93 @@ Rules
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Final
+
+from msgspec import Struct
 
 from gwctl.records.master import SystemdUnreachable
 from gwctl.supervisor.recorder import Recorder
 
 _QUEUE_MAX: Final = 16
 _LINE_CHARS_MAX: Final = 200
+_VSOCK: Final = re.compile(r"vsock(?:-(stream|seqpacket|dgram))?:(\d{0,10}):(\d{1,10})")
+_VSOCK_KINDS: Final = {
+    "dgram": socket.SOCK_DGRAM,
+    "seqpacket": socket.SOCK_SEQPACKET,
+    "stream": socket.SOCK_STREAM,
+}
+_UNSUPPORTED: Final = frozenset(
+    {errno.ENODEV, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EAFNOSUPPORT}
+)
+
+
+class _Peer(Struct, frozen=True):
+    """Where messages go: ``kinds`` of sockets, of which the first that the kernel has is used."""
+
+    family: int
+    kinds: tuple[int, ...]
+    address: bytes | str | tuple[int, int]
+
+    @property
+    def connected(self) -> bool:
+        """Each message has a connection of its own, as there may be no datagrams."""
+        return self.family != socket.AF_UNIX
+
+    def open(self) -> socket.socket:
+        """A non-blocking socket; a connection may be still under way.
+
+        Raises:
+            OSError: There is no such socket here, or nobody at the other end.
+        """
+        sock = self._first()
+        sock.setblocking(False)
+        if self.connected:
+            failure = sock.connect_ex(self.address)
+            if failure not in {0, errno.EINPROGRESS}:
+                sock.close()
+                raise OSError(failure, os.strerror(failure))
+        return sock
+
+    def _first(self) -> socket.socket:
+        for kind in self.kinds[:-1]:
+            try:
+                return socket.socket(self.family, kind)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+        return socket.socket(self.family, self.kinds[-1])
+
+    def send(self, sock: socket.socket, message: bytes) -> None:
+        """Send one message.
+
+        Raises:
+            BlockingIOError: Not now.
+            OSError: It cannot be sent.
+        """
+        if not self.connected:
+            sock.sendto(message, self.address)
+            return
+        try:
+            sock.send(message)
+        except OSError as error:
+            if error.errno == errno.ENOTCONN:  # the connection is under way
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+            raise
 
 
 class Notifier:
     """Speaks to the service manager, if there is one."""
 
     def __init__(self, environ: Mapping[str, str], recorder: Recorder) -> None:
-        self._address = _address(environ.get("NOTIFY_SOCKET", ""))
+        self._peer = _peer(environ.get("NOTIFY_SOCKET", ""))
         self._recorder = recorder
         self._failed = False
         self._queue: deque[bytes] = deque(maxlen=_QUEUE_MAX)
@@ -38,7 +106,7 @@ class Notifier:
 
     @property
     def enabled(self) -> bool:
-        return self._address is not None
+        return self._peer is not None
 
     @property
     def pending(self) -> bool:
@@ -58,10 +126,9 @@ class Notifier:
 
         A line break inside a line becomes a blank: it would start another assignment.
         """
-        if self._address is None or not lines:
+        if self._peer is None or not lines:
             return
-        clean = (" ".join(line.split())[:_LINE_CHARS_MAX] for line in lines)
-        self._queue.append("\n".join(clean).encode("utf-8", "replace"))
+        self._queue.append(_message(lines))
         self.flush()
 
     def reloading(self) -> list[str]:
@@ -82,11 +149,14 @@ class Notifier:
 
     def flush(self) -> None:
         """Send what waits, as far as the manager takes it."""
-        if self._address is None:
+        peer = self._peer
+        if peer is None:
             return
         while self._queue:
             try:
-                self._socket().sendto(self._queue[0], self._address)
+                if self._sock is None:
+                    self._sock = peer.open()
+                peer.send(self._sock, self._queue[0])
             except BlockingIOError:
                 return
             except OSError as error:
@@ -94,6 +164,8 @@ class Notifier:
                 self._fail(error)
                 return
             self._queue.popleft()
+            if peer.connected:
+                self.close()
 
     def close(self) -> None:
         """Close the descriptor; also in a forked child. A later message opens another."""
@@ -101,24 +173,52 @@ class Notifier:
             self._sock.close()
             self._sock = None
 
-    def _socket(self) -> socket.socket:
-        if self._sock is None:
-            self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._sock.setblocking(False)
-        return self._sock
-
     def _fail(self, error: OSError) -> None:
+        self.close()
         if not self._failed:
             reason = error.strerror or str(error)
             self._recorder.write(SystemdUnreachable(reason=reason))
         self._failed = True
 
 
-def _address(value: str) -> bytes | str | None:
-    """A path, or with ``@`` an abstract name. (vsock, for whole machines, is nobody's service.)"""
+def send_once(environ: Mapping[str, str], *lines: str) -> None:
+    """Send one message before there is a master, if there is a service manager: see `Notifier.send`.
+
+    What it says is on standard error, too: so a failure is no news.
+    """
+    peer = _peer(environ.get("NOTIFY_SOCKET", ""))
+    if peer is not None:
+        with suppress(OSError), peer.open() as sock:
+            peer.send(sock, _message(lines))
+
+
+def failure_lines(text: str, status: int, errno: int | None = None) -> list[str]:
+    """What is told of a service that ends with ``status``: ``systemctl status`` shows all of it afterwards.
+
+    Args:
+        text: What went wrong; its first line is used.
+        status: The exit status of the process.
+        errno: The kernel's reason, if it was one.
+    """
+    lines = [f"STATUS=failed: {text.strip().partition(chr(10))[0]}", f"EXIT_STATUS={status}"]
+    return [*lines, f"ERRNO={errno}"] if errno else lines
+
+
+def _message(lines: Iterable[str]) -> bytes:
+    return "\n".join(" ".join(line.split())[:_LINE_CHARS_MAX] for line in lines).encode("utf-8", "replace")
+
+
+def _peer(value: str) -> _Peer | None:
+    """``$NOTIFY_SOCKET``: a path, with ``@`` an abstract name, or ``vsock:CID:PORT`` (sd_notify(3))."""
     if value.startswith("@"):
-        return b"\0" + os.fsencode(value[1:])
-    return value if value.startswith("/") else None
+        return _Peer(socket.AF_UNIX, (socket.SOCK_DGRAM,), b"\0" + os.fsencode(value[1:]))
+    if value.startswith("/"):
+        return _Peer(socket.AF_UNIX, (socket.SOCK_DGRAM,), value)
+    if (vsock := _VSOCK.fullmatch(value)) is None or not hasattr(socket, "AF_VSOCK"):
+        return None
+    kind, cid, port = vsock.groups()
+    kinds = (_VSOCK_KINDS[kind],) if kind else tuple(_VSOCK_KINDS.values())
+    return _Peer(socket.AF_VSOCK, kinds, (int(cid) if cid else socket.VMADDR_CID_HOST, int(port)))
 
 
 def _watchdog_interval_s(environ: Mapping[str, str]) -> float | None:

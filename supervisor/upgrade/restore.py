@@ -48,9 +48,9 @@ from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.recorder import Recorder
+from gwctl.supervisor.service.announcer import Announcer
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.sd_notify import Notifier
-from gwctl.supervisor.service.status import Announcer
 from gwctl.supervisor.upgrade import snapshot as handed_over
 from gwctl.supervisor.upgrade.execute import Verdict, this_program
 from gwctl.supervisor.upgrade.program import Program

@@ -30,8 +30,8 @@ from gwctl.supervisor.generations.plan import PlanSnapshot
 from gwctl.supervisor.history import HistorySnapshot
 from gwctl.supervisor.listeners.listener_set import ListenerSnapshot
 from gwctl.supervisor.log_level import LogLevelSnapshot
+from gwctl.supervisor.service.announcer import AnnouncerSnapshot
 from gwctl.supervisor.service.pidfile import PidfileSnapshot
-from gwctl.supervisor.service.status import AnnouncerSnapshot
 from gwctl.supervisor.tally import Tally
 from gwctl.supervisor.upgrade.program import ProgramSnapshot
 

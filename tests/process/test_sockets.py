@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import subprocess
 import sys
 import textwrap
 
@@ -11,6 +13,7 @@ import httpx
 import pytest
 
 from tests.support.server import APPS
+from tests.support.service_manager import ServiceManager
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
@@ -158,7 +161,37 @@ def test_notify_socket_hears_ready_reloading_and_stopping(gwctl_server, tmp_path
             wait_for("READY=1")
             heard.clear()
         wait_for("STOPPING=1")
-        assert "EXTEND_TIMEOUT_USEC=40000000" in heard, "drain_timeout_s and a margin"
+        wait_for("EXTEND_TIMEOUT_USEC=20000000")
+
+
+@pytest.mark.parametrize("mistake", ["taken", "typo"])
+def test_notify_socket_hears_why_a_start_failed(tmp_path, mistake):
+    manager = ServiceManager(str(tmp_path / "notify"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        setting = f"master.{'bind_retry_s=0' if mistake == 'taken' else 'bind_retri_s=0'}"
+        command = [
+            sys.executable,
+            "-m",
+            "gwctl",
+            "start",
+            "wsgi_bare:application",
+            "-b",
+            f"127.0.0.1:{port}",
+            "--set",
+            setting,
+        ]
+        done = subprocess.run(
+            command, cwd=APPS, env=os.environ | manager.environ, capture_output=True, timeout=60, check=False
+        )
+    lines = [line for message in manager.received() for line in message.splitlines()]
+    manager.close()
+    assert f"EXIT_STATUS={done.returncode}" in lines
+    assert lines[-1] == (f"ERRNO={errno.EADDRINUSE}" if mistake == "taken" else "EXIT_STATUS=2")
+    status = next(line for line in lines if line.startswith("STATUS="))
+    assert ("cannot listen on" if mistake == "taken" else "bind_retri_s") in status
 
 
 def test_port_0_may_be_asked_for_as_often_as_one_likes(gwctl_server, tmp_path):

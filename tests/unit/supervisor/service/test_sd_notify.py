@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -13,32 +14,15 @@ import pytest
 from gwctl.log.event_log import Log
 from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
-from gwctl.supervisor.service.sd_notify import Notifier
-
-
-class Manager:
-    """The receiving end, as systemd has it."""
-
-    def __init__(self, address: str) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.bind("\0" + address[1:] if address.startswith("@") else address)
-        self.sock.setblocking(False)
-        self.environ = {"NOTIFY_SOCKET": address}
-
-    def received(self) -> list[str]:
-        messages = []
-        while True:
-            try:
-                messages.append(self.sock.recv(4096).decode())
-            except BlockingIOError:
-                return messages
+from gwctl.supervisor.service.sd_notify import Notifier, failure_lines, send_once
+from tests.support.service_manager import ServiceManager
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> Iterator[Manager]:
-    manager = Manager(str(tmp_path / "notify"))
+def manager(tmp_path: Path) -> Iterator[ServiceManager]:
+    manager = ServiceManager(str(tmp_path / "notify"))
     yield manager
-    manager.sock.close()
+    manager.close()
 
 
 @pytest.fixture
@@ -52,7 +36,7 @@ def recorder(log_file: Path) -> Iterator[Recorder]:
         yield Recorder(Log(file.fileno()), History.of("shop"))
 
 
-def test_the_messages(manager: Manager, recorder: Recorder) -> None:
+def test_the_messages(manager: ServiceManager, recorder: Recorder) -> None:
     notifier = Notifier(manager.environ, recorder)
     assert notifier.enabled
     notifier.send("READY=1", "STATUS=web 4/4 ready")
@@ -68,7 +52,7 @@ def test_the_messages(manager: Manager, recorder: Recorder) -> None:
     notifier.close()
 
 
-def test_reloading_has_the_monotonic_time(manager: Manager, recorder: Recorder) -> None:
+def test_reloading_has_the_monotonic_time(manager: ServiceManager, recorder: Recorder) -> None:
     notifier = Notifier(manager.environ, recorder)
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     notifier.send(*notifier.reloading(), "STATUS=boot")
@@ -80,12 +64,12 @@ def test_reloading_has_the_monotonic_time(manager: Manager, recorder: Recorder) 
 
 
 def test_abstract_address(recorder: Recorder) -> None:
-    manager = Manager(f"@gwctl-test-{os.getpid()}")
+    manager = ServiceManager(f"@gwctl-test-{os.getpid()}")
     notifier = Notifier(manager.environ, recorder)
     notifier.send("READY=1")
     assert manager.received() == ["READY=1"]
     notifier.close()
-    manager.sock.close()
+    manager.close()
 
 
 def test_without_a_manager(recorder: Recorder, log_file: Path) -> None:
@@ -107,7 +91,7 @@ def test_a_failure_is_said_once(tmp_path: Path, recorder: Recorder, log_file: Pa
 
 
 def test_a_full_queue_keeps_the_order_and_never_blocks(
-    manager: Manager, recorder: Recorder, log_file: Path
+    manager: ServiceManager, recorder: Recorder, log_file: Path
 ) -> None:
     """The manager does not read: what does not fit waits for `flush`, watchdog ticks do not pile up."""
     notifier = Notifier(manager.environ | {"WATCHDOG_USEC": "3000000"}, recorder)
@@ -127,7 +111,7 @@ def test_a_full_queue_keeps_the_order_and_never_blocks(
     notifier.close()
 
 
-def test_watchdog_only_when_asked_for(manager: Manager, recorder: Recorder) -> None:
+def test_watchdog_only_when_asked_for(manager: ServiceManager, recorder: Recorder) -> None:
     Notifier(manager.environ, recorder).watchdog()
     assert manager.received() == []
     notifier = Notifier(manager.environ | {"WATCHDOG_USEC": "3000000"}, recorder)
@@ -149,3 +133,91 @@ def test_watchdog_only_when_asked_for(manager: Manager, recorder: Recorder) -> N
 )
 def test_watchdog_interval(environ: dict[str, str], interval: float | None, recorder: Recorder) -> None:
     assert Notifier(environ, recorder).watchdog_interval_s == interval
+
+
+def test_why_a_service_failed(manager: ServiceManager) -> None:
+    """Also before there is a master, and where nobody listens."""
+    lines = failure_lines("cannot listen on 0.0.0.0:80: taken\nby nginx", 1, 98)
+    send_once(manager.environ, *lines)
+    assert manager.received() == [
+        "STATUS=failed: cannot listen on 0.0.0.0:80: taken\nEXIT_STATUS=1\nERRNO=98"
+    ]
+    assert failure_lines("gw.toml:3: no", 2) == ["STATUS=failed: gw.toml:3: no", "EXIT_STATUS=2"]
+    send_once({"NOTIFY_SOCKET": "/nowhere/at/all"}, *lines)
+    send_once({}, *lines)
+
+
+class VsockPeer:
+    """Stands in for the host of a virtual machine: connections of a kind, from this process to itself."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *known: int) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self.connected: list[object] = []
+        self.got: list[bytes] = []
+        outer = self
+
+        class Sock:
+            def __init__(self, family: int, kind: int) -> None:
+                outer.asked.append((family, kind))
+                if kind not in known:
+                    raise OSError(errno.ENODEV, "No such device")
+                self._under_way = False
+
+            def setblocking(self, flag: bool) -> None:
+                assert not flag
+
+            def connect_ex(self, address: object) -> int:
+                outer.connected.append(address)
+                self._under_way = True
+                return errno.EINPROGRESS
+
+            def send(self, message: bytes) -> int:
+                if self._under_way:
+                    self._under_way = False
+                    raise OSError(errno.ENOTCONN, "not connected")
+                outer.got.append(message)
+                return len(message)
+
+            def close(self) -> None:
+                pass
+
+        monkeypatch.setattr(socket, "socket", Sock)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="this system has no vsock")
+def test_vsock_takes_the_first_kind_there_is(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection for each message, which may be under way when the message is tried first."""
+    peer = VsockPeer(monkeypatch, socket.SOCK_STREAM)
+    notifier = Notifier({"NOTIFY_SOCKET": "vsock:2:1234"}, recorder)
+    assert notifier.enabled
+    notifier.send("READY=1")
+    assert notifier.pending
+    notifier.flush()
+    notifier.send("STOPPING=1")
+    notifier.flush()
+    assert peer.got == [b"READY=1", b"STOPPING=1"]
+    assert peer.connected == [(2, 1234), (2, 1234)]
+    kinds = [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET, socket.SOCK_STREAM]
+    assert [kind for _, kind in peer.asked] == 2 * kinds
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_VSOCK"), reason="this system has no vsock")
+@pytest.mark.parametrize(
+    ("address", "kind"), [("vsock-stream:2:7", "SOCK_STREAM"), ("vsock-seqpacket::7", "SOCK_SEQPACKET")]
+)
+def test_vsock_of_a_kind_that_is_said(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, address: str, kind: str
+) -> None:
+    peer = VsockPeer(monkeypatch, getattr(socket, kind))
+    notifier = Notifier({"NOTIFY_SOCKET": address}, recorder)
+    notifier.send("READY=1")
+    notifier.flush()
+    assert peer.got == [b"READY=1"]
+    assert peer.connected == [(2, 7)]
+
+
+@pytest.mark.parametrize(
+    "address", ["", "relative", "vsock:", "vsock:2", "vsock-raw:2:7", "vsock:2:7x", "tcp:1"]
+)
+def test_an_address_that_is_none(recorder: Recorder, address: str) -> None:
+    assert not Notifier({"NOTIFY_SOCKET": address}, recorder).enabled

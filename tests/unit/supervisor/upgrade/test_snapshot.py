@@ -30,7 +30,7 @@ from gwctl.supervisor.generations.known_settings import struct_from
 from gwctl.supervisor.generations.plan import Plan
 from gwctl.supervisor.listeners.bind import Held
 from gwctl.supervisor.listeners.listener_set import ListenerSet
-from gwctl.supervisor.service.status import Announcer
+from gwctl.supervisor.service.announcer import Announcer
 from gwctl.supervisor.upgrade.snapshot import State, read
 
 CARRIED: dict[type, set[str]] = {
@@ -53,7 +53,7 @@ LEFT_OUT: dict[type, set[str]] = {
         "starved",
         "writing",
     },  # the master takes none; nothing is being written then
-    Announcer: {"_notifier", "_watchdog_at", "_retry_at"},
+    Announcer: {"_notifier", "_watchdog_at", "_retry_at", "_extend_at", "_sound"},
     Generations: {"_load"},
     ListenerSet: {"_care", "_tried", "_adjusted"},  # no reload is under way
     Children: {
