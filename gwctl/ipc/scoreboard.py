@@ -25,12 +25,12 @@ import struct
 from collections.abc import Container
 from typing import Final
 
-from gwctl import sealed_files
+from gwctl import durations, sealed_files
 
-LAYOUT: Final = 4
+LAYOUT: Final = 5
 """Version of the record below. Raise it with any change of a field's place or meaning."""
 
-RECORD_BYTES: Final = 1024
+RECORD_BYTES: Final = 2048
 _WORDS: Final = RECORD_BYTES // 8
 
 # Indices of 8-byte words. What is written for each request comes first, text is up to the middle, and what
@@ -78,7 +78,10 @@ LAG_S: Final = SECONDS + 4  # float: by how much the loop's last timer of a seco
 COLLECTIONS: Final = SECONDS + 5  # of garbage
 COLLECTED_S: Final = SECONDS + 6  # float: what they took, together
 COLLECTED_MAX_S: Final = SECONDS + 7  # float: what the longest took
-# The last eight words are free.
+# Eight words are free.
+DURATIONS: Final = 128  # words: requests by duration, as `gwctl.durations` has it
+DURATION_PLACES: Final = durations.PLACES
+# The last 43 words are free.
 _read_pool: Final = struct.Struct(f"{8 * POOL}xQ").unpack_from
 note_request: Final = struct.Struct(f"d{REQUEST_BYTES_MAX}s").pack_into
 """``note_request(record.request, 0, since, head)``: one call into C, as it is made for each request."""
@@ -103,6 +106,8 @@ FIELDS: Final = {
     "DROPPED": DROPPED,
     "LATENCY": LATENCY,
     "LATENCY_BUCKETS": LATENCY_BUCKETS,
+    "DURATIONS": DURATIONS,
+    "DURATION_PLACES": DURATION_PLACES,
     "ANSWERS": ANSWERS,
     "ANSWER_WORDS": ANSWER_WORDS,
     "SECONDS": SECONDS,
@@ -157,6 +162,10 @@ class Record:
 
     def latency(self) -> list[int]:
         return self.words[LATENCY : LATENCY + LATENCY_BUCKETS].tolist()
+
+    def durations(self) -> list[int]:
+        """Requests by duration, by the places of `gwctl.durations`."""
+        return self.words[DURATIONS : DURATIONS + DURATION_PLACES].tolist()
 
     def answers(self) -> list[int]:
         """Requests by method and class of status, in the order of `METHODS` and `STATUS_CLASSES`."""

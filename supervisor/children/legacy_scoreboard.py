@@ -17,6 +17,8 @@ from gwctl.ipc.scoreboard import (
     ANSWER_WORDS,
     ANSWERS,
     BUSY_SINCE,
+    DURATION_PLACES,
+    DURATIONS,
     LATENCY,
     LATENCY_BUCKETS,
     RECORD_BYTES,
@@ -59,11 +61,10 @@ class OlderBoard:
         for word, place in self._places.items():
             ours[word * _WORD : (word + 1) * _WORD] = theirs[place * _WORD : (place + 1) * _WORD]
         fields = self.snapshot.fields
-        start, count = fields["LATENCY"] * _WORD, min(fields["LATENCY_BUCKETS"], LATENCY_BUCKETS)
-        ours[LATENCY * _WORD : (LATENCY + count) * _WORD] = theirs[start : start + count * _WORD]
-        if "ANSWERS" in fields:
-            start, count = fields["ANSWERS"] * _WORD, min(fields["ANSWER_WORDS"], ANSWER_WORDS)
-            ours[ANSWERS * _WORD : (ANSWERS + count) * _WORD] = theirs[start : start + count * _WORD]
+        for name, length, place, most in _ROWS:
+            if name in fields:
+                start, count = fields[name] * _WORD, min(fields[length], most)
+                ours[place * _WORD : (place + count) * _WORD] = theirs[start : start + count * _WORD]
         head = theirs[(fields["BUSY_SINCE"] + 1) * _WORD :][:REQUEST_BYTES_MAX]
         at = (BUSY_SINCE + 1) * _WORD
         ours[at : at + len(head)] = head
@@ -74,7 +75,13 @@ class OlderBoard:
         os.close(self.snapshot.fd)
 
 
-_NO_PLACES = frozenset({"LATENCY", "LATENCY_BUCKETS", "RECORD_BYTES", "ANSWERS", "ANSWER_WORDS"})
+_ROWS = (
+    ("LATENCY", "LATENCY_BUCKETS", LATENCY, LATENCY_BUCKETS),
+    ("ANSWERS", "ANSWER_WORDS", ANSWERS, ANSWER_WORDS),
+    ("DURATIONS", "DURATION_PLACES", DURATIONS, DURATION_PLACES),
+)
+"""Of several words each: the names of place and length, and what they are here."""
+_NO_PLACES = frozenset({"RECORD_BYTES", *(name for row in _ROWS for name in row[:2])})
 """Several words, or none."""
 
 

@@ -48,6 +48,10 @@ _COUNTERS: Final = {
         range(scoreboard.LATENCY, scoreboard.LATENCY + scoreboard.LATENCY_BUCKETS), "requests of one duration"
     ),
     **dict.fromkeys(
+        range(scoreboard.DURATIONS, scoreboard.DURATIONS + scoreboard.DURATION_PLACES),
+        "requests of one duration",
+    ),
+    **dict.fromkeys(
         range(scoreboard.ANSWERS, scoreboard.ANSWERS + scoreboard.ANSWER_WORDS), "answers of one kind"
     ),
     scoreboard.COLLECTIONS: "collections of garbage",

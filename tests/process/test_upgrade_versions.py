@@ -54,7 +54,7 @@ def next_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     change(source / "gwctl" / "__init__.py", f'"{__version__}"', '"9.9.9"')
     board = source / "gwctl" / "ipc" / "scoreboard.py"
     change(board, f"LAYOUT: Final = {scoreboard.LAYOUT}", f"LAYOUT: Final = {scoreboard.LAYOUT + 1}")
-    change(board, f"RECORD_BYTES: Final = {scoreboard.RECORD_BYTES}", "RECORD_BYTES: Final = 1152")
+    change(board, f"RECORD_BYTES: Final = {scoreboard.RECORD_BYTES}", "RECORD_BYTES: Final = 2176")
     change(board, f"REQUESTS: Final = {scoreboard.REQUESTS} ", f"REQUESTS: Final = {scoreboard.BYTES_OUT} ")
     change(
         board, f"BYTES_OUT: Final = {scoreboard.BYTES_OUT}\n", f"BYTES_OUT: Final = {scoreboard.REQUESTS}\n"

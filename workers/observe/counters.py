@@ -11,10 +11,12 @@ from array import array
 from math import inf
 from typing import Final, Protocol
 
+from gwctl.durations import PER_S, PLACES, doublings, place_of
 from gwctl.ipc.scoreboard import (
     ANSWER_WORDS,
     ANSWERS,
     BYTES_OUT,
+    DURATIONS,
     ERRORS,
     LATENCY,
     LATENCY_BUCKETS,
@@ -26,11 +28,13 @@ from gwctl.ipc.scoreboard import (
     Record,
 )
 
-_LAST: Final = LATENCY_BUCKETS - 1
 _OTHER: Final = len(METHODS) - 1
 _PLACES: Final = {method: place for place, method in enumerate(METHODS)}
 _CLASSES: Final = len(STATUS_CLASSES)
 _STATUSES: Final = 1000
+_KNOWN: Final = 4096
+_PLACE_OF: Final = bytes([place_of(tenths) for tenths in range(_KNOWN)])
+"""Of the durations that most requests have: quicker than to work it out."""
 
 
 SLOW_MAX: Final = 20
@@ -58,8 +62,8 @@ class Counters:
 
     __slots__ = (
         "bytes_out",
+        "durations",
         "gets",
-        "latency",
         "requests",
         "rows",
         "seconds",
@@ -75,7 +79,7 @@ class Counters:
         self.waited_s = 0.0
         self.slow_s = inf
         self.slow: list[SlowRequest] = []
-        self.latency = [0] * LATENCY_BUCKETS
+        self.durations = [0] * PLACES
         self.gets = [0] * _STATUSES
         """By their status."""
         self.rows = {0: self.gets}
@@ -85,12 +89,13 @@ class Counters:
         """Count one finished response."""
         self.bytes_out += size
         self.seconds += seconds
-        bucket = 0
+        place = 0
         if seconds >= 0.0001:
-            bucket = min(int(seconds * 10000).bit_length(), _LAST)
+            tenths = int(seconds * PER_S)
+            place = _PLACE_OF[tenths] if tenths < _KNOWN else place_of(tenths)
             if seconds >= self.slow_s and len(self.slow) < SLOW_MAX:
                 self.slow.append((request.method, request.target, status, seconds))
-        self.latency[bucket] += 1
+        self.durations[place] += 1
         if request.method == "GET":
             self.gets[status] += 1
         else:
@@ -119,11 +124,13 @@ def flush(counters: list[Counters], record: Record) -> None:
     words[ANSWERS : ANSWERS + ANSWER_WORDS] = memoryview(answers)
     record.floats[SECONDS] = sum([one.seconds for one in counters])
     record.floats[WAITED_S] = sum([one.waited_s for one in counters])
-    if len(counters) == 1:
-        words[LATENCY : LATENCY + LATENCY_BUCKETS] = memoryview(array("Q", counters[0].latency))
-        return
-    for bucket in range(LATENCY_BUCKETS):
-        words[LATENCY + bucket] = sum([one.latency[bucket] for one in counters])
+    durations = counters[0].durations
+    if len(counters) > 1:
+        durations = [
+            sum(at_one_place) for at_one_place in zip(*[one.durations for one in counters], strict=True)
+        ]
+    words[DURATIONS : DURATIONS + PLACES] = memoryview(array("Q", durations))
+    words[LATENCY : LATENCY + LATENCY_BUCKETS] = memoryview(array("Q", doublings(durations)))
 
 
 def _answers(counters: list[Counters]) -> array[int]:

@@ -21,6 +21,7 @@ from gwctl.admin.figures import rows
 from gwctl.admin.figures.exposition import OPENMETRICS, TEXT, Format, chosen, exposition
 from gwctl.admin.figures.families import FAMILIES, LABELS
 from gwctl.control.metrics import METHODS, STATUS_CLASSES, Durations, MasterMetrics
+from gwctl.durations import doublings
 from gwctl.ipc.scoreboard import LATENCY_BUCKETS
 from gwctl.json_text import readable
 from gwctl.supervisor.core.state import Phase
@@ -230,7 +231,11 @@ def test_a_request_is_below_the_bounds_that_it_was_faster_than(seconds: float, s
     """As a worker counts it."""
     counters = Counters()
     counters.add(Asked(), 200, 0, seconds)
-    below = [bound for bound, count in rows.buckets(Durations(tuple(counters.latency))).counts if count]
+    below = [
+        bound
+        for bound, count in rows.buckets(Durations(tuple(doublings(counters.durations)))).counts
+        if count
+    ]
     assert below[0] == smallest
     assert below[-1] == "+Inf"
 

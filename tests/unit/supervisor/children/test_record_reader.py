@@ -50,6 +50,8 @@ COUNTERS = (
     scoreboard.REFUSED,
     scoreboard.LATENCY,
     scoreboard.LATENCY + scoreboard.LATENCY_BUCKETS - 1,
+    scoreboard.DURATIONS,
+    scoreboard.DURATIONS + scoreboard.DURATION_PLACES - 1,
 )
 LIES = [
     *(word(scoreboard.PID, pid) for pid in (0, 1, PID + 1, (1 << 64) - 1)),

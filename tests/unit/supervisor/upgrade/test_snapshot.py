@@ -165,6 +165,7 @@ def test_a_board_of_another_layout_is_read_by_its_names() -> None:
     record.words[scoreboard.BYTES_OUT] = 41
     record.words[scoreboard.LATENCY + 3] = 7
     record.words[scoreboard.ANSWERS + 5] = 8
+    record.words[scoreboard.DURATIONS + 9] = 7
     record.floats[scoreboard.SECONDS] = 1.5
     scoreboard.note_request(record.request, 0, 5.0, b"GET /x HTTP/1.1\r\n")
     fields = {**scoreboard.FIELDS, "REQUESTS": scoreboard.BYTES_OUT}
@@ -176,6 +177,7 @@ def test_a_board_of_another_layout_is_read_by_its_names() -> None:
     assert older.request_line == "GET /x"
     assert older.latency() == record.latency()
     assert older.answers() == record.answers()
+    assert older.durations() == record.durations()
     assert older.floats[scoreboard.SECONDS] == 1.5
     board.close_descriptor()
 
@@ -187,7 +189,7 @@ def test_a_board_of_before_requests_were_counted_by_kind() -> None:
     record.words[scoreboard.REQUESTS] = 3
     record.words[scoreboard.ANSWERS] = 3
     new = {"ANSWERS", "ANSWER_WORDS", "SECONDS", "WAITED_S", "WEBSOCKETS", "CPU_S", "LAG_S"}
-    new |= {"COLLECTIONS", "COLLECTED_S", "COLLECTED_MAX_S"}
+    new |= {"COLLECTIONS", "COLLECTED_S", "COLLECTED_MAX_S", "DURATIONS", "DURATION_PLACES"}
     fields = {name: word for name, word in scoreboard.FIELDS.items() if name not in new}
     older = OlderBoard(BoardSnapshot(board.fd, 4, 3, fields)).record(record.index).copy()
     assert older.words[scoreboard.REQUESTS] == 3

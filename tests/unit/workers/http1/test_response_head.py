@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from gwctl.durations import PLACES
 from gwctl.ipc.scoreboard import (
     BYTES_OUT,
     ERRORS,
@@ -316,6 +317,7 @@ def test_counters_are_added_up(threads: int) -> None:
     assert record.words[ERRORS] == threads
     assert record.words[BYTES_OUT] == 30 * threads
     assert record.latency() == [threads, threads, *[0] * 21, threads]
+    assert record.durations() == [threads, threads, *[0] * (PLACES - 3), threads]
     places = [(METHODS.index("GET"), "2xx"), (METHODS.index("POST"), "5xx"), (METHODS.index("other"), "none")]
     counted = [place * len(STATUS_CLASSES) + STATUS_CLASSES.index(kind) for place, kind in places]
     assert [index for index, count in enumerate(record.answers()) if count] == counted
