@@ -37,7 +37,7 @@ from gwctl.control import protocol as messages
 from gwctl.errors import BindError, GwctlError
 from gwctl.ipc import inherited_fds
 from gwctl.records.master import ControlRefused, ControlSocketWarning, NoControlSocket
-from gwctl.records.sentences import not_allowed
+from gwctl.records.master_sentences import not_allowed
 from gwctl.supervisor.control import client_slots
 from gwctl.supervisor.control.follower import Follower, FollowerSnapshot
 from gwctl.supervisor.listeners import unix_socket
