@@ -78,6 +78,11 @@ class Source:
             if collects:
                 gc.enable()
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All of the tree: a dozen checks look at each."""
+        return list(ast.walk(self.tree))
+
     @property
     def module(self) -> str:
         """The name it is imported by; empty for what is not below ``gwctl/``."""
@@ -88,7 +93,7 @@ class Source:
     @property
     def named(self) -> Iterator[str]:
         """Modules named in text, as in ``"gwctl.cli.start:start"``: imported when they are needed."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found = re.fullmatch(r"(gwctl(?:\.\w+)+):\w+", node.value)
                 if found:
@@ -97,7 +102,7 @@ class Source:
     @property
     def imports(self) -> Iterator[tuple[int, str]]:
         """Line and dotted name of everything imported; ``from a import b`` counts as a and a.b."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     yield node.lineno, alias.name
@@ -117,9 +122,11 @@ def files(folders: Iterable[str], suffixes: frozenset[str]) -> Iterator[Path]:
                     yield path
 
 
-def sources() -> list[Source]:
+@cache
+def sources() -> tuple[Source, ...]:
+    """Return all Python files of the repository: each is read, and parsed, once."""
     paths = files(PYTHON_FOLDERS, frozenset({".py"}))
-    return [Source(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths]
+    return tuple(Source(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths)
 
 
 def texts() -> Iterator[tuple[str, str]]:
@@ -128,7 +135,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def long_functions(source: Source) -> Iterator[str]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > FUNCTION_LINES_MAX:
@@ -167,7 +174,7 @@ def sleeps(source: Source) -> Iterator[str]:
     if source.path in SLEEPERS:
         return
     bare = any(name == "time.sleep" for _, name in source.imports)
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and (
             ast.unparse(node.func) == "time.sleep" or (bare and ast.unparse(node.func) == "sleep")
         ):
@@ -192,7 +199,7 @@ def mistranslated(source: Source) -> Iterator[str]:
     """
     if source.path.removeprefix(_WORKERS).removesuffix(".py") not in compiled_modules():
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Slice):
             calls = [inner for inner in ast.walk(node) if isinstance(inner, ast.Call | ast.Await)]
             if any(ast.unparse(getattr(call, "func", call)) not in {"len", "min", "max"} for call in calls):
@@ -208,11 +215,11 @@ def half_compiled(source: Source) -> Iterator[str]:
     compiled = source.path.removeprefix(_WORKERS).removesuffix(".py") in compiled_modules()
     origins = {
         alias.asname or alias.name: node.module.removeprefix("gwctl.workers.").replace(".", "/")
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gwctl.workers.")
         for alias in node.names
     }
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef):
             for base in node.bases:
                 origin = origins.get(ast.unparse(base))
@@ -249,7 +256,7 @@ def foreign_privates(product: Iterable[Source]) -> Iterator[str]:
     ours = set().union(*made.values())
     for source in product:
         strangers = _strangers(source)
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if not isinstance(node, ast.Attribute) or not re.match(r"_(?!_)", node.attr):
                 continue
             of = ast.unparse(node.value)
@@ -262,7 +269,7 @@ def foreign_privates(product: Iterable[Source]) -> Iterator[str]:
 def _made(source: Source) -> set[str]:
     """Return the private names that come into being here."""
     made: set[str] = set()
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             made.add(node.name)
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"self", "cls"}:
@@ -276,7 +283,7 @@ def _made(source: Source) -> set[str]:
 def _strangers(source: Source) -> set[str]:
     """Return the names by which this module knows modules and objects that are not ours."""
     found = set()
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import) or (
             isinstance(node, ast.ImportFrom) and not within(node.module or "", "gwctl")
         ):
@@ -317,9 +324,9 @@ def sentences(source: Source) -> Iterator[str]:
     """What happens in the master is a record; `gwctl.records.sentences` says it in words."""
     if not within(source.module, "gwctl.supervisor") or source.module in _WORDING:
         return
-    records = {alias.asname or alias.name for node in ast.walk(source.tree) for alias in _records_of(node)}
+    records = {alias.asname or alias.name for node in source.nodes for alias in _records_of(node)}
     in_core = within(source.module, "gwctl.supervisor.core")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call):
             function = node.func
             if isinstance(function, ast.Attribute) and (

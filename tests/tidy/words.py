@@ -47,9 +47,9 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _TERM = re.compile(r"^\*\*([\w -]+)\*\*|(?<=, )\*\*([\w -]+)\*\*", re.MULTILINE)
 
 
-def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def names(source: Source) -> Iterator[tuple[int, str]]:
     """Line and name of all that is defined or assigned."""
-    for node in ast.walk(tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.lineno, node.name
         elif isinstance(node, ast.arg):
@@ -63,7 +63,7 @@ def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def retired_words(source: Source) -> Iterator[str]:
     if not within(source.module, "gwctl"):
         return
-    for line, name in names(source.tree):
+    for line, name in names(source):
         for word in _WORD.findall(name):
             if word.lower() in RETIRED:
                 yield f"{source.path}:{line}: `{name}`: say {RETIRED[word.lower()]}"
