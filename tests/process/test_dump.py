@@ -14,14 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
-from gwctl.control.client import ControlClient
-from gwctl.control.discovery import find
 from gwctl.control.protocol import Dump, Requests
 from tests.load.runner import Load
 from tests.support.apps import BARE
 from tests.support.processes import wait_until_stopped
 from tests.support.raw import request_on
 from tests.support.server import GwctlServer
+from tests.support.status import active_requests, control_of, status_of
 from tests.support.wait import DEADLINE_S, until
 
 WSGI = """
@@ -63,12 +62,7 @@ def waiting(gwctl_server, tmp_path):
             ThreadPoolExecutor() as clients,
         ):
             waits = clients.submit(httpx.get, f"{server.url}/wait?token=secret", timeout=60)
-            until(
-                lambda: json.loads(server.gwctl("status", "--json").stdout)["pools"][0]["workers"][0][
-                    "active"
-                ],
-                "it",
-            )
+            until(lambda: active_requests(server), "it")
             yield server
             (tmp_path / "go").touch()
             assert waits.result().text == "done"
@@ -77,10 +71,9 @@ def waiting(gwctl_server, tmp_path):
 
 
 def dumped(server: GwctlServer, worker: str) -> dict[str, Any]:
-    result = server.gwctl("dump", worker, "--json", "-c", str(server.config))
-    assert result.returncode == 0, result.stderr
-    document: dict[str, Any] = json.loads(result.stdout)
-    return document
+    """What `gwctl dump --json` prints, by way of the control socket: it is asked often."""
+    with control_of(server) as client:
+        return client.call("dump", Dump(worker), timeout_s=DEADLINE_S)
 
 
 def dumped_with(server: GwctlServer, worker: str, what: str, count: int = 1) -> dict[str, Any]:
@@ -111,6 +104,9 @@ def test_a_request_under_way_is_shown_with_its_stack(waiting, worker: str) -> No
             assert f"pid {pid}, serving GET /wait?… for " in text
         assert re.search(r"^  worker: up \d+ s, \d+ requests?, \d+ MiB", text, re.MULTILINE), text
         assert "secret" not in json.dumps(document)
+        printed = json.loads(server.gwctl("dump", "web.0", "--json", "-c", str(server.config)).stdout)
+        assert printed.keys() > document.keys()
+        assert [each["pid"] for each in printed["workers"]] == [pid]
         assert server.gwctl("dump", "web.0", "-c", str(server.config)).stdout.startswith("web.0 g1 pid ")
         assert server.workers == [pid], "it lives on"
 
@@ -147,21 +143,22 @@ def test_a_worker_that_is_stopped_says_what_the_kernel_knows(gwctl_server) -> No
         assert httpx.get(server.url).text == "hello"
 
 
-@pytest.mark.parametrize(
-    ("worker", "error"),
-    [
-        ("web.7", "no worker web.7: there are web.0\n"),
-        ("wep", "no pool 'wep' with a worker: there are web\n"),
-        ("web.x", "'web.x' names no worker: write a pool, or one of it, as in web or web.2"),
-        ("web.", "'web.' names no worker"),
-        (".0", "'.0' names no worker"),
-    ],
-)
-def test_who_does_not_exist(gwctl_server, worker: str, error: str) -> None:
+NOBODY = {
+    "web.7": "no worker web.7: there are web.0\n",
+    "wep": "no pool 'wep' with a worker: there are web\n",
+    "web.x": "'web.x' names no worker: write a pool, or one of it, as in web or web.2",
+    "web.": "'web.' names no worker",
+    ".0": "'.0' names no worker",
+}
+
+
+def test_who_does_not_exist(gwctl_server, subtests) -> None:
     with gwctl_server(BARE["sync"], worker="sync") as server:
-        result = server.gwctl("dump", worker, "-c", str(server.config))
-        assert result.returncode in {1, 2}
-        assert error in result.stderr
+        for worker, error in NOBODY.items():
+            with subtests.test(worker):
+                result = server.gwctl("dump", worker, "-c", str(server.config))
+                assert result.returncode in {1, 2}
+                assert error in result.stderr
 
 
 def test_one_that_ends_meanwhile(gwctl_server) -> None:
@@ -175,10 +172,7 @@ def test_one_that_ends_meanwhile(gwctl_server) -> None:
     ) as server:
         (pid,) = server.workers
         with request_on(server.url, "/lock"), ThreadPoolExecutor() as people:
-            until(
-                lambda: "serving" in json.loads(server.gwctl("status", "--json").stdout)["phase"],
-                "it to serve",
-            )
+            until(lambda: "serving" in status_of(server)["phase"], "it to serve")
             asks = people.submit(server.gwctl, "dump", "web.0", "-c", str(server.config))
             os.kill(pid, signal.SIGKILL)
             result = asks.result()
@@ -255,19 +249,6 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"done"]
 """
-
-
-def control_of(server: GwctlServer) -> ControlClient:
-    return ControlClient(
-        find(
-            name="test",
-            config=None,
-            control=None,
-            environ=server.environ,
-            uid=os.geteuid(),
-            cwd=server.folder,
-        )
-    )
 
 
 @pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])

@@ -14,15 +14,23 @@ from tests.support.server import GwctlServer
 TIMEOUT_S = 20.0
 
 
+def control_of(server: GwctlServer) -> ControlClient:
+    """A client at the control socket: a command takes longer to start than the master to answer.
+
+    Raises:
+        ControlError: Nobody is there.
+    """
+    name = server.tables["master"]["name"]
+    return ControlClient(control_path(name, {"RUNTIME_DIRECTORY": str(server.folder)}, os.geteuid()))
+
+
 def status_of(server: GwctlServer, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """The whole document, by way of the control socket: a command would take longer to start than to answer.
+    """The whole document, by way of the control socket.
 
     Raises:
         ControlError: The master does not answer.
     """
-    name = server.tables["master"]["name"]
-    path = control_path(name, {"RUNTIME_DIRECTORY": str(server.folder)}, os.geteuid())
-    with ControlClient(path) as client:
+    with control_of(server) as client:
         return client.call("status", Status(), timeout_s=timeout_s)
 
 
