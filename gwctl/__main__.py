@@ -23,12 +23,13 @@ def _main() -> None:
     try:
         import signal  # noqa: PLC0415 - see the module
 
-        from gwctl import memory_limits  # noqa: PLC0415
+        from gwctl import garbage, memory_limits  # noqa: PLC0415
     except ModuleNotFoundError:
         raise
     except (MemoryError, ImportError, OSError):  # so little that a module of C cannot be mapped
         os.write(2, b"gwctl: not enough memory: look at ulimit -d and ulimit -v\n")
         os._exit(1)
+    garbage.collect_rarely()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # At once, in whatever import: whoever has something to say about it takes the default back.
         signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(_INTERRUPTED))
