@@ -22,21 +22,17 @@ from gwctl.control.status import MasterStatus, to_json_ready
 from gwctl.errors import ControlError, GwctlError, InvariantViolation
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
-from gwctl.ipc.channel import REOPEN_EVENTS_PROTOCOL, Channel, Drain, Park, Reopen, ReopenEvents, Serve
-from gwctl.log import destination
+from gwctl.ipc.channel import Channel, Drain, Park, Serve
 from gwctl.log.level import Level
 from gwctl.records.admin import AdminTokenUnusable
 from gwctl.records.base import TEMPLATE
 from gwctl.records.master import (
-    AccessLogsReopened,
     InvariantBroken,
-    LogNotReopened,
 )
 from gwctl.records.reloads import RestartNeeded, SettingsWarning
 from gwctl.records.sentences import sentence
 from gwctl.supervisor.admin.process import AdminProcess
 from gwctl.supervisor.admin.process import Plan as AdminPlan
-from gwctl.supervisor.children import stdio
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.inspections import Inspections
 from gwctl.supervisor.children.scoreboards import Boards
@@ -52,9 +48,10 @@ from gwctl.supervisor.generations.admin_settings import pool_settings
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.log_level import LogLevel
+from gwctl.supervisor.log_reopening import reopen_logs
 from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.announcer import Announcer
-from gwctl.supervisor.service.log_files import LogFileError, put_events
+from gwctl.supervisor.service.fd_store import FdStore
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.terminal import Terminal
 from gwctl.supervisor.upgrade.execute import Handover, this_program
@@ -71,6 +68,7 @@ class Master:
         generations: Generations,
         recorder: Recorder,
         announcer: Announcer,
+        fd_store: FdStore,
         program: Program,
         fleet: Fleet | None = None,
         queues: ConnectionQueues | None = None,
@@ -80,6 +78,7 @@ class Master:
         self._generations = generations
         self._recorder = recorder
         self._announcer = announcer
+        self._fd_store = fd_store
         self._events: list[events.Event] = []
         self._finish: actions.Finish | None = None
         self._control: ControlServer | None = None
@@ -127,6 +126,7 @@ class Master:
                 self._signalled(signum)
             self._terminal.check(time.monotonic())
             self._announcer.turn(time.monotonic())
+            self._fd_store.turn()
             self.log_level.turn(time.monotonic())
             self._slow.turn(time.monotonic(), asks=not self.fleet.state.executing)
             self._inspections.turn(time.monotonic())
@@ -153,6 +153,7 @@ class Master:
     def _timeout(self) -> float:
         due = min(
             self._announcer.next_at,
+            self._fd_store.next_at,
             self.log_level.next_at,
             self._inspections.next_at,
             self._slow.next_at,
@@ -202,7 +203,7 @@ class Master:
             case signal.SIGTTOU:
                 self._events.append(events.ScaleAsked(0, "", delta=-1))
             case signal.SIGUSR1:
-                self._reopen_logs()
+                reopen_logs(self._generations, self.children, self.admin, self._recorder)
             case signal.SIGUSR2:
                 self._events.append(events.UpgradeAsked(0, "SIGUSR2"))
             case _:
@@ -223,7 +224,7 @@ class Master:
             case actions.Answer(request=request, ok=ok, text=text, result=result):
                 self._answer(request, ok, text, result)
             case actions.CloseListeners():
-                self._generations.listeners.close()
+                self._close_listeners()
             case actions.Finish():
                 self._finish = action
             case actions.CheckUpgrade():
@@ -365,7 +366,21 @@ class Master:
         if self._control is not None:
             self._control.allow(users.named(settings.control.allow_users))
         self.log_level.configure(Level[settings.master.log_level.upper()])
+        self.keep_listeners()
         self.want_admin()
+
+    def keep_listeners(self) -> None:
+        """Have systemd keep the listeners in force for the next master, if its unit allows it."""
+        listeners = self._generations.listeners
+        listeners.outlive = self._fd_store.keep(listeners.own, tuple(listeners.settle()))
+
+    def _close_listeners(self) -> None:
+        """Who told ``gwctl stop`` means it; a signal of systemd's may be half of a restart."""
+        ending = self.fleet.state.ending
+        if ending is not None and ending.requests:
+            self._fd_store.empty()
+            self._generations.listeners.outlive = False
+        self._generations.listeners.close()
 
     def _tell_log_level(self) -> None:
         self.children.tell_log_level()
@@ -388,35 +403,6 @@ class Master:
     def _connect(self, sock: socket.socket) -> None:
         assert self._control is not None
         self._control.connect(sock)
-
-    def _reopen_logs(self) -> None:
-        reopened, failures = self._generations.logs.reopen()
-        for failure in failures:
-            self._recorder.write(LogNotReopened(reason=failure))
-        told = [
-            child for child in self.children if child.settings.access_log in reopened and not child.template
-        ]
-        for child in told:
-            self.children.send(child.worker, Reopen(), (reopened[child.settings.access_log],))
-        events = self._reopen_events()
-        self._recorder.write(AccessLogsReopened(files=len(reopened), workers=len(told), events=events))
-
-    def _reopen_events(self) -> str:
-        """Have all write to the event log's file as it is now; return its name, if there is one."""
-        path = self._generations.log_to
-        if not destination.is_file(path):
-            return ""
-        try:
-            put_events(path)
-        except LogFileError as error:
-            self._recorder.write(LogNotReopened(reason=str(error)))
-            return ""
-        for child in self.children:  # 0: it has not said yet what it speaks, and so is of this program
-            if not 0 < child.protocol < REOPEN_EVENTS_PROTOCOL:
-                with stdio.another_of_stderr() as own:
-                    self.children.send(child.worker, ReopenEvents(), (own,))
-        self.admin.reopen_events()
-        return path
 
     # ---- upgrade
 
@@ -455,6 +441,7 @@ class Master:
                 begun_log=generations.begun_log,
                 exchanges=self._queues.snapshot(),
                 announced=self._announcer.snapshot(),
+                fd_store=self._fd_store.snapshot(),
                 control=self._control.snapshot() if self._control is not None else None,
                 pidfile=self._pidfile.snapshot() if self._pidfile is not None else None,
                 history=self._recorder.history.snapshot(),
@@ -476,6 +463,8 @@ class Master:
         self._adoption = Adoption(state.adopted_at, state.adopted_by)
         self._tried_by = state.tried_by
         self.children.resume(state.of_children)
+        self._fd_store.resume(state.fd_store)
+        self.keep_listeners()
         self.log_level.resume(state.log_level_asked)
         self.admin.resume(state.admin)
 

@@ -41,6 +41,7 @@ from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.announcer import Announcer
+from gwctl.supervisor.service.fd_store import FdStore
 from gwctl.supervisor.service.log_files import put_events
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.sd_notify import Notifier, failure_lines
@@ -81,7 +82,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     program.let_signals_in()  # also while an address is waited for
     setproctitle.setproctitle(f"gwctl: master [{master_settings.name}]")
     try:
-        master = _prepare(loop, load, loaded, recorder, Announcer(notifier), program)
+        master = _prepare(loop, load, loaded, recorder, notifier, program)
     except GwctlError as error:
         status = int(error.exit_status)
         recorder.write(StartFailed(reason=str(error), exit_status=status))
@@ -91,6 +92,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
         log.flush()
         return status
     starter.begin()
+    master.keep_listeners()
     share_with_workers(binding(loaded.settings).values())
     master.want_admin()
     return master.go_on()
@@ -101,7 +103,7 @@ def _prepare(
     load: Callable[[], Loaded],
     loaded: Loaded,
     recorder: Recorder,
-    announcer: Announcer,
+    notifier: Notifier,
     program: Program,
 ) -> Master:
     recorder.write(
@@ -117,7 +119,8 @@ def _prepare(
         recorder.write(SettingsWarning(text=warning))
     generations = Generations(load, ListenerSet(os.environ))
     _start(generations, loaded, loop, recorder)
-    master = Master(loop, generations, recorder, announcer, program)
+    announcer, store = Announcer(notifier), FdStore(notifier, os.environ, recorder)
+    master = Master(loop, generations, recorder, announcer, store, program)
     try:
         _open_control(master, loaded, loop, recorder)
         if loaded.settings.master.pidfile:

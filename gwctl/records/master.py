@@ -163,6 +163,15 @@ class SystemdUnreachable(Record, frozen=True, kw_only=True):
     reason: str
 
 
+class ListenersNotKept(Record, frozen=True, kw_only=True):
+    """In systemd's store, over restarts and crashes."""
+
+    help: ClassVar = "systemd keeps at most"
+    level: Level = "warning"
+    listeners: int
+    kept_max: int
+
+
 class ListenerDamaged(Record, frozen=True, kw_only=True):
     """By code in the workers that share it."""
 
@@ -215,6 +224,7 @@ AboutMaster = (
     | ControlSocketWarning
     | ControlRefused
     | SystemdUnreachable
+    | ListenersNotKept
     | ListenerDamaged
     | LogLevelChanged
     | AccessLogsReopened

@@ -131,6 +131,12 @@ def _systemd_unreachable(record: master.SystemdUnreachable) -> str:
     return f"systemd cannot be notified at $NOTIFY_SOCKET: {record.reason}; serving goes on"
 
 
+@_of(master.ListenersNotKept)
+def _listeners_not_kept(record: master.ListenersNotKept) -> str:
+    text = f"systemd keeps at most {record.kept_max} of {record.listeners} listeners, so it is given none"
+    return f"{text}: a restart refuses connections. Set FileDescriptorStoreMax={record.listeners} in the unit"
+
+
 @_of(master.ListenerDamaged)
 def _listener_damaged(record: master.ListenerDamaged) -> str:
     match record.damage:

@@ -15,10 +15,11 @@ from typing import Final, assert_never
 
 from msgspec import Struct
 
-from gwctl.config.addresses import FdAddress, SystemdAddress, TcpAddress, UnixAddress, parse, shown
+from gwctl.config.addresses import Address, FdAddress, SystemdAddress, TcpAddress, UnixAddress, parse, shown
 from gwctl.errors import BindError
 from gwctl.ipc.assignment import Listener
 from gwctl.supervisor.listeners import inherited, port_owner, unix_socket
+from gwctl.supervisor.listeners.stored import Stored
 from gwctl.supervisor.listeners.syn_filter import reject_new_connections
 
 _PROBES: Final = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
@@ -50,6 +51,8 @@ class Held(Struct):
     """Taken over from whoever started us, not bound here."""
     shut_down: bool = False
     """It is a Unix socket, and a worker has shut it down."""
+    from_store: tuple[int, ...] = ()
+    """Descriptors that systemd had for us, of a listener that was bound here by the master before."""
 
     @property
     def lost(self) -> bool:
@@ -65,9 +68,20 @@ class Held(Struct):
                 reject_new_connections(listener.sock)
             listener.sock.close()
 
+    def leave(self) -> None:
+        """Close our copies: somebody else has one, and clients can go on to connect."""
+        for listener in self.listeners:
+            listener.sock.close()
+
     def undo(self) -> None:
         """Make it as if it had not been opened: descriptors that were taken over stay open."""
-        if self.taken:
+        if self.from_store:
+            for listener in self.listeners:
+                if listener.sock.fileno() in self.from_store:
+                    listener.sock.detach()
+                else:
+                    listener.sock.close()
+        elif self.taken:
             for listener in self.listeners:
                 listener.sock.detach()
         else:
@@ -83,13 +97,16 @@ class Held(Struct):
         self.wanted = wanted
 
 
-def bind(wanted: Wanted, passed: inherited.Passed) -> Held:
-    """Open one address.
+def bind(wanted: Wanted, passed: inherited.Passed, store: Stored) -> Held:
+    """Open one address, with what is in ``store`` for it.
 
     Raises:
         BindError: Says why, and who has it.
     """
-    match parse(wanted.address):
+    address = parse(wanted.address)
+    if held := _from_store(wanted, address, store):
+        return held
+    match address:
         case TcpAddress(host=host, port=port):
             return _made(wanted, _bind_tcp(wanted, host, port) if host else _bind_everywhere(wanted, port))
         case UnixAddress(path=path) if path.startswith("@"):
@@ -103,6 +120,37 @@ def bind(wanted: Wanted, passed: inherited.Passed) -> Held:
             return _take(wanted, passed.named(name))
         case unknown:
             assert_never(unknown)
+
+
+def _from_store(wanted: Wanted, address: Address, store: Stored) -> Held | None:
+    """What was bound here by the master before, as it is wanted now; None: it has to be bound."""
+    unix = None
+    if isinstance(address, UnixAddress) and not address.path.startswith("@"):
+        unix = store.take_unix(Path(address.path), wanted.address)
+        socks = [unix.sock] if unix is not None else []
+    elif isinstance(address, TcpAddress | UnixAddress):
+        socks = store.take(wanted.address)
+    else:
+        socks = []
+    if not socks:
+        return None
+    kept = tuple(sock.fileno() for sock in socks)
+    try:
+        if unix is not None:
+            unix.set_access(wanted.access)
+        if isinstance(address, TcpAddress) and not address.host and len(socks) == 1:
+            socks += _beside(wanted, socks[0])  # it may have IPv6 by now
+        for sock in socks:
+            sock.listen(wanted.backlog)
+    except (BindError, OSError) as error:
+        for sock in socks:
+            sock.detach() if sock.fileno() in kept else sock.close()
+        if isinstance(error, BindError):
+            raise
+        raise BindError(wanted.shown, error.strerror or str(error), error.errno) from None
+    held = _made(wanted, socks, unix)
+    held.from_store = kept
+    return held
 
 
 def _made(wanted: Wanted, socks: Iterable[socket.socket], unix: unix_socket.UnixSocket | None = None) -> Held:
@@ -154,15 +202,23 @@ def _bind_everywhere(wanted: Wanted, port: int) -> list[socket.socket]:
 
     One socket for both would do, but shows IPv4 clients to the application as ``::ffff:1.2.3.4``.
     """
-    socks = _bind_tcp(wanted, "0.0.0.0", port)
-    port = socks[0].getsockname()[1]
+    (first,) = _bind_tcp(wanted, "0.0.0.0", port)
     try:
-        socks.append(_listen_tcp("::", port, wanted.backlog))
+        return [first, *_beside(wanted, first)]
+    except BindError:
+        first.close()
+        raise
+
+
+def _beside(wanted: Wanted, first: socket.socket) -> list[socket.socket]:
+    """The IPv6 socket on the port of an IPv4 one; none where there is no IPv6."""
+    port = first.getsockname()[1]
+    try:
+        return [_listen_tcp("::", port, wanted.backlog)]
     except OSError as error:
-        if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:  # else: no IPv6 here
-            socks[0].close()
-            raise BindError(wanted.shown, _tcp_reason(error, "::", port), error.errno) from None
-    return socks
+        if error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}:
+            return []
+        raise BindError(wanted.shown, _tcp_reason(error, "::", port), error.errno) from None
 
 
 def _listen_tcp(host: str, port: int, backlog: int) -> socket.socket:

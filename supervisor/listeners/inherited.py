@@ -23,6 +23,8 @@ _FIRST: Final = 3
 _DIGITS_MAX: Final = 9
 _NAME_MAX: Final = 255  # FDNAME_MAX of systemd
 _SHOWN_MAX: Final = 40
+STORED: Final = "gwctl."
+"""What the names of descriptors begin with that gwctl itself gave to systemd."""
 _UNNAMED: Final = "unknown"  # what sd_listen_fds_with_names(3) calls a descriptor without a name
 
 
@@ -49,6 +51,8 @@ class Passed:
             PassedError: The environment is nonsense.
         """
         self.by_name: dict[str, list[int]] = {}
+        self.stored: dict[str, list[int]] = {}
+        """Those that this service had systemd keep for it: what `gwctl.supervisor.listeners.stored` takes."""
         self._pid = environ.get("LISTEN_PID", "")
         if by_name is not None:
             self.by_name.update((name, list(fds)) for name, fds in by_name.items())
@@ -66,7 +70,8 @@ class Passed:
                 raise PassedError(f"LISTEN_FDS={count} announces descriptor {fd}, which was not passed")
             os.set_inheritable(fd, False)
             name = names[fd - _FIRST] if names else ""
-            self.by_name.setdefault(name or _UNNAMED, []).append(fd)
+            ours = self.stored if name.startswith(STORED) else self.by_name
+            ours.setdefault(name or _UNNAMED, []).append(fd)
 
     @property
     def fds(self) -> list[int]:

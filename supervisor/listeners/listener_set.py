@@ -32,6 +32,7 @@ from gwctl.ipc.assignment import Listener
 from gwctl.supervisor.listeners import inherited, unix_socket
 from gwctl.supervisor.listeners.bind import Held, Wanted, bind
 from gwctl.supervisor.listeners.repair import ListenerCare
+from gwctl.supervisor.listeners.stored import Stored, name_of
 from gwctl.supervisor.recorder import Recorder
 
 
@@ -53,6 +54,9 @@ class ListenerSet:
 
     def __init__(self, environ: Mapping[str, str], passed: Mapping[str, Iterable[int]] | None = None) -> None:
         self._passed = inherited.Passed(environ, passed)
+        self._store = Stored(self._passed.stored)
+        self.outlive = False
+        """Somebody else has copies of what is bound here, so that clients wait while there is no master."""
         self._current: dict[str, Held] = {}
         self._tried: dict[str, Held] | None = None
         self._adjusted: list[tuple[Held, Wanted]] = []
@@ -81,7 +85,7 @@ class ListenerSet:
         try:
             for address, each in wanted.items():
                 if address not in self._current or self._current[address].lost:
-                    fresh[address] = bind(each, self._passed)
+                    fresh[address] = bind(each, self._passed, self._store)
             for address in wanted.keys() & self._current.keys() - fresh.keys():
                 self._adjust(self._current[address], wanted[address])
         except BaseException:
@@ -119,6 +123,22 @@ class ListenerSet:
         tried, self._tried = self._tried, None
         self._undo(held for address, held in tried.items() if self._current.get(address) is not held)
 
+    def settle(self) -> list[str]:
+        """The start has succeeded: let go of what the store had and the settings have no use for. By name."""
+        in_force = (each for held in self._current.values() for each in held.listeners)
+        return self._store.settle(listener.sock.fileno() for listener in in_force)
+
+    @property
+    def own(self) -> dict[str, tuple[int, ...]]:
+        """The descriptors of what is bound here and in force, by the name for the store."""
+        return {
+            name_of(address, held.unix.inode if held.unix is not None else None): tuple(
+                each.sock.fileno() for each in held.listeners
+            )
+            for address, held in self._current.items()
+            if not held.taken and not held.shut_down
+        }
+
     def get(self, address: str) -> tuple[Listener, ...]:
         """The open listeners of an address of either plan; none once they are closed."""
         held = (self._tried or {}).get(address) or self._current.get(address)
@@ -129,17 +149,20 @@ class ListenerSet:
         self._care.check(self._current.values(), recorder)
 
     def close(self) -> None:
-        """Close everything, so that new clients are refused from now on."""
+        """Close everything: new clients are refused from now on, or wait for who has what outlives us."""
         self.abandon()
         for held in self._current.values():
-            held.close()
+            if self.outlive and not held.taken:
+                held.leave()
+            else:
+                held.close()
         self._current = {}
 
     def close_in_child(self, keep: Iterable[str]) -> None:
         """In a worker: close the copies of what is not in ``keep``; no file is touched."""
         keep = set(keep)
         held = {id(each): each for plan in (self._current, self._tried or {}) for each in plan.values()}
-        unused = set(self._passed.fds)
+        unused = {*self._passed.fds, *self._store.fds}
         for each in held.values():
             for listener in each.listeners:
                 unused.discard(listener.sock.fileno())

@@ -3,7 +3,7 @@
 It reads the state of a fleet and changes nothing in it.
 
 Imported by `supervisor.master`, `supervisor.start`, `supervisor.upgrade`, `supervisor.generations`,
-`cli`.
+`supervisor.log_reopening`, `cli`.
 Knows nothing of `supervisor.master`, `supervisor.children`, `supervisor.control`,
 `supervisor.generations`, `workers`.
 """

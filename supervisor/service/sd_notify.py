@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+import array
 import errno
 import os
 import re
@@ -26,7 +27,7 @@ from gwctl.records.master import SystemdUnreachable
 from gwctl.supervisor.recorder import Recorder
 
 _QUEUE_MAX: Final = 16
-_LINE_CHARS_MAX: Final = 200
+_LINE_CHARS_MAX: Final = 280
 _VSOCK: Final = re.compile(r"vsock(?:-(stream|seqpacket|dgram))?:(\d{0,10}):(\d{1,10})")
 _VSOCK_KINDS: Final = {
     "dgram": socket.SOCK_DGRAM,
@@ -74,15 +75,16 @@ class _Peer(Struct, frozen=True):
                     raise
         return socket.socket(self.family, self.kinds[-1])
 
-    def send(self, sock: socket.socket, message: bytes) -> None:
-        """Send one message.
+    def send(self, sock: socket.socket, message: bytes, fds: tuple[int, ...] = ()) -> None:
+        """Send one message. Descriptors do not leave the machine: over vsock it goes without them.
 
         Raises:
             BlockingIOError: Not now.
             OSError: It cannot be sent.
         """
         if not self.connected:
-            sock.sendto(message, self.address)
+            sent = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            sock.sendmsg([message], sent, 0, self.address)
             return
         try:
             sock.send(message)
@@ -99,7 +101,7 @@ class Notifier:
         self._peer = _peer(environ.get("NOTIFY_SOCKET", ""))
         self._recorder = recorder
         self._failed = False
-        self._queue: deque[bytes] = deque(maxlen=_QUEUE_MAX)
+        self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque(maxlen=_QUEUE_MAX)
         self._sock: socket.socket | None = None
         self.watchdog_interval_s = _watchdog_interval_s(environ)
         """How often to call `watchdog`: half of what the unit asks for. None: no watchdog."""
@@ -114,21 +116,21 @@ class Notifier:
         return bool(self._queue)
 
     def waiting(self) -> tuple[bytes, ...]:
-        """Messages that the manager has not taken yet."""
-        return tuple(self._queue)
+        """Messages that the manager has not taken yet; those with descriptors are sent anew."""
+        return tuple(message for message, fds in self._queue if not fds)
 
     def resume(self, messages: Iterable[bytes]) -> None:
         """Send ``messages`` before all others."""
-        self._queue.extend(messages)
+        self._queue.extend((message, ()) for message in messages)
 
-    def send(self, *lines: str) -> None:
+    def send(self, *lines: str, fds: tuple[int, ...] = ()) -> None:
         """Send assignments in one message: ``READY=1``, ``STATUS=...``, as of sd_notify(3).
 
-        A line break inside a line becomes a blank: it would start another assignment.
+        A line break inside a line becomes a blank: it would start another assignment. ``fds`` go with it.
         """
         if self._peer is None or not lines:
             return
-        self._queue.append(_message(lines))
+        self._queue.append((_message(lines), fds))
         self.flush()
 
     def reloading(self) -> list[str]:
@@ -156,7 +158,7 @@ class Notifier:
             try:
                 if self._sock is None:
                     self._sock = peer.open()
-                peer.send(self._sock, self._queue[0])
+                peer.send(self._sock, *self._queue[0])
             except BlockingIOError:
                 return
             except OSError as error:

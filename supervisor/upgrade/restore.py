@@ -49,6 +49,7 @@ from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.announcer import Announcer
+from gwctl.supervisor.service.fd_store import FdStore
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.sd_notify import Notifier
 from gwctl.supervisor.upgrade import snapshot as handed_over
@@ -111,9 +112,11 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     recorder, loop = Recorder(log, History.of(state.name)), Loop()
     recorder.history.resume(state.history)
     recorder.tally = state.tally
-    announcer = Announcer(Notifier(os.environ, recorder), state.announced)
+    notifier = Notifier(os.environ, recorder)
+    announcer, store = Announcer(notifier, state.announced), FdStore(notifier, os.environ, recorder)
     program = Program.from_snapshot(state.command, state.mask, is_copy=bool(role.failure))
-    master = Master(loop, generations, recorder, announcer, program, fleet, ConnectionQueues(state.exchanges))
+    queues = ConnectionQueues(state.exchanges)
+    master = Master(loop, generations, recorder, announcer, store, program, fleet, queues)
     master.resume(state)
     _resume_control(master, state, settings, loop, recorder)
     if state.pidfile is not None:

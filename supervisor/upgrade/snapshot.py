@@ -77,6 +77,8 @@ class State(msgspec.Struct, frozen=True):
     """All that are named elsewhere here: what the rescue hands on without understanding more."""
     passed: dict[str, tuple[int, ...]] = {}
     """What systemd passed, by name."""
+    fd_store: tuple[str, ...] = ()
+    """Names of the listeners that systemd keeps."""
     control: ControlSnapshot | None = None
     pidfile: PidfileSnapshot | None = None
     history: HistorySnapshot = HistorySnapshot()

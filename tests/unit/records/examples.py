@@ -12,6 +12,7 @@ from gwctl.records.master import (
     ControlSocketWarning,
     InvariantBroken,
     ListenerDamaged,
+    ListenersNotKept,
     LogLevelChanged,
     LogNotReopened,
     MasterGaveUp,
@@ -216,6 +217,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     ControlRefused(pid=77, uid=1001, owner_uid=33, count=12),
     ControlRefused(pid=77, uid=1001, owner_uid=33, allowed=(1003, 1004), count=1),
     SystemdUnreachable(reason="Connection refused"),
+    ListenersNotKept(listeners=4, kept_max=2),
     ListenerDamaged(
         pool="web", address="http://127.0.0.1:8000", damage="shut_down", mended=False, reason="in use"
     ),

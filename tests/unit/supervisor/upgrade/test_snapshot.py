@@ -55,7 +55,7 @@ LEFT_OUT: dict[type, set[str]] = {
     },  # the master takes none; nothing is being written then
     Announcer: {"_notifier", "_watchdog_at", "_retry_at", "_extend_at", "_sound"},
     Generations: {"_load"},
-    ListenerSet: {"_care", "_tried", "_adjusted"},  # no reload is under way
+    ListenerSet: {"_care", "_tried", "_adjusted", "_store", "outlive"},  # no reload is under way; kept anew
     Children: {
         *("_loop", "_recorder", "_report", "_jitter", "_close_in_child"),
         "_oom",  # it begins with what the kernel has counted by then
@@ -111,7 +111,10 @@ def test_every_field_of_a_child_is_carried() -> None:
     ("kind", "fields"),
     [
         (Plan, {"loaded", "policies", "capacity"}),
-        (Held, {"wanted", "listeners", "unix", "taken", "shut_down"}),  # the last is noticed again
+        (
+            Held,
+            {"wanted", "listeners", "unix", "taken", "shut_down", "from_store"},
+        ),  # of the start; noticed again
     ],
 )
 def test_so_is_that_of_plans_and_listeners(kind: Any, fields: set[str]) -> None:

@@ -1,0 +1,93 @@
+"""systemd's descriptor store: our listeners are kept there while there is no master.
+
+Theory of operation
+    Where the unit has FileDescriptorStoreMax= (systemd says so in ``$FDSTORE``, from version 254 on; before
+    that the unit sets it), each listener that was bound here is put into the store when it is in force, and
+    taken out when a reload has removed it. A restart, a crash or a kill -9 of the master then closes no
+    listener: who connects meanwhile waits in its backlog for the next master, which is passed them
+    (`gwctl.supervisor.listeners.stored`). Systemd itself empties the store when the unit is stopped for good.
+
+    What is in the store is what was sent and not removed: systemd answers nothing. FDPOLL=0, as a listener
+    that somebody has shut down is to be found out by us, not dropped in silence.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from math import inf
+from typing import Final
+
+from gwctl.records.master import ListenersNotKept
+from gwctl.supervisor.recorder import Recorder
+from gwctl.supervisor.service.sd_notify import Notifier
+
+RETRY_S: Final = 0.25
+"""Until more is sent, when the manager's queue is full."""
+
+
+class FdStore:
+    """What systemd keeps for us, by name."""
+
+    def __init__(self, notifier: Notifier, environ: Mapping[str, str], recorder: Recorder) -> None:
+        allowed = environ.get("FDSTORE", "")
+        self._max = int(allowed) if allowed.isascii() and allowed.isdecimal() and len(allowed) < 10 else 0
+        self._notifier = notifier
+        self._recorder = recorder
+        self._kept: dict[str, tuple[int, ...]] = {}
+        self._due: deque[tuple[str, tuple[int, ...]]] = deque()
+        self._told = False
+
+    @property
+    def enabled(self) -> bool:
+        return self._notifier.enabled and self._max > 0
+
+    def keep(self, listeners: Mapping[str, tuple[int, ...]], gone: tuple[str, ...] = ()) -> bool:
+        """Have exactly these kept, by name; true: all are. ``gone``: others that were there at the start.
+
+        A listener that is kept under its name already is not sent again.
+        """
+        if not self.enabled:
+            return False
+        wanted = sum(map(len, listeners.values()))
+        fits = wanted <= self._max
+        if not fits and not self._told:
+            self._recorder.write(ListenersNotKept(listeners=wanted, kept_max=self._max))
+        self._told = not fits
+        target = dict(listeners) if fits else {}
+        self._due += [(name, ()) for name in (*gone, *self._kept) if name not in target]
+        for name, fds in target.items():
+            before = self._kept.get(name)
+            if before and before != fds:
+                self._due.append((name, ()))
+            if before != fds:
+                self._due.append((name, fds))
+        self._kept = target
+        self.turn()
+        return fits
+
+    def snapshot(self) -> tuple[str, ...]:
+        """The names of what is kept."""
+        return tuple(self._kept)
+
+    def resume(self, names: Iterable[str]) -> None:
+        """What another program had kept: sent again, as the last message may not have left. Twice is once."""
+        self._kept = dict.fromkeys(names, ())
+
+    def empty(self) -> None:
+        """Nothing is to outlive this master."""
+        self.keep({})
+
+    @property
+    def next_at(self) -> float:
+        """When `turn` has something to do, in monotonic seconds; see `gwctl.supervisor.service.announcer`."""
+        return -inf if self._due and not self._notifier.pending else inf
+
+    def turn(self) -> None:
+        """Send as much as the manager takes."""
+        while self._due and not self._notifier.pending:
+            name, fds = self._due.popleft()
+            if fds:
+                self._notifier.send("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", fds=fds)
+            else:
+                self._notifier.send("FDSTOREREMOVE=1", f"FDNAME={name}")
