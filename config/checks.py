@@ -59,6 +59,7 @@ def check(settings: Settings, tree: Tree, bad: set[Path]) -> dict[str, Identity]
     checks = _Checks(tree, bad)
     for name, pool in settings.pool.items():
         checks.pool(name, pool)
+        checks.metrics(("pool", name, "application_metrics"), pool, settings.admin)
     checks.admin(settings.admin)
     checks.log(settings.log)
     checks.control(settings.control)
@@ -109,6 +110,12 @@ class _Checks:
             admin_token.read(admin.token_file)
         except admin_token.TokenError as error:
             self._tree.complain(path, str(error), error.hint)
+
+    def metrics(self, path: Path, pool: PoolSettings, admin: AdminSettings) -> None:
+        """Check that somebody tells the application's metrics."""
+        if pool.application_metrics and not admin.bind and self._ok(path, ("admin", "bind")):
+            hint = 'Write bind = "127.0.0.1:9100" in [admin], or leave this out'
+            self._tree.complain(path, "needs the admin listener, which tells them", hint)
 
     def control(self, control: ControlSettings) -> None:
         """Check that those who may use the control socket are there."""

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from gwctl.config import addresses, app_spec, checks, schema, temporary_folder, toml_writer, variables
+from gwctl.config import (
+    addresses,
+    app_spec,
+    checks,
+    multiproc_variable,
+    schema,
+    temporary_folder,
+    toml_writer,
+    variables,
+)
 from gwctl.config.convert import Walk
 from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.settings import MasterSettings, PoolSettings, Settings
@@ -102,7 +111,11 @@ def load(
     sources = {
         toml_writer.dotted(place): str(origin) for place, origin in tree.origins.items() if _is_leaf(place)
     }
-    notices = (*temporary_folder.warnings(settings, environ), *variables.warnings(settings, environ))
+    notices = (
+        *temporary_folder.warnings(settings, environ),
+        *variables.warnings(settings, environ),
+        *multiproc_variable.warnings(settings, environ),
+    )
     return Loaded(settings, sources, file, identities, notices)
 
 

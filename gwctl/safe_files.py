@@ -41,6 +41,8 @@ _LINKS_MAX: Final = 40  # as Linux: path_resolution(7)
 _FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _ROOT: Final = 0
 _ATTEMPTS: Final = 3
+_DEPTH_MAX: Final = 16
+"""Of folders that are removed: each holds a descriptor meanwhile."""
 
 
 class RefusedPlaceError(OSError):
@@ -291,6 +293,41 @@ def kind(mode: int) -> str:
         (stat.S_ISREG, "a file"),
     )
     return next((name for test, name in kinds if test(mode)), "a device")
+
+
+# ---- folders
+
+
+def remove_tree(name: str, entries_max: int, folder: int) -> int:
+    """Remove the folder ``name`` in ``folder``, with all that others have put there, or as much as it may.
+
+    No link is followed. What cannot be removed stays, without a word.
+
+    Returns:
+        How many of ``entries_max`` are left over. 0: there may be more than that.
+    """
+    return _remove_tree(name, entries_max, folder, _DEPTH_MAX)
+
+
+def _remove_tree(name: str, left: int, folder: int, depth: int) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with suppress(OSError):
+        inside = os.open(name, flags, dir_fd=folder)
+        try:
+            with os.scandir(inside) as entries:
+                for entry in entries:
+                    if left <= 0:
+                        return 0
+                    left -= 1
+                    if not entry.is_dir(follow_symlinks=False):
+                        with suppress(OSError):
+                            os.unlink(entry.name, dir_fd=inside)
+                    elif depth > 0:
+                        left = _remove_tree(entry.name, left, inside, depth - 1)
+        finally:
+            os.close(inside)
+        os.rmdir(name, dir_fd=folder)
+    return left
 
 
 # ---- sockets

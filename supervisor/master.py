@@ -31,6 +31,7 @@ from gwctl.records.master import (
 )
 from gwctl.records.reloads import RestartNeeded, SettingsWarning
 from gwctl.records.sentences import sentence
+from gwctl.supervisor.admin.metrics_folder import MetricsFolder
 from gwctl.supervisor.admin.process import AdminProcess
 from gwctl.supervisor.admin.process import Plan as AdminPlan
 from gwctl.supervisor.children.children import Children
@@ -104,6 +105,7 @@ class Master:
         self.admin = AdminProcess(
             loop.selector, recorder, self.children.others.__setitem__, self._connect, self._close_in_admin
         )
+        self._metrics_folder = MetricsFolder(self.name, recorder)
         self._program = program
         self._handover = Handover(program, self.snapshot, loop, self.children, self._events.append)
 
@@ -298,6 +300,8 @@ class Master:
             self._events.append(events.SpawnFailed(action.worker, reason, random.random()))
             return
         template = action.slot == TEMPLATE
+        admin = pool_settings(plan.loaded.settings)
+        metrics_folder = self._metrics_folder.of_pool(action.pool, settings, admin)
 
         def assign(channel: Channel, record: scoreboard.Record, dump_fd: int) -> Assignment:
             return Assignment(
@@ -323,6 +327,7 @@ class Master:
                 dump_fd=dump_fd,
                 log_lock_fd=self._recorder.log.lock.fd,
                 template=template,
+                metrics_folder=metrics_folder,
             )
 
         number = scoreboard.FREE if template else self._queues.number(action.pool)
@@ -397,7 +402,9 @@ class Master:
                 self._recorder.write(AdminTokenUnusable(path=path, reason=str(error)))
                 token = ""
             listeners = self._generations.admin_listeners
-            plan = AdminPlan(self.name, pool_settings(settings), listeners, token)
+            pool = pool_settings(settings)
+            folder = self._metrics_folder.for_admin(settings.pool, pool)
+            plan = AdminPlan(self.name, pool, listeners, token, folder)
         self.admin.want(plan, time.monotonic())
 
     def _connect(self, sock: socket.socket) -> None:
@@ -449,6 +456,7 @@ class Master:
                 admin=self.admin.snapshot(),
                 tally=self._recorder.tally,
                 log_lines_lost=self._recorder.log.lost,
+                metrics_folder=self._metrics_folder.path,
             )
         )
 
@@ -467,6 +475,7 @@ class Master:
         self.keep_listeners()
         self.log_level.resume(state.log_level_asked)
         self.admin.resume(state.admin)
+        self._metrics_folder.path = state.metrics_folder
 
     # ---- start and end
 
@@ -559,4 +568,5 @@ class Master:
         if self._control is not None:
             self._control.close()  # who follows the events has seen the last one, too
         self.admin.end()
+        self._metrics_folder.remove()
         return finish.status

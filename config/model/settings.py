@@ -284,6 +284,14 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     umask: Annotated[
         str, _octal("^$|^0?[0-7]{3}$", "Umask of the workers, octal. Empty: as the master's.", "027")
     ] = ""
+    application_metrics: Annotated[
+        bool,
+        _meta(
+            "Have the application's own prometheus_client metrics in `/metrics` of the admin listener, those "
+            "of all workers as one and with a label `pool`: see monitoring.md.",
+            True,
+        ),
+    ] = False
     chdir: Annotated[
         str,
         _meta(

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from gwctl.admin import page
 from gwctl.admin.access import Access, Guard, client_of
 from gwctl.admin.api import Api, answered
-from gwctl.admin.figures.exposition import OPENMETRICS, TEXT, Format, chosen, exposition
+from gwctl.admin.figures.exposition import chosen
 from gwctl.admin.following.feed import Feed
 from gwctl.admin.following.records import KEPT_MAX
 from gwctl.admin.following.stream import KINDS, Stream
@@ -33,9 +33,9 @@ from gwctl.admin.http import (
 )
 from gwctl.admin.limits import Places
 from gwctl.admin.link.connection import Link
-from gwctl.admin.link.master import PROBE_S, READ_S, Master
-from gwctl.admin.link.shared import Shared
+from gwctl.admin.link.master import PROBE_S, Master
 from gwctl.admin.probes import Probes
+from gwctl.admin.scrape import Scrape
 from gwctl.control import protocol
 
 PROBES_MAX: Final = 64
@@ -43,8 +43,6 @@ SCRAPES_MAX: Final = 16
 API_MAX: Final = 32
 STREAMS_MAX: Final = 32
 PAGES_MAX: Final = 32
-_PAUSE_S: Final = 0.1
-"""Between two expositions: each takes a moment of this process alone."""
 _READS: Final = ("GET", "HEAD")
 _VARIABLE: Final = "POOL"
 
@@ -67,6 +65,10 @@ class Route(NamedTuple):
         )
 
 
+def _say_nothing(_text: str) -> None:
+    """Where there is no event log."""
+
+
 class Admin:
     """The application. Its life is that of an ASGI lifespan: the link is made at the startup."""
 
@@ -76,6 +78,8 @@ class Admin:
         token: str,
         name: str,
         on_master_gone: Callable[[str], None] | None = None,
+        metrics_folder: str = "",
+        warn: Callable[[str], None] = _say_nothing,
     ) -> None:
         """Take over ``sock``, which is connected to the master's control server.
 
@@ -85,6 +89,8 @@ class Admin:
             name: `master.name`.
             on_master_gone: Called once, in the loop, with the reason, when the master has closed the
                 connection. `master_gone` is set then, too. There is nothing left to do for this process.
+            metrics_folder: Where the applications' own metrics are; empty: there are none.
+            warn: Called with what is to be in the event log, from any thread.
         """
         self.master_gone = asyncio.Event()
         self._on_master_gone = on_master_gone
@@ -93,7 +99,7 @@ class Admin:
         self._feed = Feed(self._master)
         self._guard = Guard(token)
         self._page = page.load()
-        self._expositions = {form: self._exposition(form) for form in (TEXT, OPENMETRICS)}
+        self._scrape = Scrape(self._master, metrics_folder, warn)
         self._routes = self._table(Api(name, self._guard, self._master, self._feed.sampler))
 
     def _table(self, api: Api) -> tuple[Route, ...]:
@@ -155,13 +161,14 @@ class Admin:
             await send({"type": "lifespan.startup.failed", "message": f"cannot speak to the master: {error}"})
             return
         self._feed.begin()
+        self._scrape.begin()
         try:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         finally:
             await self._feed.end()
             await self._master.close()
-            await asyncio.gather(*(each.close() for each in self._expositions.values()))
+            await self._scrape.end()
         await send({"type": "lifespan.shutdown.complete"})
 
     def _gone(self, why: str) -> None:
@@ -203,15 +210,9 @@ class Admin:
     async def _show_page(self, _request: Request) -> Answer:
         return self._page
 
-    def _exposition(self, form: Format) -> Shared[bytes]:
-        async def write() -> bytes:
-            return exposition(await self._master.metrics.get(READ_S), form)
-
-        return Shared("metrics", write, _PAUSE_S)
-
     async def _metrics(self, request: Request) -> Answer:
         form = chosen(request.field("accept") or "")
-        body = await answered(self._expositions[form].get(READ_S))
+        body = await answered(self._scrape.get(form))
         return Answer(200, body, form.content_type, (("vary", "accept"),))
 
     async def _follow(self, request: Request, response: Response) -> None:

@@ -56,6 +56,8 @@ class AdminParts(Struct, frozen=True):
     """Connected to the control server."""
     token: str
     """Of those who may change things; empty: nobody may."""
+    metrics_folder: str = ""
+    """Where the applications' own metrics are, a folder for each pool; empty: nowhere."""
 
 
 class Assignment(Struct, frozen=True):
@@ -100,6 +102,8 @@ class Assignment(Struct, frozen=True):
     """The event log is JSON."""
     log_to: str = destination.STDERR
     """Where it goes: `gwctl.log.destination.settled`."""
+    metrics_folder: str = ""
+    """Its pool's, in which it makes one of its own for the application's metrics; empty: it makes none."""
     trial: bool = False
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 

@@ -56,4 +56,12 @@ class AdminTokenUnusable(Record, frozen=True, kw_only=True):
     reason: str
 
 
-AboutAdmin = AdminReady | AdminKilled | AdminEnded | AdminTokenUnusable
+class MetricsFolderUnusable(Record, frozen=True, kw_only=True):
+    """For metrics of applications."""
+
+    help: ClassVar = "no folder for the application's metrics"
+    level: Level = "warning"
+    reason: str
+
+
+AboutAdmin = AdminReady | AdminKilled | AdminEnded | AdminTokenUnusable | MetricsFolderUnusable

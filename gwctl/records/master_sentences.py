@@ -111,6 +111,11 @@ def _token_unusable(record: admin.AdminTokenUnusable) -> str:
     return f"{record.path} {record.reason}: nobody can change anything at the admin listener"
 
 
+@_of(admin.MetricsFolderUnusable)
+def _no_metrics_folder(record: admin.MetricsFolderUnusable) -> str:
+    return f"no folder for the application's metrics, so they are not told: {record.reason}"
+
+
 @_of(admin.AdminKilled)
 def _admin_killed(record: admin.AdminKilled) -> str:
     return f"the admin process {record.pid} is killed: {why_killed(record)}"

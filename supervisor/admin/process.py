@@ -74,6 +74,7 @@ class Plan(msgspec.Struct, frozen=True):
     settings: PoolSettings
     listeners: tuple[Listener, ...]
     token: str
+    metrics_folder: str = ""
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -317,7 +318,7 @@ class AdminProcess:
             log_to=log.to,
             master_pid=os.getpid(),
             log_lock_fd=log.lock.fd,
-            admin=AdminParts(asking, plan.token),
+            admin=AdminParts(asking, plan.token, plan.metrics_folder),
         )
 
     # ---- what it says

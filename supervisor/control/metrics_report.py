@@ -98,6 +98,7 @@ def _pool(
             for worker in pool.workers
             if worker.pid in records
         ),
+        processes=tuple(child.worker for child in children if child.pool == pool.name),
     )
 
 

@@ -93,6 +93,8 @@ class State(msgspec.Struct, frozen=True):
     """[master] and [log] as the master was started with; None: a program that did not keep them."""
     log_to: str = destination.STDERR
     """Where `log_lines` were to go."""
+    metrics_folder: str = ""
+    """Of the applications' own metrics."""
 
     @property
     def of_children(self) -> ChildrenSnapshot:

@@ -7,14 +7,15 @@ import signal
 
 from gwctl.config.model.worker_class import ASGI
 from gwctl.ipc.assignment import AdminParts
+from gwctl.log.event_log import Log
 from gwctl.workers.app.loader import LoadedApplication
 
 
-def admin_application(parts: AdminParts, instance: str) -> LoadedApplication:
+def admin_application(parts: AdminParts, instance: str, log: Log) -> LoadedApplication:
     """Make what it serves. It ends when the master lets go of its control connection."""
     from gwctl.admin.app import Admin  # noqa: PLC0415 - no worker needs it
 
-    admin = Admin(parts.control, parts.token, instance, _end)
+    admin = Admin(parts.control, parts.token, instance, _end, parts.metrics_folder, log.warning)
     return LoadedApplication(admin, "asgi", ASGI, "gwctl.admin", lifespan=admin)
 
 

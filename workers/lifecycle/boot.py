@@ -46,7 +46,7 @@ from gwctl.workers.app.loader import LoadedApplication, load
 from gwctl.workers.app.own_threads import OwnTask
 from gwctl.workers.app.standard_streams import flush_stdio, hold_open
 from gwctl.workers.context import WorkerContext
-from gwctl.workers.lifecycle import environment, privileges, signals
+from gwctl.workers.lifecycle import environment, metrics_folder, privileges, signals
 from gwctl.workers.lifecycle.admin_process import admin_application
 from gwctl.workers.lifecycle.library_logs import forward_library_logs, sign_tracebacks, take_application_logs
 from gwctl.workers.lifecycle.master_link import Link, flush
@@ -202,6 +202,7 @@ class _Boot:
         if self._preloaded is None:
             environment.enter_folder(self._settings)
             environment.set_variables(self._settings)
+            metrics_folder.offer(self._assignment, self._log)
 
     def _take_over(self, loop: asyncio.AbstractEventLoop, application: LoadedApplication) -> None:
         match application.interface, application.worker_class.concurrency:
@@ -228,7 +229,7 @@ class _Boot:
         started_at = time.monotonic()
         settings = self._settings
         if self._assignment.admin is not None:
-            return admin_application(self._assignment.admin, self._assignment.instance)
+            return admin_application(self._assignment.admin, self._assignment.instance, self._log)
         take_application_logs(self._log, settings)
         try:
             application = load(settings.app, settings.worker, self._assignment.threads_given)

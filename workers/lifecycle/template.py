@@ -63,7 +63,7 @@ from gwctl.workers.app.background_work import Background
 from gwctl.workers.app.interruption import Interrupted, resend_dropped
 from gwctl.workers.app.loader import LoadedApplication, load
 from gwctl.workers.app.standard_streams import flush_stdio, hold_open, redirect_stderr
-from gwctl.workers.lifecycle import boot, environment, fork_safety, signals
+from gwctl.workers.lifecycle import boot, environment, fork_safety, metrics_folder, signals
 from gwctl.workers.lifecycle.exit_steps import Ending
 from gwctl.workers.lifecycle.library_logs import take_application_logs
 from gwctl.workers.lifecycle.master_link import flush
@@ -138,6 +138,7 @@ class _Template:
             os.close(self._assignment.access_log_fd)  # each worker gets one, opened anew meanwhile maybe
         environment.enter_folder(settings)
         environment.set_variables(settings)
+        metrics_folder.offer(self._assignment, self._log)
 
     def _load(self) -> LoadedApplication:
         """Import the application, and what its workers need besides.
@@ -319,7 +320,9 @@ class _Template:
             os.setpgid(0, 0)
             if self._on_child is not None:
                 signal.signal(signal.SIGCHLD, self._on_child)
-            boot.run_preloaded(self._assignment_of(order, fds), self._log, application)
+            assignment = self._assignment_of(order, fds)
+            metrics_folder.move(self._assignment, assignment, self._log)
+            boot.run_preloaded(assignment, self._log, application)
         finally:
             os._exit(1)
 

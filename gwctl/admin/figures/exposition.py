@@ -5,7 +5,7 @@ Which one is asked for is said in Accept. Whoever names neither gets the first, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -14,7 +14,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
 from prometheus_client.registry import Collector
 
-from gwctl.admin.figures.families import FAMILIES, Family
+from gwctl.admin.figures.families import FAMILIES, OWN, Family, Source
+from gwctl.admin.figures.own import NOTHING, OwnFigures
 from gwctl.admin.figures.rows import Buckets, Value
 from gwctl.control.metrics import MasterMetrics, Summary
 
@@ -54,38 +55,50 @@ def _weight(text: str) -> float:
     return weight if 0.0 <= weight <= 1.0 else 0.0
 
 
-def exposition(metrics: MasterMetrics, form: Format) -> bytes:
-    """Write all families."""
+def exposition(
+    metrics: MasterMetrics,
+    form: Format,
+    own: OwnFigures = NOTHING,
+    others: Iterable[Metric] = (),
+) -> bytes:
+    """Write all families, and behind them ``others``."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(metrics))
+    registry.register(_Figures(metrics, own, others))
     return form.write(registry)
 
 
 class _Figures(Collector):
     """What prometheus-client calls a custom collector, of one reading."""
 
-    def __init__(self, metrics: MasterMetrics) -> None:
+    def __init__(self, metrics: MasterMetrics, own: OwnFigures, others: Iterable[Metric]) -> None:
         self._metrics = metrics
+        self._own = own
+        self._others = others
 
     def collect(self) -> Iterator[Metric]:
-        for each in FAMILIES:
-            yield _metric(each, self._metrics)
+        for family in FAMILIES:
+            yield _metric(family, self._metrics)
+        for each in OWN:
+            found = _metric(each, self._own)
+            if found.samples:
+                yield found
+        yield from self._others
 
 
 _SUFFIXES: Final = {"counter": "_total", "info": "_info"}
 """What the library adds itself to the name of a family."""
 
 
-def _metric(family: Family, metrics: MasterMetrics) -> Metric:
+def _metric(family: Family[Source], source: Source) -> Metric:
     name = family.name.removesuffix(_SUFFIXES.get(family.kind, ""))
     metric = Metric(name, family.help, family.kind, family.unit)
-    for labels, value in family.rows(metrics):
+    for labels, value in family.rows(source):
         for suffix, more, number in _samples(family, value):
             metric.add_sample(name + suffix, dict(zip(family.labels, labels, strict=True)) | more, number)
     return metric
 
 
-def _samples(family: Family, value: Value) -> Iterator[tuple[str, dict[str, str], float]]:
+def _samples(family: Family[Any], value: Value) -> Iterator[tuple[str, dict[str, str], float]]:
     """The series of one row: suffix, further labels and number of each."""
     match value:
         case Summary():

@@ -6,25 +6,30 @@ docs/metrics.md is made of it, and `exposition` writes it. Names follow Promethe
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Generic, Literal, TypeVar
 
 from gwctl.admin.figures import rows
-from gwctl.admin.figures.rows import Rows
+from gwctl.admin.figures.rows import Row
+from gwctl.control.metrics import MasterMetrics
 
 Kind = Literal["counter", "gauge", "histogram", "summary", "info", "stateset"]
 UNITS: Final = ("seconds", "bytes", "ratio")
 
 
+Source = TypeVar("Source")
+
+
 @dataclass(frozen=True, slots=True)
-class Family:
-    """One family. ``source`` is where its values stand in the document of /api/metrics."""
+class Family(Generic[Source]):
+    """One family. ``source`` is where its values stand in the document of /api/metrics; empty: not there."""
 
     name: str
     kind: Kind
     help: str
     source: str
-    rows: Rows
+    rows: Callable[[Source], Iterator[Row]]
     labels: tuple[str, ...] = ()
 
     @property
@@ -38,15 +43,15 @@ _POOL: Final = ("pool",)
 _WORKER: Final = ("pool", "slot")
 
 
-def _master(name: str, kind: Kind, field: str, text: str) -> Family:
+def _master(name: str, kind: Kind, field: str, text: str) -> Family[MasterMetrics]:
     return Family(name, kind, text, field, rows.of_master(field))
 
 
-def _pool(name: str, kind: Kind, field: str, text: str) -> Family:
+def _pool(name: str, kind: Kind, field: str, text: str) -> Family[MasterMetrics]:
     return Family(name, kind, text, f"pools[].{field}", rows.of_pool(field), _POOL)
 
 
-def _worker(name: str, kind: Kind, field: str, text: str) -> Family:
+def _worker(name: str, kind: Kind, field: str, text: str) -> Family[MasterMetrics]:
     return Family(name, kind, text, f"pools[].workers[].{field}", rows.of_worker(field), _WORKER)
 
 
@@ -295,13 +300,33 @@ SLOTS: Final = (
 
 FAMILIES: Final = (*MASTER, *SERVING, *WORKERS, *SLOTS)
 
+OWN: Final = (
+    Family(
+        "gwctl_application_metrics_series",
+        "gauge",
+        "Series of the application's own metrics in this answer. Absent without application_metrics.",
+        "",
+        rows.application_series,
+        _POOL,
+    ),
+    Family(
+        "gwctl_application_metrics_left_out",
+        "gauge",
+        "Files and series of the application's own metrics that are not in this answer, by why.",
+        "",
+        rows.application_left_out,
+        (*_POOL, "reason"),
+    ),
+)
+"""What the admin process says of itself."""
+
 LABELS: Final = {
     "pool": "name of the pool",
     "slot": "place in the pool, from 0; while a worker is replaced, that which serves is meant",
     "method": "`GET`, `HEAD`, `POST`, `PUT`, `DELETE`, `PATCH`, `OPTIONS` or `other`",
     "status": "class of the response's status: `1xx` to `5xx`",
     "state": "of a worker, as in the [glossary](glossary.md#states-of-a-worker), or how it is being ended",
-    "reason": "why a worker ended",
+    "reason": "why a worker ended, or something was left out",
     "outcome": "how it ended",
     "version": "of gwctl",
     "name": "`master.name`",

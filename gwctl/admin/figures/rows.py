@@ -11,6 +11,7 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import Final, NamedTuple
 
+from gwctl.admin.figures.own import OwnFigures
 from gwctl.admin.figures.samples import busy, in_slots
 from gwctl.control.latency import bound_s
 from gwctl.control.metrics import STATUS_CLASSES, Durations, MasterMetrics, Summary
@@ -159,6 +160,17 @@ def of_worker(field: str) -> Rows:
                 yield (_text(pool.name), str(slot)), read(worker)
 
     return rows
+
+
+def application_series(own: OwnFigures) -> Iterator[Row]:
+    for pool, count in own.application_series.items():
+        yield (_text(pool),), count
+
+
+def application_left_out(own: OwnFigures) -> Iterator[Row]:
+    for pool, reasons in own.application_left_out.items():
+        for reason, count in reasons.items():
+            yield (_text(pool), _text(reason)), count
 
 
 def _text(word: str) -> str:

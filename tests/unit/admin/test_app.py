@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from gwctl.admin import app as module
+from gwctl.admin import scrape
 from gwctl.admin.app import Admin
 from tests.support.admin_client import ELSEWHERE, Client, living, serving
 from tests.support.admin_master import FakeMaster, asynchronous
@@ -141,7 +142,7 @@ async def test_many_scrapes_at_once_are_one_question() -> None:
 
 @asynchronous
 async def test_a_silent_master_is_no_exposition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "READ_S", 0.02)
+    monkeypatch.setattr(scrape, "READ_S", 0.02)
     async with serving(FakeMaster(silent={"metrics"})) as admin:
         reply = await Client(admin).get("/metrics")
         assert (reply.status, reply.text) == (504, "the master did not answer metrics within 0.02 s\n")

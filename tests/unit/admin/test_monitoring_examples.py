@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gwctl.admin.figures.families import FAMILIES
+from gwctl.admin.figures.families import FAMILIES, OWN
 from tests.tidy.checks import ROOT
 
 FOLDER = ROOT / "examples" / "monitoring"
@@ -25,7 +25,7 @@ _PARTS = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_coun
 
 
 def known() -> set[str]:
-    return {family.name + part for family in FAMILIES for part in _PARTS.get(family.kind, ("",))}
+    return {family.name + part for family in (*FAMILIES, *OWN) for part in _PARTS.get(family.kind, ("",))}
 
 
 def found(text: str) -> set[str]:

@@ -52,6 +52,8 @@ def test_every_example_is_accepted(tmp_path: Path, path: tuple[str, ...]) -> Non
     setting = LEAVES[path]
     tables = {"pool.web": 'app = "shop:app"\n'} if path[-1] != "app" else {}
     table = dotted(path[:-1])
+    if path[-1] == "application_metrics":
+        tables["admin"] = 'bind = "127.0.0.1:9100"\n'
     if "tls" in path or path[2:] == ("bind",):
         shop = Files(tmp_path, "shop.example")
         tables["pool.web.tls"] = f'certificate = "{shop.certificate}"\nkey = "{shop.key}"\n'

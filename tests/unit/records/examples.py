@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from gwctl.records import AnyRecord
-from gwctl.records.admin import AdminEnded, AdminKilled, AdminReady, AdminTokenUnusable
+from gwctl.records.admin import (
+    AdminEnded,
+    AdminKilled,
+    AdminReady,
+    AdminTokenUnusable,
+    MetricsFolderUnusable,
+)
 from gwctl.records.base import TEMPLATE, Process, Strength
 from gwctl.records.master import (
     AccessLogsReopened,
@@ -229,6 +235,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     AdminKilled(pid=4140, fault="unwatched", detail="epoll_ctl: No space left on device"),
     AdminEnded(pid=4140, status=-9, retry_s=0.5),
     AdminEnded(reason="the fork of the admin process: Resource temporarily unavailable", retry_s=0.5),
+    MetricsFolderUnusable(reason="/run/gwctl/shop.metrics-4120/web: No space left on device"),
     AdminTokenUnusable(path="/etc/shop/admin-token", reason="cannot be read: Permission denied"),
     LogLevelChanged(source="gwctl log-level", was="info", to="debug", for_s=600.0),
     AccessLogsReopened(files=2, workers=4),

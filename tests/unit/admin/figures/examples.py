@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gwctl.admin.figures.own import OwnFigures
 from gwctl.control.metrics import Durations, MasterMetrics, PoolMetrics, Summary, WorkerMetrics
 
 ODD_NAME = 'a "b"\\c\nd\udcff'
@@ -70,3 +71,4 @@ MASTER = MasterMetrics(
     events=77,
     pools=(POOL, BARE),
 )
+OWN = OwnFigures(application_series={"web": 120}, application_left_out={"web": {"name": 3}})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
+from gwctl.admin.application.left_out import REASONS
 from gwctl.admin.figures.exposition import TEXT, exposition
-from gwctl.admin.figures.families import FAMILIES, LABELS, MASTER, SERVING, SLOTS, WORKERS, Family
+from gwctl.admin.figures.families import FAMILIES, LABELS, MASTER, OWN, SERVING, SLOTS, WORKERS, Family
 from gwctl.admin.figures.rows import BOUNDS
 from gwctl.control.latency import bound_s
 from tests.unit.admin.figures import examples
@@ -28,13 +29,15 @@ how to have it read, and [examples/monitoring](../examples/monitoring/README.md)
 - Counters are over the life of the master, reloads and upgrades included, and those of a pool have its dead
   workers in them. They begin at 0 only when the master is started anew. Those of a slot begin at 0 with each new worker.
 - Names, types and labels stay as they are; new ones may come. What is not known is absent, and not 0.
-- Each value is also in the document of `/api/metrics`; where, is said behind each.
+- Each value is also in the document of `/api/metrics`; where, is said behind each. Those of the admin process are not.
+- What the application itself counts comes behind them, if that is [asked for](monitoring.md#the-applications-own-metrics).
 """
 _GROUPS: Final = (
     ("The master", MASTER),
     ("Requests and connections", SERVING),
     ("Workers of a pool", WORKERS),
     ("Each slot", SLOTS),
+    ("The admin process", OWN),
 )
 _KINDS: Final = {"info": "info, a gauge that is always 1", "stateset": "state set, gauges of 0 and 1"}
 
@@ -47,6 +50,8 @@ def page() -> str:
         lines += ["", f"## {title}", ""]
         for family in families:
             lines += _family(family)
+    lines += ["", "What is left out of the application's own metrics, by `reason`:", ""]
+    lines += [f"- `{reason}`: {text}" for reason, text in REASONS.items()]
     ends = ", ".join(str(bound_s(index)) for index in BOUNDS)
     lines += [
         "",
@@ -64,21 +69,21 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _family(family: Family) -> Iterator[str]:
+def _family(family: Family[Any]) -> Iterator[str]:
     kind = _KINDS.get(family.kind, family.kind)
     labels = ", ".join(f"`{label}`" for label in _labels(family))
     yield f"- **`{family.name}`** ({kind}{'; ' + labels if labels else ''}): {family.help}"
-    yield f"  From `{family.source}`."
+    if family.source:
+        yield f"  From `{family.source}`."
 
 
-def _labels(family: Family) -> tuple[str, ...]:
+def _labels(family: Family[Any]) -> tuple[str, ...]:
     """Those of its series, as they are written."""
     if family.kind == "stateset":
         return (*family.labels, family.name)
     more = {
         label: None
-        for _, value in family.rows(examples.MASTER)
-        if family.kind == "info"
+        for _, value in (family.rows(examples.MASTER) if family.kind == "info" else ())
         for label in dict(value)  # type: ignore[arg-type]
     }
     return (*family.labels, *more)
@@ -90,7 +95,7 @@ def _excerpt() -> list[str]:
     return [line for line in lines if any(name in line for name in shown)]
 
 
-assert {*FAMILIES} == {family for _, families in _GROUPS for family in families}
+assert {*FAMILIES, *OWN} == {family for _, families in _GROUPS for family in families}
 
 if __name__ == "__main__":
     sys.stdout.write(page())

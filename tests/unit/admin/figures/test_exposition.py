@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from gwctl.admin.figures import rows
 from gwctl.admin.figures.exposition import OPENMETRICS, TEXT, Format, chosen, exposition
 from gwctl.admin.figures.families import FAMILIES, LABELS
+from gwctl.admin.figures.families import OWN as OWN_FAMILIES
 from gwctl.control.metrics import METHODS, STATUS_CLASSES, Durations, MasterMetrics
 from gwctl.durations import doublings
 from gwctl.ipc.scoreboard import LATENCY_BUCKETS
@@ -29,7 +30,7 @@ from gwctl.supervisor.core.worker import State
 from gwctl.workers.observe.counters import Counters
 from tests.support.asked import Asked
 from tests.tidy.checks import ROOT
-from tests.unit.admin.figures.examples import BARE, MASTER, ODD_NAME, POOL, WORKER
+from tests.unit.admin.figures.examples import BARE, MASTER, ODD_NAME, OWN, POOL, WORKER
 from tests.unit.admin.figures.page import page
 
 READERS = {TEXT: read_text, OPENMETRICS: read_openmetrics}
@@ -38,7 +39,7 @@ by_format = pytest.mark.parametrize("form", [TEXT, OPENMETRICS], ids=["text", "o
 
 
 def families(metrics: MasterMetrics, form: Format) -> list[Metric]:
-    return list(READERS[form](exposition(metrics, form).decode()))
+    return list(READERS[form](exposition(metrics, form, OWN).decode()))
 
 
 def series(found: Iterable[Metric]) -> Series:
@@ -54,6 +55,7 @@ def read(metrics: MasterMetrics = MASTER, form: Format = TEXT) -> Any:
     return lambda name, /, **labels: found[name, frozenset(labels.items())]
 
 
+ALL = (*FAMILIES, *OWN_FAMILIES)
 WEB = {"pool": "web"}
 SLOT = WEB | {"slot": "0"}
 EXPECTED: list[tuple[str, dict[str, str], float]] = [
@@ -117,6 +119,8 @@ EXPECTED: list[tuple[str, dict[str, str], float]] = [
     ("gwctl_worker_memory_bytes", SLOT, 71 << 20),
     ("gwctl_worker_cpu_seconds_total", SLOT, 12.25),
     ("gwctl_worker_loop_lag_seconds", SLOT, 0.004),
+    ("gwctl_application_metrics_series", WEB, 120),
+    ("gwctl_application_metrics_left_out", WEB | {"reason": "name"}, 3),
     ("gwctl_worker_up_seconds", WEB | {"slot": "1"}, 0.5),
 ]
 
@@ -126,15 +130,14 @@ def test_each_value_comes_back(form: Format) -> None:
     value = read(form=form)
     assert [(name, labels, value(name, **labels)) for name, labels, _ in EXPECTED] == EXPECTED
     assert {name for name, *_ in EXPECTED} | {"gwctl_request_duration_seconds_bucket"} >= {
-        f"{family.name}_count" if family.kind in {"histogram", "summary"} else family.name
-        for family in FAMILIES
+        f"{family.name}_count" if family.kind in {"histogram", "summary"} else family.name for family in ALL
     }, "each family is among them"
 
 
 @by_format
 def test_types_and_help_come_back(form: Format) -> None:
     found = {each.name: each for each in families(MASTER, form)}
-    for family in FAMILIES:
+    for family in ALL:
         kind = (
             {"info": "gauge", "stateset": "gauge"}.get(family.kind, family.kind)
             if form is TEXT
@@ -145,7 +148,7 @@ def test_types_and_help_come_back(form: Format) -> None:
             name = name.removesuffix("_total").removesuffix("_info")
         assert (found[name].type, found[name].documentation) == (kind, family.help)
         assert found[name].unit == (family.unit if form is OPENMETRICS else "")
-    assert len(found) == len(FAMILIES)
+    assert len(found) == len(ALL)
 
 
 @by_format
@@ -333,13 +336,13 @@ def test_whatever_is_accepted_is_understood(accept: str) -> None:
 
 
 def test_names_are_as_prometheus_has_them() -> None:
-    for family in FAMILIES:
+    for family in ALL:
         assert re.fullmatch(r"gwctl_[a-z]+(_[a-z]+)*", family.name)
         assert family.name.endswith("_total") == (family.kind == "counter")
         assert family.name.endswith("_info") == (family.kind == "info")
         assert family.help.endswith(".")
         assert "  " not in family.help
-    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+    assert len({family.name for family in ALL}) == len(ALL)
 
 
 def test_labels_are_explained_and_few() -> None:
@@ -371,6 +374,6 @@ def test_the_page_is_up_to_date() -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (of prometheus) is not on PATH")
 def test_promtool_finds_nothing_to_complain_about() -> None:
     found = subprocess.run(
-        ["promtool", "check", "metrics"], input=exposition(MASTER, TEXT), capture_output=True, timeout=60
+        ["promtool", "check", "metrics"], input=exposition(MASTER, TEXT, OWN), capture_output=True, timeout=60
     )
     assert (found.returncode, found.stdout.decode(), found.stderr.decode()) == (0, "", "")
