@@ -33,7 +33,7 @@ from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.control import ControlSettings
 from gwctl.config.model.log import LogSettings
 from gwctl.config.model.settings import PoolSettings, Settings
-from gwctl.config.model.types import NOFILE_MIN
+from gwctl.config.model.types import NOFILE_MIN, POOL_NAME
 from gwctl.config.model.worker_class import chosen
 from gwctl.config.positions import Path
 from gwctl.config.problems import ConfigError
@@ -43,7 +43,7 @@ from gwctl.log import destination
 if TYPE_CHECKING:
     from gwctl.config.certificates import Identity
 
-POOL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_POOL_NAME: Final = re.compile(POOL_NAME)
 _RESERVED: Final = frozenset({"master"})
 """In log lines this is the master itself."""
 
@@ -77,7 +77,7 @@ class _Checks:
     def pool(self, name: str, pool: PoolSettings) -> None:
         """Check what concerns one pool alone."""
         at = ("pool", name)
-        if not POOL_NAME.fullmatch(name):
+        if not _POOL_NAME.fullmatch(name):
             form = "at most 32 letters, digits, and _ - inside"
             self._tree.complain(at, f"a pool's name has {form}", show=False)
         elif name in _RESERVED:

@@ -108,9 +108,9 @@ def for_flag(flag: str, flags: Container[str]) -> str:
     return f"Write --set {'.'.join(path if path[0] in schema.TABLES else path[2:])}=..."
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Find the name that somebody who wrote ``name`` probably wanted."""
-    found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.7)
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.7) -> str | None:
+    """Find the name that somebody who wrote ``name`` probably wanted; short ones need a lower ``cutoff``."""
+    found = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
     return found[0] if found else None
 
 

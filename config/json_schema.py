@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from gwctl.config import schema
-from gwctl.config.checks import POOL_NAME
 from gwctl.config.model.settings import Settings
+from gwctl.config.model.types import POOL_NAME
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -25,7 +25,7 @@ def json_schema() -> dict[str, Any]:
     root = tables.pop("Settings")
     root["properties"]["pool"] |= {
         "description": "Applications with their listeners and workers, by a name you choose: [pool.web].",
-        "propertyNames": {"pattern": _whole(POOL_NAME.pattern)},
+        "propertyNames": {"pattern": _whole(POOL_NAME)},
     }
     for name, table in schema.TABLES.items():
         root["properties"][name]["description"] = cleandoc(table.__doc__ or "")

@@ -48,6 +48,7 @@ from gwctl.supervisor.event_loop import Loop, signals_blocked
 from gwctl.supervisor.generations.admin_settings import pool_settings
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.generations.partial import UnknownPoolError
 from gwctl.supervisor.log_level import LogLevel
 from gwctl.supervisor.log_reopening import reopen_logs
 from gwctl.supervisor.recorder import Recorder
@@ -271,12 +272,12 @@ class Master:
 
     def _perform_on_generation(self, action: actions.GenerationAction) -> None:
         match action:
-            case actions.Prepare(generation=generation):
-                self._prepare(generation)
-            case actions.Restore(generation=generation):
-                self._prepare(generation, again=True)
-            case actions.Adopt(generation=generation, kept=kept):
-                self._adopt(generation, kept)
+            case actions.Prepare():
+                self._prepare(action)
+            case actions.Restore():
+                self._prepare(action)
+            case actions.Adopt():
+                self._adopt(action)
             case actions.Release(generation=generation):
                 self._generations.release(generation)
             case actions.Abandon(generation=generation):
@@ -294,7 +295,7 @@ class Master:
 
     def _spawn(self, action: actions.Spawn) -> None:
         self._handover.stay_one_version(self._recorder)
-        plan = self._generations.plan(action.generation)
+        plan = self._generations.plan(action.generation, action.pool)
         settings = plan.pool(action.pool)
         if reason := plan.unservable(action.pool):
             self._events.append(events.SpawnFailed(action.worker, reason, random.random()))
@@ -340,30 +341,46 @@ class Master:
 
     # ---- reload
 
-    def _prepare(self, generation: int, *, again: bool = False) -> None:
-        """``again``: it is kept, and is gone back to."""
-        if not again:
-            self._handover.stay_one_version(self._recorder)
+    def _prepare(self, action: actions.Prepare | actions.Restore) -> None:
         self._tried_by = self.fleet.state.reload.source if self.fleet.state.reload is not None else ""
-        generations = self._generations
         try:
-            plan = generations.restore(generation) if again else generations.prepare(generation)
+            if isinstance(action, actions.Restore):
+                self._restored(action.generation)
+            else:
+                self._handover.stay_one_version(self._recorder)
+                self._prepared(action)
         except GwctlError as error:
-            self._events.append(events.PrepareFailed(generation, str(error)))
-            return
-        warnings = () if again else tuple(plan.loaded.warnings)
+            unknown = isinstance(error, UnknownPoolError)
+            self._events.append(events.PrepareFailed(action.generation, str(error), unknown))
+
+    def _prepared(self, action: actions.Prepare) -> None:
+        plan, left = self._generations.prepare(action.generation, action.pools)
+        warnings = tuple(plan.loaded.warnings)
         for warning in warnings:
             self._recorder.write(SettingsWarning(text=warning))
-        keep_s = (generations.current if again else plan).loaded.settings.master.keep_s
-        lost = generations.missing(plan)
-        self._events.append(events.Prepared(generation, plan.policies, warnings, keep_s, lost))
+        keep_s, lost = plan.loaded.settings.master.keep_s, self._generations.missing(plan)
+        self._events.append(
+            events.Prepared(action.generation, plan.policies, warnings, keep_s, lost, left=left)
+        )
 
-    def _adopt(self, generation: int, kept: int) -> None:
+    def _restored(self, generation: int) -> None:
+        plan = self._generations.restore(generation)
+        keep_s = self._generations.current.loaded.settings.master.keep_s
+        lost = self._generations.missing(plan)
+        self._events.append(events.Prepared(generation, plan.policies, keep_s=keep_s, lost=lost))
+
+    def _adopt(self, action: actions.Adopt) -> None:
         self._adoption = Adoption(time.time(), self._tried_by)
-        for name in self._generations.adopt(generation, kept):
-            self._recorder.write(RestartNeeded(setting=name))
+        need_restart = self._generations.adopt(action.generation, action.kept)
         self._queues.keep_only(self._generations.current.policies)
         self.children.boards.keep(self._generations.current.policies)
+        self.keep_listeners()
+        if not action.pools:
+            self._adopt_for_itself(need_restart)
+
+    def _adopt_for_itself(self, need_restart: list[str]) -> None:
+        for name in need_restart:
+            self._recorder.write(RestartNeeded(setting=name))
         settings = self._generations.current.loaded.settings
         if self._recorder.log.json != (settings.log.format == "json"):
             self._recorder.log.json = not self._recorder.log.json
@@ -371,7 +388,6 @@ class Master:
         if self._control is not None:
             self._control.allow(users.named(settings.control.allow_users))
         self.log_level.configure(Level[settings.master.log_level.upper()])
-        self.keep_listeners()
         self.want_admin()
 
     def keep_listeners(self) -> None:

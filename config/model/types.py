@@ -8,6 +8,8 @@ from msgspec import Meta
 
 WEEK_S: Final = 604_800
 WORKERS_MAX: Final = 1024
+POOL_NAME: Final = "[A-Za-z0-9][A-Za-z0-9_-]{0,31}"
+"""As a regular expression."""
 NOFILE_MIN: Final = 32
 """Open files with which a worker can boot; with fewer libuv aborts it."""
 

@@ -25,7 +25,7 @@ from gwctl.cli.reload_view import ReloadView
 from gwctl.cli.requests_view import render as render_requests
 from gwctl.cli.status_view import render
 from gwctl.cli.targeted import interrupted, succeed, targeted, write_json
-from gwctl.config.model.types import WEEK_S, WORKERS_MAX
+from gwctl.config.model.types import POOL_NAME, WEEK_S, WORKERS_MAX
 from gwctl.control import health
 from gwctl.control.client import ControlClient, NobodyReadsError
 from gwctl.control.protocol import (
@@ -86,14 +86,41 @@ def _width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
-@click.command()
+def _pools(_ctx: click.Context, _param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names as pools can have them, each once."""
+    for name in names:
+        if not re.fullmatch(POOL_NAME, name):
+            raise click.BadParameter(f"{name!r} cannot be the name of a pool")
+    return tuple(dict.fromkeys(names))
+
+
+@click.command(short_help="Start a new generation, of all pools or of some.")
+@click.argument("pools", metavar="[POOL]...", nargs=-1, shell_complete=pool_names, callback=_pools)
 @targeted
-def reload(client: ControlClient, *, as_json: bool) -> None:
+def reload(client: ControlClient, *, as_json: bool, pools: tuple[str, ...]) -> None:
     """Start a new generation; wait until it is adopted or refused.
 
+    \b
+    gwctl reload          # settings and code of all pools
+    gwctl reload web      # those of pool web; all else stays as it is
+
+    The settings are always read and checked as a whole. Of what differs in them, a reload of some pools
+    applies what is of these, and says what else there is. A pool that is new in the settings, or no longer
+    in them, can be named to come or go.
+
     The exit status is 1 when it was not adopted: then the previous generation serves on.
-    """
-    _watch(client, "reload", Reload(), as_json=as_json)
+    """  # noqa: D301 - \b is click's mark for lines to leave as they are
+    if pools:
+        _require_pools_told_apart(client)
+    _watch(client, "reload", Reload(pools), as_json=as_json)
+
+
+def _require_pools_told_apart(client: ControlClient) -> None:
+    """An older master would not see the names, and do it to all pools."""
+    document = client.call("status", Status(), timeout_s=ANSWER_TIMEOUT_S)
+    if not all(pool.get("generation") for pool in document.get("pools", ()) if pool.get("size")):
+        runs = f"the master is gwctl {document.get('version')}"
+        raise ControlError(f"{runs}, which reloads all pools or none: gwctl upgrade first")
 
 
 @click.command()

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from gwctl.config.model.types import WEEK_S, WORKERS_MAX
+from gwctl.config.model.types import POOL_NAME, WEEK_S, WORKERS_MAX
 from gwctl.json_text import encode
 
 REQUEST_BYTES_MAX: Final = 1 << 16
@@ -60,8 +60,15 @@ class Diff(msgspec.Struct, frozen=True):
     """Answered at once with `gwctl.control.difference.Differences`: what a reload would change."""
 
 
-class Reload(msgspec.Struct, frozen=True):
+PoolName = Annotated[str, msgspec.Meta(pattern=rf"\A{POOL_NAME}\Z")]
+PoolNames = Annotated[tuple[PoolName, ...], msgspec.Meta(max_length=100)]
+
+
+class Reload(msgspec.Struct, frozen=True, omit_defaults=True):
     """A new generation; answered when it is adopted or refused."""
+
+    pools: PoolNames = ()
+    """Of these pools only, new ones among them; empty: of all."""
 
 
 class Upgrade(msgspec.Struct, frozen=True):

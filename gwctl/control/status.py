@@ -97,6 +97,8 @@ class PoolStatus(msgspec.Struct, frozen=True):
     """Part of what the ready workers can do at once that is in use; None where there is no limit."""
     note: str = ""
     """What is wrong with it: ``slot 2 keeps dying``."""
+    generation: int = 0
+    """That of its workers; older than the master's after reloads of other pools. 0: not told."""
     workers: tuple[WorkerStatus, ...] = ()
     templates: tuple[TemplateStatus, ...] = ()
     """With ``preload``; those of previous generations while they are kept."""

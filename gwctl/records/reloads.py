@@ -51,6 +51,8 @@ class ReloadBegun(Record, frozen=True, kw_only=True):
     generation: int
     previous: int
     rollback: bool = False
+    only: tuple[str, ...] = ()
+    """Of these pools; empty: of all."""
 
 
 class ReloadAdopted(Record, frozen=True, kw_only=True):
@@ -60,6 +62,13 @@ class ReloadAdopted(Record, frozen=True, kw_only=True):
     rollback: bool = False
     took_s: float
     pools: tuple[Strength, ...]
+    """Those that it has replaced, and what serves in them."""
+    only: tuple[str, ...] = ()
+    """The pools that it was asked for; empty: all."""
+    removed: tuple[str, ...] = ()
+    """Pools that it does not have; what is left of their workers drains."""
+    not_applied: tuple[str, ...] = ()
+    """What else differs in the settings, in words."""
     missing: tuple[Strength, ...] = ()
     """Pools of a rollback that are not whole, and will not be before the next reload."""
     keeping: Keeping | None = None
@@ -71,10 +80,12 @@ class ReloadRefused(Record, frozen=True, kw_only=True):
     source: str
     generation: int
     rollback: bool = False
+    only: tuple[str, ...] = ()
+    """The pools that it was asked for; empty: all."""
     pool: str = ""
     phase: str
     kind: str
-    """import, lifespan, boot, spawn, exit, settings, stall, ..."""
+    """import, lifespan, boot, spawn, exit, settings, unknown (a pool was named that is none), stall, ..."""
     reason: str
     traceback: str = ""
     dumped_pid: int = 0

@@ -13,8 +13,17 @@ from gwctl.records.base import Process, Record
 from gwctl.records.pool_words import counts
 from gwctl.records.registry import registered, said
 from gwctl.records.registry import says as _of
+from gwctl.records.reload_words import (
+    adopted_as,
+    not_adopted,
+    what_is_kept,
+    what_is_left,
+    what_is_removed,
+    what_serves,
+    where_it_stood,
+)
 from gwctl.records.report_words import told
-from gwctl.wording import how_it_ended, mebibytes, ordinal, processes, seconds, span
+from gwctl.wording import how_it_ended, mebibytes, ordinal, processes, seconds
 from gwctl.wording import workers as count_of_workers
 
 NOT_STARTED: Final = "No worker is started before the next reload"
@@ -276,68 +285,20 @@ def _reload_waits(record: reloads.ReloadWaits) -> str:
 @_of(reloads.ReloadBegun)
 def _reload_begun(record: reloads.ReloadBegun) -> str:
     what = "rollback" if record.rollback else "reload"
-    return f"{what} ({record.source}): generation {record.previous} -> {record.generation}"
+    only = f" of {', '.join(record.only)}" if record.only else ""
+    return f"{what}{only} ({record.source}): generation {record.previous} -> {record.generation}"
 
 
 @_of(reloads.ReloadAdopted)
 def _adopted(record: reloads.ReloadAdopted) -> str:
-    text = f"{adopted_as(record)}: {counts(record.pools)}"
-    return "; ".join(filter(None, (text, what_is_kept(record))))
-
-
-def adopted_as(record: reloads.ReloadAdopted) -> str:
-    """``adopted generation 3 in 3.9 s``."""
-    done = "rolled back to" if record.rollback else "adopted"
-    return f"{done} generation {record.generation} in {seconds(record.took_s)}"
-
-
-def what_is_kept(record: reloads.ReloadAdopted) -> str:
-    """What became of the generation before, if it was to be kept, and what is missing of this one."""
-    texts = []
-    if record.missing:
-        missing = ", ".join(f"{each.ready} of {each.size} in {each.pool}" for each in record.missing)
-        texts.append(f"{missing}: what is missing stays so until the next reload")
-    if (kept := record.keeping) is not None:
-        before = f"generation {kept.generation}"
-        if kept.keep_s:
-            texts.append(f"{before} is kept for {span(kept.keep_s)}: gwctl rollback goes to it")
-        elif kept.lost:
-            texts.append(f"{before} is not kept for a rollback: only it serves {', '.join(kept.lost)}")
-        else:
-            texts.append(f"{before} is not kept for a rollback: none of its workers is left")
-    return ", ".join(texts)
+    text = ": ".join(filter(None, (adopted_as(record), counts(record.pools))))
+    more = (what_is_removed(record), what_is_kept(record), what_is_left(record))
+    return "; ".join(filter(None, (text, *more)))
 
 
 @_of(reloads.ReloadRefused)
 def _refused(record: reloads.ReloadRefused) -> str:
     return "\n".join(filter(None, (not_adopted(record), where_it_stood(record), what_serves(record))))
-
-
-def not_adopted(record: reloads.ReloadRefused) -> str:
-    """``generation 3 was not adopted: web: ...``."""
-    reason = f"{record.pool}: {record.reason}" if record.pool else record.reason
-    what = "gone back to" if record.rollback else "adopted"
-    return f"generation {record.generation} was not {what}: {reason}"
-
-
-def where_it_stood(record: reloads.ReloadRefused) -> str:
-    """The traceback, or where to find the stacks; empty: there are none."""
-    if record.dumped_pid:
-        return f"Where it stood follows in the log: see the record of pid {record.dumped_pid}"
-    return record.traceback.strip("\n")
-
-
-def what_serves(record: reloads.ReloadRefused) -> str:
-    """Empty when the master stops."""
-    standing = record.standing
-    if standing is None:
-        return ""
-    serving = f"generation {standing.generation} serves as before ({counts(standing.pools)})"
-    if standing.forked_alike:
-        serving += ", and workers that have to be replaced are forked from its template: the same code"
-    if not standing.disk_differs:
-        return serving
-    return f"{serving}. The files on disk are newer than what runs: mend them and reload"
 
 
 @_of(reloads.RollbackRefused)

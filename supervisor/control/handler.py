@@ -71,8 +71,9 @@ def control_handler(master: Asked, history: History) -> Handle:
 
 def _for_the_core(request: events.RequestId, method: _OfTheFleet, by: str) -> events.Event:
     match method:
-        case protocol.Reload():
-            return events.ReloadAsked(request, f"gwctl reload{by}")
+        case protocol.Reload(pools=pools):
+            named = tuple(dict.fromkeys(pools))
+            return events.ReloadAsked(request, f"{' '.join(('gwctl reload', *named))}{by}", named)
         case protocol.Rollback():
             return events.RollbackAsked(request, f"gwctl rollback{by}")
         case protocol.Stop():

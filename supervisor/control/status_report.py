@@ -61,9 +61,7 @@ def master_status(
         reload=_reload(fleet, now),
         config=str(path) if path else "",
         python=platform.python_version(),
-        pools=tuple(
-            _pool(pool, now, started_at, fleet, children, generations) for pool in fleet.pools.values()
-        ),
+        pools=tuple(_pool(pool, now, started_at, children, generations) for pool in fleet.pools.values()),
     )
     word, why = health.of(document)
     return msgspec.structs.replace(document, health=word, health_reason=why)
@@ -78,7 +76,7 @@ def _reload(fleet: FleetState, now: float) -> status.ReloadStatus | None:
         reload.source,
         round(max(0.0, now - reload.started_at), 3),
         reload.rollback,
-        {name: reload.phase_of(name) for name in reload.policies or fleet.pools},
+        {name: reload.phase_of(name) for name in reload.policies or fleet.pools if reload.touches(name)},
     )
 
 
@@ -95,7 +93,6 @@ def _pool(
     pool: Pool,
     now: float,
     started_at: float,
-    fleet: FleetState,
     children: Children,
     generations: Generations,
 ) -> status.PoolStatus:
@@ -111,7 +108,7 @@ def _pool(
         threads = child.settings.threads
         workers.append(_worker(worker, child, now))
     settings = generations.current.loaded.settings.pool.get(pool.name)
-    bind = generations.listeners_of(fleet.generation, pool.name) if settings is not None else ()
+    bind = generations.listeners_of(pool.generation, pool.name) if settings is not None else ()
     queues = [found for listener in bind if (found := waiting(listener.sock)) is not None]
     return pool_status(
         totals,
@@ -124,6 +121,7 @@ def _pool(
         worker=worker_class or (settings.worker if settings is not None else "auto"),
         threads=threads or (settings.threads if settings is not None else 1),
         size=pool.size,
+        generation=pool.generation,
         ready=pool.ready,
         urls=[listener.url for listener in bind],
         note=_trouble(pool, now),

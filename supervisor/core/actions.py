@@ -93,6 +93,8 @@ class Prepare(Struct, frozen=True):
     """Read and validate the settings, bind what is new. Answered by Prepared or PrepareFailed."""
 
     generation: int
+    pools: tuple[str, ...] = ()
+    """Take only what is of these; empty: all."""
 
 
 class Restore(Struct, frozen=True):
@@ -106,6 +108,8 @@ class Adopt(Struct, frozen=True):
 
     generation: int
     kept: int = 0
+    pools: tuple[str, ...] = ()
+    """Only these have changed; empty: perhaps everything."""
 
 
 class Release(Struct, frozen=True):

@@ -52,8 +52,7 @@ def reload_asked(fleet: FleetState, event: ReloadAsked, turn: Turn) -> None:
     queue = fleet.queue
     if fleet.reload is not None and not queue.waiting:
         turn.note(ReloadWaits(source=event.source))
-    queue.waiting = True
-    queue.source = event.source
+    queue.ask(event.source, event.pools)
     if event.request:
         queue.requests.append(event.request)
 
@@ -69,9 +68,9 @@ def _refuse(turn: Turn, request: int, reason: str) -> None:
 
 def begin_reload(fleet: FleetState, generation: int, turn: Turn) -> Reload:
     queue = fleet.queue
-    reload = _begin(fleet, generation, queue.source, queue.take(), turn)
+    reload = _begin(fleet, generation, queue.source, queue.take(), turn, pools=queue.pools)
     reload.preface, queue.preface = queue.preface, ""
-    turn.actions.append(Prepare(generation))
+    turn.actions.append(Prepare(generation, reload.pools))
     return reload
 
 
@@ -84,6 +83,9 @@ def rollback_asked(fleet: FleetState, event: RollbackAsked, turn: Turn) -> Reloa
         return None
     asked = [event.request] if event.request else []
     reload = _begin(fleet, fleet.kept.generation, event.source, asked, turn, rollback=True)
+    back = {name: fleet.kept.of(pool) for name, pool in fleet.pools.items() if name in fleet.kept.sizes}
+    reload.candidates = {name: generation for name, generation in back.items() if generation}
+    reload.untouched = frozenset(back.keys() - reload.candidates.keys())
     turn.actions.append(Restore(reload.generation))
     return reload
 
@@ -104,12 +106,21 @@ def _rollback_refusal(fleet: FleetState) -> str:
 
 
 def _begin(
-    fleet: FleetState, generation: int, source: str, asked: list[int], turn: Turn, *, rollback: bool = False
+    fleet: FleetState,
+    generation: int,
+    source: str,
+    asked: list[int],
+    turn: Turn,
+    *,
+    rollback: bool = False,
+    pools: tuple[str, ...] = (),
 ) -> Reload:
     stall_s = max((patience(pool.policy) for pool in fleet.pools.values()), default=60.0)
     previous = fleet.generation
-    reload = Reload(generation, previous, source, asked, turn.now, stall_s, rollback)
-    turn.note(ReloadBegun(source=source, generation=generation, previous=previous, rollback=rollback))
+    reload = Reload(generation, previous, source, asked, turn.now, stall_s, rollback, pools=pools)
+    turn.note(
+        ReloadBegun(source=source, generation=generation, previous=previous, rollback=rollback, only=pools)
+    )
     reload.tell(turn, "", "validate", "", f"g{previous} -> g{generation}")
     return reload
 
@@ -124,16 +135,26 @@ def adopted(fleet: FleetState, reload: Reload, previous: int, turn: Turn) -> Non
         previous=previous,
         rollback=reload.rollback,
         took_s=turn.now - reload.started_at,
-        pools=_strength(fleet.pools.values()),
-        missing=_missing(fleet) if reload.rollback else (),
+        pools=_strength(pool for pool in fleet.pools.values() if reload.touches(pool.name)),
+        only=reload.pools,
+        removed=tuple(name for name, pool in fleet.pools.items() if reload.touches(name) and not pool.size),
+        not_applied=reload.left,
+        missing=_missing(fleet, reload) if reload.rollback else (),
         keeping=_keeping(reload, previous, kept=kept is not None),
     )
     fleet.last_reload, fleet.last_reload_at = wording.last_adopted(record), turn.now
-    if not reload.rollback:
+    if not (reload.rollback or fleet.disk_differs):  # as it may in pools that were not reloaded
         fleet.refused_at = None
-    turn.actions.append(Adopt(reload.generation, kept.generation if kept is not None else 0))
+    turn.actions.append(Adopt(reload.generation, kept.generation if kept is not None else 0, reload.pools))
     turn.note(record)
-    result = {"generation": reload.generation, "previous": previous, "took_s": round(record.took_s, 3)}
+    result: dict[str, Any] = {
+        "generation": reload.generation,
+        "previous": previous,
+        "took_s": round(record.took_s, 3),
+        "pools": [each.pool for each in record.pools],
+    }
+    if reload.left:
+        result["not_applied"] = reload.left
     if kept is not None:
         result["kept"] = kept.generation
     text = wording.adopted(record, reload.preface, reload.warnings)
@@ -145,11 +166,11 @@ def _strength(pools: Iterable[Pool]) -> tuple[Strength, ...]:
     return tuple(pool.strength for pool in pools if pool.size)
 
 
-def _missing(fleet: FleetState) -> tuple[Strength, ...]:
+def _missing(fleet: FleetState, reload: Reload) -> tuple[Strength, ...]:
     return tuple(
         pool.strength
         for pool in fleet.pools.values()
-        if pool.ready < pool.size and pool.degraded(fleet.generation)
+        if reload.touches(pool.name) and pool.ready < pool.size and pool.degraded
     )
 
 
@@ -163,16 +184,18 @@ def _keeping(reload: Reload, previous: int, *, kept: bool) -> Keeping | None:
 def refused(fleet: FleetState, reload: Reload, pool: str, failure: Failure, turn: Turn) -> None:
     """The candidate is dropped: say why, where it stood, and what serves now."""
     phase, stops = reload.phase_of(pool), failure.kind == "stop"
+    wrong = not stops and failure.kind != "unknown"  # else nothing is the matter with what is on disk
     reload.tell(turn, pool, phase, "FAILED", failure.message)
     if reload.stage is not Stage.VALIDATE:  # else there is nothing yet, or the late answer will see to it
         turn.actions.append(Abandon(reload.generation))
-    if not stops and not reload.rollback and fleet.refused_at is None:
+    if wrong and not reload.rollback and fleet.refused_at is None:
         fleet.refused_at = turn.now
     record = ReloadRefused(
-        level="info" if stops else "error",  # a stop is nothing that went wrong
+        level="error" if wrong else "info",
         source=reload.source,
         generation=reload.generation,
         rollback=reload.rollback,
+        only=reload.pools,
         pool=pool,
         phase=phase,
         kind=failure.kind,
@@ -202,9 +225,9 @@ def _standing(fleet: FleetState) -> Standing:
     pools = []
     for pool in fleet.pools.values():
         if pool.size:
-            able = sum(w.serving or w.state is State.PARKED for w in pool.of_generation(fleet.generation))
+            able = sum(w.serving or w.state is State.PARKED for w in pool.in_force)
             pools.append(Strength(pool.name, able, pool.size))
-    differs = fleet.disk_differs and not fleet.rolled_back
+    differs = fleet.disk_differs
     return Standing(fleet.generation, tuple(pools), differs, differs and not fleet.degraded)
 
 
@@ -243,7 +266,7 @@ def _scale(fleet: FleetState, pool: Pool, event: ScaleAsked, turn: Turn) -> tupl
     pool.size = max(1, asked)
     if fleet.reload is not None and pool.name in fleet.reload.sizes:
         fleet.reload.sizes[pool.name] = pool.size  # the new generation gets as many
-    held = fleet.rolled_back and pool.size > pool.ready and pool.degraded(fleet.generation)
+    held = pool.rolled_back and pool.size > pool.ready and pool.degraded
     record = PoolScaled(
         pool=pool.name, was=was, size=pool.size, asked=asked, held=fleet.degraded if held else ""
     )
@@ -277,12 +300,12 @@ def _to_recycle(fleet: FleetState, event: RecycleAsked) -> tuple[str, list[Worke
         return wording.STOPPING, []
     if event.pool not in known:
         return wording.no_such_pool(event.pool, known), []
-    if fleet.reload is not None:
+    if fleet.reload is not None and fleet.reload.touches(event.pool):
         return wording.RELOAD_UNDER_WAY, []
     pool = fleet.pools[event.pool]
-    if pool.degraded(fleet.generation):
+    if pool.degraded:
         return wording.would_be_others(fleet.degraded), []
-    serving = [each for each in pool.of_generation(fleet.generation) if each.serving and not each.leaving]
+    serving = [each for each in pool.in_force if each.serving and not each.leaving]
     chosen = [each for each in serving if event.slot in {None, each.slot}]
     return "" if chosen else wording.no_worker_serves(event.pool, event.slot), chosen
 

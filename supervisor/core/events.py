@@ -153,6 +153,8 @@ class ReloadAsked(Struct, frozen=True):
     request: RequestId
     source: str
     """For the log: ``SIGHUP`` or ``gwctl reload``."""
+    pools: tuple[str, ...] = ()
+    """Only these; empty: all."""
 
 
 class Prepared(Struct, frozen=True):
@@ -166,6 +168,8 @@ class Prepared(Struct, frozen=True):
     """How long the generation before this one is kept for a rollback; 0: not at all."""
     lost: tuple[str, ...] = ()
     """What that one serves and this one does not: pools, addresses. Then it cannot be kept."""
+    left: tuple[str, ...] = ()
+    """What differs in the settings and is not applied, as other pools were asked for; in words."""
 
 
 class PrepareFailed(Struct, frozen=True):
@@ -173,6 +177,8 @@ class PrepareFailed(Struct, frozen=True):
 
     generation: int
     reason: str
+    unknown: bool = False
+    """It was asked for a pool that neither the settings nor the generation in force have."""
 
 
 class RollbackAsked(Struct, frozen=True):

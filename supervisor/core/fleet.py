@@ -199,7 +199,7 @@ class Fleet:
             case ev.PrepareFailed():
                 if state.reload is not None and event.generation == state.reload.generation:
                     state.numbered -= not state.reload.rollback  # number never used
-                    failure = Failure("settings", event.reason)
+                    failure = Failure("unknown" if event.unknown else "settings", event.reason)
                     judgement.abort(state, state.reload, "", failure, turn, changed=False)
             case ev.RollbackAsked():
                 state.reload = commands.rollback_asked(state, event, turn) or state.reload
@@ -231,7 +231,8 @@ class Fleet:
             self.turn.actions.append(act.Abandon(event.generation))
             return
         for name, policy in event.policies.items():
-            state.pools.setdefault(name, Pool(name, policy, 0))
+            if reload.touches(name):
+                state.pools.setdefault(name, Pool(name, policy, 0))
         reload.prepared(event, state.pools, self.turn)
         state.dirty.update(state.pools)
 
@@ -239,8 +240,11 @@ class Fleet:
         state = self.state
         kept, now_kept = state.kept, keep.keep(state, reload, self.turn.now)
         for name, pool in state.pools.items():
-            pool.adopt(reload.policies.get(name), reload.sizes.get(name, 0))
-        keep.gone_back(state, kept if reload.rollback else None)
+            if reload.touches(name):
+                pool.adopt(reload.candidate_of(name), reload.policies.get(name), reload.sizes.get(name, 0))
+        if reload.rollback and kept is not None:
+            keep.gone_back(state, kept)
+        state.rolled_back = max((pool.rolled_back for pool in state.pools.values()), default=0)
         previous, state.generation = state.generation, reload.generation
         state.reload, state.kept, state.not_kept = None, now_kept, ""
         commands.adopted(state, reload, previous, self.turn)

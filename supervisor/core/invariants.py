@@ -45,9 +45,11 @@ def _about_spawns(fleet: FleetState, turn: Turn) -> str:
         limit = active_limit(pool, view.wanted)
         if view.active > limit:
             return f"{view.active} workers of {name} are starting or ready, and {limit} may be"
-    kept = fleet.kept.generation if fleet.kept is not None else 0
-    if any(action.generation == kept for action in spawns):
-        return f"a worker was begun in generation {kept}, which is kept: its code is on no disk"
+    for action in spawns:
+        if fleet.kept is not None and action.generation == fleet.kept.of(fleet.pools[action.pool]):
+            return (
+                f"a worker was begun in generation {action.generation}, which is kept: its code is on no disk"
+            )
     return ""
 
 
@@ -66,7 +68,9 @@ def _about_workers(fleet: FleetState, turn: Turn) -> str:
         state = worker.state
         if worker.deadline is None:
             if state is State.PARKED and not worker.leaving:
-                if fleet.reload is None and not (fleet.kept and worker.generation == fleet.kept.generation):
+                pool = fleet.pools[worker.pool]
+                tries = fleet.reload is not None and fleet.reload.touches(worker.pool)
+                if not tries and not (fleet.kept and worker.generation == fleet.kept.of(pool)):
                     return f"worker {worker.id} is parked and no reload is under way"
             elif state is not State.READY:
                 return f"worker {worker.id} is {state.value} and has no deadline"
@@ -90,8 +94,8 @@ def _about_workers(fleet: FleetState, turn: Turn) -> str:
 def _may_wait(fleet: FleetState, worker: Worker) -> bool:
     """It is ready and need not serve: a template, surplus in a reload, or new in it and not yet wanted."""
     reload = fleet.reload
-    if worker.is_template or reload is None:
+    if worker.is_template or reload is None or not reload.touches(worker.pool):
         return worker.is_template
     if worker.slot >= fleet.pools[worker.pool].size:
         return True
-    return worker.generation == reload.generation and not reload.serves_new(worker.pool)
+    return worker.generation == reload.candidate_of(worker.pool) and not reload.serves_new(worker.pool)

@@ -18,7 +18,7 @@ from gwctl.supervisor.core.worker import Failure, Worker
 
 def tried(fleet: FleetState, worker: Worker) -> bool:
     """It is of the generation that a reload tries."""
-    return fleet.reload is not None and worker.generation == fleet.reload.generation
+    return fleet.reload is not None and worker.generation == fleet.reload.candidate_of(worker.pool)
 
 
 def judge(fleet: FleetState, worker: Worker, turn: Turn) -> bool:
@@ -47,11 +47,12 @@ def abort(
     fleet.reload = None
     fleet.dirty.update(fleet.pools)
     if changed and not reload.rollback:
-        for each in fleet.pools.values():
+        tried = [each for each in fleet.pools.values() if reload.touches(each.name)]
+        for each in tried:
             if each.differs_since is None:
                 each.differs_since = turn.now
         if fleet.kept is not None:
-            fleet.kept.disk_changed(turn.now)
+            fleet.kept.disk_changed([each.name for each in tried], turn.now)
     commands.refused(fleet, reload, pool, failure, turn)
 
 

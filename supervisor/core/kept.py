@@ -4,6 +4,7 @@ Rules
     - One generation is kept at most, for ``keep_s`` from the commit on. Its workers release their
       clients: they accept nothing, and the clients they have leave them. After a rollback it is the
       newer one that is kept, so that a further rollback goes forward again.
+    - Of a reload of some pools only those have kept workers, and only those go back.
     - It is kept only if everything that it serves is served by the one in force too: a parked worker
       would leave the clients of a removed pool or address waiting in the backlog.
     - A reload whose canaries have passed needs its place and lets it go; one that fails before does not.
@@ -20,6 +21,7 @@ from gwctl.records.sentences import sentence
 from gwctl.records.workers import KeptWorkerDied
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Release
+from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload
 from gwctl.supervisor.core.state import FleetState, Kept
 from gwctl.supervisor.core.turn import Turn
@@ -31,33 +33,40 @@ def keep(fleet: FleetState, reload: Reload, now: float) -> Kept | None:
     if reload.keep_s <= 0 or reload.lost:
         return None
     pools = [pool for pool in fleet.pools.values() if pool.size]
-    kept = Kept(
+    gone_from = [pool for pool in pools if reload.touches(pool.name)]
+    if not all(_living(pool, pool.generation) for pool in gone_from):
+        return None
+    rolled_back = max((pool.rolled_back for pool in gone_from), default=0)
+    return Kept(
         fleet.generation,
         now,
         now + reload.keep_s,
         {pool.name: pool.size for pool in pools},
         {pool.name: pool.policy for pool in pools},
-        {pool.name: pool.differs_since if reload.rollback else reload.started_at for pool in pools},
-        fleet.rolled_back if reload.rollback else reload.generation,
+        {pool.name: pool.differs_since if reload.rollback else reload.started_at for pool in gone_from},
+        rolled_back if reload.rollback else reload.generation,
+        {pool.name: pool.generation for pool in pools},
     )
-    return kept if all(living(fleet, kept).values()) else None
 
 
-def gone_back(fleet: FleetState, kept: Kept | None) -> None:
-    """The kept generation is in force again; None: a new one is in force."""
-    fleet.rolled_back = kept.rolled_back if kept is not None else 0
-    for name, at in (kept.differs_since if kept is not None else {}).items():
+def gone_back(fleet: FleetState, kept: Kept) -> None:
+    """The kept generation is in force again."""
+    for name, at in kept.differs_since.items():
         fleet.pools[name].differs_since = at
+        fleet.pools[name].rolled_back = kept.rolled_back
 
 
 def living(fleet: FleetState, kept: Kept) -> Mapping[str, int]:
-    """How many workers of each of its pools are left to go back to."""
+    """How many workers are left to go back to, in each pool that would."""
     return {
-        name: sum(w.state in _COULD_SERVE for w in fleet.pools[name].of_generation(kept.generation))
-        if name in fleet.pools
-        else 0
+        name: _living(fleet.pools[name], kept.of(fleet.pools[name])) if name in fleet.pools else 0
         for name in kept.sizes
+        if name not in fleet.pools or kept.of(fleet.pools[name])
     }
+
+
+def _living(pool: Pool, generation: int) -> int:
+    return sum(worker.state in _COULD_SERVE for worker in pool.of_generation(generation))
 
 
 def review(fleet: FleetState, turn: Turn) -> bool:
@@ -93,7 +102,7 @@ def died(fleet: FleetState, worker: Worker, turn: Turn, how: str = "") -> None:
     how = how or (worker.failure.message if worker.failure is not None else "")
     if worker.is_template:
         return
-    if kept is not None and worker.generation == kept.generation and worker.pool in kept.sizes:
+    if kept is not None and worker.generation == kept.of(fleet.pools[worker.pool]):
         turn.note(
             KeptWorkerDied(
                 process=worker.process,

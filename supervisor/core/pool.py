@@ -21,6 +21,8 @@ class Pool(Struct, eq=False):
     """Of the current generation; of the candidate for a pool that is only there."""
     size: int
     """Workers wanted of the current generation; 0: the current generation has no such pool."""
+    generation: int = 0
+    """That of its workers in force: the last adopted one that began workers here; 0: there was none yet."""
     slots: dict[int, Slot] = field(default_factory=dict)
     members: dict[int, Worker] = field(default_factory=dict)
     """By worker number."""
@@ -32,6 +34,8 @@ class Pool(Struct, eq=False):
     """Workers that ended unplanned after they were ready, or before, since the master was started."""
     differs_since: float | None = None
     """When a reload was refused, and since then what is on disk is not what runs."""
+    rolled_back: int = 0
+    """The generation from which it was gone back to the one in force; 0: it was not."""
 
     @property
     def workers(self) -> list[Worker]:
@@ -64,24 +68,32 @@ class Pool(Struct, eq=False):
                 return template
         return None
 
-    def keeps_code(self, generation: int) -> bool:
-        """A respawn runs what the generation has run from its beginning, whatever is on disk by now."""
-        template = self.template_of(generation)
+    @property
+    def keeps_code(self) -> bool:
+        """A respawn runs what its generation has run from its beginning, whatever is on disk by now."""
+        template = self.template_of(self.generation)
         if template is None or template.state is not State.READY:
             return False
         return self.differs_since is None or template.requested_at < self.differs_since
 
-    def degraded(self, generation: int) -> bool:
-        """A respawn into ``generation``, the current one, would run something else than the others do."""
-        differs = self.differs_since is not None and self.size > 0
-        return differs and not self.keeps_code(generation)
+    @property
+    def degraded(self) -> bool:
+        """A respawn would run something else than the others do."""
+        return self.differs_since is not None and self.size > 0 and not self.keeps_code
 
-    def adopt(self, policy: PoolPolicy | None, size: int) -> None:
-        """A new generation is in force; None: without this pool."""
+    @property
+    def in_force(self) -> list[Worker]:
+        """Those that hold a slot of the generation in force."""
+        return self.of_generation(self.generation)
+
+    def adopt(self, generation: int, policy: PoolPolicy | None, size: int) -> None:
+        """A new generation is in force; without ``policy`` it has no such pool."""
+        self.generation = generation
         self.policy = policy or self.policy
         self.size = size
         self.slots.clear()
         self.differs_since = None
+        self.rolled_back = 0
 
     def slot(self, number: int) -> Slot:
         return self.slots.setdefault(number, Slot())
@@ -99,7 +111,7 @@ class Wanted(Struct, frozen=True):
     """What is wanted of a pool now, besides its size."""
 
     generation: int
-    """The current generation."""
+    """The pool's generation in force."""
     candidate: int = 0
     """The generation that a reload tries, or a rollback goes back to; 0: none."""
     policy: PoolPolicy | None = None

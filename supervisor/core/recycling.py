@@ -47,7 +47,7 @@ def judge(fleet: FleetState, worker: Worker, observed: Observed, turn: Turn) -> 
         return False
     worker.replace_reason = _with_numbers(reason, worker, observed, turn.now)
     pool = fleet.pools[worker.pool]
-    if pool.degraded(fleet.generation):
+    if pool.degraded:
         turn.note(RecyclingPostponed(process=worker.process, reason=worker.replace_reason))
     return True
 

@@ -1,4 +1,4 @@
-"""One reload or rollback: a transaction over all pools.
+"""One reload or rollback: a transaction over all pools, or over some.
 
 Phases
     validate   the shell reads the settings and binds what is new; nothing else has changed
@@ -22,6 +22,9 @@ say that they serve within `CONFIRM_S`.
 A `Reload` holds where the transaction stands and what is wanted of each pool for it; `advance`
 compares that with the pools and moves on. It never undoes anything itself: the fleet drops it,
 and what is then wanted of the pools (the current generation, nothing else) does the rest.
+
+A reload of some pools leaves the others as they are: their workers stay those of an older generation, and
+nothing is held back in them meanwhile. A rollback leaves those alone in which it would change nothing.
 
 A pool that only the new settings have takes part like the others. One that they no longer
 have serves until the commit, and is drained then: parked, it would let its clients wait in
@@ -93,6 +96,14 @@ class Reload(Struct, eq=False):
     lost: tuple[str, ...] = ()
     """Why it cannot be: what only that one serves."""
     warnings: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+    """Those that it was asked for; empty: all."""
+    untouched: frozenset[str] = frozenset()
+    """Of a rollback, pools in which it would change nothing."""
+    candidates: dict[str, int] = field(default_factory=dict)
+    """Of a rollback, the generation that each pool goes back to."""
+    left: tuple[str, ...] = ()
+    """What differs in the settings and is not applied, as it is not of those pools; in words."""
     policies: Mapping[str, PoolPolicy] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     """Wanted workers of each pool in the new generation."""
@@ -121,9 +132,9 @@ class Reload(Struct, eq=False):
 
     def prepared(self, event: Prepared, pools: Mapping[str, Pool], turn: Turn) -> None:
         """The settings are valid. A pool's size set by hand stays unless the settings' own changed."""
-        self.policies = event.policies
+        self.policies = {name: policy for name, policy in event.policies.items() if self.touches(name)}
         self.keep_s, self.lost = event.keep_s, event.lost
-        self.warnings = event.warnings
+        self.warnings, self.left = event.warnings, event.left
         for name, policy in self.policies.items():
             pool = pools.get(name)
             scaled = pool is not None and pool.size > 0 and pool.policy.size == policy.size
@@ -137,17 +148,17 @@ class Reload(Struct, eq=False):
         self._move(Stage.ROLL if self.rollback else Stage.BOOT, turn)
 
     def wanted(self, pool: Pool, kept: int = 0) -> Wanted:
-        """What this transaction wants of a pool while generation ``kept`` is kept."""
+        """What this transaction wants of a pool that it touches, while generation ``kept`` is kept there."""
         policy = self.policies.get(pool.name)
         if policy is None and self.rollback:
-            return Wanted(self.previous, kept=kept, hold=True)
+            return Wanted(pool.generation, kept=kept, hold=True)
         if policy is None:
-            return Wanted(self.previous, self.generation, kept=kept)
+            return Wanted(pool.generation, self.generation, kept=kept)
         size = self.sizes[pool.name]
         rolling, atomic = self.replacing, self.is_atomic(pool.name)
         return Wanted(
-            self.previous,
-            self.generation,
+            pool.generation,
+            self.candidate_of(pool.name),
             policy,
             new=0 if self.rollback else size if rolling else 1,
             new_in_the_end=size,
@@ -156,6 +167,14 @@ class Reload(Struct, eq=False):
             serve_new=self.serves_new(pool.name),
             kept=0 if self.rollback else kept,
         )
+
+    def touches(self, pool: str) -> bool:
+        """Its workers are to be replaced, or it is to come or go."""
+        return pool in self.pools if self.pools else pool not in self.untouched
+
+    def candidate_of(self, pool: str) -> int:
+        """The generation that is tried in a pool; 0: none."""
+        return self.candidates.get(pool, self.generation) if self.touches(pool) else 0
 
     def serves_new(self, pool: str) -> bool:
         """Its new workers shall serve as soon as they can."""
@@ -270,7 +289,7 @@ class Reload(Struct, eq=False):
     def _waiting(self, pool: Pool) -> bool:
         """As many new workers could serve as are needed, and there is room for the old ones."""
         size = self.sizes[pool.name]
-        new = [worker for worker in pool.of_generation(self.generation) if worker.slot < size]
+        new = [worker for worker in self._new(pool) if worker.slot < size]
         if len(new) < self._needed(pool) or any(worker.state not in _COULD_SERVE for worker in new):
             return False
         view = View(pool, self.wanted(pool))
@@ -281,7 +300,10 @@ class Reload(Struct, eq=False):
         size = self.sizes[pool.name]
         if not self.rollback:
             return size
-        return max(1, sum(worker.slot < size for worker in pool.of_generation(self.generation)))
+        return max(1, sum(worker.slot < size for worker in self._new(pool)))
+
+    def _new(self, pool: Pool) -> list[Worker]:
+        return pool.of_generation(self.candidate_of(pool.name))
 
     def _watch_switch(self, pools: Mapping[str, Pool], turn: Turn) -> bool:
         """Have the new ones serve when the old ones accept no more."""
@@ -294,7 +316,7 @@ class Reload(Struct, eq=False):
             if worker.state is State.PARKED
             and worker.told is Order.RELEASE_CLIENTS
             and not worker.confirmed
-            and worker.generation == self.previous
+            and worker.generation == pools[name].generation
         )
         if late and turn.now < self.switch_by:
             return False
@@ -336,11 +358,11 @@ class Reload(Struct, eq=False):
 
     def _complete(self, pool: Pool) -> bool:
         """All new ones serve, and no other worker accepts."""
-        new, size = 0, self.sizes[pool.name]
+        new, size, candidate = 0, self.sizes[pool.name], self.candidate_of(pool.name)
         for worker in pool.members.values():
             if worker.leaving:
                 continue
-            if worker.generation != self.generation:
+            if worker.generation != candidate:
                 if worker.state is State.READY:
                     return False
             elif worker.serving and worker.slot < size and (worker.confirmed or not self.rollback):
@@ -353,13 +375,13 @@ class Reload(Struct, eq=False):
         """New workers that serve; those that could in an atomic pool, and before its canary shall."""
         for name in self.policies:
             waits = self.is_atomic(name) or not self.serves_new(name)
-            for worker in pools[name].of_generation(self.generation):
+            for worker in self._new(pools[name]):
                 if worker.serving or (waits and worker.state is State.READY):
                     yield name, worker
 
     def _serving(self, pools: Mapping[str, Pool]) -> Iterator[tuple[str, Worker]]:
         for name in self.policies:
-            for worker in pools[name].of_generation(self.generation):
+            for worker in self._new(pools[name]):
                 if worker.serving:
                     yield name, worker
 

@@ -86,7 +86,7 @@ def fleet_from(snapshot: Mapping[str, Any]) -> Fleet:
         fleet.state = table_from(FleetState, {"pools": {}, **snapshot["fleet"]})
         fleet.turn = table_from(Turn, snapshot["turn"])
         for each in snapshot["pools"]:
-            pool = table_from(Pool, each)
+            pool = table_from(Pool, _of_the_fleet(snapshot["fleet"]) | each)
             fleet.state.pools[pool.name] = pool
         for each in snapshot["workers"]:
             worker = table_from(Worker, each)
@@ -96,6 +96,11 @@ def fleet_from(snapshot: Mapping[str, Any]) -> Fleet:
     except (KeyError, TypeError, AttributeError) as error:
         raise SnapshotError(f"{type(error).__name__}: {error}") from error
     return fleet
+
+
+def _of_the_fleet(fleet: Mapping[str, Any]) -> dict[str, Any]:
+    """What programs that reloaded all pools or none said once for all of them."""
+    return {"generation": fleet["generation"], "rolled_back": fleet.get("rolled_back", 0)}
 
 
 # ---- to a snapshot

@@ -8,7 +8,7 @@ hands over (`snapshot`), whose fields are found by their names here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from enum import Enum
 from math import inf
 from typing import Final
@@ -47,6 +47,18 @@ class Queue(Struct):
     requests: list[int] = field(default_factory=list)
     preface: str = ""
     """What the answer begins with: the upgrade that this reload follows."""
+    pools: tuple[str, ...] = ()
+    """Those that it is of; empty: all."""
+
+    def ask(self, source: str, pools: tuple[str, ...] = ()) -> None:
+        """Another reload is asked for; it and what waits already become one."""
+        if not self.waiting:
+            self.pools = pools
+        elif self.pools and pools:
+            self.pools = tuple(dict.fromkeys((*self.pools, *pools)))
+        else:
+            self.pools = ()
+        self.waiting, self.source = True, source
 
     def take(self) -> list[int]:
         taken, self.requests, self.waiting = self.requests, [], False
@@ -63,13 +75,24 @@ class Kept(Struct, eq=False):
     """Of its pools."""
     policies: dict[str, PoolPolicy]
     differs_since: dict[str, float | None]
-    """What `Pool.differs_since` of its pools is when it is in force again."""
+    """What `Pool.differs_since` of the pools that go back is when it is in force again."""
     rolled_back: int
-    """And `FleetState.rolled_back`."""
+    """And `Pool.rolled_back` of them."""
+    generations: dict[str, int] = field(default_factory=dict)
+    """Of its pools, that of their workers, unless it is ``generation``."""
 
-    def disk_changed(self, now: float) -> None:
-        """A reload was refused: what is on disk is what neither generation runs."""
-        self.differs_since = {name: now if at is None else at for name, at in self.differs_since.items()}
+    def of(self, pool: Pool) -> int:
+        """The generation whose workers are kept in ``pool``; 0: none, as it is the one in force there."""
+        if pool.name not in self.sizes:
+            return 0
+        generation = self.generations.get(pool.name, self.generation)
+        return 0 if generation == pool.generation else generation
+
+    def disk_changed(self, pools: Container[str], now: float) -> None:
+        """A reload of these was refused: what is on disk is what neither generation runs."""
+        self.differs_since = {
+            name: now if at is None and name in pools else at for name, at in self.differs_since.items()
+        }
 
 
 class UpgradeStage(Enum):
@@ -102,9 +125,9 @@ class FleetState(Struct, eq=False):
     pools: dict[str, Pool]
     """By name; also those that a reload tries, and those removed whose workers drain."""
     generation: int = 1
-    """The one in force."""
+    """The one in force. In pools that the last reloads left alone the workers have an older one."""
     rolled_back: int = 0
-    """The generation from which it was gone back to the one in force; 0: it was not."""
+    """The generation from which it was gone back to the one in force, in some pool; 0: in none."""
     kept: Kept | None = None
     """The generation that a rollback goes back to."""
     not_kept: str = ""
@@ -174,15 +197,17 @@ class FleetState(Struct, eq=False):
 
     @property
     def disk_differs(self) -> bool:
-        """A reload was refused: what is on disk is not what runs."""
-        return any(pool.differs_since is not None for pool in self.pools.values())
+        """A reload was refused: what is on disk is not what runs. (Where it was gone back, that is meant.)"""
+        return any(pool.differs_since is not None and not pool.rolled_back for pool in self.pools.values())
 
     @property
     def degraded(self) -> str:
         """Why what runs is not what a respawn would run; empty when it is."""
-        if not any(pool.degraded(self.generation) for pool in self.pools.values()):
+        found = [pool for pool in self.pools.values() if pool.degraded]
+        if not found:
             return ""
-        return wording.rolled_back(self.rolled_back) if self.rolled_back else DEGRADED
+        rolled_back = any(pool.rolled_back for pool in found)
+        return wording.rolled_back(self.rolled_back) if rolled_back else DEGRADED
 
     @property
     def reload_waits(self) -> bool:
@@ -191,7 +216,7 @@ class FleetState(Struct, eq=False):
 
     def size_of(self, pool: str, generation: int) -> int:
         """How many workers ``pool`` shall have in ``generation``."""
-        if self.reload is not None and generation == self.reload.generation:
+        if self.reload is not None and generation == self.reload.candidate_of(pool):
             return self.reload.sizes[pool]
         return self.pools[pool].size
 
@@ -203,12 +228,12 @@ class FleetState(Struct, eq=False):
 
     def wanted(self, pool: Pool) -> Wanted:
         """What is wanted of a pool now."""
-        kept = self.kept.generation if self.kept is not None else 0
-        if self.reload is not None:
+        kept = self.kept.of(pool) if self.kept is not None else 0
+        if self.reload is not None and self.reload.touches(pool.name):
             return self.reload.wanted(pool, kept)
-        degraded = pool.degraded(self.generation)
-        recycle, hold = not degraded and self.ending is None, degraded and self.rolled_back > 0
-        return Wanted(self.generation, recycle=recycle, kept=kept, hold=hold)
+        degraded = pool.degraded
+        recycle, hold = not degraded and self.ending is None, degraded and pool.rolled_back > 0
+        return Wanted(pool.generation, recycle=recycle, kept=kept, hold=hold)
 
     def sample_by(self, at: float, turn: Turn) -> None:
         """Have the scoreboard read at ``at`` at the latest; by itself it is every `deadlines.SAMPLE_S`."""
@@ -217,5 +242,5 @@ class FleetState(Struct, eq=False):
 
 def initial(policies: Mapping[str, PoolPolicy], generation: int = 1) -> FleetState:
     """A fleet of which nothing is there yet."""
-    pools = {name: Pool(name, policy, policy.size) for name, policy in policies.items()}
+    pools = {name: Pool(name, policy, policy.size, generation) for name, policy in policies.items()}
     return FleetState(pools, generation, numbered=generation)

@@ -138,8 +138,7 @@ def upgraded(fleet: FleetState, event: Upgraded, turn: Turn) -> None:
     kept = processes(len(turn.workers) - of_templates, of_templates) or "no worker"
     upgrade.tell(turn, "execute", "ok", f"{seconds(event.took_s)}, {kept} kept")
     queue = fleet.queue
-    queue.waiting = True
-    queue.source = UPGRADE
+    queue.ask(UPGRADE)
     queue.preface = wording.upgraded(event.was, event.to)
     queue.requests += upgrade.requests
     turn.note(

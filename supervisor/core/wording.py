@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from gwctl.config.model.types import WORKERS_MAX
-from gwctl.records.reloads import PoolScaled, ReloadAdopted, ReloadRefused
-from gwctl.records.sentences import (
-    DEGRADED,
+from gwctl.records.reload_words import (
     adopted_as,
     not_adopted,
-    sentence,
     what_is_kept,
+    what_is_left,
+    what_is_removed,
     what_serves,
     where_it_stood,
 )
+from gwctl.records.reloads import PoolScaled, ReloadAdopted, ReloadRefused
+from gwctl.records.sentences import DEGRADED, sentence
 from gwctl.supervisor.core.slot import Slot
 from gwctl.supervisor.core.worker import FORK_ANSWER_S, State, Worker, time_limit
 from gwctl.wording import requests, seconds, size, span, workers
@@ -226,7 +227,9 @@ def upgrade_refused(reason: str) -> str:
 
 
 def adopted(record: ReloadAdopted, preface: str, warnings: Sequence[str]) -> str:
-    lines = [preface, adopted_as(record), *(f"warning: {each}" for each in warnings), what_is_kept(record)]
+    told = (f"warning: {each}" for each in warnings)
+    rest = (what_is_removed(record), what_is_kept(record), what_is_left(record))
+    lines = [preface, adopted_as(record), *told, *rest]
     return "\n".join(filter(None, lines))
 
 

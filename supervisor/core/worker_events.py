@@ -86,8 +86,9 @@ def overdue(fleet: FleetState, worker: Worker, turn: Turn) -> None:
         worker.rearm(turn.now)
         if was is State.KILLED and not worker.leaving:
             worker.leaving = True
-            if worker.generation == fleet.generation:
-                crash.unreaped(fleet.pools[worker.pool], worker, turn)
+            pool = fleet.pools[worker.pool]
+            if worker.generation == pool.generation:
+                crash.unreaped(pool, worker, turn)
         return
     reason = worker.reason = worker.reason or wording.too_long(worker)
     turn.order(worker, order, reason=reason)
@@ -134,8 +135,8 @@ def _spawned(fleet: FleetState, worker: Worker, pid: int, turn: Turn) -> None:
     worker.pid = pid
     if not worker.apply(LifeEvent.SPAWNED, turn.now):
         return
-    current = worker.generation == fleet.generation and not worker.is_template
-    if current and fleet.pools[worker.pool].degraded(worker.generation):
+    pool = fleet.pools[worker.pool]
+    if worker.generation == pool.generation and not worker.is_template and pool.degraded:
         worker.from_disk = True
         turn.note(StartedWhileDegraded(process=worker.process))
 
@@ -164,7 +165,7 @@ def _spawn_failed(fleet: FleetState, worker: Worker, event: ev.SpawnFailed, turn
     if judgement.tried(fleet, worker):
         worker.failure = Failure("spawn", wording.not_started(event.reason))
         judgement.judge(fleet, worker, turn)
-    elif worker.generation == fleet.generation:
+    elif worker.generation == pool.generation:
         crash.spawn_failed(pool, worker, event.reason, event.jitter, turn)
 
 
@@ -177,11 +178,12 @@ def _hung_up(fleet: FleetState, worker: Worker, turn: Turn) -> None:
 
 
 def _left(fleet: FleetState, worker: Worker, why: str, turn: Turn) -> None:
+    pool = fleet.pools[worker.pool]
     if judgement.tried(fleet, worker):
         worker.failure = Failure("left", wording.had_to_drain(why))
         judgement.judge(fleet, worker, turn)
-    elif worker.generation == fleet.generation:
-        crash.drain_started(fleet.pools[worker.pool], worker, why, turn)
+    elif worker.generation == pool.generation:
+        crash.drain_started(pool, worker, why, turn)
     else:
         kept.died(fleet, worker, turn, wording.drains(worker.pid, why))
     worker.leaving = True
@@ -207,7 +209,7 @@ def _exited(fleet: FleetState, worker: Worker, event: ev.Exited, turn: Turn) -> 
         judged = news and judgement.judge(fleet, worker, turn)
         if judged:
             pass
-        elif worker.generation != fleet.generation:
+        elif worker.generation != pool.generation:
             kept.died(fleet, worker, turn)
         elif worker.is_template:
             crash.template_exited(pool, worker, event, turn)
@@ -220,9 +222,9 @@ def _held(fleet: FleetState, pool: Pool) -> str:
     """Until when a slot stays empty whatever its own record says; empty: it does not."""
     if not pool.ready:
         return ""
-    if fleet.reload is not None:
+    if fleet.reload is not None and fleet.reload.touches(pool.name):
         return wording.RELOAD_DECIDES
-    return wording.next_reload(fleet.degraded) if fleet.rolled_back else ""
+    return wording.next_reload(fleet.degraded) if pool.rolled_back else ""
 
 
 _CONFIRMED = frozenset({State.READY, State.PARKED})

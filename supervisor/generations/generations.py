@@ -10,7 +10,7 @@ master itself apply at adoption where they can, and are named where they need a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +28,7 @@ from gwctl.supervisor.generations.access_logs import AccessLogs
 from gwctl.supervisor.generations.admin_settings import binding
 from gwctl.supervisor.generations.differences import differences, needing_restart
 from gwctl.supervisor.generations.known_settings import struct_from
+from gwctl.supervisor.generations.partial import merged, not_applied
 from gwctl.supervisor.generations.plan import Plan, PlanSnapshot, make_plan
 from gwctl.supervisor.listeners.listener_set import ListenerSet, ListenerSnapshot
 
@@ -66,9 +67,12 @@ class Generations:
         self._begun = Settings(pool={})
         """What the master was started with."""
 
-    def plan(self, generation: int) -> Plan:
-        """The plan of a generation; that in force when the generation has been let go."""
-        return self._plans.get(generation) or self._plans[self.adopted]
+    def plan(self, generation: int, pool: str) -> Plan:
+        """By which workers of a pool were begun in a generation; that in force when it has been let go."""
+        for plan in self._plans.values():
+            if plan.begun.get(pool) == generation:
+                return plan
+        return self.current
 
     @property
     def current(self) -> Plan:
@@ -78,7 +82,7 @@ class Generations:
         """The open listeners of a pool, each with how it is spoken to in this generation."""
         return tuple(
             _spoken(listener, address)
-            for address in self.plan(generation).pool(pool).bind
+            for address in self.plan(generation, pool).pool(pool).bind
             for listener in self.listeners.get(bare(address))
         )
 
@@ -110,7 +114,7 @@ class Generations:
             UpgradeError: The settings cannot be understood.
         """
         for number, plan in snapshot.plans.items():
-            self._plans[number] = Plan.from_snapshot(plan, problems)
+            self._plans[number] = Plan.from_snapshot(plan, number, problems)
         self.listeners.resume(snapshot.listeners)
         self._removed.update(snapshot.removed)
         self.adopted = snapshot.adopted
@@ -130,7 +134,7 @@ class Generations:
         Raises:
             GwctlError: What could not be opened.
         """
-        plan = make_plan(loaded)
+        plan = make_plan(loaded).of_generation(generation)
         self.logs.open(plan.access_logs)
         self.listeners.open(binding(loaded.settings))
         self.listeners.commit()
@@ -139,21 +143,26 @@ class Generations:
         self._begun = loaded.settings
         return plan
 
-    def prepare(self, generation: int) -> Plan:
-        """Read the settings again and open what is new.
+    def prepare(self, generation: int, pools: Sequence[str] = ()) -> tuple[Plan, tuple[str, ...]]:
+        """Read the settings again and open what is new: all of it, or only what is of ``pools``.
+
+        Returns the plan, and what differs in the settings and is not in it, in words.
 
         Raises:
+            UnknownPoolError: One of ``pools`` is in neither the settings nor the plan in force.
             GwctlError: Nothing was changed.
         """
-        plan = make_plan(self._load())
+        disk = make_plan(self._load()).of_generation(generation)
+        plan = merged(self.current, disk, pools) if pools else disk
+        bound = binding(plan.loaded.settings)
         self.logs.open(plan.access_logs)
         try:
-            self.listeners.open(binding(plan.loaded.settings))
+            self.listeners.open(bound, bound.keys() - pools if pools else ())
         except GwctlError:
             self._trim_logs()
             raise
         self._plans[generation] = plan
-        return plan
+        return plan, not_applied(differences(plan, disk, self._begun)) if pools else ()
 
     @property
     def log_to(self) -> str:
@@ -199,10 +208,10 @@ class Generations:
 
     def adopt(self, generation: int, kept: int = 0) -> list[str]:
         """Put the tried plan in force. Returns the names of changed settings that need a restart."""
-        previous, self.adopted, self.kept = self.adopted, generation, kept
+        before, self.adopted, self.kept = self.current, generation, kept
         self._plans = {number: plan for number, plan in self._plans.items() if number in {generation, kept}}
         for pool in self.listeners.commit():
-            self._removed.setdefault(pool, set()).add(previous)
+            self._removed.setdefault(pool, set()).add(before.begun.get(pool, 0))
         self._trim_logs()
         return needing_restart(self._begun, self.current.loaded.settings)
 
@@ -212,7 +221,7 @@ class Generations:
 
     def close_in_child(self, pool: str, generation: int) -> None:
         """In a new child of ``pool``: close the listeners and log files of all others."""
-        settings = self.plan(generation).pool(pool)
+        settings = self.plan(generation, pool).pool(pool)
         self.listeners.close_in_child({bare(address) for address in settings.bind})
         self.logs.keep_only([settings.access_log])
 

@@ -32,14 +32,24 @@ class PlanSnapshot(msgspec.Struct, frozen=True):
     policies: dict[str, dict[str, Any]]
     processes: int
     why: str
+    begun: dict[str, int] = {}
+    """Empty: a program that reloaded all pools or none."""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One reading of the settings."""
+    """The settings of one generation: one reading of them; of a reload of some pools what was read of these,
+    and all else as it was in force.
+    """
 
     loaded: Loaded
     policies: dict[str, PoolPolicy]
     capacity: Capacity
+    begun: dict[str, int] = {}
+    """By pool, the generation that its settings began with, which is that of its workers."""
+
+    def of_generation(self, generation: int) -> Plan:
+        """This reading as that of a generation."""
+        return msgspec.structs.replace(self, begun=dict.fromkeys(self.policies, generation))
 
     def pool(self, name: str) -> PoolSettings:
         return self.loaded.settings.pool[name]
@@ -73,11 +83,12 @@ class Plan(msgspec.Struct, frozen=True):
             policies={name: plain(policy) for name, policy in self.policies.items()},
             processes=self.capacity.processes,
             why=self.capacity.why,
+            begun=self.begun,
         )
 
     @classmethod
-    def from_snapshot(cls, snapshot: PlanSnapshot, problems: list[str]) -> Plan:
-        """Make it again. ``problems`` takes what is missing for new workers of it: certificates.
+    def from_snapshot(cls, snapshot: PlanSnapshot, generation: int, problems: list[str]) -> Plan:
+        """Make that of a generation again. ``problems`` takes what its new workers lack: certificates.
 
         The file may say something else by now, or nothing at all: what runs goes on by what it was started
         with until a reload is adopted. Certificates are read again, as neither keys nor contexts can be
@@ -96,7 +107,8 @@ class Plan(msgspec.Struct, frozen=True):
         path = Path(snapshot.path) if snapshot.path is not None else None
         policies = {name: table_from(PoolPolicy, policy) for name, policy in snapshot.policies.items()}
         loaded = Loaded(settings, snapshot.sources, path, identities)
-        return cls(loaded, policies, Capacity(snapshot.processes, snapshot.why))
+        begun = snapshot.begun or dict.fromkeys(policies, generation)
+        return cls(loaded, policies, Capacity(snapshot.processes, snapshot.why), begun)
 
 
 def make_plan(loaded: Loaded) -> Plan:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,18 +72,20 @@ class ListenerSet:
         self._current = {each.wanted.address: _held(each) for each in listeners}
         self._care.remember(self._current.values())
 
-    def open(self, pools: Mapping[str, PoolSettings]) -> None:
-        """Open what the pools bind and is not open yet.
+    def open(self, pools: Mapping[str, PoolSettings], untouched: Container[str] = ()) -> None:
+        """Open what the pools bind and is not open yet. Those of ``untouched`` pools stay as they are.
 
         Raises:
             BindError: Nothing has changed; errno EADDRINUSE is worth another try.
         """
         if self._tried is not None:
             raise InvariantViolation("listeners are opened for a third plan")
-        wanted = wanted_by(pools)
+        wanted = {address: self._as_it_is(each, untouched) for address, each in wanted_by(pools).items()}
         fresh: dict[str, Held] = {}
         try:
             for address, each in wanted.items():
+                if each.pool in untouched and address in self._current:
+                    continue
                 if address not in self._current or self._current[address].lost:
                     fresh[address] = bind(each, self._passed, self._store)
             for address in wanted.keys() & self._current.keys() - fresh.keys():
@@ -171,6 +173,11 @@ class ListenerSet:
         for fd in unused:
             with suppress(OSError):  # whoever stopped the fleet has closed them
                 os.close(fd)
+
+    def _as_it_is(self, wanted: Wanted, untouched: Container[str]) -> Wanted:
+        """Names of users may have other numbers by now."""
+        held = self._current.get(wanted.address)
+        return held.wanted if held is not None and wanted.pool in untouched else wanted
 
     def _adjust(self, held: Held, wanted: Wanted) -> None:
         if held.wanted != wanted:

@@ -74,7 +74,7 @@ def check(fd: int) -> None:
     state = handed_over.read(fd)
     _fleet(state).check()
     problems: list[str] = []
-    plans = {number: Plan.from_snapshot(each, problems) for number, each in state.plans.items()}
+    plans = {number: Plan.from_snapshot(each, number, problems) for number, each in state.plans.items()}
     if problems:
         raise UpgradeError("\n".join(problems))
     for each in state.settings:

@@ -104,6 +104,8 @@ class Transaction:
     """A reload, from Prepare to Adopt or Abandon."""
 
     generation: int
+    pools: tuple[str, ...] = ()
+    """Those that it is of; empty: all."""
     policies: dict[str, PoolPolicy] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     failed: bool = False
@@ -113,6 +115,9 @@ class Transaction:
     """By pool: when its canary has settled: it has served for three quarters of ``settle_s``."""
     changed_at: float = 0.0
     """The last time that a worker was told to serve or to park."""
+
+    def touches(self, pool: str) -> bool:
+        return not self.pools or pool in self.pools
 
     def forgive(self, late_s: float, before: float, now: float) -> None:
         """The master was away between ``before`` and ``now``; what had passed by then has passed."""
@@ -180,7 +185,7 @@ class Transaction:
             for w in workers.values()
         ):
             raise Unsafe("adopted while old workers serve")
-        settle_s = max(policy.settle_s for policy in self.policies.values())
+        settle_s = max((policy.settle_s for policy in self.policies.values()), default=0.0)
         if now - self.changed_at < settle_s - 1e-6:
             raise Unsafe(f"adopted {now - self.changed_at:.3f} s after the last change")
 
@@ -227,6 +232,12 @@ class Failures:
         enough = seen.policy.breaker_failures
         if siblings and enough and failure.ends >= enough:
             failure.perhaps_slow = True  # and stays so until a failure is counted for sure
+
+    def begin_anew(self, pool: str) -> None:
+        """A new generation of it is in force."""
+        for place in [place for place in self.counted if place[0] == pool]:
+            self.forget(place)
+        self.said = {place for place in self.said if place[0] != pool}
 
     def forget(self, place: tuple[str, int]) -> None:
         self.counted.pop(place, None)

@@ -69,7 +69,7 @@ def _converged(world: World) -> None:
         serving = [w for w in observer.workers.values() if w.pool == name and w.serving]
         if sorted(w.slot for w in serving) != list(range(size)):
             raise Unsafe(f"{name}: slots {sorted(w.slot for w in serving)} of {size} serve")
-        if any(w.generation != observer.generation for w in serving):
+        if not all(map(observer.in_force, serving)):
             raise Unsafe(f"{name}: an abandoned generation serves")
         if fleet.state.pools[name].ready != size or fleet.state.pools[name].size != size:
             raise Unsafe(

@@ -224,7 +224,7 @@ def heard_stuck(observer: Observer, event: ev.Stuck) -> None:
     seen = observer.workers.get(event.worker)
     if seen is not None and seen.state in {"ready", "parked"} and not seen.told_to_end:
         seen.worn = seen.stuck = True
-        seen.surely_worn = seen.surely_worn or seen.generation == observer.generation
+        seen.surely_worn = seen.surely_worn or observer.in_force(seen)
         if observer.txn is not None and seen.generation == observer.txn.generation:
             observer.txn.failed = True
 

@@ -35,6 +35,9 @@ class KeepingWorld(World):
         self.spawned: dict[int, tuple[str, int]] = {}
         self.released_at: dict[int, float] = {}
         self.kept = 0
+        self.generations = dict.fromkeys(self.policies, 1)
+        """In force, by pool."""
+        self.kept_generations: dict[str, int] = {}
         self._prepared = {1: self.policies}
         self._at(5.0, self._ask_rollback, None)
 
@@ -46,9 +49,9 @@ class KeepingWorld(World):
             self._read(ev.RollbackAsked(self._request(), "gwctl rollback"))
             self._at(self.rng.expovariate(1 / 8), self._ask_rollback, None)
 
-    def _prepare(self, generation: int) -> None:
+    def _prepare(self, generation: int, pools: Sequence[str]) -> None:
         self._disk_broken = self.rng.random() < self.faults.generation_broken
-        self._prepared[generation] = self._new_policies()
+        self._prepared[generation] = self._taken(self._new_policies(), pools) or self.policies
         keep_s = self.rng.choice((0.0, 5.0, 20.0))
         lost = tuple(self.policies.keys() - self._prepared[generation].keys())
         self._news(0.0, ev.Prepared(generation, self._prepared[generation], (), keep_s, lost))
@@ -103,8 +106,8 @@ class KeepingWorld(World):
         match action:
             case act.Spawn():
                 self.spawned[action.worker] = (action.pool, action.generation)
-                if action.generation == self.kept:
-                    raise Unsafe(f"spawned into generation {self.kept}, which is kept")
+                if self.kept and action.generation == self._kept_in(action.pool):
+                    raise Unsafe(f"spawned into generation {action.generation}, which is kept")
             case act.Serve(worker=worker):
                 self._judge_serve(worker)
             case act.ReleaseClients(worker=worker):
@@ -112,14 +115,31 @@ class KeepingWorld(World):
                 self.released_at[worker] = self.now
             case act.Park() | act.Drain() | act.Quit() | act.Dump() | act.Kill():
                 self._gone(action.worker)
-            case act.Adopt(kept=kept):
-                self.kept = kept
+            case act.Adopt():
+                self._adopted(action)
             case act.Release(generation=generation):
                 if generation != self.kept:
                     raise Unsafe(f"released generation {generation}, and {self.kept} is kept")
                 self.kept = 0
             case _:
                 pass
+
+    def _kept_in(self, pool: str) -> int:
+        """The generation whose workers are kept in ``pool``; 0: it has nothing to go back."""
+        generation = self.kept_generations.get(pool, 0)
+        return 0 if generation == self.generations.get(pool) else generation
+
+    def _adopted(self, action: act.Adopt) -> None:
+        before = self.generations
+        if action.generation == self.kept:
+            self.generations = self.kept_generations
+        else:
+            touched = action.pools or self._prepared[action.generation].keys()
+            self.generations = {
+                name: action.generation if name in touched else before[name]
+                for name in self._prepared[action.generation]
+            }
+        self.kept, self.kept_generations = action.kept, before
 
     def _judge_serve(self, worker: int) -> None:
         pool, generation = self.serving[worker] = self.spawned[worker]
@@ -128,7 +148,11 @@ class KeepingWorld(World):
             return
         for other, at in self.released_at.items():
             name, of = self.spawned[other]
-            if name == pool and of not in {generation, self.kept} and self.now < at + SWITCH_S - 1e-6:
+            if (
+                name == pool
+                and of not in {generation, self._kept_in(pool)}
+                and self.now < at + SWITCH_S - 1e-6
+            ):
                 raise Unsafe(f"{worker} of {pool} serves before {other} has said that it is parked")
 
 
@@ -156,7 +180,7 @@ def _judge_rest(world: KeepingWorld) -> None:
     if world.kept or fleet.state.kept is not None:
         raise Unsafe(f"generation {world.kept} is kept for ever")
     for pool in fleet.state.pools.values():
-        if not pool.ready or (not fleet.state.rolled_back and pool.ready != pool.size):
+        if not pool.ready or (not pool.rolled_back and pool.ready != pool.size):
             raise Unsafe(f"{pool.name}: {pool.ready} of {pool.size} serve")
     if len(world.alive) != sum(pool.ready for pool in fleet.state.pools.values()):
         raise Unsafe(f"{len(world.alive)} processes")

@@ -357,7 +357,12 @@ def looks_too_seldom_for_its_limits(patch: Patch) -> None:
     patch.setattr(hangs, "sample_soon", lambda fleet, worker, turn: None)
 
 
+def reloads_all_when_some_are_named(patch: Patch) -> None:
+    patch.setattr(Reload, "touches", lambda _reload, _pool: True)
+
+
 MUTANTS: tuple[Mutant, ...] = (
+    reloads_all_when_some_are_named,
     drains_twice,
     leaves_them_parked_on_abort,
     parks_before_the_new_one_is_ready,

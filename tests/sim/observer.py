@@ -44,6 +44,8 @@ class Observer:
         self.policies = dict(policies)
         self.sizes = {name: policy.size for name, policy in policies.items()}
         self.generation = 1
+        self.generations = dict.fromkeys(policies, 1)
+        """In force, by pool."""
         self.workers: dict[int, Seen] = {}
         self.asked: dict[int, ev.Event] = {}
         self.txn: Transaction | None = None
@@ -51,13 +53,22 @@ class Observer:
         self.doomed = self.finished = False
         self.highest_worker = 0
         self.failures = Failures()
-        self.refused_at = float("inf")
+        self.refused_at: dict[str, float] = {}
+        """By pool, when a reload of it was first refused."""
         self._stop_rules = StopRules()
         self.samples = hanging.Samples()
         self.found: list[Seen] = []
         self._steps = 0
         self.now = 0.0
         self.late = self._scaled = False
+
+    def in_force(self, seen: Seen) -> bool:
+        """It is of the generation in force of its pool."""
+        return seen.generation == self.generations.get(seen.pool)
+
+    def reloads(self, pool: str) -> bool:
+        """The transaction under way concerns it."""
+        return self.txn is not None and self.txn.touches(pool)
 
     # ---- input
 
@@ -121,7 +132,7 @@ class Observer:
     def _spawn_failed(self, event: ev.SpawnFailed) -> None:
         seen = self.workers.pop(event.worker)
         seen.alive = False
-        if seen.generation == self.generation and not seen.told_to_end:
+        if self.in_force(seen) and not seen.told_to_end:
             self.failures.count(seen.place, self.now, free=0)  # a fork that fails always waits
         self._candidate_failed(seen)
 
@@ -148,7 +159,7 @@ class Observer:
 
     def _leaves(self, seen: Seen) -> None:
         self._candidate_failed(seen)
-        if seen.generation == self.generation:  # of another one nothing is counted
+        if self.in_force(seen):  # of another one nothing is counted
             self.failures.forget_healthy(seen, self.now)
             if not (seen.told_to_end or seen.has_proved_itself(self.now)):
                 self.failures.may_count(seen, siblings=0)
@@ -170,7 +181,7 @@ class Observer:
         if not seen.told_to_end:
             self._candidate_failed(seen)
             self._cannot_boot(seen)
-            if seen.generation == self.generation:
+            if self.in_force(seen):
                 judge_end(self, seen, event.status)
 
     def _candidate_failed(self, seen: Seen) -> None:
@@ -208,8 +219,8 @@ class Observer:
         txn = self.txn
         if txn is None or txn.generation != event.generation:
             raise Unsafe("prepared what was not asked for")
-        txn.policies = dict(event.policies)
-        for name, policy in event.policies.items():
+        txn.policies = {name: policy for name, policy in event.policies.items() if txn.touches(name)}
+        for name, policy in txn.policies.items():
             kept = name in self.sizes and self.policies[name].size == policy.size
             txn.sizes[name] = self.sizes[name] if kept else policy.size
 
@@ -232,21 +243,23 @@ class Observer:
         seen = Seen(action.worker, action.pool, action.slot, action.generation, policy)
         seen.begun_at = self.now
         judge_source(self, seen, action)
-        if seen.generation == self.generation:
+        if self.in_force(seen):
             judge_heir(self, seen)
         self.workers[action.worker] = seen
         judge_active(self, action.pool)
-        if action.generation == self.generation:
+        if self.in_force(seen):
             self.failures.judge_spawn(seen.place, policy, self.now)
 
     def _policy_of(self, action: act.Spawn) -> PoolPolicy:
         txn = self.txn
         if txn is not None and action.generation == txn.generation:
+            if not txn.touches(action.pool):
+                raise Unsafe(f"a reload of {txn.pools} began a worker of {action.pool}")
             txn.judge_spawn(action, self.workers, self.now)
             return txn.policies[action.pool]
-        if action.generation != self.generation:
+        if action.generation != self.generations.get(action.pool):
             raise Unsafe(f"spawned into generation {action.generation}, which is nobody's")
-        if txn is not None and txn.policies and self._serving(action.pool):
+        if txn is not None and txn.policies and self.reloads(action.pool) and self._serving(action.pool):
             raise Unsafe("spawned into the old generation while a reload tries what is on disk")
         return self.policies[action.pool]
 
@@ -275,7 +288,8 @@ class Observer:
     def _park(self, action: act.Park) -> None:
         seen = self._alive(action.worker, "park")
         txn = self.txn
-        if seen.state != "ready" or txn is None or txn.failed or seen.generation == txn.generation:
+        tried = txn is not None and seen.generation == txn.generation
+        if seen.state != "ready" or txn is None or txn.failed or tried or not txn.touches(seen.pool):
             raise Unsafe(f"park to {seen}")
         self._keeps_serving(seen, "park")
         if seen.serving:
@@ -296,8 +310,11 @@ class Observer:
         served = seen.state == "ready" and seen.served_at > 0  # who never did is gone in a moment
         seen.told_to_end = True
         seen.enter("draining", self.now + seen.policy.drain_timeout_s + DRAIN_MARGIN_S)
-        in_force = self.generation if self.txn is None else self.txn.generation
-        if served and not self.stopping and seen.generation == in_force and seen.pool in self.sizes:
+        tries = self.txn is not None and self.txn.touches(seen.pool)
+        stays = (
+            seen.generation == self.txn.generation if self.txn is not None and tries else self.in_force(seen)
+        )
+        if served and not self.stopping and stays and seen.pool in self.sizes:
             judge_room(self, seen.pool)
 
     def _observe(self, action: act.Observe) -> None:
@@ -335,7 +352,7 @@ class Observer:
     def _prepare(self, action: act.Prepare) -> None:
         if self.txn is not None or action.generation <= self.generation:
             raise Unsafe(f"prepare {action.generation} while {self.txn} runs")
-        self.txn = Transaction(action.generation)
+        self.txn = Transaction(action.generation, action.pools)
         self._scaled = True  # heirs are let go as by a smaller size
 
     def _adopt(self, action: act.Adopt) -> None:
@@ -343,16 +360,21 @@ class Observer:
         if txn is None or txn.generation != action.generation:
             raise Unsafe("adopted what was not tried")
         txn.judge_commit(self.workers, self.now)
-        self.generation, self.policies, self.sizes = txn.generation, txn.policies, txn.sizes
-        self.failures = Failures()
-        self.refused_at = float("inf")
-        self.txn = None
+        self.generation, self.txn = txn.generation, None
+        for name in [name for name in {*self.sizes, *txn.sizes} if txn.touches(name)]:
+            self.failures.begin_anew(name)
+            for book in (self.policies, self.sizes, self.generations, self.refused_at):
+                book.pop(name, None)
+        self.policies |= txn.policies
+        self.sizes |= txn.sizes
+        self.generations |= dict.fromkeys(txn.sizes, txn.generation)
 
     def _abandon(self, action: act.Abandon) -> None:
         if self.txn is None or self.txn.generation != action.generation:
             raise Unsafe("abandoned what was not tried")
+        for name in filter(self.txn.touches, {*self.sizes, *self.txn.sizes}):
+            self.refused_at.setdefault(name, self.now)
         self.txn = None
-        self.refused_at = min(self.refused_at, self.now)
 
     def _answer(self, action: act.Answer) -> None:
         if self.asked.pop(action.request, None) is None:

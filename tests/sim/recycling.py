@@ -57,7 +57,7 @@ def judge_observed(observer: Observer, seen: Seen, observed: ev.Observed) -> Non
     """Note what is to follow from what was observed."""
     if _is_worn(seen, observed, observer.now):
         seen.worn = True
-        in_force = seen.serving and seen.generation == observer.generation
+        in_force = seen.serving and observer.in_force(seen)
         seen.surely_worn = seen.surely_worn or (in_force and _is_surely_worn(seen, observed))
     seen.must_die = seen.must_die or _is_too_big(seen, observed)
 
@@ -66,7 +66,7 @@ def asked(observer: Observer, event: ev.RecycleAsked) -> None:
     """Whoever is named, and serves, may be replaced, whatever its age."""
     for seen in observer.workers.values():
         named = seen.pool == event.pool and event.slot in {None, seen.slot}
-        if named and seen.serving and seen.generation == observer.generation:
+        if named and seen.serving and observer.in_force(seen):
             seen.worn = True
 
 
@@ -76,8 +76,9 @@ def let_go_unspawned(observer: Observer) -> None:
         txn = observer.txn
         tried = txn is not None and seen.generation == txn.generation
         sizes = txn.sizes if txn is not None and tried else observer.sizes
-        surplus = seen.slot >= sizes.get(seen.pool, 0) or (txn is not None and is_heir(observer, seen))
-        if seen.state == "requested" and surplus and (tried or seen.generation == observer.generation):
+        heir = observer.reloads(seen.pool) and is_heir(observer, seen)
+        surplus = seen.slot >= sizes.get(seen.pool, 0) or heir
+        if seen.state == "requested" and surplus and (tried or observer.in_force(seen)):
             seen.told_to_end = True
 
 
@@ -118,7 +119,7 @@ def judge_heir(observer: Observer, seen: Seen) -> None:
         return
     if len(holders) > 1 or not holders[0].worn or not holders[0].serving:
         raise Unsafe(f"spawned beside {holders}")
-    if observer.txn is not None or (is_degraded(observer, seen.pool) and not holders[0].stuck):
+    if observer.reloads(seen.pool) or (is_degraded(observer, seen.pool) and not holders[0].stuck):
         raise Unsafe("recycles during a reload or after one that was refused")
     if not holders[0].succeeded:
         holders[0].succeeded = True
@@ -132,12 +133,12 @@ def judge_heir(observer: Observer, seen: Seen) -> None:
 
 def is_degraded(observer: Observer, pool: str) -> bool:
     """What would be started now in ``pool`` runs something else than the others do."""
-    return observer.refused_at < float("inf") and not keeps_code(observer, pool)
+    return pool in observer.refused_at and not keeps_code(observer, pool)
 
 
 def judge_retired(observer: Observer, seen: Seen) -> None:
     """``seen`` is told to drain."""
-    planned = observer.stopping or observer.txn is not None or seen.generation != observer.generation
+    planned = observer.stopping or observer.reloads(seen.pool) or not observer.in_force(seen)
     if not planned and seen.serving and seen.slot < observer.sizes.get(seen.pool, 0):
         if not seen.worn:
             raise Unsafe(f"retired {seen}, which was not due")

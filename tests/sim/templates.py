@@ -63,10 +63,10 @@ def is_owed_by_the_dying(observer: Observer, seen: Seen) -> bool:
 def keeps_code(observer: Observer, pool: str) -> bool:
     return any(
         w.place == (pool, TEMPLATE)
-        and w.generation == observer.generation
+        and observer.in_force(w)
         and w.state == "ready"
         and not w.told_to_end
-        and w.begun_at < observer.refused_at
+        and w.begun_at < observer.refused_at.get(pool, float("inf"))
         for w in observer.workers.values()
     )
 
@@ -76,7 +76,7 @@ def judge_templates_at_rest(observer: Observer) -> int:
     templates = [w for w in observer.workers.values() if w.is_template]
     for each in templates:
         policy = observer.policies.get(each.pool)
-        if policy is None or not policy.preload or each.generation != observer.generation:
+        if policy is None or not policy.preload or not observer.in_force(each):
             raise Unsafe(f"{each} is left, and nobody needs it")
         if each.due + SLACK_S < observer.now:
             raise Unsafe(f"{each} is past its deadline")

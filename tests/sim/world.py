@@ -157,8 +157,12 @@ class World:
     def _ask_reload(self, mean: float) -> None:
         if self.asking:
             for _ in range(self.rng.choice((1, 1, 1, 3))):
-                self._read(ev.ReloadAsked(self._request(), "SIGHUP"))
+                self._read(ev.ReloadAsked(self._request(), "SIGHUP", self._some_pools()))
             self._at(self.rng.expovariate(1 / mean), self._ask_reload, mean)
+
+    def _some_pools(self) -> tuple[str, ...]:
+        """None stands for all; any may be named, also one that is not there."""
+        return () if self.rng.random() < 0.6 else tuple(self.rng.sample(POOLS, self.rng.choice((1, 1, 2))))
 
     def _ask_scale(self, mean: float) -> None:
         if self.asking:
@@ -239,8 +243,8 @@ class World:
         match action:
             case act.Spawn():
                 self._spawn(action)
-            case act.Prepare(generation=generation):
-                self._prepare(generation)
+            case act.Prepare(generation=generation, pools=pools):
+                self._prepare(generation, pools)
             case act.Note(record=record):
                 self.seen.update(told_of(record))
             case act.Observe():
@@ -265,13 +269,26 @@ class World:
             case _:
                 pass
 
-    def _prepare(self, generation: int) -> None:
+    def _prepare(self, generation: int, pools: Sequence[str]) -> None:
         if self.rng.random() < self.faults.settings_wrong:
             self._news(0.1, ev.PrepareFailed(generation, "gw.toml:7: no such setting"))
             return
+        policies = self._taken(self._new_policies(), pools)
+        if not policies or not policies.keys() | self.policies.keys() >= {*pools}:
+            self.seen["unknown pool"] += 1
+            self._news(0.1, ev.PrepareFailed(generation, "no pool named so", unknown=True))
+            return
+        self.seen["reload of some"] += bool(pools)
         self._disk_broken = self.rng.random() < self.faults.generation_broken
-        self._prepared = {generation: self._new_policies()}
+        self._prepared = {generation: policies}
         self._news(self.rng.choice((0.0, 0.1)), ev.Prepared(generation, self._prepared[generation]))
+
+    def _taken(self, new: dict[str, PoolPolicy], pools: Sequence[str]) -> dict[str, PoolPolicy]:
+        """What a reload of these pools takes of the settings."""
+        if not pools:
+            return new
+        left = {name: policy for name, policy in self.policies.items() if name not in pools}
+        return left | {name: new[name] for name in pools if name in new}
 
     def _observe(self, _nothing: None) -> None:
         """The scoreboard of those that live; what it says is read before or after other news of them."""

@@ -167,13 +167,15 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     # reloads
     ReloadIgnored(source="SIGHUP", reason="the fleet is stopping"),
     ReloadWaits(source="SIGHUP"),
-    ReloadBegun(source="gwctl reload", generation=3, previous=2),
+    ReloadBegun(source="gwctl reload web by deploy", generation=3, previous=2, only=("web",)),
     ReloadAdopted(
-        source="gwctl reload",
+        source="gwctl reload web by deploy",
         generation=3,
         previous=2,
         took_s=3.9,
         pools=POOLS,
+        only=("web",),
+        not_applied=("pool live (2 settings)", "[log]"),
         missing=POOLS[:1],
         keeping=Keeping(2, 0.0, ("127.0.0.1:8001 of web",)),
     ),

@@ -29,7 +29,7 @@ def test_a_reload_that_works() -> None:
     assert story.fleet.state.generation == 2
     assert story.fleet.state.phase is Phase.SERVING
     assert story.answers[0].text == "adopted generation 2 in 5.4 s"
-    assert story.answers[0].result == {"generation": 2, "previous": 1, "took_s": 5.44}
+    assert story.answers[0].result == {"generation": 2, "previous": 1, "took_s": 5.44, "pools": ["web"]}
     assert story.progress == [
         "7: validate g1 -> g2",
         "7: web validate ok",

@@ -110,7 +110,7 @@ def test_every_field_of_a_child_is_carried() -> None:
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [
-        (Plan, {"loaded", "policies", "capacity"}),
+        (Plan, {"loaded", "policies", "capacity", "begun"}),
         (
             Held,
             {"wanted", "listeners", "unix", "taken", "shut_down", "from_store"},
