@@ -12,6 +12,7 @@ import pytest
 from tests.clients import conversations as say
 from tests.support.raw import connection_to
 from tests.support.server import GwctlServer
+from tests.support.status import status_of
 
 WORKERS = ("sync", "threads", "asgi")
 TIMEOUT_S = 60.0
@@ -72,9 +73,7 @@ def test_the_worker_class_is_found(gwctl_server, spec: str, worker: str) -> None
     """Without `worker`, and without an attribute, a WSGI application gets sync and an ASGI one asgi."""
     with gwctl_server(spec) as server:
         assert httpx.get(f"{server.url}/").text == "hello"
-        status = server.gwctl("status", "--json")
-        assert status.returncode == 0, status.stderr
-        assert f'"{worker}"' in status.stdout
+        assert [pool["worker"] for pool in status_of(server)["pools"]] == [worker]
 
 
 def assert_pings(server: GwctlServer) -> None:
@@ -118,13 +117,14 @@ def test_background_coroutine_of_lifespan(gwctl_server) -> None:
 
 
 @pytest.mark.parametrize("worker", WORKERS)
-@pytest.mark.parametrize("size", [0, 1, 70_000, 3_000_000])
-def test_wsgi_echo(gwctl_server, worker: str, size: int) -> None:
+def test_wsgi_echo(gwctl_server, subtests, worker: str) -> None:
     """wsgi.input.read(CONTENT_LENGTH) gives the whole body, from memory and from a file."""
-    body = b"0123456789" * (size // 10) + b"x" * (size % 10)
     with gwctl_server("wsgi_bare:echo", worker=worker) as server, httpx.Client() as client:
-        for _ in range(2):
-            assert client.post(server.url, content=body).content == body
+        for size in (0, 1, 70_000, 3_000_000):
+            body = b"0123456789" * (size // 10) + b"x" * (size % 10)
+            with subtests.test(size=size):
+                for _ in range(2):
+                    assert client.post(server.url, content=body).content == body
 
 
 def test_asgi_echo_chunk_by_chunk(gwctl_server) -> None:

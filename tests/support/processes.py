@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,10 +35,17 @@ class Process:
 def look(pid: int) -> Process | None:
     """None when there is no such process."""
     try:
-        with Path(f"/proc/{pid}/stat").open("rb", buffering=0) as file:
-            text = file.read(STAT_BYTES_MAX)
-    except (FileNotFoundError, ProcessLookupError):
+        file = os.open(
+            f"/proc/{pid}/stat", os.O_RDONLY
+        )  # all are looked at often: a Path costs twice as much
+    except FileNotFoundError:
         return None
+    try:
+        text = os.read(file, STAT_BYTES_MAX)
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(file)
     end = text.rindex(b")")
     name = text[text.index(b"(") + 1 : end].decode("utf-8", "replace")
     fields = text[end + 2 :].split(maxsplit=20)
@@ -45,7 +53,8 @@ def look(pid: int) -> Process | None:
 
 
 def all_processes() -> list[Process]:
-    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    with os.scandir("/proc") as entries:
+        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
     return [process for pid in pids if (process := look(pid))]
 
 
