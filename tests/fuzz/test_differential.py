@@ -43,7 +43,7 @@ def test_the_table(rig: Rig) -> None:
         rig.check(message, range(0, len(message), 11))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(message=mutated() | INVENTED, cuts=CUTS)
 def test_all_agree(rig: Rig, message: bytes, cuts: list[int]) -> None:
     rig.check(message, cuts)
@@ -59,7 +59,7 @@ def judged(parts: list[bytes]) -> tuple[int, int]:
     return 0, 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(message=mutated() | INVENTED)
 def test_cuts_never_change_a_judgement(message: bytes) -> None:
     assert judged([message[at : at + 1] for at in range(len(message))]) == judged([message])

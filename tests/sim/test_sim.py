@@ -29,7 +29,7 @@ EPISODES_MAX = 600
 """In which a mutant must be caught; most are in the first ten."""
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
     """Also that the faults do occur: a world without any would prove nothing."""
     seen = run(seed, 30_000)
@@ -173,7 +173,7 @@ LEFT_BY_A_CANARY_BESIDE = Faults(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
     faults=st.builds(

@@ -41,7 +41,7 @@ def test_a_path_with_a_line_end_does_not_break_its_message(tmp_path: Path) -> No
     environ=st.dictionaries(VARIABLES, TEXTS, max_size=3),
     sets=st.lists(st.tuples(st.sampled_from(PATHS).map(".".join) | TEXTS, TEXTS), max_size=2),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_anything(
     tree: dict[str, Any],
     placed: list[tuple[tuple[str, ...], Any]],

@@ -377,7 +377,7 @@ def conversations(deflate: bool) -> Any:
     return usual.map(lambda found: [one for some in found for one in some])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data(), st.booleans())
 def test_whatever_comes(data: Any, deflate: bool) -> None:
     frames = data.draw(conversations(deflate))
