@@ -43,6 +43,8 @@ def _main() -> None:
             raise
     else:
         return
+    finally:
+        garbage.leave_to_the_kernel()
     os.write(2, b"gwctl: %s\n" % reason.encode())
     os._exit(1)  # what is left to be done at an exit would meet the same
 

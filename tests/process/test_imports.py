@@ -168,6 +168,19 @@ def test_an_application_that_is_tried_finds_python_as_it_always_is(tmp_path: Pat
     assert (tmp_path / "threshold").read_text() == str(gc.get_threshold())
 
 
+def test_the_end_of_a_command_looks_for_no_garbage() -> None:
+    code = (
+        "import atexit, gc, sys\n"
+        "sys.argv = ['gwctl', '--version']\n"
+        "atexit.register(lambda: print(gc.get_freeze_count()))\n"
+        "from gwctl.__main__ import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert int(run.stdout.splitlines()[-1]) > 5000
+
+
 def test_a_worker_brings_little_of_its_own(tmp_path: Path) -> None:
     """Before the application, all but uvloop comes from the master."""
     own = set(report(tmp_path, "sync")["imported"]) - master({"worker": "sync"})["modules"]

@@ -9,6 +9,7 @@ First line: ``{"t": "forked", "pid": ..., "port": ...}``; last: ``{"t": "exited"
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -78,6 +79,7 @@ class Relay:
         )
 
     def run(self) -> None:
+        gc.freeze()  # as a master does
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pid = os.fork()
         if pid == 0:
