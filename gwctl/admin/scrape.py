@@ -13,11 +13,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
-from gwctl.admin.application.collector import Collected, Collector
+from gwctl.admin.application.collector import NONE, Collected, Collector
 from gwctl.admin.figures.exposition import OPENMETRICS, TEXT, Format, exposition
 from gwctl.admin.figures.own import OwnFigures
+from gwctl.admin.figures.samples import in_slots
 from gwctl.admin.link.master import READ_S, Master
 from gwctl.admin.link.shared import Shared
+from gwctl.admin.memory import ProportionalMemory
 from gwctl.control.metrics import MasterMetrics
 from gwctl.errors import ControlError
 
@@ -38,6 +40,8 @@ class Scrape:
         self._master = master
         self._collector = Collector(metrics_folder, warn) if metrics_folder else None
         self._thread = ThreadPoolExecutor(1, "gwctl-metrics")
+        self._memory = ProportionalMemory()
+        self._measuring = ThreadPoolExecutor(1, "gwctl-memory")
         self._expositions = {
             form: Shared("metrics", partial(self._write, form), _PAUSE_S) for form in (TEXT, OPENMETRICS)
         }
@@ -52,7 +56,8 @@ class Scrape:
             self._folding.cancel()
             await asyncio.gather(self._folding, return_exceptions=True)
         await asyncio.gather(*(each.close() for each in self._expositions.values()))
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._thread, self._measuring):
+            thread.shutdown(wait=False, cancel_futures=True)
 
     async def get(self, form: Format) -> bytes:
         """Raises ControlError: The master does not answer."""
@@ -60,13 +65,28 @@ class Scrape:
 
     async def _write(self, form: Format) -> bytes:
         if self._collector is None:
-            return exposition(await self._master.metrics.get(READ_S), form)
+            metrics = await self._master.metrics.get(READ_S)
+            return exposition(metrics, form, self._own(metrics, NONE))
         metrics, collected = await self._collect(self._collector)
-        own = OwnFigures(
-            collected.series,
-            {pool: dict(reasons) for pool, reasons in collected.left_out.items()},  # type: ignore[arg-type]
-        )
+        own = self._own(metrics, collected)
         return await self._in_thread(exposition, metrics, form, own, collected.metrics)
+
+    def _own(self, metrics: MasterMetrics, collected: Collected) -> OwnFigures:
+        workers = {
+            (pool.name, slot): worker.pid
+            for pool in metrics.pools
+            for slot, worker in in_slots(pool.workers).items()
+        }
+        if self._memory.due:
+            self._memory.put_off()
+            self._measuring.submit(self._memory.measure, [*workers.values()])
+        measured = self._memory.measured
+        left_out = {
+            pool: {str(reason): count for reason, count in reasons.items()}
+            for pool, reasons in collected.left_out.items()
+        }
+        memory = {place: measured[pid] for place, pid in workers.items() if pid in measured}
+        return OwnFigures(memory, collected.series, left_out)
 
     async def _collect(self, collector: Collector) -> tuple[MasterMetrics, Collected]:
         listing = await self._in_thread(collector.listing)

@@ -70,6 +70,10 @@ class PoolMetrics(msgspec.Struct, frozen=True):
     queued: Summary = Summary()
     """How long requests waited in a worker before the application was called."""
     bytes_out: int = 0
+    bytes_in: int = 0
+    """Of request bodies, as they came."""
+    tls: dict[str, int] | None = None
+    """Handshakes by how they ended: ``full``, ``resumed``, ``failed``. None: no client has tried one."""
     connections: int = 0
     accepted: int = 0
     refused: int = 0

@@ -78,7 +78,11 @@ LAG_S: Final = SECONDS + 4  # float: by how much the loop's last timer of a seco
 COLLECTIONS: Final = SECONDS + 5  # of garbage
 COLLECTED_S: Final = SECONDS + 6  # float: what they took, together
 COLLECTED_MAX_S: Final = SECONDS + 7  # float: what the longest took
-# Eight words are free.
+BYTES_IN: Final = SECONDS + 8  # of request bodies, as they came
+TLS_HANDSHAKES: Final = SECONDS + 9  # that were completed
+TLS_RESUMED: Final = SECONDS + 10  # of those, that went on with a session of before
+TLS_FAILED: Final = SECONDS + 11  # begun by a client, and not completed
+# Four words are free.
 DURATIONS: Final = 128  # words: requests by duration, as `gwctl.durations` has it
 DURATION_PLACES: Final = durations.PLACES
 # The last 43 words are free.
@@ -112,6 +116,10 @@ FIELDS: Final = {
     "ANSWER_WORDS": ANSWER_WORDS,
     "SECONDS": SECONDS,
     "WAITED_S": WAITED_S,
+    "BYTES_IN": BYTES_IN,
+    "TLS_HANDSHAKES": TLS_HANDSHAKES,
+    "TLS_RESUMED": TLS_RESUMED,
+    "TLS_FAILED": TLS_FAILED,
     "WEBSOCKETS": WEBSOCKETS,
     "CPU_S": CPU_S,
     "LAG_S": LAG_S,

@@ -55,7 +55,11 @@ _COUNTERS: Final = {
         range(scoreboard.ANSWERS, scoreboard.ANSWERS + scoreboard.ANSWER_WORDS), "answers of one kind"
     ),
     scoreboard.COLLECTIONS: "collections of garbage",
+    scoreboard.TLS_HANDSHAKES: "TLS handshakes",
+    scoreboard.TLS_RESUMED: "TLS sessions that were resumed",
+    scoreboard.TLS_FAILED: "TLS handshakes that failed",
 }
+_BYTES: Final = {scoreboard.BYTES_OUT: "sent", scoreboard.BYTES_IN: "received"}
 _DURATIONS: Final = {
     scoreboard.SECONDS: "all requests",
     scoreboard.WAITED_S: "requests that waited",
@@ -125,9 +129,9 @@ class Reader:
         for index, what in _COUNTERS.items():
             if not before[index] <= words[index] <= up_s * EVENTS_PER_S_MAX:
                 return f"it counts {words[index]:,} {what} after {before[index]:,}"
-        sent = scoreboard.BYTES_OUT
-        if not before[sent] <= words[sent] <= up_s * BYTES_PER_S_MAX:
-            return f"it counts {words[sent]:,} bytes sent after {before[sent]:,}"
+        for index, what in _BYTES.items():
+            if not before[index] <= words[index] <= up_s * BYTES_PER_S_MAX:
+                return f"it counts {words[index]:,} bytes {what} after {before[index]:,}"
         before_s = self._believed.floats
         for index, what in _DURATIONS.items():
             if not before_s[index] <= floats[index] <= up_s * SECONDS_PER_S_MAX:  # nor one that is no number

@@ -24,6 +24,10 @@ class Totals(Struct):
     cpu_s: float = 0.0
     collections: int = 0
     collected_s: float = 0.0
+    bytes_in: int = 0
+    tls_handshakes: int = 0
+    tls_resumed: int = 0
+    tls_failed: int = 0
 
     def fold(self, record: scoreboard.Record) -> None:
         """Add one record's counters."""
@@ -38,6 +42,10 @@ class Totals(Struct):
         self.latency = [mine + theirs for mine, theirs in zip(self.latency, record.latency(), strict=True)]
         self.answers = [mine + theirs for mine, theirs in zip(self.answers, record.answers(), strict=True)]
         self.collections += words[scoreboard.COLLECTIONS]
+        self.bytes_in += words[scoreboard.BYTES_IN]
+        self.tls_handshakes += words[scoreboard.TLS_HANDSHAKES]
+        self.tls_resumed += words[scoreboard.TLS_RESUMED]
+        self.tls_failed += words[scoreboard.TLS_FAILED]
         floats = record.floats
         self.seconds += floats[scoreboard.SECONDS]
         self.waited_s += floats[scoreboard.WAITED_S]
@@ -61,6 +69,10 @@ class Totals(Struct):
             self.cpu_s + other.cpu_s,
             self.collections + other.collections,
             self.collected_s + other.collected_s,
+            bytes_in=self.bytes_in + other.bytes_in,
+            tls_handshakes=self.tls_handshakes + other.tls_handshakes,
+            tls_resumed=self.tls_resumed + other.tls_resumed,
+            tls_failed=self.tls_failed + other.tls_failed,
         )
 
     def fit(self) -> None:

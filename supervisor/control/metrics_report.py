@@ -80,6 +80,8 @@ def _pool(
         durations=Durations(tuple(totals.latency), round(totals.seconds, 6)),
         queued=Summary(totals.requests, round(totals.waited_s, 6)),
         bytes_out=pool.bytes_out,
+        bytes_in=totals.bytes_in,
+        tls=_handshakes(totals),
         connections=sum(worker.connections for worker in pool.workers),
         accepted=pool.accepted,
         refused=pool.refused,
@@ -117,6 +119,13 @@ def _worker(worker: status.WorkerStatus, record: Record, slot: SlotTotals) -> me
         cpu_s=round(slot.cpu_s, 3),
         lag_s=round(record.floats[LAG_S], 6),
     )
+
+
+def _handshakes(totals: Totals) -> dict[str, int] | None:
+    if not totals.tls_handshakes + totals.tls_failed:
+        return None
+    full = max(0, totals.tls_handshakes - totals.tls_resumed)
+    return {"full": full, "resumed": totals.tls_resumed, "failed": totals.tls_failed}
 
 
 def _answers(totals: Totals) -> dict[str, dict[str, int]]:

@@ -21,6 +21,7 @@ import asyncio
 from time import monotonic
 from typing import Final
 
+from gwctl.ipc.scoreboard import BYTES_IN
 from gwctl.masking import masked, masked_head
 from gwctl.workers.exchange.body_budget import BodiesFull
 from gwctl.workers.exchange.body_buffer import BodyTooLarge, not_kept
@@ -310,6 +311,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
         assert self.sink is not None
         self.since = monotonic()
         self.received += len(data)
+        self.service.context.record.words[BYTES_IN] += len(data)
         self.expecting = False
         if framer.behind and data:
             assert isinstance(framer, ChunkedFramer)

@@ -30,6 +30,7 @@ import ssl
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.ipc.scoreboard import TLS_FAILED, TLS_HANDSHAKES, TLS_RESUMED
 from gwctl.workers.transport.tls_output import SyncOutput, ThreadOutput
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class TlsLayer(asyncio.Protocol):
         return self._state == _SHUT and bool(self._inner.eof_received())
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._state == _HANDSHAKE and self._start:  # a probe that only connects says nothing of TLS
+            self._count_failure()
         self._state = _SHUT
         if self._output is not None:
             self._output.lost()
@@ -130,13 +133,20 @@ class TlsLayer(asyncio.Protocol):
         else:
             self._flush()
             self._state = _OPEN
+            words = self._service.context.record.words
+            words[TLS_HANDSHAKES] += 1
+            words[TLS_RESUMED] += bool(self.ssl.session_reused)
             connection: Connection = self._connection
             self._connection = None
             connection.since = monotonic()
             connection.tls = self
             self._inner.connection_made(self)
 
+    def _count_failure(self) -> None:
+        self._service.context.record.words[TLS_FAILED] += 1
+
     def _refuse(self, error: OSError) -> None:
+        self._count_failure()
         connection = self._connection
         peer = connection.peer[0] if isinstance(connection.peer, tuple) else "a peer"
         reason = getattr(error, "reason", None) or error

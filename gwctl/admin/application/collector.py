@@ -43,6 +43,9 @@ class Collected(NamedTuple):
     left_out: dict[str, LeftOut]
 
 
+NONE: Final = Collected([], {}, {})
+
+
 class Collector:
     """The folder ``root``, which the master has made. ``warn`` is told once of each thing left out."""
 

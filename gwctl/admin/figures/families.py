@@ -169,6 +169,12 @@ SERVING: Final = (
         _POOL,
     ),
     _pool("gwctl_response_bytes_total", "counter", "bytes_out", "Bytes of response bodies that were sent."),
+    _pool(
+        "gwctl_request_bytes_total",
+        "counter",
+        "bytes_in",
+        "Bytes of request bodies that were received, as they came: chunks with their framing.",
+    ),
     _pool("gwctl_connections", "gauge", "connections", "Connections of clients that are open now."),
     _pool(
         "gwctl_connections_accepted_total", "counter", "accepted", "Connections that workers have accepted."
@@ -190,6 +196,14 @@ SERVING: Final = (
         "counter",
         "dropped",
         "Requests that were not begun: they had waited for too long, or their client had gone.",
+    ),
+    Family(
+        "gwctl_tls_handshakes_total",
+        "counter",
+        "TLS handshakes by how they ended: full, resumed (with a session of before), failed.",
+        "pools[].tls",
+        rows.counted_in_pool("tls"),
+        (*_POOL, "outcome"),
     ),
     _pool("gwctl_websockets", "gauge", "websockets", "WebSockets that are open now."),
     _pool(
@@ -301,6 +315,15 @@ SLOTS: Final = (
 FAMILIES: Final = (*MASTER, *SERVING, *WORKERS, *SLOTS)
 
 OWN: Final = (
+    Family(
+        "gwctl_worker_memory_proportional_bytes",
+        "gauge",
+        "Memory of the slot's worker, shared pages by their share (PSS): up to half a minute old, or "
+        "more where it takes long to find out. Absent where the admin process may not look into the worker.",
+        "",
+        rows.proportional_memory,
+        _WORKER,
+    ),
     Family(
         "gwctl_application_metrics_series",
         "gauge",

@@ -103,7 +103,7 @@ def counted_in_pool(field: str) -> Rows:
 
     def rows(metrics: MasterMetrics) -> Iterator[Row]:
         for pool in metrics.pools:
-            for label, count in read(pool).items():
+            for label, count in (read(pool) or {}).items():
                 yield (_text(pool.name), _text(label)), count
 
     return rows
@@ -160,6 +160,11 @@ def of_worker(field: str) -> Rows:
                 yield (_text(pool.name), str(slot)), read(worker)
 
     return rows
+
+
+def proportional_memory(own: OwnFigures) -> Iterator[Row]:
+    for (pool, slot), value in own.proportional_memory.items():
+        yield (_text(pool), str(slot)), value
 
 
 def application_series(own: OwnFigures) -> Iterator[Row]:

@@ -34,6 +34,8 @@ POOL = PoolMetrics(
     durations=Durations(tuple(range(1, 25)), 99.5),
     queued=Summary(1010, 4.5),
     bytes_out=123456,
+    bytes_in=6543,
+    tls={"full": 20, "resumed": 11, "failed": 3},
     connections=31,
     accepted=600,
     refused=7,
@@ -71,4 +73,8 @@ MASTER = MasterMetrics(
     events=77,
     pools=(POOL, BARE),
 )
-OWN = OwnFigures(application_series={"web": 120}, application_left_out={"web": {"name": 3}})
+OWN = OwnFigures(
+    proportional_memory={("web", 0): 50 << 20},
+    application_series={"web": 120},
+    application_left_out={"web": {"name": 3}},
+)

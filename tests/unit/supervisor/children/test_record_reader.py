@@ -46,6 +46,8 @@ COUNTERS = (
     scoreboard.REQUESTS,
     scoreboard.ERRORS,
     scoreboard.BYTES_OUT,
+    scoreboard.BYTES_IN,
+    scoreboard.TLS_FAILED,
     scoreboard.ACCEPTED,
     scoreboard.REFUSED,
     scoreboard.LATENCY,

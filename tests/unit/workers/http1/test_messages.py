@@ -287,6 +287,23 @@ def test_counters_reach_the_scoreboard(engine: Engine, client: Client) -> None:
     until(lambda: engine.words(CONNECTIONS) == 0, "the connection to be gone")
 
 
+def test_bytes_of_request_bodies_are_counted(engine: Engine, client: Client) -> None:
+    """Whole, in pieces and in chunks; requests without a body have none."""
+    from gwctl.ipc.scoreboard import BYTES_IN
+
+    client.get("/")
+    assert engine.words(BYTES_IN) == 0
+    client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+    for _ in range(3):
+        client.send(b"x" * 100_000)
+    assert len(client.response().body) == 300_000
+    assert engine.words(BYTES_IN) == 300_000
+    chunks = b"5\r\nhello\r\n0\r\n\r\n"
+    client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+    assert client.response().body == b"hello"
+    assert engine.words(BYTES_IN) == 300_000 + len(chunks)
+
+
 @pytest.mark.parametrize(
     "part", [b"GET /par", b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\npart"]
 )

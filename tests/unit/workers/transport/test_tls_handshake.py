@@ -12,6 +12,7 @@ import pytest
 
 from gwctl.config import certificates
 from gwctl.config.model.tls import Tls
+from gwctl.ipc.scoreboard import TLS_FAILED, TLS_HANDSHAKES, TLS_RESUMED
 from gwctl.workers.balancing.handoff import may_be_given
 from tests.support.engine import Engine
 from tests.support.tls import Files, client_context, connect, engine_of, nothing_left
@@ -99,6 +100,34 @@ def test_a_session_is_resumed_with_any_worker(worker_class: str, shop: Files, ve
     ):
         assert client.get("/").body == b"hello"
         assert not client.sock.session_reused  # type: ignore[attr-defined]
+
+
+def handshakes(engine: Engine) -> tuple[int, int, int]:
+    """Completed, of those resumed, and failed."""
+    done, resumed, failed = (engine.words(word) for word in (TLS_HANDSHAKES, TLS_RESUMED, TLS_FAILED))
+    return done, resumed, failed
+
+
+def test_handshakes_are_counted(worker_class: str, shop: Files) -> None:
+    """Who only connects, as probes do, has begun none."""
+    context = client_context(maximum_version=ssl.TLSVersion.TLSv1_2)
+    with engine_of(worker_class, shop.server()) as engine:
+        with connect(engine, context=context) as client:
+            client.get("/")
+            session = client.sock.session  # type: ignore[attr-defined]
+        with connect(engine, context=context, session=session) as client:
+            client.get("/")
+        assert handshakes(engine) == (2, 1, 0)
+        with engine.connect() as probe:
+            probe.finish_sending()
+            assert probe.at_end()
+        for data in (b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01"):
+            with engine.connect() as client:
+                client.send(data)
+                client.finish_sending()
+                client.rest()
+        nothing_left(engine)
+        assert handshakes(engine) == (2, 1, 3)
 
 
 def test_the_certificate_is_chosen_by_name(worker_class: str, tmp_path: Path) -> None:
