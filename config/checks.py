@@ -171,19 +171,26 @@ class _Checks:
             hint = 'Leave the table out, or set worker = "asgi"'
             self._tree.complain(path, f"a {pool.worker} worker has no WebSockets", hint, show=False)
 
+    def _watch(self, at: Path, pool: PoolSettings) -> None:
+        """A watch has to compare something."""
+        reload = pool.reload
+        path = (*at, "reload", "watch_s")
+        if reload.watch_s and reload.errors_max == reload.latency_max == "off" and self._ok(path):
+            self._tree.complain(path, "nothing is compared: errors_max and latency_max are both off")
+
     def _is_set(self, table: Path) -> bool:
         return any(path[: len(table)] == table for path in self._tree.origins)
 
     def _numbers(self, at: Path, pool: PoolSettings) -> None:
         """Numbers that must fit each other."""
-        surge, processes = (*at, "reload", "surge"), (*at, "processes")
-        if (
-            isinstance(pool.processes, int)
-            and self._ok(surge, processes)
-            and isinstance(pool.reload.surge, int)
-            and pool.reload.surge > pool.processes
-        ):
-            self._tree.complain(surge, f"more than there are processes ({pool.processes})")
+        for name in ("surge", "canaries"):
+            path, processes = (*at, "reload", name), (*at, "processes")
+            count = getattr(pool.reload, name)
+            if not (isinstance(pool.processes, int) and isinstance(count, int) and self._ok(path, processes)):
+                continue
+            if count > pool.processes:
+                self._tree.complain(path, f"more than there are processes ({pool.processes})")
+        self._watch(at, pool)
         path = (*at, "nofile")
         if 0 < pool.nofile < NOFILE_MIN and self._ok(path):
             hint = f"A worker needs at least {NOFILE_MIN}, and one for each connection"

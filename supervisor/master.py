@@ -36,6 +36,7 @@ from gwctl.supervisor.admin.process import AdminProcess
 from gwctl.supervisor.admin.process import Plan as AdminPlan
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.inspections import Inspections
+from gwctl.supervisor.children.measuring import measured
 from gwctl.supervisor.children.scoreboards import Boards
 from gwctl.supervisor.children.slow_requests import SlowRequests
 from gwctl.supervisor.control.metrics_report import health_document, metrics_document
@@ -222,6 +223,8 @@ class Master:
                 self.children.observe(time.monotonic())
                 self.admin.observe(time.monotonic())
                 self._generations.listeners.check(self._recorder)
+            case actions.Measure(pools=pools):
+                self._events.append(measured(self.children, pools, time.monotonic()))
             case actions.Progress():
                 self._tell_progress(action)
             case actions.Answer(request=request, ok=ok, text=text, result=result):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from gwctl.config.model.meta import meta as _meta
 from gwctl.config.model.types import WORKERS_MAX, PositiveSeconds, Seconds
+
+_TIMES: Final = r"^(off|[1-9][0-9]{0,2}(\.[0-9]{1,2})?x)$"
 
 
 class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +42,53 @@ class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             form='a percentage, "1%" to "100%"',
         ),
     ] = 1
+    canaries: Annotated[
+        Annotated[int, Meta(ge=1, le=WORKERS_MAX)] | Annotated[str, Meta(pattern="^([1-9][0-9]?|100)%$")],
+        _meta(
+            "New workers that are tried before the others are begun, beside all old ones. A percentage is "
+            "one of the pool's size, rounded up.",
+            "10%",
+            form='a percentage, "1%" to "100%"',
+        ),
+    ] = 1
+    watch_s: Annotated[
+        Seconds,
+        _meta(
+            "How long the requests of the new workers are compared with those of the old generation: first "
+            "of the canaries, then of all. What is worse than `errors_max` and `latency_max` allow, beyond "
+            "chance, refuses the reload. See lifecycle.md. 0: not at all.",
+            30,
+        ),
+    ] = 0.0
+    errors_max: Annotated[
+        str,
+        Meta(pattern=_TIMES),
+        _meta(
+            "How many times the old generation's share of failed requests (5xx) the new one's may be; never "
+            "less than 0.5 % of them. off: any.",
+            "1.5x",
+            form='how many times, as in "2x", or "off"',
+        ),
+    ] = "2x"
+    latency_max: Annotated[
+        str,
+        Meta(pattern=_TIMES),
+        _meta(
+            "How many times as long as in the old generation 95 % of the requests may take; never less than "
+            "5 ms. off: any.",
+            "3x",
+            form='how many times, as in "2x", or "off"',
+        ),
+    ] = "2x"
+    requests_min: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        _meta(
+            "Requests of either generation from which on latency is compared. With fewer at the end of "
+            "`watch_s` the reload goes on, with a warning.",
+            200,
+        ),
+    ] = 50
     draining_max: Annotated[
         int,
         Meta(ge=0, le=2 * WORKERS_MAX),

@@ -32,6 +32,37 @@ class Standing(Struct, frozen=True):
     """Whoever has to be replaced still runs the same code, of a template."""
 
 
+class Served(Struct, frozen=True):
+    """What the workers of one generation answered while they were watched."""
+
+    generation: int
+    requests: int = 0
+    errors: int = 0
+    """Those answered with 5xx, and those that a worker which died did not finish."""
+    p95_s: float | None = None
+    """The 95th percentile of how long they took; None: not known."""
+
+
+class Watched(Struct, frozen=True):
+    """How the requests of a new generation fared beside those of the old one."""
+
+    pool: str
+    phase: str
+    """``watch`` or ``watch-all``."""
+    for_s: float
+    old: Served
+    new: Served
+    errors_max: float
+    """How many times as often the new one's may fail; 0: any number."""
+    latency_max: float
+    """How many times as long they may take; 0: any."""
+    requests_min: int
+    enough: bool = True
+    """Both have served ``requests_min``."""
+    worse: str = ""
+    """In what it is worse than allowed, beyond chance: ``errors`` or ``latency``."""
+
+
 # ---- reload and rollback
 
 
@@ -71,6 +102,8 @@ class ReloadAdopted(Record, frozen=True, kw_only=True):
     """What else differs in the settings, in words."""
     missing: tuple[Strength, ...] = ()
     """Pools of a rollback that are not whole, and will not be before the next reload."""
+    watched: tuple[Watched, ...] = ()
+    """Of each pool that is watched, what was seen last."""
     keeping: Keeping | None = None
 
 
@@ -90,6 +123,8 @@ class ReloadRefused(Record, frozen=True, kw_only=True):
     traceback: str = ""
     dumped_pid: int = 0
     """Where that process stood is in a record of its own, which follows."""
+    watched: Watched | None = None
+    """What was seen, if it was refused for that."""
     standing: Standing | None = None
     """None: nothing, as the master stops."""
 

@@ -23,6 +23,7 @@ from gwctl.records.reload_words import (
     where_it_stood,
 )
 from gwctl.records.report_words import told
+from gwctl.records.watch_words import too_few
 from gwctl.wording import how_it_ended, mebibytes, ordinal, processes, seconds
 from gwctl.wording import workers as count_of_workers
 
@@ -292,7 +293,8 @@ def _reload_begun(record: reloads.ReloadBegun) -> str:
 @_of(reloads.ReloadAdopted)
 def _adopted(record: reloads.ReloadAdopted) -> str:
     text = ": ".join(filter(None, (adopted_as(record), counts(record.pools))))
-    more = (what_is_removed(record), what_is_kept(record), what_is_left(record))
+    doubts = (too_few(each) for each in record.watched if not each.enough)
+    more = (what_is_removed(record), what_is_kept(record), what_is_left(record), *doubts)
     return "; ".join(filter(None, (text, *more)))
 
 

@@ -320,6 +320,12 @@ class Child(msgspec.Struct):
             return busy_since, line, 0.0, 0.0
         return busy_since, line, limit_s, max(busy_since + limit_s, extended_until)
 
+    def figures(self, now: float) -> events.Figures:
+        """What it has counted, for the core."""
+        record = self.trusted_record(now)
+        words = record.words
+        return events.Figures(words[scoreboard.REQUESTS], words[scoreboard.ERRORS], tuple(record.durations()))
+
     def sample(self, elapsed_s: float, now: float) -> None:
         """Note the request rate since the last sample."""
         requests = self.trusted_record(now).words[scoreboard.REQUESTS]

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gwctl.records import AnyRecord
 from gwctl.records.master import MasterGaveUp, MasterStopped
+from gwctl.records.reloads import Watched
 from gwctl.supervisor.core.events import RequestId, WorkerId
 
 
@@ -54,6 +55,12 @@ class Drain(Struct, frozen=True):
 
 class Observe(Struct, frozen=True):
     """Read the scoreboard. Answered by an Observed for each process, as far as it can be read."""
+
+
+class Measure(Struct, frozen=True):
+    """Read what the workers of these pools have counted. Answered by one Measured."""
+
+    pools: tuple[str, ...]
 
 
 class Quit(Struct, frozen=True):
@@ -147,6 +154,8 @@ class Progress(Struct, frozen=True):
     phase: str
     outcome: str
     detail: str = ""
+    watched: Watched | None = None
+    """Of a phase that watches: what has been seen so far."""
 
 
 class Answer(Struct, frozen=True):
@@ -178,6 +187,7 @@ Action = (
     | GenerationAction
     | UpgradeAction
     | Observe
+    | Measure
     | Note
     | Progress
     | Answer

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec import to_builtins
+
 from gwctl.config.model.types import WORKERS_MAX
 from gwctl.records.base import Strength
 from gwctl.records.master import PoolsServe
@@ -26,7 +28,7 @@ from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare, Restore
 from gwctl.supervisor.core.events import RecycleAsked, ReloadAsked, RollbackAsked, ScaleAsked
 from gwctl.supervisor.core.pool import Pool
-from gwctl.supervisor.core.reload import Reload, Stage, patience
+from gwctl.supervisor.core.reload import WATCH, Reload, Stage, patience
 from gwctl.supervisor.core.state import FleetState, Queue
 from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.worker import Failure, State, Worker
@@ -140,6 +142,7 @@ def adopted(fleet: FleetState, reload: Reload, previous: int, turn: Turn) -> Non
         removed=tuple(name for name, pool in fleet.pools.items() if reload.touches(name) and not pool.size),
         not_applied=reload.left,
         missing=_missing(fleet, reload) if reload.rollback else (),
+        watched=tuple(map(reload.watched, reload.watches)),
         keeping=_keeping(reload, previous, kept=kept is not None),
     )
     fleet.last_reload, fleet.last_reload_at = wording.last_adopted(record), turn.now
@@ -157,6 +160,8 @@ def adopted(fleet: FleetState, reload: Reload, previous: int, turn: Turn) -> Non
         result["not_applied"] = reload.left
     if kept is not None:
         result["kept"] = kept.generation
+    if record.watched:
+        result["watched"] = to_builtins(record.watched)
     text = wording.adopted(record, reload.preface, reload.warnings)
     for request in reload.requests:
         answer(turn, request, text, result, ok=True)
@@ -202,6 +207,7 @@ def refused(fleet: FleetState, reload: Reload, pool: str, failure: Failure, turn
         reason=failure.message,
         traceback=failure.traceback,
         dumped_pid=failure.dumped,
+        watched=reload.watched(pool) if failure.kind == WATCH else None,
         standing=None if stops else _standing(fleet),
     )
     fleet.last_reload, fleet.last_reload_at = wording.last_refused(record), turn.now
@@ -215,6 +221,8 @@ def refused(fleet: FleetState, reload: Reload, pool: str, failure: Failure, turn
         "reason": failure.message,
         "traceback": failure.traceback,
     }
+    if record.watched is not None:
+        result["watched"] = [to_builtins(record.watched)]
     text = wording.refused(record, reload.preface)
     for request in reload.requests:
         answer(turn, request, text, result, ok=False)

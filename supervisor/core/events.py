@@ -149,6 +149,22 @@ class Observed(Struct, frozen=True):
     """When it will have: later than its limit says if the application asked for more."""
 
 
+class Figures(Struct, frozen=True):
+    """What one worker has counted since its birth, as far as it can be believed."""
+
+    requests: int
+    errors: int
+    """Those answered with 5xx."""
+    durations: tuple[int, ...]
+    """By the places of `gwctl.durations`."""
+
+
+class Measured(Struct, frozen=True):
+    """Answer to Measure: the living workers of each pool that was asked for."""
+
+    pools: Mapping[str, Mapping[WorkerId, Figures]]
+
+
 class ReloadAsked(Struct, frozen=True):
     request: RequestId
     source: str
@@ -261,6 +277,7 @@ WorkerEvent = (
 UpgradeEvent = UpgradeAsked | UpgradeChecked | UpgradeFailed | Upgraded
 Event = (
     WorkerEvent
+    | Measured
     | ReloadAsked
     | RollbackAsked
     | Prepared

@@ -20,7 +20,7 @@ above all of them, and imported by none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, assert_never
 
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core import actions as act
@@ -201,6 +201,8 @@ class Fleet:
                     state.numbered -= not state.reload.rollback  # number never used
                     failure = Failure("unknown" if event.unknown else "settings", event.reason)
                     judgement.abort(state, state.reload, "", failure, turn, changed=False)
+            case ev.Measured():
+                self._measured(event)
             case ev.RollbackAsked():
                 state.reload = commands.rollback_asked(state, event, turn) or state.reload
             case ev.ScaleAsked():
@@ -210,6 +212,16 @@ class Fleet:
                 commands.recycle_asked(state, event, turn)
             case ev.StopAsked():
                 self._stop(event)
+            case ev.UpgradeAsked() | ev.UpgradeChecked() | ev.UpgradeFailed() | ev.Upgraded():
+                self._apply_of_upgrade(event)
+            case _:
+                worker = turn.workers.get(event.worker)
+                if worker is not None and worker_events.apply_event(state, worker, event, turn):
+                    state.dirty.add(worker.pool)  # None: late news of one that is reaped
+
+    def _apply_of_upgrade(self, event: ev.UpgradeEvent) -> None:
+        state, turn = self.state, self.turn
+        match event:
             case ev.UpgradeAsked():
                 upgrade.asked(state, event, turn)
             case ev.UpgradeChecked():
@@ -219,11 +231,13 @@ class Fleet:
             case ev.Upgraded():
                 upgrade.upgraded(state, event, turn)
             case _:
-                worker = turn.workers.get(event.worker)
-                if worker is not None and worker_events.apply_event(state, worker, event, turn):
-                    state.dirty.add(worker.pool)  # None: late news of one that is reaped
+                assert_never(event)
 
     # ---- transactions
+
+    def _measured(self, event: ev.Measured) -> None:
+        if self.state.reload is not None:
+            self.state.reload.measured(event, self.state.pools, self.turn)
 
     def _prepared(self, event: ev.Prepared) -> None:
         state, reload = self.state, self.state.reload

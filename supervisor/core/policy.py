@@ -16,6 +16,18 @@ class RecyclePolicy(Struct, frozen=True):
     at_once: int = 1
 
 
+class WatchPolicy(Struct, frozen=True):
+    """How a reload watches what it has let in: see `watch`."""
+
+    watch_s: float = 0.0
+    """0: it does not."""
+    errors_max: float = 2.0
+    """How many times the old generation's share of failed requests; 0: any."""
+    latency_max: float = 2.0
+    """How many times its 95th percentile; 0: any."""
+    requests_min: int = 50
+
+
 class PoolPolicy(Struct, frozen=True):
     """All durations in seconds. See docs/configuration.md for the meaning of each."""
 
@@ -30,6 +42,10 @@ class PoolPolicy(Struct, frozen=True):
     surge: int = 1
     surge_percent: int = 0
     """Of the size, instead of ``surge``; 0: as ``surge`` says."""
+    canaries: int = 1
+    canaries_percent: int = 0
+    """Of the size, instead of ``canaries``; 0: as ``canaries`` says."""
+    watch: WatchPolicy = WatchPolicy()
     atomic: bool = False
     """A reload has all workers take over at one instant."""
     draining_max: int = 0
@@ -52,3 +68,8 @@ class PoolPolicy(Struct, frozen=True):
         """How many workers beyond ``size`` there may be while they are replaced."""
         percent = -(-size * self.surge_percent // 100)
         return max(1, percent if self.surge_percent else self.surge)
+
+    def canaries_of(self, size: int) -> int:
+        """How many of ``size`` new workers are tried before the others are begun."""
+        percent = -(-size * self.canaries_percent // 100)
+        return max(1, min(size, percent if self.canaries_percent else self.canaries))

@@ -240,15 +240,15 @@ def draining_limit(pool: Pool, wanted: Wanted) -> int:
 def active_limit(pool: Pool, wanted: Wanted) -> int:
     """How many may be starting and ready.
 
-    Size and surge; but both generations whole for an atomic reload: its workers are all ready
-    before the first of them serves. As many of them as the surge says boot at once.
+    Size and surge, or as many canaries; but both generations whole for an atomic reload: its workers are
+    all ready before the first of them serves. As many of them as the surge says boot at once.
     """
     policy = wanted.policy or pool.policy
     size = max(pool.size, wanted.new_in_the_end)
     if wanted.atomic:
         return pool.size + wanted.new_in_the_end
-    extra = policy.surge_of(size)
-    return size + (extra if wanted.candidate else max(extra, recycled_at_once(pool)))
+    more = policy.canaries_of(size) if wanted.candidate else recycled_at_once(pool)
+    return size + max(policy.surge_of(size), more)
 
 
 def recycled_at_once(pool: Pool) -> int:

@@ -2,10 +2,12 @@
 
 Phases
     validate   the shell reads the settings and binds what is new; nothing else has changed
-    boot       one new worker in each pool, the canary, in slot 0
+    boot       one new worker in each pool, the canary, in slot 0; or several (``canaries``)
     settle     the canaries live for a quarter of ``settle_s``, so that one that dies of itself dies
                without a client, and then serve beside the old workers for the rest; that of an
                atomic pool only lives for so long
+    watch      pools with ``watch_s``: their requests are compared with those of the old generation
+               for so long (`watch`)
     roll       when every pool's canary passed, and not before: the rest, pool by pool in
                parallel; one old worker is parked for each new one that serves. In an atomic
                pool the new ones get ready and wait
@@ -13,7 +15,7 @@ Phases
                workers release their clients, and when all of those have said that they accept no more, or
                after `SWITCH_S`, their new ones serve
     commit     all new workers serve and all old ones are parked: they must hold for
-               ``settle_s`` once more, then the generation is adopted
+               ``settle_s`` once more, and are watched again (``watch-all``), then the generation is adopted
 
 A rollback goes back to the kept generation: its workers are there, so that it begins with the
 switch, in all pools, atomic or not. It has as many workers as live; none is begun. They must
@@ -40,16 +42,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from math import inf
-from typing import assert_never
+from typing import Final, assert_never
 
 from msgspec import Struct, field
 
-from gwctl.supervisor.core import wording
-from gwctl.supervisor.core.actions import Progress
-from gwctl.supervisor.core.events import Prepared
+from gwctl.records.reloads import Watched
+from gwctl.supervisor.core import watch, wording
+from gwctl.supervisor.core.actions import Measure, Progress
+from gwctl.supervisor.core.comparison import Counted
+from gwctl.supervisor.core.events import Measured, Prepared
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool, View, Wanted
 from gwctl.supervisor.core.turn import Turn
+from gwctl.supervisor.core.watch import Watch
 from gwctl.supervisor.core.worker import DRAIN_MARGIN_S, LINK_GRACE_S, Failure, Order, State, Worker
 from gwctl.wording import seconds
 
@@ -68,13 +73,22 @@ CONFIRM_S = 5.0
 """A worker that was parked for long shall say that it serves within this time."""
 
 
+WATCH: Final = "watch"
+"""The kind of a failure that a watch has found."""
+
+
 class Stage(Enum):
     VALIDATE = "validate"
     BOOT = "boot"
     SETTLE = "settle"
+    WATCH = "watch"
     ROLL = "roll"
     SWITCH = "switch"
     COMMIT = "commit"
+
+
+WATCH_ALL: Final = "watch-all"
+"""The phase of a pool that is watched again in the stage of the commit."""
 
 
 class Reload(Struct, eq=False):
@@ -124,6 +138,8 @@ class Reload(Struct, eq=False):
     """They were told to."""
     confirm_by: float | None = None
     """When those of a rollback must have said that they do."""
+    watches: dict[str, Watch] = field(default_factory=dict)
+    """Of the pools that are watched, from the first time on."""
 
     def __post_init__(self) -> None:
         self.stall_at = self.started_at + self.stall_s
@@ -160,7 +176,7 @@ class Reload(Struct, eq=False):
             pool.generation,
             self.candidate_of(pool.name),
             policy,
-            new=0 if self.rollback else size if rolling else 1,
+            new=0 if self.rollback else size if rolling else policy.canaries_of(size),
             new_in_the_end=size,
             replace=rolling and (not atomic or self.switch_by is not None),
             atomic=atomic,
@@ -196,6 +212,10 @@ class Reload(Struct, eq=False):
         """The phase as seen from one pool: its canary may be ahead of the others."""
         if self.stage is Stage.BOOT and pool in self.canary_until:
             return Stage.SETTLE.value
+        if self.stage is Stage.COMMIT and pool in self.watches and not self.watches[pool].over:
+            return WATCH_ALL
+        if self.stage is Stage.WATCH and pool not in self.watches:
+            return Stage.SETTLE.value
         return self.stage.value
 
     def next_deadline(self, now: float) -> float:
@@ -203,6 +223,8 @@ class Reload(Struct, eq=False):
         if self.stage in _TRYING:
             waits += map(self._opens_at, self._closed())
             waits += self.canary_until.values()
+        if self.stage in _WATCHING:
+            waits += (each.next_at for each in self.watches.values())
         waits += [at for at in (self.settled_at, self.switch_by, self.confirm_by) if at is not None]
         return min((at for at in waits if at > now), default=inf)
 
@@ -213,6 +235,9 @@ class Reload(Struct, eq=False):
                 return False
             case Stage.BOOT | Stage.SETTLE:
                 return self._watch_canaries(pools, turn)
+            case Stage.WATCH:
+                self._measure(turn)
+                return self._end_watch(pools, turn)
             case Stage.ROLL:
                 self._count(pools, turn)
                 if self.switched or not any(map(self.is_atomic, self.policies)):
@@ -222,6 +247,7 @@ class Reload(Struct, eq=False):
                 return self._watch_switch(pools, turn)
             case Stage.COMMIT:
                 self._count(pools, turn)
+                self._measure(turn)
                 return self._watch_end(pools, turn)
             case _:
                 assert_never(self.stage)
@@ -233,19 +259,25 @@ class Reload(Struct, eq=False):
                 if not worker.confirmed:
                     text = wording.not_confirmed(worker.slot, worker.pid, CONFIRM_S)
                     return name, Failure("stall", text)
+        for name, each in self.watches.items():
+            if each.found is not None:
+                return name, Failure(WATCH, wording.worse(self.watched(name)))
         if now >= self.stall_at:
             return "", Failure("stall", wording.no_progress(self.stall_s, self.stage.value))
         return None
 
     def committable(self, now: float) -> bool:
-        return self.settled_at is not None and now >= self.settled_at
+        held = self.settled_at is not None and now >= self.settled_at
+        return held and all(each.over for each in self.watches.values())
 
     def _watch_canaries(self, pools: Mapping[str, Pool], turn: Turn) -> bool:
-        for name, worker in self._standing(pools):
+        alive = self._alive_canaries(pools)
+        for name, canaries in alive.items():
             if name not in self.canary_until:
                 self.canary_until[name] = turn.now + self.policies[name].settle_s
                 self._progressed(turn)
-                self.tell(turn, name, "boot", "ok", seconds(turn.now - worker.requested_at))
+                took_s = turn.now - min(worker.requested_at for worker in canaries)
+                self.tell(turn, name, "boot", "ok", seconds(took_s))
                 self.tell(turn, name, "settle", "")
         due = [name for name in self._closed() if self._opens_at(name) <= turn.now]
         for name in due:
@@ -258,13 +290,23 @@ class Reload(Struct, eq=False):
             return False
         if self.stage is Stage.BOOT:
             self._move(Stage.SETTLE, turn)
-        alive = {name for name, _ in self._standing(pools)}
         if len(alive) < len(self.policies) or turn.now < max(self.canary_until.values(), default=0.0):
             return False
         for name, policy in self.policies.items():
             self.tell(turn, name, "settle", "ok", seconds(policy.settle_s))
-        self._move(Stage.ROLL, turn)
+            if policy.watch.watch_s and pools[name].size:  # else there is nothing to compare with
+                self.watches[name] = watch.begin(policy.watch, pools[name].generation, turn.now)
+                self.tell(turn, name, "watch", "")
+        self._move(Stage.WATCH if self.watches else Stage.ROLL, turn)
         return True
+
+    def _alive_canaries(self, pools: Mapping[str, Pool]) -> dict[str, list[Worker]]:
+        """By pool, where there are as many as wanted."""
+        alive: dict[str, list[Worker]] = {name: [] for name in self.policies}
+        for name, worker in self._standing(pools):
+            alive[name].append(worker)
+        wanted = {name: policy.canaries_of(self.sizes[name]) for name, policy in self.policies.items()}
+        return {name: canaries for name, canaries in alive.items() if len(canaries) >= wanted[name]}
 
     def _closed(self) -> list[str]:
         """Pools whose canary lives and does not serve yet."""
@@ -335,12 +377,78 @@ class Reload(Struct, eq=False):
         if complete and self.settled_at is None:
             self.settled_at = turn.now + max((p.settle_s for p in self.policies.values()), default=0.0)
             self._move(Stage.COMMIT, turn)
+            self._watch_again(pools, turn)
             for name in self.policies:
-                self.tell(turn, name, "commit", "")
+                self.tell(turn, name, WATCH_ALL if name in self.watches else "commit", "")
         elif not complete and self.settled_at is not None:  # a pool was scaled up meanwhile
             self.settled_at = None
             self._move(Stage.ROLL, turn)
         return False
+
+    # ---- what was let in
+
+    def _measure(self, turn: Turn) -> None:
+        """Have the scoreboard read for the watches whose next check is due."""
+        due = [name for name, each in self.watches.items() if each.begin_check(turn.now)]
+        if due:
+            turn.actions.append(Measure(tuple(due)))
+        for name, each in self.watches.items():
+            if each.give_up(turn.now):
+                self._watch_ended(name, turn)
+
+    def measured(self, event: Measured, pools: Mapping[str, Pool], turn: Turn) -> None:
+        """Take in what the workers have counted. News of a check that nobody waits for change nothing."""
+        for name, figures in event.pools.items():
+            each = self.watches.get(name)
+            if each is None or each.over or self.stage not in _WATCHING:
+                continue
+            members, sums = pools[name].members, Counted()
+            for number, counted in figures.items():
+                worker = members.get(number)
+                if worker is not None and worker.generation in {self.generation, each.previous}:
+                    each.take(number, counted, new=worker.generation == self.generation, sums=sums)
+            self._progressed(turn)
+            if each.check(sums, turn.now):
+                self._watch_ended(name, turn)
+            else:
+                self._tell_watch(turn, name, "")
+
+    def cut_short(self, worker: Worker, requests: int) -> None:
+        """It has died, unplanned, and left so many requests undone."""
+        each = self.watches.get(worker.pool)
+        if each is not None and worker.generation == each.previous:
+            each.cut_short(requests)
+
+    def _end_watch(self, pools: Mapping[str, Pool], turn: Turn) -> bool:
+        """Roll, when all first watches have passed and all canaries live."""
+        if not all(each.over for each in self.watches.values()):
+            return False
+        if len(self._alive_canaries(pools)) < len(self.policies):
+            return False
+        self._move(Stage.ROLL, turn)
+        return True
+
+    def _watch_again(self, pools: Mapping[str, Pool], turn: Turn) -> None:
+        for name, each in self.watches.items():
+            old = {worker.id for worker in pools[name].of_generation(each.previous)}
+            each.begin_again(turn.now, old)
+        self._measure(turn)
+
+    def _watch_ended(self, name: str, turn: Turn) -> None:
+        again = self.watches[name].again
+        self._tell_watch(turn, name, "ok", seconds(self.policies[name].watch.watch_s))
+        if again:
+            self.tell(turn, name, "commit", "")
+
+    def _tell_watch(self, turn: Turn, name: str, outcome: str, detail: str = "") -> None:
+        watched = self.watched(name)
+        turn.actions.extend(
+            Progress(request, name, watched.phase, outcome, detail, watched) for request in self.requests
+        )
+
+    def watched(self, pool: str) -> Watched:
+        """What the watch of ``pool`` has seen."""
+        return self.watches[pool].report(pool, self.generation)
 
     def _count(self, pools: Mapping[str, Pool], turn: Turn) -> None:
         if self.rollback:
@@ -402,6 +510,8 @@ class Reload(Struct, eq=False):
         """All deadlines move."""
         self.stall_at += late_s
         self.canary_until = {name: at + late_s for name, at in self.canary_until.items()}
+        for each in self.watches.values():
+            each.shift(late_s)
         if self.settled_at is not None:
             self.settled_at += late_s
         if self.switch_by is not None:
@@ -411,6 +521,7 @@ class Reload(Struct, eq=False):
 
 
 _TRYING = frozenset({Stage.BOOT, Stage.SETTLE})
+_WATCHING = frozenset({Stage.WATCH, Stage.COMMIT})
 _ROLLING = frozenset({Stage.ROLL, Stage.SWITCH, Stage.COMMIT})
 _COULD_SERVE = frozenset({State.READY, State.PARKED})
 
@@ -418,4 +529,5 @@ _COULD_SERVE = frozenset({State.READY, State.PARKED})
 def patience(policy: PoolPolicy) -> float:
     """The longest that one bit of progress can take, by the deadlines of the workers involved."""
     end_s = DRAIN_MARGIN_S + LINK_GRACE_S + policy.dump_grace_s + policy.quit_grace_s
-    return policy.boot_timeout_s + policy.drain_timeout_s + policy.settle_s + end_s + SLACK_S
+    watched_s = policy.watch.watch_s
+    return policy.boot_timeout_s + policy.drain_timeout_s + policy.settle_s + watched_s + end_s + SLACK_S

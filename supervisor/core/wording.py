@@ -18,11 +18,12 @@ from gwctl.records.reload_words import (
     what_serves,
     where_it_stood,
 )
-from gwctl.records.reloads import PoolScaled, ReloadAdopted, ReloadRefused
+from gwctl.records.reloads import PoolScaled, ReloadAdopted, ReloadRefused, Served, Watched
 from gwctl.records.sentences import DEGRADED, sentence
+from gwctl.records.watch_words import failed_of, too_few
 from gwctl.supervisor.core.slot import Slot
 from gwctl.supervisor.core.worker import FORK_ANSWER_S, State, Worker, time_limit
-from gwctl.wording import requests, seconds, size, span, workers
+from gwctl.wording import duration, requests, seconds, size, span, workers
 
 # ---- why not
 
@@ -202,6 +203,24 @@ def no_progress(stall_s: float, phase: str) -> str:
     return f"made no progress for {seconds(stall_s)} ({phase})"
 
 
+def worse(watched: Watched) -> str:
+    """Why a watch refuses: what was seen of both generations, and what is allowed."""
+    old, new = watched.old, watched.new
+    if watched.worse == "errors":
+        return (
+            f"{failed_of(new)}, and {failed_of(old)} of generation {old.generation} "
+            f"(errors_max {watched.errors_max:g}x)"
+        )
+    return (
+        f"it answers slower: 95 % of {requests(new.requests)} within {_within(new)}, in generation "
+        f"{old.generation} of {old.requests:,} within {_within(old)} (latency_max {watched.latency_max:g}x)"
+    )
+
+
+def _within(side: Served) -> str:
+    return duration(side.p95_s) if side.p95_s is not None else "an unknown time"
+
+
 def check_timed_out(limit_s: float) -> str:
     return f"the check of the new program did not end within {seconds(limit_s)}"
 
@@ -227,7 +246,8 @@ def upgrade_refused(reason: str) -> str:
 
 
 def adopted(record: ReloadAdopted, preface: str, warnings: Sequence[str]) -> str:
-    told = (f"warning: {each}" for each in warnings)
+    doubts = [too_few(each) for each in record.watched if not each.enough]
+    told = [f"warning: {each}" for each in (*doubts, *warnings)]
     rest = (what_is_removed(record), what_is_kept(record), what_is_left(record))
     lines = [preface, adopted_as(record), *told, *rest]
     return "\n".join(filter(None, lines))

@@ -12,7 +12,7 @@ from gwctl.config.load import Loaded
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.model.worker_class import SYNC, chosen
-from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
+from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy, WatchPolicy
 from gwctl.supervisor.core.snapshot import plain, table_from
 from gwctl.supervisor.generations.capacity import Capacity, measure
 from gwctl.supervisor.generations.known_settings import struct_from
@@ -127,8 +127,16 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         heartbeat_timeout_s=pool.timeouts.heartbeat_timeout_s,
         request_timeout_s=_judged_limit(pool),
         settle_s=pool.reload.settle_s,
-        surge=pool.reload.surge if isinstance(pool.reload.surge, int) else 1,
-        surge_percent=0 if isinstance(pool.reload.surge, int) else int(pool.reload.surge.rstrip("%")),
+        surge=_count(pool.reload.surge),
+        surge_percent=_percent(pool.reload.surge),
+        canaries=_count(pool.reload.canaries),
+        canaries_percent=_percent(pool.reload.canaries),
+        watch=WatchPolicy(
+            watch_s=pool.reload.watch_s,
+            errors_max=_times(pool.reload.errors_max),
+            latency_max=_times(pool.reload.latency_max),
+            requests_min=pool.reload.requests_min,
+        ),
         atomic=pool.reload.strategy == "atomic",
         draining_max=pool.reload.draining_max,
         backoff_min_s=pool.crash.backoff_min_s,
@@ -139,6 +147,19 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         preload=pool.preload,
         recycle=RecyclePolicy(**msgspec.structs.asdict(pool.recycle)),
     )
+
+
+def _count(some: int | str) -> int:
+    return some if isinstance(some, int) else 1
+
+
+def _percent(some: int | str) -> int:
+    return 0 if isinstance(some, int) else int(some.rstrip("%"))
+
+
+def _times(text: str) -> float:
+    """``2x`` is 2.0, ``off`` 0.0."""
+    return 0.0 if text == "off" else float(text.rstrip("x"))
 
 
 def _judged_limit(pool: PoolSettings) -> float:

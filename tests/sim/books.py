@@ -20,6 +20,12 @@ class Unsafe(AssertionError):
     """The core did what it must never do."""
 
 
+def canaries(policy: PoolPolicy, size: int) -> int:
+    """How many new workers are tried at first, of so many."""
+    percent = -(-size * policy.canaries_percent // 100)
+    return max(1, min(size, percent if policy.canaries_percent else policy.canaries))
+
+
 @dataclass(eq=False)
 class Seen:
     """A worker, as the messages about it tell."""
@@ -108,11 +114,14 @@ class Transaction:
     """Those that it is of; empty: all."""
     policies: dict[str, PoolPolicy] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    known: frozenset[str] = frozenset()
+    """Pools of the generation before."""
     failed: bool = False
     rolling: bool = False
     """All canaries have passed."""
     canaries: dict[str, float] = field(default_factory=dict)
-    """By pool: when its canary has settled: it has served for three quarters of ``settle_s``."""
+    """By pool: when its canary has settled: it has served for three quarters of ``settle_s``, and
+    been watched."""
     changed_at: float = 0.0
     """The last time that a worker was told to serve or to park."""
 
@@ -135,7 +144,11 @@ class Transaction:
             settle_s = self.policies[seen.pool].settle_s
             if others and seen.ready_at is not None and now - seen.ready_at < 0.25 * settle_s - 1e-6:
                 raise Unsafe(f"serve to the canary {seen} before it has lived for a while")
-            self.canaries[seen.pool] = now + 0.75 * settle_s
+            self.canaries[seen.pool] = now + 0.75 * settle_s + self.watched_s(seen.pool)
+
+    def watched_s(self, pool: str) -> float:
+        """A pool that is new has nothing to be compared with."""
+        return self.policies[pool].watch.watch_s if pool in self.known else 0.0
 
     def lost(self, seen: Seen, now: float) -> None:
         """A canary cannot settle that is out of reach."""
@@ -147,13 +160,15 @@ class Transaction:
         return sum(w.serving for w in workers.values() if w.pool == pool and w.generation == self.generation)
 
     def judge_spawn(self, action: Spawn, workers: Mapping[int, Seen], now: float) -> None:
-        """One canary in each pool; others when all of them have settled."""
+        """One canary in each pool, or as many as set; others when all of them have settled."""
         if self.failed:
             raise Unsafe("spawned into a generation that has failed")
         mine = [w for w in workers.values() if w.generation == self.generation and w.pool == action.pool]
         if any(w.slot == action.slot and not w.told_to_end for w in mine):
             raise Unsafe(f"two new workers in {action.pool}.{action.slot}")
-        if any(not w.is_template for w in mine):
+        if sum(not w.is_template for w in mine) >= canaries(
+            self.policies[action.pool], self.sizes[action.pool]
+        ):
             self.judge_canaries(now)
 
     def judge_canaries(self, now: float) -> None:
@@ -185,7 +200,8 @@ class Transaction:
             for w in workers.values()
         ):
             raise Unsafe("adopted while old workers serve")
-        settle_s = max((policy.settle_s for policy in self.policies.values()), default=0.0)
+        long_s = (max(policy.settle_s, self.watched_s(name)) for name, policy in self.policies.items())
+        settle_s = max(long_s, default=0.0)
         if now - self.changed_at < settle_s - 1e-6:
             raise Unsafe(f"adopted {now - self.changed_at:.3f} s after the last change")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.sim.books import Unsafe
+from tests.sim.books import Unsafe, canaries
 from tests.sim.recycling import at_once
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def _active_limit(observer: Observer, pool: str) -> int:
     if policy is None:
         raise Unsafe(f"spawned into {pool}, which nobody wants")
     surge = max(1, -(-size * policy.surge_percent // 100)) if policy.surge_percent else policy.surge
-    return size + (surge if observer.reloads(pool) else max(surge, at_once(policy, size)))
+    return size + max(surge, canaries(policy, size) if observer.reloads(pool) else at_once(policy, size))
 
 
 def judge_room(observer: Observer, pool: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from gwctl.durations import PLACES
 from gwctl.records import AnyRecord
 from gwctl.records.base import TEMPLATE
+from gwctl.records.reloads import ReloadRefused
 from gwctl.records.report import ProcessReport
 from gwctl.records.workers import SlotKeepsDying, SlotRecovered, WorkerReplaced
 from gwctl.supervisor.core import events as ev
@@ -66,6 +68,7 @@ class Process:
         "alive",
         "channel_closed",
         "ending",
+        "fails",
         "generation",
         "id",
         "is_template",
@@ -79,7 +82,9 @@ class Process:
         "swells",
     )
 
-    def __init__(self, action: Spawn, policy: PoolPolicy, rate: float, *, swells: bool) -> None:
+    def __init__(
+        self, action: Spawn, policy: PoolPolicy, rate: float, *, swells: bool, fails: bool = False
+    ) -> None:
         self.id = action.worker
         self.pool = action.pool
         self.generation = action.generation
@@ -93,10 +98,24 @@ class Process:
         self.request_at = NEVER  # when it got a request that does not end
         self.still_at = NEVER  # when its loop stopped, with no request in hand
         self.swells = swells
+        self.fails = fails  # many of its requests do
         self.owed: list[int] = []  # whom it was asked to fork, and will not
 
     def requests(self, now: float) -> int:
         return int(max(0.0, now - self.ready_at) * self.rate)
+
+    def figures(self, now: float, rng: random.Random) -> ev.Figures:
+        """What it has counted; of one in fifty looks it is any numbers, as the application writes them."""
+        if rng.random() < 0.02:
+            return ev.Figures(
+                rng.randrange(1 << 40), rng.randrange(1 << 40), (rng.randrange(1 << 40),) * PLACES
+            )
+        requests = self.requests(now)
+        bad = int(requests * (0.3 if self.fails else 0.001))
+        durations = [0] * PLACES
+        durations[30] = requests - bad
+        durations[40] = bad
+        return ev.Figures(requests, bad, tuple(durations))
 
     def memory_bytes(self, now: float) -> int:
         """It grows, beyond `SOFT_BYTES` in time; that of one that swells beyond `HARD_BYTES`."""
@@ -170,6 +189,8 @@ def told_of(record: AnyRecord) -> list[str]:
     match record:
         case WorkerReplaced(stuck=False):
             return ["is recycled"]
+        case ReloadRefused(kind="watch"):
+            return ["refused by a watch"]
         case SlotKeepsDying():
             return ["keeps dying"]
         case SlotRecovered():

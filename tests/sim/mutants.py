@@ -38,6 +38,7 @@ from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload
 from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.turn import Turn
+from gwctl.supervisor.core.watch import Watch
 from gwctl.supervisor.core.worker import Order, State, Worker
 
 Patch = pytest.MonkeyPatch
@@ -163,6 +164,19 @@ def judges_in_a_late_turn(patch: Patch) -> None:
 
 def commits_without_settling(patch: Patch) -> None:
     patch.setattr(Reload, "committable", lambda reload, now: reload.settled_at is not None)
+
+
+def rolls_unwatched(patch: Patch) -> None:
+    patch.setattr(Watch, "give_up", lambda which, now: not which.again and set_over(which))
+
+
+def adopts_unwatched(patch: Patch) -> None:
+    patch.setattr(Watch, "give_up", lambda which, now: which.again and set_over(which))
+
+
+def set_over(which: Watch) -> bool:
+    was, which.over = which.over, True
+    return not was
 
 
 def rolls_without_canaries(patch: Patch) -> None:
@@ -381,6 +395,8 @@ MUTANTS: tuple[Mutant, ...] = (
     judges_in_a_late_turn,
     commits_without_settling,
     rolls_without_canaries,
+    rolls_unwatched,
+    adopts_unwatched,
     adopts_what_failed,
     respawns_old_code_during_a_reload,
     spins,

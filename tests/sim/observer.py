@@ -352,7 +352,7 @@ class Observer:
     def _prepare(self, action: act.Prepare) -> None:
         if self.txn is not None or action.generation <= self.generation:
             raise Unsafe(f"prepare {action.generation} while {self.txn} runs")
-        self.txn = Transaction(action.generation, action.pools)
+        self.txn = Transaction(action.generation, action.pools, known=frozenset(self.sizes))
         self._scaled = True  # heirs are let go as by a smaller size
 
     def _adopt(self, action: act.Adopt) -> None:
@@ -417,6 +417,7 @@ _EVENTS = {
     ev.Stuck: hanging.heard_stuck,
     ev.Observed: lambda _observer, _event: None,
     ev.Obeyed: lambda _observer, _event: None,
+    ev.Measured: lambda _observer, _event: None,
     ev.Prepared: Observer._prepared,
     ev.PrepareFailed: Observer._prepare_failed,
 }

@@ -21,7 +21,7 @@ from gwctl.records.base import TEMPLATE
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
-from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy
+from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy, WatchPolicy
 from tests.sim.mishaps import (
     FAULTS,
     HARD_BYTES,
@@ -55,7 +55,7 @@ class World:
         self._batch: list[ev.Event] = []
         self._processes: dict[int, Process] = {}
         self._requests = 0
-        self._disk_broken = False
+        self._disk_broken = self._disk_fails = False
         self._prepared: dict[int, dict[str, PoolPolicy]] = {}
         self.finish: act.Finish | None = None
         names = POOLS[: self.rng.choice((1, 1, 2, 3))]
@@ -198,6 +198,9 @@ class World:
             settle_s=rng.choice((0.0, 0.5, 2.0)),
             surge=rng.choice((1, 1, 2)),
             surge_percent=rng.choice((0, 0, 0, 50)),
+            canaries=rng.choice((1, 1, 2)),
+            canaries_percent=rng.choice((0, 0, 0, 50)),
+            watch=WatchPolicy(watch_s=rng.choice((0.0, 0.0, 4.0))),
             draining_max=rng.choice((0, 0, 1, 4)),
             backoff_min_s=0.5,
             backoff_max_s=rng.choice((1.0, 8.0)),
@@ -249,6 +252,8 @@ class World:
                 self.seen.update(told_of(record))
             case act.Observe():
                 self._at(0.0, self._observe, None)
+            case act.Measure(pools=pools):
+                self._at(0.0, self._measure, pools)
             case act.Drain(worker=worker):
                 self._drain(self._processes.get(worker))
             case act.Quit(worker=worker):
@@ -257,9 +262,8 @@ class World:
                 self.seen["killed for its memory"] += "memory_hard_bytes" in reason
                 self.seen["killed as asked"] += reason == "the fleet stops at once"
                 self._kill(self._processes.get(worker), reason)
-            case act.Spare(worker=worker, reason=reason):
-                if worker in self._processes:
-                    self._at(0.0, self._read, ev.Spared(worker, reason, REPORT))
+            case act.Spare():
+                self._spare(action)
             case act.Dump(worker=worker):  # some come round, a few of them too late
                 self._recovers(self._processes.get(worker))
             case act.Adopt(generation=generation):
@@ -280,6 +284,7 @@ class World:
             return
         self.seen["reload of some"] += bool(pools)
         self._disk_broken = self.rng.random() < self.faults.generation_broken
+        self._disk_fails = self.rng.random() < self.faults.generation_broken
         self._prepared = {generation: policies}
         self._news(self.rng.choice((0.0, 0.1)), ev.Prepared(generation, self._prepared[generation]))
 
@@ -295,6 +300,20 @@ class World:
         for process in self._processes.values():
             if self.rng.random() >= self.faults.unobserved:
                 self._news(self.rng.choice((0.0, 0.02)), process.observed(self.now, self.idle_from, self.rng))
+
+    def _measure(self, pools: tuple[str, ...]) -> None:
+        """What is counted of those that live; now and then it is late, or garbage."""
+        found: dict[str, dict[int, ev.Figures]] = {pool: {} for pool in pools}
+        for process in self._processes.values():
+            if process.pool in found and not process.is_template:
+                found[process.pool][process.id] = process.figures(min(self.now, self.idle_from), self.rng)
+        if self.rng.random() >= self.faults.unobserved:
+            self._news(self.rng.choice((0.0, 0.0, 0.02)), ev.Measured(found))
+        self.seen["measured"] += 1
+
+    def _spare(self, action: act.Spare) -> None:
+        if action.worker in self._processes:
+            self._at(0.0, self._read, ev.Spared(action.worker, action.reason, REPORT))
 
     # ---- what processes do
 
@@ -312,7 +331,8 @@ class World:
             return
         swells, rate = rng.random() < faults.swells, rng.choice((1, 20))
         policies = self._prepared.get(action.generation, self.policies)
-        process = Process(action, policies[action.pool], rate, swells=swells)
+        fails = self._disk_fails and action.generation in self._prepared
+        process = Process(action, policies[action.pool], rate, swells=swells, fails=fails)
         self._processes[action.worker] = process
         told_s = 8.0 if rng.random() < faults.fork_is_late else 0.02
         self._news(told_s, ev.Spawned(action.worker, 1000 + action.worker))
@@ -433,7 +453,7 @@ class World:
         asks = (self._ask_reload, self._ask_scale, self._ask_stop, self._upgrades.ask)
         self._heap = [each for each in self._heap if each[2] not in asks]
         heapq.heapify(self._heap)
-        self._disk_broken = False
+        self._disk_broken = self._disk_fails = False
 
     @property
     def busy(self) -> bool:

@@ -50,6 +50,7 @@ from gwctl.records.reloads import (
     ReloadWaits,
     RestartNeeded,
     RollbackRefused,
+    Served,
     SettingsWarning,
     Standing,
     UpgradeChecking,
@@ -57,6 +58,7 @@ from gwctl.records.reloads import (
     UpgradeGivenUp,
     UpgradeRefused,
     UpgradeWaits,
+    Watched,
 )
 from gwctl.records.report import ProcessReport, TaskReport, ThreadReport
 from gwctl.records.workers import (
@@ -178,6 +180,19 @@ EXAMPLES: tuple[AnyRecord, ...] = (
         not_applied=("pool live (2 settings)", "[log]"),
         missing=POOLS[:1],
         keeping=Keeping(2, 0.0, ("127.0.0.1:8001 of web",)),
+        watched=(
+            Watched(
+                "web",
+                "watch-all",
+                30.0,
+                Served(2, 310, 1, 0.038),
+                Served(3, 41, 0, 0.04),
+                2.0,
+                2.0,
+                50,
+                enough=False,
+            ),
+        ),
     ),
     ReloadRefused(
         source="gwctl reload",
@@ -187,6 +202,17 @@ EXAMPLES: tuple[AnyRecord, ...] = (
         kind="import",
         reason="cannot import shop.wsgi",
         traceback=TRACE,
+        watched=Watched(
+            "web",
+            "watch",
+            12.0,
+            Served(2, 4210, 12, 0.038),
+            Served(3, 600, 31, 0.041),
+            errors_max=2.0,
+            latency_max=2.0,
+            requests_min=50,
+            worse="errors",
+        ),
         standing=Standing(2, POOLS, disk_differs=True, forked_alike=True),
     ),
     RollbackRefused(source="gwctl rollback", reason="a reload is under way"),
