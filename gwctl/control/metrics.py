@@ -23,12 +23,22 @@ class Summary(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
+class Exemplar(msgspec.Struct, frozen=True):
+    """One slow request: how long it took, and when it ended, in seconds since 1970."""
+
+    seconds: float
+    at: float
+    request_id: str
+
+
 class Durations(msgspec.Struct, frozen=True):
     """Requests by how long they took. ``counts[i]`` took less than ``2**i * 0.1`` ms, the last any longer."""
 
     counts: tuple[int, ...] = ()
     seconds: float = 0.0
     """All of them together."""
+    exemplars: tuple[Exemplar, ...] = ()
+    """Slow ones, one of each doubling at most."""
 
 
 class WorkerMetrics(msgspec.Struct, frozen=True):

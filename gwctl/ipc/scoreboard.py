@@ -85,7 +85,7 @@ TLS_FAILED: Final = SECONDS + 11  # begun by a client, and not completed
 # Four words are free.
 DURATIONS: Final = 128  # words: requests by duration, as `gwctl.durations` has it
 DURATION_PLACES: Final = durations.PLACES
-# The last 43 words are free.
+# 42 words: `gwctl.ipc.exemplars`. The last one is free.
 _read_pool: Final = struct.Struct(f"{8 * POOL}xQ").unpack_from
 note_request: Final = struct.Struct(f"d{REQUEST_BYTES_MAX}s").pack_into
 """``note_request(record.request, 0, since, head)``: one call into C, as it is made for each request."""

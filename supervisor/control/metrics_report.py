@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from gwctl import __version__
 from gwctl.control import metrics, status
 from gwctl.control.metrics import Durations, Summary
+from gwctl.ipc import exemplars
 from gwctl.ipc.scoreboard import (
     COLLECTED_MAX_S,
     LAG_S,
@@ -77,7 +79,7 @@ def _pool(
         capacity=sum(worker.slots for worker in serving) if limited else None,
         active=sum(worker.active for worker in pool.workers),
         requests=_answers(totals),
-        durations=Durations(tuple(totals.latency), round(totals.seconds, 6)),
+        durations=Durations(tuple(totals.latency), round(totals.seconds, 6), _exemplars(records.values())),
         queued=Summary(totals.requests, round(totals.waited_s, 6)),
         bytes_out=pool.bytes_out,
         bytes_in=totals.bytes_in,
@@ -118,6 +120,21 @@ def _worker(worker: status.WorkerStatus, record: Record, slot: SlotTotals) -> me
         memory_bytes=worker.memory_bytes,
         cpu_s=round(slot.cpu_s, 3),
         lag_s=round(record.floats[LAG_S], 6),
+    )
+
+
+def _exemplars(records: Iterable[Record]) -> tuple[metrics.Exemplar, ...]:
+    """The last slow request of each doubling, of all workers."""
+    latest: dict[int, exemplars.Exemplar] = {}
+    now = time.time()
+    for record in records:
+        for each in exemplars.read(record, now):
+            place = exemplars.place_of(each.seconds)
+            if place not in latest or each.at > latest[place].at:
+                latest[place] = each
+    return tuple(
+        metrics.Exemplar(round(each.seconds, 6), round(each.at, 3), each.request_id)
+        for _, each in sorted(latest.items())
     )
 
 

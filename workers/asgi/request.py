@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.ipc.exemplars import EXEMPLAR_S
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.interruption import Interrupted
 from gwctl.workers.asgi.extensions import PIECE_BYTES, Extensions
@@ -419,6 +420,8 @@ class AsgiRequest(Extensions):
         seconds = now - self.began_at
         accounts = self._service.accounts
         accounts.own.add(exchange, self.status, self.sent, seconds)
+        if seconds >= EXEMPLAR_S:
+            accounts.own.remember(seconds, request_ids.of_scope(self.scope))
         if accounts.access is not None:
             accounts.access.add_scope(exchange, self.status, self.sent, seconds, self.scope, self)
         if not accounts.flush_due:

@@ -34,6 +34,7 @@ from gwctl.workers.asgi.event_streams import Streams
 from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.asgi.scope import Fields, ScopeBuilder
 from gwctl.workers.exchange.body_buffer import NO_BODY
+from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.introspection import Running
 from gwctl.workers.wsgi.body_stream import READ_BYTES, FedStream
 
@@ -176,6 +177,11 @@ class AsgiBridge:
         access: AccessLog, exchange: Exchange, environ: Environ, call: WsgiCall, seconds: float
     ) -> None:
         access.add_scope(exchange, call.status, call.sent, seconds, environ[SCOPE], call)
+
+    @staticmethod
+    def request_id(environ: Environ) -> object:
+        """The same of a request's id."""
+        return request_ids.of_scope(environ[SCOPE])
 
     def under_way(self) -> list[Running]:
         """Return what is not over, also behind its response (``thread`` is 0 then)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from gwctl.ipc import exemplars
 from gwctl.workers.observe.access_log import AccessLog
 from gwctl.workers.observe.counters import Counters, SlowRequest, flush
 
@@ -70,6 +71,9 @@ class Accounts:
         late = self.flush_due and monotonic() - self._flush_at > LATE_S
         self.flush_due = False
         flush(self._counters, self._record)
+        for counters in self._counters:
+            while counters.exemplars:
+                exemplars.write(self._record, counters.exemplars.popitem()[1])
         if self._on_slow is not None:
             for counters in self._counters:
                 while counters.slow:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from array import array
 from math import inf
+from time import time
 from typing import Final, Protocol
 
 from gwctl.durations import PER_S, PLACES, doublings, place_of
+from gwctl.ipc.exemplars import Exemplar
+from gwctl.ipc.exemplars import place_of as place_of_exemplar
 from gwctl.ipc.scoreboard import (
     ANSWER_WORDS,
     ANSWERS,
@@ -58,11 +61,13 @@ class Counters:
         requests: Set last: whoever has read it finds the others at least as far.
         waited_s: How long requests stood in a queue before their call, together.
         slow_s: From how long on a request is noted in ``slow``, until somebody takes it from there.
+        exemplars: Slow requests with their ids, by their place (`gwctl.ipc.exemplars`), likewise.
     """
 
     __slots__ = (
         "bytes_out",
         "durations",
+        "exemplars",
         "gets",
         "requests",
         "rows",
@@ -79,6 +84,7 @@ class Counters:
         self.waited_s = 0.0
         self.slow_s = inf
         self.slow: list[SlowRequest] = []
+        self.exemplars: dict[int, Exemplar] = {}
         self.durations = [0] * PLACES
         self.gets = [0] * _STATUSES
         """By their status."""
@@ -101,6 +107,11 @@ class Counters:
         else:
             self._add(_PLACES.get(request.method, _OTHER), status)
         self.requests += 1
+
+    def remember(self, seconds: float, request_id: object) -> None:
+        """Note a request that took `EXEMPLAR_S` or longer. What is no text is no id."""
+        if type(request_id) is str:
+            self.exemplars[place_of_exemplar(seconds)] = Exemplar(seconds, time(), request_id)
 
     def _add(self, place: int, status: int) -> None:
         row = self.rows.get(place)

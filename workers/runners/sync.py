@@ -27,6 +27,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config.model.request_limits import RequestLimits
+from gwctl.ipc.exemplars import EXEMPLAR_S
 from gwctl.ipc.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL, note_request
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.exchange.outbox import Outbox
@@ -237,6 +238,8 @@ class SyncRunner(WsgiRunner):
         seconds = end - start
         self._average_s += (seconds - self._average_s) / 64
         self._counters.add(exchange, call.status, call.sent, seconds)
+        if seconds >= EXEMPLAR_S:
+            self._counters.remember(seconds, self.request_id(environ))
         if accounts.access is not None:
             self.log_access(exchange, environ, call, seconds)
         if self._sentry.raised:

@@ -26,6 +26,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.config.model.request_limits import RequestLimits
+from gwctl.ipc.exemplars import EXEMPLAR_S
 from gwctl.ipc.scoreboard import CROWDED
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.own_threads import start_thread
@@ -312,6 +313,8 @@ class ThreadsRunner(WsgiRunner):
                 end = monotonic()
                 thread.call = None
                 thread.add(exchange, call.status, call.sent, end - start)
+                if end - start >= EXEMPLAR_S:
+                    thread.remember(end - start, self.request_id(environ))
                 if accounts.access is not None:
                     self.log_access(exchange, environ, call, end - start)
                 call.ended_at = end

@@ -21,6 +21,7 @@ from gwctl.workers.exchange.outbox import Outbox
 from gwctl.workers.exchange.response_spool import FILES_PART, SpoolBudget
 from gwctl.workers.exchange.runner import Runner
 from gwctl.workers.exchange.states import BODY, BUSY
+from gwctl.workers.observe import request_ids
 from gwctl.workers.transport.fd_reserve import number_max
 from gwctl.workers.wsgi.body_calls import BodyCall, StreamCall
 from gwctl.workers.wsgi.body_stream import READ_BYTES, BodyStream
@@ -357,3 +358,7 @@ class WsgiRunner(Runner):
                 environ,
                 call,
             )
+
+    def request_id(self, environ: Environ) -> object:
+        """What is where the id of a request was put; None: nothing."""
+        return environ.get(request_ids.KEY) if self.bridge is None else self.bridge.request_id(environ)

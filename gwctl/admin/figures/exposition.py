@@ -13,11 +13,13 @@ from prometheus_client.exposition import generate_latest as text_of
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from gwctl.admin.figures.families import FAMILIES, OWN, Family, Source
 from gwctl.admin.figures.own import NOTHING, OwnFigures
 from gwctl.admin.figures.rows import Buckets, Value
 from gwctl.control.metrics import MasterMetrics, Summary
+from gwctl.json_text import readable
 
 
 class Format(NamedTuple):
@@ -94,7 +96,8 @@ def _metric(family: Family[Source], source: Source) -> Metric:
     metric = Metric(name, family.help, family.kind, family.unit)
     for labels, value in family.rows(source):
         for suffix, more, number in _samples(family, value):
-            metric.add_sample(name + suffix, dict(zip(family.labels, labels, strict=True)) | more, number)
+            series = dict(zip(family.labels, labels, strict=True)) | more
+            metric.add_sample(name + suffix, series, number, exemplar=_exemplar(value, more))
     return metric
 
 
@@ -116,6 +119,14 @@ def _samples(family: Family[Any], value: Value) -> Iterator[tuple[str, dict[str,
                 yield "", {family.name: state}, float(bool(holds))
         case _:
             yield _SUFFIXES.get(family.kind, ""), {}, value
+
+
+def _exemplar(value: Value, labels: Mapping[str, str]) -> Exemplar | None:
+    """The slow request that a bucket of a histogram has to show. Only OpenMetrics has a place for it."""
+    found = value.exemplars.get(labels.get("le", "")) if isinstance(value, Buckets) else None
+    if found is None:
+        return None
+    return Exemplar({"request_id": readable(found.request_id)}, found.seconds, found.at)
 
 
 def _texts(value: Mapping[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from gwctl.admin.figures.own import OwnFigures
 from gwctl.admin.figures.samples import busy, in_slots
 from gwctl.control.latency import bound_s
-from gwctl.control.metrics import STATUS_CLASSES, Durations, MasterMetrics, Summary
+from gwctl.control.metrics import STATUS_CLASSES, Durations, Exemplar, MasterMetrics, Summary
 from gwctl.json_text import readable
 
 PHASES: Final = ("starting", "serving", "reloading", "upgrading", "stopping")
@@ -42,6 +42,8 @@ class Buckets(NamedTuple):
 
     counts: tuple[tuple[str, float], ...]
     sum: float
+    exemplars: Mapping[str, Exemplar] = {}
+    """By their ``le``."""
 
 
 Value = float | Summary | Buckets | Mapping[str, str] | Mapping[str, bool]
@@ -147,7 +149,13 @@ def buckets(found: Durations) -> Buckets:
     """Add up what took less than each bound. What the last bucket counts took any longer."""
     below = [0, *accumulate(found.counts[:-1])]
     ends = [(str(bound_s(index)), float(below[min(index + 1, len(below) - 1)])) for index in BOUNDS]
-    return Buckets((*ends, ("+Inf", float(sum(found.counts)))), found.seconds)
+    exemplars = {_le(each.seconds): each for each in found.exemplars}
+    return Buckets((*ends, ("+Inf", float(sum(found.counts)))), found.seconds, exemplars)
+
+
+def _le(seconds: float) -> str:
+    """The bucket in which a duration is counted first."""
+    return next((str(bound_s(index)) for index in BOUNDS if seconds < bound_s(index)), "+Inf")
 
 
 def of_worker(field: str) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gwctl.admin.figures.own import OwnFigures
-from gwctl.control.metrics import Durations, MasterMetrics, PoolMetrics, Summary, WorkerMetrics
+from gwctl.control.metrics import Durations, Exemplar, MasterMetrics, PoolMetrics, Summary, WorkerMetrics
 
 ODD_NAME = 'a "b"\\c\nd\udcff'
 """Pools have plainer names; whatever theirs were, the page would have to be read."""
@@ -31,7 +31,11 @@ POOL = PoolMetrics(
     capacity=8,
     active=3,
     requests={"GET": {"2xx": 1000, "5xx": 2, "1xx": 3}, "POST": {"4xx": 5}},
-    durations=Durations(tuple(range(1, 25)), 99.5),
+    durations=Durations(
+        tuple(range(1, 25)),
+        99.5,
+        (Exemplar(0.25, 1800000000.5, "6f1c2f0e53b4"), Exemplar(200.0, 1800000001.0, "0d7c2b6f8a11")),
+    ),
     queued=Summary(1010, 4.5),
     bytes_out=123456,
     bytes_in=6543,

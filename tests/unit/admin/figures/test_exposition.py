@@ -336,6 +336,23 @@ def test_whatever_is_accepted_is_understood(accept: str) -> None:
     assert chosen(accept) in READERS
 
 
+def test_slow_requests_are_shown_at_their_buckets() -> None:
+    """In OpenMetrics; the text format has no place for it."""
+    (found,) = [
+        each for each in families(MASTER, OPENMETRICS) if each.name == "gwctl_request_duration_seconds"
+    ]
+    shown = {
+        sample.labels["le"]: (sample.exemplar.labels, sample.exemplar.value, float(sample.exemplar.timestamp))
+        for sample in found.samples
+        if sample.exemplar is not None
+    }
+    assert shown == {
+        "0.4096": ({"request_id": "6f1c2f0e53b4"}, 0.25, 1800000000.5),
+        "+Inf": ({"request_id": "0d7c2b6f8a11"}, 200.0, 1800000001.0),
+    }
+    assert b"6f1c2f0e53b4" not in exposition(MASTER, TEXT)
+
+
 # ---- the table
 
 

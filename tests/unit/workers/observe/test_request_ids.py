@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from gwctl.config.model.settings import PoolSettings
+from gwctl.ipc.exemplars import EXEMPLAR_S, read
 from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.request_ids import KEY, RequestIds, current, identified
 from tests.support.engine import WORKER_CLASSES, Engine
-from tests.support.wait import until
+from tests.support.wait import pass_time, until
 from tests.support.websocket import open_on
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -73,6 +76,8 @@ def test_a_counter_that_is_full_goes_on() -> None:
 
 
 def echo(environ: Any, start_response: Any) -> list[bytes]:
+    if environ["PATH_INFO"] == "/slow":
+        pass_time(EXEMPLAR_S)
     body = json.dumps(
         [environ.get(KEY), environ.get("HTTP_X_REQUEST_ID"), current.get(), "gwctl.trusted_peer" in environ]
     )
@@ -83,6 +88,8 @@ def echo(environ: Any, start_response: Any) -> list[bytes]:
 async def live(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         raise NotImplementedError
+    if scope["path"] == "/slow":
+        await asyncio.sleep(EXEMPLAR_S)
     header = ",".join(value.decode() for name, value in scope["headers"] if name == b"x-request-id")
     known = scope["extensions"].get(KEY, {}).get("id")
     body = json.dumps([known, header, current.get(), "gwctl.trusted_peer" in scope]).encode()
@@ -120,6 +127,18 @@ def test_a_trusted_proxy_is_believed(worker: str, asgi: bool) -> None:
     assert (first, second) == ("abc", TRACE)
     assert third != fourth
     assert len(third) == len(fourth) == 16
+
+
+@each_class
+@both
+def test_slow_requests_are_shown_by_their_ids(worker: str, asgi: bool) -> None:
+    """At the histogram of durations: see `gwctl.ipc.exemplars`."""
+    with engine(worker, asgi) as running, running.connect() as client:
+        client.get("/", "X-Request-ID: quick")
+        client.get("/slow", "X-Request-ID: abc")
+        (found,) = until(lambda: read(running.record, time.time()), "an exemplar")
+    assert found.request_id == "abc"
+    assert EXEMPLAR_S <= found.seconds < 30
 
 
 @each_class
