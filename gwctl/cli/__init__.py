@@ -3,7 +3,7 @@
 ``gwctl check`` must not pay for what ``gwctl status`` needs. Whatever a person can mend is a
 `GwctlError`: its text goes to stderr without a stack, its exit status is the command's.
 
-Imported by `__main__`, `cli.top`, `cli.doctor`.
+Imported by `__main__`, `cli.top`, `cli.doctor`, `cli.unit`.
 Knows nothing of `workers`, `ipc`, `records`, `supervisor.core`, `asyncio`, `threading`: a command
 starts a master or asks one.
 """
@@ -36,6 +36,7 @@ COMMANDS: Final = (
     "stop",
     "check",
     "doctor",
+    "unit",
     "config",
     "init",
     "completion",
@@ -79,6 +80,10 @@ class LazyGroup(click.Group):
                 from gwctl.cli.doctor.command import doctor  # noqa: PLC0415
 
                 return doctor
+            case "unit":
+                from gwctl.cli.unit.command import unit  # noqa: PLC0415
+
+                return unit
             case "top":
                 from gwctl.cli.top.command import top  # noqa: PLC0415
 

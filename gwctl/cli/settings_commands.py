@@ -29,10 +29,19 @@ from gwctl.errors import ExitStatus
 @click.command(cls=SettingsCommand)
 @settings_options
 @click.option("--app", "try_app", is_flag=True, help="Import the applications too, in child processes.")
-def check(app: str | None, file: Path | None, settings: tuple[str, ...], *, try_app: bool) -> None:
+@click.option(
+    "--unit",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Say where this systemd unit contradicts the settings, too.",
+)
+def check(
+    app: str | None, file: Path | None, settings: tuple[str, ...], unit: Path | None, *, try_app: bool
+) -> None:
     """Say whether the settings are right; start nothing.
 
-    Exit status 2 when they are not, 4 when an application cannot be imported.
+    Exit status 2 when they are not, 4 when an application cannot be imported, 1 when a unit
+    contradicts them.
     """
     loaded = read(reader(app, file, set_overrides(settings)))
     for warning in loaded.warnings:
@@ -40,6 +49,25 @@ def check(app: str | None, file: Path | None, settings: tuple[str, ...], *, try_
     click.echo(_verdict(loaded))
     if try_app and not _try_applications(loaded):
         raise SystemExit(int(ExitStatus.APP_NOT_IMPORTED))
+    if unit is not None and not _review(unit, loaded):
+        raise SystemExit(int(ExitStatus.FAILED))
+
+
+def _review(unit: Path, loaded: Loaded) -> bool:
+    from gwctl.cli.unit.command import needs_here  # noqa: PLC0415 - only --unit needs them
+    from gwctl.cli.unit.review import review  # noqa: PLC0415
+    from gwctl.cli.unit.unit_file import parsed  # noqa: PLC0415
+
+    try:
+        text = unit.read_text("utf-8", "replace")
+    except OSError as error:
+        raise click.ClickException(f"cannot read {unit}: {error.strerror}") from None
+    found = review(parsed(text), needs_here(loaded))
+    for each in found:
+        click.echo(f"{unit.name}: {each}", err=True)
+    if not found:
+        click.echo(f"{unit.name}: fits the settings")
+    return not found
 
 
 def _verdict(loaded: Loaded) -> str:

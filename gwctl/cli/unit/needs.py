@@ -1,0 +1,124 @@
+"""What a unit has to know of the settings: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from gwctl.config import addresses
+from gwctl.config.addresses import SystemdAddress, TcpAddress, UnixAddress
+from gwctl.config.load import Loaded
+from gwctl.config.model.settings import PoolSettings, Settings
+from gwctl.log import destination
+
+_STREAMS: Final = frozenset({"off", "stdout"})
+_FILES_OF_PROCESS: Final = 1024
+"""Descriptors besides connections: listeners, channels, modules, an application's own."""
+_FIRST_FREE_PORT: Final = 1024
+_END_MARGIN_S: Final = 10.0
+
+
+class Needs(Struct, frozen=True):
+    """All durations in seconds."""
+
+    name: str
+    command: tuple[str, ...]
+    """How gwctl is called; without what it is to do."""
+    interpreter: Path
+    """The Python that it runs on, links resolved."""
+    config: Path
+    folder: Path
+    """The working directory."""
+    users: tuple[str, ...]
+    """Those that pools or the admin process change to; empty in it: one that does not."""
+    group: str
+    low_ports: bool
+    tcp: bool
+    sockets: tuple[str, ...]
+    """Names of sockets that a socket unit is to pass."""
+    listeners: int
+    """That gwctl binds itself."""
+    writes: tuple[Path, ...]
+    """Files that the settings have it write."""
+    owners: bool
+    """Some Unix socket is given to a user or group."""
+    start_s: float
+    stop_s: float
+    files: int
+    """Descriptors that one process may need."""
+    control: str
+    """As the setting ``master.control`` says."""
+
+    @property
+    def needs_root(self) -> bool:
+        """Workers become different users."""
+        return len(self.users) > 1
+
+    @property
+    def user(self) -> str:
+        """The one that all workers become; empty: none is set."""
+        return self.users[0] if len(self.users) == 1 else ""
+
+    @property
+    def outside(self) -> tuple[Path, ...]:
+        """Places that must be seen: the working directory, the settings, gwctl itself and its Python."""
+        return (self.folder, self.config, Path(self.command[0]), self.interpreter)
+
+
+def needs_of(loaded: Loaded, config: Path, command: Iterable[str], interpreter: Path) -> Needs:
+    """Read them from ``loaded``, whose file is ``config``."""
+    settings = loaded.settings
+    pools = list(settings.pool.values())
+    binds = [addresses.parse(addresses.bare(each)) for each in _binds(settings)]
+    tcp = [each for each in binds if isinstance(each, TcpAddress)]
+    users = {pool.user for pool in pools} | ({settings.admin.user} if settings.admin.user else set())
+    return Needs(
+        name=settings.master.name,
+        command=tuple(command),
+        interpreter=interpreter,
+        config=config,
+        folder=config.parent,
+        users=tuple(sorted(users)),
+        group=next((pool.group for pool in pools if pool.group), ""),
+        low_ports=any(0 < each.port < _FIRST_FREE_PORT for each in tcp),
+        tcp=bool(tcp) or any(isinstance(each, SystemdAddress) for each in binds),
+        sockets=tuple(dict.fromkeys(each.name for each in binds if isinstance(each, SystemdAddress))),
+        listeners=sum(2 if not each.host else 1 for each in tcp)
+        + sum(isinstance(each, UnixAddress) for each in binds),
+        writes=tuple(dict.fromkeys(_writes(settings))),
+        owners=any(pool.socket_user or pool.socket_group for pool in pools)
+        or bool(settings.admin.socket_user or settings.admin.socket_group),
+        start_s=settings.master.bind_retry_s + max(pool.timeouts.boot_timeout_s for pool in pools),
+        stop_s=settings.master.drain_delay_s
+        + max(pool.timeouts.drain_timeout_s for pool in pools)
+        + _END_MARGIN_S,
+        files=max(map(_files, pools)),
+        control=settings.master.control,
+    )
+
+
+def _files(pool: PoolSettings) -> int:
+    return max(pool.nofile, pool.connections_max + _FILES_OF_PROCESS)
+
+
+def _binds(settings: Settings) -> Iterator[str]:
+    for pool in settings.pool.values():
+        yield from pool.bind
+    yield from settings.admin.bind
+
+
+def _writes(settings: Settings) -> Iterator[Path]:
+    texts = [settings.master.pidfile]
+    if settings.master.control not in {"auto", "off"}:
+        texts.append(settings.master.control)
+    texts += [pool.access_log for pool in settings.pool.values() if pool.access_log not in _STREAMS]
+    if destination.is_file(settings.log.to):
+        texts.append(settings.log.to)
+    for address in _binds(settings):
+        parsed = addresses.parse(addresses.bare(address))
+        if isinstance(parsed, UnixAddress) and not parsed.path.startswith("@"):
+            texts.append(parsed.path)
+    yield from (Path(text) for text in texts if text.startswith("/"))
