@@ -6,6 +6,7 @@ so all that can come within `main` does.
 
 from __future__ import annotations
 
+import gc
 import os
 
 _INTERRUPTED = 130
@@ -23,13 +24,12 @@ def _main() -> None:
     try:
         import signal  # noqa: PLC0415 - see the module
 
-        from gwctl import garbage, memory_limits  # noqa: PLC0415
+        from gwctl import memory_limits  # noqa: PLC0415
     except ModuleNotFoundError:
         raise
     except (MemoryError, ImportError, OSError):  # so little that a module of C cannot be mapped
         os.write(2, b"gwctl: not enough memory: look at ulimit -d and ulimit -v\n")
         os._exit(1)
-    garbage.collect_rarely()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # At once, in whatever import: whoever has something to say about it takes the default back.
         signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(_INTERRUPTED))
@@ -44,7 +44,8 @@ def _main() -> None:
     else:
         return
     finally:
-        garbage.leave_to_the_kernel()
+        # Or the interpreter would look for garbage in all of it at its end: a fifth of a command's time.
+        gc.freeze()
     os.write(2, b"gwctl: %s\n" % reason.encode())
     os._exit(1)  # what is left to be done at an exit would meet the same
 

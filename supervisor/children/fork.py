@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
-from gwctl import garbage, memory_limits
+from gwctl import memory_limits
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import WorkerFailed
@@ -33,7 +33,6 @@ def share_with_workers(pools: Iterable[PoolSettings]) -> None:
 
     import_for(pools)
     gc.freeze()
-    garbage.collect_as_usual()
 
 
 def fork_worker(assignment: Assignment, close_in_child: Callable[[], None]) -> int:
@@ -55,7 +54,6 @@ def _child(assignment: Assignment, close_in_child: Callable[[], None]) -> NoRetu
     """Run in the child with all signals blocked: hygiene first, then the worker's own code."""
     try:
         close_in_child()
-        garbage.collect_as_usual()  # of `gwctl check --app`, too
         clean_environment()
         os.setpgid(0, 0)
         leave_stdin()
