@@ -54,7 +54,7 @@ class History:
 
     def __init__(self, instance: str, clocks: tuple[Callable[[], float], Callable[[], float]]) -> None:
         """``clocks`` are the wall's and the monotonic one."""
-        self._instance = instance
+        self.instance = instance
         self._wall, self._monotonic = clocks
         self._entries: deque[Entry] = deque()
         self._bytes = 0
@@ -76,7 +76,7 @@ class History:
 
     def add(self, record: AnyRecord) -> Happening:
         """Keep ``record``, as what happens now."""
-        it = happening(record, self.last + 1, self._wall(), self._monotonic(), self._instance)
+        it = happening(record, self.last + 1, self._wall(), self._monotonic(), self.instance)
         line = encode(it)
         if len(line) > EVENT_BYTES_MAX:
             text, figures = shortened(it.text, _TEXT_CHARS), shortened(it.figures, _WORD_CHARS)

@@ -37,6 +37,7 @@ from gwctl.supervisor.admin.process import Plan as AdminPlan
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.inspections import Inspections
 from gwctl.supervisor.children.measuring import measured
+from gwctl.supervisor.children.new_process import Opened
 from gwctl.supervisor.children.scoreboards import Boards
 from gwctl.supervisor.children.slow_requests import SlowRequests
 from gwctl.supervisor.control.metrics_report import health_document, metrics_document
@@ -59,7 +60,7 @@ from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.terminal import Terminal
 from gwctl.supervisor.upgrade.execute import Handover, this_program
 from gwctl.supervisor.upgrade.program import Program
-from gwctl.supervisor.upgrade.snapshot import FORMAT, State, complete
+from gwctl.supervisor.upgrade.snapshot import State, complete, format_of
 
 
 class Master:
@@ -135,6 +136,7 @@ class Master:
             self._slow.turn(time.monotonic(), asks=not self.fleet.state.executing)
             self._inspections.turn(time.monotonic())
             self.admin.turn(time.monotonic())
+            self.children.outputs.turn(time.monotonic())
             if self._control is not None:
                 self._control.turn(time.monotonic())
             self._step()
@@ -162,6 +164,7 @@ class Master:
             self._inspections.next_at,
             self._slow.next_at,
             self.admin.next_at,
+            self.children.outputs.next_at,
         )
         if (deadline := self.fleet.next_deadline()) is not None:
             due = min(due, deadline)
@@ -307,7 +310,7 @@ class Master:
         admin = pool_settings(plan.loaded.settings)
         metrics_folder = self._metrics_folder.of_pool(action.pool, settings, admin)
 
-        def assign(channel: Channel, record: scoreboard.Record, dump_fd: int) -> Assignment:
+        def assign(opened: Opened) -> Assignment:
             return Assignment(
                 worker=action.worker,
                 pool=action.pool,
@@ -317,8 +320,8 @@ class Master:
                 settings=settings,
                 processes=self.fleet.state.size_of(action.pool, action.generation),
                 listeners=self._generations.listeners_of(action.generation, action.pool),
-                channel=channel,
-                record=record,
+                channel=Channel(opened.theirs),
+                record=opened.record,
                 access_log_fd=self._generations.logs.descriptor(settings.access_log),
                 log_level=self._recorder.log.level,
                 log_json=self._recorder.log.json,
@@ -328,14 +331,15 @@ class Master:
                 queue=self._queues.get(action.pool),
                 threads_given=plan.threads_given(action.pool),
                 tls=plan.tls(action.pool),
-                dump_fd=dump_fd,
+                dump_fd=opened.dump.fd,
                 log_lock_fd=self._recorder.log.lock.fd,
                 template=template,
                 metrics_folder=metrics_folder,
+                output=opened.output,
             )
 
         number = scoreboard.FREE if template else self._queues.number(action.pool)
-        self.children.spawn(action.worker, action.pool, number, time.monotonic(), assign, action.template)
+        self.children.spawn(action, number, assign, captured=settings.capture_output)
 
     def _is_last_to_accept(self, worker: events.WorkerId) -> bool:
         """It has a listener that the settings in force do not: what waits there is its to serve."""
@@ -437,7 +441,7 @@ class Master:
         children, generations = self.children.snapshot(), self._generations.snapshot()
         return complete(
             State(
-                format=FORMAT,
+                format=format_of(children.outputs),
                 was=this_program(),
                 fleet=snapshot_of(self.fleet),
                 name=self.name,
@@ -457,6 +461,7 @@ class Master:
                 totals=children.totals,
                 slots=children.slots,
                 sampled_at=children.sampled_at,
+                outputs=children.outputs,
                 plans=generations.plans,
                 adopted=generations.adopted,
                 removed=generations.removed,
@@ -582,6 +587,7 @@ class Master:
 
     def _end(self, finish: actions.Finish) -> int:
         self.close()
+        self.children.outputs.close()
         self._recorder.write(finish.record)
         self._announcer.end(finish.status, sentence(finish.record))
         if self._control is not None:

@@ -436,6 +436,14 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "info",
         ),
     ] = "warning"
+    capture_output: Annotated[
+        bool,
+        _meta(
+            "Whether what workers print (stdout and stderr, also of C libraries and child processes) is "
+            "taken line by line into the event log, with worker and stream. See logs.md.",
+            True,
+        ),
+    ] = False
     request_id_header: Annotated[
         str,
         Meta(

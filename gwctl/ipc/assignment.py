@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -12,10 +13,12 @@ from msgspec import Struct
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.channel import Channel
 from gwctl.ipc.connection_queue import ConnectionQueue
+from gwctl.ipc.output_pipes import WorkerEnds
 from gwctl.ipc.scoreboard import Record, Scoreboard
 from gwctl.log import destination
 from gwctl.log.json_lines import Origin
 from gwctl.log.level import Level
+from gwctl.log.output_lines import Printed
 
 if TYPE_CHECKING:
     import ssl
@@ -104,6 +107,8 @@ class Assignment(Struct, frozen=True):
     """Where it goes: `gwctl.log.destination.settled`."""
     metrics_folder: str = ""
     """Its pool's, in which it makes one of its own for the application's metrics; empty: it makes none."""
+    output: WorkerEnds | None = None
+    """Where it prints, and the master reads; None: where the master does."""
     trial: bool = False
     """Only import the application, say `WorkerReady` and exit 0 (``gwctl check --app``)."""
 
@@ -119,6 +124,11 @@ class Assignment(Struct, frozen=True):
         if self.admin is not None:
             return Origin(self.instance)
         return Origin(self.instance, self.pool, -1 if self.template else self.slot, self.generation)
+
+    @property
+    def printed(self) -> Printed:
+        """Who prints what this process prints, on whichever stream."""
+        return Printed(self.subject, os.getpid(), self.origin, "")
 
     @property
     def subject(self) -> str:

@@ -28,6 +28,7 @@ import msgspec
 
 from gwctl import json_text
 from gwctl.ipc import inherited_fds
+from gwctl.ipc.output_pipes import WorkerEnds
 
 PROTOCOL: Final = 7
 """Version of the messages below. Raise it when an old peer could misread one."""
@@ -215,8 +216,8 @@ class Tell(msgspec.Struct, frozen=True, tag="tell", tag_field="t"):
 class Fork(msgspec.Struct, frozen=True, tag="fork", tag_field="t"):
     """To a template: fork this worker. What is not said here is as in the template's own assignment.
 
-    With it come its end of its channel, the file for its stacks, and, where ``access_log_fd`` is over 2, the
-    access log.
+    With it come its end of its channel, the file for its stacks, where ``access_log_fd`` is over 2 the access
+    log, and where it is ``captured`` its ends of the pipes that it prints to (`gwctl.ipc.output_pipes`).
     """
 
     worker: int
@@ -227,10 +228,13 @@ class Fork(msgspec.Struct, frozen=True, tag="fork", tag_field="t"):
     log_level: int
     access_log_fd: int
     log_format: str = "text"
+    captured: bool = False
+    """What it prints is taken by the master, as what its template prints, which therefore knows of this."""
 
     @property
     def descriptors(self) -> int:
-        return 3 if self.access_log_fd > _STDERR else 2
+        count = 3 if self.access_log_fd > _STDERR else 2
+        return count + len(WorkerEnds._fields) if self.captured else count
 
 
 _STDERR: Final = 2

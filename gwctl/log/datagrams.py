@@ -57,6 +57,9 @@ class Datagrams:
     def descriptor(self) -> int:
         return self._socket.fileno() if self._socket is not None else -1
 
+    def redirected(self) -> None:
+        """Nothing: it has a socket, which nobody puts in the place of another."""
+
     def close_in_child(self) -> None:
         self._leave()
 

@@ -15,18 +15,21 @@ import _thread
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from gwctl.log import destination, json_lines
 from gwctl.log.json_lines import NOBODY, NOTHING_MORE, Fault, LogLine, More, Origin
 from gwctl.log.level import Level
-from gwctl.log.lines import QUEUE_LINES_MAX, Queue, Sink, UnsendableError
+from gwctl.log.lines import OUTPUT_LINES_MAX, QUEUE_LINES_MAX, Queue, Sink, UnsendableError
+from gwctl.log.output_lines import OutputLine, Printed, shown, whom
 from gwctl.log.stream import Stream
 from gwctl.log.text_lines import event_line
 from gwctl.log.write_lock import WriteLock
+
+_STDERR: Final = 2
 
 
 class Log:
@@ -83,6 +86,15 @@ class Log:
         """In a forked child, which makes its own: close what the master opened for itself."""
         self._sink.close_in_child()
 
+    def redirect(self, fd: int) -> None:
+        """Write to what ``fd`` is from now on; that number is closed."""
+        if fd != self._fd:  # else the application has closed its own stderr
+            os.dup2(fd, self._fd, inheritable=self._fd <= _STDERR)
+            os.close(fd)
+        elif fd <= _STDERR:
+            os.set_inheritable(fd, True)
+        self._sink.redirected()
+
     def writes_to(self, fd: int) -> bool:
         """``fd`` is the same pipe, socket, terminal or file."""
         return os.path.samestat(os.fstat(fd), os.fstat(self._fd))
@@ -128,6 +140,31 @@ class Log:
             self._enqueue(self._encoded(self._line(level, text, who, now, more)))
         else:
             self._enqueue(self._as_text(level, text, who, now, more))
+        self.flush()
+
+    def write_output(self, who: Printed, lines: Iterable[OutputLine]) -> None:
+        """Write what a process has printed, whatever its level.
+
+        Where nobody takes lines it is lost before those that tell what happened.
+        """
+        now = time.time()
+        for line in lines:
+            if len(self._queue) >= OUTPUT_LINES_MAX:
+                self.flush()
+            if len(self._queue) >= OUTPUT_LINES_MAX:
+                self._lose(1)
+                continue
+            level = Level.ERROR if line.is_fault else Level.INFO
+            if self.has_fields:
+                more = More("output", stream=who.stream, continued=line.continued)
+                fields = json_lines.line_of(
+                    now, level.name.lower(), who.subject, who.pid, line.text, who.origin, more
+                )
+                self._enqueue(self._encoded(fields))
+            else:
+                subject = whom(who.subject, who.stream)
+                text = shown(line.text, continued=line.continued)
+                self._enqueue(self._as_text(level, text, subject, now, NOTHING_MORE))
         self.flush()
 
     def write_record(self, level: Level, text: str, subject: str, at: float, happening: Any) -> None:

@@ -29,6 +29,7 @@ _PASSED_ON: Final = {
     "number": "GWCTL_NUMBER",
     "logger": "LOGGER",
     "request_id": "GWCTL_REQUEST_ID",
+    "stream": "GWCTL_STREAM",
     "exception_type": "GWCTL_EXCEPTION_TYPE",
     "exception_message": "GWCTL_EXCEPTION_MESSAGE",
 }

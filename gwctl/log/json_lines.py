@@ -56,6 +56,10 @@ class More(NamedTuple):
     """Where it is none of `gwctl.log.Level`: ``critical``."""
     fault: Fault | None = None
     figures: dict[str, Any] | None = None
+    stream: str = ""
+    """It was printed there: ``stdout`` or ``stderr``."""
+    continued: bool = False
+    """It goes on where the line before of the same stream and process ended."""
 
 
 NOTHING_MORE: Final = More()
@@ -76,6 +80,8 @@ class LogLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
     pid: int
     logger: str = ""
     request_id: str = ""
+    stream: str = ""
+    continued: bool = False
     text: str
     exception_type: str = ""
     exception_message: str = ""
@@ -110,6 +116,8 @@ def line_of(
         pid=pid,
         logger=more.logger,
         request_id=request_id,
+        stream=more.stream,
+        continued=more.continued,
         text=text.rstrip("\n"),
         exception_type=fault.type,
         exception_message=fault.message,

@@ -7,6 +7,8 @@ from typing import Final, Protocol
 
 QUEUE_LINES_MAX: Final = 1000
 """That wait in one process. Further ones are lost, and counted."""
+OUTPUT_LINES_MAX: Final = QUEUE_LINES_MAX // 2
+"""Where so many wait, none of what applications print is added: room is left for what happens."""
 Queue = deque[tuple[bytes, int]]
 """What is written, and how many lines each stands for: a count of lost ones is one, too."""
 
@@ -34,6 +36,9 @@ class Sink(Protocol):
             UnsendableError: Nobody will ever read the first of them. It is still in the queue.
             OSError: Nobody will ever read any of them.
         """
+
+    def redirected(self) -> None:
+        """Its descriptor is open for something else of the same kind by now."""
 
     def close_in_child(self) -> None:
         """In a forked child, which has its own: close what this opened."""

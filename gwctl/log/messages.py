@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gwctl.log import json_lines
+from gwctl.log.output_lines import shown, whom
 from gwctl.log.text_lines import escaped
 
 PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -23,7 +24,9 @@ def message(fields: Mapping[str, Any], *, json: bool, bytes_max: int) -> bytes:
     """
     if json:
         return json_lines.fitting(json_lines.encoded(fields), bytes_max).removesuffix(b"\n")
-    parts = [f"{fields['subject']}: {fields['text']}", fields.get("exception_stacktrace", "").rstrip("\n")]
+    who = whom(fields["subject"], fields.get("stream", ""))
+    text = shown(fields["text"], continued=fields.get("continued", False))
+    parts = [f"{who}: {text}", fields.get("exception_stacktrace", "").rstrip("\n")]
     whole = escaped("\n".join(part for part in parts if part)).encode("utf-8", "backslashreplace")
     if len(whole) <= bytes_max:
         return whole

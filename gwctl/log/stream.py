@@ -13,6 +13,7 @@ is room for all of it, and cut where there can be none, or where the lock cannot
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -23,6 +24,7 @@ import time
 from typing import Final
 
 from gwctl.log import json_lines
+from gwctl.log.descriptors import identity
 from gwctl.log.lines import Queue
 from gwctl.log.write_lock import WriteLock
 
@@ -47,6 +49,7 @@ class Stream:
     def __init__(self, fd: int, lock: WriteLock) -> None:
         self._fd = fd
         self._lock = lock
+        self._identity = identity(fd)
         mode = os.fstat(fd).st_mode
         self._whole = stat.S_ISREG(mode)
         self._is_pipe = stat.S_ISFIFO(mode)
@@ -61,11 +64,16 @@ class Stream:
     def descriptor(self) -> int:
         return self._fd if self._fd > _STDERR else -1
 
+    def redirected(self) -> None:
+        self._identity = identity(self._fd)
+
     def close_in_child(self) -> None:
         if self._fd > _STDERR:
             os.close(self._fd)
 
     def write_out(self, queue: Queue, subject: str) -> bool:
+        if self._fd > _STDERR and identity(self._fd) != self._identity:
+            raise OSError(errno.EBADF, "the application has closed it")
         if self._whole:
             return self._write_queue(queue, subject, locked=True)
         if not self._takes_more(0.0):

@@ -239,6 +239,22 @@ def _scoreboard_doubted(record: workers.ScoreboardDoubted) -> str:
     )
 
 
+@_of(workers.OutputHeld)
+def _output_held(record: workers.OutputHeld) -> str:
+    return (
+        f"pid {record.process.pid} prints faster to {record.stream} than is taken (lines a second: "
+        f"{record.lines_per_s} of a worker, {record.pool_lines_per_s} of a pool). Whoever prints in it waits"
+    )
+
+
+@_of(workers.OutputGivenUp)
+def _output_given_up(record: workers.OutputGivenUp) -> str:
+    return (
+        f"{record.stream} of pid {record.process.pid}, which has ended, is read no more: child processes of "
+        "the pool's workers that live on hold too many of such pipes"
+    )
+
+
 def died(pid: int, death: workers.Death) -> str:
     """What is known of an exit that nobody asked for."""
     text = f"pid {pid} died: {death.cause or how_it_ended(death.status)}"

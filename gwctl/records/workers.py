@@ -307,6 +307,24 @@ class ScoreboardDoubted(OfProcess, frozen=True, kw_only=True):
     doubt: str
 
 
+class OutputHeld(OfProcess, frozen=True, kw_only=True):
+    """What is printed is captured, and this is more than is taken. At most once a minute of a pool."""
+
+    help: ClassVar = "prints faster to ... than is taken"
+    level: Level = "warning"
+    stream: str
+    lines_per_s: int
+    pool_lines_per_s: int
+
+
+class OutputGivenUp(OfProcess, frozen=True, kw_only=True):
+    """A child process of a worker that has ended holds its pipe, and so do others of the pool."""
+
+    help: ClassVar = "which has ended, is read no more"
+    level: Level = "warning"
+    stream: str
+
+
 AboutWorkers = (
     WorkerBooting
     | WorkerReady
@@ -339,4 +357,6 @@ AboutWorkers = (
     | ChannelLost
     | NoPidfd
     | ScoreboardDoubted
+    | OutputHeld
+    | OutputGivenUp
 )

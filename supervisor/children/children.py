@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -46,10 +45,11 @@ from gwctl.records.workers import ChannelBroken, ScoreboardDoubted
 from gwctl.supervisor.children.child import Child, ChildSnapshot
 from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.fork_requests import Templates
-from gwctl.supervisor.children.incident_report import DumpFile
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoard, OlderRecord
 from gwctl.supervisor.children.messages import MESSAGE_CHARS_MAX, handle_message
+from gwctl.supervisor.children.new_process import NotOpenedError, Opened, open_for
 from gwctl.supervisor.children.oom import OomWatch
+from gwctl.supervisor.children.outputs import Outputs, OutputSnapshot
 from gwctl.supervisor.children.peer_limits import count, cut
 from gwctl.supervisor.children.recent_totals import Recent
 from gwctl.supervisor.children.scoreboards import Boards, boards_from
@@ -58,6 +58,7 @@ from gwctl.supervisor.children.subreaper import adopt_orphans, is_child_of
 from gwctl.supervisor.children.totals import SlotTotals, Totals
 from gwctl.supervisor.children.watcher import Watching
 from gwctl.supervisor.core import events
+from gwctl.supervisor.core.actions import Spawn
 from gwctl.supervisor.event_loop import Loop
 from gwctl.supervisor.generations.known_settings import struct_from
 from gwctl.supervisor.recorder import Recorder
@@ -77,6 +78,7 @@ class ChildrenSnapshot(msgspec.Struct, frozen=True):
     totals: dict[str, Totals]
     sampled_at: float
     slots: dict[str, dict[int, SlotTotals]] = {}
+    outputs: tuple[OutputSnapshot, ...] = ()
 
     def read(self) -> tuple[list[Scoreboard | OlderBoard], list[Child]]:
         """The boards, and the processes that write to them.
@@ -134,6 +136,7 @@ class Children:
         """Processes that are no workers: who is told of the exit status, by pid."""
         self._kept = False
         """An exit of nobody we know was left for a later `reap`."""
+        self.outputs = Outputs(loop.selector, recorder)
         self._templates = Templates(self.send, self._forked, self._spawn_failed)
         self._watching = Watching(loop.selector, recorder, self._channel_event, self._given_up, self.reap)
 
@@ -151,52 +154,33 @@ class Children:
     # ---- spawning
 
     def spawn(
-        self,
-        worker: events.WorkerId,
-        pool: str,
-        pool_number: int,
-        now: float,
-        assign: Callable[[Channel, scoreboard.Record, int], Assignment],
-        template: events.WorkerId | None = None,
+        self, asked: Spawn, pool_number: int, assign: Callable[[Opened], Assignment], *, captured: bool
     ) -> None:
-        """Fork a worker, or have ``template`` do it, and watch it. Reports Spawned or SpawnFailed."""
+        """Fork a worker, or have its template do it, and watch it. Reports Spawned or SpawnFailed."""
+        worker, pool, template = asked.worker, asked.pool, asked.template
         try:
-            record = self.boards.of(pool).allocate(pool_number)
-        except OSError as error:
-            self._report(events.SpawnFailed(worker, why(error, "a scoreboard for its pool"), self._jitter()))
+            opened = open_for(worker, pool, pool_number, self.boards, self.outputs, captured=captured)
+        except NotOpenedError as error:
+            self._report(events.SpawnFailed(worker, str(error), self._jitter()))
             return
-        if record is None:
-            self._report(events.SpawnFailed(worker, "the scoreboard of its pool is full", self._jitter()))
-            return
-        try:
-            dump = DumpFile.make()
-            try:
-                ours, theirs = socket.socketpair()
-            except OSError:
-                dump.close()
-                raise
-        except OSError as error:
-            self.boards.release(pool, record)
-            self._report(events.SpawnFailed(worker, why(error, "a channel to it"), self._jitter()))
-            return
-        assignment = assign(Channel(theirs), record, dump.fd)
+        assignment = assign(opened)
         child = Child(
             worker=worker,
             pool=assignment.pool,
             slot=assignment.slot,
             generation=assignment.generation,
             settings=assignment.settings,
-            channel=Channel(ours, takes_fds=False),
-            record=record,
-            spawned_at=now,
-            dump=dump,
+            channel=Channel(opened.ours, takes_fds=False),
+            record=opened.record,
+            spawned_at=time.monotonic(),
+            dump=opened.dump,
             template=assignment.template,
             log_level=int(assignment.log_level),
             log_format=format_name(json=assignment.log_json),
         )
         self._by_worker[worker] = child
         if template is not None:
-            self._ask(template, child, assignment, theirs)
+            self._ask(template, child, assignment, opened)
             return
         try:
             if child.template:
@@ -207,21 +191,19 @@ class Children:
         else:
             self._spawned(child, pid)
         finally:
-            theirs.close()
+            opened.close_theirs()
 
-    def _ask(
-        self, template: events.WorkerId, child: Child, assignment: Assignment, theirs: socket.socket
-    ) -> None:
+    def _ask(self, template: events.WorkerId, child: Child, assignment: Assignment, opened: Opened) -> None:
         source = self._by_worker.get(template)
         reason = "its template has ended"
         if source is not None and not source.channel.closed:
             try:
-                self._templates.ask(source, child, assignment, theirs)
+                self._templates.ask(source, child, assignment, opened)
             except OSError as error:
                 reason = f"its template cannot be asked: {error.strerror}"
             else:
                 return
-        theirs.close()
+        opened.close_theirs()
         self._spawn_failed(child, reason)
 
     def _forked(self, child: Child, template: Child, pid: int) -> None:
@@ -236,6 +218,7 @@ class Children:
 
     def _spawned(self, child: Child, pid: int) -> None:
         child.pid = pid
+        self.outputs.begin(child.worker, child.process)
         try:
             self._watching.begin(child)
         except OSError as error:
@@ -274,7 +257,13 @@ class Children:
             children.append(child.snapshot(settings[id(child.settings)], board))
         boards = (*self.boards.snapshot(), *(older.snapshot for older in self.older))
         return ChildrenSnapshot(
-            tuple(children), tuple(plain), boards, self.totals, self.sampled_at, self._slots
+            tuple(children),
+            tuple(plain),
+            boards,
+            self.totals,
+            self.sampled_at,
+            self._slots,
+            self.outputs.snapshot(),
         )
 
     def resume(self, snapshot: ChildrenSnapshot) -> None:
@@ -294,6 +283,7 @@ class Children:
             self.totals[pool] = totals
         for child in children:
             self.take_over(child)
+        self.outputs.resume(snapshot.outputs)
 
     def take_over(self, child: Child) -> None:
         """Watch a process that another program has forked."""
@@ -320,6 +310,7 @@ class Children:
         """In a child, whatever it is: close what the master has of its children; ``mine`` is that child."""
         self._loop.close_in_child()
         self._recorder.close_in_child()
+        self.outputs.close_in_child()
         for older in self.older:
             older.close_descriptor()
         self._templates.close_in_child()
@@ -515,6 +506,8 @@ class Children:
     def _take(self, pid: int, child: Child | None) -> None:
         if child is not None and not child.channel.closed:
             self._read_channel(child, lives=False)
+        if child is not None:
+            self.outputs.end(child.worker)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if child is not None:
             self._reaped(child, status)
@@ -551,6 +544,7 @@ class Children:
 
     def _forget(self, child: Child) -> None:
         self._watching.end(child)
+        self.outputs.forget(child.worker)
         child.channel.close()
         child.dump.close()
         del self._by_worker[child.worker]

@@ -13,7 +13,6 @@ Rules
 from __future__ import annotations
 
 import os
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -24,6 +23,7 @@ from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import ChannelError, Fork, Forked
 from gwctl.log.event_log import format_name
 from gwctl.supervisor.children.child import Child
+from gwctl.supervisor.children.new_process import Opened
 from gwctl.supervisor.children.peer_limits import count, cut
 from gwctl.supervisor.core.events import WorkerId
 
@@ -34,13 +34,13 @@ class Request(Struct, eq=False):
     """One worker to be forked."""
 
     child: Child
-    theirs: socket.socket
+    opened: Opened
     access_log_fd: int
     """A copy, as the log may be reopened meanwhile; or a number that needs none."""
     message: Fork
 
     def close(self) -> None:
-        self.theirs.close()
+        self.opened.close_theirs()
         if self.access_log_fd > 2:
             os.close(self.access_log_fd)
 
@@ -68,8 +68,8 @@ class Templates:
         """Templates that owe an answer."""
         return list(self._lines)
 
-    def ask(self, template: Child, child: Child, assignment: Assignment, theirs: socket.socket) -> None:
-        """Have ``child`` forked when it is its turn; ``theirs`` is taken over.
+    def ask(self, template: Child, child: Child, assignment: Assignment, opened: Opened) -> None:
+        """Have ``child`` forked when it is its turn; what is its own of ``opened`` is taken over.
 
         Raises:
             OSError: Out of descriptors. Nothing was taken over.
@@ -83,8 +83,9 @@ class Templates:
             log_level=int(assignment.log_level),
             access_log_fd=log_fd,
             log_format=format_name(json=assignment.log_json),
+            captured=opened.output is not None,
         )
-        request = Request(child, theirs, os.dup(log_fd) if log_fd > 2 else log_fd, message)
+        request = Request(child, opened, os.dup(log_fd) if log_fd > 2 else log_fd, message)
         line = self._lines.setdefault(template.worker, deque())
         line.append(request)
         if len(line) == 1:
@@ -124,7 +125,9 @@ class Templates:
 
     def _ask_first(self, template: WorkerId) -> None:
         request = self._lines[template][0]
-        fds: tuple[int, ...] = (request.theirs.fileno(), request.child.dump.fd)
+        fds: tuple[int, ...] = (request.opened.theirs.fileno(), request.child.dump.fd)
         if request.access_log_fd > 2:
             fds += (request.access_log_fd,)
+        if request.opened.output is not None:
+            fds += request.opened.output
         self._send(template, request.message, fds)

@@ -29,8 +29,8 @@ def check_descriptors() -> None:
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft != resource.RLIM_INFINITY and soft < NOFILE_MIN:
         raise LimitError(
-            f"gwctl may have {soft} open files, and needs at least {NOFILE_MIN} and three for each worker. "
-            f"Raise it: {_DESCRIPTORS}"
+            f"gwctl may have {soft} open files, and needs at least {NOFILE_MIN} and three for each worker "
+            f"(five with capture_output). Raise it: {_DESCRIPTORS}"
         )
 
 

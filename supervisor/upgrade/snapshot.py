@@ -22,6 +22,7 @@ from gwctl.log import destination
 from gwctl.supervisor.children.child import ChildSnapshot
 from gwctl.supervisor.children.children import ChildrenSnapshot
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot
+from gwctl.supervisor.children.outputs import OutputSnapshot
 from gwctl.supervisor.children.totals import SlotTotals, Totals
 from gwctl.supervisor.control.server import ControlSnapshot
 from gwctl.supervisor.generations.connection_queues import ConnectionQueuesSnapshot
@@ -35,8 +36,10 @@ from gwctl.supervisor.service.pidfile import PidfileSnapshot
 from gwctl.supervisor.tally import Tally
 from gwctl.supervisor.upgrade.program import ProgramSnapshot
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when a snapshot cannot be read by a program that knows the one before."""
+_FORMAT_WITHOUT_OUTPUT: Final = 1
+"""Nothing that is printed is captured: also a program that knows nothing of that can take over."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -73,6 +76,7 @@ class State(msgspec.Struct, frozen=True):
     removed: dict[str, set[int]] = {}
     """By pool, the generations that have listeners which the one in force has not."""
     sampled_at: float = 0.0
+    outputs: tuple[OutputSnapshot, ...] = ()
     descriptors: tuple[int, ...] = ()
     """All that are named elsewhere here: what the rescue hands on without understanding more."""
     passed: dict[str, tuple[int, ...]] = {}
@@ -99,7 +103,13 @@ class State(msgspec.Struct, frozen=True):
     @property
     def of_children(self) -> ChildrenSnapshot:
         return ChildrenSnapshot(
-            self.children, self.settings, self.boards, self.totals, self.sampled_at, self.slots
+            self.children,
+            self.settings,
+            self.boards,
+            self.totals,
+            self.sampled_at,
+            self.slots,
+            self.outputs,
         )
 
     @property
@@ -116,11 +126,17 @@ class State(msgspec.Struct, frozen=True):
         )
 
 
+def format_of(outputs: tuple[OutputSnapshot, ...]) -> int:
+    """What a program has to know to take over: workers whose output nobody read would wait for ever."""
+    return FORMAT if outputs else _FORMAT_WITHOUT_OUTPUT
+
+
 def complete(state: State) -> State:
     """Add the list of every descriptor that is handed over."""
     fds = {fd for child in state.children for fd in (child.channel.fd, child.pidfd, child.dump_fd)}
     fds.update(fd for child in state.children for _, each in child.channel.queue for fd in each)
     fds.update(board.fd for board in state.boards)
+    fds.update(each.fd for each in state.outputs)
     fds.update(fd for listener in state.listeners for fd, _ in listener.sockets)
     fds.update(fd for each in state.passed.values() for fd in each)
     fds.update(state.logs.values())

@@ -131,8 +131,8 @@ def test_a_start_with_too_few_descriptors_is_refused(tmp_path):
     done = subprocess.run(["sh", "-c", command], cwd=APPS, env=environ(), capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (
-        "gwctl may have 12 open files, and needs at least 32 and three for each worker. "
-        "Raise it: LimitNOFILE= in the service unit, ulimit -n in a shell\n"
+        "gwctl may have 12 open files, and needs at least 32 and three for each worker "
+        "(five with capture_output). Raise it: LimitNOFILE= in the service unit, ulimit -n in a shell\n"
     )
 
 

@@ -16,14 +16,15 @@ import pytest
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import Channel, Fork, Forked, Serve
-from gwctl.ipc.scoreboard import Record
 from gwctl.log.event_log import Log
 from gwctl.log.level import Level
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.children import Children
+from gwctl.supervisor.children.new_process import Opened
 from gwctl.supervisor.children.scoreboards import Boards
 from gwctl.supervisor.children.subreaper import _user_of
 from gwctl.supervisor.core import events
+from gwctl.supervisor.core.actions import Spawn
 from gwctl.supervisor.event_loop import Loop
 from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
@@ -76,13 +77,13 @@ class Stage:
         self.children.take_over(template)
 
     def asks(self, worker: int) -> None:
-        def assign(channel: Channel, record: Record, dump_fd: int) -> Assignment:
+        def assign(opened: Opened) -> Assignment:
             return Assignment(
-                worker, "web", 0, 1, "t", SETTINGS, 1, (), channel, record, -1, Level.INFO, os.getpid(),
-                dump_fd=dump_fd,
+                worker, "web", 0, 1, "t", SETTINGS, 1, (), Channel(opened.theirs), opened.record, -1,
+                Level.INFO, os.getpid(), dump_fd=opened.dump.fd,
             )  # fmt: skip
 
-        self.children.spawn(worker, "web", 1, time.monotonic(), assign, TEMPLATE)
+        self.children.spawn(Spawn(worker, "web", 0, 1, TEMPLATE), 1, assign, captured=False)
 
     def answers(self, worker: int, pid: int, reason: str = "") -> None:
         self.template.send(Forked(worker, pid, reason))

@@ -28,15 +28,6 @@ def hold_open() -> None:
             os.set_inheritable(fd, True)
 
 
-def redirect_stderr(fd: int) -> None:
-    """Have stderr be what ``fd`` is; that number is closed."""
-    if fd == _STDERR:  # the application has closed its own
-        os.set_inheritable(fd, True)
-        return
-    os.dup2(fd, _STDERR)
-    os.close(fd)
-
-
 def flush_stdio() -> None:
     """Flush what print() has buffered: os._exit does not. Never raises, whatever stands there by now."""
     for name in ("stdout", "stderr"):

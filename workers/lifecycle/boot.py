@@ -48,6 +48,7 @@ from gwctl.workers.app.standard_streams import flush_stdio, hold_open
 from gwctl.workers.context import WorkerContext
 from gwctl.workers.lifecycle import environment, metrics_folder, privileges, signals
 from gwctl.workers.lifecycle.admin_process import admin_application
+from gwctl.workers.lifecycle.captured_output import StandardStreams
 from gwctl.workers.lifecycle.library_logs import forward_library_logs, sign_tracebacks, take_application_logs
 from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.multiprocessing_state import leave_to_template
@@ -74,22 +75,29 @@ class Process(Protocol):
 
 def run(assignment: Assignment) -> NoReturn:
     """Boot ``assignment``, serve until drained, exit. Called in the child, all signals blocked."""
-    log = log_of(assignment)
-    run_process(assignment, log, lambda: _Boot(assignment, log))
+    streams = StandardStreams()
+    streams.capture(assignment.output)
+    assignment, log = streams.assigned(assignment), log_of(assignment, streams)
+    run_process(assignment, log, streams, lambda: _Boot(assignment, log, streams))
 
 
-def run_preloaded(assignment: Assignment, log: Log, application: LoadedApplication) -> NoReturn:
-    """The same in a child of the template, which has done all up to the import; ``log`` is its own."""
+def run_preloaded(
+    assignment: Assignment, log: Log, streams: StandardStreams, application: LoadedApplication
+) -> NoReturn:
+    """The same in a child of the template, which has done all up to the import; what is left is its own."""
+    streams.capture(assignment.output)
+    assignment = streams.assigned(assignment)
     log.subject = assignment.subject
     log.level = assignment.log_level
     log.json, log.origin = assignment.log_json, assignment.origin
     leave_to_template()
-    run_process(assignment, log, lambda: _Boot(assignment, log, application))
+    run_process(assignment, log, streams, lambda: _Boot(assignment, log, streams, application))
 
 
-def log_of(assignment: Assignment) -> Log:
+def log_of(assignment: Assignment, streams: StandardStreams) -> Log:
     """The event log as a new process writes it."""
     log = Log(
+        streams.stderr,
         level=assignment.log_level,
         subject=assignment.subject,
         lock=WriteLock(assignment.log_lock_fd),
@@ -102,7 +110,9 @@ def log_of(assignment: Assignment) -> Log:
     return log
 
 
-def run_process(assignment: Assignment, log: Log, make: Callable[[], Process]) -> NoReturn:
+def run_process(
+    assignment: Assignment, log: Log, streams: StandardStreams, make: Callable[[], Process]
+) -> NoReturn:
     """Run what ``make`` returns, and end this process, whatever happens."""
     status: int = ExitStatus.FAILED
     try:
@@ -122,13 +132,20 @@ def run_process(assignment: Assignment, log: Log, make: Callable[[], Process]) -
     finally:
         log.flush()
         flush_stdio()
+        streams.finish(log, assignment.printed)
         os._exit(status)
 
 
 class _Boot:
     """The steps, in order; each uses what the ones before it made."""
 
-    def __init__(self, assignment: Assignment, log: Log, preloaded: LoadedApplication | None = None) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        log: Log,
+        streams: StandardStreams,
+        preloaded: LoadedApplication | None = None,
+    ) -> None:
         self._assignment = assignment
         self._preloaded = preloaded
         self._settings = assignment.settings
@@ -138,7 +155,8 @@ class _Boot:
         self._import_s = 0.0
         self._loops: Loops | None = None
         self._watch = DeathWatch(assignment.master_pid, self._settings.timeouts.drain_timeout_s)
-        self._process = WorkerProcess(assignment, log, self._watch)
+        self._watch.died = lambda: streams.orphaned(log, assignment.printed)
+        self._process = WorkerProcess(assignment, log, self._watch, streams)
         process = self._process
         self._signals = signals.Signals(
             process.on_terminate, process.on_quit, assignment.dump_fd, process.on_inspect

@@ -38,7 +38,6 @@ from gwctl.ipc.channel import (
 )
 from gwctl.ipc.scoreboard import LAYOUT
 from gwctl.log.event_log import Log
-from gwctl.workers.app.standard_streams import redirect_stderr
 
 
 class Orders(Protocol):
@@ -48,6 +47,7 @@ class Orders(Protocol):
     def park(self, *, release_clients: bool) -> None: ...
     def drain(self, timeout_s: float, *, sweep: bool) -> None: ...
     def reopen(self, access_log_fd: int) -> None: ...
+    def reopen_events(self, fd: int) -> None: ...
     def set_log_level(self, level: int, *, json: bool) -> None: ...
     def tell(self, *, stacks: bool) -> None: ...
     def refuse(self, reason: str) -> None: ...
@@ -111,7 +111,7 @@ class Link:
                     self._orders.reopen(fd)
             case ReopenEvents():
                 for fd in fds:
-                    redirect_stderr(fd)
+                    self._orders.reopen_events(fd)
             case SetLogLevel(level=level, format=form):
                 self._orders.set_log_level(level, json=form == "json")
             case Tell(stacks=stacks):

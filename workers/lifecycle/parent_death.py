@@ -57,6 +57,8 @@ class DeathWatch:
         """False: only the channel's end of file tells of the master's death."""
         self.unheard: Callable[[], None] = _nothing
         """What to do in place of a main thread that does not hear of it; called in another thread."""
+        self.died: Callable[[], None] = _nothing
+        """What to do first of all, in whichever thread."""
 
     def arm(self) -> None:
         """Ask to be told. To be called as the user the worker stays, in a process without threads.
@@ -99,6 +101,7 @@ class DeathWatch:
 
     def finish_or_die(self) -> None:
         """Start the clock: `KILL_S` after ``drain_timeout_s`` this process is gone, whatever it does."""
+        self.died()
         if not self._ending:
             self._ending = True
             faulthandler.dump_traceback_later(self._drain_timeout_s + KILL_S, exit=True)

@@ -55,6 +55,7 @@ from gwctl.ipc.channel import (
     SetLogLevel,
     Stage,
 )
+from gwctl.ipc.output_pipes import WorkerEnds
 from gwctl.ipc.scoreboard import LAYOUT
 from gwctl.log.event_log import Log
 from gwctl.log.level import Level
@@ -62,8 +63,9 @@ from gwctl.workers.app import fork_hooks, monkey_patches
 from gwctl.workers.app.background_work import Background
 from gwctl.workers.app.interruption import Interrupted, resend_dropped
 from gwctl.workers.app.loader import LoadedApplication, load
-from gwctl.workers.app.standard_streams import flush_stdio, hold_open, redirect_stderr
+from gwctl.workers.app.standard_streams import flush_stdio, hold_open
 from gwctl.workers.lifecycle import boot, environment, fork_safety, metrics_folder, signals
+from gwctl.workers.lifecycle.captured_output import StandardStreams
 from gwctl.workers.lifecycle.exit_steps import Ending
 from gwctl.workers.lifecycle.library_logs import take_application_logs
 from gwctl.workers.lifecycle.master_link import flush
@@ -80,13 +82,16 @@ _GO: Final = b"g"
 
 def run(assignment: Assignment) -> NoReturn:
     """Boot the template of ``assignment`` and fork workers until told to end. Called in the child."""
-    log = boot.log_of(assignment)
-    boot.run_process(assignment, log, lambda: _Template(assignment, log))
+    streams = StandardStreams()
+    streams.capture(assignment.output)
+    log = boot.log_of(assignment, streams)
+    boot.run_process(assignment, log, streams, lambda: _Template(assignment, log, streams))
 
 
 class _Template:
-    def __init__(self, assignment: Assignment, log: Log) -> None:
+    def __init__(self, assignment: Assignment, log: Log, streams: StandardStreams) -> None:
         self._assignment = assignment
+        self._streams = streams
         self._channel = assignment.channel
         self._log = log
         self._started_at = time.monotonic()
@@ -188,7 +193,7 @@ class _Template:
 
     def _descriptors(self) -> list[int]:
         """Return what is open here and nothing to a child that the application forks."""
-        own = [self._channel.fileno(), self._lifeline[1]]
+        own = [self._channel.fileno(), self._lifeline[1], *self._streams.of_this_process()]
         if self._assignment.dump_fd > _STDERR:
             own.append(self._assignment.dump_fd)
         return self._shared_descriptors() + [fd for fd in own if fd >= 0]
@@ -223,7 +228,7 @@ class _Template:
                 if isinstance(message, Fork):
                     self._fork(message, fds, application)
                 for fd in fds:
-                    redirect_stderr(fd) if isinstance(message, ReopenEvents) else os.close(fd)
+                    self._streams.reopen(fd, self._log) if isinstance(message, ReopenEvents) else os.close(fd)
         self._wait_s = self._drain_timeout_s
 
     # ---- the end
@@ -239,6 +244,8 @@ class _Template:
     def _wait_for_workers(self) -> None:
         """Let go of what nobody shall find here any more, and wait `_wait_s` at most for the workers' end."""
         self._waiting = True
+        if self._master_is_gone():
+            self._streams.orphaned(self._log, self._assignment.printed)
         for fd in self._shared_descriptors():
             os.close(fd)
         reading, writing = self._lifeline
@@ -322,14 +329,15 @@ class _Template:
                 signal.signal(signal.SIGCHLD, self._on_child)
             assignment = self._assignment_of(order, fds)
             metrics_folder.move(self._assignment, assignment, self._log)
-            boot.run_preloaded(assignment, self._log, application)
+            boot.run_preloaded(assignment, self._log, self._streams, application)
         finally:
             os._exit(1)
 
     def _assignment_of(self, order: Fork, fds: list[int]) -> Assignment:
         board = self._assignment.board
         assert board is not None
-        channel, dump_fd, *access_log = fds
+        channel, dump_fd, *more = fds
+        access_log_fd = more.pop(0) if order.access_log_fd > _STDERR else order.access_log_fd
         return replace(
             self._assignment,
             template=False,
@@ -338,11 +346,12 @@ class _Template:
             processes=order.processes,
             channel=Channel(socket.socket(fileno=channel)),
             record=board.record(order.record),
-            access_log_fd=access_log[0] if access_log else order.access_log_fd,
+            access_log_fd=access_log_fd,
             log_level=Level(order.log_level),
             log_json=order.log_format == "json",
             dump_fd=dump_fd,
             lifeline_fd=self._lifeline[1],
+            output=WorkerEnds(*more) if order.captured else None,
         )
 
 

@@ -41,6 +41,7 @@ from gwctl.workers.app.interruption import Interrupted, Interruption
 from gwctl.workers.app.lifespan import Lifespan
 from gwctl.workers.app.own_threads import OwnTask
 from gwctl.workers.app.standard_streams import flush_stdio
+from gwctl.workers.lifecycle.captured_output import StandardStreams
 from gwctl.workers.lifecycle.exit_steps import Ending
 from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.parent_death import DeathWatch
@@ -61,8 +62,9 @@ _MEASURE_S: Final = 5.0
 class WorkerProcess:
     """This process: its orders (`link.Orders`), its signals' handlers and its end."""
 
-    def __init__(self, assignment: Assignment, log: Log, watch: DeathWatch) -> None:
+    def __init__(self, assignment: Assignment, log: Log, watch: DeathWatch, streams: StandardStreams) -> None:
         self._assignment = assignment
+        self._streams = streams
         self._log = log
         self._watch = watch
         watch.unheard = self.let_go
@@ -100,7 +102,7 @@ class WorkerProcess:
         fds.append(assignment.channel.fileno())
         if assignment.dump_fd > _STDERR:
             fds.append(assignment.dump_fd)
-        fds.append(assignment.lifeline_fd)
+        fds += (assignment.lifeline_fd, *self._streams.of_this_process())
         if self.server is not None:
             fds += self.server.descriptors()
         return [fd for fd in fds if fd >= 0]
@@ -215,6 +217,9 @@ class WorkerProcess:
     def reopen(self, access_log_fd: int) -> None:
         if self.server is not None:
             self.server.set_access_log(access_log_fd)
+
+    def reopen_events(self, fd: int) -> None:
+        self._streams.reopen(fd, self._log)
 
     def set_log_level(self, level: int, *, json: bool) -> None:
         self._log.level, self._log.json = Level(level), json

@@ -69,6 +69,8 @@ from gwctl.records.workers import (
     ForkUnanswered,
     KeptWorkerDied,
     NoPidfd,
+    OutputGivenUp,
+    OutputHeld,
     RecyclingPostponed,
     Retry,
     ScoreboardDoubted,
@@ -166,6 +168,8 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     ChannelLost(process=WEB, reason="No space left on device"),
     NoPidfd(process=WEB, reason="Too many open files"),
     ScoreboardDoubted(process=WEB, doubt="its heartbeat is in the future"),
+    OutputHeld(process=WEB, stream="stdout", lines_per_s=4000, pool_lines_per_s=8000),
+    OutputGivenUp(process=WEB, stream="stderr"),
     # reloads
     ReloadIgnored(source="SIGHUP", reason="the fleet is stopping"),
     ReloadWaits(source="SIGHUP"),

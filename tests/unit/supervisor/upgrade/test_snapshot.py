@@ -21,6 +21,7 @@ from gwctl.ipc.scoreboard import Scoreboard
 from gwctl.supervisor.children.child import Child, ChildSnapshot
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoard
+from gwctl.supervisor.children.outputs import Outputs
 from gwctl.supervisor.children.scoreboards import is_ours
 from gwctl.supervisor.control import server
 from gwctl.supervisor.generations.access_logs import AccessLogs
@@ -41,7 +42,8 @@ CARRIED: dict[type, set[str]] = {
     Announcer: {"_phase", "_status"},
     Generations: {"listeners", "logs", "_plans", "_removed", "_begun", "adopted", "kept"},
     ListenerSet: {"_passed", "_current"},
-    Children: {"boards", "_by_worker", "sampled_at", "totals", "older", "_slots"},
+    Children: {"boards", "_by_worker", "sampled_at", "totals", "older", "_slots", "outputs"},
+    Outputs: {"_pipes"},
     server.ControlServer: {"path", "_listening", "_clients", "_waiting", "_last_request"},
     server._Client: {"sock", "received", "output", "requests", "followers", "ended"},
 }
@@ -63,6 +65,12 @@ LEFT_OUT: dict[type, set[str]] = {
         "_watching",  # of a selector, made anew
         "_doomed",  # of one turn
         *("_by_pid", "others", "_kept", "_templates"),  # no template owes an answer
+    },
+    Outputs: {
+        *("_selector", "_recorder", "_clock"),
+        *("_ready", "_listen_at", "next_at"),  # of a selector, made anew
+        "_made",  # no template owes an answer
+        *("_pools", "_told_at"),  # as of a pool that has printed nothing yet
     },
     server.ControlServer: {
         *("_recorder", "_handle", "_selector", "_spare", "_clock"),
