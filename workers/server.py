@@ -297,7 +297,7 @@ class Server(ConnectionService):
         def answered(status: int, size: int) -> None:
             seconds = monotonic() - start
             accounts = self.accounts
-            accounts.own.add(connection, status, size, seconds)
+            accounts.own.add(connection.method, connection.target, status, size, seconds)
             if accounts.access is not None:
                 accounts.access.add_scope(connection, status, size, seconds, scope, None)
             accounts.flush_soon()

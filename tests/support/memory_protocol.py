@@ -94,6 +94,10 @@ class MemoryFields:
     def __init__(self, headers: Fields) -> None:
         self.headers = headers
 
+    @property
+    def asgi_headers(self) -> Fields:
+        return self.headers
+
     def reset(self) -> None:
         self.headers = []  # another list: scopes have this one
 

@@ -351,26 +351,18 @@ class AsgiRequest(Extensions):
     def _whole(self, body: bytes) -> None:
         """Send a response whose first block is its last."""
         size = len(body)
-        if size <= _WHOLE_BYTES_MAX and self._usual(body):
-            return
-        self._begin(size)
         response = self._response
+        if size <= _WHOLE_BYTES_MAX and self._trailers is None:
+            now = monotonic()
+            if response.whole(self._line, self.status, self._headers, body, size, now):
+                self.started = True
+                self.sent = size
+                self._finish(now)
+                return
+        self._begin(size)
         if response.framing == COUNTED and response.left != size:
             raise NotAsgiError(f"the body has {size} bytes, but Content-Length says {response.left}")
         self._last(body)
-
-    def _usual(self, body: bytes) -> bool:
-        """Send ``body`` with a head that has nothing special to it; False, and nothing sent, if it has."""
-        if self._trailers is not None:
-            return False
-        now = monotonic()
-        size = len(body)
-        if not self._response.whole(self._line, self.status, self._headers, body, size, now):
-            return False
-        self.started = True
-        self.sent = size
-        self._finish(now)
-        return True
 
     def _block(self, body: bytes) -> None:
         """Send a block that others follow."""
@@ -419,7 +411,7 @@ class AsgiRequest(Extensions):
         now = now or monotonic()
         seconds = now - self.began_at
         accounts = self._service.accounts
-        accounts.own.add(exchange, self.status, self.sent, seconds)
+        accounts.own.add(exchange.method, exchange.target, self.status, self.sent, seconds)
         if seconds >= EXEMPLAR_S:
             accounts.own.remember(seconds, request_ids.of_scope(self.scope))
         if accounts.access is not None:
@@ -559,10 +551,10 @@ class AsgiRequest(Extensions):
         """Count a response that the client did not get in full."""
         self.finished = True
         seconds = monotonic() - self.began_at
-        accounts = self._service.accounts
-        accounts.own.add(self._exchange, self.status, self.sent, seconds)
+        accounts, exchange = self._service.accounts, self._exchange
+        accounts.own.add(exchange.method, exchange.target, self.status, self.sent, seconds)
         if accounts.access is not None:
-            accounts.access.add_scope(self._exchange, self.status, self.sent, seconds, self.scope, self)
+            accounts.access.add_scope(exchange, self.status, self.sent, seconds, self.scope, self)
         accounts.flush_soon()
 
 

@@ -14,7 +14,6 @@ from gwctl.workers.app.drain_notice import KEY
 from gwctl.workers.asgi.extensions import OFFERED, PATHSEND, TIMEOUT
 from gwctl.workers.balancing.queue_limit import REQUEST_START
 from gwctl.workers.exchange import tls_metadata
-from gwctl.workers.exchange.exchange import lowercase
 from gwctl.workers.exchange.forwarded import FIELDS
 from gwctl.workers.exchange.request_rules import FOLDED, HOSTS_MAX, Refused, check_host
 
@@ -90,7 +89,7 @@ class ScopeBuilder:
         Raises:
             Refused: HTTP/1.1 without Host, one that is not sound, or a folded line.
         """
-        headers = lowercase(exchange.fields)
+        headers: Headers = exchange.fields.asgi_headers
         host: bytes | None = None
         notable: Fields | None = None
         for name, value in headers:
@@ -133,11 +132,14 @@ class ScopeBuilder:
 
     def _scope(self, exchange: Exchange, scope: Scope, headers: Headers) -> Scope:
         target = exchange.target
-        path, _, query = target.partition("?")
+        path, query = target, b""
+        if "?" in target:
+            path, _, text = target.partition("?")
+            query = text.encode("ascii")
         scope["method"] = exchange.method
         scope["headers"] = headers
         scope["raw_path"] = path.encode("ascii")
-        scope["query_string"] = query.encode("ascii")
+        scope["query_string"] = query
         if "%" in path:
             path = unquote(path)
         root = scope["root_path"]

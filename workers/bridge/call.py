@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.workers.bridge.event_loop import AsgiBridge, BridgedStream
-    from gwctl.workers.exchange.response import Outbox
     from gwctl.workers.exchange.service import Service
     from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.wsgi.environ import Environ
@@ -107,10 +106,8 @@ class BridgedCall(WsgiCall):
         "request",
     )
 
-    def __init__(
-        self, service: Service, connection: ConnectionBase, environ: Environ, outbox: Outbox | None
-    ) -> None:
-        super().__init__(service, connection, environ, outbox)
+    def __init__(self, service: Service, connection: ConnectionBase, environ: Environ) -> None:
+        super().__init__(service, connection, environ)
         self.connection = connection
         bridge: AsgiBridge = environ[BRIDGE]
         self._bridge = bridge
@@ -386,10 +383,8 @@ class BridgedBodyCall(BridgedCall):
 
     has_body: ClassVar[bool] = True
 
-    def __init__(
-        self, service: Service, connection: ConnectionBase, environ: Environ, outbox: Outbox | None
-    ) -> None:
-        super().__init__(service, connection, environ, outbox)
+    def __init__(self, service: Service, connection: ConnectionBase, environ: Environ) -> None:
+        super().__init__(service, connection, environ)
         self._input = environ["wsgi.input"]
         raw = getattr(self._input, "raw", None)
         self._stream: BridgedStream | None = raw if hasattr(raw, "attach") else None

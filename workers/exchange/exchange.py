@@ -32,6 +32,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from gwctl.workers.exchange.heads import Heads
 from gwctl.workers.exchange.response import Response
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from gwctl.workers.exchange.forwarded import Forwarder
     from gwctl.workers.exchange.request_rules import Refused
 
-NO_RESPONSE: Final = Response()
+NO_RESPONSE: Final = Response(Heads(bytes))
 """Of an exchange that no runner has seen yet."""
 
 
@@ -48,18 +49,16 @@ class RequestFields(Protocol):
 
     Attributes:
         headers: Names and values, in their order, as often as they came.
+        asgi_headers: The same with names in lower case.
     """
 
     headers: list[tuple[bytes, bytes]]
 
+    @property
+    def asgi_headers(self) -> list[tuple[bytes, bytes]]: ...
+
     def reset(self) -> None:
         """They are not needed any more."""
-
-
-def lowercase(fields: Any) -> list[tuple[bytes, bytes]]:
-    """Return the headers of ``fields`` with lower-case names: the C parser keeps two lists."""
-    headers: list[tuple[bytes, bytes]] = getattr(fields, "asgi_headers", fields.headers)
-    return headers
 
 
 class Sink(Protocol):

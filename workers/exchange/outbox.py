@@ -18,7 +18,9 @@ holds that thread (`gwctl.workers.runners.sync_watchdog` says how they keep apar
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from gwctl.workers.exchange.response import WholeResponses
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,7 +33,7 @@ HOLD_S: Final = 0.0005
 """Longest that a response waits for the others of its turn, but for the call that goes on then."""
 
 
-class Outbox:
+class Outbox(WholeResponses):
     """One per worker process; for plain sockets only."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
@@ -41,8 +43,11 @@ class Outbox:
         # At most one of each connection. Taken one by one: a signal's handler may send too.
         self._waiting: deque[tuple[Exchange, bytes]] = deque()
 
-    def add(self, exchange: Exchange, response: bytes, now: float) -> None:
-        """Send ``response``, made ``now``, soon. The transport of ``exchange`` holds nothing."""
+    def take(self, exchange: Exchange, response: bytes, now: float) -> bool:
+        """Send ``response``, made ``now``, soon; True. The transport of ``exchange`` holds nothing.
+
+        Others than this one may refuse it: then it is to be written at once.
+        """
         if not self._waiting:
             self._loop.call_soon(self.send, context=self._context)
             self._until = now + HOLD_S
@@ -50,18 +55,7 @@ class Outbox:
         self._waiting.append((exchange, response))
         if now > self._until:
             self.send()
-
-    def take(self, call: Any, exchange: Exchange, response: bytes, now: float) -> bool:  # noqa: ARG002
-        """Tell whether the response of ``call``, made ``now``, was taken: it need not send it itself."""
-        self.add(exchange, response, now)
         return True
-
-    def add_behind(self, exchange: Exchange, response: bytes, now: float) -> None:
-        """Add ``response``, or have it follow what the transport holds. The transport may do TLS."""
-        if exchange.collects and not exchange.held_bytes():
-            self.add(exchange, response, now)
-        else:
-            exchange.write(response)
 
     def send(self) -> None:
         """Send all that waits; the loop's thread."""

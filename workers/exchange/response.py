@@ -21,10 +21,9 @@ is the protocol's, and so is where it is written. The order of calls is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
-if TYPE_CHECKING:
-    from gwctl.workers.exchange.heads import Heads
+from gwctl.workers.exchange.heads import Heads
 
 NO_BODY: Final = 0
 COUNTED: Final = 1
@@ -69,11 +68,12 @@ class ClientTime(Protocol):
     def others_waited(self) -> bool: ...
 
 
-class Outbox(Protocol):
-    """Where whole responses of calls wait to leave together."""
+class WholeResponses:
+    """Where whole responses wait to leave together (`gwctl.workers.exchange.outbox`)."""
 
-    def take(self, call: Any, connection: Any, response: bytes, now: float) -> bool:
-        """Tell whether the response of ``call``, made ``now``, was taken: it need not be written."""
+    def take(self, exchange: Any, response: bytes, now: float) -> bool:
+        """Tell whether a whole response, made ``now``, was taken: it need not be written."""
+        raise NotImplementedError
 
 
 class Response:
@@ -91,13 +91,13 @@ class Response:
 
     __slots__ = ("call", "framing", "heads", "keep_alive", "left", "outbox", "pending")
 
-    def __init__(self, heads: Heads | None = None) -> None:
-        self.heads: Any = heads  # None where nothing is ever written
+    def __init__(self, heads: Heads) -> None:
+        self.heads = heads
         self.framing = NO_BODY
         self.left = 0
         self.keep_alive = False
         self.call: Any = None
-        self.outbox: Outbox | None = None
+        self.outbox: WholeResponses | None = None
         self.pending = b""
 
     @property

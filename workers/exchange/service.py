@@ -89,7 +89,7 @@ class Service:
         client = peer[0] if isinstance(peer, tuple) else "a client"
         self.context.log.debug(f"{status} to {client}: {why}")
         accounts = self.accounts
-        accounts.own.add(exchange, status, size, 0.0)
+        accounts.own.add(exchange.method, exchange.target, status, size, 0.0)
         if accounts.access is not None:
             accounts.access.add(exchange, status, size, 0.0, "-", "-")
         accounts.flush_soon()

@@ -114,7 +114,7 @@ class CallResponse(Http1Response):
         if response is None:
             return False
         outbox = self.outbox
-        if outbox is None or not outbox.take(self.call, connection, response, now):
+        if outbox is None or not outbox.take(connection, response, now):
             self.write(response)
         return True
 
@@ -125,7 +125,7 @@ class CallResponse(Http1Response):
         outbox = self.outbox
         if data and self.head and outbox is not None and len(data) <= JOINED_BYTES_MAX:
             response, self.head = self.head + data, b""
-            if not outbox.take(self.call, self.connection, response, monotonic()):
+            if not outbox.take(self.connection, response, monotonic()):
                 self.write(response)
         else:
             self.block(data)

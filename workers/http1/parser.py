@@ -38,6 +38,7 @@ class HeadParser(Protocol):
     path: bytes
     http_version: tuple[int, int]
     headers: list[tuple[bytes, bytes]]
+    asgi_headers: list[tuple[bytes, bytes]]
     is_complete: bool
     should_keep_alive: bool
 

@@ -162,15 +162,19 @@ class Connection(ConnectionBase, asyncio.Protocol):
         self.head = data
         # The C parser takes lines that end in LF, and more than one blank in the request line. So: the
         # line ends where method, target, version and two blanks end, and each line has its CRLF.
-        if data[len(method) + len(target) + 10] != 13 or data.count(b"\r\n") != len(parser.headers) + 2:
+        end = len(method) + len(target) + 10
+        if data[end] == 13 and data.count(b"\r\n") == len(parser.headers) + 2:
+            # Others than HTTP/1 are refused: that is the version. To ask the parser is 1 % of a request.
+            self.http11 = data[end - 1] == 49  # "1"
+        else:
             judge = HeadJudge(self.service.context.limits)
             status = judge.add(data)
             if status:
                 self.refuse_unparsed(status, judge.why)
                 return True
             self.head = method + b" " + target  # it began with an empty line
+            self.http11 = parser.http_version == _HTTP_11
         self.is_head = method == b"HEAD"
-        self.http11 = parser.http_version == _HTTP_11
         self.keep_alive = parser.should_keep_alive
         try:
             self.target = target.decode("latin-1")

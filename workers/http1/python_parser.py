@@ -99,6 +99,11 @@ class PythonParser:
             self._rest = slow.remaining()
             self.is_complete = True
 
+    @property
+    def asgi_headers(self) -> list[tuple[bytes, bytes]]:
+        """The same list: its names are in lower case, of whichever parser they are."""
+        return self.headers
+
     def remaining(self) -> bytes:
         """Return what was fed after the head."""
         return self._rest

@@ -151,7 +151,10 @@ class LoopResponse(Http1Response):
         if response is None:
             return False
         self.keep_alive = True
-        service.outbox.add_behind(connection, response, now)
+        if connection.collects and not connection.held_bytes():
+            service.outbox.take(connection, response, now)
+        else:  # behind what the transport holds, which may do TLS
+            self._write(response)
         return True
 
     def file_output(self) -> SocketFileOutput | None:

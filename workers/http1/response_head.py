@@ -91,7 +91,6 @@ class HeadBuilder(Heads):
         """
         lines, kind = self._lines, self._kind
         parts = [line]
-        append = parts.append
         length = -1
         dated = served = False
         for header in headers:
@@ -102,12 +101,12 @@ class HeadBuilder(Heads):
                 if cached[1] is None:
                     length = _one_length(cached[2], length)
                 else:
-                    append(cached[1])
+                    parts.append(cached[1])
             else:
                 name, value = self.encode(header)
                 lower = name.lower()
                 if lower not in _SPECIAL:
-                    append(self._remember(header, name + b": " + value + b"\r\n"))
+                    parts.append(self._remember(header, name + b": " + value + b"\r\n"))
                 elif lower == b"content-length":
                     length = _one_length(self._remember_length(header, value), length)
                 elif lower == b"connection":
@@ -115,14 +114,14 @@ class HeadBuilder(Heads):
                 elif lower in {b"date", b"server", b"set-cookie"}:
                     dated = dated or lower == b"date"
                     served = served or lower == b"server"
-                    append(name + b": " + value + b"\r\n")
+                    parts.append(name + b": " + value + b"\r\n")
         if not dated and not served:
             now = monotonic()
-            append(self._date if now < self._date_until else self._new_date(now))
+            parts.append(self._date if now < self._date_until else self._new_date(now))
         elif not dated:
-            append(f"Date: {http_date(time())}\r\n".encode())
+            parts.append(f"Date: {http_date(time())}\r\n".encode())
         if length > 0 and keep_alive and http11 and not is_head and status not in _BODILESS:
-            append(b"Content-Length: %d\r\n\r\n" % length)
+            parts.append(b"Content-Length: %d\r\n\r\n" % length)
             return b"".join(parts), COUNTED, length, True
         return self._delimit(parts, status, length, known, http11, is_head, keep_alive)
 
@@ -138,7 +137,6 @@ class HeadBuilder(Heads):
         """
         lines, kind = self._lines, self._kind
         parts = [line]
-        append = parts.append
         size = len(body)
         try:
             for header in headers:
@@ -150,7 +148,7 @@ class HeadBuilder(Heads):
                 if cached is None:
                     length = known
                 else:
-                    append(cached)
+                    parts.append(cached)
         except Exception:  # noqa: BLE001 - not known, no key, or what a subclass's own methods raise
             return None
         if length != size or status in _BODILESS:

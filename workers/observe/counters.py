@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from math import inf
 from time import time
-from typing import Final, Protocol
+from typing import Final
 
 from gwctl.durations import PER_S, PLACES, doublings, place_of
 from gwctl.ipc.exemplars import Exemplar
@@ -31,10 +31,8 @@ from gwctl.ipc.scoreboard import (
     Record,
 )
 
-_OTHER: Final = len(METHODS) - 1
-_PLACES: Final = {method: place for place, method in enumerate(METHODS)}
+_OTHER: Final = METHODS[-1]
 _CLASSES: Final = len(STATUS_CLASSES)
-_STATUSES: Final = 1000
 _KNOWN: Final = 4096
 _PLACE_OF: Final = bytes([place_of(tenths) for tenths in range(_KNOWN)])
 """Of the durations that most requests have: quicker than to work it out."""
@@ -46,30 +44,27 @@ SLOW_MAX: Final = 20
 SlowRequest = tuple[str, str, int, float]
 """Method, target, status and seconds."""
 
-
-class Request(Protocol):
-    """What is counted by."""
-
-    method: str
-    target: str
+Row = tuple[str, int, list[int]]
+"""Method, status, and how many requests by duration."""
 
 
 class Counters:
     """Of one thread.
 
+    There is one place to count at for each request, in ``rows``. What else is wanted of them is added up when
+    it is asked for.
+
     Attributes:
-        requests: Set last: whoever has read it finds the others at least as far.
+        rows: What is counted so far; any thread.
         waited_s: How long requests stood in a queue before their call, together.
         slow_s: From how long on a request is noted in ``slow``, until somebody takes it from there.
         exemplars: Slow requests with their ids, by their place (`gwctl.ipc.exemplars`), likewise.
     """
 
     __slots__ = (
+        "_by_method",
         "bytes_out",
-        "durations",
         "exemplars",
-        "gets",
-        "requests",
         "rows",
         "seconds",
         "slow",
@@ -78,20 +73,22 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self.requests = 0
         self.bytes_out = 0
         self.seconds = 0.0
         self.waited_s = 0.0
         self.slow_s = inf
         self.slow: list[SlowRequest] = []
         self.exemplars: dict[int, Exemplar] = {}
-        self.durations = [0] * PLACES
-        self.gets = [0] * _STATUSES
-        """By their status."""
-        self.rows = {0: self.gets}
-        """The same for each method, by its place in `METHODS`."""
+        self.rows: list[Row] = []
+        self._by_method: dict[str, dict[int, list[int]]] = {method: {} for method in METHODS}
+        """What ``rows`` has, by method and status."""
 
-    def add(self, request: Request, status: int, size: int, seconds: float) -> None:
+    @property
+    def requests(self) -> int:
+        """How many are finished; any thread."""
+        return sum([sum(row) for _, _, row in self.rows])
+
+    def add(self, method: str, target: str, status: int, size: int, seconds: float) -> None:
         """Count one finished response."""
         self.bytes_out += size
         self.seconds += seconds
@@ -100,57 +97,53 @@ class Counters:
             tenths = int(seconds * PER_S)
             place = _PLACE_OF[tenths] if tenths < _KNOWN else place_of(tenths)
             if seconds >= self.slow_s and len(self.slow) < SLOW_MAX:
-                self.slow.append((request.method, request.target, status, seconds))
-        self.durations[place] += 1
-        if request.method == "GET":
-            self.gets[status] += 1
-        else:
-            self._add(_PLACES.get(request.method, _OTHER), status)
-        self.requests += 1
+                self.slow.append((method, target, status, seconds))
+        try:
+            row = self._by_method[method][status]
+        except KeyError:
+            row = self._new_row(method, status)
+        row[place] += 1  # last: whoever has read it finds the others at least as far
 
     def remember(self, seconds: float, request_id: object) -> None:
         """Note a request that took `EXEMPLAR_S` or longer. What is no text is no id."""
         if type(request_id) is str:
             self.exemplars[place_of_exemplar(seconds)] = Exemplar(seconds, time(), request_id)
 
-    def _add(self, place: int, status: int) -> None:
-        row = self.rows.get(place)
+    def _new_row(self, method: str, status: int) -> list[int]:
+        method = method if method in self._by_method else _OTHER
+        row = self._by_method[method].get(status)
         if row is None:
-            self.rows[place] = row = [0] * _STATUSES
-        row[status] += 1
+            row = self._by_method[method][status] = [0] * PLACES
+            self.rows.append((method, status, row))
+        return row
 
 
 def flush(counters: list[Counters], record: Record) -> None:
     """Write the sums to ``record``."""
-    requests = 0
-    for one in counters:
-        requests += one.requests
+    rows = [row for one in counters for row in one.rows]
+    answers = _answers(rows)
     words = record.words
-    if words[REQUESTS] == requests:
-        return
-    answers = _answers(counters)
-    words[REQUESTS] = requests
+    words[REQUESTS] = sum(answers)
     words[ERRORS] = sum(answers[_CLASSES - 1 :: _CLASSES])
     words[BYTES_OUT] = sum([one.bytes_out for one in counters])
     words[ANSWERS : ANSWERS + ANSWER_WORDS] = memoryview(answers)
     record.floats[SECONDS] = sum([one.seconds for one in counters])
     record.floats[WAITED_S] = sum([one.waited_s for one in counters])
-    durations = counters[0].durations
-    if len(counters) > 1:
-        durations = [
-            sum(at_one_place) for at_one_place in zip(*[one.durations for one in counters], strict=True)
-        ]
-    words[DURATIONS : DURATIONS + PLACES] = memoryview(array("Q", durations))
-    words[LATENCY : LATENCY + LATENCY_BUCKETS] = memoryview(array("Q", doublings(durations)))
+    counts = durations(rows)
+    words[DURATIONS : DURATIONS + PLACES] = memoryview(array("Q", counts))
+    words[LATENCY : LATENCY + LATENCY_BUCKETS] = memoryview(array("Q", doublings(counts)))
 
 
-def _answers(counters: list[Counters]) -> array[int]:
+def durations(rows: list[Row]) -> list[int]:
+    """Add up the requests of ``rows`` by duration."""
+    if not rows:
+        return [0] * PLACES
+    return list(map(sum, zip(*[row for _, _, row in rows], strict=True)))
+
+
+def _answers(rows: list[Row]) -> array[int]:
     """Add up the requests by method and class of status."""
     answers = array("Q", bytes(8 * ANSWER_WORDS))
-    for one in counters:
-        for place, row in list(one.rows.items()):  # its thread may meet another method meanwhile
-            at = place * _CLASSES
-            for hundreds in range(_CLASSES - 1):
-                answers[at + hundreds] += sum(row[hundreds * 100 : hundreds * 100 + 100])
-            answers[at + _CLASSES - 1] += sum(row[500:])
+    for method, status, row in rows:
+        answers[METHODS.index(method) * _CLASSES + min(status // 100, _CLASSES - 1)] += sum(row)
     return answers

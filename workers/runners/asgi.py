@@ -172,7 +172,8 @@ class AsgiRunner(Runner):
     def ended(self, request: AsgiRequest) -> None:
         """The request's task is over."""
         self._requests.discard(request)
-        self._abandoned.discard(request)
+        if self._abandoned:
+            self._abandoned.discard(request)
         if request.waiting_bytes:
             self.service.body_budget.memory_left += request.waiting_bytes  # it was not received
             request.waiting_bytes = 0

@@ -173,13 +173,6 @@ class SyncRunner(WsgiRunner):
             if self.line:
                 self._accounts.flush_soon()  # so that siblings see when this worker is free
 
-    def call(self, exchange: Exchange, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
-        """Call now, or in turn, whichever the last look at the average chose."""
-        if self._in_line:
-            self._stand_in_line(exchange, environ, kind)
-        else:
-            self._call(exchange, environ, kind)
-
     def _stand_in_line(self, exchange: Exchange, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
         exchange.state = BUSY
         self.line.append((exchange, environ, kind, monotonic()))
@@ -204,14 +197,20 @@ class SyncRunner(WsgiRunner):
                 self.drop(exchange, environ, verdict, waited_s)
             else:
                 self._counters.waited_s += waited_s
-                self._call(exchange, environ, kind)
+                self.call(exchange, environ, kind, in_turn=True)
             if not self.line or (self._in_line and not verdict):
                 break
         if self.line and not self._next_due:
             self._next_due = True
             self._loop.call_soon(self._next)
 
-    def _call(self, exchange: Exchange, environ: Environ, kind: type[WsgiCall] = WsgiCall) -> None:
+    def call(
+        self, exchange: Exchange, environ: Environ, kind: type[WsgiCall] = WsgiCall, *, in_turn: bool = False
+    ) -> None:
+        """Call now, or ``in_turn``, whichever the last look at the average chose."""
+        if self._in_line and not in_turn:
+            self._stand_in_line(exchange, environ, kind)
+            return
         if exchange.held_bytes():
             self.hold(exchange, environ, kind)
             return
@@ -219,8 +218,9 @@ class SyncRunner(WsgiRunner):
         accounts = self._accounts
         if not accounts.flush_due:
             accounts.flush_soon()
-        outbox = self.outbox if self._average_s < FAST_S and exchange.collects else None
-        call = kind(self.service, exchange, environ, outbox)
+        quick = self._average_s < FAST_S and exchange.collects
+        exchange.response.outbox = self.outbox if quick else None
+        call = kind(self.service, exchange, environ)
         start = monotonic()
         exchange.state = BUSY  # before BUSY_SINCE: from then on the sentry gives idle connections away
         # Stored before the call, so that a call which never returns can be explained.
@@ -237,7 +237,7 @@ class SyncRunner(WsgiRunner):
         end = call.ended_at or monotonic()
         seconds = end - start
         self._average_s += (seconds - self._average_s) / 64
-        self._counters.add(exchange, call.status, call.sent, seconds)
+        self._counters.add(exchange.method, exchange.target, call.status, call.sent, seconds)
         if seconds >= EXEMPLAR_S:
             self._counters.remember(seconds, self.request_id(environ))
         if accounts.access is not None:

@@ -298,7 +298,7 @@ class ThreadsRunner(WsgiRunner):
         return True
 
     def _serve(self, thread: RequestThread) -> None:
-        service, accounts = self.service, self._accounts
+        service, accounts, outbox, context = self.service, self._accounts, self._outbox, self._context
         for exchange, environ, kind in iter(self._queue.get, None):
             call: WsgiCall | None = None
             try:
@@ -307,18 +307,18 @@ class ThreadsRunner(WsgiRunner):
                 if waited_s > NOTICE_S and self._is_dropped(exchange, environ):
                     continue
                 thread.waited_s += waited_s
-                outbox = self._outbox if exchange.collects else None
-                thread.call = call = kind(service, exchange, environ, outbox)
-                self._context.copy().run(call.run)
+                exchange.response.outbox = outbox if exchange.collects else None
+                thread.call = call = kind(service, exchange, environ)
+                context.copy().run(call.run)
                 end = monotonic()
                 thread.call = None
-                thread.add(exchange, call.status, call.sent, end - start)
+                thread.add(exchange.method, exchange.target, call.status, call.sent, end - start)
                 if end - start >= EXEMPLAR_S:
                     thread.remember(end - start, self.request_id(environ))
                 if accounts.access is not None:
                     self.log_access(exchange, environ, call, end - start)
                 call.ended_at = end
-                self._outbox.ended(call, end)
+                outbox.ended(call, end)
             except BaseException as error:  # noqa: BLE001 - see _astray
                 self._tell_astray(error)
                 self._astray(thread, (exchange, environ, kind), call)
@@ -336,7 +336,8 @@ class ThreadsRunner(WsgiRunner):
             thread.call = None
             call.keep_alive = False
             call.aborted = True
-            thread.add(request[0], call.status, call.sent, now - thread.start)
+            exchange = request[0]
+            thread.add(exchange.method, exchange.target, call.status, call.sent, now - thread.start)
             call.ended_at = now
             self._outbox.ended(call, now)
 

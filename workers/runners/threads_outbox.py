@@ -43,9 +43,10 @@ class ThreadsOutbox(Outbox):
         self._asked = False
         self._held: deque[tuple[WsgiCall, bytes]] = deque()
 
-    def take(self, call: Any, exchange: Exchange, response: bytes, now: float) -> bool:  # noqa: ARG002
+    def take(self, exchange: Exchange, response: bytes, now: float) -> bool:
         if self._queue.empty():
             return False
+        call: WsgiCall = exchange.response.call
         call.halves = [True, False]
         if not self._held:
             self._until = now + HOLD_S

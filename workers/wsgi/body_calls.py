@@ -14,7 +14,6 @@ from gwctl.workers.wsgi.call import WsgiCall, caused_by
 
 if TYPE_CHECKING:
     from gwctl.workers.exchange.exchange import Exchange
-    from gwctl.workers.exchange.response import Outbox
     from gwctl.workers.exchange.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
@@ -26,8 +25,8 @@ class BodyCall(WsgiCall):
 
     has_body: ClassVar[bool] = True
 
-    def __init__(self, service: Service, exchange: Exchange, environ: Environ, outbox: Outbox | None) -> None:
-        super().__init__(service, exchange, environ, outbox)
+    def __init__(self, service: Service, exchange: Exchange, environ: Environ) -> None:
+        super().__init__(service, exchange, environ)
         self._input = environ["wsgi.input"]
 
     def run(self) -> None:
@@ -46,8 +45,8 @@ class StreamCall(BodyCall):
 
     __slots__ = ("_stream",)
 
-    def __init__(self, service: Service, exchange: Exchange, environ: Environ, outbox: Outbox | None) -> None:
-        super().__init__(service, exchange, environ, outbox)
+    def __init__(self, service: Service, exchange: Exchange, environ: Environ) -> None:
+        super().__init__(service, exchange, environ)
         self._stream: BodyStream = self._input.raw
         self._stream.call = self
 

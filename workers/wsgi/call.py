@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from gwctl.workers.exchange.exchange import Exchange
-    from gwctl.workers.exchange.response import ClientTime, Outbox
+    from gwctl.workers.exchange.response import ClientTime
     from gwctl.workers.exchange.service import Service
     from gwctl.workers.wsgi.environ import Environ
 
@@ -71,12 +71,12 @@ class WsgiCall:
         "status",
     )
 
-    def __init__(self, service: Service, exchange: Exchange, environ: Environ, outbox: Outbox | None) -> None:
+    def __init__(self, service: Service, exchange: Exchange, environ: Environ) -> None:
+        """``exchange.response.outbox`` is where its whole response goes to."""
         self._service = service
         self.exchange = exchange
         self._environ = environ
-        self.response = response = exchange.response
-        response.outbox = outbox
+        self.response = exchange.response
         self._headers: Any = None
         self._line = b""
         self._ended = False

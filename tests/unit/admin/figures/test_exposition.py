@@ -27,8 +27,7 @@ from gwctl.ipc.scoreboard import LATENCY_BUCKETS
 from gwctl.json_text import readable
 from gwctl.supervisor.core.state import Phase
 from gwctl.supervisor.core.worker import State
-from gwctl.workers.observe.counters import Counters
-from tests.support.asked import Asked
+from gwctl.workers.observe.counters import Counters, durations
 from tests.tidy.checks import ROOT
 from tests.unit.admin.figures.examples import BARE, MASTER, ODD_NAME, OWN, POOL, WORKER
 from tests.unit.admin.figures.page import page
@@ -237,10 +236,10 @@ def test_the_health_is_one_of_those_of_the_status() -> None:
 def test_a_request_is_below_the_bounds_that_it_was_faster_than(seconds: float, smallest: str) -> None:
     """As a worker counts it."""
     counters = Counters()
-    counters.add(Asked(), 200, 0, seconds)
+    counters.add("GET", "/", 200, 0, seconds)
     below = [
         bound
-        for bound, count in rows.buckets(Durations(tuple(doublings(counters.durations)))).counts
+        for bound, count in rows.buckets(Durations(tuple(doublings(durations(counters.rows))))).counts
         if count
     ]
     assert below[0] == smallest

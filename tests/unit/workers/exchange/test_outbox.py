@@ -153,7 +153,7 @@ def test_a_signal_handler_may_send_while_the_sentry_does() -> None:
 
     outbox = Outbox(SimpleNamespace(call_soon=lambda _, context: None), copy_context())  # type: ignore[arg-type]
     for response in (b"first", b"second"):
-        outbox.add(SimpleNamespace(send=send, queued=False), response, 0.0)  # type: ignore[arg-type]
+        outbox.take(SimpleNamespace(send=send, queued=False), response, 0.0)  # type: ignore[arg-type]
     outbox.send_what_goes()
     assert sent == [b"first", b"second"]
     assert not outbox
@@ -173,7 +173,7 @@ def test_the_first_response_does_not_wait_for_a_long_turn() -> None:
     outbox = Outbox(loop, copy_context())
     for number, now in enumerate([0.0, 0.5 * HOLD_S, 1.1 * HOLD_S, 1.5 * HOLD_S]):
         exchange: Any = SimpleNamespace(send=send, queued=False)
-        outbox.add(exchange, b"%d" % number, now)
+        outbox.take(exchange, b"%d" % number, now)
         assert exchange.queued == (number != 2)
     assert sent == [b"0", b"1", b"2"]
     asked[-1]()

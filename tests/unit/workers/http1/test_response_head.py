@@ -38,7 +38,6 @@ from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.observe import access_log, counters
 from gwctl.workers.observe.access_log import AccessLog
 from gwctl.workers.observe.counters import Counters
-from tests.support.asked import Asked
 from tests.support.compiled import pure_only
 from tests.support.engine import Engine
 from tests.support.engine_apps import application
@@ -308,7 +307,7 @@ def test_counters_are_added_up(threads: int) -> None:
     many = [Counters() for _ in range(threads)]
     for one in many:
         for method, status, seconds in (("GET", 200, 0.00005), ("POST", 500, 0.00015), ("BREW", 0, 1e9)):
-            one.add(Asked(method), status, 10, seconds)
+            one.add(method, "/", status, 10, seconds)
         one.waited_s += 0.5
         assert one.requests == 3, "at once: what a thread has finished is not under way"
     counters.flush(many, record)
@@ -335,7 +334,7 @@ def test_a_status_is_of_one_class(status: int, kind: str) -> None:
     board.close_descriptor()
     assert record
     one = Counters()
-    one.add(Asked("DELETE"), status, 0, 0.0)
+    one.add("DELETE", "/", status, 0, 0.0)
     counters.flush([one], record)
     at = METHODS.index("DELETE") * len(STATUS_CLASSES) + STATUS_CLASSES.index(kind)
     assert record.answers()[at] == sum(record.answers()) == 1
@@ -357,12 +356,13 @@ def test_what_is_counted_while_it_is_flushed_is_in_the_next(monkeypatch: pytest.
     board.close_descriptor()
     assert record
     one = Counters()
-    one.add(Asked(), 200, 1, 0.0)
+    one.add("GET", "/", 200, 1, 0.0)
     answers = counters._answers
 
-    def counted_meanwhile(many: list[Counters]) -> Any:
-        one.add(Asked(), 200, 1, 0.0)
-        return answers(many)
+    def counted_meanwhile(rows: Any) -> Any:
+        before = answers(rows)
+        one.add("GET", "/", 200, 1, 0.0)
+        return before
 
     with monkeypatch.context() as patched:
         patched.setattr(counters, "_answers", counted_meanwhile)

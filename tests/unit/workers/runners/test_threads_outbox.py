@@ -76,6 +76,11 @@ class Call:
         self.environ: Any = None
 
 
+def answered(call: Call) -> Any:
+    """Its exchange."""
+    return SimpleNamespace(response=SimpleNamespace(call=call))
+
+
 @pytest.fixture
 def queue() -> SimpleQueue[Any]:
     queue: SimpleQueue[Any] = SimpleQueue()
@@ -102,9 +107,9 @@ def outbox(queue: Any, released: list[Any], woken: list[Any]) -> ThreadsOutbox:
 @pure_only
 def test_the_second_of_sender_and_caller_releases(outbox: Any, released: list[Any]) -> None:
     one, two = Call(), Call()
-    assert outbox.take(one, None, b"1", 0.0)
+    assert outbox.take(answered(one), b"1", 0.0)
     outbox.ended(one, 0.0)
-    assert outbox.take(two, None, b"2", 0.0)
+    assert outbox.take(answered(two), b"2", 0.0)
     assert not one.sent
     assert not released
     outbox.send()
@@ -120,14 +125,14 @@ def test_the_second_of_sender_and_caller_releases(outbox: Any, released: list[An
 def test_a_thread_sends_when_it_is_time(outbox: Any, queue: Any, released: list[Any], why: str) -> None:
     calls = [Call() for _ in range(3)]
     for call in calls:
-        assert outbox.take(call, None, b"x", 0.0)
+        assert outbox.take(answered(call), b"x", 0.0)
         outbox.ended(call, HOLD_S / 2)
     assert not released
     last = Call()
-    assert outbox.take(last, None, b"x", 0.0)
+    assert outbox.take(answered(last), b"x", 0.0)
     if why == "nobody waits":
         queue.get()
-        assert not outbox.take(Call(), None, b"x", 0.0)
+        assert not outbox.take(answered(Call()), b"x", 0.0)
     outbox.ended(last, 0.0 if why == "nobody waits" else 1.1 * HOLD_S)
     assert set(released) == {*calls, last}
     assert len(released) == 4
@@ -138,7 +143,7 @@ def test_the_loop_is_woken_once_for_a_batch(outbox: Any, released: list[Any], wo
     for turn in range(1, 3):
         for _ in range(3):
             call = Call()
-            assert outbox.take(call, None, b"x", 0.0)
+            assert outbox.take(answered(call), b"x", 0.0)
             outbox.ended(call, 0.0)
         assert len(woken) == turn
         woken[-1]()
@@ -199,7 +204,7 @@ def test_each_response_is_sent_once_whatever_is_freed_meanwhile(outbox: Any, que
         sent = [call.sent for call in calls]
         for call in calls:
             call.environ = open(os.devnull, "rb")  # noqa: SIM115, PTH123 - what is freed
-            outbox.take(call, None, b"x", 0.0)
+            outbox.take(answered(call), b"x", 0.0)
         del call, calls
         threads = [threading.Thread(target=outbox.send) for _ in range(4)]
         with warnings.catch_warnings():
