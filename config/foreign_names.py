@@ -253,7 +253,6 @@ COMMANDS: Final = {
     "list": "status",
     "ps": "status",
     "quit": "stop",
-    "restart": "reload",
     "run": "start",
     "serve": "start",
     "shutdown": "stop",

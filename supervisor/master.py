@@ -366,8 +366,9 @@ class Master:
         for warning in warnings:
             self._recorder.write(SettingsWarning(text=warning))
         keep_s, lost = plan.loaded.settings.master.keep_s, self._generations.missing(plan)
+        changed = self._generations.differs(plan)
         self._events.append(
-            events.Prepared(action.generation, plan.policies, warnings, keep_s, lost, left=left)
+            events.Prepared(action.generation, plan.policies, warnings, keep_s, lost, left, changed)
         )
 
     def _restored(self, generation: int) -> None:

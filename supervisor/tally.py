@@ -52,10 +52,12 @@ class Tally(msgspec.Struct):
             case of_workers.WorkerReady(boot_s=boot_s):
                 mine = self.of(record.process.pool)
                 mine.boots = _plus(mine.boots, boot_s)
+            case of_reloads.ReloadAdopted(restart=True):
+                _count(self.reloads, "restarted")
             case of_reloads.ReloadAdopted(took_s=took_s, rollback=rollback):
                 _count(self.reloads, "rolled_back" if rollback else "adopted")
                 self.reload_seconds = _plus(self.reload_seconds, took_s)
-            case of_reloads.ReloadRefused() | of_reloads.RollbackRefused():
+            case of_reloads.ReloadRefused() | of_reloads.RollbackRefused() | of_reloads.RestartRefused():
                 _count(self.reloads, "refused")
             case of_reloads.MasterUpgraded():
                 _count(self.upgrades, "done")

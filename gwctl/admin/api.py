@@ -19,7 +19,7 @@ from gwctl.errors import ControlError
 PROGRESS_MAX: Final = 500
 EVENTS_MAX: Final = 5000
 """The master keeps fewer."""
-_LONG: Final = (protocol.Reload, protocol.Rollback)
+_LONG: Final = (protocol.Reload, protocol.Rollback, protocol.Restart)
 """The master bounds these itself: workers boot and drain meanwhile."""
 _AGAIN: Final = (("retry-after", "1"),)
 

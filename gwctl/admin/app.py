@@ -131,6 +131,7 @@ class Admin:
             Route("/api/session", _READS, Access.PAGE, called, _whole(api.session)),
             change("/api/reload", protocol.Reload),
             change("/api/rollback", protocol.Rollback),
+            change("/api/restart", protocol.Restart),
             change("/api/recycle", protocol.Recycle),
             change("/api/scale", protocol.Scale),
             change("/api/log_level", protocol.LogLevel),

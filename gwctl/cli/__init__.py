@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "start",
     "reload",
     "rollback",
+    "restart",
     "upgrade",
     "status",
     "top",

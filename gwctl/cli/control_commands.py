@@ -39,6 +39,7 @@ from gwctl.control.protocol import (
     Recycle,
     Reload,
     Requests,
+    Restart,
     Rollback,
     Scale,
     Status,
@@ -113,6 +114,26 @@ def reload(client: ControlClient, *, as_json: bool, pools: tuple[str, ...]) -> N
     if pools:
         _require_pools_told_apart(client)
     _watch(client, "reload", Reload(pools), as_json=as_json)
+
+
+@click.command(short_help="Reload without overlap: what serves ends first.")
+@click.argument("pools", metavar="[POOL]...", nargs=-1, shell_complete=pool_names, callback=_pools)
+@targeted
+def restart(client: ControlClient, *, as_json: bool, pools: tuple[str, ...]) -> None:
+    """End the workers, then start new ones; wait until these serve.
+
+    For an application of which two versions must not run at the same time. Nobody is served in between:
+    clients wait, and none is refused. Where two may run, gwctl reload does without that.
+
+    \b
+    gwctl restart          # settings and code of all pools
+    gwctl restart web      # those of pool web; all else stays as it is
+
+    The settings are checked first: if they are refused, nothing has happened. If a new worker cannot be
+    started, the exit status is 1: the settings of before are gone back to if they were others, with the code
+    that is on disk, and otherwise it is tried again and again.
+    """  # noqa: D301 - \b is click's mark for lines to leave as they are
+    _watch(client, "restart", Restart(pools), as_json=as_json)
 
 
 def _require_pools_told_apart(client: ControlClient) -> None:
@@ -454,6 +475,7 @@ COMMANDS: Final[list[click.Command]] = [
     status,
     reload,
     rollback,
+    restart,
     upgrade,
     stop,
     scale,

@@ -94,9 +94,9 @@ def _master_parts(status: MasterStatus) -> list[str]:
 
 def _under_way(reload: ReloadStatus) -> str:
     """``reloading to generation 5 for 2.1 s (SIGHUP): web roll, live settle``."""
-    what = "rolling back" if reload.rollback else "reloading"
+    what = "rolling back to" if reload.rollback else "restarting as" if reload.restart else "reloading to"
     where = ", ".join(f"{pool} {phase}" for pool, phase in reload.phases.items())
-    return f"{what} to generation {reload.generation} for {duration(reload.for_s)} ({reload.source}): {where}"
+    return f"{what} generation {reload.generation} for {duration(reload.for_s)} ({reload.source}): {where}"
 
 
 def _kept_line(kept: KeptStatus) -> str:

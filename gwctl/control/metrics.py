@@ -121,7 +121,7 @@ class MasterMetrics(msgspec.Struct, frozen=True):
     memory_bytes: int = 0
     cpu_s: float = 0.0
     reloads: dict[str, int] = {}
-    """How many ended so: ``adopted``, ``refused``, ``rolled_back``."""
+    """How many ended so: ``adopted``, ``refused``, ``rolled_back``, ``restarted``."""
     reload_seconds: Summary = Summary()
     """Of those that were adopted."""
     upgrades: dict[str, int] = {}

@@ -11,9 +11,9 @@
     <- {"jsonrpc": "2.0", "method": "lost", "params": {"id": 1, "count": 12}}
 
 ``status``, ``metrics``, ``health``, ``diff`` and ``log_level`` are answered at once; ``reload``,
-``rollback``, ``stop`` and ``scale`` when they are done, with progress on the way. Fields that a side does not
-know are ignored, so that a newer command can talk to an older master. What a request needs and has not,
-or has in another type or size, refuses it.
+``rollback``, ``restart``, ``stop`` and ``scale`` when they are done, with progress on the way. Fields that a
+side does not know are ignored, so that a newer command can talk to an older master. What a request needs
+and has not, or has in another type or size, refuses it.
 """
 
 from __future__ import annotations
@@ -69,6 +69,13 @@ class Reload(msgspec.Struct, frozen=True, omit_defaults=True):
 
     pools: PoolNames = ()
     """Of these pools only, new ones among them; empty: of all."""
+
+
+class Restart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A reload without overlap; answered when the new workers serve, or one of them could not be had."""
+
+    pools: PoolNames = ()
+    """Of these pools only; empty: of all."""
 
 
 class Upgrade(msgspec.Struct, frozen=True):
@@ -157,6 +164,7 @@ Method = (
     | Diff
     | Reload
     | Rollback
+    | Restart
     | Upgrade
     | Stop
     | Scale
@@ -174,6 +182,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "reload": Reload,
     "upgrade": Upgrade,
     "rollback": Rollback,
+    "restart": Restart,
     "stop": Stop,
     "scale": Scale,
     "recycle": Recycle,

@@ -115,7 +115,7 @@ class KeptStatus(msgspec.Struct, frozen=True):
 
 
 class ReloadStatus(msgspec.Struct, frozen=True):
-    """A reload or a rollback that is under way."""
+    """A reload, rollback or restart that is under way."""
 
     generation: int
     """The one that is tried, or gone back to."""
@@ -124,7 +124,9 @@ class ReloadStatus(msgspec.Struct, frozen=True):
     """Since it was begun."""
     rollback: bool
     phases: dict[str, str]
-    """Where each pool is: ``validate``, ``boot``, ``settle``, ``roll``, ``switch`` or ``commit``."""
+    """Where each pool is: ``validate``, ``boot``, ``settle``, ``roll``, ``switch`` or ``commit``,
+    in a restart ``validate``, ``drain`` or ``start``."""
+    restart: bool = False
 
 
 class MasterStatus(msgspec.Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gwctl.records import reloads
 from gwctl.records.pool_words import counts
 from gwctl.wording import seconds, span
@@ -9,9 +11,30 @@ from gwctl.wording import seconds, span
 
 def adopted_as(record: reloads.ReloadAdopted) -> str:
     """``adopted generation 3 in 3.9 s``."""
-    done = "rolled back to" if record.rollback else "adopted"
+    done = "rolled back to" if record.rollback else "restarted as" if record.restart else "adopted"
     only = f" of {', '.join(record.only)}" if record.only else ""
-    return f"{done} generation {record.generation}{only} in {seconds(record.took_s)}"
+    text = f"{done} generation {record.generation}{only} in {seconds(record.took_s)}"
+    return f"{text}, {not_served(record.unserved)}" if record.unserved else text
+
+
+def not_served(pools: Sequence[reloads.Unserved]) -> str:
+    """``no worker served for 1.4 s``; of several pools, in which."""
+    texts = [
+        seconds(each.for_s)
+        + (f" in {each.pool}" if len(pools) > 1 else "")
+        + ("" if each.over else " so far")
+        for each in pools
+    ]
+    return f"no worker served for {', '.join(texts)}"
+
+
+def what_failed(record: reloads.ReloadAdopted) -> str:
+    """Of a restart: why the pool is not whole, and what follows; with the traceback. Empty: nothing did."""
+    failed = record.failed
+    if failed is None:
+        return ""
+    text = f"a new worker of {failed.pool} failed: {failed.reason}. It is tried again, as after a crash"
+    return "\n".join(filter(None, (text, failed.traceback.strip("\n"))))
 
 
 def what_is_removed(record: reloads.ReloadAdopted) -> str:
@@ -63,6 +86,9 @@ def what_serves(record: reloads.ReloadRefused) -> str:
     standing = record.standing
     if standing is None:
         return ""
+    if record.unserved:
+        back = f"The workers that are begun now have the settings of generation {standing.generation}"
+        return f"{not_served(record.unserved)}. {back}, and the code that is on disk"
     serving = f"generation {standing.generation} serves as before ({counts(standing.pools)})"
     if standing.forked_alike:
         serving += ", and workers that have to be replaced are forked from its template: the same code"

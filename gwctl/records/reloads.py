@@ -21,6 +21,25 @@ class Keeping(Struct, frozen=True):
     """Why not: what only that one serves. Empty: none of its workers is left."""
 
 
+class NewWorkerFailed(Struct, frozen=True):
+    """Of a restart, which goes on: there is nothing better to go back to."""
+
+    pool: str
+    kind: str
+    """As of `ReloadRefused`."""
+    reason: str
+    traceback: str = ""
+
+
+class Unserved(Struct, frozen=True):
+    """For how long no worker of a pool has served, for a restart."""
+
+    pool: str
+    for_s: float
+    over: bool
+    """One serves again; else it is so far."""
+
+
 class Standing(Struct, frozen=True):
     """What serves after a reload that was not adopted."""
 
@@ -82,15 +101,24 @@ class ReloadBegun(Record, frozen=True, kw_only=True):
     generation: int
     previous: int
     rollback: bool = False
+    restart: bool = False
+    """Without overlap: what serves ends before what is new is begun."""
     only: tuple[str, ...] = ()
     """Of these pools; empty: of all."""
 
 
 class ReloadAdopted(Record, frozen=True, kw_only=True):
+    level: Level = "info"
     source: str
     generation: int
     previous: int
     rollback: bool = False
+    restart: bool = False
+    """Without overlap: what served had ended before."""
+    unserved: tuple[Unserved, ...] = ()
+    """What the restart has cost."""
+    failed: NewWorkerFailed | None = None
+    """The first new worker of the restart that could not be had. It is tried again, as after any crash."""
     took_s: float
     pools: tuple[Strength, ...]
     """Those that it has replaced, and what serves in them."""
@@ -115,6 +143,8 @@ class ReloadRefused(Record, frozen=True, kw_only=True):
     rollback: bool = False
     only: tuple[str, ...] = ()
     """The pools that it was asked for; empty: all."""
+    unserved: tuple[Unserved, ...] = ()
+    """Of a restart that had ended the workers of before."""
     pool: str = ""
     phase: str
     kind: str
@@ -127,6 +157,11 @@ class ReloadRefused(Record, frozen=True, kw_only=True):
     """What was seen, if it was refused for that."""
     standing: Standing | None = None
     """None: nothing, as the master stops."""
+
+
+class RestartRefused(Record, frozen=True, kw_only=True):
+    source: str
+    reason: str
 
 
 class RollbackRefused(Record, frozen=True, kw_only=True):
@@ -161,7 +196,7 @@ class SettingsWarning(Record, frozen=True, kw_only=True):
 
 
 class RestartNeeded(Record, frozen=True, kw_only=True):
-    help: ClassVar = "has changed in the file; it takes effect at the next restart"
+    help: ClassVar = "has changed in the file; it takes effect when the master is started anew"
     level: Level = "warning"
     setting: str
 
@@ -238,6 +273,7 @@ AboutReloads = (
     | ReloadBegun
     | ReloadAdopted
     | ReloadRefused
+    | RestartRefused
     | RollbackRefused
     | GenerationReleased
     | PoolScaled

@@ -16,6 +16,7 @@ from gwctl.records.registry import says as _of
 from gwctl.records.reload_words import (
     adopted_as,
     not_adopted,
+    what_failed,
     what_is_kept,
     what_is_left,
     what_is_removed,
@@ -301,7 +302,7 @@ def _reload_waits(record: reloads.ReloadWaits) -> str:
 
 @_of(reloads.ReloadBegun)
 def _reload_begun(record: reloads.ReloadBegun) -> str:
-    what = "rollback" if record.rollback else "reload"
+    what = "rollback" if record.rollback else "restart" if record.restart else "reload"
     only = f" of {', '.join(record.only)}" if record.only else ""
     return f"{what}{only} ({record.source}): generation {record.previous} -> {record.generation}"
 
@@ -310,13 +311,18 @@ def _reload_begun(record: reloads.ReloadBegun) -> str:
 def _adopted(record: reloads.ReloadAdopted) -> str:
     text = ": ".join(filter(None, (adopted_as(record), counts(record.pools))))
     doubts = (too_few(each) for each in record.watched if not each.enough)
-    more = (what_is_removed(record), what_is_kept(record), what_is_left(record), *doubts)
+    more = (what_is_removed(record), what_is_kept(record), what_is_left(record), what_failed(record), *doubts)
     return "; ".join(filter(None, (text, *more)))
 
 
 @_of(reloads.ReloadRefused)
 def _refused(record: reloads.ReloadRefused) -> str:
     return "\n".join(filter(None, (not_adopted(record), where_it_stood(record), what_serves(record))))
+
+
+@_of(reloads.RestartRefused)
+def _restart_refused(record: reloads.RestartRefused) -> str:
+    return f"restart ({record.source}) refused: {record.reason}"
 
 
 @_of(reloads.RollbackRefused)
@@ -348,7 +354,7 @@ def _settings_warning(record: reloads.SettingsWarning) -> str:
 
 @_of(reloads.RestartNeeded)
 def _restart_needed(record: reloads.RestartNeeded) -> str:
-    return f"{record.setting} has changed in the file; it takes effect at the next restart"
+    return f"{record.setting} has changed in the file; it takes effect when the master is started anew"
 
 
 @_of(reloads.UpgradeRefused)

@@ -16,7 +16,13 @@ from gwctl.supervisor.history import History
 from gwctl.supervisor.log_level import LogLevel
 
 _OfTheFleet = (
-    protocol.Reload | protocol.Rollback | protocol.Stop | protocol.Upgrade | protocol.Scale | protocol.Recycle
+    protocol.Reload
+    | protocol.Restart
+    | protocol.Rollback
+    | protocol.Stop
+    | protocol.Upgrade
+    | protocol.Scale
+    | protocol.Recycle
 )
 
 
@@ -72,8 +78,9 @@ def control_handler(master: Asked, history: History) -> Handle:
 def _for_the_core(request: events.RequestId, method: _OfTheFleet, by: str) -> events.Event:
     match method:
         case protocol.Reload(pools=pools):
-            named = tuple(dict.fromkeys(pools))
-            return events.ReloadAsked(request, f"{' '.join(('gwctl reload', *named))}{by}", named)
+            return events.ReloadAsked(request, *_of_pools("gwctl reload", pools, by))
+        case protocol.Restart(pools=pools):
+            return events.RestartAsked(request, *_of_pools("gwctl restart", pools, by))
         case protocol.Rollback():
             return events.RollbackAsked(request, f"gwctl rollback{by}")
         case protocol.Stop():
@@ -86,3 +93,9 @@ def _for_the_core(request: events.RequestId, method: _OfTheFleet, by: str) -> ev
             return events.RecycleAsked(request, pool, slot)
         case _:
             assert_never(method)
+
+
+def _of_pools(command: str, pools: tuple[str, ...], by: str) -> tuple[str, tuple[str, ...]]:
+    """For the log, and each name once."""
+    named = tuple(dict.fromkeys(pools))
+    return " ".join((command, *named)) + by, named

@@ -77,6 +77,7 @@ def _reload(fleet: FleetState, now: float) -> status.ReloadStatus | None:
         round(max(0.0, now - reload.started_at), 3),
         reload.rollback,
         {name: reload.phase_of(name) for name in reload.policies or fleet.pools if reload.touches(name)},
+        restart=reload.restart is not None,
     )
 
 

@@ -21,14 +21,17 @@ from gwctl.records.reloads import (
     ReloadIgnored,
     ReloadRefused,
     ReloadWaits,
+    RestartRefused,
     RollbackRefused,
     Standing,
+    Unserved,
 )
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare, Restore
-from gwctl.supervisor.core.events import RecycleAsked, ReloadAsked, RollbackAsked, ScaleAsked
+from gwctl.supervisor.core.events import RecycleAsked, ReloadAsked, RestartAsked, RollbackAsked, ScaleAsked
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import WATCH, Reload, Stage, patience
+from gwctl.supervisor.core.restart import Restart
 from gwctl.supervisor.core.state import FleetState, Queue
 from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.worker import Failure, State, Worker
@@ -76,8 +79,14 @@ def begin_reload(fleet: FleetState, generation: int, turn: Turn) -> Reload:
     return reload
 
 
-def rollback_asked(fleet: FleetState, event: RollbackAsked, turn: Turn) -> Reload | None:
-    """Begin it, or say why not."""
+def begin_at_once(fleet: FleetState, event: RollbackAsked | RestartAsked, turn: Turn) -> Reload | None:
+    """Begin it, or say why not. It does not wait: nobody would know when the service changes, or goes."""
+    if isinstance(event, RollbackAsked):
+        return _rollback_asked(fleet, event, turn)
+    return _restart_asked(fleet, event, turn)
+
+
+def _rollback_asked(fleet: FleetState, event: RollbackAsked, turn: Turn) -> Reload | None:
     refusal = _rollback_refusal(fleet)
     if refusal or fleet.kept is None:
         turn.note(RollbackRefused(source=event.source, reason=refusal))
@@ -92,19 +101,48 @@ def rollback_asked(fleet: FleetState, event: RollbackAsked, turn: Turn) -> Reloa
     return reload
 
 
-def _rollback_refusal(fleet: FleetState) -> str:
+def _not_now(fleet: FleetState) -> str:
+    """Why nothing can begin that does not wait."""
     if fleet.ending is not None:
         return wording.STOPPING
     if fleet.broken:
         return wording.broken(fleet.broken)
     if fleet.reload is not None or fleet.queue.waiting:
-        what = "rollback" if fleet.reload is not None and fleet.reload.rollback else "reload"
-        return wording.under_way(what)
-    if fleet.upgrade is not None:
-        return wording.under_way("upgrade")
+        return wording.under_way(_what(fleet.reload))
+    if any(pool.alone for pool in fleet.pools.values()):
+        return wording.under_way("restart")
+    return wording.under_way("upgrade") if fleet.upgrade is not None else ""
+
+
+def _what(reload: Reload | None) -> str:
+    if reload is None or not (reload.rollback or reload.restart):
+        return "reload"
+    return "rollback" if reload.rollback else "restart"
+
+
+def _unserved(reload: Reload, now: float) -> tuple[Unserved, ...]:
+    """For how long each pool that is restarted was not served, or is not."""
+    return reload.restart.unserved(now) if reload.restart is not None else ()
+
+
+def _rollback_refusal(fleet: FleetState) -> str:
+    if refusal := _not_now(fleet):
+        return refusal
     if fleet.kept is None:
         return fleet.not_kept or wording.NOTHING_KEPT
     return ""
+
+
+def _restart_asked(fleet: FleetState, event: RestartAsked, turn: Turn) -> Reload | None:
+    if refusal := _not_now(fleet):
+        turn.note(RestartRefused(source=event.source, reason=refusal))
+        answer(turn, event.request, wording.restart_refused(refusal), {"reason": refusal}, ok=False)
+        return None
+    asked = [event.request] if event.request else []
+    fleet.numbered += 1
+    reload = _begin(fleet, fleet.numbered, event.source, asked, turn, pools=event.pools, restart=Restart())
+    turn.actions.append(Prepare(reload.generation, reload.pools))
+    return reload
 
 
 def _begin(
@@ -116,26 +154,42 @@ def _begin(
     *,
     rollback: bool = False,
     pools: tuple[str, ...] = (),
+    restart: Restart | None = None,
 ) -> Reload:
     stall_s = max((patience(pool.policy) for pool in fleet.pools.values()), default=60.0)
     previous = fleet.generation
-    reload = Reload(generation, previous, source, asked, turn.now, stall_s, rollback, pools=pools)
+    reload = Reload(
+        generation, previous, source, asked, turn.now, stall_s, rollback, pools=pools, restart=restart
+    )
     turn.note(
-        ReloadBegun(source=source, generation=generation, previous=previous, rollback=rollback, only=pools)
+        ReloadBegun(
+            source=source,
+            generation=generation,
+            previous=previous,
+            rollback=rollback,
+            restart=restart is not None,
+            only=pools,
+        )
     )
     reload.tell(turn, "", "validate", "", f"g{previous} -> g{generation}")
     return reload
 
 
 def adopted(fleet: FleetState, reload: Reload, previous: int, turn: Turn) -> None:
-    for name in reload.policies:
+    kept, failed = fleet.kept, reload.failed
+    for name in reload.policies if reload.restart is None else ():
         reload.tell(turn, name, "commit", "ok")
-    kept = fleet.kept
+    if failed is not None:
+        reload.tell(turn, failed.pool, "start", "FAILED", failed.reason)
     record = ReloadAdopted(
+        level="info" if failed is None else "error",
         source=reload.source,
         generation=reload.generation,
         previous=previous,
         rollback=reload.rollback,
+        restart=reload.restart is not None,
+        unserved=_unserved(reload, turn.now),
+        failed=failed,
         took_s=turn.now - reload.started_at,
         pools=_strength(pool for pool in fleet.pools.values() if reload.touches(pool.name)),
         only=reload.pools,
@@ -158,13 +212,17 @@ def adopted(fleet: FleetState, reload: Reload, previous: int, turn: Turn) -> Non
     }
     if reload.left:
         result["not_applied"] = reload.left
+    if reload.restart is not None:
+        result["unserved_s"] = {each.pool: round(each.for_s, 3) for each in record.unserved}
+    if failed is not None:
+        result |= {"pool": failed.pool, "reason": failed.reason, "traceback": failed.traceback}
     if kept is not None:
         result["kept"] = kept.generation
     if record.watched:
         result["watched"] = to_builtins(record.watched)
     text = wording.adopted(record, reload.preface, reload.warnings)
     for request in reload.requests:
-        answer(turn, request, text, result, ok=True)
+        answer(turn, request, text, result, ok=failed is None)
 
 
 def _strength(pools: Iterable[Pool]) -> tuple[Strength, ...]:
@@ -201,6 +259,7 @@ def refused(fleet: FleetState, reload: Reload, pool: str, failure: Failure, turn
         generation=reload.generation,
         rollback=reload.rollback,
         only=reload.pools,
+        unserved=_unserved(reload, turn.now),
         pool=pool,
         phase=phase,
         kind=failure.kind,
@@ -223,6 +282,8 @@ def refused(fleet: FleetState, reload: Reload, pool: str, failure: Failure, turn
     }
     if record.watched is not None:
         result["watched"] = [to_builtins(record.watched)]
+    if record.unserved:
+        result["unserved_s"] = {each.pool: round(each.for_s, 3) for each in record.unserved}
     text = wording.refused(record, reload.preface)
     for request in reload.requests:
         answer(turn, request, text, result, ok=False)

@@ -186,6 +186,8 @@ class Prepared(Struct, frozen=True):
     """What that one serves and this one does not: pools, addresses. Then it cannot be kept."""
     left: tuple[str, ...] = ()
     """What differs in the settings and is not applied, as other pools were asked for; in words."""
+    changed: bool = False
+    """The settings of its pools are others than those in force."""
 
 
 class PrepareFailed(Struct, frozen=True):
@@ -202,6 +204,15 @@ class RollbackAsked(Struct, frozen=True):
 
     request: RequestId
     source: str
+
+
+class RestartAsked(Struct, frozen=True):
+    """Reload without overlap: what serves ends before what is new is begun."""
+
+    request: RequestId
+    source: str
+    pools: tuple[str, ...] = ()
+    """Only these; empty: all."""
 
 
 class ScaleAsked(Struct, frozen=True):
@@ -280,6 +291,7 @@ Event = (
     | Measured
     | ReloadAsked
     | RollbackAsked
+    | RestartAsked
     | Prepared
     | PrepareFailed
     | ScaleAsked

@@ -151,6 +151,8 @@ class Fleet:
         if keep.review(state, turn):
             return True
         if state.reload is None:
+            if any(pool.alone for pool in state.pools.values()):
+                return False  # a restart goes back
             if state.upgrade is not None and upgrade.goes_first(state.upgrade, state.queue, turn):
                 return False
             if state.queue.waiting:
@@ -203,8 +205,8 @@ class Fleet:
                     judgement.abort(state, state.reload, "", failure, turn, changed=False)
             case ev.Measured():
                 self._measured(event)
-            case ev.RollbackAsked():
-                state.reload = commands.rollback_asked(state, event, turn) or state.reload
+            case ev.RollbackAsked() | ev.RestartAsked():
+                state.reload = commands.begin_at_once(state, event, turn) or state.reload
             case ev.ScaleAsked():
                 commands.scale_asked(state, event, turn)
                 state.dirty.update(state.pools)
@@ -248,6 +250,9 @@ class Fleet:
             if reload.touches(name):
                 state.pools.setdefault(name, Pool(name, policy, 0))
         reload.prepared(event, state.pools, self.turn)
+        if reload.restart is not None:
+            for name in filter(reload.touches, state.pools):
+                state.pools[name].slots.clear()  # it begins anew
         state.dirty.update(state.pools)
 
     def _commit(self, reload: Reload) -> None:
@@ -260,7 +265,8 @@ class Fleet:
             keep.gone_back(state, kept)
         state.rolled_back = max((pool.rolled_back for pool in state.pools.values()), default=0)
         previous, state.generation = state.generation, reload.generation
-        state.reload, state.kept, state.not_kept = None, now_kept, ""
+        state.reload, state.kept = None, now_kept
+        state.not_kept = wording.KEEPS_NOTHING if reload.restart is not None else ""
         commands.adopted(state, reload, previous, self.turn)
 
     def _stop(self, event: ev.StopAsked) -> None:

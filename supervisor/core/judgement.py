@@ -3,7 +3,7 @@
 Rules
     - First start: until any worker was ever ready, a worker that cannot boot ends the fleet,
       with the exit status that says why. (A fork that fails does not: that is the machine.)
-    - A worker of the generation that a reload tries ends that reload.
+    - A worker of the generation that a reload tries ends that reload. (Of a restart mostly not.)
     - Otherwise a failure costs its own slot a backoff and touches no sibling (`crash`).
 """
 
@@ -29,6 +29,8 @@ def judge(fleet: FleetState, worker: Worker, turn: Turn) -> bool:
     if fleet.reload is not None and tried(fleet, worker):
         if fleet.reload.rollback and worker.is_template:
             return False  # nothing is forked for it
+        if fleet.reload.goes_on(fleet.pools, worker.pool, failure):
+            return False
         abort(fleet, fleet.reload, worker.pool, failure, turn)
         return True
     if not fleet.ever_ready and worker.ready_at is None:
@@ -46,8 +48,11 @@ def abort(
     """
     fleet.reload = None
     fleet.dirty.update(fleet.pools)
-    if changed and not reload.rollback:
-        tried = [each for each in fleet.pools.values() if reload.touches(each.name)]
+    tried = [each for each in fleet.pools.values() if reload.touches(each.name)]
+    if reload.restart is not None and reload.replacing:
+        for each in tried:  # nobody of before is left: whoever is begun now runs what is on disk
+            each.differs_since, each.rolled_back = None, 0
+    elif changed and not reload.rollback:
         for each in tried:
             if each.differs_since is None:
                 each.differs_since = turn.now

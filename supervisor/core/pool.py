@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from gwctl.records.base import Strength
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.slot import Slot
-from gwctl.supervisor.core.worker import Order, State, Worker
+from gwctl.supervisor.core.worker import UNREAPED_S, Order, State, Worker
 
 
 class Pool(Struct, eq=False):
@@ -34,6 +34,8 @@ class Pool(Struct, eq=False):
     """Workers that ended unplanned after they were ready, or before, since the master was started."""
     differs_since: float | None = None
     """When a reload was refused, and since then what is on disk is not what runs."""
+    alone: bool = False
+    """It is restarted, or goes back from a restart: no worker is begun beside one of another generation."""
     rolled_back: int = 0
     """The generation from which it was gone back to the one in force; 0: it was not."""
 
@@ -86,6 +88,15 @@ class Pool(Struct, eq=False):
         """Those that hold a slot of the generation in force."""
         return self.of_generation(self.generation)
 
+    def has_others(self, generation: int, now: float) -> bool:
+        """A process of another generation is there.
+
+        One that was killed and that the kernel does not let go of runs nothing any more; nobody waits for it.
+        """
+        lives = (*self.members.values(), *self.templates.values())
+        others = [life for life in lives if life.generation != generation]
+        return any(life.state is not State.KILLED or now < life.since + UNREAPED_S for life in others)
+
     def adopt(self, generation: int, policy: PoolPolicy | None, size: int) -> None:
         """A new generation is in force; without ``policy`` it has no such pool."""
         self.generation = generation
@@ -94,6 +105,7 @@ class Pool(Struct, eq=False):
         self.slots.clear()
         self.differs_since = None
         self.rolled_back = 0
+        self.alone = False
 
     def slot(self, number: int) -> Slot:
         return self.slots.setdefault(number, Slot())
@@ -132,6 +144,14 @@ class Wanted(Struct, frozen=True):
     """The generation whose parked workers stay, for a rollback; 0: none."""
     hold: bool = False
     """No worker of the current generation is begun while another serves: its code is not on disk."""
+    alone: bool = False
+    """All others end, whoever serves, before the first worker of the candidate is begun; without a candidate,
+    of the current generation."""
+
+    @property
+    def to_be_alone(self) -> int:
+        """The generation that is."""
+        return self.candidate or self.generation
 
 
 class View:
@@ -146,10 +166,12 @@ class View:
         active: How many are starting or ready.
         serving: How many accept.
         room: How many more may be parked or draining.
+        crowded: Others are there beside the generation that is to be alone.
     """
 
     __slots__ = (
         "active",
+        "crowded",
         "kept",
         "leaving",
         "new",
@@ -171,6 +193,7 @@ class View:
         self.kept: list[Worker] = []
         self.strays: list[Worker] = []
         self.leaving: list[Worker] = []
+        self.crowded = False
         self.active = self.serving = parked = departing = 0
         for worker in pool.members.values():
             state = worker.state
@@ -221,6 +244,8 @@ class View:
     def holds(self) -> bool:
         """No worker of the current generation is to be begun, as another serves or will."""
         wanted = self.wanted
+        if wanted.alone:
+            return wanted.candidate > 0 or self.crowded
         if not (wanted.candidate or wanted.hold):
             return False
         switching = wanted.atomic and wanted.replace

@@ -14,6 +14,8 @@ Rules
     - An atomic reload, and a rollback, have all new workers ready, then all old ones release their
       clients in one step, and have all new ones serve in the next. Should none of the new ones serve
       any more, all old ones do again: the two never serve side by side.
+    - A restart, and going back from one, lets go of all workers of other generations whoever serves, and of
+      their templates; the first of its own is begun when the last process of those is reaped.
     - Workers of a kept generation stay parked; not all together, should one be the last that serves.
     - The last serving worker of a pool is never drained to get rid of it (it may be surplus or
       belong to an abandoned generation) before another one serves.
@@ -41,6 +43,8 @@ def reconcile(pool: Pool, wanted: Wanted, turn: Turn) -> None:
     if pool.templates:
         templates.let_go(pool, _generations(pool, wanted), turn)
     view = View(pool, wanted)
+    if wanted.alone:
+        _clear(view, turn)
     if view.successors:
         _succeed(view, turn)
     if wanted.serve_new or not (view.serving or wanted.atomic):
@@ -67,8 +71,25 @@ _CAN_SERVE = frozenset({State.READY, State.PARKED})
 
 def _generations(pool: Pool, wanted: Wanted) -> set[int]:
     """Those of which workers may yet be started."""
+    if wanted.alone:
+        return {wanted.to_be_alone}
     current = {wanted.generation, wanted.kept} if pool.size else set()
     return current if wanted.policy is None else current | {wanted.candidate}
+
+
+def _clear(view: View, turn: Turn) -> None:
+    """Let go of all others; one that fails by itself stays what it is: a failure."""
+    holders = (view.old, view.successors) if view.wanted.candidate else ()
+    for slots in holders:
+        for slot, worker in list(slots.items()):
+            if worker.state in _CAN_BE_TOLD:
+                del slots[slot]
+                _let_go(view, worker, turn)
+    for worker in (*view.strays, *view.kept):
+        _let_go(view, worker, turn)
+    view.strays, view.kept = [], []
+    view.crowded = view.pool.has_others(view.wanted.to_be_alone, turn.now)
+    view.pool.alone = view.crowded or view.wanted.candidate > 0
 
 
 def _serve(view: View, worker: Worker, turn: Turn) -> None:

@@ -28,6 +28,13 @@ and what is then wanted of the pools (the current generation, nothing else) does
 A reload of some pools leaves the others as they are: their workers stay those of an older generation, and
 nothing is held back in them meanwhile. A rollback leaves those alone in which it would change nothing.
 
+A restart is a reload without overlap. When the settings are valid, what is left of its phases is
+    drain      all workers of before end, and their templates, in all its pools; clients wait in the backlog
+    start      all new ones are begun, and serve as soon as they can. It is committed when they do
+There is nothing then that could serve instead. If a new worker fails, the restart goes back to the settings
+of before, if those were others and a pool is not served yet; again without overlap, and with the code that is
+on disk. Otherwise the new generation is adopted all the same, and the worker tried again as after any crash.
+
 A pool that only the new settings have takes part like the others. One that they no longer
 have serves until the commit, and is drained then: parked, it would let its clients wait in
 the backlog with nobody to answer them.
@@ -46,13 +53,14 @@ from typing import Final, assert_never
 
 from msgspec import Struct, field
 
-from gwctl.records.reloads import Watched
+from gwctl.records.reloads import NewWorkerFailed, Watched
 from gwctl.supervisor.core import watch, wording
 from gwctl.supervisor.core.actions import Measure, Progress
 from gwctl.supervisor.core.comparison import Counted
 from gwctl.supervisor.core.events import Measured, Prepared
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool, View, Wanted
+from gwctl.supervisor.core.restart import Restart
 from gwctl.supervisor.core.turn import Turn
 from gwctl.supervisor.core.watch import Watch
 from gwctl.supervisor.core.worker import DRAIN_MARGIN_S, LINK_GRACE_S, Failure, Order, State, Worker
@@ -85,6 +93,8 @@ class Stage(Enum):
     ROLL = "roll"
     SWITCH = "switch"
     COMMIT = "commit"
+    DRAIN = "drain"
+    START = "start"
 
 
 WATCH_ALL: Final = "watch-all"
@@ -118,6 +128,8 @@ class Reload(Struct, eq=False):
     """Of a rollback, the generation that each pool goes back to."""
     left: tuple[str, ...] = ()
     """What differs in the settings and is not applied, as it is not of those pools; in words."""
+    restart: Restart | None = None
+    """It is one without overlap."""
     policies: Mapping[str, PoolPolicy] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     """Wanted workers of each pool in the new generation."""
@@ -157,15 +169,25 @@ class Reload(Struct, eq=False):
             self.sizes[name] = pool.size if pool is not None and scaled else policy.size
             self.rolled[name] = 0
         self.stall_s = max((patience(policy) for policy in self.policies.values()), default=self.stall_s)
+        first = Stage.ROLL if self.rollback else Stage.BOOT
+        if self.restart is not None:
+            first, self.keep_s = Stage.DRAIN, 0.0
+            served = (name for name in self.policies if name in pools and pools[name].size)
+            self.restart.begin(served, turn.now, changed=event.changed)
         for name in self.policies:
             self.tell(turn, name, "validate", "ok")
             if not self.rollback:
-                self.tell(turn, name, "boot", "")
-        self._move(Stage.ROLL if self.rollback else Stage.BOOT, turn)
+                self.tell(turn, name, first.value, "")
+        self._move(first, turn)
 
     def wanted(self, pool: Pool, kept: int = 0) -> Wanted:
         """What this transaction wants of a pool that it touches, while generation ``kept`` is kept there."""
         policy = self.policies.get(pool.name)
+        if self.stage in _APART:
+            size = self.sizes.get(pool.name, 0)
+            new = size if self.stage is Stage.START and self.failed is None else 0
+            candidate = self.candidate_of(pool.name)
+            return Wanted(pool.generation, candidate, policy, new=new, new_in_the_end=size, alone=True)
         if policy is None and self.rollback:
             return Wanted(pool.generation, kept=kept, hold=True)
         if policy is None:
@@ -200,11 +222,11 @@ class Reload(Struct, eq=False):
 
     @property
     def replacing(self) -> bool:
-        """The canaries have passed."""
+        """The canaries have passed, or there are none: others make room."""
         return self.stage in _ROLLING
 
     def is_atomic(self, pool: str) -> bool:
-        return self.rollback or self.policies[pool].atomic
+        return self.rollback or (self.restart is None and self.policies[pool].atomic)
 
     # ---- what is
 
@@ -249,6 +271,12 @@ class Reload(Struct, eq=False):
                 self._count(pools, turn)
                 self._measure(turn)
                 return self._watch_end(pools, turn)
+            case Stage.DRAIN:
+                return self.restart is not None and self._watch_drain(self.restart, pools, turn)
+            case Stage.START:
+                if self.restart is not None:
+                    self._watch_start(self.restart, pools, turn)
+                return False
             case _:
                 assert_never(self.stage)
 
@@ -450,6 +478,38 @@ class Reload(Struct, eq=False):
         """What the watch of ``pool`` has seen."""
         return self.watches[pool].report(pool, self.generation)
 
+    # ---- a restart
+
+    def _watch_drain(self, restart: Restart, pools: Mapping[str, Pool], turn: Turn) -> bool:
+        """Begin the new ones when nobody of before is left, in no pool."""
+        touched = (pool for name, pool in pools.items() if self.touches(name))
+        if any(pool.has_others(self.generation, turn.now) for pool in touched):
+            return False
+        for name in self.policies:
+            self.tell(turn, name, "drain", "ok", seconds(turn.now - restart.began_at))
+            self.tell(turn, name, "start", "", f"0/{self.sizes[name]}")
+        self._move(Stage.START, turn)
+        return True
+
+    def _watch_start(self, restart: Restart, pools: Mapping[str, Pool], turn: Turn) -> None:
+        """It is over when all new ones serve, or when one has failed and it goes on nevertheless."""
+        self._count(pools, turn)
+        restart.serve((name for name, _ in self._serving(pools)), turn.now)
+        if restart.failed is not None or all(self.rolled[n] >= self.sizes[n] for n in self.policies):
+            self.settled_at = turn.now
+
+    def goes_on(self, pools: Mapping[str, Pool], pool: str, failure: Failure) -> bool:
+        """A new worker of ``pool`` has failed, and a restart does not for it."""
+        if self.restart is None:
+            return False
+        served = {name for name, _ in self._serving(pools)}
+        return self.restart.goes_on(self.policies, served, pool, failure)
+
+    @property
+    def failed(self) -> NewWorkerFailed | None:
+        """Of a restart that goes on nevertheless."""
+        return self.restart.failed if self.restart is not None else None
+
     def _count(self, pools: Mapping[str, Pool], turn: Turn) -> None:
         if self.rollback:
             return
@@ -460,7 +520,7 @@ class Reload(Struct, eq=False):
             if count != self.rolled[name]:
                 self.rolled[name] = count
                 size = self.sizes[name]
-                phase = "start" if self.is_atomic(name) else "roll"
+                phase = "start" if self.restart is not None or self.is_atomic(name) else "roll"
                 self._progressed(turn)
                 self.tell(turn, name, phase, "ok" if count >= size else "", f"{count}/{size}")
 
@@ -522,7 +582,8 @@ class Reload(Struct, eq=False):
 
 _TRYING = frozenset({Stage.BOOT, Stage.SETTLE})
 _WATCHING = frozenset({Stage.WATCH, Stage.COMMIT})
-_ROLLING = frozenset({Stage.ROLL, Stage.SWITCH, Stage.COMMIT})
+_APART = frozenset({Stage.DRAIN, Stage.START})
+_ROLLING = frozenset({Stage.ROLL, Stage.SWITCH, Stage.COMMIT}) | _APART
 _COULD_SERVE = frozenset({State.READY, State.PARKED})
 
 

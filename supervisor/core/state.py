@@ -233,7 +233,7 @@ class FleetState(Struct, eq=False):
             return self.reload.wanted(pool, kept)
         degraded = pool.degraded
         recycle, hold = not degraded and self.ending is None, degraded and pool.rolled_back > 0
-        return Wanted(pool.generation, recycle=recycle, kept=kept, hold=hold)
+        return Wanted(pool.generation, recycle=recycle, kept=kept, hold=hold, alone=pool.alone)
 
     def sample_by(self, at: float, turn: Turn) -> None:
         """Have the scoreboard read at ``at`` at the latest; by itself it is every `deadlines.SAMPLE_S`."""

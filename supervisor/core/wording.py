@@ -12,6 +12,7 @@ from gwctl.config.model.types import WORKERS_MAX
 from gwctl.records.reload_words import (
     adopted_as,
     not_adopted,
+    what_failed,
     what_is_kept,
     what_is_left,
     what_is_removed,
@@ -31,6 +32,7 @@ from gwctl.wording import duration, requests, seconds, size, span, workers
 STOPPING: Final = "the fleet is stopping"
 STOPS: Final = "the fleet stops"
 CANNOT_START: Final = "the fleet could not be started"
+KEEPS_NOTHING: Final = "a restart keeps no generation"
 NOTHING_KEPT: Final = "no generation is kept. Set master.keep_s to keep one after each reload"
 
 
@@ -241,6 +243,10 @@ def rollback_refused(reason: str) -> str:
     return f"not rolled back: {reason}"
 
 
+def restart_refused(reason: str) -> str:
+    return f"not restarted: {reason}"
+
+
 def upgrade_refused(reason: str) -> str:
     return f"not upgraded: {reason}"
 
@@ -248,7 +254,7 @@ def upgrade_refused(reason: str) -> str:
 def adopted(record: ReloadAdopted, preface: str, warnings: Sequence[str]) -> str:
     doubts = [too_few(each) for each in record.watched if not each.enough]
     told = [f"warning: {each}" for each in (*doubts, *warnings)]
-    rest = (what_is_removed(record), what_is_kept(record), what_is_left(record))
+    rest = (what_is_removed(record), what_is_kept(record), what_is_left(record), what_failed(record))
     lines = [preface, adopted_as(record), *told, *rest]
     return "\n".join(filter(None, lines))
 

@@ -192,6 +192,11 @@ class Generations:
         self.listeners.open(binding(plan.loaded.settings))
         return plan
 
+    def differs(self, plan: Plan) -> bool:
+        """The settings of its pools are not those in force."""
+        running = self.current
+        return (plan.loaded.settings.pool, plan.policies) != (running.loaded.settings.pool, running.policies)
+
     def missing(self, plan: Plan) -> tuple[str, ...]:
         """What the plan in force serves and ``plan`` does not, in words."""
         lost = []

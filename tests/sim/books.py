@@ -112,6 +112,8 @@ class Transaction:
     generation: int
     pools: tuple[str, ...] = ()
     """Those that it is of; empty: all."""
+    restarts: bool = False
+    """Without overlap."""
     policies: dict[str, PoolPolicy] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
@@ -137,7 +139,7 @@ class Transaction:
 
     def told_to_serve(self, seen: Seen, now: float, others: int) -> None:
         """``others`` serve in that pool: then a canary lives without clients at first."""
-        if seen.pool not in self.policies:
+        if seen.pool not in self.policies or self.restarts:
             return
         self.changed_at = now
         if seen.generation == self.generation and seen.pool not in self.canaries:
@@ -166,7 +168,9 @@ class Transaction:
         mine = [w for w in workers.values() if w.generation == self.generation and w.pool == action.pool]
         if any(w.slot == action.slot and not w.told_to_end for w in mine):
             raise Unsafe(f"two new workers in {action.pool}.{action.slot}")
-        if sum(not w.is_template for w in mine) >= canaries(
+        if self.restarts:
+            return  # all at once
+        if sum(not (w.is_template or w.told_to_end) for w in mine) >= canaries(
             self.policies[action.pool], self.sizes[action.pool]
         ):
             self.judge_canaries(now)
@@ -189,7 +193,9 @@ class Transaction:
             raise Unsafe(f"{parked} parked in {pool} for {serving} new ones that serve")
 
     def judge_commit(self, workers: Mapping[int, Seen], now: float) -> None:
-        """Everything is healthy, and has been for ``settle_s``."""
+        """Everything is healthy, and has been for ``settle_s``; a restart is over at once, however it went."""
+        if self.restarts and self.failed:
+            return
         if self.failed:
             raise Unsafe("adopted a generation that has failed")
         for name, size in self.sizes.items():
@@ -202,6 +208,7 @@ class Transaction:
             raise Unsafe("adopted while old workers serve")
         long_s = (max(policy.settle_s, self.watched_s(name)) for name, policy in self.policies.items())
         settle_s = max(long_s, default=0.0)
+        settle_s = 0.0 if self.restarts else settle_s
         if now - self.changed_at < settle_s - 1e-6:
             raise Unsafe(f"adopted {now - self.changed_at:.3f} s after the last change")
 

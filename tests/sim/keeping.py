@@ -54,7 +54,9 @@ class KeepingWorld(World):
         self._prepared[generation] = self._taken(self._new_policies(), pools) or self.policies
         keep_s = self.rng.choice((0.0, 5.0, 20.0))
         lost = tuple(self.policies.keys() - self._prepared[generation].keys())
-        self._news(0.0, ev.Prepared(generation, self._prepared[generation], (), keep_s, lost))
+        changed = self._prepared[generation] != self.policies
+        prepared = ev.Prepared(generation, self._prepared[generation], (), keep_s, lost, changed=changed)
+        self._news(0.0, prepared)
 
     def _perform(self, action: act.Action) -> None:
         match action:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gwctl.durations import PLACES
 from gwctl.records import AnyRecord
 from gwctl.records.base import TEMPLATE
-from gwctl.records.reloads import ReloadRefused
+from gwctl.records.reloads import ReloadAdopted, ReloadRefused
 from gwctl.records.report import ProcessReport
 from gwctl.records.workers import SlotKeepsDying, SlotRecovered, WorkerReplaced
 from gwctl.supervisor.core import events as ev
@@ -195,4 +195,8 @@ def told_of(record: AnyRecord) -> list[str]:
             return ["keeps dying"]
         case SlotRecovered():
             return ["has recovered"]
+        case ReloadAdopted(restart=True, failed=failed):
+            return ["restarted" if failed is None else "restarted with a failure"]
+        case ReloadRefused(unserved=unserved) if unserved:
+            return ["went back from a restart"]
     return []

@@ -375,7 +375,26 @@ def reloads_all_when_some_are_named(patch: Patch) -> None:
     patch.setattr(Reload, "touches", lambda _reload, _pool: True)
 
 
+def restarts_with_an_overlap(patch: Patch) -> None:
+    patch.setattr(Pool, "has_others", lambda _pool, _generation, _now: False)
+
+
+def restarts_and_leaves_the_templates(patch: Patch) -> None:
+    lives = Pool.has_others
+
+    def but_for_templates(pool: Pool, generation: int, now: float) -> bool:
+        templates, pool.templates = pool.templates, {}
+        try:
+            return lives(pool, generation, now)
+        finally:
+            pool.templates = templates
+
+    patch.setattr(Pool, "has_others", but_for_templates)
+
+
 MUTANTS: tuple[Mutant, ...] = (
+    restarts_with_an_overlap,
+    restarts_and_leaves_the_templates,
     reloads_all_when_some_are_named,
     drains_twice,
     leaves_them_parked_on_abort,

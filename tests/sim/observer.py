@@ -14,6 +14,8 @@ What the observer holds against the core:
   - a slot that keeps failing is not tried again before its backoff (`tests.sim.breakers`);
   - one that hangs is found (`tests.sim.hanging`), and the scoreboard read in time for that; the door
     is closed when a stop was asked for and its delay is over (`tests.sim.stop_rules`);
+  - in a pool that is restarted nobody is begun while a process of another generation is there
+    (`tests.sim.restarts`);
   - each request is answered once, each prepared generation adopted or abandoned once, and
     after Finish there is silence.
 """
@@ -23,10 +25,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gwctl.records.master import StopWaits
+from gwctl.records.reloads import ReloadBegun
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
-from tests.sim import hanging, recycling
+from tests.sim import hanging, recycling, restarts
 from tests.sim.books import DRAIN_MARGIN_S, LATE_S, Failures, Seen, Transaction, Unsafe
 from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
@@ -35,6 +38,8 @@ from tests.sim.links import LINK_GRACE_S, judge_dumped, judge_hung_up
 from tests.sim.recycling import judge_end, judge_heir, judge_observed, judge_retired, let_go_unspawned
 from tests.sim.stop_rules import StopRules
 from tests.sim.templates import judge_source
+
+Asked = ev.ReloadAsked | ev.RestartAsked | ev.ScaleAsked | ev.RecycleAsked | ev.StopAsked
 
 
 class Observer:
@@ -55,12 +60,16 @@ class Observer:
         self.failures = Failures()
         self.refused_at: dict[str, float] = {}
         """By pool, when a reload of it was first refused."""
+        self.alone: dict[str, int] = {}
+        """Pools that are restarted, or go back from it, and the generation that is to be alone there."""
         self._stop_rules = StopRules()
         self.samples = hanging.Samples()
         self.found: list[Seen] = []
         self._steps = 0
         self.now = 0.0
         self.late = self._scaled = False
+        self.restarts_next = False
+        """The transaction that is begun in this step is a restart."""
 
     def in_force(self, seen: Seen) -> bool:
         """It is of the generation in force of its pool."""
@@ -197,7 +206,7 @@ class Observer:
                 self._candidate_failed(seen)
                 self._cannot_boot(seen)
 
-    def _asked(self, event: ev.ReloadAsked | ev.ScaleAsked | ev.RecycleAsked | ev.StopAsked) -> None:
+    def _asked(self, event: Asked) -> None:
         if event.request:
             self.asked[event.request] = event
         if isinstance(event, ev.StopAsked):
@@ -220,6 +229,8 @@ class Observer:
         if txn is None or txn.generation != event.generation:
             raise Unsafe("prepared what was not asked for")
         txn.policies = {name: policy for name, policy in event.policies.items() if txn.touches(name)}
+        if txn.restarts:
+            restarts.begin(self, txn)
         for name, policy in txn.policies.items():
             kept = name in self.sizes and self.policies[name].size == policy.size
             txn.sizes[name] = self.sizes[name] if kept else policy.size
@@ -243,6 +254,7 @@ class Observer:
         seen = Seen(action.worker, action.pool, action.slot, action.generation, policy)
         seen.begun_at = self.now
         judge_source(self, seen, action)
+        restarts.judge_spawn(self, seen)
         if self.in_force(seen):
             judge_heir(self, seen)
         self.workers[action.worker] = seen
@@ -274,6 +286,7 @@ class Observer:
 
     def _keeps_serving(self, seen: Seen, what: str) -> None:
         needed = seen.serving and not self.stopping and seen.pool in self.sizes
+        needed = needed and restarts.may_stay(self, seen)
         if needed and not self._serving(seen.pool, seen):
             raise Unsafe(f"{what} to {seen}, the last that serves")
 
@@ -314,6 +327,7 @@ class Observer:
         stays = (
             seen.generation == self.txn.generation if self.txn is not None and tries else self.in_force(seen)
         )
+        stays = stays and restarts.may_stay(self, seen)
         if served and not self.stopping and stays and seen.pool in self.sizes:
             judge_room(self, seen.pool)
 
@@ -352,7 +366,9 @@ class Observer:
     def _prepare(self, action: act.Prepare) -> None:
         if self.txn is not None or action.generation <= self.generation:
             raise Unsafe(f"prepare {action.generation} while {self.txn} runs")
-        self.txn = Transaction(action.generation, action.pools, known=frozenset(self.sizes))
+        self.txn = Transaction(
+            action.generation, action.pools, self.restarts_next, known=frozenset(self.sizes)
+        )
         self._scaled = True  # heirs are let go as by a smaller size
 
     def _adopt(self, action: act.Adopt) -> None:
@@ -362,6 +378,7 @@ class Observer:
         txn.judge_commit(self.workers, self.now)
         self.generation, self.txn = txn.generation, None
         for name in [name for name in {*self.sizes, *txn.sizes} if txn.touches(name)]:
+            self.alone.pop(name, None)
             self.failures.begin_anew(name)
             for book in (self.policies, self.sizes, self.generations, self.refused_at):
                 book.pop(name, None)
@@ -374,6 +391,8 @@ class Observer:
             raise Unsafe("abandoned what was not tried")
         for name in filter(self.txn.touches, {*self.sizes, *self.txn.sizes}):
             self.refused_at.setdefault(name, self.now)
+        if self.txn.restarts:
+            restarts.go_back(self, self.txn)
         self.txn = None
 
     def _answer(self, action: act.Answer) -> None:
@@ -386,6 +405,8 @@ class Observer:
         self.stopping = True
 
     def _note(self, action: act.Note) -> None:
+        if isinstance(action.record, ReloadBegun):
+            self.restarts_next = action.record.restart
         if self.stopping and isinstance(action.record, StopWaits):
             self.samples.says_what_it_waits_for(self.now, 5.0)
         judge_note(self, action)
@@ -409,6 +430,7 @@ _EVENTS = {
     ev.ChannelClosed: Observer._channel_closed,
     ev.Exited: Observer._exited,
     ev.ReloadAsked: Observer._asked,
+    ev.RestartAsked: Observer._asked,
     ev.ScaleAsked: Observer._asked,
     ev.RecycleAsked: Observer._asked,
     ev.StopAsked: Observer._asked,

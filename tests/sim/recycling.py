@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
 from tests.sim.books import Seen, Unsafe
+from tests.sim.restarts import may_stay
 from tests.sim.templates import keeps_code
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def let_go_unspawned(observer: Observer) -> None:
         tried = txn is not None and seen.generation == txn.generation
         sizes = txn.sizes if txn is not None and tried else observer.sizes
         heir = observer.reloads(seen.pool) and is_heir(observer, seen)
-        surplus = seen.slot >= sizes.get(seen.pool, 0) or heir
+        surplus = seen.slot >= sizes.get(seen.pool, 0) or heir or not may_stay(observer, seen)
         if seen.state == "requested" and surplus and (tried or observer.in_force(seen)):
             seen.told_to_end = True
 
@@ -139,6 +140,7 @@ def is_degraded(observer: Observer, pool: str) -> bool:
 def judge_retired(observer: Observer, seen: Seen) -> None:
     """``seen`` is told to drain."""
     planned = observer.stopping or observer.reloads(seen.pool) or not observer.in_force(seen)
+    planned = planned or not may_stay(observer, seen)
     if not planned and seen.serving and seen.slot < observer.sizes.get(seen.pool, 0):
         if not seen.worn:
             raise Unsafe(f"retired {seen}, which was not due")

@@ -144,6 +144,7 @@ class World:
             (20, self._ask_scale),
             (25, self._ask_recycle),
             (400, self._ask_stop),
+            (40, self._ask_restart),
         )
         for mean, asks in asked:
             self._at(rng.expovariate(1 / mean), asks, mean)
@@ -159,6 +160,11 @@ class World:
             for _ in range(self.rng.choice((1, 1, 1, 3))):
                 self._read(ev.ReloadAsked(self._request(), "SIGHUP", self._some_pools()))
             self._at(self.rng.expovariate(1 / mean), self._ask_reload, mean)
+
+    def _ask_restart(self, mean: float) -> None:
+        if self.asking:
+            self._read(ev.RestartAsked(self._request(), "gwctl restart", self._some_pools()))
+            self._at(self.rng.expovariate(1 / mean), self._ask_restart, mean)
 
     def _some_pools(self) -> tuple[str, ...]:
         """None stands for all; any may be named, also one that is not there."""
@@ -286,7 +292,8 @@ class World:
         self._disk_broken = self.rng.random() < self.faults.generation_broken
         self._disk_fails = self.rng.random() < self.faults.generation_broken
         self._prepared = {generation: policies}
-        self._news(self.rng.choice((0.0, 0.1)), ev.Prepared(generation, self._prepared[generation]))
+        changed = policies != self.policies
+        self._news(self.rng.choice((0.0, 0.1)), ev.Prepared(generation, policies, changed=changed))
 
     def _taken(self, new: dict[str, PoolPolicy], pools: Sequence[str]) -> dict[str, PoolPolicy]:
         """What a reload of these pools takes of the settings."""
@@ -450,7 +457,14 @@ class World:
         self.faults = NO_FAULTS
         self.asking = False
         self.idle_from = self.now
-        asks = (self._ask_reload, self._ask_scale, self._ask_stop, self._upgrades.ask)
+        asks = (
+            self._ask_reload,
+            self._ask_restart,
+            self._ask_scale,
+            self._ask_recycle,
+            self._ask_stop,
+            self._upgrades.ask,
+        )
         self._heap = [each for each in self._heap if each[2] not in asks]
         heapq.heapify(self._heap)
         self._disk_broken = self._disk_fails = False

@@ -92,7 +92,7 @@ MASTER: Final = (
     Family(
         "gwctl_reloads_total",
         "counter",
-        "Reloads and rollbacks that have ended, by how: adopted, refused, rolled_back.",
+        "Reloads, rollbacks and restarts that have ended, by how: adopted, refused, rolled_back, restarted.",
         "reloads",
         rows.counted("reloads", rows.OUTCOMES),
         ("outcome",),

@@ -31,7 +31,7 @@ STATES: Final = (
     "killed",
 )
 """Of workers that live (docs/glossary.md); each is there also with 0."""
-OUTCOMES: Final = ("adopted", "refused", "rolled_back")
+OUTCOMES: Final = ("adopted", "refused", "rolled_back", "restarted")
 
 BOUNDS: Final = tuple(range(2, 21))
 """Those buckets whose ends become an ``le``: from 0.4 ms to 105 s, each twice the one before."""

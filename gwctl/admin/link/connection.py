@@ -75,6 +75,7 @@ _LANES: Final[dict[type[protocol.Method], str]] = {
     protocol.Recycle: "changes",
     protocol.Reload: "reloads",
     protocol.Rollback: "reloads",
+    protocol.Restart: "reloads",
 }
 """What else there is stops the master or replaces it, and is not for whoever comes over HTTP."""
 

@@ -51,7 +51,6 @@ def test_help_names_every_command() -> None:
         ("strat", "there is no command 'strat'. Did you mean gwctl start?"),
         ("shop.wsgi", "there is no command 'shop.wsgi'. Did you mean gwctl start shop.wsgi?"),
         ("run", "there is no command 'run'. Did you mean gwctl start?"),
-        ("restart", "there is no command 'restart'. Did you mean gwctl reload?"),
         ("zzz", "there is no command 'zzz'."),
     ],
 )
