@@ -23,6 +23,7 @@ from gwctl.config import (
     hints,
     paths,
     schema,
+    statsd_target,
     tls_checks,
     trusted_proxies,
     users,
@@ -33,6 +34,7 @@ from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.control import ControlSettings
 from gwctl.config.model.log import LogSettings
 from gwctl.config.model.settings import PoolSettings, Settings
+from gwctl.config.model.statsd import StatsdSettings
 from gwctl.config.model.types import NOFILE_MIN, POOL_NAME
 from gwctl.config.model.worker_class import chosen
 from gwctl.config.positions import Path
@@ -61,6 +63,7 @@ def check(settings: Settings, tree: Tree, bad: set[Path]) -> dict[str, Identity]
         checks.pool(name, pool)
         checks.metrics(("pool", name, "application_metrics"), pool, settings.admin)
     checks.admin(settings.admin)
+    checks.statsd(settings.statsd)
     checks.log(settings.log)
     checks.control(settings.control)
     checks.addresses(settings)
@@ -116,6 +119,23 @@ class _Checks:
         if pool.application_metrics and not admin.bind and self._ok(path, ("admin", "bind")):
             hint = 'Write bind = "127.0.0.1:9100" in [admin], or leave this out'
             self._tree.complain(path, "needs the admin listener, which tells them", hint)
+
+    def statsd(self, statsd: StatsdSettings) -> None:
+        """Check where figures are sent, and what is put to them."""
+        path = ("statsd", "to")
+        if statsd.to and self._ok(path):
+            try:
+                statsd_target.parse(statsd.to)
+            except statsd_target.TargetError as error:
+                self._tree.complain(path, str(error))
+        path = ("statsd", "prefix")
+        if statsd.prefix and self._ok(path) and not statsd_target.NAME.fullmatch(statsd.prefix):
+            self._tree.complain(path, "a prefix has letters, digits, _ and -, with dots inside")
+        for place, tag in self._items(("statsd", "tags"), statsd.tags):
+            if not statsd_target.TAG.fullmatch(tag):
+                self._tree.complain(place, "a tag is NAME:VALUE or NAME, without blanks, commas, | and #")
+        if statsd.tags and statsd.format == "plain" and self._ok(("statsd", "tags"), ("statsd", "format")):
+            self._tree.complain(("statsd", "tags"), 'there are no tags with format = "plain"')
 
     def control(self, control: ControlSettings) -> None:
         """Check that those who may use the control socket are there."""

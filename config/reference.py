@@ -40,6 +40,9 @@ gw.toml (Even Better TOML in VS Code, taplo, and others).
     [admin]                                   # probes, metrics, the dashboard
     bind = ["127.0.0.1:9100"]
 
+    [statsd]                                  # figures for statsd
+    to = "udp://127.0.0.1:8125"
+
     [pool.web]                                # an application; NAME is yours to choose
     app = "shop.wsgi:application"
     bind = ["127.0.0.1:8000"]
@@ -67,8 +70,8 @@ variable that is empty counts as not set; one that names no setting is a mistake
 `--set timeouts.drain_timeout_s=60`, `--set pool.live.processes=2`, `--set env.DEBUG=1`.
 
 **At a reload** (SIGHUP, `gwctl reload`) the file is read again, with the variables and flags of the
-start. Settings of a pool apply to the new generation, those of `[log]`, `[control]` and `[admin]` when
-it is adopted. `name`, `pidfile` and `control` of the master and `to` of `[log]` take a restart.
+start. Settings of a pool apply to the new generation, those of `[log]`, `[control]`, `[admin]` and `[statsd]`
+when it is adopted. `name`, `pidfile` and `control` of the master and `to` of `[log]` take a restart.
 """
 
 _ENV_FILE: Final = """\

@@ -19,6 +19,7 @@ from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.control import ControlSettings
 from gwctl.config.model.log import LogSettings
 from gwctl.config.model.settings import MasterSettings, PoolSettings, Settings
+from gwctl.config.model.statsd import StatsdSettings
 
 Path = tuple[str, ...]
 """Below a pool (``("timeouts", "linger_s")``) or below the whole file, as said."""
@@ -28,6 +29,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "master": MasterSettings,
     "control": ControlSettings,
     "admin": AdminSettings,
+    "statsd": StatsdSettings,
     "log": LogSettings,
 }
 """Tables that there is one of, beside those of the pools."""

@@ -419,7 +419,7 @@ class Master:
         """Have the admin listener served as the settings in force say."""
         settings = self._generations.current.loaded.settings
         path, plan = settings.admin.token_file, None
-        if settings.admin.bind:
+        if settings.admin.bind or settings.statsd.to:
             try:
                 token = admin_token.read(path) if path else ""
             except admin_token.TokenError as error:
@@ -428,7 +428,7 @@ class Master:
             listeners = self._generations.admin_listeners
             pool = pool_settings(settings)
             folder = self._metrics_folder.for_admin(settings.pool, pool)
-            plan = AdminPlan(self.name, pool, listeners, token, folder)
+            plan = AdminPlan(self.name, pool, listeners, token, folder, settings.statsd)
         self.admin.want(plan, time.monotonic())
 
     def _connect(self, sock: socket.socket) -> None:

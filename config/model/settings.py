@@ -27,6 +27,7 @@ from gwctl.config.model.lifecycle import Crash, Recycle, Reload
 from gwctl.config.model.log import LogSettings
 from gwctl.config.model.meta import meta as _meta
 from gwctl.config.model.meta import octal as _octal
+from gwctl.config.model.statsd import StatsdSettings
 from gwctl.config.model.timeouts import Timeouts
 from gwctl.config.model.tls import Tls
 from gwctl.config.model.types import WORKERS_MAX, PositiveSeconds, Seconds
@@ -535,4 +536,5 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     master: MasterSettings = MasterSettings()
     control: ControlSettings = ControlSettings()
     admin: AdminSettings = AdminSettings()
+    statsd: StatsdSettings = StatsdSettings()
     log: LogSettings = LogSettings()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from gwctl.admin import page
@@ -33,9 +34,11 @@ from gwctl.admin.http import (
 )
 from gwctl.admin.limits import Places
 from gwctl.admin.link.connection import Link
-from gwctl.admin.link.master import PROBE_S, Master
+from gwctl.admin.link.master import PROBE_S, READ_S, Master
 from gwctl.admin.probes import Probes
 from gwctl.admin.scrape import Scrape
+from gwctl.admin.statsd.reporter import Reporter
+from gwctl.config.model.statsd import StatsdSettings
 from gwctl.control import protocol
 
 PROBES_MAX: Final = 64
@@ -69,6 +72,19 @@ def _say_nothing(_text: str) -> None:
     """Where there is no event log."""
 
 
+class Besides(NamedTuple):
+    """What else the process does. ``warn`` writes to the event log, in any thread."""
+
+    metrics_folder: str = ""
+    """Where the applications' own metrics are; empty: there are none to be told."""
+    statsd: StatsdSettings = StatsdSettings()
+    """Where figures are sent."""
+    warn: Callable[[str], None] = _say_nothing
+
+
+NOTHING: Final = Besides()
+
+
 class Admin:
     """The application. Its life is that of an ASGI lifespan: the link is made at the startup."""
 
@@ -78,8 +94,7 @@ class Admin:
         token: str,
         name: str,
         on_master_gone: Callable[[str], None] | None = None,
-        metrics_folder: str = "",
-        warn: Callable[[str], None] = _say_nothing,
+        besides: Besides = NOTHING,
     ) -> None:
         """Take over ``sock``, which is connected to the master's control server.
 
@@ -89,8 +104,7 @@ class Admin:
             name: `master.name`.
             on_master_gone: Called once, in the loop, with the reason, when the master has closed the
                 connection. `master_gone` is set then, too. There is nothing left to do for this process.
-            metrics_folder: Where the applications' own metrics are; empty: there are none.
-            warn: Called with what is to be in the event log, from any thread.
+            besides: What it does besides answering for the master.
         """
         self.master_gone = asyncio.Event()
         self._on_master_gone = on_master_gone
@@ -99,7 +113,12 @@ class Admin:
         self._feed = Feed(self._master)
         self._guard = Guard(token)
         self._page = page.load()
-        self._scrape = Scrape(self._master, metrics_folder, warn)
+        self._reporter: Reporter | None = None
+        if besides.statsd.to:
+            ask, levels = partial(self._master.metrics.get, READ_S), self._feed.records.levels
+            self._reporter = Reporter(besides.statsd, ask, levels, besides.warn)
+        sender = self._reporter.sender if self._reporter is not None else None
+        self._scrape = Scrape(self._master, besides.metrics_folder, sender, besides.warn)
         self._routes = self._table(Api(name, self._guard, self._master, self._feed.sampler))
 
     def _table(self, api: Api) -> tuple[Route, ...]:
@@ -163,10 +182,14 @@ class Admin:
             return
         self._feed.begin()
         self._scrape.begin()
+        if self._reporter is not None:
+            self._reporter.begin()
         try:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         finally:
+            if self._reporter is not None:
+                await self._reporter.end()
             await self._feed.end()
             await self._master.close()
             await self._scrape.end()

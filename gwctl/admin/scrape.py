@@ -20,6 +20,7 @@ from gwctl.admin.figures.samples import in_slots
 from gwctl.admin.link.master import READ_S, Master
 from gwctl.admin.link.shared import Shared
 from gwctl.admin.memory import ProportionalMemory
+from gwctl.admin.statsd.sender import Sender
 from gwctl.control.metrics import MasterMetrics
 from gwctl.errors import ControlError
 
@@ -35,8 +36,11 @@ T = TypeVar("T")
 class Scrape:
     """One of each format for all who ask at about the same time."""
 
-    def __init__(self, master: Master, metrics_folder: str, warn: Callable[[str], None]) -> None:
-        """``metrics_folder`` is empty where no application's metrics are told."""
+    def __init__(
+        self, master: Master, metrics_folder: str, sender: Sender | None, warn: Callable[[str], None]
+    ) -> None:
+        """``metrics_folder`` is empty where no application's metrics are told; ``sender`` is statsd's."""
+        self._sender = sender
         self._master = master
         self._collector = Collector(metrics_folder, warn) if metrics_folder else None
         self._thread = ThreadPoolExecutor(1, "gwctl-metrics")
@@ -86,7 +90,9 @@ class Scrape:
             for pool, reasons in collected.left_out.items()
         }
         memory = {place: measured[pid] for place, pid in workers.items() if pid in measured}
-        return OwnFigures(memory, collected.series, left_out)
+        sender = self._sender
+        packets = {"sent": sender.sent, "lost": sender.lost} if sender is not None else {}
+        return OwnFigures(memory, collected.series, left_out, packets)
 
     async def _collect(self, collector: Collector) -> tuple[MasterMetrics, Collected]:
         listing = await self._in_thread(collector.listing)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from gwctl.config.model.settings import PoolSettings
+from gwctl.config.model.statsd import StatsdSettings
 from gwctl.ipc.channel import Channel
 from gwctl.ipc.connection_queue import ConnectionQueue
 from gwctl.ipc.output_pipes import WorkerEnds
@@ -61,6 +62,8 @@ class AdminParts(Struct, frozen=True):
     """Of those who may change things; empty: nobody may."""
     metrics_folder: str = ""
     """Where the applications' own metrics are, a folder for each pool; empty: nowhere."""
+    statsd: StatsdSettings = StatsdSettings()
+    """Where figures are sent."""
 
 
 class Assignment(Struct, frozen=True):

@@ -14,6 +14,8 @@ class AdminReady(Record, frozen=True, kw_only=True):
     memory_bytes: int
     token: bool = False
     """Who has the token may change things."""
+    statsd: str = ""
+    """Where figures are sent; empty: nowhere."""
 
 
 AdminFault = Literal["boot", "silent", "term", "protocol", "unwatched"]

@@ -103,7 +103,11 @@ def not_allowed(uid: int, owner_uid: int, allowed: Iterable[int] = ()) -> str:
 @_of(admin.AdminReady)
 def _admin_ready(record: admin.AdminReady) -> str:
     what = f"pid {record.pid}, {mebibytes(record.memory_bytes)}"
-    return f"admin: {', '.join(record.urls)} ({what})" + ("" if record.token else ", to read only: no token")
+    statsd = f", figures to {record.statsd}" if record.statsd else ""
+    if not record.urls:
+        return f"admin: no listener ({what}){statsd}"
+    read_only = "" if record.token else ", to read only: no token"
+    return f"admin: {', '.join(record.urls)} ({what}){read_only}{statsd}"
 
 
 @_of(admin.AdminTokenUnusable)

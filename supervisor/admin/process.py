@@ -26,6 +26,7 @@ import msgspec
 
 from gwctl import __version__
 from gwctl.config.model.settings import PoolSettings
+from gwctl.config.model.statsd import StatsdSettings
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import AdminParts, Assignment, Listener
 from gwctl.ipc.channel import (
@@ -75,6 +76,7 @@ class Plan(msgspec.Struct, frozen=True):
     listeners: tuple[Listener, ...]
     token: str
     metrics_folder: str = ""
+    statsd: StatsdSettings = StatsdSettings()
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -318,7 +320,7 @@ class AdminProcess:
             log_to=log.to,
             master_pid=os.getpid(),
             log_lock_fd=log.lock.fd,
-            admin=AdminParts(asking, plan.token, plan.metrics_folder),
+            admin=AdminParts(asking, plan.token, plan.metrics_folder, plan.statsd),
         )
 
     # ---- what it says
@@ -352,6 +354,7 @@ class AdminProcess:
                         boot_s=max(0.0, min(boot_s, BOOT_S)),
                         memory_bytes=max(0, min(memory_bytes, 1 << 60)),
                         token=bool(running.plan.token),
+                        statsd=running.plan.statsd.to,
                     )
                 )
             case WorkerFailed(message=reason):

@@ -48,6 +48,7 @@ DOORS = frozenset(
     {
         ("gwctl.workers.lifecycle.admin_process", "gwctl.admin.app"),
         ("gwctl.workers.lifecycle.admin_process", "gwctl.admin.app.Admin"),
+        ("gwctl.workers.lifecycle.admin_process", "gwctl.admin.app.Besides"),
     }
 )
 """The admin process boots as a worker does, with an application of gwctl's own."""

@@ -13,9 +13,10 @@ from gwctl.workers.app.loader import LoadedApplication
 
 def admin_application(parts: AdminParts, instance: str, log: Log) -> LoadedApplication:
     """Make what it serves. It ends when the master lets go of its control connection."""
-    from gwctl.admin.app import Admin  # noqa: PLC0415 - no worker needs it
+    from gwctl.admin.app import Admin, Besides  # noqa: PLC0415 - no worker needs it
 
-    admin = Admin(parts.control, parts.token, instance, _end, parts.metrics_folder, log.warning)
+    besides = Besides(parts.metrics_folder, parts.statsd, log.warning)
+    admin = Admin(parts.control, parts.token, instance, _end, besides)
     return LoadedApplication(admin, "asgi", ASGI, "gwctl.admin", lifespan=admin)
 
 

@@ -340,6 +340,14 @@ OWN: Final = (
         rows.application_left_out,
         (*_POOL, "reason"),
     ),
+    Family(
+        "gwctl_statsd_packets_total",
+        "counter",
+        "Datagrams with figures for statsd, by what became of them: sent (and maybe lost on the way), lost.",
+        "",
+        rows.statsd_packets,
+        ("outcome",),
+    ),
 )
 """What the admin process says of itself."""
 

@@ -16,6 +16,8 @@ class OwnFigures(msgspec.Struct, frozen=True):
     """Of the application's own metrics, by pool; without those pools that have none."""
     application_left_out: dict[str, dict[str, int]] = {}
     """By pool, then by why."""
+    statsd_packets: dict[str, int] = {}
+    """Datagrams by what became of them; empty: none are sent."""
 
 
 NOTHING: Final = OwnFigures()

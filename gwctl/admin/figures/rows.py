@@ -175,6 +175,11 @@ def proportional_memory(own: OwnFigures) -> Iterator[Row]:
         yield (_text(pool), str(slot)), value
 
 
+def statsd_packets(own: OwnFigures) -> Iterator[Row]:
+    for outcome, count in own.statsd_packets.items():
+        yield (outcome,), count
+
+
 def application_series(own: OwnFigures) -> Iterator[Row]:
     for pool, count in own.application_series.items():
         yield (_text(pool),), count

@@ -9,7 +9,7 @@ The history is asked for first, then all that comes from it on: what comes twice
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import takewhile
@@ -43,6 +43,8 @@ class Records:
         self._bytes = 0
         self.last = 0
         """The number of the newest; 0: none is known yet."""
+        self.levels = Counter[str]()
+        """How many there were of each level, of those that were told here."""
         self.complete = asyncio.Event()
         """What had happened before this process began is here, as far as the master had it."""
 
@@ -69,6 +71,7 @@ class Records:
         if not isinstance(number, int) or number <= self.last:
             return
         record = Record(number, encode(event))
+        self.levels[str(event.get("level"))] += 1
         self.last = number
         self._kept.append(record)
         self._bytes += len(record.data)

@@ -287,6 +287,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
         pool="web", address="http://127.0.0.1:8000", damage="shut_down", mended=False, reason="in use"
     ),
     AdminReady(pid=4140, urls=("http://127.0.0.1:9100",), boot_s=0.2, memory_bytes=19 << 20, token=True),
+    AdminReady(pid=4140, urls=(), boot_s=0.2, memory_bytes=19 << 20, statsd="udp://127.0.0.1:8125"),
     AdminKilled(pid=4140, fault="boot", after_s=30),
     AdminKilled(pid=4140, fault="silent", after_s=30),
     AdminKilled(pid=4140, fault="term", after_s=5),

@@ -81,4 +81,5 @@ OWN = OwnFigures(
     proportional_memory={("web", 0): 50 << 20},
     application_series={"web": 120},
     application_left_out={"web": {"name": 3}},
+    statsd_packets={"sent": 12, "lost": 2},
 )

@@ -123,6 +123,7 @@ EXPECTED: list[tuple[str, dict[str, str], float]] = [
     ("gwctl_worker_cpu_seconds_total", SLOT, 12.25),
     ("gwctl_worker_loop_lag_seconds", SLOT, 0.004),
     ("gwctl_application_metrics_series", WEB, 120),
+    ("gwctl_statsd_packets_total", {"outcome": "lost"}, 2),
     ("gwctl_application_metrics_left_out", WEB | {"reason": "name"}, 3),
     ("gwctl_worker_up_seconds", WEB | {"slot": "1"}, 0.5),
 ]
