@@ -3,6 +3,7 @@
 # make test-others   unit, conformance and client tests on the other Pythons of this machine
 # make test-all   all tests on all Pythons of this machine
 # make test-browser  the dashboard in chromium; it is installed if that is possible here
+# make test-systemd  gwctl as a service of a real systemd, in a box (root, Debian)
 # make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
@@ -26,7 +27,7 @@ VENV ?= .venv
 TEST_WORKERS ?= 8
 # They start gwctl more than a thousand times. Where the environment forbids to keep bytecode, as in containers,
 # each start would compile it anew: that doubles what a start costs.
-test test-browser test-oldest test-compiled: export PYTHONDONTWRITEBYTECODE =
+test test-browser test-systemd test-oldest test-compiled: export PYTHONDONTWRITEBYTECODE =
 TESTS ?= tests
 OTHERS_TESTS ?= tests/unit tests/conformance tests/clients
 SEED ?=
@@ -47,7 +48,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-others test-all test-browser test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once hostile test-upgrade fuzz docs clean
+.PHONY: help run test test-others test-all test-browser test-systemd test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once hostile test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -76,6 +77,10 @@ test-all:
 test-browser: $(VENV)/.installed-browser
 	@$(BIN)/python -m tests.support.browser
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/browser
+
+# The box is made once, with mmdebstrap, in /var/tmp/gwctl-tests. Without root, or Debian's packages, it is skipped.
+test-systemd: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q tests/systemd
 
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)

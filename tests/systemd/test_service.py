@@ -1,0 +1,173 @@
+"""gwctl as a service of a real systemd, by the units that it writes itself."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.support.wait import until
+from tests.systemd.site import GWCTL, Site
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def test_the_unit_is_silent_shut_in_and_serves(site: Site) -> None:
+    """Start, status, a user of its own, and what the sandbox lets it do."""
+    site.install()
+    verified = site.box.run("systemd-analyze", "verify", f"{site.unit}.service")
+    assert (verified.returncode, verified.stderr) == (0, "")
+    exposure = site.box.says(
+        "systemd-analyze", "security", "--no-pager", f"{site.unit}.service"
+    ).splitlines()[-1]
+    assert float(exposure.split(": ")[1].split()[0]) <= 1.0
+    site.start()
+    assert site.show("StatusText") == "web 2/2 ready g1"
+    assert site.ask().startswith("one ")
+    owner = site.box.says("stat", "-c", "%u", f"/proc/{site.pid}")
+    assert int(owner) >= 61184, "the first of systemd's own users"
+    assert site.gwctl("status").stdout.startswith(f"{site.name}  healthy  pid {site.pid} ")
+    pid = site.pid
+    assert site.gwctl("upgrade").returncode == 0
+    assert site.pid == pid
+    assert site.ask().startswith("one ")
+
+
+def test_reloads(site: Site) -> None:
+    site.install()
+    site.start()
+    site.version("two")
+    assert site.systemctl("reload").returncode == 0
+    assert site.ask().startswith("two ")
+    site.version("three", before='raise RuntimeError("not today")')
+    refused = site.systemctl("reload")
+    assert refused.returncode == 1
+    assert "RuntimeError: not today" in site.journal()
+    assert site.show("StatusText").startswith(
+        "degraded: generation 3 was not adopted: web: cannot import shop"
+    )
+    assert site.show("ActiveState") == "active"
+    assert site.ask().startswith("two ")
+    site.version("four")
+    assert site.systemctl("reload").returncode == 0
+    assert site.show("StatusText").startswith("web 2/2 ready g4")
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_nobody_is_refused(site: Site, how: str) -> None:
+    """Three restarts, or kills of the master, under load: all are answered, also who was in hand."""
+    site.install(drop_in="[Unit]\\nStartLimitIntervalSec=0\\n")
+    site.start()
+    with site.load() as load:
+        for _ in range(3):
+            pid = site.pid
+            if how == "restart":
+                assert site.systemctl("restart").returncode == 0
+            else:
+                site.box.says("sh", "-c", f"kill -KILL {pid}")
+            site.wait_for_another(pid)
+    assert (load.failed, load.failures) == (0, [])
+    assert load.counts["/"] > 20
+    assert load.counts["/slow"] >= 1
+
+
+def test_a_master_that_stands_still_is_replaced(site: Site) -> None:
+    """By the watchdog; its workers serve until then, and who asks meanwhile is answered."""
+    site.install(drop_in="[Service]\\nWatchdogSec=10\\n")
+    site.start()
+    pid = site.pid
+    site.box.says("sh", "-c", f"kill -STOP {pid}")
+    assert site.ask().startswith("one ")
+    site.wait_for_another(pid)
+    assert site.show("NRestarts") == "1"
+    assert "Watchdog timeout" in site.journal()
+    assert site.ask().startswith("one ")
+
+
+def test_a_boot_that_is_longer_than_the_unit_allows(site: Site) -> None:
+    """It moves on, and so is given time; one that hangs is not, beyond its own limit."""
+    site.version("one", before="import time; time.sleep(14)")
+    site.install(drop_in="[Service]\\nTimeoutStartSec=10\\n")
+    began = time.monotonic()
+    site.start()
+    assert time.monotonic() - began >= 14
+    assert site.ask().startswith("one ")
+
+
+def test_what_a_restart_cannot_mend_is_not_restarted(site: Site) -> None:
+    site.version("one", before="import nothing_of_this_name")
+    site.install()
+    assert site.systemctl("start").returncode == 1
+    assert site.show("ActiveState") == "failed"
+    assert site.show("ExecMainStatus") == "4"
+    assert site.show("NRestarts") == "0"
+    assert site.show("StatusText").startswith("failed: cannot import shop: ModuleNotFoundError")
+    site.version("one")
+    site.box.says("sh", "-c", f"echo 'nonsense = 1' >> {site.place}/gw.toml")
+    assert site.systemctl("start").returncode == 1
+    assert site.show("ExecMainStatus") == "2"
+    assert "nonsense" in site.show("StatusText")
+
+
+def test_sockets_of_systemd(site: Site) -> None:
+    """The first client starts the service; the port is open whatever the service does."""
+    site.install("--socket")
+    site.pool["bind"] = ["systemd:web"]
+    site.write()
+    site.box.says("systemctl", "start", f"{site.unit}.socket")
+    assert site.show("ActiveState") == "inactive"
+    assert site.ask().startswith("one ")
+    with site.load() as load:
+        for _ in range(2):
+            assert site.systemctl("restart").returncode == 0
+    assert (load.failed, load.failures) == (0, [])
+
+
+def test_a_stop_waits_for_who_is_in_hand(site: Site) -> None:
+    site.install()
+    site.start()
+    with site.load() as load:
+        until(lambda: site.box.run("sh", "-c", "ls /tmp/*/tmp/slow").returncode == 0, "a slow request")
+    assert site.systemctl("stop").returncode == 0
+    assert site.show("Result") == "success"
+    assert load.failed == 0
+    assert "0 requests cut" in site.journal()
+
+
+def test_the_journal_has_priorities_and_fields(site: Site) -> None:
+    """A traceback is one entry, and ``journalctl -p err`` shows what matters."""
+    site.install()
+    site.start()
+    site.version("two", before='raise RuntimeError("not today")')
+    site.systemctl("reload")
+    errors = site.entries("-p", "err", "SYSLOG_IDENTIFIER=" + site.name)
+    assert errors
+    refusal = next(each for each in errors if "was not adopted" in each["MESSAGE"])
+    assert "RuntimeError: not today" in refusal["MESSAGE"], "with its traceback"
+    assert refusal["PRIORITY"] == "3"
+    ready = [
+        each
+        for each in site.entries("SYSLOG_IDENTIFIER=" + site.name)
+        if "ready in" in each["MESSAGE"] and "pid" in each["MESSAGE"]
+    ]
+    assert {each["GWCTL_POOL"] for each in ready} == {"web"}
+    assert {each["GWCTL_SLOT"] for each in ready} == {"0", "1"}
+    assert {each["GWCTL_GENERATION"] for each in ready} >= {"1"}
+
+
+def test_one_unit_for_many_folders(site: Site) -> None:
+    site.install("--template")
+    site.box.says("systemctl", "start", f"gwctl@{site.name}")
+    assert site.ask().startswith("one ")
+    assert site.box.show(f"gwctl@{site.name}", "StatusText") == "web 2/2 ready g1"
+    site.box.says("systemctl", "stop", f"gwctl@{site.name}")
+    site.box.says("rm", "/run/systemd/system/gwctl@.service")
+
+
+def test_the_user_manager_is_not_needed_for_a_check(site: Site) -> None:
+    """`gwctl check --unit` in the place where the unit runs."""
+    site.install()
+    unit = f"/run/systemd/system/{site.unit}.service"
+    fits = site.box.run(GWCTL, "check", "-c", f"{site.place}/gw.toml", "--unit", unit)
+    assert (fits.returncode, fits.stderr) == (0, "")
+    assert fits.stdout.endswith(f"{site.unit}.service: fits the settings\n")
