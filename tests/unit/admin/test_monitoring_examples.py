@@ -153,6 +153,11 @@ GOES_OFF = [
     ("GwctlReloadRefused", [series('gwctl_reloads_total{outcome="refused"}', "0x20 1x10")]),
     ("GwctlLoopHeldUp", [series('gwctl_worker_loop_lag_seconds{pool="web",slot="0"}', "3x30")]),
     ("GwctlLogLinesLost", [series("gwctl_log_lines_lost_total", "0x20 7x10")]),
+    (
+        "GwctlApplicationMetricsLeftOut",
+        [series('gwctl_application_metrics_left_out{pool="web",reason="name"}', "3x30")],
+    ),
+    ("GwctlStatsdLost", [series('gwctl_statsd_packets_total{outcome="lost"}', "0+1x30")]),
 ]
 QUIET = [
     {"series": 'up{job="gwctl",instance="a"}', "values": "1x60"},
