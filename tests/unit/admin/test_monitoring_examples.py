@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -90,6 +91,16 @@ def test_variables_are_defined() -> None:
 def test_the_files_are_taken() -> None:
     promtool("check", "rules", str(FOLDER / "alerts.yml"))
     promtool("check", "config", str(FOLDER / "prometheus.yml"))
+
+
+@needs_promtool
+def test_the_receiver_of_opentelemetry_has_a_configuration_of_prometheus(tmp_path: Path) -> None:
+    """As the receiver takes it: ``config`` is handed on as it stands."""
+    text = (FOLDER / "otel-collector.yml").read_text("utf-8")
+    found = re.search(r"^    config:\n((?:      .*\n)+)", text, re.MULTILINE)
+    assert found is not None
+    (tmp_path / "prometheus.yml").write_text(dedent(found[1]))
+    promtool("check", "config", str(tmp_path / "prometheus.yml"))
 
 
 @needs_promtool
