@@ -9,13 +9,18 @@ import errno
 import os
 import select
 import socket
+import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from gwctl.control import peer
 from gwctl.control import protocol as messages
 from gwctl.errors import ControlError
+
+_STOPPED_S: Final = 1.0
+"""Without a word from the master, until it is looked whether a signal has stopped it."""
 
 OnNews = Callable[[messages.News], None]
 
@@ -51,7 +56,8 @@ class ControlClient:
         except OSError as error:
             self._sock.close()
             raise ControlError(_why_not(path, error)) from None
-        self._process = _watch(peer.pid_of(self._sock))
+        self._pid = peer.pid_of(self._sock)
+        self._process = _watch(self._pid)
 
     def __enter__(self) -> Self:
         return self
@@ -188,6 +194,7 @@ class ControlClient:
             if self._reader >= 0:
                 self._wait_with_reader()
             try:
+                self._wait_for_word()
                 data = self._sock.recv(65536)
             except TimeoutError:
                 raise ControlError(f"the master at {self.path} does not answer") from None
@@ -199,6 +206,26 @@ class ControlClient:
         line = bytes(self._received[:end])
         del self._received[: end + 1]
         return line
+
+    def _wait_for_word(self) -> None:
+        """Wait until there is something to read, as long as the socket's timeout says.
+
+        Raises:
+            TimeoutError: There was nothing.
+            ControlError: Nor can there be: a signal has stopped the master.
+        """
+        timeout_s = self._sock.gettimeout()
+        end = inf if timeout_s is None else time.monotonic() + timeout_s
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        while not poll.poll(min(_STOPPED_S, max(0.0, end - time.monotonic())) * 1000):
+            if _is_stopped(self._pid):
+                what = "is stopped by a signal and does nothing"
+                raise ControlError(
+                    f"the master (pid {self._pid}) {what}: kill -CONT {self._pid} lets it go on"
+                )
+            if time.monotonic() >= end:
+                raise TimeoutError
 
     def _wait_with_reader(self) -> None:
         """Wait until there is something to read here, and somebody to read what becomes of it."""
@@ -217,6 +244,15 @@ def _why_not(path: Path, error: OSError) -> str:
             who = "run as its user, as root or as one of [control] allow_users"
             return f"not allowed to talk to the master at {path}: {who}"
     return f"cannot reach the master at {path}: {error.strerror or error}"
+
+
+def _is_stopped(pid: int | None) -> bool:
+    """SIGSTOP, or a debugger. False where that cannot be seen: another pid namespace, another system."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] in (["T"], ["t"])
 
 
 def _watch(pid: int | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import textwrap
 import threading
@@ -101,6 +102,20 @@ def test_client_without_a_master(tmp_path: Path) -> None:
 def test_client_of_a_silent_master(master: Master) -> None:
     with ControlClient(master.path) as client, pytest.raises(ControlError, match="does not answer"):
         client.call("status", Status(), timeout_s=0.01)
+
+
+def test_client_of_a_master_that_a_signal_has_stopped(gwctl_server) -> None:
+    """It is told after a second, not when patience ends, and how to mend it; then the master goes on."""
+    with gwctl_server(BARE["sync"], worker="sync") as server:
+        server.signal(signal.SIGSTOP)
+        try:
+            done = server.gwctl("status", "-c", str(server.config))
+        finally:
+            server.signal(signal.SIGCONT)
+        assert done.returncode == 1
+        stopped = f"the master (pid {server.pid}) is stopped by a signal and does nothing"
+        assert done.stderr == f"{stopped}: kill -CONT {server.pid} lets it go on\n"
+        assert server.gwctl("status", "-c", str(server.config)).returncode == 0
 
 
 def test_the_example_of_the_page_runs(gwctl_server, capsys) -> None:
