@@ -48,19 +48,21 @@ class MetricsFolder:
         self._recorder = recorder
         self._failed = ""
         """What was said last of why there is none."""
+        self._ids: dict[tuple[str, str], tuple[int, int]] = {}
+        """Of users and groups that were looked up: whoever knows them may be slow to say."""
 
     def of_pool(self, name: str, pool: PoolSettings, admin: PoolSettings) -> str:
         """The folder of that pool; empty if it has none. ``admin`` says as whom it is read."""
         if not pool.application_metrics or not admin.bind:
             return ""
         try:
-            reader, owner = _uid(admin), _uid(pool)
+            (reader, group), (owner, _) = self._ids_of(admin), self._ids_of(pool)
             root = self._root(foreign={reader, owner} != {os.geteuid()})
             folder = root / name
             if owner == reader:
                 _have(folder, owner, -1, _PRIVATE)
             else:
-                _have(folder, owner, _gid(admin), _FOR_GROUP)
+                _have(folder, owner, group, _FOR_GROUP)
         except OSError as error:
             self._tell(f"{error.filename or name}: {error.strerror}")
             return ""
@@ -69,15 +71,23 @@ class MetricsFolder:
 
     def for_admin(self, pools: Mapping[str, PoolSettings], admin: PoolSettings) -> str:
         """The folder of all; empty if no pool has its metrics in it."""
+        self._ids.clear()
         for name, pool in pools.items():
             self.of_pool(name, pool, admin)
         if not self.path:
             return ""
         try:
-            _have(Path(self.path, _FOLDED), _uid(admin), -1, _PRIVATE)
+            _have(Path(self.path, _FOLDED), self._ids_of(admin)[0], -1, _PRIVATE)
         except OSError as error:
             self._tell(f"{error.filename or self.path}: {error.strerror}")
         return self.path
+
+    def _ids_of(self, pool: PoolSettings) -> tuple[int, int]:
+        """Raises OSError: There is no such user or group any more."""
+        key = pool.user, pool.group
+        if key not in self._ids:
+            self._ids[key] = _uid(pool), _gid(pool)
+        return self._ids[key]
 
     def _tell(self, reason: str) -> None:
         if reason != self._failed:

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -34,6 +35,10 @@ _SUFFIX: Final = ".folded"
 _LOCK_S: Final = 2.0
 _POLL_S: Final = 0.01
 _MODE: Final = 0o600
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+BYTES_MAX: Final = 48 << 20
+"""More than as many series as there may be, each with the longest key. An application that runs as the same
+user may put here what it likes."""
 
 
 class Folded(msgspec.Struct):
@@ -65,9 +70,12 @@ class Store:
             StoreError: It cannot be read now.
         """
         try:
-            fd = os.open(pool + _SUFFIX, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+            fd = os.open(pool + _SUFFIX, _READ, dir_fd=self._folder)
             with os.fdopen(fd, "rb") as file:
-                return msgspec.msgpack.decode(file.read(), type=Folded)
+                found = os.fstat(fd)
+                if not stat.S_ISREG(found.st_mode) or found.st_size > BYTES_MAX:
+                    raise DamagedError("what its dead workers have counted is lost: something else is there")
+                return msgspec.msgpack.decode(file.read(BYTES_MAX), type=Folded)
         except FileNotFoundError:
             return Folded()
         except OSError as error:
@@ -83,8 +91,10 @@ class Store:
             StoreError: No room on the disk, say; what there was is as before.
         """
         name, new = pool + _SUFFIX, f"{pool}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
+            with suppress(FileNotFoundError):  # of one that was killed here
+                os.unlink(new, dir_fd=self._folder)
             with os.fdopen(os.open(new, flags, _MODE, dir_fd=self._folder), "wb") as file:
                 file.write(msgspec.msgpack.encode(folded))
             os.rename(new, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)

@@ -189,6 +189,22 @@ def test_what_is_lost_is_told(world: World) -> None:
     assert "is lost" in world.told[0]
 
 
+def huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, huge])
+def test_something_else_in_its_place_holds_nobody_up(world: World, make: Callable[[Path], None]) -> None:
+    """Where the application runs as the same user, it may write here, too."""
+    for name in ("web.folded", "web.new"):
+        make(world.root / ".folded" / name)
+    count(world.root / "web" / "1", 1.0)
+    found = world.scrape()
+    assert found.left_out["web"]["storage"] >= 1
+    assert len(world.told) == 1
+
+
 def test_a_lock_that_nobody_lets_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folded, "_LOCK_S", 0.05)
     count(world.root / "web" / "1", 1.0)
