@@ -33,6 +33,7 @@ from gwctl.config.model import request_limits
 from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.control import ControlSettings
 from gwctl.config.model.log import LogSettings
+from gwctl.config.model.scaling import Scaling
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.model.statsd import StatsdSettings
 from gwctl.config.model.types import NOFILE_MIN, POOL_NAME
@@ -203,13 +204,7 @@ class _Checks:
 
     def _numbers(self, at: Path, pool: PoolSettings) -> None:
         """Numbers that must fit each other."""
-        for name in ("surge", "canaries"):
-            path, processes = (*at, "reload", name), (*at, "processes")
-            count = getattr(pool.reload, name)
-            if not (isinstance(pool.processes, int) and isinstance(count, int) and self._ok(path, processes)):
-                continue
-            if count > pool.processes:
-                self._tree.complain(path, f"more than there are processes ({pool.processes})")
+        self._processes(at, pool)
         self._watch(at, pool)
         path = (*at, "nofile")
         if 0 < pool.nofile < NOFILE_MIN and self._ok(path):
@@ -240,6 +235,23 @@ class _Checks:
                 request_limits.parse(text)
             except ValueError:
                 self._tree.complain(path, f"expected {request_limits.FORM}")
+
+    def _processes(self, at: Path, pool: PoolSettings) -> None:
+        processes = (*at, "processes")
+        most = pool.processes
+        if isinstance(most, Scaling):
+            least, most = most.min, most.max
+            if isinstance(most, int) and least > most and self._ok((*processes, "min"), (*processes, "max")):
+                self._tree.complain((*processes, "max"), f"less than min ({least})")
+        for name in ("surge", "canaries"):
+            path, count = (*at, "reload", name), getattr(pool.reload, name)
+            if (
+                isinstance(most, int)
+                and isinstance(count, int)
+                and count > most
+                and self._ok(path, processes)
+            ):
+                self._tree.complain(path, f"more than there are processes ({most})")
 
     def _memory(self, at: Path, pool: PoolSettings) -> None:
         soft, hard = (*at, "recycle", "memory_soft_bytes"), (*at, "recycle", "memory_hard_bytes")

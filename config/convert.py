@@ -69,6 +69,8 @@ class Walk:
                 return self._texts_by_name(raw, path)
             case inspect.VarTupleType():
                 return self._texts(setting, raw, path)
+        if setting.otherwise is not None and isinstance(raw, dict):
+            return self._struct(setting.otherwise, raw, path)
         reason = mismatch(setting.kind, setting, raw)
         if not reason:
             return float(raw) if isinstance(setting.kind, inspect.FloatType) else raw
@@ -140,7 +142,8 @@ def mismatch(kind: inspect.Type, setting: Setting, value: Any) -> str:
     """Why a scalar does not fit; empty when it does."""
     match kind:
         case inspect.UnionType():
-            reasons = [mismatch(each, setting, value) for each in kind.types]
+            values = [each for each in kind.types if not isinstance(each, inspect.StructType)]
+            reasons = [mismatch(each, setting, value) for each in values]
             if not all(reasons):
                 return ""
             ranged = [reason for reason in reasons if reason.startswith("not in")]

@@ -72,6 +72,7 @@ SETTINGS: Final = {
     "cert": "tls.certificate",
     "cert_reqs": "tls.verify",
     "certfile": "tls.certificate",
+    "cheaper": "processes.min",
     "chmod_socket": "socket_mode",
     "client_body_buffer_size": "limits.body_memory_bytes",
     "client_body_timeout": "timeouts.body_timeout_s",

@@ -148,7 +148,7 @@ def _names_in(table: Path) -> list[str]:
             struct: type[msgspec.Struct] | None = PoolSettings
             for name in rest:
                 setting = schema.settings_of(struct).get(name) if struct else None
-                struct = setting.table if setting else None
+                struct = (setting.table or setting.otherwise) if setting else None
             return list(schema.settings_of(struct)) if struct else []
     return []
 

@@ -90,12 +90,12 @@ Nothing is expanded: `$HOME` is those five characters. It is read as the user of
 def reference() -> str:
     """Make the whole page."""
     lines = [*_INTRODUCTION.splitlines(), ""]
-    for name, kind in schema.TABLES.items():
-        lines += _table(f"[{name}]", kind, (name,))
+    for name, table in schema.TABLES.items():
+        lines += _table(f"[{name}]", table, (name,))
     lines += _table("[pool.NAME]", PoolSettings, ())
     for name, setting in schema.settings_of(PoolSettings).items():
-        if setting.table is not None:
-            lines += _table(f"[pool.NAME.{name}]", setting.table, (name,))
+        if (kind := setting.table or setting.otherwise) is not None:
+            lines += _table(f"[pool.NAME.{name}]", kind, (name,))
     return "\n".join([*lines, *_ENV_FILE.splitlines()]) + "\n"
 
 

@@ -54,6 +54,12 @@ class Setting(msgspec.Struct, frozen=True):
         return self.kind.cls if isinstance(self.kind, inspect.StructType) else None
 
     @property
+    def otherwise(self) -> type[msgspec.Struct] | None:
+        """The struct of a setting that is a value, or else a table of settings."""
+        kinds = self.kind.types if isinstance(self.kind, inspect.UnionType) else ()
+        return next((each.cls for each in kinds if isinstance(each, inspect.StructType)), None)
+
+    @property
     def unit(self) -> str:
         """In which its number counts; empty for what is no measure."""
         if self.name.endswith("_bytes_per_s"):
@@ -81,7 +87,8 @@ class Setting(msgspec.Struct, frozen=True):
             case inspect.LiteralType():
                 return one_of(self.words)
             case inspect.UnionType():
-                return " or ".join(self.expected_of(each) for each in kind.types)
+                *others, last = map(self.expected_of, kind.types)
+                return f"{', '.join(others)} or {last}"
             case inspect.VarTupleType():
                 return "a list of texts"
         return "a table"
@@ -110,16 +117,22 @@ def _tables_in(kind: inspect.Type) -> Iterator[inspect.StructType]:
             yield from _tables_in(kind.type)
         case inspect.DictType():
             yield from _tables_in(kind.value_type)
+        case inspect.UnionType():
+            for each in kind.types:
+                yield from _tables_in(each)
 
 
 def leaves(struct: type[msgspec.Struct], above: Path = ()) -> dict[Path, Setting]:
-    """Describe everything below a struct that is no table, by its path there."""
+    """Describe everything below a struct that is no table, by its path there.
+
+    A setting that is a value or a table is there, and what its table has, too.
+    """
     found: dict[Path, Setting] = {}
     for name, setting in settings_of(struct).items():
-        if setting.table is not None:
-            found |= leaves(setting.table, (*above, name))
-        else:
+        if setting.table is None:
             found[*above, name] = setting
+        if (table := setting.table or setting.otherwise) is not None:
+            found |= leaves(table, (*above, name))
     return found
 
 

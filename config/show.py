@@ -71,6 +71,8 @@ def _table(
 def _plain(name: str, value: Any) -> Any:
     if name == "bind":
         return [shown(address) for address in value]
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value)
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -79,12 +79,19 @@ class Tree(Struct):
     problems: list[Problem] = field(default_factory=list)
 
     def set(self, path: Path, value: Any, origin: Origin) -> None:
-        """Put a value over what is there. What is no table where one should be stays, to be told."""
+        """Put a value over what is there. What is no table where one should be stays, to be told.
+
+        Where a table may be, or a value, a part of the table takes the place of the value.
+        """
         table: Any = self.values
-        for part in path[:-1]:
-            table = table.setdefault(part, {})
+        for depth, part in enumerate(path[:-1], 1):
+            above, table = table, table.setdefault(part, {})
             if not isinstance(table, dict):
-                return
+                setting = schema.setting_at(tuple(str(each) for each in path[:depth]))
+                if setting is None or setting.otherwise is None:
+                    return
+                above[part] = table = {}
+                self.origins.pop(path[:depth], None)
         table[path[-1]] = value
         for known in [known for known in self.origins if known[: len(path)] == path]:
             del self.origins[known]
@@ -324,6 +331,8 @@ def _as_kind(kind: inspect.Type, text: str) -> Any:
             return {"true": True, "false": False}.get(text.lower(), text)
         case inspect.VarTupleType():
             return _as_list(text)
+        case inspect.StructType():
+            return _as_table(text)
     return text
 
 
@@ -331,6 +340,16 @@ def _as_number(text: str, make: type[int | float]) -> Any:
     try:
         return make(text)
     except ValueError:
+        return text
+
+
+def _as_table(text: str) -> Any:
+    """``{ min = 2, max = 16 }``, as it would be written in the file."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return tomllib.loads(f"table = {text}")["table"]
+    except tomllib.TOMLDecodeError:
         return text
 
 

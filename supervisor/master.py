@@ -16,7 +16,7 @@ import socket
 import time
 from typing import Any, assert_never
 
-from gwctl.config import admin_token, users
+from gwctl.config import users
 from gwctl.control.difference import Differences
 from gwctl.control.status import MasterStatus, to_json_ready
 from gwctl.errors import ControlError, GwctlError, InvariantViolation
@@ -24,7 +24,6 @@ from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import Channel, Drain, Park, Serve
 from gwctl.log.level import Level
-from gwctl.records.admin import AdminTokenUnusable
 from gwctl.records.base import TEMPLATE
 from gwctl.records.master import (
     InvariantBroken,
@@ -34,8 +33,10 @@ from gwctl.records.sentences import sentence
 from gwctl.supervisor.admin.metrics_folder import MetricsFolder
 from gwctl.supervisor.admin.process import AdminProcess
 from gwctl.supervisor.admin.process import Plan as AdminPlan
+from gwctl.supervisor.admin.token import read_token
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.inspections import Inspections
+from gwctl.supervisor.children.load import Loads
 from gwctl.supervisor.children.measuring import measured
 from gwctl.supervisor.children.new_process import Opened
 from gwctl.supervisor.children.scoreboards import Boards
@@ -48,6 +49,7 @@ from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.snapshot import snapshot_of
 from gwctl.supervisor.event_loop import Loop, signals_blocked
 from gwctl.supervisor.generations.admin_settings import pool_settings
+from gwctl.supervisor.generations.capacity import MemoryLeft
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.generations.partial import UnknownPoolError
@@ -104,6 +106,7 @@ class Master:
         )
         self.log_level = LogLevel(recorder, self._tell_log_level)
         self._inspections = Inspections(self.children, self._answer)
+        self._loads = Loads(MemoryLeft().read)
         self._slow = SlowRequests(self.children, recorder, self._inspections.inspect)
         self.admin = AdminProcess(
             loop.selector, recorder, self.children.others.__setitem__, self._connect, self._close_in_admin
@@ -205,10 +208,9 @@ class Master:
                 self.ask_to_stop(0, "SIGTERM")
             case signal.SIGINT | signal.SIGQUIT:
                 self._events.append(events.StopAsked(0, signal.Signals(signum).name, quick=True))
-            case signal.SIGTTIN:
-                self._events.append(events.ScaleAsked(0, "", delta=+1))
-            case signal.SIGTTOU:
-                self._events.append(events.ScaleAsked(0, "", delta=-1))
+            case signal.SIGTTIN | signal.SIGTTOU:
+                delta = 1 if signum == signal.SIGTTIN else -1
+                self._events.append(events.ScaleAsked(0, "", None, delta, signal.Signals(signum).name))
             case signal.SIGUSR1:
                 reopen_logs(self._generations, self.children, self.admin, self._recorder)
             case signal.SIGUSR2:
@@ -222,8 +224,9 @@ class Master:
         match action:
             case actions.Note(record=record):
                 self._recorder.write(record)
-            case actions.Observe():
+            case actions.Observe(load_of=pools):
                 self.children.observe(time.monotonic())
+                self._events += self._loads.observe(pools, self.children, self._backlog, time.monotonic())
                 self.admin.observe(time.monotonic())
                 self._generations.listeners.check(self._recorder)
             case actions.Measure(pools=pools):
@@ -252,6 +255,9 @@ class Master:
                 self._perform_on_generation(action)
             case _:
                 self._perform_on_worker(action)
+
+    def _backlog(self, pool: str) -> int:
+        return self._generations.backlog(self.fleet.state.pools[pool].generation, pool)
 
     def _perform_on_worker(self, action: actions.WorkerAction) -> None:
         match action:
@@ -381,6 +387,7 @@ class Master:
         self._adoption = Adoption(time.time(), self._tried_by)
         need_restart = self._generations.adopt(action.generation, action.kept)
         self._queues.keep_only(self._generations.current.policies)
+        self._loads.keep_only(self._generations.current.policies)
         self.children.boards.keep(self._generations.current.policies)
         self.keep_listeners()
         if not action.pools:
@@ -418,15 +425,10 @@ class Master:
     def want_admin(self) -> None:
         """Have the admin listener served as the settings in force say."""
         settings = self._generations.current.loaded.settings
-        path, plan = settings.admin.token_file, None
+        plan = None
         if settings.admin.bind or settings.statsd.to:
-            try:
-                token = admin_token.read(path) if path else ""
-            except admin_token.TokenError as error:
-                self._recorder.write(AdminTokenUnusable(path=path, reason=str(error)))
-                token = ""
-            listeners = self._generations.admin_listeners
-            pool = pool_settings(settings)
+            token = read_token(settings.admin.token_file, self._recorder)
+            pool, listeners = pool_settings(settings), self._generations.admin_listeners
             folder = self._metrics_folder.for_admin(settings.pool, pool)
             plan = AdminPlan(self.name, pool, listeners, token, folder, settings.statsd)
         self.admin.want(plan, time.monotonic())

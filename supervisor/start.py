@@ -36,6 +36,7 @@ from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.event_loop import Loop
 from gwctl.supervisor.generations.admin_settings import binding
 from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.generations.plan import needs_capacity
 from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
@@ -129,10 +130,11 @@ def _prepare(
         master.close()
         raise
     for name, pool in loaded.settings.pool.items():
-        size = generations.current.policies[name].size
-        why = generations.current.capacity.why if pool.processes == "auto" else ""
+        policy = generations.current.policies[name]
+        why = generations.current.capacity.why if needs_capacity(pool) else ""
         urls = tuple(listener.url for listener in generations.listeners_of(FIRST_GENERATION, name))
-        recorder.write(PoolConfigured(pool=name, processes=size, why=why, urls=urls))
+        most = policy.size_max if policy.scale is not None else 0
+        recorder.write(PoolConfigured(pool=name, processes=policy.size, max=most, why=why, urls=urls))
     return master
 
 

@@ -337,8 +337,8 @@ class Server(ConnectionService):
         late = now - self._sweep_at
         floats = self.context.record.floats
         floats[HEARTBEAT_AT] = now
-        floats[LAG_S] = max(0.0, late)
         floats[CPU_S] = process_time()
+        self.context.loop.call_soon(self._tell_lag, now, late)
         self._schedule_sweep()
         self.accounts.flush()
         if late > LATE_S:
@@ -354,6 +354,14 @@ class Server(ConnectionService):
             self.context.loop.call_soon(self.context.loop.call_soon, self._judge, now)
         else:
             self._judge(now)
+
+    def _tell_lag(self, swept_at: float, late: float) -> None:
+        """Tell how late the loop is: with the timer of the sweep, or with what was ready to run then.
+
+        A timer alone hides it where turns of the loop take long and are all alike: it is always due just
+        before the end of one.
+        """
+        self.context.record.floats[LAG_S] = max(0.0, late, monotonic() - swept_at)
 
     def _give_back(self, now: float, late: float) -> None:
         """Give all clients and requests the time again in which this loop did not turn."""

@@ -27,6 +27,7 @@ from gwctl.config.model.lifecycle import Crash, Recycle, Reload
 from gwctl.config.model.log import LogSettings
 from gwctl.config.model.meta import meta as _meta
 from gwctl.config.model.meta import octal as _octal
+from gwctl.config.model.scaling import Scaling
 from gwctl.config.model.statsd import StatsdSettings
 from gwctl.config.model.timeouts import Timeouts
 from gwctl.config.model.tls import Tls
@@ -201,9 +202,10 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = False
     processes: Annotated[
-        Annotated[int, Meta(ge=1, le=WORKERS_MAX)] | Literal["auto"],
+        Annotated[int, Meta(ge=1, le=WORKERS_MAX)] | Literal["auto"] | Scaling,
         _meta(
-            "Worker processes. auto: the least that CPU affinity, cgroup quota and memory allow.",
+            "Worker processes. auto: the least that CPU affinity, cgroup quota and memory allow. A table "
+            "with `min` and `max`: as many as the load takes, see [pool.NAME.processes].",
             4,
             flag="--processes",
         ),

@@ -205,9 +205,11 @@ def stop(client: ControlClient, *, as_json: bool, quick: bool) -> None:
 
 
 def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int | None, int | None]:
-    """``4``, ``+1`` or ``-1``, as the size and delta of a `Scale`."""
+    """``4``, ``+1`` or ``-1``, as the size and delta of a `Scale`; neither for ``auto``."""
+    if value == "auto":
+        return None, None
     if not re.fullmatch(r"[+-]?[0-9]{1,9}", value):
-        raise click.BadParameter(f"{value!r} is not a number of workers: write 4, +1 or -1")
+        raise click.BadParameter(f"{value!r} is not a number of workers: write 4, +1, -1 or auto")
     if value[0] in "+-" and abs(int(value)) <= WORKERS_MAX:
         return None, int(value)
     if not 1 <= int(value) <= WORKERS_MAX:
@@ -220,17 +222,19 @@ def _change(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[i
     context_settings={"ignore_unknown_options": True},  # -1 is not an option
 )
 @click.argument("pool", shell_complete=pool_names)
-@click.argument("change", metavar="N|+N|-N", callback=_change)
+@click.argument("change", metavar="N|+N|-N|auto", callback=_change)
 @targeted
 def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int | None, int | None]) -> None:
     """Set the number of workers of POOL, or change it by +N or -N.
 
     It ends when they are ready, with 1 if one cannot be started. The number stays until the master is
-    started anew, or a reload finds another `processes`.
+    started anew, or a reload finds another `processes`. With auto it is again what the settings say: a
+    number, or whatever the load takes within bounds.
     """
     size, delta = change
+    auto = size is None and delta is None
     before = _pool_of(client, pool).get("restarts", 0)
-    result = client.call("scale", Scale(pool, size, delta), timeout_s=ANSWER_TIMEOUT_S)
+    result = client.call("scale", Scale(pool, size, delta, auto), timeout_s=ANSWER_TIMEOUT_S)
     if result.get("held"):  # nobody will come
         raise ControlError(result["text"])
     try:

@@ -107,7 +107,7 @@ def _kept_line(kept: KeptStatus) -> str:
 
 def _pool_parts(pool: PoolStatus, name_width: int) -> list[str]:
     kind = f"{pool.worker} x{pool.threads}" if pool.worker == THREADS.name else pool.worker
-    parts = [f"{pool.name:<{name_width}}", kind, f"{pool.ready}/{pool.size} ready", *pool.urls]
+    parts = [f"{pool.name:<{name_width}}", kind, f"{pool.ready}/{pool.size} ready{_bounds(pool)}", *pool.urls]
     parts += _pace(pool)
     if pool.busy is not None:
         parts.append(f"busy {pool.busy:.0%}".replace("%", " %"))
@@ -125,6 +125,11 @@ def _pool_parts(pool: PoolStatus, name_width: int) -> list[str]:
         if count
     ]
     return parts
+
+
+def _bounds(pool: PoolStatus) -> str:
+    """Of a pool that sets its size itself."""
+    return f" ({pool.scaling.brief})" if pool.scaling is not None else ""
 
 
 def _pace(pool: PoolStatus) -> list[str]:

@@ -57,7 +57,7 @@ class WorkerMetrics(msgspec.Struct, frozen=True):
     """Resident."""
     cpu_s: float = 0.0
     lag_s: float = 0.0
-    """By how much the loop's last timer came too late: how long it was held up."""
+    """How late the loop was at its last heartbeat: with a timer, or with what was ready to run."""
 
 
 class PoolMetrics(msgspec.Struct, frozen=True):
@@ -69,6 +69,11 @@ class PoolMetrics(msgspec.Struct, frozen=True):
     size: int
     """How many workers it is to have."""
     ready: int
+    size_min: int | None = None
+    """Of a pool that sets its size itself; None: it is fixed."""
+    size_max: int | None = None
+    need: int | None = None
+    """Workers that its load takes; None: not known."""
     ready_min: int = 1
     """With how many it counts as ready."""
     capacity: int | None = None

@@ -93,13 +93,19 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class Scale(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Set the pool's ``size``, or change it by ``delta``: one of them is given."""
+    """Set the pool's ``size``, change it by ``delta``, or ``auto``: one of them is given."""
 
     pool: Annotated[str, msgspec.Meta(min_length=1)]
     size: Annotated[int, msgspec.Meta(ge=1, le=WORKERS_MAX)] | None = None
     delta: Annotated[int, msgspec.Meta(ge=-WORKERS_MAX, le=WORKERS_MAX)] | None = None
+    auto: bool = False
+    """As the settings say: their size, or within their bounds by load."""
 
     def __post_init__(self) -> None:
+        if self.auto:
+            if self.size is not None or self.delta is not None:
+                raise ValueError("`auto` is given beside a number: which one is meant?")
+            return
         if self.size is None and self.delta is None:
             raise ValueError("neither `size` nor `delta` is given: how many workers shall there be?")
         if self.size is not None and self.delta:

@@ -64,6 +64,29 @@ class MinuteStatus(msgspec.Struct, frozen=True):
     p99_ms: float | None = None
 
 
+class ScalingStatus(msgspec.Struct, frozen=True):
+    """A pool that finds its size itself, within bounds."""
+
+    min: int
+    max: int
+    paused: str = ""
+    """Why it keeps the size that it has, for now; empty: it does not."""
+    by_hand: bool = False
+    """It does since somebody set the size, and until ``gwctl scale POOL auto``."""
+    busy: float | None = None
+    """Workers in use, on average over a few seconds; None: not known yet."""
+    need: int | None = None
+    """Workers that the load takes."""
+    held: str = ""
+    """What is in the way of more workers: ``max``, ``fails``, ``cpu`` or ``memory``."""
+
+    @property
+    def brief(self) -> str:
+        """``2 to 16``, and what there is to know of it."""
+        notes = ["set by hand"] if self.by_hand else [f"more held back: {self.held}"] if self.held else []
+        return ", ".join((f"{self.min} to {self.max}", *notes))
+
+
 class PoolStatus(msgspec.Struct, frozen=True):
     """One pool; counters over its life, dead workers included."""
 
@@ -72,6 +95,8 @@ class PoolStatus(msgspec.Struct, frozen=True):
     threads: int
     size: int
     ready: int
+    scaling: ScalingStatus | None = None
+    """None: its size is fixed."""
     urls: tuple[str, ...] = ()
     requests: int = 0
     errors: int = 0

@@ -74,7 +74,9 @@ SECONDS: Final = ANSWERS + ANSWER_WORDS  # float: all that finished requests too
 WAITED_S: Final = SECONDS + 1  # float: of that, before the application was called
 WEBSOCKETS: Final = SECONDS + 2  # open now
 CPU_S: Final = SECONDS + 3  # float: as the kernel has it for the process
-LAG_S: Final = SECONDS + 4  # float: by how much the loop's last timer of a second was late
+LAG_S: Final = (
+    SECONDS + 4
+)  # float: how late the loop was at the last heartbeat, with a timer or what was ready
 COLLECTIONS: Final = SECONDS + 5  # of garbage
 COLLECTED_S: Final = SECONDS + 6  # float: what they took, together
 COLLECTED_MAX_S: Final = SECONDS + 7  # float: what the longest took

@@ -21,7 +21,8 @@ from __future__ import annotations
 from gwctl.records.admin import AboutAdmin
 from gwctl.records.master import AboutMaster
 from gwctl.records.reloads import AboutReloads
+from gwctl.records.scaling import AboutScaling
 from gwctl.records.workers import AboutWorkers
 
-AnyRecord = AboutAdmin | AboutMaster | AboutReloads | AboutWorkers
+AnyRecord = AboutAdmin | AboutMaster | AboutReloads | AboutScaling | AboutWorkers
 """Every kind there is."""

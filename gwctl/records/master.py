@@ -54,6 +54,9 @@ class MasterStarted(Record, frozen=True, kw_only=True):
 class PoolConfigured(Record, frozen=True, kw_only=True):
     pool: str
     processes: int
+    """That it begins with."""
+    max: int = 0
+    """That it may come to by itself; 0: the number is fixed."""
     why: str = ""
     """How that number came about, if it was not set."""
     urls: tuple[str, ...]

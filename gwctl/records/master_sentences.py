@@ -23,7 +23,9 @@ def _started(record: master.MasterStarted) -> str:
 @_of(master.PoolConfigured)
 def _pool_configured(record: master.PoolConfigured) -> str:
     why = f" (auto: {record.why})" if record.why else ""
-    return f"{record.pool}: {count_of_workers(record.processes)}{why}, {' '.join(record.urls)}"
+    count = count_of_workers(record.max or record.processes)
+    count = f"{record.processes} to {count}" if record.max else count
+    return f"{record.pool}: {count}{why}, {' '.join(record.urls)}"
 
 
 @_of(master.BindRetried)

@@ -1,4 +1,4 @@
-"""Reloads, rollbacks, sizes and upgrades: what was asked for, and what became of it."""
+"""Reloads, rollbacks and upgrades: what was asked for, and what became of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from gwctl.records.base import Level, OfPool, Record, Strength
+from gwctl.records.base import Level, Record, Strength
 
 # ---- the parts
 
@@ -176,14 +176,6 @@ class GenerationReleased(Record, frozen=True, kw_only=True):
     reason: str
 
 
-class PoolScaled(OfPool, frozen=True, kw_only=True):
-    was: int
-    size: int
-    asked: int
-    held: str = ""
-    """Why no worker is started for it before the next reload."""
-
-
 # ---- settings
 
 
@@ -276,7 +268,6 @@ AboutReloads = (
     | RestartRefused
     | RollbackRefused
     | GenerationReleased
-    | PoolScaled
     | SettingsWarning
     | RestartNeeded
     | UpgradeRefused

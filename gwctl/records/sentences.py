@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from gwctl.records import master_sentences, reloads, workers  # noqa: F401 - the first registers its own
+from gwctl.records import (  # noqa: F401 - two register their own
+    master_sentences,
+    reloads,
+    scale_words,
+    workers,
+)
 from gwctl.records.base import Process, Record
 from gwctl.records.pool_words import counts
 from gwctl.records.registry import registered, said
@@ -26,9 +31,7 @@ from gwctl.records.reload_words import (
 from gwctl.records.report_words import told
 from gwctl.records.watch_words import too_few
 from gwctl.wording import how_it_ended, mebibytes, ordinal, processes, seconds
-from gwctl.wording import workers as count_of_workers
 
-NOT_STARTED: Final = "No worker is started before the next reload"
 DEGRADED: Final = "disk differs from what runs"
 
 
@@ -333,18 +336,6 @@ def _rollback_refused(record: reloads.RollbackRefused) -> str:
 @_of(reloads.GenerationReleased)
 def _released(record: reloads.GenerationReleased) -> str:
     return f"generation {record.generation} is no longer kept: {record.reason}"
-
-
-@_of(reloads.PoolScaled)
-def _scaled(record: reloads.PoolScaled) -> str:
-    now = count_of_workers(record.size)
-    if record.asked < 1:
-        text = f"{record.was} -> {now}: a pool has at least one"
-    elif record.size != record.was:
-        text = f"{record.was} -> {now}"
-    else:
-        text = f"stays at {now}"
-    return f"{text}. {NOT_STARTED}: {record.held}" if record.held else text
 
 
 @_of(reloads.SettingsWarning)

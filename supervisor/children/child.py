@@ -129,6 +129,14 @@ class Child(msgspec.Struct):
         """It says only once a second what it is at: its requests are many at once."""
         return self.ready is not None and not WORKER_CLASSES[self.ready.worker_class].holds_loop
 
+    @property
+    def slots(self) -> int:
+        """How many requests it can be at, at once; 0: any number, or not known yet."""
+        if self.ready is None:
+            return 0
+        kind = WORKER_CLASSES[self.ready.worker_class]
+        return 1 if kind.holds_loop else self.settings.threads if kind.has_threads else 0
+
     def last_words(self, record: scoreboard.Record, now: float) -> str:
         """What it was serving when it ended, as far as the scoreboard knows; empty when nothing."""
         floats = record.floats

@@ -87,8 +87,8 @@ def _for_the_core(request: events.RequestId, method: _OfTheFleet, by: str) -> ev
             return events.StopAsked(request, f"gwctl stop{by}", quick=True)
         case protocol.Upgrade():
             return events.UpgradeAsked(request, f"gwctl upgrade{by}")
-        case protocol.Scale(pool=pool, size=size, delta=delta):
-            return events.ScaleAsked(request, pool, size, delta or 0)
+        case protocol.Scale(pool=pool, size=size, delta=delta, auto=auto):
+            return events.ScaleAsked(request, pool, size, delta or 0, f"gwctl scale{by}", auto)
         case protocol.Recycle(pool=pool, slot=slot):
             return events.RecycleAsked(request, pool, slot)
         case _:

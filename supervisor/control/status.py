@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from gwctl.control.latency import percentile_ms
-from gwctl.control.status import MinuteStatus, PoolStatus, TemplateStatus, WorkerStatus
+from gwctl.control.status import MinuteStatus, PoolStatus, ScalingStatus, TemplateStatus, WorkerStatus
 from gwctl.ipc import scoreboard
 from gwctl.masking import masked
 from gwctl.supervisor.children.recent_totals import Window
@@ -71,6 +71,7 @@ def pool_status(
     backlog: int | None = None,
     backlog_max: int | None = None,
     restarts: int = 0,
+    scaling: ScalingStatus | None = None,
 ) -> PoolStatus:
     """Sum up a pool. ``totals`` covers its workers, dead and alive; ``worker`` is the class."""
     workers = sorted(workers, key=lambda each: (each.slot, -each.generation, each.pid))
@@ -83,6 +84,7 @@ def pool_status(
         threads=threads,
         size=size,
         generation=generation,
+        scaling=scaling,
         ready=ready,
         urls=tuple(urls),
         requests=totals.requests,

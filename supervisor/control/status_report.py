@@ -9,20 +9,21 @@ import time
 import msgspec
 
 from gwctl import __version__
-from gwctl.config.model.worker_class import WORKER_CLASSES
 from gwctl.control import health, status
 from gwctl.records.base import TEMPLATE
 from gwctl.supervisor.children.child import Child
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.procfs import resident_bytes
-from gwctl.supervisor.control.pressure import open_files, waiting
+from gwctl.supervisor.control.pressure import open_files
 from gwctl.supervisor.control.status import pool_status, worker_status
 from gwctl.supervisor.core import kept as keep
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.pool import Pool
+from gwctl.supervisor.core.scaling import paused
 from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.worker import State, Worker
 from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.listeners.backlog import waiting
 
 
 class Adoption(msgspec.Struct):
@@ -61,7 +62,10 @@ def master_status(
         reload=_reload(fleet, now),
         config=str(path) if path else "",
         python=platform.python_version(),
-        pools=tuple(_pool(pool, now, started_at, children, generations) for pool in fleet.pools.values()),
+        pools=tuple(
+            _pool(pool, paused(fleet, pool), now, started_at, children, generations)
+            for pool in fleet.pools.values()
+        ),
     )
     word, why = health.of(document)
     return msgspec.structs.replace(document, health=word, health_reason=why)
@@ -92,6 +96,7 @@ def _kept(fleet: FleetState, now: float) -> status.KeptStatus | None:
 
 def _pool(
     pool: Pool,
+    why_paused: str,
     now: float,
     started_at: float,
     children: Children,
@@ -123,10 +128,26 @@ def _pool(
         threads=threads or (settings.threads if settings is not None else 1),
         size=pool.size,
         generation=pool.generation,
+        scaling=_scaling(pool, why_paused),
         ready=pool.ready,
         urls=[listener.url for listener in bind],
         note=_trouble(pool, now),
         templates=_templates(pool, now, children),
+    )
+
+
+def _scaling(pool: Pool, why_paused: str) -> status.ScalingStatus | None:
+    policy, scaling = pool.policy.scale, pool.scaling
+    if policy is None or not pool.size:
+        return None
+    return status.ScalingStatus(
+        min=policy.min,
+        max=policy.max,
+        paused=why_paused,
+        by_hand=bool(scaling.by_hand),
+        busy=round(scaling.busy, 2) if scaling.since is not None else None,
+        need=scaling.need or None,
+        held=scaling.held,
     )
 
 
@@ -154,15 +175,7 @@ def _trouble(pool: Pool, now: float) -> str:
     )
 
 
-def _slots(worker_class: str, threads: int) -> int:
-    """Return how many requests such a worker serves at once; 0: any number."""
-    if not worker_class or WORKER_CLASSES[worker_class].holds_loop:
-        return 1
-    return threads if WORKER_CLASSES[worker_class].has_threads else 0
-
-
 def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
-    worker_class = child.ready.worker_class if child.ready is not None else ""
     draining = worker.state is State.DRAINING and worker.deadline is not None
     report = worker_status(
         child.trusted_record(now),
@@ -173,7 +186,7 @@ def _worker(worker: Worker, child: Child, now: float) -> status.WorkerStatus:
         started_at=child.spawned_at,
         now=now,
         requests_per_s=child.rate,
-        slots=_slots(worker_class, child.settings.threads),
+        slots=child.slots if child.ready is not None else 1,
         serves_many=child.serves_many,
         replaced=worker.replace_reason,
         shown=child.shown,

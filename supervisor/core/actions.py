@@ -56,6 +56,9 @@ class Drain(Struct, frozen=True):
 class Observe(Struct, frozen=True):
     """Read the scoreboard. Answered by an Observed for each process, as far as it can be read."""
 
+    load_of: tuple[str, ...] = ()
+    """Pools of which a LoadObserved is wanted too, as soon as it can be said."""
+
 
 class Measure(Struct, frozen=True):
     """Read what the workers of these pools have counted. Answered by one Measured."""

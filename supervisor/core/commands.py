@@ -1,4 +1,6 @@
-"""What people ask for, and what they are told: reload, rollback and scale (`stopping` has the end).
+"""What people ask for, and what they are told: reloads, rollbacks, recycling.
+
+`scaling` has what they ask of sizes, `stopping` the end.
 
 Requests with number 0 come from signals: there are log lines for them and no answers.
 """
@@ -10,12 +12,10 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from gwctl.config.model.types import WORKERS_MAX
 from gwctl.records.base import Strength
 from gwctl.records.master import PoolsServe
 from gwctl.records.reloads import (
     Keeping,
-    PoolScaled,
     ReloadAdopted,
     ReloadBegun,
     ReloadIgnored,
@@ -28,7 +28,7 @@ from gwctl.records.reloads import (
 )
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Abandon, Adopt, Answer, Prepare, Restore
-from gwctl.supervisor.core.events import RecycleAsked, ReloadAsked, RestartAsked, RollbackAsked, ScaleAsked
+from gwctl.supervisor.core.events import RecycleAsked, ReloadAsked, RestartAsked, RollbackAsked
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import WATCH, Reload, Stage, patience
 from gwctl.supervisor.core.restart import Restart
@@ -298,52 +298,6 @@ def _standing(fleet: FleetState) -> Standing:
             pools.append(Strength(pool.name, able, pool.size))
     differs = fleet.disk_differs
     return Standing(fleet.generation, tuple(pools), differs, differs and not fleet.degraded)
-
-
-# ---- scale
-
-
-def scale_asked(fleet: FleetState, event: ScaleAsked, turn: Turn) -> None:
-    names = [event.pool] if event.pool else [name for name, pool in fleet.pools.items() if pool.size]
-    refusal = _scale_refusal(fleet, event)
-    if refusal:
-        answer(turn, event.request, refusal, {"pool": event.pool}, ok=False)
-        return
-    done = [_scale(fleet, fleet.pools[name], event, turn) for name in names]
-    text = "\n".join(line for line, _ in done)
-    result = done[0][1] if len(done) == 1 else {"pools": [each for _, each in done]}
-    answer(turn, event.request, text, result, ok=True)
-
-
-def _scale_refusal(fleet: FleetState, event: ScaleAsked) -> str:
-    if fleet.ending is not None:
-        return wording.STOPPING
-    known = [name for name, pool in fleet.pools.items() if pool.size]
-    if event.pool and event.pool not in known:
-        return wording.no_such_pool(event.pool, known)
-    sizes = [_asked(fleet.pools[name], event) for name in ([event.pool] if event.pool else known)]
-    return wording.too_many() if max(sizes, default=0) > WORKERS_MAX else ""
-
-
-def _asked(pool: Pool, event: ScaleAsked) -> int:
-    return (pool.size if event.size is None else event.size) + event.delta
-
-
-def _scale(fleet: FleetState, pool: Pool, event: ScaleAsked, turn: Turn) -> tuple[str, dict[str, Any]]:
-    was = pool.size
-    asked = _asked(pool, event)
-    pool.size = max(1, asked)
-    if fleet.reload is not None and pool.name in fleet.reload.sizes:
-        fleet.reload.sizes[pool.name] = pool.size  # the new generation gets as many
-    held = pool.rolled_back and pool.size > pool.ready and pool.degraded
-    record = PoolScaled(
-        pool=pool.name, was=was, size=pool.size, asked=asked, held=fleet.degraded if held else ""
-    )
-    turn.note(record)
-    result: dict[str, Any] = {"pool": pool.name, "size": pool.size, "was": was}
-    if record.held:
-        result["held"] = record.held
-    return wording.scaled(record), result
 
 
 # ---- recycle

@@ -165,6 +165,31 @@ class Measured(Struct, frozen=True):
     pools: Mapping[str, Mapping[WorkerId, Figures]]
 
 
+class LoadObserved(Struct, frozen=True):
+    """Answer to Observe for a pool that it names: what its serving workers did since the one before.
+
+    Of those only that served at the one before, too. What they say may be anything.
+    """
+
+    pool: str
+    seconds: float
+    """Since then."""
+    workers: int
+    """How many are meant."""
+    busy: float
+    """How many of them were in use, on average."""
+    waiting: int = 0
+    """Requests and connections that wait, and those that were refused for overload."""
+    request_s: float = 0.0
+    """For how long a request occupies a worker."""
+    cpus: float = 0.0
+    """Processors that they used, on average."""
+    free_bytes: int | None = None
+    """Memory that is left before a limit; None: there is none, or none is known."""
+    worker_bytes: int = 0
+    """Memory of the largest; 0: not known."""
+
+
 class ReloadAsked(Struct, frozen=True):
     request: RequestId
     source: str
@@ -222,6 +247,10 @@ class ScaleAsked(Struct, frozen=True):
     pool: str
     size: int | None = None
     delta: int = 0
+    source: str = ""
+    """For the log: ``SIGTTIN`` or ``gwctl scale``."""
+    auto: bool = False
+    """As the settings say it, instead: their size, or within their bounds by itself."""
 
 
 class RecycleAsked(Struct, frozen=True):
@@ -289,6 +318,7 @@ UpgradeEvent = UpgradeAsked | UpgradeChecked | UpgradeFailed | Upgraded
 Event = (
     WorkerEvent
     | Measured
+    | LoadObserved
     | ReloadAsked
     | RollbackAsked
     | RestartAsked

@@ -24,7 +24,16 @@ from typing import Final, assert_never
 
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core import actions as act
-from gwctl.supervisor.core import commands, deadlines, judgement, stopping, upgrade, wording, worker_events
+from gwctl.supervisor.core import (
+    commands,
+    deadlines,
+    judgement,
+    scaling,
+    stopping,
+    upgrade,
+    wording,
+    worker_events,
+)
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core import kept as keep
 from gwctl.supervisor.core.invariants import broken_rule
@@ -177,7 +186,7 @@ class Fleet:
         state, turn = self.state, self.turn
         if state.sample_at <= turn.now:
             state.sample_at = turn.now + deadlines.SAMPLE_S
-            turn.actions.append(act.Observe())
+            turn.actions.append(act.Observe(scaling.sampled(state)))
         for worker in list(turn.workers.values()):
             if worker.deadline is not None and worker.deadline <= turn.now:
                 worker_events.overdue(state, worker, turn)
@@ -207,9 +216,8 @@ class Fleet:
                 self._measured(event)
             case ev.RollbackAsked() | ev.RestartAsked():
                 state.reload = commands.begin_at_once(state, event, turn) or state.reload
-            case ev.ScaleAsked():
-                commands.scale_asked(state, event, turn)
-                state.dirty.update(state.pools)
+            case ev.ScaleAsked() | ev.LoadObserved():
+                scaling.apply_event(state, event, turn)
             case ev.RecycleAsked():
                 commands.recycle_asked(state, event, turn)
             case ev.StopAsked():

@@ -28,10 +28,27 @@ class WatchPolicy(Struct, frozen=True):
     requests_min: int = 50
 
 
+class ScalePolicy(Struct, frozen=True):
+    """How a pool finds its size itself: see `autoscale`."""
+
+    min: int
+    max: int
+    busy: float = 0.7
+    """So much of its workers shall be in use."""
+    shrink_after_s: float = 60.0
+    cpus: float = 0.0
+    """Processors that the machine and the control group let it use; 0: not known."""
+
+    def clamp(self, size: int) -> int:
+        """The nearest size that is allowed."""
+        return max(self.min, min(self.max, size))
+
+
 class PoolPolicy(Struct, frozen=True):
     """All durations in seconds. See docs/configuration.md for the meaning of each."""
 
     size: int
+    """What it begins with."""
     boot_timeout_s: float = 60.0
     drain_timeout_s: float = 30.0
     heartbeat_timeout_s: float = 60.0
@@ -63,6 +80,20 @@ class PoolPolicy(Struct, frozen=True):
     recycle: RecyclePolicy = RecyclePolicy()
     preload: bool = False
     """Workers are forked from a template."""
+    scale: ScalePolicy | None = None
+    """None: the size is fixed."""
+
+    @property
+    def size_max(self) -> int:
+        """How many workers it may come to by itself."""
+        return self.scale.max if self.scale is not None else self.size
+
+    def sized_as(self, other: PoolPolicy) -> bool:
+        """Both have the same size, or the same bounds."""
+        mine, theirs = self.scale, other.scale
+        if mine is None or theirs is None:
+            return mine is theirs and self.size == other.size
+        return (mine.min, mine.max) == (theirs.min, theirs.max)
 
     def surge_of(self, size: int) -> int:
         """How many workers beyond ``size`` there may be while they are replaced."""

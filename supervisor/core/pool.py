@@ -10,6 +10,7 @@ from collections import Counter
 from msgspec import Struct, field
 
 from gwctl.records.base import Strength
+from gwctl.supervisor.core.autoscale import Scaling
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.slot import Slot
 from gwctl.supervisor.core.worker import UNREAPED_S, Order, State, Worker
@@ -38,6 +39,12 @@ class Pool(Struct, eq=False):
     """It is restarted, or goes back from a restart: no worker is begun beside one of another generation."""
     rolled_back: int = 0
     """The generation from which it was gone back to the one in force; 0: it was not."""
+    scaling: Scaling = field(default_factory=Scaling)
+
+    @property
+    def sets_own_size(self) -> bool:
+        """It does so by what is seen of its load."""
+        return self.policy.scale is not None and self.size > 0 and not self.scaling.by_hand
 
     @property
     def workers(self) -> list[Worker]:
@@ -100,12 +107,22 @@ class Pool(Struct, eq=False):
     def adopt(self, generation: int, policy: PoolPolicy | None, size: int) -> None:
         """A new generation is in force; without ``policy`` it has no such pool."""
         self.generation = generation
+        if policy is None or not self.size or not policy.sized_as(self.policy):
+            self.scaling = Scaling()
         self.policy = policy or self.policy
         self.size = size
         self.slots.clear()
         self.differs_since = None
         self.rolled_back = 0
         self.alone = False
+
+    def size_after(self, policy: PoolPolicy) -> int:
+        """Its size once ``policy`` is in force: that which it has, unless the settings' own has changed."""
+        if not self.size:
+            return policy.size
+        if policy.sized_as(self.policy):
+            return self.size
+        return policy.size if policy.scale is None else policy.scale.clamp(self.size)
 
     def slot(self, number: int) -> Slot:
         return self.slots.setdefault(number, Slot())

@@ -165,8 +165,7 @@ class Reload(Struct, eq=False):
         self.warnings, self.left = event.warnings, event.left
         for name, policy in self.policies.items():
             pool = pools.get(name)
-            scaled = pool is not None and pool.size > 0 and pool.policy.size == policy.size
-            self.sizes[name] = pool.size if pool is not None and scaled else policy.size
+            self.sizes[name] = pool.size_after(policy) if pool is not None else policy.size
             self.rolled[name] = 0
         self.stall_s = max((patience(policy) for policy in self.policies.values()), default=self.stall_s)
         first = Stage.ROLL if self.rollback else Stage.BOOT

@@ -215,10 +215,12 @@ class FleetState(Struct, eq=False):
         return self.queue.waiting
 
     def size_of(self, pool: str, generation: int) -> int:
-        """How many workers ``pool`` shall have in ``generation``."""
+        """How many workers ``pool`` shall have in ``generation``, or may come to by itself."""
         if self.reload is not None and generation == self.reload.candidate_of(pool):
-            return self.reload.sizes[pool]
-        return self.pools[pool].size
+            size, scale = self.reload.sizes[pool], self.reload.policies[pool].scale
+        else:
+            size, scale = self.pools[pool].size, self.pools[pool].policy.scale
+        return size if scale is None else max(size, scale.max)
 
     def away_since(self, since: float) -> float:
         """Return for how long since then this master itself did not run."""

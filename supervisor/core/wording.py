@@ -19,8 +19,8 @@ from gwctl.records.reload_words import (
     what_serves,
     where_it_stood,
 )
-from gwctl.records.reloads import PoolScaled, ReloadAdopted, ReloadRefused, Served, Watched
-from gwctl.records.sentences import DEGRADED, sentence
+from gwctl.records.reloads import ReloadAdopted, ReloadRefused, Served, Watched
+from gwctl.records.sentences import DEGRADED
 from gwctl.records.watch_words import failed_of, too_few
 from gwctl.supervisor.core.slot import Slot
 from gwctl.supervisor.core.worker import FORK_ANSWER_S, State, Worker, time_limit
@@ -47,6 +47,15 @@ def under_way(what: str) -> str:
 
 def no_such_pool(name: str, known: Sequence[str]) -> str:
     return f"no pool named {name!r}; there is: {', '.join(known)}"
+
+
+def of_phase(phase: str) -> str:
+    """Why a pool's size waits."""
+    return f"the fleet is {phase}"
+
+
+def set_by_hand(who: str) -> str:
+    return f"its size was set by {who}"
 
 
 NAMED_TO_RECYCLE: Final = "was named by gwctl recycle"
@@ -272,10 +281,6 @@ def last_adopted(record: ReloadAdopted) -> str:
 
 def last_refused(record: ReloadRefused) -> str:
     return f"{not_adopted(record).splitlines()[0]} ({record.source})"
-
-
-def scaled(record: PoolScaled) -> str:
-    return f"{record.pool}: {sentence(record)}"
 
 
 def of_pool(pool: str, text: str) -> str:

@@ -33,6 +33,8 @@ class Capacity(Struct, frozen=True):
 
     processes: int
     why: str
+    cpus: float = 0.0
+    """By affinity and quota; 0: not known."""
 
 
 class GroupLimits(Struct, frozen=True):
@@ -66,19 +68,57 @@ def measure(root: Path = Path("/"), cpus: int | None = None) -> Capacity:
     """
     if cpus is None:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    bounds = [cpus]
+    bounds, allowed = [cpus], float(cpus)
     parts = [f"{cpus} CPU{'s' if cpus != 1 else ''} by affinity"]
     groups = list(_groups(root))
     quota = _least(_cpu_quotas(groups))
     if quota is not None:
         bounds.append(math.ceil(quota))
+        allowed = min(allowed, quota)
         parts.append(f"quota {quota:.1f}" if quota >= 0.1 else f"quota {quota:.2g}")
     memory = _least([*_memory_limits(groups), *_machine_memory(root)])
     if memory is not None:
         share = int(memory // WORKER_BYTES) - 1
         bounds.append(share)
         parts.append(f"memory allows {max(1, share)}")
-    return Capacity(max(1, min(bounds)), ", ".join(parts))
+    return Capacity(max(1, min(bounds)), ", ".join(parts), allowed)
+
+
+class MemoryLeft:
+    """What memory is left before a limit of this process's control groups, or the machine's, is reached."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        """``root`` as for `measure`. The groups are looked for once: a master is moved by nobody."""
+        self._root = root
+        self._groups = [group for group in _groups(root) if _has_memory(group)]
+
+    def read(self) -> int | None:
+        """In bytes, never below 0; None: nobody says.
+
+        Of what a group has, pages of files that have not been used lately are there for whoever needs them.
+        """
+        found = [_memory_left(folder, group.version) for group in self._groups for folder in group.folders]
+        found.append(_meminfo(self._root, "MemAvailable"))
+        left = min((each for each in found if each is not None), default=None)
+        return None if left is None else max(0, int(left))
+
+
+def _has_memory(group: _Group) -> bool:
+    return group.version == 2 or "memory" in group.controllers
+
+
+def _memory_left(folder: Path, version: int) -> float | None:
+    """Of one group; None: it has no limit."""
+    limit = _least(list(_folder_limits(folder, version)))
+    used = _number(folder / ("memory.current" if version == 2 else "memory.usage_in_bytes"))
+    if limit is None or used is None:
+        return None
+    name = "inactive_file" if version == 2 else "total_inactive_file"
+    for line in _text(folder / "memory.stat").splitlines():
+        key, _, value = line.partition(" ")
+        if key == name and value.isdecimal():
+            used -= int(value)
+    return limit - used
 
 
 def _least(values: Iterator[float] | list[float]) -> float | None:
@@ -159,13 +199,16 @@ def _cpu_quotas(groups: list[_Group]) -> Iterator[float]:
 def _memory_limits(groups: list[_Group]) -> Iterator[float]:
     for group in groups:
         for folder in group.folders:
-            if group.version == 2:
-                limits = [_number(folder / "memory.max"), _number(folder / "memory.high")]
-            elif "memory" in group.controllers:
-                limits = [_number(folder / "memory.limit_in_bytes")]
-            else:
-                continue
-            yield from (limit for limit in limits if limit is not None and 0 < limit < _V1_UNLIMITED_BYTES)
+            if _has_memory(group):
+                yield from _folder_limits(folder, group.version)
+
+
+def _folder_limits(folder: Path, version: int) -> Iterator[float]:
+    names = ("memory.max", "memory.high") if version == 2 else ("memory.limit_in_bytes",)
+    for name in names:
+        limit = _number(folder / name)
+        if limit is not None and 0 < limit < _V1_UNLIMITED_BYTES:
+            yield limit
 
 
 def _pids(groups: list[_Group]) -> Iterator[float]:
@@ -178,6 +221,13 @@ def _pids(groups: list[_Group]) -> Iterator[float]:
 
 def _machine_memory(root: Path) -> Iterator[float]:
     """All of the machine's memory. Not what is free now: the answer must not depend on the moment."""
+    total = _meminfo(root, "MemTotal")
+    if total is not None:
+        yield total
+
+
+def _meminfo(root: Path, name: str) -> int | None:
     for line in _text(root / "proc/meminfo").splitlines():
-        if line.startswith("MemTotal:"):
-            yield int(line.split()[1]) * 1024
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return None

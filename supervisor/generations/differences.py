@@ -78,9 +78,14 @@ def _pool(name: str, running: Plan, disk: Plan) -> Iterator[Difference]:
         for plan in (running, disk)
     )
     sizes = f"{key}.processes"
-    if before[sizes][0] == after[sizes][0] == "auto":  # what the machine allows may be another number by now
-        for rows, plan in ((before, running), (after, disk)):
-            rows[sizes] = (f"auto: {plan.policies[name].size}", rows[sizes][1])
+    # What the machine allows may be another number by now.
+    for rows, plan in ((before, running), (after, disk)):
+        value, source = rows[sizes]
+        most = f"auto: {plan.policies[name].size_max}"
+        if value == "auto":
+            rows[sizes] = (most, source)
+        elif isinstance(value, dict) and value["max"] == "auto":
+            rows[sizes] = ({**value, "max": most}, source)
     env = f"{key}.env"
     for setting, (old, new) in _changed(before, after):
         if setting == env:

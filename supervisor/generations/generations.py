@@ -30,6 +30,7 @@ from gwctl.supervisor.generations.differences import differences, needing_restar
 from gwctl.supervisor.generations.known_settings import struct_from
 from gwctl.supervisor.generations.partial import merged, not_applied
 from gwctl.supervisor.generations.plan import Plan, PlanSnapshot, make_plan
+from gwctl.supervisor.listeners.backlog import waiting
 from gwctl.supervisor.listeners.listener_set import ListenerSet, ListenerSnapshot
 
 
@@ -85,6 +86,11 @@ class Generations:
             for address in self.plan(generation, pool).pool(pool).bind
             for listener in self.listeners.get(bare(address))
         )
+
+    def backlog(self, generation: int, pool: str) -> int:
+        """Connections that wait to be accepted at the listeners of a pool, as far as the kernel says."""
+        found = (waiting(listener.sock) for listener in self.listeners_of(generation, pool))
+        return sum(each[0] for each in found if each is not None)
 
     @property
     def admin_listeners(self) -> tuple[Listener, ...]:

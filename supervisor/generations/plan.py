@@ -10,9 +10,10 @@ import msgspec
 from gwctl.config.addresses import TLS
 from gwctl.config.load import Loaded
 from gwctl.config.model.request_limits import RequestLimits
+from gwctl.config.model.scaling import Scaling
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.model.worker_class import SYNC, chosen
-from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy, WatchPolicy
+from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy, ScalePolicy, WatchPolicy
 from gwctl.supervisor.core.snapshot import plain, table_from
 from gwctl.supervisor.generations.capacity import Capacity, measure
 from gwctl.supervisor.generations.known_settings import struct_from
@@ -121,7 +122,7 @@ def make_plan(loaded: Loaded) -> Plan:
 def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
     """The numbers of one pool; ``processes = "auto"`` is resolved here."""
     return PoolPolicy(
-        size=capacity.processes if pool.processes == "auto" else pool.processes,
+        size=_size(pool, capacity),
         boot_timeout_s=pool.timeouts.boot_timeout_s,
         drain_timeout_s=pool.timeouts.drain_timeout_s,
         heartbeat_timeout_s=pool.timeouts.heartbeat_timeout_s,
@@ -146,6 +147,34 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         breaker_retry_s=pool.crash.breaker_retry_s,
         preload=pool.preload,
         recycle=RecyclePolicy(**msgspec.structs.asdict(pool.recycle)),
+        scale=_scale(pool, capacity),
+    )
+
+
+def needs_capacity(pool: PoolSettings) -> bool:
+    """How many processes it has depends on the machine."""
+    processes = pool.processes
+    return (processes.max if isinstance(processes, Scaling) else processes) == "auto"
+
+
+def _size(pool: PoolSettings, capacity: Capacity) -> int:
+    """What the pool begins with."""
+    if isinstance(pool.processes, Scaling):
+        return pool.processes.min
+    return capacity.processes if pool.processes == "auto" else pool.processes
+
+
+def _scale(pool: PoolSettings, capacity: Capacity) -> ScalePolicy | None:
+    scaling = pool.processes
+    if not isinstance(scaling, Scaling):
+        return None
+    most = capacity.processes if scaling.max == "auto" else scaling.max
+    return ScalePolicy(
+        min=scaling.min,
+        max=max(scaling.min, most),
+        busy=scaling.busy,
+        shrink_after_s=scaling.shrink_after_s,
+        cpus=capacity.cpus,
     )
 
 

@@ -186,7 +186,12 @@ def test_stop_waits_until_the_process_is_gone(start: Start, gwctl: Run, flags: l
 
 @pytest.mark.parametrize(
     ("change", "asked"),
-    [("5", "size=5, delta=None"), ("+2", "size=None, delta=2"), ("-1", "size=None, delta=-1")],
+    [
+        ("5", "size=5, delta=None, auto=False"),
+        ("+2", "size=None, delta=2, auto=False"),
+        ("-1", "size=None, delta=-1, auto=False"),
+        ("auto", "size=None, delta=None, auto=True"),
+    ],
 )
 def test_scale(start: Start, gwctl: Run, change: str, asked: str) -> None:
     start()
@@ -198,7 +203,7 @@ def test_scale(start: Start, gwctl: Run, change: str, asked: str) -> None:
 def test_scale_by_nonsense(gwctl: Run) -> None:
     outcome = gwctl("scale", "web", "many")
     assert outcome.exit_code == 2
-    assert "'many' is not a number of workers: write 4, +1 or -1" in outcome.stderr
+    assert "'many' is not a number of workers: write 4, +1, -1 or auto" in outcome.stderr
     outcome = gwctl("scale", "web", "99999")
     assert outcome.exit_code == 2
     assert "a pool has 1 to 1024 workers" in outcome.stderr

@@ -10,6 +10,7 @@ from gwctl.records import AnyRecord
 from gwctl.records.base import TEMPLATE
 from gwctl.records.reloads import ReloadAdopted, ReloadRefused
 from gwctl.records.report import ProcessReport
+from gwctl.records.scaling import PoolNotScaled, PoolScaled
 from gwctl.records.workers import SlotKeepsDying, SlotRecovered, WorkerReplaced
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.actions import Spawn
@@ -199,4 +200,8 @@ def told_of(record: AnyRecord) -> list[str]:
             return ["restarted" if failed is None else "restarted with a failure"]
         case ReloadRefused(unserved=unserved) if unserved:
             return ["went back from a restart"]
+        case PoolScaled(cause=cause) if cause is not None:
+            return [f"scaled: {cause}"]
+        case PoolNotScaled(obstacle=obstacle):
+            return [f"not scaled: {obstacle}"]
     return []

@@ -17,6 +17,7 @@ from gwctl.records.master import MasterStopped
 from gwctl.records.reloads import UpgradeWaits
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import (
+    autoscale,
     commands,
     crash,
     deadlines,
@@ -25,6 +26,7 @@ from gwctl.supervisor.core import (
     pool,
     reconcile,
     recycling,
+    scaling,
     state,
     stopping,
     templates,
@@ -34,6 +36,7 @@ from gwctl.supervisor.core import slot as backoff
 from gwctl.supervisor.core import worker as life
 from gwctl.supervisor.core.ending import Ending
 from gwctl.supervisor.core.fleet import Fleet
+from gwctl.supervisor.core.policy import ScalePolicy
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.reload import Reload
 from gwctl.supervisor.core.state import FleetState
@@ -392,6 +395,32 @@ def restarts_and_leaves_the_templates(patch: Patch) -> None:
     patch.setattr(Pool, "has_others", but_for_templates)
 
 
+def scales_whatever_happens(patch: Patch) -> None:
+    patch.setattr(scaling, "paused", lambda fleet, which: "")
+
+
+def forgets_its_bounds(patch: Patch) -> None:
+    decide = autoscale.Scaling.decide
+
+    def unbounded(self: autoscale.Scaling, standing: Any, load: Any, policy: ScalePolicy, now: float) -> Any:
+        return decide(self, standing, load, replace(policy, max=99), now)
+
+    patch.setattr(autoscale.Scaling, "decide", unbounded)
+
+
+def shrinks_at_once(patch: Patch) -> None:
+    patch.setattr(autoscale.Scaling, "_is_quiet", lambda self, size, policy, now: bool(self.need < size))
+
+
+def grows_before_all_serve(patch: Patch) -> None:
+    grow = autoscale.Scaling._grow
+
+    def hasty(self: autoscale.Scaling, standing: Any, load: Any, policy: ScalePolicy, now: float) -> Any:
+        return grow(self, replace(standing, ready=standing.size), load, policy, now)
+
+    patch.setattr(autoscale.Scaling, "_grow", hasty)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     restarts_with_an_overlap,
     restarts_and_leaves_the_templates,
@@ -445,4 +474,8 @@ MUTANTS: tuple[Mutant, ...] = (
     waits_for_a_mute_template,
     keeps_templates_of_abandoned_generations,
     trusts_a_template_begun_after_a_refusal,
+    scales_whatever_happens,
+    forgets_its_bounds,
+    shrinks_at_once,
+    grows_before_all_serve,
 )

@@ -12,6 +12,7 @@ What the observer holds against the core:
   - a worker that is not ready is dumped and killed in time, and not before its time is up;
   - a worker is replaced when it is due (`tests.sim.recycling`), and killed beyond its hard limit;
   - a slot that keeps failing is not tried again before its backoff (`tests.sim.breakers`);
+  - a pool that sets its size itself does so by its rules (`tests.sim.scaling`);
   - one that hangs is found (`tests.sim.hanging`), and the scoreboard read in time for that; the door
     is closed when a stop was asked for and its delay is over (`tests.sim.stop_rules`);
   - in a pool that is restarted nobody is begun while a process of another generation is there
@@ -29,13 +30,14 @@ from gwctl.records.reloads import ReloadBegun
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
-from tests.sim import hanging, recycling, restarts
+from tests.sim import hanging, recycling, restarts, scaling
 from tests.sim.books import DRAIN_MARGIN_S, LATE_S, Failures, Seen, Transaction, Unsafe
 from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
 from tests.sim.deadlines import judge_deadlines
 from tests.sim.links import LINK_GRACE_S, judge_dumped, judge_hung_up
 from tests.sim.recycling import judge_end, judge_heir, judge_observed, judge_retired, let_go_unspawned
+from tests.sim.scaling import Scaled
 from tests.sim.stop_rules import StopRules
 from tests.sim.templates import judge_source
 
@@ -63,6 +65,7 @@ class Observer:
         self.alone: dict[str, int] = {}
         """Pools that are restarted, or go back from it, and the generation that is to be alone there."""
         self._stop_rules = StopRules()
+        self.scaled = Scaled()
         self.samples = hanging.Samples()
         self.found: list[Seen] = []
         self._steps = 0
@@ -74,6 +77,10 @@ class Observer:
     def in_force(self, seen: Seen) -> bool:
         """It is of the generation in force of its pool."""
         return seen.generation == self.generations.get(seen.pool)
+
+    @property
+    def asked_to_stop(self) -> bool:
+        return self._stop_rules.until is not None
 
     def reloads(self, pool: str) -> bool:
         """The transaction under way concerns it."""
@@ -94,6 +101,10 @@ class Observer:
         self.late = deadline is not None and now > deadline + LATE_S
         if self.late and deadline is not None:
             self._forgive(now - deadline + LATE_S, before)
+        for action in actions:  # what was observed of load is the first news of a step
+            if isinstance(action, act.Note) and scaling.is_by_itself(action.record):
+                scaling.judge_scaled(self, action.record)
+                self._scaled = True
         for event in batch:
             _EVENTS[type(event)](self, event)
         for event in batch:
@@ -109,6 +120,7 @@ class Observer:
 
     def _forgive(self, late_s: float, before: float) -> None:
         self._stop_rules.forgive(late_s)
+        self.scaled.forgive(late_s)
         self.samples.forgive(self.now, late_s)
         for seen in self.workers.values():
             seen.due += late_s
@@ -219,8 +231,7 @@ class Observer:
     def _scale(self, event: ev.ScaleAsked) -> None:
         self._scaled = True
         for name in [name for name in self.sizes if event.pool in {"", name}]:
-            size = self.sizes[name] if event.size is None else event.size
-            self.sizes[name] = max(1, size + event.delta)
+            self.sizes[name] = scaling.asked(self, name, event)
             if self.txn is not None and name in self.txn.sizes:
                 self.txn.sizes[name] = self.sizes[name]
 
@@ -232,8 +243,7 @@ class Observer:
         if txn.restarts:
             restarts.begin(self, txn)
         for name, policy in txn.policies.items():
-            kept = name in self.sizes and self.policies[name].size == policy.size
-            txn.sizes[name] = self.sizes[name] if kept else policy.size
+            txn.sizes[name] = scaling.size_after(self, name, policy)
 
     def _prepare_failed(self, event: ev.PrepareFailed) -> None:
         self.txn = None
@@ -380,6 +390,9 @@ class Observer:
         for name in [name for name in {*self.sizes, *txn.sizes} if txn.touches(name)]:
             self.alone.pop(name, None)
             self.failures.begin_anew(name)
+            before, after = self.policies.get(name), txn.policies.get(name)
+            if before is None or after is None or not scaling.same_size(before, after):
+                self.scaled.begin_anew(name)
             for book in (self.policies, self.sizes, self.generations, self.refused_at):
                 book.pop(name, None)
         self.policies |= txn.policies
@@ -440,6 +453,7 @@ _EVENTS = {
     ev.Observed: lambda _observer, _event: None,
     ev.Obeyed: lambda _observer, _event: None,
     ev.Measured: lambda _observer, _event: None,
+    ev.LoadObserved: scaling.heard_load,
     ev.Prepared: Observer._prepared,
     ev.PrepareFailed: Observer._prepare_failed,
 }

@@ -29,7 +29,7 @@ EPISODES_MAX = 600
 """In which a mutant must be caught; most are in the first ten."""
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
     """Also that the faults do occur: a world without any would prove nothing."""
     seen = run(seed, 30_000)
@@ -58,6 +58,12 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
         "unknown pool",
         "measured",
         "refused by a watch",
+        "scaled: waits",
+        "scaled: busy",
+        "scaled: quiet",
+        "not scaled: max",
+        "not scaled: cpu",
+        "not scaled: memory",
     ):
         assert seen[what] > 0, what
     assert seen["finished with status 0"] > 0

@@ -33,6 +33,7 @@ from tests.sim.mishaps import (
     Process,
     told_of,
 )
+from tests.sim.scaling import some_bounds, some_load
 from tests.sim.upgrades import UpgradeObserver, Upgrades
 
 Listener = Callable[[float, Sequence[ev.Event], Sequence[act.Action]], None]
@@ -96,6 +97,7 @@ class World:
         self.now = max(self.now, wake)
         self._elapse()
         batch, self._batch = self._batch, []
+        batch.sort(key=lambda event: type(event) is not ev.LoadObserved)  # so that the observer can follow
         actions = self._step(batch)
         if not batch and rng.random() < 0.1:
             self._again()
@@ -173,7 +175,9 @@ class World:
     def _ask_scale(self, mean: float) -> None:
         if self.asking:
             pool = self.rng.choice(("", *POOLS))
-            if self.rng.random() < 0.5:
+            if self.rng.random() < 0.3:
+                asked = ev.ScaleAsked(self._request(), pool, auto=True)
+            elif self.rng.random() < 0.5:
                 asked = ev.ScaleAsked(self._request(), pool, size=self.rng.randrange(6))
             else:
                 asked = ev.ScaleAsked(self._request(), pool, delta=self.rng.choice((-1, 1)))
@@ -197,8 +201,10 @@ class World:
 
     def _policy(self, name: str) -> PoolPolicy:
         rng = self.rng
+        size = rng.randrange(1, 5)
         return PoolPolicy(
-            size=rng.randrange(1, 5),
+            size=size,
+            scale=some_bounds(rng, size),
             boot_timeout_s=rng.choice((1.0, 3.0)),
             drain_timeout_s=rng.choice((1.0, 5.0)),
             settle_s=rng.choice((0.0, 0.5, 2.0)),
@@ -240,7 +246,8 @@ class World:
                 policies[name] = self._policy(name)
         if rng.random() < 0.3:
             name = rng.choice(sorted(policies))
-            policies[name] = replace(policies[name], size=rng.randrange(1, 5))
+            size = rng.randrange(1, 5)
+            policies[name] = replace(policies[name], size=size, scale=some_bounds(rng, size))
         return policies
 
     # ---- what the shell does
@@ -256,8 +263,8 @@ class World:
                 self._prepare(generation, pools)
             case act.Note(record=record):
                 self.seen.update(told_of(record))
-            case act.Observe():
-                self._at(0.0, self._observe, None)
+            case act.Observe(load_of=pools):
+                self._at(0.0, self._observe, pools)
             case act.Measure(pools=pools):
                 self._at(0.0, self._measure, pools)
             case act.Drain(worker=worker):
@@ -302,8 +309,12 @@ class World:
         left = {name: policy for name, policy in self.policies.items() if name not in pools}
         return left | {name: new[name] for name in pools if name in new}
 
-    def _observe(self, _nothing: None) -> None:
+    def _observe(self, pools: Sequence[str]) -> None:
         """The scoreboard of those that live; what it says is read before or after other news of them."""
+        for pool in pools:
+            serving = sum(p.pool == pool and p.ready_at < NEVER for p in self._processes.values())
+            idle = self.idle_from < float("inf")
+            self._news(0.02, some_load(self.rng, pool, serving, idle=idle))
         for process in self._processes.values():
             if self.rng.random() >= self.faults.unobserved:
                 self._news(self.rng.choice((0.0, 0.02)), process.observed(self.now, self.idle_from, self.rng))

@@ -10,8 +10,9 @@ from typing import Final
 
 from gwctl.records.base import Strength
 from gwctl.records.master import MasterStopped, StopBegun, StopPlan
-from gwctl.records.reloads import Keeping, PoolScaled, ReloadAdopted, ReloadBegun, ReloadRefused, Standing
+from gwctl.records.reloads import Keeping, ReloadAdopted, ReloadBegun, ReloadRefused, Standing
 from gwctl.records.report import ProcessReport, ThreadReport
+from gwctl.records.scaling import PoolScaled
 from gwctl.records.workers import (
     Death,
     Retry,

@@ -230,6 +230,13 @@ WORKERS: Final = (
         _POOL,
     ),
     _pool("gwctl_pool_size", "gauge", "size", "Workers that the pool is to have."),
+    _pool(
+        "gwctl_pool_size_min", "gauge", "size_min", "Workers that the pool has at least, if it sets its size."
+    ),
+    _pool(
+        "gwctl_pool_size_max", "gauge", "size_max", "Workers that the pool has at most, if it sets its size."
+    ),
+    _pool("gwctl_pool_needed", "gauge", "need", "Workers that the pool's load takes, if it sets its size."),
     _pool("gwctl_pool_ready", "gauge", "ready", "Workers that are ready and serve."),
     _pool(
         "gwctl_pool_ready_min", "gauge", "ready_min", "Ready workers that the pool needs to count as ready."
@@ -308,7 +315,8 @@ SLOTS: Final = (
         "gwctl_worker_loop_lag_seconds",
         "gauge",
         "lag_s",
-        "By how much the last timer of the worker's event loop came too late: how long something held it up.",
+        "How late the worker's event loop was at the last look, with a timer or what was ready to run: "
+        "how long something held it up.",
     ),
 )
 

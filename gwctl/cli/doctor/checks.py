@@ -9,6 +9,7 @@ from gwctl.cli.doctor.finding import Finding, fail, ok, warn
 from gwctl.cli.doctor.machine import Folder, Machine
 from gwctl.config import addresses
 from gwctl.config.addresses import TcpAddress
+from gwctl.config.model.scaling import Scaling
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.model.worker_class import SYNC, THREADS, chosen
 from gwctl.supervisor.generations.capacity import WORKER_BYTES
@@ -119,7 +120,11 @@ def ephemeral_ports(machine: Machine, settings: Settings) -> Iterator[Finding]:
 
 
 def _processes(pool: PoolSettings, machine: Machine) -> int:
-    return machine.processes_auto if pool.processes == "auto" else pool.processes
+    """How many there may be."""
+    processes = pool.processes
+    if isinstance(processes, Scaling):
+        return max(processes.min, machine.processes_auto if processes.max == "auto" else processes.max)
+    return machine.processes_auto if processes == "auto" else processes
 
 
 def memory(machine: Machine, settings: Settings) -> Iterator[Finding]:

@@ -65,6 +65,8 @@ class Pool(msgspec.Struct, frozen=True):
     """Its worker class."""
     size: int
     ready: int
+    scaling: str
+    """Between which numbers it sets its size itself; empty: it is fixed."""
     active: int
     busy: float | None
     requests_per_s: float
@@ -183,6 +185,7 @@ class History:
             worker=pool.worker,
             size=pool.size,
             ready=pool.ready,
+            scaling=pool.scaling.brief if pool.scaling is not None else "",
             active=active,
             busy=pool.busy,
             requests_per_s=round(per_s, 2),

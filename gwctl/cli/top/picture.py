@@ -195,6 +195,7 @@ def _pool_line(pool: Pool, count: int, view: View, width: int, *, several: bool,
     pieces = [
         (pool.name, "bold", 0),
         (f"{pool.ready}/{pool.size} ready", ready, 0),
+        (pool.scaling, "", 5),
         (busy, "warn" if pool.busy is not None and pool.busy >= _BUSY else "", 1),
         (backlog, "warn" if pool.backlog else "", 2),
         (f"{_rate(pool.requests_per_s)} req/s" if several else "", "", 3),

@@ -91,7 +91,10 @@ def test_start_with_a_mistake_starts_nothing(folder: Path) -> None:
     ("arguments", "told"),
     [
         (("--processes", "0"), "command line: --processes = 0: not in 1..1024"),
-        (("-w", "x"), 'command line: --processes = "x": expected a whole number or "auto", found text'),
+        (
+            ("-w", "x"),
+            'command line: --processes = "x": expected a whole number, "auto" or a table, found text',
+        ),
         (("-b", ":1", "--bind", ":1"), 'command line: --bind = ":1": is bound already'),
         (
             ("-k", "gthread"),

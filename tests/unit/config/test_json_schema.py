@@ -68,6 +68,7 @@ def test_every_setting_is_explained_and_refuses_what_it_is_not(path: tuple[str, 
     assert mistakes(document(path, wrong)), "a list in a list is right nowhere"
     node = VALIDATOR.schema
     for name in path:
+        node = next((each for each in node.get("anyOf", ()) if "$ref" in each), node)  # a value, or a table
         while "$ref" in node:
             node = VALIDATOR.schema["$defs"][node["$ref"].rpartition("/")[2]]
         node = (

@@ -65,7 +65,7 @@ IN_FILE = {
     ),
     "true for a number": (
         f"{WEB}processes = true\n",
-        'gw.toml:3: pool.web.processes = true: expected a whole number or "auto", found true or false',
+        'gw.toml:3: pool.web.processes = true: expected a whole number, "auto" or a table, found true or false',
     ),
     "infinity": (
         f"{WEB}timeouts.linger_s = inf\n",
@@ -191,6 +191,22 @@ IN_FILE = {
             "gw.toml:4: pool.web.threads = 4: a sync worker has no threads. "
             'Leave it out, or set worker = "threads"'
         ),
+    ),
+    "bounds upside down": (
+        f"{WEB}processes = {{ min = 4, max = 2 }}\n",
+        "gw.toml:3: pool.web.processes.max = 2: less than min (4)",
+    ),
+    "a surge larger than the pool may be": (
+        f"{WEB}processes = {{ min = 1, max = 2 }}\nreload.surge = 3\n",
+        "gw.toml:4: pool.web.reload.surge = 3: more than there are processes (2)",
+    ),
+    "a bound that is none": (
+        f"{WEB}processes = {{ min = 0, max = 3 }}\n",
+        "gw.toml:3: pool.web.processes.min = 0: not in 1..1024",
+    ),
+    "no such bound": (
+        f"{WEB}[pool.web.processes]\nmaximum = 4\n",
+        "gw.toml:4: pool.web.processes.maximum = 4: no such setting. There are `min`, `max`, `busy` and `shrink_after_s`",
     ),
     "a surge larger than the pool": (
         f"{WEB}processes = 2\nreload.surge = 3\n",

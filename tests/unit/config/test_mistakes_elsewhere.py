@@ -16,7 +16,7 @@ IN_ENVIRONMENT = {
     "a kind": (
         WEB,
         {"GWCTL_PROCESSES": "many"},
-        'environment: GWCTL_PROCESSES = "many": expected a whole number or "auto", found text',
+        'environment: GWCTL_PROCESSES = "many": expected a whole number, "auto" or a table, found text',
     ),
     "a range": (
         WEB,

@@ -15,7 +15,8 @@ from gwctl.control import health, status
 from gwctl.control.latency import percentile_ms
 from gwctl.supervisor.children.recent_totals import Recent
 from gwctl.supervisor.children.totals import Totals
-from gwctl.supervisor.control.pressure import open_files, waiting
+from gwctl.supervisor.control.pressure import open_files
+from gwctl.supervisor.listeners.backlog import waiting
 from tests.support.invented_status import master, pool, worker
 from tests.support.wait import until
 

@@ -42,7 +42,6 @@ from gwctl.records.reloads import (
     MasterUpgraded,
     NewWorkerFailed,
     NoProgramCopy,
-    PoolScaled,
     ProgramChanged,
     ReloadAdopted,
     ReloadBegun,
@@ -64,6 +63,7 @@ from gwctl.records.reloads import (
     Watched,
 )
 from gwctl.records.report import ProcessReport, TaskReport, ThreadReport
+from gwctl.records.scaling import PoolNotScaled, PoolScaled, ScaleFigures
 from gwctl.records.workers import (
     ChannelBroken,
     ChannelClosed,
@@ -105,6 +105,18 @@ from gwctl.records.workers import (
 WEB = Process("web", 1, 3, 4134)
 TEMPLATE_OF_WEB = Process("web", TEMPLATE, 3, 4130)
 POOLS = (Strength("web", 3, 4), Strength("live", 2, 2))
+FIGURES = ScaleFigures(
+    need=12,
+    ready=8,
+    busy=7.9,
+    waiting=23,
+    min=2,
+    max=16,
+    cpus=1.4,
+    cpus_max=4.0,
+    free_bytes=190 << 20,
+    worker_bytes=210 << 20,
+)
 TRACE = '  File "/srv/shop/views.py", line 12, in <module>\nImportError: no "tax_rate"; ünïcode \x1b\n'
 TIMEOUT = "request timeout: POST /checkout has run 30 s (limit 30 s)"
 REPORT = ProcessReport(
@@ -248,7 +260,15 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     RestartRefused(source="gwctl restart", reason="a reload is under way. Ask again when it has ended"),
     RollbackRefused(source="gwctl rollback", reason="a reload is under way"),
     GenerationReleased(generation=1, reason="it was kept for 5 min"),
-    PoolScaled(pool="web", was=2, size=1, asked=-1, held="disk differs from what runs"),
+    PoolScaled(
+        pool="web",
+        was=2,
+        size=1,
+        asked=-1,
+        source="gwctl scale by deploy",
+        held="disk differs from what runs",
+    ),
+    PoolNotScaled(pool="web", size=8, obstacle="memory", figures=FIGURES),
     SettingsWarning(text="/srv/log is a link: whoever put it there would choose where gwctl writes"),
     RestartNeeded(setting="master.control"),
     UpgradeRefused(source="SIGUSR2", reason="the fleet is stopping"),

@@ -37,6 +37,7 @@ def pool(*workers: Worker, **more: Any) -> Pool:
         "worker": "threads",
         "size": len(workers),
         "ready": len(workers),
+        "scaling": "",
         "active": sum(each.active for each in workers),
         "busy": 0.38,
         "requests_per_s": 106.0,
