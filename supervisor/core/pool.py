@@ -13,7 +13,7 @@ from gwctl.records.base import Strength
 from gwctl.supervisor.core.autoscale import Scaling
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.slot import Slot
-from gwctl.supervisor.core.worker import UNREAPED_S, Order, State, Worker
+from gwctl.supervisor.core.worker import Order, State, Worker
 
 
 class Pool(Struct, eq=False):
@@ -95,14 +95,13 @@ class Pool(Struct, eq=False):
         """Those that hold a slot of the generation in force."""
         return self.of_generation(self.generation)
 
-    def has_others(self, generation: int, now: float) -> bool:
+    def has_others(self, generation: int) -> bool:
         """A process of another generation is there.
 
         One that was killed and that the kernel does not let go of runs nothing any more; nobody waits for it.
         """
         lives = (*self.members.values(), *self.templates.values())
-        others = [life for life in lives if life.generation != generation]
-        return any(life.state is not State.KILLED or now < life.since + UNREAPED_S for life in others)
+        return any(life.generation != generation and not life.unreaped for life in lives)
 
     def adopt(self, generation: int, policy: PoolPolicy | None, size: int) -> None:
         """A new generation is in force; without ``policy`` it has no such pool."""

@@ -88,7 +88,7 @@ def _clear(view: View, turn: Turn) -> None:
     for worker in (*view.strays, *view.kept):
         _let_go(view, worker, turn)
     view.strays, view.kept = [], []
-    view.crowded = view.pool.has_others(view.wanted.to_be_alone, turn.now)
+    view.crowded = view.pool.has_others(view.wanted.to_be_alone)
     view.pool.alone = view.crowded or view.wanted.candidate > 0
 
 

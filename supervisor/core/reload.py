@@ -482,7 +482,7 @@ class Reload(Struct, eq=False):
     def _watch_drain(self, restart: Restart, pools: Mapping[str, Pool], turn: Turn) -> bool:
         """Begin the new ones when nobody of before is left, in no pool."""
         touched = (pool for name, pool in pools.items() if self.touches(name))
-        if any(pool.has_others(self.generation, turn.now) for pool in touched):
+        if any(pool.has_others(self.generation) for pool in touched):
             return False
         for name in self.policies:
             self.tell(turn, name, "drain", "ok", seconds(turn.now - restart.began_at))

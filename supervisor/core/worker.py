@@ -243,6 +243,8 @@ class Worker(Struct, eq=False):
     """It is looked at once more before it is killed for that."""
     channel_closed: bool = False
     """Its channel is at end of file."""
+    unreaped: bool = False
+    """It was killed long ago, and the kernel does not let go of it: it runs nothing any more."""
     successor: bool = False
     """It was begun to take the place of another, which still has it."""
     template: int | None = None

@@ -80,6 +80,7 @@ def overdue(fleet: FleetState, worker: Worker, turn: Turn) -> None:
             return
         waited_s = turn.now - worker.since
         if was is State.KILLED:
+            worker.unreaped = True
             turn.note(WorkerUnreaped(process=worker.process, waited_s=waited_s))
         else:
             turn.note(ForkUnanswered(process=worker.process, waited_s=waited_s))

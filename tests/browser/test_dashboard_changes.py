@@ -75,6 +75,16 @@ def test_a_pool_is_recycled_and_scaled(unlock) -> None:
     become(page, "document.querySelectorAll('.pool .cells')[0].children.length === 6")
 
 
+def test_a_pool_is_reloaded(unlock) -> None:
+    stand_in, page = unlock()
+    page.get_by_role("button", name="Reload… live").click()
+    assert "All other pools stay as they are" in text(page, "#dialog")
+    page.get_by_role("button", name="Reload", exact=True).click()
+    stand_in.turn(2)
+    wait_for(page, "#reload-title", "Reloading")
+    assert stand_in.posts == [("/api/reload", {"pools": ["live"]})]
+
+
 def test_reload_and_rollback(unlock) -> None:
     """Of one under way a second is refused, and the reason said."""
     stand_in, page = unlock()

@@ -44,6 +44,10 @@ class KeepingWorld(World):
     def _policy(self, name: str) -> PoolPolicy:
         return replace(super()._policy(name), atomic=True, preload=False)
 
+    def _ask_restart(self, mean: float) -> None:
+        """Seldom: nothing is kept then."""
+        super()._ask_restart(mean) if self.rng.random() < 0.2 else self._at(mean, self._ask_restart, mean)
+
     def _ask_rollback(self, _nothing: None) -> None:
         if self.asking:
             self._read(ev.RollbackAsked(self._request(), "gwctl rollback"))

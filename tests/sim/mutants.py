@@ -379,16 +379,16 @@ def reloads_all_when_some_are_named(patch: Patch) -> None:
 
 
 def restarts_with_an_overlap(patch: Patch) -> None:
-    patch.setattr(Pool, "has_others", lambda _pool, _generation, _now: False)
+    patch.setattr(Pool, "has_others", lambda _pool, _generation: False)
 
 
 def restarts_and_leaves_the_templates(patch: Patch) -> None:
     lives = Pool.has_others
 
-    def but_for_templates(pool: Pool, generation: int, now: float) -> bool:
+    def but_for_templates(pool: Pool, generation: int) -> bool:
         templates, pool.templates = pool.templates, {}
         try:
-            return lives(pool, generation, now)
+            return lives(pool, generation)
         finally:
             pool.templates = templates
 
