@@ -13,6 +13,7 @@
 # make sim    the simulated world: make sim SEED=1 STEPS=100000 JOBS=2
 # make soak   faults at random under load: make soak CLASS=asgi SECONDS=1800 SEED=7 (all classes without CLASS; PRELOAD=1, HOSTILE=1)
 # make once   POSTs with numbers of their own, each run at most once: make once POSTS=1000000 CLASS=sync
+# make watched   good reloads in a row under load, all watched, all of which must pass: make watched RELOADS=200
 # make hostile  pools that attack whatever they can reach, beside one that behaves well: make hostile SECONDS=300 CLASS=asgi
 # make test-upgrade   upgrades in a row under load, and to another Python: make test-upgrade UPGRADES=50
 # make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
@@ -39,6 +40,7 @@ CLASS ?=
 POSTS ?= 100000
 BROKEN ?=
 GOOD_RELOADS ?=
+RELOADS ?= 200
 HOSTILE ?=
 FUZZ_FOLDER ?= .fuzz
 
@@ -48,7 +50,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-others test-all test-browser test-systemd test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once hostile test-upgrade fuzz docs clean
+.PHONY: help run test test-others test-all test-browser test-systemd test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -141,6 +143,9 @@ soak: $(VENV)/.installed-dev
 once: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.once --posts $(POSTS) $(if $(CLASS),--class $(CLASS)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(PRELOAD),--preload) $(if $(BROKEN),--broken $(BROKEN))
+
+watched: $(VENV)/.installed-dev
+	WATCHED_RELOADS=$(RELOADS) $(BIN)/python -m pytest -q tests/process/test_reload_watch.py -k in_a_row
 
 hostile: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.hostile --seconds $(SECONDS) $(if $(CLASS),--class $(CLASS)) $(if $(BROKEN),--broken $(BROKEN))

@@ -303,7 +303,7 @@ class Master:
 
     def _tell_progress(self, news: actions.Progress) -> None:
         if self._control is not None:
-            self._control.progress(news.request, news.pool, news.phase, news.outcome, news.detail)
+            self._control.progress(news)
 
     def _spawn(self, action: actions.Spawn) -> None:
         self._handover.stay_one_version(self._recorder)

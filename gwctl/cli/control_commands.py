@@ -97,13 +97,15 @@ def _pools(_ctx: click.Context, _param: click.Parameter, names: tuple[str, ...])
 
 @click.command(short_help="Start a new generation, of all pools or of some.")
 @click.argument("pools", metavar="[POOL]...", nargs=-1, shell_complete=pool_names, callback=_pools)
+@click.option("--watch", is_flag=True, help="Show both generations side by side where watch_s is set.")
 @targeted
-def reload(client: ControlClient, *, as_json: bool, pools: tuple[str, ...]) -> None:
+def reload(client: ControlClient, *, as_json: bool, pools: tuple[str, ...], watch: bool) -> None:
     """Start a new generation; wait until it is adopted or refused.
 
     \b
     gwctl reload          # settings and code of all pools
     gwctl reload web      # those of pool web; all else stays as it is
+    gwctl reload --watch  # and show how the new workers fare beside the old ones
 
     The settings are always read and checked as a whole. Of what differs in them, a reload of some pools
     applies what is of these, and says what else there is. A pool that is new in the settings, or no longer
@@ -113,7 +115,9 @@ def reload(client: ControlClient, *, as_json: bool, pools: tuple[str, ...]) -> N
     """  # noqa: D301 - \b is click's mark for lines to leave as they are
     if pools:
         _require_pools_told_apart(client)
-    _watch(client, "reload", Reload(pools), as_json=as_json)
+    result = _follow(client, "reload", Reload(pools), as_json=as_json, beside=watch)
+    if watch and not as_json and not result.get("watched"):
+        click.echo("nothing was watched: none of these pools has reload.watch_s")
 
 
 @click.command(short_help="Reload without overlap: what serves ends first.")
@@ -133,7 +137,7 @@ def restart(client: ControlClient, *, as_json: bool, pools: tuple[str, ...]) -> 
     started, the exit status is 1: the settings of before are gone back to if they were others, with the code
     that is on disk, and otherwise it is tried again and again.
     """  # noqa: D301 - \b is click's mark for lines to leave as they are
-    _watch(client, "restart", Restart(pools), as_json=as_json)
+    _follow(client, "restart", Restart(pools), as_json=as_json)
 
 
 def _require_pools_told_apart(client: ControlClient) -> None:
@@ -153,7 +157,7 @@ def upgrade(client: ControlClient, *, as_json: bool) -> None:
     and their connections; then it reloads. The exit status is 0 when a generation of the new program was
     adopted. If the new program cannot take over, the one that runs goes on.
     """
-    _watch(client, "upgrade", Upgrade(), as_json=as_json)
+    _follow(client, "upgrade", Upgrade(), as_json=as_json)
 
 
 @click.command()
@@ -164,12 +168,14 @@ def rollback(client: ControlClient, *, as_json: bool) -> None:
     It must still be kept (master.keep_s); a second rollback goes forward again. The exit status is 1
     when that could not be done: then the present generation serves on.
     """
-    _watch(client, "rollback", Rollback(), as_json=as_json)
+    _follow(client, "rollback", Rollback(), as_json=as_json)
 
 
-def _watch(client: ControlClient, name: str, method: Method, *, as_json: bool) -> None:
-    """Ask for what takes its time, and show how it goes."""
-    view = ReloadView(sys.stdout)
+def _follow(
+    client: ControlClient, name: str, method: Method, *, as_json: bool, beside: bool = False
+) -> dict[str, Any]:
+    """Ask for what takes its time, and show how it goes; returns what came of it."""
+    view = ReloadView(sys.stdout, beside=beside)
 
     def hear(news: News) -> None:
         if isinstance(news, Progress) and not as_json:
@@ -185,6 +191,7 @@ def _watch(client: ControlClient, name: str, method: Method, *, as_json: bool) -
         raise
     view.finish()
     succeed(result, as_json=as_json)
+    return result
 
 
 @click.command()

@@ -2,6 +2,12 @@
 
     web  g1 -> g2  validate ok  boot ok (0.44 s)  settle ok (2 s)  roll 4/4  commit
 
+Asked to show what a pool is watched for, it has both generations side by side below:
+
+             g1        g2
+    5xx      0.02 %    4.8 %     of 1,204 and 391 requests
+    p95      38 ms     41 ms
+
 On a terminal the lines are drawn again in place; elsewhere (a log, a pipe) each is written
 once, when all is over.
 """
@@ -12,6 +18,8 @@ import shutil
 from typing import TextIO
 
 from gwctl.control.protocol import Progress
+from gwctl.watched import Watched, percent
+from gwctl.wording import duration, requests
 
 _MASTER = ""
 """Progress that is about no pool in particular."""
@@ -22,8 +30,11 @@ _OF_THE_MASTER = frozenset({"check", "execute"})
 class ReloadView:
     """Collects progress and draws it on ``out``."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, *, beside: bool = False) -> None:
+        """``beside``: show the figures of pools that are watched."""
         self._out = out
+        self._beside = beside
+        self._watched: dict[str, Watched] = {}
         self._live = out.isatty()
         self._generations = ""
         self._upgrade: dict[str, str] = {}
@@ -41,6 +52,8 @@ class ReloadView:
                 phases[news.phase] = _words(news)
         else:
             self._pools.setdefault(news.pool, {})[news.phase] = _words(news)
+        if self._beside and isinstance(news.watched, Watched):
+            self._watched[news.pool] = news.watched
         if self._live:
             self._draw()
 
@@ -53,10 +66,12 @@ class ReloadView:
     def _lines(self) -> list[str]:
         width = max(map(len, self._pools), default=0)
         upgrade = ["  ".join(["master", *self._upgrade.values()])] if self._upgrade else []
-        return upgrade + [
-            "  ".join(filter(None, (f"{name:<{width}}", self._generations, *phases.values())))
-            for name, phases in self._pools.items()
-        ]
+        lines = upgrade
+        for name, phases in self._pools.items():
+            lines.append("  ".join(filter(None, (f"{name:<{width}}", self._generations, *phases.values()))))
+            if name in self._watched:
+                lines += side_by_side(self._watched[name], width)
+        return lines
 
     def _draw(self) -> None:
         columns = shutil.get_terminal_size().columns
@@ -67,11 +82,28 @@ class ReloadView:
         self._drawn = len(lines)
 
 
+def side_by_side(watched: Watched, indent: int) -> list[str]:
+    """The figures of both generations, in columns."""
+    old, new = watched.old, watched.new
+    rows = (
+        ("", f"g{old.generation}", f"g{new.generation}", ""),
+        ("5xx", *(percent(each.errors, each.requests) for each in (old, new)), _of_how_many(watched)),
+        ("p95", *("-" if each.p95_s is None else duration(each.p95_s) for each in (old, new)), ""),
+    )
+    return [f"{'':{indent}}  {name:<5}{a:<10}{b:<10}{more}".rstrip() for name, a, b, more in rows]
+
+
+def _of_how_many(watched: Watched) -> str:
+    return f"of {watched.old.requests:,} and {requests(watched.new.requests)}"
+
+
 def _words(news: Progress) -> str:
     match news.phase, news.outcome:
         case _, "FAILED":
             return f"{news.phase} FAILED"
         case "roll" | "start", _:
+            return f"{news.phase} {news.detail}"
+        case "watch" | "watch-all", "" if news.detail:
             return f"{news.phase} {news.detail}"
         case "commit", "ok":
             return "commit"

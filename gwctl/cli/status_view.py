@@ -17,6 +17,7 @@ from gwctl.control.status import (
     TemplateStatus,
     WorkerStatus,
 )
+from gwctl.watched import beside
 from gwctl.wording import age, duration, mebibytes
 
 _NOW_CHARS_MAX: Final = 40
@@ -95,7 +96,9 @@ def _master_parts(status: MasterStatus) -> list[str]:
 def _under_way(reload: ReloadStatus) -> str:
     """``reloading to generation 5 for 2.1 s (SIGHUP): web roll, live settle``."""
     what = "rolling back to" if reload.rollback else "restarting as" if reload.restart else "reloading to"
-    where = ", ".join(f"{pool} {phase}" for pool, phase in reload.phases.items())
+    shown = [each for each in reload.watched if reload.phases.get(each.pool) == each.phase]
+    figures = {each.pool: f" ({beside(each)})" for each in shown}
+    where = ", ".join(f"{pool} {phase}{figures.get(pool, '')}" for pool, phase in reload.phases.items())
     return f"{what} generation {reload.generation} for {duration(reload.for_s)} ({reload.source}): {where}"
 
 

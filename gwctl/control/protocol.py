@@ -24,6 +24,7 @@ import msgspec
 
 from gwctl.config.model.types import POOL_NAME, WEEK_S, WORKERS_MAX
 from gwctl.json_text import encode
+from gwctl.watched import Watched
 
 REQUEST_BYTES_MAX: Final = 1 << 16
 ANSWER_BYTES_MAX: Final = 1 << 24
@@ -208,6 +209,8 @@ class Progress(msgspec.Struct, frozen=True):
     phase: str
     outcome: str
     detail: str = ""
+    watched: Watched | msgspec.UnsetType = msgspec.UNSET
+    """Of ``watch`` and ``watch-all``: both generations side by side, as far as they have got."""
 
 
 class Happened(msgspec.Struct, frozen=True):

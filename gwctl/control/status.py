@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from gwctl.watched import Watched
+
 
 class WorkerStatus(msgspec.Struct, frozen=True):
     """One worker. Times in seconds; ``slots`` is how many requests it can serve at once, 0 for no limit."""
@@ -149,9 +151,13 @@ class ReloadStatus(msgspec.Struct, frozen=True):
     """Since it was begun."""
     rollback: bool
     phases: dict[str, str]
-    """Where each pool is: ``validate``, ``boot``, ``settle``, ``roll``, ``switch`` or ``commit``,
-    in a restart ``validate``, ``drain`` or ``start``."""
+    """Where each pool is: ``validate``, ``boot``, ``settle``, ``watch``, ``roll``, ``switch``,
+    ``watch-all`` or ``commit``, in a restart ``validate``, ``drain`` or ``start``."""
     restart: bool = False
+    watches: tuple[str, ...] = ()
+    """Pools that are watched (``watch_s``), sooner or later."""
+    watched: tuple[Watched, ...] = ()
+    """What has been seen of those that have come so far."""
 
 
 class MasterStatus(msgspec.Struct, frozen=True):

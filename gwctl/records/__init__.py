@@ -13,7 +13,8 @@ Rules
     - A new field has a default: what reads a record may be of another version.
 
 Imported by `supervisor`.
-Knows nothing of `supervisor`, `config`, `control`, `ipc`, `cli`, `workers`: of gwctl it has `wording` alone.
+Knows nothing of `supervisor`, `config`, `control`, `ipc`, `cli`, `workers`: of gwctl it has `wording` and
+`watched` alone.
 """
 
 from __future__ import annotations

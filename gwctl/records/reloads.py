@@ -7,6 +7,7 @@ from typing import ClassVar
 from msgspec import Struct
 
 from gwctl.records.base import Level, Record, Strength
+from gwctl.watched import Watched
 
 # ---- the parts
 
@@ -49,37 +50,6 @@ class Standing(Struct, frozen=True):
     """What is on disk is not what runs."""
     forked_alike: bool = False
     """Whoever has to be replaced still runs the same code, of a template."""
-
-
-class Served(Struct, frozen=True):
-    """What the workers of one generation answered while they were watched."""
-
-    generation: int
-    requests: int = 0
-    errors: int = 0
-    """Those answered with 5xx, and those that a worker which died did not finish."""
-    p95_s: float | None = None
-    """The 95th percentile of how long they took; None: not known."""
-
-
-class Watched(Struct, frozen=True):
-    """How the requests of a new generation fared beside those of the old one."""
-
-    pool: str
-    phase: str
-    """``watch`` or ``watch-all``."""
-    for_s: float
-    old: Served
-    new: Served
-    errors_max: float
-    """How many times as often the new one's may fail; 0: any number."""
-    latency_max: float
-    """How many times as long they may take; 0: any."""
-    requests_min: int
-    enough: bool = True
-    """Both have served ``requests_min``."""
-    worse: str = ""
-    """In what it is worse than allowed, beyond chance: ``errors`` or ``latency``."""
 
 
 # ---- reload and rollback

@@ -29,7 +29,7 @@ from gwctl.records.reload_words import (
     where_it_stood,
 )
 from gwctl.records.report_words import told
-from gwctl.records.watch_words import too_few
+from gwctl.watched import too_few
 from gwctl.wording import how_it_ended, mebibytes, ordinal, processes, seconds
 
 DEGRADED: Final = "disk differs from what runs"

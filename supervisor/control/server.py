@@ -40,6 +40,7 @@ from gwctl.records.master import ControlRefused, ControlSocketWarning, NoControl
 from gwctl.records.master_sentences import not_allowed
 from gwctl.supervisor.control import client_slots
 from gwctl.supervisor.control.follower import Follower, FollowerSnapshot
+from gwctl.supervisor.core import actions
 from gwctl.supervisor.listeners import unix_socket
 from gwctl.supervisor.recorder import Recorder
 
@@ -371,11 +372,13 @@ class ControlServer:
 
     # ---- answers
 
-    def progress(self, request: int, pool: str, phase: str, outcome: str, detail: str = "") -> None:
-        """Tell whoever waits for ``request``, if anybody does."""
-        client = self._waiting.get(request)
+    def progress(self, told: actions.Progress) -> None:
+        """Tell whoever waits for it, if anybody does."""
+        client = self._waiting.get(told.request)
         if client is not None:
-            news = messages.Progress(client.requests[request], pool, phase, outcome, detail)
+            name = client.requests[told.request]
+            seen = told.watched or msgspec.UNSET
+            news = messages.Progress(name, told.pool, told.phase, told.outcome, told.detail, seen)
             self._send(client, messages.encode_progress(news))
 
     def answer(self, request: int, ok: bool, text: str, result: dict[str, Any]) -> None:

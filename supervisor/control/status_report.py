@@ -82,6 +82,8 @@ def _reload(fleet: FleetState, now: float) -> status.ReloadStatus | None:
         reload.rollback,
         {name: reload.phase_of(name) for name in reload.policies or fleet.pools if reload.touches(name)},
         restart=reload.restart is not None,
+        watches=reload.watching,
+        watched=tuple(map(reload.watched, reload.watches.by_pool)),
     )
 
 

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from gwctl.records import AnyRecord
 from gwctl.records.master import MasterGaveUp, MasterStopped
-from gwctl.records.reloads import Watched
 from gwctl.supervisor.core.events import RequestId, WorkerId
+from gwctl.watched import Watched
 
 
 class Spawn(Struct, frozen=True):

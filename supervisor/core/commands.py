@@ -196,7 +196,7 @@ def adopted(fleet: FleetState, reload: Reload, previous: int, turn: Turn) -> Non
         removed=tuple(name for name, pool in fleet.pools.items() if reload.touches(name) and not pool.size),
         not_applied=reload.left,
         missing=_missing(fleet, reload) if reload.rollback else (),
-        watched=tuple(map(reload.watched, reload.watches)),
+        watched=tuple(map(reload.watched, reload.watches.by_pool)),
         keeping=_keeping(reload, previous, kept=kept is not None),
     )
     fleet.last_reload, fleet.last_reload_at = wording.last_adopted(record), turn.now

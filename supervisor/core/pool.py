@@ -154,6 +154,8 @@ class Wanted(Struct, frozen=True):
     """Successors may be begun for workers that are due for one (`Worker.replace_reason`)."""
     atomic: bool = False
     """All new workers take over at one instant."""
+    release_clients: bool = False
+    """Old workers that are parked have their clients come to the new ones, which are watched."""
     serve_new: bool = True
     """New workers serve as soon as they can; else they wait."""
     kept: int = 0

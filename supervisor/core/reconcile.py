@@ -139,7 +139,7 @@ def _replace(view: View, turn: Turn) -> None:
         view.room -= 1
         view.active -= 1
         view.serving -= worker.serving
-        turn.order(worker, Order.RELEASE_CLIENTS if atomic else Order.PARK)
+        turn.order(worker, Order.RELEASE_CLIENTS if atomic or view.wanted.release_clients else Order.PARK)
     for worker in ready:
         if not worker.serving:
             _serve(view, worker, turn)

@@ -53,17 +53,17 @@ from typing import Final, assert_never
 
 from msgspec import Struct, field
 
-from gwctl.records.reloads import NewWorkerFailed, Watched
-from gwctl.supervisor.core import watch, wording
+from gwctl.records.reloads import NewWorkerFailed
+from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Measure, Progress
-from gwctl.supervisor.core.comparison import Counted
 from gwctl.supervisor.core.events import Measured, Prepared
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool, View, Wanted
 from gwctl.supervisor.core.restart import Restart
 from gwctl.supervisor.core.turn import Turn
-from gwctl.supervisor.core.watch import Watch
+from gwctl.supervisor.core.watches import Watches
 from gwctl.supervisor.core.worker import DRAIN_MARGIN_S, LINK_GRACE_S, Failure, Order, State, Worker
+from gwctl.watched import Watched
 from gwctl.wording import seconds
 
 SLACK_S = 5.0
@@ -150,7 +150,7 @@ class Reload(Struct, eq=False):
     """They were told to."""
     confirm_by: float | None = None
     """When those of a rollback must have said that they do."""
-    watches: dict[str, Watch] = field(default_factory=dict)
+    watches: Watches = field(default_factory=Watches)
     """Of the pools that are watched, from the first time on."""
 
     def __post_init__(self) -> None:
@@ -201,6 +201,7 @@ class Reload(Struct, eq=False):
             new_in_the_end=size,
             replace=rolling and (not atomic or self.switch_by is not None),
             atomic=atomic,
+            release_clients=self.watches.has(pool.name),
             serve_new=self.serves_new(pool.name),
             kept=0 if self.rollback else kept,
         )
@@ -233,10 +234,8 @@ class Reload(Struct, eq=False):
         """The phase as seen from one pool: its canary may be ahead of the others."""
         if self.stage is Stage.BOOT and pool in self.canary_until:
             return Stage.SETTLE.value
-        if self.stage is Stage.COMMIT and pool in self.watches and not self.watches[pool].over:
+        if self.stage is Stage.COMMIT and self.watches.is_under_way(pool):
             return WATCH_ALL
-        if self.stage is Stage.WATCH and pool not in self.watches:
-            return Stage.SETTLE.value
         return self.stage.value
 
     def next_deadline(self, now: float) -> float:
@@ -245,7 +244,7 @@ class Reload(Struct, eq=False):
             waits += map(self._opens_at, self._closed())
             waits += self.canary_until.values()
         if self.stage in _WATCHING:
-            waits += (each.next_at for each in self.watches.values())
+            waits.append(self.watches.next_at)
         waits += [at for at in (self.settled_at, self.switch_by, self.confirm_by) if at is not None]
         return min((at for at in waits if at > now), default=inf)
 
@@ -286,16 +285,15 @@ class Reload(Struct, eq=False):
                 if not worker.confirmed:
                     text = wording.not_confirmed(worker.slot, worker.pid, CONFIRM_S)
                     return name, Failure("stall", text)
-        for name, each in self.watches.items():
-            if each.found is not None:
-                return name, Failure(WATCH, wording.worse(self.watched(name)))
+        if name := self.watches.found:
+            return name, Failure(WATCH, wording.worse(self.watched(name)))
         if now >= self.stall_at:
             return "", Failure("stall", wording.no_progress(self.stall_s, self.stage.value))
         return None
 
     def committable(self, now: float) -> bool:
         held = self.settled_at is not None and now >= self.settled_at
-        return held and all(each.over for each in self.watches.values())
+        return held and self.watches.over
 
     def _watch_canaries(self, pools: Mapping[str, Pool], turn: Turn) -> bool:
         alive = self._alive_canaries(pools)
@@ -321,10 +319,9 @@ class Reload(Struct, eq=False):
             return False
         for name, policy in self.policies.items():
             self.tell(turn, name, "settle", "ok", seconds(policy.settle_s))
-            if policy.watch.watch_s and pools[name].size:  # else there is nothing to compare with
-                self.watches[name] = watch.begin(policy.watch, pools[name].generation, turn.now)
+            if self.watches.begin(pools[name], policy.watch, turn.now):
                 self.tell(turn, name, "watch", "")
-        self._move(Stage.WATCH if self.watches else Stage.ROLL, turn)
+        self._move(Stage.WATCH if self.watches.any else Stage.ROLL, turn)
         return True
 
     def _alive_canaries(self, pools: Mapping[str, Pool]) -> dict[str, list[Worker]]:
@@ -404,9 +401,10 @@ class Reload(Struct, eq=False):
         if complete and self.settled_at is None:
             self.settled_at = turn.now + max((p.settle_s for p in self.policies.values()), default=0.0)
             self._move(Stage.COMMIT, turn)
-            self._watch_again(pools, turn)
+            self.watches.begin_again(pools, turn.now)
+            self._measure(turn)
             for name in self.policies:
-                self.tell(turn, name, WATCH_ALL if name in self.watches else "commit", "")
+                self.tell(turn, name, WATCH_ALL if self.watches.has(name) else "commit", "")
         elif not complete and self.settled_at is not None:  # a pool was scaled up meanwhile
             self.settled_at = None
             self._move(Stage.ROLL, turn)
@@ -416,66 +414,47 @@ class Reload(Struct, eq=False):
 
     def _measure(self, turn: Turn) -> None:
         """Have the scoreboard read for the watches whose next check is due."""
-        due = [name for name, each in self.watches.items() if each.begin_check(turn.now)]
-        if due:
-            turn.actions.append(Measure(tuple(due)))
-        for name, each in self.watches.items():
-            if each.give_up(turn.now):
-                self._watch_ended(name, turn)
+        if due := self.watches.due(turn.now):
+            turn.actions.append(Measure(due))
+        for name in self.watches.given_up(turn.now):
+            self._tell_watch(turn, name)
 
     def measured(self, event: Measured, pools: Mapping[str, Pool], turn: Turn) -> None:
         """Take in what the workers have counted. News of a check that nobody waits for change nothing."""
-        for name, figures in event.pools.items():
-            each = self.watches.get(name)
-            if each is None or each.over or self.stage not in _WATCHING:
-                continue
-            members, sums = pools[name].members, Counted()
-            for number, counted in figures.items():
-                worker = members.get(number)
-                if worker is not None and worker.generation in {self.generation, each.previous}:
-                    each.take(number, counted, new=worker.generation == self.generation, sums=sums)
+        if self.stage not in _WATCHING:
+            return
+        for name in self.watches.take(event, pools, self.generation, turn.now):
             self._progressed(turn)
-            if each.check(sums, turn.now):
-                self._watch_ended(name, turn)
-            else:
-                self._tell_watch(turn, name, "")
-
-    def cut_short(self, worker: Worker, requests: int) -> None:
-        """It has died, unplanned, and left so many requests undone."""
-        each = self.watches.get(worker.pool)
-        if each is not None and worker.generation == each.previous:
-            each.cut_short(requests)
+            self._tell_watch(turn, name)
 
     def _end_watch(self, pools: Mapping[str, Pool], turn: Turn) -> bool:
         """Roll, when all first watches have passed and all canaries live."""
-        if not all(each.over for each in self.watches.values()):
-            return False
-        if len(self._alive_canaries(pools)) < len(self.policies):
+        if not self.watches.over or len(self._alive_canaries(pools)) < len(self.policies):
             return False
         self._move(Stage.ROLL, turn)
         return True
 
-    def _watch_again(self, pools: Mapping[str, Pool], turn: Turn) -> None:
-        for name, each in self.watches.items():
-            old = {worker.id for worker in pools[name].of_generation(each.previous)}
-            each.begin_again(turn.now, old)
-        self._measure(turn)
-
-    def _watch_ended(self, name: str, turn: Turn) -> None:
-        again = self.watches[name].again
-        self._tell_watch(turn, name, "ok", seconds(self.policies[name].watch.watch_s))
-        if again:
-            self.tell(turn, name, "commit", "")
-
-    def _tell_watch(self, turn: Turn, name: str, outcome: str, detail: str = "") -> None:
-        watched = self.watched(name)
+    def _tell_watch(self, turn: Turn, name: str) -> None:
+        """How far it is; when it is over, that it has passed."""
+        watched, limit = self.watched(name), seconds(self.policies[name].watch.watch_s)
+        under_way = self.watches.is_under_way(name)
+        outcome, detail = ("", f"{watched.for_s:.0f} of {limit}") if under_way else ("ok", limit)
         turn.actions.extend(
             Progress(request, name, watched.phase, outcome, detail, watched) for request in self.requests
         )
+        if not under_way and self.stage is Stage.COMMIT:
+            self.tell(turn, name, "commit", "")
+
+    @property
+    def watching(self) -> tuple[str, ...]:
+        """Pools that are watched, or will be."""
+        if self.rollback or self.restart is not None:
+            return ()
+        return tuple(name for name, policy in self.policies.items() if policy.watch.watch_s)
 
     def watched(self, pool: str) -> Watched:
         """What the watch of ``pool`` has seen."""
-        return self.watches[pool].report(pool, self.generation)
+        return self.watches.report(pool, self.generation)
 
     # ---- a restart
 
@@ -569,8 +548,7 @@ class Reload(Struct, eq=False):
         """All deadlines move."""
         self.stall_at += late_s
         self.canary_until = {name: at + late_s for name, at in self.canary_until.items()}
-        for each in self.watches.values():
-            each.shift(late_s)
+        self.watches.shift(late_s)
         if self.settled_at is not None:
             self.settled_at += late_s
         if self.switch_by is not None:

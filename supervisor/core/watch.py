@@ -27,10 +27,10 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from gwctl.records.reloads import Served, Watched
 from gwctl.supervisor.core.comparison import Allowed, Counted, Kind, judge, since
 from gwctl.supervisor.core.events import Figures, WorkerId
 from gwctl.supervisor.core.policy import WatchPolicy
+from gwctl.watched import Served, Watched
 
 CHECKS_MIN: Final = 5
 CHECKS_MAX: Final = 60
@@ -154,8 +154,8 @@ class Watch(Struct, eq=False):
             pool,
             "watch-all" if self.again else "watch",
             round(self.seen_at - self.began_at, 3),
-            Served(self.previous, self.old.requests, self.old.errors, self.old.p95_s),
-            Served(generation, new.requests, new.errors, new.p95_s),
+            _served(self.previous, self.old),
+            _served(generation, new),
             policy.errors_max,
             policy.latency_max,
             policy.requests_min,
@@ -169,6 +169,11 @@ class Watch(Struct, eq=False):
         self.seen_at += late_s
         self.until += late_s
         self.check_at += late_s
+
+
+def _served(generation: int, counted: Counted) -> Served:
+    p95_s = counted.p95_s
+    return Served(generation, counted.requests, counted.errors, None if p95_s is None else round(p95_s, 6))
 
 
 def begin(policy: WatchPolicy, previous: int, now: float) -> Watch:

@@ -19,11 +19,11 @@ from gwctl.records.reload_words import (
     what_serves,
     where_it_stood,
 )
-from gwctl.records.reloads import ReloadAdopted, ReloadRefused, Served, Watched
+from gwctl.records.reloads import ReloadAdopted, ReloadRefused
 from gwctl.records.sentences import DEGRADED
-from gwctl.records.watch_words import failed_of, too_few
 from gwctl.supervisor.core.slot import Slot
 from gwctl.supervisor.core.worker import FORK_ANSWER_S, State, Worker, time_limit
+from gwctl.watched import Served, Watched, failed_of, percent, too_few
 from gwctl.wording import duration, requests, seconds, size, span, workers
 
 # ---- why not
@@ -218,13 +218,13 @@ def worse(watched: Watched) -> str:
     """Why a watch refuses: what was seen of both generations, and what is allowed."""
     old, new = watched.old, watched.new
     if watched.worse == "errors":
-        return (
-            f"{failed_of(new)}, and {failed_of(old)} of generation {old.generation} "
-            f"(errors_max {watched.errors_max:g}x)"
-        )
+        before = f"{old.errors:,} of {old.requests:,} ({percent(old.errors, old.requests)})"
+        failed = f"{failed_of(new)}, and {before} in generation {old.generation}"
+        return f"{failed}; errors_max allows {watched.errors_max:g}x"
     return (
         f"it answers slower: 95 % of {requests(new.requests)} within {_within(new)}, in generation "
-        f"{old.generation} of {old.requests:,} within {_within(old)} (latency_max {watched.latency_max:g}x)"
+        f"{old.generation} of {old.requests:,} within {_within(old)}; "
+        f"latency_max allows {watched.latency_max:g}x"
     )
 
 

@@ -196,7 +196,7 @@ def _exited(fleet: FleetState, worker: Worker, event: ev.Exited, turn: Turn) -> 
     if event.report is not None:
         turn.note(WorkerEndedUnasked(process=worker.process, reason=event.reason, report=event.report))
     if fleet.reload is not None and not worker.leaving:
-        fleet.reload.cut_short(worker, event.cut)
+        fleet.reload.watches.cut_short(worker, event.cut)
     ending = fleet.draining
     if ending is not None:
         ending.cut += event.cut

@@ -69,6 +69,25 @@ def test_a_reload_runs_through_the_squares(serve, show) -> None:
     assert "generation 5" in text(page, "#about")
 
 
+def test_a_watch_shows_both_generations_beside_each_other(serve, show) -> None:
+    stand_in = serve()
+    page = show(stand_in)
+    stand_in.play("watched")
+    stand_in.turn(12)
+    wait_for(page, "#phases .now", "watch")
+    phases = page.locator("#phases li").all_inner_texts()
+    assert [each.removesuffix(" ✓") for each in phases] == [
+        "validate",
+        "boot",
+        "settle",
+        "watch",
+        "roll",
+        "watch-all",
+        "commit",
+    ]
+    wait_for(page, "#outcome", "web: 5xx 0 % before, 5.00 % now; p95 38 ms before, 41 ms now; of ")
+
+
 def test_a_refused_reload_says_why(serve, show) -> None:
     """The traceback is folded away until somebody wants it."""
     stand_in = serve()

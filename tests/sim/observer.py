@@ -308,7 +308,7 @@ class Observer:
             self.txn.told_to_serve(seen, self.now, self._serving(seen.pool))
         seen.serve(self.now)
 
-    def _park(self, action: act.Park) -> None:
+    def _park(self, action: act.Park | act.ReleaseClients) -> None:
         seen = self._alive(action.worker, "park")
         txn = self.txn
         tried = txn is not None and seen.generation == txn.generation
@@ -461,6 +461,7 @@ _ACTIONS = {
     act.Spawn: Observer._spawn,
     act.Serve: Observer._serve,
     act.Park: Observer._park,
+    act.ReleaseClients: Observer._park,
     act.Drain: Observer._drain,
     act.Observe: Observer._observe,
     act.Note: Observer._note,

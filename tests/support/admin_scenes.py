@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from gwctl.control.status import ReloadStatus
 from gwctl.records.base import Strength
 from gwctl.records.master import MasterStopped, StopBegun, StopPlan
 from gwctl.records.reloads import Keeping, ReloadAdopted, ReloadBegun, ReloadRefused, Standing
@@ -23,6 +24,7 @@ from gwctl.records.workers import (
     WorkerKilled,
     WorkerReplaced,
 )
+from gwctl.watched import Served, Watched
 from tests.support.admin_world import MIB, Call, Pool, Scene, Worker, World, worker_ready
 
 TRACEBACK: Final = """\
@@ -167,6 +169,26 @@ def rollback(world: World) -> Scene:
     )
     world.last_reload = f"rolled back to generation {generation} in {took:.1f} s (gwctl rollback)"
     world.last_reload_at = world.now
+
+
+def watched(world: World) -> Scene:
+    """The canary of web serves and is watched; live waits for it."""
+    following = world.generation + 1
+    world.tell(ReloadBegun(source="SIGHUP", generation=following, previous=world.generation))
+    world.phase = "reloading"
+    for pool in world.pools.values():
+        worker = world.spawn(pool, 0)
+        worker.generation = following
+        yield from boot(world, worker, 1)
+    for second in range(1, 31):
+        old = Served(world.generation, 160 * second, 0, 0.038)
+        new = Served(following, 40 * second, 2 * second, 0.0412)
+        seen = Watched("web", "watch", float(second), old, new, 2.0, 2.0, 50)
+        phases = dict.fromkeys(world.pools, "watch")
+        world.reload = ReloadStatus(
+            following, "SIGHUP", second + 3.0, False, phases, watches=("web",), watched=(seen,)
+        )
+        yield from seconds(1)
 
 
 def refused(world: World, source: str = "gwctl reload") -> Scene:
@@ -335,6 +357,7 @@ SCENES: Final[dict[str, Callable[[World], Scene]]] = {
     "calm": long_request,
     "reload": lambda world: reload(world, slow=3, keep_s=0),
     "keep": reload,
+    "watched": watched,
     "refused": refused,
     "degraded": keeps_dying,
     "killed": killed,

@@ -24,6 +24,7 @@ from gwctl.control.status import (
     MasterStatus,
     MinuteStatus,
     PoolStatus,
+    ReloadStatus,
     TemplateStatus,
     WorkerStatus,
     to_json_ready,
@@ -128,6 +129,7 @@ class World:
         self.last_reload, self.last_reload_at = "generation 4 adopted in 3.9 s (SIGHUP)", self.adopted_at
         self.kept: tuple[int, float] | None = None
         self.accepts_s: float | None = None
+        self.reload: ReloadStatus | None = None
         self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY_S // STEP_S)
         self.ended = False
@@ -270,6 +272,7 @@ class World:
             last_reload_at=self.last_reload_at,
             refused_at=self.refused_at,
             kept=self._kept(),
+            reload=self.reload,
             config="gw.toml",
             python="3.12.1",
             pools=tuple(map(self._pool_status, self.pools.values())),

@@ -19,6 +19,7 @@ from typing import Any
 from gwctl.control.protocol import METHODS, Method, Status, Stop
 from gwctl.log.event_log import Log
 from gwctl.supervisor.control.server import ControlServer
+from gwctl.supervisor.core.actions import Progress
 from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
 
@@ -50,7 +51,7 @@ def main(path: Path, script: dict[str, Any]) -> None:
             stopping = stopping or isinstance(method, Stop)
             *progress, last = script[_NAMES[type(method)]]
             for news in progress:
-                server.progress(request, *news)
+                server.progress(Progress(request, *news))
             result = last.get("result", {}) | {"asked": repr(method)}
             server.answer(request, ok=last["ok"], text=last["text"], result=result)
         asked.clear()

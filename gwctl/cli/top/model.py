@@ -101,6 +101,14 @@ class Model(msgspec.Struct, frozen=True):
     """How often it was."""
 
 
+def _phase(status: MasterStatus) -> str:
+    """``serving``; of a reload also where it is: ``reloading: watch``."""
+    reload = status.reload
+    if reload is None or not reload.phases:
+        return status.phase
+    return f"{status.phase}: {', '.join(dict.fromkeys(reload.phases.values()))}"
+
+
 class Sample(msgspec.Struct, frozen=True):
     """One answer to each question. A master that does not know ``metrics`` or ``requests`` says less."""
 
@@ -153,7 +161,7 @@ class History:
             pid=status.pid,
             version=status.version,
             generation=status.generation,
-            phase=status.phase,
+            phase=_phase(status),
             up_s=status.up_s,
             health=status.health or status.phase,
             health_reason=status.health_reason,

@@ -8,6 +8,7 @@ import pytest
 
 from gwctl.cli.reload_view import ReloadView
 from gwctl.control.protocol import Progress
+from gwctl.watched import Served, Watched
 
 
 class Terminal(io.StringIO):
@@ -75,3 +76,44 @@ def test_the_master_failing_ends_every_line() -> None:
         out.getvalue()
         == "web   g1 -> g2  validate ok  roll FAILED\nlive  g1 -> g2  validate ok  roll FAILED\n"
     )
+
+
+def watched(phase: str, outcome: str, detail: str, new: Served) -> Progress:
+    seen = Watched("web", phase, 12.0, Served(1, 1204, 1, 0.038), new, 2.0, 2.0, 50)
+    return Progress(1, "web", phase, outcome, detail, seen)
+
+
+WATCHED = [
+    *TWO_POOLS[:2],
+    watched("watch", "", "0 of 30 s", Served(2)),
+    watched("watch", "", "12 of 30 s", Served(2, 391, 19, 0.0412)),
+]
+
+
+def test_what_is_watched_is_shown_side_by_side_for_who_asked() -> None:
+    """In place on a terminal, and in the end elsewhere; else it is one phase among others."""
+    quiet, beside, live = io.StringIO(), io.StringIO(), Terminal()
+    views = [ReloadView(quiet), ReloadView(beside, beside=True), ReloadView(live, beside=True)]
+    for each in WATCHED:
+        for view in views:
+            view.progress(each)
+    for view in views:
+        view.finish()
+    line = "web  g1 -> g2  validate ok  watch 12 of 30 s\n"
+    assert quiet.getvalue() == line
+    assert beside.getvalue() == (
+        f"{line}"
+        "          g1        g2\n"
+        "     5xx  0.08 %    4.9 %     of 1,204 and 391 requests\n"
+        "     p95  38 ms     41 ms\n"
+    )
+    assert live.getvalue().count("\x1b[4F") == 1, "the table is drawn in place, too"
+    assert live.getvalue().endswith("     p95  38 ms     41 ms\n")
+
+
+def test_what_has_no_figures_yet_has_dashes() -> None:
+    out = io.StringIO()
+    view = ReloadView(out, beside=True)
+    view.progress(WATCHED[2])
+    view.finish()
+    assert "     5xx  0.08 %    0 %       of 1,204 and 0 requests\n     p95  38 ms     -\n" in out.getvalue()

@@ -10,6 +10,7 @@ from gwctl.cli.status_view import render
 from gwctl.control.status import ReloadStatus, TemplateStatus, from_json_ready
 from gwctl.supervisor.children.totals import Totals
 from gwctl.supervisor.control.status import pool_status
+from gwctl.watched import Served, Watched
 from tests.support.invented_status import MIB, master, pool, worker
 
 
@@ -77,6 +78,18 @@ def test_a_reload_under_way_says_where_it_is(rollback: bool, what: str) -> None:
     reload = ReloadStatus(5, "SIGHUP", 2.1, rollback, {"web": "roll", "live": "settle"})
     text = render(master(pool(), phase="reloading", reload=reload))
     assert f"{what} to generation 5 for 2.1 s (SIGHUP): web roll, live settle" in " ".join(text.split())
+
+
+def test_a_watch_under_way_says_what_it_has_seen() -> None:
+    """Not any more when its pool is further."""
+    seen = [
+        Watched(name, "watch", 12.0, Served(4, 1204, 1, 0.038), Served(5, 391, 19, 0.0412), 2.0, 2.0, 50)
+        for name in ("web", "live")
+    ]
+    phases = {"web": "watch", "live": "roll"}
+    reload = ReloadStatus(5, "SIGHUP", 14.0, False, phases, watches=("web", "live"), watched=tuple(seen))
+    text = " ".join(render(master(pool(), phase="reloading", reload=reload)).split())
+    assert "(SIGHUP): web watch (5xx 0.08 % -> 4.9 %, p95 38 ms -> 41 ms), live roll" in text
 
 
 def test_phase_and_note() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwctl.control import protocol as messages
+from gwctl.watched import Served, Watched
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -181,6 +182,10 @@ def test_what_the_command_sends_is_what_the_master_reads(name: str, method: mess
 
 def test_what_the_master_sends_is_what_the_command_reads() -> None:
     news = messages.Progress(3, "web", "boot", "ok", "0.4 s")
+    assert messages.decode_news(messages.decode_incoming(messages.encode_progress(news))) == news
+    assert b"watched" not in messages.encode_progress(news)
+    seen = Watched("web", "watch", 3.0, Served(1, 10, 0, 0.02), Served(2, 4, 1), 2.0, 2.0, 50)
+    news = messages.Progress(3, "web", "watch", "", "3 of 30 s", seen)
     assert messages.decode_news(messages.decode_incoming(messages.encode_progress(news))) == news
     assert messages.decode_incoming(messages.encode_result(3, {"text": "x"})).result == {"text": "x"}
     failure = messages.Failure(1, "no", {"traceback": "y"})

@@ -51,7 +51,6 @@ from gwctl.records.reloads import (
     RestartNeeded,
     RestartRefused,
     RollbackRefused,
-    Served,
     SettingsWarning,
     Standing,
     Unserved,
@@ -60,7 +59,6 @@ from gwctl.records.reloads import (
     UpgradeGivenUp,
     UpgradeRefused,
     UpgradeWaits,
-    Watched,
 )
 from gwctl.records.report import ProcessReport, TaskReport, ThreadReport
 from gwctl.records.scaling import PoolNotScaled, PoolScaled, ScaleFigures
@@ -101,6 +99,7 @@ from gwctl.records.workers import (
     WorkerReplaced,
     WorkerUnreaped,
 )
+from gwctl.watched import Served, Watched
 
 WEB = Process("web", 1, 3, 4134)
 TEMPLATE_OF_WEB = Process("web", TEMPLATE, 3, 4130)

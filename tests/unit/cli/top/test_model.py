@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gwctl.cli.top.model import HISTORY, History, percentile_ms, sample
 from gwctl.control.requests import RequestUnderWay
-from gwctl.control.status import MinuteStatus, PoolStatus, to_json_ready
+from gwctl.control.status import MinuteStatus, PoolStatus, ReloadStatus, to_json_ready
 from gwctl.errors import ControlError
 from tests.support.invented_status import master, pool, worker
 from tests.unit.cli.top.invented import answers, first
@@ -50,6 +50,12 @@ def test_the_first_sample_has_the_figures_of_status() -> None:
     found = first(master(replace(pool(worker(0)), minute=minute), health="healthy"))
     assert (found.p99_ms, found.errors, found.pools[0].p99_ms) == (41.0, 0.05, 41.0)
     assert first(master(pool(worker(0)))).errors is None
+
+
+def test_a_reload_says_where_it_is() -> None:
+    reload = ReloadStatus(3, "SIGHUP", 2.0, False, {"web": "watch", "live": "watch"})
+    assert first(master(pool(), phase="reloading", reload=reload)).phase == "reloading: watch"
+    assert first(master(pool(), phase="reloading")).phase == "reloading"
 
 
 def test_processors_in_use() -> None:

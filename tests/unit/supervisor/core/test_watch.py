@@ -80,9 +80,9 @@ def test_a_good_generation_is_watched_twice_and_adopted() -> None:
     story = WatchStory(web=2).tries()
     assert story.passes(29.9) == []
     assert story.phase() == "watch"
-    assert story.passes(0.1) == ["park 1", "spawn 4 web.1 g2"]
+    assert story.passes(0.1) == ["release_clients 1", "spawn 4 web.1 g2"]
     assert story.measured == 31, "at the beginning, and once a second"
-    assert story.boots(4) == ["serve 4", "park 2"]
+    assert story.boots(4) == ["serve 4", "release_clients 2"]
     assert story.phase() == "watch-all"
     assert story.passes(29.9) == []
     assert story.passes(0.1) == ["adopt g2", "answer 7 yes", "drain 1", "drain 2"]
@@ -130,10 +130,10 @@ def test_one_that_is_worse_is_refused_as_soon_as_that_is_clear(
     assert story.fleet.state.degraded == "disk differs from what runs"
     if kind == "errors":
         assert "requests failed (25.0 %), and 0 of " in answer.text
-        assert "(errors_max 2x)" in answer.text
+        assert "; errors_max allows 2x" in answer.text
     else:
         assert "it answers slower: 95 % of " in answer.text
-        assert "(latency_max 2x)" in answer.text
+        assert "; latency_max allows 2x" in answer.text
     assert "generation 1 serves as before (web 2/2 ready)" in answer.text
 
 
@@ -166,9 +166,9 @@ def test_pools_that_are_not_watched_wait_for_those_that_are() -> None:
     story.reloads()
     story.boots(3, 4)
     story.passes(2)
-    assert (story.phase("live"), story.phase("web")) == ("settle", "watch")
+    assert (story.phase("live"), story.phase("web")) == ("watch", "watch")
     assert story.passes(9.9) == []
-    assert story.passes(0.1) == ["park 1", "park 2"]
+    assert story.passes(0.1) == ["park 1", "release_clients 2"]
     assert (story.phase("live"), story.phase("web")) == ("commit", "watch-all")
     assert "adopt g2" in story.passes(10)
     (watched,) = story.answers[0].result["watched"]
@@ -251,7 +251,7 @@ def test_a_pool_that_grows_meanwhile_is_watched_anew() -> None:
     story.passes(20)
     assert story.happens(ev.ScaleAsked(0, "web", size=2)) == ["serve 1", "spawn 3 web.1 g2"]
     assert story.phase() == "roll"
-    assert story.boots(3, after=5) == ["serve 3", "park 1"]
+    assert story.boots(3, after=5) == ["serve 3", "release_clients 1"]
     assert story.passes(29.9) == []
     assert "adopt g2" in story.passes(0.1)
 
@@ -300,7 +300,7 @@ def test_a_master_that_was_away_watches_for_that_time_again() -> None:
     story.happens()
     reload = story.fleet.state.reload
     assert reload is not None
-    assert reload.watches["web"].until > story.now + 15
+    assert reload.watches.by_pool["web"].until > story.now + 15
 
 
 def test_a_watch_is_carried_by_a_snapshot() -> None:
