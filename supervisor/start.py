@@ -119,6 +119,7 @@ def _prepare(
     for warning in loaded.warnings:
         recorder.write(SettingsWarning(text=warning))
     generations = Generations(load, ListenerSet(os.environ))
+    generations.log_written_with = recorder.log.to
     _start(generations, loaded, loop, recorder)
     announcer, store = Announcer(notifier), FdStore(notifier, os.environ, recorder)
     master = Master(loop, generations, recorder, announcer, store, program)

@@ -3,7 +3,7 @@
 ``gwctl check`` must not pay for what ``gwctl status`` needs. Whatever a person can mend is a
 `GwctlError`: its text goes to stderr without a stack, its exit status is the command's.
 
-Imported by `__main__`, `cli.top`, `cli.doctor`, `cli.unit`.
+Imported by `__main__`, `cli.top`, `cli.doctor`, `cli.unit`, `cli.logs`.
 Knows nothing of `workers`, `ipc`, `records`, `supervisor.core`, `asyncio`, `threading`: a command
 starts a master or asks one.
 """
@@ -29,6 +29,7 @@ COMMANDS: Final = (
     "status",
     "top",
     "events",
+    "logs",
     "requests",
     "dump",
     "log-level",
@@ -85,6 +86,11 @@ class LazyGroup(click.Group):
                 from gwctl.cli.unit.command import unit  # noqa: PLC0415
 
                 return unit
+            case "logs":
+                from gwctl.cli.logs.command import logs  # noqa: PLC0415
+
+                _let_interrupt()
+                return logs
             case "top":
                 from gwctl.cli.top.command import top  # noqa: PLC0415
 

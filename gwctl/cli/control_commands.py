@@ -253,7 +253,7 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
     succeed(result, as_json=as_json)
 
 
-def _worker(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+def worker_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """``web``, or ``web.2``; empty only where it may be."""
     if value and not re.fullmatch(r"[^.]{1,64}(\.[0-9]{1,4})?", value):
         raise click.BadParameter(f"{value!r} names no worker: write a pool, or one of it, as in web or web.2")
@@ -261,7 +261,7 @@ def _worker(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 
 @click.command(short_help="Replace workers, each when its successor serves.")
-@click.argument("worker", metavar="POOL[.SLOT]", shell_complete=worker_names, callback=_worker)
+@click.argument("worker", metavar="POOL[.SLOT]", shell_complete=worker_names, callback=worker_name)
 @targeted
 def recycle(client: ControlClient, *, as_json: bool, worker: str) -> None:
     """Replace workers by new ones of the same code: each successor serves before the other drains.
@@ -351,7 +351,7 @@ def _until_ready(client: ControlClient, pool: str, size: int, restarts: int) -> 
 _UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+def span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """``90``, ``90s``, ``10m``, ``2h`` or ``1d``, in seconds."""
     if value is None:
         return None
@@ -363,7 +363,7 @@ def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> fl
 
 @click.command(short_help="Show what happened, and what happens.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
-@click.option("--since", metavar="TIME", callback=_span, help="Only the last 90s, 10m, 2h or 1d.")
+@click.option("--since", metavar="TIME", callback=span, help="Only the last 90s, 10m, 2h or 1d.")
 @click.option(
     "-n",
     "--last",
@@ -424,7 +424,7 @@ def events(
 @click.command("log-level", short_help="Show or change the level of the log, for a while.")
 @click.argument("level", type=click.Choice(LEVELS, case_sensitive=False), required=False, metavar="[LEVEL]")
 @click.option(
-    "--for", "for_s", metavar="TIME", callback=_span, help="For 90s, 10m, 2h, 1d; else until a reload."
+    "--for", "for_s", metavar="TIME", callback=span, help="For 90s, 10m, 2h, 1d; else until a reload."
 )
 @targeted
 def log_level(client: ControlClient, *, as_json: bool, level: LevelName | None, for_s: float | None) -> None:
@@ -445,7 +445,7 @@ def log_level(client: ControlClient, *, as_json: bool, level: LevelName | None, 
 
 
 @click.command(short_help="Show what a worker is doing, with its stacks.")
-@click.argument("worker", metavar="POOL[.SLOT]", shell_complete=worker_names, callback=_worker)
+@click.argument("worker", metavar="POOL[.SLOT]", shell_complete=worker_names, callback=worker_name)
 @targeted
 def dump(client: ControlClient, *, as_json: bool, worker: str) -> None:
     """Show what a worker is doing: its requests, the stacks of its threads and tasks. It serves on.
@@ -461,7 +461,9 @@ def dump(client: ControlClient, *, as_json: bool, worker: str) -> None:
 
 
 @click.command(short_help="Show what is being served, the longest first.")
-@click.argument("worker", metavar="[POOL[.SLOT]]", default="", shell_complete=worker_names, callback=_worker)
+@click.argument(
+    "worker", metavar="[POOL[.SLOT]]", default="", shell_complete=worker_names, callback=worker_name
+)
 @click.option(
     "-n", "--most", type=click.IntRange(min=0), default=20, show_default=True, help="Lines; 0: all."
 )

@@ -189,6 +189,8 @@ class MasterStatus(msgspec.Struct, frozen=True):
     """The one that is under way."""
     config: str = ""
     python: str = ""
+    log_to: str = ""
+    """Where the event log goes in fact: a file, or what the setting ``log.to`` calls it."""
     pools: tuple[PoolStatus, ...] = ()
 
 

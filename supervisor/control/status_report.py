@@ -62,6 +62,7 @@ def master_status(
         reload=_reload(fleet, now),
         config=str(path) if path else "",
         python=platform.python_version(),
+        log_to=generations.log_place,
         pools=tuple(
             _pool(pool, paused(fleet, pool), now, started_at, children, generations)
             for pool in fleet.pools.values()

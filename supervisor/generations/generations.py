@@ -24,6 +24,7 @@ from gwctl.control.difference import Differences
 from gwctl.errors import GwctlError
 from gwctl.ipc.assignment import Listener
 from gwctl.json_text import readable
+from gwctl.log import destination
 from gwctl.supervisor.generations.access_logs import AccessLogs
 from gwctl.supervisor.generations.admin_settings import binding
 from gwctl.supervisor.generations.differences import differences, needing_restart
@@ -67,6 +68,8 @@ class Generations:
         """The generation that is kept; 0: none."""
         self._begun = Settings(pool={})
         """What the master was started with."""
+        self.log_written_with = destination.STDERR
+        """As `gwctl.log.destination.settled` has it: what the event log is written with, if not to a file."""
 
     def plan(self, generation: int, pool: str) -> Plan:
         """By which workers of a pool were begun in a generation; that in force when it has been let go."""
@@ -169,6 +172,11 @@ class Generations:
             raise
         self._plans[generation] = plan
         return plan, not_applied(differences(plan, disk, self._begun)) if pools else ()
+
+    @property
+    def log_place(self) -> str:
+        """Where it goes in fact: a file, or what it is written with."""
+        return self.log_to if destination.is_file(self.log_to) else self.log_written_with
 
     @property
     def log_to(self) -> str:

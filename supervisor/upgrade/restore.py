@@ -106,6 +106,7 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     to = state.log_to
     if to == destination.STDERR:
         to = destination.settled(generations.log_to, os.environ)
+    generations.log_written_with = to
     log = Log(stdio.own_log(to), level, lock=WriteLock.make(), json=json, to=to)
     log.lost = state.log_lines_lost
     log.resume(list(state.log_lines), state.log_to)

@@ -56,7 +56,7 @@ LEFT_OUT: dict[type, set[str]] = {
         "writing",
     },  # the master takes none; nothing is being written then
     Announcer: {"_notifier", "_watchdog_at", "_retry_at", "_extend_at", "_sound"},
-    Generations: {"_load"},
+    Generations: {"_load", "log_written_with"},  # found out anew
     ListenerSet: {"_care", "_tried", "_adjusted", "_store", "outlive"},  # no reload is under way; kept anew
     Children: {
         *("_loop", "_recorder", "_report", "_jitter", "_close_in_child"),
