@@ -36,6 +36,8 @@ def find(
 ) -> Path:
     """The control socket to talk to. The first of ``control``, ``name``, ``config`` that is given counts.
 
+    Where none is, a gw.toml in ``cwd`` that names a control socket means that one, whoever else runs.
+
     Raises:
         ControlError: None, or more than one; says which there are.
     """
@@ -46,6 +48,8 @@ def find(
         return _only([each for each in found if each.name == name], found, f"named {_shown(name)}")
     if config is not None:
         return _by_config(config, found)
+    if (named := _named_control(cwd / DEFAULT_FILE)) is not None:
+        return named
     if len(found) > 1 and paths.exists(cwd / DEFAULT_FILE):
         here = _running(cwd / DEFAULT_FILE, found)
         if len(here) == 1:
@@ -54,10 +58,9 @@ def find(
 
 
 def _by_config(config: Path, found: Sequence[Instance]) -> Path:
+    if (named := _named_control(config)) is not None:
+        return named
     given, unreadable = _master_table(config)
-    control = given.get("control")
-    if isinstance(control, str) and control not in {"", "auto", "off"}:
-        return config.parent / control
     running = _running(config, found)
     if not running and isinstance(given.get("name"), str):
         running = [each for each in found if each.name == given["name"]]
@@ -70,6 +73,14 @@ def _by_config(config: Path, found: Sequence[Instance]) -> Path:
         if paths.is_file(config / DEFAULT_FILE):
             hint = f"Did you mean {_shown(config / DEFAULT_FILE)}?"
         raise ControlError(f"{error}\n{_shown(config)} cannot be read ({unreadable}). {hint}") from None
+
+
+def _named_control(config: Path) -> Path | None:
+    """The socket that the file itself names, wherever it is."""
+    control = _master_table(config)[0].get("control")
+    return (
+        config.parent / control if isinstance(control, str) and control not in {"", "auto", "off"} else None
+    )
 
 
 def _running(config: Path, found: Sequence[Instance]) -> list[Instance]:

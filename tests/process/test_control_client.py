@@ -104,6 +104,17 @@ def test_client_of_a_silent_master(master: Master) -> None:
         client.call("status", Status(), timeout_s=0.01)
 
 
+def test_a_gw_toml_here_that_names_a_socket_means_that_master(tmp_path: Path, master: Master) -> None:
+    """Also where only another master is found: a reload must not go to whoever happens to run."""
+    other = {"RUNTIME_DIRECTORY": str(master.path.parent.parent)}
+    ways = {"name": None, "config": None, "control": None, "environ": other, "uid": os.geteuid()}
+    assert find(**ways, cwd=tmp_path) == master.path
+    (tmp_path / "gw.toml").write_text('[master]\ncontrol = "run/mine.sock"\n', "utf-8")
+    assert find(**ways, cwd=tmp_path) == tmp_path / "run/mine.sock"
+    (tmp_path / "gw.toml").write_text('[master]\ncontrol = "auto"\n', "utf-8")
+    assert find(**ways, cwd=tmp_path) == master.path
+
+
 def test_client_of_a_master_that_a_signal_has_stopped(gwctl_server) -> None:
     """It is told after a second, not when patience ends, and how to mend it; then the master goes on."""
     with gwctl_server(BARE["sync"], worker="sync") as server:
