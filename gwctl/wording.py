@@ -57,6 +57,15 @@ def mebibytes(value: int) -> str:
     return f"{value / (1 << 20):.0f} MiB"
 
 
+def memory(value: int) -> str:
+    """``512 B``, ``12.3 KiB``, ``1.5 MiB``: of things that may be small."""
+    if value < 1 << 10:
+        return f"{value} B"
+    if value < 1 << 20:
+        return f"{value / (1 << 10):.1f} KiB"
+    return f"{value / (1 << 20):,.1f} MiB"
+
+
 def age(duration_s: float) -> str:
     """A long time in its two largest units: ``42 s``, ``14 m``, ``2 h 5 m``, ``3 d 4 h``."""
     minutes, hours, days = int(duration_s // 60), int(duration_s // 3600), int(duration_s // 86400)

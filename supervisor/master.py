@@ -25,9 +25,7 @@ from gwctl.ipc.assignment import Assignment
 from gwctl.ipc.channel import Channel, Drain, Park, Serve
 from gwctl.log.level import Level
 from gwctl.records.base import TEMPLATE
-from gwctl.records.master import (
-    InvariantBroken,
-)
+from gwctl.records.master import InvariantBroken
 from gwctl.records.reloads import RestartNeeded, SettingsWarning
 from gwctl.records.sentences import sentence
 from gwctl.supervisor.admin.metrics_folder import MetricsFolder
@@ -39,6 +37,7 @@ from gwctl.supervisor.children.inspections import Inspections
 from gwctl.supervisor.children.load import Loads
 from gwctl.supervisor.children.measuring import measured
 from gwctl.supervisor.children.new_process import Opened
+from gwctl.supervisor.children.profiles import Profiles
 from gwctl.supervisor.children.scoreboards import Boards
 from gwctl.supervisor.children.slow_requests import SlowRequests
 from gwctl.supervisor.control.metrics_report import health_document, metrics_document
@@ -107,6 +106,7 @@ class Master:
         self.log_level = LogLevel(recorder, self._tell_log_level)
         self._inspections = Inspections(self.children, self._answer)
         self._loads = Loads(MemoryLeft().read)
+        self.profiles = Profiles(self._inspections, recorder, self._answer, self._refuse_in_upgrade)
         self._slow = SlowRequests(self.children, recorder, self._inspections.inspect)
         self.admin = AdminProcess(
             loop.selector, recorder, self.children.others.__setitem__, self._connect, self._close_in_admin
@@ -284,9 +284,7 @@ class Master:
 
     def _perform_on_generation(self, action: actions.GenerationAction) -> None:
         match action:
-            case actions.Prepare():
-                self._prepare(action)
-            case actions.Restore():
+            case actions.Prepare() | actions.Restore():
                 self._prepare(action)
             case actions.Adopt():
                 self._adopt(action)
@@ -297,9 +295,11 @@ class Master:
             case _:
                 assert_never(action)
 
-    def _answer(self, request: events.RequestId, ok: bool, text: str, result: dict[str, Any]) -> None:
+    def _answer(
+        self, request: events.RequestId, ok: bool, text: str, result: dict[str, Any], *passed: socket.socket
+    ) -> None:
         if self._control is not None and request:
-            self._control.answer(request, ok, text, result)
+            self._control.answer(request, ok, text, result, *passed)
 
     def _tell_progress(self, news: actions.Progress) -> None:
         if self._control is not None:

@@ -32,6 +32,7 @@ COMMANDS: Final = (
     "logs",
     "requests",
     "dump",
+    "profile",
     "log-level",
     "scale",
     "recycle",
@@ -96,6 +97,11 @@ class LazyGroup(click.Group):
 
                 _let_interrupt()
                 return top
+            case "profile":
+                from gwctl.cli.profile_command import profile  # noqa: PLC0415
+
+                _let_interrupt()
+                return profile
             case _ if cmd_name in COMMANDS:
                 from gwctl.cli import control_commands  # noqa: PLC0415
 

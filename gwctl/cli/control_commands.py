@@ -24,7 +24,7 @@ from gwctl.cli.events_view import EventsView
 from gwctl.cli.reload_view import ReloadView
 from gwctl.cli.requests_view import render as render_requests
 from gwctl.cli.status_view import render
-from gwctl.cli.targeted import interrupted, succeed, targeted, write_json
+from gwctl.cli.targeted import interrupted, succeed, targeted, worker_name, write_json
 from gwctl.config.model.types import POOL_NAME, WEEK_S, WORKERS_MAX
 from gwctl.control import health
 from gwctl.control.client import ControlClient, NobodyReadsError
@@ -251,13 +251,6 @@ def scale(client: ControlClient, *, as_json: bool, pool: str, change: tuple[int 
     if trouble:
         raise ControlError(f"{result['text']}, but {trouble}")
     succeed(result, as_json=as_json)
-
-
-def worker_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    """``web``, or ``web.2``; empty only where it may be."""
-    if value and not re.fullmatch(r"[^.]{1,64}(\.[0-9]{1,4})?", value):
-        raise click.BadParameter(f"{value!r} names no worker: write a pool, or one of it, as in web or web.2")
-    return value
 
 
 @click.command(short_help="Replace workers, each when its successor serves.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -69,6 +70,13 @@ def targeted(
             fail(error, {}, indent, as_json=as_json)
 
     return run
+
+
+def worker_name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """``web``, or ``web.2``; empty only where it may be."""
+    if value and not re.fullmatch(r"[^.]{1,64}(\.[0-9]{1,4})?", value):
+        raise click.BadParameter(f"{value!r} names no worker: write a pool, or one of it, as in web or web.2")
+    return value
 
 
 def fail(error: GwctlError, data: dict[str, Any], indent: int | None, *, as_json: bool) -> None:

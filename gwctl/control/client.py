@@ -21,6 +21,8 @@ from gwctl.errors import ControlError
 
 _STOPPED_S: Final = 1.0
 """Without a word from the master, until it is looked whether a signal has stopped it."""
+PASSED_MAX: Final = 253
+"""Descriptors in one message: the kernel's own limit."""
 
 OnNews = Callable[[messages.News], None]
 
@@ -50,6 +52,7 @@ class ControlClient:
         self._received = bytearray()
         self._requests = 0
         self._reader = -1
+        self._passed: list[int] | None = None
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._sock.connect(str(path))
@@ -78,10 +81,12 @@ class ControlClient:
         on_news: OnNews | None = None,
         timeout_s: float | None = None,
         reader: int = -1,
+        passed: list[int] | None = None,
     ) -> dict[str, Any]:
         """Ask and wait for the last word. ``timeout_s`` bounds the silence between two lines.
 
-        ``reader`` is a descriptor that leads to whoever reads what ``on_news`` makes of it.
+        ``reader`` is a descriptor that leads to whoever reads what ``on_news`` makes of it. ``passed`` takes
+        the descriptors that come with the answer; they are the caller's to close, whatever is raised.
 
         Raises:
             NobodyReadsError: Who reads has gone.
@@ -90,6 +95,7 @@ class ControlClient:
         """
         self._requests += 1
         self._reader = reader
+        self._passed = passed
         self._sock.settimeout(timeout_s)
         try:
             self._sock.sendall(messages.encode_request(name, params, self._requests))
@@ -195,7 +201,7 @@ class ControlClient:
                 self._wait_with_reader()
             try:
                 self._wait_for_word()
-                data = self._sock.recv(65536)
+                data = self._receive()
             except TimeoutError:
                 raise ControlError(f"the master at {self.path} does not answer") from None
             except ConnectionResetError:
@@ -226,6 +232,15 @@ class ControlClient:
                 )
             if time.monotonic() >= end:
                 raise TimeoutError
+
+    def _receive(self) -> bytes:
+        if self._passed is None:
+            return self._sock.recv(65536)
+        data, fds, _flags, _address = socket.recv_fds(self._sock, 65536, PASSED_MAX)
+        self._passed += fds
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        return data
 
     def _wait_with_reader(self) -> None:
         """Wait until there is something to read here, and somebody to read what becomes of it."""

@@ -24,6 +24,7 @@ import msgspec
 
 from gwctl.config.model.types import POOL_NAME, WEEK_S, WORKERS_MAX
 from gwctl.json_text import encode
+from gwctl.profile.lines import SECONDS_MAX
 from gwctl.watched import Watched
 
 REQUEST_BYTES_MAX: Final = 1 << 16
@@ -156,6 +157,20 @@ class Requests(msgspec.Struct, frozen=True):
     """``web.2``, or all of ``web``; empty: all."""
 
 
+class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Sample workers' stacks for some seconds; answered when they have begun, with a socket for each.
+
+    The sockets are descriptors that come with the answer, in the order of its ``workers``: what each worker
+    says over its own is in `gwctl.profile.lines`. Who does not take them has asked for nothing.
+    """
+
+    worker: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    """``web.2``, or all of ``web``."""
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=SECONDS_MAX)] = 10.0
+    memory: bool = False
+    """Note allocations instead, by tracemalloc, which slows the workers down."""
+
+
 class Recycle(msgspec.Struct, frozen=True, omit_defaults=True):
     """Replace workers that serve, one after the other; answered at once with their pids."""
 
@@ -180,6 +195,7 @@ Method = (
     | LogLevel
     | Dump
     | Requests
+    | Profile
 )
 
 METHODS: Final[dict[str, type[Method]]] = {
@@ -197,6 +213,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "log_level": LogLevel,
     "dump": Dump,
     "requests": Requests,
+    "profile": Profile,
     "diff": Diff,
 }
 

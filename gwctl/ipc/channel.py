@@ -30,7 +30,7 @@ from gwctl import json_text
 from gwctl.ipc import inherited_fds
 from gwctl.ipc.output_pipes import WorkerEnds
 
-PROTOCOL: Final = 7
+PROTOCOL: Final = 8
 """Version of the messages below. Raise it when an old peer could misread one."""
 
 LINE_BYTES_MAX: Final = 1 << 20
@@ -213,6 +213,17 @@ class Tell(msgspec.Struct, frozen=True, tag="tell", tag_field="t"):
     """And where all threads are. Since `INSPECT_PROTOCOL`."""
 
 
+class Profile(msgspec.Struct, frozen=True, tag="profile", tag_field="t"):
+    """Sample stacks, and tell it over the descriptor that comes with this line: see `gwctl.profile.lines`.
+
+    Since `PROFILE_PROTOCOL`.
+    """
+
+    seconds: float
+    memory: bool = False
+    """Note allocations instead."""
+
+
 class Fork(msgspec.Struct, frozen=True, tag="fork", tag_field="t"):
     """To a template: fork this worker. What is not said here is as in the template's own assignment.
 
@@ -256,6 +267,8 @@ SLOW_PROTOCOL: Final = 6
 """A master that speaks less does not know `SlowEnded`."""
 REOPEN_EVENTS_PROTOCOL: Final = 7
 """A process that speaks less does not know `ReopenEvents`."""
+PROFILE_PROTOCOL: Final = 8
+"""A worker that speaks less does not know `Profile`."""
 
 Up = (
     Hello
@@ -270,7 +283,7 @@ Up = (
     | GaveUp
     | SlowEnded
 )
-Down = Hello | Serve | Park | Drain | Reopen | ReopenEvents | SetLogLevel | Tell | Fork
+Down = Hello | Serve | Park | Drain | Reopen | ReopenEvents | SetLogLevel | Tell | Profile | Fork
 Message = Up | Down
 
 _BLOCK_BYTES: Final = 1 << 16
@@ -321,6 +334,9 @@ class Channel:
         self._inode = os.fstat(sock.fileno()).st_ino if takes_fds else 0
         self._partial = bytearray()
         self._fds: deque[int] = deque()
+        self._taken: deque[tuple[Message, list[int]]] = deque()
+        """Read by `take`, and left for `receive`."""
+        self._reading = False
         self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self.closed = False
         """Nothing more will be read."""
@@ -437,6 +453,34 @@ class Channel:
         Raises:
             ChannelError: Not a message of this protocol.
         """
+        taken, self._taken = self._taken, deque()
+        interrupted, self._reading = self._reading, True
+        try:
+            return [*taken, *self._receive()]
+        finally:
+            self._reading = interrupted
+
+    def take(self, kind: type[Message]) -> list[tuple[Message, list[int]]]:
+        """The same of one ``kind`` alone; what else was read stays for `receive`: see `holds`.
+
+        For a signal's handler, which may have interrupted `receive` itself: then there is nothing to take.
+
+        Raises:
+            ChannelError: Not a message of this protocol.
+        """
+        if self._reading:
+            return []
+        self._taken.extend(self._receive())
+        found = [each for each in self._taken if isinstance(each[0], kind)]
+        self._taken = deque(each for each in self._taken if not isinstance(each[0], kind))
+        return found
+
+    @property
+    def holds(self) -> bool:
+        """There is something for `receive` of which the descriptor does not tell."""
+        return bool(self._taken)
+
+    def _receive(self) -> list[tuple[Message, list[int]]]:
         left = READ_BYTES_MAX
         while left > 0 and not self.closed:
             fds: list[int] = []
@@ -466,12 +510,12 @@ class Channel:
         return [self._parse(bytes(line)) for line in lines]
 
     def waiting(self) -> list[Message]:
-        """Return the whole messages that `receive` would read now, and leave them. Any thread may ask."""
+        """Return the whole messages that `receive` would return now, and leave them. Any thread may ask."""
         try:
             ahead = self._sock.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except (OSError, ValueError):
-            return []
-        messages = []
+            ahead = b""
+        messages = [message for message, _ in self._taken]
         for line in (bytes(self._partial) + ahead).split(b"\n")[:-1]:
             with suppress(ValueError, RecursionError):  # whoever reads it says so
                 messages.append(_decoder.decode(line))
@@ -497,14 +541,16 @@ class Channel:
         self.closed = True
         self._sock.close()
         self._empty_queue()
-        while self._fds:
-            socket.close(self._fds.popleft())
+        for fd in (*self._fds, *(fd for _, fds in self._taken for fd in fds)):
+            socket.close(fd)
+        self._fds.clear()
+        self._taken.clear()
 
 
 def _descriptors(message: Message) -> int:
     """How many come with it."""
     match message:
-        case Reopen() | ReopenEvents():
+        case Reopen() | ReopenEvents() | Profile():
             return 1
         case Fork():
             return message.descriptors

@@ -16,6 +16,7 @@ from gwctl.records import (  # noqa: F401 - two register their own
 )
 from gwctl.records.base import Process, Record
 from gwctl.records.pool_words import counts
+from gwctl.records.profile_words import profile_begun
 from gwctl.records.registry import registered, said
 from gwctl.records.registry import says as _of
 from gwctl.records.reload_words import (
@@ -163,6 +164,9 @@ def _ended_unasked(record: workers.WorkerEndedUnasked) -> str:
 def _kept_worker_died(record: workers.KeptWorkerDied) -> str:
     left = f"{record.left} of {record.size} are left to roll back to; its code cannot be started again"
     return _with(f"{record.reason}, while its generation was kept: {left}", record.traceback)
+
+
+_of(workers.ProfileBegun)(profile_begun)
 
 
 @_of(workers.TemplateFailed)

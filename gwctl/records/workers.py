@@ -211,6 +211,18 @@ class SlowRequestEnded(OfProcess, frozen=True, kw_only=True):
     took_s: float
 
 
+class ProfileBegun(OfProcess, frozen=True, kw_only=True):
+    """Somebody has asked for a profile of it: `gwctl profile`."""
+
+    level: Level = "info"
+    seconds: float
+    """For how long it goes on at most."""
+    memory: bool = False
+    """By tracemalloc, which slows it down."""
+    by: str = ""
+    """Which of the allowed users has asked; empty: root, or the master's own."""
+
+
 class TemplateFailed(OfProcess, frozen=True, kw_only=True):
     """Before it was ready."""
 
@@ -346,6 +358,7 @@ AboutWorkers = (
     | KeptWorkerDied
     | SlowRequest
     | SlowRequestEnded
+    | ProfileBegun
     | TemplateFailed
     | TemplateEnded
     | WorkerReplaced

@@ -46,7 +46,7 @@ class Inspections:
     """Those that are under way in one master. ``answer`` is called for each when it is over."""
 
     def __init__(self, children: Children, answer: Answer) -> None:
-        self._children = children
+        self.children = children
         self._answer = answer
         self._open: list[_Inspecting] = []
 
@@ -74,11 +74,11 @@ class Inspections:
         Raises:
             ControlError: There is no such worker, or there are too many.
         """
-        found = self._meant(target)
+        found = self.meant(target)
         if len(found) > DUMPED_MAX:
             pool, one = found[0].pool, found[0].process.name
             raise ControlError(f"{pool} has {count_of_workers(len(found))}: name one, as in {one}")
-        self._begin(found, now, partial(self._answer_dump, request), stacks=True)
+        self.begin(found, now, partial(self._answer_dump, request), stacks=True)
 
     def inspect(self, child: Child, now: float, end: Callable[[Child, float], None]) -> None:
         """Have one say what it is at, and where; ``end`` is called with it if it lives then."""
@@ -87,7 +87,7 @@ class Inspections:
             for each in living:
                 end(each, now)
 
-        self._begin([child], now, ended, stacks=True)
+        self.begin([child], now, ended, stacks=True)
 
     def requests(self, request: int, target: str, now: float) -> None:
         """Ask the same for what they serve; all workers if ``target`` is empty.
@@ -95,20 +95,26 @@ class Inspections:
         Raises:
             ControlError: There is no such worker.
         """
-        found = self._meant(target) if target else self._living()
-        self._begin(found, now, partial(self._answer_requests, request), stacks=False)
+        found = self.meant(target) if target else self._living()
+        self.begin(found, now, partial(self._answer_requests, request), stacks=False)
 
-    def _begin(self, found: list[Child], now: float, end: End, *, stacks: bool) -> None:
+    def begin(self, found: list[Child], now: float, end: End, *, stacks: bool) -> None:
+        """Ask ``found``; ``end`` is called when they have said it, or will not."""
         for child in found:
             if child.inspected is None or (stacks and not child.inspected.stacks):
-                self._children.inspect(child, now, stacks=stacks)
+                self.children.inspect(child, now, stacks=stacks)
         self._open.append(_Inspecting(now + PATIENCE_S, found, stacks, end))
 
     def _living(self) -> list[Child]:
-        living = [each for each in self._children if each.pid and not each.template]
+        living = [each for each in self.children if each.pid and not each.template]
         return sorted(living, key=lambda each: (each.pool, each.slot, each.generation))
 
-    def _meant(self, target: str) -> list[Child]:
+    def meant(self, target: str) -> list[Child]:
+        """Those whom ``target`` names: ``web.2``, or all of ``web``.
+
+        Raises:
+            ControlError: There is none.
+        """
         pool, _, slot = target.partition(".")
         living = self._living()
         of_pool = [each for each in living if each.pool == pool]
@@ -133,7 +139,7 @@ class Inspections:
                 continue
             if now >= inspected.began_at + NUDGE_S:
                 inspected.signalled = True
-                self._children.inspect_by_signal(child)
+                self.children.inspect_by_signal(child)
 
     def _is_done(self, child: Child, inspection: _Inspecting) -> bool:
         if self._is_gone(child) or child.inspected is None or child.inspected.has_said:
@@ -141,7 +147,7 @@ class Inspections:
         return not (inspection.stacks or child.serves_many)  # the scoreboard has it
 
     def _is_gone(self, child: Child) -> bool:
-        return self._children.get(child.worker) is not child
+        return self.children.get(child.worker) is not child
 
     def _end(self, inspection: _Inspecting, now: float) -> None:
         asked = [each for each in inspection.asked if not self._is_gone(each) and each.inspected is not None]

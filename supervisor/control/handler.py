@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Protocol, assert_never
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from gwctl.control import protocol
 from gwctl.control.difference import Differences
 from gwctl.log.level import Level
+from gwctl.supervisor.children.profiles import Profiles
 from gwctl.supervisor.control.follower import Follower
 from gwctl.supervisor.control.server import Handle
 from gwctl.supervisor.core import events
@@ -30,6 +32,7 @@ class Asked(Protocol):
     """A master, as far as clients ask for it."""
 
     log_level: LogLevel
+    profiles: Profiles
 
     def status(self) -> dict[str, Any]: ...
     def metrics(self) -> dict[str, Any]: ...
@@ -66,6 +69,8 @@ def control_handler(master: Asked, history: History) -> Handle:
                 master.dump(request, worker)
             case protocol.Requests(worker=worker):
                 master.requests(request, worker)
+            case protocol.Profile():
+                master.profiles.begin(request, method, user, time.monotonic())
             case protocol.Stop(quick=False):
                 master.ask_to_stop(request, f"gwctl stop{by}")
             case _:

@@ -39,6 +39,7 @@ from gwctl.ipc import inherited_fds
 from gwctl.records.master import ControlRefused, ControlSocketWarning, NoControlSocket
 from gwctl.records.master_sentences import not_allowed
 from gwctl.supervisor.control import client_slots
+from gwctl.supervisor.control.connection import Connection, close_all, hung_up
 from gwctl.supervisor.control.follower import Follower, FollowerSnapshot
 from gwctl.supervisor.core import actions
 from gwctl.supervisor.listeners import unix_socket
@@ -47,14 +48,11 @@ from gwctl.supervisor.recorder import Recorder
 CLIENTS_MAX: Final = 64
 REQUESTS_MAX: Final = 8
 """Requests of one client that may wait for their answer."""
-OUTPUT_PAUSE_BYTES: Final = 1 << 18
-"""A client with so much unread is not read from."""
 OUTPUT_BYTES_MAX: Final = 1 << 22
 """A client with more than this unread is dropped."""
 _BACKLOG: Final = 128
 _ACCEPTED_AT_ONCE_MAX: Final = 16
 _REFUSAL_TOLD_S: Final = 10.0
-_READ_BYTES: Final = 1 << 16
 _LAST_WORDS_S: Final = 0.5
 """For all clients together, of a master that has nothing else to do any more."""
 
@@ -84,96 +82,6 @@ class ControlSnapshot(msgspec.Struct, frozen=True):
     last_request: int = 0
 
 
-class _Client:
-    """One connection. ``requests`` maps the numbers that wait to the client's own ids."""
-
-    def __init__(self, sock: socket.socket, now: float, *, stays: bool = False) -> None:
-        self.sock = sock
-        self.stays = stays
-        """It was connected by the master itself: it keeps its place, whatever it says or does not say."""
-        self.peer, self.uid, _ = peer.credentials(sock) or (0, 0, 0)
-        self.active_at = now
-        self.received = bytearray()
-        self.output = bytearray()
-        self.requests: dict[int, int | str] = {}
-        self.followers: dict[int, Follower] = {}
-        self.ended = False
-        """It sends no more, or we listen no more: closed once everything is answered and read."""
-
-    @property
-    def paused(self) -> bool:
-        return len(self.output) >= OUTPUT_PAUSE_BYTES
-
-    @property
-    def waits(self) -> bool:
-        return bool(self.requests)
-
-    @property
-    def follows(self) -> bool:
-        return len(self.followers) == len(self.requests) > 0
-
-    @property
-    def misses(self) -> bool:
-        """There are events for it that it would take now."""
-        return not self.paused and any(each.is_due for each in self.followers.values())
-
-    @property
-    def has_line(self) -> bool:
-        return b"\n" in self.received
-
-    @property
-    def done(self) -> bool:
-        return self.ended and not self.requests and not self.output and not self.has_line
-
-    def follow(self) -> None:
-        """Put into the output what there is of events, as far as there is room."""
-        for number, follower in self.followers.items():
-            if not self.paused and follower.is_due:
-                room = OUTPUT_PAUSE_BYTES - len(self.output)
-                self.output += follower.take(self.requests[number], room)
-
-    def end_followers(self) -> None:
-        """Answer them: nothing will follow."""
-        for number, follower in self.followers.items():
-            self.output += messages.encode_result(self.requests.pop(number), follower.result())
-        self.followers.clear()
-
-    def take_line(self) -> bytes | None:
-        end = self.received.find(b"\n")
-        if end < 0:
-            return None
-        line = bytes(self.received[:end])
-        del self.received[: end + 1]
-        return line
-
-    def read(self) -> bool:
-        """Take what is there; False when the peer is gone for good."""
-        try:
-            data = self.sock.recv(_READ_BYTES)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        if not data:
-            self.ended = True
-            return not _hung_up(self.sock)
-        self.received += data
-        return True
-
-    def write(self, now: float) -> bool:
-        """Send what the socket takes; False when the peer is gone for good."""
-        while self.output:
-            try:
-                sent = self.sock.send(self.output)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-            self.active_at = now
-            del self.output[:sent]
-        return True
-
-
 class ControlServer:
     """The socket at ``path``. ``handle`` is called from the loop for each request."""
 
@@ -187,8 +95,8 @@ class ControlServer:
         self._selector: selectors.BaseSelector | None = None
         self._listening: unix_socket.UnixSocket | None = None
         self._spare = -1
-        self._clients: dict[int, _Client] = {}
-        self._waiting: dict[int, _Client] = {}
+        self._clients: dict[int, Connection] = {}
+        self._waiting: dict[int, Connection] = {}
         self._last_request = 0
         self._allowed: dict[int, str] = {}
         self._refused = 0
@@ -232,7 +140,7 @@ class ControlServer:
             self._dismiss(client, f"closed after {client_slots.IDLE_S:g} s without a request")
 
     @staticmethod
-    def _has_turn(client: _Client) -> bool:
+    def _has_turn(client: Connection) -> bool:
         return client.has_line and not client.paused
 
     # ---- open and close
@@ -269,12 +177,12 @@ class ControlServer:
     def connect(self, sock: socket.socket) -> None:
         """Serve the other end of ``sock``, for as long as it is open."""
         sock.setblocking(False)
-        client = _Client(sock, self._clock(), stays=True)
+        client = Connection(sock, self._clock(), stays=True)
         self._clients[sock.fileno()] = client
         self._watch(client)
 
     @property
-    def _strangers(self) -> list[_Client]:
+    def _strangers(self) -> list[Connection]:
         """Clients that came by the socket."""
         return [client for client in self._clients.values() if not client.stays]
 
@@ -312,7 +220,7 @@ class ControlServer:
         self._last_request = snapshot.last_request
         selector.register(sock, selectors.EVENT_READ, self._accept)
         for each in snapshot.clients:
-            client = _Client(inherited_fds.socket_of(each.fd), self._clock())
+            client = Connection(inherited_fds.socket_of(each.fd), self._clock())
             client.received += each.received
             client.output += each.output
             client.requests.update(each.requests)
@@ -334,7 +242,7 @@ class ControlServer:
             self._drop(client)
         self.close_in_child()
 
-    def _say_the_last(self, client: _Client, end: float) -> None:
+    def _say_the_last(self, client: Connection, end: float) -> None:
         """Wait for its socket, but not longer than until ``end``."""
         writable = select.poll()
         writable.register(client.sock, select.POLLOUT)
@@ -360,7 +268,7 @@ class ControlServer:
     def close_in_child(self) -> None:
         """In a forked child: close the copies of the descriptors; the file and the selector stay."""
         for client in self._clients.values():
-            client.sock.close()
+            client.close()
         self._clients.clear()
         self._waiting.clear()
         if self._listening is not None:
@@ -381,11 +289,23 @@ class ControlServer:
             news = messages.Progress(name, told.pool, told.phase, told.outcome, told.detail, seen)
             self._send(client, messages.encode_progress(news))
 
-    def answer(self, request: int, ok: bool, text: str, result: dict[str, Any]) -> None:
-        """The last word to ``request``; forgotten when nobody waits for it any more."""
+    def answer(
+        self,
+        request: int,
+        ok: bool,
+        text: str,
+        result: dict[str, Any],
+        *passed: socket.socket,
+    ) -> None:
+        """The last word to ``request``; forgotten when nobody waits for it any more.
+
+        ``passed`` goes to the client with it, and is closed here.
+        """
         client = self._waiting.pop(request, None)
         if client is None:
+            close_all(passed)
             return
+        client.passed.extend(passed)
         name = client.requests.pop(request)
         client.followers.pop(request, None)
         if ok:
@@ -398,9 +318,9 @@ class ControlServer:
         """Requests that somebody still waits for."""
         return len(self._waiting)
 
-    def _follow(self, client: _Client) -> None:
+    def _follow(self, client: Connection) -> None:
         """Send what there is of events, and the answer to who has all that was asked for."""
-        if client.ended and _hung_up(client.sock):
+        if client.ended and hung_up(client.sock):
             self._drop(client)  # it is not watched: what would tell of it is its input
             return
         client.follow()
@@ -410,7 +330,7 @@ class ControlServer:
         if not done:
             self._send(client, b"")
 
-    def _send(self, client: _Client, line: bytes) -> None:
+    def _send(self, client: Connection, line: bytes) -> None:
         client.output += line
         if len(client.output) > OUTPUT_BYTES_MAX or not client.write(self._clock()):
             self._drop(client)
@@ -433,7 +353,7 @@ class ControlServer:
                 self._turn_away()
             return False
         sock.setblocking(False)
-        client = _Client(sock, self._clock())
+        client = Connection(sock, self._clock())
         refusal = self._refusal(sock)
         if refusal is not None:
             client.output += messages.encode_error(None, refusal)
@@ -447,7 +367,7 @@ class ControlServer:
         self._event(client, selectors.EVENT_READ)
         return True
 
-    def _dismiss(self, client: _Client, text: str) -> None:
+    def _dismiss(self, client: Connection, text: str) -> None:
         """Say why, if it is taken, and close."""
         client.output += messages.encode_error(None, messages.Failure(messages.UNAVAILABLE, text))
         client.write(self._clock())
@@ -481,7 +401,7 @@ class ControlServer:
         except OSError:
             return  # somebody else took the number; the next client tries again
 
-    def _event(self, client: _Client, mask: int) -> None:
+    def _event(self, client: Connection, mask: int) -> None:
         alive = client.write(self._clock()) if mask & selectors.EVENT_WRITE else True
         reads = mask & selectors.EVENT_READ and not client.ended and not client.paused
         if alive and reads and not client.has_line:
@@ -491,7 +411,7 @@ class ControlServer:
         else:
             self._drop(client)
 
-    def _serve(self, client: _Client) -> None:
+    def _serve(self, client: Connection) -> None:
         """Serve the next request, if it is all there; others have theirs before the one after it."""
         if not client.paused and (line := client.take_line()) is not None:
             client.active_at = self._clock()
@@ -503,13 +423,13 @@ class ControlServer:
         if client.sock.fileno() in self._clients:
             self._watch(client)
 
-    def _too_long(self, client: _Client) -> None:
+    def _too_long(self, client: Connection) -> None:
         client.received.clear()
         client.ended = True
         text = f"a request may have {messages.REQUEST_BYTES_MAX} bytes"
         self._send(client, messages.encode_error(None, messages.Failure(messages.NOT_A_REQUEST, text)))
 
-    def _request(self, client: _Client, line: bytes) -> None:
+    def _request(self, client: Connection, line: bytes) -> None:
         try:
             name, method = messages.decode_request(line)
         except messages.RequestError as error:
@@ -535,7 +455,7 @@ class ControlServer:
             del client.requests[number]
             self._send(client, messages.encode_result(name, result))
 
-    def _watch(self, client: _Client) -> None:
+    def _watch(self, client: Connection) -> None:
         """Register for what is wanted of the client now; drop it when it is served."""
         if self._selector is None:
             return
@@ -556,23 +476,16 @@ class ControlServer:
         elif registered is not None and registered.events != wanted:
             self._selector.modify(client.sock, wanted, registered.data)
 
-    def _drop(self, client: _Client) -> None:
+    def _drop(self, client: Connection) -> None:
         """Close the connection and forget its requests."""
         if self._clients.pop(client.sock.fileno(), None) is None:
             return
         if self._selector is not None and client.sock in self._selector.get_map():
             self._selector.unregister(client.sock)
-        client.sock.close()
+        client.close()
         for number in client.requests:
             self._waiting.pop(number, None)
 
 
 def _open_spare() -> int:
     return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _hung_up(sock: socket.socket) -> bool:
-    """Did the peer close altogether (not just its sending side)?"""
-    poll = select.poll()
-    poll.register(sock, 0)
-    return bool(poll.poll(0))

@@ -16,7 +16,7 @@ import pytest
 
 from gwctl.control.paths import InstanceError
 from gwctl.control.protocol import REQUEST_BYTES_MAX, Reload, Scale, Stop
-from gwctl.supervisor.control import client_slots, server
+from gwctl.supervisor.control import client_slots, connection, server
 from tests.support import child
 from tests.support.control import Master, Peer, request
 from tests.support.wait import DEADLINE_S, until
@@ -134,7 +134,7 @@ def test_a_client_that_does_not_read_is_not_read_from(master: Master, peer: Peer
             sent += 1
         master.turn()
     (client,) = master.server._clients.values()
-    assert len(client.output) <= server.OUTPUT_PAUSE_BYTES + 2 * 100_000
+    assert len(client.output) <= connection.OUTPUT_PAUSE_BYTES + 2 * 100_000
     assert len(master.asked) < count
     assert [peer.line()["id"] for _ in range(sent)] == list(range(sent))
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from gwctl.records.master import InvariantBroken
-from gwctl.supervisor.control import server
+from gwctl.supervisor.control import connection, server
 from gwctl.supervisor.history import KEPT_MAX
 from tests.support.control import Master, Peer, request
 from tests.support.wait import DEADLINE_S, until
@@ -89,7 +89,7 @@ def test_who_does_not_read_costs_no_more_than_others_and_hears_what_was_lost(
     for _ in range(2 * KEPT_MAX):
         tell(master, "y")
         master.turn()
-        assert len(client.output) < server.OUTPUT_PAUSE_BYTES + 2000
+        assert len(client.output) < connection.OUTPUT_PAUSE_BYTES + 2000
     told += 2 * KEPT_MAX
     assert master.server.next_at > master.now, "nor does the loop turn hot over it"
     lines = []
@@ -139,7 +139,7 @@ def test_an_output_that_is_just_full_keeps_the_loop_quiet(master: Master, peer: 
     master.until_asked(1)
     (client,) = master.server._clients.values()
     fill(client.sock)
-    client.output += b" " * server.OUTPUT_PAUSE_BYTES
+    client.output += b" " * connection.OUTPUT_PAUSE_BYTES
     tell(master, "1")
     assert master.server.next_at > master.now
 

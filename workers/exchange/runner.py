@@ -94,10 +94,19 @@ class Runner:
         """The request that has the loop at this moment; for a signal's handler to ask."""
         return None
 
+    def serving_threads(self) -> list[int]:
+        """Those that are at a request at this moment, but for an ASGI worker's; for any thread to ask."""
+        return []
+
     @property
     def application_loop(self) -> asyncio.AbstractEventLoop | None:
         """That of an ASGI application which has one of its own; None: it has none, or the server's."""
         return None
+
+    @property
+    def application_thread(self) -> int:
+        """The ident of the thread in which that loop turns; 0: it has none, or the server's."""
+        return 0
 
     def explain(self, tell: Callable[[], None]) -> None:
         """Have a call that holds the loop ``tell`` what it is at, if it can. For a signal's handler."""

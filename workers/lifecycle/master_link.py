@@ -22,6 +22,7 @@ from gwctl.ipc.channel import (
     Message,
     Obeyed,
     Park,
+    Profile,
     Reopen,
     ReopenEvents,
     RequestReport,
@@ -50,6 +51,7 @@ class Orders(Protocol):
     def reopen_events(self, fd: int) -> None: ...
     def set_log_level(self, level: int, *, json: bool) -> None: ...
     def tell(self, *, stacks: bool) -> None: ...
+    def profile(self, fd: int, seconds: float, *, memory: bool) -> None: ...
     def refuse(self, reason: str) -> None: ...
     def master_hung_up(self) -> None: ...
 
@@ -83,15 +85,30 @@ class Link:
         try:
             messages = self._channel.receive()
         except ChannelError as error:
-            self._log.error(f"cannot understand the master, so this worker drains: {error}")
-            self._stop_reading()
-            self._orders.master_hung_up()
+            self._break_off(error)
             return
         for message, fds in messages:
             self._obey(message, fds)
         if self._channel.closed:
             self._stop_reading()
             self._orders.master_hung_up()
+
+    def _break_off(self, error: ChannelError) -> None:
+        self._log.error(f"cannot understand the master, so this worker drains: {error}")
+        self._stop_reading()
+        self._orders.master_hung_up()
+
+    def profile_at_once(self) -> None:
+        """Begin the profiles that were asked for. For a signal's handler: the loop does not turn."""
+        try:
+            found = self._channel.take(Profile)
+        except ChannelError as error:
+            self._loop.call_soon_threadsafe(self._break_off, error)
+            return
+        for message, fds in found:
+            self._obey(message, fds)
+        if self._channel.holds:
+            self._loop.call_soon_threadsafe(self._readable)
 
     def _stop_reading(self) -> None:
         self._loop.remove_reader(self._channel.fileno())
@@ -116,6 +133,9 @@ class Link:
                 self._orders.set_log_level(level, json=form == "json")
             case Tell(stacks=stacks):
                 self._orders.tell(stacks=stacks)
+            case Profile(seconds=seconds, memory=memory):
+                for fd in fds:
+                    self._orders.profile(fd, seconds, memory=memory)
             case (
                 Fork()
                 | Forked()

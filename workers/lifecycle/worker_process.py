@@ -45,6 +45,7 @@ from gwctl.workers.lifecycle.captured_output import StandardStreams
 from gwctl.workers.lifecycle.exit_steps import Ending
 from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.parent_death import DeathWatch
+from gwctl.workers.lifecycle.profiler import Profiler, where_of
 from gwctl.workers.lifecycle.signals import unblock_handled
 from gwctl.workers.observe.introspection import request_report, thread_stacks
 
@@ -76,6 +77,7 @@ class WorkerProcess:
         self._background = Background(self._drain_timeout_s)
         self._ending = Ending(log, self._background)
         self._interruption = Interruption()
+        self._profiler = Profiler(log)
         self.answered: Callable[[], None] = _nobody_waits
         self._ready = False
         self._draining = False
@@ -105,6 +107,7 @@ class WorkerProcess:
         fds += (assignment.lifeline_fd, *self._streams.of_this_process())
         if self.server is not None:
             fds += self.server.descriptors()
+        fds += self._profiler.descriptors()
         return [fd for fd in fds if fd >= 0]
 
     # ---- the life
@@ -167,6 +170,7 @@ class WorkerProcess:
         if not self._draining:
             self._ending.limit(0.0, "the boot has failed")
         self._ending.after_loop(status)
+        self._profiler.end("the worker has ended")
 
     @property
     def _application_loop(self) -> asyncio.AbstractEventLoop:
@@ -231,6 +235,13 @@ class WorkerProcess:
         runner = self.server.runner
         loop = runner.application_loop or self.loop
         self.link.send(request_report(runner.under_way(), loop, stacks=stacks))
+
+    def profile(self, fd: int, seconds: float, *, memory: bool) -> None:
+        assert self.server is not None
+        assert self.loop is not None
+        runner = self.server.runner
+        where = None if memory else where_of(runner, runner.application_loop or self.loop)
+        self._profiler.begin(fd, seconds, where)
 
     # ---- what its server has to say
 
@@ -327,6 +338,8 @@ class WorkerProcess:
     def on_inspect(self) -> None:
         """Say what this worker is at, in the midst of it: its loop does not turn. It goes on afterwards."""
         try:
+            if self.link is not None:
+                self.link.profile_at_once()
             self._tell_at_once(stacks=True)
         except Exception as error:  # noqa: BLE001 - the application, which was interrupted, has no part in it
             self._log.error(f"what this worker is at cannot be said: {error!r}")

@@ -20,6 +20,7 @@ sibling (`gwctl.workers.runners.sync_watchdog`).
 
 from __future__ import annotations
 
+from _thread import get_ident
 from asyncio import _set_running_loop
 from collections import deque
 from contextvars import copy_context
@@ -64,6 +65,7 @@ class SyncRunner(WsgiRunner):
         context = service.context
         super().__init__(service, balancing, Outbox(context.loop, context.neutral_context))
         self._loop = context.loop
+        self._thread = get_ident()
         self._accounts = service.accounts
         self._counters = service.accounts.own
         self._floats = context.record.floats
@@ -161,6 +163,9 @@ class SyncRunner(WsgiRunner):
     def under_way(self) -> list[Running]:
         """Be asked only by the loop, and so between two calls, but for what goes on elsewhere."""
         return [] if self.bridge is None else self.bridge.under_way()
+
+    def serving_threads(self) -> list[int]:
+        return [self._thread] if self._floats[BUSY_SINCE] else []
 
     def on_batch(self) -> None:
         self._sentry.wake()

@@ -136,6 +136,9 @@ class ThreadsRunner(WsgiRunner):
                 running.append(Running(call.what(), start, thread.ident))
         return running
 
+    def serving_threads(self) -> list[int]:
+        return [one.ident for one in self.threads if one.call is not None]
+
     def longest(self) -> Running | None:
         """The request that has run longest."""
         running = [one for one in self.under_way() if one.thread]

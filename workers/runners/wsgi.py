@@ -153,6 +153,10 @@ class WsgiRunner(Runner):
     def application_loop(self) -> asyncio.AbstractEventLoop | None:
         return None if self.bridge is None else self.bridge.loop
 
+    @property
+    def application_thread(self) -> int:
+        return 0 if self.bridge is None else self.bridge.thread_id
+
     def explain(self, tell: Callable[[], None]) -> None:
         if self.bridge is not None:
             self.bridge.explain(tell)

@@ -10,12 +10,12 @@ import click
 
 from gwctl.cli import output
 from gwctl.cli.completion import worker_names
-from gwctl.cli.control_commands import FOLLOWED_AFTER, span, worker_name
+from gwctl.cli.control_commands import FOLLOWED_AFTER, span
 from gwctl.cli.logs import files, journal
 from gwctl.cli.logs.entries import LEVELS, Wanted
 from gwctl.cli.logs.place import Place, elsewhere, is_readable, place_of
 from gwctl.cli.logs.view import LogsView
-from gwctl.cli.targeted import fail
+from gwctl.cli.targeted import fail, worker_name
 from gwctl.errors import ControlError, GwctlError
 from gwctl.log.destination import is_file
 from gwctl.log.level import Level

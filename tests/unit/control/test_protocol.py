@@ -152,7 +152,12 @@ def test_an_unknown_method_is_told_which_there_are(method: str) -> None:
 
 @pytest.mark.parametrize("method", messages.METHODS)
 def test_what_a_newer_command_adds_is_ignored(method: str) -> None:
-    needed = {"scale": {"pool": "web", "delta": 0}, "dump": {"worker": "web.2"}, "recycle": {"pool": "web"}}
+    needed = {
+        "scale": {"pool": "web", "delta": 0},
+        "dump": {"worker": "web.2"},
+        "profile": {"worker": "web.2"},
+        "recycle": {"pool": "web"},
+    }
     params = needed.get(method, {})
     plain = messages.decode_request(json.dumps({"id": 7, "method": method, "params": params}).encode())
     more = {"id": 7, "method": method, "params": params | {"new": 1}, "new": [2]}

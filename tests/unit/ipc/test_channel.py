@@ -17,6 +17,7 @@ from gwctl.ipc.channel import (
     Forked,
     Hello,
     Park,
+    Profile,
     Reopen,
     Serve,
     WorkerFailed,
@@ -85,6 +86,43 @@ def test_a_descriptor_comes_with_its_message_and_is_not_inherited_further(ends):
     assert not os.get_inheritable(fd)
     os.write(fd, b"x")
     assert os.read(read, 1) == b"x"
+    for each in (read, write, fd):
+        os.close(each)
+
+
+def test_one_kind_is_taken_ahead_and_the_others_stay_in_order_and_are_seen_to_wait(ends):
+    master, worker = ends
+    read, write = os.pipe()
+    master.send(Reopen(), (write,))
+    master.send(Profile(2.0), (write,))
+    master.send(Drain(1.0))
+    ((message, (fd,)),) = worker.take(Profile)
+    assert (message, os.fstat(fd).st_ino) == (Profile(2.0), os.fstat(write).st_ino)
+    assert (worker.holds, worker.waiting()) == (True, [Reopen(), Drain(1.0)])
+    master.send(Serve())
+    assert worker.take(Profile) == []
+    received = worker.receive()
+    assert [each for each, _ in received] == [Reopen(), Drain(1.0), Serve()]
+    assert not worker.holds
+    for each in (read, write, fd, *received[0][1]):
+        os.close(each)
+
+
+def test_nothing_is_taken_in_the_midst_of_reading(ends, monkeypatch):
+    """A signal's handler comes between two bytecodes of `receive`: what it leaves there is read right after."""
+    master, worker = ends
+    read, write = os.pipe()
+    master.send(Profile(2.0), (write,))
+    taken = []
+
+    def interrupted():
+        taken.append(worker.take(Profile))
+        return original()
+
+    original = worker._receive
+    monkeypatch.setattr(worker, "_receive", interrupted)
+    ((message, (fd,)),) = worker.receive()
+    assert (message, taken) == (Profile(2.0), [[]])
     for each in (read, write, fd):
         os.close(each)
 

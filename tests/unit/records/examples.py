@@ -72,6 +72,7 @@ from gwctl.records.workers import (
     NoPidfd,
     OutputGivenUp,
     OutputHeld,
+    ProfileBegun,
     RecyclingPostponed,
     Retry,
     ScoreboardDoubted,
@@ -168,6 +169,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
         limit_s=3.0,
         frames=('File "/srv/shop/reports.py", line 88 in rows',),
     ),
+    ProfileBegun(process=WEB, seconds=10.0, by="deploy"),
     SlowRequestEnded(process=WEB, request="GET /export?…", status=200, took_s=12.4),
     TemplateFailed(
         process=TEMPLATE_OF_WEB, reason="was not ready within 60 s", died=False, retry=Retry(0.5, 1)

@@ -24,6 +24,7 @@ from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoar
 from gwctl.supervisor.children.outputs import Outputs
 from gwctl.supervisor.children.scoreboards import is_ours
 from gwctl.supervisor.control import server
+from gwctl.supervisor.control.connection import Connection
 from gwctl.supervisor.generations.access_logs import AccessLogs
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
@@ -45,16 +46,18 @@ CARRIED: dict[type, set[str]] = {
     Children: {"boards", "_by_worker", "sampled_at", "totals", "older", "_slots", "outputs"},
     Outputs: {"_pipes"},
     server.ControlServer: {"path", "_listening", "_clients", "_waiting", "_last_request"},
-    server._Client: {"sock", "received", "output", "requests", "followers", "ended"},
+    Connection: {"sock", "received", "output", "requests", "followers", "ended"},
 }
 LEFT_OUT: dict[type, set[str]] = {
     Channel: {
         "_fds",
         "_inode",
         "_takes_fds",
+        "_taken",
+        "_reading",
         "starved",
         "writing",
-    },  # the master takes none; nothing is being written then
+    },  # the master takes none; nothing is being written or read then
     Announcer: {"_notifier", "_watchdog_at", "_retry_at", "_extend_at", "_sound"},
     Generations: {"_load", "log_written_with"},  # found out anew
     ListenerSet: {"_care", "_tried", "_adjusted", "_store", "outlive"},  # no reload is under way; kept anew
@@ -77,12 +80,10 @@ LEFT_OUT: dict[type, set[str]] = {
         *("_refused", "_refusal_told_at"),
         "_allowed",  # of the settings, which are carried
     },
-    server._Client: {
-        "peer",
-        "uid",
-        "active_at",
-        "stays",
-    },  # asked again, and as of now; the admin process is to end
+    Connection: {
+        *("peer", "uid", "active_at", "stays"),  # asked again, and as of now; the admin process is to end
+        "passed",  # who has not read its answer does not get them, and says so
+    },
 }
 
 
