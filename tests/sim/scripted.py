@@ -84,8 +84,10 @@ class ScriptedWorld(World):
     def _cannot_boot(self, process: Process) -> None:
         self._exit(process, 4)
 
+    def _breaks(self) -> bool:
+        return self._broken
+
     def _new_policies(self) -> dict[str, PoolPolicy]:
-        self._disk_broken = self._broken
         return dict(self.policies)
 
     _broken = False

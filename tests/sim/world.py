@@ -296,11 +296,15 @@ class World:
             self._news(0.1, ev.PrepareFailed(generation, "no pool named so", unknown=True))
             return
         self.seen["reload of some"] += bool(pools)
-        self._disk_broken = self.rng.random() < self.faults.generation_broken
+        self._disk_broken = self._breaks()
         self._disk_fails = self.rng.random() < self.faults.generation_broken
         self._prepared = {generation: policies}
         changed = policies != self.policies
         self._news(self.rng.choice((0.0, 0.1)), ev.Prepared(generation, policies, changed=changed))
+
+    def _breaks(self) -> bool:
+        """Whether what is on disk now cannot be imported."""
+        return self.rng.random() < self.faults.generation_broken
 
     def _taken(self, new: dict[str, PoolPolicy], pools: Sequence[str]) -> dict[str, PoolPolicy]:
         """What a reload of these pools takes of the settings."""

@@ -56,9 +56,9 @@ from gwctl.supervisor.generations.generations import Generations
 
 prepare = Generations.prepare
 
-def prepare_and_leak(self, generation):
+def prepare_and_leak(self, *asked):
     os.open("/dev/null", os.O_RDONLY)
-    return prepare(self, generation)
+    return prepare(self, *asked)
 
 Generations.prepare = prepare_and_leak
 """,
