@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.server import GwctlServer
 from tests.support.wait import DEADLINE_S
@@ -47,7 +47,8 @@ def pytest_collection() -> Generator[None, Any, Any]:
         gc.enable()
 
 
-settings.register_profile("gwctl", deadline=None)  # a busy machine is no failure
+# A busy machine is no failure.
+settings.register_profile("gwctl", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gwctl")
 
 

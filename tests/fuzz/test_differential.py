@@ -43,7 +43,11 @@ def test_the_table(rig: Rig) -> None:
         rig.check(message, range(0, len(message), 11))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(message=mutated() | INVENTED, cuts=CUTS)
 def test_all_agree(rig: Rig, message: bytes, cuts: list[int]) -> None:
     rig.check(message, cuts)

@@ -50,7 +50,11 @@ def served(engine: Engine, message: bytes) -> list[bytes]:
     return [line[9:12] for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(message=MESSAGES)
 def test_what_one_parser_accepts_the_other_accepts(engines: list[Engine], message: bytes) -> None:
     one, two = (served(engine, message) for engine in engines)
