@@ -126,6 +126,10 @@ class Transaction:
     been watched."""
     changed_at: float = 0.0
     """The last time that a worker was told to serve or to park."""
+    began_at: float = -1.0
+    """When a restart began to end what serves."""
+    alone_before: dict[str, int] = field(default_factory=dict)
+    """By pool: which generation was to be alone then."""
 
     def touches(self, pool: str) -> bool:
         return not self.pools or pool in self.pools

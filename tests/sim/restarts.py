@@ -20,6 +20,7 @@ UNREAPED_S = 10.0
 
 def begin(observer: Observer, txn: Transaction) -> None:
     """The settings are valid: what serves is to end."""
+    txn.began_at, txn.alone_before = observer.now, dict(observer.alone)
     for name in filter(txn.touches, {*observer.sizes, *txn.policies}):
         observer.alone[name] = txn.generation
         observer.failures.begin_anew(name)
@@ -27,7 +28,10 @@ def begin(observer: Observer, txn: Transaction) -> None:
 
 
 def go_back(observer: Observer, txn: Transaction) -> None:
-    """What runs then is what is on disk."""
+    """What runs then is what is on disk. One that was given up before its settings were read has not begun."""
+    if txn.began_at == observer.now:
+        observer.alone = txn.alone_before
+        return
     for name in [name for name in observer.alone if txn.touches(name)]:
         observer.alone[name] = observer.generations.get(name, 0)
         observer.refused_at.pop(name, None)
