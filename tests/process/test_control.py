@@ -17,6 +17,7 @@ import pytest
 from gwctl.control.paths import InstanceError
 from gwctl.control.protocol import REQUEST_BYTES_MAX, Reload, Scale, Stop
 from gwctl.supervisor.control import client_slots, connection, server
+from gwctl.supervisor.core.actions import Progress
 from tests.support import child
 from tests.support.control import Master, Peer, request
 from tests.support.wait import DEADLINE_S, until
@@ -45,7 +46,7 @@ def test_a_reload_with_progress_and_its_end(master: Master, peer: Peer) -> None:
     master.until_asked(1)
     number, method = master.asked[0]
     assert (method, number > 0) == (Reload(), True)
-    master.server.progress(number, "web", "boot", "ok", "0.44 s")
+    master.server.progress(Progress(number, "web", "boot", "ok", "0.44 s"))
     master.server.answer(number, ok=True, text="adopted generation 2", result={"generation": 2})
     news = peer.line()
     assert news["method"] == "progress"
@@ -88,7 +89,7 @@ def test_a_request_can_be_refused_at_once(peer: Peer) -> None:
         (
             b'{"id": 1, "method": "format"}',
             -32601,
-            "no method 'format': there are status, metrics, health, reload, upgrade, rollback, stop, scale",
+            "no method 'format': there are status, metrics, health, reload, upgrade, rollback, restart, stop, scale",
         ),
         (b'{"id": 1, "method": "scale", "params": {"pool": 5}}', -32602, "pool"),
     ],
@@ -144,7 +145,7 @@ def test_progress_for_a_client_that_does_not_read_ends_it(master: Master, peer: 
     master.until_asked(1)
     number = master.asked[0][0]
     for _ in range(10 * server.OUTPUT_BYTES_MAX // 100_000):
-        master.server.progress(number, "web", "boot", "", "x" * 100_000)
+        master.server.progress(Progress(number, "web", "boot", "", "x" * 100_000))
     assert master.server._clients == {}
     assert master.server.waiting == 0
 
@@ -160,7 +161,7 @@ def test_a_client_that_goes_away_is_forgotten(master: Master, peer: Peer) -> Non
 
     until(forgotten, "the request to be forgotten")
     number = master.asked[0][0]
-    master.server.progress(number, "web", "boot", "ok")
+    master.server.progress(Progress(number, "web", "boot", "ok"))
     master.server.answer(number, ok=True, text="adopted", result={})
     assert master.server._clients == {}
 
@@ -379,7 +380,7 @@ def test_a_master_that_cannot_have_one_says_so_once_and_goes_on(tmp_path: Path) 
     master.server.path = tmp_path / "no" / "such" / "shop.sock"
     assert not master.server.open(master.selector)
     assert master.log_path.read_text().count("no control socket") == 1
-    master.server.progress(1, "web", "boot", "ok")
+    master.server.progress(Progress(1, "web", "boot", "ok"))
     master.server.answer(1, ok=True, text="", result={})
     master.close()
 

@@ -22,6 +22,7 @@ from gwctl.log.event_log import Log
 from gwctl.records.workers import WorkerReady
 from gwctl.supervisor.control.follower import Follower
 from gwctl.supervisor.control.server import REQUESTS_MAX, ControlServer
+from gwctl.supervisor.core.actions import Progress
 from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
 from tests.support.admin_client import Client, living
@@ -92,7 +93,7 @@ class RealMaster:
             self.do(lambda request=request: self._server.answer(request, ok=ok, text=text, result={"n": 1}))
 
     def progress(self, request: int) -> None:
-        self.do(lambda: self._server.progress(request, "web", "boot", "ok", "0.4 s"))
+        self.do(lambda: self._server.progress(Progress(request, "web", "boot", "ok", "0.4 s")))
 
 
 @contextmanager
