@@ -151,6 +151,10 @@ class Transaction:
             if others and seen.ready_at is not None and now - seen.ready_at < 0.25 * settle_s - 1e-6:
                 raise Unsafe(f"serve to the canary {seen} before it has lived for a while")
             self.canaries[seen.pool] = now + 0.75 * settle_s + self.watched_s(seen.pool)
+        elif seen.generation == self.generation and not self.rolling:
+            # Another canary: the time counts from when all are ready, and was not yet there to be forgiven.
+            until = now + 0.75 * self.policies[seen.pool].settle_s + self.watched_s(seen.pool)
+            self.canaries[seen.pool] = min(self.canaries[seen.pool], until)
 
     def watched_s(self, pool: str) -> float:
         """A pool that is new has nothing to be compared with."""

@@ -115,6 +115,18 @@ GIVEN_UP_BEFORE_IT_BEGAN = Faults(
     spawn_fails=0.5, fork_is_late=0.25, boot_hangs=0.375, boot_fails=0.125, dies=0.125, late=0.0234375
 )
 """A restart, by a stop, while its settings were read."""
+AWAY_BETWEEN_TWO_CANARIES = Faults(
+    fork_is_late=0.3986,
+    boot_hangs=0.1013,
+    boot_fails=0.1898,
+    loses_link=0.2682,
+    leaves=0.3856,
+    unreaped=0.0399,
+    settings_wrong=0.4934,
+    owes=0.1593,
+    swells=0.3277,
+    late=0.03044,
+)
 SPARED_AND_STILL = Faults(
     spawn_fails=0.0975,
     fork_is_late=0.5,
@@ -218,6 +230,7 @@ LEFT_BY_A_CANARY_BESIDE = Faults(
 @example(seed=347371766, faults=LEFT_TWICE_AND_DIED)
 @example(seed=2847381154, faults=SPARED_AND_STILL)
 @example(seed=6488, faults=GIVEN_UP_BEFORE_IT_BEGAN)
+@example(seed=40275, faults=AWAY_BETWEEN_TWO_CANARIES)
 @example(seed=1184334248, faults=AWAY_MORE_OFTEN_THAN_IS_REMEMBERED)
 @example(seed=2841726432, faults=STUCK_WHEN_YOUNG)
 @example(seed=1336575048, faults=UNREAPED_BESIDE_DYING_SUCCESSORS)
