@@ -17,6 +17,7 @@ from gwctl.control.client import ControlClient, RefusedError
 from gwctl.control.discovery import find
 from gwctl.control.protocol import Incoming, Progress, Reload, Status, Stop
 from gwctl.errors import ControlError
+from gwctl.supervisor.core import actions
 from tests.support.apps import BARE
 from tests.support.control import Master
 from tests.support.wait import DEADLINE_S, until
@@ -38,7 +39,7 @@ def served(master: Master) -> Iterator[Master]:
             for number, method in master.asked[answered:]:
                 answered += 1
                 if isinstance(method, Reload):
-                    master.server.progress(number, "web", "boot", "FAILED")
+                    master.server.progress(actions.Progress(number, "web", "boot", "FAILED"))
                     master.server.answer(number, ok=False, text="not adopted", result={"traceback": "x"})
                 elif isinstance(method, Stop):
                     master.server.answer(number, ok=True, text="stopped", result={})
