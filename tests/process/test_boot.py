@@ -230,10 +230,10 @@ def test_a_trial_imports_and_ends(folder):
 
 def test_a_master_of_another_time_is_refused(folder):
     with StubWorker(folder, "shop", greet=False) as worker:
-        worker.send(t="hello", protocol=9, scoreboard_layout=1, version="9.0")
+        worker.send(t="hello", protocol=PROTOCOL + 2, scoreboard_layout=1, version="9.0")
         failed = worker.expect("failed")
         assert failed["message"] == (
-            f"channel protocol 9 (gwctl 9.0) does not go with {PROTOCOL}: run `gwctl upgrade`"
+            f"channel protocol {PROTOCOL + 2} (gwctl 9.0) does not go with {PROTOCOL}: run `gwctl upgrade`"
         )
         assert worker.exit_status() == 3
 

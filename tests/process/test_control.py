@@ -83,8 +83,8 @@ def test_a_request_can_be_refused_at_once(peer: Peer) -> None:
     [
         (b"nonsense", -32700, "malformed"),
         (b"[]", -32600, "Expected"),
-        (b'{"id": 1, "method": "status\xff"}', -32700, "can't decode byte 0xff"),
-        (b'{"id": 1, "method": "events", "params": {"kinds": ["\xff"]}}', -32700, "can't decode byte 0xff"),
+        (b'{"id": 1, "method": "status\xff"}', -32700, "utf-8"),
+        (b'{"id": 1, "method": "events", "params": {"kinds": ["\xff"]}}', -32700, "utf-8"),
         (b'{"method": "status"}', -32600, "id"),
         (
             b'{"id": 1, "method": "format"}',
@@ -100,7 +100,7 @@ def test_malformed_requests_are_answered_and_the_connection_lives(
     peer.sock.sendall(line + b"\n")
     error = peer.line()["error"]
     assert error["code"] == code
-    assert text in error["message"]
+    assert text.lower() in error["message"].lower()
     peer.send(request("status"))
     assert "result" in peer.line()
 
