@@ -82,7 +82,7 @@ test-browser: $(VENV)/.installed-browser
 
 # The box is made once, with mmdebstrap, in /var/tmp/gwctl-tests. Without root, or Debian's packages, it is skipped.
 test-systemd: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q tests/systemd
+	GWCTL_TEST_MAKES_BOX=1 $(BIN)/python -m pytest -q tests/systemd
 
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
