@@ -154,10 +154,10 @@ def excess(old: tuple[int, int], new: tuple[int, int], ratio: float, floor: floa
 
 def surprise(bad: int, total: int, share: float) -> float:
     """At least so much is ``-log P(X >= bad)`` for a binomial X of ``total`` trials with chance ``share``."""
-    if not total or bad <= share * total:
+    if not total or bad <= share * total or share >= 1.0:
         return 0.0
     seen = bad / total
     found = seen * log(seen / share)
-    if bad < total:
+    if seen < 1.0:  # which is not the same as bad < total: beyond 2**53 it may be rounded up
         found += (1 - seen) * log((1 - seen) / (1 - share))
     return total * found

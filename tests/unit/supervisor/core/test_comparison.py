@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gwctl.durations import PLACES, begin_s, place_of
@@ -39,6 +39,8 @@ def test_nothing_is_likelier_than_its_surprise_says(total: int, share: float, da
     assert tail(bad, total, share) <= math.exp(-surprise(bad, total, share)) + 1e-9
 
 
+@example(0, 1, (1 << 54) - 1, 1 << 54)
+@example(0, 1, (1 << 56) + 3, (1 << 56) + 7)
 @given(st.integers(0, 1 << 60), st.integers(0, 1 << 60), st.integers(0, 1 << 60), st.integers(0, 1 << 60))
 def test_any_numbers_are_judged(old_bad: int, old: int, bad: int, total: int) -> None:
     """As hostile workers write them."""
