@@ -140,6 +140,9 @@ class Fleet:
             if not self._advance():
                 break
             state.dirty.update(state.pools)
+        if state.sample_at <= turn.now:  # not before: pools may have gone
+            state.sample_at = turn.now + deadlines.SAMPLE_S
+            turn.actions.append(act.Observe(scaling.sampled(state)))
         state.next_at = deadlines.soonest(state, turn)
         if (ending := state.draining) is not None and not turn.workers:
             stopping.finish(ending, turn)
@@ -184,9 +187,6 @@ class Fleet:
 
     def _fire(self) -> None:
         state, turn = self.state, self.turn
-        if state.sample_at <= turn.now:
-            state.sample_at = turn.now + deadlines.SAMPLE_S
-            turn.actions.append(act.Observe(scaling.sampled(state)))
         for worker in list(turn.workers.values()):
             if worker.deadline is not None and worker.deadline <= turn.now:
                 worker_events.overdue(state, worker, turn)

@@ -110,6 +110,26 @@ def test_a_pool_at_rest_is_looked_at_as_seldom_as_any_other() -> None:
     assert len(observes(story, SAMPLE_S)) == 1, "nothing is known of it yet"
 
 
+def test_a_pool_that_a_commit_removes_when_a_sample_is_due_is_not_measured() -> None:
+    """None of its workers lives, so that it is gone at once, and nobody knows it when the shell looks."""
+    story = begun(replace(SCALES, backoff_min_s=60.0), live=1, web=2)
+    story.dies(1)
+    story.fails_to_boot(4)
+    story.dies(4, 4)
+    del story.policies["live"]
+    story.reloads()
+    story.boots(5)
+    story.passes(SCALES.settle_s)
+    story.boots(6)
+    reload, state = story.fleet.state.reload, story.fleet.state
+    assert reload is not None
+    assert reload.settled_at is not None
+    state.sample_at = story.now = reload.settled_at
+    actions = story.fleet.step(story.now, [])
+    assert (state.generation, set(state.pools)) == (2, {"web"})
+    assert [each.load_of for each in actions if isinstance(each, act.Observe)] == [("web",)]
+
+
 # ---- not now
 
 
