@@ -167,7 +167,8 @@ class Reload(Struct, eq=False):
             pool = pools.get(name)
             self.sizes[name] = pool.size_after(policy) if pool is not None else policy.size
             self.rolled[name] = 0
-        self.stall_s = max((patience(policy) for policy in self.policies.values()), default=self.stall_s)
+        who = [*self.policies.values(), *self._ending_first(pools)]
+        self.stall_s = max(map(patience, who), default=self.stall_s)
         first = Stage.ROLL if self.rollback else Stage.BOOT
         if self.restart is not None:
             first, self.keep_s = Stage.DRAIN, 0.0
@@ -457,6 +458,12 @@ class Reload(Struct, eq=False):
         return self.watches.report(pool, self.generation)
 
     # ---- a restart
+
+    def _ending_first(self, pools: Mapping[str, Pool]) -> Iterator[PoolPolicy]:
+        """By what those live whom a restart waits for: the settings of before, or older ones."""
+        for name, pool in pools.items():
+            if self.restart is not None and self.touches(name):
+                yield from (life.policy for life in (*pool.members.values(), *pool.templates.values()))
 
     def _watch_drain(self, restart: Restart, pools: Mapping[str, Pool], turn: Turn) -> bool:
         """Begin the new ones when nobody of before is left, in no pool."""

@@ -112,6 +112,25 @@ def test_one_that_does_not_end_is_killed_and_waited_for() -> None:
     assert story.dies(1, -9) == ["spawn 2 web.0 g2"]
 
 
+def test_it_waits_for_what_serves_as_long_as_the_settings_of_before_let_it() -> None:
+    """Also for the workers of a pool that goes, and for those that drain since a reload."""
+    patient = replace(POLICY, drain_timeout_s=600.0)
+    story = CoreStory(policy=patient, chat=1, web=1).serves()
+    story.happens(ReloadAsked(0, "SIGHUP"))
+    story.happens(Prepared(2, {"chat": patient, "web": replace(POLICY, drain_timeout_s=5.0)}))
+    story.boots(3, 4)
+    story.passes(10.0)
+    assert story.states() == ["0 g1 draining", "0 g2 ready"]
+    policies = {"web": replace(POLICY, drain_timeout_s=5.0)}
+    assert restarts(story, policies=policies) == ["drain 3", "drain 4"]
+    assert story.dies(4, 0) == []
+    assert story.passes(580.0) == []
+    assert story.dies(1, 0) == []
+    assert story.dies(2, 0) == []
+    assert story.dies(3, 0) == ["spawn 5 web.0 g3"]
+    assert story.boots(5)[-2:] == ["adopt g3", "answer 7 yes"]
+
+
 def test_one_that_the_kernel_does_not_let_go_of_holds_nobody_up_for_ever() -> None:
     story = CoreStory(web=1).serves()
     restarts(story)
