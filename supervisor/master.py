@@ -133,8 +133,8 @@ class Master:
             for signum in self._loop.take_signals():
                 self._signalled(signum)
             self._terminal.check(time.monotonic())
-            self._announcer.turn(time.monotonic())
             self._fd_store.turn()
+            self._announcer.turn(time.monotonic())
             self.log_level.turn(time.monotonic())
             self._slow.turn(time.monotonic(), asks=not self.fleet.state.executing)
             self._inspections.turn(time.monotonic())
@@ -407,15 +407,14 @@ class Master:
 
     def keep_listeners(self) -> None:
         """Have systemd keep the listeners in force for the next master, if its unit allows it."""
-        listeners = self._generations.listeners
-        listeners.outlive = self._fd_store.keep(listeners.own, tuple(listeners.settle()))
+        self._generations.listeners.settle(self._fd_store.keep)
 
     def _close_listeners(self) -> None:
         """Who told ``gwctl stop`` means it; a signal of systemd's may be half of a restart."""
         ending = self.fleet.state.ending
         if ending is not None and ending.requests:
             self._fd_store.empty()
-            self._generations.listeners.outlive = False
+            self._generations.listeners.keep(kept=False)
         self._generations.listeners.close()
 
     def _tell_log_level(self) -> None:
@@ -573,6 +572,7 @@ class Master:
         self._close_own()
 
     def _close_own(self) -> None:
+        self._announcer.close_in_child()
         if self._control is not None:
             self._control.close_in_child()
         if self._pidfile is not None:
@@ -586,7 +586,7 @@ class Master:
             self._pidfile.remove()
         if self._control is not None:
             self._control.stop_listening()
-        self._generations.listeners.close()
+        self._close_listeners()
 
     def _end(self, finish: actions.Finish) -> int:
         self.close()

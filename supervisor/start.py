@@ -41,11 +41,11 @@ from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.recorder import Recorder
-from gwctl.supervisor.service.announcer import Announcer
+from gwctl.supervisor.service.announcer import EXTEND_S, Announcer
 from gwctl.supervisor.service.fd_store import FdStore
 from gwctl.supervisor.service.log_files import put_events
 from gwctl.supervisor.service.pidfile import Pidfile
-from gwctl.supervisor.service.sd_notify import Notifier, failure_lines
+from gwctl.supervisor.service.sd_notify import Notifier, extension, failure_lines
 from gwctl.supervisor.starter import Starter
 from gwctl.supervisor.upgrade.program import Program
 
@@ -120,8 +120,9 @@ def _prepare(
         recorder.write(SettingsWarning(text=warning))
     generations = Generations(load, ListenerSet(os.environ))
     generations.log_written_with = recorder.log.to
-    _start(generations, loaded, loop, recorder)
+    _start(generations, loaded, loop, recorder, notifier)
     announcer, store = Announcer(notifier), FdStore(notifier, os.environ, recorder)
+    store.resume(generations.listeners.stored)
     master = Master(loop, generations, recorder, announcer, store, program)
     try:
         _open_control(master, loaded, loop, recorder)
@@ -139,7 +140,9 @@ def _prepare(
     return master
 
 
-def _start(generations: Generations, loaded: Loaded, loop: Loop, recorder: Recorder) -> None:
+def _start(
+    generations: Generations, loaded: Loaded, loop: Loop, recorder: Recorder, notifier: Notifier
+) -> None:
     """Open logs and listeners; an address in use is tried again for ``bind_retry_s``.
 
     Raises:
@@ -156,6 +159,7 @@ def _start(generations: Generations, loaded: Loaded, loop: Loop, recorder: Recor
             if not told:
                 retry_s = loaded.settings.master.bind_retry_s
                 recorder.write(BindRetried(reason=str(error), retry_s=retry_s))
+                notifier.send(extension(retry_s + EXTEND_S))
                 told = True
         else:
             return

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from gwctl.cli.folder import logical_cwd
 from gwctl.cli.options import (
@@ -58,11 +59,13 @@ def _review(unit: Path, loaded: Loaded) -> bool:
     from gwctl.cli.unit.review import review  # noqa: PLC0415
     from gwctl.cli.unit.unit_file import parsed  # noqa: PLC0415
 
+    drop_ins = sorted(Path(f"{unit}.d").glob("*.conf"))  # of systemctl edit
     try:
-        text = unit.read_text("utf-8", "replace")
+        text = "\n".join(path.read_text("utf-8", "replace") for path in (unit, *drop_ins))
     except OSError as error:
         raise click.ClickException(f"cannot read {unit}: {error.strerror}") from None
-    found = review(parsed(text), needs_here(loaded))
+    there = replace(parsed(text), has_socket=unit.with_suffix(".socket").is_file())
+    found = review(there, needs_here(loaded))
     for each in found:
         click.echo(f"{unit.name}: {each}", err=True)
     if not found:

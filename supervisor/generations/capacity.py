@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from msgspec import Struct
 WORKER_BYTES: Final = 128 << 20
 """What a worker of a usual web application is assumed to need; unlike its real size it is known at start."""
 
+_PAGES: Final = {"MemTotal": "SC_PHYS_PAGES", "MemAvailable": "SC_AVPHYS_PAGES"}
 _V1_UNLIMITED_BYTES: Final = 1 << 60  # version 1 has no word for "no limit", only a huge number
 
 
@@ -230,4 +232,9 @@ def _meminfo(root: Path, name: str) -> int | None:
     for line in _text(root / "proc/meminfo").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
+    if root != Path("/"):
+        return None
+    # Where /proc has processes alone (ProcSubset=pid), as sysinfo(2) has it: without what caches hold.
+    with suppress(OSError, ValueError):
+        return os.sysconf(_PAGES[name]) * os.sysconf("SC_PAGE_SIZE")
     return None

@@ -53,6 +53,8 @@ class Held(Struct):
     """It is a Unix socket, and a worker has shut it down."""
     from_store: tuple[int, ...] = ()
     """Descriptors that systemd had for us, of a listener that was bound here by the master before."""
+    kept: bool = False
+    """Somebody else has a copy, so that clients wait there when this master has closed its own."""
 
     @property
     def lost(self) -> bool:
@@ -69,7 +71,10 @@ class Held(Struct):
             listener.sock.close()
 
     def leave(self) -> None:
-        """Close our copies: somebody else has one, and clients can go on to connect."""
+        """Close our copies. Where nobody else has any, that is for good."""
+        if not self.kept:
+            self.close()
+            return
         for listener in self.listeners:
             listener.sock.close()
 
@@ -139,7 +144,7 @@ def _from_store(wanted: Wanted, address: Address, store: Stored) -> Held | None:
         if unix is not None:
             unix.set_access(wanted.access)
         if isinstance(address, TcpAddress) and not address.host and len(socks) == 1:
-            socks += _beside(wanted, socks[0])  # it may have IPv6 by now
+            socks += _other_family(wanted, socks[0])
         for sock in socks:
             sock.listen(wanted.backlog)
     except (BindError, OSError) as error:
@@ -149,8 +154,15 @@ def _from_store(wanted: Wanted, address: Address, store: Stored) -> Held | None:
             raise
         raise BindError(wanted.shown, error.strerror or str(error), error.errno) from None
     held = _made(wanted, socks, unix)
-    held.from_store = kept
+    held.from_store, held.kept = kept, True
     return held
+
+
+def _other_family(wanted: Wanted, sock: socket.socket) -> list[socket.socket]:
+    """One of the two is missing: there was no IPv6 then, or somebody has shut one of them down."""
+    if sock.family == socket.AF_INET:
+        return _beside(wanted, sock)
+    return _bind_tcp(wanted, "0.0.0.0", sock.getsockname()[1])
 
 
 def _made(wanted: Wanted, socks: Iterable[socket.socket], unix: unix_socket.UnixSocket | None = None) -> Held:

@@ -23,8 +23,8 @@ _FIRST: Final = 3
 _DIGITS_MAX: Final = 9
 _NAME_MAX: Final = 255  # FDNAME_MAX of systemd
 _SHOWN_MAX: Final = 40
-STORED: Final = "gwctl."
-"""What the names of descriptors begin with that gwctl itself gave to systemd."""
+STORED: Final = "gwctl;"
+"""What the names of descriptors begin with that gwctl itself gave to systemd. No unit is called so."""
 _UNNAMED: Final = "unknown"  # what sd_listen_fds_with_names(3) calls a descriptor without a name
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,8 +55,8 @@ class ListenerSet:
     def __init__(self, environ: Mapping[str, str], passed: Mapping[str, Iterable[int]] | None = None) -> None:
         self._passed = inherited.Passed(environ, passed)
         self._store = Stored(self._passed.stored)
-        self.outlive = False
-        """Somebody else has copies of what is bound here, so that clients wait while there is no master."""
+        self.stored = tuple(self._store.names)
+        """Names of what was in systemd's store at the start."""
         self._current: dict[str, Held] = {}
         self._tried: dict[str, Held] | None = None
         self._adjusted: list[tuple[Held, Wanted]] = []
@@ -81,6 +81,7 @@ class ListenerSet:
         if self._tried is not None:
             raise InvariantViolation("listeners are opened for a third plan")
         wanted = {address: self._as_it_is(each, untouched) for address, each in wanted_by(pools).items()}
+        self._store.release(wanted)
         fresh: dict[str, Held] = {}
         try:
             for address, each in wanted.items():
@@ -125,10 +126,16 @@ class ListenerSet:
         tried, self._tried = self._tried, None
         self._undo(held for address, held in tried.items() if self._current.get(address) is not held)
 
-    def settle(self) -> list[str]:
-        """The start has succeeded: let go of what the store had and the settings have no use for. By name."""
+    def settle(self, keep: Callable[[Mapping[str, tuple[int, ...]]], bool]) -> None:
+        """Have what is in force kept elsewhere, by ``keep``; what the store had and is not used goes."""
         in_force = (each for held in self._current.values() for each in held.listeners)
-        return self._store.settle(listener.sock.fileno() for listener in in_force)
+        self._store.settle(listener.sock.fileno() for listener in in_force)
+        self.keep(kept=keep(self.own))
+
+    def keep(self, *, kept: bool) -> None:
+        """Somebody else has copies of all that is bound here and in force, or of nothing."""
+        for held in self._current.values():
+            held.kept = kept and not held.taken and not held.shut_down
 
     @property
     def own(self) -> dict[str, tuple[int, ...]]:
@@ -154,10 +161,7 @@ class ListenerSet:
         """Close everything: new clients are refused from now on, or wait for who has what outlives us."""
         self.abandon()
         for held in self._current.values():
-            if self.outlive and not held.taken:
-                held.leave()
-            else:
-                held.close()
+            held.leave()
         self._current = {}
 
     def close_in_child(self, keep: Iterable[str]) -> None:

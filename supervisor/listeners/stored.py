@@ -5,7 +5,7 @@ those of a socket unit, by name. What is in its store is a listener that was bou
 so clients that come while there is no master wait, and are refused neither by a restart nor by a crash.
 
 A name is the address, in what systemd allows in a name, and for a Unix socket device and inode of its
-file: ``gwctl.127.0.0.1%3A8000``, ``gwctl.unix%3A/run/shop/web.sock;26.1042``. The file belongs to the socket
+file: ``gwctl;127.0.0.1%3A8000``, ``gwctl;unix%3A/run/shop/web.sock;26.1042``. The file belongs to the socket
 if they are still the same, as a bound socket keeps its inode alive.
 """
 
@@ -21,6 +21,7 @@ from typing import Final
 
 from gwctl.errors import BindError
 from gwctl.supervisor.listeners import inherited, unix_socket
+from gwctl.supervisor.listeners.syn_filter import let_in_again
 
 _NAME_MAX: Final = 255  # FDNAME_MAX of systemd
 _KEPT: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/[]@")
@@ -54,6 +55,23 @@ class Stored:
     def fds(self) -> list[int]:
         return [fd for fds in self._by_name.values() for fd in fds]
 
+    @property
+    def names(self) -> list[str]:
+        return list(self._by_name)
+
+    def release(self, wanted: Iterable[str]) -> None:
+        """Let go of listeners whose address is not among ``wanted``: they may be in the way of one that is.
+
+        They are shut down: systemd has copies, which would go on to listen until it has heard that they go.
+        """
+        kept = set(map(name_of, wanted))
+        for name in self.names:
+            if name in kept or name.rpartition(";")[0] in kept:
+                continue
+            for fd in self._by_name.pop(name):
+                with socket.socket(fileno=fd) as sock, suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
     def take(self, address: str) -> list[socket.socket]:
         """The listening sockets of an address, IPv4 first; none when there are none that are fit."""
         return [sock for _, sock in sorted(self._usable(name_of(address), address), key=lambda each: each[0])]
@@ -79,21 +97,18 @@ class Stored:
                 BindError
             ):  # somebody has shut it down: it is bound anew, and let go of by `settle`
                 sock = inherited.listening(fd, address)
+                let_in_again(sock)
                 if sock.getsockname() in usable:
                     sock.detach()
                 else:
                     usable[sock.getsockname()] = (int(sock.family), sock)
         return list(usable.values())
 
-    def settle(self, taken: Iterable[int]) -> list[str]:
-        """Close what the settings have no use for; returns its names. The rest is no longer the store's."""
-        kept, closed = set(taken), []
-        for name, fds in self._by_name.items():
-            unused = [fd for fd in fds if fd not in kept]
-            for fd in unused:
+    def settle(self, taken: Iterable[int]) -> None:
+        """The start has succeeded: close what could not be used. The rest is no longer the store's."""
+        kept = set(taken)
+        for fd in self.fds:
+            if fd not in kept:
                 with suppress(OSError):
                     os.close(fd)
-            if unused:
-                closed.append(name)
         self._by_name = {}
-        return closed

@@ -16,9 +16,11 @@ from __future__ import annotations
 import ctypes
 import socket
 import sys
+from contextlib import suppress
 from typing import Final
 
 _SO_ATTACH_FILTER: Final = 26
+_SO_DETACH_FILTER: Final = 27
 _LOAD_BYTE, _AND, _JUMP_EQUAL, _RETURN = 0x30, 0x54, 0x15, 0x06
 _FLAGS_AT: Final = 13
 _SYN, _SYN_ACK = 0x02, 0x12
@@ -55,3 +57,10 @@ def reject_new_connections(listener: socket.socket) -> None:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(program))
     except OSError:
         return  # a sandbox without it: then a client in that moment is reset, as by any other server
+
+
+def let_in_again(listener: socket.socket) -> None:
+    """Take the filter off, if there is one: the listener was to be closed, and came back from elsewhere."""
+    if sys.platform == "linux" and listener.family != socket.AF_UNIX:
+        with suppress(OSError):  # ENOENT: there is none
+            listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

@@ -15,7 +15,7 @@ import msgspec
 
 from gwctl.supervisor.core.state import FleetState, Phase
 from gwctl.supervisor.service.progress import moves_on
-from gwctl.supervisor.service.sd_notify import Notifier, failure_lines
+from gwctl.supervisor.service.sd_notify import Notifier, extension, failure_lines
 from gwctl.supervisor.service.status_line import describe
 
 RETRY_S: Final = 0.25
@@ -70,7 +70,7 @@ class Announcer:
         if not moves_on(fleet, now):
             self._extend_at = inf
         elif self._extend_at == inf:
-            lines.append(_extension())
+            lines.append(extension(EXTEND_S))
             self._extend_at = now + EXTEND_EVERY_S
         self._send(*lines)
 
@@ -78,6 +78,9 @@ class Announcer:
         """Tell how the service ended, if it failed: the last message."""
         if status:
             self._send(*failure_lines(text, status))
+
+    def close_in_child(self) -> None:
+        self._notifier.close_in_child()
 
     @property
     def next_at(self) -> float:
@@ -95,7 +98,7 @@ class Announcer:
                 self._notifier.watchdog()
             self._watchdog_at = now + interval_s
         if now >= self._extend_at:
-            self._send(_extension())
+            self._send(extension(EXTEND_S))
             self._extend_at = now + EXTEND_EVERY_S
         if now >= self._retry_at:
             self._notifier.flush()
@@ -118,7 +121,3 @@ class Announcer:
                 return ["STOPPING=1"]
             case _:
                 assert_never(phase)
-
-
-def _extension() -> str:
-    return f"EXTEND_TIMEOUT_USEC={round(EXTEND_S * 1e6)}"

@@ -16,14 +16,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from math import inf
-from typing import Final
 
 from gwctl.records.master import ListenersNotKept
 from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.sd_notify import Notifier
-
-RETRY_S: Final = 0.25
-"""Until more is sent, when the manager's queue is full."""
 
 
 class FdStore:
@@ -42,20 +38,15 @@ class FdStore:
     def enabled(self) -> bool:
         return self._notifier.enabled and self._max > 0
 
-    def keep(self, listeners: Mapping[str, tuple[int, ...]], gone: tuple[str, ...] = ()) -> bool:
-        """Have exactly these kept, by name; true: all are. ``gone``: others that were there at the start.
-
-        A listener that is kept under its name already is not sent again.
-        """
-        if not self.enabled:
-            return False
-        wanted = sum(map(len, listeners.values()))
-        fits = wanted <= self._max
-        if not fits and not self._told:
+    def keep(self, listeners: Mapping[str, tuple[int, ...]]) -> bool:
+        """Have exactly these kept, by name; true: all are. What is kept under its name is not sent again."""
+        wanted = sum(map(len, listeners.values())) if self.enabled else 0
+        fits = self.enabled and wanted <= self._max
+        if wanted > self._max and not self._told:
             self._recorder.write(ListenersNotKept(listeners=wanted, kept_max=self._max))
-        self._told = not fits
+        self._told = wanted > self._max
         target = dict(listeners) if fits else {}
-        self._due += [(name, ()) for name in (*gone, *self._kept) if name not in target]
+        self._due += [(name, ()) for name in self._kept if name not in target]
         for name, fds in target.items():
             before = self._kept.get(name)
             if before and before != fds:
@@ -71,7 +62,7 @@ class FdStore:
         return tuple(self._kept)
 
     def resume(self, names: Iterable[str]) -> None:
-        """What another program had kept: sent again, as the last message may not have left. Twice is once."""
+        """What was kept before this program or start: sent again, as it may not have left. Twice is once."""
         self._kept = dict.fromkeys(names, ())
 
     def empty(self) -> None:

@@ -26,7 +26,9 @@ from msgspec import Struct
 from gwctl.records.master import SystemdUnreachable
 from gwctl.supervisor.recorder import Recorder
 
-_QUEUE_MAX: Final = 16
+_QUEUE_MAX: Final = 64
+_NEWS: Final = (b"STATUS=", b"EXTEND_TIMEOUT_USEC=", b"WATCHDOG=")
+"""Assignments of which the last one counts: messages of nothing else become one while they wait."""
 _LINE_CHARS_MAX: Final = 280
 _VSOCK: Final = re.compile(r"vsock(?:-(stream|seqpacket|dgram))?:(\d{0,10}):(\d{1,10})")
 _VSOCK_KINDS: Final = {
@@ -101,7 +103,7 @@ class Notifier:
         self._peer = _peer(environ.get("NOTIFY_SOCKET", ""))
         self._recorder = recorder
         self._failed = False
-        self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque(maxlen=_QUEUE_MAX)
+        self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._sock: socket.socket | None = None
         self.watchdog_interval_s = _watchdog_interval_s(environ)
         """How often to call `watchdog`: half of what the unit asks for. None: no watchdog."""
@@ -130,7 +132,11 @@ class Notifier:
         """
         if self._peer is None or not lines:
             return
-        self._queue.append((_message(lines), fds))
+        message = _message(lines)
+        if self._queue and _is_news(self._queue[-1][0]) and _is_news(message):
+            message = _merged(self._queue.pop()[0], message)
+        if len(self._queue) < _QUEUE_MAX:  # else it has not read for so long that nobody waits for this
+            self._queue.append((message, tuple(map(os.dup, fds))))  # the listener may be closed by then
         self.flush()
 
     def reloading(self) -> list[str]:
@@ -162,18 +168,29 @@ class Notifier:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._queue.clear()
+                while self._queue:
+                    self._forget_first()
                 self._fail(error)
                 return
-            self._queue.popleft()
+            self._forget_first()
             if peer.connected:
                 self.close()
 
+    def close_in_child(self) -> None:
+        """Close what waits, and the descriptor; nothing is sent."""
+        while self._queue:
+            self._forget_first()
+        self.close()
+
     def close(self) -> None:
-        """Close the descriptor; also in a forked child. A later message opens another."""
+        """Close the descriptor. A later message opens another."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
+
+    def _forget_first(self) -> None:
+        for fd in self._queue.popleft()[1]:
+            os.close(fd)
 
     def _fail(self, error: OSError) -> None:
         self.close()
@@ -204,6 +221,20 @@ def failure_lines(text: str, status: int, errno: int | None = None) -> list[str]
     """
     lines = [f"STATUS=failed: {text.strip().partition(chr(10))[0]}", f"EXIT_STATUS={status}"]
     return [*lines, f"ERRNO={errno}"] if errno else lines
+
+
+def extension(duration_s: float) -> str:
+    """The line that asks for so much more time than the unit allows, from now."""
+    return f"EXTEND_TIMEOUT_USEC={round(duration_s * 1e6)}"
+
+
+def _is_news(message: bytes) -> bool:
+    return all(line.startswith(_NEWS) for line in message.split(b"\n"))
+
+
+def _merged(before: bytes, message: bytes) -> bytes:
+    last = {line.partition(b"=")[0]: line for each in (before, message) for line in each.split(b"\n")}
+    return b"\n".join(last.values())
 
 
 def _message(lines: Iterable[str]) -> bytes:

@@ -1,6 +1,6 @@
 """The line that ``systemctl status`` shows of a fleet: pure.
 
-``web 8/8 ready g5, live 4/4 ready g5, 312 connections``. What somebody has to do something about comes
+``web 8/8 ready g5, live 4/4 ready g2, 312 connections``. What somebody has to do something about comes
 first, and stays until it is put right::
 
     degraded: generation 6 was not adopted: web: import failed (SIGHUP); web 8/8 ready g5
@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from gwctl.control import health
+from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.state import FleetState, Phase
 
 _REASON_CHARS_MAX: Final = 110
@@ -39,9 +41,9 @@ def describe(fleet: FleetState) -> str:
 def _trouble(fleet: FleetState) -> str:
     """Why all is not well with what serves; empty when it is."""
     if fleet.broken:
-        return _cut(f"a rule of gwctl's own is broken, restart it: {fleet.broken}")
+        return _cut(wording.broken(fleet.broken))
     if fleet.refused_at is not None:
-        return _cut(fleet.last_reload or "a reload was refused")
+        return _cut(fleet.last_reload or health.REFUSED)
     if fleet.degraded:
         return _cut(fleet.degraded)
     tried = [
@@ -54,9 +56,7 @@ def _trouble(fleet: FleetState) -> str:
 
 def _strength(fleet: FleetState) -> list[str]:
     named = [(name, pool) for name, pool in fleet.pools.items() if pool.size]
-    parts = [
-        f"{name} {pool.ready}/{pool.size} ready g{fleet.generation}" for name, pool in named[:_POOLS_MAX]
-    ]
+    parts = [f"{name} {pool.ready}/{pool.size} ready g{pool.generation}" for name, pool in named[:_POOLS_MAX]]
     if len(named) > _POOLS_MAX:
         ready = sum(pool.ready >= pool.size for _, pool in named[_POOLS_MAX:])
         parts.append(f"{ready} of {len(named) - _POOLS_MAX} other pools ready")

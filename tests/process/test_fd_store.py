@@ -47,6 +47,7 @@ class Service:
         self.folder = folder
         self.manager = ServiceManager(str(folder / "notify"))
         self.log_path = folder / "log"
+        self.master: dict[str, str] = {}
         (folder / "shop.py").write_text(APP, "utf-8")
         self.web = {"app": "shop:application", "worker": "sync", "chdir": str(folder), "processes": 2}
         self.write(bind)
@@ -55,11 +56,9 @@ class Service:
         self.sessions: list[int] = []
 
     def write(self, bind: list[str]) -> None:
-        table = {
-            "master": {"name": "kept"},
-            "pool": {"web": self.web | {"bind": bind, "reload": {"settle_s": 0.05}}},
-        }
-        (self.folder / "gw.toml").write_text(toml_text.dumps(table), "utf-8")
+        web = self.web | {"bind": bind, "reload": {"settle_s": 0.05}}
+        tables = {"master": {"name": "kept", **self.master}, "pool": {"web": web}}
+        (self.folder / "gw.toml").write_text(toml_text.dumps(tables), "utf-8")
 
     @property
     def log(self) -> str:
@@ -195,7 +194,7 @@ def test_what_the_settings_drop_is_dropped(service: Service) -> None:
     service.wait_until_serving()
     names = sorted(name for name, _ in service.manager.store)
     assert names == sorted(
-        ["gwctl.127.0.0.1%3A0", "gwctl.127.0.0.1%3A00", f"gwctl.unix%3A@gwctl-test-{os.getpid()}"]
+        ["gwctl;127.0.0.1%3A0", "gwctl;127.0.0.1%3A00", f"gwctl;unix%3A@gwctl-test-{os.getpid()}"]
     )
     service.write(["127.0.0.1:0", "127.0.0.1:00"])
     assert service.gwctl("reload").returncode == 0
@@ -207,7 +206,7 @@ def test_what_the_settings_drop_is_dropped(service: Service) -> None:
     service.write(["127.0.0.1:0"])
     service.start()
     service.wait_until_serving()
-    assert [name for name, _ in service.manager.store] == ["gwctl.127.0.0.1%3A0"]
+    assert [name for name, _ in service.manager.store] == ["gwctl;127.0.0.1%3A0"]
 
 
 def test_a_unix_socket_keeps_its_file_and_is_bound_anew_if_that_is_gone(service: Service) -> None:
@@ -279,3 +278,57 @@ def test_a_start_that_fails_loses_nothing(service: Service) -> None:
     service.wait_until_serving()
     assert service.url() == url
     assert httpx.get(url).text == "hello"
+
+
+def test_another_address_on_the_same_port(service: Service) -> None:
+    """What the settings had before is in the way of what they have now, and gives way."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    service.write([f"127.0.0.1:{port}"])
+    service.start()
+    service.wait_until_serving()
+    service.end(signal.SIGTERM)
+    service.write([f"0.0.0.0:{port}"])
+    service.start()
+    service.wait_until_serving()
+    assert httpx.get(f"http://127.0.0.1:{port}").text == "hello"
+    assert [name for name, _ in service.manager.store] == [f"gwctl;0.0.0.0%3A{port}"]
+
+
+def test_a_start_that_fails_late_leaves_clients_waiting(service: Service) -> None:
+    """Its listeners are closed when it ends, but not shut: the next start has them, and who waits in them."""
+    service.start()
+    service.wait_until_serving()
+    url = service.url()
+    service.end(signal.SIGTERM)
+    service.master["pidfile"] = str(service.folder / "no" / "such" / "folder.pid")
+    service.write(["127.0.0.1:0"])
+    service.start()
+    assert service.process is not None
+    assert service.process.wait(60) != 0
+    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port or 0), timeout=60) as waiting:
+        waiting.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        service.master.clear()
+        service.write(["127.0.0.1:0"])
+        service.start()
+        assert waiting.makefile("rb").read().endswith(b"hello")
+
+
+def test_a_store_that_has_become_too_small(service: Service) -> None:
+    """Nothing is kept any more, also not what was: and the starts after it can be reached."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    service.write([f"127.0.0.1:{port}"])
+    service.start()
+    service.wait_until_serving()
+    service.end(signal.SIGTERM)
+    service.manager.room = 1
+    service.write([f"127.0.0.1:{port}", "127.0.0.1:0"])
+    service.start()
+    service.wait_until_serving()
+    assert "systemd keeps at most 1 of 2 listeners" in service.log
+    assert service.manager.store == []
+    service.end(signal.SIGTERM)
+    service.start()
+    service.wait_until_serving()
+    assert httpx.get(f"http://127.0.0.1:{port}").text == "hello"

@@ -32,6 +32,8 @@ class ServiceManager:
         self.sock.setblocking(False)
         self.environ = {"NOTIFY_SOCKET": address}
         self.store: list[tuple[str, int]] = []
+        self.room = 16
+        """FileDescriptorStoreMax= of the unit."""
 
     def received(self) -> list[str]:
         """The messages since the last call."""
@@ -68,7 +70,13 @@ class ServiceManager:
         return subprocess.Popen(
             [sys.executable, "-c", _SERVICE, ",".join(map(str, fds)), *command],
             pass_fds=fds,
-            env={**os.environ, **environ, **self.environ, "FDSTORE": "16", **(passed if fds else {})},
+            env={
+                **os.environ,
+                **environ,
+                **self.environ,
+                "FDSTORE": str(self.room),
+                **(passed if fds else {}),
+            },
             cwd=folder,
             stdout=output,
             stderr=output,

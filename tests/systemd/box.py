@@ -119,9 +119,8 @@ def _run(command: Sequence[str]) -> None:
 class Box:
     """One that is up."""
 
-    def __init__(self, leader: int, console: Path) -> None:
+    def __init__(self, leader: int) -> None:
         self._leader = leader
-        self._console = console
 
     def command(self, *arguments: str) -> list[str]:
         """What runs ``arguments`` in the box."""
@@ -192,7 +191,7 @@ def booted(root: Path, folder: Path, binds: Sequence[str]) -> Iterator[Box]:
         leader = until(
             lambda: _leader(nspawn), lambda: f"a pid 1 in the box:\n{console.read_text('utf-8', 'replace')}"
         )
-        box = Box(leader, console)
+        box = Box(leader)
         up = {"running", "degraded"}
         until(
             lambda: box.run("systemctl", "is-system-running").stdout.strip() in up,

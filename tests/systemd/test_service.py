@@ -164,7 +164,7 @@ def test_one_unit_for_many_folders(site: Site) -> None:
     site.box.says("rm", "/run/systemd/system/gwctl@.service")
 
 
-def test_the_user_manager_is_not_needed_for_a_check(site: Site) -> None:
+def test_the_unit_fits_where_it_runs(site: Site) -> None:
     """`gwctl check --unit` in the place where the unit runs."""
     site.install()
     unit = f"/run/systemd/system/{site.unit}.service"

@@ -67,7 +67,7 @@ def unit(
     is there contradicts the settings.
     """  # noqa: D301 - \b is click's mark for lines to leave as they are
     loaded = read(reader(None, file, set_overrides(settings)))
-    needs = needs_here(loaded)
+    needs = needs_here(loaded, pools_bind=not with_socket)
     wanted = Wanted(of_user, template, notify_reload, user=run_as)
     if listen and not with_socket:
         raise UnitError("--listen is about the socket unit: add --socket")
@@ -94,10 +94,10 @@ def units_for(needs: Needs, wanted: Wanted, sockets: list[Opened]) -> dict[str, 
     return {name: service(needs, wanted.with_sockets(named)), **of_sockets}
 
 
-def needs_here(loaded: Loaded) -> Needs:
-    """Those of ``loaded``, started by this gwctl."""
+def needs_here(loaded: Loaded, *, pools_bind: bool = True) -> Needs:
+    """Those of ``loaded``, started by this gwctl; see `needs_of`."""
     config = loaded.path or Path.cwd() / DEFAULT_FILE
-    return needs_of(loaded, config, program(), Path(sys.executable).resolve())
+    return needs_of(loaded, config, program(), Path(sys.executable).resolve(), pools_bind=pools_bind)
 
 
 def program() -> tuple[str, ...]:

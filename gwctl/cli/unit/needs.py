@@ -43,8 +43,11 @@ class Needs(Struct, frozen=True):
     """That gwctl binds itself."""
     writes: tuple[Path, ...]
     """Files that the settings have it write."""
-    owners: bool
-    """Some Unix socket is given to a user or group."""
+    socket_users: tuple[str, ...]
+    """Whom Unix sockets are given to."""
+    socket_groups: tuple[str, ...]
+    allowed_users: tuple[str, ...]
+    """Those of ``control.allow_users``."""
     start_s: float
     stop_s: float
     files: int
@@ -54,8 +57,13 @@ class Needs(Struct, frozen=True):
 
     @property
     def needs_root(self) -> bool:
-        """Workers become different users."""
-        return len(self.users) > 1
+        """Workers become different users, or a socket is another user's."""
+        return len(self.users) > 1 or not set(self.socket_users) <= set(self.users)
+
+    @property
+    def knows_users(self) -> bool:
+        """It has to tell other users apart, or give them something."""
+        return bool(self.socket_groups or self.allowed_users)
 
     @property
     def user(self) -> str:
@@ -68,12 +76,15 @@ class Needs(Struct, frozen=True):
         return (self.folder, self.config, Path(self.command[0]), self.interpreter)
 
 
-def needs_of(loaded: Loaded, config: Path, command: Iterable[str], interpreter: Path) -> Needs:
-    """Read them from ``loaded``, whose file is ``config``."""
+def needs_of(
+    loaded: Loaded, config: Path, command: Iterable[str], interpreter: Path, *, pools_bind: bool = True
+) -> Needs:
+    """Read them from ``loaded``, whose file is ``config``; not ``pools_bind``: systemd does it."""
     settings = loaded.settings
     pools = list(settings.pool.values())
     binds = [addresses.parse(addresses.bare(each)) for each in _binds(settings)]
-    tcp = [each for each in binds if isinstance(each, TcpAddress)]
+    own = binds if pools_bind else [addresses.parse(addresses.bare(each)) for each in settings.admin.bind]
+    tcp = [each for each in own if isinstance(each, TcpAddress)]
     users = {pool.user for pool in pools} | ({settings.admin.user} if settings.admin.user else set())
     return Needs(
         name=settings.master.name,
@@ -84,13 +95,14 @@ def needs_of(loaded: Loaded, config: Path, command: Iterable[str], interpreter: 
         users=tuple(sorted(users)),
         group=next((pool.group for pool in pools if pool.group), ""),
         low_ports=any(0 < each.port < _FIRST_FREE_PORT for each in tcp),
-        tcp=bool(tcp) or any(isinstance(each, SystemdAddress) for each in binds),
+        tcp=any(isinstance(each, TcpAddress | SystemdAddress) for each in binds),
         sockets=tuple(dict.fromkeys(each.name for each in binds if isinstance(each, SystemdAddress))),
         listeners=sum(2 if not each.host else 1 for each in tcp)
-        + sum(isinstance(each, UnixAddress) for each in binds),
+        + sum(isinstance(each, UnixAddress) for each in own),
         writes=tuple(dict.fromkeys(_writes(settings))),
-        owners=any(pool.socket_user or pool.socket_group for pool in pools)
-        or bool(settings.admin.socket_user or settings.admin.socket_group),
+        socket_users=_set([*(each.socket_user for each in pools), settings.admin.socket_user]),
+        socket_groups=_set([*(each.socket_group for each in pools), settings.admin.socket_group]),
+        allowed_users=tuple(settings.control.allow_users),
         start_s=settings.master.bind_retry_s + max(pool.timeouts.boot_timeout_s for pool in pools),
         stop_s=settings.master.drain_delay_s
         + max(pool.timeouts.drain_timeout_s for pool in pools)
@@ -98,6 +110,10 @@ def needs_of(loaded: Loaded, config: Path, command: Iterable[str], interpreter: 
         files=max(map(_files, pools)),
         control=settings.master.control,
     )
+
+
+def _set(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def _files(pool: PoolSettings) -> int:

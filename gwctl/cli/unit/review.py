@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -34,7 +35,7 @@ def _type(unit: UnitFile, _needs: Needs) -> Iterator[str]:
 
 def _command(unit: UnitFile, needs: Needs) -> Iterator[str]:
     started = unit.one("ExecStart")
-    named = [Path(each.strip('"')) for each in started.split() if each.strip('"').endswith(".toml")]
+    named = [Path(each) for each in _words(started) if each.endswith(".toml")]
     folder = Path(unit.one("WorkingDirectory").lstrip("-") or "/")
     if named and "%" not in str(named[0]) and folder / named[0] != needs.config:
         yield f"ExecStart= starts it with {folder / named[0]}, not with {needs.config}"
@@ -86,7 +87,7 @@ def _restart(unit: UnitFile, _needs: Needs) -> Iterator[str]:
     if restarts == "no":
         yield "Restart=no: a master that dies stays dead. Set Restart=on-failure"
         return
-    prevented = unit.one("RestartPreventExitStatus").split()
+    prevented = " ".join(unit.all("RestartPreventExitStatus")).split()
     if str(int(ExitStatus.SETTINGS)) not in prevented and "SETTINGS" not in prevented:
         yield (
             f"mistakes in gw.toml (exit status {int(ExitStatus.SETTINGS)}) are started again and again. Set "
@@ -129,7 +130,7 @@ def _capabilities(unit: UnitFile, needs: Needs) -> Iterator[str]:
 
 def _sockets(unit: UnitFile, needs: Needs) -> Iterator[str]:
     asked = " ".join([*unit.all("Sockets"), *unit.all("Requires", "Unit"), *unit.all("Wants", "Unit")])
-    if needs.sockets and ".socket" not in asked:
+    if needs.sockets and not unit.has_socket and ".socket" not in asked:
         names = ", ".join(f"systemd:{each}" for each in needs.sockets)
         yield f"the settings bind {names}, and the unit names no socket unit. Set Requires=NAME.socket"
     kept = unit.one("FileDescriptorStoreMax")
@@ -166,11 +167,19 @@ def _writes(unit: UnitFile, needs: Needs) -> Iterator[str]:
             yield f"{path} is in the service's own /tmp, where nobody else finds it (PrivateTmp=yes)"
 
 
+def _words(value: str) -> list[str]:
+    """As systemd takes a line apart; what it would refuse is left whole."""
+    try:
+        return [each.replace("%%", "%") for each in shlex.split(value)]
+    except ValueError:
+        return [value]
+
+
 def _writable(unit: UnitFile, folder: Path) -> bool:
     given = [
-        top / name for kind, top in FOLDERS.items() for value in unit.all(kind) for name in value.split()
+        top / name for kind, top in FOLDERS.items() for value in unit.all(kind) for name in _words(value)
     ]
-    given += [Path(each.lstrip("-+")) for value in unit.all("ReadWritePaths") for each in value.split()]
+    given += [Path(each.lstrip("-+")) for value in unit.all("ReadWritePaths") for each in _words(value)]
     given += [Path("/dev"), Path("/proc"), Path("/sys"), *_TEMPORARY]
     return any(folder.is_relative_to(each) for each in given)
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gwctl.cli.unit.needs import Needs
-from gwctl.cli.unit.unit_file import INSTANCE, Directive, word
+from gwctl.cli.unit.unit_file import INSTANCE, Directive, plain, word
 from gwctl.errors import ExitStatus
 
 HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
@@ -73,7 +73,7 @@ def _name(needs: Needs, wanted: Wanted) -> str:
 
 
 def _unit(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
-    yield "Description", f"{word(_name(needs, wanted))}, served by gwctl"
+    yield "Description", f"{plain(_name(needs, wanted))}, served by gwctl"
     sockets = [_instance_of(each) if wanted.template else each for each in wanted.sockets]
     if after := [*([] if wanted.of_user else ["network.target"]), *sockets]:
         yield "After", " ".join(after)
@@ -126,7 +126,7 @@ def _commands(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
     if not wanted.notify_reload:
         why = "Waits for the outcome: one that is refused fails, with the reason, and the old code serves on."
         yield "ExecReload", f"{program} reload -c {config}", why
-    yield "WorkingDirectory", word(_placed(str(needs.folder), needs, wanted))
+    yield "WorkingDirectory", plain(_placed(str(needs.folder), needs, wanted))
 
 
 def _times(needs: Needs) -> Iterator[tuple[str, ...]]:
@@ -153,7 +153,7 @@ def _ends(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
         "drain_timeout_s, beside the next master, and are not killed with them in hand."
     )
     yield "KillMode", "process", why
-    if needs.listeners and not wanted.sockets:
+    if needs.listeners:
         why = (
             "systemd keeps the listeners while there is no master: a restart or a crash refuses no "
             "connection, it waits. Some more than there are, for reloads that add one."
@@ -177,16 +177,19 @@ def _whose(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
         named = ", ".join(each or "root" for each in needs.users)
         yield "User", "root", f"Workers become {named}: the settings name different users."
     elif user := needs.user or wanted.user:
-        yield "User", word(user), "" if not needs.user else "As the settings have it."
+        yield "User", plain(user), "" if not needs.user else "As the settings have it."
         if needs.group and needs.user:
-            yield "Group", word(needs.group)
+            yield "Group", plain(needs.group)
     else:
         why = (
             "A user of its own that exists while the service runs. It reads what everybody may read; "
             "`gwctl unit --run-as NAME` writes a unit for a user that owns files."
         )
         yield "DynamicUser", "yes", why
-    if needs.low_ports and not wanted.sockets:
+    if needs.socket_groups and not needs.needs_root:
+        groups = " ".join(map(word, needs.socket_groups))
+        yield "SupplementaryGroups", groups, "Whom the settings give Unix sockets to (socket_group)."
+    if needs.low_ports:
         why = "For a port below 1024."
         if not needs.needs_root:
             yield "AmbientCapabilities", "CAP_NET_BIND_SERVICE", why
@@ -199,7 +202,7 @@ def _places(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
     for path in needs.writes:
         kind, name = _made_by_systemd(path, wanted)
         if not kind:
-            others.append(str(path.parent))
+            others.append(_placed(str(path.parent), needs, wanted))
         elif (name := _of_instance(name, needs, wanted)) not in made.setdefault(kind, []):
             made[kind].append(name)
     for kind, names in made.items():
@@ -244,7 +247,7 @@ def _limits(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
 def _sandbox(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
     yield "NoNewPrivileges", "yes", "Nothing in the service gains rights by a setuid program."
     if not wanted.of_user:
-        yield from _sandbox_of_system(needs, wanted)
+        yield from _sandbox_of_system(needs)
     why = "No memory is written and executed. Take it out for what compiles at run time (numba)."
     yield "MemoryDenyWriteExecute", "yes", why
     yield "LockPersonality", "yes"
@@ -261,13 +264,13 @@ def _sandbox(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
         yield "SystemCallFilter", "~@resources"
     else:
         yield "SystemCallFilter", "~@privileged @resources"
-        if needs.owners:
-            yield "SystemCallFilter", "@chown", "socket_user or socket_group are set."
+        if needs.socket_groups:
+            yield "SystemCallFilter", "@chown", "socket_group is set."
     yield "SystemCallErrorNumber", "EPERM"
 
 
-def _sandbox_of_system(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
-    yield from _capabilities(needs, wanted)
+def _sandbox_of_system(needs: Needs) -> Iterator[tuple[str, ...]]:
+    yield from _capabilities(needs)
     yield "ProtectSystem", "strict", "The whole file system is read-only, but for the folders above and /tmp."
     at_home = any(path.is_relative_to(home) for path in needs.outside for home in HOMES)
     if at_home:
@@ -299,16 +302,16 @@ def _sandbox_of_system(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]
     yield "IPAddressAllow", "any"
 
 
-def _capabilities(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
-    binds = needs.low_ports and not wanted.sockets
+def _capabilities(needs: Needs) -> Iterator[tuple[str, ...]]:
     if needs.needs_root:
-        more = " CAP_NET_BIND_SERVICE" if binds else ""
+        more = " CAP_NET_BIND_SERVICE" if needs.low_ports else ""
         yield "CapabilityBoundingSet", f"{_ROOT_CAPABILITIES}{more}", "What it takes to change users."
-    elif binds:
+    elif needs.low_ports:
         yield "CapabilityBoundingSet", "CAP_NET_BIND_SERVICE"
     else:
         yield "CapabilityBoundingSet", ""
-        yield "PrivateUsers", "yes", "Other users do not exist for it."
+        if not needs.knows_users:  # in a name space of its own it could not tell them apart
+            yield "PrivateUsers", "yes", "Other users do not exist for it."
 
 
 def _placed(text: str, needs: Needs, wanted: Wanted) -> str:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gwctl.cli.unit.needs import Needs
 from gwctl.cli.unit.service import Wanted, unit_name
-from gwctl.cli.unit.unit_file import Directive, word
+from gwctl.cli.unit.unit_file import Directive, plain
 from gwctl.config import addresses
 from gwctl.config.addresses import FdAddress, SystemdAddress, TcpAddress, UnixAddress
 from gwctl.config.model.settings import PoolSettings, Settings
@@ -24,7 +24,7 @@ class Opened(Struct, frozen=True):
 
     listen: str
     name: str
-    backlog: int
+    of: PoolSettings
     pool: str = ""
     bound: str = ""
     """What the setting says now; empty: it names the socket already."""
@@ -59,13 +59,13 @@ def _of_pool(name: str, pool: PoolSettings, given: dict[str, str]) -> Iterator[O
             case SystemdAddress(name=called):
                 if called not in given:
                     raise UnitError(f"where is systemd:{called} to listen? Say --listen {called}=ADDRESS")
-                yield Opened(given[called], called, pool.backlog, name)
+                yield Opened(given[called], called, pool, name)
             case FdAddress():
                 raise UnitError(f"pool.{name} binds {address}: a descriptor that somebody else passes")
             case _:
                 called = name if number == 0 else f"{name}-{number + 1}"
                 tls = text[: len(text) - len(address)]
-                yield Opened(_listen(address), called, pool.backlog, name, f"{tls}systemd:{called}")
+                yield Opened(_listen(address), called, pool, name, f"{tls}systemd:{called}")
 
 
 def _listen(address: str) -> str:
@@ -104,19 +104,31 @@ def socket_name(service: str, name: str, *, first: bool) -> str:
 
 def _unit(service: str, needs: Needs, sockets: list[Opened]) -> list[Directive]:
     name = sockets[0].name
-    lines = [("Unit", "Description", f"Socket {word(name)} of {word(needs.name)}", "")]
-    lines += [("Socket", "ListenStream", word(each.listen), "") for each in sockets]
+    lines = [("Unit", "Description", f"Socket {plain(name)} of {plain(needs.name)}", "")]
+    listens = [listen for each in sockets for listen in _each_family(each.listen)]
+    lines += [("Socket", "ListenStream", plain(listen), "") for listen in listens]
     lines += [
-        ("Socket", "FileDescriptorName", word(name), f'What gw.toml says: bind = ["systemd:{name}"]'),
-        ("Socket", "Backlog", str(max(each.backlog for each in sockets)), "As pool.backlog."),
-        ("Socket", "Service", f"{word(service)}.service", ""),
+        ("Socket", "FileDescriptorName", plain(name), f'What gw.toml says: bind = ["systemd:{name}"]'),
+        ("Socket", "Backlog", str(max(each.of.backlog for each in sockets)), "As pool.backlog."),
+        ("Socket", "Service", f"{plain(service)}.service", ""),
     ]
-    if any(each.listen.isdigit() for each in sockets):
-        why = "IPv4 and IPv6 on one socket."
-        lines.append(("Socket", "BindIPv6Only", "both", why))
+    if any(listen.startswith("[") for listen in listens):
+        lines.append(("Socket", "BindIPv6Only", "ipv6-only", "As gwctl binds it."))
     if any(each.listen.startswith("/") for each in sockets):
-        lines.append(
-            ("Socket", "SocketMode", "0660", "Who may connect; SocketUser= and SocketGroup= say whose it is.")
-        )
+        lines += _access(sockets[0].of)
     lines.append(("Install", "WantedBy", "sockets.target", ""))
     return [Directive(*each) for each in lines]
+
+
+def _each_family(listen: str) -> tuple[str, ...]:
+    """A port alone is every address of the machine: a socket for each family, as gwctl binds them."""
+    return (f"0.0.0.0:{listen}", f"[::]:{listen}") if listen.isdigit() else (listen,)
+
+
+def _access(pool: PoolSettings) -> Iterator[tuple[str, str, str, str]]:
+    """Who may connect to a Unix socket."""
+    yield "Socket", "SocketMode", pool.socket_mode, "As pool.socket_mode."
+    if user := pool.socket_user or pool.user:
+        yield "Socket", "SocketUser", plain(user), ""
+    if group := pool.socket_group or pool.group:
+        yield "Socket", "SocketGroup", plain(group), ""

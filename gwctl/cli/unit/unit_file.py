@@ -30,6 +30,8 @@ class UnitFile(Struct, frozen=True):
     """A unit that is there: what each section says, in the order of the lines."""
 
     directives: tuple[Directive, ...]
+    has_socket: bool = False
+    """A socket unit of its name is beside it: that belongs to it without a word."""
 
     def all(self, key: str, section: str = "Service") -> list[str]:
         """The values of a directive, as they count: an empty one forgets those before it."""
@@ -85,6 +87,11 @@ def _continued(lines: Iterator[str]) -> str:
     return next((line.strip() for line in lines if line.strip()[:1] not in {"#", ";"}), "")
 
 
+def plain(text: str) -> str:
+    """Write ``text`` where systemd reads all of the line as it is, blanks and quotes included."""
+    return text.replace("%", "%%").replace(INSTANCE, "%i")
+
+
 def word(text: str, *, command: bool = False) -> str:
     """Write ``text`` so that systemd reads it as one word: no specifier, in a command no variable either."""
     text = text.replace("%", "%%")
@@ -98,7 +105,7 @@ def word(text: str, *, command: bool = False) -> str:
 
 def seconds_of(text: str) -> float | None:
     """A time span of systemd.time(7) in seconds; None: no limit, or not understood."""
-    if not text or text == "infinity":
+    if not text or text in {"0", "infinity"}:
         return None
     units = {
         "us": 1e-6,

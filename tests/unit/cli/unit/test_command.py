@@ -51,6 +51,18 @@ def test_a_unit_that_contradicts(folder: Path) -> None:
     assert "old.service: Type=simple: what is ordered after it starts before it serves" in result.stderr
 
 
+def test_what_was_edited_counts(folder: Path) -> None:
+    """`systemctl edit` writes a file beside it; and a socket unit of its name belongs to it."""
+    gwctl("unit", "-o", str(folder), "--run-as", "daemon")
+    (folder / "gwctl-shop.service.d").mkdir()
+    (folder / "gwctl-shop.service.d" / "override.conf").write_text("[Service]\nKillMode=mixed\n")
+    assert "KillMode=mixed" in gwctl("check", "--unit", "gwctl-shop.service").stderr
+    (folder / "gwctl-shop.socket").write_text("[Socket]\nListenStream=80\n")
+    (folder / "gwctl-shop.service").write_text("[Service]\nType=notify\n")
+    bound = gwctl("check", "--unit", "gwctl-shop.service", "--set", "pool.web.bind=systemd:web")
+    assert "names no socket unit" not in bound.stderr
+
+
 def test_a_socket_unit_says_what_to_change_in_the_settings() -> None:
     result = gwctl("unit", "--socket")
     assert result.exit_code == 0

@@ -142,6 +142,22 @@ CASES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
         ["LimitNOFILE=65536"],
         [],
     ),
+    "a socket for nginx": (
+        {"web__bind": ["unix:/run/shop/web.sock"], "web__socket_group": "daemon"},
+        ["SupplementaryGroups=daemon", "SystemCallFilter=@chown", "DynamicUser=yes"],
+        ["PrivateUsers"],
+    ),
+    "a socket of another user": (
+        {"web__bind": ["unix:/run/shop/web.sock"], "web__socket_user": "daemon"},
+        ["User=root"],
+        ["PrivateUsers", "DynamicUser"],
+    ),
+    "others may control it": ({"control__allow_users": ["daemon"]}, [], ["PrivateUsers"]),
+    "some of systemd, some not": (
+        {"web__bind": ["systemd:web", "0.0.0.0:443"], "admin__bind": ["127.0.0.1:9100"]},
+        ["Sockets=gwctl-shop.socket", "AmbientCapabilities=CAP_NET_BIND_SERVICE", "FileDescriptorStoreMax=8"],
+        ["PrivateUsers"],
+    ),
     "sockets of systemd": (
         {"web__bind": ["systemd:web"]},
         ["Requires=gwctl-shop.socket", "Sockets=gwctl-shop.socket"],
@@ -163,6 +179,7 @@ def test_what_the_settings_make_of_it(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "wanted", "listen"),
     [
+        ({"web__bind": ["0.0.0.0:8000", "[::]:8000"]}, Wanted(), ()),
         ({}, Wanted(of_user=True), None),
         ({}, Wanted(template=True), None),
         ({"web__bind": [":8000", "unix:/run/shop/web.sock"]}, Wanted(), ()),
@@ -177,6 +194,34 @@ def test_systemd_takes_all_of_them(
     assert Made(tmp_path, **settings).complaints(wanted, listen) == []
 
 
+def test_a_folder_with_a_blank(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    needs = needs_of(made.loaded, Path("/srv/my shop/100%/gw.toml"), ("/srv/my shop/venv/bin/gwctl",), PYTHON)
+    text = rendered(units_for(needs, Wanted(), [])["gwctl-shop.service"], explain=False)
+    assert "WorkingDirectory=/srv/my shop/100%%\n" in text
+    assert 'ExecStart="/srv/my shop/venv/bin/gwctl" start -c "/srv/my shop/100%%/gw.toml"\n' in text
+    assert review(parsed(text), needs) == []
+    (tmp_path / "blank.service").write_text(text, "utf-8")
+    analyze = need("systemd-analyze", "systemd")
+    command = [analyze, "verify", "--man=no", str(tmp_path / "blank.service")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert [line for line in done.stderr.splitlines() if "is not executable" not in line] == []
+
+
+def test_each_family_has_its_socket(tmp_path: Path) -> None:
+    for bind in ([":8000"], ["0.0.0.0:8000", "[::]:8000"]):
+        text = "".join(Made(tmp_path, web__bind=bind).texts(Wanted(), ()).values())
+        assert "ListenStream=0.0.0.0:8000\n" in text
+        assert "ListenStream=[::]:8000\n" in text
+        assert "BindIPv6Only=ipv6-only\n" in text
+
+
+def test_who_may_connect_is_said_to_systemd(tmp_path: Path) -> None:
+    settings = {"web__bind": ["unix:/run/x.sock"], "web__socket_mode": "666", "web__socket_group": "daemon"}
+    text = Made(tmp_path, **settings).texts(Wanted(), ())["gwctl-shop.socket"]
+    assert "SocketMode=666\nSocketGroup=daemon\n" in text
+
+
 def test_type_notify_reload(tmp_path: Path) -> None:
     text = Made(tmp_path).service(Wanted(notify_reload=True))
     assert "Type=notify-reload\n" in text
@@ -186,6 +231,8 @@ def test_type_notify_reload(tmp_path: Path) -> None:
 def test_a_template_is_of_any_folder(tmp_path: Path) -> None:
     texts = Made(tmp_path, web__access_log="/var/log/shop/access.log").texts(Wanted(template=True))
     text = texts["gwctl@.service"]
+    elsewhere = Made(tmp_path, web__access_log="/srv/shop/log/a.log").texts(Wanted(template=True))
+    assert "ReadWritePaths=/srv/%i/log\n" in elsewhere["gwctl@.service"]
     assert "ExecStart=/srv/%i/venv/bin/gwctl start -c /srv/%i/gw.toml\n" in text
     assert "WorkingDirectory=/srv/%i\n" in text
     assert "RuntimeDirectory=gwctl-%i\n" in text

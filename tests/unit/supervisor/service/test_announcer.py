@@ -143,7 +143,7 @@ def test_the_watchdog_hears_nothing_of_a_broken_master(tmp_path: Path) -> None:
     told.story.fleet.state.broken = "a slot has two workers"
     text = told.now()
     assert text == [
-        "STATUS=degraded: a rule of gwctl's own is broken, restart it: a slot has two workers; web 1/1 ready g1"
+        "STATUS=degraded: this master is broken (a slot has two workers): restart it; web 1/1 ready g1"
     ]
     told.announcer.turn(told.story.now + 1.0)
     assert told.now() == []
@@ -174,3 +174,9 @@ def test_workers_that_keep_dying_are_told() -> None:
         story.boots(*(w.id for w in story.fleet.state.pools["web"].workers if w.slot == 1 and not w.ready_at))
         assert story.now < 100_000
     assert text == "degraded: workers of web keep dying; web 1/2 ready g1"
+
+
+def test_each_pool_has_its_own_generation() -> None:
+    story = CoreStory(web=1, live=1).serves()
+    story.fleet.state.pools["web"].generation = 5
+    assert describe(story.fleet.state) == "web 1/1 ready g5, live 1/1 ready g1"

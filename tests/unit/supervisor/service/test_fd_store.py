@@ -11,7 +11,9 @@ import pytest
 
 from gwctl.log.event_log import Log
 from gwctl.supervisor.history import History
+from gwctl.supervisor.listeners.inherited import STORED
 from gwctl.supervisor.listeners.stored import Stored, name_of
+from gwctl.supervisor.listeners.syn_filter import reject_new_connections
 from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.fd_store import FdStore
 from gwctl.supervisor.service.sd_notify import Notifier
@@ -75,7 +77,8 @@ def test_what_was_there_at_the_start_and_is_not_wanted_goes(keeping: Keeping) ->
     before = keeping.store()
     before.keep({"old": (keeping.a,), "x": (keeping.b,)})
     after = keeping.store()
-    assert after.keep({"x": (keeping.b,)}, gone=("old",))
+    after.resume(("old", "x"))
+    assert after.keep({"x": (keeping.b,)})
     assert keeping.kept() == {"x": [keeping.port(1)]}
 
 
@@ -124,10 +127,44 @@ def test_a_manager_that_is_slow_gets_all_in_the_end(keeping: Keeping) -> None:
     assert len(kept) == 1, "the stand-in keeps a socket once, as systemd does"
 
 
+def test_a_listener_that_is_closed_while_its_message_waits(keeping: Keeping) -> None:
+    """A reload has removed it; the messages after it are not lost for that."""
+    while not keeping.notifier.pending:
+        keeping.notifier.send("RELOADING=1")
+    gone = socket.create_server(("127.0.0.1", 0))
+    keeping.notifier.send("FDSTORE=1", "FDNAME=x", "FDPOLL=0", fds=(gone.fileno(),))
+    gone.close()
+    keeping.notifier.send("READY=1")
+    heard: list[str] = []
+    while keeping.notifier.pending:
+        heard += keeping.manager.received()
+        keeping.notifier.flush()
+    heard += keeping.manager.received()
+    assert heard[-1] == "READY=1"
+    assert [name for name, _ in keeping.manager.store] == ["x"]
+    assert keeping.log_path.read_text("utf-8") == ""
+
+
+def test_a_socket_unit_may_be_called_gwctl(keeping: Keeping) -> None:
+    assert not "gwctl.socket".startswith(STORED)
+    assert name_of("127.0.0.1:1").startswith(STORED)
+
+
+def test_what_was_to_be_closed_can_be_connected_to_again(keeping: Keeping) -> None:
+    """The filter that lets nobody in belongs to the socket, whoever holds it."""
+    reject_new_connections(keeping.socks[0])
+    stored = Stored({name_of("127.0.0.1:0"): [os.dup(keeping.a)]})
+    (taken,) = stored.take("127.0.0.1:0")
+    with socket.create_connection(taken.getsockname(), timeout=30):
+        pass
+    stored.settle([])
+    taken.detach()
+
+
 def test_names_are_what_systemd_allows() -> None:
-    assert name_of("127.0.0.1:8000") == "gwctl.127.0.0.1%3A8000"
-    assert name_of("[::1]:80") == "gwctl.[%3A%3A1]%3A80"
-    assert name_of("unix:/run/a b.sock", (26, 1042)) == "gwctl.unix%3A/run/a%20b.sock;26.1042"
+    assert name_of("127.0.0.1:8000") == "gwctl;127.0.0.1%3A8000"
+    assert name_of("[::1]:80") == "gwctl;[%3A%3A1]%3A80"
+    assert name_of("unix:/run/a b.sock", (26, 1042)) == "gwctl;unix%3A/run/a%20b.sock;26.1042"
     for address in ("unix:/" + "\u00fc" * 50, "unix:@\udcff\n:"):
         name = name_of(address, (1, 2))
         assert len(name) <= 255
@@ -142,7 +179,7 @@ def test_a_socket_that_listens_no_more_is_not_taken(keeping: Keeping) -> None:
     stored = Stored({name_of("127.0.0.1:0"): [dead, alive, os.dup(keeping.b)]})
     (taken,) = stored.take("127.0.0.1:0")
     assert taken.getsockname()[1] == keeping.port(1)
-    assert stored.settle([taken.fileno()]) == [name_of("127.0.0.1:0")]
+    stored.settle([taken.fileno()])
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(dead)
     taken.close()

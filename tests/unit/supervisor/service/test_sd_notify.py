@@ -111,6 +111,24 @@ def test_a_full_queue_keeps_the_order_and_never_blocks(
     notifier.close()
 
 
+def test_what_waits_is_the_last_of_each(manager: ServiceManager, recorder: Recorder) -> None:
+    """Status lines and requests for time become one message; nothing else is lost for them."""
+    notifier = Notifier(manager.environ, recorder)
+    while not notifier.pending:
+        notifier.send("RELOADING=1")
+    notifier.send("READY=1")
+    for number in range(100):
+        notifier.send(f"STATUS={number}")
+        notifier.send("EXTEND_TIMEOUT_USEC=1")
+    heard: list[str] = []
+    while notifier.pending:
+        heard += manager.received()
+        notifier.flush()
+    heard += manager.received()
+    assert heard[-2:] == ["READY=1", "STATUS=99\nEXTEND_TIMEOUT_USEC=1"]
+    notifier.close()
+
+
 def test_watchdog_only_when_asked_for(manager: ServiceManager, recorder: Recorder) -> None:
     Notifier(manager.environ, recorder).watchdog()
     assert manager.received() == []

@@ -60,7 +60,7 @@ LEFT_OUT: dict[type, set[str]] = {
     },  # the master takes none; nothing is being written or read then
     Announcer: {"_notifier", "_watchdog_at", "_retry_at", "_extend_at", "_sound"},
     Generations: {"_load", "log_written_with"},  # found out anew
-    ListenerSet: {"_care", "_tried", "_adjusted", "_store", "outlive"},  # no reload is under way; kept anew
+    ListenerSet: {"_care", "_tried", "_adjusted", "_store", "stored"},  # no reload is under way; kept anew
     Children: {
         *("_loop", "_recorder", "_report", "_jitter", "_close_in_child"),
         "_oom",  # it begins with what the kernel has counted by then
@@ -122,7 +122,7 @@ def test_every_field_of_a_child_is_carried() -> None:
         (Plan, {"loaded", "policies", "capacity", "begun"}),
         (
             Held,
-            {"wanted", "listeners", "unix", "taken", "shut_down", "from_store"},
+            {"wanted", "listeners", "unix", "taken", "shut_down", "from_store", "kept"},
         ),  # of the start; noticed again
     ],
 )
