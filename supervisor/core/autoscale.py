@@ -17,7 +17,7 @@ Rules
       that serve need, too. Then not again until all of them serve.
     - Not up while workers of the pool keep failing (more of them helps nobody), while the pool already uses
       the processors that it may (`SATURATED`; more workers would only take turns), and where memory has no
-      room for one more worker besides (`ROOM_TO_SPARE`). Then `Held` says so, once.
+      room for one more worker besides (`ROOM_TO_SPARE`). Then `Held` says so, once for each of these.
     - Down by one, when fewer were enough at all samples of the last ``shrink_after_s``, with room to spare
       (`SPARE`), and as long after the last growth. The next ones follow after a sixth of that time each.
     - Whoever has shrunk grows within `HOLD_S` only if requests wait. If it has to grow again within
@@ -118,9 +118,11 @@ class Scaling(Struct, eq=False):
     shrunk_at: float | None = None
     patience: int = 1
     held: str = ""
-    """The `Obstacle` that was last told of; empty: it has had enough since, for ``shrink_after_s``."""
+    """The `Obstacle` that was last in the way; empty: it has had enough since, for ``shrink_after_s``."""
     held_at: float = 0.0
-    """When it was last in the way."""
+    """When it was."""
+    told: tuple[Obstacle, ...] = ()
+    """Those that were told of, until it has had enough for so long."""
 
     def begin_anew(self) -> None:
         """Forget all samples: they are of another time."""
@@ -134,6 +136,7 @@ class Scaling(Struct, eq=False):
         self.since = None if self.since is None else self.since + seconds
         self.grown_at = None if self.grown_at is None else self.grown_at + seconds
         self.shrunk_at = None if self.shrunk_at is None else self.shrunk_at + seconds
+        self.held_at += seconds
 
     # ---- what is seen
 
@@ -179,8 +182,7 @@ class Scaling(Struct, eq=False):
     ) -> Changed | Held | None:
         """Say what size the pool shall have after a sample that was taken in; None: that which it has."""
         size = standing.size
-        within = max(policy.min, min(policy.max, size))
-        if within != size:
+        if (within := policy.clamp(size)) != size:
             return Changed(within, "bounds")
         if self.need > size:
             return self._grow(standing, load, policy, now)
@@ -220,11 +222,13 @@ class Scaling(Struct, eq=False):
         """Whether it is news that a pool does not get what it needs."""
         if not isinstance(found, Held):
             if self.held and now - self.held_at >= policy.shrink_after_s:
-                self.held = ""
+                self.held, self.told = "", ()
             return False
-        news = found.obstacle != self.held
         self.held, self.held_at = found.obstacle, now
-        return news
+        if found.obstacle in self.told:
+            return False
+        self.told = (*self.told, found.obstacle)
+        return True
 
     def changed(self, was: int, size: int, policy: ScalePolicy, now: float) -> None:
         """The pool was given another size."""

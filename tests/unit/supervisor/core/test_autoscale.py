@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gwctl.config.model.types import WORKERS_MAX
+from gwctl.records.scaling import Obstacle
 from gwctl.supervisor.core.autoscale import (
     HOLD_S,
     PATIENCE_MAX,
@@ -135,6 +136,19 @@ def test_never_above_its_bound_and_it_says_so_once() -> None:
     assert not pool.scaling.tells(None, POLICY, pool.now + 106)
     assert pool.scaling.tells(found, POLICY, pool.now + 107), "it had enough for a while"
     assert pool.scaling.tells(Held("cpu"), POLICY, pool.now + 108)
+
+
+def test_obstacles_that_take_turns_are_told_once_each() -> None:
+    scaling = Scaling()
+    obstacles: tuple[Obstacle, Obstacle] = ("cpu", "memory")
+    told = [scaling.tells(Held(obstacles[second % 2]), POLICY, 1000.0 + second) for second in range(60)]
+    assert told == [True, True] + 58 * [False]
+    assert scaling.held == "memory", "that of the last sample"
+    scaling.shift(3600.0)
+    assert not scaling.tells(None, POLICY, 4660.0)
+    assert not scaling.tells(Held("cpu"), POLICY, 4661.0), "time in which nobody ran is no time of enough"
+    assert not scaling.tells(None, POLICY, 4661.0 + POLICY.shrink_after_s)
+    assert [scaling.tells(Held(each), POLICY, 4800.0) for each in obstacles] == [True, True]
 
 
 def test_a_pool_that_fails_gets_no_more() -> None:
