@@ -387,7 +387,6 @@ class Master:
         self._adoption = Adoption(time.time(), self._tried_by)
         need_restart = self._generations.adopt(action.generation, action.kept)
         self._queues.keep_only(self._generations.current.policies)
-        self._loads.keep_only(self._generations.current.policies)
         self.children.boards.keep(self._generations.current.policies)
         self.keep_listeners()
         if not action.pools:

@@ -83,12 +83,16 @@ class Loads:
     ) -> Iterator[LoadObserved]:
         """Take a sample of each pool: of no worker when none of them served at the one before.
 
+        Others are forgotten: once they are asked for again, what they did in between is no sample.
+
         Args:
             pools: Their names.
             children: All processes.
             backlog: Says how many connections wait to be accepted, of a pool.
             now: Monotonic seconds.
         """
+        for pool in self._counted.keys() - set(pools):
+            del self._counted[pool]
         free_bytes = self._free_bytes() if pools else None
         for pool in pools:
             yield self._observe(pool, children, backlog(pool), free_bytes, now)
@@ -127,11 +131,6 @@ class Loads:
             free_bytes=free_bytes,
             worker_bytes=largest,
         )
-
-    def keep_only(self, pools: Iterable[str]) -> None:
-        """Forget the others."""
-        for pool in self._counted.keys() - set(pools):
-            del self._counted[pool]
 
 
 def _count(record: Record, last: _Counted | None, now: float) -> _Counted:

@@ -36,6 +36,8 @@ def apply_event(fleet: FleetState, event: ScaleAsked | LoadObserved, turn: Turn)
 
 def sampled(fleet: FleetState) -> tuple[str, ...]:
     """The pools whose load is to be observed."""
+    if fleet.ending is not None:
+        return ()
     return tuple(name for name, pool in fleet.pools.items() if pool.sets_own_size)
 
 

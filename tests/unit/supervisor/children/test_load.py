@@ -107,8 +107,16 @@ def test_only_workers_of_the_pool_that_serve_count(pool: Pool) -> None:
     booting.ready = None
     pool.sample()
     assert pool.sample().workers == 1
-    pool.loads.keep_only(["live"])
-    assert pool.sample().workers == 0, "it was forgotten"
+
+
+def test_a_pool_that_was_not_asked_for_is_measured_anew(pool: Pool) -> None:
+    """Its size was set by hand meanwhile: what it did in that time is no sample."""
+    pool.worker()
+    pool.sample()
+    assert pool.sample().workers == 1
+    assert list(pool.loads.observe([], pool.children, lambda _pool: 0, pool.now + 1)) == []
+    assert pool.sample(after=3600.0).workers == 0
+    assert pool.sample().seconds == 1.0
 
 
 # ---- sync

@@ -168,8 +168,9 @@ def test_not_after_a_refused_reload_as_who_comes_or_goes_would_not_come_back() -
 
 def test_not_while_it_stops() -> None:
     story = begun()
-    story.happens(ev.StopAsked(0, "SIGTERM", delay_s=5.0))
+    story.happens(ev.StopAsked(0, "SIGTERM", delay_s=30.0))
     assert story.happens(BUSY, BUSY) == []
+    assert {each.load_of for each in observes(story, 20.0)} == {()}
 
 
 def test_a_pool_whose_workers_keep_dying_gets_no_more_before_one_has_proved_itself() -> None:
