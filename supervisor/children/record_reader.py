@@ -44,6 +44,7 @@ _COUNTERS: Final = {
     scoreboard.ERRORS: "errors",
     scoreboard.ACCEPTED: "accepted connections",
     scoreboard.REFUSED: "refused connections",
+    scoreboard.DROPPED: "requests that were not begun",
     **dict.fromkeys(
         range(scoreboard.LATENCY, scoreboard.LATENCY + scoreboard.LATENCY_BUCKETS), "requests of one duration"
     ),

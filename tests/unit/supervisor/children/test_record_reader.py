@@ -25,6 +25,7 @@ def a_record() -> Record:
     record.words[scoreboard.POOL] = 1
     record.words[scoreboard.REQUESTS] = 100
     record.words[scoreboard.BYTES_OUT] = 10_000
+    record.words[scoreboard.DROPPED] = 3
     record.words[scoreboard.CONNECTIONS] = 12
     record.words[scoreboard.ACTIVE] = 1
     record.floats[scoreboard.STARTED_AT] = SPAWNED_AT + 0.1
@@ -50,6 +51,7 @@ COUNTERS = (
     scoreboard.TLS_FAILED,
     scoreboard.ACCEPTED,
     scoreboard.REFUSED,
+    scoreboard.DROPPED,
     scoreboard.LATENCY,
     scoreboard.LATENCY + scoreboard.LATENCY_BUCKETS - 1,
     scoreboard.DURATIONS,
@@ -64,6 +66,7 @@ LIES = [
     ),
     *(word(index, value) for index in COUNTERS for value in (1 << 63, (1 << 64) - 1)),
     word(scoreboard.REQUESTS, 99),
+    word(scoreboard.DROPPED, 2),
     word(scoreboard.BYTES_OUT, 9_999),
     *(
         word(index, (1 << 64) - 1)
