@@ -82,18 +82,17 @@ class Watch(Struct, eq=False):
         elif not new:
             self.life.add(now)
 
-    def check(self, sums: Counted, now: float) -> bool:
-        """All of a check is taken in: judge; true when the watch is over, and has passed."""
+    def check(self, sums: Counted, now: float) -> None:
+        """All of a check is taken in: judge. When its time is up it is over, unless something is found."""
         self.seen_at = now
         if not self.based:
             self.based = True
-            return False
+            return
         self.spans.append(sums)
         final = now >= self.until
         allowed = Allowed(self.policy.errors_max, self.policy.latency_max, self.policy.requests_min)
         self.found = judge(self.old, self.life, self.spans, allowed, needed(self.checks, final=final))
         self.over = final and self.found is None
-        return self.over
 
     def cut_short(self, requests: int) -> None:
         """An old worker has died with so many requests that it did not finish."""
