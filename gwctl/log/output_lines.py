@@ -33,6 +33,8 @@ _BELONGS: Final = re.compile(
 )
 """Of a block, but the line that names the exception."""
 _HAS_EXCEPTION: Final = re.compile(rb"Traceback \(|Exception in thread ")
+_UNINDENTED: Final = re.compile(rb"\n(?=\S)")
+"""The end of a line before one that is not indented: of a block these alone have to be judged."""
 _UTF8_CHAR_MAX: Final = 4
 _GOES_ON: Final = "…"
 
@@ -75,6 +77,10 @@ class OutputLines:
         """What has come and is not taken yet."""
         self.continued = continued
         """What is left begins in the midst of a line."""
+        self._looked_through = 0
+        """So much of what is left are whole lines of a block whose end has not come."""
+        self._owes_exception = False
+        """The line that names the exception of that block has not come."""
 
     def feed(self, data: bytes) -> None:
         """Take in what was read."""
@@ -124,26 +130,33 @@ class OutputLines:
         self.continued = True
         return OutputLine(_text(data[position:end]), continued), end
 
-    def _block_end(self, position: int, *, all_of_it: bool) -> int:
-        """Where the block at ``position`` ends; ``position``: there is none; -1: that cannot be told yet."""
+    def _block_end(self, begin: int, *, all_of_it: bool) -> int:
+        """Where the block at ``begin`` ends; ``begin``: there is none; -1: that cannot be told yet.
+
+        Then ``begin`` is where what is left begins the next time, and the search goes on where it stopped.
+        """
         data = self.left
-        if self.continued or not _STARTS.match(data, position):
-            return position
-        owes_exception = False
-        begin = position
-        while True:
-            newline = data.find(b"\n", position)
-            if len(data) - begin > BLOCK_BYTES_MAX and not 0 <= newline < begin + BLOCK_BYTES_MAX:
-                return position
-            if newline < 0:
-                return len(data) if all_of_it else -1
-            if position > begin and not _BELONGS.match(data, position):
+        if self.continued or not _STARTS.match(data, begin):
+            return begin
+        looked_through, self._looked_through = self._looked_through, 0
+        owes_exception = self._owes_exception if looked_through else bool(_HAS_EXCEPTION.match(data, begin))
+        line, limit = begin + looked_through, begin + BLOCK_BYTES_MAX
+        end = data.rfind(b"\n", line, limit)
+        while found := _UNINDENTED.search(data, line, end + 1):
+            line = found.end()
+            if not _BELONGS.match(data, line):
                 if not owes_exception:
-                    return position
+                    return line
                 owes_exception = False
-            elif _HAS_EXCEPTION.match(data, position):
+            elif _HAS_EXCEPTION.match(data, line):
                 owes_exception = True
-            position = newline + 1
+        if len(data) > limit:
+            return data.rfind(b"\n", begin, limit) + 1 or begin
+        if all_of_it:
+            return len(data)
+        self._looked_through = max(line, end) - begin
+        self._owes_exception = owes_exception
+        return -1
 
 
 def _character_end(data: bytes, end: int) -> int:

@@ -5,12 +5,13 @@ Rules
     - The pipes are watched by a selector of their own, which the master's watches: whoever prints, however
       often, wakes the master once in `TICK_S`. What comes in between is read together.
     - A worker has an allowance, and so has its pool (`output_allowance`). Beyond it nothing is read, and
-      whoever prints waits in write(2). In one turn so much is taken from all together that the master is back
-      at its loop in milliseconds, first from whom nothing was taken for the longest time.
+      whoever prints waits in write(2). In one turn so much is read and taken from all that the master is
+      back at its loop in milliseconds, first from whom nothing was taken for the longest time.
     - A line or traceback that is not whole is waited for, `PATIENCE_S` at most.
-    - What a worker printed before it died is read before its death is told, as much as a pipe usually holds.
-      Its pipes stay open as long as somebody has them, as a child process that lives on: `LEFT_PIPES_MAX` of
-      a pool, then the oldest is closed.
+    - What a worker printed before it died is read before its death is told: as much as a pipe usually holds,
+      but from all that die in one turn no more than `LAST_UNITS_MAX`. The rest is read later, as of one that
+      lives. Its pipes stay open as long as somebody has them, as a child process that lives on:
+      `LEFT_PIPES_MAX` of a pool, then the oldest is closed.
     - All of it goes over in an upgrade, what was read and is no whole line included.
 """
 
@@ -37,11 +38,15 @@ from gwctl.supervisor.recorder import Recorder
 TICK_S: Final = 0.01
 PATIENCE_S: Final = 0.25
 READ_BYTES: Final = 16_384
-TURN_LINES_MAX: Final = 250
-LAST_READS_MAX: Final = 5
-"""Of a worker that has died: a pipe holds 64 KiB."""
-LAST_LINES_MAX: Final = 1000
+TURN_UNITS_MAX: Final = 250
+"""As in `output_allowance`; bytes count when they are read, whether a line comes of them or not."""
+LAST_BYTES_MAX: Final = 81_920
+"""Read of each pipe of a worker that has died, before it is taken for one that others write to: a pipe holds
+64 KiB."""
+LAST_UNITS_MAX: Final = 1250
 LEFT_PIPES_MAX: Final = 16
+OWED_PIPES_MAX: Final = 256
+"""Those included that have not been read so far."""
 HELD_TOLD_S: Final = 60.0
 _RETRY_S: Final = 1.0
 _EVERYTHING: Final = 1 << 30
@@ -57,6 +62,7 @@ class OutputSnapshot(msgspec.Struct, frozen=True):
     left: bytes = b""
     continued: bool = False
     is_left: bool = False
+    owed: int = 0
 
 
 class _Pipe(msgspec.Struct, eq=False):
@@ -79,6 +85,8 @@ class _Pipe(msgspec.Struct, eq=False):
     has_ended: bool = False
     is_left: bool = False
     """Its worker has died."""
+    owed: int = 0
+    """So many bytes in it may be last words of its worker."""
 
     @property
     def due_at(self) -> float:
@@ -108,6 +116,8 @@ class Outputs:
         """Also of pools that are gone: one that is begun anew has taken what it has."""
         self._told_at: dict[str, float] = {}
         """When it was last said of a pool that it prints too much."""
+        self._last_left = float(LAST_UNITS_MAX)
+        """Of the last words that are taken in this turn."""
         self.next_at = inf
         """When `turn` has something to do: monotonic seconds, or infinite."""
 
@@ -139,10 +149,8 @@ class Outputs:
         """It has died, and its death is about to be told: write what it printed until then."""
         now = self._clock()
         for pipe in [each for each in self._pipes if each.worker == worker and not each.is_left]:
-            pipe.is_left = True
-            self._take_last(pipe, now)
-            if pipe in self._pipes:
-                self._bound_left(pipe.process.pool)
+            pipe.is_left, pipe.owed = True, LAST_BYTES_MAX
+            self._last_left -= self._take_last(pipe, self._last_left, now)
         self._plan()
 
     def forget(self, worker: WorkerId) -> None:
@@ -155,7 +163,7 @@ class Outputs:
         """At the master's end: write what is there, and read no more."""
         now = self._clock()
         for pipe in list(self._pipes):
-            self._take_last(pipe, now)
+            self._take_last(pipe, LAST_UNITS_MAX, now)
         self.close_in_child()
 
     def close_in_child(self) -> None:
@@ -174,17 +182,19 @@ class Outputs:
     # ---- the loop
 
     def turn(self, now: float) -> None:
-        """Go on where somebody waits, or is not waited for any longer."""
+        """Go on where somebody waits, or is not waited for any longer. To be called in each turn."""
+        self._last_left = LAST_UNITS_MAX
         if now < self.next_at:
             return
-        left = TURN_LINES_MAX
+        left = float(TURN_UNITS_MAX)
         due = [each for each in self._pipes if each.due_at <= now]
         for pipe in sorted(due, key=lambda pipe: pipe.served_at):
             if pipe.resume_at <= now:
                 pipe.resume_at = inf
                 left -= self._serve(pipe, left, now)
-            else:
-                self._take(pipe, _EVERYTHING, now, all_of_it=True)
+            elif left > 0:
+                pipe.served_at = now
+                left -= self._take(pipe, _EVERYTHING, now, all_of_it=True)
         if self._listen_at <= now:
             self._listen()
         self._plan()
@@ -193,7 +203,7 @@ class Outputs:
         """Somebody has printed."""
         assert self._ready is not None
         now = self._clock()
-        left = TURN_LINES_MAX
+        left = float(TURN_UNITS_MAX)
         ready: list[_Pipe] = [key.data for key, _ in self._ready.select(0)]
         for pipe in sorted(ready, key=lambda pipe: pipe.served_at):
             if left <= 0:
@@ -203,17 +213,16 @@ class Outputs:
         self._listen_at = now + TICK_S
         self._plan()
 
-    def _serve(self, pipe: _Pipe, most: int, now: float) -> int:
-        """Take from one pipe, as much as it may have taken; return how many lines those were."""
+    def _serve(self, pipe: _Pipe, most: float, now: float) -> float:
+        """Read and take from one pipe, as much as it may have taken; return how many units of work it was."""
         wait_s = self._wait_s(pipe, now)
         if wait_s or most <= 0:
             self._pause(pipe, now + max(wait_s, TICK_S))
-            return 0
+            return 0.0
         pipe.served_at = now
-        if not pipe.has_more and not pipe.has_ended:
-            self._read(pipe)
-        allowed = int(min(most, pipe.bucket.left(now), self._pool(pipe).left(now)))
-        taken = self._take(pipe, allowed, now, all_of_it=pipe.has_ended)
+        done = 0.0 if pipe.has_more or pipe.has_ended else self._read(pipe)
+        allowed = max(1, int(min(most - done, pipe.bucket.left(now), self._pool(pipe).left(now))))
+        done += self._take(pipe, allowed, now, all_of_it=pipe.has_ended)
         if pipe.has_more:
             wait_s = self._wait_s(pipe, now)
             if wait_s:
@@ -223,7 +232,7 @@ class Outputs:
             self._remove(pipe)
         else:
             self._watch(pipe, now)
-        return taken
+        return done
 
     def _wait_s(self, pipe: _Pipe, now: float) -> float:
         return max(pipe.bucket.wait_s(now), self._pool(pipe).wait_s(now))
@@ -243,28 +252,37 @@ class Outputs:
             pipe.hold_until = now + PATIENCE_S
         return len(taken)
 
-    def _read(self, pipe: _Pipe) -> bool:
-        """Read what is there, not much at once; False: nothing is."""
+    def _read(self, pipe: _Pipe) -> float:
+        """Read what is there, not much at once; return how many units of work it was, 0: nothing is there."""
         try:
             data = os.read(pipe.fd, READ_BYTES)
         except BlockingIOError:
-            return False
+            self._is_read(pipe, pipe.owed)
+            return 0.0
         pipe.has_ended = not data
         pipe.lines.feed(data)
-        return True
+        self._is_read(pipe, len(data))
+        return cost(0, len(data))
 
-    def _take_last(self, pipe: _Pipe, now: float) -> None:
-        left = LAST_LINES_MAX
-        for _ in range(LAST_READS_MAX):
-            if pipe.has_ended or left <= 0 or not self._read(pipe):
+    def _is_read(self, pipe: _Pipe, size: int) -> None:
+        """Of one whose worker has died: what comes after `LAST_BYTES_MAX`, or after nothing, is by others."""
+        pipe.owed = max(0, pipe.owed - size)
+
+    def _take_last(self, pipe: _Pipe, most: float, now: float) -> float:
+        """Take what its worker printed before it died; return how many units of work it was."""
+        left = most
+        for _ in range(LAST_BYTES_MAX // READ_BYTES):
+            if left < 1 or not (read := self._read(pipe)):
                 break
-            left -= self._take(pipe, left, now)
-        if left > 0:
-            left -= self._take(pipe, left, now, all_of_it=True)
-        if pipe.has_ended and left > 0:
+            left -= read
+            left -= self._take(pipe, max(1, int(left)), now)
+        if left >= 1:
+            left -= self._take(pipe, int(left), now, all_of_it=True)
+        if pipe.has_ended and not pipe.lines.left:
             self._remove(pipe)
         else:  # somebody has it open, or more is in it: as of one that lives
             self._pause(pipe, now)
+        return most - left
 
     def _write(self, pipe: _Pipe, lines: list[OutputLine]) -> None:
         if lines:
@@ -283,13 +301,19 @@ class Outputs:
                 )
             )
 
-    def _bound_left(self, pool: str) -> None:
-        """Close the oldest pipe that others than a worker of the pool have open, if those are too many."""
-        left = [each for each in self._pipes if each.is_left and each.process.pool == pool]
-        if len(left) > LEFT_PIPES_MAX:
-            oldest = left[0]
-            self._remove(oldest)
-            self._recorder.write(OutputGivenUp(process=oldest.process, stream=oldest.stream))
+    def _bound_left(self) -> None:
+        """Close the oldest pipes that others than a worker of the pool have open, if those are too many."""
+        by_pool: dict[str, list[_Pipe]] = {}
+        for pipe in self._pipes:
+            if pipe.is_left:
+                by_pool.setdefault(pipe.process.pool, []).append(pipe)
+        for left in by_pool.values():
+            read = [each for each in left if not each.owed]
+            surplus = read[: max(0, len(read) - LEFT_PIPES_MAX)]
+            surplus = surplus or left[: max(0, len(left) - OWED_PIPES_MAX)]
+            for pipe in surplus:
+                self._remove(pipe)
+                self._recorder.write(OutputGivenUp(process=pipe.process, stream=pipe.stream))
 
     # ---- what is watched
 
@@ -332,6 +356,7 @@ class Outputs:
             self._listen_at = self._clock() + _RETRY_S
 
     def _plan(self) -> None:
+        self._bound_left()
         self.next_at = min(self._listen_at, min((each.due_at for each in self._pipes), default=inf))
 
     def _pool(self, pipe: _Pipe) -> Bucket:
@@ -350,6 +375,7 @@ class Outputs:
                 each.lines.left,
                 each.lines.continued,
                 each.is_left,
+                each.owed,
             )
             for each in self._pipes
         )
@@ -366,7 +392,8 @@ class Outputs:
             self._open()
             bucket = buckets.setdefault(each.worker, Bucket(WORKER_UNITS_PER_S))
             lines = OutputLines(each.left, continued=each.continued)
-            pipe = _Pipe(each.worker, each.process, each.stream, each.fd, lines, bucket, is_left=each.is_left)
+            pipe = _Pipe(each.worker, each.process, each.stream, each.fd, lines, bucket)
+            pipe.is_left, pipe.owed = each.is_left, each.owed
             self._pipes.append(pipe)
             pipe.resume_at = now
         self._plan()

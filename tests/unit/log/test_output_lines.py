@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Final
 
 import pytest
 
+from gwctl.log import output_lines as module
 from gwctl.log.output_lines import BLOCK_BYTES_MAX, LINE_BYTES_MAX, OutputLine, OutputLines
 
 TRACEBACK: Final = b"""\
@@ -156,6 +158,34 @@ def test_a_traceback_without_end_is_cut() -> None:
     assert len(found[0].text) <= BLOCK_BYTES_MAX
     rest = {line.text for line in found[1:]}
     assert rest == {frame.decode().rstrip("\n")}
+
+
+class Counting:
+    """A pattern that counts how often it was asked."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self._pattern = pattern
+        self.asked = 0
+
+    def match(self, data: bytes, position: int) -> re.Match[bytes] | None:
+        self.asked += 1
+        return self._pattern.match(data, position)
+
+
+@pytest.mark.parametrize("line", [b"\n", b" \n", b"Thread 0x\n"])
+def test_a_block_whose_end_does_not_come_is_looked_through_once(
+    line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is read: the work grows with what has come, not with its square."""
+    belongs = Counting(module._BELONGS)
+    monkeypatch.setattr(module, "_BELONGS", belongs)
+    lines = OutputLines(b"Traceback (most recent call last):\n")
+    count = (BLOCK_BYTES_MAX - 100) // len(line)
+    for _ in range(count):
+        lines.feed(line)
+        assert lines.take(9) == []
+    assert belongs.asked <= count
+    assert lines.take(9, all_of_it=True)[0].is_fault
 
 
 def test_a_first_line_of_a_traceback_without_end_is_a_line() -> None:

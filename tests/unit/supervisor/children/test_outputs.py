@@ -16,14 +16,20 @@ from gwctl.ipc.output_pipes import WorkerEnds
 from gwctl.log.event_log import Log
 from gwctl.records.base import TEMPLATE, Process
 from gwctl.supervisor.children import outputs as module
-from gwctl.supervisor.children.output_allowance import BURST_S, POOL_UNITS_PER_S, WORKER_UNITS_PER_S, Bucket
+from gwctl.supervisor.children.output_allowance import (
+    BURST_S,
+    POOL_UNITS_PER_S,
+    UNIT_BYTES,
+    WORKER_UNITS_PER_S,
+    Bucket,
+)
 from gwctl.supervisor.children.outputs import (
     HELD_TOLD_S,
-    LAST_LINES_MAX,
+    LAST_UNITS_MAX,
     LEFT_PIPES_MAX,
     PATIENCE_S,
     TICK_S,
-    TURN_LINES_MAX,
+    TURN_UNITS_MAX,
     Outputs,
 )
 from gwctl.supervisor.history import History
@@ -205,7 +211,7 @@ def test_who_prints_without_end_is_read_by_an_allowance(master: Master) -> None:
         master.run(0.1)
     texts = master.texts
     flood = texts.count(LINE.decode().rstrip("\n"))
-    assert flood <= (seconds + BURST_S) * WORKER_UNITS_PER_S + TURN_LINES_MAX
+    assert flood <= (seconds + BURST_S) * WORKER_UNITS_PER_S + TURN_UNITS_MAX
     assert flood >= seconds * WORKER_UNITS_PER_S / 2
     assert printed <= flood + PIPE_BYTES * 2 // len(LINE)
     assert texts.count("sibling") == texts.count("other") == seconds * 10
@@ -235,7 +241,7 @@ def test_a_pool_that_prints_without_end_does_not_hold_up_another(master: Master)
         lines = master.written()
         longest, total = max(longest, lines), total + lines
         master.turn(TICK_S)
-    assert longest <= 2 * TURN_LINES_MAX + 1
+    assert longest <= 2 * TURN_UNITS_MAX + 1
     assert master.texts.count("other") >= 290
     assert total <= (300 * TICK_S + BURST_S) * POOL_UNITS_PER_S + 1000
     for ends in (*flooding, other):
@@ -275,15 +281,73 @@ def test_the_rest_of_a_full_pipe_is_read_at_the_death(master: Master) -> None:
 
 
 def test_a_death_does_not_hold_the_master_up(master: Master) -> None:
-    """So many lines at most; the rest comes later, by the allowance."""
-    ends = master.begin(0)
-    printed = fill(ends.stdout, b"\n")
-    ends.close()
-    master.outputs.end(0)
-    assert len(master.texts) == LAST_LINES_MAX
-    master.run(60.0)
-    assert len(master.texts) - printed in {0, 1}  # that it prints faster than is taken
+    """So many lines at most, of all that die in a turn; the rest comes later, by the allowance."""
+    printed = 0
+    for worker in range(3):
+        ends = master.begin(worker)
+        printed += fill(ends.stdout, b"\n")
+        ends.close()
+    for worker in range(3):
+        master.outputs.end(worker)
+    assert LAST_UNITS_MAX / 2 < len(master.texts) <= LAST_UNITS_MAX
+    master.run(300.0)
+    texts = master.texts
+    assert texts.count("") == printed
+    assert len(texts) - printed <= 3  # that it prints faster than is taken
     assert not master.outputs.snapshot()
+
+
+def test_nothing_is_lost_of_many_that_die_in_one_turn(master: Master) -> None:
+    """Their pipes are not taken for such that others have open."""
+    deaths = LEFT_PIPES_MAX * 2
+    for worker in range(deaths):
+        ends = master.begin(worker)
+        fill(ends.stdout, LINE, 200)
+        fill(ends.stderr, LINE, 200)
+        ends.close()
+    for worker in range(deaths):
+        master.outputs.end(worker)
+    assert len(master.texts) <= LAST_UNITS_MAX
+    master.run(60.0)
+    texts = master.texts
+    assert texts.count(LINE.decode().rstrip("\n")) == deaths * 400
+    assert not [line for line in master.lines if line["kind"] == "output_given_up"]
+    assert not master.outputs.snapshot()
+
+
+def test_each_turn_has_last_words_of_its_own(master: Master) -> None:
+    for worker in range(4):
+        ends = master.begin(worker)
+        printed = fill(ends.stdout, b"x" * 127 + b"\n")
+        ends.close()
+        master.outputs.end(worker)
+        assert master.written() == printed
+        master.turn()
+
+
+@pytest.mark.parametrize("line", [b"x" * 4096, b"Traceback (most recent call last):\n" + b" x\n" * 1300])
+def test_bytes_count_also_without_lines(master: Master, line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read in a turn is bounded, whatever becomes of it."""
+    read = 0
+
+    def counting(fd: int, size: int) -> bytes:
+        nonlocal read
+        data = os_read(fd, size)
+        read += len(data)
+        return data
+
+    os_read = os.read
+    all_ends = [master.begin(number) for number in range(40)]
+    for ends in all_ends:
+        fill(ends.stdout, line)
+    monkeypatch.setattr(os, "read", counting)
+    most = TURN_UNITS_MAX * UNIT_BYTES + module.READ_BYTES
+    for _ in range(200):
+        read = 0
+        master.turn(TICK_S)
+        assert read <= 2 * most
+    for ends in all_ends:
+        ends.close()
 
 
 def test_child_processes_that_live_on_are_read(master: Master) -> None:
