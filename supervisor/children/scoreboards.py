@@ -19,7 +19,7 @@ from gwctl.ipc.scoreboard import Record, Scoreboard
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoard
 
 RECORDS_MAX: Final = 4096
-"""Workers of one pool that can exist at once, dying ones included (2 MiB, touched on use)."""
+"""Workers of one pool that can exist at once, dying ones included (8 MiB, touched on use)."""
 
 
 class Boards:

@@ -251,6 +251,8 @@ def refused(fleet: FleetState, reload: Reload, pool: str, failure: Failure, turn
     reload.tell(turn, pool, phase, "FAILED", failure.message)
     if reload.stage is not Stage.VALIDATE:  # else there is nothing yet, or the late answer will see to it
         turn.actions.append(Abandon(reload.generation))
+    if reload.restart is not None:
+        reload.restart.serve((), turn.now)  # its new workers end
     if wrong and not reload.rollback and fleet.refused_at is None:
         fleet.refused_at = turn.now
     record = ReloadRefused(

@@ -479,7 +479,7 @@ class Reload(Struct, eq=False):
     def _watch_start(self, restart: Restart, pools: Mapping[str, Pool], turn: Turn) -> None:
         """It is over when all new ones serve, or when one has failed and it goes on nevertheless."""
         self._count(pools, turn)
-        restart.serve((name for name, _ in self._serving(pools)), turn.now)
+        restart.serve({name for name, _ in self._serving(pools)}, turn.now)
         if restart.failed is not None or all(self.rolled[n] >= self.sizes[n] for n in self.policies):
             self.settled_at = turn.now
 

@@ -5,7 +5,7 @@ How it goes is in `reload`; that the generations of a pool do not live side by s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from msgspec import Struct, field
 
@@ -16,10 +16,10 @@ from gwctl.supervisor.core.worker import Failure
 class Restart(Struct, eq=False):
     changed: bool = False
     """Settings of its pools are others than before."""
+    gone_s: dict[str, float] = field(default_factory=dict)
+    """By pool that was served before, for how long it was not, up to when a worker served last."""
     since: dict[str, float] = field(default_factory=dict)
-    """By pool, when its workers were told to end."""
-    served_again: dict[str, float] = field(default_factory=dict)
-    """By pool, when the first new one served."""
+    """By pool that is not served now, since when: its workers were told to end, or the new ones have."""
     failed: NewWorkerFailed | None = None
     """The first new worker that did, while it goes on."""
     began_at: float = 0.0
@@ -28,11 +28,15 @@ class Restart(Struct, eq=False):
     def begin(self, served: Iterable[str], now: float, *, changed: bool) -> None:
         """The workers are told to end, of these pools and perhaps of some that do not come again."""
         self.since, self.began_at, self.changed = dict.fromkeys(served, now), now, changed
+        self.gone_s = dict.fromkeys(self.since, 0.0)
 
-    def serve(self, pools: Iterable[str], now: float) -> None:
-        """New workers of these do."""
-        for name in pools:
-            self.served_again.setdefault(name, now)
+    def serve(self, pools: Container[str], now: float) -> None:
+        """New workers of these do, and of no others."""
+        for name in self.gone_s:
+            if name not in pools:
+                self.since.setdefault(name, now)
+            elif name in self.since:
+                self.gone_s[name] += now - self.since.pop(name)
 
     def goes_on(self, pools: Iterable[str], served: set[str], pool: str, failure: Failure) -> bool:
         """A new worker of ``pool`` has failed, and there is nothing better to go back to.
@@ -47,7 +51,7 @@ class Restart(Struct, eq=False):
 
     def unserved(self, now: float) -> tuple[Unserved, ...]:
         """For how long each pool was without a worker that serves, or is."""
-        again = self.served_again
         return tuple(
-            Unserved(name, again.get(name, now) - at, name in again) for name, at in self.since.items()
+            Unserved(name, gone_s + now - self.since.get(name, now), name not in self.since)
+            for name, gone_s in self.gone_s.items()
         )

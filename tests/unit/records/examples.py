@@ -242,7 +242,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
         previous=3,
         restart=True,
         took_s=2.5,
-        pools=POOLS,
+        pools=(Strength("web", 4, 4), Strength("live", 0, 2)),
         unserved=(Unserved("web", 1.4, over=True), Unserved("live", 2.1, over=False)),
         failed=NewWorkerFailed("live", "import", "cannot import shop.live", TRACE),
     ),

@@ -213,7 +213,8 @@ def test_who_serves_already_ends_when_it_goes_back() -> None:
     story.dies(1, 0)
     story.dies(2, 0)
     story.boots(3)
-    assert story.fails_to_boot(4) == ["abandon g2", "answer 7 no", "drain 3"]
+    assert story.fails_to_boot(4, after=0.4) == ["abandon g2", "answer 7 no", "drain 3"]
+    assert "no worker served for 0.00 s in chat so far, 0.40 s in web so far" in story.answers[0].text
     assert story.dies(4, 4) == ["spawn 5 web.0 g1"]
     assert story.dies(3, 0) == ["spawn 6 chat.0 g1"]
 
@@ -230,6 +231,18 @@ def test_when_every_pool_is_served_a_failure_costs_its_own_slot() -> None:
     assert story.answers[0].text.startswith(
         "restarted as generation 2 in 0.00 s, no worker served for 0.00 s\n"
     )
+
+
+def test_who_serves_no_more_counts_from_then_on() -> None:
+    """It had served, died while another pool was awaited, and is tried again after a while."""
+    story = CoreStory(chat=1, web=1).serves()
+    restarts(story)
+    story.dies(1, 0)
+    story.dies(2, 0)
+    story.boots(3, after=0.3)
+    assert story.dies(3, after=2.0) == ["adopt g2", "answer 7 no", "spawn 5 chat.0 g2"]
+    told = "no worker served for 0.30 s in chat so far, 2.3 s in web so far"
+    assert told in story.answers[0].text
 
 
 def test_what_is_asked_for_while_it_goes_back_waits_until_it_has() -> None:
