@@ -17,6 +17,7 @@ from gwctl.control.status import (
     TemplateStatus,
     WorkerStatus,
 )
+from gwctl.log.text_lines import escaped
 from gwctl.watched import beside
 from gwctl.wording import age, duration, mebibytes
 
@@ -36,7 +37,7 @@ def render(status: MasterStatus, width: int = 0) -> str:
         lines += _broken(f"{status.health}: {status.health_reason}{since}", width)
     if status.last_reload:
         at = f" {_clock(status.last_reload_at)}" if status.last_reload_at is not None else ""
-        lines += _broken(f"last reload{at}: {status.last_reload}", width)
+        lines += _broken(f"last reload{at}: {escaped(status.last_reload)}", width)
     if status.kept is not None:
         lines.append(_kept_line(status.kept))
     name_width = max((len(pool.name) for pool in status.pools), default=0)

@@ -83,7 +83,7 @@ def fail(error: GwctlError, data: dict[str, Any], indent: int | None, *, as_json
     if as_json:
         write_json({"ok": False, "text": str(error)} | data, indent)
     else:
-        click.echo(str(error), err=True)
+        click.echo(escaped(str(error)), err=True)  # it may have a traceback in it
     raise SystemExit(int(error.exit_status))
 
 

@@ -30,7 +30,7 @@ from gwctl import json_text
 from gwctl.ipc import inherited_fds
 from gwctl.ipc.output_pipes import WorkerEnds
 
-PROTOCOL: Final = 8
+PROTOCOL: Final = 9
 """Version of the messages below. Raise it when an old peer could misread one."""
 
 LINE_BYTES_MAX: Final = 1 << 20
@@ -159,6 +159,19 @@ class SlowEnded(msgspec.Struct, frozen=True, tag="slow_ended", tag_field="t"):
     seconds: float
 
 
+class Raised(msgspec.Struct, frozen=True, tag="raised", tag_field="t"):
+    """The application has raised, or logged, an exception of a type and at a place that were not told yet.
+
+    Since `RAISED_PROTOCOL`.
+    """
+
+    kind: str
+    """Its type: ``KeyError``, ``shop.errors.OutOfStock``."""
+    where: str
+    """The innermost frame: ``/srv/shop/views.py:12``; empty: there is none."""
+    traceback: str
+
+
 # ---- master to worker
 
 
@@ -269,6 +282,8 @@ REOPEN_EVENTS_PROTOCOL: Final = 7
 """A process that speaks less does not know `ReopenEvents`."""
 PROFILE_PROTOCOL: Final = 8
 """A worker that speaks less does not know `Profile`."""
+RAISED_PROTOCOL: Final = 9
+"""A master that speaks less does not know `Raised`."""
 
 Up = (
     Hello
@@ -282,6 +297,7 @@ Up = (
     | Forked
     | GaveUp
     | SlowEnded
+    | Raised
 )
 Down = Hello | Serve | Park | Drain | Reopen | ReopenEvents | SetLogLevel | Tell | Profile | Fork
 Message = Up | Down

@@ -62,6 +62,8 @@ class Log:
         self.origin = origin
         self.request_id: Callable[[], str] = str
         """Says which request is served where a line is written; empty: none."""
+        self.fault_logged: Callable[[Fault], None] = _nobody_asks
+        """Is told of the exception behind each error."""
         self.level = level
         self.subject = subject
         self._offset_s: int | None = None
@@ -136,6 +138,8 @@ class Log:
 
     def _write(self, level: Level, text: str, subject: str, now: float, more: More) -> None:
         who = subject or self.subject
+        if more.fault is not None and level >= Level.ERROR:
+            self.fault_logged(more.fault)
         if self.has_fields:
             self._enqueue(self._encoded(self._line(level, text, who, now, more)))
         else:
@@ -260,6 +264,10 @@ class Log:
             self._lose(sum([each for _, each in self._queue]))
             self._queue.clear()
             return True
+
+
+def _nobody_asks(_fault: Fault) -> None:
+    """Until somebody wants to know of exceptions."""
 
 
 def format_name(*, json: bool) -> str:

@@ -45,6 +45,8 @@ class Fault(NamedTuple):
     type: str
     message: str
     stacktrace: str
+    where: str = ""
+    """The innermost frame: ``/srv/shop/views.py:12``; empty: there is none."""
 
 
 class More(NamedTuple):

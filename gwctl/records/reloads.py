@@ -118,9 +118,10 @@ class ReloadRefused(Record, frozen=True, kw_only=True):
     pool: str = ""
     phase: str
     kind: str
-    """import, lifespan, boot, spawn, exit, settings, unknown (a pool was named that is none), stall, ..."""
+    """import, lifespan, boot, spawn, exit, settings, stall, watch, unknown (such a pool there is not), ..."""
     reason: str
     traceback: str = ""
+    """Of the application; where its requests failed too often, of its first exceptions."""
     dumped_pid: int = 0
     """Where that process stood is in a record of its own, which follows."""
     watched: Watched | None = None

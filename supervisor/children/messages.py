@@ -25,6 +25,7 @@ from gwctl.ipc.channel import (
     Hello,
     Message,
     Obeyed,
+    Raised,
     RequestReport,
     RequestUnderWay,
     SlowEnded,
@@ -39,7 +40,7 @@ from gwctl.ipc.channel import (
 from gwctl.records import workers as records
 from gwctl.records.base import Process
 from gwctl.supervisor.children.child import Child
-from gwctl.supervisor.children.peer_limits import COUNT_MAX, count, cut
+from gwctl.supervisor.children.peer_limits import COUNT_MAX, count, cut, one_line
 from gwctl.supervisor.core import events
 from gwctl.supervisor.recorder import Recorder
 
@@ -47,6 +48,9 @@ NAME_CHARS_MAX: Final = 100
 REQUEST_CHARS_MAX: Final = 1000
 MESSAGE_CHARS_MAX: Final = 4000
 TRACEBACK_CHARS_MAX: Final = 40_000
+RAISED_CHARS_MAX: Final = 4096
+"""Of a traceback of which there may be several."""
+PLACE_CHARS_MAX: Final = 300
 NAMED_MAX: Final = 100
 """Requests and tasks in one answer, and frames of each."""
 
@@ -98,6 +102,25 @@ def handle_message(
                 )
             )
             report(events.DrainStarted(child.worker))
+        case GaveUp() | SlowEnded() | Raised():
+            _of_requests(child, message, recorder, report)
+        case RequestReport():
+            child.take_report(_bounded_report(message))
+        case Forked() if child.template:
+            forked(child, message)
+        case WorkerDrained(cut=unfinished):
+            child.cut = count(unfinished)
+        case _:
+            raise _not_its_to_say(message)
+
+
+def _of_requests(
+    child: Child,
+    message: GaveUp | SlowEnded | Raised,
+    recorder: Recorder,
+    report: Callable[[events.Event], None],
+) -> None:
+    match message:
         case GaveUp(request=request, age_s=age_s):
             report(events.Stuck(child.worker, child.shown(cut(request, REQUEST_CHARS_MAX)), age_s))
         case SlowEnded(request=request, status=status, seconds=took_s) if (
@@ -111,14 +134,15 @@ def handle_message(
                     took_s=max(0.0, min(took_s, float(COUNT_MAX))),
                 )
             )
-        case RequestReport():
-            child.take_report(_bounded_report(message))
-        case Forked() if child.template:
-            forked(child, message)
-        case WorkerDrained(cut=unfinished):
-            child.cut = count(unfinished)
+        case Raised(kind=kind, where=where, traceback=trace) if child.settings.reload.watch_s:
+            kind, where = one_line(kind, NAME_CHARS_MAX), one_line(where, PLACE_CHARS_MAX)
+            report(events.Raised(child.worker, kind, where, cut(trace, RAISED_CHARS_MAX)))
         case _:
-            raise ChannelError(f"{type(message).__name__}, which is not for it to say")
+            raise _not_its_to_say(message)
+
+
+def _not_its_to_say(message: Message) -> ChannelError:
+    return ChannelError(f"{type(message).__name__}, which is not for it to say")
 
 
 def _once(before: object, message: Message) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gwctl.ipc.channel import ChannelError
+from gwctl.log.text_lines import escaped
 
 MESSAGES_MAX: Final = 200
 """At once. A worker says about ten in its life, and some for each order or request of the master's."""
@@ -38,6 +39,11 @@ def cut(text: str, chars_max: int) -> str:
     if len(text) <= chars_max:
         return text
     return f"{text[:chars_max]}... ({len(text) - chars_max:,} more characters)"
+
+
+def one_line(text: str, chars_max: int) -> str:
+    """The same of what stands in the midst of a sentence: it has no end of a line and no control."""
+    return escaped(cut(" ".join(text.split()), chars_max))
 
 
 def count(number: int, most: int = COUNT_MAX) -> int:

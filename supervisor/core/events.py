@@ -119,6 +119,17 @@ class Stuck(Struct, frozen=True):
     age_s: float
 
 
+class Raised(Struct, frozen=True):
+    """The worker told of an exception of its application, of a type and at a place that are new to it."""
+
+    worker: WorkerId
+    kind: str
+    """Its type."""
+    where: str
+    """``/srv/shop/views.py:12``; empty: it has no frame."""
+    traceback: str
+
+
 class Observed(Struct, frozen=True):
     """Answer to Observe, for each process: what its record on the scoreboard says at that moment.
 
@@ -318,6 +329,7 @@ UpgradeEvent = UpgradeAsked | UpgradeChecked | UpgradeFailed | Upgraded
 Event = (
     WorkerEvent
     | Measured
+    | Raised
     | LoadObserved
     | ReloadAsked
     | RollbackAsked

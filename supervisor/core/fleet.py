@@ -212,8 +212,8 @@ class Fleet:
                     state.numbered -= not state.reload.rollback  # number never used
                     failure = Failure("unknown" if event.unknown else "settings", event.reason)
                     judgement.abort(state, state.reload, "", failure, turn, changed=False)
-            case ev.Measured():
-                self._measured(event)
+            case ev.Measured() | ev.Raised():
+                self._watched(event)
             case ev.RollbackAsked() | ev.RestartAsked():
                 state.reload = commands.begin_at_once(state, event, turn) or state.reload
             case ev.ScaleAsked() | ev.LoadObserved():
@@ -245,9 +245,16 @@ class Fleet:
 
     # ---- transactions
 
-    def _measured(self, event: ev.Measured) -> None:
-        if self.state.reload is not None:
-            self.state.reload.measured(event, self.state.pools, self.turn)
+    def _watched(self, event: ev.Measured | ev.Raised) -> None:
+        state = self.state
+        if state.reload is None:
+            return
+        if isinstance(event, ev.Measured):
+            state.reload.measured(event, state.pools, self.turn)
+            return
+        worker = self.turn.workers.get(event.worker)
+        if worker is not None and judgement.tried(state, worker):
+            state.reload.watches.note_raised(worker.pool, event)
 
     def _prepared(self, event: ev.Prepared) -> None:
         state, reload = self.state, self.state.reload

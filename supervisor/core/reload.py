@@ -287,7 +287,8 @@ class Reload(Struct, eq=False):
                     text = wording.not_confirmed(worker.slot, worker.pid, CONFIRM_S)
                     return name, Failure("stall", text)
         if name := self.watches.found:
-            return name, Failure(WATCH, wording.worse(self.watched(name)))
+            watched, raised = self.watched(name), self.watches.raised_in(name)
+            return name, Failure(WATCH, wording.worse(watched, raised), wording.tracebacks(watched, raised))
         if now >= self.stall_at:
             return "", Failure("stall", wording.no_progress(self.stall_s, self.stage.value))
         return None

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
+from typing import Final
 
 from msgspec import Struct, field
 
 from gwctl.supervisor.core.comparison import Counted
-from gwctl.supervisor.core.events import Measured
+from gwctl.supervisor.core.events import Measured, Raised
 from gwctl.supervisor.core.policy import WatchPolicy
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.watch import Watch, begin
 from gwctl.supervisor.core.worker import Worker
 from gwctl.watched import Watched
 
+RAISED_MAX: Final = 3
+"""So many exceptions of a pool's new generation are shown."""
+
 
 class Watches(Struct, eq=False):
     """Empty while nothing is watched."""
 
     by_pool: dict[str, Watch] = field(default_factory=dict)
+    raised: dict[str, list[Raised]] = field(default_factory=dict)
+    """By pool, the first exceptions of new workers: each of another type, or raised at another place."""
 
     @property
     def any(self) -> bool:
@@ -81,6 +87,16 @@ class Watches(Struct, eq=False):
             each.check(sums, now)
             checked.append(name)
         return checked
+
+    def note_raised(self, pool: str, found: Raised) -> None:
+        """A new worker has told of an exception, perhaps before it is watched."""
+        known = self.raised.setdefault(pool, [])
+        if len(known) < RAISED_MAX and all((found.kind, found.where) != (e.kind, e.where) for e in known):
+            known.append(found)
+
+    def raised_in(self, pool: str) -> Sequence[Raised]:
+        """What its new workers told of."""
+        return self.raised.get(pool, ())
 
     def cut_short(self, worker: Worker, requests: int) -> None:
         """It has died, unplanned, and left so many requests undone."""

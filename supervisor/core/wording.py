@@ -21,6 +21,7 @@ from gwctl.records.reload_words import (
 )
 from gwctl.records.reloads import ReloadAdopted, ReloadRefused
 from gwctl.records.sentences import DEGRADED
+from gwctl.supervisor.core.events import Raised
 from gwctl.supervisor.core.slot import Slot
 from gwctl.supervisor.core.worker import FORK_ANSWER_S, State, Worker, time_limit
 from gwctl.watched import Served, Watched, failed_of, percent, too_few
@@ -214,18 +215,30 @@ def no_progress(stall_s: float, phase: str) -> str:
     return f"made no progress for {seconds(stall_s)} ({phase})"
 
 
-def worse(watched: Watched) -> str:
-    """Why a watch refuses: what was seen of both generations, and what is allowed."""
+def worse(watched: Watched, raised: Sequence[Raised]) -> str:
+    """Why a watch refuses: what was seen of both generations, what is allowed, what the new one raised."""
     old, new = watched.old, watched.new
     if watched.worse == "errors":
         before = f"{old.errors:,} of {old.requests:,} ({percent(old.errors, old.requests)})"
         failed = f"{failed_of(new)}, and {before} in generation {old.generation}"
-        return f"{failed}; errors_max allows {watched.errors_max:g}x"
+        return f"{failed}; errors_max allows {watched.errors_max:g}x; {_first_of(raised)}"
     return (
         f"it answers slower: 95 % of {requests(new.requests)} within {_within(new)}, in generation "
         f"{old.generation} of {old.requests:,} within {_within(old)}; "
         f"latency_max allows {watched.latency_max:g}x"
     )
+
+
+def _first_of(raised: Sequence[Raised]) -> str:
+    if not raised:
+        return "no exception was raised or logged: the application, or a limit, made these responses"
+    first = raised[0]
+    return f"the first exception: {first.kind}{f' at {first.where}' if first.where else ''}"
+
+
+def tracebacks(watched: Watched, raised: Sequence[Raised]) -> str:
+    """What failed, if it failed: one below the other."""
+    return "\n\n".join(each.traceback.strip("\n") for each in raised if watched.worse == "errors")
 
 
 def _within(side: Served) -> str:

@@ -72,12 +72,114 @@ def test_a_version_that_is_worse_is_refused(gwctl_server, shop, strategy, source
         answer = json.loads(outcome.stdout)
         assert (outcome.returncode, answer["kind"]) == (1, "watch"), answer
         assert says in answer["text"]
+        if worse == "errors":
+            assert_names_exception(answer, shop, "KeyError", "raise KeyError('tax_rate')")
         assert "generation 1 serves as before (web 2/2 ready)" in answer["text"]
         (watched,) = answer["watched"]
         assert watched["worse"] == worse
         assert strategy == "rolling" or watched["phase"] == "watch-all"
         assert (watched["old"]["generation"], watched["new"]["generation"]) == (1, 2)
         until(lambda: pids_of(server) == pids, "the old workers, and no others")
+
+
+RAISES = """
+COUNT = itertools.count()
+
+def price(count):
+    if count % 2:
+        raise KeyError('tax_rate')
+    return b'hello'
+"""
+WSGI = f"""
+import itertools
+{RAISES}
+def application(environ, start_response):
+    body = price(next(COUNT))
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [body]
+"""
+ASGI = f"""
+import itertools
+{RAISES}
+async def application(scope, receive, send):
+    assert scope['type'] == 'http'
+    body = price(next(COUNT))
+    await send({{'type': 'http.response.start', 'status': 200, 'headers': [(b'content-type', b'text/plain')]}})
+    await send({{'type': 'http.response.body', 'body': body}})
+"""
+LOGGED = f"""
+import itertools, logging, logging.config
+logging.config.dictConfig({{
+    'version': 1,
+    'handlers': {{'file': {{'class': 'logging.FileHandler', 'filename': 'shop.log'}}}},
+    'root': {{'handlers': ['file'], 'level': 'INFO'}},
+}})
+{RAISES}
+def application(environ, start_response):
+    status, body = '200 OK', b''
+    try:
+        body = price(next(COUNT))
+    except Exception:
+        logging.getLogger('shop.request').exception('Internal Server Error')
+        status = '500 Internal Server Error'
+    start_response(status, [('Content-Type', 'text/plain')])
+    return [body]
+"""
+"""As Django does, with handlers of its own: gwctl writes no line of it."""
+ANSWERED = WSGI.replace("raise KeyError('tax_rate')", "return b''").replace(
+    "start_response('200 OK'", "start_response('200 OK' if body else '500 No'"
+)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("worker", "source"),
+    [("sync", WSGI), ("threads", WSGI), ("asgi", ASGI), ("sync", ASGI), ("asgi", WSGI), ("threads", LOGGED)],
+    ids=["sync", "threads", "asgi", "asgi under sync", "wsgi under asgi", "logged by the application"],
+)
+@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+def test_the_refusal_names_the_exception_and_its_line(gwctl_server, tmp_path, worker, source, preload):
+    shop = write_shop(tmp_path, source.replace("if count % 2", "if count < 0"))
+    options = {"worker": worker, "processes": 2, "preload": preload, "reload": WATCH}
+    allowed = [*ERRORS, "Internal Server Error"]
+    with gwctl_server(APP_NAME, chdir=shop, **options, allow_errors=allowed) as server:
+        with clients(server.url) as load:
+            load.wait_for_requests(100)
+            (shop / "shop.py").write_text(source)
+            outcome = server.gwctl("reload", timeout_s=300)
+        place = assert_names_exception(
+            {"text": outcome.stderr}, shop, "KeyError", "raise KeyError('tax_rate')"
+        )
+        assert outcome.stderr.count("KeyError: 'tax_rate'") == 1
+        assert f"the first exception: KeyError at {place}" in server.gwctl("status").stdout
+        (refused,) = server.gwctl("events", "--kind", "reload_refused", "--json").stdout.splitlines()
+        assert "KeyError: 'tax_rate'" in json.loads(refused)["figures"]["traceback"]
+        server.wait_for_log(r"(?s)generation 2 was not adopted: web: .* failed .*KeyError: 'tax_rate'")
+
+
+@pytest.mark.timeout(300)
+def test_failures_without_an_exception_are_said_to_be_so(gwctl_server, tmp_path):
+    shop = write_shop(tmp_path, ANSWERED.replace("if count % 2", "if count < 0"))
+    with gwctl_server(APP_NAME, chdir=shop, **OPTIONS, reload=WATCH, allow_errors=ERRORS) as server:
+        with clients(server.url) as load:
+            load.wait_for_requests(100)
+            (shop / "shop.py").write_text(ANSWERED)
+            answer = json.loads(server.gwctl("reload", "--json", timeout_s=300).stdout)
+        assert (answer["kind"], answer["traceback"]) == ("watch", "")
+        assert (
+            "; no exception was raised or logged: the application, or a limit, made these" in answer["text"]
+        )
+
+
+def assert_names_exception(answer, shop, kind, source):
+    """In the reason, and with its frames below. Returns the place."""
+    lines = (shop / "shop.py").read_text().splitlines()
+    (number,) = [number for number, line in enumerate(lines, 1) if source in line]
+    place = f"{shop / 'shop.py'}:{number}"
+    assert f"; the first exception: {kind} at {place}\n" in answer["text"]
+    assert f'File "{shop / "shop.py"}", line {number}, in ' in answer["text"]
+    assert source in answer["text"]
+    return place
 
 
 @pytest.mark.timeout(120 + 60 * GOOD_RELOADS)

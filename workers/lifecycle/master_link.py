@@ -23,6 +23,7 @@ from gwctl.ipc.channel import (
     Obeyed,
     Park,
     Profile,
+    Raised,
     Reopen,
     ReopenEvents,
     RequestReport,
@@ -148,6 +149,7 @@ class Link:
                 | RequestReport()
                 | GaveUp()
                 | SlowEnded()
+                | Raised()
             ):
                 self._log.error(f"the master sent a worker's own message: {message}")
             case _:

@@ -24,9 +24,11 @@ from gwctl.ipc.assignment import CURRENT_REQUEST, Assignment
 from gwctl.ipc.channel import (
     GIVE_UP_PROTOCOL,
     OBEYED_PROTOCOL,
+    RAISED_PROTOCOL,
     SLOW_PROTOCOL,
     GaveUp,
     Obeyed,
+    Raised,
     RequestReport,
     SlowEnded,
     WorkerDrained,
@@ -47,6 +49,7 @@ from gwctl.workers.lifecycle.master_link import Link, flush
 from gwctl.workers.lifecycle.parent_death import DeathWatch
 from gwctl.workers.lifecycle.profiler import Profiler, where_of
 from gwctl.workers.lifecycle.signals import unblock_handled
+from gwctl.workers.observe.first_exceptions import FirstExceptions
 from gwctl.workers.observe.introspection import request_report, thread_stacks
 
 if TYPE_CHECKING:
@@ -146,6 +149,8 @@ class WorkerProcess:
         """Tell the master that requests can come. Whoever hears of it finds the process's title changed."""
         assert self.link is not None
         self.set_title()
+        if self._assignment.settings.reload.watch_s and self.link.protocol >= RAISED_PROTOCOL:
+            FirstExceptions(self._raised).watch(self._log)
         self.link.send(message)
 
     async def live(self) -> None:
@@ -256,6 +261,12 @@ class WorkerProcess:
     def slow_ended(self, request: str, status: int, seconds: float) -> None:
         if self.link is not None and self.link.protocol >= SLOW_PROTOCOL:
             self.link.send(SlowEnded(request, status, seconds))
+
+    def _raised(self, message: Raised) -> None:
+        """In whatever thread it was raised. After the loop's end nobody waits for it."""
+        if self.loop is not None and self.link is not None:
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self.link.send, message)
 
     # ---- what the link has to say
 

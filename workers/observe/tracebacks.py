@@ -57,7 +57,7 @@ def fault(error: BaseException) -> Fault:
         message = str(error)[:SUMMARY_CHARACTERS_MAX]
     except BaseException:  # noqa: BLE001 - of any kind, as above
         message = ""
-    return Fault(_type_of(error), message, application_traceback(error))
+    return Fault(type_of(error), message, application_traceback(error), place_of(error))
 
 
 def whole_fault(error: BaseException) -> Fault:
@@ -68,10 +68,21 @@ def whole_fault(error: BaseException) -> Fault:
     return found
 
 
-def _type_of(error: BaseException) -> str:
+def type_of(error: BaseException) -> str:
     """As a traceback has it: ``shop.errors.OutOfStock``, ``ValueError``."""
     kind = type(error)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def place_of(error: BaseException) -> str:
+    """The innermost frame that is not machinery: ``/srv/shop/views.py:12``; empty: there is none."""
+    place, frame = "", error.__traceback__
+    while frame is not None:
+        name = frame.tb_frame.f_code.co_filename
+        if not is_machinery(name):
+            place = f"{name}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return place
 
 
 def _format(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from gwctl.cli.status_view import render
 from gwctl.control.status import ReloadStatus, TemplateStatus, from_json_ready
@@ -57,6 +58,11 @@ def test_the_whole_text() -> None:
         "  1     4134  ready     2    14 m     51     2/8                       29     70 MiB",
         "  2     4135  draining  1    3 d 0 h  1.0    1/8   GET /export 41.2 s  1      96 MiB  left to finish: 18.8 s",
     ]
+
+
+def test_what_a_worker_said_controls_no_terminal() -> None:
+    status = replace(master(), last_reload="generation 2 was not adopted: web: \x1b[2J (SIGHUP)")
+    assert "web: \\x1b[2J (SIGHUP)" in render(status)
 
 
 def test_before_the_first_request() -> None:

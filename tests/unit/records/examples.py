@@ -222,6 +222,18 @@ EXAMPLES: tuple[AnyRecord, ...] = (
         kind="import",
         reason="cannot import shop.wsgi",
         traceback=TRACE,
+        standing=Standing(2, POOLS, disk_differs=True, forked_alike=True),
+    ),
+    ReloadRefused(
+        source="gwctl reload",
+        generation=3,
+        pool="web",
+        phase="watch",
+        kind="watch",
+        reason="31 of 600 requests failed (5.2 %), and 12 of 4,210 (0.29 %) in generation 2; errors_max allows 2x; "
+        "the first exception: KeyError at /srv/shop/views.py:12",
+        traceback="  File \"/srv/shop/views.py\", line 12, in price\n    return RATES[country]\nKeyError: 'fr'\n\n"
+        '  File "/srv/shop/views.py", line 40, in stock\n    return 1 / left\nZeroDivisionError: division by zero',
         watched=Watched(
             "web",
             "watch",
@@ -233,7 +245,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
             requests_min=50,
             worse="errors",
         ),
-        standing=Standing(2, POOLS, disk_differs=True, forked_alike=True),
+        standing=Standing(2, POOLS, disk_differs=True),
     ),
     ReloadAdopted(
         level="error",

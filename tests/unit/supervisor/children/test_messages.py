@@ -10,6 +10,7 @@ from socket import socketpair
 import msgspec
 import pytest
 
+from gwctl.config.model.lifecycle import Reload
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc import channel as wire
 from gwctl.ipc import scoreboard
@@ -21,6 +22,7 @@ from gwctl.ipc.channel import (
     GaveUp,
     Hello,
     Message,
+    Raised,
     RequestReport,
     RequestUnderWay,
     Serve,
@@ -109,6 +111,35 @@ def test_what_it_was_asked_for_costs_it_nothing_and_what_it_was_not_does(stage: 
     assert (stage.child.tell_out, stage.child.signal_out) == (False, False)
     with pytest.raises(ChannelError, match=f"over {MESSAGES_MAX} messages at once"):
         stage.hear(*[RequestReport((), ())] * (MESSAGES_MAX + 1))
+
+
+def watched(stage: Stage1) -> Stage1:
+    stage.child.settings = PoolSettings(app="shop:app", reload=Reload(watch_s=30.0))
+    return stage
+
+
+def test_an_exception_is_for_the_reload_that_watches(stage: Stage1) -> None:
+    said = Raised("KeyError", "/srv/shop/views.py:12", "  File ...\nKeyError: 'x'\n")
+    with pytest.raises(ChannelError, match="Raised, which is not for it to say"):
+        stage.hear(said)
+    watched(stage).hear(said)
+    assert stage.events == [events.Raised(1, said.kind, said.where, said.traceback)]
+
+
+def test_an_exception_of_a_hostile_worker_is_short_and_on_one_line(stage: Stage1) -> None:
+    said = Raised("\x1b[2J\nMAINPID=1 " * 1000, "\u2028/a\r\n\x9b" * 1000, "\x00" * 100_000)
+    watched(stage).hear(said)
+    (event,) = stage.events
+    assert isinstance(event, events.Raised)
+    for text in (event.kind, event.where):
+        assert text.isprintable()
+        assert len(text) < 2000
+    assert len(event.traceback) < 5000
+
+
+def test_exceptions_without_end_cost_it_its_channel(stage: Stage1) -> None:
+    with pytest.raises(ChannelError, match=f"over {MESSAGES_MAX} messages at once"):
+        watched(stage).hear(*[Raised("KeyError", "a:1", "x")] * (MESSAGES_MAX + 1))
 
 
 def test_an_answer_is_for_who_asked(stage: Stage1) -> None:

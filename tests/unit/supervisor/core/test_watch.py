@@ -137,6 +137,56 @@ def test_one_that_is_worse_is_refused_as_soon_as_that_is_clear(
     assert "generation 1 serves as before (web 2/2 ready)" in answer.text
 
 
+def raised(worker: int, kind: str = "KeyError", line: int = 12) -> ev.Raised:
+    place = f"/srv/shop/views.py:{line}"
+    return ev.Raised(worker, kind, place, f'  File "/srv/shop/views.py", line {line}\n{kind}: x\n')
+
+
+def test_a_refusal_shows_what_the_new_workers_raised() -> None:
+    """The first three that differ, of new workers; also from before the watch began."""
+    story = WatchStory(web=2).serves()
+    story.reloads()
+    story.boots(3)
+    story.passes(1)
+    story.happens(raised(1, "OldError"), raised(3), raised(3), raised(99, "OfNobody"))
+    story.passes(1)
+    story.bad = 5
+    story.happens(raised(3, line=40), raised(3, "ValueError"), raised(3, "FourthError"))
+    assert "abandon g2" in story.passes(29)
+    (answer,) = story.answers
+    assert "; errors_max allows 2x; the first exception: KeyError at /srv/shop/views.py:12\n" in answer.text
+    assert answer.result["traceback"] == (
+        '  File "/srv/shop/views.py", line 12\nKeyError: x\n\n'
+        '  File "/srv/shop/views.py", line 40\nKeyError: x\n\n'
+        '  File "/srv/shop/views.py", line 12\nValueError: x'
+    )
+    assert answer.result["traceback"] in answer.text
+    assert "line 40" in story.notes[-1]
+    assert "the first exception: KeyError at" in story.fleet.state.last_reload
+
+
+def test_exceptions_of_before_are_not_those_of_the_next_reload() -> None:
+    story = WatchStory(web=1).tries()
+    story.happens(raised(2))
+    story.bad = 5
+    story.passes(29)
+    story.happens(raised(1))
+    story.reloads()
+    story.boots(story.fleet.turn.last_id)
+    story.passes(31)
+    assert "no exception was raised or logged: the application, or a limit" in story.answers[1].text
+    assert story.answers[1].result["traceback"] == ""
+
+
+def test_a_refusal_for_latency_shows_no_exceptions() -> None:
+    story = WatchStory(web=1).tries()
+    story.happens(raised(2))
+    story.within_s = 3 * WITHIN_S
+    assert "abandon g2" in story.passes(29)
+    assert "exception" not in story.answers[0].text
+    assert story.answers[0].result["traceback"] == ""
+
+
 def test_without_watch_s_nobody_looks() -> None:
     story = CoreStory(web=1).serves()
     story.reloads()
