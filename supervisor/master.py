@@ -572,6 +572,7 @@ class Master:
 
     def _close_own(self) -> None:
         self._announcer.close_in_child()
+        self.profiles.close_in_child()
         if self._control is not None:
             self._control.close_in_child()
         if self._pidfile is not None:

@@ -469,9 +469,9 @@ class Channel:
         Raises:
             ChannelError: Not a message of this protocol.
         """
-        taken, self._taken = self._taken, deque()
         interrupted, self._reading = self._reading, True
         try:
+            taken, self._taken = self._taken, deque()
             return [*taken, *self._receive()]
         finally:
             self._reading = interrupted
@@ -486,7 +486,11 @@ class Channel:
         """
         if self._reading:
             return []
-        self._taken.extend(self._receive())
+        self._reading = True
+        try:
+            self._taken.extend(self._receive())
+        finally:
+            self._reading = False
         found = [each for each in self._taken if isinstance(each[0], kind)]
         self._taken = deque(each for each in self._taken if not isinstance(each[0], kind))
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +29,9 @@ from gwctl.supervisor.children.procfs import resident_bytes
 from gwctl.supervisor.children.record_reader import Reader
 from gwctl.supervisor.core import events
 from gwctl.wording import seconds
+
+SIGNALS_OUT_MAX: Final = 2
+"""One that it is about to answer, and one that came meanwhile: more that come together are one."""
 
 
 class ChildSnapshot(msgspec.Struct, frozen=True):
@@ -97,8 +100,9 @@ class Child(msgspec.Struct):
     inspected: Inspection | None = None
     """A person has asked what it is at."""
     tell_out: bool = False
-    signal_out: bool = False
-    """It was asked by a `Tell`, or by INSPECT_SIGNAL, and has not answered."""
+    """It was asked by a `Tell`, and has not answered."""
+    signals_out: int = 0
+    """So often it was asked by INSPECT_SIGNAL, and may answer yet."""
     reader: Reader = msgspec.field(default_factory=_made_of_others)
     """Of ``record``, which nothing else reads."""
     shown: Callable[[str], str] = msgspec.field(default_factory=_made_of_others)
@@ -265,10 +269,10 @@ class Child(msgspec.Struct):
 
     def owes(self, message: Message) -> bool:
         """It was asked for this: that it answers does not count as something that it has to say."""
-        if not isinstance(message, RequestReport) or not (self.tell_out or self.signal_out):
+        if not isinstance(message, RequestReport) or not (self.tell_out or self.signals_out):
             return False
-        if self.signal_out:
-            self.signal_out = False
+        if self.signals_out:
+            self.signals_out -= 1
         else:
             self.tell_out = False
         return True

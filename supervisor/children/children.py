@@ -42,7 +42,7 @@ from gwctl.ipc.channel import (
 from gwctl.ipc.scoreboard import Scoreboard
 from gwctl.log.event_log import format_name
 from gwctl.records.workers import ChannelBroken, ScoreboardDoubted
-from gwctl.supervisor.children.child import Child, ChildSnapshot
+from gwctl.supervisor.children.child import SIGNALS_OUT_MAX, Child, ChildSnapshot
 from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.fork_requests import Templates
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoard, OlderRecord
@@ -425,9 +425,13 @@ class Children:
             self.send(child.worker, Tell(stacks))
 
     def inspect_by_signal(self, child: Child) -> None:
-        """The same, of one whose loop does not turn."""
-        if INSPECT_SIGNAL is not None and child.protocol >= INSPECT_PROTOCOL and not child.signal_out:
-            child.signal_out = True
+        """The same, of one whose loop does not turn; also of one that owes an answer to an earlier signal.
+
+        That answer may be on its way, and what was sent after it not be read. Signals that come together
+        are one.
+        """
+        if INSPECT_SIGNAL is not None and child.protocol >= INSPECT_PROTOCOL:
+            child.signals_out = min(SIGNALS_OUT_MAX, child.signals_out + 1)
             self.signal(child.worker, INSPECT_SIGNAL)
 
     def kill(self, worker: events.WorkerId, reason: str, now: float) -> None:

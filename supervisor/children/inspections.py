@@ -98,11 +98,18 @@ class Inspections:
         found = self.meant(target) if target else self._living()
         self.begin(found, now, partial(self._answer_requests, request), stacks=False)
 
-    def begin(self, found: list[Child], now: float, end: End, *, stacks: bool) -> None:
-        """Ask ``found``; ``end`` is called when they have said it, or will not."""
+    def begin(
+        self, found: list[Child], now: float, end: End, *, stacks: bool, reads_on: bool = False
+    ) -> None:
+        """Ask ``found``; ``end`` is called when they have said it, or will not.
+
+        ``reads_on``: they are to read what was just sent them, also those who have answered another by now.
+        """
         for child in found:
             if child.inspected is None or (stacks and not child.inspected.stacks):
                 self.children.inspect(child, now, stacks=stacks)
+            elif reads_on:
+                self.children.inspect_by_signal(child)
         self._open.append(_Inspecting(now + PATIENCE_S, found, stacks, end))
 
     def _living(self) -> list[Child]:

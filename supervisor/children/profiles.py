@@ -26,6 +26,8 @@ from gwctl.wording import workers as count_of_workers
 
 PROFILED_MAX: Final = 64
 """Each takes two descriptors for a moment, and all of those of the client go by one message."""
+BEGUN_MAX: Final = 2 * PROFILED_MAX
+"""So many sockets are held at once, for all who ask, until the workers have heard of it."""
 
 
 class Answer(Protocol):
@@ -46,6 +48,8 @@ class Profiles:
         self._recorder = recorder
         self._answer = answer
         self._refuse = refuse
+        self._held: list[socket.socket] = []
+        """The ends of clients who are not answered yet."""
 
     def begin(self, request: int, wish: protocol.Profile, by: str, now: float) -> None:
         """Have all whom ``wish`` names begin; answered when they have heard of it, or do not listen.
@@ -55,6 +59,8 @@ class Profiles:
         """
         self._refuse()
         found = self._meant(wish.worker)
+        if len(self._held) + len(found) > BEGUN_MAX:
+            raise ControlError("other profiles are being begun: ask again in a moment")
         ends: list[socket.socket] = []
         try:
             for child in found:
@@ -70,7 +76,14 @@ class Profiles:
         for child in found:
             record = ProfileBegun(process=child.process, seconds=wish.seconds, memory=wish.memory, by=by)
             self._recorder.write(record)
-        self._inspections.begin(found, now, partial(self._heard, request, ends), stacks=True)
+        self._held += ends
+        self._inspections.begin(found, now, partial(self._heard, request, ends), stacks=True, reads_on=True)
+
+    def close_in_child(self) -> None:
+        """In a forked child: these are the clients'."""
+        for each in self._held:
+            each.close()
+        self._held.clear()
 
     def _meant(self, target: str) -> list[Child]:
         meant = self._inspections.meant(target)
@@ -93,6 +106,7 @@ class Profiles:
     def _heard(
         self, request: int, ends: list[socket.socket], asked: list[Child], living: list[Child], _now: float
     ) -> None:
+        self._held = [each for each in self._held if each not in ends]
         workers = []
         for child in asked:
             document: dict[str, Any] = msgspec.to_builtins(child.process)

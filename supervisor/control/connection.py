@@ -13,6 +13,8 @@ from gwctl.supervisor.control.follower import Follower
 
 OUTPUT_PAUSE_BYTES: Final = 1 << 18
 """A client with so much unread is not read from."""
+PASSED_MAX: Final = 128
+"""Descriptors that may wait to be taken. The kernel passes 253 by one message."""
 _READ_BYTES: Final = 1 << 16
 
 
@@ -30,13 +32,16 @@ class Connection:
         self.requests: dict[int, int | str] = {}
         self.followers: dict[int, Follower] = {}
         self.passed: list[socket.socket] = []
-        """Their descriptors go with what is sent next, and so not after the line that speaks of them."""
+        """Their descriptors go with what is sent next, and so not after the line that speaks of them.
+
+        Until they are gone nothing is read from it.
+        """
         self.ended = False
         """It sends no more, or we listen no more: closed once everything is answered and read."""
 
     @property
     def paused(self) -> bool:
-        return len(self.output) >= OUTPUT_PAUSE_BYTES
+        return len(self.output) >= OUTPUT_PAUSE_BYTES or bool(self.passed)
 
     @property
     def waits(self) -> bool:

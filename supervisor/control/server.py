@@ -39,7 +39,7 @@ from gwctl.ipc import inherited_fds
 from gwctl.records.master import ControlRefused, ControlSocketWarning, NoControlSocket
 from gwctl.records.master_sentences import not_allowed
 from gwctl.supervisor.control import client_slots
-from gwctl.supervisor.control.connection import Connection, close_all, hung_up
+from gwctl.supervisor.control.connection import PASSED_MAX, Connection, close_all, hung_up
 from gwctl.supervisor.control.follower import Follower, FollowerSnapshot
 from gwctl.supervisor.core import actions
 from gwctl.supervisor.listeners import unix_socket
@@ -305,7 +305,11 @@ class ControlServer:
         if client is None:
             close_all(passed)
             return
-        client.passed.extend(passed)
+        if len(client.passed) + len(passed) > PASSED_MAX:
+            close_all(passed)
+            ok, text, result = False, "it does not take what was passed to it before", {}
+        else:
+            client.passed.extend(passed)
         name = client.requests.pop(request)
         client.followers.pop(request, None)
         if ok:

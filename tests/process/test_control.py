@@ -140,6 +140,28 @@ def test_a_client_that_does_not_read_is_not_read_from(master: Master, peer: Peer
     assert [peer.line()["id"] for _ in range(sent)] == list(range(sent))
 
 
+def test_descriptors_for_a_client_that_does_not_take_them_are_bounded(master: Master, peer: Peer) -> None:
+    """No more than go by one message; and it is not read from until it has them."""
+    peer.send(*(request("scale", number, pool="web", size=number) for number in range(1, 4)))
+    master.until_asked(3)
+    pairs = [socket.socketpair() for _ in range(connection.PASSED_MAX)]
+    surplus = pairs[0][0].dup()
+    master.server.answer(master.asked[0][0], True, "x" * 400_000, {})
+    master.server.answer(master.asked[1][0], True, "", {}, *(ours for ours, _ in pairs[1:]))
+    master.server.answer(master.asked[2][0], True, "", {}, pairs[0][0], surplus)
+    assert pairs[0][1].recv(1) == b"", "it is closed"
+    assert surplus.fileno() < 0
+    peer.send(request("scale", 4, pool="web", size=4))
+    for _ in range(20):
+        master.turn()
+    assert len(master.asked) == 3
+    assert [peer.line()["id"] for _ in range(2)] == [1, 2]
+    assert "does not take what was passed" in peer.line()["error"]["message"]
+    master.until_asked(4)
+    for _, theirs in pairs:
+        theirs.close()
+
+
 def test_progress_for_a_client_that_does_not_read_ends_it(master: Master, peer: Peer) -> None:
     peer.send(request("reload"))
     master.until_asked(1)

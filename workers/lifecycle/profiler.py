@@ -15,7 +15,7 @@ import random
 import re
 import sys
 from _thread import allocate_lock, get_ident, start_new_thread
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from select import POLLIN, POLLOUT, poll  # as they are now: an application may take them away
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
@@ -34,6 +34,7 @@ from gwctl.workers.observe.tracebacks import summary
 
 if TYPE_CHECKING:
     from gwctl.workers.exchange.runner import Runner
+    from gwctl.workers.observe.allocation_sampler import AllocationSampler
 
 INTERVAL_S: Final = 0.01
 """Between two samples, on average: half of it at least and one and a half at most, so that what happens
@@ -115,6 +116,8 @@ class Profiler:
         self._switch_s = 0.0
         """What it is without a profile."""
         self._hooked = False
+        self._stop_noting: Callable[[], None] | None = None
+        """Ends what notes allocations, while something does."""
 
     def descriptors(self) -> list[int]:
         return [self._fd] if self._fd >= 0 else []
@@ -160,6 +163,8 @@ class Profiler:
         """In a child that the application forks nobody samples, nor puts back what was set for it."""
         if self._fd >= 0 and self._switch_s:
             sys.setswitchinterval(self._switch_s)
+        if self._stop_noting is not None:
+            self._stop_noting()
 
     def _run(self, fd: int, seconds: float, where: Whereabouts | None) -> None:
         pthread_sigmask(SIG_BLOCK, valid_signals())  # they are the main thread's
@@ -218,6 +223,14 @@ class Profiler:
         if reason := sampler.begin():
             output.put([Refused(reason)])
             return
+        self._stop_noting = sampler.end
+        try:
+            self._tell_allocations(output, seconds, sampler)
+        finally:
+            sampler.end()
+            self._stop_noting = None
+
+    def _tell_allocations(self, output: Output, seconds: float, sampler: AllocationSampler) -> None:
         output.put([Begun(memory=True)])
         began_at = now = monotonic()
         until = began_at + seconds

@@ -22,7 +22,7 @@ _OURS: Final = (tracemalloc.__file__, __file__)
 
 
 class AllocationSampler:
-    """Notes allocations from `begin` to `take`."""
+    """Notes allocations from `begin` to `take`, or to `end` if it does not come to that."""
 
     def begin(self) -> str:
         """Return why it cannot; empty if it does."""
@@ -30,6 +30,10 @@ class AllocationSampler:
             return "tracemalloc is on already: the application has started it, or PYTHONTRACEMALLOC"
         tracemalloc.start(FRAMES)
         return ""
+
+    def end(self) -> None:
+        """Note no more, and forget what was noted."""
+        tracemalloc.stop()
 
     @property
     def is_full(self) -> bool:
@@ -39,7 +43,7 @@ class AllocationSampler:
         """End, and say what was found. What nobody uses any more is collected before."""
         gc.collect()
         snapshot = tracemalloc.take_snapshot()
-        tracemalloc.stop()
+        self.end()
         table = SampleTable()
         sizes: dict[int, list[int]] = {}
         stacks: dict[tracemalloc.Traceback, int] = {}

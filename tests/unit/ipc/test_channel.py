@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections import deque
 
 import pytest
 
@@ -105,6 +106,29 @@ def test_one_kind_is_taken_ahead_and_the_others_stay_in_order_and_are_seen_to_wa
     assert [each for each, _ in received] == [Reopen(), Drain(1.0), Serve()]
     assert not worker.holds
     for each in (read, write, fd, *received[0][1]):
+        os.close(each)
+
+
+def test_what_a_handler_reads_is_neither_overtaken_nor_told_twice(ends, monkeypatch):
+    """It comes when `receive` has just begun: what it would read is read right after, in order."""
+    master, worker = ends
+    read, write = os.pipe()
+    master.send(Drain(1.0))
+    worker.take(Profile)
+    master.send(Profile(2.0), (write,))
+    master.send(Serve())
+    taken = []
+
+    def interrupted(*given):
+        monkeypatch.setattr(wire, "deque", deque)
+        taken.append(worker.take(Profile))
+        return deque(*given)
+
+    monkeypatch.setattr(wire, "deque", interrupted)
+    received = worker.receive()
+    assert [each for each, _ in received] == [Drain(1.0), Profile(2.0), Serve()]
+    assert (taken, worker.holds) == ([[]], False)
+    for each in (read, write, *received[1][1]):
         os.close(each)
 
 

@@ -212,3 +212,16 @@ def test_stacks_are_asked_for_besides_requests(world: World) -> None:
     world.inspections.turn(100.1)
     assert {*world.answers} == {1, 2, 3}
     assert LIVE.inspected is None
+
+
+def test_who_has_answered_another_reads_on_by_a_signal(world: World) -> None:
+    """Its answer says nothing of what was sent after it, and its loop may not turn."""
+    world.inspections.dump(1, "web", 100.0)
+    WEB.says()
+    ended: list[bool] = []
+    world.inspections.begin([WEB, LIVE], 100.01, lambda *_: ended.append(True), stacks=True, reads_on=True)
+    assert world.children.signalled == [WEB.pid]
+    assert world.children.asked.count(WEB.pid) == 1
+    LIVE.says()
+    world.inspections.turn(100.02)
+    assert ended == [True]

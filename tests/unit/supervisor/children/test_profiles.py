@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,10 +44,15 @@ class World:
         self.profiles = Profiles(inspections, recorder, self._answer, self._refuse)  # type: ignore[arg-type]
 
     def send(self, worker: int, order: Profile, fds: tuple[int, ...]) -> None:
+        if worker in self.sent:
+            os.close(self.sent[worker][1])
         self.sent[worker] = order, os.dup(fds[0])
 
-    def _begin(self, found: Any, _now: float, end: Callable[..., None], *, stacks: bool) -> None:
+    def _begin(
+        self, found: Any, _now: float, end: Callable[..., None], *, stacks: bool, reads_on: bool
+    ) -> None:
         assert stacks, "a loop that is held is asked by a signal"
+        assert reads_on, "also one that has answered another by now"
         self.end = lambda living: end(found, living, 1.0)
 
     def _refuse(self) -> None:
@@ -98,6 +103,41 @@ def test_who_cannot_be_profiled_is_not_asked(children: list[SimpleNamespace], wh
     with pytest.raises(ControlError, match=why):
         world.begin()
     assert (world.sent, world.records) == ({}, [])
+
+
+def ends_of(world: World) -> Iterator[int]:
+    """What the worker's ends lead to, as far as the master has the other one yet."""
+    for _, fd in world.sent.values():
+        with socket.socket(fileno=fd) as sock:
+            sock.setblocking(False)
+            try:
+                yield len(sock.recv(1))
+            except BlockingIOError:
+                yield -1
+
+
+def test_in_a_forked_child_nothing_of_them_is_open() -> None:
+    world = World(child(0), child(1))
+    world.begin()
+    world.profiles.close_in_child()
+    assert list(ends_of(world)) == [0, 0], "who has the other end would find it open"
+
+
+def test_so_many_are_begun_at_once() -> None:
+    world = World(*(child(slot) for slot in range(PROFILED_MAX)))
+    world.begin()
+    first = world.end
+    world.begin()
+    with pytest.raises(ControlError, match="ask again in a moment"):
+        world.begin()
+    first([])
+    world.begin()
+    for _, _, _, ends in world.answers:
+        for each in ends:
+            each.close()
+    world.profiles.close_in_child()
+    for _, fd in world.sent.values():
+        os.close(fd)
 
 
 def test_nobody_is_asked_while_an_upgrade_is_under_way() -> None:

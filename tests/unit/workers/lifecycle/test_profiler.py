@@ -132,6 +132,30 @@ def test_a_child_of_the_application_switches_as_before(profiler: Profiler) -> No
     assert os.waitpid(pid, 0)[1] == 0
 
 
+def test_a_memory_profile_that_fails_leaves_nothing_on(
+    profiler: Profiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What notes every allocation would slow the worker down for good."""
+    monkeypatch.setattr(tracemalloc, "take_snapshot", lambda: 1 / 0)
+    asking = Asking(profiler, memory=True)
+    asking.begun()
+    assert tracemalloc.is_tracing()
+    asking.sock.shutdown(socket.SHUT_WR)
+    assert asking.read().ended is None
+    until(lambda: not profiler.descriptors(), "its end")
+    assert not tracemalloc.is_tracing()
+
+
+def test_a_child_of_the_application_notes_no_allocations(profiler: Profiler) -> None:
+    asking = Asking(profiler, memory=True)
+    asking.begun()
+    pid = os.fork()
+    if not pid:
+        os._exit(tracemalloc.is_tracing())
+    assert os.waitpid(pid, 0)[1] == 0
+    assert tracemalloc.is_tracing()
+
+
 def test_threads_that_are_patched_are_not_profiled(
     profiler: Profiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
