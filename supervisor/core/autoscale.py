@@ -20,11 +20,12 @@ Rules
       room for one more worker besides (`ROOM_TO_SPARE`). Then `Held` says so, once for each of these.
     - Down by one, when fewer were enough at all samples of the last ``shrink_after_s``, with room to spare
       (`SPARE`), and as long after the last growth. The next ones follow after a sixth of that time each.
-    - Whoever has shrunk grows within `HOLD_S` only if requests wait. If it has to grow again within
+    - Whoever has shrunk grows within `HOLD_S` only if requests wait, or all its workers were in use at two
+      samples in a row: an event loop has no queue that could be seen. If it has to grow again within
       ``shrink_after_s``, it was wrong to shrink: it waits twice as long the next time, up to `PATIENCE_MAX`
       times as long, until a shrinking lasts.
     So between growing and shrinking there is at least ``shrink_after_s``: a pool changes its direction once
-    in that time, and back only for those who wait.
+    in that time, and back only for those who wait or find no free worker.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ CLEAR_S: Final = 1.0
 """Within this time what waits shall have been served."""
 
 HOLD_S: Final = 10.0
-"""So long a pool that has shrunk does not grow for being busy."""
+"""So long a pool that has shrunk does not grow for being busy, unless it is full."""
 
 SATURATED: Final = 0.9
 """Of the processors: whoever uses this much of them has no use for more workers."""
@@ -66,7 +67,10 @@ SAMPLE_S: Final = 1.0
 """Between two samples, unless the pool rests (`Scaling.rests`)."""
 
 FULL: Final = 0.9
-"""Workers that are in use by so much while requests wait show no more of what there is to do."""
+"""Workers in use by so much are full: while requests wait, they show no more of what there is to do."""
+
+PERSISTS: Final = 2
+"""At so many samples in a row it is no chance."""
 
 OVERFULL: Final = 1.5
 """Then so many times as many are needed, or more if what waits says so."""
@@ -109,6 +113,8 @@ class Scaling(Struct, eq=False):
     """Workers in use, on average."""
     waits: float = 0.0
     """What waited at the last sample, in workers."""
+    full: int = 0
+    """At how many samples in a row, up to the last one, all workers were in use."""
     need: int = 0
     """Workers, at the last sample."""
     peaks: list[tuple[float, int]] = field(default_factory=list)
@@ -128,7 +134,7 @@ class Scaling(Struct, eq=False):
         """Forget all samples: they are of another time."""
         self.since, self.peaks = None, []
         self.busy = self.waits = 0.0
-        self.need = 0
+        self.need = self.full = 0
 
     def shift(self, seconds: float) -> None:
         """Nobody ran for so long: it does not count."""
@@ -153,7 +159,8 @@ class Scaling(Struct, eq=False):
         waits = _between(0.0, load.waiting * _between(0.0, load.request_s / CLEAR_S, 1.0), WORKERS_MAX)
         persists, self.waits = min(waits, self.waits), waits
         used = self.busy + persists
-        if persists and load.busy >= FULL * load.workers:
+        self.full = self.full + 1 if load.busy >= FULL * load.workers else 0
+        if persists and self.full:
             used = max(used, load.workers * policy.busy * OVERFULL)
         self.need = _workers(used / policy.busy)
         enough = _workers(used / (policy.busy * SPARE))
@@ -201,7 +208,8 @@ class Scaling(Struct, eq=False):
         if standing.ready < size:
             return None
         waits = load.waiting > 0
-        if not waits and self.shrunk_at is not None and now - self.shrunk_at < HOLD_S:
+        holds = self.shrunk_at is not None and now - self.shrunk_at < HOLD_S
+        if holds and not waits and self.full < PERSISTS:
             return None
         if policy.cpus > 0 and load.cpus >= SATURATED * policy.cpus:
             return Held("cpu")

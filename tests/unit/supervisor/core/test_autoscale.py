@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gwctl.config.model.types import WORKERS_MAX
 from gwctl.records.scaling import Obstacle
 from gwctl.supervisor.core.autoscale import (
+    FULL,
     HOLD_S,
     PATIENCE_MAX,
     Changed,
@@ -218,15 +219,21 @@ def test_as_long_after_growing() -> None:
     assert (was, then) == (size, size - 1)
 
 
-def test_after_shrinking_only_those_who_wait_make_it_grow_soon() -> None:
+def test_after_shrinking_being_busy_makes_it_grow_later_and_being_overloaded_at_once() -> None:
     def shrunk() -> Pool:
         pool = Pool(5)
         assert pool.lasts(61, 0.1) == [4]
         return pool
 
     pool = shrunk()
-    assert pool.lasts(HOLD_S - 1, 4.0) == []
-    assert pool.lasts(1, 4.0) == [6]
+    assert pool.lasts(HOLD_S - 1, 3.5) == [], "it may be a moment"
+    assert pool.lasts(1, 3.5) == [5]
+    pool = shrunk()
+    assert pool.lasts(1, 4.0) == [], "once is no overload"
+    assert pool.lasts(2, 0.1) == []
+    assert pool.lasts(4, 4.0) == [5], (
+        "all of each worker twice in a row is: event loops have no queue to be seen"
+    )
     pool = shrunk()
     assert pool.lasts(2, 4.0, waiting=20, request_s=0.5) == [8]
 
@@ -321,12 +328,14 @@ def test_bounds_hold_and_nothing_flaps_at_the_worst() -> None:
 
 def _plays(policy: ScalePolicy, samples: Iterable[LoadObserved]) -> None:
     pool = Pool(policy.min, policy)
-    waited = False
+    waited, full = False, 0
     grown_at, shrunk_at = -inf, -inf
     for sample in samples:
         was = pool.size
         found = pool.sees(sample)
         waited = sample.waiting > 0
+        if sample.workers > 0 and sample.seconds > 0.0:
+            full = full + 1 if sample.busy >= FULL * sample.workers else 0
         assert policy.min <= pool.size <= policy.max
         assert 1 <= pool.scaling.need <= WORKERS_MAX or pool.scaling.since is None
         assert len(pool.scaling.peaks) <= WORKERS_MAX
@@ -334,7 +343,7 @@ def _plays(policy: ScalePolicy, samples: Iterable[LoadObserved]) -> None:
             assert pool.size == was
         if pool.size > was:
             assert pool.size <= 2 * was
-            assert waited or pool.now - shrunk_at >= HOLD_S, "it grew again without anybody waiting"
+            assert waited or full > 1 or pool.now - shrunk_at >= HOLD_S, "it grew again without need"
             grown_at = pool.now
         elif pool.size < was:
             assert pool.size == was - 1
