@@ -45,7 +45,7 @@ SlowRequest = tuple[str, str, int, float]
 """Method, target, status and seconds."""
 
 Row = tuple[str, int, list[int]]
-"""Method, status, and how many requests by duration."""
+"""Method, class of status (its place in `STATUS_CLASSES`), and how many requests by duration."""
 
 
 class Counters:
@@ -81,7 +81,7 @@ class Counters:
         self.exemplars: dict[int, Exemplar] = {}
         self.rows: list[Row] = []
         self._by_method: dict[str, dict[int, list[int]]] = {method: {} for method in METHODS}
-        """What ``rows`` has, by method and status."""
+        """What ``rows`` has, by method and status: those of a class share a row."""
 
     @property
     def requests(self) -> int:
@@ -110,11 +110,17 @@ class Counters:
             self.exemplars[place_of_exemplar(seconds)] = Exemplar(seconds, time(), request_id)
 
     def _new_row(self, method: str, status: int) -> list[int]:
+        """Statuses are the application's to choose, or its client's: so there are rows of classes only."""
         method = method if method in self._by_method else _OTHER
-        row = self._by_method[method].get(status)
+        by_status = self._by_method[method]
+        if status in by_status:
+            return by_status[status]
+        kind = min(status // 100, _CLASSES - 1)
+        row = next((row for known, of, row in self.rows if of == kind and known == method), None)
         if row is None:
-            row = self._by_method[method][status] = [0] * PLACES
-            self.rows.append((method, status, row))
+            row = [0] * PLACES
+            self.rows.append((method, kind, row))  # first: an exception from another thread may come now
+        by_status[status] = row
         return row
 
 
@@ -144,6 +150,6 @@ def durations(rows: list[Row]) -> list[int]:
 def _answers(rows: list[Row]) -> array[int]:
     """Add up the requests by method and class of status."""
     answers = array("Q", bytes(8 * ANSWER_WORDS))
-    for method, status, row in rows:
-        answers[METHODS.index(method) * _CLASSES + min(status // 100, _CLASSES - 1)] += sum(row)
+    for method, kind, row in rows:
+        answers[METHODS.index(method) * _CLASSES + kind] += sum(row)
     return answers

@@ -341,6 +341,32 @@ def test_a_status_is_of_one_class(status: int, kind: str) -> None:
     assert record.words[ERRORS] == (status >= 500)
 
 
+def test_statuses_of_a_class_share_a_row() -> None:
+    """An application may send on whatever statuses it is asked for."""
+    one = Counters()
+    for _ in range(2):
+        for status in [0, *range(100, 1000)]:
+            for method in (*METHODS, "BREW"):
+                one.add(method, "/", status, 0, 0.0)
+    assert len(one.rows) == len(METHODS) * len(STATUS_CLASSES)
+    assert one.requests == 2 * 901 * (len(METHODS) + 1)
+
+
+@pure_only
+def test_an_exception_from_another_thread_loses_no_row() -> None:
+    class Interrupted(dict[int, list[int]]):
+        def __setitem__(self, status: int, row: list[int]) -> None:
+            super().__setitem__(status, row)
+            raise TimeoutError
+
+    one = Counters()
+    one._by_method["GET"] = Interrupted()
+    with pytest.raises(TimeoutError):
+        one.add("GET", "/", 200, 0, 0.0)
+    one.add("GET", "/", 200, 0, 0.0)
+    assert one.requests == 1, "the first has come to nothing, the second is found"
+
+
 def test_small_writes_are_not_delayed() -> None:
     with Engine(application("sync"), "sync") as engine, engine.connect() as client:
         client.get()
