@@ -104,7 +104,7 @@ class Handover:
             self._loop.remove_reader(self._queue.fileno())
 
     def _readable(self) -> None:
-        if self._service.runner.active >= self._service.context.capacity:
+        if self._service.runner.has_active(self._service.context.capacity):
             self._unwatch()
             self._left_at = monotonic()
             self._service.accounts.flush_soon()  # which leads to `take_again`

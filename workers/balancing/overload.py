@@ -78,7 +78,7 @@ class Overload:
 
     def room(self) -> int:
         """Return how many connections may be accepted to be served now; less than 1: none."""
-        if self.refuses or self._service.active_requests < self._requests_max:
+        if self.refuses or not self._service.runner.has_active(self._requests_max):
             return self._connections_max - self._connections
         return 0
 
@@ -136,7 +136,7 @@ class Overload:
             Refused: There are too many.
         """
         service = self._service
-        if service.active_requests < self._requests_max:
+        if not service.runner.has_active(self._requests_max):
             self._begin(exchange)
             return
         self._note(service.context.loop.time(), self._requests())
@@ -152,7 +152,7 @@ class Overload:
 
     def begin_held(self) -> None:
         """Begin those that have waited, as far as there is room now."""
-        while self._held and self._service.active_requests < self._requests_max:
+        while self._held and not self._service.runner.has_active(self._requests_max):
             exchange = self._held.popleft()
             verdict, waited_s = self._queue.judge(exchange, exchange.since)
             if verdict:

@@ -77,6 +77,10 @@ class Runner:
         """Requests in the application now, and those that wait for it here."""
         raise NotImplementedError
 
+    def has_active(self, count: int) -> bool:
+        """Tell whether `active` is ``count`` or more. Asked for each request."""
+        return self.active >= count
+
     @property
     def background(self) -> int:
         """Requests that go on behind their response, and are not in `active`."""

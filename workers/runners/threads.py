@@ -73,6 +73,7 @@ class ThreadsRunner(WsgiRunner):
         """Requests that a thread still holds and nobody waits for, with what that thread writes to."""
         self._extra = 0
         self._dispatched = 0
+        self._finished = 0  # of those, when they were last added up: at least so many are
         self._spare = -1
         self._mark = 0
         self._again = False
@@ -123,8 +124,15 @@ class ThreadsRunner(WsgiRunner):
 
     @property
     def active(self) -> int:
-        active = self._dispatched - sum([one.requests for one in self.threads])
-        return max(0, active - len(self.given_up)) if self.given_up else active
+        self._finished = sum([one.requests for one in self.threads])
+        return max(0, self._at_most_active())
+
+    def has_active(self, count: int) -> bool:
+        """Add up what the threads have counted only where more cannot be told from the last time."""
+        return self._at_most_active() >= count and self.active >= count
+
+    def _at_most_active(self) -> int:
+        return self._dispatched - self._finished - len(self.given_up)
 
     def under_way(self) -> list[Running]:
         if self.bridge is not None:

@@ -452,3 +452,37 @@ def test_a_call_that_ends_as_its_time_does_is_left_alone_though_its_client_has_g
         go.set()
         until(lambda: not engine.server.active_requests, "the end of the call")
         assert engine.ask("/next").body == b"x"
+
+
+@pure_only
+def test_whether_too_many_are_active_costs_no_sum_as_long_as_they_cannot_be() -> None:
+    """With `requests_max` it is asked before each request."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"done"]
+
+    with Engine(application, "threads", threads=2, requests_max=100) as engine, engine.connect() as client:
+        runner: Any = engine.server.runner
+        for _ in range(50):
+            assert client.get().body == b"done"
+        until(lambda: engine.call(lambda: runner.active) == 0, "all to be over")
+        asked = []
+
+        class Thread(RequestThread):
+            __slots__ = ()
+
+            @property
+            def requests(self) -> int:
+                asked.append(self)
+                return super().requests
+
+        engine.call(lambda: runner.threads.append(Thread()))
+        assert not engine.call(lambda: runner.has_active(1))
+        assert not asked
+        runner._dispatched += 3
+        assert not engine.call(lambda: runner.has_active(4))
+        assert not asked
+        assert engine.call(lambda: runner.has_active(3))
+        assert len(asked) == 1
+        runner._dispatched -= 3
