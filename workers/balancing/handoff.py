@@ -31,6 +31,7 @@ from gwctl.workers.http1.protocol import Connection
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gwctl.ipc.assignment import Listener
     from gwctl.workers.exchange.exchange import Exchange
     from gwctl.workers.http1.connections import ConnectionService
 
@@ -260,6 +261,22 @@ class SharedConnection(Connection):
 
 
 class AdoptedConnection(SharedConnection):
-    """A connection that a sibling has begun."""
+    """A connection that a sibling has begun.
 
-    __slots__ = ()
+    Attributes:
+        counted: Bytes of a body that the sibling has received, and counted.
+    """
+
+    __slots__ = ("counted",)
+
+    def __init__(
+        self, service: ConnectionService, sock: socket.socket, peer: Any, listener: Listener, data: bytes
+    ) -> None:
+        """``data`` was read of its next request: nothing, or all of it (`request_read`)."""
+        super().__init__(service, sock, peer, listener)
+        self.tail = data
+        self.counted = len(data.partition(b"\r\n\r\n")[2])
+
+    def count_body(self, size: int) -> None:
+        counted, self.counted = self.counted, 0
+        super().count_body(max(size - counted, 0))

@@ -11,6 +11,7 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from gwctl.ipc.scoreboard import BYTES_IN
 from gwctl.workers.exchange.body_buffer import Discard
 from gwctl.workers.exchange.exchange import Exchange, Sink
 from gwctl.workers.exchange.states import BODY, BUSY, CLOSING, DISCARD, FLUSH, FRESH, HEAD, IDLE, LINGER
@@ -251,9 +252,23 @@ class ConnectionBase(Exchange):
                     self.tail = b""
                     self.attention = self.eof
                 self.expecting = False
+                self.count_body(end - start)
                 return tail[start:end]
         self.incoming = framer
         return None
+
+    def count_body(self, size: int) -> None:
+        """Count a body, once for all: ``size`` bytes were received of it, as it came."""
+        self.service.context.record.words[BYTES_IN] += size
+
+    def end_receiving(self, ahead: int = 0) -> None:
+        """Receive no more of the body, if one is received. ``ahead`` bytes that came were not of it.
+
+        It is counted here and not as it comes: only now it is known where it ended.
+        """
+        if self.framer is not None:
+            self.framer = self.sink = None
+            self.count_body(self.received - ahead)
 
     @property
     def expected_bytes(self) -> int:
@@ -422,7 +437,7 @@ class ConnectionBase(Exchange):
         if self.queued:
             self.service.outbox.send()
         self.tail = b""
-        self.framer = self.sink = None
+        self.end_receiving()
         if self.lost or self.transport.is_closing():
             self.state = CLOSING  # the runner lets go of what is no longer BUSY
             if self.lost:

@@ -21,7 +21,6 @@ import asyncio
 from time import monotonic
 from typing import Final
 
-from gwctl.ipc.scoreboard import BYTES_IN
 from gwctl.masking import masked, masked_head
 from gwctl.workers.exchange.body_budget import BodiesFull
 from gwctl.workers.exchange.body_buffer import BodyTooLarge, not_kept
@@ -104,7 +103,8 @@ class Connection(ConnectionBase, asyncio.Protocol):
         if self.state == BODY:
             self.abandon()
         self.tail = b""
-        self.judge = self.framer = self.sink = None
+        self.judge = None
+        self.end_receiving()
         self.service.runner.on_disconnect(self)
         if self.state != BUSY:
             self.state = CLOSING
@@ -315,7 +315,6 @@ class Connection(ConnectionBase, asyncio.Protocol):
         assert self.sink is not None
         self.since = monotonic()
         self.received += len(data)
-        self.service.context.record.words[BYTES_IN] += len(data)
         self.expecting = False
         if framer.behind and data:
             assert isinstance(framer, ChunkedFramer)
@@ -337,7 +336,7 @@ class Connection(ConnectionBase, asyncio.Protocol):
             )
         else:
             if rest is not None:
-                self.framer = self.sink = None
+                self.end_receiving(len(rest))
                 self.tail = rest
                 self.tail_at = 0
                 if rest:

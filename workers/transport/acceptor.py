@@ -293,9 +293,8 @@ class Acceptor:
         """Go on with a connection that a sibling has begun; ``data`` was read of its next request."""
         arrived_at = [each for each in self._context.assignment.listeners if each.address == header.listener]
         listener = (arrived_at or self._context.assignment.listeners)[0]
-        connection = AdoptedConnection(self._service, sock, _address(header.peer), listener)
+        connection = AdoptedConnection(self._service, sock, _address(header.peer), listener, data)
         connection.local = _address(header.local)
-        connection.tail = data
         self._set_up(connection, plain_http)
 
     def _set_up(self, connection: Connection, first_protocol: FirstProtocol) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gwctl.ipc.scoreboard import CONNECTIONS, ERRORS, REQUESTS
+from gwctl.ipc.scoreboard import BYTES_IN, CONNECTIONS, ERRORS, REQUESTS
 from gwctl.workers.drain import unanswered
 from gwctl.workers.exchange.states import BODY, IDLE
 from gwctl.workers.runners.sync import SyncRunner
@@ -102,6 +102,18 @@ def pair(worker_class: str, *, handover: bool = True, **settings: Any) -> Iterat
             yield Pair(one, other, app)
         finally:
             app.let_go.set()
+
+
+@pytest.mark.parametrize("worker_class", WSGI)
+def test_a_body_that_is_given_away_is_counted_once(worker_class: str) -> None:
+    with pair(worker_class) as both, both.connect() as slow, both.connect() as client:
+        both.stick(slow)
+        for _ in range(3):
+            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+            assert client.response().body == b"otherhello"
+        both.app.let_go.set()
+        assert slow.response().body == b"one"
+        assert both.one.words(BYTES_IN) + both.other.words(BYTES_IN) == 15
 
 
 @pytest.mark.parametrize("worker_class", BOTH)

@@ -304,6 +304,53 @@ def test_bytes_of_request_bodies_are_counted(engine: Engine, client: Client) -> 
     assert engine.words(BYTES_IN) == 300_000 + len(chunks)
 
 
+POST = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
+
+
+def test_the_bytes_of_a_body_that_comes_with_its_head_are_counted(engine: Engine, client: Client) -> None:
+    from gwctl.ipc.scoreboard import BYTES_IN
+
+    client.send(POST + b"Content-Length: 5\r\n\r\nhello")
+    assert client.response().body == b"hello"
+    assert engine.words(BYTES_IN) == 5
+
+
+@pytest.mark.parametrize("chunks", [1, 700])
+def test_pipelined_requests_are_no_bytes_of_a_body(engine: Engine, client: Client, chunks: int) -> None:
+    """Nor are those that wait behind more chunks than one turn of the loop takes."""
+    from gwctl.ipc.scoreboard import BYTES_IN
+
+    chunked = b"1\r\na\r\n" * chunks + b"0\r\n\r\n"
+    ahead = b"GET /length?1 HTTP/1.1\r\nHost: x\r\n\r\n" * 20
+    client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunked + ahead)
+    assert client.response().body == b"a" * chunks
+    assert [client.response().body for _ in range(20)] == [b"x"] * 20
+    assert engine.words(BYTES_IN) == len(chunked)
+    client.send(POST + b"Content-Length: 6\r\n\r\nhel")
+    client.send(b"lo!" + ahead)
+    assert client.response().body == b"hello!"
+    assert [client.response().body for _ in range(20)] == [b"x"] * 20
+    assert engine.words(BYTES_IN) == len(chunked) + 6
+
+
+def test_bytes_of_a_body_that_fails_or_is_left_are_counted(engine: Engine, client: Client) -> None:
+    from gwctl.ipc.scoreboard import BYTES_IN
+
+    client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel")
+    until(lambda: engine.call(lambda: received(engine)) == 6, "half a chunk to have come")
+    client.send(b"lo, no chunk\r\n")
+    client.rest()
+    until(lambda: engine.words(BYTES_IN) == 20, "a body that is no body to be counted")
+    with engine.connect() as other:
+        other.send(POST + b"Content-Length: 9\r\n\r\npart")
+        until(lambda: engine.call(lambda: received(engine)) == 4, "a part to have come")
+    until(lambda: engine.words(BYTES_IN) == 24, "what came of it to be counted")
+
+
+def received(engine: Engine) -> int:
+    return sum(each.received for each in engine.server._connections if each.receiving)
+
+
 @pytest.mark.parametrize(
     "part", [b"GET /par", b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\npart"]
 )
