@@ -40,4 +40,9 @@ def parse(text: str) -> Target:
     found = _HOST_PORT.fullmatch(text.removeprefix(_UDP)) if text.startswith(_UDP) else None
     if found is None or not 0 < int(found[3]) < 65_536:
         raise TargetError("expected udp://HOST:PORT or unix:PATH")
-    return Target(found[1] or found[2], int(found[3]))
+    host = found[1] or found[2]
+    try:
+        host.encode("idna")  # as it is before it is looked up
+    except UnicodeError:
+        raise TargetError(f"{host} cannot be the name of a host") from None
+    return Target(host, int(found[3]))

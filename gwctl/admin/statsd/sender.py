@@ -1,7 +1,8 @@
 """Datagrams to one place. What cannot be sent is lost and counted: nobody waits for it, here or elsewhere.
 
-A name is looked up in a thread of its own, again now and then and when nobody listens any more. Why nothing
-can be sent is told once: as nobody confirms a datagram, it is never certain that it is well again.
+A name is looked up in a thread of its own, again now and then and when nobody listens any more; of its
+addresses the next one is taken then. Why nothing can be sent is told once: as nobody confirms a datagram, it
+is never certain that it is well again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ RESOLVED_S: Final = 60.0
 RESOLVE_S: Final = 5.0
 
 Resolve = Callable[[str, int], Sequence[tuple[Any, Any, Any, Any, Any]]]
+Address = tuple[int, Any]
+"""Family, and what is connected to."""
 
 
 class Sender:
@@ -36,6 +39,10 @@ class Sender:
         self._looking: asyncio.Future[Any] | None = None
         self._socket: socket.socket | None = None
         self._until = 0.0
+        self._address: Address | None = None
+        """The last that was tried."""
+        self._failed = False
+        """That one takes nothing: it is another's turn."""
 
     async def send(self, packets: Sequence[bytes]) -> None:
         """Send each, or lose it."""
@@ -50,7 +57,7 @@ class Sender:
             except OSError as error:
                 self._lose(1, error)
                 if not isinstance(error, BlockingIOError):
-                    self._until = 0.0
+                    self._move_on()
             else:
                 self.sent += 1
 
@@ -62,8 +69,12 @@ class Sender:
                 raise
             # What UDP tells is of one before: this one has not been sent yet.
             self._lose(1, error)
-            self._until = 0.0
+            self._move_on()
             sock.send(packet)
+
+    def _move_on(self) -> None:
+        self._until = 0.0
+        self._failed = True
 
     def close(self) -> None:
         if self._socket is not None:
@@ -85,18 +96,34 @@ class Sender:
         """Raises OSError: There is no such place, or nobody there."""
         if self._socket is not None and time.monotonic() < self._until:
             return self._socket
-        family, address = await self._address()
+        addresses = await self._addresses()
         if self._socket is not None:
             self._socket.close()
-        self._socket = sock = socket.socket(family, socket.SOCK_DGRAM)
-        sock.setblocking(False)
-        sock.connect(address)
-        self._until = time.monotonic() + RESOLVED_S
-        return sock
+            self._socket = None
+        failures: list[OSError] = []
+        for address in self._in_turn(addresses):
+            self._address, self._failed = address, True
+            try:
+                self._socket = _connect(address)
+            except OSError as error:
+                failures.append(error)
+            else:
+                self._failed = False
+                self._until = time.monotonic() + RESOLVED_S
+                return self._socket
+        raise failures[0]
 
-    async def _address(self) -> tuple[int, Any]:
+    def _in_turn(self, addresses: list[Address]) -> list[Address]:
+        """The same, those first that come after one that takes nothing."""
+        if self._address not in addresses:
+            return addresses
+        at = addresses.index(self._address) + self._failed
+        return addresses[at:] + addresses[:at]
+
+    async def _addresses(self) -> list[Address]:
+        """One at least. Raises OSError: There is no such place."""
         if self._target.path:
-            return socket.AF_UNIX, self._target.path
+            return [(socket.AF_UNIX, self._target.path)]
         if self._looking is None:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "gwctl-resolver")
@@ -113,13 +140,27 @@ class Sender:
         except OSError:
             self._looking = None
             raise
+        except UnicodeError:
+            self._looking = None
+            raise OSError(0, f"{self._target.host} cannot be the name of a host") from None
         self._looking = None
-        family, _, _, _, address = found[0]
-        return family, address
+        return [(family, address) for family, _, _, _, address in found]
 
 
 def _resolve(host: str, port: int) -> Sequence[tuple[Any, Any, Any, Any, Any]]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+
+
+def _connect(address: Address) -> socket.socket:
+    """Raises OSError: There is no way there, or nobody."""
+    sock = socket.socket(address[0], socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(address[1])
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _take_error(looking: asyncio.Future[Any]) -> None:

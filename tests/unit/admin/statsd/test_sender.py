@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,45 @@ async def test_a_name_that_nobody_knows(agent: socket.socket) -> None:
     answers.append([(socket.AF_INET, socket.SOCK_DGRAM, 17, "", agent.getsockname())])
     await sender.send([b"two"])
     assert agent.recv(100) == b"two"
+    sender.close()
+
+
+@asynchronous
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+async def test_what_cannot_be_a_name(host: str) -> None:
+    """An older master's settings may have it."""
+    told: list[str] = []
+    sender = Sender(Target(host, 8125), told.append)
+    for _ in range(2):
+        await sender.send([b"one"])
+    assert (sender.sent, sender.lost, len(told)) == (0, 2, 1)
+    assert told[0].endswith(f"{host} cannot be the name of a host")
+    sender.close()
+
+
+@asynchronous
+async def test_a_name_with_an_address_where_nobody_listens(agent: socket.socket) -> None:
+    """As localhost often has: an agent may listen on 127.0.0.1 alone."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        refuses = nobody.getsockname()
+    unreachable = ("255.255.255.255", 1)  # connect(2) itself fails: no broadcast
+    found = [
+        (socket.AF_INET, socket.SOCK_DGRAM, 17, "", address)
+        for address in (refuses, unreachable, agent.getsockname())
+    ]
+    sender = Sender(Target("agent.example", 8125), lambda _text: None, lambda _host, _port: found)
+    for _ in range(3):
+        await sender.send([b"one", b"two", b"three"])
+        if sender.lost:
+            break
+    lost = sender.lost
+    assert lost
+    await sender.send([b"four"])
+    assert agent.recv(100) == b"four"
+    await sender.send([b"five"])
+    assert agent.recv(100) == b"five"
+    assert sender.lost == lost
     sender.close()
 
 
