@@ -115,8 +115,10 @@ class Admin:
         self._page = page.load()
         self._reporter: Reporter | None = None
         if besides.statsd.to:
-            ask, levels = partial(self._master.metrics.get, READ_S), self._feed.records.levels
-            self._reporter = Reporter(besides.statsd, ask, levels, besides.warn)
+            ask, records = partial(self._master.metrics.get, READ_S), self._feed.records
+            self._reporter = Reporter(
+                besides.statsd, ask, records.levels, records.complete.wait, besides.warn
+            )
         sender = self._reporter.sender if self._reporter is not None else None
         self._scrape = Scrape(self._master, besides.metrics_folder, sender, besides.warn)
         self._routes = self._table(Api(name, self._guard, self._master, self._feed.sampler))

@@ -24,25 +24,29 @@ _LAST_S: Final = 0.3
 
 
 class Reporter:
-    """``ask`` gets the figures or raises ControlError; ``levels`` counts events, and goes on to."""
+    """``ask`` gets the figures or raises ControlError; ``levels`` counts events, and goes on to.
+
+    ``known`` waits until events of before are counted in ``levels``: they are no news.
+    """
 
     def __init__(
         self,
         settings: StatsdSettings,
         ask: Callable[[], Awaitable[MasterMetrics]],
         levels: Mapping[str, int],
+        known: Callable[[], Awaitable[object]],
         warn: Callable[[str], None],
     ) -> None:
         target = parse(settings.to)
         self.sender = Sender(target, warn)
         self._ask = ask
         self._levels = levels
+        self._known = known
         self._every_s = settings.interval_s
         self._bytes_max = UNIX_BYTES_MAX if target.path else UDP_BYTES_MAX
         self._writer = Writer(settings.prefix, settings.tags, tagged=settings.format == "dogstatsd")
         self._gunicorn_names = settings.gunicorn_names
         self._before: Reading | None = None
-
         self._running: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -59,6 +63,8 @@ class Reporter:
         self.sender.close()
 
     async def _run(self) -> None:
+        if self._gunicorn_names:
+            await self._known()
         loop = asyncio.get_running_loop()
         next_at = loop.time()
         while True:

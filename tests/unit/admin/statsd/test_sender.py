@@ -204,9 +204,43 @@ async def test_a_reading_now_and_then_and_one_at_the_end(agent: socket.socket) -
 
     port = agent.getsockname()[1]
     settings = StatsdSettings(to=f"udp://127.0.0.1:{port}", interval_s=0.01)
-    reporter = Reporter(settings, ask, {}, pytest.fail)
+    reporter = Reporter(settings, ask, {}, asyncio.Event().wait, pytest.fail)
     reporter.begin()
     await eventually(lambda: asked >= 3, "a reading after one that failed")
     await reporter.end()
     assert b"gwctl.up_seconds:3661.5|g" in agent.recv(2000)
     assert reporter.sender.lost == 0
+
+
+@asynchronous
+async def test_events_of_before_are_no_news(agent: socket.socket) -> None:
+    """The history comes when it comes: what is in it was counted by others."""
+    asked = 0
+    levels: dict[str, int] = {}
+    history = asyncio.Event()
+
+    async def ask() -> MasterMetrics:
+        nonlocal asked
+        asked += 1
+        return MASTER
+
+    settings = StatsdSettings(
+        to=f"udp://127.0.0.1:{agent.getsockname()[1]}", interval_s=0.01, gunicorn_names=True
+    )
+    reporter = Reporter(settings, ask, levels, history.wait, pytest.fail)
+    reporter.begin()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert asked == 0
+    levels["warning"] = 7
+    history.set()
+    await eventually(lambda: asked >= 1, "the first reading")
+    levels["warning"] = 8
+    await eventually(lambda: asked >= 3, "two more")
+    await reporter.end()
+    agent.setblocking(False)
+    found = []
+    with suppress(BlockingIOError):
+        while True:
+            found += [line for line in agent.recv(2000).split(b"\n") if b"log.warning" in line]
+    assert found == [b"gunicorn.log.warning:1|c"]
