@@ -31,6 +31,8 @@ from gwctl.admin.application.left_out import LeftOut
 FILES_MAX: Final = 256
 """Of one worker."""
 FILE_BYTES_MAX: Final = 8 << 20
+BYTES_MAX: Final = 16 << 20
+"""Of one worker, in all its files."""
 ENTRIES_MAX: Final = 10_000
 """Of one worker, in all its files."""
 KEY_BYTES_MAX: Final = 4096
@@ -78,57 +80,64 @@ def _files(folder: int, left_out: LeftOut) -> Iterator[File]:
         names = [entry.name for entry in islice(found, FILES_MAX + 1)]
     if len(names) > FILES_MAX:
         left_out["too_many"] += 1
-    left = ENTRIES_MAX
+    entries_left, bytes_left = ENTRIES_MAX, BYTES_MAX
     for name in sorted(names[:FILES_MAX]):
+        if not (entries_left and bytes_left):
+            left_out["too_many" if bytes_left else "too_large"] += 1
+            break
         parts = _NAME.fullmatch(name)
         if parts is None:
             left_out["file"] += 1
             continue
         kind, mode, process = parts.groups("")
-        entries = _read(folder, name, left, left_out)
-        left -= len(entries)
+        data, cut = _read(folder, name, min(bytes_left, FILE_BYTES_MAX), left_out)
+        bytes_left -= len(data)
+        entries = entries_in(data, entries_left, left_out, cut=cut)
+        entries_left -= len(entries)
         yield File(kind or "gauge", mode, process, entries)
 
 
-def _read(folder: int, name: str, entries_max: int, left_out: LeftOut) -> list[Entry]:
+def _read(folder: int, name: str, bytes_max: int, left_out: LeftOut) -> tuple[bytes, bool]:
+    """Return what is used of a file, and whether it is more than ``bytes_max``, which is all that is read."""
+    cut = False
     try:
         fd = os.open(name, _OPEN, dir_fd=folder)
     except OSError:  # a link, a socket, or nobody may read it
         left_out["file"] += 1
-        return []
+        return b"", False
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             left_out["file"] += 1
-            return []
+            return b"", False
         head = os.pread(fd, _HEADER_BYTES, 0)
         if len(head) < _HEADER_BYTES:
             if head:  # one without anything was made at this moment
                 left_out["malformed"] += 1
-            return []
+            return b"", False
         used = _length_at(head)[0]
-        if used > FILE_BYTES_MAX:
+        if used > bytes_max:
             left_out["too_large"] += 1
-            used = FILE_BYTES_MAX
+            used, cut = bytes_max, True
         data = os.pread(fd, used, 0) if used > 0 else b""
     except OSError:
         left_out["file"] += 1
-        return []
+        return b"", False
     finally:
         os.close(fd)
     if len(data) < used or used < 0:
         left_out["malformed"] += 1
-    return entries_in(data, entries_max, left_out)
+    return data, cut
 
 
-def entries_in(data: bytes, entries_max: int, left_out: LeftOut) -> list[Entry]:
-    """Take a file apart; what cannot be is left out, and all after it."""
+def entries_in(data: bytes, entries_max: int, left_out: LeftOut, *, cut: bool) -> list[Entry]:
+    """Take a file apart; what cannot be is left out, and all after it. ``cut``: that is counted already."""
     entries: list[Entry] = []
     end, at = len(data), _HEADER_BYTES
     while at < end:
         length = _length_at(data, at)[0] if at + 4 <= end else 0
         values_at = at + 4 + length + 8 - (length + 4) % 8
         if length <= 0 or values_at + _VALUES_BYTES > end:
-            if end < FILE_BYTES_MAX:  # else it was cut there, and that is counted already
+            if not cut:
                 left_out["malformed"] += 1
             break
         if length > KEY_BYTES_MAX:

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from gwctl.admin.application.files import ENTRIES_MAX, FILE_BYTES_MAX, FILES_MAX, File, read_worker
+from gwctl.admin.application.files import (
+    BYTES_MAX,
+    ENTRIES_MAX,
+    FILE_BYTES_MAX,
+    FILES_MAX,
+    File,
+    read_worker,
+)
 from gwctl.admin.application.left_out import LeftOut, Reason
 from tests.support.multiproc import count, write
 
@@ -137,6 +144,27 @@ def test_more_series_than_are_read(pool: int, tmp_path: Path) -> None:
     files, left_out = read(pool)
     assert sum(len(file.entries) for file in files) == ENTRIES_MAX
     assert left_out == {"too_many": 2}
+
+
+def test_more_bytes_than_are_read(pool: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holes cost the application nothing."""
+    (tmp_path / "7").mkdir()
+    for number in range(FILES_MAX):
+        path = tmp_path / "7" / f"counter_{number}.db"
+        path.write_bytes(struct.pack("i", FILE_BYTES_MAX - 8 * number))
+        os.truncate(path, FILE_BYTES_MAX)
+    taken, pread = [], os.pread
+
+    def counted(fd: int, size: int, at: int) -> bytes:
+        data = pread(fd, size, at)
+        taken.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "pread", counted)
+    files, left_out = read(pool)
+    assert sum(taken) <= BYTES_MAX + 8 * FILES_MAX
+    assert len(files) == 3
+    assert left_out == {"malformed": 2, "too_large": 2}, "a file that is cut, and all after it"
 
 
 def test_a_name_that_is_none(pool: int, tmp_path: Path) -> None:
