@@ -97,7 +97,7 @@ class Scrape:
     async def _collect(self, collector: Collector) -> tuple[MasterMetrics, Collected]:
         listing = await self._in_thread(collector.listing)
         metrics = await self._master.metrics.get(READ_S)
-        living = {pool.name: pool.processes for pool in metrics.pools}
+        living = {pool.name: pool.processes for pool in metrics.pools if pool.processes is not None}
         return metrics, await self._in_thread(collector.collect, listing, living)
 
     async def _in_thread(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

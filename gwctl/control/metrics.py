@@ -108,8 +108,9 @@ class PoolMetrics(msgspec.Struct, frozen=True):
     collection_max_s: float = 0.0
     """The longest of the workers that live."""
     workers: tuple[WorkerMetrics, ...] = ()
-    processes: tuple[int, ...] = ()
-    """Numbers of all its processes that have not been reaped, templates included. Each is given once."""
+    processes: tuple[int, ...] | None = None
+    """Numbers of all its processes that have not been reaped, templates included. Each is given once.
+    None: it is not known who lives."""
 
 
 class MasterMetrics(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from gwctl.admin.app import Admin
+from gwctl.admin.app import NOTHING, Admin, Besides
 from tests.support.admin_master import FakeMaster, eventually
 
 LOOPBACK = ("127.0.0.1", 9100)
@@ -194,9 +194,11 @@ class Following:
 
 
 @asynccontextmanager
-async def serving(master: FakeMaster, token: str = "secret") -> AsyncIterator[Admin]:
+async def serving(
+    master: FakeMaster, token: str = "secret", besides: Besides = NOTHING
+) -> AsyncIterator[Admin]:
     """The application between its startup and its shutdown, with ``master`` at the other end."""
-    admin = Admin(master.socket(), token, "shop")
+    admin = Admin(master.socket(), token, "shop", besides=besides)
     await master.begin()
     async with living(admin) as messages:
         assert messages == [{"type": "lifespan.startup.complete"}]

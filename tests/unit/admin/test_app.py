@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from gwctl.admin import app as module
 from gwctl.admin import scrape
-from gwctl.admin.app import Admin
+from gwctl.admin.app import Admin, Besides
 from tests.support.admin_client import ELSEWHERE, Client, living, serving
-from tests.support.admin_master import FakeMaster, asynchronous
+from tests.support.admin_master import METRICS, FakeMaster, asynchronous
+from tests.support.multiproc import count
 
 GETS = [
     "/",
@@ -275,3 +277,25 @@ async def test_a_protocol_that_is_not_known_is_an_error() -> None:
     async with serving(FakeMaster()) as admin:
         with pytest.raises(ValueError, match="nothing is known of 'mail'"):
             await admin({"type": "mail"}, None, None)  # type: ignore[arg-type]
+
+
+@asynchronous
+async def test_a_master_that_does_not_say_who_lives_has_no_worker_taken_for_dead(tmp_path: Path) -> None:
+    """While one of another version goes on with this program's admin process."""
+    for folder in (".folded", "web"):
+        (tmp_path / folder).mkdir()
+    count(tmp_path / "web" / "7", 5.0)
+    pool = {"name": "web", "worker": "sync", "size": 1, "ready": 1}
+    master = FakeMaster(answers={"metrics": lambda _params: METRICS | {"pools": [pool]}})
+    async with serving(master, besides=Besides(str(tmp_path))) as admin:
+        reply = await Client(admin).get("/metrics")
+        assert b"hits_total" not in reply.body
+        assert (tmp_path / "web" / "7").is_dir()
+        pool["processes"] = [7]
+        told = await Client(admin).get("/metrics")
+        assert b'hits_total{pool="web"' in told.body
+        assert (tmp_path / "web" / "7").is_dir()
+        pool["processes"] = []
+        told = await Client(admin).get("/metrics")
+        assert b'hits_total{pool="web"' in told.body
+        assert not (tmp_path / "web" / "7").exists()
