@@ -7,6 +7,7 @@ refused is left out: one mistake, one problem.
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 import re
 import sys
@@ -32,6 +33,7 @@ from gwctl.config.addresses import Address, AddressError
 from gwctl.config.model import request_limits
 from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.control import ControlSettings
+from gwctl.config.model.lifecycle import Reload
 from gwctl.config.model.log import LogSettings
 from gwctl.config.model.scaling import Scaling
 from gwctl.config.model.settings import PoolSettings, Settings
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
 _POOL_NAME: Final = re.compile(POOL_NAME)
 _RESERVED: Final = frozenset({"master"})
 """In log lines this is the master itself."""
+_UNSET_RELOAD: Final = Reload()
+_UNSET_STATSD: Final = StatsdSettings()
+"""What differs from these was set."""
 
 
 def check(settings: Settings, tree: Tree, bad: set[Path]) -> dict[str, Identity]:
@@ -62,7 +67,7 @@ def check(settings: Settings, tree: Tree, bad: set[Path]) -> dict[str, Identity]
     checks = _Checks(tree, bad)
     for name, pool in settings.pool.items():
         checks.pool(name, pool)
-        checks.metrics(("pool", name, "application_metrics"), pool, settings.admin)
+        checks.metrics(("pool", name), pool, settings)
     checks.admin(settings.admin)
     checks.statsd(settings.statsd)
     checks.log(settings.log)
@@ -115,11 +120,23 @@ class _Checks:
         except admin_token.TokenError as error:
             self._tree.complain(path, str(error), error.hint)
 
-    def metrics(self, path: Path, pool: PoolSettings, admin: AdminSettings) -> None:
-        """Check that somebody tells the application's metrics."""
-        if pool.application_metrics and not admin.bind and self._ok(path, ("admin", "bind")):
+    def metrics(self, at: Path, pool: PoolSettings, settings: Settings) -> None:
+        """Check that somebody tells the application's metrics, and may read them."""
+        path, admin = (*at, "application_metrics"), settings.admin
+        if not pool.application_metrics or not self._ok(path, ("admin", "bind")):
+            return
+        if not admin.bind:
             hint = 'Write bind = "127.0.0.1:9100" in [admin], or leave this out'
             self._tree.complain(path, "needs the admin listener, which tells them", hint)
+            return
+        umask, first = (*at, "umask"), next(iter(settings.pool.values()))
+        reader = admin.user if admin.user or admin.group else first.user
+        if not self._ok(umask, (*at, "user"), ("admin", "user"), ("admin", "group")):
+            return
+        if pool.umask and int(pool.umask, 8) & 0o040 and not _reads_all_of(reader, pool.user):
+            hint = "Write 027, or have both run as one user"
+            why = "the admin process, another user, cannot read what application_metrics keeps"
+            self._tree.complain(umask, why, hint)
 
     def statsd(self, statsd: StatsdSettings) -> None:
         """Check where figures are sent, and what is put to them."""
@@ -129,6 +146,9 @@ class _Checks:
                 statsd_target.parse(statsd.to)
             except statsd_target.TargetError as error:
                 self._tree.complain(path, str(error))
+        if not statsd.to and self._ok(path):
+            self._sent_nowhere(statsd)
+            return
         path = ("statsd", "prefix")
         if statsd.prefix and self._ok(path) and not statsd_target.NAME.fullmatch(statsd.prefix):
             self._tree.complain(path, "a prefix has letters, digits, _ and -, with dots inside")
@@ -137,6 +157,14 @@ class _Checks:
                 self._tree.complain(place, "a tag is NAME:VALUE or NAME, without blanks, commas, | and #")
         if statsd.tags and statsd.format == "plain" and self._ok(("statsd", "tags"), ("statsd", "format")):
             self._tree.complain(("statsd", "tags"), 'there are no tags with format = "plain"')
+
+    def _sent_nowhere(self, statsd: StatsdSettings) -> None:
+        """Complain of what is set for figures that are not sent."""
+        for name in statsd.__struct_fields__:
+            path: Path = ("statsd", name)
+            if getattr(statsd, name) != getattr(_UNSET_STATSD, name) and self._ok(path):
+                hint = 'Set to = "udp://127.0.0.1:8125", or leave this out'
+                self._tree.complain(path, "nothing is sent: statsd.to is empty", hint)
 
     def control(self, control: ControlSettings) -> None:
         """Check that those who may use the control socket are there."""
@@ -193,11 +221,20 @@ class _Checks:
             self._tree.complain(path, f"a {pool.worker} worker has no WebSockets", hint, show=False)
 
     def _watch(self, at: Path, pool: PoolSettings) -> None:
-        """A watch has to compare something."""
+        """A watch has to compare something, and what is about one needs one."""
         reload = pool.reload
-        path = (*at, "reload", "watch_s")
-        if reload.watch_s and reload.errors_max == reload.latency_max == "off" and self._ok(path):
-            self._tree.complain(path, "nothing is compared: errors_max and latency_max are both off")
+        watch = (*at, "reload", "watch_s")
+        if not self._ok(watch):
+            return
+        if reload.watch_s:
+            if reload.errors_max == reload.latency_max == "off":
+                self._tree.complain(watch, "nothing is compared: errors_max and latency_max are both off")
+            return
+        for name in ("errors_max", "latency_max", "requests_min"):
+            path = (*at, "reload", name)
+            if getattr(reload, name) != getattr(_UNSET_RELOAD, name) and self._ok(path):
+                hint = "Set watch_s, or leave this out"
+                self._tree.complain(path, "no reload is watched: watch_s is 0", hint)
 
     def _is_set(self, table: Path) -> bool:
         return any(path[: len(table)] == table for path in self._tree.origins)
@@ -398,6 +435,12 @@ class _Checks:
             unset = self._tree.get(path) is None  # then the default is meant, which the message must name
             self._tree.complain(path, f"{address} is bound already{by}" if unset else f"is bound already{by}")
             return
+
+
+def _reads_all_of(reader: str, owner: str) -> bool:
+    """Tell whether ``reader`` may read each file of ``owner``. Empty: as the master."""
+    uid, other = (users.uid(name) if name else os.geteuid() for name in (reader, owner))
+    return uid in {None, 0, other} or other is None  # None is told of where it is set
 
 
 def _paths(at: Path, pool: PoolSettings) -> Iterator[tuple[Path, str, str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gwctl.config.load import load
 from tests.support.mistakes import WEB, mistakes
 
 IN_FILE = {
@@ -280,12 +281,72 @@ IN_FILE = {
     "an array without its end": (f"{WEB}bind = [1\n\n[x]\n", "gw.toml:5: is not TOML: unclosed array"),
     "an end too early": (f"{WEB}bind = [\n\n", "gw.toml:3: is not TOML: invalid value"),
     "no UTF-8": (b'# a\n\nname = "\xe9"\n', "gw.toml:3: is not UTF-8 text"),
+    # what is told to others
+    "an empty part in a host's name": (
+        f'{WEB}[statsd]\nto = "udp://a..b:8125"\n',
+        'gw.toml:4: statsd.to = "udp://a..b:8125": a..b cannot be the name of a host',
+    ),
+    "a long part in a host's name": (
+        f'{WEB}[statsd]\nto = "udp://{"x" * 64}:8125"\n',
+        f'gw.toml:4: statsd.to = "udp://{"x" * 50}...: {"x" * 64} cannot be the name of a host',
+    ),
+    "metrics that the admin process cannot read": (
+        (
+            f'{WEB}user = "nobody"\numask = "077"\napplication_metrics = true\n'
+            '[admin]\nbind = "127.0.0.1:9100"\nuser = "daemon"\n'
+        ),
+        (
+            'gw.toml:4: pool.web.umask = "077": the admin process, another user, cannot read what '
+            "application_metrics keeps. Write 027, or have both run as one user"
+        ),
+    ),
 }
 
 
 @pytest.mark.parametrize(("text", "message"), IN_FILE.values(), ids=IN_FILE)
 def test_mistake_in_the_file(tmp_path: Path, text: str | bytes, message: str) -> None:
     assert mistakes(tmp_path, text) == [message]
+
+
+@pytest.mark.parametrize("to", ["", 'to = ""'])
+def test_options_of_figures_that_nobody_is_sent(tmp_path: Path, to: str) -> None:
+    text = f'{WEB}[statsd]\n{to}\ninterval_s = 30\ntags = ["env:production", "shop"]\n'
+    why = 'nothing is sent: statsd.to is empty. Set to = "udp://127.0.0.1:8125", or leave this out'
+    assert mistakes(tmp_path, text) == [
+        f"gw.toml:5: statsd.interval_s = 30: {why}",
+        f'gw.toml:6: statsd.tags = ["env:production", "shop"]: {why}',
+    ]
+
+
+@pytest.mark.parametrize("watch", ["", "watch_s = 0"])
+def test_options_of_a_watch_that_there_is_not(tmp_path: Path, watch: str) -> None:
+    text = (
+        f"{WEB}[pool.web.reload]\n{watch}\n"
+        'errors_max = "3x"\nlatency_max = "off"\nrequests_min = 60\ncanaries = 1\n'
+    )
+    why = "no reload is watched: watch_s is 0. Set watch_s, or leave this out"
+    assert mistakes(tmp_path, text) == [
+        f'gw.toml:5: pool.web.reload.errors_max = "3x": {why}',
+        f'gw.toml:6: pool.web.reload.latency_max = "off": {why}',
+        f"gw.toml:7: pool.web.reload.requests_min = 60: {why}",
+    ]
+
+
+def test_one_mistake_of_a_watch_is_one_problem(tmp_path: Path) -> None:
+    text = f'{WEB}[pool.web.reload]\nwatch_s = "half"\nerrors_max = "3x"\n'
+    assert [line.split(":")[1] for line in mistakes(tmp_path, text)] == ["4"]
+
+
+@pytest.mark.parametrize(
+    ("umask", "user"), [("027", "daemon"), ("077", ""), ("077", "nobody"), ("077", "root"), ("", "daemon")]
+)
+def test_metrics_that_the_admin_process_can_read(tmp_path: Path, umask: str, user: str) -> None:
+    """As one of the group, as the same user, or as root; with no umask of its own a pool has the master's."""
+    (tmp_path / "gw.toml").write_text(
+        f'{WEB}user = "nobody"\numask = "{umask}"\napplication_metrics = true\n'
+        f'[admin]\nbind = "127.0.0.1:9100"\nuser = "{user}"\n'
+    )
+    assert load(Path("gw.toml"), environ={}, cwd=tmp_path).settings.pool["web"].application_metrics
 
 
 def test_mistakes_in_the_env_file(tmp_path: Path) -> None:

@@ -54,6 +54,10 @@ def test_every_example_is_accepted(tmp_path: Path, path: tuple[str, ...]) -> Non
     table = dotted(path[:-1])
     if path[-1] == "application_metrics":
         tables["admin"] = 'bind = "127.0.0.1:9100"\n'
+    if path[-1] in {"errors_max", "latency_max", "requests_min"}:
+        tables["pool.web.reload"] = "watch_s = 30\n"
+    if path[0] == "statsd":
+        tables["statsd"] = 'to = "udp://127.0.0.1:8125"\n'
     if "tls" in path or path[2:] == ("bind",):
         shop = Files(tmp_path, "shop.example")
         tables["pool.web.tls"] = f'certificate = "{shop.certificate}"\nkey = "{shop.key}"\n'
