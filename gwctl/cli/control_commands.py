@@ -21,6 +21,7 @@ import msgspec
 from gwctl.cli import output
 from gwctl.cli.completion import pool_names, worker_names
 from gwctl.cli.events_view import EventsView
+from gwctl.cli.excerpt import FOLLOWED_AFTER, excerpt, span
 from gwctl.cli.reload_view import ReloadView
 from gwctl.cli.requests_view import render as render_requests
 from gwctl.cli.status_view import render
@@ -57,8 +58,6 @@ _GONE_TIMEOUT_S: Final = 10.0
 _READY_TIMEOUT_S: Final = 120.0
 _POLL_S: Final = 0.1
 LEVELS: Final = get_args(LevelName)
-FOLLOWED_AFTER: Final = 10
-"""So many events before those that are followed give a beginning to what comes."""
 _NOBODY_COMES_S: Final = 2.0
 """So long no worker of a pool boots, and nothing goes on that starts some: then none is going to."""
 
@@ -341,29 +340,8 @@ def _until_ready(client: ControlClient, pool: str, size: int, restarts: int) -> 
         time.sleep(_POLL_S)
 
 
-_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    """``90``, ``90s``, ``10m``, ``2h`` or ``1d``, in seconds."""
-    if value is None:
-        return None
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)", value)
-    if found is None:
-        raise click.BadParameter(f"{value!r} is not a time: write 90s, 10m, 2h or 1d")
-    return float(found[1]) * _UNITS_S[found[2]]
-
-
 @click.command(short_help="Show what happened, and what happens.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
-@click.option("--since", metavar="TIME", callback=span, help="Only the last 90s, 10m, 2h or 1d.")
-@click.option(
-    "-n",
-    "--last",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Only the last N; default with --follow: 10.",
-)
+@excerpt("Go on with what happens from now on", f"with --follow: {FOLLOWED_AFTER}")
 @click.option(
     "--kind",
     "kinds",

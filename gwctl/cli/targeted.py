@@ -36,6 +36,23 @@ def control_socket(config: Path | None, name: str | None, control: Path | None) 
     )
 
 
+def which_master(
+    command: Callable[..., None],
+    config_help: str = "The master that was started with this file.",
+    json_help: str = "Write one JSON object.",
+) -> Callable[..., None]:
+    """Add the options that say which master is meant, as `control_socket` takes them, and --json."""
+    a_path = click.Path(path_type=Path, readable=False)
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help=json_help),
+        click.option("--control", type=a_path, help="The master at this control socket."),
+        click.option("--name", help="The master of this name."),
+        click.option("-c", "--config", type=a_path, help=config_help),
+    ):
+        command = option(command)
+    return command
+
+
 def targeted(
     command: Callable[..., None], json_help: str = "Write one JSON object.", indent: int | None = 2
 ) -> Callable[..., None]:
@@ -44,19 +61,7 @@ def targeted(
     ``indent`` is that of an error in JSON; None: all of it on one line.
     """
 
-    @click.option(
-        "-c",
-        "--config",
-        type=click.Path(path_type=Path, readable=False),
-        help="The master that was started with this file.",
-    )
-    @click.option("--name", help="The master of this name.")
-    @click.option(
-        "--control",
-        type=click.Path(path_type=Path, readable=False),
-        help="The master at this control socket.",
-    )
-    @click.option("--json", "as_json", is_flag=True, help=json_help)
+    @functools.partial(which_master, json_help=json_help)
     @functools.wraps(command)
     def run(
         config: Path | None, name: str | None, control: Path | None, *, as_json: bool, **arguments: Any

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -46,7 +47,8 @@ class Part:
     """Why nothing, or nothing more, can be had of it."""
     memory: bool = False
     frames: list[Frame] = field(default_factory=list)
-    stacks: list[Stack] = field(default_factory=list)
+    stacks: list[array[int]] = field(default_factory=list)
+    """Numbers of frames, in two bytes each: they may be two millions."""
     spent: dict[int, Spent] = field(default_factory=dict)
     _received: bytearray = field(default_factory=bytearray)
     _bytes: int = 0
@@ -102,7 +104,7 @@ class Part:
 
     def _add(self, frames: Iterable[Frame], stacks: Iterable[Stack], counts: Iterable[Counts]) -> None:
         self.frames.extend(frames)
-        self.stacks.extend(stacks)
+        self.stacks.extend(array("H", stack) for stack in stacks)
         known = len(self.frames)
         if known > lines.FRAMES_MAX or len(self.stacks) > lines.STACKS_MAX:
             raise ValueError("it has more stacks than are told of")
@@ -127,6 +129,11 @@ class Choice:
 WAITS: Final = Frame("(waits)", kind=Kind.NOTE)
 IDLE: Final = Frame("(idle)", kind=Kind.NOTE)
 
+OTHERS: Final = Frame("(other stacks)", kind=Kind.NOTE)
+"""Where there are too many to keep them apart."""
+PLACES_MAX: Final = 4_000_000
+"""Frames of all stacks together, of all workers: some 50 MB."""
+
 Folded = dict[tuple[Frame, ...], int]
 """Stacks, root first, with microseconds or bytes."""
 
@@ -134,6 +141,7 @@ Folded = dict[tuple[Frame, ...], int]
 def folded(parts: Iterable[Part], choice: Choice) -> Folded:
     """Put the stacks of ``parts`` together: what several have is one."""
     found: Folded = {}
+    left = PLACES_MAX
     for part in parts:
         frames = [_shown(frame, choice) for frame in part.frames]
         for number, spent in part.spent.items():
@@ -142,8 +150,12 @@ def folded(parts: Iterable[Part], choice: Choice) -> Folded:
             if not part.memory:
                 ends += ((*stack, WAITS), spent.second), ((*stack, IDLE), spent.third if choice.idle else 0)
             for end, weight in ends:
-                if weight:
-                    found[end] = found.get(end, 0) + weight
+                if not weight:
+                    continue
+                if end not in found:
+                    left -= len(end)
+                kept = end if end in found or left > 0 else (OTHERS,)
+                found[kept] = found.get(kept, 0) + weight
     return found
 
 

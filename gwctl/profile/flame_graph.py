@@ -26,6 +26,8 @@ from gwctl.wording import seconds
 
 ROW: Final = 19
 BOXES_MAX: Final = 6000
+NODES_MAX: Final = 100_000
+"""Of the tree, of which at most `BOXES_MAX` are drawn: some 50 MB."""
 SHARE_MIN: Final = 0.0005
 """Of all; narrower boxes are not drawn."""
 _HEAD: Final = 124
@@ -62,7 +64,9 @@ def flame_graph(stacks: Folded, title: str, summary: str, *, memory: bool) -> st
         summary: A sentence about it.
         memory: The weights are bytes.
     """
-    whole = _tree(stacks)
+    whole, cut = _tree(stacks)
+    if cut:
+        summary += f"; {cut:,} of {len(stacks):,} stacks, those that weigh least, are not drawn to their ends"
     drawn, rows = _boxes(whole, memory=memory)
     height = rows * ROW + 16
     keys = "".join(f'<span><i style="background:{colour}"/>{name}</span>' for name, colour in _KEYS)
@@ -98,16 +102,25 @@ def _part(kind: str) -> str:
     return files("gwctl.profile").joinpath(f"flame_graph.{kind}").read_text("utf-8")
 
 
-def _tree(stacks: Folded) -> _Box:
+def _tree(stacks: Folded) -> tuple[_Box, int]:
+    """The boxes, and how many stacks are not in them to their ends: of too many the lightest."""
     whole = _Box(Frame("all", kind=Kind.ROOT))
-    for stack, weight in stacks.items():
+    left, cut = NODES_MAX, 0
+    for stack, weight in sorted(stacks.items(), key=lambda each: -each[1]):
         box = whole
         box.weight += weight
         for frame in stack:
-            box = box.inside.setdefault(frame, _Box(frame))
+            inside = box.inside.get(frame)
+            if inside is None:
+                if not left:
+                    cut += 1
+                    break
+                left -= 1
+                inside = box.inside[frame] = _Box(frame)
+            box = inside
             box.weight += weight
         box.own += weight
-    return whole
+    return whole, cut
 
 
 def _boxes(whole: _Box, *, memory: bool) -> tuple[str, int]:

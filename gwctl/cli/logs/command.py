@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 
 from gwctl.cli import output
 from gwctl.cli.completion import worker_names
-from gwctl.cli.control_commands import FOLLOWED_AFTER, span
+from gwctl.cli.excerpt import FOLLOWED_AFTER, excerpt
 from gwctl.cli.logs import files, journal
 from gwctl.cli.logs.entries import LEVELS, Wanted
 from gwctl.cli.logs.place import Place, elsewhere, is_readable, place_of
 from gwctl.cli.logs.view import LogsView
-from gwctl.cli.targeted import fail, worker_name
+from gwctl.cli.targeted import fail, which_master, worker_name
 from gwctl.errors import ControlError, GwctlError
 from gwctl.log.destination import is_file
 from gwctl.log.level import Level
 
-SHOWN: int = 100
+SHOWN: Final = 100
 """Entries, where nobody has said how many or since when."""
 
 
 @click.command(short_help="Read the event log, wherever it is.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("--since", metavar="TIME", callback=span, help="Only the last 90s, 10m, 2h or 1d.")
-@click.option(
-    "-n",
-    "--last",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Only the last N; default without --since: 100, with --follow 10.",
-)
+@excerpt("Go on with what comes", f"without --since: {SHOWN}, with --follow {FOLLOWED_AFTER}")
 @click.option(
     "--worker",
     metavar="POOL[.SLOT]",
@@ -48,18 +42,10 @@ SHOWN: int = 100
     metavar="LEVEL",
     help="Only this and more severe: debug, info, warning, err.",
 )
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path, readable=False),
-    help="Of the master that was started with this file; it need not run.",
-)
-@click.option("--name", help="Of the master of this name.")
-@click.option(
-    "--control", type=click.Path(path_type=Path, readable=False), help="Of the master at this control socket."
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Write one JSON object a line, as docs/logs.md has them."
+@functools.partial(
+    which_master,
+    config_help="Of the master that was started with this file; it need not run.",
+    json_help="Write one JSON object a line, as docs/logs.md has them.",
 )
 def logs(
     *,

@@ -26,11 +26,11 @@ LEVELS: Final = {
 }
 """By all their names."""
 _TEXT: Final = re.compile(
-    r"(?P<clock>\d\d:\d\d:\d\d\.\d{3}) (?P<level>debug|info |warn |error) "
-    r"(?P<subject>\S+(?: g\d+)?(?: (?P<stream>stdout|stderr)(?= ))?) +(?P<text>.*)",
+    r"(?P<clock>(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}\.[0-9]{3}) (?P<level>debug|info |warn |error) "
+    r"(?P<subject>\S+(?: g[0-9]+)?(?: (?P<stream>stdout|stderr)(?= ))?) +(?P<text>.*)",
     re.DOTALL,
 )
-_PROCESS: Final = re.compile(r"(?P<pool>[^. ]+)(?:\.(?P<slot>\d+))?(?: g(?P<generation>\d+))?")
+_PROCESS: Final = re.compile(r"(?P<pool>[^. ]+)(?:\.(?P<slot>[0-9]{1,9}))?(?: g(?P<generation>[0-9]{1,9}))?")
 _PRIORITIES: Final = {
     "7": "debug",
     "6": "info",
@@ -59,6 +59,7 @@ _FIELDS: Final = {
 }
 """What the journal's fields are in JSON: see docs/logs.md."""
 _NUMBERS: Final = frozenset({"slot", "generation", "pid", "number"})
+_NUMBER: Final = re.compile("[0-9]{1,18}")
 
 
 class Entry(NamedTuple):
@@ -139,9 +140,10 @@ def of_json(line: str) -> Entry | None:
 
 
 def time_of(fields: Mapping[str, Any]) -> dt.datetime | None:
-    with suppress(ValueError, TypeError):
+    """In the time zone of this machine; None: it says none, or one that no clock here knows."""
+    with suppress(ValueError, TypeError, OverflowError, OSError):
         time = dt.datetime.fromisoformat(fields["time"]) if "time" in fields else None
-        return time if time is not None and time.tzinfo is not None else None
+        return time.astimezone() if time is not None and time.tzinfo is not None else None
     return None
 
 
@@ -162,7 +164,7 @@ def of_journal(line: str) -> Entry | None:
     for name, ours in _FIELDS.items():
         if name in values:
             value = values[name]
-            fields[ours] = int(value) if ours in _NUMBERS and value.isdecimal() else value
+            fields[ours] = int(value) if ours in _NUMBERS and _NUMBER.fullmatch(value) else value
     if "time" not in fields:
         fields["time"] = _realtime(values.get("__REALTIME_TIMESTAMP", ""))
     fields["level"] = _PRIORITIES.get(values.get("PRIORITY", ""), "info")

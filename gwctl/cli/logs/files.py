@@ -126,10 +126,11 @@ class _Assembly:
         self._lines = []
         if clock is not None:
             if self._clock is not None and _hours(self._clock) - _hours(clock) > _DISORDER_HOURS:
-                self.day += dt.timedelta(days=1)
+                self.day = _day_after(self.day, 1)
             self._clock = clock
-            at = dt.datetime.combine(self.day, clock).astimezone()
-            entry = entry._replace(fields={"time": at.isoformat()} | dict(entry.fields))
+            at = _moment(self.day, clock)
+            if at is not None:
+                entry = entry._replace(fields={"time": at.isoformat()} | dict(entry.fields))
         if self._wanted(entry):
             yield entry
 
@@ -201,11 +202,11 @@ def _start(file: IO[bytes], query: Query) -> tuple[int, dt.date]:
         entry, clock = of_json(line), clock_of(line)
         if clock is not None:
             if _hours(clock) - _hours(later) > _DISORDER_HOURS:
-                day -= dt.timedelta(days=1)
+                day = _day_after(day, -1)
             later = clock
         at = time_of(entry.fields) if entry is not None else None
         if clock is not None:
-            at = dt.datetime.combine(day, clock).astimezone()
+            at = _moment(day, clock)
         if query.since is not None and at is not None and at < query.since:
             break
         if query.last is not None and query.wanted(entry or of_text(line)):
@@ -246,7 +247,26 @@ def _backwards(file: IO[bytes], end: int) -> Iterator[tuple[int, str]]:
 
 
 def _written_at(file: IO[bytes]) -> dt.datetime:
-    return dt.datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime).astimezone()
+    """As the file system says, if that can be."""
+    try:
+        return dt.datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return dt.datetime.now().astimezone()
+
+
+def _day_after(day: dt.date, days: int) -> dt.date:
+    """The first and the last day that there are stay: lines may say that the clock went back without end."""
+    try:
+        return day + dt.timedelta(days=days)
+    except OverflowError:
+        return day
+
+
+def _moment(day: dt.date, clock: dt.time) -> dt.datetime | None:
+    try:
+        return dt.datetime.combine(day, clock).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return None  # at the first or the last day that there are
 
 
 def _hours(clock: dt.time) -> float:

@@ -6,6 +6,7 @@ import os
 import re
 import select
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO, Final, NamedTuple
 
@@ -18,6 +19,7 @@ _PRIORITIES: Final = {Level.DEBUG: "debug", Level.INFO: "info", Level.WARNING: "
 _POLL_MS: Final = 500
 """Between two looks whether anybody reads on."""
 _READ_BYTES: Final = 65_536
+_COMPLAINT_BYTES: Final = 4096
 
 
 class Query(NamedTuple):
@@ -58,10 +60,17 @@ def read(query: Query, show: Callable[[Entry], None], nobody_reads: Callable[[],
     Raises:
         ControlError: There is no journalctl, or it cannot read the journal.
     """
+    with tempfile.TemporaryFile() as complaints:  # a pipe that nobody reads meanwhile would hold it up
+        _read(query, complaints, show, nobody_reads)
+
+
+def _read(
+    query: Query, complaints: IO[bytes], show: Callable[[Entry], None], nobody_reads: Callable[[], bool]
+) -> None:
     words = command(query)
     try:
         process = subprocess.Popen(  # noqa: S603 - a list of words, no shell
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
         )
     except OSError as error:
         raise ControlError(
@@ -70,7 +79,6 @@ def read(query: Query, show: Callable[[Entry], None], nobody_reads: Callable[[],
         ) from None
     with process:
         assert process.stdout is not None
-        assert process.stderr is not None
         try:
             for line in _lines(process.stdout, nobody_reads):
                 entry = of_journal(line)
@@ -78,8 +86,9 @@ def read(query: Query, show: Callable[[Entry], None], nobody_reads: Callable[[],
                     show(entry)
         finally:
             process.terminate()
-        complaint = process.stderr.read().decode("utf-8", "replace").strip()
         if process.wait() > 0:
+            complaints.seek(0)
+            complaint = complaints.read(_COMPLAINT_BYTES).decode("utf-8", "replace").strip()
             raise ControlError(f"journalctl: {complaint or f'exit status {process.returncode}'}")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gwctl.profile import lines
-from gwctl.profile.collected import IDLE, WAITS, Choice, Part, folded, totals
+from gwctl.profile import collected, lines
+from gwctl.profile.collected import IDLE, OTHERS, WAITS, Choice, Part, folded, totals
 from gwctl.profile.lines import Allocations, Begun, Ended, Frame, Kind, Refused, Samples, encode
 
 REQUESTS = Frame("requests", kind=Kind.ROOT)
@@ -113,6 +113,15 @@ def test_what_is_no_profile_ends_the_worker_s_part_and_nothing_else(data: list[b
     assert part.failure.startswith("what it tells is no profile: "), part
     assert len(part.failure) < 300
     folded([part], Choice(idle=True))
+
+
+def test_too_many_frames_of_all_workers_are_put_together(monkeypatch: Any) -> None:
+    """Nothing of the time is lost."""
+    monkeypatch.setattr(collected, "PLACES_MAX", 6)
+    stacks = folded([part_of(*TOLD), part_of(*TOLD, name="web.3")], Choice())
+    assert stacks[OTHERS,] > 0
+    assert sum(len(stack) for stack in stacks) <= 6
+    assert sum(stacks.values()) == 606
 
 
 def test_lines_without_end_end_it(monkeypatch: Any) -> None:

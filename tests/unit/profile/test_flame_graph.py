@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+import tracemalloc
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -12,7 +14,7 @@ import pytest
 from gwctl.profile import flame_graph as drawing
 from gwctl.profile.collected import WAITS, Folded
 from gwctl.profile.flame_graph import flame_graph
-from gwctl.profile.lines import Frame, Kind
+from gwctl.profile.lines import DEPTH_MAX, Frame, Kind
 
 SVG = "{http://www.w3.org/2000/svg}"
 REQUESTS = Frame("requests", kind=Kind.ROOT)
@@ -104,3 +106,30 @@ def test_of_the_memory_it_says_bytes() -> None:
 
 def test_nothing_at_all_is_a_picture_too() -> None:
     assert [each["name"] for each in boxes(parsed({}))] == ["all"]
+
+
+def test_a_tree_of_too_many_boxes_is_cut_where_it_weighs_least_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drawing, "NODES_MAX", 10)
+    heavy = tuple(Frame(f"heavy{depth}") for depth in range(8))
+    light = {(Frame(f"light{number}"), Frame("end")): 1_000 for number in range(5)}
+    text = flame_graph(light | {heavy: 1_000_000}, "web.2", "998 samples", memory=False)
+    assert "998 samples; 4 of 6 stacks, those that weigh least, are not drawn to their ends" in text
+    names = [each["name"] for each in boxes(ET.fromstring(text))]
+    assert names.count("heavy7") == 1
+    assert "not drawn" not in flame_graph(STACKS, "web.2", "998 samples", memory=False)
+
+
+def test_the_deepest_and_most_different_stacks_take_little_memory() -> None:
+    """What a worker may tell at most: that is two million boxes, of which few can be seen."""
+    frames = [Frame(f"f{number}", "a.py", number) for number in range(DEPTH_MAX * 50)]
+    chance = random.Random(7)
+    stacks = {tuple(chance.choices(frames, k=DEPTH_MAX)): 1 for _ in range(2_000)}
+    tracemalloc.start()
+    try:
+        flame_graph(stacks, "web.2", "998 samples", memory=False)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 80_000_000

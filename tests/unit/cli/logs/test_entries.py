@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 import pytest
 
-from gwctl.cli.logs.entries import Entry, Wanted, of_journal, of_json, of_text
+from gwctl.cli.logs.entries import Entry, Wanted, clock_of, of_journal, of_json, of_text, time_of
 from gwctl.log.level import Level
 
 
@@ -116,3 +117,44 @@ def test_a_message_that_is_json_is_the_object() -> None:
 @pytest.mark.parametrize("line", ["", "-- No entries --", "[]", "{" * 10_000])
 def test_what_is_no_entry_is_none(line: str) -> None:
     assert of_journal(line) is None
+
+
+LONG: Final = "9" * 5000
+"""More digits than Python makes a number of."""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "99:99:99.000 info  web.0 g1   tea",
+        "24:00:00.000 info  web.0 g1   tea",
+        "\u0661\u0661:\u0661\u0661:\u0661\u0661.\u0661\u0661\u0661 info  web.0 g1   tea",
+        f'{{"text": "tea", "slot": {LONG}}}',
+        f"web.{LONG}",
+    ],
+)
+def test_a_line_that_is_nearly_one_of_ours_is_shown_as_it_is(line: str) -> None:
+    assert of_json(line) is None
+    assert clock_of(line) is None
+    assert of_text(line) == Entry({"text": line}, line)
+
+
+def test_a_process_whose_number_is_none_is_a_subject() -> None:
+    fields = of_text(f"10:02:11.630 info  web.{LONG} g{LONG} tea").fields
+    assert (fields["text"], fields.get("slot"), fields.get("generation")) == ("tea", None, None)
+
+
+@pytest.mark.parametrize("number", [LONG, "-1", "\u0663"])
+def test_a_number_of_the_journal_that_is_none_stays_text(number: str) -> None:
+    entry = of_journal(json.dumps({"MESSAGE": "tea", "GWCTL_SLOT": number, "GWCTL_POOL": "web"}))
+    assert entry is not None
+    assert entry.fields["slot"] == number
+    assert entry.process == ("web", None)
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-11-29T10:02:11", "soon", LONG, 7, None],
+)
+def test_a_time_that_no_clock_here_knows_is_none(time: object) -> None:
+    assert time_of({"time": time}) is None

@@ -17,6 +17,7 @@ from gwctl.cli.logs.files import Query, read
 from gwctl.errors import ControlError
 from gwctl.log.level import Level
 
+FIRST, LAST = dt.datetime(1, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 12, 31, 23, 59, tzinfo=dt.UTC)
 NOON = dt.datetime(2026, 11, 29, 12).astimezone()
 
 
@@ -205,3 +206,26 @@ def test_a_file_that_is_cut_off_is_read_from_its_beginning(
         [lambda: log.write_text("one\n"), lambda: None, lambda: log.write_text("one\ntwo\n")],
     )
     assert texts(follower.entries) == ["one", "two"]
+
+
+@pytest.mark.parametrize("at", [FIRST, LAST])
+def test_a_clock_that_goes_back_without_end_leads_to_no_day_that_there_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: dt.datetime
+) -> None:
+    path = tmp_path / "events.log"
+    lines = [f"{clock}:00:00.000 info  web.1 g1   {clock}" for clock in ("23", "01", "22", "00")]
+    written(path, text_of(*lines))
+    monkeypatch.setattr(files, "_written_at", lambda _file: at)
+    assert texts(found(path)) == texts(found(path, last=9)) == ["23", "01", "22", "00"]
+    assert len(found(path, since=NOON)) in {0, 4}
+
+
+@pytest.mark.parametrize("seconds", [-(1 << 40), 1 << 40])
+def test_a_time_of_the_file_that_no_clock_here_knows(tmp_path: Path, seconds: int) -> None:
+    path = tmp_path / "events.log"
+    path.write_text("11:58:00.000 info  master     one\n")
+    try:
+        os.utime(path, (seconds, seconds))
+    except OSError:
+        pytest.skip("this file system has no such times")
+    assert texts(found(path, last=1)) == ["one"]

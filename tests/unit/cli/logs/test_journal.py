@@ -41,6 +41,26 @@ def test_it_is_asked_for_one_master_and_what_is_wanted() -> None:
     ]
 
 
+def test_who_wrote_an_entry_is_not_asked_and_the_documentation_says_so() -> None:
+    """Workers may have users of their own, which change: what is asked for is what the sender says."""
+    words = command(Query("shop", "journal", Wanted("web"), None, 10))
+    assert {word.partition("=")[0] for word in words if word.startswith(("_", "GWCTL"))} == {
+        "GWCTL_INSTANCE",
+        "GWCTL_POOL",
+    }
+
+
+def test_one_that_complains_much_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads its stderr before it has ended."""
+    a_journalctl(
+        tmp_path,
+        monkeypatch,
+        "sys.stderr.write('Journal file is truncated.\\n' * 10000)\n"
+        "print(json.dumps({'MESSAGE': 'web.0 g1: tea', 'GWCTL_SUBJECT': 'web.0 g1', 'PRIORITY': '6'}))\n",
+    )
+    assert [entry.fields["text"] for entry in shown(Query("shop", "journal"))] == ["tea"]
+
+
 def test_a_namespace_is_named() -> None:
     assert "--namespace=shop" in command(Query("x", "journal:/run/systemd/journal.shop/socket"))
     assert not [word for word in command(Query("x", "journal:/elsewhere")) if "namespace" in word]
