@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
-from benchmarks import memory, peers, servers, startup
+from benchmarks import costs, memory, peers, servers, startup
 from benchmarks.checks import complain
-from benchmarks.contenders import CONTENDERS, NGINX, Contender, Launch, everybody, gwctl
+from benchmarks.contenders import (
+    CONTENDERS,
+    KINDS,
+    NGINX,
+    Contender,
+    Kind,
+    Launch,
+    everybody,
+    gwctl,
+)
 from benchmarks.lifecycle import contenders as lifecycle_contenders
 from benchmarks.lifecycle import site
 from benchmarks.measure import CoreTimes, Sample, core_times, others_share, parse, wrk_command
@@ -19,6 +31,7 @@ from benchmarks.tables import row, targets_table, workload_table
 from benchmarks.targets import TARGETS, judge
 from benchmarks.throughput import arguments, lacks, plan
 from benchmarks.workloads import BY_NAME, COMPILED, ORDER, ORDER_ANSWER, QUICK, WORKLOADS, lua_string
+from gwctl.config.load import load
 from gwctl.config.model.settings import Settings
 
 REPORT = """Running 1s test @ http://127.0.0.1:8000/
@@ -411,3 +424,33 @@ def test_a_worker_to_kill_is_never_everybody(monkeypatch, tmp_path):
     monkeypatch.setattr(site, "START_TIMEOUT_S", 0.0)
     with pytest.raises(TimeoutError):
         site.Site(lifecycle_contenders.CONTENDERS[0], tmp_path, 1, process).answering()
+
+
+class TestCosts:
+    def test_of_each_round_that_round(self) -> None:
+        """A machine that is slower for a while is so for both."""
+        median, lower, upper = costs.costs([10, 20, 40, 10, 20], [12.5, 25, 50, 12.5, 25])
+        assert median == pytest.approx(0.2)
+        assert lower == pytest.approx(upper) == pytest.approx(0.2)
+
+    def test_processor_time_of_processes(self) -> None:
+        before = costs.cpu_clock_s([os.getpid()])
+        assert before == pytest.approx(time.process_time(), abs=0.1)
+        while costs.cpu_clock_s([os.getpid()]) == before:
+            pass
+        assert costs.cpu_clock_s([os.getpid()] * 2) > 2 * before
+
+    @pytest.mark.parametrize("name", costs.VARIANTS)
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_settings_are_ones_that_are_accepted(self, kind: Kind, name: str, tmp_path: Path) -> None:
+        launch = Launch(f"hello:{'asgi' if kind == 'asgi' else 'wsgi'}", 8123, tmp_path)
+        costs.variant(kind, costs.VARIANTS[name]).command(launch)
+        settings = load(tmp_path / "gw.toml", environ={}, cwd=tmp_path).settings
+        seen = costs.SEEN in costs.VARIANTS[name]
+        assert (
+            bool(settings.admin.bind)
+            == bool(settings.statsd.to)
+            == (settings.master.control != "off")
+            == seen
+        )
+        assert (settings.pool["web"].access_log != "off") == name.startswith("access log")
