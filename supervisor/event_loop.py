@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
+from gwctl import signal_stack
+
 Callback = Callable[[int], None]
 
 HANDLED: Final = (
@@ -77,6 +79,7 @@ class Loop:
 
     def install_signals(self) -> None:
         """Route the handled signals to the wakeup descriptor."""
+        signal_stack.enlarge()  # PYTHONFAULTHANDLER=1 is usual in containers
         signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
         for signum in HANDLED:
             signal.signal(signum, _note)

@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 from gwctl.ipc.assignment import DUMP_SIGNAL
 from tests.support import processes
+from tests.support.processes import signals, wait_until_stopped
 from tests.support.apps import write_shop
 from tests.support.raw import refuses
 from tests.support.wait import until
@@ -156,6 +157,20 @@ def test_signals_that_are_the_master_s_do_nothing_to_a_worker(tmp_path, source, 
         assert worker.get() == (200, "hello")
         worker.signal(signal.SIGTERM)
         assert worker.exit_status() == 0
+
+
+@native
+def test_signals_that_come_at_once_harm_nothing(tmp_path, source, worker_class):
+    """As when it goes on after a stop: each handler interrupts the one before, on a stack that is small."""
+    with StubWorker(write_shop(tmp_path, source), "shop", worker=worker_class).serving() as worker:
+        assert worker.get() == (200, "hello")
+        worker.signal(signal.SIGSTOP)
+        wait_until_stopped(worker.pid)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, *range(37, 45)):
+            if number in signals(worker.pid, "SigCgt"):
+                worker.signal(number)
+        worker.signal(signal.SIGCONT)
+        assert worker.get() == (200, "hello")
 
 
 @native

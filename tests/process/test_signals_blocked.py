@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.processes import look, signals, title
+from tests.support.processes import look, signals, title, wait_until_stopped
 from tests.support.wait import until
 
 APP = "wsgi_bare:application"
@@ -48,6 +48,21 @@ def test_a_master_that_is_started_with_signals_blocked_hears_them(gwctl_server, 
         server.signal(signal.SIGUSR2)
         server.wait_for_log("adopted generation 3")
         assert not signals(server.pid, "SigBlk") & set(HEARD)
+        assert httpx.get(server.url).text == "hello"
+
+
+def test_signals_that_come_at_once_harm_no_master(gwctl_server):
+    """faulthandler, which containers often turn on, has Python's handlers run on a stack that is small."""
+    with gwctl_server(
+        APP, worker="sync", environ={"PYTHONFAULTHANDLER": "1"}, reload={"settle_s": 0.05}
+    ) as server:
+        server.signal(signal.SIGSTOP)
+        wait_until_stopped(server.pid)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD):
+            server.signal(number)
+        server.signal(signal.SIGCONT)
+        server.wait_for_log("reopened the logs")
+        server.wait_for_log("adopted generation 2")
         assert httpx.get(server.url).text == "hello"
 
 

@@ -28,6 +28,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import Any, Final
 
+from gwctl import signal_stack
 from gwctl.ipc.assignment import DUMP_SIGNAL, EXPLAIN_SIGNAL, INSPECT_SIGNAL
 
 _IGNORED: Final = (
@@ -104,6 +105,7 @@ class Signals:
             signal.signal(number, handler)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts: writes say EPIPE
         faulthandler.enable(file=self._dump_fd)  # read by the master when it has died of it
+        signal_stack.enlarge()
         faulthandler.register(DUMP_SIGNAL, file=_STDERR, all_threads=True, chain=False)
         if self._dump_fd != _STDERR:
             chain = EXPLAIN_SIGNAL in self._handlers
