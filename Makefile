@@ -30,6 +30,9 @@ TEST_WORKERS ?= 8
 # each start would compile it anew: that doubles what a start costs.
 test test-browser test-systemd test-oldest test-compiled: export PYTHONDONTWRITEBYTECODE =
 TESTS ?= tests
+# fork: masters and commands are forks of a process that has imported gwctl; exec: each is a program of its own.
+STARTS ?= fork
+export GWCTL_TEST_STARTS = $(STARTS)
 OTHERS_TESTS ?= tests/unit tests/conformance tests/clients
 SEED ?=
 STEPS ?=

@@ -1,9 +1,10 @@
 """Room for signal handlers that interrupt one another.
 
-faulthandler gives the main thread a stack of its own for signals (sigaltstack(2)), made for one handler. Python's
-handlers run on it as well, and each further signal that is pending interrupts the handler before: 3.5 KiB each where
-the processor has AVX-512, beside what the dynamic linker takes at its first call. Five different ones at once, as when a
-stopped process goes on, overflow the 11 KiB of CPython 3.11 to 3.13 into whatever lies below: objects of the heap.
+faulthandler gives the main thread a stack of its own for signals (sigaltstack(2)), made for one handler.
+Python's handlers run on it as well, and each further signal that is pending interrupts the handler before:
+3.5 KiB each where the processor has AVX-512, beside what the dynamic linker takes at its first call. Five
+different ones at once, as when a stopped process goes on, overflow the 11 KiB of CPython 3.11 to 3.13 into
+whatever lies below: objects of the heap.
 
 Imported by `supervisor`, `workers.lifecycle`. Knows nothing of either.
 """

@@ -14,8 +14,8 @@ from websockets.sync.client import connect
 
 from gwctl.ipc.assignment import DUMP_SIGNAL
 from tests.support import processes
-from tests.support.processes import signals, wait_until_stopped
 from tests.support.apps import write_shop
+from tests.support.processes import signals, wait_until_stopped
 from tests.support.raw import refuses
 from tests.support.wait import until
 from tests.support.worker import StubWorker

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support import started
 from tests.support.server import GwctlServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +133,7 @@ def report(folder: Path, worker: str) -> dict[str, object]:
     """Ask a worker for its modules, the second time it is asked at all; ``late`` is what the first asked for."""
     (folder / "reporter.py").write_text(REPORTER)
     app = "reporter:asgi" if worker == "asgi" else "reporter:application"
-    with GwctlServer(app, worker=worker, processes=1, chdir=folder) as server:
+    with GwctlServer(app, worker=worker, processes=1, chdir=folder, command=started.GWCTL) as server:
         asked_at = time.monotonic()
         httpx.get(server.url)
         found: dict[str, object] = httpx.get(server.url).json()

@@ -27,7 +27,7 @@ def test_a_folder_whose_name_is_not_utf8(gwctl_server, tmp_path: Path, preload: 
     del server.tables["pool"]["web"]["chdir"]
     server.config = config
     server.write_config()
-    server._command[-1] = str(config)
+    server.arguments[-1] = str(config)
     with server:
         for command in (["status"], ["status", "--json"], ["reload"], ["status", "-c", str(config)]):
             done = server.gwctl(*command)

@@ -23,9 +23,7 @@ CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 class PidOne(GwctlServer):
     """A master that is pid 1 in a namespace of its own."""
 
-    def __init__(self, app: str, **options) -> None:
-        super().__init__(app, **options)
-        self._command = [*CONTAINER, *self._command]
+    inside = CONTAINER
 
     @property
     def master(self) -> int:

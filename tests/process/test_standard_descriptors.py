@@ -54,7 +54,7 @@ def test_a_broken_stderr_does_not_change_the_exit_status(tmp_path):
     os.close(read)
     server = GwctlServer("broken:app", chdir=tmp_path, bind="127.0.0.1:0")
     try:
-        ended = subprocess.run(server._command, env=server.environ, stderr=write, timeout=30, check=False)
+        ended = subprocess.run(server.command_line, env=server.environ, stderr=write, timeout=30, check=False)
         assert ended.returncode == 4
     finally:
         os.close(write)
@@ -67,9 +67,10 @@ def test_an_application_that_reads_a_terminal_gets_nothing(tmp_path):
     server = GwctlServer("reads:application", worker="sync", chdir=tmp_path)
     assert server._listener
     server._listener.set_inheritable(True)
+    command = server.command_line
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execve(server._command[0], server._command, server.environ)
+        os.execve(command[0], command, server.environ)
     shown = bytearray()
     try:
         while b"serving:" not in shown:

@@ -18,15 +18,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from gwctl.log.destination import is_file
-from tests.support import toml_text
+from tests.support import started, toml_text
 from tests.support.processes import Process, children, session_of
 from tests.support.wait import DEADLINE_S, until
 
@@ -54,13 +53,14 @@ class GwctlServer:
         environ: Additions to the environment of the master.
         allow_errors: Patterns (searched) of error lines that are expected.
         allow_kill: Lines that speak of SIGKILL are expected.
-        command: What to run instead of ``python -m gwctl``.
+        command: What to run instead of ``python -m gwctl``, which is a fork of what has it imported (`started`).
         arguments: What follows it instead of ``start -c gw.toml``.
         cwd: Working directory of the master; the folder of gw.toml unless given.
         settings: Further settings of pool ``web``; tables as mappings.
     """
 
     stdin: int = subprocess.DEVNULL
+    inside: Sequence[str] = ()  # the program that starts the master, which must be one of its own then
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class GwctlServer:
         environ: Mapping[str, str] | None = None,
         allow_errors: Sequence[str] = (),
         allow_kill: bool = False,
-        command: Sequence[str] = (sys.executable, "-m", "gwctl"),
+        command: Sequence[str] = (),
         arguments: Sequence[str] = (),
         cwd: Path | None = None,
         **settings: Any,
@@ -88,9 +88,9 @@ class GwctlServer:
         self.expected_status = 0
         self._url = ""
         self._listener: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: started.Started | None = None
         self._gwctl = list(command)
-        self._command = [*command, *(arguments or ("start", "-c", str(self.config)))]
+        self.arguments = list(arguments or ("start", "-c", str(self.config)))
         self._cwd = cwd or self.folder
         self.environ = {
             **os.environ,
@@ -121,6 +121,11 @@ class GwctlServer:
         self.config.write_text(toml_text.dumps(self.tables), "utf-8")
 
     # ---- what a test asks
+
+    @property
+    def command_line(self) -> list[str]:
+        """What starts the master, for a test that does so itself."""
+        return [*self.inside, *(self._gwctl or started.GWCTL), *self.arguments]
 
     @property
     def pid(self) -> int:
@@ -181,25 +186,19 @@ class GwctlServer:
 
     def gwctl(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a `gwctl` command that talks to this master."""
-        command = [*self._gwctl, *arguments]
-        return subprocess.run(
-            command,
-            env=self.environ,
-            cwd=self._cwd,
-            timeout=timeout_s,
-            capture_output=True,
-            text=True,
-            check=False,
+        return started.run(
+            arguments, command=self._gwctl, environ=self.environ, cwd=self._cwd, timeout_s=timeout_s
         )
 
-    def begin_gwctl(self, *arguments: str, stdout: IO[bytes]) -> subprocess.Popen[bytes]:
+    def begin_gwctl(self, *arguments: str, stdout: started.Stream) -> started.Started:
         """Start a `gwctl` command that talks to this master, and do not wait for it."""
-        return subprocess.Popen(
-            [*self._gwctl, *arguments],
-            env=self.environ,
+        return started.start(
+            arguments,
+            command=self._gwctl,
+            environ=self.environ,
             cwd=self._cwd,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=started.PIPE,
         )
 
     # ---- life
@@ -208,13 +207,14 @@ class GwctlServer:
         """Start the master without waiting for anything."""
         inherited = [self._listener.fileno()] if self._listener else []
         with (self.folder / "stdout").open("wb") as stdout, (self.folder / "stderr").open("wb") as stderr:
-            self._process = subprocess.Popen(
-                self._command,
+            self._process = started.start(
+                self.arguments,
+                command=[*self.inside, *(self._gwctl or started.GWCTL)] if self.inside else self._gwctl,
+                environ=self.environ,
+                cwd=self._cwd,
                 stdin=self.stdin,
                 stdout=stdout,
                 stderr=stderr,
-                env=self.environ,
-                cwd=self._cwd,
                 pass_fds=inherited,
                 start_new_session=True,
             )

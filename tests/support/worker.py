@@ -7,8 +7,6 @@ import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any, Self
 from gwctl import __version__
 from gwctl.ipc.channel import PROTOCOL
 from gwctl.ipc.scoreboard import LAYOUT
-from tests.support import processes
+from tests.support import processes, started
 from tests.support.wait import DEADLINE_S, until
 
 ROOT = Path(__file__).parents[2]
@@ -44,13 +42,14 @@ class StubWorker:
         arguments = json.dumps({"pool": settings, **(options or {})})
         self.stderr_path = folder / "stderr.txt"
         with self.stderr_path.open("wb") as stderr:
-            self.master = subprocess.Popen(
-                [sys.executable, str(ROOT / "tests/support/stub_master.py"), arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+            self.master = started.start(
+                [arguments],
+                module="tests.support.stub_master",
+                stdin=started.PIPE,
+                stdout=started.PIPE,
                 stderr=stderr,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
+                environ={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
             )
         self._buffer = b""
         self.messages: list[dict[str, Any]] = []
