@@ -36,6 +36,7 @@ from gwctl.admin.limits import Places
 from gwctl.admin.link.connection import Link
 from gwctl.admin.link.master import PROBE_S, READ_S, Master
 from gwctl.admin.probes import Probes
+from gwctl.admin.profiling import Profiling
 from gwctl.admin.scrape import Scrape
 from gwctl.admin.statsd.reporter import Reporter
 from gwctl.config.model.statsd import StatsdSettings
@@ -130,6 +131,7 @@ class Admin:
             Places(SCRAPES_MAX, "scrapes"),
             Places(PAGES_MAX, "pages"),
         )
+        profiling = Profiling(self._master)
         called, followed = Places(API_MAX, "requests of the API"), Places(STREAMS_MAX, "streams of events")
 
         def read(path: str, handler: Callable[[Request], Awaitable[Answer]]) -> Route:
@@ -157,6 +159,8 @@ class Admin:
             change("/api/scale", protocol.Scale),
             change("/api/log_level", protocol.LogLevel),
             change("/api/dump", protocol.Dump),
+            Route("/api/profile", ("POST",), Access.CHANGE, called, _whole(profiling.profile)),
+            Route(f"/profile/{_VARIABLE}", _READS, Access.PAGE, paged, _whole(profiling.picture)),
             Route("/events", ("GET",), Access.READ, followed, self._follow),
             Route("/", _READS, Access.PAGE, paged, _whole(self._show_page)),
         )

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -24,9 +24,8 @@ from gwctl.control.protocol import Profile
 from gwctl.errors import ControlError
 from gwctl.log.text_lines import escaped
 from gwctl.profile import summary
-from gwctl.profile.collected import Choice, Folded, Part, folded
-from gwctl.profile.flame_graph import flame_graph
-from gwctl.profile.formats import folded_text, speedscope
+from gwctl.profile.collected import Choice, Part, folded, parts_of
+from gwctl.profile.formats import rendered
 from gwctl.profile.lines import SECONDS_MAX
 from gwctl.wording import seconds as in_seconds
 
@@ -38,10 +37,6 @@ MEMORY_GRACE_S: Final = 60.0
 TOP: Final = 5
 MEMORY_TOP: Final = 20
 _ENDINGS: Final = {"svg": "svg", "speedscope": "speedscope.json", "folded": "folded.txt"}
-_HEARS_NOTHING: Final = (
-    "it does not answer. C code that holds the interpreter keeps it, or it is stopped: gwctl dump {name} "
-    "says what the kernel knows, and py-spy sees into C"
-)
 _MEMORY_COST: Final = (
     "tracemalloc notes every allocation: the workers may be two to four times slower for {span}, and pause "
     "at its end. Ctrl-C ends it."
@@ -80,10 +75,7 @@ class Profiled:
     def close(self) -> None:
         for fd in list(self._open):
             _, part = self._open[fd]
-            if not part.is_over:
-                name = part.name
-                told = "it has not told the last of it"
-                part.failure = told if part.began else _HEARS_NOTHING.format(name=name)
+            part.give_up()
             self._close(fd)
 
     def _close(self, fd: int) -> None:
@@ -168,7 +160,7 @@ def profile(
     count = count if count is not None else MEMORY_TOP if memory else TOP
     written = ""
     if form or output or not memory:
-        content = _content(form or "svg", stacks, title, text, memory=memory)
+        content = rendered(form or "svg", stacks, title, text, memory=memory)
         base = f"{worker}.memory" if memory else worker
         written = _write(content, output, base, _ENDINGS[form or "svg"])
     if as_json:
@@ -195,25 +187,12 @@ def _begin(client: ControlClient, wish: Profile) -> Profiled:
     passed: list[int] = []
     try:
         answer = client.call("profile", wish, timeout_s=ANSWER_TIMEOUT_S, passed=passed)
-        parts = _parts(answer, len(passed))
+        parts = parts_of(answer, len(passed))
     except BaseException:
         for fd in passed:
             os.close(fd)
         raise
     return Profiled(parts, [socket.socket(fileno=fd) for fd in passed])
-
-
-def _parts(answer: dict[str, Any], count: int) -> list[Part]:
-    try:
-        parts = [
-            Part(f"{each['pool']}.{each['slot']}", int(each["pid"]), bool(each["answers"]))
-            for each in answer["workers"]
-        ]
-    except (KeyError, TypeError, ValueError):
-        raise ControlError("the master's answer names no workers") from None
-    if len(parts) != count:
-        raise ControlError("the master answered without the connections to its workers: ask again")
-    return parts
 
 
 def _collect(profiled: Profiled, seconds: float, grace_s: float, *, as_json: bool) -> None:
@@ -231,15 +210,6 @@ def _collect(profiled: Profiled, seconds: float, grace_s: float, *, as_json: boo
         interrupted("interrupted: what was sampled is thrown away", as_json=as_json)
     finally:
         profiled.close()
-
-
-def _content(form: str, stacks: Folded, title: str, text: str, *, memory: bool) -> bytes:
-    match form:
-        case "speedscope":
-            return speedscope(stacks, title, memory=memory)
-        case "folded":
-            return folded_text(stacks).encode("utf-8", "backslashreplace")
-    return flame_graph(stacks, title, text, memory=memory).encode("utf-8", "backslashreplace")
 
 
 def _write(content: bytes, output: Path | None, base: str, ending: str) -> str:

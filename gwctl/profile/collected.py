@@ -10,11 +10,16 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from gwctl.errors import ControlError
 from gwctl.profile import lines
 from gwctl.profile.lines import Allocations, Begun, Counts, Ended, Frame, Kind, Refused, Samples, Stack
 
+_HEARS_NOTHING: Final = (
+    "it does not answer. C code that holds the interpreter keeps it, or it is stopped: gwctl dump {name} "
+    "says what the kernel knows, and py-spy sees into C"
+)
 _LINE_BLOCK: Final = b"\n"
 
 
@@ -75,6 +80,13 @@ class Part:
         if len(rest) > lines.LINE_BYTES_MAX or self._bytes > 2 * lines.BYTES_MAX:
             self._fail("it does not come to an end")
 
+    def give_up(self) -> None:
+        """Nobody waits for more of it."""
+        if self.is_over:
+            return
+        told = "it has not told the last of it"
+        self.failure = told if self.began else _HEARS_NOTHING.format(name=self.name)
+
     def _fail(self, why: str) -> None:
         self.failure = f"what it tells is no profile: {why}"
 
@@ -114,6 +126,24 @@ class Part:
             if each[0] >= len(self.stacks):
                 raise ValueError("a stack that was not told")
             self.spent.setdefault(each[0], Spent()).add(each)
+
+
+def parts_of(answer: dict[str, Any], sockets: int) -> list[Part]:
+    """Of the workers that a master's answer names, in the order of the ``sockets`` that came with it.
+
+    Raises:
+        ControlError: They do not go together.
+    """
+    try:
+        parts = [
+            Part(f"{each['pool']}.{each['slot']}", int(each["pid"]), bool(each["answers"]))
+            for each in answer["workers"]
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise ControlError("the master's answer names no workers") from None
+    if len(parts) != sockets:
+        raise ControlError("the master answered without the connections to its workers: ask again")
+    return parts
 
 
 @dataclass(frozen=True, slots=True)

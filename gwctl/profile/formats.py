@@ -1,4 +1,4 @@
-"""The forms in which other tools take a profile: folded stacks as text, and speedscope's JSON."""
+"""The forms of a profile: the picture, and what other tools take, folded stacks and speedscope's JSON."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ from typing import Any, Final
 
 from gwctl import __version__, json_text
 from gwctl.profile.collected import Folded, label
+from gwctl.profile.flame_graph import flame_graph
 from gwctl.profile.lines import Frame
 
 _SPEEDSCOPE: Final = "https://www.speedscope.app/file-format-schema.json"
 _BETWEEN: Final = re.compile(r"[;\s]+")
+
+
+def rendered(form: str, stacks: Folded, title: str, text: str, *, memory: bool) -> bytes:
+    """``stacks`` as ``svg``, ``speedscope`` or ``folded``; ``text`` is a sentence about them."""
+    match form:
+        case "speedscope":
+            return speedscope(stacks, title, memory=memory)
+        case "folded":
+            return folded_text(stacks).encode("utf-8", "backslashreplace")
+    return flame_graph(stacks, title, text, memory=memory).encode("utf-8", "backslashreplace")
 
 
 def folded_text(stacks: Folded) -> str:

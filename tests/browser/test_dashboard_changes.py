@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.admin_stand_in import DUMP
+from tests.support.admin_stand_in import DUMP, PROFILE
 from tests.support.browser import SQUARE, TOKEN, become, text, wait_for
 
 
@@ -118,6 +118,19 @@ def test_stacks_are_shown_and_copied(unlock) -> None:
     wait_for(page, "#dialog .main", "Copied")
     assert page.evaluate("navigator.clipboard.readText()") == DUMP
     assert stand_in.posts == [("/api/dump", {"worker": "web.2"})]
+
+
+def test_a_flame_graph_opens_in_a_tab_of_its_own(unlock) -> None:
+    stand_in, page = unlock()
+    page.locator(SQUARE).nth(2).click()
+    page.get_by_role("button", name="Profile…").click()
+    wait_for(page, "#dialog pre", "samples in 10 s")
+    assert page.locator("#dialog pre").text_content() == PROFILE
+    with page.context.expect_page() as opened:
+        page.get_by_role("button", name="Flame graph").click()
+    assert opened.value.url == f"{stand_in.url}profile/0123abc"
+    assert opened.value.evaluate("window.opener") is None
+    assert stand_in.posts == [("/api/profile", {"worker": "web.2", "keep": True})]
 
 
 def test_where_reading_needs_the_token_it_is_asked_for(serve, show) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import httpx
 import pytest
@@ -164,6 +165,30 @@ def test_it_goes_on_over_a_reload_and_does_it(with_admin) -> None:
         assert admin.sample("gwctl_generation") == 2
         assert admin.sample("gwctl_reloads_total", outcome="adopted") == 1
     assert others == []
+
+
+@pytest.mark.parametrize("worker", ["sync", "asgi"])
+def test_a_worker_is_profiled_and_a_browser_may_open_the_picture(with_admin, worker: str) -> None:
+    with with_admin(worker) as admin:
+        admin.until_ok("/readyz")
+        before = len(descriptors(admin.pid))
+        wish: dict[str, Any] = {"worker": "web.0", "seconds": 0.3, "idle": True}
+        folded = admin.post("/api/profile", **wish, format="folded")
+        assert (folded.status_code, folded.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert re.search(r"^.+;.+ [0-9]+$", folded.text, re.MULTILINE)
+        assert ET.fromstring(admin.post("/api/profile", **wish).content).tag.endswith("svg")
+        kept = admin.post("/api/profile", **wish, keep=True).json()
+        assert kept["ok"]
+        assert "samples in" in kept["text"]
+        picture = admin.get(f"/{kept['path']}")
+        assert (picture.status_code, picture.headers["content-type"]) == (200, "image/svg+xml")
+        assert "script-src 'sha256-" in picture.headers["content-security-policy"]
+        assert admin.get("/profile/another").status_code == 404
+        assert admin.post("/api/profile", token="wrong", **wish).status_code == 401
+        refused = admin.post("/api/profile", worker="web.7").json()["error"]
+        assert (refused["code"], "no worker web.7" in refused["message"]) == ("refused", True)
+        until(lambda: len(descriptors(admin.pid)) <= before, "no descriptor to be left")
+        admin.until_ok("/readyz")
 
 
 def test_nothing_else_notices_its_death(with_admin) -> None:

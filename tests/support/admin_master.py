@@ -17,6 +17,7 @@ import json
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from socket import socket as Socket  # noqa: N812 - `FakeMaster.socket` is another
 from typing import Any
 
 from gwctl.control import protocol
@@ -180,6 +181,15 @@ class FakeMaster:
     def answer(self, number: int, result: Document) -> None:
         self.open.pop(number, None)
         self.say(protocol.encode_result(number, result))
+
+    def pass_on(self, number: int, result: Document, ends: list[Socket]) -> None:
+        """Answer with sockets, which are the other's from then on."""
+        assert self._writer is not None
+        self.open.pop(number, None)
+        with socket.fromfd(self._ours.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            socket.send_fds(sock, [protocol.encode_result(number, result)], [each.fileno() for each in ends])
+        for each in ends:
+            each.close()
 
     def fail(self, number: int | None, failure: protocol.Failure) -> None:
         if number is not None:

@@ -10,6 +10,9 @@ Theory of operation
     the master counts so. A request that was not sent is forgotten with whoever made it. What anybody may ask
     and costs the master more than a moment (its history, what all its workers serve) comes with pauses.
 
+    Descriptors come with the answer to a profile alone, and of those one is asked for at a time: what has
+    come when it is answered belongs to it, and what nobody waits for is closed.
+
     What the master tells on the way (progress, events) goes to who made the request, as it comes and without
     being kept here. A line that is no line of the protocol ends the connection, as its end does: then all
     who wait are told, and whoever is to hear of it by `Link.on_gone`.
@@ -18,14 +21,16 @@ Theory of operation
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from gwctl.admin.link.errors import AnsweredNoError, CrowdedError, GoneError, SilentError
 from gwctl.admin.link.lines import Lines
+from gwctl.admin.link.stream import Stream
 from gwctl.control import protocol
 from gwctl.wording import seconds
 
@@ -43,6 +48,8 @@ class _Call:
     params: protocol.Method
     on_news: OnNews | None
     answer: asyncio.Future[dict[str, Any]]
+    passed: list[int] | None = None
+    """Where descriptors go."""
 
 
 def _knows_no_admin(call: _Call, refusal: protocol.Failure) -> bool:
@@ -70,6 +77,7 @@ _LANES: Final[dict[type[protocol.Method], str]] = {
     protocol.Metrics: "figures",
     protocol.Requests: "looks",
     protocol.Dump: "looks",
+    protocol.Profile: "looks",
     protocol.LogLevel: "changes",
     protocol.Scale: "changes",
     protocol.Recycle: "changes",
@@ -86,7 +94,7 @@ def _lane_of(params: protocol.Method) -> str:
     return _LANES[type(params)]
 
 
-class Link(asyncio.Protocol):
+class Link:
     """The connection over ``sock``, which it takes over. All of it runs in one event loop."""
 
     def __init__(self, sock: socket.socket, on_gone: Callable[[str], None]) -> None:
@@ -96,7 +104,8 @@ class Link(asyncio.Protocol):
         self.closed = asyncio.Event()
         self._sock = sock
         self._on_gone = on_gone
-        self._transport: asyncio.Transport | None = None
+        self._stream: Stream | None = None
+        self._passed: list[int] = []
         self._lines = Lines(protocol.ANSWER_BYTES_MAX)
         self._lanes = {name: _Lane(width, PAUSES_S.get(name, 0.0)) for name, width in WIDTHS.items()}
         self._sent: dict[int | str | None, _Call] = {}
@@ -109,14 +118,22 @@ class Link(asyncio.Protocol):
         Raises:
             OSError: The socket is of no use.
         """
-        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._sock)
+        if self.gone:
+            return
+        self._stream = Stream(self._sock, self._received, self._lost)
+        for lane in self._lanes.values():
+            self._send_next(lane)
 
     def close(self) -> None:
         """End the connection; who waits for an answer is told."""
         self._end("this process ends", tell=False)
 
     async def ask(
-        self, params: protocol.Method, timeout_s: float | None, on_news: OnNews | None = None
+        self,
+        params: protocol.Method,
+        timeout_s: float | None,
+        on_news: OnNews | None = None,
+        passed: list[int] | None = None,
     ) -> dict[str, Any]:
         """Send ``params`` when their lane has room, and return the answer.
 
@@ -124,6 +141,8 @@ class Link(asyncio.Protocol):
             params: What is asked, and by its type the method.
             timeout_s: Until the answer, the time in the queue included; None: as long as it takes.
             on_news: Called for what the master tells before its answer. It must not raise.
+            passed: Takes the descriptors that come with the answer: the caller's to close, also when this
+                raises.
 
         Raises:
             AnsweredNoError: The master refuses.
@@ -136,7 +155,7 @@ class Link(asyncio.Protocol):
         lane = self._lanes[_lane_of(params)]
         if len(lane.waiting) >= WAITING_MAX:
             raise CrowdedError(f"{WAITING_MAX} requests wait already for the master")
-        call = _Call(params, on_news, asyncio.get_running_loop().create_future())
+        call = _Call(params, on_news, asyncio.get_running_loop().create_future(), passed)
         lane.waiting.append(call)
         self._send_next(lane)
         try:
@@ -147,12 +166,12 @@ class Link(asyncio.Protocol):
                 f"the master did not answer {_NAMES[type(params)]} within {seconds(timeout_s or 0.0)}"
             ) from None
         finally:
-            call.on_news = None
+            call.on_news = call.passed = None
             if call in lane.waiting:
                 lane.waiting.remove(call)
 
     def _send_next(self, lane: _Lane) -> None:
-        if self._transport is None or self.gone:
+        if self._stream is None or self.gone:
             return
         while lane.waiting and lane.open < lane.width:
             call = lane.waiting.popleft()
@@ -160,31 +179,23 @@ class Link(asyncio.Protocol):
             self._last_number += 1
             self._sent[self._last_number] = call
             name = _NAMES[type(call.params)]
-            self._transport.write(protocol.encode_request(name, call.params, self._last_number))
+            self._stream.write(protocol.encode_request(name, call.params, self._last_number))
 
     # ---- what the loop calls
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self.gone:
-            transport.close()
-            return
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none of asyncio's classes
-        for lane in self._lanes.values():
-            self._send_next(lane)
-
-    def data_received(self, data: bytes) -> None:
-        if self.gone:
-            return
+    def _received(self, data: bytes, passed: list[int]) -> None:
+        self._passed += passed
         try:
             for line in self._lines.feed(data):
                 self._hear(protocol.decode_incoming(line))
         except ValueError as error:
             self._end(f"the master does not speak gwctl's protocol: {error}", tell=True)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def _lost(self, error: OSError | None) -> None:
         why = self._last_words or "the master has closed the connection"
-        known = exc is None or isinstance(exc, ConnectionError)  # killed, with something unread, or in peace
-        self._end(why if known else f"{why} ({exc})", tell=True)
+        # In peace, or killed with something unread.
+        known = error is None or isinstance(error, ConnectionError)
+        self._end(why if known else f"{why} ({error})", tell=True)
 
     # ---- answers
 
@@ -206,6 +217,8 @@ class Link(asyncio.Protocol):
             self._end("the master is of another version", tell=True)
             return
         del self._sent[incoming.id]
+        if isinstance(call.params, protocol.Profile):
+            self._hand_over(call)
         lane = self._lanes[_lane_of(call.params)]
         if lane.pause_s:
             asyncio.get_running_loop().call_later(lane.pause_s, self._free, lane)
@@ -218,6 +231,13 @@ class Link(asyncio.Protocol):
         else:
             call.answer.set_result(incoming.result or {})
 
+    def _hand_over(self, call: _Call) -> None:
+        passed, self._passed = self._passed, []
+        if call.passed is None or call.answer.done():
+            _close(passed)
+        else:
+            call.passed += passed
+
     def _free(self, lane: _Lane) -> None:
         lane.open -= 1
         self._send_next(lane)
@@ -226,10 +246,12 @@ class Link(asyncio.Protocol):
         if self.gone:
             return
         self.gone = why
-        if self._transport is not None:
-            self._transport.abort()
+        if self._stream is not None:
+            self._stream.close()
         else:
             self._sock.close()
+        _close(self._passed)
+        self._passed.clear()
         waiting = [call for lane in self._lanes.values() for call in lane.waiting]
         for call in [*self._sent.values(), *waiting]:
             if not call.answer.done():
@@ -238,3 +260,8 @@ class Link(asyncio.Protocol):
         self.closed.set()
         if tell:
             self._on_gone(why)
+
+
+def _close(passed: list[int]) -> None:
+    for fd in passed:
+        os.close(fd)

@@ -48,10 +48,14 @@ class Master:
         return ask
 
     async def ask(
-        self, params: protocol.Method, timeout_s: float | None, on_news: OnNews | None = None
+        self,
+        params: protocol.Method,
+        timeout_s: float | None,
+        on_news: OnNews | None = None,
+        passed: list[int] | None = None,
     ) -> Document:
         """Ask what is not shared; see `Link.ask`."""
-        return await self._link.ask(params, timeout_s, on_news)
+        return await self._link.ask(params, timeout_s, on_news, passed)
 
     @property
     def gone(self) -> str:

@@ -15,7 +15,15 @@ TOKEN = "s3cret-täken"
 SENT = TOKEN.encode().decode("latin-1")
 """As it comes in a header field: byte for byte."""
 READS = ["/api/status", "/api/metrics", "/api/requests", "/api/history", "/api/events", "/events"]
-CHANGES = ["/api/reload", "/api/rollback", "/api/recycle", "/api/scale", "/api/log_level", "/api/dump"]
+CHANGES = [
+    "/api/reload",
+    "/api/rollback",
+    "/api/recycle",
+    "/api/scale",
+    "/api/log_level",
+    "/api/dump",
+    "/api/profile",
+]
 
 
 def request(server: Server = LOOPBACK, **fields: str) -> Request:

@@ -32,7 +32,15 @@ GETS = [
     "/api/events",
     "/api/session",
 ]
-POSTS = ["/api/reload", "/api/rollback", "/api/recycle", "/api/scale", "/api/log_level", "/api/dump"]
+POSTS = [
+    "/api/reload",
+    "/api/rollback",
+    "/api/recycle",
+    "/api/scale",
+    "/api/log_level",
+    "/api/dump",
+    "/api/profile",
+]
 
 
 @asynchronous
