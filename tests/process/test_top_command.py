@@ -93,9 +93,10 @@ def assert_restored(screen: Screen) -> None:
     assert screen.raw.rfind(LEFT) > screen.raw.rfind(ENTERED) >= 0
 
 
-def test_a_master_that_serves(gwctl_server, tmp_path: Path) -> None:
-    """What it serves, the stacks of a worker, its events, and recycling one after a question."""
+def test_a_master_that_serves(gwctl_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it serves, stacks and profile of a worker, its events, and recycling one after a question."""
     (tmp_path / "shop.py").write_text(APP)
+    monkeypatch.chdir(tmp_path)  # the flame graph is written there
     with (
         gwctl_server("shop:application", worker="threads", threads=4, processes=2, chdir=tmp_path) as server,
         Screen([*TOP, "-c", str(server.config)], server.environ, columns=160) as screen,
@@ -112,6 +113,12 @@ def test_a_master_that_serves(gwctl_server, tmp_path: Path) -> None:
         screen.wait_for(">  ")
         screen.press("d")
         screen.wait_for('shop.py", line 5 in application')
+        screen.press("\x1b")
+        screen.wait_for("sort: slot")
+        screen.press("p")
+        screen.wait_for("for 10 s ...")
+        screen.wait_for("application (shop.py:5)")
+        screen.wait_for("open it in a browser")
         (tmp_path / "done").touch()
         screen.press("\x1b")
         screen.wait_for("sort: slot")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -12,8 +17,19 @@ from gwctl.cli.top.picture import body_rows, picture
 from gwctl.cli.top.terminal import Terminal
 from gwctl.cli.top.view import Page, Quit, View, press
 from gwctl.control.client import ControlClient
-from gwctl.control.protocol import Dump, Events, Happened, Lost, Method, Recycle, decode_news
+from gwctl.control.protocol import (
+    Dump,
+    Events,
+    Happened,
+    Lost,
+    Method,
+    Profile,
+    Recycle,
+    decode_news,
+)
 from gwctl.errors import ControlError
+from gwctl.profile.collected import label
+from gwctl.profile.lines import Frame
 
 _AGE_S: Final = 1.0
 """So often it is drawn anew while the master is away, for the time that is said."""
@@ -26,7 +42,8 @@ class Live:
         self._feed = feed
         self._terminal = terminal
         self._view = View(message="asking the master ...")
-        self._followed: _Followed | None = None
+        self._followed: _Followed | _Profiled | None = None
+        """What comes onto the page, until that is left."""
 
     def run(self) -> None:
         """Until the person leaves, or nobody sees it any more."""
@@ -71,6 +88,11 @@ class Live:
                 self._feed.ask("dump", method, _onto(page))
             case Events() if page is not None:
                 self._followed = _Followed(self._feed, method, page)
+            case Profile() if page is not None:
+                try:
+                    self._followed = _Profiled(self._feed, method, page)
+                except OSError as error:
+                    page.add(f"gwctl profile cannot be started: {error.strerror}")
             case Recycle(pool=pool, slot=slot):
 
                 def told(done: bool, text: str, _result: dict[str, Any]) -> None:
@@ -121,6 +143,63 @@ class _Followed:
         except (ControlError, ValueError, msgspec.ValidationError) as error:
             self.page.add(f"({error}; e shows them again)")
             self.close()
+
+
+class _Profiled:
+    """A profile onto a page, by ``gwctl profile``: what workers tell is read and drawn there."""
+
+    def __init__(self, feed: Feed, method: Profile, page: Page) -> None:
+        self.page = page
+        self._told = bytearray()
+        words = [sys.executable, "-m", "gwctl", "profile", "--json", f"--control={feed.path}"]
+        self._process = subprocess.Popen(  # noqa: S603 - a list of words, no shell
+            [*words, f"--seconds={method.seconds}", method.worker],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+        os.set_blocking(self._output.fileno(), False)
+
+    @property
+    def fds(self) -> list[int]:
+        return [] if self._output.closed else [self._output.fileno()]
+
+    def close(self) -> None:
+        """The workers see that nobody listens any more, and end it."""
+        self._output.close()
+        self._process.kill()
+        self._process.wait()
+
+    def turn(self) -> None:
+        if self._output.closed:
+            return
+        try:
+            data = os.read(self._output.fileno(), 1 << 16)
+        except BlockingIOError:
+            return
+        self._told += data
+        if not data:
+            self._show()
+            self.close()
+
+    def _show(self) -> None:
+        try:
+            document = json.loads(self._told)
+            top = [(each["seconds"], _place(each)) for each in document.get("top", ())]
+            lines = [str(document["text"]), "", *(f"{spent:9.3f} s  {place}" for spent, place in top)]
+            if file := document.get("file"):
+                lines += ["", f"wrote {Path.cwd() / file}: open it in a browser"]
+        except (ValueError, KeyError, TypeError):
+            lines = ["gwctl profile has ended without an answer"]
+        for line in lines:
+            self.page.add(line)
+
+
+def _place(each: dict[str, Any]) -> str:
+    return label(Frame(str(each["function"]), str(each["file"]), int(each["line"])))
 
 
 class _Lines:

@@ -13,8 +13,9 @@ from typing import Final
 import msgspec
 
 from gwctl.cli.top.model import Model, Pool, Worker
-from gwctl.control.protocol import Dump, Events, Method, Recycle
+from gwctl.control.protocol import Dump, Events, Method, Profile, Recycle
 from gwctl.log.text_lines import escaped
+from gwctl.wording import seconds
 
 FILTER_CHARS_MAX: Final = 60
 PAGE_LINES_MAX: Final = 2000
@@ -127,6 +128,8 @@ s         sort by the next column; r reverses the order
           them; Esc shows all again
 Up, Down  choose a worker (also j, k, PageUp, PageDown, Home, End)
 d         stacks of the worker that is chosen (gwctl dump); it serves on
+p         where it spends its time, for ten seconds (gwctl profile): a flame
+          graph is written to this folder. Leaving the page ends it
 R         replace it by a new one of the same code (gwctl recycle)
 e         what happened, and what happens (gwctl events --follow)
 q         quit; on a page as this one, back to the table""".splitlines()
@@ -229,7 +232,7 @@ def _table(view: View, model: Model | None, key: str, rows: int) -> Method | Qui
                 Page("events", first=None, follows=True, waits="nothing has happened yet"),
             )
             return Events(follow=True, last=EVENTS_BEFORE, level="info")
-        case "d" | "R":
+        case "d" | "p" | "R":
             return _about_chosen(view, model, key)
         case _ if model is not None:
             _choose(view, model, key, rows)
@@ -246,6 +249,11 @@ def _about_chosen(view: View, model: Model | None, key: str) -> Method | None:
         view.mode = Mode.CONFIRM
         return None
     view.mode = Mode.PAGE
+    if key == "p":
+        wish = Profile(worker.name)
+        waits = f"sampling {worker.name} for {seconds(wish.seconds)} ..."
+        view.page = Page(f"profile of {worker.name}", waits=waits)
+        return wish
     view.page = Page(f"stacks of {worker.name}", waits=f"asking {worker.name}, pid {worker.pid} ...")
     return Dump(worker.name)
 

@@ -7,7 +7,7 @@ import pytest
 from gwctl.cli.top.keys import keys
 from gwctl.cli.top.model import Model
 from gwctl.cli.top.view import PAGE_LINES_MAX, Mode, Page, Quit, View, chosen, first_shown, press, shown
-from gwctl.control.protocol import Dump, Events, Recycle
+from gwctl.control.protocol import Dump, Events, Profile, Recycle
 from tests.unit.cli.top.invented import model, pool, worker
 
 FLEET = model(
@@ -93,6 +93,14 @@ def test_stacks_of_the_one_that_is_chosen() -> None:
     assert (view.mode, view.page) == (Mode.TABLE, None)
 
 
+def test_the_one_that_is_chosen_is_profiled() -> None:
+    assert pressed("p")[0].message == "choose a worker first, with the arrow keys"
+    view, answer = pressed("down", "p")
+    assert answer == Profile("web.0")
+    assert view.page is not None
+    assert (view.page.title, view.page.waits) == ("profile of web.0", "sampling web.0 for 10 s ...")
+
+
 def test_recycling_is_confirmed() -> None:
     assert pressed("R")[1] is None
     view, answer = pressed("down", "down", "R")
@@ -111,7 +119,7 @@ def test_events_help_and_quit() -> None:
     assert pressed("q", view=view)[1] == Quit()
     assert pressed("?")[0].page is not None
     assert pressed("q", of=None)[1] == Quit()
-    for name in ("down", "d", "R", "s", "r", "/", "x"):
+    for name in ("down", "d", "p", "R", "s", "r", "/", "x"):
         pressed(name, of=None)
 
 
