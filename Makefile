@@ -4,6 +4,7 @@
 # make test-all   all tests on all Pythons of this machine
 # make test-browser  the dashboard in chromium; it is installed if that is possible here
 # make test-systemd  gwctl as a service of a real systemd, in a box (root, Debian)
+# make test-kubernetes   what gwctl kubernetes prints, against the schemas of Kubernetes
 # make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
@@ -53,7 +54,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-others test-all test-browser test-systemd test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
+.PHONY: help run test test-others test-all test-browser test-systemd test-kubernetes test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -86,6 +87,13 @@ test-browser: $(VENV)/.installed-browser
 # The box is made once, with mmdebstrap, in /var/tmp/gwctl-tests. Without root, or Debian's packages, it is skipped.
 test-systemd: $(VENV)/.installed-dev
 	GWCTL_TEST_MAKES_BOX=1 $(BIN)/python -m pytest -q tests/systemd
+
+# The schemas are 140 MB: in an environment of their own, which `make test` uses where it is.
+test-kubernetes: $(VENV)/.installed-dev
+	@[ -x build/kubernetes/bin/kubernetes-validate ] || { $(PYTHON) -m venv --clear build/kubernetes && \
+	    build/kubernetes/bin/python -m pip install --quiet --disable-pip-version-check 'kubernetes-validate>=1.33' yamllint; } || \
+	    echo "kubernetes-validate cannot be installed: what needs it is skipped"
+	$(BIN)/python -m pytest -q tests/unit/cli/kubernetes
 
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)

@@ -56,15 +56,16 @@ _UNSET_STATSD: Final = StatsdSettings()
 """What differs from these was set."""
 
 
-def check(settings: Settings, tree: Tree, bad: set[Path]) -> dict[str, Identity]:
+def check(settings: Settings, tree: Tree, bad: set[Path], *, elsewhere: bool = False) -> dict[str, Identity]:
     """Tell the tree about everything that is wrong; return what the pools that speak TLS serve with.
 
     Args:
         settings: With its paths made absolute.
         tree: Where each value came from; takes the problems.
         bad: Paths that have been told about.
+        elsewhere: They are for another machine, whose files and users are not to be found on this one.
     """
-    checks = _Checks(tree, bad)
+    checks = _Checks(tree, bad, elsewhere)
     for name, pool in settings.pool.items():
         checks.pool(name, pool)
         checks.metrics(("pool", name), pool, settings)
@@ -73,15 +74,18 @@ def check(settings: Settings, tree: Tree, bad: set[Path]) -> dict[str, Identity]
     checks.log(settings.log)
     checks.control(settings.control)
     checks.addresses(settings)
+    if elsewhere:
+        return {}
     return {
         name: tls for name, pool in settings.pool.items() if (tls := tls_checks.check(name, pool, tree, bad))
     }
 
 
 class _Checks:
-    def __init__(self, tree: Tree, bad: set[Path]) -> None:
+    def __init__(self, tree: Tree, bad: set[Path], elsewhere: bool) -> None:
         self._tree = tree
         self._bad = bad
+        self._elsewhere = elsewhere
 
     def pool(self, name: str, pool: PoolSettings) -> None:
         """Check what concerns one pool alone."""
@@ -113,7 +117,7 @@ class _Checks:
                 hint = "Bind 127.0.0.1 or a Unix socket, and have a proxy or `ssh -L` in front of it"
                 self._tree.complain(path, "the admin listener does not speak TLS", hint)
         path = ("admin", "token_file")
-        if not admin.token_file or not self._ok(path):
+        if not admin.token_file or self._elsewhere or not self._ok(path):
             return
         try:
             admin_token.read(admin.token_file)
@@ -131,7 +135,7 @@ class _Checks:
             return
         umask, first = (*at, "umask"), next(iter(settings.pool.values()))
         reader = admin.user if admin.user or admin.group else first.user
-        if not self._ok(umask, (*at, "user"), ("admin", "user"), ("admin", "group")):
+        if self._elsewhere or not self._ok(umask, (*at, "user"), ("admin", "user"), ("admin", "group")):
             return
         if pool.umask and int(pool.umask, 8) & 0o040 and not _reads_all_of(reader, pool.user):
             hint = "Write 027, or have both run as one user"
@@ -169,7 +173,7 @@ class _Checks:
     def control(self, control: ControlSettings) -> None:
         """Check that those who may use the control socket are there."""
         for path, text in self._items(("control", "allow_users"), control.allow_users):
-            if users.uid(text) is None:
+            if not self._elsewhere and users.uid(text) is None:
                 self._no_such_user(path, text)
 
     def log(self, log: LogSettings) -> None:
@@ -188,6 +192,8 @@ class _Checks:
             self._tree.complain(path, expected, f'Did you mean "{near or destination.STDERR}"?')
         elif paths.is_folder(log.to):
             self._tree.complain(path, "is a folder", f'Write "{written}/events.log"')
+        elif self._elsewhere:
+            return
         elif not paths.is_folder(FilePath(log.to).parent) and not paths.exists(FilePath(log.to).parent):
             self._tree.complain(path, f"there is no folder {FilePath(log.to).parent}")
 
@@ -298,6 +304,8 @@ class _Checks:
             self._tree.complain(soft, f"not less than memory_hard_bytes ({most})", hint)
 
     def _users(self, at: Path, whose: PoolSettings | AdminSettings) -> None:
+        if self._elsewhere:
+            return
         for name in ("user", "socket_user"):
             path, user = (*at, name), getattr(whose, name)
             if user and self._ok(path) and users.uid(user) is None:
@@ -325,7 +333,7 @@ class _Checks:
             elif "\0" in value:
                 self._tree.complain(path, "has a NUL in it")
         path = (*at, "env_file")
-        if pool.env_file and self._ok(path) and paths.is_file(pool.env_file):
+        if pool.env_file and not self._elsewhere and self._ok(path) and paths.is_file(pool.env_file):
             try:
                 env_file.read(pool.env_file)
             except ConfigError as error:
@@ -381,7 +389,7 @@ class _Checks:
     def _exists(self, path: Path, kind: str, place: str) -> None:
         if isinstance(path[-1], int) and not isinstance(self._tree.get(path[:-1]), list):
             path = path[:-1]  # a text alone, which counts as a list of one
-        if not self._ok(path):
+        if self._elsewhere or not self._ok(path):
             return
         found = FilePath(place)
         try:

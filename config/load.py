@@ -80,6 +80,7 @@ def load(
     overrides: Sequence[Override] = (),
     environ: Mapping[str, str],
     cwd: Path,
+    elsewhere: bool = False,
 ) -> Loaded:
     """Read, merge and check.
 
@@ -89,6 +90,7 @@ def load(
         overrides: Further settings from the command line.
         environ: For the GWCTL_ variables.
         cwd: What relative paths are under when there is no file, and ``path`` itself.
+        elsewhere: For another machine: files and users that they name are not looked for on this one.
 
     Raises:
         ConfigError: With all problems.
@@ -105,16 +107,20 @@ def load(
     walk = Walk(tree)
     settings = walk.settings()
     settings = _complete(settings, file.parent if file else cwd, file is not None)
-    identities = checks.check(settings, tree, walk.bad)
+    identities = checks.check(settings, tree, walk.bad, elsewhere=elsewhere)
     if tree.problems:
         raise ConfigError(in_order(tree.problems))
     sources = {
         toml_writer.dotted(place): str(origin) for place, origin in tree.origins.items() if _is_leaf(place)
     }
     notices = (
-        *temporary_folder.warnings(settings, environ),
-        *variables.warnings(settings, environ),
-        *multiproc_variable.warnings(settings, environ),
+        ()
+        if elsewhere
+        else (
+            *temporary_folder.warnings(settings, environ),
+            *variables.warnings(settings, environ),
+            *multiproc_variable.warnings(settings, environ),
+        )
     )
     return Loaded(settings, sources, file, identities, notices)
 

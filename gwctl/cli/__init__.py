@@ -3,7 +3,7 @@
 ``gwctl check`` must not pay for what ``gwctl status`` needs. Whatever a person can mend is a
 `GwctlError`: its text goes to stderr without a stack, its exit status is the command's.
 
-Imported by `__main__`, `cli.top`, `cli.doctor`, `cli.unit`, `cli.logs`.
+Imported by `__main__`, `cli.top`, `cli.doctor`, `cli.unit`, `cli.kubernetes`, `cli.logs`.
 Knows nothing of `workers`, `ipc`, `records`, `supervisor.core`, `asyncio`, `threading`: a command
 starts a master or asks one.
 """
@@ -40,6 +40,7 @@ COMMANDS: Final = (
     "check",
     "doctor",
     "unit",
+    "kubernetes",
     "config",
     "init",
     "completion",
@@ -87,6 +88,10 @@ class LazyGroup(click.Group):
                 from gwctl.cli.unit.command import unit  # noqa: PLC0415
 
                 return unit
+            case "kubernetes":
+                from gwctl.cli.kubernetes.command import kubernetes  # noqa: PLC0415
+
+                return kubernetes
             case "logs":
                 from gwctl.cli.logs.command import logs  # noqa: PLC0415
 

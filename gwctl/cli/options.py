@@ -68,8 +68,12 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def reader(app: str | None, file: Path | None, overrides: list[Override]) -> Reader:
+def reader(
+    app: str | None, file: Path | None, overrides: list[Override], *, elsewhere: bool = False
+) -> Reader:
     """Fix where settings come from: all of the environment and working directory as they are now.
+
+    ``elsewhere``: they are for another machine, see `load`.
 
     Raises:
         NothingToServe: With what to do.
@@ -88,7 +92,9 @@ def reader(app: str | None, file: Path | None, overrides: list[Override]) -> Rea
                 "  gwctl init                        writes a gw.toml for what is in this folder\n"
                 "  gwctl start -c FILE               reads another file"
             )
-    return functools.partial(load, file, app=app, overrides=overrides, environ=environ, cwd=cwd)
+    return functools.partial(
+        load, file, app=app, overrides=overrides, environ=environ, cwd=cwd, elsewhere=elsewhere
+    )
 
 
 def read(

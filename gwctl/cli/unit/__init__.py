@@ -4,6 +4,6 @@
 each with its reason; `unit_file` writes and reads the format; `review` compares a unit that is there. All but
 `command` is pure.
 
-Imported by `cli`.
+Imported by `cli`, `cli.kubernetes`.
 Knows nothing of `workers`, `ipc`, `records`, `supervisor`, `asyncio`, `threading`.
 """
