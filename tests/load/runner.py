@@ -89,9 +89,16 @@ class MixedLoad:
         return self._results
 
     def wait_for_requests(self, more: int, timeout_s: float = DEADLINE_S) -> None:
-        """Wait until ``more`` requests have been begun from now on."""
+        """Wait until ``more`` requests have been begun from now on. AssertionError: at once if the load ends."""
         goal = max(self.requests, 0) + more
-        until(lambda: self.requests >= goal, lambda: f"request {goal}; there were {self.requests}", timeout_s)
+
+        def begun() -> bool:
+            if self.requests >= goal:
+                return True
+            assert not self._process_ended(), f"the load has ended at request {self.requests}"
+            return False
+
+        until(begun, lambda: f"request {goal}; there were {self.requests}", timeout_s)
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tests.load", "--parts", encode_parts(self._parts)]
