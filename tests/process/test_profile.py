@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -73,6 +74,7 @@ ASGI = (
     BUSY
     + """
 import os
+import re
 async def application(scope, receive, send):
     if scope["type"] != "http":
         raise NotImplementedError
@@ -130,6 +132,9 @@ def profiled(server: GwctlServer, worker: str, *more: str, timeout_s: float = 12
     return document
 
 
+BEGUN = f"stacks are sampled for {LONG_S} s"
+
+
 class Profiling:
     """A command that profiles until it is interrupted, or what it profiles ends."""
 
@@ -137,8 +142,10 @@ class Profiling:
         self.server = server
         self.out = folder / "profile.json"
         arguments = ("profile", worker, "--json", "-s", LONG_S, "-c", str(server.config), *more)
+        before = server.log.count(BEGUN)
         with self.out.open("wb") as out:
             self.process = server.begin_gwctl(*arguments, stdout=out)
+        server.wait_for_log(re.escape(BEGUN), count=before + 1)
         until(lambda: len(sockets_of(self.process.pid)) > 1, "the connection to the worker")
 
     def interrupt(self) -> dict[str, Any]:
