@@ -558,6 +558,32 @@ class AsgiRequest(Extensions):
         accounts.flush_soon()
 
 
+class IdentifiedRequest(AsgiRequest):
+    """One whose response has a line of the server's own, besides Date and Server: that of its id."""
+
+    __slots__ = ("_own_line",)
+
+    def __init__(self, service: Service, exchange: Exchange, scope: Message, has_body: bool) -> None:
+        super().__init__(service, exchange, scope, has_body)
+        self._own_line = b""
+
+    def identify(self, line: bytes) -> None:
+        """Have ``line``, as HTTP/1.1 has it, behind the first one of the head."""
+        self._own_line = line
+
+    def _whole(self, body: bytes) -> None:
+        self._add_own_line()
+        super()._whole(body)
+
+    def _begin(self, known: int) -> None:
+        self._add_own_line()
+        super()._begin(known)
+
+    def _add_own_line(self) -> None:
+        self._line += self._own_line
+        self._own_line = b""  # it is there once, however often the head is made
+
+
 def _shown(value: Any) -> str:
     """In one line."""
     return value.decode("latin-1") if isinstance(value, bytes) and value.isascii() else repr(value)

@@ -7,7 +7,11 @@
 
 else it is made: ten random digits of this process and a counter. The request then has it in that header,
 whatever a client has sent there, in environ (``gwctl.request_id``) or scope (``extensions``), and in
-`current` for as long as it runs.
+`current` for as long as it runs. Where responses have it too, it is a line of their own head: among the
+fields of the application, which recur, one that is new each time would have none of them found again.
+
+All of this is done for each request, and is to cost a fiftieth of a small one at most. So ids are made some
+hundreds at a time, and what is rare (a proxy that says one) is looked for before anything is done about it.
 """
 
 from __future__ import annotations
@@ -17,31 +21,48 @@ import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from gwctl.config.model.settings import PoolSettings
 
 KEY: Final = "gwctl.request_id"
-TRUSTED: Final = "gwctl.trusted_peer"
-"""In what the requests of a trusted proxy's connection share; taken out before the application sees it."""
+TRUSTED: Final = KEY
+"""In what the requests of a trusted proxy's connection share, until it has the request's id in its place."""
 _SOUND: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _PREFIX_BYTES: Final = 5
+_DIGITS: Final = tuple([f"{number:02x}" for number in reversed(range(256))])
 _HEADS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 """Messages of ASGI that have a response's header fields."""
 
 Application = Callable[..., Any]
+
+
+class Answering(Protocol):
+    """The call of a WSGI application, whose method the start_response is that it is given."""
+
+    own_line: bytes
+    """Of the response's head, as HTTP/1.1 has it."""
+
+    def start_with_own_line(self, status: Any, headers: Any, exc_info: Any = None) -> Any:
+        """Be the start_response of a response that has it."""
+
+
 current: Final[ContextVar[str]] = ContextVar(KEY, default="")
 """Of the request that is served."""
 
 
 class RequestIds:
-    """Makes those of one process. To be made in it, not before its fork. Any thread."""
+    """Makes those of one process. To be made in it, not before its fork. Any thread.
+
+    ``made``: those that nobody has yet; whoever takes one there saves a call of `new`.
+    """
 
     def __init__(self, settings: PoolSettings) -> None:
         self.header = settings.request_id_header
         self.in_response = settings.request_id_in_response
+        self.made: list[str] = []
         self._prefix = os.urandom(_PREFIX_BYTES).hex()
         self._next = count().__next__
 
@@ -53,7 +74,12 @@ class RequestIds:
         return trace[1] if trace is not None else self.new()
 
     def new(self) -> str:
-        return f"{self._prefix}{self._next():06x}"
+        while True:
+            try:
+                return self.made.pop()
+            except IndexError:
+                begin = f"{self._prefix}{self._next():04x}"
+                self.made.extend([begin + digits for digits in _DIGITS])
 
 
 def identified(application: Application, interface: str, settings: PoolSettings) -> Application:
@@ -66,52 +92,82 @@ def identified(application: Application, interface: str, settings: PoolSettings)
 
 def _wsgi(application: Application, ids: RequestIds) -> Application:
     variable = "HTTP_" + ids.header.upper().replace("-", "_")
-    header, in_response = ids.header, ids.in_response
+    in_response, field = ids.in_response, f"{ids.header}: "
+    take, set_current = ids.made.pop, current.set
 
     def with_id(environ: dict[str, Any], start_response: Any) -> Any:
-        if environ.pop(TRUSTED, False):
+        if KEY in environ and (variable in environ or "HTTP_TRACEPARENT" in environ):
             request_id = ids.of(environ.get(variable, ""), environ.get("HTTP_TRACEPARENT", ""))
         else:
-            request_id = ids.new()
+            try:
+                request_id = take()
+            except IndexError:
+                request_id = ids.new()
         environ[KEY] = environ[variable] = request_id
-        current.set(request_id)
+        set_current(request_id)
         if not in_response:
             return application(environ, start_response)
-
-        def start(status: Any, headers: Any, exc_info: Any = None) -> Any:
-            if type(headers) is list:  # of others the server says what is wrong
-                headers = [*headers, (header, request_id)]
-            return start_response(status, headers, exc_info)
-
-        return application(environ, start)
+        call: Answering = start_response.__self__
+        call.own_line = f"{field}{request_id}\r\n".encode()
+        return application(environ, call.start_with_own_line)
 
     return with_id
 
 
 def _asgi(application: Application, ids: RequestIds) -> Application:
     name = ids.header.lower().encode()
-    header, in_response = ids.header.encode(), ids.in_response
+    header, in_response, field = ids.header.encode(), ids.in_response, f"{ids.header}: "
+    take, set_current = ids.made.pop, current.set
+    saying = frozenset({name, b"traceparent"})
 
-    async def with_id(scope: Any, receive: Any, send: Any) -> None:
-        request_id = _scopes_id(scope, name, ids)
-        encoded = request_id.encode()
+    def with_id(scope: Any, receive: Any, send: Any) -> Any:
+        trusted = scope.pop(TRUSTED, False)
         headers = scope["headers"]
-        # In place: the access log of a WebSocket's handshake looks at the request's scope: the same list.
-        headers[:] = [*(each for each in headers if each[0] != name), (name, encoded)]
+        for each in headers:
+            if each[0] in saying:
+                request_id = _said(headers, name, ids) if trusted else ids.new()
+                # In place: the access log of a WebSocket's handshake looks at the same list.
+                headers[:] = [each for each in headers if each[0] != name]
+                break
+        else:
+            try:
+                request_id = take()
+            except IndexError:
+                request_id = ids.new()
+        headers.append((name, request_id.encode()))
         scope["extensions"] = {**scope.get("extensions", {}), KEY: {"id": request_id}}
-        current.set(request_id)
+        set_current(request_id)
         if not in_response:
-            await application(scope, receive, send)
-            return
-
-        async def sending(message: Any) -> None:
-            if message["type"] in _HEADS:
-                message = {**message, "headers": [*message.get("headers", ()), (header, encoded)]}
-            await send(message)
-
-        await application(scope, receive, sending)
+            return application(scope, receive, send)
+        identify = getattr(send.__self__, "identify", None)
+        if identify is None:
+            return application(scope, receive, _adding(send, (header, request_id.encode())))
+        identify(f"{field}{request_id}\r\n".encode())
+        return application(scope, receive, send)
 
     return with_id
+
+
+def _adding(send: Any, field: tuple[bytes, bytes]) -> Any:
+    """Return a send that puts ``field`` into the heads of those who do not identify responses themselves."""
+
+    async def sending(message: Any) -> None:
+        if message["type"] in _HEADS:
+            message = {**message, "headers": [*message.get("headers", ()), field]}
+        await send(message)
+
+    return sending
+
+
+def _said(headers: Any, name: bytes, ids: RequestIds) -> str:
+    """Return the id that a trusted proxy says, else a new one."""
+    said = trace = ""
+    for each, value in headers:
+        if each == name:
+            said = f"{said},{value.decode('latin-1')}" if said else value.decode("latin-1")
+        elif each == b"traceparent":
+            trace = value.decode("latin-1")
+    return ids.of(said, trace)
 
 
 def named(what: str, request_id: Any) -> str:
@@ -125,15 +181,3 @@ def of_scope(scope: Any) -> Any:
         return scope["extensions"][KEY]["id"]
     except (KeyError, TypeError):
         return None
-
-
-def _scopes_id(scope: Any, name: bytes, ids: RequestIds) -> str:
-    if not scope.pop(TRUSTED, False):
-        return ids.new()
-    said = trace = ""
-    for each, value in scope["headers"]:
-        if each == name:
-            said = f"{said},{value.decode('latin-1')}" if said else value.decode("latin-1")
-        elif each == b"traceparent":
-            trace = value.decode("latin-1")
-    return ids.of(said, trace)

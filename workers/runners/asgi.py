@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gwctl.config.model.request_limits import RequestLimits
 from gwctl.workers.asgi.departures import Departures
 from gwctl.workers.asgi.event_streams import Streams
-from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest
+from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest, IdentifiedRequest
 from gwctl.workers.asgi.scope import BODY_FIELDS, Fields, Scope, ScopeBuilder
 from gwctl.workers.balancing.queue_limit import REQUEST_START
 from gwctl.workers.drain import LAST_WORDS_S
@@ -48,6 +48,8 @@ class AsgiRunner(Runner):
         self._builder = ScopeBuilder(service, extendable=self.clock is not None)
         self._departures = Departures(service, self._requests)
         self._streams = Streams(settings.timeouts, self._requests, context.loop)
+        identified = settings.request_id_header and settings.request_id_in_response
+        self._new_request: type[AsgiRequest] = IdentifiedRequest if identified else AsgiRequest
         self._create_task: Callable[..., asyncio.Task[None] | None] = context.loop.create_task
         self._tell_of_room: Callable[[], None] | None = None
         self._when_ended: Callable[[AsgiRequest], None] = self.ended
@@ -116,7 +118,7 @@ class AsgiRunner(Runner):
             self._begin_notable(exchange, scope, notable or {})
             return
         exchange.fields.reset()
-        self._run(exchange, AsgiRequest(self.service, exchange, scope, False))
+        self._run(exchange, self._new_request(self.service, exchange, scope, False))
 
     def _begin_notable(self, exchange: Exchange, scope: Scope, notable: Fields) -> None:
         service = self.service
@@ -133,7 +135,7 @@ class AsgiRunner(Runner):
         ):
             service.upgrade(exchange, scope)
             return
-        request = AsgiRequest(service, exchange, scope, has_body)
+        request = self._new_request(service, exchange, scope, has_body)
         if body:
             request.has_come(body)
         self._run(exchange, request)

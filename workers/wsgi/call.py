@@ -52,7 +52,14 @@ E = TypeVar("E", bound=BaseException)
 
 
 class WsgiCall:
-    """The call of the application for one request, and its response."""
+    """The call of the application for one request, and its response.
+
+    Attributes:
+        own_line: Of the head, as HTTP/1.1 has it: the server's own, besides Date and Server. Only there if
+            the application is given `start_with_own_line`.
+    """
+
+    own_line: bytes
 
     __slots__ = (
         "_ended",
@@ -66,6 +73,7 @@ class WsgiCall:
         "halves",
         "head_sent",
         "keep_alive",
+        "own_line",
         "response",
         "sent",
         "status",
@@ -184,6 +192,12 @@ class WsgiCall:
             headers = as_list(headers)  # an iterator gives its fields once
         self._headers = headers
         return self.write
+
+    def start_with_own_line(self, status: Any, headers: Any, exc_info: Any = None) -> Callable[[bytes], None]:
+        """Do the same for a head that has ``own_line``, behind its first line."""
+        write = self.start_response(status, headers, exc_info)
+        self._line += self.own_line
+        return write
 
     def write(self, data: Any) -> None:
         if self._ended:

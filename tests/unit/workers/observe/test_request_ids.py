@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.exemplars import EXEMPLAR_S, read
 from gwctl.workers.observe import request_ids
-from gwctl.workers.observe.request_ids import KEY, RequestIds, current, identified
+from gwctl.workers.observe.request_ids import KEY, TRUSTED, RequestIds, current, identified
 from tests.support.engine import WORKER_CLASSES, Engine
 from tests.support.wait import pass_time, until
 from tests.support.websocket import open_on
@@ -71,15 +72,17 @@ def test_they_are_all_different_in_threads_and_processes() -> None:
 
 def test_a_counter_that_is_full_goes_on() -> None:
     ids = RequestIds(settings())
-    ids._next = iter([0xFFFFFF, 0x1000000]).__next__
-    assert len({ids.new(), ids.new()}) == 2
+    ids._next = iter([0xFFFF, 0x10000]).__next__
+    made = [ids.new() for _ in range(512)]
+    assert len(set(made)) == 512
+    assert made[255].endswith("ffffff")
 
 
 def echo(environ: Any, start_response: Any) -> list[bytes]:
     if environ["PATH_INFO"] == "/slow":
         pass_time(1.5 * EXEMPLAR_S)
     body = json.dumps(
-        [environ.get(KEY), environ.get("HTTP_X_REQUEST_ID"), current.get(), "gwctl.trusted_peer" in environ]
+        [environ.get(KEY), environ.get("HTTP_X_REQUEST_ID"), current.get(), environ.get(TRUSTED) is True]
     )
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body.encode()]
@@ -92,7 +95,7 @@ async def live(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(1.5 * EXEMPLAR_S)  # a loop may wake a moment early
     header = ",".join(value.decode() for name, value in scope["headers"] if name == b"x-request-id")
     known = scope["extensions"].get(KEY, {}).get("id")
-    body = json.dumps([known, header, current.get(), "gwctl.trusted_peer" in scope]).encode()
+    body = json.dumps([known, header, current.get(), TRUSTED in scope]).encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -162,6 +165,65 @@ def test_responses_have_it_if_they_are_to(worker: str, asgi: bool) -> None:
         assert second.headers["x-request-id"] == json.loads(second.body)[0]
     with engine(worker, asgi) as running, running.connect() as client:
         assert "x-request-id" not in client.get("/").headers
+
+
+def in_many_ways(environ: Any, start_response: Any) -> Any:
+    path = environ["PATH_INFO"]
+    if path == "/again":
+        start_response("200 OK", [("Content-Length", "5")])
+        try:
+            raise ValueError("it was wrong")
+        except ValueError:
+            start_response("503 Later", [("Content-Length", "5")], sys.exc_info())
+    elif path == "/none":
+        start_response("304 Not Modified", [])
+        return []
+    else:
+        start_response("200 OK", [("Content-Length", "5")] if path == "/known" else [])
+    return iter([b"he", b"llo"]) if path == "/parts" else [b"hello"]
+
+
+async def live_in_many_ways(scope: Any, _receive: Any, send: Any) -> None:
+    path = scope["path"]
+    status = {"/again": 503, "/none": 304}.get(path, 200)
+    headers = [(b"content-length", b"5")] if path in {"/known", "/again"} else []
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    if path == "/parts":
+        await send({"type": "http.response.body", "body": b"he", "more_body": True})
+        await send({"type": "http.response.body", "body": b"llo"})
+    else:
+        await send({"type": "http.response.body", "body": b"" if path == "/none" else b"hello"})
+
+
+@each_class
+@both
+def test_any_kind_of_response_has_it_once(worker: str, asgi: bool) -> None:
+    application = live_in_many_ways if asgi else in_many_ways
+    interface = "asgi" if asgi else "wsgi"
+    with (
+        Engine(application, worker, interface=interface, request_id_in_response=True, **IDS) as running,
+        running.connect() as client,
+    ):
+        for number, path in enumerate(("/known", "/unknown", "/parts", "/again", "/none", "/known")):
+            client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Request-ID: id{number}\r\n\r\n".encode())
+            head = client.read_until(b"\r\n\r\n")
+            assert head.lower().count(b"\r\nx-request-id: ") == 1
+            assert f"\r\nX-Request-ID: id{number}\r\n".encode() in head
+            client.buffer = head + client.buffer
+            assert client.response().body == (b"" if path == "/none" else b"hello")
+        client.send(b"HEAD /known HTTP/1.1\r\nHost: x\r\nX-Request-ID: last\r\n\r\n")
+        assert client.response(head_only=True).headers["x-request-id"] == "last"
+
+
+@each_class
+@both
+def test_ids_in_responses_leave_what_is_known_of_header_fields(worker: str, asgi: bool) -> None:
+    """An id is new each time: were it kept, the fields that recur would have to be encoded again and again."""
+    with engine(worker, asgi, request_id_in_response=True) as running, running.connect() as client:
+        for _ in range(10):
+            client.get("/")
+        if not (asgi and worker != "asgi"):  # there a response has gone through another loop's hands
+            assert len(running.server.heads._lines) == 1
 
 
 @each_class
