@@ -26,7 +26,7 @@ from typing import Any, Self
 
 from gwctl.log.destination import is_file
 from tests.support import started, toml_text
-from tests.support.processes import Process, children, session_of
+from tests.support.processes import Process, session_of
 from tests.support.wait import DEADLINE_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,8 +160,8 @@ class GwctlServer:
 
     @property
     def workers(self) -> list[int]:
-        """Pids of the master's children."""
-        return children(self.pid)
+        """Pids of the master's children, zombies included, in ascending order. They are in its session."""
+        return sorted(process.pid for process in session_of(self.pid) if process.parent == self.pid)
 
     @property
     def status(self) -> int | None:
