@@ -12,7 +12,7 @@ import gc
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -128,6 +128,11 @@ def sources() -> tuple[Source, ...]:
     """Return all Python files of the repository: each is read, and parsed, once."""
     paths = files(PYTHON_FOLDERS, frozenset({".py"}))
     return tuple(Source(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in paths)
+
+
+def product() -> Iterator[Source]:
+    """What is installed, not parsed yet: who is done with one lets go of it. All that is parsed is 400 MB."""
+    return (replace(source) for source in sources() if source.module)
 
 
 def texts() -> Iterator[tuple[str, str]]:

@@ -7,11 +7,9 @@ import pytest
 from tests.tidy import checks, words
 from tests.tidy.checks import Source
 
-PRODUCT = [source for source in checks.sources() if source.module]
-
 
 def test_no_name_has_a_word_that_was_given_up() -> None:
-    assert [complaint for source in PRODUCT for complaint in words.retired_words(source)] == []
+    assert [complaint for source in checks.product() for complaint in words.retired_words(source)] == []
 
 
 def test_no_sentence_has_a_phrase_that_was_given_up() -> None:
@@ -22,7 +20,7 @@ def test_no_sentence_has_a_phrase_that_was_given_up() -> None:
 
 def test_what_the_glossary_explains_is_said() -> None:
     assert {"master", "drain", "farewell", "service"} <= set(words.terms(words.glossary()))
-    assert list(words.unused_terms(words.glossary(), PRODUCT)) == []
+    assert list(words.unused_terms(words.glossary(), list(checks.product()))) == []
 
 
 @pytest.mark.parametrize(
