@@ -102,7 +102,7 @@ def test_what_is_asked_for(gwctl_server):
     with gwctl_server(BARE["sync"], worker="sync", allow_errors=["died"], allow_kill=True) as server:
         (victim,) = server.workers
         os.kill(victim, signal.SIGKILL)
-        server.wait_for_log(r"ready in", count=2)
+        server.wait_for_log(r"web\.0 g1 +pid \d+ ready in", count=2)
         (died,) = listed(server, "--kind", "worker_died")
         assert (died["pid"], died["figures"]["death"]["status"]) == (victim, -signal.SIGKILL)
         assert died in listed(server, "--level", "error", "--since", "10m")
