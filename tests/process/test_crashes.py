@@ -50,7 +50,7 @@ def test_what_many_requests_at_once_were_at_is_shown_and_named_at_a_death(gwctl_
             )
             os.kill(victim, signal.SIGKILL)
             server.wait_for_log(r"died: .*, while serving GET /resize for [\d.]+ s \(as of [\d.]+ s before\)")
-        server.wait_for_log("ready in", count=2)
+        server.wait_for_log(r"pid \d+ ready in", count=2)
 
 
 def test_one_that_dies_of_a_fault_of_its_own_is_told_with_the_frames_of_the_application(
@@ -80,7 +80,7 @@ def test_one_that_dies_of_a_fault_of_its_own_is_told_with_the_frames_of_the_appl
         )
         assert server.log.count("Fatal Python error") == 1
         assert server.log.count("in of_a_child") == 1
-        server.wait_for_log("ready in", count=2)
+        server.wait_for_log(r"pid \d+ ready in", count=2)
 
 
 def test_worker_told_to_end_by_a_stranger_is_replaced_without_alarm(gwctl_server):

@@ -284,7 +284,7 @@ def test_a_fault_right_after_it_is_told_as_ever(gwctl_server, tmp_path) -> None:
             (tmp_path / "go").touch()
             record = server.wait_for_log(r"error web\.0 g1 +pid \d+ died: .*\n(?:  .*\n)+")
         assert "in fault_here" in record[0]
-        assert server.wait_for_log(r"ready in", count=2)
+        assert server.wait_for_log(r"pid \d+ ready in", count=2)
 
 
 def test_a_worker_in_a_call_that_does_not_come_back_to_python(gwctl_server, tmp_path) -> None:

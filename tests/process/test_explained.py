@@ -159,5 +159,5 @@ def test_what_a_spared_worker_wrote_is_not_told_of_its_later_death(gwctl_server,
         (worker,) = server.workers
         os.kill(worker, signal.SIGSEGV)
         server.wait_for_log(r"died: signal 11")
-        server.wait_for_log("ready in", count=2)
+        server.wait_for_log(r"pid \d+ ready in", count=2)
         assert "be_slow" not in server.log[told:], server.log

@@ -63,11 +63,11 @@ def test_a_worker_killed_for_want_of_memory_is_told_from_one_that_somebody_kille
             r"error web\.0 g1 +pid \d+ died: killed by the kernel, out of memory \(cgroup limit 192 MiB; it had "
             r"\d+ MiB when last measured\), [\d.]+ s after it was ready, while serving GET /eat"
         )
-        server.wait_for_log("ready in", count=2)
+        server.wait_for_log(r"pid \d+ ready in", count=2)
         (worker,) = until(lambda: server.workers, "its successor to be known")
         os.kill(worker, signal.SIGKILL)
         server.wait_for_log(r"died: signal 9 \(SIGKILL\), .* not sent by gwctl")
-        server.wait_for_log("ready in", count=3)
+        server.wait_for_log(r"pid \d+ ready in", count=3)
         assert httpx.get(server.url).text == "hello"
 
 
@@ -103,7 +103,7 @@ def test_what_the_kernel_refuses_for_a_new_worker_is_named_and_tried_again(gwctl
         finally:
             tracer.terminate()
             tracer.wait()
-        server.wait_for_log("ready in", count=3)
+        server.wait_for_log(r"pid \d+ ready in", count=3)
         assert "keeps dying" not in server.log
         assert other in server.workers
 
@@ -121,7 +121,7 @@ def test_a_master_without_descriptors_says_so_and_goes_on(gwctl_server):
         )
         assert httpx.get(server.url).status_code == 200
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
-        server.wait_for_log("ready in", count=3)
+        server.wait_for_log(r"pid \d+ ready in", count=3)
         assert server.gwctl("status", "-c", str(server.config)).returncode == 0
 
 

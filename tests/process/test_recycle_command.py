@@ -65,7 +65,7 @@ def test_a_successor_that_cannot_start_is_told_and_the_old_one_serves_on(gwctl_s
         )
         assert pid in server.workers
         (shop / "shop.py").write_text(GOOD)
-        server.wait_for_log(r"ready in", count=2)
+        server.wait_for_log(r"pid \d+ ready in", count=2)
 
 
 @pytest.mark.parametrize(

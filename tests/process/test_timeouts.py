@@ -41,7 +41,7 @@ def test_a_sync_request_over_its_limit_is_explained_and_its_worker_replaced(gwct
     ) as server:
         with request_on(server.url, f"/{kind}?a=1") as client:
             assert client.recv(100) == b"", "the client sees the connection end, not a response"
-        server.wait_for_log(r"ready in", count=2)
+        server.wait_for_log(r"pid \d+ ready in", count=2)
         assert httpx.get(f"{server.url}/fine").status_code == 200
         record = re.search(
             rf"error web\.0 g1 +pid \d+ killed: request timeout: GET /{kind}\?… has run ([\d.]+) s "
@@ -96,7 +96,7 @@ def test_a_sync_request_of_an_asgi_application_is_explained_by_its_task(gwctl_se
     with gwctl_server("hangs:live", preload=preload, **options, **EXPECTED) as server:
         with request_on(server.url, "/await") as client:
             assert client.recv(100) == b""
-        server.wait_for_log(r"ready in", count=2)
+        server.wait_for_log(r"pid \d+ ready in", count=2)
         assert httpx.get(f"{server.url}/fine").status_code == 200
         record = re.search(r"killed: request timeout: GET /await has run .*\n(?:  .*\n)*", server.log)
         assert record, server.log
@@ -124,7 +124,7 @@ def test_paths_and_the_application_may_have_more_time(gwctl_server, environ, tmp
             assert httpx.get(server.url + path).text == "done"
         with pytest.raises(httpx.RemoteProtocolError):  # nor was the next one given what /extended asked for
             httpx.get(server.url + "/short")
-        server.wait_for_log(r"ready in", count=2)
+        server.wait_for_log(r"pid \d+ ready in", count=2)
 
 
 @pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
@@ -136,7 +136,7 @@ def test_a_stopped_worker_is_explained_killed_and_replaced(gwctl_server, environ
         (victim,) = server.workers
         os.kill(victim, signal.SIGSTOP)
         server.wait_for_log(rf"pid {victim} killed: its loop has not turned for [\d.]+ s", timeout_s=30)
-        server.wait_for_log(r"ready in", count=2)
+        server.wait_for_log(r"pid \d+ ready in", count=2)
         assert httpx.get(server.url).status_code == 200
         assert re.search(r"worker: up .*, stopped \(T\)", server.log)
         assert "no stacks: a stopped process cannot write them" in server.log
@@ -148,7 +148,7 @@ def test_an_asgi_application_that_blocks_the_loop_is_found_by_its_heartbeat(gwct
         with request_on(server.url, "/sleeps") as client:
             assert client.recv(100) == b""
         server.wait_for_log("in wait_in_a_loop\n")
-        server.wait_for_log(r"ready in", count=2)
+        server.wait_for_log(r"pid \d+ ready in", count=2)
 
 
 def test_a_sync_call_that_holds_the_loop_is_no_lost_heartbeat(gwctl_server, tmp_path):
