@@ -30,8 +30,7 @@ from gwctl.records.reloads import RestartNeeded, SettingsWarning
 from gwctl.records.sentences import sentence
 from gwctl.supervisor.admin.metrics_folder import MetricsFolder
 from gwctl.supervisor.admin.process import AdminProcess
-from gwctl.supervisor.admin.process import Plan as AdminPlan
-from gwctl.supervisor.admin.token import read_token
+from gwctl.supervisor.admin_plan import plan_of
 from gwctl.supervisor.children.children import Children
 from gwctl.supervisor.children.inspections import Inspections
 from gwctl.supervisor.children.load import Loads
@@ -41,11 +40,11 @@ from gwctl.supervisor.children.profiles import Profiles
 from gwctl.supervisor.children.scoreboards import Boards
 from gwctl.supervisor.children.slow_requests import SlowRequests
 from gwctl.supervisor.control.metrics_report import health_document, metrics_document
-from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.control.status_report import Adoption, master_status
 from gwctl.supervisor.core import actions, events
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.snapshot import snapshot_of
+from gwctl.supervisor.core.state import TakingOver
 from gwctl.supervisor.event_loop import Loop, signals_blocked
 from gwctl.supervisor.generations.admin_settings import pool_settings
 from gwctl.supervisor.generations.capacity import MemoryLeft
@@ -57,8 +56,10 @@ from gwctl.supervisor.log_reopening import reopen_logs
 from gwctl.supervisor.recorder import Recorder
 from gwctl.supervisor.service.announcer import Announcer
 from gwctl.supervisor.service.fd_store import FdStore
-from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.terminal import Terminal
+from gwctl.supervisor.takeover.holdings import Holdings
+from gwctl.supervisor.takeover.parties import Takeover
+from gwctl.supervisor.takeover.predecessor import Predecessor
 from gwctl.supervisor.upgrade.execute import Handover, this_program
 from gwctl.supervisor.upgrade.program import Program
 from gwctl.supervisor.upgrade.snapshot import State, complete, format_of
@@ -84,10 +85,9 @@ class Master:
         self._recorder = recorder
         self._announcer = announcer
         self._fd_store = fd_store
+        self.held = Holdings(generations.listeners, fd_store, recorder)
         self._events: list[events.Event] = []
         self._finish: actions.Finish | None = None
-        self._control: ControlServer | None = None
-        self._pidfile: Pidfile | None = None
         self._started_at = time.monotonic()
         self._adoption = Adoption(time.time(), "start")
         self._tried_by = ""
@@ -114,6 +114,8 @@ class Master:
         self._metrics_folder = MetricsFolder(self.name, recorder)
         self._program = program
         self._handover = Handover(program, self.snapshot, loop, self.children, self._events.append)
+        report = self._events.append
+        self._takeover = Takeover(loop.selector, self.held, this_program(), self._answer, report)
 
     # ---- the loop
 
@@ -140,8 +142,8 @@ class Master:
             self._inspections.turn(time.monotonic())
             self.admin.turn(time.monotonic())
             self.children.outputs.turn(time.monotonic())
-            if self._control is not None:
-                self._control.turn(time.monotonic())
+            if self.held.control is not None:
+                self.held.control.turn(time.monotonic())
             self._step()
             if self.fleet.state.executing and not self.children.owed and not self._inspections.under_way:
                 self._execute()
@@ -171,8 +173,8 @@ class Master:
         )
         if (deadline := self.fleet.next_deadline()) is not None:
             due = min(due, deadline)
-        if self._control is not None:
-            due = min(due, self._control.next_at)
+        if self.held.control is not None:
+            due = min(due, self.held.control.next_at)
         return max(0.0, due - time.monotonic())
 
     def _step(self) -> None:
@@ -221,6 +223,9 @@ class Master:
     # ---- actions
 
     def _perform(self, action: actions.Action) -> None:
+        if isinstance(action, actions.TakeoverAction):
+            self._perform_in_takeover(action)
+            return
         match action:
             case actions.Note(record=record):
                 self._recorder.write(record)
@@ -236,7 +241,7 @@ class Master:
             case actions.Answer(request=request, ok=ok, text=text, result=result):
                 self._answer(request, ok, text, result)
             case actions.CloseListeners():
-                self._close_listeners()
+                self.held.close_listeners(for_good=self._ends_for_good)
             case actions.Finish():
                 self._finish = action
             case actions.CheckUpgrade():
@@ -298,12 +303,12 @@ class Master:
     def _answer(
         self, request: events.RequestId, ok: bool, text: str, result: dict[str, Any], *passed: socket.socket
     ) -> None:
-        if self._control is not None and request:
-            self._control.answer(request, ok, text, result, *passed)
+        if self.held.control is not None and request:
+            self.held.control.answer(request, ok, text, result, *passed)
 
     def _tell_progress(self, news: actions.Progress) -> None:
-        if self._control is not None:
-            self._control.progress(news)
+        if self.held.control is not None:
+            self.held.control.progress(news)
 
     def _spawn(self, action: actions.Spawn) -> None:
         self._handover.stay_one_version(self._recorder)
@@ -388,7 +393,7 @@ class Master:
         need_restart = self._generations.adopt(action.generation, action.kept)
         self._queues.keep_only(self._generations.current.policies)
         self.children.boards.keep(self._generations.current.policies)
-        self.keep_listeners()
+        self.held.keep_listeners()
         if not action.pools:
             self._adopt_for_itself(need_restart)
 
@@ -399,22 +404,14 @@ class Master:
         if self._recorder.log.json != (settings.log.format == "json"):
             self._recorder.log.json = not self._recorder.log.json
             self._tell_log_level()
-        if self._control is not None:
-            self._control.allow(users.named(settings.control.allow_users))
+        if self.held.control is not None:
+            self.held.control.allow(users.named(settings.control.allow_users))
         self.log_level.configure(Level[settings.master.log_level.upper()])
         self.want_admin()
 
-    def keep_listeners(self) -> None:
-        """Have systemd keep the listeners in force for the next master, if its unit allows it."""
-        self._generations.listeners.settle(self._fd_store.keep)
-
-    def _close_listeners(self) -> None:
-        """Who told ``gwctl stop`` means it; a signal of systemd's may be half of a restart."""
-        ending = self.fleet.state.ending
-        if ending is not None and ending.requests:
-            self._fd_store.empty()
-            self._generations.listeners.keep(kept=False)
-        self._generations.listeners.close()
+    @property
+    def _ends_for_good(self) -> bool:
+        return self.fleet.state.ending is not None and bool(self.fleet.state.ending.requests)
 
     def _tell_log_level(self) -> None:
         self.children.tell_log_level()
@@ -422,18 +419,27 @@ class Master:
 
     def want_admin(self) -> None:
         """Have the admin listener served as the settings in force say."""
-        settings = self._generations.current.loaded.settings
-        plan = None
-        if settings.admin.bind or settings.statsd.to:
-            token = read_token(settings.admin.token_file, self._recorder)
-            pool, listeners = pool_settings(settings), self._generations.admin_listeners
-            folder = self._metrics_folder.for_admin(settings.pool, pool)
-            plan = AdminPlan(self.name, pool, listeners, token, folder, settings.statsd)
+        plan = plan_of(self.name, self._generations, self._metrics_folder, self._recorder)
         self.admin.want(plan, time.monotonic())
 
     def _connect(self, sock: socket.socket) -> None:
-        assert self._control is not None
-        self._control.connect(sock)
+        assert self.held.control is not None
+        self.held.control.connect(sock)
+
+    # ---- takeover
+
+    def take_over(self, predecessor: Predecessor, pidfile: str) -> None:
+        """Take the place of ``predecessor`` when all serve; to be called before the first step."""
+        self.held.borrowed = True
+        self.fleet.state.taking_over = TakingOver(predecessor.pid, predecessor.program)
+        self._takeover.begin(predecessor, pidfile)
+
+    def _perform_in_takeover(self, action: actions.TakeoverAction) -> None:
+        if isinstance(action, actions.HandOver):
+            self.admin.want(None, time.monotonic())
+        self._takeover.perform(action)
+        if isinstance(action, actions.Settle):
+            self.begin()
 
     # ---- upgrade
 
@@ -474,8 +480,8 @@ class Master:
                 exchanges=self._queues.snapshot(),
                 announced=self._announcer.snapshot(),
                 fd_store=self._fd_store.snapshot(),
-                control=self._control.snapshot() if self._control is not None else None,
-                pidfile=self._pidfile.snapshot() if self._pidfile is not None else None,
+                control=self.held.control.snapshot() if self.held.control is not None else None,
+                pidfile=self.held.pidfile.snapshot() if self.held.pidfile is not None else None,
                 history=self._recorder.history.snapshot(),
                 log_level_asked=self.log_level.snapshot(),
                 admin=self.admin.snapshot(),
@@ -497,18 +503,17 @@ class Master:
         self._tried_by = state.tried_by
         self.children.resume(state.of_children)
         self._fd_store.resume(state.fd_store)
-        self.keep_listeners()
+        self.held.keep_listeners()
         self.log_level.resume(state.log_level_asked)
         self.admin.resume(state.admin)
         self._metrics_folder.path = state.metrics_folder
 
     # ---- start and end
 
-    def own_control(self, control: ControlServer) -> None:
-        self._control = control
-
-    def own_pidfile(self, pidfile: Pidfile) -> None:
-        self._pidfile = pidfile
+    def begin(self) -> None:
+        """Be the master of this name from now on."""
+        self.held.keep_listeners()
+        self.want_admin()
 
     def status(self) -> dict[str, Any]:
         """The document that ``gwctl status`` shows."""
@@ -573,28 +578,22 @@ class Master:
     def _close_own(self) -> None:
         self._announcer.close_in_child()
         self.profiles.close_in_child()
-        if self._control is not None:
-            self._control.close_in_child()
-        if self._pidfile is not None:
-            self._pidfile.close_in_child()
+        self.held.close_in_child()
+        self._takeover.close_in_child()
         self._program.close_in_child()
         self._handover.close_in_child()
 
     def close(self) -> None:
         """Give back what others can see: pid file, control socket, listeners."""
-        if self._pidfile is not None:
-            self._pidfile.remove()
-        if self._control is not None:
-            self._control.stop_listening()
-        self._close_listeners()
+        self.held.close(for_good=self._ends_for_good)
 
     def _end(self, finish: actions.Finish) -> int:
         self.close()
         self.children.outputs.close()
         self._recorder.write(finish.record)
         self._announcer.end(finish.status, sentence(finish.record))
-        if self._control is not None:
-            self._control.close()  # who follows the events has seen the last one, too
+        if self.held.control is not None:
+            self.held.control.close()  # who follows the events has seen the last one, too
         self.admin.end()
         self._metrics_folder.remove()
         return finish.status

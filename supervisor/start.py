@@ -21,12 +21,20 @@ from gwctl import __version__
 from gwctl.config import users
 from gwctl.config.load import Loaded
 from gwctl.control import paths
-from gwctl.errors import BindError, GwctlError
+from gwctl.errors import BindError, ControlError, GwctlError
 from gwctl.log import destination
 from gwctl.log.event_log import Log
 from gwctl.log.level import Level
 from gwctl.log.write_lock import WriteLock
-from gwctl.records.master import BindRetried, MasterStarted, NoControlSocket, PoolConfigured, StartFailed
+from gwctl.records.master import (
+    BindRetried,
+    MasterStarted,
+    NoControlSocket,
+    NothingToTakeOver,
+    PoolConfigured,
+    StartFailed,
+    TakesOver,
+)
 from gwctl.records.reloads import SettingsWarning
 from gwctl.supervisor.children import stdio
 from gwctl.supervisor.children.fork import share_with_workers
@@ -47,6 +55,7 @@ from gwctl.supervisor.service.log_files import put_events
 from gwctl.supervisor.service.pidfile import Pidfile
 from gwctl.supervisor.service.sd_notify import Notifier, extension, failure_lines
 from gwctl.supervisor.starter import Starter
+from gwctl.supervisor.takeover.predecessor import Predecessor, ask
 from gwctl.supervisor.upgrade.program import Program
 
 FIRST_GENERATION = 1
@@ -57,12 +66,13 @@ class InterruptedStartError(GwctlError):
     """Somebody ended the start before anything ran."""
 
 
-def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
+def main(load: Callable[[], Loaded], loaded: Loaded, *, takeover: bool = False) -> int:
     """Run a master until it is stopped; returns the exit status of the command.
 
     Args:
         load: Reads the settings again, for a reload; raises ConfigError.
         loaded: What it read the first time.
+        takeover: Take the place of the master that runs under this name, if there is one.
     """
     program = Program.given()
     check_descriptors()
@@ -83,7 +93,7 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
     program.let_signals_in()  # also while an address is waited for
     setproctitle.setproctitle(f"gwctl: master [{master_settings.name}]")
     try:
-        master = _prepare(loop, load, loaded, recorder, notifier, program)
+        master, begins = _prepare(loop, load, loaded, recorder, notifier, program, takeover=takeover)
     except GwctlError as error:
         status = int(error.exit_status)
         recorder.write(StartFailed(reason=str(error), exit_status=status))
@@ -93,9 +103,9 @@ def main(load: Callable[[], Loaded], loaded: Loaded) -> int:
         log.flush()
         return status
     starter.begin()
-    master.keep_listeners()
     share_with_workers(binding(loaded.settings).values())
-    master.want_admin()
+    if begins:
+        master.begin()
     return master.go_on()
 
 
@@ -106,7 +116,10 @@ def _prepare(
     recorder: Recorder,
     notifier: Notifier,
     program: Program,
-) -> Master:
+    *,
+    takeover: bool,
+) -> tuple[Master, bool]:
+    """Open everything. False beside the master: it has to take another's place before it is one."""
     recorder.write(
         MasterStarted(
             instance=loaded.settings.master.name,
@@ -118,16 +131,21 @@ def _prepare(
     )
     for warning in loaded.warnings:
         recorder.write(SettingsWarning(text=warning))
-    generations = Generations(load, ListenerSet(os.environ))
+    predecessor = _predecessor(loaded, recorder) if takeover else None
+    offered = predecessor.listeners if predecessor is not None else None
+    generations = Generations(load, ListenerSet(os.environ, offered=offered))
     generations.log_written_with = recorder.log.to
     _start(generations, loaded, loop, recorder, notifier)
     announcer, store = Announcer(notifier), FdStore(notifier, os.environ, recorder)
     store.resume(generations.listeners.stored)
     master = Master(loop, generations, recorder, announcer, store, program)
+    pidfile = loaded.settings.master.pidfile
     try:
-        _open_control(master, loaded, loop, recorder)
-        if loaded.settings.master.pidfile:
-            master.own_pidfile(Pidfile.write(Path(loaded.settings.master.pidfile)))
+        _open_control(master, loaded, loop, recorder, predecessor)
+        if predecessor is not None:
+            master.take_over(predecessor, pidfile)
+        elif pidfile:
+            master.held.pidfile = Pidfile.write(Path(pidfile))
     except GwctlError:
         master.close()
         raise
@@ -137,7 +155,24 @@ def _prepare(
         urls = tuple(listener.url for listener in generations.listeners_of(FIRST_GENERATION, name))
         most = policy.size_max if policy.scale is not None else 0
         recorder.write(PoolConfigured(pool=name, processes=policy.size, max=most, why=why, urls=urls))
-    return master
+    return master, predecessor is None
+
+
+def _predecessor(loaded: Loaded, recorder: Recorder) -> Predecessor | None:
+    """The master that runs under this name, which has given us copies of its listeners; None: none runs.
+
+    Raises:
+        ControlError: It does not.
+    """
+    path = _control_path(loaded, recorder)
+    if path is None:
+        raise ControlError("--takeover asks over the control socket, and there is none: see master.control")
+    found = ask(path, loaded.settings)
+    if found is None:
+        recorder.write(NothingToTakeOver(path=str(path)))
+    else:
+        recorder.write(TakesOver(from_pid=found.pid, program=found.program, listeners=found.count))
+    return found
 
 
 def _start(
@@ -169,14 +204,19 @@ def _start(
             raise InterruptedStartError(f"{signal.Signals(ends.pop()).name}: nothing was started")
 
 
-def _open_control(master: Master, loaded: Loaded, loop: Loop, recorder: Recorder) -> None:
-    """Listen, unless the settings or the machine have it otherwise: the admin process is served anyhow."""
+def _open_control(
+    master: Master, loaded: Loaded, loop: Loop, recorder: Recorder, predecessor: Predecessor | None
+) -> None:
+    """Listen, unless the settings or the machine have it otherwise: the admin process is served anyhow.
+
+    While there is a ``predecessor`` its socket is the one.
+    """
     path = _control_path(loaded, recorder)
     control = ControlServer(path or Path(), recorder, control_handler(master, recorder.history))
     control.allow(users.named(loaded.settings.control.allow_users))
-    if path is None or not control.open(loop.selector):
+    if path is None or predecessor is not None or not control.open(loop.selector):
         control.attach(loop.selector)
-    master.own_control(control)
+    master.held.control = control
 
 
 def _control_path(loaded: Loaded, recorder: Recorder) -> Path | None:

@@ -23,11 +23,21 @@ from gwctl.supervisor.upgrade.role import role
 @click.option("--worker", "-k", metavar="CLASS", help="sync, threads, asgi or auto.")
 @click.option("--threads", metavar="N", help="Threads of each worker of class threads.")
 @click.option("--name", metavar="NAME", help="Name of this instance, for gwctl status and process titles.")
-def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags: Any) -> None:
+@click.option(
+    "--takeover",
+    is_flag=True,
+    help="Take the place of the instance that runs under this name: its sockets first, then the rest.",
+)
+def start(
+    app: str | None, file: Path | None, settings: tuple[str, ...], *, takeover: bool, **flags: Any
+) -> None:
     """Serve APP, or what a settings file says, until told to stop.
 
     APP is module:attribute, module:factory() or a module. With APP alone no file is read; with
     APP and -c it replaces the application of the file's only pool.
+
+    With --takeover the instance that runs serves on until this one is ready, and ends then. Should this one
+    not become ready, nothing has changed.
 
     SIGHUP reloads, SIGTERM stops gracefully, SIGINT (Ctrl-C) quickly.
     """
@@ -41,7 +51,7 @@ def start(app: str | None, file: Path | None, settings: tuple[str, ...], **flags
     from gwctl.supervisor.start import main  # noqa: PLC0415 - after the settings: a mistake is told at once
 
     output.as_they_were()
-    raise SystemExit(main(read_settings, loaded))
+    raise SystemExit(main(read_settings, loaded, takeover=takeover))
 
 
 def _tell_systemd(error: ConfigError) -> None:

@@ -74,6 +74,12 @@ class ControlClient:
             os.close(self._process)
             self._process = -1
 
+    @property
+    def owner_uid(self) -> int | None:
+        """Of the process that listens; None where the system does not tell."""
+        known = peer.credentials(self._sock)
+        return known[1] if known is not None else None
+
     def call(
         self,
         name: str,

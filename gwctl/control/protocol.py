@@ -171,6 +171,35 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
     """Note allocations instead, by tracemalloc, which slows the workers down."""
 
 
+class TakeOver(msgspec.Struct, frozen=True):
+    """Give copies of all listening sockets to another master, which is to take this one's place.
+
+    Answered at once with an `Offer` and descriptors, or refused. Only for root and the master's own user.
+    """
+
+    pid: Annotated[int, msgspec.Meta(ge=1, le=1 << 31)]
+    """Of the new master, as that sees it: for the log."""
+    patience_s: Annotated[float, msgspec.Meta(gt=0, le=WEEK_S)]
+    """It is ready within this, or never."""
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """An address in force, and how many of the descriptors are its listening sockets."""
+
+    name: str
+    """As of `gwctl.supervisor.listeners.stored.name_of`."""
+    count: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """What answers `TakeOver`. Its descriptors: the line between both, the control socket, the rest."""
+
+    pid: int
+    program: str
+    control_inode: tuple[int, int]
+    listeners: tuple[Offered, ...]
+
+
 class Recycle(msgspec.Struct, frozen=True, omit_defaults=True):
     """Replace workers that serve, one after the other; answered at once with their pids."""
 
@@ -196,6 +225,7 @@ Method = (
     | Dump
     | Requests
     | Profile
+    | TakeOver
 )
 
 METHODS: Final[dict[str, type[Method]]] = {
@@ -215,6 +245,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "requests": Requests,
     "profile": Profile,
     "diff": Diff,
+    "take_over": TakeOver,
 }
 
 

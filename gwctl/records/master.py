@@ -130,6 +130,69 @@ class InvariantBroken(Record, frozen=True, kw_only=True):
     rule: str
 
 
+# ---- takeover
+
+
+class NothingToTakeOver(Record, frozen=True, kw_only=True):
+    """No master runs there: it starts like any other."""
+
+    path: str
+    """Of the control socket."""
+
+
+class TakesOver(Record, frozen=True, kw_only=True):
+    """It has copies of the listeners of a master that runs."""
+
+    from_pid: int
+    program: str
+    """What that master is: ``gwctl 0.2.0, Python 3.13.1``."""
+    listeners: int
+
+
+class TookOver(Record, frozen=True, kw_only=True):
+    """The place of another master is this one's."""
+
+    help: ClassVar = "took the place of"
+    level: Level = "info"
+    from_pid: int
+    program: str
+    took_s: float
+    early: bool = False
+    """That one has ended before this one was ready."""
+    died: bool = False
+    """It has not said so."""
+
+
+class TakeoverIncomplete(Record, frozen=True, kw_only=True):
+    """Something of what the master before had could not be had."""
+
+    help: ClassVar = "after the takeover"
+    level: Level = "error"
+    reason: str
+
+
+class TakeoverBegun(Record, frozen=True, kw_only=True):
+    """A new master has copies of this one's listeners, and boots."""
+
+    source: str
+
+
+class TakeoverRefused(Record, frozen=True, kw_only=True):
+    help: ClassVar = "is not taken over"
+    level: Level = "warning"
+    source: str
+    reason: str
+
+
+class TakeoverEnded(Record, frozen=True, kw_only=True):
+    """It came to nothing: this master serves on."""
+
+    help: ClassVar = "is not taken over"
+    level: Level = "warning"
+    source: str
+    reason: str
+
+
 # ---- what it looks after
 
 
@@ -223,6 +286,13 @@ AboutMaster = (
     | MasterStopped
     | MasterGaveUp
     | InvariantBroken
+    | NothingToTakeOver
+    | TakesOver
+    | TookOver
+    | TakeoverIncomplete
+    | TakeoverBegun
+    | TakeoverRefused
+    | TakeoverEnded
     | NoControlSocket
     | ControlSocketWarning
     | ControlRefused

@@ -80,6 +80,46 @@ def _invariant_broken(record: master.InvariantBroken) -> str:
     )
 
 
+@_of(master.NothingToTakeOver)
+def _nothing_to_take_over(record: master.NothingToTakeOver) -> str:
+    return f"nothing to take over: no master runs at {record.path}; starting as usual"
+
+
+@_of(master.TakesOver)
+def _takes_over(record: master.TakesOver) -> str:
+    count = "1 listening socket" if record.listeners == 1 else f"{record.listeners} listening sockets"
+    return f"taking over from pid {record.from_pid} ({record.program}): {count}"
+
+
+@_of(master.TookOver)
+def _took_over(record: master.TookOver) -> str:
+    text = f"took the place of pid {record.from_pid} ({record.program}) in {seconds(record.took_s)}"
+    if not (record.early or record.died):
+        return f"{text}; that one finishes what it has, and ends"
+    how = "died" if record.died else "was told to stop"
+    return f"{text}: it {how}" + (" before this one was ready" if record.early else "")
+
+
+@_of(master.TakeoverIncomplete)
+def _takeover_incomplete(record: master.TakeoverIncomplete) -> str:
+    return f"after the takeover: {record.reason}"
+
+
+@_of(master.TakeoverBegun)
+def _takeover_begun(record: master.TakeoverBegun) -> str:
+    return f"takeover ({record.source}): it has copies of the listeners; this master serves until it is ready"
+
+
+@_of(master.TakeoverRefused)
+def _takeover_refused(record: master.TakeoverRefused) -> str:
+    return f"takeover ({record.source}) refused: {record.reason}"
+
+
+@_of(master.TakeoverEnded)
+def _takeover_ended(record: master.TakeoverEnded) -> str:
+    return f"takeover ({record.source}) came to nothing: {record.reason}. This master serves on"
+
+
 @_of(master.NoControlSocket)
 def _no_control_socket(record: master.NoControlSocket) -> str:
     return f"no control socket: {record.reason}. Signals work, gwctl status and reload do not"

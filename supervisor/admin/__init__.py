@@ -2,6 +2,6 @@
 
 It serves the admin listener, speaks to the master as any control client does, and does not end at a reload.
 
-Imported by `supervisor.master`, `supervisor.log_reopening`.
+Imported by `supervisor.master`, `supervisor.admin_plan`, `supervisor.log_reopening`.
 Knows nothing of `supervisor.master`, `supervisor.core`, `supervisor.control`, `supervisor.generations`.
 """

@@ -9,6 +9,7 @@ import msgspec
 
 from gwctl.control import protocol
 from gwctl.control.difference import Differences
+from gwctl.errors import ControlError
 from gwctl.log.level import Level
 from gwctl.supervisor.children.profiles import Profiles
 from gwctl.supervisor.control.follower import Follower
@@ -25,6 +26,7 @@ _OfTheFleet = (
     | protocol.Upgrade
     | protocol.Scale
     | protocol.Recycle
+    | protocol.TakeOver
 )
 
 
@@ -94,6 +96,10 @@ def _for_the_core(request: events.RequestId, method: _OfTheFleet, by: str) -> ev
             return events.UpgradeAsked(request, f"gwctl upgrade{by}")
         case protocol.Scale(pool=pool, size=size, delta=delta, auto=auto):
             return events.ScaleAsked(request, pool, size, delta or 0, f"gwctl scale{by}", auto)
+        case protocol.TakeOver(pid=pid, patience_s=patience_s):
+            if by:  # root or our own user is nobody of those that [control] allow_users names
+                raise ControlError(f"not to be taken over{by}: its own user and root may")
+            return events.TakeoverAsked(request, f"gwctl start --takeover, pid {pid}", patience_s)
         case protocol.Recycle(pool=pool, slot=slot):
             return events.RecycleAsked(request, pool, slot)
         case _:

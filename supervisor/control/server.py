@@ -34,7 +34,7 @@ import msgspec
 
 from gwctl.control import paths, peer
 from gwctl.control import protocol as messages
-from gwctl.errors import BindError, GwctlError
+from gwctl.errors import BindError, GwctlError, InvariantViolation
 from gwctl.ipc import inherited_fds
 from gwctl.records.master import ControlRefused, ControlSocketWarning, NoControlSocket
 from gwctl.records.master_sentences import not_allowed
@@ -255,15 +255,45 @@ class ControlServer:
             if not writable.poll(max(0.0, end - self._clock()) * 1000):
                 return
 
-    def stop_listening(self) -> None:
-        """Close the socket and remove its file if it is ours; who is connected stays."""
+    def stop_listening(self, *, unlink: bool = True) -> None:
+        """Close the socket and remove its file if it is ours; who is connected stays.
+
+        Without ``unlink`` another master has the socket, and goes on with it.
+        """
         if self._listening is None:
             return
         if self._selector is not None:
             self._selector.unregister(self._listening.sock)
-        self._listening.unlink()
+        if unlink:
+            self._listening.unlink()
         self._listening.sock.close()
         self._listening = None
+
+    @property
+    def listening(self) -> unix_socket.UnixSocket | None:
+        """The socket, while it is ours."""
+        return self._listening
+
+    def take(self, listening: unix_socket.UnixSocket) -> None:
+        """Go on with a socket of another master's, or with one of our own if its file is not there any more.
+
+        Raises:
+            GwctlError: From `open`, or its access cannot be set.
+            OSError: From the calls.
+        """
+        if self._selector is None:
+            raise InvariantViolation("a control server that is attached to nothing takes a socket")
+        if not listening.can_be_reached:
+            listening.sock.close()
+            self.open(self._selector)
+            return
+        listening.sock.setblocking(False)
+        listening.sock.listen(_BACKLOG)  # again: who connects learns whose it is of who listened last
+        listening.set_access(self._access)
+        self._listening = listening
+        self._let_enter()
+        self._spare = _open_spare()
+        self._selector.register(listening.sock, selectors.EVENT_READ, self._accept)
 
     def close_in_child(self) -> None:
         """In a forked child: close the copies of the descriptors; the file and the selector stay."""
@@ -441,6 +471,10 @@ class ControlServer:
             return
         if len(client.requests) >= REQUESTS_MAX:
             failure = messages.Failure(messages.UNAVAILABLE, f"{REQUESTS_MAX} requests wait already")
+            self._send(client, messages.encode_error(name, failure))
+            return
+        if client.stays and isinstance(method, messages.TakeOver):  # no process of ours is another master
+            failure = messages.Failure(messages.FORBIDDEN, "only another master takes this one over")
             self._send(client, messages.encode_error(name, failure))
             return
         self._last_request += 1

@@ -149,6 +149,39 @@ class ExecuteUpgrade(Struct, frozen=True):
     """
 
 
+class OfferListeners(Struct, frozen=True):
+    """Answer the request with copies of all listeners, and hear from now on what becomes of who has them.
+
+    Answered by SuccessorReady or SuccessorEnded.
+    """
+
+    request: RequestId
+
+
+class Withdraw(Struct, frozen=True):
+    """Who has copies is not to use them: say so, and set back what it may have changed of the listeners."""
+
+    reason: str
+
+
+class HandOver(Struct, frozen=True):
+    """Give control socket, pid file and listeners up for who has copies, and say so."""
+
+
+class Claim(Struct, frozen=True):
+    """Tell the master before that this one serves. Answered by Succeeded or TakeoverDenied."""
+
+
+class Desist(Struct, frozen=True):
+    """Tell the master before that this one will not take its place."""
+
+    reason: str
+
+
+class Settle(Struct, frozen=True):
+    """Own what the master before has given up: control socket, pid file; begin what may be only once."""
+
+
 class Progress(Struct, frozen=True):
     """A phase of what was asked for, for whoever waits. ``outcome`` is '', 'ok' or 'FAILED'."""
 
@@ -185,10 +218,12 @@ class Finish(Struct, frozen=True):
 WorkerAction = Spawn | Serve | Park | ReleaseClients | Drain | Quit | Dump | Spare | Kill
 GenerationAction = Prepare | Restore | Adopt | Release | Abandon
 UpgradeAction = CheckUpgrade | AbandonUpgrade | ExecuteUpgrade
+TakeoverAction = OfferListeners | Withdraw | HandOver | Claim | Desist | Settle
 Action = (
     WorkerAction
     | GenerationAction
     | UpgradeAction
+    | TakeoverAction
     | Observe
     | Measure
     | Note

@@ -111,6 +111,8 @@ def _not_now(fleet: FleetState) -> str:
         return wording.under_way(_what(fleet.reload))
     if any(pool.alone for pool in fleet.pools.values()):
         return wording.under_way("restart")
+    if fleet.handing_over is not None or fleet.taking_over is not None:
+        return wording.under_way(wording.TAKEOVER)
     return wording.under_way("upgrade") if fleet.upgrade is not None else ""
 
 

@@ -29,6 +29,10 @@ def soonest(fleet: FleetState, turn: Turn) -> float:
         others.append(fleet.reload.next_deadline(turn.now))
     elif fleet.upgrade is not None:
         others.append(fleet.upgrade.deadline)
+    if fleet.handing_over is not None:
+        others.append(fleet.handing_over.until)
+    if fleet.taking_over is not None and fleet.taking_over.next_at > turn.now:
+        others.append(fleet.taking_over.next_at)
     if fleet.kept is not None and fleet.ending is None and not (fleet.reload and fleet.reload.rollback):
         others.append(fleet.kept.until)
     for at in others:
@@ -65,4 +69,8 @@ def forgive(fleet: FleetState, turn: Turn, late_s: float) -> float:
         fleet.ending.shift(more_s)
     if fleet.upgrade is not None and fleet.upgrade.deadline is not None:
         fleet.upgrade.deadline += more_s
+    if fleet.handing_over is not None:
+        fleet.handing_over.until += more_s
+    if fleet.taking_over is not None:
+        fleet.taking_over.settled_at += more_s
     return soonest(fleet, turn)

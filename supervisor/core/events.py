@@ -311,6 +311,38 @@ class Upgraded(Struct, frozen=True):
     """Templates that cannot go on: what they fork would write to a scoreboard of another layout."""
 
 
+class TakeoverAsked(Struct, frozen=True):
+    """Another master is to take this one's place, and wants copies of its listeners."""
+
+    request: RequestId
+    source: str
+    """For the log: ``gwctl start --takeover, pid 12``."""
+    patience_s: float
+    """It will be ready within this, or never."""
+
+
+class SuccessorEnded(Struct, frozen=True):
+    """That master has ended or was not to be had; or answer to OfferListeners: nothing could be given."""
+
+    reason: str
+
+
+class SuccessorReady(Struct, frozen=True):
+    """That master serves, and this one may go."""
+
+
+class Succeeded(Struct, frozen=True):
+    """The place of the master before is ours. ``asked``: answer to Claim, or said by it when it stops."""
+
+    asked: bool = True
+
+
+class TakeoverDenied(Struct, frozen=True):
+    """The master before keeps its place after all."""
+
+    reason: str
+
+
 WorkerEvent = (
     Spawned
     | SpawnFailed
@@ -326,6 +358,7 @@ WorkerEvent = (
     | Stuck
 )
 UpgradeEvent = UpgradeAsked | UpgradeChecked | UpgradeFailed | Upgraded
+TakeoverEvent = TakeoverAsked | SuccessorEnded | SuccessorReady | Succeeded | TakeoverDenied
 Event = (
     WorkerEvent
     | Measured
@@ -340,4 +373,5 @@ Event = (
     | RecycleAsked
     | StopAsked
     | UpgradeEvent
+    | TakeoverEvent
 )

@@ -30,6 +30,7 @@ from gwctl.supervisor.core import (
     judgement,
     scaling,
     stopping,
+    takeover,
     upgrade,
     wording,
     worker_events,
@@ -156,6 +157,8 @@ class Fleet:
         for name in [name for name, pool in state.pools.items() if pool.empty and name not in tried]:
             del state.pools[name]
             state.dirty.discard(name)
+        if state.taking_over is not None:
+            return not state.broken and takeover.advance(state, state.taking_over, turn)
         if not state.served:
             state.served = commands.all_ready(state.pools.values(), turn, state.began_at)
         if state.broken:
@@ -165,6 +168,8 @@ class Fleet:
         if state.reload is None:
             if any(pool.alone for pool in state.pools.values()):
                 return False  # a restart goes back
+            if state.handing_over is not None:
+                return False
             if state.upgrade is not None and upgrade.goes_first(state.upgrade, state.queue, turn):
                 return False
             if state.queue.waiting:
@@ -192,6 +197,7 @@ class Fleet:
                 worker_events.overdue(state, worker, turn)
                 state.dirty.add(worker.pool)
         upgrade.overdue(state, turn)
+        takeover.overdue(state, turn)
         for pool in state.pools.values():
             if pool.retry_at is not None and pool.retry_at <= turn.now:
                 state.dirty.add(pool.name)
@@ -224,6 +230,14 @@ class Fleet:
                 self._stop(event)
             case ev.UpgradeAsked() | ev.UpgradeChecked() | ev.UpgradeFailed() | ev.Upgraded():
                 self._apply_of_upgrade(event)
+            case (
+                ev.TakeoverAsked()
+                | ev.SuccessorEnded()
+                | ev.SuccessorReady()
+                | ev.Succeeded()
+                | ev.TakeoverDenied()
+            ):
+                self._apply_of_takeover(event)
             case _:
                 worker = turn.workers.get(event.worker)
                 if worker is not None and worker_events.apply_event(state, worker, event, turn):
@@ -240,6 +254,23 @@ class Fleet:
                 upgrade.failed(state, reason, turn)
             case ev.Upgraded():
                 upgrade.upgraded(state, event, turn)
+            case _:
+                assert_never(event)
+
+    def _apply_of_takeover(self, event: ev.TakeoverEvent) -> None:
+        state, turn = self.state, self.turn
+        match event:
+            case ev.TakeoverAsked():
+                takeover.asked(state, event, turn)
+            case ev.SuccessorEnded():
+                takeover.successor_ended(state, event, turn)
+            case ev.SuccessorReady():
+                if state.handing_over is not None:
+                    self._stop(ev.StopAsked(0, state.handing_over.source))
+            case ev.Succeeded(asked=asked):
+                takeover.succeeded(state, turn, asked=asked)
+            case ev.TakeoverDenied(reason=reason):
+                judgement.denied(state, reason, turn)
             case _:
                 assert_never(event)
 

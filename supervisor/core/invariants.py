@@ -92,8 +92,13 @@ def _about_workers(fleet: FleetState, turn: Turn) -> str:
 
 
 def _may_wait(fleet: FleetState, worker: Worker) -> bool:
-    """It is ready and need not serve: a template, surplus in a reload, or new in it and not yet wanted."""
+    """It is ready and need not serve: a template, surplus in a reload, or new in it and not yet wanted.
+
+    Or nobody serves yet, as another master does.
+    """
     reload = fleet.reload
+    if fleet.taking_over is not None and fleet.taking_over.waits:
+        return True
     if worker.is_template or reload is None or not reload.touches(worker.pool):
         return worker.is_template
     if worker.slot >= fleet.pools[worker.pool].size:

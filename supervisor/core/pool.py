@@ -166,6 +166,9 @@ class Wanted(Struct, frozen=True):
     """All others end, whoever serves, before the first worker of the candidate is begun; without a candidate,
     of the current generation."""
 
+    wait: bool = False
+    """Nobody serves yet: another master's workers do."""
+
     @property
     def to_be_alone(self) -> int:
         """The generation that is."""

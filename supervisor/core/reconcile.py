@@ -22,6 +22,7 @@ Rules
     - A worker that is due to be replaced keeps its slot until its successor serves; it is let go then,
       and at most `recycled_at_once` are on their way in and out. A successor whose place becomes free
       takes it at once; a reload or a smaller size has no use for successors, and lets them go.
+    - While another master's place is to be taken, no worker serves before all are ready.
     - While a reload is under way, no worker of the current generation is spawned: it would run
       what is on disk now, which is what the reload is trying out, with the old settings. Nor
       after a rollback, whose code is on no disk. The exception is a pool without a serving worker:
@@ -51,7 +52,7 @@ def reconcile(pool: Pool, wanted: Wanted, turn: Turn) -> None:
         for worker in view.new.values():
             if worker.state in _CAN_SERVE and worker.told is not Order.SERVE:
                 _serve(view, worker, turn)
-    if not wanted.replace:
+    if not (wanted.replace or wanted.wait):
         for worker in view.old.values():
             if not worker.serving and worker.state in _CAN_SERVE:
                 _serve(view, worker, turn)

@@ -119,6 +119,47 @@ class Upgrade(Struct, eq=False):
         turn.actions.extend(Progress(request, "", phase, outcome, detail) for request in self.requests)
 
 
+class TakeoverStage(Enum):
+    BOOT = "boot"
+    SETTLE = "settle"
+    CLAIM = "claim"
+
+
+class TakingOver(Struct, eq=False):
+    """This fleet is to take the place of another master's: see `takeover`."""
+
+    pid: int
+    """Of that master."""
+    program: str
+    """What it runs: ``gwctl 0.2.0, Python 3.13.1``."""
+    stage: TakeoverStage = TakeoverStage.BOOT
+    settled_at: float = inf
+
+    @property
+    def tries(self) -> bool:
+        """A worker that fails ends the takeover."""
+        return self.stage is not TakeoverStage.CLAIM
+
+    @property
+    def waits(self) -> bool:
+        """No worker accepts yet."""
+        return self.stage is TakeoverStage.BOOT
+
+    @property
+    def next_at(self) -> float:
+        """When it has something to do by itself."""
+        return self.settled_at if self.stage is TakeoverStage.SETTLE else inf
+
+
+class HandingOver(Struct, eq=False):
+    """Another master has copies of our listeners and is to take our place: see `takeover`."""
+
+    source: str
+    since: float
+    until: float
+    """It is waited for so long."""
+
+
 class FleetState(Struct, eq=False):
     """Read it freely; only the core changes it."""
 
@@ -145,6 +186,10 @@ class FleetState(Struct, eq=False):
     """The highest generation number given to any worker."""
     upgrade: Upgrade | None = None
     """The upgrade that was asked for."""
+    taking_over: TakingOver | None = None
+    """Whose place it is to take."""
+    handing_over: HandingOver | None = None
+    """Who is to take its place."""
     ending: Ending | None = None
     """The end under way."""
     finished: bool = False
@@ -235,7 +280,8 @@ class FleetState(Struct, eq=False):
             return self.reload.wanted(pool, kept)
         degraded = pool.degraded
         recycle, hold = not degraded and self.ending is None, degraded and pool.rolled_back > 0
-        return Wanted(pool.generation, recycle=recycle, kept=kept, hold=hold, alone=pool.alone)
+        wait = self.taking_over is not None and self.taking_over.waits
+        return Wanted(pool.generation, recycle=recycle, kept=kept, hold=hold, alone=pool.alone, wait=wait)
 
     def sample_by(self, at: float, turn: Turn) -> None:
         """Have the scoreboard read at ``at`` at the latest; by itself it is every `deadlines.SAMPLE_S`."""

@@ -43,9 +43,9 @@ def again(ending: Ending, event: StopAsked, turn: Turn) -> bool:
     return True
 
 
-def gives_up(status: int, text: str, traceback: str, turn: Turn) -> Ending:
+def gives_up(status: int, text: str, traceback: str, turn: Turn, mode: Mode = Mode.QUIT) -> Ending:
     """Nothing could be started: end what there is, with this exit status and these last words."""
-    ending = Ending(Mode.QUIT, turn.now, status, text, traceback)
+    ending = Ending(mode, turn.now, status, text, traceback)
     _close_listeners(ending, turn)
     return ending
 

@@ -60,6 +60,8 @@ def _refusal(fleet: FleetState) -> str:
         return wording.STOPPING
     if fleet.broken:
         return wording.broken(fleet.broken)
+    if fleet.handing_over is not None or fleet.taking_over is not None:
+        return wording.under_way(wording.TAKEOVER)
     return ""
 
 

@@ -33,6 +33,7 @@ from gwctl.wording import duration, requests, seconds, size, span, workers
 STOPPING: Final = "the fleet is stopping"
 STOPS: Final = "the fleet stops"
 CANNOT_START: Final = "the fleet could not be started"
+TAKEOVER: Final = "takeover"
 KEEPS_NOTHING: Final = "a restart keeps no generation"
 NOTHING_KEPT: Final = "no generation is kept. Set master.keep_s to keep one after each reload"
 
@@ -267,6 +268,19 @@ def rollback_refused(reason: str) -> str:
 
 def restart_refused(reason: str) -> str:
     return f"not restarted: {reason}"
+
+
+def takeover_refused(reason: str) -> str:
+    return f"the master that runs is not taken over: {reason}"
+
+
+def not_ready_within(waited_s: float) -> str:
+    return f"it was not ready within {duration(waited_s)}"
+
+
+def not_taken_over(pid: int, reason: str) -> str:
+    """Of the new master, when it ends."""
+    return f"not taken over: {reason}. The master that runs (pid {pid}) serves on"
 
 
 def upgrade_refused(reason: str) -> str:

@@ -19,7 +19,7 @@ from gwctl.config.addresses import Address, FdAddress, SystemdAddress, TcpAddres
 from gwctl.errors import BindError
 from gwctl.ipc.assignment import Listener
 from gwctl.supervisor.listeners import inherited, port_owner, unix_socket
-from gwctl.supervisor.listeners.stored import Stored
+from gwctl.supervisor.listeners.stored import Stored, name_of
 from gwctl.supervisor.listeners.syn_filter import reject_new_connections
 
 _PROBES: Final = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
@@ -61,6 +61,11 @@ class Held(Struct):
         """It is a Unix socket, shut down or its file removed or replaced: nobody can connect any more."""
         return self.shut_down or (self.unix is not None and not self.unix.can_be_reached)
 
+    @property
+    def name(self) -> str:
+        """By which it is kept elsewhere: see `gwctl.supervisor.listeners.stored`."""
+        return name_of(self.wanted.address, self.unix.inode if self.unix is not None else None)
+
     def close(self) -> None:
         """Close for good, and remove the file that is ours. Workers have copies, to accept the last."""
         if self.unix is not None:
@@ -101,6 +106,15 @@ class Held(Struct):
                 listener.sock.listen(wanted.backlog)
         self.wanted = wanted
 
+    def apply(self) -> None:
+        """Have backlog and permissions as they are wanted, whoever has changed them."""
+        if self.taken:
+            return
+        if self.unix is not None:
+            self.unix.set_access(self.wanted.access)
+        for listener in self.listeners:
+            listener.sock.listen(self.wanted.backlog)
+
 
 def bind(wanted: Wanted, passed: inherited.Passed, store: Stored) -> Held:
     """Open one address, with what is in ``store`` for it.
@@ -120,9 +134,10 @@ def bind(wanted: Wanted, passed: inherited.Passed, store: Stored) -> Held:
             unix = unix_socket.bind(Path(path), wanted.access, wanted.backlog)
             return _made(wanted, [unix.sock], unix)
         case FdAddress(fd=fd):
-            return _take(wanted, [fd])
+            return _take(wanted, store.offered(wanted.address) or [fd])
         case SystemdAddress(name=name):
-            return _take(wanted, passed.named(name))
+            fds = passed.by_name.get(name) or store.offered(wanted.address) or passed.named(name)
+            return _take(wanted, fds)
         case unknown:
             assert_never(unknown)
 

@@ -32,7 +32,7 @@ from gwctl.ipc.assignment import Listener
 from gwctl.supervisor.listeners import inherited, unix_socket
 from gwctl.supervisor.listeners.bind import Held, Wanted, bind
 from gwctl.supervisor.listeners.repair import ListenerCare
-from gwctl.supervisor.listeners.stored import Stored, name_of
+from gwctl.supervisor.listeners.stored import Stored
 from gwctl.supervisor.recorder import Recorder
 
 
@@ -52,9 +52,15 @@ class ListenerSet:
     ``open``, then ``commit`` or ``abandon``. Between them the listeners of both plans are open.
     """
 
-    def __init__(self, environ: Mapping[str, str], passed: Mapping[str, Iterable[int]] | None = None) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        passed: Mapping[str, Iterable[int]] | None = None,
+        offered: Mapping[str, Iterable[int]] | None = None,
+    ) -> None:
+        """``passed`` by systemd, if another program saw it first; ``offered`` by another master."""
         self._passed = inherited.Passed(environ, passed)
-        self._store = Stored(self._passed.stored)
+        self._store = Stored(self._passed.stored, offered)
         self.stored = tuple(self._store.names)
         """Names of what was in systemd's store at the start."""
         self._current: dict[str, Held] = {}
@@ -140,13 +146,28 @@ class ListenerSet:
     @property
     def own(self) -> dict[str, tuple[int, ...]]:
         """The descriptors of what is bound here and in force, by the name for the store."""
+        taken = {each.name for each in self._current.values() if each.taken}
+        return {name: fds for name, fds in self.in_force.items() if name not in taken}
+
+    @property
+    def in_force(self) -> dict[str, tuple[int, ...]]:
+        """The descriptors of all that is in force, by the name for the store; also what was passed to us."""
         return {
-            name_of(address, held.unix.inode if held.unix is not None else None): tuple(
-                each.sock.fileno() for each in held.listeners
-            )
-            for address, held in self._current.items()
-            if not held.taken and not held.shut_down
+            each.name: tuple(listener.sock.fileno() for listener in each.listeners)
+            for each in self._current.values()
+            if not each.shut_down
         }
+
+    def leave(self, names: Container[str] | None) -> None:
+        """Those of these names are another master's from now on: `close` is not their end. None: all are."""
+        for held in self._current.values():
+            held.kept = names is None or held.name in names
+
+    def set_back(self) -> None:
+        """Undo what another master may have changed of those that it has copies of."""
+        for held in self._current.values():
+            with suppress(BindError, OSError):  # somebody has shut it down, or its file is gone
+                held.apply()
 
     def get(self, address: str) -> tuple[Listener, ...]:
         """The open listeners of an address of either plan; none once they are closed."""

@@ -1,5 +1,7 @@
 """Listeners that outlive the master: names for them in systemd's store, and taking them back.
 
+Those that a master has which still runs come by the same names, when a new one is to take its place.
+
 systemd keeps descriptors for a service (FileDescriptorStoreMax=) and passes them to its next start like
 those of a socket unit, by name. What is in its store is a listener that was bound here, with its backlog:
 so clients that come while there is no master wait, and are refused neither by a restart nor by a crash.
@@ -43,17 +45,23 @@ def _percent(character: str) -> str:
 
 
 class Stored:
-    """What the store had for us at the start: by name, until it is taken or let go.
+    """What the store, or another master, had for us at the start: by name, until it is taken or let go.
 
     A descriptor stays open, and in here, until `settle`: a start that fails has taken nothing away.
     """
 
-    def __init__(self, by_name: Mapping[str, Iterable[int]]) -> None:
-        self._by_name = {name: list(fds) for name, fds in by_name.items()}
+    def __init__(
+        self, by_name: Mapping[str, Iterable[int]], offered: Mapping[str, Iterable[int]] | None = None
+    ) -> None:
+        """``offered``: what a master has that still runs. It goes before what systemd has of the name."""
+        offered = offered or {}
+        self._by_name = {name: list(fds) for name, fds in {**by_name, **offered}.items()}
+        self._unused = [fd for name in by_name.keys() & offered for fd in by_name[name]]
+        self._offered = frozenset(offered)
 
     @property
     def fds(self) -> list[int]:
-        return [fd for fds in self._by_name.values() for fd in fds]
+        return [*self._unused, *(fd for fds in self._by_name.values() for fd in fds)]
 
     @property
     def names(self) -> list[str]:
@@ -63,10 +71,11 @@ class Stored:
         """Let go of listeners whose address is not among ``wanted``: they may be in the way of one that is.
 
         They are shut down: systemd has copies, which would go on to listen until it has heard that they go.
+        Those of a master that runs are not: it serves on should this start come to nothing.
         """
         kept = set(map(name_of, wanted))
         for name in self.names:
-            if name in kept or name.rpartition(";")[0] in kept:
+            if name in self._offered or name in kept or name.rpartition(";")[0] in kept:
                 continue
             for fd in self._by_name.pop(name):
                 with socket.socket(fileno=fd) as sock, suppress(OSError):
@@ -75,6 +84,11 @@ class Stored:
     def take(self, address: str) -> list[socket.socket]:
         """The listening sockets of an address, IPv4 first; none when there are none that are fit."""
         return [sock for _, sock in sorted(self._usable(name_of(address), address), key=lambda each: each[0])]
+
+    def offered(self, address: str) -> list[int]:
+        """What a master that runs was passed itself, by ``address``; not bound by any gwctl."""
+        name = name_of(address)
+        return self._by_name.get(name, []) if name in self._offered else []
 
     def take_unix(self, path: Path, address: str) -> unix_socket.UnixSocket | None:
         """The one whose file is still at ``path``."""
@@ -111,4 +125,4 @@ class Stored:
             if fd not in kept:
                 with suppress(OSError):
                     os.close(fd)
-        self._by_name = {}
+        self._by_name, self._unused, self._offered = {}, [], frozenset()

@@ -2,8 +2,8 @@
 
 It reads the state of a fleet and changes nothing in it.
 
-Imported by `supervisor.master`, `supervisor.start`, `supervisor.upgrade`, `supervisor.generations`,
-`supervisor.log_reopening`, `cli`.
+Imported by `supervisor.master`, `supervisor.start`, `supervisor.takeover`, `supervisor.upgrade`,
+`supervisor.generations`, `supervisor.log_reopening`, `cli`.
 Knows nothing of `supervisor.master`, `supervisor.children`, `supervisor.control`,
 `supervisor.generations`, `workers`.
 """

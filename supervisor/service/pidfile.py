@@ -75,6 +75,10 @@ class Pidfile:
             pass  # gone already, or the folder is no longer writable: its lock says that it is stale
         self.close_in_child()
 
+    def let_go(self) -> None:
+        """Leave the file to whoever writes it next: it is stale from now on, and nobody's."""
+        self.close_in_child()
+
     def close_in_child(self) -> None:
         """In a forked child: close the copy of the descriptor. The master's lock stays."""
         if self.fd >= 0:

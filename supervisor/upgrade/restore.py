@@ -121,7 +121,7 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     master.resume(state)
     _resume_control(master, state, settings, loop, recorder)
     if state.pidfile is not None:
-        master.own_pidfile(Pidfile.from_snapshot(state.pidfile))
+        master.held.pidfile = Pidfile.from_snapshot(state.pidfile)
     for problem in problems:
         recorder.write(GenerationUnreadable(generation=state.adopted, problem=problem))
     setproctitle.setproctitle(f"gwctl: master [{state.name}]")
@@ -162,4 +162,4 @@ def _resume_control(master: Master, state: State, settings: Settings, loop: Loop
     else:
         control.resume(handed_over, loop.selector, lambda place: Follower(history, place))
     control.allow(users.named(settings.control.allow_users))
-    master.own_control(control)
+    master.held.control = control

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
 REFUSES = {"allow_errors": ["control: refused"]}
 
 
-def ask(path: Path, uid: int, method: str = "status", params: dict[str, str] | None = None) -> str:
+def ask(path: Path, uid: int, method: str = "status", params: dict[str, object] | None = None) -> str:
     """What a process of ``uid`` is answered that asks for the status, or for something else."""
     question = json.dumps({"id": 1, "method": method, "params": params or {}}).encode()
 
@@ -57,6 +57,8 @@ def test_who_is_named_may_and_others_may_not(gwctl_server, public_folder: Path) 
         server.wait_for_log(r"log level info -> debug \(gwctl log-level by nobody\)")
         refused = f"uid {OTHER} may not control this master; root and uid {NOBODY} may"
         assert ask(path, OTHER) == refused
+        place = ask(path, NOBODY, "take_over", {"pid": 7, "patience_s": 60})
+        assert place == "not to be taken over by nobody: its own user and root may"
         server.wait_for_log(rf"control: refused pid \d+: {refused}")
         assert server.gwctl("upgrade", "-c", str(server.config)).returncode == 0
         assert (ask(path, NOBODY), ask(path, OTHER)) == ("test", refused)

@@ -147,6 +147,7 @@ class World:
             (25, self._ask_recycle),
             (400, self._ask_stop),
             (40, self._ask_restart),
+            (60, self._ask_takeover),
         )
         for mean, asks in asked:
             self._at(rng.expovariate(1 / mean), asks, mean)
@@ -167,6 +168,12 @@ class World:
         if self.asking:
             self._read(ev.RestartAsked(self._request(), "gwctl restart", self._some_pools()))
             self._at(self.rng.expovariate(1 / mean), self._ask_restart, mean)
+
+    def _ask_takeover(self, mean: float) -> None:
+        """By a master that fails before it is ready, or hangs: what one that gets there begins is a stop."""
+        if self.asking:
+            self._read(ev.TakeoverAsked(0, "gwctl start --takeover", self.rng.choice((3.0, 30.0))))
+            self._at(self.rng.expovariate(1 / mean), self._ask_takeover, mean)
 
     def _some_pools(self) -> tuple[str, ...]:
         """None stands for all; any may be named, also one that is not there."""
@@ -256,6 +263,7 @@ class World:
         self.seen[type(action).__name__] += 1
         if type(action) is act.Answer:
             self.seen["answered yes" if action.ok else "answered no"] += 1
+        self._take_over(action)
         match action:
             case act.Spawn():
                 self._spawn(action)
@@ -285,6 +293,10 @@ class World:
                 self.finish = action
             case _:
                 pass
+
+    def _take_over(self, action: act.Action) -> None:
+        if type(action) is act.OfferListeners and self.rng.random() < 0.7:
+            self._news(self.rng.expovariate(1 / 5), ev.SuccessorEnded("it ended before it was ready"))
 
     def _prepare(self, generation: int, pools: Sequence[str]) -> None:
         if self.rng.random() < self.faults.settings_wrong:
@@ -478,6 +490,7 @@ class World:
             self._ask_scale,
             self._ask_recycle,
             self._ask_stop,
+            self._ask_takeover,
             self._upgrades.ask,
         )
         self._heap = [each for each in self._heap if each[2] not in asks]

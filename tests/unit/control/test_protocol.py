@@ -157,6 +157,7 @@ def test_what_a_newer_command_adds_is_ignored(method: str) -> None:
         "dump": {"worker": "web.2"},
         "profile": {"worker": "web.2"},
         "recycle": {"pool": "web"},
+        "take_over": {"pid": 12, "patience_s": 60},
     }
     params = needed.get(method, {})
     plain = messages.decode_request(json.dumps({"id": 7, "method": method, "params": params}).encode())

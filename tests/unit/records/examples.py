@@ -25,6 +25,7 @@ from gwctl.records.master import (
     MasterStarted,
     MasterStopped,
     NoControlSocket,
+    NothingToTakeOver,
     PoolConfigured,
     PoolsServe,
     StartFailed,
@@ -33,6 +34,12 @@ from gwctl.records.master import (
     StopPlan,
     StopWaits,
     SystemdUnreachable,
+    TakeoverBegun,
+    TakeoverEnded,
+    TakeoverIncomplete,
+    TakeoverRefused,
+    TakesOver,
+    TookOver,
     WaitedFor,
 )
 from gwctl.records.reloads import (
@@ -308,6 +315,24 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     MasterStopped(took_s=2.9, cut=1, killed=1, templates_killed=1),
     MasterGaveUp(exit_status=4, reason="cannot import shop", traceback=TRACE),
     InvariantBroken(rule="two workers hold slot 1 of web g3"),
+    NothingToTakeOver(path="/run/gwctl/shop.sock"),
+    TakesOver(from_pid=4711, program="gwctl 0.2.0, Python 3.13.1", listeners=3),
+    TookOver(from_pid=4711, program="gwctl 0.2.0, Python 3.13.1", took_s=4.2),
+    TookOver(
+        level="warning",
+        from_pid=4711,
+        program="gwctl 0.2.0, Python 3.13.1",
+        took_s=1.2,
+        early=True,
+        died=True,
+    ),
+    TakeoverIncomplete(reason="cannot write the pid file /run/shop.pid: Read-only file system"),
+    TakeoverBegun(source="gwctl start --takeover, pid 4800"),
+    TakeoverRefused(
+        source="gwctl start --takeover, pid 4800",
+        reason="a reload is under way. Ask again when it has ended",
+    ),
+    TakeoverEnded(source="gwctl start --takeover, pid 4800", reason="cannot import shop: SyntaxError"),
     NoControlSocket(reason="Permission denied"),
     ControlSocketWarning(
         warning="group www may write in /run/gwctl, and replace the control socket: chmod it to 700"
