@@ -112,12 +112,12 @@ def _takeover_begun(record: master.TakeoverBegun) -> str:
 
 @_of(master.TakeoverRefused)
 def _takeover_refused(record: master.TakeoverRefused) -> str:
-    return f"takeover ({record.source}) refused: {record.reason}"
+    return f"this master is not taken over ({record.source}): {record.reason}"
 
 
 @_of(master.TakeoverEnded)
 def _takeover_ended(record: master.TakeoverEnded) -> str:
-    return f"takeover ({record.source}) came to nothing: {record.reason}. This master serves on"
+    return f"this master is not taken over ({record.source}) and serves on: {record.reason}"
 
 
 @_of(master.NoControlSocket)

@@ -49,11 +49,15 @@ def ask(path: Path, settings: Settings) -> Predecessor | None:
         ControlError: It refuses, does not answer, or is not to be trusted.
     """
     try:
-        client = ControlClient(path)
+        return _ask(path, settings)
     except ControlError:
-        if nobody_listens(path):
+        if nobody_listens(path):  # by now: it was about to end
             return None
         raise
+
+
+def _ask(path: Path, settings: Settings) -> Predecessor:
+    client = ControlClient(path)
     fds: list[int] = []
     with client:
         owner = client.owner_uid

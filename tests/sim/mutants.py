@@ -29,6 +29,7 @@ from gwctl.supervisor.core import (
     scaling,
     state,
     stopping,
+    takeover,
     templates,
     worker_events,
 )
@@ -46,6 +47,16 @@ from gwctl.supervisor.core.worker import Order, State, Worker
 
 Patch = pytest.MonkeyPatch
 Mutant = Callable[[Patch], None]
+
+
+def reloads_while_it_is_taken_over(patch: Patch) -> None:
+    asked = takeover.asked
+
+    def forgets(fleet: FleetState, *rest: Any) -> None:
+        asked(fleet, *rest)
+        fleet.handing_over = None
+
+    patch.setattr(takeover, "asked", forgets)
 
 
 def drains_twice(patch: Patch) -> None:
@@ -478,4 +489,5 @@ MUTANTS: tuple[Mutant, ...] = (
     forgets_its_bounds,
     shrinks_at_once,
     grows_before_all_serve,
+    reloads_while_it_is_taken_over,
 )

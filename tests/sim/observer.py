@@ -30,7 +30,7 @@ from gwctl.records.reloads import ReloadBegun
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
-from tests.sim import hanging, recycling, restarts, scaling
+from tests.sim import hanging, recycling, restarts, scaling, takeovers
 from tests.sim.books import DRAIN_MARGIN_S, LATE_S, Failures, Seen, Transaction, Unsafe
 from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
@@ -58,6 +58,8 @@ class Observer:
         self.txn: Transaction | None = None
         self.stopping = self.ever_ready = False
         self.doomed = self.finished = False
+        self.offered = False
+        """Another master has copies of the listeners."""
         self.highest_worker = 0
         self.failures = Failures()
         self.refused_at: dict[str, float] = {}
@@ -374,6 +376,7 @@ class Observer:
         seen.killed_at = self.now
 
     def _prepare(self, action: act.Prepare) -> None:
+        takeovers.begins(self, action)
         if self.txn is not None or action.generation <= self.generation:
             raise Unsafe(f"prepare {action.generation} while {self.txn} runs")
         self.txn = Transaction(
@@ -454,6 +457,8 @@ _EVENTS = {
     ev.Obeyed: lambda _observer, _event: None,
     ev.Measured: lambda _observer, _event: None,
     ev.LoadObserved: scaling.heard_load,
+    ev.TakeoverAsked: lambda _observer, _event: None,
+    ev.SuccessorEnded: lambda _observer, _event: None,
     ev.Prepared: Observer._prepared,
     ev.PrepareFailed: Observer._prepare_failed,
 }
@@ -474,5 +479,8 @@ _ACTIONS = {
     act.Abandon: Observer._abandon,
     act.Answer: Observer._answer,
     act.CloseListeners: Observer._close,
+    act.OfferListeners: takeovers.offered,
+    act.Withdraw: takeovers.decided,
+    act.HandOver: takeovers.decided,
     act.Finish: Observer._finish,
 }

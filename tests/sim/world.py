@@ -13,6 +13,7 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 from msgspec.structs import replace
@@ -47,6 +48,8 @@ class World:
     def __init__(self, seed: int, faults: Faults = FAULTS, listener: Listener | None = None) -> None:
         self.listener = listener
         self.rng = random.Random(seed)
+        self._chance = copy(self.rng)
+        """Of takeovers: what else happens is not changed by them."""
         self.faults = faults
         self.now = self.rng.random() * 1000
         self.seen: Counter[str] = Counter()
@@ -147,10 +150,10 @@ class World:
             (25, self._ask_recycle),
             (400, self._ask_stop),
             (40, self._ask_restart),
-            (60, self._ask_takeover),
         )
         for mean, asks in asked:
             self._at(rng.expovariate(1 / mean), asks, mean)
+        self._at(self._chance.expovariate(1 / 100), self._ask_takeover, 100)
 
     def _request(self) -> int:
         if self.rng.random() < 0.3:
@@ -172,8 +175,8 @@ class World:
     def _ask_takeover(self, mean: float) -> None:
         """By a master that fails before it is ready, or hangs: what one that gets there begins is a stop."""
         if self.asking:
-            self._read(ev.TakeoverAsked(0, "gwctl start --takeover", self.rng.choice((3.0, 30.0))))
-            self._at(self.rng.expovariate(1 / mean), self._ask_takeover, mean)
+            self._read(ev.TakeoverAsked(0, "gwctl start --takeover", self._chance.choice((3.0, 30.0))))
+            self._at(self._chance.expovariate(1 / mean), self._ask_takeover, mean)
 
     def _some_pools(self) -> tuple[str, ...]:
         """None stands for all; any may be named, also one that is not there."""
@@ -295,8 +298,8 @@ class World:
                 pass
 
     def _take_over(self, action: act.Action) -> None:
-        if type(action) is act.OfferListeners and self.rng.random() < 0.7:
-            self._news(self.rng.expovariate(1 / 5), ev.SuccessorEnded("it ended before it was ready"))
+        if type(action) is act.OfferListeners and self._chance.random() < 0.7:
+            self._news(self._chance.expovariate(1 / 5), ev.SuccessorEnded("it ended before it was ready"))
 
     def _prepare(self, generation: int, pools: Sequence[str]) -> None:
         if self.rng.random() < self.faults.settings_wrong:
