@@ -201,7 +201,7 @@ def mistranslated(source: Source) -> Iterator[str]:
     """What mypyc compiles to something else than Python means, in the modules of hatch_build.py.
 
     It evaluates the bounds of some slices twice, and gives all exceptions of one name in a function
-    the class of the first (mypy 2.4).
+    the class of the first (mypy 2.4). It puts a `_` before the names of attributes, which makes words of C of some.
     """
     if source.path.removeprefix(_WORKERS).removesuffix(".py") not in compiled_modules():
         return
@@ -212,6 +212,12 @@ def mistranslated(source: Source) -> Iterator[str]:
                 yield f"{source.path}:{node.lineno}: a call in a slice; name its result first"
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _renamed_errors(source, node)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and f"_{node.attr}" in _WORDS_OF_C
+        ):
+            yield f"{source.path}:{node.lineno}: {node.attr} is no name for an attribute: _{node.attr} is a word of C"
 
 
 def half_compiled(source: Source) -> Iterator[str]:
@@ -231,6 +237,31 @@ def half_compiled(source: Source) -> Iterator[str]:
                 origin = origins.get(ast.unparse(base))
                 if origin is not None and (origin in compiled_modules()) != compiled:
                     yield f"{source.path}:{node.lineno}: compiled without {ast.unparse(base)}, or the other way round"
+
+
+_WORDS_OF_C = frozenset(
+    {
+        f"__{word}"
+        for word in (
+            "alignof",
+            "asm",
+            "attribute",
+            "complex",
+            "const",
+            "extension",
+            "imag",
+            "inline",
+            "label",
+            "real",
+            "restrict",
+            "signed",
+            "thread",
+            "typeof",
+            "volatile",
+        )
+    }
+)
+"""Of gcc and clang, which begin with two underscores."""
 
 
 @cache

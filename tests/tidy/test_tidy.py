@@ -103,6 +103,7 @@ BAD = [
     (checks.sleeps, "tests/unit/test_a.py", "import time\ntime.sleep(1)\n"),
     (checks.sleeps, "tests/process/test_a.py", "from time import sleep\nsleep(1)\n"),
     (checks.mistranslated, "gwctl/workers/http1/protocol.py", "rest = rest[send(rest) :]\n"),
+    (checks.mistranslated, "gwctl/workers/http1/protocol.py", "self._thread = 1\n"),
     (
         checks.mistranslated,
         "gwctl/workers/http1/protocol.py",
@@ -149,6 +150,8 @@ GOOD = [
     ),
     (checks.forbidden_imports, "tests/apps/django_project/wsgi.py", "import config\n"),
     (checks.mistranslated, "gwctl/workers/http1/protocol.py", "rest = rest[-len(tail) :]\n"),
+    (checks.mistranslated, "gwctl/workers/http1/service.py", "self._threads = 1\n"),
+    (checks.mistranslated, "gwctl/workers/bridge/event_loop.py", "self._thread = 1\n"),
     (
         checks.half_compiled,
         "gwctl/workers/http1/protocol.py",

@@ -65,7 +65,7 @@ class SyncRunner(WsgiRunner):
         context = service.context
         super().__init__(service, balancing, Outbox(context.loop, context.neutral_context))
         self._loop = context.loop
-        self._thread = get_ident()
+        self._ident = get_ident()
         self._accounts = service.accounts
         self._counters = service.accounts.own
         self._floats = context.record.floats
@@ -165,7 +165,7 @@ class SyncRunner(WsgiRunner):
         return [] if self.bridge is None else self.bridge.under_way()
 
     def serving_threads(self) -> list[int]:
-        return [self._thread] if self._floats[BUSY_SINCE] else []
+        return [self._ident] if self._floats[BUSY_SINCE] else []
 
     def on_batch(self) -> None:
         self._sentry.wake()
