@@ -24,11 +24,20 @@ from gwctl.config.access_format import Field, excluded, parse
 from gwctl.log.json_lines import escaped_controls, fitting
 from gwctl.workers.observe.access_log import (
     ESCAPES,
+    GONE,
+    NONE,
+    NOTED_MAX,
     PIPE_BYTES,
+    SHORT,
+    SHORT_S,
+    STRANGE,
     AccessLog,
+    Noted,
     Request,
     as_text,
     headers_of,
+    is_plain,
+    long,
 )
 
 if TYPE_CHECKING:
@@ -36,17 +45,11 @@ if TYPE_CHECKING:
     from gwctl.ipc.assignment import Assignment
     from gwctl.log.event_log import Log
 
-_STRANGE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
 _STRANGE_WORD: Final = re.compile(r'[\x00-\x20"\\\x7f-\x9f]')
 _WORD_ESCAPES: Final = {**ESCAPES, ord(" "): "\\x20"}
-_NONE: Final = "-"
 _PIPE_CHARS: Final = PIPE_BYTES // 4
 """Fewer are never too many bytes."""
 _SERVER_ERROR: Final = 500
-_GONE: Final = 499
-
-Noted = tuple[float, Any, str, str, str, int, int, str, str, float, tuple[str, ...]]
-"""When, peer, method, target, version, status, bytes, Referer, User-Agent, seconds, what a template wants."""
 
 
 def access_log_for(assignment: Assignment, fd: int, log: Log) -> AccessLog:
@@ -56,7 +59,8 @@ def access_log_for(assignment: Assignment, fd: int, log: Log) -> AccessLog:
     if settings.access_log_format == "combined":
         made = AccessLog(fd, worker, log)
     elif settings.access_log_format == "json":
-        made = JsonAccessLog(fd, worker, log, assignment)
+        kind = IdentifiedJsonAccessLog if settings.request_id_header else JsonAccessLog
+        made = kind(fd, worker, log, assignment)
     else:
         made = TemplateAccessLog(fd, worker, log, assignment)
     sample = settings.access_log_sample
@@ -67,6 +71,12 @@ def access_log_for(assignment: Assignment, fd: int, log: Log) -> AccessLog:
 
 # ---- JSON
 
+_REQUEST_ID: Final = ',"request_id":"'
+_REFERER: Final = ',"referer":"'
+_AGENT: Final = ',"user_agent":"'
+_QUOTE: Final = '"'
+_NOTHING: Final = ""
+
 
 class JsonAccessLog(AccessLog):
     """One object a line.
@@ -76,15 +86,70 @@ class JsonAccessLog(AccessLog):
 
     def __init__(self, fd: int, worker: str, log: Log, assignment: Assignment) -> None:
         super().__init__(fd, worker, log)
-        header = assignment.settings.request_id_header
-        self._id = _request_header(header) if header else None
-        self._second = -1
-        self._clock = ""
         instance, pool = _json(assignment.instance), _json(assignment.pool)
         self._who = (
             f'"kind":"access","instance":{instance},"pool":{pool},"slot":{assignment.slot},'
             f'"generation":{assignment.generation},"pid":{os.getpid()},"client_address":'
         )
+
+    def _new_stamp(self, second: int) -> str:
+        return time.strftime('{"time":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second))
+
+    def _lines(self, noted: list[Noted]) -> str:
+        if self._blocks or not (self._in_one_second(noted) and is_plain(noted)):
+            return "".join(map(self._line, noted))
+        since, clock, who = self._since, self._stamp, self._who
+        numbers, digits = self._numbers, self._thousandths
+        return "".join(
+            [
+                f'{clock}{digits[(micros := int((at - since) * 1e6)) // 1000]}{digits[micros % 1000]}Z",{who}'
+                f'"{peer[0]}","method":"{method}","path":"{target}","query":"","http_version":"{version}",'
+                f'"status":{numbers[status]},"response_bytes":{numbers[size] if size < 1000 else size},'
+                f'"duration_s":'
+                f"{SHORT + digits[int(seconds * 1e6 + 0.5)] if seconds < SHORT_S else long(seconds)}"
+                f"{_REQUEST_ID + more + _QUOTE if more else _NOTHING}"
+                f"{_REFERER + referer + _QUOTE if referer != NONE else _NOTHING}"
+                f"{_AGENT + agent + _QUOTE if agent != NONE else _NOTHING}}}\n"
+                if status and type(peer) is tuple and "?" not in target
+                else self._line(
+                    (at, peer, method, target, version, status, size, referer, agent, seconds, more)
+                )
+                for at, peer, method, target, version, status, size, referer, agent, seconds, more in noted
+            ]
+        )
+
+    def _line(self, noted: Noted) -> str:
+        at, peer, method, target, version, status, size, referer, agent, seconds, more = noted
+        self._set_stamp(at)
+        host = peer[0] if type(peer) is tuple else ""
+        path, _, query = target.partition("?")
+        strange = f"{host}{target}{referer}{agent}"
+        if not strange.isascii() or STRANGE.search(strange):
+            host, path, query = _inner(host), _inner(path), _inner(query)
+            referer, agent = _inner(referer), _inner(agent)
+        said = f',"user_agent":"{agent}"}}\n' if agent != NONE else "}\n"
+        if referer != NONE:
+            said = f',"referer":"{referer}"{said}'
+        if more:
+            said = f',"request_id":"{_inner(more)}"{said}'
+        line = (
+            f'{self._stamp}{int((at - self._since) * 1e6):06d}Z",{self._who}"{host}","method":"{method}",'
+            f'"path":"{path}","query":"{query}","http_version":"{version}","status":{status or GONE},'
+            f'"response_bytes":{size},"duration_s":{seconds:.6f}{said}'
+        )
+        if self._blocks and len(line) > _PIPE_CHARS:
+            line = fitting(line.encode(), PIPE_BYTES).decode()
+        return line
+
+
+class IdentifiedJsonAccessLog(JsonAccessLog):
+    """The same with request ids."""
+
+    def __init__(self, fd: int, worker: str, log: Log, assignment: Assignment) -> None:
+        super().__init__(fd, worker, log, assignment)
+        header = assignment.settings.request_id_header
+        self._variable = _variable(header)
+        self._of_request = _request_header(header)
 
     def add(
         self,
@@ -97,42 +162,31 @@ class JsonAccessLog(AccessLog):
         source: Mapping[str, Any] | None = None,
         answer: Any = None,
     ) -> None:
-        request_id = ""
-        if self._id is not None and source is not None:
-            request_id = _taken(self._id, source, answer)
-        if type(referer) is not str or type(agent) is not str:
-            referer, agent = as_text(referer), as_text(agent)
-        version = request.http_version if request.http11 else "1.0"
-        peer, method, target = request.peer, request.method, request.target
+        request_id = NONE
+        if source is not None:
+            try:
+                request_id = source[self._variable]
+            except KeyError:  # of an ASGI request, or an application has taken it away
+                request_id = _taken(self._of_request, source, answer)
+        if type(request_id) is not str or type(referer) is not str or type(agent) is not str:
+            request_id, referer, agent = as_text(request_id), as_text(referer), as_text(agent)
         self._note(
-            (wall_clock(), peer, method, target, version, status, size, referer, agent, seconds, request_id)
+            (
+                wall_clock(),
+                request.peer,
+                request.method,
+                request.target,
+                request.http_version if request.http11 else "1.0",
+                status,
+                size,
+                referer,
+                agent,
+                seconds,
+                request_id if request_id != NONE else "",
+            )
         )
-
-    def _line(self, noted: Any) -> str:
-        at, peer, method, target, version, status, size, referer, agent, seconds, request_id = noted
-        second = int(at)
-        if second != self._second:
-            self._second = second
-            self._clock = time.strftime('{"time":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second))
-        host = peer[0] if type(peer) is tuple else ""
-        path, _, query = target.partition("?")
-        strange = f"{host}{target}{referer}{agent}"
-        if not strange.isascii() or _STRANGE.search(strange):
-            host, path, query = _inner(host), _inner(path), _inner(query)
-            referer, agent = _inner(referer), _inner(agent)
-        said = f',"user_agent":"{agent}"}}\n' if agent != _NONE else "}\n"
-        if referer != _NONE:
-            said = f',"referer":"{referer}"{said}'
-        if request_id and request_id != _NONE:
-            said = f',"request_id":"{_inner(request_id)}"{said}'
-        line = (
-            f'{self._clock}{int((at - second) * 1e6):06d}Z",{self._who}"{host}","method":"{method}",'
-            f'"path":"{path}","query":"{query}","http_version":"{version}","status":{status or _GONE},'
-            f'"response_bytes":{size},"duration_s":{seconds:.6f}{said}'
-        )
-        if self._blocks and len(line) > _PIPE_CHARS:
-            line = fitting(line.encode(), PIPE_BYTES).decode()
-        return line
+        if len(self._noted) >= NOTED_MAX:
+            self._make_lines()
 
 
 def _json(text: str) -> str:
@@ -157,12 +211,10 @@ class TemplateAccessLog(AccessLog):
     def __init__(self, fd: int, worker: str, log: Log, assignment: Assignment) -> None:
         super().__init__(fd, worker, log)
         self._sources: list[_Source] = []
-        self._second = -1
-        self._clock = ""
         values = {"p": str(os.getpid()), "worker": worker, "generation": str(assignment.generation)}
         header = assignment.settings.request_id_header
         if not header:
-            values["request_id"] = _NONE
+            values["request_id"] = NONE
         text, getters = [], list[_Getter]()
         for part in parse(assignment.settings.access_log_format):
             if isinstance(part, Field) and part.name not in values:
@@ -173,7 +225,7 @@ class TemplateAccessLog(AccessLog):
                 text.append((values[part.name] if isinstance(part, Field) else part).replace("%", "%%"))
         self._text = "".join(text) + "\n"
         self._getters = tuple(getters)
-        self._none = (_NONE,) * len(self._sources)
+        self._none = (NONE,) * len(self._sources)
 
     def add(
         self,
@@ -193,7 +245,7 @@ class TemplateAccessLog(AccessLog):
                 request.method,
                 request.target,
                 request.http_version if request.http11 else "1.0",
-                status or _GONE,
+                status or GONE,
                 size,
                 as_text(referer),
                 as_text(agent),
@@ -201,13 +253,18 @@ class TemplateAccessLog(AccessLog):
                 self._more(source, answer),
             )
         )
+        if len(self._noted) >= NOTED_MAX:
+            self._make_lines()
 
     def add_scope(
         self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
     ) -> None:
         found = headers_of(scope, _NAMED)
-        referer, agent = found.get(b"referer", _NONE), found.get(b"user-agent", _NONE)
+        referer, agent = found.get(b"referer", NONE), found.get(b"user-agent", NONE)
         self.add(request, status, size, seconds, referer, agent, scope, answer)
+
+    def _lines(self, noted: list[Noted]) -> str:
+        return "".join(map(self._line, noted))
 
     def _line(self, noted: Noted) -> str:
         return self._text % tuple([each(noted) for each in self._getters])
@@ -232,22 +289,19 @@ class TemplateAccessLog(AccessLog):
         return lambda noted: safe(said(noted))
 
     def _stamp_of(self, noted: Noted) -> str:
-        second = int(noted[0])
-        if second != self._second:
-            self._second = second
-            self._clock = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(second))
-        return self._clock
+        self._set_stamp(noted[0])
+        return self._stamp
 
 
 _OURS: Final[dict[str, _Getter]] = {
-    "h": lambda noted: noted[1][0] if type(noted[1]) is tuple else _NONE,
-    "l": lambda _noted: _NONE,
-    "r": lambda noted: f"{noted[2]} {_safe(noted[3])} HTTP/{noted[4]}" if noted[2] else _NONE,
-    "m": lambda noted: noted[2] or _NONE,
+    "h": lambda noted: noted[1][0] if type(noted[1]) is tuple else NONE,
+    "l": lambda _noted: NONE,
+    "r": lambda noted: f"{noted[2]} {_safe(noted[3])} HTTP/{noted[4]}" if noted[2] else NONE,
+    "m": lambda noted: noted[2] or NONE,
     "H": lambda noted: f"HTTP/{noted[4]}",
     "s": lambda noted: noted[5],
     "B": lambda noted: noted[6],
-    "b": lambda noted: noted[6] or _NONE,
+    "b": lambda noted: noted[6] or NONE,
     "T": lambda noted: int(noted[9]),
     "D": lambda noted: int(noted[9] * 1e6),
     "M": lambda noted: int(noted[9] * 1e3),
@@ -263,25 +317,25 @@ _CLIENTS: Final[dict[str, Callable[[Noted], str]]] = {
 
 
 def _safe(text: str) -> str:
-    return text.translate(ESCAPES) if _STRANGE.search(text) else text
+    return text.translate(ESCAPES) if STRANGE.search(text) else text
 
 
 def _safe_word(text: str) -> str:
     """A word that stands between blanks is one word, and never none."""
-    return (text.translate(_WORD_ESCAPES) if _STRANGE_WORD.search(text) else text) or _NONE
+    return (text.translate(_WORD_ESCAPES) if _STRANGE_WORD.search(text) else text) or NONE
 
 
 def _taken(source: _Source, given: Mapping[str, Any], answer: Any) -> str:
     try:
         return source(given, answer)
     except BaseException:  # noqa: BLE001 - of any kind: it may be the application's code
-        return _NONE
+        return NONE
 
 
 def _source(field: Field) -> _Source:
     name = field.name
     if field.kind == "e":
-        return lambda given, _answer: as_text(given.get(name, _NONE))
+        return lambda given, _answer: as_text(given.get(name, NONE))
     if field.kind == "o":
         wanted = name.lower()
         return lambda _given, answer: _response_header(answer, wanted)
@@ -291,17 +345,21 @@ def _source(field: Field) -> _Source:
     return lambda given, answer: _user(authorization(given, answer))
 
 
-def _request_header(name: str) -> _Source:
+def _variable(name: str) -> str:
+    """Return what a request's header is called in its environ."""
     variable = name.upper().replace("-", "_")
-    if variable not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
-        variable = f"HTTP_{variable}"
+    return variable if variable in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{variable}"
+
+
+def _request_header(name: str) -> _Source:
+    variable = _variable(name)
     encoded = name.lower().encode("latin-1", "replace")
     wanted = frozenset({encoded})
 
     def get(given: Mapping[str, Any], _answer: Any) -> str:
         if "REQUEST_METHOD" in given:
-            return as_text(given.get(variable, _NONE))
-        return headers_of(given, wanted).get(encoded, _NONE)
+            return as_text(given.get(variable, NONE))
+        return headers_of(given, wanted).get(encoded, NONE)
 
     return get
 
@@ -309,7 +367,7 @@ def _request_header(name: str) -> _Source:
 def _response_header(answer: Any, wanted: str) -> str:
     """Of the application's; what gwctl adds (Date, framing) is not among them."""
     found = [value for name, value in map(_as_pair, answer.response_headers) if name.lower() == wanted]
-    return ",".join(found) or _NONE
+    return ",".join(found) or NONE
 
 
 def _as_pair(header: Any) -> tuple[str, str]:
@@ -322,9 +380,9 @@ def _as_pair(header: Any) -> tuple[str, str]:
 def _user(authorization: str) -> str:
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() != "basic":
-        return _NONE
+        return NONE
     user = base64.b64decode(credentials.strip(), validate=True).partition(b":")[0]
-    return user.decode("utf-8", "backslashreplace") or _NONE
+    return user.decode("utf-8", "backslashreplace") or NONE
 
 
 # ---- fewer lines

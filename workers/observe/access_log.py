@@ -2,10 +2,13 @@
 
     127.0.0.1 - - [21/Nov/2026:10:02:11 +0000] "GET / HTTP/1.1" 200 12 "-" "curl/8" 0.000412 web.0
 
-What the lines say is collected as responses end; they are made and written once per batch of the
-loop: one after the other that costs half of what it does between two requests. A reader that is
-slow (a pipe, a terminal) makes lines wait, up to a bound; beyond it they are dropped and the drop
-is said.
+What the lines say is noted as responses end; they are made of some hundreds of notes at a time, and written
+once per batch of the loop: one after the other that costs half of what it does between two requests. Hardly
+any of them has a character that must be escaped: so that is asked once for all of them, and only if there is
+one each line is looked at. Short numbers are not made but looked up.
+
+A reader that is slow (a pipe, a terminal) makes lines wait, up to a bound; beyond it they are dropped and
+the drop is said.
 To those, lines go whole and are at most 4096 bytes, so that workers do not mix theirs; a file takes
 any length. A line is added by whichever thread answered; only the loop's thread writes.
 
@@ -15,8 +18,10 @@ This is the usual form; `access_formats` has the others.
 from __future__ import annotations
 
 import os
+import re
 import select
 import stat
+import threading
 import time
 from collections import deque
 from collections.abc import Container, Mapping
@@ -24,10 +29,14 @@ from pathlib import Path
 from time import time as wall_clock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from gwctl import json_text
+
 if TYPE_CHECKING:
     from gwctl.log.event_log import Log
 
 WAITING_BYTES_MAX: Final = 4 << 20
+NOTED_MAX: Final = 512
+"""So many notes are made lines of, by whoever adds the last one, also between two batches of the loop."""
 TELL_S: Final = 10.0
 TELL_MAX_S: Final = 600.0
 """A full disk is told so often, and less and less while it stays so, not with each batch: the event log may
@@ -35,6 +44,20 @@ be on it too."""
 PIPE_BYTES: Final = 4096  # poll() calls a pipe writable when this much fits (PIPE_BUF)
 _CUT: Final = b"...\n"
 ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), ord("\\"), *range(0x7F, 0xA0))}
+
+STRANGE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
+SHORT_S: Final = 0.000999
+SHORT: Final = "0.000"
+"""How a duration below `SHORT_S` begins; its last three digits are looked up."""
+DISORDER_S: Final = 0.02
+long: Final = "{:.6f}".format
+NONE: Final = "-"
+GONE: Final = 499
+
+
+Noted = tuple[float, Any, str, str, str, int, int, str, str, float, Any]
+"""When, peer, method, target, version, status, bytes, Referer, User-Agent, seconds; what else a form wants
+of what a client says."""
 
 
 class Request(Protocol):
@@ -57,15 +80,21 @@ class AccessLog:
         self._worker = worker
         self._log = log
         self._write_to(fd)
-        self._noted: deque[Any] = deque()
+        self._noted: deque[Noted] = deque()
         self._note = self._noted.append
+        self._lock = threading.RLock()
+        self._made: list[bytes] = []
+        self._made_bytes = self._made_lost = 0
+        """Lines that nobody has tried to write yet, and those without room; under ``_lock``."""
         self._waiting = b""
         self._dropped = 0
         self._why = ""
         self._tell_at = 0.0
         self._tell_s = TELL_S
-        self._stamp_until = 0.0
+        self._since = 0.0
         self._stamp = ""
+        self._numbers = tuple(map(str, range(1000)))
+        self._thousandths = tuple([f"{number:03d}" for number in range(1000)])
 
     def _write_to(self, fd: int) -> None:
         self._fd = fd
@@ -93,16 +122,12 @@ class AccessLog:
 
         ``source`` is the environ or the scope of its request, ``answer`` has the response's header fields.
         """
-        now = wall_clock()
-        if now >= self._stamp_until:
-            self._stamp_until = int(now) + 1.0
-            self._stamp = time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(now))
         if type(referer) is not str or type(agent) is not str:  # an application may have changed its environ
             referer, agent = as_text(referer), as_text(agent)
         self._note(
             (
+                wall_clock(),
                 request.peer,
-                self._stamp,
                 request.method,
                 request.target,
                 request.http_version if request.http11 else "1.0",
@@ -111,8 +136,11 @@ class AccessLog:
                 referer,
                 agent,
                 seconds,
+                "",
             )
         )
+        if len(self._noted) >= NOTED_MAX:
+            self._make_lines()
 
     def add_scope(
         self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
@@ -121,36 +149,87 @@ class AccessLog:
         referer, agent = referer_and_agent(scope)
         self.add(request, status, size, seconds, referer, agent, scope, answer)
 
-    def _line(self, noted: Any) -> str:
-        peer, stamp, method, target, version, status, size, referer, agent, seconds = noted
+    def _make_lines(self, *, wait: bool = False) -> None:
+        """Make lines of what is noted; any thread. Not if another is at it, unless this is to ``wait``."""
+        if not self._lock.acquire(blocking=wait):
+            return
+        try:
+            noted = self._noted
+            for begin in range(len(noted), 0, -NOTED_MAX):
+                some = [noted.popleft() for _ in range(min(begin, NOTED_MAX))]
+                block = self._lines(some).encode("utf-8", "backslashreplace")
+                if len(self._waiting) + self._made_bytes + len(block) > WAITING_BYTES_MAX:
+                    self._made_lost += len(some)
+                else:
+                    self._made.append(block)
+                    self._made_bytes += len(block)
+        finally:
+            self._lock.release()
+
+    def _lines(self, noted: list[Noted]) -> str:
+        if not (self._in_one_second(noted) and is_plain(noted)):
+            return "".join(map(self._line, noted))
+        stamp, worker, numbers, thousandths = self._stamp, self._worker, self._numbers, self._thousandths
+        return "".join(
+            [
+                f'{peer[0]} - - {stamp} "{method} {target} HTTP/{version}" {numbers[status]} '
+                f'{numbers[size] if size < 1000 else size} "{referer}" "{agent}" '
+                f"{SHORT + thousandths[int(seconds * 1e6 + 0.5)] if seconds < SHORT_S else long(seconds)}"
+                f" {worker}\n"
+                if method and status and type(peer) is tuple
+                else self._line(
+                    (at, peer, method, target, version, status, size, referer, agent, seconds, more)
+                )
+                for at, peer, method, target, version, status, size, referer, agent, seconds, more in noted
+            ]
+        )
+
+    def _line(self, noted: Noted) -> str:
+        """Return any line, whatever is in it."""
+        at, peer, method, target, version, status, size, referer, agent, seconds, _ = noted
+        self._set_stamp(at)
         host = peer[0] if type(peer) is tuple else "-"
-        strange = f"{target}{referer}{agent}"
-        if '"' in strange or "\\" in strange or "\n" in strange or not strange.isascii():
+        if STRANGE.search(f"{target}{referer}{agent}"):
             target = target.translate(ESCAPES)
             referer = referer.translate(ESCAPES)
             agent = agent.translate(ESCAPES)
         request = f"{method} {target} HTTP/{version}" if method else "-"
         return (
-            f'{host} - - {stamp} "{request}" {status or 499} {size} '
+            f'{host} - - {self._stamp} "{request}" {status or GONE} {size} '
             f'"{referer}" "{agent}" {seconds:.6f} {self._worker}\n'
         )
 
+    def _set_stamp(self, at: float) -> None:
+        """Have ``_stamp`` say the second of ``at``, which is the one after ``_since``."""
+        if not self._since <= at < self._since + 1.0:
+            second = int(at)
+            self._since = float(second)
+            self._stamp = self._new_stamp(second)
+
+    def _in_one_second(self, noted: list[Noted]) -> bool:
+        """Tell whether ``_stamp`` is right for all; near its ends that is left open.
+
+        Threads note what has ended at nearly the same time in any order.
+        """
+        first, last = noted[0][0], noted[-1][0]
+        self._set_stamp(first)
+        return self._since + DISORDER_S <= first <= last < self._since + 1.0 - DISORDER_S
+
+    def _new_stamp(self, second: int) -> str:
+        return time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(second))
+
     def flush(self) -> None:
-        """Write what the descriptor takes without waiting."""
-        count = len(self._noted)
-        if count:
-            block = self._block(count)
-            if len(self._waiting) + len(block) > WAITING_BYTES_MAX:
-                self._dropped += count
-            else:
-                self._waiting += block
+        """Write what the descriptor takes without waiting; the loop's thread."""
+        if self._noted or self._made:
+            self._make_lines(wait=True)
+            with self._lock:
+                self._waiting = b"".join([self._waiting, *self._made])
+                self._made.clear()
+                self._made_bytes = 0
+                self._dropped += self._made_lost
+                self._made_lost = 0
         if self._waiting:
             self._write()
-
-    def _block(self, count: int) -> bytes:
-        noted = self._noted
-        lines = [self._line(noted.popleft()) for _ in range(count)]
-        return "".join(lines).encode("utf-8", "backslashreplace")
 
     def _write(self) -> None:
         data = self._waiting
@@ -218,6 +297,12 @@ class AccessLog:
         if self._dropped:
             self._tell()
         os.close(self._fd)
+
+
+def is_plain(noted: list[Noted]) -> bool:
+    """Tell whether all that clients say in these is ASCII that stands between quotation marks as it is."""
+    words = "".join([f"{each[3]}{each[7]}{each[8]}{each[10]}" for each in noted])
+    return words.isascii() and "\x7f" not in words and len(json_text.encode(words)) == len(words) + 2
 
 
 def referer_and_agent(scope: Any) -> tuple[str, str]:
