@@ -34,7 +34,7 @@ test test-browser test-systemd test-containers test-oldest test-compiled: export
 TESTS ?= tests
 # fork: masters and commands are forks of a process that has imported gwctl; exec: each is a program of its own.
 STARTS ?= fork
-export GWCTL_TEST_STARTS = $(STARTS)
+export TEST_STARTS = $(STARTS)
 OTHERS_TESTS ?= tests/unit tests/conformance tests/clients
 SEED ?=
 STEPS ?=

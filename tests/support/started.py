@@ -1,6 +1,6 @@
 """Programs that tests start: as forks of a server that has imported them (`fork_server`), or each on its own.
 
-``GWCTL_TEST_STARTS=exec`` has each be a program of its own, as in production.
+``TEST_STARTS=exec`` has each be a program of its own, as in production.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def run(
 
 
 def _can_be_forked(environ: Mapping[str, str]) -> bool:
-    if os.environ.get("GWCTL_TEST_STARTS") == "exec":
+    if os.environ.get("TEST_STARTS") == "exec":
         return False
     names = {name for name in {*environ, *_ENVIRON} if name.startswith(_READ_AT_START)}
     return all(environ.get(name) == _ENVIRON.get(name) for name in names)

@@ -40,9 +40,9 @@ def what_it_is(folder: Path, kind: type, **options: Any) -> tuple[dict[str, Any]
 def test_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_session: bool) -> None:
     with socket.socket() as passed:
         options = {"pass_fds": [passed.fileno()], "start_new_session": new_session}
-        monkeypatch.delenv("GWCTL_TEST_STARTS", raising=False)
+        monkeypatch.delenv("TEST_STARTS", raising=False)
         forked, errors = what_it_is(tmp_path, started.Forked, **options)
-        monkeypatch.setenv("GWCTL_TEST_STARTS", "exec")
+        monkeypatch.setenv("TEST_STARTS", "exec")
         executed, _ = what_it_is(tmp_path, subprocess.Popen, **options)
     assert forked == executed
     assert forked["leads_session"] == new_session
