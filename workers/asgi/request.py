@@ -561,27 +561,23 @@ class AsgiRequest(Extensions):
 class IdentifiedRequest(AsgiRequest):
     """One whose response has a line of the server's own, besides Date and Server: that of its id."""
 
+    _own_line: bytes
+
     __slots__ = ("_own_line",)
 
-    def __init__(self, service: Service, exchange: Exchange, scope: Message, has_body: bool) -> None:
-        super().__init__(service, exchange, scope, has_body)
-        self._own_line = b""
-
     def identify(self, line: bytes) -> None:
-        """Have ``line``, as HTTP/1.1 has it, behind the first one of the head."""
+        """Have ``line``, as HTTP/1.1 has it, behind the head's first one; before the application runs."""
         self._own_line = line
 
     def _whole(self, body: bytes) -> None:
-        self._add_own_line()
-        super()._whole(body)
-
-    def _begin(self, known: int) -> None:
-        self._add_own_line()
-        super()._begin(known)
-
-    def _add_own_line(self) -> None:
         self._line += self._own_line
         self._own_line = b""  # it is there once, however often the head is made
+        AsgiRequest._whole(self, body)  # noqa: SLF001 - our own; super() costs as much again
+
+    def _begin(self, known: int) -> None:
+        self._line += self._own_line
+        self._own_line = b""
+        super()._begin(known)
 
 
 def _shown(value: Any) -> str:

@@ -32,6 +32,7 @@ class HealthPath:
         Raises:
             Refused: What there is to answer, or what whoever is next refuses.
         """
-        if exchange.target.partition("?")[0] == self._path and exchange.method in _METHODS:
+        target, path = exchange.target, self._path
+        if path in target and target.partition("?")[0] == path and exchange.method in _METHODS:
             raise Refused(503 if self._service.draining else 200, "health_path")
         self._begin(exchange)

@@ -39,6 +39,7 @@ from gwctl.workers.observe.access_log import (
     is_plain,
     long,
 )
+from gwctl.workers.observe.request_ids import of_scope
 
 if TYPE_CHECKING:
     from gwctl.config.model.settings import PoolSettings
@@ -162,12 +163,12 @@ class IdentifiedJsonAccessLog(JsonAccessLog):
         source: Mapping[str, Any] | None = None,
         answer: Any = None,
     ) -> None:
-        request_id = NONE
+        request_id: Any = NONE
         if source is not None:
-            try:
+            if self._variable in source:
                 request_id = source[self._variable]
-            except KeyError:  # of an ASGI request, or an application has taken it away
-                request_id = _taken(self._of_request, source, answer)
+            else:  # of an ASGI request, or an application has taken it away
+                request_id = of_scope(source) or _taken(self._of_request, source, answer)
         if type(request_id) is not str or type(referer) is not str or type(agent) is not str:
             request_id, referer, agent = as_text(request_id), as_text(referer), as_text(agent)
         self._note(
@@ -238,6 +239,8 @@ class TemplateAccessLog(AccessLog):
         source: Mapping[str, Any] | None = None,
         answer: Any = None,
     ) -> None:
+        if type(referer) is not str or type(agent) is not str:
+            referer, agent = as_text(referer), as_text(agent)
         self._note(
             (
                 wall_clock(),
@@ -247,8 +250,8 @@ class TemplateAccessLog(AccessLog):
                 request.http_version if request.http11 else "1.0",
                 status or GONE,
                 size,
-                as_text(referer),
-                as_text(agent),
+                referer,
+                agent,
                 seconds,
                 self._more(source, answer),
             )

@@ -135,14 +135,18 @@ def _asgi(application: Application, ids: RequestIds) -> Application:
             except IndexError:
                 request_id = ids.new()
         headers.append((name, request_id.encode()))
-        scope["extensions"] = {**scope.get("extensions", {}), KEY: {"id": request_id}}
+        extensions = scope["extensions"].copy()  # the connection's
+        extensions[KEY] = {"id": request_id}
+        scope["extensions"] = extensions
         set_current(request_id)
         if not in_response:
             return application(scope, receive, send)
-        identify = getattr(send.__self__, "identify", None)
-        if identify is None:
-            return application(scope, receive, _adding(send, (header, request_id.encode())))
-        identify(f"{field}{request_id}\r\n".encode())
+        try:
+            identify = send.__self__.identify
+        except AttributeError:  # of a WebSocket, or one that is answered by another loop
+            send = _adding(send, (header, request_id.encode()))
+        else:
+            identify(f"{field}{request_id}\r\n".encode())
         return application(scope, receive, send)
 
     return with_id
