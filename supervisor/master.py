@@ -47,7 +47,7 @@ from gwctl.supervisor.core.snapshot import snapshot_of
 from gwctl.supervisor.core.state import TakingOver
 from gwctl.supervisor.event_loop import Loop, signals_blocked
 from gwctl.supervisor.generations.admin_settings import pool_settings
-from gwctl.supervisor.generations.capacity import MemoryLeft
+from gwctl.supervisor.generations.capacity import CapacityWatch, MemoryLeft
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.generations.partial import UnknownPoolError
@@ -106,6 +106,7 @@ class Master:
         self.log_level = LogLevel(recorder, self._tell_log_level)
         self._inspections = Inspections(self.children, self._answer)
         self._loads = Loads(MemoryLeft().read)
+        self._capacity = CapacityWatch(self._events.append)
         self.profiles = Profiles(self._inspections, recorder, self._answer, self._refuse_in_upgrade)
         self._slow = SlowRequests(self.children, recorder, self._inspections.inspect)
         self.admin = AdminProcess(
@@ -114,8 +115,7 @@ class Master:
         self._metrics_folder = MetricsFolder(self.name, recorder)
         self._program = program
         self._handover = Handover(program, self.snapshot, loop, self.children, self._events.append)
-        report = self._events.append
-        self._takeover = Takeover(loop.selector, self.held, this_program(), self._answer, report)
+        self._takeover = Takeover(loop.selector, self.held, this_program(), self._answer, self._events.append)
 
     # ---- the loop
 
@@ -142,6 +142,7 @@ class Master:
             self._inspections.turn(time.monotonic())
             self.admin.turn(time.monotonic())
             self.children.outputs.turn(time.monotonic())
+            self._capacity.turn(time.monotonic(), self.fleet.state)
             if self.held.control is not None:
                 self.held.control.turn(time.monotonic())
             self._step()

@@ -201,6 +201,16 @@ class LoadObserved(Struct, frozen=True):
     """Memory of the largest; 0: not known."""
 
 
+class CapacityMeasured(Struct, frozen=True):
+    """What machine and control groups allow: said while `scaling.differs` from what pools go by."""
+
+    processes: int
+    cpus: float
+    """Processors; 0: not known."""
+    why: str
+    """In words."""
+
+
 class ReloadAsked(Struct, frozen=True):
     request: RequestId
     source: str
@@ -364,6 +374,7 @@ Event = (
     | Measured
     | Raised
     | LoadObserved
+    | CapacityMeasured
     | ReloadAsked
     | RollbackAsked
     | RestartAsked

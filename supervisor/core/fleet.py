@@ -222,7 +222,7 @@ class Fleet:
                 self._watched(event)
             case ev.RollbackAsked() | ev.RestartAsked():
                 state.reload = commands.begin_at_once(state, event, turn) or state.reload
-            case ev.ScaleAsked() | ev.LoadObserved():
+            case ev.ScaleAsked() | ev.LoadObserved() | ev.CapacityMeasured():
                 scaling.apply_event(state, event, turn)
             case ev.RecycleAsked():
                 commands.recycle_asked(state, event, turn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class RecyclePolicy(Struct, frozen=True):
@@ -82,6 +83,8 @@ class PoolPolicy(Struct, frozen=True):
     """Workers are forked from a template."""
     scale: ScalePolicy | None = None
     """None: the size is fixed."""
+    by_capacity: bool = False
+    """The size, or the most that `scale` allows, is what machine and control groups allow (``auto``)."""
 
     @property
     def size_max(self) -> int:
@@ -94,6 +97,14 @@ class PoolPolicy(Struct, frozen=True):
         if mine is None or theirs is None:
             return mine is theirs and self.size == other.size
         return (mine.min, mine.max) == (theirs.min, theirs.max)
+
+    def allowed(self, processes: int, cpus: float) -> PoolPolicy:
+        """This policy where so much is allowed."""
+        scale = self.scale
+        if scale is None:
+            return replace(self, size=processes) if self.by_capacity else self
+        most = max(scale.min, processes) if self.by_capacity else scale.max
+        return replace(self, scale=replace(scale, max=most, cpus=cpus))
 
     def surge_of(self, size: int) -> int:
         """How many workers beyond ``size`` there may be while they are replaced."""

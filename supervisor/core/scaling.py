@@ -4,31 +4,68 @@ Rules
     - Nobody decides while something else changes the workers: before the fleet has served once, during a
       reload, a rollback, an upgrade or a stop. Samples are taken all the same.
     - Nor while what is on disk is not what runs: who is let go then does not come back as it was.
+    - ``auto`` follows what machine and control groups allow, as that changes: a quota that is raised, memory
+      that is taken away.
     - A size that was set by hand stays, until somebody asks for ``auto``, or a reload brings other bounds.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from gwctl.config.model.types import WORKERS_MAX
 from gwctl.records.scale_words import AUTOSCALE, answer
 from gwctl.records.scaling import PoolNotScaled, PoolScaled, ScaleFigures
 from gwctl.supervisor.core import commands, wording
 from gwctl.supervisor.core.autoscale import SAMPLE_S, Changed, Held, Standing
-from gwctl.supervisor.core.events import LoadObserved, ScaleAsked
+from gwctl.supervisor.core.events import CapacityMeasured, LoadObserved, ScaleAsked
 from gwctl.supervisor.core.policy import ScalePolicy
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.state import FleetState, Phase
 from gwctl.supervisor.core.turn import Turn
 
 
-def apply_event(fleet: FleetState, event: ScaleAsked | LoadObserved, turn: Turn) -> None:
-    """Somebody has asked for a size, or the load of a pool was observed."""
-    if isinstance(event, ScaleAsked):
-        _asked(fleet, event, turn)
-    else:
-        _observed(fleet, event, turn)
+def apply_event(fleet: FleetState, event: ScaleAsked | LoadObserved | CapacityMeasured, turn: Turn) -> None:
+    """Somebody has asked for a size, the load of a pool was observed, or what the machine allows measured."""
+    match event:
+        case ScaleAsked():
+            _asked(fleet, event, turn)
+        case LoadObserved():
+            _observed(fleet, event, turn)
+        case CapacityMeasured():
+            _measured(fleet, event, turn)
+        case _:
+            assert_never(event)
+
+
+# ---- by what is allowed
+
+
+def differs(fleet: FleetState, processes: int, cpus: float) -> bool:
+    """Whether a pool is to go by something else, now that so much is allowed."""
+    return any(pool.policy.allowed(processes, cpus) != pool.policy for pool in _free(fleet))
+
+
+def _free(fleet: FleetState) -> list[Pool]:
+    """Those whose size nothing else decides on just now."""
+    if fleet.ending is not None or fleet.phase is not Phase.SERVING or fleet.queue.waiting:
+        return []
+    return [pool for pool in fleet.pools.values() if pool.size and not pool.degraded]
+
+
+def _measured(fleet: FleetState, event: CapacityMeasured, turn: Turn) -> None:
+    for pool in _free(fleet):
+        policy = pool.policy.allowed(event.processes, event.cpus)
+        if policy == pool.policy:
+            continue
+        was, pool.policy = pool.size, policy
+        if pool.scaling.by_hand:
+            continue
+        pool.size = policy.size if policy.scale is None else policy.scale.clamp(was)
+        if pool.size != was:
+            pool.scaling.begin_anew()
+            fleet.dirty.add(pool.name)
+            turn.note(PoolScaled(pool=pool.name, was=was, size=pool.size, asked=pool.size, source=event.why))
 
 
 # ---- by itself

@@ -10,22 +10,30 @@ Control groups are found as the kernel tells: ``/proc/self/cgroup`` names the gr
 ``/proc/self/mountinfo`` where its hierarchy is mounted; every group up to the root of the
 mount may set a limit, and the least of them holds. Versions 1, 2 and both at once are read
 (cgroups(7)). A file that is missing or unreadable sets no limit.
+
+All of it may change while the master runs, as a container is resized in place (`CapacityWatch`).
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
+from gwctl.supervisor.core.events import CapacityMeasured
+from gwctl.supervisor.core.scaling import differs
+from gwctl.supervisor.core.state import FleetState
+
 WORKER_BYTES: Final = 128 << 20
 """What a worker of a usual web application is assumed to need; unlike its real size it is known at start."""
 
+WATCH_EVERY_S: Final = 4.0
+"""Less than the master sleeps at most."""
 _PAGES: Final = {"MemTotal": "SC_PHYS_PAGES", "MemAvailable": "SC_AVPHYS_PAGES"}
 _V1_UNLIMITED_BYTES: Final = 1 << 60  # version 1 has no word for "no limit", only a huge number
 
@@ -84,6 +92,34 @@ def measure(root: Path = Path("/"), cpus: int | None = None) -> Capacity:
         bounds.append(share)
         parts.append(f"memory allows {max(1, share)}")
     return Capacity(max(1, min(bounds)), ", ".join(parts), allowed)
+
+
+class CapacityWatch:
+    """Tells of what is allowed as long as it differs from what the pools go by.
+
+    It is measured when the master is awake anyway, which it is every five seconds (`deadlines.SAMPLE_S`): a
+    change is followed within ten. The core takes it when nothing else decides on sizes, and is told again
+    until then.
+    """
+
+    def __init__(
+        self, report: Callable[[CapacityMeasured], None], measured: Callable[[], Capacity] = measure
+    ) -> None:
+        self._report = report
+        self._measure = measured
+        self._next_at = 0.0
+
+    def turn(self, now: float, fleet: FleetState) -> None:
+        """Measure if it is time, and if a pool goes by it."""
+        if now < self._next_at:
+            return
+        self._next_at = now + WATCH_EVERY_S
+        policies = [pool.policy for pool in fleet.pools.values() if pool.size]
+        if not any(policy.by_capacity or policy.scale is not None for policy in policies):
+            return
+        found = self._measure()
+        if differs(fleet, found.processes, found.cpus):
+            self._report(CapacityMeasured(found.processes, found.cpus, found.why))
 
 
 class MemoryLeft:

@@ -148,6 +148,7 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         preload=pool.preload,
         recycle=RecyclePolicy(**msgspec.structs.asdict(pool.recycle)),
         scale=_scale(pool, capacity),
+        by_capacity=needs_capacity(pool),
     )
 
 

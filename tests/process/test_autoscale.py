@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 
 import pytest
@@ -109,3 +111,18 @@ def test_other_bounds_by_a_reload(gwctl_server, shop):
         assert server.gwctl("reload").returncode == 0
         pool = web(server)
         assert (pool["size"], pool["scaling"]["min"], pool["scaling"]["max"]) == (2, 2, 3)
+
+
+def test_auto_follows_the_processors_that_it_may_use() -> None:
+    """As when a container is resized in place: here by affinity, which takes no right to change."""
+    cpus = os.sched_getaffinity(0)
+    if len(cpus) < 2:
+        pytest.skip("one processor")
+    with GwctlServer("wsgi_bare:application", worker="sync", processes="auto") as server:
+        assert re.search(r"web: [2-9]\d* workers \(auto: ", server.log), server.log
+        os.sched_setaffinity(server.pid, {min(cpus)})
+        server.wait_for_log(r"-> 1 worker \(1 CPU by affinity.*\)")
+        until(lambda: len(server.workers) == 1, "the others to drain")
+        os.sched_setaffinity(server.pid, cpus)
+        server.wait_for_log(r"web +1 -> [2-9]\d* workers \(")
+        until(lambda: len(server.workers) >= 2, "them to come back")

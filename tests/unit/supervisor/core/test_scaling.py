@@ -9,7 +9,7 @@ from gwctl.supervisor.core import deadlines
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.autoscale import SAMPLE_S
 from gwctl.supervisor.core.policy import PoolPolicy, ScalePolicy
-from gwctl.supervisor.core.scaling import paused
+from gwctl.supervisor.core.scaling import differs, paused
 from gwctl.supervisor.core.snapshot import fleet_from, snapshot_of
 from tests.support.core_story import POLICY, CoreStory
 
@@ -304,3 +304,61 @@ def test_time_in_which_the_master_did_not_run_is_no_quiet_time() -> None:
     story.happens(after=3600.0)
     assert idles(story, 2) == []
     assert idles(story, 6) == ["drain 3"]
+
+
+# ---- what the machine allows changes
+
+
+AUTO = replace(POLICY, size=2, by_capacity=True)
+AUTO_SCALES = replace(SCALES, by_capacity=True)
+
+
+def allowed(processes: int, cpus: float = 0.0) -> ev.CapacityMeasured:
+    return ev.CapacityMeasured(processes, cpus, f"quota {cpus}")
+
+
+def test_auto_follows_what_is_allowed() -> None:
+    story = begun(AUTO)
+    assert differs(story.fleet.state, 3, 3.0)
+    assert story.happens(allowed(3, 3.0)) == ["spawn 3 web.2 g1"]
+    assert story.notes[-1] == "info: 2 -> 3 workers (quota 3.0)"
+    assert not differs(story.fleet.state, 3, 3.0)
+    assert story.happens(allowed(3, 3.0)) == []
+    story.boots(3)
+    assert story.happens(allowed(1, 1.0)) == ["drain 3", "drain 2"]
+
+
+def test_a_fixed_size_does_not() -> None:
+    story = begun(POLICY)
+    assert not differs(story.fleet.state, 9, 9.0)
+    assert story.happens(allowed(9, 9.0)) == []
+    assert size(story) == 2
+
+
+def test_bounds_by_what_is_allowed() -> None:
+    """The load decides within them; processors that it may use count for all pools that set their size."""
+    story = begun(AUTO_SCALES)
+    assert story.happens(allowed(9, 4.0)) == []
+    assert story.fleet.state.pools["web"].policy.scale == replace(SCALES.scale, max=9, cpus=4.0)
+    assert story.happens(allowed(1, 1.0)) == [], "never below its own min"
+    assert size(story) == 2
+    fixed = begun(SCALES)
+    fixed.happens(allowed(1, 1.0))
+    assert fixed.fleet.state.pools["web"].policy.scale == replace(SCALES.scale, cpus=1.0)
+
+
+def test_what_was_set_by_hand_stays_whatever_is_allowed() -> None:
+    story = begun(AUTO)
+    story.happens(ev.ScaleAsked(7, "web", 4, 0, "gwctl scale"))
+    story.happens(allowed(1, 1.0))
+    assert size(story) == 4
+    story.happens(ev.ScaleAsked(8, "web", None, 0, "gwctl scale", auto=True))
+    assert size(story) == 1, "auto is what is allowed now"
+
+
+def test_not_while_something_else_decides() -> None:
+    story = begun(AUTO)
+    story.happens(ev.ReloadAsked(7, "gwctl reload"))
+    assert not differs(story.fleet.state, 3, 3.0)
+    assert story.happens(allowed(3, 3.0)) == []
+    assert size(story) == 2

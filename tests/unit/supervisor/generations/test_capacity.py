@@ -5,8 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from gwctl.supervisor.generations.capacity import GroupLimits, MemoryLeft, group_limits, measure
+from gwctl.supervisor.core import events as ev
+from gwctl.supervisor.generations.capacity import (
+    Capacity,
+    CapacityWatch,
+    GroupLimits,
+    MemoryLeft,
+    group_limits,
+    measure,
+)
+from tests.support.core_story import POLICY, CoreStory
 
 MIB = 1 << 20
 
@@ -186,3 +196,26 @@ def test_how_many_processors_there_are(machine: Machine) -> None:
     machine.v2("/shop")
     machine.write("sys/fs/cgroup/shop/cpu.max", "150000 100000\n")
     assert measure(machine.root, cpus=4).cpus == 1.5
+
+
+def test_what_is_allowed_is_told_until_the_pools_go_by_it() -> None:
+    story = CoreStory(policy=replace(POLICY, size=2, by_capacity=True), web=2).serves()
+    told: list[ev.CapacityMeasured] = []
+    found = [Capacity(2, "as it was")]
+    watch = CapacityWatch(told.append, lambda: found[0])
+    watch.turn(100.0, story.fleet.state)
+    assert told == []
+    found[0] = Capacity(3, "quota 3.0", 3.0)
+    watch.turn(103.9, story.fleet.state)
+    assert told == [], "not at each turn of the loop"
+    for now in (104.0, 108.0):
+        watch.turn(now, story.fleet.state)
+    assert told == [ev.CapacityMeasured(3, 3.0, "quota 3.0")] * 2
+    story.happens(told[0])
+    watch.turn(112.0, story.fleet.state)
+    assert len(told) == 2
+
+
+def test_nothing_is_measured_for_pools_of_a_fixed_size() -> None:
+    story = CoreStory(web=2).serves()
+    CapacityWatch(pytest.fail, lambda: pytest.fail("measured")).turn(100.0, story.fleet.state)
