@@ -32,6 +32,7 @@ from gwctl.records.master import (
     NoControlSocket,
     NothingToTakeOver,
     PoolConfigured,
+    PrivilegesGivenUp,
     StartFailed,
     TakesOver,
 )
@@ -49,6 +50,7 @@ from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
 from gwctl.supervisor.recorder import Recorder
+from gwctl.supervisor.service import privileges
 from gwctl.supervisor.service.announcer import EXTEND_S, Announcer
 from gwctl.supervisor.service.fd_store import FdStore
 from gwctl.supervisor.service.log_files import put_events
@@ -129,6 +131,7 @@ def _prepare(
             config=str(loaded.path) if loaded.path else "",
         )
     )
+    _give_up_privileges(loaded, recorder)
     for warning in loaded.warnings:
         recorder.write(SettingsWarning(text=warning))
     predecessor = _predecessor(loaded, recorder) if takeover else None
@@ -156,6 +159,18 @@ def _prepare(
         most = policy.size_max if policy.scale is not None else 0
         recorder.write(PoolConfigured(pool=name, processes=policy.size, max=most, why=why, urls=urls))
     return master, predecessor is None
+
+
+def _give_up_privileges(loaded: Loaded, recorder: Recorder) -> None:
+    """Before anything is opened: what is missing for the settings is missed now, not at a reload.
+
+    Raises:
+        PrivilegesError: They cannot be.
+    """
+    if loaded.settings.master.privileges == "least":
+        raises_limits = any(pool.nofile for pool in loaded.settings.pool.values())
+        left = privileges.give_up(raises_limits=raises_limits)
+        recorder.write(PrivilegesGivenUp(capabilities=left))
 
 
 def _predecessor(loaded: Loaded, recorder: Recorder) -> Predecessor | None:

@@ -529,6 +529,16 @@ class MasterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             5,
         ),
     ] = 0.0
+    privileges: Annotated[
+        Literal["all", "least"],
+        _meta(
+            "What the master keeps of its rights, for itself and all workers. `least`: no program that is "
+            "executed gains any by setuid or setgid (`sudo`, some `ping` and `sendmail`), and of root's "
+            "capabilities those are left that [gwctl needs](security.md#what-the-master-keeps). "
+            "It takes a restart.",
+            "least",
+        ),
+    ] = "all"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -51,6 +51,13 @@ class MasterStarted(Record, frozen=True, kw_only=True):
     """The settings file; empty: none."""
 
 
+class PrivilegesGivenUp(Record, frozen=True, kw_only=True):
+    """By ``master.privileges = "least"``."""
+
+    capabilities: tuple[str, ...]
+    """Those that are left."""
+
+
 class PoolConfigured(Record, frozen=True, kw_only=True):
     pool: str
     processes: int
@@ -276,6 +283,7 @@ class LogNotReopened(Record, frozen=True, kw_only=True):
 
 AboutMaster = (
     MasterStarted
+    | PrivilegesGivenUp
     | PoolConfigured
     | BindRetried
     | StartFailed

@@ -20,6 +20,12 @@ def _started(record: master.MasterStarted) -> str:
     return f"{program}, config {record.config or 'none'}"
 
 
+@_of(master.PrivilegesGivenUp)
+def _privileges_given_up(record: master.PrivilegesGivenUp) -> str:
+    left = ", ".join(record.capabilities) or "none"
+    return f"privileges: no program gains any; capabilities: {left}"
+
+
 @_of(master.PoolConfigured)
 def _pool_configured(record: master.PoolConfigured) -> str:
     why = f" (auto: {record.why})" if record.why else ""

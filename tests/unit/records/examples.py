@@ -28,6 +28,7 @@ from gwctl.records.master import (
     NothingToTakeOver,
     PoolConfigured,
     PoolsServe,
+    PrivilegesGivenUp,
     StartFailed,
     StopBegun,
     StopDrains,
@@ -302,6 +303,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     GenerationUnreadable(generation=3, problem="/etc/shop.pem: No such file or directory"),
     # the master
     MasterStarted(instance="shop", version="0.2.0", pid=4120, python="3.12.1", config="gw.toml"),
+    PrivilegesGivenUp(capabilities=("chown", "setgid", "setuid")),
     PoolConfigured(pool="web", processes=4, why="4 CPUs by affinity", urls=("http://127.0.0.1:8000",)),
     BindRetried(reason="127.0.0.1:80: Address already in use", retry_s=5.0),
     StartFailed(reason="not enough memory: RLIMIT_DATA is 1 MiB", exit_status=3),
