@@ -138,7 +138,7 @@ def ends(fleet: FleetState, why: str, turn: Turn) -> None:
     """
     if fleet.taking_over is not None:
         fleet.taking_over = None
-        turn.actions.append(Desist(why))
+        turn.actions.append(Desist(wording.TOLD_TO_STOP if why == wording.STOPS else why))
     if fleet.handing_over is not None:
         fleet.handing_over = None
         turn.actions.append(HandOver())

@@ -34,6 +34,8 @@ STOPPING: Final = "the fleet is stopping"
 STOPS: Final = "the fleet stops"
 CANNOT_START: Final = "the fleet could not be started"
 TAKEOVER: Final = "takeover"
+TOLD_TO_STOP: Final = "it was told to stop"
+"""Of a master that was to take the place of another."""
 KEEPS_NOTHING: Final = "a restart keeps no generation"
 NOTHING_KEPT: Final = "no generation is kept. Set master.keep_s to keep one after each reload"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -153,6 +154,28 @@ def test_the_journal_has_priorities_and_fields(site: Site) -> None:
     assert {each["GWCTL_POOL"] for each in ready} == {"web"}
     assert {each["GWCTL_SLOT"] for each in ready} == {"0", "1"}
     assert {each["GWCTL_GENERATION"] for each in ready} >= {"1"}
+    assert {each["GWCTL_EVENT"] for each in ready} == {"worker_ready"}
+    assert (refusal["GWCTL_EVENT"], refusal["PRIORITY"]) == ("reload_refused", "3")
+    of_code = [name for each in (*errors, *ready) for name in each if name.startswith("CODE_")]
+    assert of_code == [], "a place in gwctl's source is of use to nobody"
+
+
+def test_gwctl_logs_reads_the_journal_back(site: Site) -> None:
+    """What the journal has of an event is what the event was: kind, level, place, and a traceback as one."""
+    site.install()
+    site.start()
+    site.version("two", before='raise RuntimeError("not today")')
+    site.systemctl("reload")
+    logs = [GWCTL, "logs", "--json", "-c", f"{site.place}/gw.toml"]
+    read = [json.loads(line) for line in site.box.says(*logs).splitlines()]
+    refusals = [each for each in read if each["kind"] == "reload_refused"]
+    assert [each["level"] for each in refusals] == ["error"]
+    assert "RuntimeError: not today" in refusals[0]["text"]
+    assert '\n  File "/srv/' in refusals[0]["text"], "with its traceback"
+    ready = [each for each in read if each["kind"] == "worker_ready" and each["generation"] == 1]
+    assert {(each["pool"], each["slot"]) for each in ready} == {("web", 0), ("web", 1)}
+    written = site.entries("SYSLOG_IDENTIFIER=" + site.name, "GWCTL_EVENT=reload_refused")
+    assert [each["MESSAGE"] for each in written] == [f"master: {refusals[0]['text']}"]
 
 
 def test_one_unit_for_many_folders(site: Site) -> None:
