@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.pods import MAKE, Podman, context, podman
+from tests.containers.pods import COMPILED, Podman, context, podman
 from tests.containers.site import Site
 
 
@@ -26,10 +26,9 @@ FILES = {"localhost/gwctl-shop": "Dockerfile", "localhost/gwctl-shop-distroless"
 
 @pytest.fixture(scope="session", params=FILES)
 def image(request: pytest.FixtureRequest, pods: Podman, sources: Path) -> str:
-    """Compiled where there is time for it (``make test-containers``)."""
     name: str = request.param
     packages = ["--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/src/wheels"]
-    pods.build(name, sources, FILES[name], *packages, f"--build-arg=COMPILE={int(MAKE)}")
+    pods.build(name, sources, FILES[name], *packages, f"--build-arg=COMPILE={int(COMPILED)}")
     return name
 
 
