@@ -28,6 +28,9 @@ from typing import Final
 
 from setproctitle import setproctitle
 
+from gwctl.config.model.settings import PoolSettings
+from gwctl.workers.lifecycle.prefork_imports import import_for
+
 # What a master that serves, or a command that has spoken with one, has imported.
 PREIMPORTED: Final = (
     "gwctl.cli.start",
@@ -38,7 +41,6 @@ PREIMPORTED: Final = (
     "gwctl.cli.settings_commands",
     "gwctl.cli.status_view",
     "gwctl.supervisor.start",
-    "gwctl.workers.lifecycle.boot",
 )
 REPLY, STDERR = 0, 3
 _MESSAGE_BYTES_MAX: Final = 1 << 20
@@ -144,6 +146,7 @@ def main() -> None:
         importlib.import_module(module)
     setproctitle("fork server of the tests")  # finds its place before forks change environ
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the tests
+    import_for(PoolSettings(app="shop", worker=worker_class) for worker_class in ("sync", "threads", "asgi"))
     gc.freeze()
     forked = ForkServer(socket.socket(fileno=int(sys.argv[1]))).until_forked()
     if forked is None:
