@@ -10,8 +10,8 @@ whatever a client has sent there, in environ (``gwctl.request_id``) or scope (``
 `current` for as long as it runs. Where responses have it too, it is a line of their own head: among the
 fields of the application, which recur, one that is new each time would have none of them found again.
 
-All of this is done for each request, and is to cost a fiftieth of a small one at most. So ids are made some
-hundreds at a time, and what is rare (a proxy that says one) is looked for before anything is done about it.
+All of this is done for each request. So ids are made some hundreds at a time, and what is rare (a proxy that
+says one) is looked for before anything is done about it.
 """
 
 from __future__ import annotations
