@@ -10,7 +10,7 @@ import pytest
 
 from gwctl.ipc.channel import PROTOCOL
 from tests.support.wait import until
-from tests.support.worker import StubWorker
+from tests.support.worker import STUB_MASTER, StubWorker
 
 WSGI = """
 import json, os, resource, signal, sys
@@ -255,5 +255,5 @@ def test_a_wsgi_worker_loads_none_of_the_asgi_libraries(tmp_path):
         "    start_response('200 OK', [])\n"
         "    return [' '.join({'uvicorn', 'websockets', 'gwctl.workers.asgi.request', 'gwctl.workers.bridge.event_loop'} & set(sys.modules)).encode()]\n"
     )
-    with StubWorker(tmp_path, "shop") as worker:
+    with StubWorker(tmp_path, "shop", command=STUB_MASTER) as worker:
         assert worker.serving().get() == (200, "")

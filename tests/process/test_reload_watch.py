@@ -165,7 +165,7 @@ def test_failures_without_an_exception_are_said_to_be_so(gwctl_server, tmp_path)
             load.wait_for_requests(100)
             (shop / "shop.py").write_text(ANSWERED)
             answer = json.loads(server.gwctl("reload", "--json", timeout_s=300).stdout)
-        assert (answer["kind"], answer["traceback"]) == ("watch", "")
+        assert (answer.get("kind"), answer.get("traceback")) == ("watch", ""), answer
         assert (
             "; no exception was raised or logged: the application, or a limit, made these" in answer["text"]
         )

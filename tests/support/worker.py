@@ -7,7 +7,9 @@ import json
 import os
 import selectors
 import signal
+import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +22,9 @@ from tests.support import processes, started
 from tests.support.wait import DEADLINE_S, until
 
 ROOT = Path(__file__).parents[2]
+MODULE = "tests.support.stub_master"
+STUB_MASTER = (sys.executable, "-m", MODULE)
+"""As ``command``: a program of its own, which has imported nothing before."""
 
 
 class StubWorker:
@@ -36,6 +41,7 @@ class StubWorker:
         options: dict[str, Any] | None = None,
         environ: dict[str, str] | None = None,
         greet: bool = True,
+        command: Sequence[str] = (),
         **pool: Any,
     ) -> None:
         settings = {"chdir": str(folder), **pool, "app": app}
@@ -44,7 +50,8 @@ class StubWorker:
         with self.stderr_path.open("wb") as stderr:
             self.master = started.start(
                 [arguments],
-                module="tests.support.stub_master",
+                command=command,
+                module=MODULE,
                 stdin=started.PIPE,
                 stdout=started.PIPE,
                 stderr=stderr,
