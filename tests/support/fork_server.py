@@ -13,6 +13,7 @@ and the status at its end.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import gc
 import importlib
@@ -23,8 +24,9 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 from setproctitle import setproctitle
 
@@ -155,7 +157,25 @@ def main() -> None:
     start, fds = forked
     become(start, fds)
     del forked, fds
-    runpy.run_module(start.module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(start.module, run_name="__main__", alter_sys=True)
+    except SystemExit as ending:
+        if isinstance(ending.code, int):
+            end(ending.code)
+        raise
+    end(0)
+
+
+def end(status: int) -> NoReturn:
+    """As the interpreter does, but for taking apart what it has imported, page by page that was shared."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        sys.exit(status)  # the interpreter says what it thinks of that
+    threading._shutdown()  # joins threads
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 if __name__ == "__main__":
