@@ -42,7 +42,10 @@ if mode == "error":
     print(f"{clock} error web.0 g1   it broke", file=sys.stderr, flush=True)
 if mode == "kill":
     print(f"{clock} warn  web.0 g1   ended by SIGKILL", file=sys.stderr, flush=True)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # one that came just before a pause would be slept through
 print(f"{clock} info  master     serving: web 1/1 ready, http://127.0.0.1:1", file=sys.stderr, flush=True)
+signal.sigwait({signal.SIGTERM})
+stop()
 while True:
     signal.pause()
 """
