@@ -173,7 +173,7 @@ def end(status: int) -> NoReturn:
         sys.stderr.flush()
     except OSError:
         sys.exit(status)  # the interpreter says what it thinks of that
-    threading._shutdown()  # joins threads
+    threading._shutdown()  # type: ignore[attr-defined]  # joins threads
     atexit._run_exitfuncs()
     os._exit(status)
 
