@@ -306,7 +306,12 @@ class Reload(Struct, eq=False):
                 took_s = turn.now - min(worker.requested_at for worker in canaries)
                 self.tell(turn, name, "boot", "ok", seconds(took_s))
                 self.tell(turn, name, "settle", "")
-        due = [name for name in self._closed() if self._opens_at(name) <= turn.now]
+            if name not in self.opened:  # where the size has changed, a younger one may be left
+                youngest = max(worker.ready_at or 0.0 for worker in canaries)
+                self.canary_until[name] = max(
+                    self.canary_until[name], youngest + self.policies[name].settle_s
+                )
+        due = [name for name in self._closed() if name in alive and self._opens_at(name) <= turn.now]
         for name in due:
             self.opened.add(name)
             served_s = (1 - ALONE) * self.policies[name].settle_s

@@ -183,6 +183,27 @@ UNREAPED_BESIDE_DYING_SUCCESSORS = Faults(
     recovers=0.3745,
     late=0.0031,
 )
+A_YOUNGER_CANARY_IS_LEFT = Faults(
+    spawn_fails=0.0,
+    fork_is_late=0.28125,
+    boot_hangs=0.0,
+    boot_fails=0.125,
+    dies=0.0,
+    loses_link=0.40625,
+    leaves=0.0,
+    unobserved=0.03125,
+    owes=0.0,
+    swells=0.0,
+    sticks=0.0,
+    recovers=0.375,
+    drain_hangs=0.375,
+    quit_ignored=0.0,
+    unreaped=0.125,
+    settings_wrong=0.0,
+    generation_broken=0.5,
+    late=0.046875,
+)
+"""The size falls while the first of two canaries still boots: the one that has lived goes."""
 LEFT_BY_A_CANARY_BESIDE = Faults(
     fork_is_late=0.5,
     dies=0.5,
@@ -235,6 +256,7 @@ LEFT_BY_A_CANARY_BESIDE = Faults(
 @example(seed=2841726432, faults=STUCK_WHEN_YOUNG)
 @example(seed=1336575048, faults=UNREAPED_BESIDE_DYING_SUCCESSORS)
 @example(seed=2334613906, faults=LEFT_BY_A_CANARY_BESIDE)
+@example(seed=2494165, faults=A_YOUNGER_CANARY_IS_LEFT)
 def test_no_rule_is_broken_whatever_the_mixture_of_faults(seed: int, faults: Faults) -> None:
     """Hypothesis looks for the smallest mixture that breaks one."""
     episode(seed, faults=faults)
