@@ -70,6 +70,13 @@ def test_it_is_waited_for_and_killed(tmp_path: Path) -> None:
     process.stdout.close()
 
 
+def test_it_may_end_as_it_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = started.start(["--version"], environ=ENVIRON, cwd=tmp_path)
+    assert process.wait(DEADLINE_S) == 0
+    monkeypatch.setattr(process, "poll", lambda: None)  # it ends after it was asked
+    process.kill()
+
+
 def test_what_the_interpreter_heeds_at_its_start_is_no_fork(tmp_path: Path) -> None:
     process = started.start(["--version"], environ={**ENVIRON, "PYTHONUTF8": "1"}, cwd=tmp_path)
     assert isinstance(process, subprocess.Popen)
