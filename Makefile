@@ -97,12 +97,15 @@ test-containers: $(VENV)/.installed-dev
 	    echo "hadolint cannot be installed: what needs it is skipped"
 	CONTAINER_IMAGES=$(if $(filter 0,$(COMPILED)),pure,compiled) $(BIN)/python -m pytest -q --timeout 1800 tests/containers
 
-# The schemas are 140 MB: in an environment of their own, which `make test` uses where it is.
+# The schemas are 200 MB: in an environment of their own, which `make test` uses where it is.
 test-kubernetes: $(VENV)/.installed-dev
-	@[ -x build/kubernetes/bin/kubernetes-validate ] || { $(PYTHON) -m venv --clear build/kubernetes && \
-	    build/kubernetes/bin/python -m pip install --quiet --disable-pip-version-check 'kubernetes-validate>=1.33' yamllint; } || \
-	    echo "kubernetes-validate cannot be installed: what needs it is skipped"
-	$(BIN)/python -m pytest -q tests/unit/cli/kubernetes
+	@[ -e build/kubernetes/.schemas-2 ] || { $(PYTHON) -m venv --clear build/kubernetes && \
+	    build/kubernetes/bin/python -m pip install --quiet --disable-pip-version-check 'kubernetes-validate>=1.33' yamllint \
+	        'cloudcoil-models-keda>=2.16' 'cloudcoil-models-prometheus-operator>=0.80' && \
+	    npm install --silent --no-audit --no-fund --prefix build/kubernetes @kubernetes-models/gateway-api@0.5 && \
+	    touch build/kubernetes/.schemas-2; } || \
+	    echo "schemas of Kubernetes and others cannot be installed: what needs them is skipped"
+	$(BIN)/python -m pytest -q -rs tests/unit/cli/kubernetes
 
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
