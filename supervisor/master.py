@@ -16,6 +16,8 @@ import socket
 import time
 from typing import Any, assert_never
 
+from msgspec.structs import asdict
+
 from gwctl.config import users
 from gwctl.control.difference import Differences
 from gwctl.control.status import MasterStatus, to_json_ready
@@ -47,10 +49,11 @@ from gwctl.supervisor.core.snapshot import snapshot_of
 from gwctl.supervisor.core.state import TakingOver
 from gwctl.supervisor.event_loop import Loop, signals_blocked
 from gwctl.supervisor.generations.admin_settings import pool_settings
-from gwctl.supervisor.generations.capacity import CapacityWatch, MemoryLeft
+from gwctl.supervisor.generations.capacity import CapacityWatch
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.generations.partial import UnknownPoolError
+from gwctl.supervisor.groups.memory import MemoryLeft
 from gwctl.supervisor.log_level import LogLevel
 from gwctl.supervisor.log_reopening import reopen_logs
 from gwctl.supervisor.recorder import Recorder
@@ -449,6 +452,8 @@ class Master:
         children, generations = self.children.snapshot(), self._generations.snapshot()
         return complete(
             State(
+                **asdict(children),  # their fields have the names of those here
+                **asdict(generations),
                 format=format_of(children.outputs),
                 was=this_program(),
                 fleet=snapshot_of(self.fleet),
@@ -463,21 +468,6 @@ class Master:
                 log_level=int(self._recorder.log.level),
                 log_lines=tuple(self._recorder.log.waiting()),
                 log_to=self._recorder.log.to,
-                children=children.children,
-                settings=children.settings,
-                boards=children.boards,
-                totals=children.totals,
-                slots=children.slots,
-                sampled_at=children.sampled_at,
-                outputs=children.outputs,
-                plans=generations.plans,
-                adopted=generations.adopted,
-                removed=generations.removed,
-                listeners=generations.listeners,
-                passed=generations.passed,
-                logs=generations.logs,
-                begun=generations.begun,
-                begun_log=generations.begun_log,
                 exchanges=self._queues.snapshot(),
                 announced=self._announcer.snapshot(),
                 fd_store=self._fd_store.snapshot(),

@@ -45,7 +45,6 @@ from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.event_loop import Loop
 from gwctl.supervisor.generations.admin_settings import binding
 from gwctl.supervisor.generations.generations import Generations
-from gwctl.supervisor.generations.plan import needs_capacity
 from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
@@ -154,7 +153,7 @@ def _prepare(
         raise
     for name, pool in loaded.settings.pool.items():
         policy = generations.current.policies[name]
-        why = generations.current.capacity.why if needs_capacity(pool) else ""
+        why = generations.current.capacity.why if pool.follows_capacity else ""
         urls = tuple(listener.url for listener in generations.listeners_of(FIRST_GENERATION, name))
         most = policy.size_max if policy.scale is not None else 0
         recorder.write(PoolConfigured(pool=name, processes=policy.size, max=most, why=why, urls=urls))

@@ -204,7 +204,8 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     processes: Annotated[
         Annotated[int, Meta(ge=1, le=WORKERS_MAX)] | Literal["auto"] | Scaling,
         _meta(
-            "Worker processes. auto: the least that CPU affinity, cgroup quota and memory allow. A table "
+            "Worker processes. auto: the least that CPU affinity, cgroup quota and memory allow, by what a "
+            "worker was seen to take. A table "
             "with `min` and `max`: as many as the load takes, see [pool.NAME.processes].",
             4,
             flag="--processes",
@@ -476,6 +477,12 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reload: Reload = Reload()
     crash: Crash = Crash()
     recycle: Recycle = Recycle()
+
+    @property
+    def follows_capacity(self) -> bool:
+        """How many processes it has, or may have, depends on the machine."""
+        processes = self.processes
+        return (processes.max if isinstance(processes, Scaling) else processes) == "auto"
 
 
 class MasterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

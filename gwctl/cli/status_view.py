@@ -43,6 +43,8 @@ def render(status: MasterStatus, width: int = 0) -> str:
     name_width = max((len(pool.name) for pool in status.pools), default=0)
     for pool in status.pools:
         lines += _wrapped(_pool_parts(pool, name_width), 3, width, name_width + 3)
+        if pool.allowed_as:
+            lines += _broken(f"auto: {pool.allowed_as}", width)
         if pool.note and pool.note not in status.health_reason:
             lines += _broken(pool.note, width)
         lines += _table(pool, width)

@@ -99,6 +99,8 @@ class PoolStatus(msgspec.Struct, frozen=True):
     ready: int
     scaling: ScalingStatus | None = None
     """None: its size is fixed."""
+    allowed_as: str = ""
+    """Why ``auto`` is as many as it is, as measured last; empty: it is not ``auto``, or not measured yet."""
     urls: tuple[str, ...] = ()
     requests: int = 0
     errors: int = 0

@@ -84,7 +84,10 @@ BYTES_IN: Final = SECONDS + 8  # of request bodies, as they came
 TLS_HANDSHAKES: Final = SECONDS + 9  # that were completed
 TLS_RESUMED: Final = SECONDS + 10  # of those, that went on with a session of before
 TLS_FAILED: Final = SECONDS + 11  # begun by a client, and not completed
-# Four words are free.
+PRIVATE_BYTES: Final = (
+    SECONDS + 12
+)  # of `MEMORY_BYTES`, what it shares with nobody; 0: it does not measure that
+# Three words are free.
 DURATIONS: Final = 128  # words: requests by duration, as `gwctl.durations` has it
 DURATION_PLACES: Final = durations.PLACES
 # 42 words: `gwctl.ipc.exemplars`. The last one is free.
@@ -102,6 +105,7 @@ FIELDS: Final = {
     "CONNECTIONS": CONNECTIONS,
     "ACTIVE": ACTIVE,
     "MEMORY_BYTES": MEMORY_BYTES,
+    "PRIVATE_BYTES": PRIVATE_BYTES,
     "ACCEPTED": ACCEPTED,
     "POOL": POOL,
     "SERVING": SERVING,

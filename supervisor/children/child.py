@@ -299,13 +299,15 @@ class Child(msgspec.Struct):
         record = self.trusted_record(now)
         words = record.words
         busy_since, line, limit_s, due_at = self._request(record)
+        held_bytes = resident_bytes(self.pid) or words[scoreboard.MEMORY_BYTES]
         return events.Observed(
             self.worker,
             jitter,
             requests=words[scoreboard.REQUESTS],
             active=active(record),
             connections=words[scoreboard.CONNECTIONS],
-            memory_bytes=resident_bytes(self.pid) or words[scoreboard.MEMORY_BYTES],
+            memory_bytes=held_bytes,
+            private_bytes=min(held_bytes, words[scoreboard.PRIVATE_BYTES]),
             heartbeat_at=record.floats[scoreboard.HEARTBEAT_AT],
             busy_since=busy_since,
             serving=line,

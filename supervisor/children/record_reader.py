@@ -73,6 +73,7 @@ _LEVELS: Final = {
     scoreboard.ACTIVE: (AT_ONCE_MAX, "requests at once"),
     scoreboard.WEBSOCKETS: (AT_ONCE_MAX, "open WebSockets"),
     scoreboard.MEMORY_BYTES: (MEMORY_BYTES_MAX, "bytes of memory"),
+    scoreboard.PRIVATE_BYTES: (MEMORY_BYTES_MAX, "bytes of memory"),
 }
 _GONE: Final = (
     scoreboard.HEARTBEAT_AT,

@@ -72,6 +72,7 @@ def pool_status(
     backlog_max: int | None = None,
     restarts: int = 0,
     scaling: ScalingStatus | None = None,
+    allowed_as: str = "",
 ) -> PoolStatus:
     """Sum up a pool. ``totals`` covers its workers, dead and alive; ``worker`` is the class."""
     workers = sorted(workers, key=lambda each: (each.slot, -each.generation, each.pid))
@@ -85,6 +86,7 @@ def pool_status(
         size=size,
         generation=generation,
         scaling=scaling,
+        allowed_as=allowed_as,
         ready=ready,
         urls=tuple(urls),
         requests=totals.requests,

@@ -132,6 +132,7 @@ def _pool(
         size=pool.size,
         generation=pool.generation,
         scaling=_scaling(pool, why_paused),
+        allowed_as=pool.allowed_as if pool.size else "",
         ready=pool.ready,
         urls=[listener.url for listener in bind],
         note=_trouble(pool, now),

@@ -57,6 +57,7 @@ def forgive(fleet: FleetState, turn: Turn, late_s: float) -> float:
             worker.deadline += more_s
     for pool in fleet.pools.values():
         pool.scaling.shift(more_s)
+        pool.footprint.as_large_at += more_s
         for slot in pool.slots.values():
             slot.next_try_at += more_s
         if pool.retry_at is not None:

@@ -147,6 +147,8 @@ class Observed(Struct, frozen=True):
     """Open now."""
     memory_bytes: int = 0
     """Resident memory of the process; 0: unknown."""
+    private_bytes: int = 0
+    """What it has written of that itself, and shares with nobody; 0: unknown."""
     heartbeat_at: float = 0.0
     """When its serving loop last turned, in monotonic seconds; 0.0: it has not begun to."""
     busy_since: float = 0.0
@@ -205,10 +207,15 @@ class CapacityMeasured(Struct, frozen=True):
     """What machine and control groups allow: said while `scaling.differs` from what pools go by."""
 
     processes: int
+    """By affinity and quota."""
     cpus: float
     """Processors; 0: not known."""
     why: str
-    """In words."""
+    """That in words."""
+    memory_bytes: int = 0
+    """For all of us; 0: not known."""
+    master_bytes: int = 0
+    """What the master holds of it."""
 
 
 class ReloadAsked(Struct, frozen=True):

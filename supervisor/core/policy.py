@@ -92,11 +92,12 @@ class PoolPolicy(Struct, frozen=True):
         return self.scale.max if self.scale is not None else self.size
 
     def sized_as(self, other: PoolPolicy) -> bool:
-        """Both have the same size, or the same bounds."""
+        """Both have the same size, or the same bounds. What is allowed is no difference between settings."""
         mine, theirs = self.scale, other.scale
+        follows = self.by_capacity and other.by_capacity
         if mine is None or theirs is None:
-            return mine is theirs and self.size == other.size
-        return (mine.min, mine.max) == (theirs.min, theirs.max)
+            return mine is theirs and (follows or self.size == other.size)
+        return mine.min == theirs.min and (follows or mine.max == theirs.max)
 
     def allowed(self, processes: int, cpus: float) -> PoolPolicy:
         """This policy where so much is allowed."""

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from gwctl.records.base import Strength
 from gwctl.supervisor.core.autoscale import Scaling
 from gwctl.supervisor.core.policy import PoolPolicy
+from gwctl.supervisor.core.sizing import Footprint
 from gwctl.supervisor.core.slot import Slot
 from gwctl.supervisor.core.worker import Order, State, Worker
 
@@ -40,6 +41,10 @@ class Pool(Struct, eq=False):
     rolled_back: int = 0
     """The generation from which it was gone back to the one in force; 0: it was not."""
     scaling: Scaling = field(default_factory=Scaling)
+    footprint: Footprint = field(default_factory=Footprint)
+    """What a worker of it takes."""
+    allowed_as: str = ""
+    """Why ``auto`` is as many as it is, in words; empty: it is not ``auto``, or not measured yet."""
 
     @property
     def sets_own_size(self) -> bool:
@@ -108,6 +113,7 @@ class Pool(Struct, eq=False):
         self.generation = generation
         if policy is None or not self.size or not policy.sized_as(self.policy):
             self.scaling = Scaling()
+        self.footprint.other_code = True
         self.policy = policy or self.policy
         self.size = size
         self.slots.clear()

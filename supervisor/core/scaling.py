@@ -19,7 +19,7 @@ from gwctl.records.scaling import PoolNotScaled, PoolScaled, ScaleFigures
 from gwctl.supervisor.core import commands, wording
 from gwctl.supervisor.core.autoscale import SAMPLE_S, Changed, Held, Standing
 from gwctl.supervisor.core.events import CapacityMeasured, LoadObserved, ScaleAsked
-from gwctl.supervisor.core.policy import ScalePolicy
+from gwctl.supervisor.core.policy import PoolPolicy, ScalePolicy
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.state import FleetState, Phase
 from gwctl.supervisor.core.turn import Turn
@@ -41,9 +41,35 @@ def apply_event(fleet: FleetState, event: ScaleAsked | LoadObserved | CapacityMe
 # ---- by what is allowed
 
 
-def differs(fleet: FleetState, processes: int, cpus: float) -> bool:
+def differs(fleet: FleetState, found: CapacityMeasured) -> bool:
     """Whether a pool is to go by something else, now that so much is allowed."""
-    return any(pool.policy.allowed(processes, cpus) != pool.policy for pool in _free(fleet))
+    return any(_goes_by(pool, found) != (pool.policy, pool.allowed_as) for pool in _free(fleet))
+
+
+def _goes_by(pool: Pool, found: CapacityMeasured) -> tuple[PoolPolicy, str]:
+    """The policy of the pool where so much is allowed, and why in words."""
+    if not pool.policy.by_capacity:
+        return pool.policy.allowed(0, found.cpus), ""
+    fits = pool.footprint.fits(found.memory_bytes, found.master_bytes)
+    why = filter(None, (found.why, pool.footprint.why(found.memory_bytes, found.master_bytes)))
+    return pool.policy.allowed(max(1, min(found.processes, fits)), found.cpus), ", ".join(why)
+
+
+def note_sizes(pool: Pool, now: float) -> None:
+    """What its workers take was observed. Those that have not lived long do not count beside others."""
+    if not pool.policy.by_capacity:
+        return
+    found = [
+        (worker.ready_at, worker.observed.private_bytes, worker.observed.memory_bytes)
+        for worker in pool.in_force
+        if worker.serving
+        and worker.ready_at is not None
+        and worker.observed
+        and worker.observed.private_bytes
+    ]
+    lived = [each for each in found if now - each[0] >= pool.policy.healthy_after_s]
+    if found:
+        pool.footprint.observe([(own, held) for _, own, held in lived or found], now)
 
 
 def _free(fleet: FleetState) -> list[Pool]:
@@ -55,17 +81,16 @@ def _free(fleet: FleetState) -> list[Pool]:
 
 def _measured(fleet: FleetState, event: CapacityMeasured, turn: Turn) -> None:
     for pool in _free(fleet):
-        policy = pool.policy.allowed(event.processes, event.cpus)
-        if policy == pool.policy:
-            continue
-        was, pool.policy = pool.size, policy
-        if pool.scaling.by_hand:
+        policy, why = _goes_by(pool, event)
+        changed, was = policy != pool.policy, pool.size
+        pool.policy, pool.allowed_as = policy, why
+        if pool.scaling.by_hand or not changed:
             continue
         pool.size = policy.size if policy.scale is None else policy.scale.clamp(was)
         if pool.size != was:
             pool.scaling.begin_anew()
             fleet.dirty.add(pool.name)
-            turn.note(PoolScaled(pool=pool.name, was=was, size=pool.size, asked=pool.size, source=event.why))
+            turn.note(PoolScaled(pool=pool.name, was=was, size=pool.size, asked=pool.size, source=why))
 
 
 # ---- by itself

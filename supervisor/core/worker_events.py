@@ -20,7 +20,7 @@ from gwctl.records.workers import (
     WorkerRecovered,
     WorkerUnreaped,
 )
-from gwctl.supervisor.core import crash, hangs, judgement, kept, recycling, wording
+from gwctl.supervisor.core import crash, hangs, judgement, kept, recycling, scaling, wording
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.pool import Pool
 from gwctl.supervisor.core.state import FleetState
@@ -114,12 +114,18 @@ def _fork_unanswered(fleet: FleetState, worker: Worker, turn: Turn) -> bool:
 
 def judge_observed(fleet: FleetState, news: Sequence[ev.Event], turn: Turn) -> set[str]:
     """Judge by numbers those who live on after all ``news``; returns the pools in which that matters."""
-    pools = set()
+    pools: set[str] = set()
+    seen: set[str] = set()
     for event in news:
         if isinstance(event, ev.Observed):
             worker = turn.workers.get(event.worker)
-            if worker is not None and not worker.is_template and _observed(fleet, worker, event, turn):
+            if worker is None or worker.is_template:
+                continue
+            seen.add(worker.pool)
+            if _observed(fleet, worker, event, turn):
                 pools.add(worker.pool)
+    for name in seen:
+        scaling.note_sizes(fleet.pools[name], turn.now)
     return pools
 
 

@@ -148,14 +148,8 @@ def make_policy(pool: PoolSettings, capacity: Capacity) -> PoolPolicy:
         preload=pool.preload,
         recycle=RecyclePolicy(**msgspec.structs.asdict(pool.recycle)),
         scale=_scale(pool, capacity),
-        by_capacity=needs_capacity(pool),
+        by_capacity=pool.follows_capacity,
     )
-
-
-def needs_capacity(pool: PoolSettings) -> bool:
-    """How many processes it has depends on the machine."""
-    processes = pool.processes
-    return (processes.max if isinstance(processes, Scaling) else processes) == "auto"
 
 
 def _size(pool: PoolSettings, capacity: Capacity) -> int:

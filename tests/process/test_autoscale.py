@@ -113,6 +113,9 @@ def test_other_bounds_by_a_reload(gwctl_server, shop):
         assert (pool["size"], pool["scaling"]["min"], pool["scaling"]["max"]) == (2, 2, 3)
 
 
+MEASURED = re.compile(r"CPUs? by affinity.*, memory allows \d+ of \d+ MiB each")
+
+
 def test_auto_follows_the_processors_that_it_may_use() -> None:
     """As when a container is resized in place: here by affinity, which takes no right to change."""
     cpus = os.sched_getaffinity(0)
@@ -126,3 +129,4 @@ def test_auto_follows_the_processors_that_it_may_use() -> None:
         os.sched_setaffinity(server.pid, cpus)
         server.wait_for_log(r"web +1 -> [2-9]\d* workers \(")
         until(lambda: len(server.workers) >= 2, "them to come back")
+        until(lambda: MEASURED.search(web(server)["allowed_as"]), "its workers to be measured")

@@ -35,7 +35,7 @@ from gwctl.ipc.channel import (
     WorkerDraining,
     WorkerReady,
 )
-from gwctl.ipc.scoreboard import MEMORY_BYTES
+from gwctl.ipc.scoreboard import MEMORY_BYTES, PRIVATE_BYTES
 from gwctl.log.event_log import Log
 from gwctl.log.level import Level
 from gwctl.workers.app.background_work import Background
@@ -51,6 +51,7 @@ from gwctl.workers.lifecycle.profiler import Profiler, where_of
 from gwctl.workers.lifecycle.signals import unblock_handled
 from gwctl.workers.observe.first_exceptions import FirstExceptions
 from gwctl.workers.observe.introspection import request_report, thread_stacks
+from gwctl.workers.observe.private_memory import PrivateMemory
 
 if TYPE_CHECKING:
     from gwctl.workers.server import Server
@@ -81,6 +82,7 @@ class WorkerProcess:
         self._ending = Ending(log, self._background)
         self._interruption = Interruption()
         self._profiler = Profiler(log)
+        self._private = PrivateMemory() if assignment.settings.follows_capacity else None
         self.answered: Callable[[], None] = _nobody_waits
         self._ready = False
         self._draining = False
@@ -184,7 +186,10 @@ class WorkerProcess:
 
     def _measure(self) -> None:
         assert self.loop is not None
-        self._assignment.record.words[MEMORY_BYTES] = memory_bytes()
+        words, held = self._assignment.record.words, memory_bytes()
+        words[MEMORY_BYTES] = held
+        if self._private is not None:
+            words[PRIVATE_BYTES] = self._private.measure(held, monotonic())
         unblock_handled()  # a request may have blocked them, and have died before it let them in
         self._background.check(self._application_loop, monotonic())
         self.loop.call_later(_MEASURE_S, self._measure)

@@ -12,7 +12,7 @@ from gwctl.config.addresses import TcpAddress
 from gwctl.config.model.scaling import Scaling
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.model.worker_class import SYNC, THREADS, chosen
-from gwctl.supervisor.generations.capacity import WORKER_BYTES
+from gwctl.supervisor.generations.capacity import USUAL_BYTES
 from gwctl.wording import size
 
 FILES_OF_WORKER: Final = 64
@@ -150,12 +150,12 @@ def memory(machine: Machine, settings: Settings) -> Iterator[Finding]:
         "memory.max of the control group" if machine.group_memory_bytes == least else "memory of the machine"
     )
     text = f"{size(least)} ({whose}) for {workers} workers: {size(each)} each"
-    if each >= WORKER_BYTES:
+    if each >= USUAL_BYTES:
         yield ok("memory", text)
     elif each >= _MEMORY_LEAST:
         yield warn(
             "memory",
-            f"{text}; an application often takes {size(WORKER_BYTES)}",
+            f"{text}; an application often takes {size(USUAL_BYTES)}",
             "set processes lower, or preload = true",
         )
     else:

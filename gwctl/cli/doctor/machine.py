@@ -17,6 +17,7 @@ import msgspec
 from gwctl.config.model.settings import Settings
 from gwctl.control import paths
 from gwctl.supervisor.generations import capacity
+from gwctl.supervisor.groups.found import group_limits
 
 _TIME_ERROR: Final = 5  # adjtimex(2): the clock is not synchronized
 _TIMEX_BYTES: Final = 512
@@ -69,7 +70,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 def read_machine(settings: Settings, environ: Mapping[str, str]) -> Machine:
     """Look at the machine. Nothing is changed."""
-    limits = capacity.group_limits()
+    limits = group_limits()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ports = _text("/proc/sys/net/ipv4/ip_local_port_range").split()
     memory = _memory()

@@ -319,10 +319,10 @@ def allowed(processes: int, cpus: float = 0.0) -> ev.CapacityMeasured:
 
 def test_auto_follows_what_is_allowed() -> None:
     story = begun(AUTO)
-    assert differs(story.fleet.state, 3, 3.0)
+    assert differs(story.fleet.state, allowed(3, 3.0))
     assert story.happens(allowed(3, 3.0)) == ["spawn 3 web.2 g1"]
     assert story.notes[-1] == "info: 2 -> 3 workers (quota 3.0)"
-    assert not differs(story.fleet.state, 3, 3.0)
+    assert not differs(story.fleet.state, allowed(3, 3.0))
     assert story.happens(allowed(3, 3.0)) == []
     story.boots(3)
     assert story.happens(allowed(1, 1.0)) == ["drain 3", "drain 2"]
@@ -330,7 +330,7 @@ def test_auto_follows_what_is_allowed() -> None:
 
 def test_a_fixed_size_does_not() -> None:
     story = begun(POLICY)
-    assert not differs(story.fleet.state, 9, 9.0)
+    assert not differs(story.fleet.state, allowed(9, 9.0))
     assert story.happens(allowed(9, 9.0)) == []
     assert size(story) == 2
 
@@ -359,6 +359,6 @@ def test_what_was_set_by_hand_stays_whatever_is_allowed() -> None:
 def test_not_while_something_else_decides() -> None:
     story = begun(AUTO)
     story.happens(ev.ReloadAsked(7, "gwctl reload"))
-    assert not differs(story.fleet.state, 3, 3.0)
+    assert not differs(story.fleet.state, allowed(3, 3.0))
     assert story.happens(allowed(3, 3.0)) == []
     assert size(story) == 2

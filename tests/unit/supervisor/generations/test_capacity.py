@@ -2,67 +2,23 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from gwctl.supervisor.core import events as ev
-from gwctl.supervisor.generations.capacity import (
-    Capacity,
-    CapacityWatch,
-    GroupLimits,
-    MemoryLeft,
-    group_limits,
-    measure,
-)
+from gwctl.supervisor.generations.capacity import CapacityWatch, measure, read_machine
 from tests.support.core_story import POLICY, CoreStory
+from tests.support.fake_machine import Machine
 
 MIB = 1 << 20
-
-
-class Machine:
-    """A fake /proc and /sys/fs/cgroup."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.write("proc/meminfo", f"MemTotal:       {64 << 20} kB\nMemFree: 12 kB\n")
-
-    def write(self, path: str, text: str) -> None:
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-
-    def v2(self, group: str, top: str = "/") -> None:
-        self.write("proc/self/cgroup", f"0::{group}\n")
-        self.write(
-            "proc/self/mountinfo",
-            f"30 23 0:26 {top} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n",
-        )
-
-    def v1(self, group: str) -> None:
-        self.write("proc/self/cgroup", f"5:cpu,cpuacct:{group}\n4:memory:{group}\n1:name=systemd:{group}\n")
-        self.write(
-            "proc/self/mountinfo",
-            "31 23 0:27 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
-            "32 23 0:28 / /sys/fs/cgroup/memory rw shared:10 - cgroup cgroup rw,memory\n"
-            "33 23 0:29 / /proc rw - proc proc rw\n",
-        )
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
-
-
-def test_limits_of_groups_are_the_least_up_to_the_root(machine: Machine) -> None:
-    assert group_limits(machine.root) == GroupLimits(None, None, None)
-    machine.v2("/system.slice/shop")
-    machine.write("sys/fs/cgroup/system.slice/shop/pids.max", "max\n")
-    machine.write("sys/fs/cgroup/system.slice/pids.max", "300\n")
-    machine.write("sys/fs/cgroup/system.slice/shop/cpu.max", "150000 100000\n")
-    machine.write("sys/fs/cgroup/system.slice/shop/memory.high", f"{64 * MIB}\n")
-    assert group_limits(machine.root) == GroupLimits(1.5, 64 * MIB, 300)
 
 
 def test_affinity_alone(machine: Machine) -> None:
@@ -151,46 +107,6 @@ def test_this_machine() -> None:
     assert "by affinity" in found.why
 
 
-# ---- what is left of memory
-
-
-def test_without_limits_it_is_what_the_machine_has(machine: Machine) -> None:
-    machine.write("proc/meminfo", "MemTotal: 4000 kB\nMemAvailable: 3000 kB\n")
-    assert MemoryLeft(machine.root).read() == 3000 * 1024
-    machine.write("proc/meminfo", "MemTotal: 4000 kB\n")
-    assert MemoryLeft(machine.root).read() is None
-
-
-def test_the_least_that_any_group_has_left(machine: Machine) -> None:
-    """Pages of files that nobody has used lately do not count: they make room by themselves."""
-    machine.write("proc/meminfo", f"MemAvailable: {4 << 20} kB\n")
-    machine.v2("/system.slice/shop")
-    own, above = "sys/fs/cgroup/system.slice/shop", "sys/fs/cgroup/system.slice"
-    machine.write(f"{own}/memory.max", f"{1000 * MIB}\n")
-    machine.write(f"{own}/memory.current", f"{600 * MIB}\n")
-    machine.write(f"{own}/memory.stat", f"anon 1\ninactive_file {100 * MIB}\nactive_file {MIB}\n")
-    left = MemoryLeft(machine.root)
-    assert left.read() == 500 * MIB
-    machine.write(f"{own}/memory.high", f"{800 * MIB}\n")
-    assert left.read() == 300 * MIB, "from there on the kernel slows it down"
-    machine.write(f"{above}/memory.max", f"{2000 * MIB}\n")
-    machine.write(f"{above}/memory.current", f"{1990 * MIB}\n")
-    assert left.read() == 10 * MIB
-    machine.write(f"{above}/memory.current", f"{2100 * MIB}\n")
-    assert left.read() == 0
-
-
-def test_what_is_left_by_version_1(machine: Machine) -> None:
-    machine.v1("/shop")
-    group = "sys/fs/cgroup/memory/shop"
-    machine.write(f"{group}/memory.limit_in_bytes", f"{500 * MIB}\n")
-    machine.write(f"{group}/memory.usage_in_bytes", f"{400 * MIB}\n")
-    machine.write(f"{group}/memory.stat", f"cache 7\ntotal_inactive_file {50 * MIB}\n")
-    assert MemoryLeft(machine.root).read() == 150 * MIB
-    machine.write(f"{group}/memory.limit_in_bytes", f"{(1 << 63) - 4096}\n")
-    assert MemoryLeft(machine.root).read() is None
-
-
 def test_how_many_processors_there_are(machine: Machine) -> None:
     assert measure(machine.root, cpus=4).cpus == 4.0
     machine.v2("/shop")
@@ -201,19 +117,28 @@ def test_how_many_processors_there_are(machine: Machine) -> None:
 def test_what_is_allowed_is_told_until_the_pools_go_by_it() -> None:
     story = CoreStory(policy=replace(POLICY, size=2, by_capacity=True), web=2).serves()
     told: list[ev.CapacityMeasured] = []
-    found = [Capacity(2, "as it was")]
+    found = [ev.CapacityMeasured(2, 2.0, "as it was")]
+    story.happens(found[0])
     watch = CapacityWatch(told.append, lambda: found[0])
     watch.turn(100.0, story.fleet.state)
     assert told == []
-    found[0] = Capacity(3, "quota 3.0", 3.0)
+    found[0] = ev.CapacityMeasured(3, 3.0, "quota 3.0")
     watch.turn(103.9, story.fleet.state)
     assert told == [], "not at each turn of the loop"
     for now in (104.0, 108.0):
         watch.turn(now, story.fleet.state)
-    assert told == [ev.CapacityMeasured(3, 3.0, "quota 3.0")] * 2
+    assert told == [found[0]] * 2
     story.happens(told[0])
     watch.turn(112.0, story.fleet.state)
     assert len(told) == 2
+
+
+def test_what_the_master_holds_is_measured_with_it(machine: Machine) -> None:
+    machine.write("proc/self/statm", "9000 5000 3000 1 0 400 0")
+    machine.v2("/shop")
+    machine.write("sys/fs/cgroup/shop/memory.max", f"{512 * MIB}\n")
+    found = read_machine(machine.root, cpus=2)
+    assert (found.memory_bytes, found.master_bytes) == (512 * MIB, 5000 * resource.getpagesize())
 
 
 def test_nothing_is_measured_for_pools_of_a_fixed_size() -> None:

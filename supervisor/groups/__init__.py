@@ -1,0 +1,8 @@
+"""The control groups of the master (cgroups(7)): what they allow, what they hold, and how pressed they are.
+
+It reads files of the kernel and changes nothing.
+
+Imported by `supervisor.master`, `supervisor.generations`, `cli.doctor`.
+Knows nothing of `supervisor.master`, `supervisor.generations`, `supervisor.children`, `supervisor.control`,
+`workers`.
+"""

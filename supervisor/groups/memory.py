@@ -1,0 +1,62 @@
+"""What memory the control groups and the machine have, hold and have left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from gwctl.supervisor.groups.found import Group, find_groups, limits_of, number_of, numbers_of, text_of
+
+_PAGES: Final = {"MemTotal": "SC_PHYS_PAGES", "MemAvailable": "SC_AVPHYS_PAGES"}
+
+
+class MemoryLeft:
+    """What memory is left before a limit of this process's control groups, or the machine's, is reached."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        """``root`` as for `find_groups`. The groups are looked for once: a master is moved by nobody."""
+        self._root = root
+        self._groups = [group for group in find_groups(root) if group.has_memory]
+
+    def read(self) -> int | None:
+        """In bytes, never below 0; None: nobody says.
+
+        Of what a group has, pages of files that have not been used lately are there for whoever needs them.
+        """
+        found = [_memory_left(folder, group) for group in self._groups for folder in group.folders]
+        found.append(meminfo(self._root, "MemAvailable"))
+        left = min((each for each in found if each is not None), default=None)
+        return None if left is None else max(0, left)
+
+
+def _memory_left(folder: Path, group: Group) -> int | None:
+    """Of one group; None: it has no limit."""
+    limit = min(limits_of(folder, group.version), default=None)
+    used = number_of(folder / ("memory.current" if group.version == 2 else "memory.usage_in_bytes"))
+    if limit is None or used is None:
+        return None
+    name = "inactive_file" if group.version == 2 else "total_inactive_file"
+    return limit - used + numbers_of(folder / "memory.stat").get(name, 0)
+
+
+def machine_memory(root: Path = Path("/")) -> Iterator[float]:
+    """All of the machine's memory. Not what is free now: the answer must not depend on the moment."""
+    total = meminfo(root, "MemTotal")
+    if total is not None:
+        yield total
+
+
+def meminfo(root: Path, name: str) -> int | None:
+    """A line of /proc/meminfo, in bytes."""
+    for line in text_of(root / "proc/meminfo").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    if root != Path("/"):
+        return None
+    # Where /proc has processes alone (ProcSubset=pid), as sysinfo(2) has it: without what caches hold.
+    with suppress(OSError, ValueError):
+        return os.sysconf(_PAGES[name]) * os.sysconf("SC_PAGE_SIZE")
+    return None
