@@ -5,7 +5,7 @@
 # make test-browser  the dashboard in chromium; it is installed if that is possible here
 # make test-systemd  gwctl as a service of a real systemd, in a box (root, Debian)
 # make test-containers  images of gwctl, built and run by podman (root, Debian); a quarter of an hour, COMPILED=0: two minutes
-# make test-kubernetes   what gwctl kubernetes prints, against the schemas of Kubernetes
+# make test-kubernetes   what gwctl kubernetes prints: schemas, and rolling updates by podman (root, Debian); ten minutes, UPDATES=2: two
 # make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
@@ -41,6 +41,7 @@ STEPS ?=
 JOBS ?=
 SECONDS ?= 60
 UPGRADES ?= 50
+UPDATES ?= 20
 CLASS ?=
 POSTS ?= 100000
 BROKEN ?=
@@ -106,6 +107,7 @@ test-kubernetes: $(VENV)/.installed-dev
 	    touch build/kubernetes/.schemas-2; } || \
 	    echo "schemas of Kubernetes and others cannot be installed: what needs them is skipped"
 	$(BIN)/python -m pytest -q -rs tests/unit/cli/kubernetes
+	CONTAINER_IMAGES=pure ROLLING_UPDATES=$(UPDATES) $(BIN)/python -m pytest -q -s -rs tests/containers/test_rolling_update.py
 
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)

@@ -26,7 +26,16 @@ FILES = {"localhost/gwctl-shop": "Dockerfile", "localhost/gwctl-shop-distroless"
 
 @pytest.fixture(scope="session", params=FILES)
 def image(request: pytest.FixtureRequest, pods: Podman, sources: Path) -> str:
-    name: str = request.param
+    return built(request.param, pods, sources)
+
+
+@pytest.fixture(scope="session")
+def shop(pods: Podman, sources: Path) -> str:
+    """The image on the usual base, for what the base has no part in."""
+    return built("localhost/gwctl-shop", pods, sources)
+
+
+def built(name: str, pods: Podman, sources: Path) -> str:
     packages = ["--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/src/wheels"]
     pods.build(name, sources, FILES[name], *packages, f"--build-arg=COMPILE={int(COMPILED)}")
     return name

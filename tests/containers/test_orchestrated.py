@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
-from click.testing import Result
 
-from gwctl.cli import cli
 from gwctl.cli.unit.needs import needs_of
 from gwctl.cli.unit.unit_file import parsed, seconds_of
 from gwctl.config.load import load
 from gwctl.errors import ExitStatus
+from tests.containers.kube import PYTHON, Pod, deployment_of
 from tests.containers.pods import EXAMPLE, Podman
 from tests.containers.site import Site
-from tests.support.command import runner
 from tests.support.server import ROOT
-from tests.support.wait import until
 
 
 @pytest.fixture
@@ -78,45 +71,21 @@ def test_it_is_the_container_that_says_when_it_is_ready(
     assert "MAINPID=" in said
 
 
-@contextmanager
-def pod(pods: Podman, manifest: Path) -> Iterator[None]:
-    try:
-        pods.run("play", "kube", "--network=host", str(manifest))
-        yield
-    finally:
-        pods.run("play", "kube", "--down", str(manifest))
-
-
 def test_a_pod_of_the_manifests(pods: Podman, image: str, site: Site, tmp_path: Path) -> None:
     """As Kubernetes would run it, with podman's own `play kube`: user, read-only file system, volumes, command."""
-    shutil.copy(EXAMPLE / "gw.toml", tmp_path / "gw.toml")
-    settings = (f"bind=0.0.0.0:{site.port}", f"admin.bind=0.0.0.0:{site.admin}", "processes=2")
-    made = gwctl(
-        "kubernetes", "-c", str(tmp_path / "gw.toml"), "--image", image, "--replicas", "1",
-        *(part for each in settings for part in ("--set", each)),
-    )  # fmt: skip
-    assert made.exit_code == 0, made.stderr
-    deployment = next(iter(yaml.safe_load_all(made.stdout)))
-    spec = deployment["spec"]["template"]["spec"]
-    for key in ("livenessProbe", "startupProbe", "ports"):  # podman asks by curl in the container
-        spec["containers"][0].pop(key)
-    spec["containers"][0]["command"][:1] = ["/opt/venv/bin/python", "-m", "gwctl"]
-    name = f"gwctl-test-{os.getpid()}"
-    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-    (tmp_path / "pod.yaml").write_text(yaml.safe_dump(manifest), "utf-8")
-    with pod(pods, tmp_path / "pod.yaml"):
-        until(site.ready, lambda: pods.result("logs", f"{name}-gwctl").stderr)
+    deployment = deployment_of(tmp_path, site, image, 1, "processes=2")
+    pod = Pod(pods, "shop", deployment, site, tmp_path)
+    try:
+        pod.start()
+        pod.wait_until_available()
         assert httpx.get(site.url).text == "hello\n"
-        status = pods.result("exec", f"{name}-gwctl", "/opt/venv/bin/python", "-m", "gwctl", "status")
+        status = pod.execute(PYTHON, "-m", "gwctl", "status")
         assert status.returncode == 0, status.stderr
-        shown = pods.result(
-            "exec", f"{name}-gwctl", "/opt/venv/bin/python", "-c", "import os; print(os.getuid())"
-        )
+        shown = pod.execute(PYTHON, "-c", "import os; print(os.getuid())")
         assert shown.stdout == "10001\n"
-
-
-def gwctl(*arguments: str) -> Result:
-    return runner().invoke(cli, arguments, prog_name="gwctl")
+        pod.stop()
+    finally:
+        pod.remove()
 
 
 def test_hadolint() -> None:
