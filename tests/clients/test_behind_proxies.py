@@ -11,50 +11,99 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
-from websockets.sync.client import unix_connect
+from websockets.sync.client import connect, unix_connect
 
 from tests.load.runner import Load
 from tests.support.debian import need
+from tests.support.http2_load import Http2Load
 from tests.support.raw import refuses
 from tests.support.server import ROOT, GwctlServer
+from tests.support.tls import Files, client_context
 from tests.support.wait import DEADLINE_S, until
 
 EXAMPLES = ROOT / "examples"
-RELOADS = 3
+RELOADS = 2
 ROLLOUTS = 4
 QUICK = {"settle_s": 0.05}
 WEB = "/tmp/gwctl-example.sock"
 ADMIN = "/tmp/gwctl-example-admin.sock"
 
 
-def nginx(folder: Path, front: Path) -> tuple[str, list[str]]:
+class Fronts(NamedTuple):
+    """Where a proxy listens."""
+
+    plain: Path
+    secure: str
+    """Host and port. TLS: HTTP/2 for who knows it. (Caddy tells nobody the scheme of what comes by a Unix socket.)"""
+
+
+def fronts_in(folder: Path) -> Fronts:
+    """The address is this process' own: no port that somebody else can take meanwhile."""
+    pid = os.getpid()
+    return Fronts(folder / "front.sock", f"127.{1 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}:18443")
+
+
+def nginx(folder: Path, fronts: Fronts, shop: Files) -> tuple[str, list[str]]:
     text = (EXAMPLES / "nginx/nginx.conf").read_text("utf-8")
     user = "user root;\n" if os.geteuid() == 0 else ""  # the test's folder is open to its owner alone
-    text = replaced(text, {"/tmp/gwctl-example-nginx.pid": str(folder / "nginx.pid")})
-    text = replaced(text, {"listen 127.0.0.1:8080": f"listen unix:{front}"})
-    text = replaced(text, {"proxy_pass http://shop;": "proxy_pass http://shop; proxy_next_upstream off;"})
+    text = replaced(
+        text,
+        {
+            "/tmp/gwctl-example-nginx.pid": str(folder / "nginx.pid"),
+            "listen 127.0.0.1:8080": f"listen unix:{fronts.plain}",
+            "# listen 443 ssl http2": f"listen {fronts.secure} ssl http2",
+            "# ssl_certificate /etc/shop/tls.pem": f"ssl_certificate {shop.certificate}",
+            "# ssl_certificate_key /etc/shop/tls.key": f"ssl_certificate_key {shop.key}",
+            "proxy_pass http://shop;": "proxy_pass http://shop; proxy_next_upstream off;",
+        },
+    )
     command = [need("nginx", "nginx-light"), "-p", str(folder), "-c", str(folder / "conf"), "-e", "stderr"]
     return f"daemon off;\n{user}{text}", command
 
 
-def haproxy(folder: Path, front: Path) -> tuple[str, list[str]]:
+def haproxy(folder: Path, fronts: Fronts, shop: Files) -> tuple[str, list[str]]:
     text = (EXAMPLES / "proxies/haproxy.cfg").read_text("utf-8")
     assert "retries 0" in text
-    text = replaced(text, {"bind 127.0.0.1:8080": f"bind unix@{front}"})
+    both = folder / "tls-and-key.pem"
+    both.write_bytes(shop.certificate.read_bytes() + shop.key.read_bytes())
+    text = replaced(
+        text,
+        {
+            "bind 127.0.0.1:8080": f"bind unix@{fronts.plain}",
+            "timeout check 5s": "timeout check 30s",  # the machine of a test may be busier
+            "# bind :443 ssl crt /etc/shop/tls-and-key.pem": f"bind {fronts.secure} ssl crt {both}",
+        },
+    )
     return text, [need("haproxy", "haproxy"), "-db", "-f", str(folder / "conf")]
 
 
-def caddy(folder: Path, front: Path) -> tuple[str, list[str]]:
+def caddy(folder: Path, fronts: Fronts, shop: Files) -> tuple[str, list[str]]:
     """It tries nothing again by itself, but for what Go does on a connection that was closed before it was used."""
     text = (EXAMPLES / "proxies/Caddyfile").read_text("utf-8")
-    text = replaced(text, {"http://127.0.0.1:8080 {": f"http:// {{\n\tbind unix/{front}"})
+    text = replaced(
+        text,
+        {
+            "admin off": "admin off\n\tauto_https off",
+            "http://127.0.0.1:8080 {": f"http:// {{\n\tbind unix/{fronts.plain}",
+            "# shop.example {": f"https://:18443 {{\n\tbind {fronts.secure.partition(':')[0]}",
+            "#\ttls /etc/shop/tls.pem /etc/shop/tls.key": f"\ttls {shop.certificate} {shop.key}",
+            "#\timport shop\n# }": "\timport shop\n}",
+        },
+    )
     return text, [need("caddy", "caddy"), "run", "--config", str(folder / "conf"), "--adapter", "caddyfile"]
 
 
-PROXIES = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy}
+def haproxy_by_proxy_protocol(folder: Path, fronts: Fronts, shop: Files) -> tuple[str, list[str]]:
+    text, command = haproxy(folder, fronts, shop)
+    return replaced(text, {f"server one unix@{WEB} ": f"server one unix@{WEB} send-proxy-v2 "}), command
+
+
+PROXIES = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy, "haproxy, PROXY": haproxy_by_proxy_protocol}
+EXAMPLE_PROXIES = ("nginx", "haproxy", "caddy")
 
 
 def replaced(text: str, what: dict[str, str]) -> str:
@@ -65,15 +114,20 @@ def replaced(text: str, what: dict[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def front_of(folder: Path, name: str) -> Iterator[Path]:
-    """An example's proxy before the sockets in ``folder``; yields the socket that it listens on."""
-    front = folder / "front.sock"
-    text, command = PROXIES[name](folder, front)
+def fronts_of(folder: Path, name: str) -> Iterator[Fronts]:
+    """An example's proxy before the sockets in ``folder``, with what is a comment there for TLS and HTTP/2."""
+    fronts = fronts_in(folder)
+    text, command = PROXIES[name](folder, fronts, Files(folder, "shop.example"))
     text = text.replace(ADMIN, str(folder / "admin.sock")).replace(WEB, str(folder / "web.sock"))
     (folder / "conf").write_text(text, "utf-8")
     with running(command, folder):
-        until(lambda: front.exists() and not refuses(f"unix:{front}"), (folder / "log").read_text)
-        yield front
+        until(lambda: listens(fronts), (folder / "log").read_text)
+        yield fronts
+
+
+def listens(fronts: Fronts) -> bool:
+    urls = (f"unix:{fronts.plain}", f"https://{fronts.secure}")
+    return fronts.plain.exists() and not any(refuses(each) for each in urls)
 
 
 @contextlib.contextmanager
@@ -98,36 +152,64 @@ def answers(front: Path) -> bool:
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_reloads_under_load(name: str, tmp_path: Path) -> None:
+    """Of clients that speak HTTP/1.1, and of some that speak HTTP/2 inside TLS; the proxy speaks HTTP/1.1 to gwctl."""
     bind, admin = f"unix:{tmp_path / 'web.sock'}", {"bind": [f"unix:{tmp_path / 'admin.sock'}"]}
     settings = {"worker": "asgi", "processes": 2, "reload": QUICK, "health_path": "/healthz"}
+    settings["proxy_protocol"] = "PROXY" in name
     with (
         GwctlServer("who:asgi", bind=bind, admin=admin, **settings) as server,
-        front_of(tmp_path, name) as front,
+        fronts_of(tmp_path, name) as fronts,
     ):
-        until(lambda: answers(front), "the proxy to find that it is healthy")
-        with Load(f"unix:{front}:/", connections=16, think_s=0.02) as load:
+        until(lambda: answers(fronts.plain), "the proxy to find that it is healthy")
+        with (
+            Http2Load(f"https://{fronts.secure}/") as http2,
+            Load(f"unix:{fronts.plain}:/", connections=16, think_s=0.02) as load,
+        ):
             for count in range(1, RELOADS + 1):
                 server.signal(signal.SIGHUP)
                 server.wait_for_log(rf"adopted generation {count + 1}\b")
                 load.wait_for_requests(50)
+            http2.wait_for_runs(1)
         assert load.result.failures == {}, load.result
+        assert http2.failures == []
 
 
-@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("name", EXAMPLE_PROXIES)
 def test_who_the_client_is_and_websockets(name: str, tmp_path: Path) -> None:
     """Fields that a client invents are not passed on as they are."""
     bind, admin = f"unix:{tmp_path / 'web.sock'}", {"bind": [f"unix:{tmp_path / 'admin.sock'}"]}
     with (
         GwctlServer("who:asgi", worker="asgi", bind=bind, admin=admin, health_path="/healthz"),
-        front_of(tmp_path, name) as front,
+        fronts_of(tmp_path, name) as fronts,
     ):
-        until(lambda: answers(front), "the proxy to find that it is healthy")
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(front))) as client:
+        until(lambda: answers(fronts.plain), "the proxy to find that it is healthy")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(fronts.plain))) as client:
             headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/x"}
             seen = client.get("http://shop.example/", headers=headers).json()
         assert (seen["scheme"], seen["host"], seen["root"]) == ("http", "shop.example", "")
-        with unix_connect(str(front), "ws://shop.example/") as websocket:
+        version, text = by_curl(fronts.secure, "--http2", "--header", "X-Forwarded-Proto: http")
+        seen = json.loads(text)
+        assert (version, seen["scheme"], seen["host"]) == ("2", "https", "shop.example")
+        with unix_connect(str(fronts.plain), "ws://shop.example/") as websocket:
             assert json.loads(websocket.recv())["scheme"] == "ws"
+        secure = connected(fronts.secure)
+        with connect("wss://shop.example/", sock=secure, ssl=client_context()) as websocket:
+            assert json.loads(websocket.recv())["scheme"] == "wss"
+
+
+def connected(address: str) -> socket.socket:
+    host, _, port = address.partition(":")
+    return socket.create_connection((host, int(port)), DEADLINE_S)
+
+
+def by_curl(secure: str, *options: str) -> tuple[str, str]:
+    """The version of HTTP that was spoken, and the response's body."""
+    how = ["--silent", "--show-error", "--insecure", "--connect-to", f"::{secure}", *options]
+    command = [need("curl", "curl"), *how, "--write-out", "\n%{http_version}", "https://shop.example/"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    text, _, version = done.stdout.rpartition("\n")
+    return version, text
 
 
 def test_a_rollout(tmp_path: Path) -> None:
@@ -141,17 +223,18 @@ def test_a_rollout(tmp_path: Path) -> None:
         f"    server {each.name} unix@{each / 'web.sock'} {checked} addr unix@{each / 'admin.sock'}"
         for each in folders
     ]
-    text, command = haproxy(tmp_path, tmp_path / "front.sock")
+    front = tmp_path / "front.sock"
+    text, command = haproxy(
+        tmp_path, Fronts(front, tmp_path / "secure.sock"), Files(tmp_path, "shop.example")
+    )
     text = replaced(text, {"maxconn 4096": f"maxconn 4096\n    stats socket {tmp_path / 'stats.sock'}"})
     kept = [line for line in text.splitlines() if not line.lstrip().startswith("server ")]
-    patient = "    timeout check 30s"  # on a busy machine an answer takes longer than the pause between two
-    (tmp_path / "conf").write_text("\n".join([*kept, patient, *lines]) + "\n", "utf-8")
+    (tmp_path / "conf").write_text("\n".join([*kept, *lines]) + "\n", "utf-8")
     for each in folders:
         each.mkdir()
     with contextlib.ExitStack() as stack:
         serving = [stack.enter_context(instance(each)) for each in folders]
         stack.enter_context(running(command, tmp_path))
-        front = tmp_path / "front.sock"
         until(lambda: front.exists() and not refuses(f"unix:{front}") and answers(front), "haproxy to serve")
         with Load(f"unix:{front}:/", connections=16, think_s=0.02) as load:
             for count in range(ROLLOUTS):
