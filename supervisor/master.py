@@ -53,7 +53,7 @@ from gwctl.supervisor.generations.capacity import CapacityWatch
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.generations.partial import UnknownPoolError
-from gwctl.supervisor.groups.memory import MemoryLeft
+from gwctl.supervisor.groups.memory import GroupMemory
 from gwctl.supervisor.log_level import LogLevel
 from gwctl.supervisor.log_reopening import reopen_logs
 from gwctl.supervisor.recorder import Recorder
@@ -108,7 +108,8 @@ class Master:
         )
         self.log_level = LogLevel(recorder, self._tell_log_level)
         self._inspections = Inspections(self.children, self._answer)
-        self._loads = Loads(MemoryLeft().read)
+        self._memory = GroupMemory()
+        self._loads = Loads(self._memory.left)
         self._capacity = CapacityWatch(self._events.append)
         self.profiles = Profiles(self._inspections, recorder, self._answer, self._refuse_in_upgrade)
         self._slow = SlowRequests(self.children, recorder, self._inspections.inspect)
@@ -236,6 +237,8 @@ class Master:
             case actions.Observe(load_of=pools):
                 self.children.observe(time.monotonic())
                 self._events += self._loads.observe(pools, self.children, self._backlog, time.monotonic())
+                if (memory := self._memory.nearest()) is not None:
+                    self._events.append(memory)
                 self.admin.observe(time.monotonic())
                 self._generations.listeners.check(self._recorder)
             case actions.Measure(pools=pools):

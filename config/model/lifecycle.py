@@ -159,6 +159,16 @@ class Recycle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             1_073_741_824,
         ),
     ] = 0
+    memory_group_percent: Annotated[
+        int,
+        Meta(ge=0, le=99),
+        _meta(
+            "When the control group (of the service, the container) holds more than this part of its memory "
+            "limit, the largest worker that has grown is replaced, one at a time and ever less often; "
+            "earlier, where a successor needs more room than that leaves. 0: none is.",
+            80,
+        ),
+    ] = 90
     at_once: Annotated[
         int,
         Meta(ge=1, le=WORKERS_MAX),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from gwctl.records.registry import says as _of
-from gwctl.records.scaling import PoolNotScaled, PoolScaled, ScaleFigures
+from gwctl.records.scaling import GroupNearLimit, PoolNotScaled, PoolScaled, ScaleFigures
 from gwctl.wording import size, workers
 
 NOT_STARTED: Final = "No worker is started before the next reload"
@@ -83,6 +83,16 @@ def _obstacle(record: PoolNotScaled) -> str:
             return f"{free} of memory are left, and one takes {size(figures.worker_bytes)}"
         case _:
             assert_never(record.obstacle)
+
+
+@_of(GroupNearLimit)
+def _near_limit(record: GroupNearLimit) -> str:
+    held = f"the control group holds {size(record.used_bytes)} of its {size(record.limit_bytes)} of memory"
+    if record.ours:
+        return (
+            f"{held}, and no worker has grown since it was ready: they need more memory, or have to be fewer"
+        )
+    return f"{held}, and the workers no more than {size(record.workers_bytes)}: others need more memory"
 
 
 def _waiting(count: int) -> str:

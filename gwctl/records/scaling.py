@@ -1,4 +1,4 @@
-"""How many workers a pool has: who changed it, and why it is no other number."""
+"""How many workers a pool has, and whether there is room for them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from msgspec import Struct
 
-from gwctl.records.base import Level, OfPool
+from gwctl.records.base import Level, OfPool, Record
 
 Cause = Literal["waits", "busy", "quiet", "bounds"]
 """Why a size changes: requests wait, workers are busy, fewer are enough, it is outside of its bounds."""
@@ -66,4 +66,21 @@ class PoolNotScaled(OfPool, frozen=True, kw_only=True):
     figures: ScaleFigures
 
 
-AboutScaling = PoolScaled | PoolNotScaled
+class GroupNearLimit(Record, frozen=True, kw_only=True):
+    """Its control group is near its memory limit, and replacing a worker would not help.
+
+    Told once, until it has been well for a while.
+    """
+
+    help: ClassVar = "the control group holds ... of its ... of memory"
+    level: Level = "warning"
+    used_bytes: int
+    """Without what the kernel takes back before it kills somebody."""
+    limit_bytes: int
+    workers_bytes: int
+    """Resident memory of the workers together; what they share counts for each of them."""
+    ours: bool
+    """Most of what is held is the workers', but none has grown since it was ready."""
+
+
+AboutScaling = PoolScaled | PoolNotScaled | GroupNearLimit

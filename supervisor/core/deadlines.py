@@ -62,6 +62,7 @@ def forgive(fleet: FleetState, turn: Turn, late_s: float) -> float:
             slot.next_try_at += more_s
         if pool.retry_at is not None:
             pool.retry_at += more_s
+    fleet.budget.shift(more_s)
     if fleet.reload is not None:
         fleet.reload.shift(more_s)
     if fleet.kept is not None:

@@ -203,6 +203,14 @@ class LoadObserved(Struct, frozen=True):
     """Memory of the largest; 0: not known."""
 
 
+class GroupMemoryObserved(Struct, frozen=True):
+    """Answer to Observe where a control group of the master has a limit: of the one that is nearest to it."""
+
+    limit_bytes: int
+    used_bytes: int
+    """Without what the kernel takes back before it kills somebody."""
+
+
 class CapacityMeasured(Struct, frozen=True):
     """What machine and control groups allow: said while `scaling.differs` from what pools go by."""
 
@@ -382,6 +390,7 @@ Event = (
     | Raised
     | LoadObserved
     | CapacityMeasured
+    | GroupMemoryObserved
     | ReloadAsked
     | RollbackAsked
     | RestartAsked

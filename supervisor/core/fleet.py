@@ -25,6 +25,7 @@ from typing import Final, assert_never
 from gwctl.errors import InvariantViolation
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import (
+    budget,
     commands,
     deadlines,
     judgement,
@@ -110,6 +111,7 @@ class Fleet:
         for event in events:
             self._apply(event)
         state.dirty |= worker_events.judge_observed(state, events, self.turn)
+        budget.judge_observed(state, events, self.turn)
         if state.next_at is not None and now >= state.next_at:
             self._fire()
             self._settle()
@@ -222,6 +224,8 @@ class Fleet:
                 self._watched(event)
             case ev.RollbackAsked() | ev.RestartAsked():
                 state.reload = commands.begin_at_once(state, event, turn) or state.reload
+            case ev.GroupMemoryObserved():
+                pass  # judged when all news are read
             case ev.ScaleAsked() | ev.LoadObserved() | ev.CapacityMeasured():
                 scaling.apply_event(state, event, turn)
             case ev.RecycleAsked():

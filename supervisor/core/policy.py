@@ -14,6 +14,8 @@ class RecyclePolicy(Struct, frozen=True):
     jitter_percent: int = 10
     memory_soft_bytes: int = 0
     memory_hard_bytes: int = 0
+    memory_group_percent: int = 0
+    """Of the limit of the control group."""
     at_once: int = 1
 
 

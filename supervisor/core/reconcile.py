@@ -19,7 +19,8 @@ Rules
     - Workers of a kept generation stay parked; not all together, should one be the last that serves.
     - The last serving worker of a pool is never drained to get rid of it (it may be surplus or
       belong to an abandoned generation) before another one serves.
-    - A worker that is due to be replaced keeps its slot until its successor serves; it is let go then,
+    - A worker that is due to be replaced keeps its slot until its successor serves; it is let go then, or
+      before where there is no room for both (`Worker.ends_first`), as long as another serves;
       and at most `recycled_at_once` are on their way in and out. A successor whose place becomes free
       takes it at once; a reload or a smaller size has no use for successors, and lets them go.
     - While another master's place is to be taken, no worker serves before all are ready.
@@ -227,8 +228,9 @@ def _spawn(view: View, turn: Turn) -> None:
                     view.new[slot] = worker
     if view.holds():
         return
+    awaited = {worker.slot for worker in view.leaving if worker.ends_first and not worker.unreaped}
     for slot in range(pool.size):
-        if slot in view.old:
+        if slot in view.old or (slot in awaited and view.serving):
             continue
         due = pool.slot(slot).next_try_at
         if due > turn.now:
@@ -273,15 +275,26 @@ def _recycle(view: View, turn: Turn) -> None:
         if due > turn.now:
             pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
             continue
+        if outgoing.ends_first:
+            if view.serving > 1 and view.room > 0:
+                _tell_succession(pool, outgoing, turn)
+                del view.old[slot]
+                _let_go(view, outgoing, turn)
+                replacing += 1
+            continue
         successor = _begin(view, slot, view.wanted.generation, pool.policy, turn)
         if successor is None:
             return
         replacing += 1
         successor.successor = True
-        if not outgoing.succession_told:
-            outgoing.succession_told = True
-            if outgoing.ready_at is not None:  # failures before its time are over, not its successors'
-                pool.slot(slot).lived(turn.now - outgoing.ready_at, outgoing.policy)
-            turn.note(
-                WorkerReplaced(process=outgoing.process, reason=outgoing.replace_reason, stuck=outgoing.stuck)
-            )
+        _tell_succession(pool, outgoing, turn)
+
+
+def _tell_succession(pool: Pool, outgoing: Worker, turn: Turn) -> None:
+    """Say once that it is replaced, and why."""
+    if outgoing.succession_told:
+        return
+    outgoing.succession_told = True
+    if outgoing.ready_at is not None:  # failures before its time are over, not its successors'
+        pool.slot(outgoing.slot).lived(turn.now - outgoing.ready_at, outgoing.policy)
+    turn.note(WorkerReplaced(process=outgoing.process, reason=outgoing.replace_reason, stuck=outgoing.stuck))

@@ -45,7 +45,7 @@ def judge(fleet: FleetState, worker: Worker, observed: Observed, turn: Turn) -> 
     reason = _due(worker, observed, turn.now)
     if not reason:
         return False
-    worker.replace_reason = _with_numbers(reason, worker, observed, turn.now)
+    worker.replace_reason = with_numbers(reason, worker, observed, turn.now)
     pool = fleet.pools[worker.pool]
     if pool.degraded:
         turn.note(RecyclingPostponed(process=worker.process, reason=worker.replace_reason))
@@ -71,7 +71,7 @@ def _due(worker: Worker, observed: Observed, now: float) -> str:
 def _kill(fleet: FleetState, worker: Worker, observed: Observed, turn: Turn) -> None:
     limit_bytes = worker.policy.recycle.memory_hard_bytes
     reason = worker.reason = wording.holds_too_much(observed.memory_bytes, limit_bytes)
-    turn.order(worker, Order.KILL, reason=_with_numbers(wording.it(reason), worker, observed, turn.now))
+    turn.order(worker, Order.KILL, reason=with_numbers(wording.it(reason), worker, observed, turn.now))
     if not worker.leaving and worker.failure is None:
         worker.failure = Failure("memory", reason)
         judgement.judge(fleet, worker, turn)
@@ -82,7 +82,8 @@ def age(worker: Worker, now: float) -> float:
     return 0.0 if worker.ready_at is None else now - worker.ready_at
 
 
-def _with_numbers(reason: str, worker: Worker, observed: Observed, now: float) -> str:
+def with_numbers(reason: str, worker: Worker, observed: Observed, now: float) -> str:
+    """With what one would ask for next."""
     return wording.with_numbers(
         reason, observed.requests, age(worker, now), observed.memory_bytes, observed.serving
     )

@@ -19,6 +19,7 @@ from gwctl.records.sentences import DEGRADED
 from gwctl.supervisor.core import wording
 from gwctl.supervisor.core.actions import Progress
 from gwctl.supervisor.core.ending import Ending
+from gwctl.supervisor.core.events import WorkerId
 from gwctl.supervisor.core.policy import PoolPolicy
 from gwctl.supervisor.core.pool import Pool, Wanted
 from gwctl.supervisor.core.reload import Reload
@@ -26,6 +27,9 @@ from gwctl.supervisor.core.turn import Turn
 
 SAMPLE_MIN_S: Final = 0.05
 """No sample is due sooner than this, whatever was asked for: the master shall not spin."""
+
+FIRST_WAIT_S: Final = 30.0
+"""After the first worker that was replaced for the memory of the control group."""
 
 AWAY_MAX: Final = 64
 """Absences of the master that are remembered."""
@@ -160,6 +164,28 @@ class HandingOver(Struct, eq=False):
     """It is waited for so long."""
 
 
+class Budget(Struct, eq=False):
+    """What is remembered of workers replaced as the control group was near its limit: see `budget`."""
+
+    near: int = 0
+    """At how many looks in a row, up to the last one, it was."""
+    replaced: WorkerId = 0
+    """Who is being replaced for it; 0: nobody."""
+    not_before: float = 0.0
+    """Nobody is, until then."""
+    wait_s: float = FIRST_WAIT_S
+    """So long after the next one."""
+    well_since: float | None = None
+    """Since when it was not near; None: it was when last seen."""
+    told: bool = False
+    """It was told that nothing can be done, since it was last well for long."""
+
+    def shift(self, seconds: float) -> None:
+        """Nobody ran for so long: it does not count."""
+        self.not_before += seconds
+        self.well_since = None if self.well_since is None else self.well_since + seconds
+
+
 class FleetState(Struct, eq=False):
     """Read it freely; only the core changes it."""
 
@@ -190,6 +216,8 @@ class FleetState(Struct, eq=False):
     """Whose place it is to take."""
     handing_over: HandingOver | None = None
     """Who is to take its place."""
+    budget: Budget = field(default_factory=Budget)
+    """Of the control group's memory."""
     ending: Ending | None = None
     """The end under way."""
     finished: bool = False

@@ -174,6 +174,13 @@ def holds_too_much(memory_bytes: int, limit_bytes: int) -> str:
     return f"holds {size(memory_bytes)} of memory, and memory_hard_bytes is {size(limit_bytes)}"
 
 
+def largest(count: int, used_bytes: int, limit_bytes: int, *, ends_first: bool) -> str:
+    """Why it is replaced for the memory of the control group."""
+    which = f"is the largest of {workers(count)} that have grown" if count > 1 else "has grown"
+    held = f"the control group holds {size(used_bytes)} (limit {size(limit_bytes)})"
+    return f"{which}, and {held}" + (", which has no room for another beside it" if ends_first else "")
+
+
 def with_numbers(reason: str, count: int, age_s: float, memory_bytes: int, serving: str) -> str:
     """With what one would ask for next."""
     busy = f", serving {serving}" if serving else ""

@@ -223,6 +223,8 @@ class Worker(Struct, eq=False):
     """Why it is dumped or killed."""
     observed: Observed | None = None
     """What was last observed of it."""
+    young_bytes: int = 0
+    """Its memory when it was first observed after it was ready; 0: it was not yet."""
     still_since: float = 0.0
     """Since when it was seen idle with a loop that stands still beyond its limit; 0.0: not when last seen."""
     busy_at: float = 0.0
@@ -235,6 +237,8 @@ class Worker(Struct, eq=False):
     """It was begun while what is on disk is not what its siblings run: it may be other code."""
     succession_told: bool = False
     """That was said when a successor was first begun."""
+    ends_first: bool = False
+    """There is no room for its successor beside it: that is begun when it has ended."""
     stuck: bool = False
     """It abandoned a request: that is a reason to replace it, whatever its age or what is on disk."""
     hangs: bool = False

@@ -133,6 +133,8 @@ def _observed(fleet: FleetState, worker: Worker, observed: ev.Observed, turn: Tu
     before, worker.observed = worker.observed, observed
     if before is None:
         worker.jitter = observed.jitter
+    if not worker.young_bytes and worker.ready_at is not None:
+        worker.young_bytes = observed.memory_bytes
     hung = hangs.judge(fleet, worker, before, observed, turn)
     return recycling.judge(fleet, worker, observed, turn) or hung
 

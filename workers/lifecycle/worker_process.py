@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from setproctitle import setproctitle
 
+from gwctl.config.model.settings import PoolSettings
 from gwctl.errors import BootError
 from gwctl.ipc.assignment import CURRENT_REQUEST, Assignment
 from gwctl.ipc.channel import (
@@ -82,7 +83,7 @@ class WorkerProcess:
         self._ending = Ending(log, self._background)
         self._interruption = Interruption()
         self._profiler = Profiler(log)
-        self._private = PrivateMemory() if assignment.settings.follows_capacity else None
+        self._private = PrivateMemory() if _asks_for_private(assignment.settings) else None
         self.answered: Callable[[], None] = _nobody_waits
         self._ready = False
         self._draining = False
@@ -413,6 +414,11 @@ class WorkerProcess:
         """End this process here, from whatever frame, without unwinding anything."""
         flush_stdio()
         os._exit(status)
+
+
+def _asks_for_private(settings: PoolSettings) -> bool:
+    """The master decides by what a worker has written itself, and cannot tell that by its size."""
+    return settings.follows_capacity or (settings.preload and settings.recycle.memory_group_percent > 0)
 
 
 def memory_bytes() -> int:

@@ -69,7 +69,7 @@ from gwctl.records.reloads import (
     UpgradeWaits,
 )
 from gwctl.records.report import ProcessReport, TaskReport, ThreadReport
-from gwctl.records.scaling import PoolNotScaled, PoolScaled, ScaleFigures
+from gwctl.records.scaling import GroupNearLimit, PoolNotScaled, PoolScaled, ScaleFigures
 from gwctl.records.workers import (
     ChannelBroken,
     ChannelClosed,
@@ -290,6 +290,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
         held="disk differs from what runs",
     ),
     PoolNotScaled(pool="web", size=8, obstacle="memory", figures=FIGURES),
+    GroupNearLimit(used_bytes=480 << 20, limit_bytes=512 << 20, workers_bytes=450 << 20, ours=True),
     SettingsWarning(text="/srv/log is a link: whoever put it there would choose where gwctl writes"),
     RestartNeeded(setting="master.control"),
     UpgradeRefused(source="SIGUSR2", reason="the fleet is stopping"),
