@@ -21,6 +21,7 @@ import pytest
 from tests.support.debian import need
 from tests.support.processes import status_field
 from tests.support.server import APPS, ROOT
+from tests.support.status import status_of
 from tests.support.wait import until
 
 MEMORY = Path("/sys/fs/cgroup/memory")
@@ -69,6 +70,45 @@ def test_a_worker_killed_for_want_of_memory_is_told_from_one_that_somebody_kille
         server.wait_for_log(r"died: signal 9 \(SIGKILL\), .* not sent by gwctl")
         server.wait_for_log(r"pid \d+ ready in", count=3)
         assert httpx.get(server.url).text == "hello"
+
+
+GROWN_BYTES = 150 << 20
+"""Less than `LIMIT_BYTES` by less than a new worker takes."""
+
+
+def anonymous_bytes(cgroup: Path) -> int:
+    words = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    return next(int(value) for name, value in words if name == "total_rss")
+
+
+def test_workers_that_grow_are_replaced_before_the_kernel_kills_one(gwctl_server, tmp_path, cgroup):
+    """One at a time, by default, and no request is lost."""
+    (tmp_path / "leak.py").write_text(
+        "import os\n"
+        "kept = []\n"
+        "def application(environ, start_response):\n"
+        "    kept.append(bytearray(b'x' * (int(environ['QUERY_STRING'] or 0) << 20)))\n"
+        "    start_response('200 OK', [])\n"
+        "    return [str(os.getpid()).encode()]\n"
+    )
+    inside = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$0" "$@"', sys.executable, "-m", "gwctl"]
+    crash = {"healthy_after_s": 0.1}
+    with gwctl_server(
+        "leak:application", command=inside, worker="sync", processes=2, chdir=tmp_path, crash=crash
+    ) as server:
+        before = set(server.workers)
+        until(
+            lambda: all(each["up_s"] > 6 for each in status_of(server)["pools"][0]["workers"]),
+            "both to be looked at",
+        )
+        while anonymous_bytes(cgroup) < GROWN_BYTES:
+            assert httpx.get(f"{server.url}?4").status_code == 200
+        server.wait_for_log(
+            r"is recycled: it (is the largest of 2 workers that have grown|has grown), and the control"
+        )
+        until(lambda: len(set(server.workers) & before) == 1, "one of them to be gone")
+        assert httpx.get(server.url).status_code == 200
+        assert "died" not in server.log
 
 
 @pytest.mark.parametrize(
