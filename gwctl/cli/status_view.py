@@ -13,6 +13,7 @@ from gwctl.control.status import (
     MasterStatus,
     MinuteStatus,
     PoolStatus,
+    PressureStatus,
     ReloadStatus,
     TemplateStatus,
     WorkerStatus,
@@ -22,6 +23,8 @@ from gwctl.watched import beside
 from gwctl.wording import age, duration, mebibytes
 
 _NOW_CHARS_MAX: Final = 40
+_PRESSURE_SHOWN: Final = 0.01
+"""With less of everything there is nothing to be seen in it."""
 
 
 def render(status: MasterStatus, width: int = 0) -> str:
@@ -40,6 +43,8 @@ def render(status: MasterStatus, width: int = 0) -> str:
         lines += _broken(f"last reload{at}: {escaped(status.last_reload)}", width)
     if status.kept is not None:
         lines.append(_kept_line(status.kept))
+    if status.pressure is not None and status.pressure.most >= _PRESSURE_SHOWN:
+        lines += _broken(_pressure(status.pressure), width)
     name_width = max((len(pool.name) for pool in status.pools), default=0)
     for pool in status.pools:
         lines += _wrapped(_pool_parts(pool, name_width), 3, width, name_width + 3)
@@ -103,6 +108,12 @@ def _under_way(reload: ReloadStatus) -> str:
     figures = {each.pool: f" ({beside(each)})" for each in shown}
     where = ", ".join(f"{pool} {phase}{figures.get(pool, '')}" for pool, phase in reload.phases.items())
     return f"{what} generation {reload.generation} for {duration(reload.for_s)} ({reload.source}): {where}"
+
+
+def _pressure(pressure: PressureStatus) -> str:
+    named = ", ".join(f"{name} {value * 100:.1f} %" for name, value in pressure.known.items())
+    whose = "of the control group" if pressure.of == "group" else "of the machine"
+    return f"pressure {whose}, last 10 s: {named}"
 
 
 def _kept_line(kept: KeptStatus) -> str:

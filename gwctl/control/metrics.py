@@ -131,6 +131,8 @@ class MasterMetrics(msgspec.Struct, frozen=True):
     reload_seconds: Summary = Summary()
     """Of those that were adopted."""
     upgrades: dict[str, int] = {}
+    pressure: dict[str, float] = {}
+    """See `gwctl.control.status.PressureStatus`; empty: the kernel counts none."""
     log_lines_lost: int = 0
     events: int = 0
     pools: tuple[PoolMetrics, ...] = ()

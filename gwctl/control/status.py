@@ -162,6 +162,29 @@ class ReloadStatus(msgspec.Struct, frozen=True):
     """What has been seen of those that have come so far."""
 
 
+class PressureStatus(msgspec.Struct, frozen=True):
+    """How much work waits for what is short: the part of the last ten seconds in which some did, 0 to 1.
+
+    None: the kernel does not say.
+    """
+
+    of: str
+    """``group``: the control group's. ``machine``: everybody's."""
+    cpu: float | None = None
+    memory: float | None = None
+    io: float | None = None
+
+    @property
+    def known(self) -> dict[str, float]:
+        """By the name of what is short."""
+        named = (("cpu", self.cpu), ("memory", self.memory), ("io", self.io))
+        return {name: value for name, value in named if value is not None}
+
+    @property
+    def most(self) -> float:
+        return max(self.known.values(), default=0.0)
+
+
 class MasterStatus(msgspec.Struct, frozen=True):
     """The whole document. ``adopted_at`` is the time of day, in seconds since the epoch."""
 
@@ -193,6 +216,8 @@ class MasterStatus(msgspec.Struct, frozen=True):
     python: str = ""
     log_to: str = ""
     """Where the event log goes in fact: a file, or what the setting ``log.to`` calls it."""
+    pressure: PressureStatus | None = None
+    """None: the kernel counts none."""
     pools: tuple[PoolStatus, ...] = ()
 
 

@@ -48,6 +48,7 @@ def metrics_document(
         reloads=dict(tally.reloads),
         reload_seconds=tally.reload_seconds,
         upgrades=dict(tally.upgrades),
+        pressure=report.pressure.known if report.pressure is not None else {},
         log_lines_lost=recorder.log.lost,
         events=recorder.history.last,
         pools=tuple(

@@ -23,6 +23,7 @@ from gwctl.supervisor.core.scaling import paused
 from gwctl.supervisor.core.state import FleetState
 from gwctl.supervisor.core.worker import State, Worker
 from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.groups.pressure import read_pressure
 from gwctl.supervisor.listeners.backlog import waiting
 
 
@@ -63,6 +64,7 @@ def master_status(
         config=str(path) if path else "",
         python=platform.python_version(),
         log_to=generations.log_place,
+        pressure=read_pressure(),
         pools=tuple(
             _pool(pool, paused(fleet, pool), now, started_at, children, generations)
             for pool in fleet.pools.values()

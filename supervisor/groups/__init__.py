@@ -2,7 +2,7 @@
 
 It reads files of the kernel and changes nothing.
 
-Imported by `supervisor.master`, `supervisor.generations`, `cli.doctor`.
+Imported by `supervisor.master`, `supervisor.generations`, `supervisor.control`, `cli.doctor`.
 Knows nothing of `supervisor.master`, `supervisor.generations`, `supervisor.children`, `supervisor.control`,
 `workers`.
 """

@@ -120,6 +120,15 @@ MASTER: Final = (
         "log_lines_lost",
         "Lines of the master's log that were thrown away because nobody took them.",
     ),
+    Family(
+        "gwctl_pressure_ratio",
+        "gauge",
+        "Part of the last ten seconds in which some work waited for it, 0 to 1 (PSI): of the control group, "
+        "or of the machine where that has none.",
+        "pressure",
+        rows.counted("pressure"),
+        ("resource",),
+    ),
     _master("gwctl_master_memory_bytes", "gauge", "memory_bytes", "Resident memory of the master process."),
     _master(
         "gwctl_master_cpu_seconds_total",
@@ -367,6 +376,7 @@ LABELS: Final = {
     "state": "of a worker, as in the [glossary](glossary.md#states-of-a-worker), or how it is being ended",
     "reason": "why a worker ended, or something was left out",
     "outcome": "how it ended",
+    "resource": "cpu, memory or io",
     "version": "of gwctl",
     "name": "`master.name`",
     "worker": "worker class: `sync`, `threads` or `asgi`",

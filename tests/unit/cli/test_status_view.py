@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gwctl.cli.status_view import render
-from gwctl.control.status import ReloadStatus, TemplateStatus, from_json_ready
+from gwctl.control.status import PressureStatus, ReloadStatus, TemplateStatus, from_json_ready
 from gwctl.supervisor.children.totals import Totals
 from gwctl.supervisor.control.status import pool_status
 from gwctl.watched import Served, Watched
@@ -121,3 +121,14 @@ def test_a_request_line_cannot_steer_the_terminal() -> None:
 def test_an_older_master_may_say_less() -> None:
     least = {"name": "shop", "pid": 1, "version": "0", "up_s": 1, "generation": 1, "phase": "serving"}
     assert render(from_json_ready(least)) == "shop  pid 1  up 1 s  generation 1"
+
+
+def test_pressure_and_why_auto_is_as_many() -> None:
+    web = pool_status(
+        Totals(), [], name="web", worker="sync", threads=1, size=2, ready=2, urls=[], allowed_as="quota 2.0"
+    )
+    pressed = PressureStatus("group", cpu=0.124, memory=0.0, io=None)
+    lines = render(replace(master(web), pressure=pressed)).splitlines()
+    assert lines[1] == "  pressure of the control group, last 10 s: cpu 12.4 %, memory 0.0 %"
+    assert lines[3] == "  auto: quota 2.0"
+    assert "pressure" not in render(replace(master(web), pressure=PressureStatus("machine", cpu=0.009)))

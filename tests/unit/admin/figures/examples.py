@@ -76,6 +76,7 @@ MASTER = MasterMetrics(
     reloads={"adopted": 4, "refused": 1},
     reload_seconds=Summary(4, 12.5),
     upgrades={"adopted": 1},
+    pressure={"cpu": 0.25, "io": 0.0},
     log_lines_lost=6,
     events=77,
     pools=(POOL, BARE),

@@ -73,6 +73,8 @@ EXPECTED: list[tuple[str, dict[str, str], float]] = [
     ("gwctl_upgrades_total", {"outcome": "adopted"}, 1),
     ("gwctl_events_total", {}, 77),
     ("gwctl_log_lines_lost_total", {}, 6),
+    ("gwctl_pressure_ratio", {"resource": "cpu"}, 0.25),
+    ("gwctl_pressure_ratio", {"resource": "io"}, 0),
     ("gwctl_master_memory_bytes", {}, 40 << 20),
     ("gwctl_master_cpu_seconds_total", {}, 3.5),
     ("gwctl_requests_total", WEB | {"method": "GET", "status": "2xx"}, 1000),
