@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.support.wait import until
+from tests.systemd.box import MAKE
 from tests.systemd.site import GWCTL, Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -176,6 +177,35 @@ def test_gwctl_logs_reads_the_journal_back(site: Site) -> None:
     assert {(each["pool"], each["slot"]) for each in ready} == {("web", 0), ("web", 1)}
     written = site.entries("SYSLOG_IDENTIFIER=" + site.name, "GWCTL_EVENT=reload_refused")
     assert [each["MESSAGE"] for each in written] == [f"master: {refusals[0]['text']}"]
+
+
+@pytest.mark.skipif(not MAKE, reason="make test-systemd has it: twelve seconds")
+def test_a_unit_takes_over_from_another(site: Site) -> None:
+    """There and back under load: nobody notices, and each ends well when the other has its place."""
+    site.master["control"] = "/run/gwctl-both/shop.sock"
+    site.install("--run-as", "daemon")
+    other = f"{site.unit}-other"
+    first, second = (f"/run/systemd/system/{each}.service" for each in (site.unit, other))
+    preserve = "s/^RuntimeDirectoryPreserve=.*/RuntimeDirectoryPreserve=yes/"
+    site.box.says("sed", "-i", "-e", "/^ExecStart=/s/$/ --takeover/", "-e", preserve, first)
+    site.box.says("cp", first, second)
+    site.box.says("systemctl", "daemon-reload")
+    site.start()
+    with site.load() as load:
+        for beginning, ending in ((other, site.unit), (site.unit, other)):
+            before = int(site.box.show(f"{ending}.service", "MainPID"))
+            done = site.box.run("systemctl", "start", beginning)
+            assert done.returncode == 0, site.box.says("journalctl", "-u", beginning, "--no-pager")
+            until(
+                lambda: site.box.show(f"{ending}.service", "ActiveState") == "inactive",  # noqa: B023
+                f"{ending} to end",
+            )
+            assert site.box.show(f"{ending}.service", "Result") == "success"
+            assert site.gwctl("status").stdout.startswith(f"{site.name}  healthy  pid ")
+            assert f"took the place of pid {before} " in site.box.says("journalctl", "-u", beginning)
+    assert (load.failed, load.failures) == (0, [])
+    assert load.counts["/"] > 20
+    assert load.counts["/slow"] >= 1
 
 
 def test_one_unit_for_many_folders(site: Site) -> None:
