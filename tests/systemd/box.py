@@ -49,9 +49,9 @@ echo $$ > "$1/cgroup.procs" && shift && exec systemd-nspawn "$@"
 _POWER_OFF: Final = signal.SIGRTMIN + 4
 
 
-def tree() -> Path:
-    """The Debian tree, made if it is not there and is to be (`MAKE`); skips where it cannot be had."""
-    if not MAKE and not (CACHE / _TREE).is_dir():
+def tree(name: str = _TREE, *packages: str) -> Path:
+    """A Debian tree, with more ``packages``, made if it is not there and is to be (`MAKE`); skips where it cannot be had."""
+    if not MAKE and not (CACHE / name).is_dir():
         pytest.skip(f"no box with systemd in {CACHE}: make test-systemd makes one")
     if os.geteuid() != 0:
         pytest.skip("a box with systemd needs root")
@@ -64,16 +64,16 @@ def tree() -> Path:
         pytest.skip(f"{CACHE} is not root's")
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (CACHE / _TREE).is_dir():
-            _make(mmdebstrap, CACHE / _TREE)
-    return CACHE / _TREE
+        if not (CACHE / name).is_dir():
+            _make(mmdebstrap, CACHE / name, ",".join([_PACKAGES, *packages]))
+    return CACHE / name
 
 
-def _make(mmdebstrap: str, path: Path) -> None:
+def _make(mmdebstrap: str, path: Path, packages: str) -> None:
     """Of the packages of Debian's mirror. What is mounted meanwhile is so in a namespace, which ends with it."""
     draft = path.with_suffix(".draft")
     shutil.rmtree(draft, ignore_errors=True)
-    made = ["--variant=essential", "--mode=root", f"--include={_PACKAGES}", SUITE, str(draft), _MIRROR]
+    made = ["--variant=essential", "--mode=root", f"--include={packages}", SUITE, str(draft), _MIRROR]
     command = ["unshare", "--mount", "--propagation=private", mmdebstrap, "--quiet", *made]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_MAKE_S, check=False)
     if done.returncode != 0:
@@ -159,19 +159,20 @@ class Box:
 
 
 @contextmanager
-def booted(root: Path, folder: Path, binds: Sequence[str]) -> Iterator[Box]:
+def booted(root: Path, folder: Path, binds: Sequence[str], more: Sequence[str] = ()) -> Iterator[Box]:
     """Boot a box with a network of its own; at the end it is powered off and nothing is left of it.
 
     Args:
         root: The tree; nothing is written there.
         folder: For what belongs to the box.
         binds: What of this machine is in it, as ``--bind=`` has it.
+        more: Options of systemd-nspawn.
     """
     top = cgroup2()
     assert top is not None
     group, console = top / f"gwctl-box-{os.getpid()}", folder / "console"
     group.mkdir(exist_ok=True)
-    options = ["-q", "-D", str(root), "--volatile=overlay", "--boot", "--register=no", "--keep-unit"]
+    options = ["-q", "-D", str(root), "--volatile=overlay", "--boot", "--register=no", "--keep-unit", *more]
     options += [
         "--console=read-only",
         f"--machine=gwctl-{os.getpid()}",
