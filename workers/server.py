@@ -295,11 +295,12 @@ class Server(ConnectionService):
         connection.let_go()
 
         def answered(status: int, size: int) -> None:
-            seconds = monotonic() - start
+            now = monotonic()
+            seconds = now - start
             accounts = self.accounts
             accounts.own.add(connection.method, connection.target, status, size, seconds)
             if accounts.access is not None:
-                accounts.access.add_scope(connection, status, size, seconds, scope, None)
+                accounts.access.add_scope(connection, status, size, seconds, scope, None, now)
             accounts.flush_soon()
 
         return answered

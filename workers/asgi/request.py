@@ -415,7 +415,7 @@ class AsgiRequest(Extensions):
         if seconds >= EXEMPLAR_S:
             accounts.own.remember(seconds, request_ids.of_scope(self.scope))
         if accounts.access is not None:
-            accounts.access.add_scope(exchange, self.status, self.sent, seconds, self.scope, self)
+            accounts.access.add_scope(exchange, self.status, self.sent, seconds, self.scope, self, now)
         if not accounts.flush_due:
             accounts.flush_soon()
         if self._waiters:
@@ -550,11 +550,12 @@ class AsgiRequest(Extensions):
     def _count_cut(self) -> None:
         """Count a response that the client did not get in full."""
         self.finished = True
-        seconds = monotonic() - self.began_at
+        now = monotonic()
+        seconds = now - self.began_at
         accounts, exchange = self._service.accounts, self._exchange
         accounts.own.add(exchange.method, exchange.target, self.status, self.sent, seconds)
         if accounts.access is not None:
-            accounts.access.add_scope(exchange, self.status, self.sent, seconds, self.scope, self)
+            accounts.access.add_scope(exchange, self.status, self.sent, seconds, self.scope, self, now)
         accounts.flush_soon()
 
 

@@ -174,9 +174,14 @@ class AsgiBridge:
 
     @staticmethod
     def log_access(
-        access: AccessLog, exchange: Exchange, environ: Environ, call: WsgiCall, seconds: float
+        access: AccessLog,
+        exchange: Exchange,
+        environ: Environ,
+        call: WsgiCall,
+        seconds: float,
+        ended_at: float,
     ) -> None:
-        access.add_scope(exchange, call.status, call.sent, seconds, environ[SCOPE], call)
+        access.add_scope(exchange, call.status, call.sent, seconds, environ[SCOPE], call, ended_at)
 
     @staticmethod
     def request_id(environ: Environ) -> object:

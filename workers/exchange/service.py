@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from gwctl.workers.context import WorkerContext
@@ -91,7 +92,7 @@ class Service:
         accounts = self.accounts
         accounts.own.add(exchange.method, exchange.target, status, size, 0.0)
         if accounts.access is not None:
-            accounts.access.add(exchange, status, size, 0.0, "-", "-")
+            accounts.access.add_scope(exchange, status, size, 0.0, None, None, monotonic())
         accounts.flush_soon()
 
     def warn_bare_bytes(self) -> None:

@@ -16,7 +16,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from random import Random
-from time import time as wall_clock
 from typing import TYPE_CHECKING, Any, Final
 
 from gwctl import json_text
@@ -26,12 +25,11 @@ from gwctl.workers.observe.access_log import (
     ESCAPES,
     GONE,
     NONE,
-    NOTED_MAX,
     PIPE_BYTES,
-    SHORT,
     SHORT_S,
     STRANGE,
     AccessLog,
+    Answer,
     Noted,
     Request,
     as_text,
@@ -76,6 +74,8 @@ _REQUEST_ID: Final = ',"request_id":"'
 _REFERER: Final = ',"referer":"'
 _AGENT: Final = ',"user_agent":"'
 _QUOTE: Final = '"'
+_MARK: Final = "?"
+_QUERY: Final = '","query":"'
 _NOTHING: Final = ""
 
 
@@ -90,8 +90,9 @@ class JsonAccessLog(AccessLog):
         instance, pool = _json(assignment.instance), _json(assignment.pool)
         self._who = (
             f'"kind":"access","instance":{instance},"pool":{pool},"slot":{assignment.slot},'
-            f'"generation":{assignment.generation},"pid":{os.getpid()},"client_address":'
+            f'"generation":{assignment.generation},"pid":{os.getpid()},"client_address":"'
         )
+        self._thousandths = tuple([f"{number:03d}" for number in range(1000)])
 
     def _new_stamp(self, second: int) -> str:
         return time.strftime('{"time":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second))
@@ -99,19 +100,20 @@ class JsonAccessLog(AccessLog):
     def _lines(self, noted: list[Noted]) -> str:
         if self._blocks or not (self._in_one_second(noted) and is_plain(noted)):
             return "".join(map(self._line, noted))
-        since, clock, who = self._since, self._stamp, self._who
-        numbers, digits = self._numbers, self._thousandths
+        since, clock, who = self._since - self._offset_s, self._stamp, f'Z",{self._who}'
+        numbers, shorts, digits = self._numbers, self._shorts, self._thousandths
         return "".join(
             [
-                f'{clock}{digits[(micros := int((at - since) * 1e6)) // 1000]}{digits[micros % 1000]}Z",{who}'
-                f'"{peer[0]}","method":"{method}","path":"{target}","query":"","http_version":"{version}",'
+                f"{clock}{digits[(micros := int((at - since) * 1e6)) // 1000]}{digits[micros % 1000]}{who}"
+                f'{peer[0]}","method":"{method}","path":"'
+                f"{target.replace(_MARK, _QUERY, 1) if _MARK in target else target + _QUERY}"
+                f'","http_version":"{version}",'
                 f'"status":{numbers[status]},"response_bytes":{numbers[size] if size < 1000 else size},'
-                f'"duration_s":'
-                f"{SHORT + digits[int(seconds * 1e6 + 0.5)] if seconds < SHORT_S else long(seconds)}"
+                f'"duration_s":{shorts[int(seconds * 1e6 + 0.5)] if seconds < SHORT_S else long(seconds)}'
                 f"{_REQUEST_ID + more + _QUOTE if more else _NOTHING}"
                 f"{_REFERER + referer + _QUOTE if referer != NONE else _NOTHING}"
                 f"{_AGENT + agent + _QUOTE if agent != NONE else _NOTHING}}}\n"
-                if status and type(peer) is tuple and "?" not in target
+                if status and type(peer) is tuple
                 else self._line(
                     (at, peer, method, target, version, status, size, referer, agent, seconds, more)
                 )
@@ -121,6 +123,7 @@ class JsonAccessLog(AccessLog):
 
     def _line(self, noted: Noted) -> str:
         at, peer, method, target, version, status, size, referer, agent, seconds, more = noted
+        at += self._offset_s
         self._set_stamp(at)
         host = peer[0] if type(peer) is tuple else ""
         path, _, query = target.partition("?")
@@ -134,7 +137,7 @@ class JsonAccessLog(AccessLog):
         if more:
             said = f',"request_id":"{_inner(more)}"{said}'
         line = (
-            f'{self._stamp}{int((at - self._since) * 1e6):06d}Z",{self._who}"{host}","method":"{method}",'
+            f'{self._stamp}{int((at - self._since) * 1e6):06d}Z",{self._who}{host}","method":"{method}",'
             f'"path":"{path}","query":"{query}","http_version":"{version}","status":{status or GONE},'
             f'"response_bytes":{size},"duration_s":{seconds:.6f}{said}'
         )
@@ -151,43 +154,17 @@ class IdentifiedJsonAccessLog(JsonAccessLog):
         header = assignment.settings.request_id_header
         self._variable = _variable(header)
         self._of_request = _request_header(header)
+        self._more_of = self._id_of
 
-    def add(
-        self,
-        request: Request,
-        status: int,
-        size: int,
-        seconds: float,
-        referer: str,
-        agent: str,
-        source: Mapping[str, Any] | None = None,
-        answer: Any = None,
-    ) -> None:
-        request_id: Any = NONE
-        if source is not None:
-            if self._variable in source:
-                request_id = source[self._variable]
-            else:  # of an ASGI request, or an application has taken it away
-                request_id = of_scope(source) or _taken(self._of_request, source, answer)
-        if type(request_id) is not str or type(referer) is not str or type(agent) is not str:
-            request_id, referer, agent = as_text(request_id), as_text(referer), as_text(agent)
-        self._note(
-            (
-                wall_clock(),
-                request.peer,
-                request.method,
-                request.target,
-                request.http_version if request.http11 else "1.0",
-                status,
-                size,
-                referer,
-                agent,
-                seconds,
-                request_id if request_id != NONE else "",
-            )
-        )
-        if len(self._noted) >= NOTED_MAX:
-            self._make_lines()
+    def _id_of(self, source: Mapping[str, Any] | None, answer: Any) -> str:
+        if source is None:
+            return ""
+        request_id = source.get(self._variable)
+        if request_id is None:  # of an ASGI request, or an application has taken it away
+            request_id = of_scope(source) or _taken(self._of_request, source, answer)
+        if type(request_id) is not str:
+            request_id = as_text(request_id)
+        return request_id if request_id != NONE else ""
 
 
 def _json(text: str) -> str:
@@ -201,7 +178,6 @@ def _inner(text: str) -> str:
 
 # ---- templates
 
-_NAMED: Final = frozenset({b"referer", b"user-agent"})
 _Getter = Callable[[Noted], object]
 _Source = Callable[[Mapping[str, Any], Any], str]
 
@@ -227,44 +203,7 @@ class TemplateAccessLog(AccessLog):
         self._text = "".join(text) + "\n"
         self._getters = tuple(getters)
         self._none = (NONE,) * len(self._sources)
-
-    def add(
-        self,
-        request: Request,
-        status: int,
-        size: int,
-        seconds: float,
-        referer: str,
-        agent: str,
-        source: Mapping[str, Any] | None = None,
-        answer: Any = None,
-    ) -> None:
-        if type(referer) is not str or type(agent) is not str:
-            referer, agent = as_text(referer), as_text(agent)
-        self._note(
-            (
-                wall_clock(),
-                request.peer,
-                request.method,
-                request.target,
-                request.http_version if request.http11 else "1.0",
-                status or GONE,
-                size,
-                referer,
-                agent,
-                seconds,
-                self._more(source, answer),
-            )
-        )
-        if len(self._noted) >= NOTED_MAX:
-            self._make_lines()
-
-    def add_scope(
-        self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
-    ) -> None:
-        found = headers_of(scope, _NAMED)
-        referer, agent = found.get(b"referer", NONE), found.get(b"user-agent", NONE)
-        self.add(request, status, size, seconds, referer, agent, scope, answer)
+        self._more_of = self._more
 
     def _lines(self, noted: list[Noted]) -> str:
         return "".join(map(self._line, noted))
@@ -292,7 +231,7 @@ class TemplateAccessLog(AccessLog):
         return lambda noted: safe(said(noted))
 
     def _stamp_of(self, noted: Noted) -> str:
-        self._set_stamp(noted[0])
+        self._set_stamp(noted[0] + self._offset_s)
         return self._stamp
 
 
@@ -302,7 +241,7 @@ _OURS: Final[dict[str, _Getter]] = {
     "r": lambda noted: f"{noted[2]} {_safe(noted[3])} HTTP/{noted[4]}" if noted[2] else NONE,
     "m": lambda noted: noted[2] or NONE,
     "H": lambda noted: f"HTTP/{noted[4]}",
-    "s": lambda noted: noted[5],
+    "s": lambda noted: noted[5] or GONE,
     "B": lambda noted: noted[6],
     "b": lambda noted: noted[6] or NONE,
     "T": lambda noted: int(noted[9]),
@@ -410,25 +349,24 @@ class FewerLines(AccessLog):
                 return False
         return seconds >= self._slow_s or status >= _SERVER_ERROR or self._random() < self._share
 
-    def add(
+    def add_call(
+        self, request: Request, environ: Mapping[str, Any], call: Answer, seconds: float, ended_at: float
+    ) -> None:
+        if self._wants(request, call.status, seconds):
+            self._inner.add_call(request, environ, call, seconds, ended_at)
+
+    def add_scope(
         self,
         request: Request,
         status: int,
         size: int,
         seconds: float,
-        referer: str,
-        agent: str,
-        source: Mapping[str, Any] | None = None,
-        answer: Any = None,
+        scope: Mapping[str, Any] | None,
+        answer: Any,
+        ended_at: float,
     ) -> None:
         if self._wants(request, status, seconds):
-            self._inner.add(request, status, size, seconds, referer, agent, source, answer)
-
-    def add_scope(
-        self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
-    ) -> None:
-        if self._wants(request, status, seconds):
-            self._inner.add_scope(request, status, size, seconds, scope, answer)
+            self._inner.add_scope(request, status, size, seconds, scope, answer, ended_at)
 
     def flush(self) -> None:
         self._inner.flush()

@@ -2,7 +2,7 @@
 
     127.0.0.1 - - [21/Nov/2026:10:02:11 +0000] "GET / HTTP/1.1" 200 12 "-" "curl/8" 0.000412 web.0
 
-What the lines say is noted as responses end; they are made of some hundreds of notes at a time, and written
+What the lines say is noted as responses end; they are made of a hundred notes or so at a time, and written
 once per batch of the loop: one after the other that costs half of what it does between two requests. Hardly
 any of them has a character that must be escaped: so that is asked once for all of them, and only if there is
 one each line is looked at. Short numbers are not made but looked up.
@@ -24,8 +24,9 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
+from time import monotonic
 from time import time as wall_clock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from gwctl.log.event_log import Log
 
 WAITING_BYTES_MAX: Final = 4 << 20
-NOTED_MAX: Final = 512
-"""So many notes are made lines of, by whoever adds the last one, also between two batches of the loop."""
+NOTED_MAX: Final = 128
+"""So many notes are made lines of, by whoever adds the last one, also between two batches of the loop. More
+would push what requests need out of the processor's nearest caches, which costs a tenth of a line."""
 TELL_S: Final = 10.0
 TELL_MAX_S: Final = 600.0
 """A full disk is told so often, and less and less while it stays so, not with each batch: the event log may
@@ -47,17 +49,16 @@ ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), ord('"'), or
 
 STRANGE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
 SHORT_S: Final = 0.000999
-SHORT: Final = "0.000"
-"""How a duration below `SHORT_S` begins; its last three digits are looked up."""
+"""Shorter durations are looked up by their microseconds."""
 DISORDER_S: Final = 0.02
 long: Final = "{:.6f}".format
 NONE: Final = "-"
 GONE: Final = 499
-
+_NAMED: Final = frozenset({b"referer", b"user-agent"})
 
 Noted = tuple[float, Any, str, str, str, int, int, str, str, float, Any]
-"""When, peer, method, target, version, status, bytes, Referer, User-Agent, seconds; what else a form wants
-of what a client says."""
+"""When (monotonic), peer, method, target, version, status, bytes, Referer, User-Agent, seconds; what else a
+form wants of what a client says."""
 
 
 class Request(Protocol):
@@ -73,12 +74,21 @@ class Request(Protocol):
         """What it is if ``http11``; else 1.0."""
 
 
+class Answer(Protocol):
+    """The response of a call."""
+
+    status: int
+    sent: int
+
+
 class AccessLog:
     """Writes access lines to ``fd``, which it owns."""
 
     def __init__(self, fd: int, worker: str, log: Log) -> None:
         self._worker = worker
         self._log = log
+        self._more_of: Callable[[Any, Any], Any] | None = None
+        """Takes down what a form wants besides, of environ or scope and of the response, as that ends."""
         self._write_to(fd)
         self._noted: deque[Noted] = deque()
         self._note = self._noted.append
@@ -91,10 +101,12 @@ class AccessLog:
         self._why = ""
         self._tell_at = 0.0
         self._tell_s = TELL_S
+        self._offset_s = wall_clock() - monotonic()
+        """Of the wall clock from the monotonic one, as lines were made last."""
         self._since = 0.0
         self._stamp = ""
         self._numbers = tuple(map(str, range(1000)))
-        self._thousandths = tuple([f"{number:03d}" for number in range(1000)])
+        self._shorts = tuple([f"0.000{number:03d}" for number in range(1000)])
 
     def _write_to(self, fd: int) -> None:
         self._fd = fd
@@ -107,26 +119,64 @@ class AccessLog:
         os.close(self._fd)
         self._write_to(fd)
 
-    def add(
+    def add_call(
+        self, request: Request, environ: Mapping[str, Any], call: Answer, seconds: float, ended_at: float
+    ) -> None:
+        """Note the finished response of a WSGI call; any thread.
+
+        ``ended_at`` is monotonic, here and below.
+        """
+        referer, agent = environ.get("HTTP_REFERER", NONE), environ.get("HTTP_USER_AGENT", NONE)
+        if type(referer) is not str or type(agent) is not str:  # an application may have changed its environ
+            referer, agent = as_text(referer), as_text(agent)
+        self._note(
+            (
+                ended_at,
+                request.peer,
+                request.method,
+                request.target,
+                request.http_version if request.http11 else "1.0",
+                call.status,
+                call.sent,
+                referer,
+                agent,
+                seconds,
+                "" if self._more_of is None else self._more_of(environ, call),
+            )
+        )
+        if len(self._noted) >= NOTED_MAX:
+            self._make_lines()
+
+    def add_scope(
         self,
         request: Request,
         status: int,
         size: int,
         seconds: float,
-        referer: str,
-        agent: str,
-        source: Mapping[str, Any] | None = None,  # noqa: ARG002 - for other forms
-        answer: Any = None,  # noqa: ARG002 - the same
+        scope: Mapping[str, Any] | None,
+        answer: Any,
+        ended_at: float,
     ) -> None:
-        """Note one finished response; any thread.
+        """The same of an ASGI request. ``answer`` has the response's header fields, or is None.
 
-        ``source`` is the environ or the scope of its request, ``answer`` has the response's header fields.
+        With neither: of a response of the server's own.
         """
-        if type(referer) is not str or type(agent) is not str:  # an application may have changed its environ
-            referer, agent = as_text(referer), as_text(agent)
+        referer = agent = NONE
+        if scope is not None:
+            try:
+                for name, value in scope["headers"]:
+                    if name in _NAMED:
+                        if name == b"referer":
+                            referer = value.decode("latin-1")
+                        else:
+                            agent = value.decode("latin-1")
+            except Exception:  # noqa: BLE001, S110 - of any kind: the scope is the application's to change
+                pass
+            if type(referer) is not str or type(agent) is not str:
+                referer, agent = as_text(referer), as_text(agent)
         self._note(
             (
-                wall_clock(),
+                ended_at,
                 request.peer,
                 request.method,
                 request.target,
@@ -136,18 +186,11 @@ class AccessLog:
                 referer,
                 agent,
                 seconds,
-                "",
+                "" if self._more_of is None else self._more_of(scope, answer),
             )
         )
         if len(self._noted) >= NOTED_MAX:
             self._make_lines()
-
-    def add_scope(
-        self, request: Request, status: int, size: int, seconds: float, scope: Any, answer: Any
-    ) -> None:
-        """The same, of an ASGI request."""
-        referer, agent = referer_and_agent(scope)
-        self.add(request, status, size, seconds, referer, agent, scope, answer)
 
     def _make_lines(self, *, wait: bool = False) -> None:
         """Make lines of what is noted; any thread. Not if another is at it, unless this is to ``wait``."""
@@ -155,6 +198,7 @@ class AccessLog:
             return
         try:
             noted = self._noted
+            self._offset_s = wall_clock() - monotonic()
             for begin in range(len(noted), 0, -NOTED_MAX):
                 some = [noted.popleft() for _ in range(min(begin, NOTED_MAX))]
                 block = self._lines(some).encode("utf-8", "backslashreplace")
@@ -169,13 +213,13 @@ class AccessLog:
     def _lines(self, noted: list[Noted]) -> str:
         if not (self._in_one_second(noted) and is_plain(noted)):
             return "".join(map(self._line, noted))
-        stamp, worker, numbers, thousandths = self._stamp, self._worker, self._numbers, self._thousandths
+        numbers, shorts = self._numbers, self._shorts
+        between, end = f' - - {self._stamp} "', f" {self._worker}\n"
         return "".join(
             [
-                f'{peer[0]} - - {stamp} "{method} {target} HTTP/{version}" {numbers[status]} '
+                f'{peer[0]}{between}{method} {target} HTTP/{version}" {numbers[status]} '
                 f'{numbers[size] if size < 1000 else size} "{referer}" "{agent}" '
-                f"{SHORT + thousandths[int(seconds * 1e6 + 0.5)] if seconds < SHORT_S else long(seconds)}"
-                f" {worker}\n"
+                f"{shorts[int(seconds * 1e6 + 0.5)] if seconds < SHORT_S else long(seconds)}{end}"
                 if method and status and type(peer) is tuple
                 else self._line(
                     (at, peer, method, target, version, status, size, referer, agent, seconds, more)
@@ -187,7 +231,7 @@ class AccessLog:
     def _line(self, noted: Noted) -> str:
         """Return any line, whatever is in it."""
         at, peer, method, target, version, status, size, referer, agent, seconds, _ = noted
-        self._set_stamp(at)
+        self._set_stamp(at + self._offset_s)
         host = peer[0] if type(peer) is tuple else "-"
         if STRANGE.search(f"{target}{referer}{agent}"):
             target = target.translate(ESCAPES)
@@ -200,7 +244,7 @@ class AccessLog:
         )
 
     def _set_stamp(self, at: float) -> None:
-        """Have ``_stamp`` say the second of ``at``, which is the one after ``_since``."""
+        """Have ``_stamp`` say the second of ``at`` (of the wall clock), which is the one after ``_since``."""
         if not self._since <= at < self._since + 1.0:
             second = int(at)
             self._since = float(second)
@@ -211,7 +255,7 @@ class AccessLog:
 
         Threads note what has ended at nearly the same time in any order.
         """
-        first, last = noted[0][0], noted[-1][0]
+        first, last = noted[0][0] + self._offset_s, noted[-1][0] + self._offset_s
         self._set_stamp(first)
         return self._since + DISORDER_S <= first <= last < self._since + 1.0 - DISORDER_S
 
@@ -303,20 +347,6 @@ def is_plain(noted: list[Noted]) -> bool:
     """Tell whether all that clients say in these is ASCII that stands between quotation marks as it is."""
     words = "".join([f"{each[3]}{each[7]}{each[8]}{each[10]}" for each in noted])
     return words.isascii() and "\x7f" not in words and len(json_text.encode(words)) == len(words) + 2
-
-
-def referer_and_agent(scope: Any) -> tuple[str, str]:
-    """Return the two of an ASGI request. Never raises: the scope is the application's to change."""
-    referer = agent = "-"
-    try:
-        for name, value in scope["headers"]:
-            if name == b"user-agent":
-                agent = value.decode("latin-1")
-            elif name == b"referer":
-                referer = value.decode("latin-1")
-    except Exception:  # noqa: BLE001, S110 - of any kind, as said
-        pass
-    return referer, agent
 
 
 def headers_of(scope: Any, wanted: Container[bytes]) -> dict[bytes, str]:

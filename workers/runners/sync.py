@@ -245,8 +245,12 @@ class SyncRunner(WsgiRunner):
         self._counters.add(exchange.method, exchange.target, call.status, call.sent, seconds)
         if seconds >= EXEMPLAR_S:
             self._counters.remember(seconds, self.request_id(environ))
-        if accounts.access is not None:
-            self.log_access(exchange, environ, call, seconds)
+        access = accounts.access
+        if access is not None:
+            if self.bridge is None:
+                access.add_call(exchange, environ, call, seconds, end)
+            else:
+                self.bridge.log_access(access, exchange, environ, call, seconds, end)
         if self._sentry.raised:
             self._sentry.settle()
         if call.keep_alive and not (exchange.attention or call.response.pending):

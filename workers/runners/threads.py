@@ -326,8 +326,12 @@ class ThreadsRunner(WsgiRunner):
                 thread.add(exchange.method, exchange.target, call.status, call.sent, end - start)
                 if end - start >= EXEMPLAR_S:
                     thread.remember(end - start, self.request_id(environ))
-                if accounts.access is not None:
-                    self.log_access(exchange, environ, call, end - start)
+                access = accounts.access
+                if access is not None:
+                    if self.bridge is None:
+                        access.add_call(exchange, environ, call, end - start, end)
+                    else:
+                        self.bridge.log_access(access, exchange, environ, call, end - start, end)
                 call.ended_at = end
                 outbox.ended(call, end)
             except BaseException as error:  # noqa: BLE001 - see _astray

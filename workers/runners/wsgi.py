@@ -345,24 +345,6 @@ class WsgiRunner(Runner):
         if exchange.request is not None:
             exchange.request.lose_client()
 
-    def log_access(self, exchange: Exchange, environ: Environ, call: WsgiCall, seconds: float) -> None:
-        access = self.service.accounts.access
-        if access is None:
-            return
-        if self.bridge is not None:
-            self.bridge.log_access(access, exchange, environ, call, seconds)
-        else:
-            access.add(
-                exchange,
-                call.status,
-                call.sent,
-                seconds,
-                environ.get("HTTP_REFERER", "-"),
-                environ.get("HTTP_USER_AGENT", "-"),
-                environ,
-                call,
-            )
-
     def request_id(self, environ: Environ) -> object:
         """What is where the id of a request was put; None: nothing."""
         return environ.get(request_ids.KEY) if self.bridge is None else self.bridge.request_id(environ)

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import types
 from email.utils import formatdate
 from fractions import Fraction
@@ -38,6 +39,7 @@ from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.observe import access_log, counters
 from gwctl.workers.observe.access_log import AccessLog
 from gwctl.workers.observe.counters import Counters
+from tests.support.access_notes import note
 from tests.support.compiled import pure_only
 from tests.support.engine import Engine
 from tests.support.engine_apps import application
@@ -171,8 +173,8 @@ def connection(**changes: Any) -> Any:
 def test_access_lines(tmp_path: Path) -> None:
     path = tmp_path / "access"
     log = AccessLog(os.open(path, os.O_WRONLY | os.O_CREAT), "web.0", Log())
-    log.add(connection(), 200, 12, 0.25, "-", 'cu"rl\\')
-    log.add(connection(method="", peer="", http11=False), 400, 3, 0, "-", "-")
+    note(log, connection(), 200, 12, 0.25, "-", 'cu"rl\\')
+    note(log, connection(method="", peer="", http11=False), 400, 3, 0, "-", "-")
     log.close()
     first, second = path.read_text().splitlines()
     assert first.startswith("10.0.0.1 - - [")
@@ -187,7 +189,7 @@ def test_a_reader_that_stops_never_stops_the_server(tmp_path: Path) -> None:
     read, write = os.pipe()
     log = AccessLog(write, "web.0", event_log)
     for n in range(60_000):
-        log.add(connection(target=f"/{n}"), 200, 1, 0, "-", "-")
+        note(log, connection(target=f"/{n}"), 200, 1, 0, "-", "-")
         if n % 500 == 0:
             log.flush()
     log.flush()
@@ -210,8 +212,8 @@ def test_no_line_begins_within_a_long_one(first: int) -> None:
     read, write = os.pipe()
     logs = [AccessLog(os.dup(write), "web.0", Log()), AccessLog(write, "web.1", Log())]
     for _ in range(2):
-        logs[0].add(connection(), 200, 1, 0, "-", "a" * first + "10.6.6.6 - - [forged]" * 400)
-        logs[1].add(connection(), 200, 1, 0, "-", "-")
+        note(logs[0], connection(), 200, 1, 0, "-", "a" * first + "10.6.6.6 - - [forged]" * 400)
+        note(logs[1], connection(), 200, 1, 0, "-", "-")
     for _ in range(3):
         for log in logs:
             log.flush()
@@ -230,7 +232,7 @@ def test_no_piece_of_a_line_goes_to_a_pipe_alone(monkeypatch: pytest.MonkeyPatch
     blocks: list[bytes] = []
     monkeypatch.setattr(os, "write", lambda _fd, block: blocks.append(bytes(block)) or len(block))
     for size in (10, 5000, 10, 4000, 20_000):
-        log.add(connection(), 200, 1, 0, "-", "a" * size)
+        note(log, connection(), 200, 1, 0, "-", "a" * size)
     log.flush()
     monkeypatch.undo()
     log.close()
@@ -245,8 +247,8 @@ def test_a_full_disk_is_told_once_in_a_while(tmp_path: Path) -> None:
     event_log = Log(os.open(event_path, os.O_WRONLY | os.O_CREAT), Level.INFO, "x")
     log = AccessLog(os.open("/dev/full", os.O_WRONLY), "web.0", event_log)
     for _ in range(100):
-        log.add(connection(), 200, 1, 0, "-", "-")
-        log.add(connection(), 200, 1, 0, "-", "-")
+        note(log, connection(), 200, 1, 0, "-", "-")
+        note(log, connection(), 200, 1, 0, "-", "-")
         log.flush()
     log.close()
     first, last = event_path.read_text().splitlines()
@@ -265,14 +267,14 @@ def test_a_disk_that_stays_full_is_told_less_and_less(
     log = AccessLog(os.open("/dev/full", os.O_WRONLY), "web.0", event_log)
     for _ in range(8 * 3600):
         now[0] += 1
-        log.add(connection(), 200, 1, 0, "-", "-")
+        note(log, connection(), 200, 1, 0, "-", "-")
         log.flush()
     assert 45 < len(event_path.read_text().splitlines()) < 60
     now[0] += 3600
     event_path.write_text("")
     for _ in range(30):
         now[0] += 1
-        log.add(connection(), 200, 1, 0, "-", "-")
+        note(log, connection(), 200, 1, 0, "-", "-")
         log.flush()
     assert len(event_path.read_text().splitlines()) == 2
 
@@ -538,8 +540,9 @@ def test_no_line_of_a_thread_is_lost_while_the_access_log_is_opened_anew(tmp_pat
 
         def answer() -> None:
             for _ in range(count):
-                if engine.server.accounts.access is not None:
-                    engine.server.runner.log_access(connection, {}, call, 0.0)  # type: ignore[union-attr]
+                access = engine.server.accounts.access
+                if access is not None:
+                    access.add_call(connection, {}, call, 0.0, time.monotonic())
 
         before = sys.getswitchinterval()
         sys.setswitchinterval(1e-5)

@@ -8,6 +8,7 @@ import os
 import re
 import types
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.log.event_log import Log
 from gwctl.workers.observe.access_formats import access_log_for
 from gwctl.workers.observe.access_log import AccessLog
+from tests.support.access_notes import note
 from tests.support.engine import APPENDING, WORKER_CLASSES, Engine
 from tests.support.wait import until
 
@@ -76,8 +78,8 @@ def test_it_is_the_usual_form_unless_something_is_set() -> None:
 
 def test_a_scope_and_an_environ_say_the_same(written: Any) -> None:
     log = written()
-    log.log.add(request(), 200, 12, 0.25, "-", "curl", {}, None)
-    log.log.add_scope(request(), 200, 12, 0.25, {"headers": [(b"user-agent", b"curl")]}, None)
+    note(log.log, request(), 200, 12, 0.25, "-", "curl", {}, None)
+    log.log.add_scope(request(), 200, 12, 0.25, {"headers": [(b"user-agent", b"curl")]}, None, monotonic())
     first, second = [re.sub(r"\[.*?\]", "", line) for line in log.lines()]
     assert first == second == '10.0.0.1 - -  "GET /x?q=1 HTTP/1.1" 200 12 "-" "curl" 0.250000 web.2'
 
@@ -87,8 +89,8 @@ def test_a_scope_and_an_environ_say_the_same(written: Any) -> None:
 
 def test_json_lines(written: Any) -> None:
     log = written(access_log_format="json")
-    log.log.add(request(), 200, 12, 0.25, "-", NASTY, {}, None)
-    log.log.add(request(method="", target="", peer="", http11=False), 0, 0, 0, "-", "-")
+    note(log.log, request(), 200, 12, 0.25, "-", NASTY, {}, None)
+    note(log.log, request(method="", target="", peer="", http11=False), 0, 0, 0, "-", "-")
     first, second = map(json.loads, log.lines())
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", first.pop("time"))
     assert first == {
@@ -116,7 +118,7 @@ def test_json_lines(written: Any) -> None:
 @pytest.mark.parametrize("agent", ["\udcff", 7, None, "x" * 100_000])
 def test_json_lines_are_objects_whatever_an_application_has_put_there(written: Any, agent: Any) -> None:
     log = written(access_log_format="json")
-    log.log.add(request(), 200, 12, 0.25, "-", agent, {}, None)
+    note(log.log, request(), 200, 12, 0.25, "-", agent, {}, None)
     (line,) = log.lines()
     assert json.loads(line)["status"] == 200
 
@@ -126,7 +128,7 @@ def test_json_lines_to_a_pipe_are_whole_objects() -> None:
     read, write = os.pipe()
     log = access_log_for(assignment(access_log_format="json"), write, Log())
     for size in (10, 5000, 10, 60_000):
-        log.add(request(target="/" + "é" * size), 200, 1, 0, "-", "a" * size)
+        note(log, request(target="/" + "é" * size), 200, 1, 0, "-", "a" * size)
     log.flush()
     lines = os.read(read, 1 << 16).split(b"\n")[:-1]
     log.close()
@@ -148,7 +150,7 @@ def test_every_field_of_a_template(written: Any) -> None:
         "CONTENT_TYPE": "text/plain",
     }
     answer = types.SimpleNamespace(response_headers=[("X-Answer", "a"), ("x-answer", "b")])
-    log.log.add(request(), 200, 0, 1.25, "ref", "agent", environ, answer)
+    note(log.log, request(), 200, 0, 1.25, "ref", "agent", environ, answer)
     (line,) = log.lines()
     expected = (
         r'10\.0\.0\.1 - eve \[.{26}\] "GET /x\?q=1 HTTP/1\.1" GET /x q=1 HTTP/1\.1 200 0 - "ref" "agent" '
@@ -164,7 +166,13 @@ def test_a_scope_fills_the_same_fields(written: Any) -> None:
     headers = [(b"x-one", b"1"), (b"x-one", b"2"), (b"user-agent", b"curl")]
     answer = types.SimpleNamespace(response_headers=[(b"X-Answer", b"a")])
     log.log.add_scope(
-        request(), 200, 0, 1.25, {"type": "http", "scheme": "https", "headers": headers}, answer
+        request(),
+        200,
+        0,
+        1.25,
+        {"type": "http", "scheme": "https", "headers": headers},
+        answer,
+        monotonic(),
     )
     assert log.lines() == ['- "1,2" "a" https - - curl']
 
@@ -173,7 +181,7 @@ def test_no_client_forges_a_line_or_a_column(written: Any) -> None:
     log = written(access_log_format='%(a)s "%(a)s" %({x}i)s "%({x}i)s" %(q)s %(u)s')
     forged = base64.b64encode(b'a b"\n:x').decode()
     environ = {"REQUEST_METHOD": "GET", "HTTP_X": "a b\n", "HTTP_AUTHORIZATION": f"Basic {forged}"}
-    log.log.add(request(target="/"), 200, 0, 0, "-", NASTY, environ, None)
+    note(log.log, request(target="/"), 200, 0, 0, "-", NASTY, environ, None)
     (line,) = log.lines()
     shown = "\\x22 200 0\\x5c \\x09\\x01\\x7fé\\x9b 10.6.6.6"
     word = shown.replace(" ", "\\x20")
@@ -197,9 +205,9 @@ def test_what_an_application_does_to_environ_and_scope_costs_a_field(written: An
         "x": Hostile(),
         "HTTP_AUTHORIZATION": "Basic %%%",
     }
-    log.log.add(request(), 200, 0, 0, "-", Hostile(), environ, Hostile())
-    log.log.add_scope(request(), 200, 0, 0, {"headers": 5}, Hostile())
-    log.log.add(request(), 400, 0, 0, "-", "-")
+    note(log.log, request(), 200, 0, 0, "-", Hostile(), environ, Hostile())
+    log.log.add_scope(request(), 200, 0, 0, {"headers": 5}, Hostile(), monotonic())
+    note(log.log, request(), 400, 0, 0, "-", "-")
     assert log.lines() == ["- - - - -"] * 3
 
 
@@ -243,7 +251,7 @@ async def live(scope: Any, receive: Any, send: Any) -> None:
 
 def told(log: Written, *requests: tuple[str, int, float]) -> list[str]:
     for target, status, seconds in requests:
-        log.log.add(request(target=target), status, 0, seconds, "-", "-")
+        note(log.log, request(target=target), status, 0, seconds, "-", "-")
     return [line.split('"GET ')[1].split(" HTTP")[0] for line in log.lines()]
 
 
@@ -278,11 +286,11 @@ def test_a_share_of_the_others(written: Any) -> None:
 
 def test_fewer_lines_in_any_format_and_file(written: Any, tmp_path: Path) -> None:
     log = written(access_log_format="%(U)s %({x}i)s", access_log_exclude=("/no",))
-    log.log.add(request(target="/no"), 200, 0, 0, "-", "-", {"REQUEST_METHOD": "GET", "HTTP_X": "1"}, None)
-    log.log.add_scope(request(target="/no"), 200, 0, 0, {"headers": []}, None)
-    log.log.add(request(target="/yes"), 200, 0, 0, "-", "-", {"REQUEST_METHOD": "GET", "HTTP_X": "1"}, None)
+    note(log.log, request(target="/no"), 200, 0, 0, "-", "-", {"REQUEST_METHOD": "GET", "HTTP_X": "1"}, None)
+    log.log.add_scope(request(target="/no"), 200, 0, 0, {"headers": []}, None, monotonic())
+    note(log.log, request(target="/yes"), 200, 0, 0, "-", "-", {"REQUEST_METHOD": "GET", "HTTP_X": "1"}, None)
     log.log.reopen(os.open(tmp_path / "new", APPENDING))
-    log.log.add_scope(request(target="/new"), 200, 0, 0, {"headers": [(b"x", b"2")]}, None)
+    log.log.add_scope(request(target="/new"), 200, 0, 0, {"headers": [(b"x", b"2")]}, None, monotonic())
     log.log.close()
     assert log.path.read_text() == "/yes 1\n"
     assert (tmp_path / "new").read_text() == "/new 2\n"
