@@ -21,6 +21,8 @@ from gwctl.errors import ControlError
 
 _STOPPED_S: Final = 1.0
 """Without a word from the master, until it is looked whether a signal has stopped it."""
+_DISMISSALS_MAX: Final = 16
+"""In a row, by a master that has no place for us any more before it has read what we ask."""
 PASSED_MAX: Final = 253
 """Descriptors in one message: the kernel's own limit."""
 
@@ -49,10 +51,15 @@ class ControlClient:
             ControlError: No master there, or not allowed to talk to it.
         """
         self.path = path
-        self._received = bytearray()
         self._requests = 0
         self._reader = -1
         self._passed: list[int] | None = None
+        self._connect()
+
+    def _connect(self) -> None:
+        path = self.path
+        self._received = bytearray()
+        self._process = -1
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._sock.connect(str(path))
@@ -99,9 +106,22 @@ class ControlClient:
             RefusedError: The master's answer is no.
             ControlError: It went away or said nothing for ``timeout_s``.
         """
-        self._requests += 1
         self._reader = reader
         self._passed = passed
+        for _ in range(_DISMISSALS_MAX):
+            try:
+                return self._call(name, params, on_news, timeout_s)
+            except RefusedError as error:
+                if error.data.get("owed") is not False:
+                    raise
+            self.close()  # nothing that we asked was begun
+            self._connect()
+        return self._call(name, params, on_news, timeout_s)
+
+    def _call(
+        self, name: str, params: messages.Method, on_news: OnNews | None, timeout_s: float | None
+    ) -> dict[str, Any]:
+        self._requests += 1
         self._sock.settimeout(timeout_s)
         try:
             self._sock.sendall(messages.encode_request(name, params, self._requests))

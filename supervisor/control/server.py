@@ -402,8 +402,9 @@ class ControlServer:
         return True
 
     def _dismiss(self, client: Connection, text: str) -> None:
-        """Say why, if it is taken, and close."""
-        client.output += messages.encode_error(None, messages.Failure(messages.UNAVAILABLE, text))
+        """Say why, and whether it was owed an answer, if that is taken, and close."""
+        failure = messages.Failure(messages.UNAVAILABLE, text, {"owed": client.waits})
+        client.output += messages.encode_error(None, failure)
         client.write(self._clock())
         self._drop(client)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import textwrap
@@ -17,6 +19,7 @@ from gwctl.control.client import ControlClient, RefusedError
 from gwctl.control.discovery import find
 from gwctl.control.protocol import Incoming, Progress, Reload, Status, Stop
 from gwctl.errors import ControlError
+from gwctl.supervisor.control.server import CLIENTS_MAX
 from gwctl.supervisor.core import actions
 from tests.support.apps import BARE
 from tests.support.control import Master
@@ -49,6 +52,16 @@ def served(master: Master) -> Iterator[Master]:
     yield master
     done.set()
     thread.join(DEADLINE_S)
+
+
+def test_who_has_lost_its_place_before_it_was_heard_asks_again(served: Master) -> None:
+    """However slowly an operator types: others that only sit there have come meanwhile."""
+    with ControlClient(served.path) as client, contextlib.ExitStack() as stack:
+        for _ in range(CLIENTS_MAX + 1):
+            crowd = stack.enter_context(socket.socket(socket.AF_UNIX))
+            crowd.connect(str(served.path))
+        until(lambda: select.select([client], [], [], 0)[0], "the master to give its place to another")
+        assert client.call("status", Status(), timeout_s=DEADLINE_S) == {"name": "shop"}
 
 
 def test_client_calls(served: Master) -> None:
