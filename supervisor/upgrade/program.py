@@ -114,7 +114,7 @@ class Program(msgspec.Struct):
         """
         if self.runs_from_copy:
             return
-        data = _archive()
+        data = archive()
         if self.replaces >= 0:
             os.close(self.replaces)
             self.replaces = -1
@@ -196,7 +196,7 @@ def _flags() -> Iterable[str]:
     return head[:-1]
 
 
-def _archive() -> bytes:
+def archive() -> bytes:
     """The package as a zip of sources, not compressed: it is read once, if ever.
 
     Written by hand, since zipfile would bring six compression modules into a master that stays small.

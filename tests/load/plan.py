@@ -25,7 +25,7 @@ class Plan:
 
     url: str
     """``http://HOST:PORT/path`` or ``unix:/path/to/socket:/path``."""
-    think_s: float = 0.005
+    think_s: float = 0.02
     """Mean pause between requests; each is between half and one and a half of it."""
     timeout_s: float = 10.0
     """For one request, from the connect (when one is needed) to the last byte."""

@@ -1,6 +1,6 @@
 """The load as a process of its own, started and read by a test.
 
-    with Load(server.url, connections=32, think_s=0.005) as load:
+    with Load(server.url, connections=32) as load:
         load.wait_for_requests(1000)
         os.kill(server.pid, signal.SIGHUP)
     assert load.result.failures == {}, load.result
@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
@@ -25,9 +24,9 @@ from tests.load.connection import Connection
 from tests.load.plan import Part, Plan, encode_parts
 from tests.load.result import Recorder, Result
 from tests.load.talk import TalkingConnection
+from tests.support import started
 from tests.support.wait import DEADLINE_S, until
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRESS_S = 0.05
 
 
@@ -67,7 +66,7 @@ class MixedLoad:
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = list(parts)
-        self._process: subprocess.Popen[str] | None = None
+        self._process: started.Started | None = None
         self._reader: threading.Thread | None = None
         self._progress = (-1, 0)
         self._results: list[Result] | None = None
@@ -101,9 +100,14 @@ class MixedLoad:
         until(begun, lambda: f"request {goal}; there were {self.requests}", timeout_s)
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "tests.load", "--parts", encode_parts(self._parts)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        self._process = started.start(
+            ["--parts", encode_parts(self._parts)],
+            module="tests.load",
+            environ={**os.environ, "PYTHONPATH": str(started.ROOT)},
+            cwd=started.ROOT,
+            stdin=started.PIPE,
+            stdout=started.PIPE,
+            stderr=2,
         )
         assert self._process.stdout
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
@@ -114,17 +118,17 @@ class MixedLoad:
     def _process_ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None
 
-    def _read(self, output: IO[str]) -> None:
+    def _read(self, output: IO[bytes]) -> None:
         for line in output:
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return  # it was killed in the midst of a line: who killed it says why, and there is no result
-            if line.startswith("["):
+            if line.startswith(b"["):
                 requests, failed = json.loads(line)
                 self._progress = (requests, failed)
             elif self._results is None:
-                self._results = [Result.from_json(line)]
+                self._results = [Result.from_json(line.decode())]
             else:
-                self._results.append(Result.from_json(line))
+                self._results.append(Result.from_json(line.decode()))
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -157,7 +161,7 @@ class Load(MixedLoad):
         url: str,
         *,
         connections: int = 32,
-        think_s: float = 0.005,
+        think_s: float = 0.02,
         timeout_s: float = 10.0,
         expect_status: int = 200,
         expect_body: bytes | None = None,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from tests.once.verdict import Switch, Verdict, judge, runs_of, text
 from tests.soak.books import Books, Outcome
 from tests.soak.faults import Faults
 from tests.soak.stage import SETTINGS, SIZE, Stage
-from tests.support.server import ROOT
+from tests.support import started
 
 FAULTS: Final = ("reload", "rollback", "upgrade", "kill", "kill_template", "term", "scale")
 KINDLY: Final = tuple(each for each in FAULTS if not each.startswith("kill"))
@@ -89,8 +88,14 @@ def once(wish: Wish) -> Run:
     with OnceStage(wish) as stage:
         faults = Faults(stage, wish.seed, wish.only)
         began_at = time.monotonic()
-        command = [sys.executable, "-m", "tests.once.client", str(stage.port), str(wish.posts)]
-        client = subprocess.Popen([*command, str(wish.connections), str(stage.folder)], cwd=ROOT)
+        client = started.start(
+            [str(stage.port), str(wish.posts), str(wish.connections), str(stage.folder)],
+            module="tests.once.client",
+            environ={**os.environ, "PYTHONPATH": str(started.ROOT)},
+            cwd=started.ROOT,
+            stdout=1,
+            stderr=2,
+        )
         try:
             _inflict(faults, client, wish)
             faults.close()
@@ -108,7 +113,7 @@ def once(wish: Wish) -> Run:
     return Run(wish, faults.books, verdict, took_s)
 
 
-def _inflict(faults: Faults, client: subprocess.Popen[bytes], wish: Wish) -> None:
+def _inflict(faults: Faults, client: started.Started, wish: Wish) -> None:
     dice, pause = random.Random(-wish.seed), threading.Event()
     if "reload" in wish.only:
         faults.reload()  # a short run has a switch, too

@@ -21,7 +21,7 @@ from tests.support.users import interpreter_for_others, readable_by_others
 from tests.support.wait import until
 
 APP = "counting:application"
-ROUNDS = int(os.environ.get("APPLICATION_METRICS_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("APPLICATION_METRICS_ROUNDS", "1"))
 """Each with five recycles, a reload and the death of a worker; 20 are what is promised."""
 KILLS_MAX = 6
 """More in so short a time, and the master waits before it replaces a worker."""
@@ -97,7 +97,7 @@ def test_exact_over_recycles_reloads_and_kills(counting, preload: bool) -> None:
     generation = 1
     with counting(processes=2, preload=preload, allow_kill=True) as admin:
         admin.server.allow_errors.append("died")
-        with Load(admin.server.url, connections=4, think_s=0.005) as load:
+        with Load(admin.server.url, connections=4) as load:
             for _ in range(ROUNDS):
                 for _ in range(5):
                     admin.recycle()
@@ -108,7 +108,7 @@ def test_exact_over_recycles_reloads_and_kills(counting, preload: bool) -> None:
         answered = load.result.requests
         assert load.result.failures == {}
         assert admin.hits() == answered
-        with Load(admin.server.url, connections=4, think_s=0.005) as load:
+        with Load(admin.server.url, connections=4) as load:
             for round_ in range(min(ROUNDS, KILLS_MAX)):
                 load.wait_for_requests(20)
                 until(lambda: len(admin.serving) == 2, "two workers")
@@ -126,7 +126,7 @@ def test_the_admin_process_may_be_killed_at_any_time(counting) -> None:
     with counting(processes=2, allow_kill=True) as admin:
         admin.server.allow_errors.append("died")
         total = 0
-        for _ in range(4):
+        for _ in range(2):
             total += admin.hit(10)
             admin.recycle()
             pid = admin.pid

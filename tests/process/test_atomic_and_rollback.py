@@ -58,7 +58,7 @@ def test_an_atomic_reload_and_a_rollback_mix_no_generations_and_fail_no_request(
     options = {"master": {"keep_s": 600}, "reload": ATOMIC, "processes": 3, "worker": "threads"}
     with gwctl_server("shop:application", chdir=shop, **options) as server:
         (shop / "shop.py").write_text(GOOD.replace("first", "second"))
-        with Load(server.url, connections=8, think_s=0.005) as load:
+        with Load(server.url, connections=8) as load:
             with FreshConnections(server.url) as forward:
                 forward.wait_for("first")
                 assert server.gwctl("reload", "-c", str(server.config)).returncode == 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,9 @@ import pytest
 from click.testing import Result
 
 from gwctl.cli import control_commands
+from tests.support import scripted_master
 from tests.support.command import runner
+from tests.support.started import Started
 from tests.support.wait import DEADLINE_S
 
 STATUS = {"name": "shop", "pid": 4120, "version": "0.1.0", "up_s": 61.0, "generation": 2, "phase": "serving"}
@@ -60,34 +60,24 @@ SCRIPT = {
     "scale": [{"ok": True, "text": "web: 5 workers (was 4)", "result": {"pool": "web", "size": 5}}],
 }
 
-Start = Callable[..., subprocess.Popen[bytes]]
+Start = Callable[..., Started]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts scripted masters in a runtime directory of the test's own."""
-    started: list[subprocess.Popen[bytes]] = []
+    processes: list[Started] = []
     (tmp_path / "run").mkdir()
 
-    def start(name: str = "shop", path: Path | None = None, **script: Any) -> subprocess.Popen[bytes]:
+    def start(name: str = "shop", path: Path | None = None, **script: Any) -> Started:
         path = path or tmp_path / "run" / "gwctl" / f"{name}.sock"
-        script = SCRIPT | script
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.scripted_master", str(path), json.dumps(script)],
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-        )
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        return process
+        processes.append(scripted_master.start(path, SCRIPT | script))
+        return processes[-1]
 
     yield start
-    for process in started:
+    for process in processes:
         process.kill()
-        process.wait(DEADLINE_S)
-        assert process.stdout is not None
-        process.stdout.close()
+        process.communicate(DEADLINE_S)
 
 
 @pytest.fixture

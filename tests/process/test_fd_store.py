@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support import toml_text
+from tests.support import started, toml_text
 from tests.support.processes import session_of
 from tests.support.raw import refuses
 from tests.support.server import ROOT
@@ -40,6 +39,9 @@ def application(environ, start_response):
 """
 
 
+THINK_S = 0.01
+
+
 class Service:
     """gwctl as a unit of the stand-in for systemd."""
 
@@ -51,7 +53,7 @@ class Service:
         (folder / "shop.py").write_text(APP, "utf-8")
         self.web = {"app": "shop:application", "worker": "sync", "chdir": str(folder), "processes": 2}
         self.write(bind)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: started.Started | None = None
         self._began = 0
         self.sessions: list[int] = []
 
@@ -72,10 +74,9 @@ class Service:
 
     def start(self) -> None:
         self._began = self.log_path.stat().st_size if self.log_path.exists() else 0
-        command = [sys.executable, "-m", "gwctl", "start", "-c", "gw.toml"]
         environ = {"PYTHONPATH": str(ROOT), "RUNTIME_DIRECTORY": str(self.folder)}
         with self.log_path.open("ab") as output:
-            self.process = self.manager.start(command, environ, self.folder, output)
+            self.process = self.manager.start(["start", "-c", "gw.toml"], environ, self.folder, output)
         self.sessions.append(self.process.pid)
 
     def wait_until_serving(self) -> None:
@@ -95,15 +96,8 @@ class Service:
         return found[0]
 
     def gwctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "gwctl", *arguments, "-c", "gw.toml"],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "RUNTIME_DIRECTORY": str(self.folder)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        environ = os.environ | {"PYTHONPATH": str(ROOT), "RUNTIME_DIRECTORY": str(self.folder)}
+        return started.run([*arguments, "-c", "gw.toml"], cwd=self.folder, environ=environ)
 
     def destroy(self) -> None:
         for session in self.sessions:
@@ -123,7 +117,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 class Asking(threading.Thread):
-    """Asks on a new connection each time; what was refused, reset or cut is in ``failures``."""
+    """Asks on a new connection each time, and thinks in between; what was refused, reset or cut is in ``failures``."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -136,7 +130,7 @@ class Asking(threading.Thread):
         self.answers = 0
 
     def run(self) -> None:
-        while not self.over.is_set():
+        while not self.over.wait(THINK_S):
             try:
                 with socket.create_connection(self._address, timeout=60) as sock:
                     sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -162,12 +156,12 @@ class Asking(threading.Thread):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_restarts_and_kills_refuse_nobody(service: Service, number: signal.Signals) -> None:
-    """Five of each under load, on a port that only the first start has chosen; what was in hand is finished."""
+    """Some of each under load, on a port that only the first start has chosen; what was in hand is finished."""
     service.start()
     service.wait_until_serving()
     url = service.url()
     with Asking(url) as one, Asking(url) as another:
-        for turn in range(5):
+        for turn in range(3):
             answered, started, slow = one.answers, service.folder / f"started.{turn}", list[str]()
 
             def ask(path: str = f"{url}/slow?{started.name}", into: list[str] = slow) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import started
 from tests.support.server import ROOT, GwctlServer
 
 GONE = "the working directory has been removed or replaced"
@@ -18,10 +19,9 @@ GONE = "the working directory has been removed or replaced"
 def called(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run gwctl in a folder that is removed, and made again, as a deployment does, before it starts."""
     folder.mkdir()
-    code = "import os, sys; os.rmdir(sys.argv[1]); os.mkdir(sys.argv[1]); os.execv(sys.argv[2], sys.argv[2:])"
-    command = [sys.executable, "-c", code, str(folder), sys.executable, "-m", "gwctl", *arguments]
     environ = {**os.environ, "PWD": str(folder), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    replaced = f"import os; os.rmdir({str(folder)!r}); os.mkdir({str(folder)!r})\n"
+    done = started.run(arguments, cwd=folder, environ=environ, prelude=replaced)
     folder.rmdir()
     return done
 

@@ -8,17 +8,17 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support import started
 from tests.support.apps import BARE
 from tests.support.datagrams import Reader, parse_entry
-from tests.support.server import GwctlServer
+from tests.support.server import ROOT, GwctlServer
 from tests.support.status import status_of
-from tests.support.wait import DEADLINE_S, until
+from tests.support.wait import until
 
 CLASSES = ["sync", "threads", "asgi"]
 FILE = {"to": "events.log"}
@@ -215,14 +215,8 @@ def test_what_an_application_logs_has_its_fields_and_its_socket_is_not_taken_for
 
 
 def start(config: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gwctl", "start", "-c", str(config)],
-        env={**os.environ, "RUNTIME_DIRECTORY": str(config.parent)},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "RUNTIME_DIRECTORY": str(config.parent)}
+    return started.run(["start", "-c", str(config)], environ=environ, cwd=Path.cwd())
 
 
 class Journal:

@@ -127,9 +127,9 @@ def make_project(folder: Path) -> None:
 def test_installed_beside_a_project_with_the_same_names(wheel: Path, tmp_path: Path) -> None:
     """A fresh virtual environment with the wheel alone serves config.wsgi:application."""
     environment = tmp_path / "venv"
-    run(sys.executable, "-m", "venv", str(environment))
-    python = environment / "bin" / "python"
-    run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel))
+    run(sys.executable, "-m", "venv", "--without-pip", str(environment))
+    pip = (sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"))
+    run(*pip, "install", "--quiet", "--disable-pip-version-check", "--no-compile", str(wheel))
     project = tmp_path / "project"
     project.mkdir()
     make_project(project)

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import pytest
 from gwctl.control.client import ControlClient
 from gwctl.control.discovery import find
 from gwctl.control.protocol import Profile
+from tests.support import started
 from tests.support.apps import BARE
 from tests.support.processes import descriptors, wait_until_stopped
 from tests.support.server import GwctlServer
@@ -89,6 +89,7 @@ async def application(scope, receive, send):
 )
 APPS = {"sync": WSGI, "threads": WSGI, "asgi": ASGI}
 LONG_S = "300"
+THINK_S = 0.03
 
 
 @pytest.fixture
@@ -102,12 +103,12 @@ def served(gwctl_server: Callable[..., GwctlServer], tmp_path: Path) -> Callable
 
 @contextmanager
 def requests_to(url: str, count: int = 1) -> Iterator[None]:
-    """Clients that ask again and again."""
+    """Clients that ask again and again, and think between two requests: others want to run, too."""
     over = threading.Event()
 
     def ask() -> None:
         with httpx.Client(timeout=DEADLINE_S) as client:
-            while not over.is_set():
+            while not over.wait(THINK_S):
                 try:
                     client.get(url)
                 except httpx.TransportError:
@@ -167,7 +168,7 @@ def test_a_busy_function_is_what_the_flame_graph_is_of(served, worker: str, tmp_
     with served(worker) as server:
         svg = tmp_path / "out.svg"
         with requests_to(server.url, 2):
-            document = profiled(server, "web.0", "-s", "3", "--by-function", "-o", str(svg))
+            document = profiled(server, "web.0", "-s", "2", "--by-function", "-o", str(svg))
         top = document["top"][0]
         assert (top["function"], top["file"]) == ("hot", "app.py"), document
         (one,) = document["workers"]
@@ -178,7 +179,7 @@ def test_a_busy_function_is_what_the_flame_graph_is_of(served, worker: str, tmp_
         assert any(each.startswith("hot (app.py") for each in titles)
         assert any(each.startswith("requests\n") for each in titles)
         assert httpx.get(server.url).text == "done"
-        server.wait_for_log(r"web\.0 g1 .*stacks are sampled for 3 s \(gwctl profile\)")
+        server.wait_for_log(r"web\.0 g1 .*stacks are sampled for 2 s \(gwctl profile\)")
 
 
 @pytest.mark.parametrize("worker", APPS)
@@ -222,10 +223,8 @@ def test_what_it_writes_is_named_after_the_worker_and_replaces_nothing(served, t
 
 def run_in(folder: Path, server: GwctlServer, *arguments: str) -> subprocess.CompletedProcess[str]:
     """In ``folder``."""
-    command = [sys.executable, "-m", "gwctl", "profile", *arguments, "-c", str(server.config)]
-    return subprocess.run(
-        command, cwd=folder, env=server.environ, capture_output=True, text=True, timeout=60, check=False
-    )
+    command = ["profile", *arguments, "-c", str(server.config)]
+    return started.run(command, cwd=folder, environ=server.environ)
 
 
 def test_an_interruption_gives_what_was_sampled(served, tmp_path: Path) -> None:
@@ -295,6 +294,7 @@ def test_an_upgrade_and_the_master_s_death_do_not_end_it(served, tmp_path: Path)
             assert server.gwctl("upgrade", "-c", str(server.config)).returncode == 0
             document = profiling.result()  # it drains: another generation serves
             assert document["workers"][0]["why"] == "the worker has ended"
+        until(lambda: len(server.workers) == 1, "the worker before to be gone")
         (pid,) = server.workers
         profiling = Profiling(server, "web.0", tmp_path, "--idle", "-o", str(tmp_path / "x.svg"))
         server.kill_master()

@@ -29,7 +29,7 @@ def serving_of(server: GwctlServer) -> set[int]:
 def test_all_of_a_pool_without_a_failed_request(gwctl_server, worker: str, preload: bool) -> None:
     with gwctl_server(BARE[worker], worker=worker, processes=2, preload=preload) as server:
         before = serving_of(server)
-        with Load(server.url, connections=8, think_s=0.005, expect_body=b"hello") as load:
+        with Load(server.url, connections=8, expect_body=b"hello") as load:
             done = server.gwctl("recycle", "web", "--json", "-c", str(server.config))
             load.wait_for_requests(100)
         assert done.returncode == 0, done.stdout

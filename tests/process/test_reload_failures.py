@@ -162,7 +162,7 @@ CASES = {
 
 @contextmanager
 def under_load(shop: Shop) -> Iterator[None]:
-    with Load(shop.server.url, connections=8, think_s=0.005, expect_body=b"first") as load:
+    with Load(shop.server.url, connections=8, expect_body=b"first") as load:
         yield
         load.wait_for_requests(100)
     assert load.result.failures == {}, load.result

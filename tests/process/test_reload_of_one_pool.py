@@ -52,7 +52,7 @@ def test_it_changes_its_pool_and_no_other(gwctl_server, shop):
         server.tables["pool"]["web"]["processes"] = 3
         server.tables["pool"]["chat"] |= {"processes": 1, "backlog": 99}
         server.write_config()
-        with Load(server.url, connections=4, think_s=0.005) as load:
+        with Load(server.url, connections=4) as load:
             answer = reload(server, "web")
             load.wait_for_requests(20)
         assert load.result.failures == {}, load.result

@@ -44,7 +44,7 @@ def test_broken_code_is_refused_and_nobody_notices(gwctl_server, shop, fault):
     options = {"allow_errors": ["."], "allow_kill": True, "reload": QUICK}
     with gwctl_server("shop:application", chdir=shop, processes=2, **options) as server:
         before = server.workers
-        with Load(server.url, connections=8, think_s=0.005, expect_body=b"first") as load:
+        with Load(server.url, connections=8, expect_body=b"first") as load:
             (shop / "shop.py").write_text(source)
             result = reload(server)
             load.wait_for_requests(100)
@@ -134,7 +134,7 @@ def test_pools_and_listeners_come_and_go_with_a_reload(gwctl_server, shop, tmp_p
             "processes": 1,
         }
         server.write_config()
-        with Load(server.url, connections=4, think_s=0.005, expect_body=b"first") as load:
+        with Load(server.url, connections=4, expect_body=b"first") as load:
             assert reload(server).returncode == 0
             with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
                 assert client.get("http://localhost/").text == "first"

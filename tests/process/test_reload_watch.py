@@ -39,7 +39,7 @@ ERRORS = ["was not adopted", "the application raised"]
 WATCH = {"settle_s": 0.2, "watch_s": 10, "requests_min": 20}
 APP_NAME = "shop:application"
 OPTIONS = {"worker": "threads", "threads": 4, "processes": 2}
-GOOD_RELOADS = int(os.environ.get("WATCHED_RELOADS", "4"))
+GOOD_RELOADS = int(os.environ.get("WATCHED_RELOADS", "2"))
 
 
 @pytest.fixture
@@ -134,11 +134,16 @@ ANSWERED = WSGI.replace("raise KeyError('tax_rate')", "return b''").replace(
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("worker", "source"),
-    [("sync", WSGI), ("threads", WSGI), ("asgi", ASGI), ("sync", ASGI), ("asgi", WSGI), ("threads", LOGGED)],
-    ids=["sync", "threads", "asgi", "asgi under sync", "wsgi under asgi", "logged by the application"],
+    ("worker", "source", "preload"),
+    [
+        pytest.param("sync", WSGI, False, id="sync"),
+        pytest.param("threads", WSGI, True, id="threads, preload"),
+        pytest.param("asgi", ASGI, False, id="asgi"),
+        pytest.param("sync", ASGI, True, id="asgi under sync, preload"),
+        pytest.param("asgi", WSGI, False, id="wsgi under asgi"),
+        pytest.param("threads", LOGGED, True, id="logged by the application, preload"),
+    ],
 )
-@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
 def test_the_refusal_names_the_exception_and_its_line(gwctl_server, tmp_path, worker, source, preload):
     shop = write_shop(tmp_path, source.replace("if count % 2", "if count < -1"))
     options = {"worker": worker, "processes": 2, "preload": preload, "reload": WATCH}

@@ -59,7 +59,7 @@ def pids(server, name="web"):
 def test_under_load_no_connection_is_lost_and_no_two_versions_run(gwctl_server, shop, options):
     more = {"processes": 3, "timeouts": {"linger_s": 0.2}, "reload": {"settle_s": 0.2}}
     with gwctl_server("shop:application", chdir=shop, **more, **options) as server:
-        with Load(server.url, connections=8, think_s=0.005) as load:
+        with Load(server.url, connections=8) as load:
             load.wait_for_requests(50)
             for version in ("second", "third", "fourth"):
                 (shop / "shop.py").write_text(ALONE.replace("first", version))

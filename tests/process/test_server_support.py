@@ -87,7 +87,9 @@ def test_a_good_server_passes(stand_in) -> None:
         ("dies", "ended with status 1"),
     ],
 )
-def test_each_fault_is_found(stand_in, mode: str, complaint: str) -> None:
+def test_each_fault_is_found(stand_in, monkeypatch, mode: str, complaint: str) -> None:
+    if mode == "zombie":
+        monkeypatch.setattr("tests.support.server.STOP_TIMEOUT_S", 0.5)  # it is waited for, and stays
     with pytest.raises(AssertionError, match=complaint), stand_in(mode):
         pass
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import httpx
@@ -15,11 +14,7 @@ from tests.support.wait import until
 
 APP = "wsgi_bare:application"
 
-BLOCKED = """
-import os, signal, sys
-signal.pthread_sigmask(signal.SIG_BLOCK, {numbers})
-os.execv(sys.executable, [sys.executable, "-m", "gwctl", *sys.argv[1:]])
-"""
+BLOCKED = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {numbers})\n"
 HEARD = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN)
 
 
@@ -33,8 +28,8 @@ HEARD = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SI
 )
 def test_a_master_that_is_started_with_signals_blocked_hears_them(gwctl_server, numbers):
     """All that it handles, children's deaths included, and so does the program that it upgrades to."""
-    command = (sys.executable, "-c", BLOCKED.format(numbers=numbers))
-    with gwctl_server(APP, worker="sync", command=command, reload={"settle_s": 0.05}) as server:
+    blocked = BLOCKED.format(numbers=numbers)
+    with gwctl_server(APP, worker="sync", prelude=blocked, reload={"settle_s": 0.05}) as server:
         assert not signals(server.pid, "SigBlk") & {*HEARD, signal.SIGCHLD, signal.SIGTTOU, signal.SIGUSR2}
         server.signal(signal.SIGHUP)
         server.wait_for_log("adopted generation 2")

@@ -63,7 +63,7 @@ def test_takeovers_in_a_row_under_load_fail_no_request(gwctl_server, worker, tmp
     with gwctl_server(BARE[worker], worker=worker, bind="127.0.0.1:0", **more) as first:
         present: GwctlServer = first
         heirs = []
-        with Load(first.url, connections=16, think_s=0.005, expect_body=b"hello") as load:
+        with Load(first.url, connections=16, expect_body=b"hello") as load:
             for _ in range(TAKEOVERS):
                 heir = Heir(first)
                 heirs.append(heir)

@@ -18,13 +18,14 @@ import pytest
 
 from gwctl.control.metrics import MasterMetrics
 from gwctl.control.status import to_json_ready
+from tests.support import scripted_master, started
 from tests.support.invented_status import master, pool, worker
 from tests.support.processes import wait_until_stopped
 from tests.support.screen import Screen
+from tests.support.started import GWCTL
 from tests.support.wait import DEADLINE_S, until
 
-ROOT = Path(__file__).resolve().parents[2]
-TOP = (sys.executable, "-m", "gwctl", "top", "--interval", "0.2")
+TOP = ("top", "--interval", "0.2")
 ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l"
 EVIL = "GET /\x1b]0;owned\x07\x1b[2J\x9b31m\u202e HTTP/1.1"
 
@@ -39,7 +40,7 @@ def application(environ, start_response):
 
 
 @contextlib.contextmanager
-def scripted(path: Path, **script: object) -> Iterator[subprocess.Popen[bytes]]:
+def scripted(path: Path, **script: object) -> Iterator[started.Started]:
     """A master that answers from a script."""
     workers = [
         worker(slot, requests=5, active=int(slot == 3), request=EVIL if slot == 3 else "")
@@ -53,19 +54,12 @@ def scripted(path: Path, **script: object) -> Iterator[subprocess.Popen[bytes]]:
         "dump": [{"ok": True, "text": f"web.3 stands here\n{EVIL}"}],
         "recycle": [{"ok": False, "text": "a reload runs"}],
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.scripted_master", str(path), json.dumps(answers | script)],
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-    )
+    process = scripted_master.start(path, answers | script)
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
         yield process
     finally:
         process.kill()
-        process.wait(DEADLINE_S)
-        process.stdout.close()
+        process.communicate(DEADLINE_S)
 
 
 def _metrics() -> object:
@@ -159,7 +153,7 @@ def test_a_master_that_is_upgraded(gwctl_server) -> None:
 
 def test_sixty_four_workers_and_other_sizes(path: Path) -> None:
     with screen_of(path) as screen:
-        assert len(screen.lines[-1]) == 80
+        until(lambda: screen.read() or len(screen.lines[-1]) == 80, "all of the first picture")
         screen.wait_for("1-19 of 64 workers")
         screen.press("\x1b[F")
         screen.wait_for(">   63")
@@ -239,8 +233,8 @@ while True:
 
 def test_ctrl_z_under_a_shell(path: Path) -> None:
     """And back: drawn anew, with keys as they are pressed."""
-    command = [sys.executable, "-c", JOB, *TOP, "--control", str(path)]
-    with Screen(command, os.environ) as screen:
+    job = [sys.executable, "-c", JOB, *GWCTL]
+    with Screen([*TOP, "--control", str(path)], os.environ, command=job) as screen:
         screen.wait_for("64/64 ready")
         screen.press("\x1a")
         screen.wait_for("stopped, echo True")
@@ -308,8 +302,11 @@ def test_colours_are_left_out_on_request(path: Path) -> None:
 
 
 def top(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gwctl", "top", *arguments]
-    return subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=60)
+    return started.run(
+        ["top", *arguments],
+        environ={**os.environ, "PYTHONPATH": str(started.ROOT), **environ},
+        cwd=Path.cwd(),
+    )
 
 
 def test_once(path: Path) -> None:
@@ -342,7 +339,7 @@ def test_nobody_to_be_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [("--json",), ()])
 def test_it_goes_on_until_nobody_reads(path: Path, how: tuple[str, ...]) -> None:
-    command = [*TOP, *how, "--control", str(path)]
+    command = [*GWCTL, *TOP, *how, "--control", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -365,7 +362,7 @@ def test_a_dumb_terminal_has_text(path: Path) -> None:
 def test_a_pipe_is_told_when_the_master_goes(tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     with scripted(path) as master_process:
-        command = [*TOP, "--json", "--control", str(path)]
+        command = [*GWCTL, *TOP, "--json", "--control", str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()

@@ -53,7 +53,7 @@ def test_upgrades_in_a_row_under_load_fail_no_request(gwctl_server, worker, tmp_
     log = {"access_log": str(tmp_path / "access.log")}
     with gwctl_server(BARE[worker], worker=worker, processes=2, reload=QUICK, master=master, **log) as server:
         before = len(descriptors(server.pid))
-        with Load(server.url, connections=16, think_s=0.005, expect_body=b"hello") as load:
+        with Load(server.url, connections=16, expect_body=b"hello") as load:
             memory = []
             for count in range(1, UPGRADES + 1):
                 server.signal(signal.SIGUSR2)

@@ -83,7 +83,7 @@ def test_to_a_wheel_with_another_version_and_scoreboard(
     installed = Installation(tmp_path)
     options = {"processes": 2, "preload": preload, "reload": {"settle_s": 1.0}}
     with gwctl_server(APP, environ=installed.environ, **options) as server:
-        with Load(server.url, connections=8, think_s=0.005, expect_body=b"hello") as load:
+        with Load(server.url, connections=8, expect_body=b"hello") as load:
             load.wait_for_requests(200)
             before = requests(server)
             assert before >= 190
@@ -168,7 +168,7 @@ def test_to_another_python(gwctl_server, tmp_path: Path) -> None:
     if not other_name.exists():
         other_name.symlink_to("python")
     with gwctl_server(APP, processes=2, reload=QUICK, command=command, environ={"PYTHONPATH": ""}) as server:
-        with Load(server.url, connections=8, think_s=0.005, expect_body=b"hello") as load:
+        with Load(server.url, connections=8, expect_body=b"hello") as load:
             before = printed_status(server)["python"]
             link.unlink()
             link.symlink_to(environment)

@@ -9,26 +9,31 @@ import pty
 import select
 import signal
 import struct
-import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import pyte
 
+from tests.support import started
 from tests.support.wait import DEADLINE_S
+
+OWN_TERMINAL = "import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
 
 
 class Screen:
-    """Runs ``command`` in a window of ``columns`` and ``rows``; use it in a ``with`` statement."""
+    """Runs gwctl, or ``command``, in a window of ``columns`` and ``rows``; use it in a ``with`` statement."""
 
     def __init__(
         self,
-        command: Sequence[str],
+        arguments: Sequence[str],
         environ: Mapping[str, str],
         columns: int = 80,
         rows: int = 24,
+        *,
+        command: Sequence[str] = (),
     ) -> None:
         self.raw = b""
         """All that was ever written."""
@@ -37,18 +42,17 @@ class Screen:
         self._window, self._inside = pty.openpty()
         self._set_size(columns, rows)
         self.before = self.settings
-        self.process = subprocess.Popen(
-            command,
+        self.process = started.start(
+            arguments,
+            command=command,
+            prelude=OWN_TERMINAL,
             stdin=self._inside,
             stdout=self._inside,
             stderr=self._inside,
-            env={"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"} | dict(environ),
+            environ={"TERM": "xterm-256color", **environ, "PYTHONPATH": str(started.ROOT)},
+            cwd=Path.cwd(),
             start_new_session=True,
-            preexec_fn=self._own,  # noqa: PLW1509 - no thread runs here
         )
-
-    def _own(self) -> None:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     def __enter__(self) -> Self:
         return self
@@ -127,4 +131,4 @@ class Screen:
             self.read()
         while self.read(0):
             pass
-        return self.process.returncode
+        return self.process.wait()

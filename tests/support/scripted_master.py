@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import selectors
 import sys
 import time
@@ -22,8 +23,23 @@ from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.core.actions import Progress
 from gwctl.supervisor.history import History
 from gwctl.supervisor.recorder import Recorder
+from tests.support import started
 
 _NAMES = {kind: name for name, kind in METHODS.items()}
+
+
+def start(path: Path, script: dict[str, Any]) -> started.Started:
+    """One that can be asked, as a process of its own."""
+    process = started.start(
+        [str(path), json.dumps(script)],
+        module="tests.support.scripted_master",
+        environ={**os.environ, "PYTHONPATH": str(started.ROOT)},
+        cwd=started.ROOT,
+        stdout=started.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
 
 
 def main(path: Path, script: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ class GwctlServer:
         allow_errors: Patterns (searched) of error lines that are expected.
         allow_kill: Lines that speak of SIGKILL are expected.
         command: What to run instead of ``python -m gwctl``, which is a fork of what has it imported (`started`).
+        prelude: Python that the process runs before it is gwctl, as whoever starts it might.
         arguments: What follows it instead of ``start -c gw.toml``.
         cwd: Working directory of the master; the folder of gw.toml unless given.
         settings: Further settings of pool ``web``; tables as mappings.
@@ -77,6 +78,7 @@ class GwctlServer:
         allow_errors: Sequence[str] = (),
         allow_kill: bool = False,
         command: Sequence[str] = (),
+        prelude: str = "",
         arguments: Sequence[str] = (),
         cwd: Path | None = None,
         **settings: Any,
@@ -90,6 +92,7 @@ class GwctlServer:
         self._listener: socket.socket | None = None
         self._process: started.Started | None = None
         self._gwctl = list(command)
+        self._prelude = prelude
         self.arguments = list(arguments or ("start", "-c", str(self.config)))
         self._cwd = cwd or self.folder
         self.environ = {
@@ -210,6 +213,7 @@ class GwctlServer:
             self._process = started.start(
                 self.arguments,
                 command=[*self.inside, *(self._gwctl or started.GWCTL)] if self.inside else self._gwctl,
+                prelude=self._prelude,
                 environ=self.environ,
                 cwd=self._cwd,
                 stdin=self.stdin,
@@ -240,7 +244,11 @@ class GwctlServer:
         """SIGTERM, then all that every test asserts."""
         if self.status is None:
             zombies = "a zombie to be reaped"
-            until(lambda: not [p for p in session_of(self.pid) if p.is_zombie and p.pid != self.pid], zombies)
+            until(
+                lambda: not [p for p in session_of(self.pid) if p.is_zombie and p.pid != self.pid],
+                zombies,
+                STOP_TIMEOUT_S,
+            )
             self.signal(signal.SIGTERM)
         status = self.wait_for_exit()
         assert status == self.expected_status, f"exit status {status}:\n{self.log}"

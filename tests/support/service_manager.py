@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from tests.support import started
+
 _FDS_MAX = 32
 _SERVICE = """
-import os, sys
-high = [os.dup2(int(fd), 300 + place) for place, fd in enumerate(filter(None, sys.argv[1].split(",")))]
+import os
+high = [os.dup2(fd, 300 + place) for place, fd in enumerate({fds})]
 for place, fd in enumerate(high):
     os.dup2(fd, 3 + place, inheritable=True)
     os.close(fd)
 os.closerange(3 + len(high), 300)
 os.environ["LISTEN_PID"] = str(os.getpid())
-os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -60,17 +59,18 @@ class ServiceManager:
                 os.close(fd)
 
     def start(
-        self, command: Sequence[str], environ: Mapping[str, str], folder: Path, output: IO[bytes]
-    ) -> subprocess.Popen[bytes]:
-        """Start a service with what is in the store, as systemd passes it."""
+        self, arguments: Sequence[str], environ: Mapping[str, str], folder: Path, output: IO[bytes]
+    ) -> started.Started:
+        """Start gwctl as a service, with what is in the store, as systemd passes it."""
         self.received()
         fds = [fd for _, fd in self.store]
 
         passed = {"LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": ":".join(name for name, _ in self.store)}
-        return subprocess.Popen(
-            [sys.executable, "-c", _SERVICE, ",".join(map(str, fds)), *command],
+        return started.start(
+            arguments,
+            prelude=_SERVICE.format(fds=fds),
             pass_fds=fds,
-            env={
+            environ={
                 **os.environ,
                 **environ,
                 **self.environ,

@@ -25,6 +25,7 @@ GWCTL: Final = (sys.executable, "-m", "gwctl")
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 # What an interpreter, its allocator or the C library reads as it starts comes too late for a fork.
 _READ_AT_START: Final = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG", "TZ", "VIRTUAL_ENV")
+_BECOME: Final = "import os, sys\nos.execvp(sys.argv[1], sys.argv[1:])\n"
 Stream = int | IO[bytes]
 
 
@@ -108,16 +109,23 @@ def start(
     cwd: Path | str,
     command: Sequence[str] = (),
     module: str = "gwctl",
+    prelude: str = "",
     stdin: Stream = DEVNULL,
     stdout: Stream = DEVNULL,
     stderr: Stream = DEVNULL,
     pass_fds: Sequence[int] = (),
     start_new_session: bool = False,
 ) -> Started:
-    """Start ``command``; without one ``python -m module``, which is forked if it can be."""
+    """Start ``command``; without one ``python -m module``, which is forked if it can be.
+
+    ``prelude`` is Python that the process runs before it becomes the module, as whoever starts it might.
+    """
     if command or not _can_be_forked(environ):
+        program = [*(command or (sys.executable, "-m", module)), *arguments]
+        if prelude:
+            program = [sys.executable, "-c", prelude + _BECOME, *program]
         return subprocess.Popen(
-            [*(command or (sys.executable, "-m", module)), *arguments],
+            program,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -128,6 +136,7 @@ def start(
         )
     request = {
         "module": module,
+        "prelude": prelude,
         "arguments": list(arguments),
         "environ": dict(environ),
         "cwd": str(cwd),
@@ -152,10 +161,13 @@ def run(
     environ: Mapping[str, str],
     cwd: Path | str,
     command: Sequence[str] = (),
+    prelude: str = "",
     timeout_s: float = 60.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run it to its end, with its output as text."""
-    process = start(arguments, environ=environ, cwd=cwd, command=command, stdout=PIPE, stderr=PIPE)
+    process = start(
+        arguments, environ=environ, cwd=cwd, command=command, prelude=prelude, stdout=PIPE, stderr=PIPE
+    )
     try:
         stdout, stderr = process.communicate(timeout=timeout_s)
     except BaseException:

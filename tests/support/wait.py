@@ -13,6 +13,7 @@ from typing import TypeVar
 
 DEADLINE_S = 60.0
 _PAUSE_S = 0.01
+_PAUSE_MAX_S = 0.2
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ def until(condition: Callable[[], T], what: str | Callable[[], str], timeout_s: 
     """Return the first true value of ``condition``.
 
     Args:
-        condition: Called again and again; should be cheap.
+        condition: Called again and again; the longer it takes, the longer is the pause.
         what: Said after "waited 60 s for"; a callable is asked when it has come to that.
         timeout_s: Seconds until giving up.
 
@@ -30,12 +31,14 @@ def until(condition: Callable[[], T], what: str | Callable[[], str], timeout_s: 
     """
     end = time.monotonic() + timeout_s
     while True:
+        asked_at = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise AssertionError(f"waited {timeout_s:g} s for {what() if callable(what) else what}")
-        time.sleep(_PAUSE_S)
+        time.sleep(min(max(_PAUSE_S, 3 * (now - asked_at)), _PAUSE_MAX_S))
 
 
 def pass_time(seconds: float) -> None:

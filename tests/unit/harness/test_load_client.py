@@ -208,7 +208,7 @@ def test_a_line_that_was_cut_is_no_result(tmp_path) -> None:
     """The client was killed for taking too long, in the midst of its figures: that is what is told of."""
     load = Load("http://127.0.0.1:1/")
     (tmp_path / "output").write_text('[10, 0]\n{"requests": 1, "late')
-    with (tmp_path / "output").open(encoding="utf-8") as output:
+    with (tmp_path / "output").open("rb") as output:
         load._read(output)
     assert load.requests == 10
     with pytest.raises(AssertionError, match="ended without a result"):
