@@ -53,6 +53,7 @@ from gwctl.supervisor.generations.capacity import CapacityWatch
 from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.generations.partial import UnknownPoolError
+from gwctl.supervisor.groups.delegated import WorkerGroups
 from gwctl.supervisor.groups.memory import GroupMemory
 from gwctl.supervisor.log_level import LogLevel
 from gwctl.supervisor.log_reopening import reopen_logs
@@ -81,8 +82,9 @@ class Master:
         program: Program,
         fleet: Fleet | None = None,
         queues: ConnectionQueues | None = None,
+        groups: WorkerGroups | None = None,
     ) -> None:
-        """The last two are given when they were handed over by another program."""
+        """``fleet`` and ``queues`` are given when they were handed over by another program."""
         self._loop = loop
         self._generations = generations
         self._recorder = recorder
@@ -105,6 +107,7 @@ class Master:
             self._events.append,
             random.random,
             self._close_in_child,
+            groups,
         )
         self.log_level = LogLevel(recorder, self._tell_log_level)
         self._inspections = Inspections(self.children, self._answer)
@@ -590,4 +593,5 @@ class Master:
             self.held.control.close()  # who follows the events has seen the last one, too
         self.admin.end()
         self._metrics_folder.remove()
+        self.children.groups.end()
         return finish.status

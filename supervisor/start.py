@@ -30,7 +30,9 @@ from gwctl.records.master import (
     BindRetried,
     MasterStarted,
     NoControlSocket,
+    NoOwnGroups,
     NothingToTakeOver,
+    OwnGroups,
     PoolConfigured,
     PrivilegesGivenUp,
     StartFailed,
@@ -45,6 +47,7 @@ from gwctl.supervisor.control.server import ControlServer
 from gwctl.supervisor.event_loop import Loop
 from gwctl.supervisor.generations.admin_settings import binding
 from gwctl.supervisor.generations.generations import Generations
+from gwctl.supervisor.groups.delegated import NoGroupsError, WorkerGroups
 from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
@@ -140,7 +143,8 @@ def _prepare(
     _start(generations, loaded, loop, recorder, notifier)
     announcer, store = Announcer(notifier), FdStore(notifier, os.environ, recorder)
     store.resume(generations.listeners.stored)
-    master = Master(loop, generations, recorder, announcer, store, program)
+    groups = _own_groups(loaded, recorder)
+    master = Master(loop, generations, recorder, announcer, store, program, groups=groups)
     pidfile = loaded.settings.master.pidfile
     try:
         _open_control(master, loaded, loop, recorder, predecessor)
@@ -150,6 +154,7 @@ def _prepare(
             master.held.pidfile = Pidfile.write(Path(pidfile))
     except GwctlError:
         master.close()
+        groups.end()
         raise
     for name, pool in loaded.settings.pool.items():
         policy = generations.current.policies[name]
@@ -170,6 +175,18 @@ def _give_up_privileges(loaded: Loaded, recorder: Recorder) -> None:
         raises_limits = any(pool.nofile for pool in loaded.settings.pool.values())
         left = privileges.give_up(raises_limits=raises_limits)
         recorder.write(PrivilegesGivenUp(capabilities=left))
+
+
+def _own_groups(loaded: Loaded, recorder: Recorder) -> WorkerGroups:
+    if loaded.settings.master.cgroups == "off":
+        return WorkerGroups()
+    try:
+        groups = WorkerGroups.begin()
+    except NoGroupsError as error:
+        recorder.write(NoOwnGroups(reason=str(error)))
+        return WorkerGroups()
+    recorder.write(OwnGroups(path=str(groups.top)))
+    return groups
 
 
 def _predecessor(loaded: Loaded, recorder: Recorder) -> Predecessor | None:

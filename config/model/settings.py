@@ -546,6 +546,16 @@ class MasterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "least",
         ),
     ] = "all"
+    cgroups: Annotated[
+        Literal["auto", "off"],
+        _meta(
+            "`auto`: where a control group is delegated to gwctl (systemd's Delegate=, a container that may "
+            "write to its own), each worker gets one of its own, so that the kernel kills one worker for "
+            "want of memory and nothing else ([containers](deploy-containers.md#control-groups)). `off`: "
+            "all stay in one. It takes a restart.",
+            "off",
+        ),
+    ] = "auto"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -58,6 +58,21 @@ class PrivilegesGivenUp(Record, frozen=True, kw_only=True):
     """Those that are left."""
 
 
+class OwnGroups(Record, frozen=True, kw_only=True):
+    """Each worker gets a control group of its own."""
+
+    level: Level = "debug"
+    path: str
+    """The group in which they are."""
+
+
+class NoOwnGroups(Record, frozen=True, kw_only=True):
+    """All are in one control group, as nothing else is possible here."""
+
+    level: Level = "debug"
+    reason: str
+
+
 class PoolConfigured(Record, frozen=True, kw_only=True):
     pool: str
     processes: int
@@ -294,6 +309,8 @@ AboutMaster = (
     | MasterStopped
     | MasterGaveUp
     | InvariantBroken
+    | OwnGroups
+    | NoOwnGroups
     | NothingToTakeOver
     | TakesOver
     | TookOver

@@ -78,6 +78,16 @@ def _gave_up(record: master.MasterGaveUp) -> str:
     return f"{record.reason}\n{record.traceback}".rstrip()
 
 
+@_of(master.OwnGroups)
+def _own_groups(record: master.OwnGroups) -> str:
+    return f"each worker has a control group of its own in {record.path}"
+
+
+@_of(master.NoOwnGroups)
+def _no_own_groups(record: master.NoOwnGroups) -> str:
+    return f"all are in one control group: {record.reason}"
+
+
 @_of(master.InvariantBroken)
 def _invariant_broken(record: master.InvariantBroken) -> str:
     return (

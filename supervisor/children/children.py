@@ -18,8 +18,6 @@ from typing import Any, Final
 import msgspec
 
 from gwctl import __version__
-from gwctl.config.model.settings import PoolSettings
-from gwctl.errors import UpgradeError
 from gwctl.ipc import scoreboard
 from gwctl.ipc.assignment import EXPLAIN_SIGNAL, INSPECT_SIGNAL, Assignment
 from gwctl.ipc.channel import (
@@ -42,17 +40,18 @@ from gwctl.ipc.channel import (
 from gwctl.ipc.scoreboard import Scoreboard
 from gwctl.log.event_log import format_name
 from gwctl.records.workers import ChannelBroken, ScoreboardDoubted
-from gwctl.supervisor.children.child import SIGNALS_OUT_MAX, Child, ChildSnapshot
+from gwctl.supervisor.children.child import SIGNALS_OUT_MAX, Child
+from gwctl.supervisor.children.children_snapshot import ChildrenSnapshot
 from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.fork_requests import Templates
-from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot, OlderBoard, OlderRecord
+from gwctl.supervisor.children.legacy_scoreboard import OlderBoard, OlderRecord
 from gwctl.supervisor.children.messages import MESSAGE_CHARS_MAX, handle_message
 from gwctl.supervisor.children.new_process import NotOpenedError, Opened, open_for
 from gwctl.supervisor.children.oom import OomWatch
-from gwctl.supervisor.children.outputs import Outputs, OutputSnapshot
+from gwctl.supervisor.children.outputs import Outputs
 from gwctl.supervisor.children.peer_limits import count, cut
 from gwctl.supervisor.children.recent_totals import Recent
-from gwctl.supervisor.children.scoreboards import Boards, boards_from
+from gwctl.supervisor.children.scoreboards import Boards
 from gwctl.supervisor.children.spawn_errors import why
 from gwctl.supervisor.children.subreaper import adopt_orphans, is_child_of
 from gwctl.supervisor.children.totals import SlotTotals, Totals
@@ -60,41 +59,12 @@ from gwctl.supervisor.children.watcher import Watching
 from gwctl.supervisor.core import events
 from gwctl.supervisor.core.actions import Spawn
 from gwctl.supervisor.event_loop import Loop
-from gwctl.supervisor.generations.known_settings import struct_from
+from gwctl.supervisor.groups.delegated import WorkerGroups
 from gwctl.supervisor.recorder import Recorder
 
 SAMPLE_S: Final = 4.0  # at least, between two samples of the request rates
 
 REAPED_AT_ONCE_MAX: Final = 256  # orphans of an application that forks without end are not all there is to do
-
-
-class ChildrenSnapshot(msgspec.Struct, frozen=True):
-    """Processes, with what several of them have in common once."""
-
-    children: tuple[ChildSnapshot, ...]
-    settings: tuple[dict[str, Any], ...]
-    boards: tuple[BoardSnapshot, ...]
-    """Those for new workers, one for each pool; then older ones."""
-    totals: dict[str, Totals]
-    sampled_at: float
-    slots: dict[str, dict[int, SlotTotals]] = {}
-    outputs: tuple[OutputSnapshot, ...] = ()
-
-    def read(self) -> tuple[list[Scoreboard | OlderBoard], list[Child]]:
-        """The boards, and the processes that write to them.
-
-        Raises:
-            UpgradeError: They cannot be understood.
-        """
-        settings = [struct_from(PoolSettings, each) for each in self.settings]
-        boards = boards_from(self.boards, ((each.board, each.record) for each in self.children))
-        children = []
-        for each in self.children:
-            if not 0 <= each.board < len(boards):
-                raise UpgradeError(f"worker {each.worker} has no scoreboard")
-            record = boards[each.board].record(each.record)
-            children.append(Child.from_snapshot(each, settings[each.settings], record))
-        return boards, children
 
 
 class Children:
@@ -112,6 +82,7 @@ class Children:
         report: Callable[[events.Event], None],
         jitter: Callable[[], float],
         close_in_child: Callable[[str, int], None],
+        groups: WorkerGroups | None = None,
     ) -> None:
         self._loop = loop
         self.boards = boards
@@ -123,6 +94,7 @@ class Children:
         self._by_pid: dict[int, Child] = {}
         self.sampled_at = 0.0
         self._oom = OomWatch()
+        self.groups = groups or WorkerGroups()
         self.totals: dict[str, Totals] = {}
         """Of workers that are gone, by pool."""
         self._slots: dict[str, dict[int, SlotTotals]] = {}
@@ -225,6 +197,7 @@ class Children:
             self._let_go(child, why(error, "watching it"))
             return
         self._by_pid[pid] = child
+        self.groups.take_in(child.worker, pid, child.settings.recycle.memory_hard_bytes)
         self._report(events.Spawned(child.worker, pid))
         self.send(child.worker, Hello(PROTOCOL, scoreboard.LAYOUT, __version__))
 
@@ -289,6 +262,7 @@ class Children:
         """Watch a process that another program has forked."""
         self._by_worker[child.worker] = child
         self._by_pid[child.pid] = child
+        self.groups.resumed(child.worker)
         try:
             self._watching.begin(child)
         except OSError as error:
@@ -523,7 +497,9 @@ class Children:
         record = child.trusted_record(now)
         self._tell_doubt(child)
         measured_bytes = record.words[scoreboard.MEMORY_BYTES]
-        cause = self._oom.cause(measured_bytes) if child.killed_by_others(status) else ""
+        own, limit = self.groups.was_killed(child.worker), self.groups.own_limit(child.worker)
+        by_others = child.killed_by_others(status)
+        cause = self._oom.cause(measured_bytes, own=own, own_limit=limit) if by_others else ""
         serving = child.last_words(record, now)
         reason, report = child.end_report(now) or ("", None)
         frames = child.fault_frames(status) if report is None else ""
@@ -548,6 +524,7 @@ class Children:
 
     def _forget(self, child: Child) -> None:
         self._watching.end(child)
+        self.groups.let_go(child.worker)
         self.outputs.forget(child.worker)
         child.channel.close()
         child.dump.close()
@@ -562,6 +539,7 @@ class Children:
         """Report what the scoreboard says of each process, and note its request rate now and then."""
         self._watching.retry(self)
         self._oom.sample()
+        self.groups.sweep()
         for child in self._by_worker.values():
             self._report(child.observed(self._jitter(), now))
             self._tell_doubt(child)

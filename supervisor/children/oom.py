@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from gwctl.config.model.types import MASTER_GROUP
 from gwctl.wording import size
 
 _SELF: Final = Path("/proc/self/cgroup")
@@ -46,11 +47,20 @@ class OomWatch:
             self._left = max(0, count - (count if self._seen is None else self._seen))
             self._seen = count
 
-    def cause(self, held_bytes: int) -> str:
+    def cause(self, held_bytes: int, *, own: bool | None = None, own_limit: int = 0) -> str:
         """Say that one more process was killed for memory since the last look; empty if none is known of.
 
         Each kill that was counted explains one death.
+
+        Args:
+            held_bytes: What it had when it was last measured; 0: not known.
+            own: Whether its own control group counts a kill: then that decides. None: it has none.
+            own_limit: Of that group; 0: none.
         """
+        if own is not None:
+            self.sample()
+            self._left = max(0, self._left - 1)  # it is counted above, too, and explains nobody else's death
+            return self._said(own_limit, held_bytes) if own else ""
         count = self._count()
         if self._files is None or count is None:
             return ""
@@ -63,8 +73,15 @@ class OomWatch:
             self._left -= 1
         else:
             return ""
-        limit = _limit(self._files)
-        whose = f"cgroup limit {size(limit)}" if limit else "the machine has none left"
+        return self._said(0, held_bytes)
+
+    def _said(self, own_limit: int, held_bytes: int) -> str:
+        limit = own_limit or (_limit(self._files) if self._files is not None else 0)
+        whose = (
+            f"{'its own ' if own_limit else ''}cgroup limit {size(limit)}"
+            if limit
+            else "the machine has none left"
+        )
         held = f"; it had {size(held_bytes)} when last measured" if held_bytes else ""
         return f"killed by the kernel, out of memory ({whose}{held})"
 
@@ -93,7 +110,8 @@ def _find(this: Path, mount: Path) -> _Files | None:
             top, events, limit = mount, "memory.events", "memory.max"
         else:
             continue
-        for folder in (top / path.lstrip("/"), top):
+        own = top / path.lstrip("/")
+        for folder in (own.parent if own.name == MASTER_GROUP else own, top):
             if (folder / events).exists():
                 return _Files(folder, top, events, limit)
     return None

@@ -20,7 +20,10 @@ from gwctl.supervisor.generations.plan import Plan
 
 ONLY_AT_START: Final = {"master": ("bind_retry_s",), "log": ()}
 """Settings that are used when the master is started, and then no more."""
-FIXED_UNTIL_RESTART: Final = {"master": ("name", "pidfile", "control", "privileges"), "log": ("to",)}
+FIXED_UNTIL_RESTART: Final = {
+    "master": ("name", "pidfile", "control", "privileges", "cgroups"),
+    "log": ("to",),
+}
 """Settings that a reload cannot apply."""
 
 _Rows = dict[str, tuple[Any, str]]

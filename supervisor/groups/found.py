@@ -13,6 +13,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from gwctl.config.model.types import MASTER_GROUP
+
 _V1_UNLIMITED_BYTES: Final = 1 << 60  # version 1 has no word for "no limit", only a huge number
 
 
@@ -31,6 +33,8 @@ class Group(Struct, frozen=True):
     controllers: frozenset[str]
     """Of version 1: those of its hierarchy."""
     folders: tuple[Path, ...]
+    own: Path
+    """Where this process is: the first of them, or `MASTER_GROUP` below it, which is the master's alone."""
 
     @property
     def has_memory(self) -> bool:
@@ -57,7 +61,9 @@ def find_groups(root: Path = Path("/")) -> Iterator[Group]:
         controllers = frozenset(names.split(",")) - {""}
         for mount in mounts:
             if mount.version == version and controllers <= mount.controllers:
-                yield Group(version, controllers, _folders(root, mount, path))
+                folders = _folders(root, mount, path)
+                below = folders[0].name == MASTER_GROUP and len(folders) > 1
+                yield Group(version, controllers, folders[1:] if below else folders, folders[0])
                 break
 
 

@@ -44,6 +44,7 @@ from gwctl.supervisor.generations.connection_queues import ConnectionQueues
 from gwctl.supervisor.generations.generations import Generations
 from gwctl.supervisor.generations.known_settings import struct_from
 from gwctl.supervisor.generations.plan import Plan
+from gwctl.supervisor.groups.delegated import WorkerGroups
 from gwctl.supervisor.history import History
 from gwctl.supervisor.listeners.listener_set import ListenerSet
 from gwctl.supervisor.master import Master
@@ -117,7 +118,9 @@ def restore(role: Role, load: Callable[[], Loaded]) -> Master:
     announcer, store = Announcer(notifier, state.announced), FdStore(notifier, os.environ, recorder)
     program = Program.from_snapshot(state.command, state.mask, is_copy=bool(role.failure))
     queues = ConnectionQueues(state.exchanges)
-    master = Master(loop, generations, recorder, announcer, store, program, fleet, queues)
+    master = Master(
+        loop, generations, recorder, announcer, store, program, fleet, queues, WorkerGroups.resume()
+    )
     master.resume(state)
     _resume_control(master, state, settings, loop, recorder)
     if state.pidfile is not None:

@@ -20,7 +20,7 @@ import msgspec
 from gwctl.errors import UpgradeError
 from gwctl.log import destination
 from gwctl.supervisor.children.child import ChildSnapshot
-from gwctl.supervisor.children.children import ChildrenSnapshot
+from gwctl.supervisor.children.children_snapshot import ChildrenSnapshot
 from gwctl.supervisor.children.legacy_scoreboard import BoardSnapshot
 from gwctl.supervisor.children.outputs import OutputSnapshot
 from gwctl.supervisor.children.totals import SlotTotals, Totals

@@ -181,7 +181,7 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
     with gwctl_server(BARE["asgi"], bind=bind, environ=installed.environ, reload=QUICK, **errors) as server:
         workers, open_before = server.workers, len(descriptors(server.pid))
         installed.becomes("9.9.9")
-        installed.edit("gwctl/supervisor/children/children.py", fine, bad)
+        installed.edit("gwctl/supervisor/children/children_snapshot.py", fine, bad)
         with httpx.Client() as client:
             assert client.get(server.url).text == "hello"
             done = server.gwctl("upgrade")
@@ -194,7 +194,7 @@ def test_a_program_that_cannot_restore_gives_way_to_the_one_before(gwctl_server,
         assert status_of(server)["version"] == __version__
         reloaded = server.gwctl("reload")
         assert reloaded.returncode == 0, "it is whole: it starts workers"
-        installed.edit("gwctl/supervisor/children/children.py", bad, fine)
+        installed.edit("gwctl/supervisor/children/children_snapshot.py", bad, fine)
         assert server.gwctl("upgrade").returncode == 0
         assert status_of(server)["version"] == "9.9.9"
 

@@ -86,6 +86,26 @@ def test_a_master_that_stands_still_is_replaced(site: Site) -> None:
     assert site.ask().startswith("one ")
 
 
+def test_a_group_for_the_master_below_that_of_the_service(site: Site) -> None:
+    """With a hard limit of memory. A killed master is replaced beside its workers, which are in other groups."""
+    site.pool["recycle"] = {"memory_hard_bytes": 1 << 30}
+    site.master["log_level"] = "debug"
+    site.install()
+    verified = site.box.run("systemd-analyze", "verify", f"{site.unit}.service")
+    assert (verified.returncode, verified.stderr) == (0, "")
+    site.start()
+    group = site.box.says("cat", f"/proc/{site.pid}/cgroup")
+    assert group.endswith(f"/{site.unit}.service/gwctl-master")
+    said = site.journal()
+    assert "each worker has a control group of its own" in said or "has no memory controller" in said
+    with site.load() as load:
+        for _ in range(2):
+            pid = site.pid
+            site.box.says("sh", "-c", f"kill -KILL {pid}")
+            site.wait_for_another(pid)
+    assert (load.failed, load.failures) == (0, [])
+
+
 def test_a_boot_that_is_longer_than_the_unit_allows(site: Site) -> None:
     """It moves on, and so is given time; one that hangs is not, beyond its own limit."""
     site.version("one", before="import time; time.sleep(14)")

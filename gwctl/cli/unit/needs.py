@@ -54,6 +54,8 @@ class Needs(Struct, frozen=True):
     """Descriptors that one process may need."""
     control: str
     """As the setting ``master.control`` says."""
+    groups: bool
+    """Workers have a hard limit of memory, which the kernel can hold in control groups of their own."""
 
     @property
     def needs_root(self) -> bool:
@@ -109,6 +111,7 @@ def needs_of(
         + _END_MARGIN_S,
         files=max(map(_files, pools)),
         control=settings.master.control,
+        groups=settings.master.cgroups == "auto" and any(pool.recycle.memory_hard_bytes for pool in pools),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from gwctl.cli.unit.needs import Needs
 from gwctl.cli.unit.service import FOLDERS, HOMES
 from gwctl.cli.unit.unit_file import UnitFile, seconds_of
+from gwctl.config.model.types import MASTER_GROUP
 from gwctl.errors import ExitStatus
 
 _STOP_DEFAULT_S: Final = 90.0
@@ -213,6 +214,18 @@ def _files(unit: UnitFile, needs: Needs) -> Iterator[str]:
         )
 
 
+def _groups(unit: UnitFile, _needs: Needs) -> Iterator[str]:
+    if unit.one("Delegate") in {"", "no", "false", "off", "0"}:
+        return
+    if unit.one("DelegateSubgroup") != MASTER_GROUP:
+        yield (
+            "Delegate= without a group for the master: workers get no control groups of their own. Set "
+            f"DelegateSubgroup={MASTER_GROUP}"
+        )
+    if unit.one("ProtectControlGroups") in {"yes", "true", "on", "1", "strict"}:
+        yield "ProtectControlGroups= hides what Delegate= gives. Take one of them out"
+
+
 _CHECKS: Final[tuple[Callable[[UnitFile, Needs], Iterator[str]], ...]] = (
     _type,
     _command,
@@ -227,4 +240,5 @@ _CHECKS: Final[tuple[Callable[[UnitFile, Needs], Iterator[str]], ...]] = (
     _control,
     _seen,
     _files,
+    _groups,
 )

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from gwctl.cli.unit.needs import Needs
 from gwctl.cli.unit.unit_file import INSTANCE, Directive, plain, word
+from gwctl.config.model.types import MASTER_GROUP
 from gwctl.errors import ExitStatus
 
 HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
@@ -161,6 +162,13 @@ def _ends(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
         yield "FileDescriptorStoreMax", str(_rounded(needs.listeners + 4)), why
     why = "A worker that the kernel ends for want of memory is replaced; the others serve on."
     yield "OOMPolicy", "continue", why
+    if needs.groups:
+        why = (
+            "Each worker gets a control group of its own, in which the kernel holds memory_hard_bytes. It "
+            "takes systemd 254; before, all is as without."
+        )
+        yield "Delegate", "memory", why
+        yield "DelegateSubgroup", MASTER_GROUP
     if not wanted.of_user:
         why = "Other processes first. Workers raise theirs: the kernel takes one of them before the master."
         yield "OOMScoreAdjust", "-100", why
@@ -284,7 +292,8 @@ def _sandbox_of_system(needs: Needs) -> Iterator[tuple[str, ...]]:
     yield "ProtectKernelTunables", "yes"
     yield "ProtectKernelModules", "yes"
     yield "ProtectKernelLogs", "yes"
-    yield "ProtectControlGroups", "yes"
+    if not needs.groups:
+        yield "ProtectControlGroups", "yes"
     yield "ProtectClock", "yes"
     yield "ProtectHostname", "yes"
     yield "ProtectProc", "invisible"

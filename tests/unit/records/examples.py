@@ -25,7 +25,9 @@ from gwctl.records.master import (
     MasterStarted,
     MasterStopped,
     NoControlSocket,
+    NoOwnGroups,
     NothingToTakeOver,
+    OwnGroups,
     PoolConfigured,
     PoolsServe,
     PrivilegesGivenUp,
@@ -305,6 +307,8 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     # the master
     MasterStarted(instance="shop", version="0.2.0", pid=4120, python="3.12.1", config="gw.toml"),
     PrivilegesGivenUp(capabilities=("chown", "setgid", "setuid")),
+    OwnGroups(path="/sys/fs/cgroup/system.slice/gwctl-shop.service"),
+    NoOwnGroups(reason="/sys/fs/cgroup/system.slice was not delegated to gwctl"),
     PoolConfigured(pool="web", processes=4, why="4 CPUs by affinity", urls=("http://127.0.0.1:8000",)),
     BindRetried(reason="127.0.0.1:80: Address already in use", retry_s=5.0),
     StartFailed(reason="not enough memory: RLIMIT_DATA is 1 MiB", exit_status=3),

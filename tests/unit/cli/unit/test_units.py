@@ -99,6 +99,16 @@ CASES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
         ],
         ["User=", "AmbientCapabilities", "ReadWritePaths", "LogsDirectory"],
     ),
+    "hard limits of memory": (
+        {"web__recycle": {"memory_hard_bytes": 1 << 30}},
+        ["Delegate=memory", "DelegateSubgroup=gwctl-master"],
+        ["ProtectControlGroups"],
+    ),
+    "no groups": (
+        {"web__recycle": {"memory_hard_bytes": 1 << 30}, "master__cgroups": "off"},
+        ["ProtectControlGroups=yes"],
+        ["Delegate"],
+    ),
     "times": (
         {
             "web__timeouts": {"boot_timeout_s": 300, "drain_timeout_s": 120},
@@ -354,6 +364,15 @@ LogsDirectory=shop
         ({"web__bind": ["unix:/tmp/x.sock"]}, ("User=shop", "PrivateTmp=yes"), "nobody else finds it"),
         ({}, ("RuntimeDirectory=gwctl-shop", ""), "no folder for the control socket"),
         ({"web__nofile": 9000}, ("User=shop", "LimitNOFILE=1024"), "Set LimitNOFILE=9000"),
+        ({}, ("User=shop", "User=shop\nDelegate=yes"), "Set DelegateSubgroup=gwctl-master"),
+        (
+            {},
+            (
+                "User=shop",
+                "User=shop\nDelegate=yes\nDelegateSubgroup=gwctl-master\nProtectControlGroups=yes",
+            ),
+            "Take one of them out",
+        ),
     ],
 )
 def test_contradictions_are_found(

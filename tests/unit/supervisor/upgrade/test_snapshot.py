@@ -68,6 +68,7 @@ LEFT_OUT: dict[type, set[str]] = {
         "_watching",  # of a selector, made anew
         "_doomed",  # of one turn
         *("_by_pid", "others", "_kept", "_templates"),  # no template owes an answer
+        "groups",  # found again by what they are called
     },
     Outputs: {
         *("_selector", "_recorder", "_clock"),
