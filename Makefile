@@ -30,7 +30,7 @@ VENV ?= .venv
 TEST_WORKERS ?= 8
 # They start gwctl more than a thousand times. Where the environment forbids to keep bytecode, as in containers,
 # each start would compile it anew: that doubles what a start costs.
-test test-browser test-systemd test-containers test-oldest test-compiled: export PYTHONDONTWRITEBYTECODE =
+test test-browser test-systemd test-containers test-oldest test-compiled $(VENV)/.tests-compiled: export PYTHONDONTWRITEBYTECODE =
 TESTS ?= tests
 # fork: masters and commands are forks of a process that has imported gwctl; exec: each is a program of its own.
 STARTS ?= fork
@@ -65,8 +65,14 @@ help:
 run: $(VENV)/.installed
 	@exec $(BIN)/gwctl start -c examples/demo/gw.toml
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(VENV)/.tests-compiled
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+# Once by two processes: in a fresh clone each of the test workers would compile all tests for itself, at the same time.
+# What cannot be collected is told of by the tests themselves.
+$(VENV)/.tests-compiled: $(VENV)/.installed-dev $(shell find tests -name '*.py')
+	@$(BIN)/python -m pytest --collect-only -q tests/unit > /dev/null 2>&1 & \
+	$(BIN)/python -m pytest --collect-only -q --ignore=tests/unit tests > /dev/null 2>&1; wait; touch $@
 
 # Each in an environment of its own, .venv-3.12 and so on. All are run, also after one that fails.
 test-others: $(VENV)/.created
