@@ -96,13 +96,13 @@ def cgroup2() -> Path | None:
 def install(folder: Path) -> None:
     """Install a wheel of gwctl and what it needs for the box's Python, as a virtual environment of it."""
     wheels = folder / "wheels"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    _run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)])
+    _run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)], ROOT)
     (wheel,) = wheels.glob("gwctl-*.whl")
     venv = folder / "venv"
     packages = venv / f"lib/python{PYTHON}/site-packages"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-compile"]
     picky = ["--python-version", PYTHON, "--only-binary=:all:", "--target", str(packages)]
-    _run([*pip, "install", *picky, str(wheel)])
+    _run([*pip, *picky, str(wheel)], ROOT)
     (venv / "bin").mkdir(parents=True)
     (venv / "bin/python3").symlink_to("/usr/bin/python3")
     (venv / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {PYTHON}\n", "utf-8")
@@ -111,8 +111,8 @@ def install(folder: Path) -> None:
     script.chmod(0o755)
 
 
-def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_MAKE_S, check=False)
+def _run(command: Sequence[str], cwd: Path) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=_MAKE_S, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
 
 
