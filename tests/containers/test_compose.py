@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from tests.containers.kube import PYTHON
 from tests.containers.pods import EXAMPLE, Podman
 from tests.containers.site import free_port
 from tests.support.debian import need
+from tests.support.pages import from_page
 from tests.support.server import ROOT
 from tests.support.wait import until
 
@@ -37,13 +39,18 @@ class Project:
         service = document["services"]["shop"]
         assert service["ports"] == ["127.0.0.1:8000:8000"]
         service |= {"ports": [f"127.0.0.1:{port}:8000"], "image": image, "init": init}
-        self._file = folder / "compose.yaml"
-        self._file.write_text(yaml.safe_dump(document), "utf-8")
-        self._command = [str(COMPOSE), "--podman-path", str(podman.script(folder / "podman"))]
+        self._folder = folder
+        (folder / "compose.yaml").write_text(yaml.safe_dump(document), "utf-8")
+        script = str(podman.script(folder / "podman"))
+        self._compose = [str(COMPOSE), "--podman-path", script, "-p", self._name]
 
-    def run(self, *arguments: str) -> None:
-        command = [*self._command, "-f", str(self._file), "-p", self._name, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_UP_S, check=False)
+    def run(self, command: str) -> None:
+        """A command of podman-compose, in the example's folder."""
+        arguments = shlex.split(command)[1:]
+        done = subprocess.run(
+            [*self._compose, *arguments],
+            cwd=self._folder, capture_output=True, text=True, timeout=_UP_S, check=False,
+        )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
 
     def answers(self) -> bool:
@@ -67,10 +74,10 @@ def project(request: pytest.FixtureRequest, pods: Podman, shop: str, tmp_path: P
     need("iptables", "iptables")
     project = Project(pods, shop, tmp_path / "project", init=request.param)
     try:
-        project.run("up", "--no-build", "-d")
+        project.run(from_page("deploy-containers.md", "podman-compose up --no-build -d"))
         yield project
     finally:
-        project.run("down")
+        project.run(from_page("deploy-containers.md", "podman-compose down"))
 
 
 def test_it_serves_and_stops_in_its_time(project: Project, pods: Podman) -> None:
@@ -87,7 +94,7 @@ def test_it_serves_and_stops_in_its_time(project: Project, pods: Podman) -> None
     )
     request.start()
     until(lambda: "/slow" in project.gwctl("requests").stdout, "the request to be served")
-    project.run("stop")
+    project.run(from_page("deploy-containers.md", "podman-compose stop"))
     request.join(timeout=60)
     assert answers == ["hello\n"]
     assert pods.describe(project.container)["State"]["ExitCode"] == 0

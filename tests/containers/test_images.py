@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.containers.pods import COMPILED, SLIM, Podman
-from tests.containers.site import Site
+from tests.containers.pods import COMPILED, HOW_TO_BUILD, SLIM, Podman, packages
+from tests.containers.site import Site, free_port
+from tests.support.debian import need
+from tests.support.pages import from_page
 from tests.support.wait import until
 
 SHUT_IN = (
@@ -85,6 +91,39 @@ def test_memory_decides_how_many(pods: Podman, image: str, site: Site) -> None:
         status = json.loads(container.execute(*gwctl(image), "status", "--json").stdout)
         assert status["pools"][0]["size"] == 1
         assert "memory allows 1" in container.logs()
+
+
+def test_the_commands_of_the_page(pods: Podman, shop: str, sources: Path, tmp_path: Path) -> None:
+    """docs/deploy-containers.md, with podman for docker, packages that are here, and another port of this machine."""
+    need("iptables", "iptables")
+    port, name = free_port(), f"gwctl-test-{os.getpid()}"
+    build = from_page("deploy-containers.md", "docker build -t localhost/shop .")
+    run = from_page(
+        "deploy-containers.md",
+        "docker run --rm -p 8000:8000 --read-only --tmpfs /tmp --cap-drop all --memory 512m --cpus 2 localhost/shop",
+    )
+    podman = pods.script(tmp_path / "podman")
+    options = shlex.join([*HOW_TO_BUILD, *packages()])
+    build = build.replace("docker build", f"{podman} build {options}")
+    subprocess.run(["sh", "-c", build], cwd=sources, capture_output=True, timeout=1500, check=True)
+    command = run.replace("docker run", f"exec {podman} run --name {name}").replace(
+        "8000:8000", f"127.0.0.1:{port}:8000"
+    )
+    with subprocess.Popen(
+        ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as container:
+        try:
+            until(lambda: answers(port), "the container to serve")
+        finally:
+            pods.run("rm", "--force", "--ignore", "--time=10", name)
+        assert container.wait(60) == 0
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/").text == "hello\n"
+    except httpx.TransportError:
+        return False
 
 
 def test_the_size(pods: Podman, image: str, record_property: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 import pytest
 
 from tests.containers.pods import CACHE, EXAMPLE, Podman
+from tests.support.pages import from_page
 from tests.support.wait import until
 from tests.systemd.box import Box, booted, tree
 from tests.systemd.site import ASK
@@ -61,11 +62,12 @@ def install(box: Box, more: str = "") -> None:
     """The quadlet, with what is different in a box, and more."""
     folder = "/etc/containers/systemd"
     box.says("mkdir", "-p", f"{folder}/shop.container.d")
-    box.says("cp", "/srv/given/shop.container", folder)
+    copy = from_page("deploy-containers.md", "cp shop.container /etc/containers/systemd/")
+    box.says("sh", "-c", f"cd /srv/given; {copy}")
     box.says(
         "sh", "-c", 'printf "%s" "$1" > "$2"', "_", UNLIMITED + more, f"{folder}/shop.container.d/test.conf"
     )
-    box.says("systemctl", "daemon-reload")
+    box.says(*from_page("deploy-containers.md", "systemctl daemon-reload").split())
 
 
 def logged(box: Box) -> str:
@@ -90,7 +92,7 @@ def test_podman_understands_it(box: Box) -> None:
 @pytest.mark.parametrize("init", ["", "RunInit=true\n"], ids=["pid 1", "init"])
 def test_it_serves_when_it_is_started_and_stops_in_its_time(box: Box, init: str) -> None:
     install(box, init)
-    done = box.run("systemctl", "start", "shop")
+    done = box.run(*from_page("deploy-containers.md", "systemctl start shop").split())
     assert done.returncode == 0, logged(box)
     assert box.says("python3", "-c", ASK, "/") == "hello", "whoever is ordered after it can ask at once"
     assert box.run(*IN_IT, "status").returncode == 0

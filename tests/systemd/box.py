@@ -28,7 +28,7 @@ SUITE: Final = "trixie"
 """Debian 13, with systemd 257 and Python 3.13."""
 PYTHON: Final = "3.13"
 CACHE: Final = Path(os.environ.get("GWCTL_TEST_CACHE", "/var/tmp/gwctl-tests"))
-MAKE: Final = "GWCTL_TEST_MAKES_BOX" in os.environ
+MAKE: Final = "TEST_MAKES_BOX" in os.environ
 """It takes a minute, half of it of both cores: ``make test-systemd`` says so, ``make test`` uses what is there."""
 _TREE: Final = f"{SUITE}-1"
 _MAKE_S: Final = 360

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.support.pages import from_page
 from tests.support.wait import until
 from tests.systemd.box import MAKE
 from tests.systemd.site import GWCTL, Site
@@ -237,10 +238,27 @@ def test_one_unit_for_many_folders(site: Site) -> None:
     site.box.says("rm", "/run/systemd/system/gwctl@.service")
 
 
-def test_the_unit_fits_where_it_runs(site: Site) -> None:
-    """`gwctl check --unit` in the place where the unit runs."""
-    site.install()
-    unit = f"/run/systemd/system/{site.unit}.service"
-    fits = site.box.run(GWCTL, "check", "-c", f"{site.place}/gw.toml", "--unit", unit)
-    assert (fits.returncode, fits.stderr) == (0, "")
-    assert fits.stdout.endswith(f"{site.unit}.service: fits the settings\n")
+def test_the_commands_of_the_page(site: Site) -> None:
+    """docs/deploy-systemd.md, from nothing to a reload; `gwctl check --unit` in the place where the unit runs."""
+    site.write()
+    site.box.says("cp", "-r", site.place, "/srv/shop")
+    site.box.says("sed", "-i", "s/^name = .*/name = 'shop'/", "/srv/shop/gw.toml")
+    place = "/etc/systemd/system"
+    said = [
+        site.box.says("sh", "-c", f"PATH=/srv/gwctl/venv/bin:$PATH; {command}")
+        for command in (
+            from_page("deploy-systemd.md", "gwctl unit -c /srv/shop/gw.toml -o /etc/systemd/system"),
+            from_page("deploy-systemd.md", "systemctl daemon-reload"),
+            from_page("deploy-systemd.md", "systemctl enable --now gwctl-shop"),
+            from_page(
+                "deploy-systemd.md",
+                "gwctl check -c /srv/shop/gw.toml --unit /etc/systemd/system/gwctl-shop.service",
+            ),
+            from_page("deploy-systemd.md", "systemctl reload gwctl-shop"),
+        )
+    ]
+    assert said[3].endswith("gwctl-shop.service: fits the settings")
+    assert site.ask().startswith("one ")
+    assert site.box.show("gwctl-shop", "StatusText") == "web 2/2 ready g2"
+    site.box.says("systemctl", "disable", "--now", "gwctl-shop")
+    site.box.says("rm", "-r", f"{place}/gwctl-shop.service", "/srv/shop")

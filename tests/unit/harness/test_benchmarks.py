@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import costs, memory, peers, servers, startup
+from benchmarks import costs, memory, one_machine, peers, servers, startup
 from benchmarks.checks import complain
 from benchmarks.contenders import (
     CONTENDERS,
@@ -454,3 +454,11 @@ class TestCosts:
             == seen
         )
         assert (settings.pool["web"].access_log != "off") == name.startswith("access log")
+
+
+def test_what_one_machine_is_worth() -> None:
+    """Of requests for a second of processor time: the cores, at 70 % of them, in round numbers."""
+    unit = one_machine.Unit("hello", "sync", 2, 31_234.5, 50_071.0, 0.61, 2.25)
+    head, _, row = one_machine.lines([unit], 4)
+    assert head.endswith("| 70% of 4 cores |")
+    assert row == "| hello | sync | 2 | 31,234 | 50,071 | 0.61 | 2.2 | 140,200 |"
