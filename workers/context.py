@@ -18,7 +18,7 @@ from gwctl.log.event_log import Log
 from gwctl.masking import shower
 from gwctl.workers.app.drain_notice import DrainNotice, drains
 from gwctl.workers.app.loader import LoadedApplication
-from gwctl.workers.observe.request_ids import identified
+from gwctl.workers.observe.request_ids import identified, mark_began
 from gwctl.workers.observe.throttled_log import ThrottledLog
 
 WSGI_THREADS: Final = 16
@@ -64,6 +64,7 @@ class WorkerContext:
         self.application: Callable[..., Any] = identified(
             application.call, application.interface, assignment.settings
         )
+        self.mark_began: Callable[[float], object] = mark_began(assignment.settings)
         self.interface: str = application.interface
         self.worker_class: WorkerClass = application.worker_class
         self.state: dict[str, Any] = application.state

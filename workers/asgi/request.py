@@ -35,7 +35,6 @@ from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY, UNTIL_CLOS
 from gwctl.workers.observe import request_ids
 from gwctl.workers.observe.disconnects import is_disconnect
 from gwctl.workers.observe.errors import ClientGone, NotAsgiError
-from gwctl.workers.observe.introspection import BEGAN_AT
 from gwctl.workers.observe.tracebacks import fault, summary, tell_once
 
 if TYPE_CHECKING:
@@ -456,9 +455,10 @@ class AsgiRequest(Extensions):
         if may_be_gone and self._drop(self._exchange, queue):
             ended(self)
             return
-        BEGAN_AT.set(self.began_at)
+        context = self._service.context
+        context.mark_began(self.began_at)
         try:
-            await self._service.context.application(self.scope, self.receive, self.send)
+            await context.application(self.scope, self.receive, self.send)
         except (ClientGone, Interrupted):
             self._incomplete("")
         except asyncio.CancelledError:
@@ -560,24 +560,23 @@ class AsgiRequest(Extensions):
 
 
 class IdentifiedRequest(AsgiRequest):
-    """One whose response has a line of the server's own, besides Date and Server: that of its id."""
+    """One whose response has a line of the server's own, besides Date and Server: that of its id.
 
-    _own_line: bytes
+    ``own_line``: as HTTP/1.1 has it, to stand behind the head's first one. Set before the application runs.
+    """
 
-    __slots__ = ("_own_line",)
+    own_line: bytes
 
-    def identify(self, line: bytes) -> None:
-        """Have ``line``, as HTTP/1.1 has it, behind the head's first one; before the application runs."""
-        self._own_line = line
+    __slots__ = ("own_line",)
 
     def _whole(self, body: bytes) -> None:
-        self._line += self._own_line
-        self._own_line = b""  # it is there once, however often the head is made
+        self._line += self.own_line
+        self.own_line = b""  # it is there once, however often the head is made
         AsgiRequest._whole(self, body)  # noqa: SLF001 - our own; super() costs as much again
 
     def _begin(self, known: int) -> None:
-        self._line += self._own_line
-        self._own_line = b""
+        self._line += self.own_line
+        self.own_line = b""
         super()._begin(known)
 
 

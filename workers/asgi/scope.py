@@ -16,6 +16,7 @@ from gwctl.workers.balancing.queue_limit import REQUEST_START
 from gwctl.workers.exchange import tls_metadata
 from gwctl.workers.exchange.forwarded import FIELDS
 from gwctl.workers.exchange.request_rules import FOLDED, HOSTS_MAX, Refused, check_host
+from gwctl.workers.observe.request_ids import SAID, saying
 
 if TYPE_CHECKING:
     from gwctl.workers.exchange.exchange import Exchange
@@ -41,6 +42,8 @@ class ScopeBuilder:
         """``extendable``: requests have a limit of time, and may ask for more."""
         self._state = service.context.state
         self._extendable = extendable
+        self._saying = saying(service.context.settings)
+        self._notable_names = _NOTABLE | self._saying
         self._root_path = service.context.settings.root_path.rstrip("/")
         self._offered_10: dict[str, Any] = {KEY: service.context.notice}
         if service.context.settings.pathsend:
@@ -92,8 +95,9 @@ class ScopeBuilder:
         headers: Headers = exchange.fields.asgi_headers
         host: bytes | None = None
         notable: Fields | None = None
+        notable_names = self._notable_names
         for name, value in headers:
-            if name in _NOTABLE:  # one look-up for each of the others
+            if name in notable_names:  # one look-up for each of the others
                 if name == b"host":
                     host = value
                 elif name != b"connection":
@@ -116,7 +120,10 @@ class ScopeBuilder:
             raise Refused(400, FOLDED)
         if exchange.authority:
             headers = _with_host(headers, exchange.authority)
-        return self._scope(exchange, base.copy(), headers)
+        scope = self._scope(exchange, base.copy(), headers)
+        if notable is not None and not notable.keys().isdisjoint(self._saying):
+            scope[SAID] = forwarder is not None
+        return scope
 
     def _new_host(self, host: bytes | None, http11: bool) -> None:
         """Judge a value of Host that is not known yet.

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gwctl.config import trusted_proxies
 from gwctl.config.trusted_proxies import Trusted
-from gwctl.workers.observe.request_ids import TRUSTED
 
 if TYPE_CHECKING:
     from gwctl.config.model.settings import PoolSettings
@@ -111,26 +110,18 @@ class Forwarding:
         trusted: Trusted,
         fields: Sequence[str],
         adapt: Callable[[OriginalRequest], dict[str, Any]],
-        *,
-        marks: bool = False,
     ) -> None:
-        """``adapt`` says what such a request changes in what a connection's requests share.
-
-        ``marks``: what they share says that their peer is trusted.
-        """
+        """``adapt`` says what such a request changes in what a connection's requests share."""
         self._trusted = trusted
         self.fields = [name.lower().encode() for name in fields]
         self._names = [name.lower() for name in fields]
         self._adapt = adapt
-        self._marks = marks
         self._changes = lru_cache(_REMEMBERED)(self._understand)
 
     def connected(self, connection: ProxiedConnection) -> None:
         """Look at the peer of a new connection, after the runner did."""
         if self._trusted.peer(connection.peer):
             connection.forwarder = Forwarder(self, connection)
-            if self._marks:
-                connection.base[TRUSTED] = True
 
     def changes(self, *values: bytes | None) -> tuple[Client | None, str, dict[str, Any]]:
         """Return client, Host and changes of the base for the values of ``fields``."""
@@ -317,4 +308,4 @@ def forwarding_for(
     if not trusted:
         return None
     fields = tuple(dict.fromkeys(settings.forwarded_headers))
-    return Forwarding(trusted, fields, adapt, marks=bool(settings.request_id_header))
+    return Forwarding(trusted, fields, adapt)

@@ -50,7 +50,7 @@ class ApplicationHandler(logging.Handler):
             figures=_figures(record) if self._log.has_fields else None,
         )
         if not self._log.json:
-            request_id = request_ids.current.get()
+            request_id = request_ids.current()
             name = record.name if record.name != logging.root.name else ""
             said = " ".join(filter(None, (name, f"[{request_id}]" if request_id else "")))
             text = f"{said}: {text}" if said else text

@@ -105,7 +105,7 @@ def log_of(assignment: Assignment, streams: StandardStreams) -> Log:
         origin=assignment.origin,
         to=assignment.log_to,
     )
-    log.request_id = request_ids.current.get
+    log.request_id = request_ids.current
     log.keep_time_zone()
     return log
 

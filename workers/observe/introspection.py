@@ -12,7 +12,6 @@ import asyncio
 import gc
 import sys
 import threading
-from contextvars import ContextVar
 from time import monotonic
 from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
@@ -20,8 +19,6 @@ from typing import Any, Final, NamedTuple
 from gwctl.ipc.channel import RequestReport, RequestUnderWay, TaskStack
 from gwctl.workers.observe.tracebacks import is_machinery
 
-BEGAN_AT: Final[ContextVar[float]] = ContextVar("gwctl_began_at", default=0.0)
-"""When the request began in whose context one is: tasks that an ASGI application begins share it."""
 REQUESTS_MAX: Final = 100
 TASKS_MAX: Final = 50
 FRAMES_MAX: Final = 40

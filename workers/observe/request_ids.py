@@ -10,8 +10,9 @@ whatever a client has sent there, in environ (``gwctl.request_id``) or scope (``
 `current` for as long as it runs. Where responses have it too, it is a line of their own head: among the
 fields of the application, which recur, one that is new each time would have none of them found again.
 
-All of this is done for each request. So ids are made some hundreds at a time, and what is rare (a proxy that
-says one) is looked for before anything is done about it.
+All of this is done for each request. So ids are made many at a time, in every form in which they are wanted,
+and what is rare (a proxy that says one) is looked for before anything is done about it. And a context has one
+variable of ours: a second one would cost as much as all the rest.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from gwctl.config.model.settings import PoolSettings
 
 KEY: Final = "gwctl.request_id"
-TRUSTED: Final = KEY
-"""In what the requests of a trusted proxy's connection share, until it has the request's id in its place."""
+SAID: Final = KEY
+"""Only in environ or scope of a request that says an id (`saying`), until it has its own there: whether a
+trusted proxy says it. In an environ only if so: what others say is replaced by the same name."""
 _SOUND: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_PARENT: Final = b"traceparent"
 _PREFIX_BYTES: Final = 5
 _DIGITS: Final = tuple([f"{number:02x}" for number in reversed(range(256))])
 _HEADS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
@@ -49,8 +52,43 @@ class Answering(Protocol):
         """Be the start_response of a response that has it."""
 
 
-current: Final[ContextVar[str]] = ContextVar(KEY, default="")
-"""Of the request that is served."""
+class Request(Protocol):
+    """An ASGI application's request, whose method the send is that it is given."""
+
+    began_at: float
+    own_line: bytes
+    """As above, where the request takes one."""
+
+
+SERVED: Final[ContextVar[Any]] = ContextVar(KEY, default="")
+"""Of the request that is served: its id; or when it began (monotonic), if it is one of ASGI; or both."""
+
+
+def current() -> str:
+    """Return the id of the request that is served; empty: there is none."""
+    served = SERVED.get()
+    if type(served) is tuple:
+        return str(served[0])
+    return served if type(served) is str else ""
+
+
+def current_began_at() -> float:
+    """Return when the ASGI request began that is served; 0.0: there is none."""
+    served = SERVED.get()
+    if type(served) is tuple:
+        return float(served[1])
+    return served if type(served) is float else 0.0
+
+
+def mark_began(settings: PoolSettings) -> Callable[[float], object]:
+    """Return what an ASGI request calls with the time at which it began, in its context."""
+    return float if settings.request_id_header else SERVED.set  # where there are ids they bring it along
+
+
+def saying(settings: PoolSettings) -> frozenset[bytes]:
+    """Return the fields, in lower case, by which proxies say ids; none where requests have no ids."""
+    header = settings.request_id_header
+    return frozenset({header.lower().encode(), _PARENT}) if header else frozenset()
 
 
 class RequestIds:
@@ -93,10 +131,10 @@ def identified(application: Application, interface: str, settings: PoolSettings)
 def _wsgi(application: Application, ids: RequestIds) -> Application:
     variable = "HTTP_" + ids.header.upper().replace("-", "_")
     in_response, field = ids.in_response, f"{ids.header}: "
-    take, set_current = ids.made.pop, current.set
+    take, serve = ids.made.pop, SERVED.set
 
     def with_id(environ: dict[str, Any], start_response: Any) -> Any:
-        if KEY in environ and (variable in environ or "HTTP_TRACEPARENT" in environ):
+        if SAID in environ:
             request_id = ids.of(environ.get(variable, ""), environ.get("HTTP_TRACEPARENT", ""))
         else:
             try:
@@ -104,7 +142,7 @@ def _wsgi(application: Application, ids: RequestIds) -> Application:
             except IndexError:
                 request_id = ids.new()
         environ[KEY] = environ[variable] = request_id
-        set_current(request_id)
+        serve(request_id)
         if not in_response:
             return application(environ, start_response)
         call: Answering = start_response.__self__
@@ -117,18 +155,14 @@ def _wsgi(application: Application, ids: RequestIds) -> Application:
 def _asgi(application: Application, ids: RequestIds) -> Application:
     name = ids.header.lower().encode()
     header, in_response, field = ids.header.encode(), ids.in_response, f"{ids.header}: "
-    take, set_current = ids.made.pop, current.set
-    saying = frozenset({name, b"traceparent"})
+    take, serve = ids.made.pop, SERVED.set
 
     def with_id(scope: Any, receive: Any, send: Any) -> Any:
-        trusted = scope.pop(TRUSTED, False)
         headers = scope["headers"]
-        for each in headers:
-            if each[0] in saying:
-                request_id = _said(headers, name, ids) if trusted else ids.new()
-                # In place: the access log of a WebSocket's handshake looks at the same list.
-                headers[:] = [each for each in headers if each[0] != name]
-                break
+        if SAID in scope:
+            request_id = _said(headers, name, ids) if scope[SAID] else ids.new()
+            # In place: the access log of a WebSocket's handshake looks at the same list.
+            headers[:] = [each for each in headers if each[0] != name]
         else:
             try:
                 request_id = take()
@@ -138,15 +172,24 @@ def _asgi(application: Application, ids: RequestIds) -> Application:
         extensions = scope["extensions"].copy()  # the connection's
         extensions[KEY] = {"id": request_id}
         scope["extensions"] = extensions
-        set_current(request_id)
-        if not in_response:
-            return application(scope, receive, send)
+        scope[KEY] = request_id
+        answering: Request = send.__self__
         try:
-            identify = send.__self__.identify
-        except AttributeError:  # of a WebSocket, or one that is answered by another loop
+            began_at = answering.began_at
+        except AttributeError:
+            return web_socket(scope, receive, send, request_id)
+        serve((request_id, began_at))
+        if in_response:
+            try:
+                answering.own_line = f"{field}{request_id}\r\n".encode()
+            except AttributeError:  # it is answered by another loop
+                send = _adding(send, (header, request_id.encode()))
+        return application(scope, receive, send)
+
+    def web_socket(scope: Any, receive: Any, send: Any, request_id: str) -> Any:
+        serve(request_id)
+        if in_response:
             send = _adding(send, (header, request_id.encode()))
-        else:
-            identify(f"{field}{request_id}\r\n".encode())
         return application(scope, receive, send)
 
     return with_id
@@ -169,7 +212,7 @@ def _said(headers: Any, name: bytes, ids: RequestIds) -> str:
     for each, value in headers:
         if each == name:
             said = f"{said},{value.decode('latin-1')}" if said else value.decode("latin-1")
-        elif each == b"traceparent":
+        elif each == _PARENT:
             trace = value.decode("latin-1")
     return ids.of(said, trace)
 

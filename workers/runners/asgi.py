@@ -15,7 +15,8 @@ from gwctl.workers.drain import LAST_WORDS_S
 from gwctl.workers.exchange.outbox import Outbox
 from gwctl.workers.exchange.runner import Runner
 from gwctl.workers.exchange.states import BUSY
-from gwctl.workers.observe.introspection import BEGAN_AT, Running
+from gwctl.workers.observe.introspection import Running
+from gwctl.workers.observe.request_ids import current_began_at
 from gwctl.workers.runners.asgi_deadlines import AsgiClock, give_up
 from gwctl.workers.websocket.handshake import asks_for_websocket
 
@@ -64,7 +65,7 @@ class AsgiRunner(Runner):
 
     def current(self) -> Running | None:
         """The request that has the loop at this moment, in whatever task; for a signal's handler to ask."""
-        began_at = BEGAN_AT.get()
+        began_at = current_began_at()  # tasks that the application begins share it
         for each in self._requests:
             if each.began_at == began_at:
                 return Running(each.what(), began_at, 0, each.task)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gwctl.workers.app.drain_notice import KEY
 from gwctl.workers.exchange.request_rules import Refused
-from gwctl.workers.observe.request_ids import TRUSTED
+from gwctl.workers.observe.request_ids import SAID
 
 if TYPE_CHECKING:
     from gwctl.workers.websocket.deflate import Agreement
@@ -29,7 +29,7 @@ _FROM_REQUEST: Final = (
     "raw_path",
     "query_string",
     "headers",
-    TRUSTED,
+    SAID,
 )
 _SCHEMES: Final = {"http": "ws", "https": "wss"}
 

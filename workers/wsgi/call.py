@@ -195,6 +195,11 @@ class WsgiCall:
 
     def start_with_own_line(self, status: Any, headers: Any, exc_info: Any = None) -> Callable[[bytes], None]:
         """Do the same for a head that has ``own_line``, behind its first line."""
+        if exc_info is None and self._headers is None and type(headers) is list and not self._ended:
+            line, self.status = self.response.heads.wsgi_status(status)  # as it usually is, in a call less
+            self._headers = headers
+            self._line = line + self.own_line
+            return self.write
         write = self.start_response(status, headers, exc_info)
         self._line += self.own_line
         return write

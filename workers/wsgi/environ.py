@@ -22,6 +22,7 @@ from gwctl.workers.balancing.queue_limit import REQUEST_START
 from gwctl.workers.exchange.body_buffer import NO_BODY
 from gwctl.workers.exchange.forwarded import FIELDS
 from gwctl.workers.exchange.request_rules import FOLDED, HOSTS_MAX, Refused, check_host
+from gwctl.workers.observe.request_ids import SAID, saying
 from gwctl.workers.wsgi.file_wrapper import FileWrapper
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class EnvironBuilder:
     def __init__(self, assignment: Assignment, multithread: bool, notice: DrainNotice) -> None:
         self._root_path = assignment.settings.root_path.rstrip("/")
         self._names: dict[bytes, str] = {}
+        self._saying = saying(assignment.settings)
+        self._notable_names = {name: _environ_name(name) for name in _NOTABLE | self._saying}
         self._hosts: set[str | None] = set()  # found sound before
         self.notable: Fields | None = None  # of the request built last
         self._base: Environ = {
@@ -145,14 +148,15 @@ class EnvironBuilder:
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
         return environ
 
-    @staticmethod
-    def _see_to_notable(exchange: Exchange, environ: Environ, notable: Fields) -> None:
+    def _see_to_notable(self, exchange: Exchange, environ: Environ, notable: Fields) -> None:
         """Add the fields that mean something to the server too, and do what those of proxies say."""
         for name, value in notable.items():
             if name != b"transfer-encoding":  # the application gets the body without it
-                environ[_NOTABLE_NAMES[name]] = value.decode("latin-1")
+                environ[self._notable_names[name]] = value.decode("latin-1")
         forwarder = exchange.forwarder
         if forwarder is not None:
+            if not notable.keys().isdisjoint(self._saying):
+                environ[SAID] = True
             if notable.keys().isdisjoint(FIELDS):
                 exchange.peer = forwarder.peer
             else:
@@ -166,7 +170,7 @@ class EnvironBuilder:
         """
         if not name:
             raise Refused(400, FOLDED)
-        key = "" if b"_" in name or name.lower() in _NOTABLE else _environ_name(name)
+        key = "" if b"_" in name or name.lower() in self._notable_names else _environ_name(name)
         if len(self._names) >= _NAMES_MAX:
             self._names.clear()
         self._names[name] = key
@@ -195,9 +199,6 @@ class EnvironBuilder:
 def _environ_name(name: bytes) -> str:
     key = name.decode("ascii").upper().replace("-", "_")
     return key if key in _UNPREFIXED else "HTTP_" + key
-
-
-_NOTABLE_NAMES: Final = {name: _environ_name(name) for name in _NOTABLE}
 
 
 def _note(notable: Fields | None, name: bytes, value: bytes) -> Fields | None:

@@ -15,7 +15,7 @@ import pytest
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.exemplars import EXEMPLAR_S, read
 from gwctl.workers.observe import request_ids
-from gwctl.workers.observe.request_ids import KEY, TRUSTED, RequestIds, current, identified
+from gwctl.workers.observe.request_ids import KEY, SAID, RequestIds, current, identified
 from tests.support.engine import WORKER_CLASSES, Engine
 from tests.support.wait import pass_time, until
 from tests.support.websocket import open_on
@@ -82,7 +82,7 @@ def echo(environ: Any, start_response: Any) -> list[bytes]:
     if environ["PATH_INFO"] == "/slow":
         pass_time(1.5 * EXEMPLAR_S)
     body = json.dumps(
-        [environ.get(KEY), environ.get("HTTP_X_REQUEST_ID"), current.get(), environ.get(TRUSTED) is True]
+        [environ.get(KEY), environ.get("HTTP_X_REQUEST_ID"), current(), environ.get(SAID) is True]
     )
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body.encode()]
@@ -95,7 +95,7 @@ async def live(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(1.5 * EXEMPLAR_S)  # a loop may wake a moment early
     header = ",".join(value.decode() for name, value in scope["headers"] if name == b"x-request-id")
     known = scope["extensions"].get(KEY, {}).get("id")
-    body = json.dumps([known, header, current.get(), TRUSTED in scope]).encode()
+    body = json.dumps([known, header, current(), scope.get(SAID) is True]).encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -284,7 +284,7 @@ async def socket_of(scope: Any, receive: Any, send: Any) -> None:
         raise NotImplementedError
     await receive()
     known = scope["extensions"][KEY]["id"]
-    assert known == current.get() == dict(scope["headers"])[b"x-request-id"].decode()
+    assert known == current() == dict(scope["headers"])[b"x-request-id"].decode()
     await send({"type": "websocket.accept", "headers": [(b"x-known", known.encode())]})
     await send({"type": "websocket.close"})
 
@@ -310,3 +310,23 @@ def test_websockets_have_them_too(trusted: bool) -> None:
         assert answer["x-request-id"] == known
         assert (known == "abc") is trusted
         until(lambda: running.access_path.read_text() == f"{known} 101\n", "its line")
+
+
+@each_class
+@both
+def test_who_says_one_leaves_no_mark(worker: str, asgi: bool) -> None:
+    """Neither a header that nobody believes, nor one whose name has underscores, nor HTTP/1.0 is mistaken."""
+    with engine(worker, asgi, trusted_proxies=()) as running, running.connect() as client:
+        for field in (
+            "X-Request-ID: forged",
+            "X_Request_ID: forged",
+            f"traceparent: {PARENT}",
+            "Accept: */*",
+        ):
+            known, header, contextual, marked = json.loads(client.get("/", field).body)
+            assert known == header == contextual
+            assert len(known) == 16
+            assert not marked
+    with engine(worker, asgi) as running, running.connect() as client:
+        client.send(b"GET / HTTP/1.0\r\nX-REQUEST-ID: abc\r\n\r\n")
+        assert json.loads(client.response().body) == ["abc", "abc", "abc", False]
