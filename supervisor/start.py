@@ -17,7 +17,7 @@ from pathlib import Path
 
 import setproctitle
 
-from gwctl import __version__
+from gwctl import __version__, build
 from gwctl.config import users
 from gwctl.config.load import Loaded
 from gwctl.control import paths
@@ -131,6 +131,7 @@ def _prepare(
             pid=os.getpid(),
             python=platform.python_version(),
             config=str(loaded.path) if loaded.path else "",
+            engine=build.engine(),
         )
     )
     _give_up_privileges(loaded, recorder)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from gwctl import __version__
+from gwctl import build
 from gwctl.cli import output
 from gwctl.errors import ExitStatus, GwctlError
 
@@ -144,12 +144,20 @@ def _let_interrupt() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(build.description())
+        context.exit()
+
+
 @click.group(
     cls=LazyGroup,
     help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Version and build."
+)
 def cli() -> None:
     """The group; its commands do the work."""
 

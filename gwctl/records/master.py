@@ -49,6 +49,8 @@ class MasterStarted(Record, frozen=True, kw_only=True):
     python: str
     config: str
     """The settings file; empty: none."""
+    engine: str = "pure Python"
+    """Or ``compiled``: which build this is."""
 
 
 class PrivilegesGivenUp(Record, frozen=True, kw_only=True):

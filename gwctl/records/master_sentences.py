@@ -16,7 +16,7 @@ from gwctl.wording import workers as count_of_workers
 
 @_of(master.MasterStarted)
 def _started(record: master.MasterStarted) -> str:
-    program = f"gwctl {record.version} pid {record.pid}, Python {record.python}"
+    program = f"gwctl {record.version} pid {record.pid}, engine {record.engine}, Python {record.python}"
     return f"{program}, config {record.config or 'none'}"
 
 

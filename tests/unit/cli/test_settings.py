@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from gwctl import __version__
+from gwctl import build
 from gwctl.cli import COMMANDS, cli
 from gwctl.cli.options import logical_cwd
 from tests.support.command import runner
@@ -31,7 +31,7 @@ def gwctl(*arguments: str, **environ: str) -> Result:
 
 
 def test_version() -> None:
-    assert gwctl("--version").output == f"gwctl {__version__}\n"
+    assert gwctl("--version").output == f"{build.description()}\n"
 
 
 def test_help_names_every_command() -> None:
