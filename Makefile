@@ -11,7 +11,8 @@
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
 # make bench-quick   hello world beside the fastest of them, three minutes
 # make bench-lifecycle   reloads, kills and hangs beside other servers, twenty minutes
-# make test-compiled   all tests with the compiled build of the engine (docs/adr/0006)
+# make test-compiled   all tests with the compiled build of the engine (docs/adr/0006), or with that of WHEEL=dist/...
+# make wheels   what a release consists of, in dist/: compiled wheels, a pure one, sources, checksums
 # make sim    the simulated world: make sim SEED=1 STEPS=100000 JOBS=2
 # make soak   faults at random under load: make soak CLASS=asgi SECONDS=1800 SEED=7 (all classes without CLASS; PRELOAD=1, HOSTILE=1)
 # make once   POSTs with numbers of their own, each run at most once: make once POSTS=1000000 CLASS=sync
@@ -48,6 +49,7 @@ BROKEN ?=
 GOOD_RELOADS ?=
 RELOADS ?= 200
 COMPILED ?= 1
+WHEEL ?=
 HOSTILE ?=
 FUZZ_FOLDER ?= .fuzz
 
@@ -57,7 +59,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-others test-all test-browser test-systemd test-kubernetes test-containers test-oldest test-compiled lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
+.PHONY: help run test test-others test-all test-browser test-systemd test-kubernetes test-containers test-oldest test-compiled wheels lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -123,8 +125,13 @@ test-oldest: $(VENV)-oldest/.installed
 test-compiled: $(VENV)/.installed-dev
 	@$(QUIET_PIP) 'setuptools>=77'
 	@trap 'rm -f gwctl__mypyc.*.so; find workers -name "*.so" -delete' EXIT; trap 'exit 130' HUP INT TERM; \
-	    $(BIN)/python hatch_build.py && \
+	    $(BIN)/python hatch_build.py $(if $(WHEEL),--from $(WHEEL)) && \
 	    $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+# For this Python and the others of this machine: compiled wheels, a pure one, the sources and checksums, in dist/.
+wheels: $(VENV)/.installed-dev
+	@$(QUIET_PIP) --group release
+	@others="$$($(BIN)/python tests/support/interpreters.py)" && $(BIN)/python -m release.wheels $$others
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
     GWCTL_COMPILE=1 pip install .            a wheel with them (a C compiler is needed)
     python hatch_build.py                    put them beside the source: make test-compiled
+    python hatch_build.py --from WHEEL       put those of a wheel there instead: to test what is released
     python hatch_build.py --sources          name them: make lint checks their types as mypyc does
 
 Without GWCTL_COMPILE=1 this changes nothing: the wheel is pure Python. mypyc compiles what the
@@ -15,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,23 @@ def compile_modules(into: Path) -> list[Path]:
     return sorted(path.relative_to(into) for path in made)
 
 
+def place_from(wheel: Path) -> list[Path]:
+    """Put the compiled modules of ``wheel`` beside the source; return where.
+
+    Raises:
+        ValueError: It has none, or was made from other sources than these.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        compiled = [name for name in names if name.endswith(".so")]
+        if not compiled:
+            raise ValueError(f"{wheel} is not compiled")
+        for name in names:
+            if name.endswith(".py") and archive.read(name) != (ROOT / name).read_bytes():
+                raise ValueError(f"{wheel} was made from another {name}")
+        return [Path(archive.extract(name, ROOT)).relative_to(ROOT) for name in compiled]
+
+
 class CustomBuildHook(BuildHookInterface[Any]):
     """Adds the compiled modules to a wheel when GWCTL_COMPILE=1."""
 
@@ -135,5 +154,6 @@ if __name__ == "__main__":
     if "--sources" in sys.argv:
         print(*SOURCES)
         sys.exit()
-    for made in compile_modules(ROOT):
+    wheel = sys.argv[2] if sys.argv[1:2] == ["--from"] else ""
+    for made in place_from(Path(wheel)) if wheel else compile_modules(ROOT):
         print(made)

@@ -1,4 +1,4 @@
-"""Which build of gwctl this is: with its engine compiled, as wheels for a platform have it, or in Python alone."""
+"""Which build of gwctl this is: its engine compiled, as in wheels for a platform, or in Python alone."""
 
 from __future__ import annotations
 

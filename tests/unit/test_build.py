@@ -19,13 +19,18 @@ def test_it_is_the_one_that_tests_run() -> None:
 def test_it_is_told_with_both_versions() -> None:
     python = re.escape(".".join(map(str, sys.version_info[:3])))
     assert re.fullmatch(
-        rf"gwctl {re.escape(__version__)}, engine (compiled|pure Python), Python {python}", build.description()
+        rf"gwctl {re.escape(__version__)}, engine (compiled|pure Python), Python {python}",
+        build.description(),
     )
 
 
 @pytest.mark.parametrize(
     ("origin", "engine"),
-    [(f"/x/server{EXTENSION_SUFFIXES[0]}", "compiled"), ("/x/server.py", "pure Python"), (None, "pure Python")],
+    [
+        (f"/x/server{EXTENSION_SUFFIXES[0]}", "compiled"),
+        ("/x/server.py", "pure Python"),
+        (None, "pure Python"),
+    ],
 )
 def test_it_goes_by_what_would_be_imported(monkeypatch, origin: str | None, engine: str) -> None:
     """From a program's own copy, or from an archive, that is never compiled."""
