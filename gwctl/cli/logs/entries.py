@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from math import isfinite
 from typing import Any, Final, NamedTuple
 
 from gwctl.log.level import Level
@@ -128,12 +129,29 @@ def clock_of(line: str) -> dt.time | None:
     return None if found is None else dt.time.fromisoformat(found["clock"])
 
 
+def read_json(text: str) -> Any:
+    """What is no number (NaN, Infinity, 1e999) is no JSON, though Python takes and gives it.
+
+    Raises:
+        ValueError: It is no JSON.
+        RecursionError: It has too many levels.
+    """
+    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"not a number: {text}")
+    return number
+
+
 def of_json(line: str) -> Entry | None:
     """None: it is no line of JSON of ours."""
     if not line.startswith("{"):
         return None
     try:
-        fields = json.loads(line)
+        fields = read_json(line)
     except (ValueError, RecursionError):
         return None
     return Entry(fields) if isinstance(fields, dict) and isinstance(fields.get("text"), str) else None
@@ -150,7 +168,7 @@ def time_of(fields: Mapping[str, Any]) -> dt.datetime | None:
 def of_journal(line: str) -> Entry | None:
     """Of an entry as ``journalctl -o json`` writes it; None: it is none."""
     try:
-        theirs = json.loads(line)
+        theirs = read_json(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(theirs, dict):
@@ -175,7 +193,7 @@ def of_journal(line: str) -> Entry | None:
         fields["subject"] = values.get("SYSLOG_IDENTIFIER", "")
         fields["kind"] = "journal"
     with suppress(ValueError, RecursionError):
-        fields |= {"figures": json.loads(values["GWCTL_FIGURES"])} if "GWCTL_FIGURES" in values else {}
+        fields |= {"figures": read_json(values["GWCTL_FIGURES"])} if "GWCTL_FIGURES" in values else {}
     return Entry(fields | {"text": message})
 
 

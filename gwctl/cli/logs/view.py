@@ -28,7 +28,7 @@ class LogsView:
 
     def _rendered(self, entry: Entry) -> str:
         if self._as_json:
-            return json.dumps(entry.fields)
+            return json.dumps(entry.fields, allow_nan=False)
         if entry.line:
             return escaped(entry.line)
         fields = entry.fields

@@ -55,6 +55,16 @@ def test_what_is_no_json_of_ours_is_none(line: str) -> None:
     assert of_json(line) is None
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_what_is_no_number_is_no_json(number: str) -> None:
+    """Python's reader takes it, and its writer gives it on to those who don't."""
+    assert of_json(f'{{"text":"tea","figures":{{"left":{number}}}}}') is None
+    entry = of_journal(json.dumps({"MESSAGE": "tea", "GWCTL_FIGURES": f'{{"left":{number}}}'}))
+    assert entry is not None
+    assert "figures" not in entry.fields
+    assert of_journal(f'{{"MESSAGE":"tea","X":{number}}}') is None
+
+
 def test_pool_worker_and_level_choose() -> None:
     entry = Entry({"pool": "web", "slot": 2, "level": "warning", "text": ""})
     assert Wanted("web")(entry)
