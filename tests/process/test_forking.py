@@ -114,6 +114,33 @@ def test_a_child_of_an_application_of_the_other_interface_answers_nobody(worker,
         assert children(worker_pid) == []
 
 
+@pytest.mark.parametrize("lock", ["JOBS._idle_semaphore._cond", "job._condition"])
+def test_a_child_of_an_executor_is_ended_whoever_held_a_lock_of_it(tmp_path, lock):
+    """Of the executor, or of the job's result: who submits a job, or waits for it, holds it for a moment."""
+    (tmp_path / "shop.py").write_text(
+        "import os, threading\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "JOBS = ThreadPoolExecutor(1)\n"
+        "def fork(go, forked):\n"
+        "    go.wait()\n"
+        "    child = os.fork()\n"
+        "    if child:\n"
+        "        forked.set()\n"
+        "        return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "def application(environ, start_response):\n"
+        "    go, forked = threading.Event(), threading.Event()\n"
+        "    job = JOBS.submit(fork, go, forked)\n"
+        f"    with {lock}:\n"
+        "        go.set()\n"
+        "        forked.wait()\n"
+        "    body = job.result().encode()\n"
+        "    start_response('200 OK', [('Content-Length', str(len(body)))])\n"
+        "    return [body]\n"
+    )
+    with GwctlServer("shop:application", worker="sync", chdir=tmp_path) as server:
+        assert httpx.get(server.url, timeout=AT_ONCE_S).text == "0"
+
+
 def test_a_child_of_an_anyio_thread_is_ended_when_its_function_returns(tmp_path):
     """As FastAPI calls what is no coroutine function."""
     (tmp_path / "shop.py").write_text(

@@ -11,7 +11,7 @@ The hooks stand before the application is imported, in workers and in templates.
       from a WSGI call         by the call (`workers.wsgi`), which looks at `is_child`
       from a step of a task,   by the loop: asyncio finds that the current task is not the one whose step
         or a callback          ends, and its loop's exception handler ends the process
-      from an executor's job   by the next job of that thread, which ends the process
+      from an executor's job   where its result would be set, or by the next job of that thread
       from the import          by the boot
 
   In a thread of the application's own it just ends with the thread.
@@ -53,6 +53,7 @@ is_child = False
 """This process was forked by the application."""
 
 _executor_loop: Final = executors._worker.__code__  # noqa: SLF001 - the body of its threads
+_executor_job: Final = executors._WorkItem.run.__code__  # noqa: SLF001 - what runs one of them
 
 
 class _Guard:
@@ -198,8 +199,15 @@ def _catch_in_executor() -> None:
                 worker.queue.put_nowait(None)  # type: ignore[union-attr]  # ends the thread
         elif frame.f_code.co_name == "run" and frame.f_globals.get("__name__", "").startswith("asgiref."):
             # A WSGI call that runs jobs for a loop in another thread, which is gone: it would wait for more.
-            future = getattr(frame.f_locals.get("self"), "future", None)
-            if isinstance(future, futures.Future):
-                future.set_result = lambda _result: end_child()  # type: ignore[method-assign, assignment]
-                future.set_exception = end_child  # type: ignore[method-assign, assignment]
+            _end_at_result(frame.f_locals.get("self"))
+        elif frame.f_code is _executor_job:
+            # Somebody may have been about to wait for it, or to begin another thread, and hold a lock.
+            _end_at_result(frame.f_locals.get("self"))
         frame = frame.f_back
+
+
+def _end_at_result(job: object) -> None:
+    future = getattr(job, "future", None)
+    if isinstance(future, futures.Future):
+        future.set_result = lambda _result: end_child()  # type: ignore[method-assign, assignment]
+        future.set_exception = end_child  # type: ignore[method-assign, assignment]
