@@ -113,7 +113,7 @@ class Pool(Struct, eq=False):
         self.generation = generation
         if policy is None or not self.size or not policy.sized_as(self.policy):
             self.scaling = Scaling()
-        self.footprint.other_code = True
+        self.footprint.other_code = self.footprint.own_bytes > 0
         self.policy = policy or self.policy
         self.size = size
         self.slots.clear()

@@ -20,7 +20,7 @@ Rules
     - The last serving worker of a pool is never drained to get rid of it (it may be surplus or
       belong to an abandoned generation) before another one serves.
     - A worker that is due to be replaced keeps its slot until its successor serves; it is let go then, or
-      before where there is no room for both (`Worker.ends_first`), as long as another serves;
+      before where there is no room for both (`Worker.ends_first`) and another serves;
       and at most `recycled_at_once` are on their way in and out. A successor whose place becomes free
       takes it at once; a reload or a smaller size has no use for successors, and lets them go.
     - While another master's place is to be taken, no worker serves before all are ready.
@@ -228,9 +228,9 @@ def _spawn(view: View, turn: Turn) -> None:
                     view.new[slot] = worker
     if view.holds():
         return
-    awaited = {worker.slot for worker in view.leaving if worker.ends_first and not worker.unreaped}
+    awaited = _awaited(view)
     for slot in range(pool.size):
-        if slot in view.old or (slot in awaited and view.serving):
+        if slot in view.old or slot in awaited:
             continue
         due = pool.slot(slot).next_try_at
         if due > turn.now:
@@ -240,6 +240,13 @@ def _spawn(view: View, turn: Turn) -> None:
             if wanted.candidate or wanted.hold:
                 pool.retry_at = None
                 return
+
+
+def _awaited(view: View) -> set[int]:
+    """Slots of those that are to end first, as there is no room for two; unless nobody serves any more."""
+    if not view.serving:
+        return set()
+    return {worker.slot for worker in view.leaving if worker.ends_first and not worker.unreaped}
 
 
 _CAN_BE_TOLD = COMING | _CAN_SERVE
@@ -275,8 +282,8 @@ def _recycle(view: View, turn: Turn) -> None:
         if due > turn.now:
             pool.retry_at = due if pool.retry_at is None else min(due, pool.retry_at)
             continue
-        if outgoing.ends_first:
-            if view.serving > 1 and view.room > 0:
+        if outgoing.ends_first and view.serving > 1:  # else it alone serves by now
+            if view.room > 0:
                 _tell_succession(pool, outgoing, turn)
                 del view.old[slot]
                 _let_go(view, outgoing, turn)

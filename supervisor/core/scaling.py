@@ -50,9 +50,18 @@ def _goes_by(pool: Pool, found: CapacityMeasured) -> tuple[PoolPolicy, str]:
     """The policy of the pool where so much is allowed, and why in words."""
     if not pool.policy.by_capacity:
         return pool.policy.allowed(0, found.cpus), ""
-    fits = pool.footprint.fits(found.memory_bytes, found.master_bytes)
-    why = filter(None, (found.why, pool.footprint.why(found.memory_bytes, found.master_bytes)))
+    fits = _fits(pool, found)
+    why = filter(None, (found.why, pool.footprint.why(found.memory_bytes, fits)))
     return pool.policy.allowed(max(1, min(found.processes, fits)), found.cpus), ", ".join(why)
+
+
+def _fits(pool: Pool, found: CapacityMeasured) -> int:
+    """How many workers of the pool there is memory for. Nobody is let go by what is only guessed."""
+    footprint, has = pool.footprint, pool.policy.size_max
+    if footprint.other_code:
+        return has
+    fits = footprint.fits(found.memory_bytes, found.master_bytes)
+    return fits if footprint.own_bytes else max(has, fits)
 
 
 def note_sizes(pool: Pool, now: float) -> None:
@@ -84,11 +93,10 @@ def _measured(fleet: FleetState, event: CapacityMeasured, turn: Turn) -> None:
         policy, why = _goes_by(pool, event)
         changed, was = policy != pool.policy, pool.size
         pool.policy, pool.allowed_as = policy, why
-        if pool.scaling.by_hand or not changed:
-            continue
-        pool.size = policy.size if policy.scale is None else policy.scale.clamp(was)
+        if pool.scaling.by_hand or not changed or policy.scale is not None:
+            continue  # within its bounds a pool moves by its own rules
+        pool.size = policy.size
         if pool.size != was:
-            pool.scaling.begin_anew()
             fleet.dirty.add(pool.name)
             turn.note(PoolScaled(pool=pool.name, was=was, size=pool.size, asked=pool.size, source=why))
 
@@ -160,7 +168,7 @@ def _figures(pool: Pool, policy: ScalePolicy, load: LoadObserved | None = None) 
         waiting=load.waiting if load is not None else 0,
         min=policy.min,
         max=policy.max,
-        cpus=round(load.cpus, 2) if load is not None else 0.0,
+        cpus=round(max(0.0, load.cpus), 2) if load is not None else 0.0,
         cpus_max=policy.cpus,
         free_bytes=load.free_bytes if load is not None else None,
         worker_bytes=load.worker_bytes if load is not None else 0,

@@ -10,7 +10,8 @@ Rules
     - Room for one more worker is always left: a successor is begun before the worker goes that it replaces.
     - A worker that was larger counts as it was (`FORGET_S`): sizes that go up and down do not have a pool
       grow and shrink with them.
-    - A reload keeps the size. Workers of a new generation are measured anew.
+    - A reload keeps the size. Workers of a new generation are measured anew, and until then it stays.
+    - As long as none was measured, nobody is let go for memory: the guess only keeps a pool from growing.
     - Never less than one.
 """
 
@@ -64,9 +65,9 @@ class Footprint(Struct, eq=False):
             return max(1, memory_bytes // WORKER_BYTES - 1)
         return max(1, (memory_bytes - master_bytes - self.shared_bytes) // self.own_bytes - 1)
 
-    def why(self, memory_bytes: int, master_bytes: int) -> str:
+    def why(self, memory_bytes: int, fits: int) -> str:
         """``memory allows 7 of 112 MiB each``; empty where none is known."""
         if not memory_bytes:
             return ""
         each = f" of {size(max(self.own_bytes, 1 << 20))} each" if self.own_bytes else ""
-        return f"memory allows {self.fits(memory_bytes, master_bytes)}{each}"
+        return f"memory allows {fits}{each}"

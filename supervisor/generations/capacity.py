@@ -46,7 +46,8 @@ class Capacity(Struct, frozen=True):
 def measure(root: Path = Path("/"), cpus: int | None = None) -> Capacity:
     """Measure this process's share of the machine. Arguments as of `read_machine`."""
     found, nobody = read_machine(root, cpus), Footprint()
-    fits, why = nobody.fits(found.memory_bytes, 0), nobody.why(found.memory_bytes, 0)
+    fits = nobody.fits(found.memory_bytes, 0)
+    why = nobody.why(found.memory_bytes, fits)
     words = ", ".join(filter(None, (found.why, why)))
     return Capacity(max(1, min(found.processes, fits)), words, found.cpus)
 

@@ -50,6 +50,8 @@ class Seen:
     """It was to be judged so when it was seen, whatever its jitter."""
     stuck: bool = False
     """It gave a request up."""
+    ends_first: bool = False
+    """It was told to end before a successor is begun, as there is no room for both."""
     succeeded: bool = False
     """A successor of it was spawned."""
     must_die: bool = False

@@ -10,7 +10,7 @@ from gwctl.records import AnyRecord
 from gwctl.records.base import TEMPLATE
 from gwctl.records.reloads import ReloadAdopted, ReloadRefused
 from gwctl.records.report import ProcessReport
-from gwctl.records.scaling import PoolNotScaled, PoolScaled
+from gwctl.records.scaling import GroupNearLimit, PoolNotScaled, PoolScaled
 from gwctl.records.workers import SlotKeepsDying, SlotRecovered, WorkerReplaced
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.actions import Spawn
@@ -121,7 +121,7 @@ class Process:
     def memory_bytes(self, now: float) -> int:
         """It grows, beyond `SOFT_BYTES` in time; that of one that swells beyond `HARD_BYTES`."""
         grown = 10 + max(0.0, now - self.ready_at) * 8
-        return int(grown * 4 if self.swells else min(grown, 150))
+        return int(grown * 4 if self.swells else min(grown, 150)) * MIB
 
     def hang(self, now: float, rng: random.Random) -> bool:
         """Hang in one of the ways; true when it gives the request up itself, as under threads."""
@@ -163,6 +163,7 @@ class Process:
             requests=self.requests(served_until),
             active=int(busy),
             memory_bytes=self.memory_bytes(served_until),
+            private_bytes=max(MIB, self.memory_bytes(served_until) - SHARED_BYTES),
             heartbeat_at=min(now - rng.random() * 0.1, self.request_at, self.still_at),
             busy_since=request_at if busy else 0.0,
             serving="GET /" if busy else "",
@@ -177,8 +178,10 @@ NEVER = float("inf")
 EXTENSION_S = 3.0
 """What some applications ask for besides their limit."""
 
-SOFT_BYTES = 100
-HARD_BYTES = 200
+MIB = 1 << 20
+SOFT_BYTES = 100 * MIB
+HARD_BYTES = 200 * MIB
+SHARED_BYTES = 5 * MIB
 
 
 REPORT = ProcessReport(up_s=60.0, requests=100, memory_bytes=50 << 20)
@@ -188,8 +191,9 @@ REPORT = ProcessReport(up_s=60.0, requests=100, memory_bytes=50 << 20)
 def told_of(record: AnyRecord) -> list[str]:
     """What a record is about, of that which is counted."""
     match record:
-        case WorkerReplaced(stuck=False):
-            return ["is recycled"]
+        case WorkerReplaced(stuck=False, reason=reason):
+            room = ["ends first" if "no room" in reason else "made room"] if "control group" in reason else []
+            return ["is recycled", *room]
         case ReloadRefused(kind="watch"):
             return ["refused by a watch"]
         case SlotKeepsDying():
@@ -202,6 +206,10 @@ def told_of(record: AnyRecord) -> list[str]:
             return ["went back from a restart"]
         case PoolScaled(cause=cause) if cause is not None:
             return [f"scaled: {cause}"]
+        case PoolScaled(source=source) if " CPUs" in source:
+            return ["scaled: allowed"]
+        case GroupNearLimit():
+            return ["near its limit"]
         case PoolNotScaled(obstacle=obstacle):
             return [f"not scaled: {obstacle}"]
     return []

@@ -18,6 +18,7 @@ from gwctl.records.reloads import UpgradeWaits
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import (
     autoscale,
+    budget,
     commands,
     crash,
     deadlines,
@@ -27,6 +28,7 @@ from gwctl.supervisor.core import (
     reconcile,
     recycling,
     scaling,
+    sizing,
     state,
     stopping,
     takeover,
@@ -432,6 +434,45 @@ def grows_before_all_serve(patch: Patch) -> None:
     patch.setattr(autoscale.Scaling, "_grow", hasty)
 
 
+def goes_by_what_is_allowed_whatever_happens(patch: Patch) -> None:
+    patch.setattr(scaling, "_free", lambda fleet: list(fleet.pools.values()))
+
+
+def counts_processors_alone(patch: Patch) -> None:
+    patch.setattr(sizing.Footprint, "fits", lambda footprint, memory_bytes, master_bytes: 99)
+
+
+def forgets_at_once_how_large_they_were(patch: Patch) -> None:
+    patch.setattr(sizing, "FORGET_S", 0.0)
+
+
+def lets_go_by_a_guess(patch: Patch) -> None:
+    def guess(which: Pool, found: Any) -> int:
+        return which.footprint.fits(found.memory_bytes, found.master_bytes)
+
+    patch.setattr(scaling, "_fits", guess)
+
+
+def makes_room_in_a_circle(patch: Patch) -> None:
+    def at_once(which: Any, turn: Turn) -> None:
+        if which.replaced not in turn.workers:
+            which.replaced = 0
+
+    patch.setattr(budget, "_note_end", at_once)
+
+
+def makes_room_whatever_happens(patch: Patch) -> None:
+    patch.setattr(budget, "_others_decide", lambda fleet, turn: False)
+
+
+def makes_room_at_the_first_look(patch: Patch) -> None:
+    patch.setattr(budget, "PERSISTS", 1)
+
+
+def has_a_successor_where_there_is_no_room(patch: Patch) -> None:
+    patch.setattr(reconcile, "_awaited", lambda view: set())
+
+
 MUTANTS: tuple[Mutant, ...] = (
     restarts_with_an_overlap,
     restarts_and_leaves_the_templates,
@@ -490,4 +531,12 @@ MUTANTS: tuple[Mutant, ...] = (
     shrinks_at_once,
     grows_before_all_serve,
     reloads_while_it_is_taken_over,
+    goes_by_what_is_allowed_whatever_happens,
+    counts_processors_alone,
+    forgets_at_once_how_large_they_were,
+    lets_go_by_a_guess,
+    makes_room_in_a_circle,
+    makes_room_whatever_happens,
+    makes_room_at_the_first_look,
+    has_a_successor_where_there_is_no_room,
 )

@@ -12,7 +12,8 @@ What the observer holds against the core:
   - a worker that is not ready is dumped and killed in time, and not before its time is up;
   - a worker is replaced when it is due (`tests.sim.recycling`), and killed beyond its hard limit;
   - a slot that keeps failing is not tried again before its backoff (`tests.sim.breakers`);
-  - a pool that sets its size itself does so by its rules (`tests.sim.scaling`);
+  - a pool that sets its size itself does so by its rules (`tests.sim.scaling`), as does one that goes by
+    what the machine allows (`tests.sim.groups`);
   - one that hangs is found (`tests.sim.hanging`), and the scoreboard read in time for that; the door
     is closed when a stop was asked for and its delay is over (`tests.sim.stop_rules`);
   - in a pool that is restarted nobody is begun while a process of another generation is there
@@ -27,10 +28,11 @@ from collections.abc import Mapping, Sequence
 
 from gwctl.records.master import StopWaits
 from gwctl.records.reloads import ReloadBegun
+from gwctl.records.scaling import PoolScaled
 from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
-from tests.sim import hanging, recycling, restarts, scaling, takeovers
+from tests.sim import groups, hanging, recycling, restarts, scaling, takeovers
 from tests.sim.books import DRAIN_MARGIN_S, LATE_S, Failures, Seen, Transaction, Unsafe
 from tests.sim.bounds import judge_active, judge_room
 from tests.sim.breakers import judge_note
@@ -68,6 +70,7 @@ class Observer:
         """Pools that are restarted, or go back from it, and the generation that is to be alone there."""
         self._stop_rules = StopRules()
         self.scaled = Scaled()
+        self.groups = groups.Groups()
         self.samples = hanging.Samples()
         self.found: list[Seen] = []
         self._steps = 0
@@ -103,10 +106,12 @@ class Observer:
         self.late = deadline is not None and now > deadline + LATE_S
         if self.late and deadline is not None:
             self._forgive(now - deadline + LATE_S, before)
-        for action in actions:  # what was observed of load is the first news of a step
-            if isinstance(action, act.Note) and scaling.is_by_itself(action.record):
-                scaling.judge_scaled(self, action.record)
-                self._scaled = True
+        for event in batch:
+            if isinstance(event, ev.CapacityMeasured):
+                groups.heard_capacity(self, event)
+        for action in actions:  # what was observed of load, and what is allowed, is the first news of a step
+            if isinstance(action, act.Note):
+                self._sized(action.record)
         for event in batch:
             _EVENTS[type(event)](self, event)
         for event in batch:
@@ -119,6 +124,16 @@ class Observer:
             if judge is not None:
                 judge(self, action)
         self._afterwards(next_deadline)
+
+    def _sized(self, record: object) -> None:
+        """A pool has another size that nobody asked for."""
+        if isinstance(record, PoolScaled):
+            if scaling.is_by_itself(record):
+                scaling.judge_scaled(self, record)
+                self._scaled = True
+            elif groups.is_by_capacity(record):
+                groups.judge_measured(self, record)
+                self._scaled = True
 
     def _forgive(self, late_s: float, before: float) -> None:
         self._stop_rules.forgive(late_s)
@@ -201,6 +216,7 @@ class Observer:
         if seen is None:
             return
         seen.alive = False
+        groups.ended(self, seen)
         if not seen.told_to_end:
             self._candidate_failed(seen)
             self._cannot_boot(seen)
@@ -216,6 +232,7 @@ class Observer:
         if seen is not None and not seen.is_template:
             hanging.judge_observed(self, seen, event)
             judge_observed(self, seen, event)
+            groups.heard_observed(self, seen, event)
             if seen.must_die:
                 self._candidate_failed(seen)
                 self._cannot_boot(seen)
@@ -268,6 +285,7 @@ class Observer:
         judge_source(self, seen, action)
         restarts.judge_spawn(self, seen)
         if self.in_force(seen):
+            groups.judge_spawn(self, seen)
             judge_heir(self, seen)
         self.workers[action.worker] = seen
         judge_active(self, action.pool)
@@ -396,6 +414,7 @@ class Observer:
             before, after = self.policies.get(name), txn.policies.get(name)
             if before is None or after is None or not scaling.same_size(before, after):
                 self.scaled.begin_anew(name)
+            self.groups.begin_anew(name)
             for book in (self.policies, self.sizes, self.generations, self.refused_at):
                 book.pop(name, None)
         self.policies |= txn.policies
@@ -457,6 +476,8 @@ _EVENTS = {
     ev.Obeyed: lambda _observer, _event: None,
     ev.Measured: lambda _observer, _event: None,
     ev.LoadObserved: scaling.heard_load,
+    ev.CapacityMeasured: lambda _observer, _event: None,
+    ev.GroupMemoryObserved: groups.heard_group,
     ev.TakeoverAsked: lambda _observer, _event: None,
     ev.SuccessorEnded: lambda _observer, _event: None,
     ev.Prepared: Observer._prepared,

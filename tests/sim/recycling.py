@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.policy import PoolPolicy
+from tests.sim import groups
 from tests.sim.books import Seen, Unsafe
 from tests.sim.restarts import may_stay
 from tests.sim.templates import keeps_code
@@ -118,8 +119,10 @@ def judge_heir(observer: Observer, seen: Seen) -> None:
     holders = _holders(observer, seen)
     if not holders:
         return
-    if len(holders) > 1 or not holders[0].worn or not holders[0].serving:
+    if len(holders) > 1 or not holders[0].serving:
         raise Unsafe(f"spawned beside {holders}")
+    if not holders[0].worn:
+        groups.judge_made_room(observer, holders[0])
     if observer.reloads(seen.pool) or (is_degraded(observer, seen.pool) and not holders[0].stuck):
         raise Unsafe("recycles during a reload or after one that was refused")
     if not holders[0].succeeded:
@@ -142,10 +145,10 @@ def judge_retired(observer: Observer, seen: Seen) -> None:
     planned = observer.stopping or observer.reloads(seen.pool) or not observer.in_force(seen)
     planned = planned or not may_stay(observer, seen)
     if not planned and seen.serving and seen.slot < observer.sizes.get(seen.pool, 0):
-        if not seen.worn:
-            raise Unsafe(f"retired {seen}, which was not due")
         if not any(holder.serving for holder in _holders(observer, seen)):
-            raise Unsafe(f"retired {seen} before its heir served")
+            groups.judge_ends_first(observer, seen)
+        elif not seen.worn:
+            raise Unsafe(f"retired {seen}, which was not due")
 
 
 def judge_rest(observer: Observer) -> None:

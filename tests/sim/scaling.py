@@ -90,8 +90,9 @@ def asked(observer: Observer, name: str, event: ev.ScaleAsked) -> int:
 
 
 def same_size(before: PoolPolicy, after: PoolPolicy) -> bool:
+    follows = before.by_capacity and after.by_capacity
     if before.scale is None or after.scale is None:
-        return before.scale is after.scale and before.size == after.size
+        return before.scale is after.scale and (follows or before.size == after.size)
     return (before.scale.min, before.scale.max) == (after.scale.min, after.scale.max)
 
 

@@ -64,6 +64,9 @@ def test_no_rule_is_broken_and_what_is_meant_to_happen_does(seed: int) -> None:
         "not scaled: max",
         "not scaled: cpu",
         "not scaled: memory",
+        "scaled: allowed",
+        "ends first",
+        "near its limit",
     ):
         assert seen[what] > 0, what
     assert seen["finished with status 0"] > 0

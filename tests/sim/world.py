@@ -23,6 +23,7 @@ from gwctl.supervisor.core import actions as act
 from gwctl.supervisor.core import events as ev
 from gwctl.supervisor.core.fleet import Fleet
 from gwctl.supervisor.core.policy import PoolPolicy, RecyclePolicy, WatchPolicy
+from tests.sim.machine import Machine
 from tests.sim.mishaps import (
     FAULTS,
     HARD_BYTES,
@@ -40,6 +41,7 @@ from tests.sim.upgrades import UpgradeObserver, Upgrades
 Listener = Callable[[float, Sequence[ev.Event], Sequence[act.Action]], None]
 
 POOLS = ("web", "live", "admin")
+_FIRST = frozenset({ev.LoadObserved, ev.CapacityMeasured})
 
 
 class World:
@@ -62,6 +64,7 @@ class World:
         self._disk_broken = self._disk_fails = False
         self._prepared: dict[int, dict[str, PoolPolicy]] = {}
         self.finish: act.Finish | None = None
+        self._machine = Machine(copy(self.rng))
         names = POOLS[: self.rng.choice((1, 1, 2, 3))]
         self.policies = {name: self._policy(name) for name in names}
         self.fleet = Fleet(self.policies)
@@ -100,7 +103,7 @@ class World:
         self.now = max(self.now, wake)
         self._elapse()
         batch, self._batch = self._batch, []
-        batch.sort(key=lambda event: type(event) is not ev.LoadObserved)  # so that the observer can follow
+        batch.sort(key=lambda event: type(event) not in _FIRST)  # so that the observer can follow
         actions = self._step(batch)
         if not batch and rng.random() < 0.1:
             self._again()
@@ -131,10 +134,19 @@ class World:
         if self.listener is not None:
             self.listener(self.now, batch, actions)
         self.observer.saw(self.now, batch, actions, deadline, self.fleet.next_deadline())
+        if any(isinstance(event, ev.CapacityMeasured) for event in batch):
+            self._note_allowed()
         for action in actions:
             self._perform(action)
         self._upgrades.saw(batch, actions)
         return actions
+
+    def _note_allowed(self) -> None:
+        """What ``auto`` would be now is what somebody gets who asks for it."""
+        for name, pool in self.fleet.state.pools.items():
+            known = self.observer.policies.get(name)
+            if known is not None and known.by_capacity and pool.policy.by_capacity:
+                self.observer.policies[name] = replace(known, size=pool.policy.size)
 
     def _again(self) -> None:
         """A step with no news does nothing."""
@@ -212,7 +224,7 @@ class World:
     def _policy(self, name: str) -> PoolPolicy:
         rng = self.rng
         size = rng.randrange(1, 5)
-        return PoolPolicy(
+        policy = PoolPolicy(
             size=size,
             scale=some_bounds(rng, size),
             boot_timeout_s=rng.choice((1.0, 3.0)),
@@ -243,6 +255,7 @@ class World:
             ),
             preload=rng.random() < 0.4,
         )
+        return self._machine.minds(policy)
 
     def _new_policies(self) -> dict[str, PoolPolicy]:
         """What gw.toml says at a reload: mostly the same."""
@@ -257,7 +270,9 @@ class World:
         if rng.random() < 0.3:
             name = rng.choice(sorted(policies))
             size = rng.randrange(1, 5)
-            policies[name] = replace(policies[name], size=size, scale=some_bounds(rng, size))
+            scale = some_bounds(rng, size)
+            auto = policies[name].by_capacity and scale is None
+            policies[name] = replace(policies[name], size=size, scale=scale, by_capacity=auto)
         return policies
 
     # ---- what the shell does
@@ -337,6 +352,8 @@ class World:
         for process in self._processes.values():
             if self.rng.random() >= self.faults.unobserved:
                 self._news(self.rng.choice((0.0, 0.02)), process.observed(self.now, self.idle_from, self.rng))
+        for event in self._machine.observed(self):
+            self._read(event)
 
     def _measure(self, pools: tuple[str, ...]) -> None:
         """What is counted of those that live; now and then it is late, or garbage."""

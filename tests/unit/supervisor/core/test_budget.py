@@ -193,6 +193,15 @@ def test_unless_nobody_else_serves_any_more() -> None:
     assert story.dies(1) == ["spawn 3 web.0 g1", "spawn 4 web.1 g1"]
 
 
+def test_who_alone_serves_by_then_has_its_successor_beside_it() -> None:
+    """It was marked when others served, and could not be told at once."""
+    story = a_story(web=1)
+    worker = story.fleet.state.pools["web"].members[1]
+    worker.replace_reason, worker.ends_first = "has grown", True
+    assert story.happens_to_pool("web") == ["spawn 2 web.0 g1"]
+    assert story.boots(2) == ["serve 2", "drain 1"]
+
+
 def test_a_worker_that_alone_serves_is_replaced_as_long_as_there_is_room_for_two() -> None:
     """100 MiB when it is new, of 1,000: from 855 MiB on, and no more beyond 880."""
     assert near(a_story(web=1), *sizes(850), used=854) == []

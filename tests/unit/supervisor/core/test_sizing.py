@@ -26,14 +26,14 @@ def measured(*own: int, held: int = 0, now: float = 100.0) -> Footprint:
 
 def test_before_any_worker_is_measured_it_is_taken_to_be_of_a_usual_size() -> None:
     assert Footprint().fits(1024 * MIB, 20 * MIB) == 7
-    assert Footprint().why(1024 * MIB, 20 * MIB) == "memory allows 7"
+    assert Footprint().why(1024 * MIB, 7) == "memory allows 7"
 
 
 def test_then_what_it_has_written_itself_counts_and_what_it_shares_counts_once() -> None:
     """With room for one more, as a successor is begun before its worker goes."""
     footprint = measured(100, held=180)
     assert footprint.fits(1000 * MIB, 20 * MIB) == (1000 - 20 - 80) // 100 - 1
-    assert footprint.why(1000 * MIB, 20 * MIB) == "memory allows 8 of 100 MiB each"
+    assert footprint.why(1000 * MIB, 8) == "memory allows 8 of 100 MiB each"
 
 
 def test_never_less_than_one_and_no_bound_where_no_memory_is_known() -> None:
@@ -93,6 +93,21 @@ def test_what_is_young_does_not_count_beside_what_has_lived() -> None:
     story.boots(3)
     story.happens(*sizes(200, 200, 20))
     assert story.fleet.state.pools["web"].footprint.own_bytes == 200 * MIB
+
+
+def test_nobody_is_let_go_by_a_guess() -> None:
+    """Before a worker of this code was measured; processors that are taken away count all the same."""
+    story = CoreStory(policy=AUTO, web=3).serves()
+    assert story.happens(machine(8, mib=256)) == []
+    assert story.happens(machine(2, mib=256)) == ["drain 3"]
+    story.dies(3, 0)
+    story.happens(*sizes(20, 20))
+    story.happens(machine(2))
+    story.fleet.state.pools["web"].adopt(1, story.fleet.state.pools["web"].policy, 2)
+    assert story.happens(machine(8, mib=64)) == [], "that was other code"
+    assert story.happens(machine(8, mib=4096)) == []
+    story.happens(*sizes(20, 20))
+    assert len(story.happens(machine(8, mib=4096))) == 6
 
 
 def test_a_fixed_pool_is_not_measured() -> None:
