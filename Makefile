@@ -20,7 +20,7 @@
 # make hostile  pools that attack whatever they can reach, beside one that behaves well: make hostile SECONDS=300 CLASS=asgi
 # make test-upgrade   upgrades in a row under load, and to another Python: make test-upgrade UPGRADES=50
 # make fuzz   the HTTP engine against random input: make fuzz SECONDS=600
-# make docs   write docs/configuration.md, http.md, events.md, metrics.md, the manual pages (docs/man) and the policy in
+# make docs   write docs/configuration.md, http.md, events.md, metrics.md, tables of migrating.md, manual pages and the policy in
 #             the dashboard from what they describe
 #
 # PYTHON names the interpreter that makes the environment: make run PYTHON=python3.12
@@ -199,6 +199,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.conformance.page > docs/http.md
 	$(BIN)/python -m tests.unit.records.page > docs/events.md
 	$(BIN)/python -m tests.unit.admin.figures.page > docs/metrics.md
+	$(BIN)/python -m gwctl.config.foreign.tables docs/migrating.md
 	$(BIN)/python -m gwctl.cli.man_pages docs/man
 	$(BIN)/python -m tests.support.page
 

@@ -2,7 +2,7 @@
 
 `load` is the way in; `model` has the settings themselves.
 
-Imported by `admin`, `cli`, `control`, `supervisor`, `workers`.
+Imported by `admin`, `cli`, `config.foreign`, `control`, `supervisor`, `workers`.
 Knows nothing of `cli`, `control`, `ipc`, `records`, `supervisor`, `workers`, `asyncio`: what a setting
 does is said in its description and done elsewhere.
 """

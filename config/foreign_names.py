@@ -62,7 +62,7 @@ SETTINGS: Final = {
     "access_logformat": "access_log_format",
     "accesslog": "access_log",
     "address": "bind",
-    "app_dir": "chdir",
+    "app_dir": "pythonpath",
     "app_module": "app",
     "application": "app",
     "binds": "bind",

@@ -187,6 +187,8 @@ def _not_toml(shown: str, text: str, error: tomllib.TOMLDecodeError) -> ConfigEr
     hint = ""
     if reason == "Invalid value" and line <= len(lines):
         hint = _quotes_missing(lines[line - 1])
+    if shown.endswith((".py", ".ini", ".yaml", ".yml", ".json", ".service")):
+        hint = f"Settings of another server? `gwctl import {shown}` makes a gw.toml of them"
     return _unreadable(shown, line, f"is not TOML: {reason[:1].lower()}{reason[1:]}", hint)
 
 

@@ -3,7 +3,7 @@
 ``gwctl check`` must not pay for what ``gwctl status`` needs. Whatever a person can mend is a
 `GwctlError`: its text goes to stderr without a stack, its exit status is the command's.
 
-Imported by `__main__`, `cli.top`, `cli.doctor`, `cli.unit`, `cli.kubernetes`, `cli.logs`.
+Imported by `__main__`, `cli.top`, `cli.doctor`, `cli.unit`, `cli.kubernetes`, `cli.logs`, `cli.importing`.
 Knows nothing of `workers`, `ipc`, `records`, `supervisor.core`, `asyncio`, `threading`: a command
 starts a master or asks one.
 """
@@ -43,6 +43,7 @@ COMMANDS: Final = (
     "kubernetes",
     "config",
     "init",
+    "import",
     "completion",
 )
 """In the order of the help."""
@@ -92,6 +93,10 @@ class LazyGroup(click.Group):
                 from gwctl.cli.kubernetes.command import kubernetes  # noqa: PLC0415
 
                 return kubernetes
+            case "import":
+                from gwctl.cli.importing.command import import_  # noqa: PLC0415
+
+                return import_
             case "logs":
                 from gwctl.cli.logs.command import logs  # noqa: PLC0415
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import click
 
@@ -33,14 +35,43 @@ class SettingsCommand(click.Command):
     """Tells who comes from another server what its option is called here."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = list(args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            ours = [name for parameter in self.params for name in parameter.opts]
+            ours = {
+                name: _follows(parameter)
+                for parameter in self.params
+                for name in parameter.opts
+                if name[:1] == "-"
+            }
+            if "--set" in ours:
+                _tell_all(ctx, words, {**ours, "-h": "nothing", "--help": "nothing"})
             hint = hints.for_flag(error.option_name, ours)
             if not hint:
                 raise
             raise click.UsageError(f"no such option {error.option_name!r}. {hint}", ctx) from None
+
+
+def _follows(parameter: click.Parameter) -> Literal["value", "nothing"]:
+    return "nothing" if isinstance(parameter, click.Option) and parameter.is_flag else "value"
+
+
+def _tell_all(ctx: click.Context, words: list[str], ours: dict[str, Literal["value", "nothing"]]) -> None:
+    """Say what is right for all options of other servers at once, and the whole command line."""
+    from gwctl.config.foreign.corrected import corrected  # noqa: PLC0415 - for a mistake only
+
+    found = corrected(words, ours)
+    if found is None:
+        return
+    width = min(44, max(len(theirs) for theirs, _right in found.rows))
+    lines = [f"there {'are' if len(found.flags) > 1 else 'is'} no {', '.join(found.flags)} here:", ""]
+    for theirs, right in found.rows:
+        beside = f"  {theirs:<{width}}  "
+        lines += textwrap.wrap(right, 110, initial_indent=beside, subsequent_indent=" " * (width + 4))
+    if found.words:
+        lines += ["", f"  {ctx.command_path} {shlex.join(found.words)}"]
+    raise click.UsageError("\n".join(lines), ctx)
 
 
 def settings_options(command: Callable[..., None]) -> Callable[..., None]:

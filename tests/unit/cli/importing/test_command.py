@@ -1,0 +1,138 @@
+"""`gwctl import` as it is called: what is written where, and what is refused."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from gwctl.cli import cli
+from gwctl.cli.importing import sources
+from tests.support.command import runner
+from tests.unit.cli.importing.cases import CASES
+
+CONF = "bind = '127.0.0.1:8001'\nworkers = 2\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def gwctl(*arguments: str) -> Result:
+    return runner().invoke(cli, arguments, prog_name="gwctl")
+
+
+def test_it_writes_and_says_what_is_next(folder: Path) -> None:
+    (folder / "gunicorn.conf.py").write_text(f"{CONF}reload = True\ndef on_exit(server): pass\n")
+    result = gwctl("import", "gunicorn.conf.py", "--app", "shop.wsgi", "-o", "gw.toml")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "gunicorn.conf.py: 3 settings, 1 without a counterpart, 1 hooks -> gw.toml",
+        "check: no problems. Try it:  gwctl start",
+    ]
+    assert gwctl("check").exit_code == 0
+
+
+def test_a_file_that_is_there_stays(folder: Path) -> None:
+    (folder / "gunicorn.conf.py").write_text(CONF)
+    (folder / "gw.toml").write_text("# mine\n")
+    arguments = ("import", "gunicorn.conf.py", "--app", "shop.wsgi", "-o", "gw.toml")
+    result = gwctl(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "gw.toml is there already; --force replaces it\n"
+    assert (folder / "gw.toml").read_text() == "# mine\n"
+    assert gwctl(*arguments, "--force").exit_code == 0
+    assert tomllib.loads((folder / "gw.toml").read_text())["pool"]["web"]["processes"] == 2
+
+
+def test_what_is_not_on_this_machine_is_told(folder: Path) -> None:
+    result = gwctl("import", "-o", "gw.toml", "--", "gunicorn", "-u", "no-such-user", "shop.wsgi")
+    assert result.exit_code == 0
+    assert 'pool.web.user = "no-such-user": there is no such user' in result.stderr
+    assert "check: 1 problem to see to before it can be started" in result.stderr
+
+
+def test_an_application_is_looked_for(folder: Path) -> None:
+    (folder / "gunicorn.conf.py").write_text(CONF)
+    assert (
+        "no application is named: write its name here, or --app" in gwctl("import", "gunicorn.conf.py").stdout
+    )
+    (folder / "app.py").write_text("from flask import Flask\napp = Flask(__name__)\n")
+    assert 'app = "app:app"' in gwctl("import", "gunicorn.conf.py").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("import",), 2, "nothing is named to import from. Write\n  gwctl import FILE\n"),
+        (("import", "none.py"), 2, "cannot read none.py: No such file or directory"),
+        (("import", "text"), 2, "text is nothing that is known here. --from says what it is: gunicorn, hypercorn"),
+        (("import", "--", "npm", "start"), 2, "npm start starts none of the servers that are known here: gunicorn, uvicorn"),
+        (("import", "text", "--", "gunicorn"), 2, "name a file, or a command behind --: not both"),
+        (("import", "text", "--from", "compose"), 2, "text has no services: it is no compose file"),
+        (("import", "text", "--from", "uwsgi"), 2, "text has no section uwsgi: it says nothing to uWSGI"),
+        (("import", "text", "--from", "nginx-unit"), 2, "text is not JSON"),
+        (("import", "text", "--from", "systemd"), 2, "text starts nothing: none of the servers that are known here"),
+        (("import", "text", "--from", "procfile"), 2, "text: no process runs a server that is known here"),
+        (("import", "text", "--from", "dockerfile"), 2, "text: the container runs nothing: none of the servers"),
+        (("import", "text", "--from", "hypercorn"), 2, "text is not TOML"),
+        (("import", "text", "--from", "env"), 2, "text has no variable of a server"),
+        (("import", "--", "gunicorn", "-c", "none.py", "shop"), 2, "there is no file none.py"),
+        (("import", "--", "uwsgi", "none.ini"), 2, "cannot read none.ini"),
+        (("import", "text", "-o", "none/gw.toml", "--from", "gunicorn"), 1, "cannot write none/gw.toml"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(folder: Path, arguments: tuple[str, ...], status: int, told: str) -> None:
+    (folder / "text").write_text(
+        "nothing\n" if arguments[-1] != "gunicorn" or "--from" not in arguments else "workers = 1\n"
+    )
+    result = gwctl(*arguments)
+    assert result.exit_code == status
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_files_that_are_here_are_named(folder: Path) -> None:
+    (folder / "Procfile").write_text("web: gunicorn shop\n")
+    assert gwctl("import").stderr == "nothing is named to import from. There is\n  gwctl import Procfile\n"
+
+
+def test_a_line_that_says_both(folder: Path) -> None:
+    """Our options may stand behind the file, too; theirs behind -- are left alone."""
+    result = gwctl("import", "-o", "x.toml", "--", "uvicorn", "main:app", "--help", "-o", "y")
+    assert result.exit_code == 0
+    assert (folder / "x.toml").exists()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_its_kind_is_found(name: str) -> None:
+    """By name and content: no case says it."""
+    case = CASES[name]
+    if case.arguments[0] == "--":
+        return
+    file = case.arguments[0]
+    assert sources.kind_of(file, case.files[file]) in sources.KINDS
+
+
+@pytest.mark.parametrize("kind", sources.KINDS)
+@pytest.mark.parametrize(
+    "text",
+    ["\0\1\2", "{}", "[]", "a: [", "[uwsgi", "=", "web: '", "CMD [", "ExecStart='", '{"a": NaN}', "%(" * 50],
+)
+def test_anything_is_read_or_refused(folder: Path, kind: str, text: str) -> None:
+    if kind == "gunicorn":
+        return  # that is Python, see test_evaluation
+    (folder / "text").write_text(text)
+    result = gwctl("import", "text", "--from", kind)
+    assert result.exit_code in {0, 2}
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_another_servers_file_is_no_gw_toml(folder: Path) -> None:
+    (folder / "gunicorn.conf.py").write_text("import os\n")
+    hint = "Settings of another server? `gwctl import gunicorn.conf.py` makes a gw.toml of them"
+    assert hint in gwctl("check", "-c", "gunicorn.conf.py").stderr
