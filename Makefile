@@ -4,7 +4,7 @@
 # make test-all   all tests on all Pythons of this machine
 # make test-browser  the dashboard in chromium; it is installed if that is possible here
 # make test-systemd  gwctl as a service of a real systemd, in a box (root, Debian)
-# make test-containers  images of gwctl, built and run by podman (root, Debian); twenty minutes, COMPILED=0: six
+# make test-containers  images of gwctl, built and run by podman (root, Debian); a quarter of an hour, COMPILED=0: six minutes
 # make test-kubernetes   what gwctl kubernetes prints: schemas, and rolling updates by podman (root, Debian); ten minutes, UPDATES=2: two
 # make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy

@@ -3,8 +3,9 @@
     python -m benchmarks.one_machine [--seconds 5] [--rounds 3]
 
 gwctl with one worker and with as many as there are cores. wrk, with 32 kept-alive connections, takes its
-share of the same cores, so that a machine that serves alone does more. What hardly changes with that is how
+share of the same cores, so that a machine that serves alone does more. What changes less with that is how
 many requests a second of processor time serves: times the cores, at 70 % of them, that is what to plan with.
+Let the machine be quiet all the same: others in its caches take a quarter of it, and more.
 
     req/s      median of the rounds
     req/cpu-s  for each second of processor time of gwctl, all of its processes

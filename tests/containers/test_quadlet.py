@@ -95,7 +95,7 @@ def test_it_serves_when_it_is_started_and_stops_in_its_time(box: Box, init: str)
     done = box.run(*from_page("deploy-containers.md", "systemctl start shop").split())
     assert done.returncode == 0, logged(box)
     assert box.says("python3", "-c", ASK, "/") == "hello", "whoever is ordered after it can ask at once"
-    assert box.run(*IN_IT, "status").returncode == 0
+    assert box.run("podman", "healthcheck", "run", "systemd-shop").returncode == 0, "HEALTHCHECK of the image"
     asked = subprocess.Popen(box.command("python3", "-c", ASK, "/slow"), stdout=subprocess.PIPE, text=True)
     until(lambda: "/slow" in box.run(*IN_IT, "requests").stdout, "the request to be served")
     box.says("systemctl", "stop", "shop")
