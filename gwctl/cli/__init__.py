@@ -96,6 +96,7 @@ class LazyGroup(click.Group):
             case "import":
                 from gwctl.cli.importing.command import import_  # noqa: PLC0415
 
+                _let_interrupt()  # it may have a child, which ends with it
                 return import_
             case "logs":
                 from gwctl.cli.logs.command import logs  # noqa: PLC0415

@@ -42,7 +42,8 @@ class _ImportCommand(click.Command):
     "--from",
     "kind",
     type=click.Choice(sources.KINDS),
-    help="What FILE is, where its name and content do not say it.",
+    metavar="KIND",
+    help=f"What FILE is, where its name and content do not say it: {', '.join(sources.KINDS)}.",
 )
 @click.option("--app", metavar="APP", default="", help="The application, where FILE does not name it.")
 @click.option(

@@ -199,19 +199,22 @@ def _built(service: dict[str, Any], path: Path) -> _Image | None:
 def _words(value: Any) -> list[str]:
     """Compose splits a text into words itself; no shell sees it."""
     if isinstance(value, list):
-        return [str(each).replace("$$", "$") for each in value]
+        return [_as_text(each).replace("$$", "$") for each in value]
     try:
-        return shell_words.split(str(value).replace("$$", "$"))
+        return shell_words.split(_as_text(value).replace("$$", "$"))
     except ValueError:
-        return str(value).split()
+        return _as_text(value).split()
 
 
 def _environment(value: Any) -> dict[str, str]:
     if isinstance(value, dict):
         return {str(name): _as_text(each) for name, each in value.items() if each is not None}
-    pairs = (str(each).partition("=") for each in value or ())
+    pairs = (_as_text(each).partition("=") for each in (value if isinstance(value, list) else ()))
     return {name: each for name, equals, each in pairs if equals}
 
 
 def _as_text(value: Any) -> str:
+    """Of a plain value: lists in lists, which anchors can make endless, say nothing here."""
+    if isinstance(value, list | dict):
+        return ""
     return str(value).lower() if isinstance(value, bool) else str(value)

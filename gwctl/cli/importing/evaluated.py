@@ -1,7 +1,7 @@
 """Run in a child process: evaluates a gunicorn.conf.py as gunicorn does, and writes what it says to a
 descriptor.
 
-    python -P evaluated.py LOCATION DESCRIPTOR
+    python -P evaluated.py LOCATION DESCRIPTOR SECONDS
 
 It imports nothing of gwctl, so that the file finds the modules that it would find under gunicorn. What is
 written is one JSON object: name to value, with functions and classes by their names.
@@ -14,6 +14,7 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -62,8 +63,12 @@ def evaluate(location: str) -> dict[str, Any]:
     return vars(module)
 
 
-def main(location: str, descriptor: int) -> None:
-    """Evaluate, write, and end at once, whatever the file has left running."""
+def main(location: str, descriptor: int, seconds: float) -> None:
+    """Evaluate, write, and end at once, whatever the file has left running.
+
+    Who started it ends it in time; if that was killed, the alarm does.
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     found = evaluate(location)
     names = [name for name, value in found.items() if name[:1] != "_" and not isinstance(value, ModuleType)]
     document = json.dumps({name: plain(found[name]) for name in names}).encode()
@@ -75,4 +80,4 @@ def main(location: str, descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))

@@ -26,7 +26,8 @@ from gwctl.cli.importing.found import NotImported
 from gwctl.config.foreign import gunicorn
 from gwctl.config.foreign.translation import Given
 
-TIME_MAX_S: Final = 10.0
+TIME_MAX_S: Final = 20.0
+_SPARE_S: Final = 5.0
 _BYTES_MAX: Final = 4 << 20
 _SAID_LINES_MAX: Final = 12
 _SHOWN_CHARS_MAX: Final = 60
@@ -71,7 +72,14 @@ def _run(
     with tempfile.TemporaryFile() as said, os.fdopen(reading, "rb", buffering=0) as result:
         try:
             child = subprocess.Popen(  # noqa: S603 - gunicorn runs it, too: see the module
-                [sys.executable, "-P", str(evaluated.__file__), location, str(writing)],
+                [
+                    sys.executable,
+                    "-P",
+                    str(evaluated.__file__),
+                    location,
+                    str(writing),
+                    str(time_max_s + _SPARE_S),
+                ],
                 cwd=folder,
                 env=dict(environ),
                 stdin=subprocess.DEVNULL,

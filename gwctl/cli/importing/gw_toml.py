@@ -165,8 +165,7 @@ def _pool(name: str, pool: Translation) -> Iterator[tuple[str, str, Line | None]
 
 def _setting(name: str, line: Line, pool: str) -> Iterator[tuple[str, str, Line | None]]:
     said = f"{name} = {_value(line.value)}"
-    why = "; ".join([*line.origins, *filter(None, [line.note])])
-    why = "".join(each if each.isprintable() else " " for each in why)
+    why = _printable("; ".join([*line.origins, *filter(None, [line.note])]))
     if max(len(said), _COLUMN) + len(why) + 4 <= _WIDTH or not why:
         yield (f"{said:<{_COLUMN}}  # {why}" if why else said), pool, line
         return
@@ -199,16 +198,23 @@ def started_with(lines: list[Line]) -> str:
         for value in line.value if isinstance(line.value, list) else [line.value]:
             flag = _FLAGS.get(line.setting)
             words.append(f'{flag} "{value}"' if flag else f'--set {line.setting}="{value}"')
-    return " ".join(words)
+    return _printable(" ".join(words))
 
 
 def _entries(entries: list[Left]) -> Iterator[str]:
     for entry in dict.fromkeys(entries):
-        origin = "".join(each if each.isprintable() else " " for each in entry.origin)
+        origin = _printable(entry.origin)
         yield from textwrap.wrap(origin, _WIDTH - 4, initial_indent="#   ", subsequent_indent="#     ")
-        reason = "".join(each if each.isprintable() else " " for each in entry.reason)
+        reason = _printable(entry.reason)
         yield from textwrap.wrap(reason, _WIDTH - 8, initial_indent="#       ", subsequent_indent="#       ")
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(" ".join(text.split()), _WIDTH - 2, initial_indent="# ", subsequent_indent="# ")
+    return textwrap.wrap(
+        " ".join(_printable(text).split()), _WIDTH - 2, initial_indent="# ", subsequent_indent="# "
+    )
+
+
+def _printable(text: str) -> str:
+    """Nothing in a comment ends its line, or steers a terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)

@@ -47,6 +47,8 @@ _SILENT: Final = frozenset(
     }
 )
 _DEPTH_MAX: Final = 4
+_VALUE_CHARS_MAX: Final = 32_768
+"""A value that its variables make longer stays as it is written."""
 
 
 class Command(Struct):
@@ -69,7 +71,8 @@ def expanded(text: str, environ: Mapping[str, str]) -> str:
             return known
         return found["word"] if found["kind"] in {"-", "="} and found["word"] is not None else found[0]
 
-    return _VARIABLE.sub(value, text)
+    made = _VARIABLE.sub(value, text)
+    return made if len(made) <= _VALUE_CHARS_MAX else text
 
 
 def split(text: str) -> list[str]:

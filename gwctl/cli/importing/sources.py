@@ -43,6 +43,7 @@ _EXEC: Final = re.compile(r"^\s*ExecStart\s*=", re.MULTILINE)
 _SERVICES: Final = re.compile(r"^services\s*:", re.MULTILINE)
 _UWSGI: Final = re.compile(r"^(\[uwsgi\]|uwsgi\s*:)", re.MULTILINE)
 _FROM: Final = re.compile(r"^\s*FROM\s+\S", re.MULTILINE | re.IGNORECASE)
+_ASSIGNED: Final = re.compile(r"^[ \t]*(?:def[ \t]+(\w+)[ \t]*\(|(\w+)[ \t]*(?::[^=\n]*)?=)", re.MULTILINE)
 _PROCESS: Final = re.compile(r"^[A-Za-z0-9_-]+:[ \t]+\S", re.MULTILINE)
 _OF_SERVER: Final = re.compile(r"^\s*(?:export\s+)?(GUNICORN_CMD_ARGS|UVICORN_|GRANIAN_)", re.MULTILINE)
 
@@ -113,7 +114,7 @@ def kind_of(name: str, text: str) -> str:
     lower = name.lower()
     suffix = lower.rpartition(".")[2] if "." in lower else ""
     if suffix == "py":
-        return "gunicorn"
+        return "gunicorn" if _says_settings(text) else ""
     if suffix in {"service", "conf"} and _EXEC.search(text):
         return "systemd"
     if lower.startswith("procfile"):
@@ -129,6 +130,11 @@ def kind_of(name: str, text: str) -> str:
     if suffix in {"ini", "yaml", "yml", "json", "uwsgi"} and (_UWSGI.search(text) or '"uwsgi"' in text):
         return "uwsgi"
     return _by_content(text)
+
+
+def _says_settings(text: str) -> bool:
+    """Tell whether Python assigns something that gunicorn knows: an application is not to be run."""
+    return any((found[1] or found[2]) in gunicorn.SERVER.by_name for found in _ASSIGNED.finditer(text))
 
 
 def _by_content(text: str) -> str:

@@ -26,6 +26,7 @@ _LETTER: Final = re.compile(r"%(.)")
 _INLINE: Final = re.compile(r"\s[;#].*$")
 _SETS: Final = frozenset({"set", "set-ph", "set-placeholder", "setph"})
 _DEPTH_MAX: Final = 8
+_VALUE_CHARS_MAX: Final = 32_768
 
 
 def read(
@@ -95,6 +96,8 @@ def _filled(text: str, values: Mapping[str, str], path: Path, environ: Mapping[s
         text = _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
         if text == before:
             break
+    if len(text) > _VALUE_CHARS_MAX:
+        raise NotImported(f"{path.name}: a value has more than {_VALUE_CHARS_MAX} characters")
     text = _VARIABLE.sub(lambda found: environ.get(found[1], f"${{{found[1]}}}"), text)
     whole = path.absolute()
     letters = {

@@ -23,6 +23,7 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?")
 _WORDS: Final = {"true": True, "false": False, "null": None, "~": None, "": None}
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", '"': '"', "\\": "\\", "/": "/", " ": " "}
 _DEPTH_MAX: Final = 40
+_LINE_CHARS_MAX: Final = 8192
 
 
 def read(text: str, shown: str) -> Any:
@@ -40,6 +41,10 @@ class _Reader:
         self._lines = text.splitlines()
         self._at = 0
         self._anchors: dict[str, Any] = {}
+        for number, line in enumerate(self._lines):
+            if len(line) > _LINE_CHARS_MAX:
+                self._at = number
+                self._refuse("it is too long a line")
 
     def document(self) -> Any:
         if self._peek() and self._lines[self._at].rstrip() == "---":

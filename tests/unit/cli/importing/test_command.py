@@ -96,6 +96,15 @@ def test_what_is_refused(folder: Path, arguments: tuple[str, ...], status: int, 
     assert "Traceback" not in result.stderr
 
 
+def test_an_application_is_not_run(folder: Path) -> None:
+    """What says nothing to gunicorn is no gunicorn.conf.py, unless the person says so."""
+    (folder / "app.py").write_text("import pathlib\npathlib.Path('ran').touch()\napp = print\n")
+    assert "app.py is nothing that is known here" in gwctl("import", "app.py").stderr
+    assert not (folder / "ran").exists()
+    assert gwctl("import", "app.py", "--from", "gunicorn").exit_code == 0
+    assert (folder / "ran").exists()
+
+
 def test_files_that_are_here_are_named(folder: Path) -> None:
     (folder / "Procfile").write_text("web: gunicorn shop\n")
     assert gwctl("import").stderr == "nothing is named to import from. There is\n  gwctl import Procfile\n"
@@ -136,3 +145,32 @@ def test_another_servers_file_is_no_gw_toml(folder: Path) -> None:
     (folder / "gunicorn.conf.py").write_text("import os\n")
     hint = "Settings of another server? `gwctl import gunicorn.conf.py` makes a gw.toml of them"
     assert hint in gwctl("check", "-c", "gunicorn.conf.py").stderr
+
+
+HOSTILE = {
+    "a name that grows": ("uwsgi.ini", "[uwsgi]\na0 = xxxxxxxx\n" + "".join(f"a{n + 1} = %(a{n})%(a{n})\n" for n in range(60))),
+    "anchors in anchors": (
+        "compose.yaml",
+        "x: &a0 [x]\n" + "".join(f"x{n}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(20)) + "services:\n  web:\n    command: *a20\n",
+    ),
+    "a variable that grows": (
+        "Dockerfile",
+        "FROM x\nENV A=xxxxxxxx\n" + "ENV A=$A$A\n" * 60 + "CMD gunicorn $A\n",
+    ),
+    "a line of blanks": ("compose.yaml", "services:" + " " * 500_000 + "x\n"),
+    "controls": ("compose.yaml", 'services:\n  web:\n    command: ["gunicorn", "-b", "$X\\n[pool.x]", "-w", "x\\ny", "-R", "shop"]\n'),
+    "a pool of the master's name": ("u.json", '{"applications": {"master": {"type": "python", "module": "x"}}}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_others_wrote_harms_nobody(folder: Path, name: str) -> None:
+    """It ends at once, and what is printed is text and TOML."""
+    file, text = HOSTILE[name]
+    (folder / file).write_text(text)
+    result = gwctl("import", file)
+    assert result.exit_code in {0, 2}
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert len(result.stdout) < 200_000
+    assert all(line.isprintable() for line in result.stdout.splitlines())
+    tomllib.loads(result.stdout)

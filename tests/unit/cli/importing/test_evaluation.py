@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gwctl.cli.importing import evaluation
+from gwctl.cli.importing import evaluated, evaluation
 from gwctl.cli.importing.found import NotImported
 from tests.support import processes
 from tests.support.wait import until
@@ -106,6 +109,22 @@ def test_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
     )
     pid = int((tmp_path / "pid").read_text())
     until(lambda: processes.has_ended(pid), "its child to be gone")
+
+
+def test_it_ends_also_if_nobody_is_left_to_end_it(tmp_path: Path) -> None:
+    """The child has an alarm of its own, for a gwctl that was killed."""
+    (tmp_path / "conf.py").write_text("import time\nwhile True: time.sleep(60)\n")
+    reading, writing = os.pipe()
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-P", evaluated.__file__, "conf.py", str(writing), "0.2"],
+            cwd=tmp_path,
+            pass_fds=(writing,),
+        )
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert ended.returncode == -signal.SIGALRM
 
 
 def test_what_it_prints_is_not_ours(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
