@@ -294,6 +294,8 @@ def worker_class(value: Any, near: Near) -> Any:
     plain_name = given.lower().rpartition(".")[2].removesuffix("worker")
     if _UVICORN_WORKERS.match(given):
         return "asgi"
+    if "uvicorn" in plain_name:
+        return Several({"worker": "asgi"}, f"{given} is a class of its own: see what else it does")
     if plain_name in {"sync", "gthread", "thread", "asgi"}:
         threads = count_of(near, "threads")
         kind = {"gthread": "threads", "thread": "threads"}.get(plain_name, plain_name)
@@ -325,6 +327,10 @@ def threads(value: Any, near: Near) -> Any:
     kind = near.get("worker_class")
     if kind is None or str(kind) == "sync":
         return Several({"worker": "threads", "threads": count})
+    if "uvicorn" in str(kind).lower() or str(kind).lower() == "asgi":
+        raise NoCounterpart(
+            "an ASGI application runs in one loop for each worker: it has no threads there either"
+        )
     return count
 
 
@@ -341,13 +347,13 @@ def asyncio_loop(value: Any, near: Near) -> Any:
 
 def timeout(value: Any, near: Near) -> Any:
     """Take gunicorn's timeout, which is one of a request under sync, and elsewhere one of the worker's loop."""
-    given = seconds(value, near)
+    given = value if AT_START.search(str(value)) else seconds(value, near)
     name = str(near.get("worker_class") or "sync").lower()
     one_at_a_time = name.rpartition(".")[2] in {"sync", "syncworker"} and count_of(near, "threads") <= 1
     settings: dict[str, Any] = {
         "timeouts.request_timeout_s" if one_at_a_time else "timeouts.heartbeat_timeout_s": given
     }
-    if given > 60:
+    if not isinstance(given, str) and given > 60:
         settings["timeouts.boot_timeout_s"] = given
     return Several(settings)
 

@@ -350,7 +350,7 @@ _WITHOUT: Final = (
     *_none(_CACHES, "cache", "cache2", "sharedarea", "queue", "locks"),
     *_none(_EMPEROR, "emperor", "vassals_include", "vassal_set", "emperor_tyrant", "subscribe_to", "zerg", "zerg_server"),
     *_none(_LOGS, "log_4xx", "log_5xx", "log_slow", "log_big", "log_zero", "log_date", "log_maxsize", "log_backupname", "log_encoder", "log_prefix", "log_micros"),
-    *_none(_HOOKS, "exec_asap", "exec_pre_jail", "exec_post_jail", "exec_in_jail", "exec_as_root", "exec_as_user", "exec_pre_app", "exec_post_app", "hook_master_start", "hook_post_app", "hook_pre_app", "hook_as_root", "hook_as_user", "hook_accepting1"),
+    *_none(_HOOKS, "exec_asap", "exec_pre_jail", "exec_post_jail", "exec_in_jail", "exec_as_root", "exec_as_user", "exec_pre_app", "exec_post_app", "hook_master_start", "hook_post_app", "hook_pre_app", "hook_as_root", "hook_as_user", "hook_accepting1", "hook_post_fork", "exit_on_reload"),
     *_none("[pool.NAME.processes] has `busy` and `shrink_after_s`: see scaling.md", "cheaper_initial", "cheaper_algo", "cheaper_step", "cheaper_overload", "cheaper_busyness_max", "cheaper_busyness_min", "cheaper_busyness_multiplier", "cheaper_rss_limit_soft", "cheaper_rss_limit_hard", "idle", "cheap"),
     *_none("`recycle.memory_soft_bytes` is by resident memory", "reload_on_as", "limit_as", "evil_reload_on_as"),
     *_none("Workers are begun again after growing waits: the [crash] table", "worker_lifetime", "min_worker_lifetime", "forkbomb_delay", "respawn_delay"),

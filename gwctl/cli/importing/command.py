@@ -74,9 +74,9 @@ def import_(
     gwctl import compose.yaml --entry web
 
     FILE is a gunicorn.conf.py, hypercorn's TOML, an ini, YAML or JSON of uWSGI, a systemd unit, a Procfile, a
-    Dockerfile, a compose file, the JSON of NGINX Unit, or a file of variables (UVICORN_, GRANIAN_,
-    GUNICORN_CMD_ARGS). COMMAND is one of gunicorn, uvicorn, fastapi, hypercorn, granian, daphne,
-    waitress-serve and uwsgi.
+    Dockerfile, a compose file, a script of the shell's, the JSON of NGINX Unit, or a file of variables
+    (UVICORN_, GRANIAN_, GUNICORN_CMD_ARGS). COMMAND is one of gunicorn, uvicorn, fastapi, hypercorn,
+    granian, daphne, waitress-serve and uwsgi.
 
     Behind each line stands what it came from. What has no counterpart is listed as comments, with what to
     do instead; so are hooks, with where their work goes. docs/migrating.md has all options.

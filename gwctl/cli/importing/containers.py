@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gwctl.cli.importing import shell_words, yaml_reader
 from gwctl.cli.importing.found import Found, Invocation, NotImported, Source
@@ -45,9 +46,12 @@ def dockerfile(path: Path, shown: str, text: str) -> Source:
     """
     image = _image(text)
     what = " ".join(image.words) or "nothing"
+    hint = ". If it is a script, import that" if re.search(r"\.sh\b|entrypoint|start", what) else ""
     found = _invocation(image, path.parent, f"{shown}:{image.line}")
     if found is None:
-        raise NotImported(f"{shown}: the container runs {what}: none of the servers that are known here")
+        raise NotImported(
+            f"{shown}: the container runs {what}: none of the servers that are known here{hint}"
+        )
     return Source(shown, "dockerfile", {"web": found})
 
 
@@ -70,11 +74,11 @@ def _invocation(image: _Image, folder: Path, place: str) -> Invocation | None:
 
 
 def _image(text: str) -> _Image:
-    image = _Image()
+    image, stages = _Image(), dict[str, _Image]()
     for number, name, rest in _instructions(text):
         match name:
             case "FROM":
-                image = _Image()
+                image = _stage(rest, stages)
             case "ENV":
                 image.environ.update(_env(rest, image.environ))
             case "ARG" if "=" in rest:
@@ -86,6 +90,16 @@ def _image(text: str) -> _Image:
                 image.command = number, _form(rest)
             case "ENTRYPOINT":
                 image.entrypoint, image.command = (number, _form(rest)), (0, [])
+    return image
+
+
+def _stage(rest: str, stages: dict[str, _Image]) -> _Image:
+    """``FROM base AS web``: what the stage ``base`` says is true here, too."""
+    words = [word for word in rest.split() if not word.startswith("--")]
+    base = stages.get(words[0].lower()) if words else None
+    image = _Image() if base is None else replace(base, environ=dict(base.environ))
+    if len(words) == 3 and words[1].lower() == "as":
+        stages[words[2].lower()] = image
     return image
 
 
@@ -145,6 +159,8 @@ def compose(path: Path, shown: str, text: str, entry: str) -> Source:
     """
     document = yaml_reader.read(text, shown)
     services = document.get("services") if isinstance(document, dict) else None
+    if services is None and isinstance(document, dict) and any(map(_is_service, document.values())):
+        services = document  # the first form of these files
     if not isinstance(services, dict):
         raise NotImported(f"{shown} has no services: it is no compose file")
     if entry and entry not in services:
@@ -168,6 +184,10 @@ def compose(path: Path, shown: str, text: str, entry: str) -> Source:
         raise NotImported(f"{shown}: {what} {'no server' if entry else 'a server'} that is known here")
     pools: dict[str, Found] = {"web": next(iter(found.values()))}
     return Source(shown, "compose", pools, left)
+
+
+def _is_service(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value.keys() & {"image", "build", "command", "extends"})
 
 
 def _service(name: str, service: dict[str, Any], path: Path, shown: str) -> Invocation | None:

@@ -1,4 +1,4 @@
-"""What starts servers on machines: systemd units and Procfiles."""
+"""What starts servers on machines: systemd units, Procfiles and scripts of the shell's."""
 
 from __future__ import annotations
 
@@ -135,6 +135,34 @@ def _left(unit: UnitFile, shown: str) -> list[Left]:
             )
         )
     return left
+
+
+def script(path: Path, shown: str, text: str) -> Source:
+    """Read a script of the shell's, as entrypoints of images are: its last command that starts a server.
+
+    Only commands in a row are understood: what conditions and loops do is not followed.
+
+    Raises:
+        NotImported: None does.
+    """
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    try:
+        command = shell_words.find(shell_words.split("\n".join(lines)), shown, {})
+    except ValueError as error:
+        raise NotImported(f"{shown}: {error}") from None
+    if command is None:
+        raise NotImported(f"{shown} starts none of the servers that are known here")
+    invocation = Invocation(
+        command.server,
+        command.words,
+        path.parent,
+        shown,
+        command.environ,
+        unexpanded=True,
+        lines=command.lines,
+        left=command.left,
+    )
+    return Source(shown, "script", {"web": invocation})
 
 
 def procfile(path: Path, shown: str, text: str, entry: str) -> Source:

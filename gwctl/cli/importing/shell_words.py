@@ -88,15 +88,25 @@ def find(words: Sequence[str], place: str, environ: Mapping[str, str], depth: in
 
     Of several commands (``migrate && gunicorn ...``) the last one counts; the others are told.
     """
-    parts = _parts(words)
+    parts = [part for part in _parts(words) if part]
+    known = dict(environ)
+    for part in filter(_only_assigns, parts):
+        assigned = (word.partition("=") for word in part if _ASSIGNMENT.match(word))
+        known.update((name, expanded(value, known)) for name, _, value in assigned)
     for number in reversed(range(len(parts))):
-        found = _in_part(parts[number], place, environ, depth)
+        found = _in_part(parts[number], place, known, depth)
         if found is not None:
-            others = [" ".join(part) for part in (*parts[:number], *parts[number + 1 :]) if part]
+            told = (part for part in (*parts[:number], *parts[number + 1 :]) if not _only_assigns(part))
+            others = [" ".join(part) for part in told]
             reason = "Do it before gwctl starts: a release step, ExecStartPre=, the entrypoint"
             found.left += [Left(_said(place, other), reason) for other in others]
             return found
     return None
+
+
+def _only_assigns(part: list[str]) -> bool:
+    """``export A=1``, ``A=1``, and ``set -e``, of which there is nothing to say."""
+    return part[0] == "set" or all(_ASSIGNMENT.match(word) or word == "export" for word in part)
 
 
 def _parts(words: Sequence[str]) -> list[list[str]]:

@@ -21,6 +21,7 @@ KINDS: Final = (
     "procfile",
     "dockerfile",
     "compose",
+    "script",
     "nginx-unit",
     "env",
 )
@@ -40,6 +41,8 @@ _USUAL: Final = (
 )
 _BYTES_MAX: Final = 1 << 20
 _EXEC: Final = re.compile(r"^\s*ExecStart\s*=", re.MULTILINE)
+_SHEBANG: Final = re.compile(r"#!\s*/\S*[/ ](?:env\s+)?(?:ba|da|z)?sh\b")
+_COMPOSE: Final = re.compile(r"(docker-)?compose\b")
 _SERVICES: Final = re.compile(r"^services\s*:", re.MULTILINE)
 _UWSGI: Final = re.compile(r"^(\[uwsgi\]|uwsgi\s*:)", re.MULTILINE)
 _FROM: Final = re.compile(r"^\s*FROM\s+\S", re.MULTILINE | re.IGNORECASE)
@@ -88,6 +91,8 @@ def of_file(
             return containers.dockerfile(path, shown, text)
         case "compose":
             return containers.compose(path, shown, text, entry)
+        case "script":
+            return services.script(path, shown, text)
         case "nginx-unit":
             return nginx_unit.read(path, shown, text)
         case "env":
@@ -123,7 +128,9 @@ def kind_of(name: str, text: str) -> str:
         return "dockerfile"
     if suffix == "toml":
         return "hypercorn"
-    if suffix in {"yaml", "yml"} and _SERVICES.search(text):
+    if suffix in {"sh", "bash"} or _SHEBANG.match(text):
+        return "script"
+    if suffix in {"yaml", "yml"} and (_SERVICES.search(text) or _COMPOSE.match(lower)):
         return "compose"
     if suffix == "json" and '"uwsgi"' not in text:
         return "nginx-unit" if '"applications"' in text else ""

@@ -8,6 +8,7 @@ anything.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -109,6 +110,7 @@ def _filled(text: str, values: Mapping[str, str], path: Path, environ: Mapping[s
         "%": "%",
         "e": whole.suffix.removeprefix("."),
         "o": str(whole),
+        "k": str(os.cpu_count() or 1),
     }
     return _LETTER.sub(lambda found: letters.get(found[1], found[0]), text)
 
