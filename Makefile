@@ -4,6 +4,7 @@
 # make test-all   all tests on all Pythons of this machine
 # make test-browser  the dashboard in chromium; it is installed if that is possible here
 # make test-systemd  gwctl as a service of a real systemd, in a box (root, Debian)
+# make test-cgroups  gwctl in control groups of version 2, in a kernel of its own (root, Debian), five minutes
 # make test-containers  images of gwctl, built and run by podman (root, Debian); a quarter of an hour, COMPILED=0: six minutes
 # make test-kubernetes   what gwctl kubernetes prints: schemas, and rolling updates by podman (root, Debian); ten minutes, UPDATES=2: two
 # make test-oldest   the same with the oldest versions of what gwctl needs
@@ -59,7 +60,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-others test-all test-browser test-systemd test-kubernetes test-containers test-oldest test-compiled wheels lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
+.PHONY: help run test test-others test-all test-browser test-systemd test-cgroups test-kubernetes test-containers test-oldest test-compiled wheels lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -98,6 +99,10 @@ test-browser: $(VENV)/.installed-browser
 # The box is made once, with mmdebstrap, in /var/tmp/gwctl-tests. Without root, or Debian's packages, it is skipped.
 test-systemd: $(VENV)/.installed-dev
 	TEST_MAKES_BOX=1 $(BIN)/python -m pytest -q tests/systemd
+
+# User-mode Linux is installed with apt. Without root, or Debian's packages, it is skipped.
+test-cgroups: $(VENV)/.installed-dev
+	TEST_BOOTS_GUEST=1 $(BIN)/python -m pytest -q tests/guest
 
 # The bases are made once, with mmdebstrap, in /var/tmp/gwctl-tests. Without root, or Debian's packages, it is skipped.
 test-containers: $(VENV)/.installed-dev
