@@ -94,7 +94,9 @@ def import_(
     else:
         _write(output, written.text, force=force)
         click.echo(f"{source.shown}: {_counts(written)} -> {output}")
-        _check(output)
+        for each in dict.fromkeys([*written.left, *written.hooks]):
+            click.echo(f"  {gw_toml.printable(each.origin)}: {gw_toml.printable(each.reason)}")
+        _check(output, written)
 
 
 def _source(file: Path | None, command: list[str], chosen: dict[str, Any]) -> Source:
@@ -115,11 +117,11 @@ def _source(file: Path | None, command: list[str], chosen: dict[str, Any]) -> So
 
 
 def _counts(written: gw_toml.Written) -> str:
-    parts = [f"{written.settings} settings"]
+    parts = [f"{written.settings} setting{'s' * (written.settings != 1)}"]
     if written.left:
-        parts.append(f"{written.left} without a counterpart")
+        parts.append(f"{len(written.left)} without a counterpart")
     if written.hooks:
-        parts.append(f"{written.hooks} hooks")
+        parts.append(f"{len(written.hooks)} hook{'s' * (len(written.hooks) != 1)}")
     return ", ".join(parts)
 
 
@@ -134,7 +136,7 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         raise NotWritten(f"cannot write {path}: {error.strerror}") from None
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, written: gw_toml.Written) -> None:
     """What `gwctl check` would say of it on this machine."""
     cwd = logical_cwd(os.environ)
     try:
@@ -144,4 +146,7 @@ def _check(path: Path) -> None:
         click.echo(f"check: {count(len(error.problems))} to see to before it can be started", err=True)
         return
     start = "gwctl start" if path.name == "gw.toml" and path.parent == Path() else f"gwctl start -c {path}"
-    click.echo(f"check: no problems. Try it:  {start}")
+    if written.names_application:
+        click.echo(f"check: no problems. Try it:  {start}")
+    else:
+        click.echo(f"no application is named: write its name into {path}, or give --app; then {start}")

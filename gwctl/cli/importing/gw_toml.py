@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from gwctl.config import load, schema, toml_writer
 from gwctl.config.foreign.translation import Left, Line, Translation, pool_first
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.problems import ConfigError, Problem
 
+PLACEHOLDER: Final = "module:application"
+"""Stands for an application that nobody has named."""
 _WIDTH: Final = 110
 _COLUMN: Final = 44
 _ROUNDS_MAX: Final = 12
@@ -31,12 +33,15 @@ _FLAGS: Final = {"bind": "--bind", "processes": "--processes", "worker": "--work
 class Written(Struct):
     """The text, and what to tell of it."""
 
-    text: str = ""
-    settings: int = 0
-    left: int = 0
-    hooks: int = 0
-    problems: list[str] = field(default_factory=list)
+    text: str
+    settings: int
+    left: list[Left]
+    """What has no counterpart, of all pools and of none."""
+    hooks: list[Left]
+    problems: list[str]
     """What could not be made right."""
+    names_application: bool
+    """False: somebody has to write its name into the file."""
 
 
 def made(shown: str, pools: dict[str, Translation], left: list[Left]) -> Written:
@@ -50,12 +55,14 @@ def made(shown: str, pools: dict[str, Translation], left: list[Left]) -> Written
         problems = refused(text)
         if not any(_drop(problem, rows, pools) for problem in problems):
             break
+    found = pools.values()
     return Written(
         text,
-        sum(len(pool.lines) for pool in pools.values()),
-        sum(len(pool.left) for pool in pools.values()) + len(left),
-        sum(len(pool.hooks) for pool in pools.values()),
+        sum(len(pool.lines) for pool in found),
+        [*(each for pool in found for each in pool.left), *left],
+        [each for pool in found for each in pool.hooks],
         [str(problem) for problem in problems],
+        all(pool.lines["app"].value != PLACEHOLDER for pool in found if "app" in pool.lines),
     )
 
 
@@ -165,7 +172,7 @@ def _pool(name: str, pool: Translation) -> Iterator[tuple[str, str, Line | None]
 
 def _setting(name: str, line: Line, pool: str) -> Iterator[tuple[str, str, Line | None]]:
     said = f"{name} = {_value(line.value)}"
-    why = _printable("; ".join([*line.origins, *filter(None, [line.note])]))
+    why = printable("; ".join([*line.origins, *filter(None, [line.note])]))
     if max(len(said), _COLUMN) + len(why) + 4 <= _WIDTH or not why:
         yield (f"{said:<{_COLUMN}}  # {why}" if why else said), pool, line
         return
@@ -198,23 +205,23 @@ def started_with(lines: list[Line]) -> str:
         for value in line.value if isinstance(line.value, list) else [line.value]:
             flag = _FLAGS.get(line.setting)
             words.append(f'{flag} "{value}"' if flag else f'--set {line.setting}="{value}"')
-    return _printable(" ".join(words))
+    return printable(" ".join(words))
 
 
 def _entries(entries: list[Left]) -> Iterator[str]:
     for entry in dict.fromkeys(entries):
-        origin = _printable(entry.origin)
+        origin = printable(entry.origin)
         yield from textwrap.wrap(origin, _WIDTH - 4, initial_indent="#   ", subsequent_indent="#     ")
-        reason = _printable(entry.reason)
+        reason = printable(entry.reason)
         yield from textwrap.wrap(reason, _WIDTH - 8, initial_indent="#       ", subsequent_indent="#       ")
 
 
 def _comment(text: str) -> list[str]:
     return textwrap.wrap(
-        " ".join(_printable(text).split()), _WIDTH - 2, initial_indent="# ", subsequent_indent="# "
+        " ".join(printable(text).split()), _WIDTH - 2, initial_indent="# ", subsequent_indent="# "
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Nothing in a comment ends its line, or steers a terminal."""
     return "".join(each if each.isprintable() else " " for each in text)

@@ -12,12 +12,12 @@ from typing import Final
 
 from gwctl.cli.importing import evaluation, sources, uwsgi_file
 from gwctl.cli.importing.found import Found, Invocation, NotImported
+from gwctl.cli.importing.gw_toml import PLACEHOLDER
 from gwctl.config.discover import discover
 from gwctl.config.foreign import command_line, others, uwsgi
 from gwctl.config.foreign.option import Option, Server
 from gwctl.config.foreign.translation import Given, Left, Line, Translation, merged, translated
 
-PLACEHOLDER: Final = "module:application"
 _NAMES_FILE: Final = (".ini", ".yaml", ".yml", ".json", ".xml")
 _DOES_NOTHING: Final = frozenset({"config", "ini", "yaml", "json"})
 """Options that only name a file, which is read."""

@@ -31,7 +31,9 @@ def test_it_writes_and_says_what_is_next(folder: Path) -> None:
     result = gwctl("import", "gunicorn.conf.py", "--app", "shop.wsgi", "-o", "gw.toml")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
-        "gunicorn.conf.py: 3 settings, 1 without a counterpart, 1 hooks -> gw.toml",
+        "gunicorn.conf.py: 3 settings, 1 without a counterpart, 1 hook -> gw.toml",
+        "  gunicorn.conf.py:3 reload = True: Files are not watched: run gwctl reload after a change",
+        "  gunicorn.conf.py:4 def on_exit: The master runs no code of the application: do it after gwctl has ended (ExecStopPost=)",
         "check: no problems. Try it:  gwctl start",
     ]
     assert gwctl("check").exit_code == 0
@@ -60,6 +62,10 @@ def test_an_application_is_looked_for(folder: Path) -> None:
     (folder / "gunicorn.conf.py").write_text(CONF)
     assert (
         "no application is named: write its name here, or --app" in gwctl("import", "gunicorn.conf.py").stdout
+    )
+    written = gwctl("import", "gunicorn.conf.py", "-o", "gw.toml").stdout
+    assert written.endswith(
+        "no application is named: write its name into gw.toml, or give --app; then gwctl start\n"
     )
     (folder / "app.py").write_text("from flask import Flask\napp = Flask(__name__)\n")
     assert 'app = "app:app"' in gwctl("import", "gunicorn.conf.py").stdout
