@@ -32,7 +32,7 @@ from tests.support.wait import DEADLINE_S, until
 
 EXAMPLES = ROOT / "examples"
 RELOADS = 2
-ROLLOUTS = 4
+ROLLOUTS = 2
 QUICK = {"settle_s": 0.05}
 WEB = "/tmp/gwctl-example.sock"
 ADMIN = "/tmp/gwctl-example-admin.sock"
