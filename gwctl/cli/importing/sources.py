@@ -72,11 +72,12 @@ def of_file(
     words = [app] if app else []
     match kind:
         case "gunicorn":
-            words = ["-c", str(path), *words]
-            found = Invocation(gunicorn.SERVER, words, path.parent, shown, dict(environ))
+            location, folder = _started_in(path, shown)
+            found = Invocation(gunicorn.SERVER, ["-c", location, *words], folder, shown, dict(environ))
             return Source(shown, kind, {"web": found})
         case "hypercorn":
-            found = Invocation(others.HYPERCORN, ["-c", str(path), *words], path.parent, shown)
+            location, folder = _started_in(path, shown)
+            found = Invocation(others.HYPERCORN, ["-c", location, *words], folder, shown)
             return Source(shown, kind, {"web": found})
         case "uwsgi":
             given, left = uwsgi_file.read(path, shown, environ)
@@ -101,6 +102,17 @@ def of_file(
         f"{shown} is nothing that is known here. --from says what it is: {', '.join(KINDS)}; "
         "or write the command itself, behind --"
     )
+
+
+def _started_in(path: Path, shown: str) -> tuple[str, Path]:
+    """Say how the server would name a file of its settings, and where it would be started.
+
+    In this folder, if the file is below it; else in that of the file.
+    """
+    below = Path(shown)
+    if below.is_absolute() or ".." in below.parts:
+        return str(path), path.parent
+    return shown, Path(str(path).removesuffix(str(below)))
 
 
 def _text(path: Path, shown: str) -> str:

@@ -111,6 +111,27 @@ def test_an_application_is_not_run(folder: Path) -> None:
     assert (folder / "ran").exists()
 
 
+def test_a_file_in_another_folder(folder: Path) -> None:
+    """It runs where gunicorn would be started: here, if it is below; with its module's name it is found as well."""
+    (folder / "deploy").mkdir()
+    (folder / "deploy" / "conf.py").write_text(
+        "import os\nimport beside\nworkers = beside.N\npidfile = os.getcwd()\n"
+    )
+    (folder / "beside.py").write_text("N = 3\n")
+    for arguments in (
+        ("deploy/conf.py",),
+        ("--", "gunicorn", "-c", "deploy/conf.py"),
+        ("--", "gunicorn", "-c", "python:deploy.conf"),
+    ):
+        printed = tomllib.loads(gwctl("import", *arguments).stdout)
+        assert (printed["master"]["pidfile"], printed["pool"]["web"]["processes"]) == (str(folder), 3), (
+            arguments
+        )
+    (folder / "deploy" / "beside.py").write_text("N = 4\n")
+    printed = tomllib.loads(gwctl("import", str(folder / "deploy" / "conf.py")).stdout)
+    assert (printed["master"]["pidfile"], printed["pool"]["web"]["processes"]) == (str(folder / "deploy"), 4)
+
+
 def test_files_that_are_here_are_named(folder: Path) -> None:
     (folder / "Procfile").write_text("web: gunicorn shop\n")
     assert gwctl("import").stderr == "nothing is named to import from. There is\n  gwctl import Procfile\n"
