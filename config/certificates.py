@@ -48,9 +48,10 @@ class TlsError(Exception):
 
 
 class ServerContext(ssl.SSLContext):
-    """``certificate`` is the server's own, in PEM."""
+    """``certificate`` is the server's own, in PEM; ``all``: this one, and those for other names."""
 
     certificate: str
+    all: tuple[ServerContext, ...]
 
 
 class Certificate(Struct):
@@ -91,9 +92,19 @@ def load(tls: Tls) -> Identity:
         _load_chain(context, certificate, password, bool(tls.key))
         warnings += _lifetime(certificate)
     first = next(iter(contexts.values()))
+    first.all = tuple(contexts.values())
     if len(contexts) > 1:
         first.sni_callback = _chooser(contexts)
     return Identity(first, warnings)
+
+
+def offer(context: ssl.SSLContext, protocols: list[str]) -> None:
+    """Have ``context``, and those that it chooses among, offer ``protocols`` by ALPN, the best ones first.
+
+    For a worker, of its own copy: what it speaks may depend on its application.
+    """
+    for each in context.all if isinstance(context, ServerContext) else (context,):
+        each.set_alpn_protocols(protocols)
 
 
 def _new_context(tls: Tls) -> ServerContext:

@@ -93,7 +93,6 @@ SETTINGS: Final = {
     "graceful_timeout": "timeouts.drain_timeout_s",
     "harakiri": "timeouts.request_timeout_s",
     "host": "bind",
-    "http": "bind",
     "http_socket": "bind",
     "interface": "worker",
     "k": "worker",

@@ -14,11 +14,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gwctl.ipc.scoreboard import BUSY_SINCE, LONGEST_SINCE, note_request
-from gwctl.workers.exchange.states import BODY, BUSY, FLUSH, HEAD
+from gwctl.workers.exchange.states import BODY, BUSY, HEAD
 from gwctl.workers.observe.introspection import Running, stack_of
 
 if TYPE_CHECKING:
-    from gwctl.workers.http1.connection import ConnectionBase
+    from gwctl.workers.exchange.exchange import Exchange
     from gwctl.workers.http1.connections import ConnectionService
     from gwctl.workers.websocket.registry import WebSockets
 
@@ -56,8 +56,8 @@ def unanswered(service: ConnectionService) -> int:
     return max(in_calls, service.active_requests) + len(undone) - in_calls
 
 
-def _undone(service: ConnectionService) -> list[ConnectionBase]:
-    return [each for each in service.open_connections() if _is_undone(each)]
+def _undone(service: ConnectionService) -> list[Exchange]:
+    return [each for connection in service.open_connections() for each in connection.undone()]
 
 
 def cut_rest(service: ConnectionService, websockets: WebSockets, timeout_s: float) -> int:
@@ -83,9 +83,9 @@ def cut_rest(service: ConnectionService, websockets: WebSockets, timeout_s: floa
     for connection in service.open_connections():
         if connection.state <= HEAD and connection.transport is not None:
             connection.close()
-    for connection in waiting:
-        connection.abandon()
-        connection.abort()
+    for exchange in waiting:
+        exchange.abandon()
+        exchange.abort()
     websockets.leave()
     service.context.loop.call_later(LAST_WORDS_S, _leave, service)
     return cut
@@ -100,18 +100,12 @@ def _leave(service: ConnectionService) -> None:
     service.check_drained()
 
 
-def _is_undone(connection: ConnectionBase) -> bool:
-    if connection.transport is None:
-        return False
-    return connection.state in {BODY, BUSY, FLUSH} or connection.transport.get_write_buffer_size() > 0
-
-
 def _told(request: Running) -> list[str]:
     frames = stack_of(request.task) if request.task is not None else []
     return [f"{request.what}, {monotonic() - request.start:.1f} s", *(f"  {frame}" for frame in frames)]
 
 
-def _why(connection: ConnectionBase) -> str:
-    if connection.state == BODY:
+def _why(exchange: Exchange) -> str:
+    if exchange.state == BODY:
         return "its body had come in part"
     return "the client had not taken all of the response"

@@ -49,7 +49,7 @@ from gwctl.workers.observe.accounts import LATE_S
 from gwctl.workers.observe.slow_requests import SlowRequests
 from gwctl.workers.runners.registry import runner_class
 from gwctl.workers.transport.acceptor import Acceptor
-from gwctl.workers.transport.preamble import first_protocol_for, plain_http
+from gwctl.workers.transport.preamble import first_protocol_for, http2_for, plain_http
 from gwctl.workers.websocket.registry import WebSockets
 from gwctl.workers.websocket.surroundings import Surroundings
 
@@ -102,7 +102,8 @@ class Server(ConnectionService):
         if settings.health_path:
             self.begin = HealthPath(self, settings.health_path, self.begin).begin
         self.forwarding = forwarding_for(settings, self.runner.forwarded)
-        first_protocol = first_protocol_for(context)
+        self.http2 = http2_for(context)
+        first_protocol = first_protocol_for(context, self.http2)
         self.plain_from_start = first_protocol is plain_http
         self._acceptor = Acceptor(self, balancing, self.overload, first_protocol)
         if settings.timeouts.slow_request_s:
@@ -191,6 +192,8 @@ class Server(ConnectionService):
         now = monotonic()
         for connection in self._connections:
             connection.since = max(connection.since, now)
+        if self.http2 is not None:
+            self.http2.drain()
         self.context.notice.begin()
         self.websockets.drain(timeouts.drain_timeout_s * _WEBSOCKETS_PART)
         self.runner.on_drain(now, ending=self._ending)
@@ -368,6 +371,8 @@ class Server(ConnectionService):
         """Give all clients and requests the time again in which this loop did not turn."""
         if self.runner.clock is not None:
             self.runner.clock.was_away(now, late)
+        if self.http2 is not None:
+            self.http2.was_away(now, late)
         for connection in self._connections:
             connection.since = min(connection.since + late, now)
             connection.window_at = min(connection.window_at + late, now)
@@ -387,6 +392,8 @@ class Server(ConnectionService):
                 self._limits.expire(connection, now)
             elif connection.state > IDLE or connection.window_taken >= 0:
                 self.rates.check(connection, now)
+        if self.http2 is not None:
+            self.http2.sweep(now, self.rates.add_up)
         self.rates.relieve(now)
         note_longest(self)
         if self.draining:

@@ -23,6 +23,7 @@ from msgspec import Meta
 
 from gwctl.config.model.admin import AdminSettings
 from gwctl.config.model.control import ControlSettings
+from gwctl.config.model.http2 import Http2Settings
 from gwctl.config.model.lifecycle import Crash, Recycle, Reload
 from gwctl.config.model.log import LogSettings
 from gwctl.config.model.meta import meta as _meta
@@ -239,6 +240,15 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             flag="--bind",
         ),
     ] = ("127.0.0.1:8000",)
+    http: Annotated[
+        tuple[Literal["h2", "h1"], ...],
+        _meta(
+            "Which HTTP is spoken: `h2` (HTTP/2), `h1` (HTTP/1.1 and 1.0), the preferred one first. With TLS "
+            "the client chooses among them (ALPN). Without TLS `h2` is for clients that know beforehand that "
+            "it is spoken (prior knowledge). Empty: `h2` and `h1` with TLS, `h1` without.",
+            ["h2", "h1"],
+        ),
+    ] = ()
     backlog: Annotated[
         int,
         Meta(ge=1, le=65_535),
@@ -473,6 +483,7 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeouts: Timeouts = Timeouts()
     tls: Tls = Tls()
     limits: Limits = Limits()
+    http2: Http2Settings = Http2Settings()
     websocket: WebSocketSettings = WebSocketSettings()
     reload: Reload = Reload()
     crash: Crash = Crash()

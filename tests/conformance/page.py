@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 
+from gwctl.config.model.http2 import Http2Settings
 from gwctl.config.model.settings import Limits
 from gwctl.config.model.timeouts import Timeouts
 from gwctl.workers.balancing.eviction import READER_WAIT_MIN_S, WAIT_MIN_S
@@ -40,7 +41,7 @@ it end at different places is how requests are smuggled past the proxy's rules.
 - With `log_level = "debug"` each refusal is logged with its reason; values of fields are not shown.
 - Trailers and chunk extensions are checked and dropped. The percent-encoding of a path is not judged: what is
   no encoding stays as it is, and `..` is the application's business.
-- HTTP/2 is not spoken, and `Upgrade` is taken for WebSockets alone, in `asgi` workers.
+- `Upgrade` is taken for WebSockets alone, in `asgi` workers.
 
 The cases below are {count}, {refused} of them refused. The tests play each of them in every worker class, with
 either parser, in one piece, byte by byte, and against a real server (`python -m tests.conformance` counts
@@ -68,6 +69,33 @@ What is over a limit is refused before it is kept.
 | `timeouts.response_timeout_s`: the client takes no byte | {timeouts.response_timeout_s:g} s | a reset |
 | `timeouts.keepalive_timeout_s`: silence between requests | {timeouts.keepalive_timeout_s:g} s | the connection is closed |
 | a client that vanishes without a word in the middle of a response or a WebSocket: the kernel's probes (TCP only) | 3 min | the connection is over |
+
+## HTTP/2
+
+As RFC 9113, 7541 and 9218 say, in all worker classes: with TLS by ALPN, without where `http` has `h2`, for clients that know beforehand (there is
+no Upgrade). An ASGI application under `sync` or `threads` has HTTP/1.1 alone. WebSockets are HTTP/1.1's.
+
+- What HTTP/1.1 refuses, HTTP/2 refuses, with the same status: the tests play those of the cases below that both can say. What RFC 9113 calls malformed
+  (names in upper case, fields of connections, a pseudo-header that is not sound, control characters) resets the stream with PROTOCOL_ERROR; what is wrong
+  with the connection ends it with a GOAWAY that says why and which stream was the last.
+- All limits and timeouts hold for each stream; a stream that is over one is answered or reset, and the others go on. `timeouts.keepalive_timeout_s` is
+  the silence of a connection without a stream.
+- Streams take turns: the most urgent first (`Priority`, PRIORITY_UPDATE), those of the same urgency one after the other. A large download holds up no
+  small answer.
+- At a drain the client is told in two steps (a GOAWAY that takes back nothing, then one with the last stream) and all that it has asked for by then is
+  served.
+- Trailers and 1xx go both ways where the interface has them; Cookie is one field; server push does not exist.
+
+| `[pool.NAME.http2]` | default | beyond |
+|---|---|---|
+| `streams_max`: requests of one connection at once | {http2.streams_max} | RST_STREAM, REFUSED_STREAM: to be sent again |
+| `window_bytes`, `connection_window_bytes`: of bodies that are not taken yet | {http2.window_bytes}, {http2.connection_window_bytes} | FLOW_CONTROL_ERROR |
+| a head: limits.head_bytes_max and the others above | | 414, 431; over twice as much GOAWAY, ENHANCE_YOUR_CALM |
+| a header block in frames | 64 | GOAWAY, ENHANCE_YOUR_CALM |
+| `header_table_bytes` | {http2.header_table_bytes} | GOAWAY, COMPRESSION_ERROR |
+| `resets_max`: streams that a client breaks off, or has us break off, in ten seconds | {http2.resets_max} | GOAWAY, ENHANCE_YOUR_CALM |
+| `idle_frames_max`: frames that ask for nothing, in ten seconds | {http2.idle_frames_max} | GOAWAY, ENHANCE_YOUR_CALM |
+| answers (to PING, SETTINGS) that a client does not read | 128 KiB | GOAWAY, ENHANCE_YOUR_CALM |
 
 ## When there is no room
 
@@ -116,6 +144,7 @@ def page() -> str:
         refused=sum(case.status != 0 for case in CASES.values()),
         limits=Limits(),
         timeouts=Timeouts(),
+        http2=Http2Settings(),
         silent_s=WAIT_MIN_S,
         readers_s=READER_WAIT_MIN_S,
         others_s=OTHERS_WAIT_S,

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from tests.support.engine import Engine
-from tests.support.memory_protocol import MemoryConnection, MemoryExchange
+from tests.support.memory_protocol import SERVER, MemoryConnection, MemoryExchange
 from tests.support.memory_wire import (
     UPLOAD_WINDOW,
     Allowed,
@@ -59,7 +59,7 @@ class Stream(Wire):
     def __init__(self, inbox: Inbox, window: int) -> None:
         super().__init__(window)
         self._inbox = inbox
-        self._uploaded = 0
+        self.uploaded = 0
 
     # ---- what it does
 
@@ -70,7 +70,7 @@ class Stream(Wire):
             until(partial(self._may_send, len(block)), self._story)
             if self.is_over:
                 return
-            self._uploaded += len(block)
+            self.uploaded += len(block)
             self._inbox.put(self, Sent(block))
 
     def _may_send(self, size: int) -> bool:
@@ -79,7 +79,7 @@ class Stream(Wire):
     @property
     def unread(self) -> int:
         """How much of the upload the server holds, or has yet to see."""
-        return self._uploaded - self.acknowledged
+        return self.uploaded - self.acknowledged
 
     def finish(self) -> None:
         self._inbox.put(self, Finished())
@@ -141,6 +141,8 @@ def as_text(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 class MemoryClient:
     """One connection. At its end it leaves, with all its streams."""
 
+    upload_window = UPLOAD_WINDOW
+
     def __init__(self, engine: Engine, peer: Any = PEER) -> None:
         self.engine = engine
         self._connection = MemoryConnection(engine.server, engine.assignment.listeners[0], peer)
@@ -174,6 +176,10 @@ class MemoryClient:
     ) -> Stream:
         """Begin an upload, with ``body`` as its first block."""
         return self.open(target, "POST", *fields, body=body, ends=False, window=window)
+
+    def addresses(self) -> tuple[Any, Any]:
+        """Return its own and the server's."""
+        return PEER, SERVER
 
     def disconnect(self) -> None:
         self._inbox.put(None, Gone())

@@ -110,7 +110,7 @@ class Seized:
 
 
 class MemoryExchange(Exchange):
-    http_version = "2"
+    http_version = "2.0"
     announces_bodies = False
 
     def __init__(self, connection: MemoryConnection, wire: Wire, request: Opened) -> None:

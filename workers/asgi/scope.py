@@ -58,7 +58,7 @@ class ScopeBuilder:
         base: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
-            "http_version": exchange.http_version,
+            "http_version": exchange.http_version.removesuffix(".0"),
             "scheme": "http",
             "root_path": self._root_path,
             "client": client,

@@ -225,6 +225,8 @@ class Handover:
 
 def may_be_given(connection: ConnectionBase) -> bool:
     """Tell whether nothing of ``connection`` is held here: no request, no part of one, no response."""
+    if not connection.can_be_given:
+        return False
     if connection.state > IDLE or connection.tail or connection.eof or connection.lost or connection.queued:
         return False
     if connection.base is None:  # not HTTP yet: what comes first may be a preamble

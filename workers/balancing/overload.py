@@ -212,6 +212,8 @@ class RefusedConnection(SharedConnection):
 
     __slots__ = ()
 
+    serves = False
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.refuse_unparsed(503, "connections_max is reached")

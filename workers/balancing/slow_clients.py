@@ -61,8 +61,7 @@ class LeastRates:
     def add_up(self, connection: ConnectionBase) -> None:
         """Note how much waits in memory. Called by the server's sweep, for each that may hold some."""
         if connection.transport is not None:
-            held = connection.transport.get_write_buffer_size() + connection.service.runner.rest(connection)
-            self._holders.append((connection, held))
+            self._holders.append((connection, connection.unsent_bytes()))
 
     def relieve(self, now: float) -> None:
         """Judge those of the sweep that is over by the memory that they hold together."""

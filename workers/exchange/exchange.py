@@ -10,8 +10,9 @@ A runner is told of it by the hooks of `gwctl.workers.exchange.runner`, puts the
 What an implementer has to do, in this order, all in the loop's thread:
 
     made          `Runner.reserve`, `Runner.on_accept`, `Runner.on_connect` (which has it choose its
-                  ``response``), then `Forwarding.connected` where there is one. For each exchange anew where
-                  one connection has many
+                  ``response``), then `Forwarding.connected` where there is one. Where one connection has
+                  many: for each anew; or once for what stands for the connection, then `Runner.on_stream` for
+                  each
     a request     ``fields``, ``method``, ``target``, ``head``, ``is_head``, then `Service.begin`; what that
                   raises goes to `refuse_head`
     its body      into the sink of `read_body`, as far as `adjust_reading` lets it; then `Work.body_end` if
@@ -180,6 +181,7 @@ class Exchange:
     )
 
     http_version = "1.1"
+    """As request lines have it (RFC 9112 section 2.3), and CGI: with a minor version."""
     upgrades = False
     """It can become a WebSocket, with the connection that it has to itself."""
     announces_bodies = True

@@ -145,6 +145,10 @@ class Runner:
         """HTTP can begin on it."""
         raise NotImplementedError
 
+    def on_stream(self, exchange: Exchange, connection: Exchange) -> None:
+        """A request has come on ``connection``, one of many there: it shares what `on_connect` made."""
+        raise NotImplementedError
+
     def on_disconnect(self, exchange: Exchange) -> None:
         """It is gone."""
         raise NotImplementedError

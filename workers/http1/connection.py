@@ -95,6 +95,10 @@ class ConnectionBase(Exchange):
     )
 
     upgrades = True
+    serves = True
+    """It takes requests; else it is refused as soon as it is known what it speaks."""
+    can_be_given = True
+    """A sibling can go on with it between two requests: what is known of the client is known to each."""
 
     def __init__(self, service: Http1Service, sock: socket.socket, peer: Any, listener: Listener) -> None:
         parser = service.new_parser()
@@ -169,6 +173,21 @@ class ConnectionBase(Exchange):
     def resume(self) -> None:
         """Go on with what waits in `tail`."""
         raise NotImplementedError
+
+    def carries(self, exchange: Exchange) -> bool:
+        """Tell whether ``exchange`` is on this connection."""
+        return exchange is self
+
+    def unsent_bytes(self) -> int:
+        """Return how much is in memory of responses that the client has yet to take."""
+        return int(self.transport.get_write_buffer_size()) + self.service.runner.rest(self)
+
+    def undone(self) -> list[Exchange]:
+        """Return the requests that have begun to come and are not answered in full."""
+        if self.transport is None:
+            return []
+        busy = self.state in {BODY, BUSY, FLUSH} or self.transport.get_write_buffer_size() > 0
+        return [self] if busy else []
 
     # ---- the way out
 

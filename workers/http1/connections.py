@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gwctl.ipc.scoreboard import CONNECTIONS
 from gwctl.workers.exchange.states import HANDED_OFF, HEAD
+from gwctl.workers.http1.connection import ConnectionBase
 from gwctl.workers.http1.hangup import has_unread
 from gwctl.workers.http1.service import Http1Service
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from gwctl.ipc.connection_queue import TransferHeader
     from gwctl.workers.context import WorkerContext
     from gwctl.workers.exchange.exchange import Exchange
-    from gwctl.workers.http1.connection import ConnectionBase
 
 
 class ConnectionService(Http1Service):
@@ -38,6 +38,13 @@ class ConnectionService(Http1Service):
         self._connections.add(connection)
         self.context.record.words[CONNECTIONS] = self.connections
 
+    def replace(self, connection: Exchange, successor: Exchange) -> None:
+        assert isinstance(connection, ConnectionBase)  # each stands for a socket
+        assert isinstance(successor, ConnectionBase)
+        self._connections.discard(connection)
+        self._connections.add(successor)
+        connection.close_output()
+
     def adopt(self, sock: socket.socket, header: TransferHeader, data: bytes) -> None:
         """Go on with a connection of a sibling's; ``data`` was read of it."""
         raise NotImplementedError
@@ -51,7 +58,7 @@ class ConnectionService(Http1Service):
         asking = {}
         for other in self.open_connections():
             fd = other.sock.fileno()
-            if other is exchange or fd < 0 or other.state == HANDED_OFF:
+            if other.carries(exchange) or fd < 0 or other.state == HANDED_OFF:
                 continue
             if other.is_due():
                 return True

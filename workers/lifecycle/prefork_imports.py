@@ -43,6 +43,8 @@ def import_for(pools: Iterable[PoolSettings]) -> None:
             _import_for_uvicorn()
         if any(address.startswith(TLS) for address in pool.bind):
             from gwctl.workers.transport import tls  # noqa: F401, PLC0415
+        if "h2" in pool.http:
+            from gwctl.workers.transport import first_bytes  # noqa: F401, PLC0415
         if pool.proxy_protocol:
             from gwctl.workers.transport import proxy_protocol  # noqa: F401, PLC0415
 

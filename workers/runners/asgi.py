@@ -97,6 +97,10 @@ class AsgiRunner(Runner):
         exchange.base = self._builder.for_connection(exchange)
         exchange.respond_in_loop()
 
+    def on_stream(self, exchange: Exchange, connection: Exchange) -> None:
+        exchange.base = connection.base
+        exchange.respond_in_loop()
+
     def forwarded(self, original: OriginalRequest) -> Scope:
         """Return what a trusted proxy's word changes in the scope that a connection's requests share."""
         return self._builder.forwarded(original)

@@ -156,6 +156,10 @@ class SyncRunner(WsgiRunner):
         exchange.respond_in_calls()
         super().on_connect(exchange)
 
+    def on_stream(self, exchange: Exchange, connection: Exchange) -> None:
+        exchange.respond_in_calls()
+        super().on_stream(exchange, connection)
+
     @property
     def active(self) -> int:
         return len(self.line) + (1 if self._floats[BUSY_SINCE] else 0)

@@ -174,6 +174,10 @@ class ThreadsRunner(WsgiRunner):
         exchange.respond_in_threads()
         super().on_connect(exchange)
 
+    def on_stream(self, exchange: Exchange, connection: Exchange) -> None:
+        exchange.respond_in_threads()
+        super().on_stream(exchange, connection)
+
     def on_flush(self) -> None:
         """Look after requests that no thread has taken since the last look.
 

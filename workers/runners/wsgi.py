@@ -196,6 +196,10 @@ class WsgiRunner(Runner):
         base["wsgi.early_hints"] = EarlyHints(exchange.response)
         exchange.base = base
 
+    def on_stream(self, exchange: Exchange, connection: Exchange) -> None:
+        exchange.base = base = connection.base.copy()
+        base["wsgi.early_hints"] = EarlyHints(exchange.response)
+
     def forwarded(self, original: OriginalRequest) -> Environ:
         """Return what ``original`` changes in the environ or scope that a connection's requests share."""
         return self._builder.forwarded(original)

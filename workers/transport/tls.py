@@ -35,6 +35,7 @@ from gwctl.workers.transport.tls_output import SyncOutput, ThreadOutput
 
 if TYPE_CHECKING:
     from gwctl.workers.http1.protocol import Connection
+    from gwctl.workers.http2.shared import Http2
 
 READ_BYTES: Final = 65536
 READS_MAX: Final = 64
@@ -54,8 +55,10 @@ NOT_TLS: Final = (
 class TlsLayer(asyncio.Protocol):
     """One connection's TLS. See the module; what is not explained is as in asyncio.Transport."""
 
-    def __init__(self, connection: Connection, context: ssl.SSLContext) -> None:
+    def __init__(self, connection: Connection, context: ssl.SSLContext, http2: Http2 | None = None) -> None:
+        """``http2``: what takes the connection over if the client asks for that; None: nobody may."""
         self._connection: Any = connection  # until the handshake is done
+        self._http2 = http2
         self._service = connection.service
         self._sock = connection.sock
         self._address = connection.listener.url
@@ -140,6 +143,8 @@ class TlsLayer(asyncio.Protocol):
             self._connection = None
             connection.since = monotonic()
             connection.tls = self
+            if self._http2 is not None and self.ssl.selected_alpn_protocol() == "h2":
+                self._inner = self._http2.take_over(connection)
             self._inner.connection_made(self)
 
     def _count_failure(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import engine_apps
 from tests.support.engine import WORKER_CLASSES, Engine
+from tests.support.http2 import Http2Client
 from tests.support.memory_client import MemoryClient
 from tests.support.wait import until
 
@@ -20,8 +21,15 @@ def worker_class(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(params=["memory", "http2"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    """Those that have many exchanges on one connection."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def start(worker_class: str) -> Iterator[Callable[..., MemoryClient]]:
+def start(worker_class: str, protocol: str) -> Iterator[Callable[..., MemoryClient]]:
     """Serve ``wsgi`` or ``asgi``, whichever the worker class has: ``start(wsgi, asgi, **settings)``."""
     with ExitStack() as stack:
 
@@ -29,10 +37,13 @@ def start(worker_class: str) -> Iterator[Callable[..., MemoryClient]]:
             wsgi: Any = engine_apps.wsgi, asgi: Any = engine_apps.asgi, **settings: Any
         ) -> MemoryClient:
             application = asgi if worker_class == "asgi" else wsgi
+            if protocol == "http2":
+                settings["http"] = ("h2", "h1")
             engine = stack.enter_context(Engine(application, worker_class, **settings))
             before = engine.server.body_budget.memory_left
             stack.callback(_nothing_is_left, engine, before)
-            return stack.enter_context(MemoryClient(engine))
+            client: Any = Http2Client(engine) if protocol == "http2" else MemoryClient(engine)
+            return stack.enter_context(client)  # type: ignore[no-any-return]
 
         yield begin
 

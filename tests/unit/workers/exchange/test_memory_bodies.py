@@ -15,7 +15,7 @@ import pytest
 from tests.support.compiled import pure_only
 from tests.support.memory_apps import Gate, asgi_block, asgi_echo, asgi_start, wsgi_echo
 from tests.support.memory_client import MemoryClient
-from tests.support.memory_wire import UPLOAD_WINDOW, Continue, Data, End, Head, Reset
+from tests.support.memory_wire import Continue, Data, End, Head, Reset
 from tests.support.wait import until
 
 pytestmark = pure_only  # its classes are based on the engine's
@@ -154,12 +154,12 @@ def test_an_upload_comes_as_fast_as_it_is_read(start: Start, worker_class: str) 
     assert gate.reached.wait(60)
     in_loop = worker_class == "sync"  # which does not read at all meanwhile
     until(
-        lambda: stream.unread == UPLOAD_WINDOW and (in_loop or exchange.read_paused),
+        lambda: stream.unread == client.upload_window and (in_loop or exchange.read_paused),
         "the client to be held up",
     )
     if not in_loop:  # no sweep takes a client for gone that has no descriptor
         client.engine.call(lambda: client.engine.server.runner.on_sweep(time.monotonic()))
-    assert stream.acknowledged <= 3 * UPLOAD_WINDOW < len(LARGE)
+    assert stream.acknowledged <= 3 * client.upload_window < len(LARGE)
     gate.open()
     upload.join(60)
     assert stream.whole().body == str(len(LARGE)).encode()

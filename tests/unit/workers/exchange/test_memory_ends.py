@@ -321,7 +321,11 @@ def _open_and_leave(client: MemoryClient) -> Stream:
     return stream
 
 
-def test_a_client_is_known_to_have_left_before_the_loop_sees_it(start: Start) -> None:
+def test_a_client_is_known_to_have_left_before_the_loop_sees_it(
+    start: Start, worker_class: str, protocol: str
+) -> None:
+    if (worker_class, protocol) == ("sync", "http2"):
+        pytest.skip("its frames have to be read for that, which the loop does that the call holds")
     gate = Gate()
 
     def wsgi(_environ: Any, start_response: Any) -> Any:

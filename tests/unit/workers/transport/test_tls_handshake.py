@@ -75,11 +75,38 @@ def test_ciphers(shop: Files) -> None:
         assert "CHACHA20" in client.sock.cipher()[0]  # type: ignore[attr-defined]
 
 
-def test_alpn_is_http_11(shop: Files) -> None:
+@pytest.mark.parametrize(
+    ("http", "offered", "chosen"),
+    [
+        ((), ["http/1.1", "h2"], "h2"),
+        ((), ["http/1.1"], "http/1.1"),
+        (("h1",), ["h2", "http/1.1"], "http/1.1"),
+        (("h1", "h2"), ["h2", "http/1.1"], "http/1.1"),
+        (("h2",), ["h2", "http/1.1"], "h2"),
+    ],
+)
+def test_alpn(worker_class: str, shop: Files, http: tuple[str, ...], offered: list[str], chosen: str) -> None:
+    """An ASGI application under sync or threads has HTTP/1.1 alone."""
+    context = client_context()
+    context.set_alpn_protocols(offered)
+    with engine_of(worker_class, shop.server(), http=http) as engine:
+        with connect(engine, context=context) as client:
+            alpn = client.sock.selected_alpn_protocol()  # type: ignore[attr-defined]
+        assert alpn == ("http/1.1" if worker_class in {"sync+asgi", "threads+asgi"} else chosen)
+
+
+def test_alpn_for_each_name(shop: Files, tmp_path: Path) -> None:
+    """Also where another certificate is chosen by the name that the client asks for."""
+    other = Files(tmp_path, "other.example")
+    tls = Tls(
+        certificate=(str(shop.certificate), str(other.certificate)), key=(str(shop.key), str(other.key))
+    )
     context = client_context()
     context.set_alpn_protocols(["h2", "http/1.1"])
-    with engine_of("asgi", shop.server()) as engine, connect(engine, context=context) as client:
-        assert client.sock.selected_alpn_protocol() == "http/1.1"  # type: ignore[attr-defined]
+    with engine_of("asgi", certificates.load(tls).context) as engine:
+        for name in ("shop.example", "other.example"):
+            with connect(engine, name, context=context) as client:
+                assert client.sock.selected_alpn_protocol() == "h2"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
