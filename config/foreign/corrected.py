@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -13,6 +14,8 @@ from gwctl.config.foreign import command_line, convert, gunicorn, others, uvicor
 from gwctl.config.foreign.option import Option, Server
 from gwctl.config.foreign.translation import Given, Line, Translation, masked, translated
 
+_WIDTH: Final = 110
+_COLUMN_MAX: Final = 44
 _OURS: Final = "ours "
 _SERVERS: Final = (
     gunicorn.SERVER,
@@ -44,6 +47,18 @@ class Corrected(Struct, frozen=True):
     """What was written, and what is right, or why there is nothing."""
     words: tuple[str, ...]
     """The arguments as they should be; empty: of some option nobody knows what is meant."""
+
+    def shown(self, command: str) -> str:
+        """Say it to a person who has typed ``command`` and these arguments."""
+        width = min(_COLUMN_MAX, max(len(theirs) for theirs, _right in self.rows))
+        lines = [f"there {'are' if len(self.flags) > 1 else 'is'} no {', '.join(self.flags)} here:", ""]
+        for theirs, right in self.rows:
+            beside = f"  {theirs:<{width}}  "
+            below = " " * (width + 4)
+            lines += textwrap.wrap(right, _WIDTH, initial_indent=beside, subsequent_indent=below)
+        if self.words:
+            lines += ["", f"  {command} {shlex.join(self.words)}"]
+        return "\n".join(lines)
 
 
 def corrected(words: Sequence[str], ours: Mapping[str, Literal["value", "nothing"]]) -> Corrected | None:

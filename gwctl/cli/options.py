@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
@@ -64,14 +62,7 @@ def _tell_all(ctx: click.Context, words: list[str], ours: dict[str, Literal["val
     found = corrected(words, ours)
     if found is None:
         return
-    width = min(44, max(len(theirs) for theirs, _right in found.rows))
-    lines = [f"there {'are' if len(found.flags) > 1 else 'is'} no {', '.join(found.flags)} here:", ""]
-    for theirs, right in found.rows:
-        beside = f"  {theirs:<{width}}  "
-        lines += textwrap.wrap(right, 110, initial_indent=beside, subsequent_indent=" " * (width + 4))
-    if found.words:
-        lines += ["", f"  {ctx.command_path} {shlex.join(found.words)}"]
-    raise click.UsageError("\n".join(lines), ctx)
+    raise click.UsageError(found.shown(ctx.command_path), ctx)
 
 
 def settings_options(command: Callable[..., None]) -> Callable[..., None]:
