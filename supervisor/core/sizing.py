@@ -18,7 +18,6 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median_high
 from typing import Final
 
 from msgspec import Struct
@@ -50,12 +49,12 @@ class Footprint(Struct, eq=False):
 
     def observe(self, workers: Sequence[tuple[int, int]], now: float) -> None:
         """Take in what workers have written themselves, and what they hold with all that they share."""
-        own_bytes = median_high([own for own, _ in workers])
+        own_bytes = _median([own for own, _ in workers])
         if own_bytes >= SMALLER * self.own_bytes:
             self.as_large_at = now
         if self.other_code or own_bytes > self.own_bytes or now - self.as_large_at >= FORGET_S:
             self.own_bytes, self.as_large_at, self.other_code = own_bytes, now, False
-            self.shared_bytes = max(0, median_high([held - own for own, held in workers]))
+            self.shared_bytes = max(0, _median([held - own for own, held in workers]))
 
     def fits(self, memory_bytes: int, master_bytes: int) -> int:
         """How many such workers there is memory for; as many as there may be where none is known."""
@@ -71,3 +70,8 @@ class Footprint(Struct, eq=False):
             return ""
         each = f" of {size(max(self.own_bytes, 1 << 20))} each" if self.own_bytes else ""
         return f"memory allows {fits}{each}"
+
+
+def _median(values: Sequence[int]) -> int:
+    """The upper one of two. (The module ``statistics`` would cost each master 1 MiB.)"""
+    return sorted(values)[len(values) // 2]
