@@ -1,6 +1,6 @@
 """HTTP/2: frames, header blocks, streams, and the connection that carries them.
 
-A stream is a `workers.exchange.exchange.Exchange`; docs/adr/0048-http2.md says why the engine is our own.
+A stream is a `workers.exchange.exchange.Exchange`; docs/adr/0049-http2.md says why the engine is our own.
 
 Imported by `workers.transport`.
 Knows nothing of `workers.server`, `workers.runners`, `workers.transport`, `workers.balancing`,

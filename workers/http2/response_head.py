@@ -2,7 +2,7 @@
 
 No entry is ever added to the dynamic table. So a block means the same on every connection and at any time: it
 is made in whatever thread answers, and what was encoded for one client is there for all
-(docs/adr/0048-http2.md).
+(docs/adr/0049-http2.md).
 
 How a body is delimited is decided as in HTTP/1.1 (`gwctl.workers.http1.response_head`); its end is that of
 the stream. Fields of HTTP/1's connections are taken out, as there.
