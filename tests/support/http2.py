@@ -123,6 +123,8 @@ class Http2Client:
         self.decoder = hpack.Decoder()
         self.ended = threading.Event()
         sock.settimeout(DEADLINE_S)
+        if sock.family in {socket.AF_INET, socket.AF_INET6}:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # frames arrive as they are sent
         self.send(self._start)
         self._thread = threading.Thread(target=self._read, daemon=True)
         if reads:

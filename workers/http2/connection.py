@@ -35,6 +35,8 @@ from gwctl.workers.http2.stream import Stream, malformed
 from gwctl.workers.http2.wire import (
     ACK,
     FLOW_CONTROL_ERROR,
+    FRAME_BYTES_MAX,
+    HEADER_TABLE_DEFAULT,
     HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
     MAX_CONCURRENT_STREAMS,
@@ -58,6 +60,8 @@ from gwctl.workers.http2.wire import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gwctl.workers.exchange.exchange import Exchange
     from gwctl.workers.http2.sender import Sender
 
@@ -120,9 +124,9 @@ class Http2Connection(Carrier, asyncio.Protocol):
         settings, limits = context.settings.http2, context.limits
         self._guard = Guard(settings.resets_max, settings.idle_frames_max)
         self._reader = FrameReader(self, self._guard, list_bytes_max(limits))
-        self._blocks = BlockReader(limits, settings.header_table_bytes)
+        self._blocks = BlockReader(limits, max(settings.header_table_bytes, HEADER_TABLE_DEFAULT))
         self._streams_max = settings.streams_max
-        self.stream_window = settings.window_bytes
+        self.stream_window = max(settings.window_bytes, WINDOW_DEFAULT)
         self._window = max(settings.connection_window_bytes, WINDOW_DEFAULT)
         self._left = self._window
         self._untold = 0
@@ -152,7 +156,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         pairs = [
             (HEADER_TABLE_SIZE, settings.header_table_bytes),
             (MAX_CONCURRENT_STREAMS, self._streams_max),
-            (INITIAL_WINDOW_SIZE, self.stream_window),
+            (INITIAL_WINDOW_SIZE, settings.window_bytes),
             (MAX_HEADER_LIST_SIZE, service.context.limits.head_bytes_max),
             (NO_RFC7540_PRIORITIES, 1),
         ]
@@ -183,11 +187,10 @@ class Http2Connection(Carrier, asyncio.Protocol):
         except Broken as fault:
             self._break(fault)
             return
-        if self._ready:
-            if self._polling:
-                self._begin_later()
-            else:
-                self._begin_ready()
+        if self._ready and self._polling:
+            self._soon(self._begin_ready)
+        elif self._ready:
+            self._begin_ready()
 
     def eof_received(self) -> bool:
         """Its client is gone: one that had an end of its own to say would have said GOAWAY."""
@@ -217,8 +220,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def resume_writing(self) -> None:
         self.write_paused = self.out.paused = False
         self.out.soon()
-        context = self.service.context
-        context.loop.call_soon(self._go_on_writing, context=context.neutral_context)
+        self._soon(self._go_on_writing)
 
     def _go_on_writing(self) -> None:
         """Make the calls that were to wait until nothing is left in the transport."""
@@ -318,19 +320,27 @@ class Http2Connection(Carrier, asyncio.Protocol):
 
     def settings(self, pairs: list[tuple[int, int]]) -> None:
         """Only the window is of use here: our blocks use no table, our frames are of the least size."""
+        window = before = self.out.stream_window
         for name, value in pairs:
             if name == INITIAL_WINDOW_SIZE:
-                change = value - self.out.stream_window
-                self.out.stream_window = value
-                for stream in list(self.streams.values()):
-                    try:
-                        stream.enlarge(change)
-                    except StreamBroken as fault:
-                        raise Broken(fault.code, fault.why) from None
+                window = value  # the last of several: each would be work for every stream
+            elif name == HEADER_TABLE_SIZE and value < HEADER_TABLE_DEFAULT:
+                self.out.leave_table()
+        self.out.stream_window = window
+        for stream in list(self.streams.values()) if window != before else ():
+            try:
+                stream.enlarge(window - before)
+            except StreamBroken as fault:
+                raise Broken(fault.code, fault.why) from None
         self.out.put(SETTINGS_ACK)
 
     def settings_acknowledged(self) -> None:
-        """They held from the beginning: none of ours takes away what a client had before."""
+        """Before, the client may not have known of those that are less than RFC 9113 gives to all."""
+        settings = self.service.context.settings.http2
+        self._blocks.limit_table(settings.header_table_bytes)
+        change, self.stream_window = settings.window_bytes - self.stream_window, settings.window_bytes
+        for stream in list(self.streams.values()) if change else ():
+            stream.move_window(change)
 
     def ping(self, payload: bytes) -> None:
         self.out.put(frame(PING, ACK, 0, payload))
@@ -346,9 +356,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def window(self, stream_id: int, size: int) -> None:
         if not stream_id:
             self.out.enlarge(size)
-            return
-        stream = self.streams.get(stream_id)
-        if stream is not None:
+        elif (stream := self.streams.get(stream_id)) is not None:
             stream.enlarge(size)
         elif stream_id > self.last_id and self._leaving != _NAMED:
             raise Broken(PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that was not opened")
@@ -369,19 +377,18 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def _begin_ready(self) -> None:
         """Begin what has come, or what of it there is time for in this turn of the loop."""
         until = monotonic() + BEGIN_S
-        ready = self._ready
-        while ready:
-            stream = ready.popleft()
+        while self._ready:
+            stream = self._ready.popleft()
             if not stream.lost and self.state < LINGER:
                 stream.begin()
-            if self._direct is not None and ready and monotonic() > until:
-                self._begin_later()
+            if self._direct is not None and self._ready and monotonic() > until:
+                self._soon(self._begin_ready)
                 break
         self.out.flush()
 
-    def _begin_later(self) -> None:
+    def _soon(self, what: Callable[[], None]) -> None:
         context = self.service.context
-        context.loop.call_soon(self._begin_ready, context=context.neutral_context)
+        context.loop.call_soon(what, context=context.neutral_context)
 
     def stream_over(self, stream: Sender) -> None:
         if self.streams.pop(stream.stream_id, None) is None or self.streams or self.state != BUSY:
@@ -392,15 +399,15 @@ class Http2Connection(Carrier, asyncio.Protocol):
             self._end()
 
     def reset_stream(self, stream: Sender, code: int) -> None:
-        if self.lost:
-            return
         self._reset.append(stream.stream_id)
-        try:
-            self.out.put(reset_frame(stream.stream_id, code))
-        except Broken as fault:
-            self.service.context.loop.call_soon(self._break, fault)
+        self.tell(reset_frame(stream.stream_id, code))
 
     # ---- bodies of requests
+
+    @property
+    def is_full(self) -> bool:
+        """Bodies that are not taken keep clients from sending more of any."""
+        return self._left < FRAME_BYTES_MAX
 
     def give_room(self, size: int) -> None:
         self._untold += size
@@ -426,6 +433,8 @@ class Http2Connection(Carrier, asyncio.Protocol):
             pending, self._pending = self._pending, b""
             self.transport.write(pending)
         super().tell_when_empty(wanted)
+        if wanted and not self.write_paused:  # all went at once: nothing else tells of that
+            self._soon(self._go_on_writing)
 
     def push(self) -> None:
         output = self.out

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 KNOWN_MAX: Final = 32
 KNOWN_BYTES_MAX: Final = 2048
-"""Neither block nor request is remembered that is larger: so a connection holds 128 KiB at the very most."""
+"""Neither block nor request is remembered that is larger."""
+KNOWN_TOTAL_BYTES_MAX: Final = 131_072
+"""What a connection remembers takes so much memory at most."""
+_FIELD_MEMORY_BYTES: Final = 160
+"""What a field takes besides its bytes: a byte of a block can be one, with names and values of nothing."""
 LIST_BYTES_LEAST: Final = 65_536
 FIELD_BYTES: Final = 32
 """What RFC 7541 section 4.1 adds for each field."""
@@ -54,15 +58,19 @@ def list_bytes_max(limits: Limits) -> int:
 class BlockReader:
     """Of one connection."""
 
-    __slots__ = ("_decoder", "_known", "_limits", "_table")
+    __slots__ = ("_decoder", "_known", "_known_bytes", "_limits", "_table")
 
     def __init__(self, limits: Limits, table_bytes: int) -> None:
         self._limits = limits
         self._decoder = Decoder(max_header_list_size=list_bytes_max(limits))
         self._decoder.max_allowed_table_size = table_bytes
         self._table = self._decoder.header_table = WatchedTable()
-        self._table.maxsize = table_bytes
         self._known: dict[bytes, RequestHead] = {}
+        self._known_bytes = 0
+
+    def limit_table(self, table_bytes: int) -> None:
+        """The client knows how large its table may be: it has to say so if it was larger."""
+        self._decoder.max_allowed_table_size = table_bytes
 
     def request(self, block: bytes) -> RequestHead:
         """Return what ``block`` asks for.
@@ -76,11 +84,22 @@ class BlockReader:
             return known
         changes = self._table.changes
         head = read_request(self._decode(block), self._limits)
-        if self._table.changes == changes and len(block) <= KNOWN_BYTES_MAX and head.size <= KNOWN_BYTES_MAX:
-            if len(self._known) >= KNOWN_MAX:
-                self._known.clear()
-            self._known[block] = head
+        if self._table.changes == changes and head.refusal is None:
+            self._remember(block, head)
         return head
+
+    def _remember(self, block: bytes, head: RequestHead) -> None:
+        size = len(block) + head.size + _FIELD_MEMORY_BYTES * len(head.fields)
+        if max(len(block), head.size) > KNOWN_BYTES_MAX or size > KNOWN_TOTAL_BYTES_MAX:
+            return
+        if len(self._known) >= KNOWN_MAX or self._known_bytes + size > KNOWN_TOTAL_BYTES_MAX:
+            self._forget()
+        self._known[block] = head
+        self._known_bytes += size
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._known_bytes = 0
 
     def trailers(self, block: bytes) -> None:
         """Judge ``block``, which comes behind a body.
@@ -110,5 +129,5 @@ class BlockReader:
             raise Broken(COMPRESSION_ERROR, f"a header block that cannot be decoded: {error}") from None
         finally:
             if self._table.changes != changes:
-                self._known.clear()
+                self._forget()
         return fields

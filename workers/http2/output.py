@@ -42,6 +42,8 @@ LAST_BODY: Final = 3
 WRITE_BYTES: Final = 65536
 WRITES_MAX: Final = 4
 """In one turn of the loop: then it is others' turn."""
+TABLE_UPDATE: Final = b"\x20"
+"""RFC 7541 section 6.3: a dynamic table of 0 bytes, which is within what any client allows."""
 CONTROL_BYTES_MAX: Final = 65536
 """A client that has us answer and does not read is left when so much waits for it."""
 
@@ -57,6 +59,7 @@ class Output:
     """
 
     __slots__ = (
+        "_before_block",
         "_context",
         "_due",
         "_guard",
@@ -77,6 +80,7 @@ class Output:
         self._parts: list[Any] = []
         self._write: Callable[[bytes], Any] | None = None
         self._due = False
+        self._before_block = b""
         self.held = 0
         self.turns = Turns()
         self.window = WINDOW_DEFAULT
@@ -137,6 +141,8 @@ class Output:
             self.add(stream, (HEAD, block), (LAST_BODY, body))
             return
         parts, stream_id = self._parts, stream.stream_id
+        if self._before_block:
+            block = self._with_update(block)
         if size:
             stream.window -= size
             self.window -= size
@@ -171,6 +177,14 @@ class Output:
         """Nothing more is sent on ``stream``, what waits included."""
         stream.waiting.clear()
         self.turns.remove(stream)
+
+    def leave_table(self) -> None:
+        """The client's dynamic table is to be smaller: say in the next block that we use none of it."""
+        self._before_block = TABLE_UPDATE
+
+    def _with_update(self, block: bytes) -> bytes:
+        before, self._before_block = self._before_block, b""
+        return before + block
 
     # ---- windows
 
@@ -236,6 +250,8 @@ class Output:
         while waiting and left > 0:
             kind, data = waiting[0]
             if kind < BODY:
+                if self._before_block:
+                    data = self._with_update(data)
                 frames = header_frames(
                     stream_id, data, END_STREAM if kind == LAST_HEAD else 0, FRAME_BYTES_MAX
                 )
@@ -245,7 +261,7 @@ class Output:
                 waiting.popleft()
                 continue
             size = len(data)
-            part = min(size, FRAME_BYTES_MAX, stream.window, self.window)
+            part = min(size, FRAME_BYTES_MAX, stream.window, self.window) if size else 0
             if size and part <= 0:
                 break
             whole = part == size

@@ -130,7 +130,7 @@ def read_request(given: Fields, limits: Limits) -> RequestHead:
         _check_target(pseudo)
         _check_singles(pseudo, host, repeated)
     except Refused as refusal:
-        head.refusal = refusal
+        head.refusal = refusal.with_traceback(None)  # which refers to this very frame, and so to itself
     return head
 
 
@@ -201,10 +201,11 @@ def _check_target(pseudo: dict[bytes, bytes]) -> None:
     """
     method = pseudo[b":method"]
     path = pseudo.get(b":path", b"")
-    if b":protocol" not in pseudo:
-        if _METHOD.fullmatch(method) is None:
-            raise Refused(501, f"a method that nobody knows: {method[:SHOWN]!r}")
-        check_unusual_method(method, path)
+    if b":protocol" in pseudo:
+        raise Refused(501, "an extended CONNECT, which was not offered")
+    if _METHOD.fullmatch(method) is None:
+        raise Refused(501, f"a method that nobody knows: {method[:SHOWN]!r}")
+    check_unusual_method(method, path)
     if pseudo[b":scheme"].lower() not in _SCHEMES:
         raise Refused(400, "a scheme that is neither http nor https")
     if path == b"*" and method != b"OPTIONS":

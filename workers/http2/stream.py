@@ -147,9 +147,10 @@ class Stream(Carried):
         service = self.connection.service
         service.runner.on_stream(self, self.connection)
         self.forwarder = self.connection.forwarder
+        if self._head.refusal is not None:
+            self.refuse_head(self._head.refusal)
+            return
         try:
-            if self._head.refusal is not None:
-                raise self._head.refusal
             service.begin(self)
         except Refused as refusal:
             self.refuse_head(refusal)
@@ -165,7 +166,7 @@ class Stream(Carried):
         if self.ended:
             raise StreamBroken(self.stream_id, STREAM_CLOSED, "DATA behind the end of a stream")
         self._receive_left -= size
-        if self._receive_left < 0:
+        if size and self._receive_left < 0:
             raise StreamBroken(self.stream_id, FLOW_CONTROL_ERROR, "DATA beyond the stream's window")
         if size > len(data):
             self._taken(size - len(data))
@@ -199,6 +200,11 @@ class Stream(Carried):
             self._receive_left += self._untold
             connection.tell(window_frame(self.stream_id, self._untold))
             self._untold = 0
+
+    def move_window(self, change: int) -> None:
+        """The client knows now that its window is ``change`` larger than it had to assume, or smaller."""
+        self._receive_left += change
+        self._taken(0)
 
     def _next_block(self) -> bytes:
         assert self._blocks is not None

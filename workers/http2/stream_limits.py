@@ -30,14 +30,21 @@ class StreamLimits:
     def check(self, connection: Http2Connection, now: float) -> None:
         for stream in list(connection.streams.values()):
             if stream.state in {BODY, BUSY} and stream.receiving and not stream.ended:
-                self._check_body(stream, now)
-            if stream.state == FLUSH or (stream.state == BUSY and stream.write_paused):
+                self._check_body(connection, stream, now)
+            if stream.in_turns and connection.out.window > 0:
+                stream.since = now  # it waits for others on its connection, which is judged as a whole
+                stream.window_taken = -1
+            elif stream.state == FLUSH or (stream.state == BUSY and stream.write_paused):
                 self._check_response(stream, now)
             else:
                 stream.window_taken = -1
 
-    def _check_body(self, stream: Stream, now: float) -> None:
+    def _check_body(self, connection: Http2Connection, stream: Stream, now: float) -> None:
         if stream.read_paused or stream.expecting or stream.write_paused:
+            return
+        if connection.is_full:  # it is we who keep it from coming
+            stream.since = stream.window_at = now
+            stream.window_bytes = stream.received
             return
         if now - stream.since > self._body_s:
             stream.cut_upload(f"no byte of its body came for {self._body_s:g} s")

@@ -11,6 +11,7 @@ FRAME_BYTES_MAX: Final = 16384
 """Of a payload, in both directions: what every peer takes, and we never ask for more."""
 WINDOW_MAX: Final = (1 << 31) - 1
 WINDOW_DEFAULT: Final = 65535
+HEADER_TABLE_DEFAULT: Final = 4096
 STREAM_ID_MAX: Final = (1 << 31) - 1
 
 # Types.

@@ -6,6 +6,7 @@ much as it is let. The bounds are several times what is needed here.
 
 from __future__ import annotations
 
+import gc
 import resource
 import struct
 import threading
@@ -19,6 +20,7 @@ import pytest
 
 from gwctl.config.model.http2 import Http2Settings
 from gwctl.workers.http2 import wire
+from gwctl.workers.http2.stream import Stream
 from tests.support.http2 import Http2Client
 from tests.support.wait import until
 
@@ -242,3 +244,17 @@ def test_windows_of_0_hold_little_memory(start: Start, worker_class: str) -> Non
         until(lambda one=stream: one.is_over, "it to be cut")
     assert peak_kib() - before < 64 * 1024
     client.engine.wait_for_log("the client took no byte for 1 s")
+
+
+def test_requests_that_are_refused_leave_nothing_behind(start: Start) -> None:
+    """The same head again and again, which is refused each time."""
+    client = start()
+    before = len(_streams())
+    for _ in range(50):
+        assert client.open("/", "foo").whole().status == 501
+    until(lambda: len(_streams()) <= before + 1, "the streams to be gone")
+
+
+def _streams() -> list[Any]:
+    gc.collect()
+    return [each for each in gc.get_objects() if type(each) is Stream]

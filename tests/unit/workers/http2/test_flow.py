@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import resource
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gwctl.config.model.http2 import Http2Settings
+from gwctl.config.model.settings import PoolSettings
+from gwctl.workers.exchange.states import BUSY, FLUSH
 from gwctl.workers.http2 import wire
+from gwctl.workers.http2.stream_limits import StreamLimits
 from tests.support.http2 import Http2Client
 from tests.support.memory_wire import Data, Head, Reset
 from tests.support.wait import until
@@ -237,3 +242,141 @@ def test_large_bodies_both_ways_in_constant_memory(start: Start, large_bytes: in
             break
     assert stream.head()[1]["x-sum"] == seen.hexdigest()
     assert peak_kib() - before < 48 * 1024
+
+
+def test_an_empty_end_in_a_negative_window(start: Start, worker_class: str) -> None:
+    """What is empty needs no window, and is not less than empty."""
+    gate, here = threading.Event(), threading.Event()
+
+    def wsgi(_environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield bytes(1000)
+        here.set()
+        gate.wait(60)
+
+    async def asgi(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": bytes(1000), "more_body": True})
+        here.set()
+        await asyncio.get_running_loop().run_in_executor(None, gate.wait, 60)
+        await send({"type": "http.response.body"})
+
+    client = start(wsgi, asgi, client={"settings": ((wire.INITIAL_WINDOW_SIZE, 1000),)})
+    stream = client.open(window=0)
+    until(lambda: len(stream.body) == 1000, "what the window has")
+    assert here.wait(60)
+    client.send(wire.settings_frame([(wire.INITIAL_WINDOW_SIZE, 400)]))
+    client.frame(wire.PING, 0, 0, b"12345678")
+    if worker_class != "sync":  # which is held by the call, and reads behind it
+        client.wait_for(lambda: client.pongs, "the settings to be read")
+    gate.set()
+    assert stream.whole().body == bytes(1000)
+
+
+@pytest.mark.parametrize("worker_class", ["threads", "asgi"])
+def test_a_window_of_uploads_that_is_smaller_than_the_client_can_know(start: Start) -> None:
+    """RFC 9113 section 6.9.2: until our settings are acknowledged it has 65,535 bytes."""
+    wsgi, asgi = echo()
+    settings = Http2Settings(window_bytes=20_000)
+    client = start(wsgi, asgi, body_buffering=False, http2=settings, client={"silent": True})
+    early = client.open("/", "POST", body=bytes(60_000))
+    assert early.whole().body == b"60000"
+    client.send(wire.SETTINGS_ACK)
+    late = client.post("/", body=bytes(20_000))
+    client.wait_for(lambda: late.acknowledged >= 10_000, "room for more")
+    late.finish()
+    assert late.whole().body == b"20000"
+
+
+def echo() -> tuple[Any, Any]:
+    """Applications that say how long a body was."""
+
+    def wsgi(environ: Any, start_response: Any) -> Any:
+        size = len(environ["wsgi.input"].read())
+        start_response("200 OK", [])
+        return [b"%d" % size]
+
+    async def asgi(_scope: Any, receive: Any, send: Any) -> None:
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"%d" % size})
+
+    return wsgi, asgi
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096, 65_536])
+def test_a_client_that_makes_its_table_smaller_is_told_in_the_next_block(start: Start, size: int) -> None:
+    """RFC 9113 section 4.3.1; nghttp2 takes it for an error when that is not said."""
+    client = start(client={"settings": ((wire.HEADER_TABLE_SIZE, size), (wire.INITIAL_WINDOW_SIZE, 9))})
+    for _ in range(2):
+        assert client.open().whole().body == b"hello"
+    blocks = [payload for kind, _, _, payload in client.frames if kind == wire.HEADERS]
+    assert [block.startswith(b"\x20") for block in blocks] == [size < 4096, False]
+
+
+@pytest.mark.parametrize("worker_class", ["sync"])
+def test_a_call_that_was_to_wait_for_what_went_at_once(start: Start) -> None:
+    """A call left bytes that the socket did not take; when the next one begins, it takes them."""
+    client = start()
+    assert client.open().whole().body == b"hello"
+    connection = client.connection
+
+    def leave() -> None:
+        connection._pending = wire.frame(wire.PING, wire.ACK, 0, b"12345678")
+
+    client.engine.call(leave)
+    assert client.open().whole().body == b"hello"
+    assert client.pongs
+
+
+class Judged:
+    """A stream as `StreamLimits` sees it, silent since 0; ``cut``: it was ended for that."""
+
+    def __init__(self, **values: Any) -> None:
+        self.since = self.window_at = 0.0
+        self.window_taken, self.window_bytes = -1, 0
+        self.received = self.sent_bytes = self.taken_before = 5
+        self.read_paused = self.expecting = self.ended = self.in_turns = False
+        self.receiving = self.write_paused = False
+        self.cut = False
+        self.__dict__ |= values
+
+    @property
+    def connection(self) -> Any:
+        log = SimpleNamespace(warning=lambda *_: None)
+        return SimpleNamespace(service=SimpleNamespace(context=SimpleNamespace(throttled=log)))
+
+    def what(self) -> str:
+        return "GET /"
+
+    def abandon(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.cut = True
+
+    def cut_upload(self, _why: str) -> None:
+        self.cut = True
+
+
+def judge(stream: Judged, *, is_full: bool = False) -> bool:
+    """Tell whether ``stream`` is cut after a long silence."""
+    connection: Any = SimpleNamespace(streams={1: stream}, is_full=is_full, out=SimpleNamespace(window=1000))
+    StreamLimits(PoolSettings(app="a:b")).check(connection, 1000.0)
+    return stream.cut
+
+
+def test_a_response_that_waits_for_others_of_its_connection_is_not_slow() -> None:
+    """The client has room for it, and takes what is more urgent."""
+    assert judge(Judged(state=FLUSH))
+    assert not judge(Judged(state=FLUSH, in_turns=True))
+
+
+def test_an_upload_that_finds_no_room_is_not_slow() -> None:
+    """Bodies that applications do not take fill the connection's window: then no client sends any."""
+    assert judge(Judged(state=BUSY, receiving=True))
+    assert not judge(Judged(state=BUSY, receiving=True), is_full=True)

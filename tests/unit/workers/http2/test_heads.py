@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import hpack
@@ -11,10 +12,10 @@ from gwctl.config.model.settings import Limits
 from gwctl.workers.exchange.heads import HeaderError
 from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY
 from gwctl.workers.http2 import wire
-from gwctl.workers.http2.header_blocks import KNOWN_MAX, BlockReader, list_bytes_max
+from gwctl.workers.http2.header_blocks import KNOWN_MAX, KNOWN_TOTAL_BYTES_MAX, BlockReader, list_bytes_max
 from gwctl.workers.http2.request_head import Malformed, check_trailers, read_priority, read_request
 from gwctl.workers.http2.response_head import BlockBuilder
-from gwctl.workers.http2.wire import Broken
+from gwctl.workers.http2.wire import HEADER_TABLE_DEFAULT, Broken
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -45,6 +46,11 @@ def test_host_stands_for_authority_and_is_not_there_twice() -> None:
     assert read_request([*GET, (b"host", b"x")], LIMITS).fields == [(b"host", b"x")]
     assert read_request([*GET, (b"host", b"y")], LIMITS).refusal.status == 400  # type: ignore[union-attr]
     assert read_request(without(b":authority"), LIMITS).fields == []  # as in HTTP/1, the runner refuses it
+
+
+def test_an_extended_connect_is_refused_as_it_was_not_offered() -> None:
+    given = [*replaced(b":method", b"CONNECT"), (b":protocol", b"websocket")]
+    assert read_request(given, LIMITS).refusal.status == 501  # type: ignore[union-attr]
 
 
 MALFORMED: dict[str, Fields] = {
@@ -193,6 +199,51 @@ def test_what_is_remembered_has_a_bound() -> None:
         )
         assert blocks.request(literal).fields[-1] == (name, b"v")
     assert len(blocks._known) <= KNOWN_MAX
+
+
+def test_a_thousand_fields_of_a_byte_are_not_what_is_remembered() -> None:
+    """A byte of a block can be a field, which takes a hundred times as much memory as it says."""
+    limits = Limits(headers_max=2000)
+    blocks = BlockReader(limits, 4096)
+    encoder = hpack.Encoder()
+    blocks.request(encoder.encode([*GET, (b"a", b"")]))
+    get = bytes((0x82, 0x87, 0x84, 0x01, 1))
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(10 * KNOWN_MAX):
+        blocks.request(get + b"%c" % (65 + number % 26) + b"\xbe" * (number % 64 * 28))
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 2 * KNOWN_TOTAL_BYTES_MAX
+
+
+def test_what_is_refused_is_not_remembered_and_holds_nothing() -> None:
+    block = hpack.Encoder().encode([(b":method", b"foo"), *GET[1:]])
+    blocks = BlockReader(LIMITS, 4096)
+    blocks.request(block)
+    first, second = blocks.request(block), blocks.request(block)
+    assert first is not second
+    assert first.refusal is not None
+    assert first.refusal.__traceback__ is None
+
+
+def test_a_client_has_a_table_of_the_usual_size_until_it_knows_ours() -> None:
+    encoder = hpack.Encoder()
+    blocks = BlockReader(LIMITS, HEADER_TABLE_DEFAULT)
+    fields = [*GET, (b"a", b"b")]
+    assert blocks.request(encoder.encode(fields)).fields == blocks.request(encoder.encode(fields)).fields
+    blocks.limit_table(0)
+    encoder.header_table_size = 0
+    assert blocks.request(encoder.encode(fields)).target == "/a?b=c"
+    with pytest.raises(Broken):
+        blocks.request(hpack.Encoder().encode(fields) + b"\xbe")
+
+
+def test_a_table_that_stays_too_large_ends_the_connection() -> None:
+    blocks = BlockReader(LIMITS, HEADER_TABLE_DEFAULT)
+    blocks.limit_table(100)
+    with pytest.raises(Broken):
+        blocks.request(hpack.Encoder().encode(GET))
 
 
 @pytest.mark.parametrize(
