@@ -29,6 +29,9 @@ class Carrier(ConnectionBase):
     out: Output
     stream_window: int
 
+    def what(self) -> str:
+        return "a connection of HTTP/2"
+
     def give_room(self, size: int) -> None:
         """There is room for ``size`` bytes more of bodies."""
         raise NotImplementedError

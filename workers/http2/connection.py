@@ -549,7 +549,8 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def _end(self) -> None:
         """Nothing more comes of it."""
         if not self.lost and self.state < LINGER:
-            self.out.flush()
+            rest, self._pending = self._pending + self.out.take(), b""
+            self.transport.write(rest)
             self.out.close()
             self.linger()
 
@@ -569,8 +570,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
         """Say what the client did wrong, and end all of it."""
         if self.lost or self.state >= LINGER:
             return
-        peer = self.peer
-        client = peer[0] if isinstance(peer, tuple) else "a client"
+        client = self.peer[0] if isinstance(self.peer, tuple) else "a client"
         self.service.context.log.debug(f"HTTP/2 with {client} ended: {fault.why}")
         self._ready.clear()
         if not self.write_paused:

@@ -13,6 +13,7 @@ from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
+from gwctl.workers.exchange.request_rules import SHOWN
 from gwctl.workers.http2.request_head import Fields, RequestHead, check_trailers, read_request
 from gwctl.workers.http2.wire import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, Broken
 
@@ -126,7 +127,9 @@ class BlockReader:
         except OversizedHeaderListError:
             raise Broken(ENHANCE_YOUR_CALM, "a header block of far more than head_bytes_max") from None
         except (HPACKError, IndexError, ValueError) as error:
-            raise Broken(COMPRESSION_ERROR, f"a header block that cannot be decoded: {error}") from None
+            raise Broken(
+                COMPRESSION_ERROR, f"a header block that cannot be decoded: {str(error)[:SHOWN]}"
+            ) from None
         finally:
             if self._table.changes != changes:
                 self._forget()

@@ -223,3 +223,20 @@ def test_who_finds_no_room_is_told_so_in_http2(start: Start, room: str) -> None:
             assert second.goaway() == (0, wire.NO_ERROR)
         held.gate.set()
     assert stream.whole().body == b"held"
+
+
+@pytest.mark.parametrize("worker_class", ["sync"])
+def test_what_a_call_left_goes_out_before_the_end(start: Start) -> None:
+    """The last response before a drain's end, of which the socket did not take all."""
+    client = start()
+    assert client.open().whole().body == b"hello"
+    connection = client.connection
+
+    def leave_and_close() -> None:
+        connection._pending = wire.frame(wire.PING, wire.ACK, 0, b"12345678")
+        connection.out.paused = True
+        connection.close()
+
+    client.engine.call(leave_and_close)
+    assert client.goaway() == (1, wire.NO_ERROR)
+    assert client.pongs == [b"12345678"]
