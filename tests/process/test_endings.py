@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.processes import look
+from tests.support.processes import look, session_of
 from tests.support.raw import RawClient
 from tests.support.server import GwctlServer
 from tests.support.wait import until
@@ -228,6 +228,8 @@ def test_a_job_of_an_executor_with_processes_is_finished(tmp_path):
         server.leave("processes", seconds=0.7)
         server.signal(signal.SIGTERM)
         assert server.ended()[0] == "process"
+        # Multiprocessing's resource tracker ends when it notices that the worker has, and nobody waits for it.
+        until(lambda: not session_of(server.pid), "the last process to end")
 
 
 @pytest.mark.parametrize("preload", [False, True])

@@ -228,19 +228,25 @@ class Output:
         return self.take()
 
     def _take_turns(self) -> None:
-        """Make frames of what streams are yet to send, in their turns."""
+        """Make frames of what streams are yet to send, in their turns.
+
+        Where the connection's window is at its end, who has had some of it comes behind who has had nothing:
+        else one would have all that a client gives in pieces smaller than a turn.
+        """
         turns = self.turns
         blocked: list[Sender] = []
+        behind: list[Sender] = []
         while turns.count and self.held < WRITE_BYTES:
             stream: Sender = turns.take()
+            before = stream.sent_bytes
             self._serve(stream)
             if stream.waiting:
                 kind, data = stream.waiting[0]
                 if kind >= BODY and data and self.window <= 0:
-                    blocked.append(stream)
+                    (blocked if stream.sent_bytes == before else behind).append(stream)
                 elif kind < BODY or not data or stream.window > 0:
                     turns.add(stream)
-        for stream in blocked:
+        for stream in (*blocked, *behind):
             turns.add(stream)
 
     def _serve(self, stream: Sender) -> None:
