@@ -14,6 +14,7 @@ import pytest
 from tests.support.processes import look, session_of
 from tests.support.raw import RawClient
 from tests.support.server import GwctlServer
+from tests.support.status import active_requests
 from tests.support.wait import until
 
 SOON_S = 12.0
@@ -172,6 +173,9 @@ def test_a_quick_stop_says_farewell(tmp_path, worker, preload):
         server.leave("child", "endless")
         client.send("/sleep?60")
         until(lambda: "sleeping" in server.said, lambda: str(server.said))
+        until(
+            lambda: active_requests(server) == 1, "the call before it to end: its answer may come before that"
+        )
         (child,) = [int(line.split()[1]) for line in server.said if line.startswith("child")]
         began = time.monotonic()
         server.signal(signal.SIGINT)

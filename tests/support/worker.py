@@ -63,7 +63,8 @@ class StubWorker:
         forked = self.expect("forked")
         self.pid, self.port = forked["pid"], forked["port"]
         if greet:
-            self.send(t="hello", protocol=PROTOCOL, scoreboard_layout=LAYOUT, version=__version__)
+            with suppress(BrokenPipeError):  # it ended as it was born: its messages and its status say why
+                self.send(t="hello", protocol=PROTOCOL, scoreboard_layout=LAYOUT, version=__version__)
 
     # ---- the channel
 
