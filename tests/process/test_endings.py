@@ -173,9 +173,10 @@ def test_a_quick_stop_says_farewell(tmp_path, worker, preload):
         server.leave("child", "endless")
         client.send("/sleep?60")
         until(lambda: "sleeping" in server.said, lambda: str(server.said))
-        until(
-            lambda: active_requests(server) == 1, "the call before it to end: its answer may come before that"
-        )
+        if worker == "threads":  # in others one call follows the other
+            until(
+                lambda: active_requests(server) == 1, "the call before it to end: its answer may come sooner"
+            )
         (child,) = [int(line.split()[1]) for line in server.said if line.startswith("child")]
         began = time.monotonic()
         server.signal(signal.SIGINT)
