@@ -84,7 +84,7 @@ def test_a_worker_hears_whatever_its_application_blocks_at_its_start(gwctl_serve
             assert not signals(pid, "SigBlk") & set(HEARD)
             os.kill(pid, signal.SIGTERM)
             until(lambda pid=pid: look(pid) is None, "it to drain and end")
-        server.wait_for_log(" ready in ", count=2 * len(pools))
+        server.wait_for_log(r"\.0 g1 +pid \d+ ready in ", count=2 * len(pools))
         server.signal(signal.SIGINT)
         assert server.wait_for_exit(10) == 0
 
