@@ -70,7 +70,7 @@ def test_nobody_is_refused(site: Site, how: str) -> None:
                 site.box.says("sh", "-c", f"kill -KILL {pid}")
             site.wait_for_another(pid)
     assert (load.failed, load.failures) == (0, [])
-    assert load.counts["/"] > 20
+    assert load.counts["/"] > 5
     assert load.counts["/slow"] >= 1
 
 
@@ -225,7 +225,7 @@ def test_a_unit_takes_over_from_another(site: Site) -> None:
             assert site.gwctl("status").stdout.startswith(f"{site.name}  healthy  pid ")
             assert f"took the place of pid {before} " in site.box.says("journalctl", "-u", beginning)
     assert (load.failed, load.failures) == (0, [])
-    assert load.counts["/"] > 20
+    assert load.counts["/"] > 5
     assert load.counts["/slow"] >= 1
 
 
