@@ -31,7 +31,7 @@ _ONE_EVENT_LOG: Final = (
     "The master does not configure Python's logging: do so in the application; what it logs goes to the event log "
     "(`log_application`, `log.format`)"
 )
-_BY_PROXY: Final = "HTTP/1.1 is spoken: let a proxy in front speak HTTP/2"
+_HTTP2: Final = 'HTTP/2 is spoken with TLS, without it on request: http = ["h2", "h1"]; its limits are in [pool.web.http2]'
 _MASTER_RUNS_NO_CODE: Final = "The master runs no code of the application"
 
 
@@ -384,10 +384,10 @@ _OTHERS: Final = (
         nothing(f"dirty_{name}", _DIRTY, f"--dirty-{name.replace('_', '-')}")
         for name in ("workers", "timeout", "threads", "graceful_timeout")
     ),
-    nothing("http_protocols", _BY_PROXY, "--http-protocols"),
-    nothing("http2_cleartext", _BY_PROXY, "--http2-cleartext"),
+    nothing("http_protocols", _HTTP2, "--http-protocols"),
+    nothing("http2_cleartext", _HTTP2, "--http2-cleartext"),
     *(
-        nothing(f"http2_{name}", _BY_PROXY, f"--http2-{name.replace('_', '-')}")
+        nothing(f"http2_{name}", _HTTP2, f"--http2-{name.replace('_', '-')}")
         for name in (
             "max_concurrent_streams",
             "initial_window_size",

@@ -9,7 +9,8 @@ from gwctl.config.foreign.option import COVERED, Near, NoCounterpart, Server, Se
 
 _NOT_WATCHED: Final = "Files are not watched: run gwctl reload after a change"
 _LOGGING: Final = "The master does not configure Python's logging: do so in the application; what it logs goes to the event log"
-_BY_PROXY: Final = "HTTP/1.1 is spoken: let a proxy in front speak HTTP/2 and 3"
+_HTTP2: Final = 'HTTP/2 is spoken with TLS, without it on request: http = ["h2", "h1"]; its limits are in [pool.web.http2]'
+_HTTP3: Final = "HTTP/3 is not spoken: let a proxy in front speak it"
 _FOREGROUND: Final = "gwctl stays in the foreground: let systemd keep it running (gwctl unit)"
 _STATIC: Final = "Files are for the proxy in front, or middleware of the application (WhiteNoise)"
 _ENGINE: Final = "gwctl's engine has nothing like it to set"
@@ -40,7 +41,7 @@ _HYPERCORN: Final = (
     becomes(
         "insecure_bind", "bind", "--insecure-bind", convert.addresses, "without `tls:` in front", takes="list"
     ),
-    nothing("quic_bind", _BY_PROXY, "--quic-bind", takes="list"),
+    nothing("quic_bind", _HTTP3, "--quic-bind", takes="list"),
     becomes("workers", "processes", "-w --workers", convert.number),
     becomes("worker_class", "loop", "-k --worker-class", _asyncio_worker, "uvloop or asyncio; trio stays"),
     becomes("accesslog", "access_log", "--access-logfile --access-log", convert.access_log, "`-` is stdout"),
@@ -86,9 +87,9 @@ _HYPERCORN: Final = (
     becomes("ca_certs", "tls.client_ca", "--ca-certs", convert.text),
     becomes("ciphers", "tls.ciphers", "--ciphers", convert.text),
     becomes("verify_mode", "tls.verify", "--verify-mode --cert-reqs", convert.verify),
-    nothing("alpn_protocols", _BY_PROXY),
+    nothing("alpn_protocols", _HTTP2),
     *(
-        nothing(f"h2_{name}", _BY_PROXY)
+        nothing(f"h2_{name}", _HTTP2)
         for name in ("max_concurrent_streams", "max_header_list_size", "max_inbound_frame_size")
     ),
     becomes("h11_max_incomplete_size", "limits.head_bytes_max", convert=convert.number),
@@ -189,7 +190,7 @@ _GRANIAN: Final = (
     becomes("uds", "bind", "--uds", convert.unix, "unix:PATH"),
     becomes("uds_permissions", "socket_mode", "--uds-permissions", convert.octal),
     becomes("interface", "worker", "--interface", _interface, "rsgi has no counterpart"),
-    nothing("http", _BY_PROXY, "--http"),
+    nothing("http", _HTTP2, "--http"),
     *_always("ws", "WebSockets are served if the application accepts them"),
     becomes("workers", "processes", "--workers", convert.number),
     becomes("blocking_threads", "threads", "--blocking-threads", _blocking_threads),
@@ -213,7 +214,7 @@ _GRANIAN: Final = (
         "http1_pipeline_flush", _ENGINE, "--http1-pipeline-flush --no-http1-pipeline-flush", takes="nothing"
     ),
     *(
-        nothing(f"http2_{name}", _BY_PROXY, f"--http2-{name.replace('_', '-')}")
+        nothing(f"http2_{name}", _HTTP2, f"--http2-{name.replace('_', '-')}")
         for name in (
             "initial_connection_window_size",
             "initial_stream_window_size",
@@ -227,7 +228,7 @@ _GRANIAN: Final = (
     ),
     nothing(
         "http2_adaptive_window",
-        _BY_PROXY,
+        _HTTP2,
         "--http2-adaptive-window --no-http2-adaptive-window",
         takes="nothing",
     ),

@@ -78,8 +78,13 @@ _BIND: Final = (
 _WORKERS: Final = (
     becomes("workers", "processes", "--workers", convert.number, variable="WEB_CONCURRENCY"),
     becomes("loop", "loop", "--loop", convert.asyncio_loop, "uvloop is the default"),
-    nothing("http", "HTTP/1.1 is spoken by gwctl's own engine", "--http"),
-    nothing("http2", "HTTP/1.1 is spoken: let a proxy in front speak HTTP/2", "--http2", takes="nothing"),
+    nothing("http", "The engine is gwctl's own", "--http"),
+    nothing(
+        "http2",
+        'HTTP/2 is spoken with TLS, without it on request: http = ["h2", "h1"]',
+        "--http2",
+        takes="nothing",
+    ),
     becomes("lifespan", "lifespan", "--lifespan", convert.text),
     becomes("interface", "worker", "--interface", _interface, "WSGI is `threads`"),
     becomes(
