@@ -309,3 +309,68 @@ def test_a_reset_reaches_a_client_although_a_child_holds_the_socket(tmp_path, wo
         assert look(kill[0]) is not None
         server.signal(signal.SIGTERM)
         assert server.wait_for_exit() == 0
+
+
+@pytest.mark.parametrize(
+    ("worker", "loop"),
+    [
+        ("asgi", "uvloop"),
+        ("asgi", "asyncio"),
+        ("sync", "uvloop"),
+        ("threads", "uvloop"),
+        ("threads", "asyncio"),
+    ],
+)
+def test_a_child_that_comes_back_into_the_loop_takes_no_wakeup_of_its_parents(tmp_path, worker, loop):
+    """The loop of both waits at the same epoll instance, which tells whichever asks first."""
+    (tmp_path / "shop.py").write_text(
+        "import asyncio, os\n"
+        "async def application(scope, receive, send):\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    forked = loop.create_future()\n"
+        "    def fork():\n"
+        "        reader, writer = os.pipe()\n"
+        "        child = os.fork()\n"
+        "        if child == 0:\n"
+        "            os.read(reader, 1)\n"
+        "            return\n"
+        "        loop.call_soon_threadsafe(int)\n"
+        "        os.write(writer, b'1')\n"
+        "        forked.set_result(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "    if scope['type'] == 'http':\n"
+        "        loop.call_soon(fork)\n"
+        "        body = str(await forked).encode()\n"
+        "        await loop.run_in_executor(None, int)\n"
+        "        await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "        await send({'type': 'http.response.body', 'body': body})\n"
+    )
+    with GwctlServer("shop:application", worker=worker, loop=loop, chdir=tmp_path) as server:
+        for _ in range(3):
+            assert httpx.get(server.url, timeout=AT_ONCE_S).text == "0"
+
+
+def test_a_child_that_comes_back_into_the_loop_may_have_begun_to_wait_for_its_client(tmp_path):
+    """Its connection was not read, and is from this turn of the loop on: the child has no such descriptor."""
+    (tmp_path / "shop.py").write_text(
+        "import asyncio, os\n"
+        "async def application(scope, receive, send):\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    forked = loop.create_future()\n"
+        "    def fork():\n"
+        "        try:\n"
+        "            receive().send(None)\n"
+        "        except StopIteration:\n"
+        "            child = os.fork()\n"
+        "        if child:\n"
+        "            forked.set_result(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "    if scope['type'] == 'http':\n"
+        "        await asyncio.sleep(0.5)\n"
+        "        loop.call_soon(fork)\n"
+        "        body = str(await forked).encode()\n"
+        "        while (await receive()).get('more_body'):\n"
+        "            pass\n"
+        "        await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "        await send({'type': 'http.response.body', 'body': body})\n"
+    )
+    with GwctlServer("shop:application", worker="asgi", chdir=tmp_path) as server:
+        assert httpx.post(server.url, content=bytes(3_000_000), timeout=AT_ONCE_S).text == "0"

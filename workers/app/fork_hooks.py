@@ -3,7 +3,9 @@
 The hooks stand before the application is imported, in workers and in templates. A child
 
 - lets go of everything of gwctl's: listeners, channel, exchange, the sockets of all clients. Their
-  numbers are kept occupied by /dev/null: whatever still refers to them reaches nobody;
+  numbers are kept occupied by a pipe that is never written to: whatever still refers to them reaches nobody;
+- waits at no epoll instance of its parent's: what one of them hears there the other never does, a
+  wakeup by another thread among it (uvloop's loop would sleep for ever);
 - has the default actions of signals, and a title of its own;
 - must not come back. One that returns from the call in which it was forked, or raises, would serve
   on: a second response on the connection, and other clients' requests. It is ended where it comes back:
@@ -24,12 +26,14 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import select
 import sys
 from _thread import get_ident
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from concurrent.futures import thread as executors
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
@@ -154,19 +158,41 @@ def _after_in_child() -> None:
 
 
 def _let_go(descriptors: Iterable[int]) -> None:
+    """Put in the place of ``descriptors`` one that a loop can watch, and that never has anything to tell."""
     try:
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        silent, _ = os.pipe()  # the other end stays open: this one would tell of its end
+        os.set_blocking(silent, False)
     except OSError:  # no descriptor left: those that are closed make room
-        null = -1
+        silent = -1
     for fd in descriptors:
         with suppress(OSError):
-            os.dup2(null, fd, inheritable=False) if null >= 0 else os.close(fd)
-    if null >= 0:
-        os.close(null)
+            os.dup2(silent, fd, inheritable=False) if silent >= 0 else os.close(fd)
+    if silent >= 0:
+        os.close(silent)
+
+
+def _poll_apart(loop: asyncio.AbstractEventLoop) -> None:
+    """Have ``loop`` poll an epoll instance of this process's own, in which nothing is waited for.
+
+    All descriptors are in it: libuv ends its process when it cannot change what it waits for.
+    """
+    number = getattr(loop, "_get_backend_id", None)  # uvloop: what its tests use; nothing else says it
+    number = number or getattr(getattr(loop, "_selector", None), "fileno", None)
+    if number is None or not hasattr(select, "epoll"):
+        return
+    shared = number()
+    with select.epoll() as own:
+        for fd in [int(each.name) for each in Path("/proc/self/fd").iterdir()]:
+            if fd != shared:
+                with suppress(OSError):  # files cannot be waited for
+                    own.register(fd, 0)
+        os.dup2(own.fileno(), shared, inheritable=False)
 
 
 def _catch_in_loop(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
     """End this process when the present step of ``task``, or turn of ``loop``, is over."""
+    with suppress(OSError):  # no descriptor left
+        _poll_apart(loop)
     loop.set_exception_handler(lambda _loop, _context: end_child())
     loop.call_soon(end_child)
     if task is not None:
