@@ -12,7 +12,7 @@ from tests.once.run import KINDLY, Wish, once
 @pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
 def test_every_post_is_run_at_most_once(worker: str) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
-    run = once(Wish(worker, 2000, seed, pause_s=0.2))
+    run = once(Wish(worker, 1200, seed, pause_s=0.2))
     assert run.ok, f"seed {seed}\n{run.text()}"
     assert run.verdict.answered > run.verdict.posts * 0.9, run.text()
     assert run.books.counts["reload"], run.text()
@@ -21,7 +21,7 @@ def test_every_post_is_run_at_most_once(worker: str) -> None:
 @pytest.mark.parametrize("worker", ["sync", "threads", "asgi"])
 def test_where_nobody_is_killed_what_was_run_is_answered(worker: str) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
-    run = once(Wish(worker, 2000, seed, pause_s=0.1, only=KINDLY))
+    run = once(Wish(worker, 1200, seed, pause_s=0.1, only=KINDLY))
     assert run.ok, f"seed {seed}\n{run.text()}"
     assert run.books.counts["reload"], run.text()
 

@@ -27,6 +27,19 @@ pytestmark = pytest.mark.timeout(600)  # on a machine that does ten other things
 
 EPISODES_MAX = 600
 """In which a mutant must be caught; most are in the first ten."""
+FIRST_SEEDS = {
+    "counts_processors_alone": 215,
+    "says_each_time_that_it_keeps_dying": 93,
+    "grows_before_all_serve": 86,
+    "forgets_its_bounds": 66,
+    "overlooks_long_requests": 59,
+    "kills_without_a_last_sample": 41,
+    "spares_nobody": 41,
+    "forgets_at_once_how_large_they_were": 40,
+    "makes_room_at_the_first_look": 40,
+    "blames_others_for_its_own_absence": 31,
+}
+"""Where these are looked for first: they were caught there last, after many that did not find them."""
 
 
 @pytest.mark.parametrize("seed", [2, 3])
@@ -309,8 +322,8 @@ def test_the_same_seed_tells_the_same_story() -> None:
     assert episode(5).now == episode(5).now
 
 
-def _play_many() -> None:
-    for seed in range(EPISODES_MAX):
+def _play_many(first_seed: int) -> None:
+    for seed in (first_seed, *range(EPISODES_MAX)):
         episode(seed)
 
 
@@ -320,7 +333,7 @@ def test_a_broken_fleet_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Fleet, "check", lambda fleet: None)
     mutant(monkeypatch)
     with pytest.raises(AssertionError):
-        _play_many()
+        _play_many(FIRST_SEEDS.get(mutant.__name__, 0))
 
 
 SENT_AWAY = re.compile(r"> (?:Park|ReleaseClients|Drain)\(")
