@@ -70,12 +70,14 @@ def _with_tls(context: WorkerContext, http2: Http2 | None, plain: FirstProtocol)
 
     tls = context.assignment.tls
     assert tls is not None
+    spoken = context.settings.http or ("h2", "h1")
+    http1 = http2 is None or "h1" in spoken
     if http2 is not None:
         names = {"h2": "h2", "h1": "http/1.1"}
-        certificates.offer(tls, [names[each] for each in context.settings.http or ("h2", "h1")])
+        certificates.offer(tls, [names[each] for each in spoken])
 
     def first(connection: Connection) -> asyncio.Protocol:
-        return TlsLayer(connection, tls, http2) if connection.listener.tls else plain(connection)
+        return TlsLayer(connection, tls, http2, http1=http1) if connection.listener.tls else plain(connection)
 
     return first
 

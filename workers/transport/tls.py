@@ -55,10 +55,25 @@ NOT_TLS: Final = (
 class TlsLayer(asyncio.Protocol):
     """One connection's TLS. See the module; what is not explained is as in asyncio.Transport."""
 
-    def __init__(self, connection: Connection, context: ssl.SSLContext, http2: Http2 | None = None) -> None:
-        """``http2``: what takes the connection over if the client asks for that; None: nobody may."""
+    def __init__(
+        self,
+        connection: Connection,
+        context: ssl.SSLContext,
+        http2: Http2 | None = None,
+        *,
+        http1: bool = True,
+    ) -> None:
+        """Begin with the handshake.
+
+        Args:
+            connection: What is above, for HTTP/1.
+            context: What the server shows, and offers.
+            http2: What takes the connection over if the client asks for HTTP/2; None: nobody may.
+            http1: It is spoken, too; else all are taken for clients of HTTP/2.
+        """
         self._connection: Any = connection  # until the handshake is done
         self._http2 = http2
+        self._http1 = http1
         self._service = connection.service
         self._sock = connection.sock
         self._address = connection.listener.url
@@ -143,7 +158,8 @@ class TlsLayer(asyncio.Protocol):
             self._connection = None
             connection.since = monotonic()
             connection.tls = self
-            if self._http2 is not None and self.ssl.selected_alpn_protocol() == "h2":
+            chosen = self.ssl.selected_alpn_protocol()  # None: by a client that does not know of it, too
+            if self._http2 is not None and (chosen == "h2" or not self._http1):
                 self._inner = self._http2.take_over(connection)
             self._inner.connection_made(self)
 

@@ -14,6 +14,7 @@ from gwctl.config import certificates
 from gwctl.config.model.tls import Tls
 from gwctl.ipc.scoreboard import TLS_FAILED, TLS_HANDSHAKES, TLS_RESUMED
 from gwctl.workers.balancing.handoff import may_be_given
+from gwctl.workers.http2.wire import PROTOCOL_ERROR, goaway_frame
 from tests.support.engine import Engine
 from tests.support.tls import Files, client_context, connect, engine_of, nothing_left
 from tests.support.wait import until
@@ -93,6 +94,24 @@ def test_alpn(worker_class: str, shop: Files, http: tuple[str, ...], offered: li
         with connect(engine, context=context) as client:
             alpn = client.sock.selected_alpn_protocol()  # type: ignore[attr-defined]
         assert alpn == ("http/1.1" if worker_class in {"sync+asgi", "threads+asgi"} else chosen)
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "threads", "asgi"])
+@pytest.mark.parametrize("offered", [[], ["http/1.1"]])
+def test_without_h1_no_request_of_http_1_is_answered(
+    worker_class: str, shop: Files, offered: list[str]
+) -> None:
+    """By ALPN the client has asked for nothing, or for nothing that is offered."""
+    context = client_context()
+    if offered:
+        context.set_alpn_protocols(offered)
+    with engine_of(worker_class, shop.server(), http=("h2",)) as engine:
+        with connect(engine, context=context) as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            said = client.rest()
+        assert b"HTTP/1.1 200" not in said
+        assert goaway_frame(0, PROTOCOL_ERROR, "the connection does not begin with the preface") in said
+        nothing_left(engine)
 
 
 def test_alpn_for_each_name(shop: Files, tmp_path: Path) -> None:
