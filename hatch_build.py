@@ -55,6 +55,7 @@ MODULES = (
     "http1/time_limits",
     "http2/carrier",
     "http2/connection",
+    "http2/direct",
     "http2/frame_reader",
     "http2/guard",
     "http2/output",

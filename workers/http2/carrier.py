@@ -80,6 +80,11 @@ class Carried(Sender):
         self.connection = connection
         self.seized = False
 
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether it waits for room that its client will not give any more."""
+        raise NotImplementedError
+
     def check_room(self) -> None:
         """Have whoever writes wait, if more than enough waits here."""
         raise NotImplementedError

@@ -17,15 +17,14 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import select
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gwctl.workers.exchange.states import BODY, BUSY, CLOSING, FRESH, IDLE, LINGER
-from gwctl.workers.http1.connection import READ_BYTES, ConnectionBase, TlsSession
+from gwctl.workers.http1.client_signs import hung_up
 from gwctl.workers.http1.hangup import hang_up
-from gwctl.workers.http2.carrier import Carrier
+from gwctl.workers.http2.direct import DirectCarrier
 from gwctl.workers.http2.frame_reader import FrameReader
 from gwctl.workers.http2.guard import Guard
 from gwctl.workers.http2.header_blocks import BlockReader, list_bytes_max
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.workers.exchange.exchange import Exchange
+    from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.http2.sender import Sender
 
 _LEAVE_PING: Final = b"last one"
@@ -71,8 +71,6 @@ _TOLD_S: Final = 1.0
 """So long its answer is waited for."""
 _RESET_REMEMBERED: Final = 256
 """Streams of which the client may not know yet that we have reset them."""
-_READS_MAX: Final = 4
-"""So often a call that polls reads: more than one read of the socket gives is the exception."""
 BEGIN_S: Final = 0.002
 """So long requests that came together are begun in one turn of the loop, where beginning is a call."""
 
@@ -82,7 +80,7 @@ _TOLD: Final = 1
 _NAMED: Final = 2
 
 
-class Http2Connection(Carrier, asyncio.Protocol):
+class Http2Connection(DirectCarrier, asyncio.Protocol):
     """See the module.
 
     Attributes:
@@ -92,13 +90,10 @@ class Http2Connection(Carrier, asyncio.Protocol):
     __slots__ = (
         "_block_since",
         "_blocks",
-        "_direct",
         "_guard",
         "_leave_at",
         "_leaving",
         "_left",
-        "_pending",
-        "_polling",
         "_reader",
         "_ready",
         "_reset",
@@ -135,9 +130,6 @@ class Http2Connection(Carrier, asyncio.Protocol):
         self.last_id = 0
         self._ready: deque[Stream] = deque()
         self._reset: deque[int] = deque(maxlen=_RESET_REMEMBERED)
-        self._polling = False
-        self._pending = b""  # of what calls in this thread have written, what the socket did not take
-        self._direct: Any = None
         self._leaving = _STAYS
         self._leave_at = 0.0
         self._block_since = 0.0
@@ -168,9 +160,6 @@ class Http2Connection(Carrier, asyncio.Protocol):
     def respond_in_loop(self) -> None:
         """Its streams respond."""
 
-    def respond_in_calls(self) -> None:
-        self._direct = self.sock if self.tls is None else self.tls.output_for_sync()
-
     def respond_in_threads(self) -> None:
         self.close_output()  # its streams respond, in the loop's thread
 
@@ -193,10 +182,18 @@ class Http2Connection(Carrier, asyncio.Protocol):
             self._begin_ready()
 
     def eof_received(self) -> bool:
-        """Its client is gone: one that had an end of its own to say would have said GOAWAY."""
-        self.eof = True
-        self.eof_at = monotonic()
-        return False
+        """Note that nothing more comes. A client that only ended its side is still answered.
+
+        It is told the last stream, though it can open none: one that is gone answers that with a reset.
+        """
+        if not self.eof:
+            self.eof = True
+            self.eof_at = monotonic()
+            for stream in list(self.streams.values()):
+                stream.finish_reading()
+            if self.streams and self._leaving != _NAMED:
+                self._name_last()
+        return bool(self.streams) and self.state < LINGER
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self.lost = True
@@ -395,7 +392,7 @@ class Http2Connection(Carrier, asyncio.Protocol):
             return
         self.state = IDLE
         self.since = monotonic()
-        if self._leaving == _NAMED:
+        if self._leaving == _NAMED or self.eof:
             self._end()
 
     def reset_stream(self, stream: Sender, code: int) -> None:
@@ -422,91 +419,6 @@ class Http2Connection(Carrier, asyncio.Protocol):
                 self.out.put(frames)
             except Broken as fault:
                 self.service.context.loop.call_soon(self._break, fault)
-
-    # ---- calls in the loop's thread
-
-    def unsent_by_transport(self) -> int:
-        return len(self._pending) + int(self.transport.get_write_buffer_size())
-
-    def tell_when_empty(self, wanted: bool) -> None:
-        if self._pending:
-            pending, self._pending = self._pending, b""
-            self.transport.write(pending)
-        super().tell_when_empty(wanted)
-        if wanted and not self.write_paused:  # all went at once: nothing else tells of that
-            self._soon(self._go_on_writing)
-
-    def push(self) -> None:
-        output = self.out
-        while not self.lost:
-            if not self._pending:
-                self._pending = output.take_turns()
-            if not self._pending:
-                return
-            try:
-                sent = self._direct.send(self._pending)
-            except BlockingIOError:
-                break
-            except OSError:
-                self._pending = b""
-                return  # the client is gone, as the transport will notice
-            self._pending = self._pending[sent:]
-            if self._pending or not output.turns.count:
-                break
-        if self._pending:
-            output.paused = True
-            self.service.context.loop.call_soon(self._leave_pending)
-
-    def _leave_pending(self) -> None:
-        """No call holds the loop: the transport sends what one could not."""
-        pending, self._pending = self._pending, b""
-        self.out.paused = self.write_paused
-        if not self.lost and self.transport is not None:
-            if pending:
-                self.transport.write(pending)
-            self.out.soon()
-
-    def poll(self, seconds: float) -> bool:
-        self.push()
-        tls = self.tls
-        if tls is None or not self._pump(tls, b""):
-            poll = select.poll()
-            poll.register(self.sock, select.POLLIN | (select.POLLOUT if self._pending else 0))
-            events = poll.poll(seconds * 1000)
-            for _ in range(_READS_MAX):
-                if not (events and events[0][1] & ~select.POLLOUT):
-                    break
-                if not self._read():
-                    return False
-                events = poll.poll(0)
-        self.push()
-        return not (self.lost or self.state >= LINGER or (tls is not None and tls.ended))
-
-    def _read(self) -> bool:
-        """Read what has come, while the loop is held; False: that was the end."""
-        try:
-            data = self.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        if self.tls is not None:
-            self._pump(self.tls, data)
-        elif data:
-            self._polling = True
-            try:
-                self.data_received(data)
-            finally:
-                self._polling = False
-        return bool(data)
-
-    def _pump(self, tls: TlsSession, data: bytes) -> bool:
-        """Have TLS give what it has, and ``data`` as well; return whether that was anything."""
-        self._polling = True
-        try:
-            return bool(tls.pump(data))
-        finally:
-            self._polling = False
 
     def carries(self, exchange: Exchange) -> bool:
         return isinstance(exchange, Stream) and exchange.connection is self
@@ -552,7 +464,10 @@ class Http2Connection(Carrier, asyncio.Protocol):
             rest, self._pending = self._pending + self.out.take(), b""
             self.transport.write(rest)
             self.out.close()
-            self.linger()
+            if self.eof:
+                super().close()
+            else:
+                self.linger()
 
     def close(self) -> None:
         """Close it, of which nothing is open: what the client may be sending was not seen."""
@@ -581,7 +496,10 @@ class Http2Connection(Carrier, asyncio.Protocol):
             self._leave_pending()
         self.transport.write(goaway_frame(self.last_id, fault.code, fault.why[:100]))
         self.out.close()
-        self.linger()
+        if self.eof:
+            super().close()
+        else:
+            self.linger()
         if self.write_paused:  # nobody reads
             self.abort()
 
@@ -597,4 +515,6 @@ class Http2Connection(Carrier, asyncio.Protocol):
             self._block_since = now
         elif now - self._block_since > self.service.context.settings.timeouts.header_timeout_s:
             self._break(Broken(PROTOCOL_ERROR, "a header block did not come to its end in header_timeout_s"))
+        if self.eof and not self.lost and hung_up(self.sock):
+            self.abort()  # it is not read any more: nothing else tells
         self.service.http2.limits.check(self, now)

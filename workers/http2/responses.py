@@ -266,7 +266,7 @@ class CallResponse(StreamResponse):
         wait.begin(stream.put_bytes - stream.sent_bytes)
         try:
             if self._changed is None:
-                self._gone = not stream.connection.poll(POLL_S) or self._gone
+                self._gone = not stream.connection.poll(POLL_S) or stream.is_stuck or self._gone
             else:
                 self._changed.clear()
                 self._wants_room = True  # then looked at again: the loop counts first, and then looks at this

@@ -21,8 +21,10 @@ from gwctl.workers.exchange.body_buffer import BodyTooLarge, not_kept
 from gwctl.workers.exchange.exchange import Sink
 from gwctl.workers.exchange.request_rules import SHOWN, Refused
 from gwctl.workers.exchange.states import BODY, BUSY, CLOSING, FLUSH
+from gwctl.workers.http1.client_signs import LEFT_S
 from gwctl.workers.http1.request_rules import frame_body, wants_continue
 from gwctl.workers.http2.carrier import Carried, Carrier
+from gwctl.workers.http2.output import BODY as BODY_PART
 from gwctl.workers.http2.output import HEAD, LAST_BODY
 from gwctl.workers.http2.responses import CallResponse, LoopResponse
 from gwctl.workers.http2.wire import (
@@ -139,8 +141,12 @@ class Stream(Carried):
     def ssl(self) -> Any:
         return self.connection.ssl
 
-    def has_left(self, since: float) -> bool:  # noqa: ARG002 - the connection says so
-        return self.lost or self.connection.lost
+    def fileno(self) -> int:
+        return self.connection.fileno()
+
+    def has_left(self, since: float) -> bool:
+        connection = self.connection
+        return self.lost or connection.lost or (connection.eof and connection.eof_at - since > LEFT_S)
 
     def begin(self) -> None:
         """Give it to the runner."""
@@ -178,6 +184,25 @@ class Stream(Carried):
         """The body has ended with trailers, which were judged."""
         self.ended = True
         self._feed()
+
+    def finish_reading(self) -> None:
+        """Its client has ended its side, of the connection: what is not here of the body will not come."""
+        if self.ended and (self._kept or self._sink is not None):
+            return  # not before the body's own end
+        self.eof = True
+        self.eof_at = self.connection.eof_at
+        if self.state == BODY and not self.ended:
+            self.lose()
+        elif self.state == BUSY:
+            self.connection.service.runner.on_client_finished(self)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether it waits for room that its client will not give any more."""
+        if not (self.connection.eof and self.waiting):
+            return False
+        kind, data = self.waiting[0]
+        return kind >= BODY_PART and bool(data) and (self.window <= 0 or self.connection.out.window <= 0)
 
     def _keep(self, data: bytes) -> None:
         if not data:
@@ -324,6 +349,8 @@ class Stream(Carried):
             return
         self._sink = None
         self._count_body(self.received)
+        if self.connection.eof:
+            self.finish_reading()
         if self.state == BUSY:
             self.request.body_end()
         else:

@@ -31,7 +31,9 @@ class StreamLimits:
         for stream in list(connection.streams.values()):
             if stream.state in {BODY, BUSY} and stream.receiving and not stream.ended:
                 self._check_body(connection, stream, now)
-            if stream.in_turns and connection.out.window > 0:
+            if stream.is_stuck:
+                self._cut(stream, "the client has ended its side and gives no room for the rest")
+            elif stream.in_turns and connection.out.window > 0:
                 stream.since = now  # it waits for others on its connection, which is judged as a whole
                 stream.window_taken = -1
             elif stream.state == FLUSH or (stream.state == BUSY and stream.write_paused):

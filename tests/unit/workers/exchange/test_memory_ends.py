@@ -141,7 +141,7 @@ def test_a_client_that_leaves_in_mid_response(
     assert client.open().whole().body == b"hello"
 
 
-def test_all_exchanges_of_a_connection_end_with_it(start: Start, worker_class: str) -> None:
+def test_all_exchanges_of_a_connection_end_with_it(start: Start, worker_class: str, protocol: str) -> None:
     gate = Gate()
     seen: list[str] = []
 
@@ -170,7 +170,10 @@ def test_all_exchanges_of_a_connection_end_with_it(start: Start, worker_class: s
     if worker_class != "sync":  # whose loop the call has
         until(lambda: not client.exchanges, "the exchanges to be gone")
     gate.open()
-    until(lambda: len(seen) == count, "all to hear of it")
+    until(lambda: len(seen) >= count, "all to hear of it")
+    if worker_class == "sync" and protocol == "http2" and len(seen) > 1:
+        # The end of a client that is gone looks like that of one which waits, until something is sent.
+        assert seen.pop() == "never asked for"
     assert seen == ["http.disconnect" if worker_class == "asgi" else "next"] * count
     until(lambda: not client.exchanges, "the exchanges to be gone")
     assert [stream.body for stream in streams] == [b"one"] * count

@@ -344,7 +344,7 @@ class Judged:
         self.window_taken, self.window_bytes = -1, 0
         self.received = self.sent_bytes = self.taken_before = 5
         self.read_paused = self.expecting = self.ended = self.in_turns = False
-        self.receiving = self.write_paused = False
+        self.receiving = self.write_paused = self.is_stuck = False
         self.cut = False
         self.__dict__ |= values
 
