@@ -43,6 +43,8 @@ class Needs(Struct, frozen=True):
     """That gwctl binds itself."""
     writes: tuple[Path, ...]
     """Files that the settings have it write."""
+    unix_sockets: tuple[Path, ...]
+    """Of `writes`, the listeners."""
     socket_users: tuple[str, ...]
     """Whom Unix sockets are given to."""
     socket_groups: tuple[str, ...]
@@ -102,6 +104,7 @@ def needs_of(
         listeners=sum(2 if not each.host else 1 for each in tcp)
         + sum(isinstance(each, UnixAddress) for each in own),
         writes=tuple(dict.fromkeys(_writes(settings))),
+        unix_sockets=tuple(dict.fromkeys(_unix_sockets(settings))),
         socket_users=_set([*(each.socket_user for each in pools), settings.admin.socket_user]),
         socket_groups=_set([*(each.socket_group for each in pools), settings.admin.socket_group]),
         allowed_users=tuple(settings.control.allow_users),
@@ -136,8 +139,12 @@ def _writes(settings: Settings) -> Iterator[Path]:
     texts += [pool.access_log for pool in settings.pool.values() if pool.access_log not in _STREAMS]
     if destination.is_file(settings.log.to):
         texts.append(settings.log.to)
+    yield from (Path(text) for text in texts if text.startswith("/"))
+    yield from _unix_sockets(settings)
+
+
+def _unix_sockets(settings: Settings) -> Iterator[Path]:
     for address in _binds(settings):
         parsed = addresses.parse(addresses.bare(address))
-        if isinstance(parsed, UnixAddress) and not parsed.path.startswith("@"):
-            texts.append(parsed.path)
-    yield from (Path(text) for text in texts if text.startswith("/"))
+        if isinstance(parsed, UnixAddress) and parsed.path.startswith("/"):
+            yield Path(parsed.path)

@@ -36,13 +36,22 @@ def _type(unit: UnitFile, _needs: Needs) -> Iterator[str]:
 
 def _command(unit: UnitFile, needs: Needs) -> Iterator[str]:
     started = unit.one("ExecStart")
-    named = [Path(each) for each in _words(started) if each.endswith(".toml")]
+    if not any("gwctl" in Path(each).name for each in _words(started)):
+        yield f"ExecStart={started} does not name gwctl. Set ExecStart=... gwctl start -c {needs.config}"
+    elif other := _other_settings(started, unit, needs):
+        yield f"ExecStart= starts it with {other}, not with {needs.config}"
+
+
+def _other_settings(command: str, unit: UnitFile, needs: Needs) -> Path | None:
+    """The file that ``command`` names, if it is another one than that of the settings."""
+    named = [Path(each) for each in _words(command) if each.endswith(".toml")]
     folder = Path(unit.one("WorkingDirectory").lstrip("-") or "/")
-    if named and "%" not in str(named[0]) and folder / named[0] != needs.config:
-        yield f"ExecStart= starts it with {folder / named[0]}, not with {needs.config}"
+    if not named or "%" in str(named[0]) or folder / named[0] == needs.config:
+        return None
+    return folder / named[0]
 
 
-def _reload(unit: UnitFile, _needs: Needs) -> Iterator[str]:
+def _reload(unit: UnitFile, needs: Needs) -> Iterator[str]:
     asked = unit.all("ExecReload")
     if not asked and unit.one("Type") != "notify-reload":
         yield "no ExecReload=: systemctl reload is not possible. Set ExecReload=... gwctl reload -c ..."
@@ -51,6 +60,9 @@ def _reload(unit: UnitFile, _needs: Needs) -> Iterator[str]:
             "ExecReload= sends a signal and does not wait: a reload that is refused looks like one that is "
             "adopted. Set ExecReload=... gwctl reload -c ..."
         )
+    for each in asked:
+        if other := _other_settings(each, unit, needs):
+            yield f"ExecReload= reloads what {other} starts, not {needs.config}"
 
 
 def _kill_mode(unit: UnitFile, _needs: Needs) -> Iterator[str]:
@@ -67,6 +79,14 @@ def _kill_mode(unit: UnitFile, _needs: Needs) -> Iterator[str]:
         )
     elif mode == "none":
         yield "KillMode=none: a master that does not end is left behind. Set KillMode=process"
+
+
+def _stop(unit: UnitFile, _needs: Needs) -> Iterator[str]:
+    sent = unit.one("KillSignal") or "SIGTERM"
+    if sent.removeprefix("SIG") not in {"TERM", "15"}:
+        yield f"KillSignal={sent}: only SIGTERM lets requests finish. Set KillSignal=SIGTERM"
+    if any({"-9", "-KILL", "-SIGKILL"} & set(_words(each.upper())) for each in unit.all("ExecStop")):
+        yield "ExecStop= kills the master, and requests with it. Take it out: systemd sends SIGTERM itself"
 
 
 def _times(unit: UnitFile, needs: Needs) -> Iterator[str]:
@@ -152,20 +172,41 @@ def _sockets(unit: UnitFile, needs: Needs) -> Iterator[str]:
         ]
         if lacks:
             yield f"RestrictAddressFamilies= lacks {' '.join(lacks)}"
-    if unit.is_on("PrivateNetwork") and needs.tcp and not needs.sockets:
+    if not needs.tcp or needs.sockets:
+        return
+    if unit.is_on("PrivateNetwork"):
         yield "PrivateNetwork=yes: nobody reaches what is bound. Take it out, or use a socket unit"
+    if "any" in _listed(unit, "IPAddressDeny") and not unit.all("IPAddressAllow"):
+        yield "IPAddressDeny=any: no packet reaches what is bound. Set IPAddressAllow= to who may, or any"
+    if "any" in _listed(unit, "SocketBindDeny") and not unit.all("SocketBindAllow"):
+        yield "SocketBindDeny=any: nothing can be bound. Set SocketBindAllow= to the ports of the settings"
 
 
 def _writes(unit: UnitFile, needs: Needs) -> Iterator[str]:
-    protected = _READ_ONLY.get(unit.one("ProtectSystem"), [])
     for path in needs.writes:
-        if any(path.is_relative_to(top) for top in protected) and not _writable(unit, path.parent):
-            yield (
-                f"{path} cannot be written (ProtectSystem={unit.one('ProtectSystem')}). Set "
-                f"ReadWritePaths={path.parent}"
-            )
+        key = next(
+            (key for key, top in _read_only(unit) if path.is_relative_to(top)),
+            "",
+        )
+        if key and not _writable(unit, path.parent):
+            yield (f"{path} cannot be written ({key}={unit.one(key)}). Set ReadWritePaths={path.parent}")
         if unit.is_on("PrivateTmp") and any(path.is_relative_to(top) for top in _TEMPORARY):
             yield f"{path} is in the service's own /tmp, where nobody else finds it (PrivateTmp=yes)"
+
+
+def _read_only(unit: UnitFile) -> Iterator[tuple[str, Path]]:
+    """Places that cannot be written unless something else says so, each with the directive that says it."""
+    for top in _READ_ONLY.get(unit.one("ProtectSystem"), []):
+        yield "ProtectSystem", top
+    if unit.one("ProtectHome").lower() == "read-only":
+        yield from (("ProtectHome", home) for home in HOMES)
+    for each in _listed(unit, "ReadOnlyPaths"):
+        yield "ReadOnlyPaths", Path(each.lstrip("-+"))
+
+
+def _listed(unit: UnitFile, key: str) -> list[str]:
+    """All words of a directive that may stand there more than once."""
+    return [each for value in unit.all(key) for each in _words(value)]
 
 
 def _words(value: str) -> list[str]:
@@ -177,10 +218,8 @@ def _words(value: str) -> list[str]:
 
 
 def _writable(unit: UnitFile, folder: Path) -> bool:
-    given = [
-        top / name for kind, top in FOLDERS.items() for value in unit.all(kind) for name in _words(value)
-    ]
-    given += [Path(each.lstrip("-+")) for value in unit.all("ReadWritePaths") for each in _words(value)]
+    given = [top / name for kind, top in FOLDERS.items() for name in _listed(unit, kind)]
+    given += [Path(each.lstrip("-+")) for each in _listed(unit, "ReadWritePaths")]
     given += [Path("/dev"), Path("/proc"), Path("/sys"), *_TEMPORARY]
     return any(folder.is_relative_to(each) for each in given)
 
@@ -194,15 +233,45 @@ def _control(unit: UnitFile, needs: Needs) -> Iterator[str]:
         )
 
 
+def _preserved(unit: UnitFile, needs: Needs) -> Iterator[str]:
+    if unit.one("RuntimeDirectoryPreserve") in {"restart", "yes", "true", "on", "1"}:
+        return
+    made = [FOLDERS["RuntimeDirectory"] / name for name in _listed(unit, "RuntimeDirectory")]
+    for path in needs.unix_sockets:
+        if any(path.is_relative_to(folder) for folder in made):
+            yield (
+                f"a restart removes {path}, and refuses who connects meanwhile. Set "
+                "RuntimeDirectoryPreserve=restart"
+            )
+
+
 def _seen(unit: UnitFile, needs: Needs) -> Iterator[str]:
+    shown = [Path(each.lstrip("-").split(":")[-1]) for each in _bound(unit)]
+    looked_for = [
+        path for path in dict.fromkeys(needs.outside) if not any(path.is_relative_to(each) for each in shown)
+    ]
     hides = unit.one("ProtectHome").lower() in {"yes", "true", "1", "on", "tmpfs"}
-    for path in dict.fromkeys(needs.outside) if hides else ():
+    for path in looked_for if hides else ():
         if any(path.is_relative_to(home) for home in HOMES):
             yield f"{path} cannot be seen (ProtectHome={unit.one('ProtectHome')}). Set ProtectHome=read-only"
     if unit.is_on("PrivateTmp"):
-        for path in dict.fromkeys(needs.outside):
+        for path in looked_for:
             if any(path.is_relative_to(top) for top in _TEMPORARY):
                 yield f"{path} cannot be seen (PrivateTmp=yes): move it out of /tmp"
+    for key in ("InaccessiblePaths", "TemporaryFileSystem"):
+        hidden = [Path(each.lstrip("-+").partition(":")[0]) for each in _listed(unit, key)]
+        for path in looked_for:
+            if any(path.is_relative_to(top) for top in hidden):
+                yield (
+                    f"{path} cannot be seen ({key}={unit.one(key)}). Take it out, or set "
+                    f"BindReadOnlyPaths={path}"
+                )
+
+
+def _bound(unit: UnitFile) -> list[str]:
+    """What is mounted over all that hides: ``FROM`` or ``FROM:TO``, with options behind it."""
+    pairs = [each.split(":")[:2] for key in ("BindPaths", "BindReadOnlyPaths") for each in _listed(unit, key)]
+    return [":".join(pair) for pair in pairs]
 
 
 def _files(unit: UnitFile, needs: Needs) -> Iterator[str]:
@@ -214,8 +283,21 @@ def _files(unit: UnitFile, needs: Needs) -> Iterator[str]:
         )
 
 
+def _memory(unit: UnitFile, _needs: Needs) -> Iterator[str]:
+    policy = unit.one("OOMPolicy") or ("continue" if _delegates(unit) else "stop")
+    if policy != "continue":
+        yield (
+            f"OOMPolicy={policy}: if the kernel ends one worker for want of memory, systemd ends all. Set "
+            "OOMPolicy=continue"
+        )
+
+
+def _delegates(unit: UnitFile) -> bool:
+    return unit.one("Delegate") not in {"", "no", "false", "off", "0"}
+
+
 def _groups(unit: UnitFile, _needs: Needs) -> Iterator[str]:
-    if unit.one("Delegate") in {"", "no", "false", "off", "0"}:
+    if not _delegates(unit):
         return
     if unit.one("DelegateSubgroup") != MASTER_GROUP:
         yield (
@@ -231,6 +313,7 @@ _CHECKS: Final[tuple[Callable[[UnitFile, Needs], Iterator[str]], ...]] = (
     _command,
     _reload,
     _kill_mode,
+    _stop,
     _times,
     _restart,
     _user,
@@ -238,7 +321,9 @@ _CHECKS: Final[tuple[Callable[[UnitFile, Needs], Iterator[str]], ...]] = (
     _sockets,
     _writes,
     _control,
+    _preserved,
     _seen,
     _files,
+    _memory,
     _groups,
 )

@@ -219,15 +219,27 @@ def _places(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
             "LogsDirectory": "What the settings have in /var/log.",
         }.get(kind, "What the settings write there.")
         yield kind, " ".join(map(word, names)), why
-    if needs.control == "auto" or any(path.is_relative_to("/run") for path in needs.writes):
+    yield from _preserved(needs, wanted)
+    if others:
+        places = " ".join(word(each) for each in dict.fromkeys(others))
+        yield "ReadWritePaths", places, "What the settings write elsewhere."
+
+
+def _preserved(needs: Needs, wanted: Wanted) -> Iterator[tuple[str, ...]]:
+    """A folder that is not named after this service may be another unit's, too."""
+    kind, name = _made_by_systemd(Path(needs.control), wanted)
+    if kind == "RuntimeDirectory" and Path(name).parts[0] != f"gwctl-{needs.name}":
+        why = (
+            "A Unix socket keeps its file while the service restarts; and where another unit takes over by "
+            "that control socket, the end of this one does not take the folder along."
+        )
+        yield "RuntimeDirectoryPreserve", "yes", why
+    elif needs.control == "auto" or any(path.is_relative_to("/run") for path in needs.writes):
         yield (
             "RuntimeDirectoryPreserve",
             "restart",
             "A Unix socket keeps its file while the service restarts.",
         )
-    if others:
-        places = " ".join(word(each) for each in dict.fromkeys(others))
-        yield "ReadWritePaths", places, "What the settings write elsewhere."
 
 
 def _of_instance(folder: str, needs: Needs, wanted: Wanted) -> str:

@@ -321,6 +321,7 @@ Restart=on-failure
 RestartPreventExitStatus=2 4
 RuntimeDirectory=gwctl-shop
 FileDescriptorStoreMax=8
+OOMPolicy=continue
 ProtectSystem=strict
 ProtectHome=yes
 LogsDirectory=shop
@@ -341,6 +342,26 @@ LogsDirectory=shop
             "does not wait",
         ),
         ({}, ("ExecReload", "ExecRelod"), "no ExecReload="),
+        ({}, ("reload -c /srv/shop", "reload -c /srv/other"), "reloads what /srv/other/gw.toml starts"),
+        ({}, ("venv/bin/gwctl start", "venv/bin/gunicorn"), "does not name gwctl"),
+        ({}, ("User=shop", "User=shop\nKillSignal=SIGINT"), "Set KillSignal=SIGTERM"),
+        ({}, ("User=shop", "User=shop\nExecStop=/bin/kill -9 $MAINPID"), "ExecStop= kills the master"),
+        ({}, ("OOMPolicy=continue", "OOMPolicy=kill"), "Set OOMPolicy=continue"),
+        ({}, ("OOMPolicy=continue", ""), "OOMPolicy=stop: if the kernel"),
+        ({}, ("User=shop", "User=shop\nIPAddressDeny=any"), "Set IPAddressAllow="),
+        ({}, ("User=shop", "User=shop\nSocketBindDeny=any"), "Set SocketBindAllow="),
+        ({}, ("User=shop", "User=shop\nInaccessiblePaths=-/srv"), "/srv/shop cannot be seen"),
+        ({}, ("User=shop", "User=shop\nTemporaryFileSystem=/srv:ro"), "set BindReadOnlyPaths=/srv/shop"),
+        (
+            {"web__bind": ["unix:/run/gwctl-shop/web.sock"]},
+            ("", ""),
+            "Set RuntimeDirectoryPreserve=restart",
+        ),
+        (
+            {"web__access_log": "/srv/shop/log/x.log"},
+            ("ProtectSystem=strict", "ReadOnlyPaths=/srv"),
+            "cannot be written (ReadOnlyPaths=/srv)",
+        ),
         ({}, ("start -c /srv/shop", "start -c /srv/other"), "not with /srv/shop/gw.toml"),
         ({}, ("KillMode=process", "KillMode=mixed"), "Set KillMode=process"),
         ({}, ("KillMode=process", ""), "KillMode=control-group"),
@@ -384,6 +405,22 @@ def test_contradictions_are_found(
         assert review(parsed(GOOD), made.needs) == []
     found = review(parsed(GOOD.replace(*change, 1)), made.needs)
     assert any(said in text for text in found), found
+
+
+def test_what_hides_and_what_brings_back(tmp_path: Path) -> None:
+    """What is mounted there again is seen; else it would be found where nothing is wrong."""
+    made = Made(tmp_path)
+    shown = "BindReadOnlyPaths=/srv/shop /usr/bin:/usr/bin:norbind"
+    text = GOOD.replace("User=shop", f"User=shop\nTemporaryFileSystem=/srv /usr/bin\n{shown}")
+    assert review(parsed(text), made.needs) == []
+    assert review(parsed(text.replace("/srv/shop /usr", "/srv/other /usr")), made.needs) != []
+
+
+def test_a_control_socket_that_another_unit_has_too(tmp_path: Path) -> None:
+    """By which it takes over: the end of either leaves the folder."""
+    assert "RuntimeDirectoryPreserve=restart\n" in Made(tmp_path).service()
+    for path, kept in (("/run/gwctl-shop/shop.sock", "restart"), ("/run/both/shop.sock", "yes")):
+        assert f"RuntimeDirectoryPreserve={kept}\n" in Made(tmp_path, master__control=path).service()
 
 
 def test_a_home_that_is_hidden(tmp_path: Path) -> None:
