@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from gwctl.cli.importing.found import Found, NotImported, Source, Stated
 from gwctl.config.foreign import nginx_unit
 from gwctl.config.foreign.translation import Given, Left
 
+_NAME_CHARS_MAX: Final = 32
 _OF_SERVER: Final = tuple(
     f"settings.http.{name}"
     for name in ("max_body_size", "header_read_timeout", "body_read_timeout", "send_timeout", "idle_timeout")
@@ -44,7 +45,7 @@ def read(path: Path, shown: str, text: str) -> Source:
                 )
             )
             continue
-        pools[_pool_name(name)] = Stated(
+        pools[_pool_name(name, pools)] = Stated(
             nginx_unit.SERVER, _given(name, application, document, shown), path.parent
         )
     if not pools:
@@ -54,8 +55,14 @@ def read(path: Path, shown: str, text: str) -> Source:
     return Source(shown, "nginx-unit", pools, left)
 
 
-def _pool_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "-", name).strip("-_")[:32] or "web"
+def _pool_name(name: str, taken: Collection[str]) -> str:
+    """Make a name of a pool that no other application has."""
+    whole = re.sub(r"[^A-Za-z0-9_-]", "-", name).strip("-_") or "web"
+    made, number = whole[:_NAME_CHARS_MAX], 1
+    while made in taken:
+        number += 1
+        made = f"{whole[: _NAME_CHARS_MAX - 1 - len(str(number))]}-{number}"
+    return made
 
 
 def _given(name: str, application: dict[str, Any], document: dict[str, Any], shown: str) -> list[Given]:
@@ -100,11 +107,31 @@ def _listeners(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _leads_to(name: str, listener: dict[str, Any], document: dict[str, Any]) -> bool:
-    """By itself, or by a route of the name that it passes to."""
-    to = str(listener.get("pass", ""))
-    if to.startswith("routes"):
-        routes: Any = document.get("routes")
-        for part in to.split("/")[1:]:
-            routes = routes.get(part) if isinstance(routes, dict) else routes
-        return f'"applications/{name}' in json.dumps(routes)
-    return to == f"applications/{name}" or to.startswith(f"applications/{name}/")
+    """By itself, or by the routes that it passes to, and those that these pass to."""
+    application = f"applications/{name}"
+    seen: set[str] = set()
+    waiting = [str(listener.get("pass", ""))]
+    while waiting:
+        to = waiting.pop()
+        if to == application or to.startswith(f"{application}/"):
+            return True
+        if to.partition("/")[0] == "routes" and to not in seen:
+            seen.add(to)
+            routes: Any = document.get("routes")
+            for part in to.split("/")[1:]:
+                routes = routes.get(part) if isinstance(routes, dict) else routes
+            waiting += _passes(routes)
+    return False
+
+
+def _passes(routes: Any) -> Iterator[str]:
+    """All that they pass to."""
+    if isinstance(routes, dict):
+        for key, each in routes.items():
+            if key == "pass" and isinstance(each, str):
+                yield each
+            else:
+                yield from _passes(each)
+    elif isinstance(routes, list):
+        for each in routes:
+            yield from _passes(each)

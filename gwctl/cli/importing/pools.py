@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from gwctl.config.foreign.option import Option, Server
 from gwctl.config.foreign.translation import Given, Left, Line, Translation, merged, translated
 
 _NAMES_FILE: Final = (".ini", ".yaml", ".yml", ".json", ".xml")
+_ARGUMENTS: Final = "GUNICORN_CMD_ARGS"
 _DOES_NOTHING: Final = frozenset({"config", "ini", "yaml", "json"})
 """Options that only name a file, which is read."""
 
@@ -31,7 +32,7 @@ def pool_of(found: Found, app: str = "") -> Translation:
         app: The application as the person named it, who knows best.
 
     Raises:
-        NotImported: A file that the server reads cannot be read.
+        NotImported: A file or a variable that the server reads cannot be read.
     """
     if isinstance(found, Invocation):
         given, left = _invocation(found)
@@ -84,9 +85,8 @@ def _invocation(found: Invocation) -> tuple[list[Given], list[Left]]:
     variables = list(_variables(found.server, found))
     if found.server.name == "gunicorn":
         files, more = _gunicorn(found, taken.given)
-        arguments = found.environ.get("GUNICORN_CMD_ARGS", "")
         extra = command_line.take(
-            found.server, shlex.split(arguments), "GUNICORN_CMD_ARGS", unexpanded=found.unexpanded
+            found.server, _arguments(found.environ), _ARGUMENTS, unexpanded=found.unexpanded
         )
         given = merged(variables, files, extra.given, taken.given, _application(found, taken.rest))
     elif found.server.name == "hypercorn":
@@ -102,6 +102,14 @@ def _invocation(found: Invocation) -> tuple[list[Given], list[Left]]:
         *left,
         *more,
     ]
+
+
+def _arguments(environ: Mapping[str, str]) -> list[str]:
+    """What gunicorn takes beside its command line, split as it does."""
+    try:
+        return shlex.split(environ.get(_ARGUMENTS, ""))
+    except ValueError as error:
+        raise NotImported(f"{_ARGUMENTS}: {error}") from None
 
 
 def _variables(server: Server, found: Invocation) -> Iterable[Given]:

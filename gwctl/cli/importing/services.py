@@ -146,10 +146,7 @@ def script(path: Path, shown: str, text: str) -> Source:
         NotImported: None does.
     """
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    try:
-        command = shell_words.find(shell_words.split("\n".join(lines)), shown, {})
-    except ValueError as error:
-        raise NotImported(f"{shown}: {error}") from None
+    command = shell_words.find(shell_words.words_of("\n".join(lines), shown), shown, {})
     if command is None:
         raise NotImported(f"{shown} starts none of the servers that are known here")
     invocation = Invocation(
@@ -181,10 +178,7 @@ def procfile(path: Path, shown: str, text: str, entry: str) -> Source:
     for name in names:
         number, command = processes[name]
         place = f"{shown}:{number}"
-        try:
-            found_there = shell_words.find(shell_words.split(command), place, _BY_PLATFORM)
-        except ValueError as error:
-            raise NotImported(f"{place}: {error}") from None
+        found_there = shell_words.find(shell_words.words_of(command, place), place, _BY_PLATFORM)
         if found_there is None:
             continue
         others = [other for other in processes if other != name]

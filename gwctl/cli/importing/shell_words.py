@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from gwctl.cli.importing.found import NotImported
 from gwctl.config.foreign import servers
 from gwctl.config.foreign.option import Server
 from gwctl.config.foreign.translation import Left, Line
@@ -83,10 +84,25 @@ def split(text: str) -> list[str]:
     return list(lexer)
 
 
+def words_of(text: str, place: str) -> list[str]:
+    """Split what is the command itself: nothing else can be made of it.
+
+    Raises:
+        NotImported: Its quotes do not close.
+    """
+    try:
+        return split(text)
+    except ValueError as error:
+        raise NotImported(f"{place}: {error}") from None
+
+
 def find(words: Sequence[str], place: str, environ: Mapping[str, str], depth: int = 0) -> Command | None:
     """Find the server that some words start; None: none that is known.
 
     Of several commands (``migrate && gunicorn ...``) the last one counts; the others are told.
+
+    Raises:
+        NotImported: What a shell is given with ``-c`` is no command.
     """
     parts = [part for part in _parts(words) if part]
     known = dict(environ)
@@ -146,7 +162,8 @@ def _at(words: list[str], index: int, place: str, known: dict[str, str], depth: 
     if name in _SHELLS and depth < _DEPTH_MAX:
         flag = next((n for n, each in enumerate(rest) if re.fullmatch(r"-[a-z]*c", each)), None)
         if flag is not None and len(rest) > flag + 1:
-            return find(split(rest[flag + 1]), place, known, depth + 1)
+            inner = words_of(rest[flag + 1], place or f"{name} {rest[flag]}")
+            return find(inner, place, known, depth + 1)
         return None
     if _PYTHON.fullmatch(name) and "-m" in rest:
         at = rest.index("-m")

@@ -4,7 +4,7 @@ Read are mappings and lists, in blocks and in braces, texts with and without quo
 anchors, aliases and ``<<``. Not read are tags, keys that are no plain text and several documents. Values
 without quotes stay texts but for numbers, true, false and null: whoever asks knows what they expect. gwctl
 itself needs no YAML, and a parser of all of it would be a dependency for this command alone
-(docs/adr/0047).
+(docs/adr/0048-importing-other-servers-settings.md).
 """
 
 from __future__ import annotations

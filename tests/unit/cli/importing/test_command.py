@@ -10,6 +10,7 @@ from click.testing import Result
 
 from gwctl.cli import cli
 from gwctl.cli.importing import sources
+from gwctl.errors import ExitStatus
 from tests.support.command import runner
 from tests.unit.cli.importing.cases import CASES
 
@@ -49,6 +50,25 @@ def test_a_file_that_is_there_stays(folder: Path) -> None:
     assert (folder / "gw.toml").read_text() == "# mine\n"
     assert gwctl(*arguments, "--force").exit_code == 0
     assert tomllib.loads((folder / "gw.toml").read_text())["pool"]["web"]["processes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("Dockerfile",), "Dockerfile:2: No closing quotation"),
+        (("run.sh",), "run.sh: No closing quotation"),
+        (("Procfile",), "Procfile:1: No closing quotation"),
+        (("--", "sh", "-c", "gunicorn 'shop"), "sh -c: No closing quotation"),
+        (("variables.env", "--app", "shop"), "GUNICORN_CMD_ARGS: No closing quotation"),
+    ],
+)
+def test_a_quotation_that_does_not_end_is_told(folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    (folder / "Dockerfile").write_text("FROM python\nCMD gunicorn --name 'shop shop:app\n")
+    (folder / "run.sh").write_text("#!/bin/sh\nexec gunicorn --name 'shop shop:app\n")
+    (folder / "Procfile").write_text("web: gunicorn --name 'shop shop:app\n")
+    (folder / "variables.env").write_text("GUNICORN_CMD_ARGS=--name 'shop shop:app\n")
+    result = gwctl("import", *arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (ExitStatus.SETTINGS, "", f"{said}\n")
 
 
 def test_what_is_not_on_this_machine_is_told(folder: Path) -> None:
