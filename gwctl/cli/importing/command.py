@@ -84,8 +84,11 @@ def import_(
     A gunicorn.conf.py is Python: it is run, in a child process, as gunicorn runs it. Nothing else is run.
     """  # noqa: D301 - \b is click's mark for lines to leave as they are
     command = ctx.meta[_COMMAND]
-    source = _source(file, command, chosen)
-    found = {name: pools.pool_of(each, chosen["app"]) for name, each in source.pools.items()}
+    try:
+        source = _source(file, command, chosen)
+        found = {name: pools.pool_of(each, chosen["app"]) for name, each in source.pools.items()}
+    except RecursionError:  # of any of the readers: no server's settings have hundreds of levels
+        raise NotImported(f"{file or 'what is named'} is nested too deeply") from None
     written = gw_toml.made(source.shown, found, source.left)
     for problem in written.problems:
         click.echo(problem.replace("gw.toml", "import", 1), err=True)

@@ -71,6 +71,23 @@ def test_a_quotation_that_does_not_end_is_told(folder: Path, arguments: tuple[st
     assert (result.exit_code, result.stdout, result.stderr) == (ExitStatus.SETTINGS, "", f"{said}\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("compose.yaml", f"services:\n  web:\n    command: {'&a ' * 2500}x\n"),
+        ("uwsgi.json", '{"uwsgi":' + "[" * 100_000),
+        ("hypercorn.toml", "a = " + "[" * 10_000),
+        ("Dockerfile", "FROM python\nCMD " + "[" * 100_000),
+    ],
+)
+def test_what_is_nested_without_end_is_told(folder: Path, name: str, text: str) -> None:
+    """How deep is too deep differs from one Python to the next."""
+    (folder / name).write_text(text)
+    result = gwctl("import", name)
+    assert (result.exit_code, result.stdout) == (ExitStatus.SETTINGS, "")
+    assert result.stderr.startswith(name)
+
+
 def test_what_is_not_on_this_machine_is_told(folder: Path) -> None:
     result = gwctl("import", "-o", "gw.toml", "--", "gunicorn", "-u", "no-such-user", "shop.wsgi")
     assert result.exit_code == 0
