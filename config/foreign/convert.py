@@ -31,6 +31,7 @@ ERROR_STREAMS: Final = frozenset(
     {"-", "/dev/stderr", "/proc/1/fd/2", "/proc/self/fd/2", "/dev/fd/2", "stderr"}
 )
 _UVICORN_WORKERS: Final = re.compile(r"uvicorn(_worker|\.workers)\.", re.IGNORECASE)
+_JITTERS: Final = ("max_requests_jitter", "limit_max_requests_jitter", "max_requests_delta")
 AT_START: Final = re.compile(r"\$(?:\{|[A-Za-z_])")
 """In a value: a variable that is known at start only."""
 
@@ -115,6 +116,12 @@ def is_yes(value: Any) -> bool:
 def switch(value: Any, near: Near) -> bool:
     del near
     return is_yes(value)
+
+
+def covered(value: Any, near: Near) -> Several:
+    """Take what is so already, or what another option's conversion takes along."""
+    del value, near
+    return COVERED
 
 
 def text(value: Any, near: Near) -> str:
@@ -356,6 +363,12 @@ def timeout(value: Any, near: Near) -> Any:
     if not isinstance(given, str) and given > 60:
         settings["timeouts.boot_timeout_s"] = given
     return Several(settings)
+
+
+def max_requests(value: Any, near: Near) -> Any:
+    """With a jitter both are one conversion: that of the jitter."""
+    given = number(value, near)
+    return COVERED if not given or count_of(near, *_JITTERS) else given
 
 
 def jitter(value: Any, near: Near) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gwctl.config import hints
 from gwctl.config.foreign import command_line, convert, gunicorn, others, uvicorn, uwsgi
@@ -121,22 +122,8 @@ def _all(ours: Mapping[str, Literal["value", "nothing"]]) -> Server:
             flags = tuple(flag for flag in option.flags if flag not in seen)
             if flags:
                 seen.update(flags)
-                options.append(_with_flags(option, flags))
+                options.append(replace(option, flags=flags))
     return Server("", (), tuple(options))
-
-
-def _with_flags(option: Option, flags: tuple[str, ...]) -> Option:
-    return Option(
-        option.name,
-        flags,
-        option.takes,
-        option.target,
-        option.convert,
-        option.told,
-        option.const,
-        option.hook,
-        option.variable,
-    )
 
 
 def _as_written(given: Given) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gwctl.config.foreign import convert
+from gwctl.config.foreign import convert, reasons
 from gwctl.config.foreign.option import (
     COVERED,
     Convert,
@@ -21,22 +21,12 @@ from gwctl.config.model.settings import Limits
 
 _HEAD_BYTES: Final = Limits().head_bytes_max
 _SHARED: Final = "Heartbeats are in shared memory: nothing is written to a folder"
-_NOT_WATCHED: Final = "Files are not watched: run gwctl reload after a change"
 _SENDFILE: Final = "Files go by sendfile where the kernel can"
 _DIRTY: Final = "There is no pool for heavy jobs beside the web workers: run them in a service of their own"
 _STRICT: Final = (
     "Requests are taken strictly by RFC 9112: have the client, or a proxy in front, send what is right"
 )
-_ONE_EVENT_LOG: Final = (
-    "The master does not configure Python's logging: do so in the application; what it logs goes to the event log "
-    "(`log_application`, `log.format`)"
-)
-_HTTP2: Final = 'HTTP/2 is spoken with TLS, without it on request: http = ["h2", "h1"]; its limits are in [pool.web.http2]'
 _MASTER_RUNS_NO_CODE: Final = "The master runs no code of the application"
-
-
-def _control_off(value: Any, near: Near) -> Any:
-    return convert.if_yes("master.control", "off")(value, near)
 
 
 def _head_part(target: str) -> Convert:
@@ -95,16 +85,6 @@ def _protocol(value: Any, near: Near) -> Any:
     raise NoCounterpart("HTTP is spoken alone: in nginx, `proxy_pass http://...` instead of `uwsgi_pass`")
 
 
-def _max_requests(value: Any, near: Near) -> Any:
-    """With a jitter both are one conversion: that of the jitter."""
-    given = convert.number(value, near)
-    return COVERED if not given or convert.count_of(near, "max_requests_jitter") else given
-
-
-def _drain(value: Any, near: Near) -> Any:
-    return convert.positive_seconds("the end of a worker")(value, near)
-
-
 def _keepalive(value: Any, near: Near) -> Any:
     given = convert.seconds(value, near)
     if given > 0:
@@ -126,7 +106,7 @@ _PROCESSES: Final = (
     ),
     becomes("threads", "threads", "--threads", convert.threads, "more than one: `worker` is threads, too"),
     becomes("worker_connections", "connections_max", "--worker-connections", _connections),
-    becomes("max_requests", "recycle.requests_max", "--max-requests", _max_requests),
+    becomes("max_requests", "recycle.requests_max", "--max-requests", convert.max_requests),
     becomes(
         "max_requests_jitter",
         "recycle.jitter_percent",
@@ -142,7 +122,12 @@ _PROCESSES: Final = (
         "with sync; with other classes `timeouts.heartbeat_timeout_s`, as there. Above 60 it is also the "
         "`timeouts.boot_timeout_s`",
     ),
-    becomes("graceful_timeout", "timeouts.drain_timeout_s", "--graceful-timeout", _drain),
+    becomes(
+        "graceful_timeout",
+        "timeouts.drain_timeout_s",
+        "--graceful-timeout",
+        convert.positive_seconds("the end of a worker"),
+    ),
     becomes("keepalive", "timeouts.keepalive_timeout_s", "--keep-alive", _keepalive),
     becomes("asgi_loop", "loop", "--asgi-loop", convert.asyncio_loop),
     becomes("asgi_lifespan", "lifespan", "--asgi-lifespan", convert.text),
@@ -194,7 +179,7 @@ _MECHANICS: Final = (
     becomes("chdir", "chdir", "--chdir", convert.text),
     nothing(
         "daemon",
-        "gwctl stays in the foreground: let systemd keep it running (gwctl unit)",
+        reasons.FOREGROUND,
         "-D --daemon",
         takes="nothing",
     ),
@@ -282,10 +267,10 @@ _LOGS: Final = (
     ),
     becomes("loglevel", "master.log_level", "--log-level", convert.log_level, "critical is error"),
     becomes("capture_output", "capture_output", "--capture-output", convert.switch, takes="nothing"),
-    nothing("logger_class", _ONE_EVENT_LOG, "--logger-class"),
-    nothing("logconfig", _ONE_EVENT_LOG, "--log-config"),
-    nothing("logconfig_dict", _ONE_EVENT_LOG),
-    nothing("logconfig_json", _ONE_EVENT_LOG, "--log-config-json"),
+    nothing("logger_class", reasons.LOGGING, "--logger-class"),
+    nothing("logconfig", reasons.LOGGING, "--log-config"),
+    nothing("logconfig_dict", reasons.LOGGING),
+    nothing("logconfig_json", reasons.LOGGING, "--log-config-json"),
     becomes(
         "syslog",
         "log.to",
@@ -294,7 +279,7 @@ _LOGS: Final = (
         "with `syslog_addr`: UDP or /dev/log",
         takes="nothing",
     ),
-    becomes("syslog_addr", "log.to", "--log-syslog-to", lambda _value, _near: COVERED, "with `syslog`"),
+    becomes("syslog_addr", "log.to", "--log-syslog-to", convert.covered, "with `syslog`"),
     nothing("syslog_prefix", "Lines are told apart by `master.name`", "--log-syslog-prefix"),
     nothing("syslog_facility", "It is daemon's", "--log-syslog-facility"),
     nothing(
@@ -370,12 +355,18 @@ _OTHERS: Final = (
         "Its user and root may use it; `control.allow_users` names others",
         "--control-socket-mode",
     ),
-    becomes("control_socket_disable", "master.control", "--no-control-socket", _control_off, takes="nothing"),
+    becomes(
+        "control_socket_disable",
+        "master.control",
+        "--no-control-socket",
+        convert.if_yes("master.control", "off"),
+        takes="nothing",
+    ),
     becomes("proc_name", "master.name", "-n --name", convert.text),
     nothing("default_proc_name", "`master.name` is the name"),
-    nothing("reload", _NOT_WATCHED, "--reload", takes="nothing"),
-    nothing("reload_engine", _NOT_WATCHED, "--reload-engine"),
-    nothing("reload_extra_files", _NOT_WATCHED, "--reload-extra-file", takes="list"),
+    nothing("reload", reasons.NOT_WATCHED, "--reload", takes="nothing"),
+    nothing("reload_engine", reasons.NOT_WATCHED, "--reload-engine"),
+    nothing("reload_extra_files", reasons.NOT_WATCHED, "--reload-extra-file", takes="list"),
     nothing("spew", "gwctl profile and gwctl dump show what a worker does", "--spew", takes="nothing"),
     nothing("check_config", "gwctl check does it", "--check-config", takes="nothing"),
     nothing("print_config", "gwctl config show does it", "--print-config", takes="nothing"),
@@ -384,10 +375,10 @@ _OTHERS: Final = (
         nothing(f"dirty_{name}", _DIRTY, f"--dirty-{name.replace('_', '-')}")
         for name in ("workers", "timeout", "threads", "graceful_timeout")
     ),
-    nothing("http_protocols", _HTTP2, "--http-protocols"),
-    nothing("http2_cleartext", _HTTP2, "--http2-cleartext"),
+    nothing("http_protocols", reasons.HTTP2, "--http-protocols"),
+    nothing("http2_cleartext", reasons.HTTP2, "--http2-cleartext"),
     *(
-        nothing(f"http2_{name}", _HTTP2, f"--http2-{name.replace('_', '-')}")
+        nothing(f"http2_{name}", reasons.HTTP2, f"--http2-{name.replace('_', '-')}")
         for name in (
             "max_concurrent_streams",
             "initial_window_size",

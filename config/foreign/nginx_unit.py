@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gwctl.config.foreign import convert
+from gwctl.config.foreign import convert, reasons
 from gwctl.config.foreign.option import COVERED, Near, NoCounterpart, Server, Several, becomes, nothing
 
 
@@ -27,13 +27,6 @@ def _threads(value: Any, near: Near) -> Any:
     return Several({"worker": "threads", "threads": count}) if count > 1 else COVERED
 
 
-def _home(value: Any, near: Near) -> Any:
-    del near
-    raise NoCounterpart(
-        f"gwctl runs the Python that it is installed for: {value}/bin/pip install gwctl, and start that"
-    )
-
-
 def _protocol(value: Any, near: Near) -> Any:
     if value == "asgi":
         return "asgi"
@@ -54,8 +47,8 @@ def _pythonpath(value: Any, near: Near) -> list[str]:
 
 OPTIONS: Final = (
     becomes("module", "app", convert=_module, told="with `callable` and `factory`"),
-    becomes("callable", "app", convert=lambda _value, _near: COVERED, told="with `module`"),
-    becomes("factory", "app", convert=lambda _value, _near: COVERED, told="module:factory()"),
+    becomes("callable", "app", convert=convert.covered, told="with `module`"),
+    becomes("factory", "app", convert=convert.covered, told="module:factory()"),
     becomes("protocol", "worker", convert=_protocol, told="asgi; wsgi is `sync`, with threads `threads`"),
     becomes(
         "listeners",
@@ -65,14 +58,12 @@ OPTIONS: Final = (
     ),
     becomes("processes", "processes", convert=convert.number),
     becomes("processes.max", "processes", convert=_processes_max, told="with `processes.spare`: a table"),
-    becomes("processes.spare", "processes", convert=lambda _value, _near: COVERED, told="`min`"),
+    becomes("processes.spare", "processes", convert=convert.covered, told="`min`"),
     nothing("processes.idle_timeout", "[pool.NAME.processes] has `shrink_after_s`"),
     becomes("threads", "threads", convert=_threads, told="with WSGI"),
     nothing("thread_stack_size", "Threads have the stack that Python gives them"),
     becomes("path", "pythonpath", convert=_pythonpath, told="a list"),
-    becomes(
-        "home", "", convert=_home, told="gwctl runs the Python that it is installed for: install it there"
-    ),
+    becomes("home", "", convert=reasons.another_python, told=reasons.ANOTHER_PYTHON),
     becomes("working_directory", "chdir", convert=convert.text),
     becomes("user", "user", convert=convert.text),
     becomes("group", "group", convert=convert.text),
@@ -88,7 +79,7 @@ OPTIONS: Final = (
     becomes(
         "stdout",
         "log.to",
-        convert=lambda _value, _near: COVERED,
+        convert=convert.covered,
         told="what workers print goes to the master's",
     ),
     becomes("stderr", "log.to", convert=convert.event_log),

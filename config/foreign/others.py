@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gwctl.config.foreign import convert
+from gwctl.config.foreign import convert, reasons
 from gwctl.config.foreign.option import COVERED, Near, NoCounterpart, Server, Several, becomes, nothing
 
-_NOT_WATCHED: Final = "Files are not watched: run gwctl reload after a change"
-_LOGGING: Final = "The master does not configure Python's logging: do so in the application; what it logs goes to the event log"
-_HTTP2: Final = 'HTTP/2 is spoken with TLS, without it on request: http = ["h2", "h1"]; its limits are in [pool.web.http2]'
 _HTTP3: Final = "HTTP/3 is not spoken: let a proxy in front speak it"
-_FOREGROUND: Final = "gwctl stays in the foreground: let systemd keep it running (gwctl unit)"
-_STATIC: Final = "Files are for the proxy in front, or middleware of the application (WhiteNoise)"
-_ENGINE: Final = "gwctl's engine has nothing like it to set"
-
-
-def _max_requests(value: Any, near: Near) -> Any:
-    given = convert.number(value, near)
-    return COVERED if not given or convert.count_of(near, "max_requests_jitter") else given
-
-
-def _asyncio_worker(value: Any, near: Near) -> Any:
-    """Take hypercorn's classes, which are event loops."""
-    return convert.asyncio_loop(value, near)
 
 
 def _statsd(value: Any, near: Near) -> Any:
@@ -43,7 +27,9 @@ _HYPERCORN: Final = (
     ),
     nothing("quic_bind", _HTTP3, "--quic-bind", takes="list"),
     becomes("workers", "processes", "-w --workers", convert.number),
-    becomes("worker_class", "loop", "-k --worker-class", _asyncio_worker, "uvloop or asyncio; trio stays"),
+    becomes(
+        "worker_class", "loop", "-k --worker-class", convert.asyncio_loop, "uvloop or asyncio; trio stays"
+    ),
     becomes("accesslog", "access_log", "--access-logfile --access-log", convert.access_log, "`-` is stdout"),
     becomes(
         "access_log_format",
@@ -55,8 +41,8 @@ _HYPERCORN: Final = (
     becomes(
         "errorlog", "log.to", "--error-logfile --log-file --error-log", convert.event_log, "`-` is stderr"
     ),
-    nothing("logconfig", _LOGGING, "--log-config"),
-    nothing("logconfig_dict", _LOGGING),
+    nothing("logconfig", reasons.LOGGING, "--log-config"),
+    nothing("logconfig_dict", reasons.LOGGING),
     becomes("loglevel", "master.log_level", "--log-level", convert.log_level),
     becomes("backlog", "backlog", "--backlog", convert.number),
     becomes("graceful_timeout", "timeouts.drain_timeout_s", "--graceful-timeout", convert.seconds),
@@ -66,7 +52,7 @@ _HYPERCORN: Final = (
     becomes("read_timeout", "timeouts.body_timeout_s", "--read-timeout", convert.seconds),
     nothing("keep_alive_max_requests", "A connection lives as long as it is used"),
     nothing("max_app_queue_size", "A body waits on the wire until the application reads it"),
-    becomes("max_requests", "recycle.requests_max", "--max-requests", _max_requests),
+    becomes("max_requests", "recycle.requests_max", "--max-requests", convert.max_requests),
     becomes(
         "max_requests_jitter",
         "recycle.jitter_percent",
@@ -81,20 +67,20 @@ _HYPERCORN: Final = (
     becomes("keyfile", "tls.key", "--keyfile", convert.one_file),
     nothing(
         "keyfile_password",
-        "Write it into a file that only root reads, and name that: `tls.password_file`",
+        reasons.KEY_PASSWORD,
         "--keyfile-password",
     ),
     becomes("ca_certs", "tls.client_ca", "--ca-certs", convert.text),
     becomes("ciphers", "tls.ciphers", "--ciphers", convert.text),
     becomes("verify_mode", "tls.verify", "--verify-mode --cert-reqs", convert.verify),
-    nothing("alpn_protocols", _HTTP2),
+    nothing("alpn_protocols", reasons.HTTP2),
     *(
-        nothing(f"h2_{name}", _HTTP2)
+        nothing(f"h2_{name}", reasons.HTTP2)
         for name in ("max_concurrent_streams", "max_header_list_size", "max_inbound_frame_size")
     ),
     becomes("h11_max_incomplete_size", "limits.head_bytes_max", convert=convert.number),
     nothing("config", "gw.toml is read in this folder, another one with -c", "-c --config"),
-    nothing("daemon", _FOREGROUND, "-D --daemon", takes="nothing"),
+    nothing("daemon", reasons.FOREGROUND, "-D --daemon", takes="nothing"),
     nothing("debug", "PYTHONASYNCIODEBUG=1 in `env` has asyncio check itself", "--debug", takes="nothing"),
     becomes("pid_path", "master.pidfile", "-p --pid", convert.text),
     becomes("root_path", "root_path", "--root-path", convert.root_path),
@@ -112,7 +98,7 @@ _HYPERCORN: Final = (
         lambda value, _near: str(value).strip(".") or COVERED,
     ),
     nothing("dogstatsd_tags", "`statsd.tags` are those of all figures"),
-    nothing("use_reloader", _NOT_WATCHED, "--reload", takes="nothing"),
+    nothing("use_reloader", reasons.NOT_WATCHED, "--reload", takes="nothing"),
     becomes("websocket_max_message_size", "websocket.message_bytes_max", convert=convert.number),
     becomes(
         "websocket_ping_interval", "websocket.ping_interval_s", "--websocket-ping-interval", convert.seconds
@@ -158,11 +144,6 @@ def _blocking_threads(value: Any, near: Near) -> Any:
     return count if count > 1 else COVERED
 
 
-def _static(value: Any, near: Near) -> Any:
-    del value, near
-    raise NoCounterpart(_STATIC)
-
-
 def _metrics(value: Any, near: Near) -> Any:
     if not convert.is_yes(value):
         return COVERED
@@ -190,16 +171,16 @@ _GRANIAN: Final = (
     becomes("uds", "bind", "--uds", convert.unix, "unix:PATH"),
     becomes("uds_permissions", "socket_mode", "--uds-permissions", convert.octal),
     becomes("interface", "worker", "--interface", _interface, "rsgi has no counterpart"),
-    nothing("http", _HTTP2, "--http"),
+    nothing("http", reasons.HTTP2, "--http"),
     *_always("ws", "WebSockets are served if the application accepts them"),
     becomes("workers", "processes", "--workers", convert.number),
     becomes("blocking_threads", "threads", "--blocking-threads", _blocking_threads),
-    nothing("blocking_threads_idle_timeout", _ENGINE, "--blocking-threads-idle-timeout"),
-    nothing("runtime_threads", _ENGINE, "--runtime-threads"),
-    nothing("runtime_blocking_threads", _ENGINE, "--runtime-blocking-threads"),
-    nothing("runtime_mode", _ENGINE, "--runtime-mode"),
+    nothing("blocking_threads_idle_timeout", reasons.ENGINE, "--blocking-threads-idle-timeout"),
+    nothing("runtime_threads", reasons.ENGINE, "--runtime-threads"),
+    nothing("runtime_blocking_threads", reasons.ENGINE, "--runtime-blocking-threads"),
+    nothing("runtime_mode", reasons.ENGINE, "--runtime-mode"),
     becomes("loop", "loop", "--loop", convert.asyncio_loop),
-    nothing("task_impl", _ENGINE, "--task-impl"),
+    nothing("task_impl", reasons.ENGINE, "--task-impl"),
     becomes("backlog", "backlog", "--backlog", convert.number),
     becomes("backpressure", "requests_max", "--backpressure", convert.number),
     becomes("http1_buffer_size", "limits.head_bytes_max", "--http1-buffer-size", convert.number),
@@ -211,10 +192,13 @@ _GRANIAN: Final = (
     ),
     *_always("http1_keep_alive", "Connections are kept alive: have the proxy close them"),
     nothing(
-        "http1_pipeline_flush", _ENGINE, "--http1-pipeline-flush --no-http1-pipeline-flush", takes="nothing"
+        "http1_pipeline_flush",
+        reasons.ENGINE,
+        "--http1-pipeline-flush --no-http1-pipeline-flush",
+        takes="nothing",
     ),
     *(
-        nothing(f"http2_{name}", _HTTP2, f"--http2-{name.replace('_', '-')}")
+        nothing(f"http2_{name}", reasons.HTTP2, f"--http2-{name.replace('_', '-')}")
         for name in (
             "initial_connection_window_size",
             "initial_stream_window_size",
@@ -228,13 +212,13 @@ _GRANIAN: Final = (
     ),
     nothing(
         "http2_adaptive_window",
-        _HTTP2,
+        reasons.HTTP2,
         "--http2-adaptive-window --no-http2-adaptive-window",
         takes="nothing",
     ),
     *_always("log", 'Events are always logged: log_level = "error" is the least'),
     becomes("log_level", "master.log_level", "--log-level", convert.log_level, variable="GRANIAN_LOG_LEVEL"),
-    nothing("log_config", _LOGGING, "--log-config"),
+    nothing("log_config", reasons.LOGGING, "--log-config"),
     *_switched(
         "access_log",
         "access_log",
@@ -256,7 +240,7 @@ _GRANIAN: Final = (
     becomes("ssl_keyfile", "tls.key", "--ssl-keyfile", convert.one_file),
     nothing(
         "ssl_keyfile_password",
-        "Write it into a file that only root reads, and name that: `tls.password_file`",
+        reasons.KEY_PASSWORD,
         "--ssl-keyfile-password",
     ),
     becomes("ssl_protocol_min", "tls.minimum_version", "--ssl-protocol-min", convert.tls_version),
@@ -284,34 +268,30 @@ _GRANIAN: Final = (
     becomes("workers_lifetime", "recycle.age_max_s", "--workers-lifetime", convert.seconds),
     becomes("workers_max_rss", "recycle.memory_soft_bytes", "--workers-max-rss", convert.mebibytes, "bytes"),
     becomes("workers_kill_timeout", "timeouts.drain_timeout_s", "--workers-kill-timeout", convert.seconds),
-    becomes(
-        "factory", "app", "--factory", lambda _value, _near: COVERED, "module:factory()", takes="nothing"
-    ),
+    becomes("factory", "app", "--factory", convert.covered, "module:factory()", takes="nothing"),
     nothing("no_factory", "The application is no factory unless () follows", "--no-factory", takes="nothing"),
     becomes("working_dir", "chdir", "--working-dir", convert.text),
     becomes("env_files", "env_file", "--env-files", convert.text, "one"),
-    becomes("static_path_route", "", "--static-path-route", _static, _STATIC, takes="list"),
-    becomes("static_path_mount", "", "--static-path-mount", _static, _STATIC, takes="list"),
-    becomes("static_path_dir_to_file", "", "--static-path-dir-to-file", _static, _STATIC),
-    becomes("static_path_expires", "", "--static-path-expires", _static, _STATIC),
+    nothing("static_path_route", reasons.STATIC, "--static-path-route", takes="list"),
+    nothing("static_path_mount", reasons.STATIC, "--static-path-mount", takes="list"),
+    nothing("static_path_dir_to_file", reasons.STATIC, "--static-path-dir-to-file"),
+    nothing("static_path_expires", reasons.STATIC, "--static-path-expires"),
     *_switched("metrics", "admin.bind", _metrics, "at /metrics of the admin listener"),
     nothing(
         "metrics_scrape_interval",
         "Figures are those of the moment of the scrape",
         "--metrics-scrape-interval",
     ),
-    becomes(
-        "metrics_address", "admin.bind", "--metrics-address", lambda _value, _near: COVERED, "with `metrics`"
-    ),
-    becomes("metrics_port", "admin.bind", "--metrics-port", lambda _value, _near: COVERED, "with `metrics`"),
-    nothing("reload", _NOT_WATCHED, "--reload --no-reload", takes="nothing"),
+    becomes("metrics_address", "admin.bind", "--metrics-address", convert.covered, "with `metrics`"),
+    becomes("metrics_port", "admin.bind", "--metrics-port", convert.covered, "with `metrics`"),
+    nothing("reload", reasons.NOT_WATCHED, "--reload --no-reload", takes="nothing"),
     *(
-        nothing(f"reload_{name}", _NOT_WATCHED, f"--reload-{name.replace('_', '-')}", takes="list")
+        nothing(f"reload_{name}", reasons.NOT_WATCHED, f"--reload-{name.replace('_', '-')}", takes="list")
         for name in ("paths", "ignore_dirs", "ignore_patterns", "ignore_paths", "tick")
     ),
     nothing(
         "reload_ignore_worker_failure",
-        _NOT_WATCHED,
+        reasons.NOT_WATCHED,
         "--reload-ignore-worker-failure --no-reload-ignore-worker-failure",
         takes="nothing",
     ),
@@ -387,7 +367,7 @@ _DAPHNE: Final = (
     becomes("verbosity", "master.log_level", "-v --verbosity", _verbosity),
     becomes("http_timeout", "timeouts.request_timeout_s", "-t --http-timeout", convert.seconds),
     becomes("access_log", "access_log", "--access-log", convert.access_log, "`-` is stdout"),
-    nothing("log_fmt", _LOGGING, "--log-fmt"),
+    nothing("log_fmt", reasons.LOGGING, "--log-fmt"),
     becomes("ping_interval", "websocket.ping_interval_s", "--ping-interval", convert.seconds),
     becomes("ping_timeout", "websocket.ping_timeout_s", "--ping-timeout", convert.seconds),
     becomes(
@@ -450,7 +430,7 @@ def _listen(value: Any, near: Near) -> Any:
 
 _WAITRESS: Final = (
     becomes("application", "app", convert=convert.application),
-    becomes("call", "app", "--call", lambda _value, _near: COVERED, "module:factory()", takes="nothing"),
+    becomes("call", "app", "--call", convert.covered, "module:factory()", takes="nothing"),
     nothing("app", "The application is `app`", "--app"),
     becomes("host", "bind", "--host", convert.host_port, "with `port`: HOST:PORT"),
     becomes("port", "bind", "--port", convert.port_of_host("0.0.0.0"), "with `host`: HOST:PORT"),
@@ -465,7 +445,7 @@ _WAITRESS: Final = (
     becomes("threads", "threads", "--threads", convert.number),
     becomes("backlog", "backlog", "--backlog", convert.number),
     *(
-        nothing(name, _ENGINE, f"--{name.replace('_', '-')}")
+        nothing(name, reasons.ENGINE, f"--{name.replace('_', '-')}")
         for name in (
             "recv_bytes",
             "send_bytes",
@@ -496,8 +476,8 @@ _WAITRESS: Final = (
         "--expose-tracebacks --no-expose-tracebacks",
         takes="nothing",
     ),
-    nothing("asyncore_use_poll", _ENGINE, "--asyncore-use-poll", takes="nothing"),
-    nothing("channel_request_lookahead", _ENGINE, "--channel-request-lookahead"),
+    nothing("asyncore_use_poll", reasons.ENGINE, "--asyncore-use-poll", takes="nothing"),
+    nothing("channel_request_lookahead", reasons.ENGINE, "--channel-request-lookahead"),
     becomes("trusted_proxy", "trusted_proxies", "--trusted-proxy", _trusted_proxy),
     nothing(
         "trusted_proxy_count",

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gwctl.config.foreign import convert
+from gwctl.config.foreign import convert, reasons
 from gwctl.config.foreign.option import COVERED, Near, Option, Server, Several, becomes, nothing
-
-_NOT_WATCHED: Final = "Files are not watched: run gwctl reload after a change"
-_LOGGING: Final = (
-    "The master does not configure Python's logging: do so in the application; what it logs goes to the event log "
-    "(`log_application`, `log.format`)"
-)
 
 
 def _interface(value: Any, near: Near) -> Any:
@@ -24,11 +18,6 @@ def _interface(value: Any, near: Near) -> Any:
 def _concurrency(value: Any, near: Near) -> Any:
     """Beyond it uvicorn answers 503."""
     return Several({"requests_max": convert.number(value, near), "overload": "refuse"})
-
-
-def _max_requests(value: Any, near: Near) -> Any:
-    given = convert.number(value, near)
-    return COVERED if not given or convert.count_of(near, "limit_max_requests_jitter") else given
 
 
 def _access_log(value: Any, near: Near) -> Any:
@@ -54,10 +43,6 @@ def _queue(value: Any, near: Near) -> Any:
     )
 
 
-def _ping(value: Any, near: Near) -> Any:
-    return convert.seconds(value, near)
-
-
 def _switch(name: str, target: str, told_off: str) -> tuple[Option, Option]:
     """``--NAME`` and ``--no-NAME`` of what gwctl does always."""
     flag = name.replace("_", "-")
@@ -81,7 +66,7 @@ _WORKERS: Final = (
     nothing("http", "The engine is gwctl's own", "--http"),
     nothing(
         "http2",
-        'HTTP/2 is spoken with TLS, without it on request: http = ["h2", "h1"]',
+        reasons.HTTP2,
         "--http2",
         takes="nothing",
     ),
@@ -94,7 +79,7 @@ _WORKERS: Final = (
         _concurrency,
         'with overload = "refuse": 503',
     ),
-    becomes("limit_max_requests", "recycle.requests_max", "--limit-max-requests", _max_requests),
+    becomes("limit_max_requests", "recycle.requests_max", "--limit-max-requests", convert.max_requests),
     becomes(
         "limit_max_requests_jitter",
         "recycle.jitter_percent",
@@ -113,7 +98,7 @@ _WORKERS: Final = (
         "timeout_worker_healthcheck",
         "timeouts.boot_timeout_s",
         "--timeout-worker-healthcheck",
-        lambda _value, _near: COVERED,
+        convert.covered,
         "left out: a worker's own loop says that it lives, and a boot has its own limit",
     ),
     nothing(
@@ -124,11 +109,11 @@ _WORKERS: Final = (
     ),
 )
 _RELOAD: Final = (
-    nothing("reload", _NOT_WATCHED, "--reload", takes="nothing"),
-    nothing("reload_dir", _NOT_WATCHED, "--reload-dir", takes="list"),
-    nothing("reload_include", _NOT_WATCHED, "--reload-include", takes="list"),
-    nothing("reload_exclude", _NOT_WATCHED, "--reload-exclude", takes="list"),
-    nothing("reload_delay", _NOT_WATCHED, "--reload-delay"),
+    nothing("reload", reasons.NOT_WATCHED, "--reload", takes="nothing"),
+    nothing("reload_dir", reasons.NOT_WATCHED, "--reload-dir", takes="list"),
+    nothing("reload_include", reasons.NOT_WATCHED, "--reload-include", takes="list"),
+    nothing("reload_exclude", reasons.NOT_WATCHED, "--reload-exclude", takes="list"),
+    nothing("reload_delay", reasons.NOT_WATCHED, "--reload-delay"),
 )
 _WEBSOCKETS: Final = (
     nothing("ws", "WebSockets are spoken by gwctl's own engine", "--ws"),
@@ -136,23 +121,21 @@ _WEBSOCKETS: Final = (
     becomes(
         "ws_max_queue", "websocket.queue_bytes_max", "--ws-max-queue", _queue, "bytes, 2 KiB for each message"
     ),
-    becomes("ws_ping_interval", "websocket.ping_interval_s", "--ws-ping-interval", _ping),
-    becomes("ws_ping_timeout", "websocket.ping_timeout_s", "--ws-ping-timeout", _ping),
+    becomes("ws_ping_interval", "websocket.ping_interval_s", "--ws-ping-interval", convert.seconds),
+    becomes("ws_ping_timeout", "websocket.ping_timeout_s", "--ws-ping-timeout", convert.seconds),
     becomes(
         "ws_per_message_deflate", "websocket.per_message_deflate", "--ws-per-message-deflate", convert.switch
     ),
 )
 _APPLICATION: Final = (
     becomes("app", "app", convert=convert.application),
-    becomes(
-        "factory", "app", "--factory", lambda _value, _near: COVERED, "module:factory()", takes="nothing"
-    ),
+    becomes("factory", "app", "--factory", convert.covered, "module:factory()", takes="nothing"),
     becomes("app_dir", "pythonpath", "--app-dir", _pythonpath),
     becomes("env_file", "env_file", "--env-file", convert.text),
     becomes("root_path", "root_path", "--root-path", convert.root_path),
 )
 _LOGS: Final = (
-    nothing("log_config", _LOGGING, "--log-config"),
+    nothing("log_config", reasons.LOGGING, "--log-config"),
     becomes(
         "log_level", "master.log_level", "--log-level", convert.log_level, "critical is error, trace is debug"
     ),
@@ -213,7 +196,7 @@ _TLS: Final = (
     ),
     nothing(
         "ssl_keyfile_password",
-        "Write it into a file that only root reads, and name that: `tls.password_file`",
+        reasons.KEY_PASSWORD,
         "--ssl-keyfile-password",
     ),
     becomes("ssl_version", "tls.minimum_version", "--ssl-version", convert.tls_version),
@@ -255,8 +238,8 @@ FASTAPI: Final = Server(
         becomes("host", "bind", "--host", convert.host_port),
         becomes("port", "bind", "--port", convert.port_of_host("0.0.0.0")),
         nothing("entrypoint", "The application is `app`", "--entrypoint -e"),
-        becomes("app_name", "app", "--app", lambda _value, _near: COVERED),
-        nothing("no_reload", _NOT_WATCHED, "--no-reload", takes="nothing"),
+        becomes("app_name", "app", "--app", convert.covered),
+        nothing("no_reload", reasons.NOT_WATCHED, "--no-reload", takes="nothing"),
     ),
     {**_DEFAULTS, "bind": (["0.0.0.0:8000"], "fastapi run listens there unless told")},
 )

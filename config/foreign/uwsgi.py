@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gwctl.config.foreign import convert
+from gwctl.config.foreign import convert, reasons
 from gwctl.config.foreign.option import (
     COVERED,
     Near,
@@ -21,9 +21,7 @@ _HTTP_NOW: Final = (
     "and X-Forwarded-Proto fields"
 )
 _ALWAYS: Final = "It is so always"
-_STATIC: Final = "Files are for the proxy in front, or middleware of the application (WhiteNoise)"
 _OWN_SERVICE: Final = "gwctl serves HTTP alone: run it as a service of its own, beside"
-_NOT_WATCHED: Final = "Files are not watched: run gwctl reload after a change"
 _ONE_STATUS: Final = "gwctl status and gwctl top show it; [admin] bind has metrics and the dashboard"
 _ROUTING: Final = "Routing and headers are for the proxy in front, or middleware of the application"
 _NO_LOOP: Final = 'worker = "threads" or an ASGI application serve many at once: there are no green threads'
@@ -113,13 +111,6 @@ def _chmod(value: Any, near: Near) -> Any:
     return "666" if value is True or str(value).lower() == "true" else convert.octal(str(value), near)
 
 
-def _virtualenv(value: Any, near: Near) -> Any:
-    del near
-    raise NoCounterpart(
-        f"gwctl runs the Python that it is installed for: {value}/bin/pip install gwctl, and start that"
-    )
-
-
 def _cheaper(value: Any, near: Near) -> Any:
     most = convert.count_of(near, "processes")
     return Several({"processes": {"min": max(1, convert.number(value, near)), "max": most or "auto"}})
@@ -136,16 +127,11 @@ def _threads(value: Any, near: Near) -> Any:
     return Several({"worker": "threads", "threads": count}) if count > 1 else COVERED
 
 
-def _jitter(value: Any, near: Near) -> Any:
-    """max-requests-delta is added for each worker: what is left out here is taken off."""
-    return convert.jitter(value, {"max_requests": near.get("max_requests", 0)})
-
-
 def _daemonize(value: Any, near: Near) -> Any:
     del near
     return Several(
         {"log.to": str(value)} if "/" in str(value) else {},
-        "gwctl stays in the foreground: let systemd keep it running (gwctl unit)",
+        reasons.FOREGROUND,
     )
 
 
@@ -180,17 +166,6 @@ def _disable_logging(value: Any, near: Near) -> Any:
     return COVERED if convert.is_yes(value) else Several({"access_log": "stdout"})
 
 
-def _memory(target: str) -> Any:
-    def convert_it(value: Any, near: Near) -> Any:
-        return Several({target: convert.mebibytes(value, near)})
-
-    return convert_it
-
-
-def _post_buffering(value: Any, near: Near) -> Any:
-    return convert.number(value, near) or COVERED
-
-
 def _stats(value: Any, near: Near) -> Any:
     """Its own JSON there; ours has other fields."""
     del near
@@ -201,10 +176,7 @@ def _stats(value: Any, near: Near) -> Any:
 
 
 def _always(*names: str) -> tuple[Option, ...]:
-    return tuple(
-        becomes(name, "", _flag(name), lambda _value, _near: COVERED, _ALWAYS, takes="maybe")
-        for name in names
-    )
+    return tuple(becomes(name, "", _flag(name), convert.covered, _ALWAYS, takes="maybe") for name in names)
 
 
 def _none(told: str, *names: str) -> tuple[Option, ...]:
@@ -241,8 +213,8 @@ _APP: Final = (
     _one(
         "virtualenv",
         "",
-        _virtualenv,
-        "gwctl runs the Python that it is installed for: install it there",
+        reasons.another_python,
+        reasons.ANOTHER_PYTHON,
         flags="-H --home --venv --pyhome",
     ),
     _one("env", "env", convert.variables, "a table", takes="list"),
@@ -271,13 +243,13 @@ _PROCESSES: Final = (
     _one(
         "max_requests",
         "recycle.requests_max",
-        lambda value, near: COVERED if near.get("max_requests_delta") else convert.number(value, near),
+        convert.max_requests,
         flags="-R",
     ),
-    _one("max_requests_delta", "recycle.jitter_percent", _jitter, "a percentage"),
+    _one("max_requests_delta", "recycle.jitter_percent", convert.jitter, "a percentage"),
     _one("max_worker_lifetime", "recycle.age_max_s", convert.seconds),
-    _one("reload_on_rss", "recycle.memory_soft_bytes", _memory("recycle.memory_soft_bytes"), "bytes"),
-    _one("evil_reload_on_rss", "recycle.memory_hard_bytes", _memory("recycle.memory_hard_bytes"), "bytes"),
+    _one("reload_on_rss", "recycle.memory_soft_bytes", convert.mebibytes, "bytes"),
+    _one("evil_reload_on_rss", "recycle.memory_hard_bytes", convert.mebibytes, "bytes"),
     _one("harakiri", "timeouts.request_timeout_s", convert.seconds, flags="-t"),
     _one("worker_reload_mercy", "timeouts.drain_timeout_s", convert.seconds),
     _one("reload_mercy", "timeouts.drain_timeout_s", convert.seconds),
@@ -305,7 +277,7 @@ _PROCESS: Final = (
         flags="--procname-prefix-spaced --procname --procname-master",
     ),
     _one("buffer_size", "limits.head_bytes_max", convert.number, flags="-b"),
-    _one("post_buffering", "limits.body_memory_bytes", _post_buffering),
+    _one("post_buffering", "limits.body_memory_bytes", convert.if_not_zero(convert.number)),
     _one("limit_post", "limits.body_bytes_max", convert.number),
     _one(
         "daemonize",
@@ -340,9 +312,9 @@ _AS_IT_IS: Final = _always(
 )  # fmt: skip
 _WITHOUT: Final = (
     *_none(_PLUGIN, "plugin", "plugins", "plugins_dir", "need_plugin", "plugin_dir"),
-    *_none(_STATIC, "static_map", "static_map2", "static_index", "check_static", "static_expires", "static_gzip_all", "static_safe", "offload_threads"),
+    *_none(reasons.STATIC, "static_map", "static_map2", "static_index", "check_static", "static_expires", "static_gzip_all", "static_safe", "offload_threads"),
     *_none(_OWN_SERVICE, "attach_daemon", "attach_daemon2", "smart_attach_daemon", "legion_attach_daemon", "cron", "cron2", "unique_cron", "spooler", "spooler_processes", "mule", "mules", "farm", "import", "shared_import"),
-    *_none(_NOT_WATCHED, "py_autoreload", "python_autoreload", "touch_reload", "touch_chain_reload", "touch_workers_reload", "fs_reload"),
+    *_none(reasons.NOT_WATCHED, "py_autoreload", "python_autoreload", "touch_reload", "touch_chain_reload", "touch_workers_reload", "fs_reload"),
     *_none(_ONE_STATUS, "stats_http", "stats_minified", "memory_report_full", "carbon", "metric", "enable_metrics", "py_tracebacker"),
     *_none(_ROUTING, "route", "route_host", "route_uri", "route_if", "add_header", "response_header", "http_to", "fastrouter", "rewrite", "collect_header", "hsts"),
     *_none(_NO_LOOP, "gevent", "gevent_monkey_patch", "gevent_early_monkey_patch", "asyncio", "async", "ugreen", "greenlet", "loop", "http_websockets"),
