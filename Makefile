@@ -161,6 +161,7 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev build/bench/compiled/.installed
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.websockets
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.idle_wakeups

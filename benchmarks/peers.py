@@ -37,6 +37,7 @@ REQUIREMENTS = {
     "uwsgi": "uwsgi",
     "fastpysgi": "fastpysgi",
     "bjoern": "bjoern",
+    "wsproto": "wsproto",
 }
 LIBEV_HEADERS = ("/usr/include/ev.h", "/usr/local/include/ev.h", "/opt/homebrew/include/ev.h")
 VERSIONS = """

@@ -56,6 +56,9 @@ CONTROL_BYTES_MAX: Final = 125
 SENDABLE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 """Close codes that may stand in a frame, besides 3000 to 4999 (RFC 6455 section 7.4 and IANA)."""
 
+_WHOLE_TEXT: Final = 0x81
+_WHOLE_BINARY: Final = 0x82
+"""First byte of a frame that is a message, not compressed."""
 _OPCODES: Final = frozenset({CONT, TEXT, BINARY, CLOSE, PING, PONG})
 
 
@@ -77,12 +80,10 @@ def frame(opcode: int, payload: bytes | bytearray, rsv1: bool = False) -> bytes:
     size = len(payload)
     first = 0xC0 | opcode if rsv1 else 0x80 | opcode
     if size < 126:
-        head = bytes((first, size))
-    elif size < 65536:
-        head = bytes((first, 126)) + size.to_bytes(2, "big")
-    else:
-        head = bytes((first, 127)) + size.to_bytes(8, "big")
-    return head + payload
+        return (first << 8 | size).to_bytes(2, "big") + payload
+    if size < 65536:
+        return (first << 24 | 126 << 16 | size).to_bytes(4, "big") + payload
+    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
 
 
 def close_frame(code: int | None, reason: str = "") -> bytes:
@@ -102,7 +103,6 @@ class FrameReader:
     """
 
     __slots__ = (
-        "__weakref__",
         "_at",
         "_data",
         "_fin",
@@ -156,6 +156,42 @@ class FrameReader:
     def feed(self, data: bytes) -> None:
         self._data = self._data[self._at :] + data if self._data else data
         self._at = 0
+
+    def whole(self, data: bytes) -> int:
+        """Read ``data`` at once if it is what nearly all is: a small message in one frame, nothing before it.
+
+        Returns:
+            Its opcode, as `step` does. NOTHING: it is something else, to be fed and read in steps.
+
+        Raises:
+            Broken: The text is not UTF-8.
+        """
+        size = len(data)
+        if size < 7 or self._data or self._kind:
+            return NOTHING
+        first, announced = data[0], data[1]
+        body = 6
+        if announced == 254:
+            announced = 128 + (data[2] << 8 | data[3])
+            body = 8
+            if announced < 254:
+                return NOTHING  # not the shortest form, which is `step`'s to judge
+        elif announced == 255:
+            return NOTHING
+        size -= body
+        if announced - 128 != size or size > STEP_BYTES or size > self._max:
+            return NOTHING
+        if first not in {_WHOLE_TEXT, _WHOLE_BINARY}:
+            return NOTHING
+        payload = apply_mask(data[body:], data[body - 4 : body])
+        if first == _WHOLE_BINARY:
+            self.value = payload
+            return BINARY
+        try:
+            self.value = str(payload, "utf-8")
+        except UnicodeDecodeError:
+            raise Broken(INVALID_DATA, "invalid UTF-8") from None
+        return TEXT
 
     def skip(self) -> None:
         """From now on pass over messages, and let go of what there is of one."""

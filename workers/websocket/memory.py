@@ -85,7 +85,8 @@ class Memory:
         self.written = 0
         """Output since then."""
         self._step = min(_MEASURE_BYTES, self.limit // 16)
-        self._measure_beyond = self.ease
+        self.measure_beyond = self.ease
+        """With more than this, ``written`` included, it is looked at."""
         self._waiting: dict[Holder, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._admitting = self._measuring = False
@@ -94,7 +95,7 @@ class Memory:
 
     def wrote(self, size: int) -> None:
         self.written += size
-        if self.total + self.output + self.written > self._measure_beyond:
+        if self.total + self.output + self.written > self.measure_beyond:
             self.measure_soon()
 
     def measure_soon(self) -> None:
@@ -145,7 +146,7 @@ class Memory:
         self.output = sum(holder.unsent() for holder in self._holders)
         self.written = 0
         self._relieve()
-        self._measure_beyond = min(max(self.ease, self.total + self.output + self._step), self.limit)
+        self.measure_beyond = min(max(self.ease, self.total + self.output + self._step), self.limit)
         self.shrank()
 
     def _relieve(self) -> None:

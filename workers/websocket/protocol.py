@@ -6,8 +6,9 @@ Frames are read by `websocket.frames`, in steps. What comes is read
   packet of the handshake is answered behind the 101;
 - as far as the application keeps up: no more than ``queue_bytes_max`` waits for it;
 - as far as there is room in the worker's budget (`websocket.memory`);
-- for no more than `TURN_WORK` in one turn of the loop, so that a flood of tiny frames does not
-  make others wait.
+- for no more than `TURN_WORK` in one turn of the loop, and all WebSockets together for no more than
+  `surroundings.ALL_WORK`, so that neither a flood of tiny frames nor a thousand clients whose messages
+  unpack to much make others wait.
 
 Else reading stops. While the client does not read, only the latest ping is answered (RFC 6455
 section 5.5.3).
@@ -31,12 +32,11 @@ import sys
 from collections import deque
 from typing import Any, Final
 
-from gwctl.masking import shower
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.http1.hangup import hang_up_descriptor
 from gwctl.workers.observe.disconnects import is_disconnect
 from gwctl.workers.observe.tracebacks import fault, summary, tell_once
-from gwctl.workers.websocket.deflate import Deflater, Inflater
+from gwctl.workers.websocket.deflate import Inflater
 from gwctl.workers.websocket.frames import (
     CLOSE,
     NO_STATUS,
@@ -87,26 +87,42 @@ _TRY_AGAIN: Final = 1013
 class WebSocket(Sending, asyncio.Protocol):
     """See the module."""
 
+    __slots__ = (
+        "_answered",
+        "_closing",
+        "_end_message",
+        "_pongs",
+        "_queue",
+        "_queue_max",
+        "_queued",
+        "_read_paused",
+        "_reader",
+        "_run",
+        "_spent",
+        "_stopped",
+        "_task",
+        "_timer",
+        "_turn",
+        "_waiters",
+        "size",
+    )
+
     def __init__(
-        self, around: Surroundings, opening: Opening, scope: dict[str, Any], answered: Answered
+        self,
+        around: Surroundings,
+        opening: Opening,
+        scope: dict[str, Any],
+        transport: asyncio.Transport,
+        answered: Answered,
     ) -> None:
-        self._around = around
-        self._opening = opening
-        self.scope = scope
-        self._what = _what(
-            scope, log_queries=around.settings.log_queries
-        )  # the scope is the application's to change
+        super().__init__(around, opening, scope, transport)
         self._answered = answered
         agreement = opening.agreement
         self._reader = FrameReader(
             around.settings.websocket.message_bytes_max,
             Inflater(agreement) if agreement is not None else None,
         )
-        self._deflater = Deflater(agreement) if agreement is not None else None
-        self._stage = OPENING
         self._closing = False  # our close frame is sent, the client's is awaited
-        self._gone = False  # nothing sent reaches the client any more
-        self._leave = False  # close as soon as the handshake is complete
         self._stopped = _READING
         self._read_paused = False
         self._turn = -1
@@ -119,24 +135,18 @@ class WebSocket(Sending, asyncio.Protocol):
         self._end_message: dict[str, Any] | None = None
         self._pongs: list[bytes] = []
         self.size = 0
-        self.writable = asyncio.Event()
-        self.writable.set()
-        self._packed = asyncio.Event()  # no message is being compressed in parts
-        self._packed.set()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._watch: Watch = None  # type: ignore[assignment] # with the transport
-
-    # ---- from the transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
-        around = self._around
-        around.connections.add(self)
-        around.holders.add(self)
         self._watch = Watch(
             around.loop, around.settings, transport, self._send_ping, self._vanished, self._stuck
         )
+
+    # ---- from the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: ARG002 - it is known already
+        around = self._around
+        around.connections.add(self)
+        around.holders.add(self)
         self._queue.append(({"type": "websocket.connect"}, 0))
         coroutine = self._call_application()
         try:
@@ -152,6 +162,8 @@ class WebSocket(Sending, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._watch.heard = True
         stage = self._stage
+        if stage == OPEN and self._stopped == _READING and self._read_whole(data):
+            return
         if stage == DENYING or (stage == ENDED and not self._closing):
             return
         self._reader.feed(data)
@@ -188,16 +200,22 @@ class WebSocket(Sending, asyncio.Protocol):
         around.connections.discard(self)
         if self._task is None:
             around.holders.discard(self)
-        self.writable.set()  # nobody resumes a lost transport; whoever waits to send must learn of it
+        self._has_room()  # nobody resumes a lost transport; whoever waits to send must learn of it
         self._tell_answer(0, 0)
         around.changed()
 
     def pause_writing(self) -> None:
-        self.writable.clear()
+        if self._full is None:
+            self._full = asyncio.Event()
         self._watch.stalled()
 
+    def _has_room(self) -> None:
+        full, self._full = self._full, None
+        if full is not None:
+            full.set()
+
     def resume_writing(self) -> None:
-        self.writable.set()
+        self._has_room()
         self._watch.flowing()
         if self._stage == OPEN:
             self._write_pongs()
@@ -205,20 +223,43 @@ class WebSocket(Sending, asyncio.Protocol):
 
     # ---- reading
 
+    def _read_whole(self, data: bytes) -> bool:
+        """Pass on what is one whole message at once; return False if it is not.
+
+        One read of the socket has only one such message, so that no other has to wait for a flood of them.
+        """
+        try:
+            kind = self._reader.whole(data)
+        except Broken as fault:
+            self._fail(fault)
+            return True
+        if kind == NOTHING:
+            return False
+        size = self._deliver(kind)
+        self.size += size
+        memory = self._around.memory
+        memory.total += size
+        if memory.total + memory.output > memory.ease and memory.must_wait(self):
+            self._stop(_NO_ROOM)
+        elif self._queued > self._queue_max:
+            self._stop(_BEHIND)
+        return True
+
     def _read(self) -> None:
         """Read what has come, up to whatever says stop."""
         around, reader = self._around, self._reader
-        turn = around.turn.current()
-        if turn != self._turn:
-            self._turn, self._spent = turn, 0
-        end = reader.work + TURN_WORK - self._spent
+        turn = around.turn
+        number = turn.current()
+        if number != self._turn:
+            self._turn, self._spent = number, 0
+        end = reader.work if turn.used_up else reader.work + TURN_WORK - self._spent
         before = reader.work
         stop = _READING
         try:
             while self._stage == OPEN or self._closing:
                 if reader.work >= end:
                     stop = _TURN_OVER
-                    around.loop.call_soon(self._next_turn)
+                    turn.wait(self._next_turn)
                     break
                 if self._queued > self._queue_max and not self._closing:
                     stop = _BEHIND
@@ -232,6 +273,7 @@ class WebSocket(Sending, asyncio.Protocol):
         except Broken as fault:
             self._fail(fault)
         self._spent += reader.work - before
+        turn.work += reader.work - before
         if self._pongs:
             self._write_pongs()
         self._count()
@@ -254,14 +296,18 @@ class WebSocket(Sending, asyncio.Protocol):
             return not memory.must_wait(self)
         return True
 
-    def _deliver(self, kind: int) -> None:
-        value, self._reader.value = self._reader.value, None
-        name = "text" if kind == TEXT else "bytes"
+    def _deliver(self, kind: int) -> int:
+        """Give the application what was read; return what it counts as long as it waits."""
+        reader = self._reader
+        value = reader.value
+        reader.value = None
         size = MESSAGE_BYTES + sys.getsizeof(value)
         self._queued += size
-        self._queue.append(({"type": "websocket.receive", name: value}, size))
-        if self._waiters:
-            self._wake()
+        self._queue.append(({"type": "websocket.receive", "text" if kind == TEXT else "bytes": value}, size))
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        return size
 
     def _next_turn(self) -> None:
         if self._stopped == _TURN_OVER:
@@ -294,7 +340,7 @@ class WebSocket(Sending, asyncio.Protocol):
     def _write_pongs(self) -> None:
         """Answer pings; while the client does not read only the last is owed."""
         pongs = self._pongs
-        if not self.writable.is_set():
+        if self._full is not None:
             del pongs[:-1]
         elif pongs:
             self._write(b"".join([frame(PONG, payload) for payload in pongs]))
@@ -466,12 +512,18 @@ class WebSocket(Sending, asyncio.Protocol):
         if self._run > RUN_BYTES_MAX:
             self._run = 0
             await asyncio.sleep(0)  # to an application that keeps up nothing else is a wait
-        while not self._queue:
+        queue, waiters = self._queue, self._waiters
+        while not queue:
             if self._end_message is not None:
                 return self._end_message
             self._run = 0
-            await self._wait()
-        message, size = self._queue.popleft()
+            waiter = self._around.loop.create_future()
+            waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                waiters.remove(waiter)
+        message, size = queue.popleft()
         self._queued -= size
         self._run += size
         if self._stopped == _BEHIND and self._queued <= self._queue_max:
@@ -479,14 +531,6 @@ class WebSocket(Sending, asyncio.Protocol):
         else:
             self._count()
         return message
-
-    async def _wait(self) -> None:
-        waiter = self._around.loop.create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.remove(waiter)
 
     def _wake(self) -> None:
         for waiter in self._waiters:
@@ -541,12 +585,6 @@ class WebSocket(Sending, asyncio.Protocol):
         if self._gone:
             around.holders.discard(self)
         around.changed()
-
-
-def _what(scope: dict[str, Any], *, log_queries: bool) -> str:
-    query = scope["query_string"].decode("latin-1")
-    target = scope["path"] + (f"?{query}" if query else "")
-    return f"WebSocket {shower(log_queries=log_queries)(target)}"
 
 
 def _nobody(status: int, size: int) -> None:

@@ -59,7 +59,8 @@ class WebSockets:
         # These modules, and zlib, come with the first connection: most workers never have one.
         from gwctl.workers.websocket.protocol import WebSocket  # noqa: PLC0415
 
-        protocol = WebSocket(around, opening, websocket_scope(scope, opening, around.state), before())
+        scope = websocket_scope(scope, opening, around.state)
+        protocol = WebSocket(around, opening, scope, transport, before())
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         if self._draining:

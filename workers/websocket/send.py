@@ -17,14 +17,16 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from gwctl.masking import shower
 from gwctl.workers.exchange.heads import as_list
 from gwctl.workers.exchange.response import COUNTED, MARKED
 from gwctl.workers.http1.response_head import LAST_CHUNK, chunk
 from gwctl.workers.observe.errors import ClientGone, NotAsgiError
-from gwctl.workers.websocket.frames import BINARY, NO_STATUS, TEXT, frame, may_be_sent
+from gwctl.workers.websocket.deflate import Deflater
+from gwctl.workers.websocket.encoder import content
+from gwctl.workers.websocket.frames import NO_STATUS, frame, may_be_sent
 
 if TYPE_CHECKING:
-    from gwctl.workers.websocket.deflate import Deflater
     from gwctl.workers.websocket.handshake import Opening
     from gwctl.workers.websocket.keepalive import Watch
     from gwctl.workers.websocket.surroundings import Surroundings
@@ -50,32 +52,49 @@ _EXPECTED: Final = {
 class Sending:
     """The half of `gwctl.workers.websocket.protocol.WebSocket` that faces the application's send()."""
 
-    _denial: tuple[int, int]  # how the body of the denial is delimited, and what is left of it
-    _denial_start: dict[str, Any] | None = None
-    _closed_itself = False
-    _denial_sent = 0
+    __slots__ = (
+        "_around",
+        "_closed_itself",
+        "_deflater",
+        "_denial",
+        "_denial_sent",
+        "_denial_start",
+        "_denial_status",
+        "_full",
+        "_gone",
+        "_leave",
+        "_opening",
+        "_packing",
+        "_stage",
+        "_watch",
+        "_what",
+        "scope",
+        "transport",
+    )
 
-    if TYPE_CHECKING:
-        _around: Surroundings
-        _deflater: Deflater | None
-        _gone: bool
-        _leave: bool
-        _opening: Opening
-        _packed: asyncio.Event
-        _stage: int
-        _watch: Watch
-        _what: str
-        scope: dict[str, Any]
-        transport: asyncio.Transport
-        writable: asyncio.Event
-        _finish: Callable[[bytes], None]
-        _read: Callable[[], None]
-        _refuse: Callable[[int], None]
-        _say_close: Callable[..., None]
-        _tell_answer: Callable[[int, int], None]
-        _tell_end: Callable[[int], None]
-        go_away: Callable[[], None]
-        stay: Callable[[], None]
+    _watch: Watch
+
+    def __init__(
+        self, around: Surroundings, opening: Opening, scope: dict[str, Any], transport: asyncio.Transport
+    ) -> None:
+        self._around = around
+        self._opening = opening
+        self.scope = scope
+        self.transport = transport
+        self._what = _what(
+            scope, log_queries=around.settings.log_queries
+        )  # the scope is the application's to change
+        self._deflater = Deflater(opening.agreement) if opening.agreement is not None else None
+        self._stage = OPENING
+        self._gone = False  # nothing sent reaches the client any more
+        self._leave = False  # close as soon as the handshake is complete
+        self._closed_itself = False
+        self._full: asyncio.Event | None = None  # set when the client takes more
+        self._packing: asyncio.Event | None = None  # set when the message that is packed in parts is sent
+        self._denial_start: dict[str, Any] | None = None
+        self._denial_status = 0
+        self._denial = 0, 0  # how the body of the denial is delimited, and what is left of it
+        self._denial_sent = 0
 
     async def send(self, message: Any) -> None:
         """Take a message of the application.
@@ -84,24 +103,27 @@ class Sending:
             ClientGone: The connection is over, and not by the application.
             NotAsgiError: The message is not one, or not in this place.
         """
-        if not self.writable.is_set():
-            await self.writable.wait()
+        if self._full is not None:
+            await self._full.wait()
         kind = message["type"]
         memory = self._around.memory
-        if memory.total + memory.output + memory.written > memory.ease and kind == "websocket.send":
+        held = memory.total + memory.output + memory.written
+        if held > memory.ease and kind == "websocket.send":
             memory.measure_soon()
             await asyncio.sleep(0)  # what was written in this turn is sent at its end
-        while not self._packed.is_set():
-            await self._packed.wait()  # another message goes first
+        while self._packing is not None:
+            await self._packing.wait()  # another message goes first
         if self._stage == OPEN and kind == "websocket.send":  # nearly all
-            opcode, data = _content(message)
             if self._deflater is None:
-                self._write(frame(opcode, data))
-            elif len(data) <= PACK_BYTES:
-                self._write(frame(opcode, self._deflater.pack(data), rsv1=True))
+                data = self._around.encoder.frame(message)
+                self.transport.write(data)
+                size = len(data)
+                memory.written += size
+                if held + size > memory.measure_beyond:
+                    memory.measure_soon()
             else:
-                await self._send_packed(opcode, data, self._deflater)
-            if not self.writable.is_set():
+                await self._send_packed(*content(message), self._deflater)
+            if self._full is not None:
                 await self._taken()
             return
         if self._stage == ENDED:
@@ -112,14 +134,41 @@ class Sending:
         if action is None:
             raise NotAsgiError(f"expected {_EXPECTED[self._stage]}, not {kind!r}")
         action(self, message)
-        if not self.writable.is_set():
+        if self._full is not None:
             await self._taken()
 
     async def _taken(self) -> None:
         """Wait until the client has taken most of what is written."""
-        await self.writable.wait()
+        if self._full is not None:
+            await self._full.wait()
         if self._gone:
             raise ClientGone("the WebSocket is closed")
+
+    # ---- what the other half does
+
+    def go_away(self) -> None:
+        raise NotImplementedError
+
+    def stay(self) -> None:
+        raise NotImplementedError
+
+    def _finish(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _read(self) -> None:
+        raise NotImplementedError
+
+    def _refuse(self, status: int) -> None:
+        raise NotImplementedError
+
+    def _say_close(self, code: int | None, reason: str = "") -> None:
+        raise NotImplementedError
+
+    def _tell_answer(self, status: int, size: int) -> None:
+        raise NotImplementedError
+
+    def _tell_end(self, code: int, reason: str = "") -> None:
+        raise NotImplementedError
 
     # ---- the handshake's answer
 
@@ -200,15 +249,19 @@ class Sending:
     # ---- messages and the end
 
     async def _send_packed(self, opcode: int, data: bytes, deflater: Deflater) -> None:
-        """Send a large message, packed in parts while others have their turns."""
-        self._packed.clear()
+        """Send a message packed: a large one in parts, while others have their turns."""
+        if len(data) <= PACK_BYTES:
+            self._write(frame(opcode, deflater.pack(data), rsv1=True))
+            return
+        packing = self._packing = asyncio.Event()
         payload = None
         try:
             payload = await self._pack(data, deflater)
         finally:
             if payload is None:
                 deflater.drop()
-            self._packed.set()
+            self._packing = None
+            packing.set()
         self._write(frame(opcode, payload, rsv1=True))
 
     async def _pack(self, data: bytes, deflater: Deflater) -> bytes:
@@ -249,18 +302,10 @@ class Sending:
         return data[:REASON_BYTES_MAX].decode(errors="ignore")
 
 
-def _content(message: Any) -> tuple[int, bytes]:
-    """Return opcode and content of a websocket.send."""
-    data, text = message.get("bytes"), message.get("text")
-    if (data is None) == (text is None):
-        raise NotAsgiError("websocket.send needs either bytes or text")
-    if text is not None:
-        if not isinstance(text, str):
-            raise NotAsgiError(f"text of websocket.send must be str, not {type(text).__name__}")
-        return TEXT, text.encode()
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise NotAsgiError(f"bytes of websocket.send must be bytes, not {type(data).__name__}")
-    return BINARY, bytes(data)
+def _what(scope: dict[str, Any], *, log_queries: bool) -> str:
+    query = scope["query_string"].decode("latin-1")
+    target = scope["path"] + (f"?{query}" if query else "")
+    return f"WebSocket {shower(log_queries=log_queries)(target)}"
 
 
 def _is_own(line: bytes) -> bool:

@@ -233,10 +233,10 @@ class Real:
         assert (opening.agreement is not None) == deflate
         scope = websocket_scope({"path": "/", "query_string": b""}, opening, {})
         self.answers: list[int] = []
-        self.protocol = WebSocket(
-            self.around, opening, scope, lambda status, size: self.answers.append(status)
-        )
         self.transport = Transport(self.loop)
+        self.protocol = WebSocket(
+            self.around, opening, scope, self.transport, lambda status, size: self.answers.append(status)
+        )
         self.transport.protocol = self.protocol
         self.loop.run_until_complete(self._connect())
 

@@ -222,7 +222,7 @@ def test_the_latest_ping_is_answered_when_the_client_reads_again() -> None:
     with Engine(application, "asgi") as engine, engine.connect(receive_buffer=4096) as client:
         open_on(client)
         connection = only(engine)
-        until(lambda: not connection.writable.is_set(), "the buffer to be full")
+        until(lambda: connection._full is not None, "the buffer to be full")
         client.send(b"".join(frame(PING, b"%d" % number) for number in range(1000)))
         until(lambda: connection._pongs == [b"999"], "the pings to be read")
         assert len(read_frame(client)[1]) == 8_000_000

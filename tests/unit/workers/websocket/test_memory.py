@@ -17,6 +17,7 @@ from gwctl.log.level import Level
 from gwctl.workers.observe.throttled_log import ThrottledLog
 from gwctl.workers.websocket import memory as websocket_memory
 from gwctl.workers.websocket.memory import Memory
+from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
 from tests.support.wait import until
 from tests.support.websocket import (
@@ -98,6 +99,7 @@ def unfinished(size: int, *, packed: bool, parts: int = 1) -> bytes:
     )
 
 
+@pure_only
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "plain"])
 @pytest.mark.parametrize("parts", [1, 50])
 def test_unfinished_messages(packed: bool, parts: int) -> None:
@@ -173,6 +175,7 @@ def test_those_that_wait_and_leave_are_forgotten(monkeypatch: pytest.MonkeyPatch
         assert memory.total == 0
 
 
+@pure_only
 def test_messages_that_nobody_receives() -> None:
     """The queues of many applications that are behind count together."""
 
@@ -240,6 +243,7 @@ def test_one_message_always_has_room() -> None:
         assert engine.log == ""
 
 
+@pure_only
 def test_no_limit() -> None:
     with Engine(Echo(), "asgi", websocket=settings(memory_bytes_max=0)) as engine:
         peak = Peak(engine)
