@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final, Literal
 
 import setproctitle
 
@@ -27,6 +28,7 @@ from gwctl.log.event_log import Log
 from gwctl.log.level import Level
 from gwctl.log.write_lock import WriteLock
 from gwctl.records.master import (
+    AtOom,
     BindRetried,
     MasterStarted,
     NoControlSocket,
@@ -178,6 +180,13 @@ def _give_up_privileges(loaded: Loaded, recorder: Recorder) -> None:
         recorder.write(PrivilegesGivenUp(capabilities=left))
 
 
+_OWN_GROUPS_LEVELS: Final[dict[AtOom, Literal["debug", "info", "warning"]]] = {
+    "one": "debug",
+    "taken back": "info",
+    "all": "warning",
+}
+
+
 def _own_groups(loaded: Loaded, recorder: Recorder) -> WorkerGroups:
     if loaded.settings.master.cgroups == "off":
         return WorkerGroups()
@@ -186,7 +195,8 @@ def _own_groups(loaded: Loaded, recorder: Recorder) -> WorkerGroups:
     except NoGroupsError as error:
         recorder.write(NoOwnGroups(reason=str(error)))
         return WorkerGroups()
-    recorder.write(OwnGroups(path=str(groups.top)))
+    level = _OWN_GROUPS_LEVELS[groups.at_oom]
+    recorder.write(OwnGroups(level=level, path=str(groups.top), at_oom=groups.at_oom))
     return groups
 
 

@@ -60,12 +60,18 @@ class PrivilegesGivenUp(Record, frozen=True, kw_only=True):
     """Those that are left."""
 
 
+AtOom = Literal["one", "taken back", "all"]
+
+
 class OwnGroups(Record, frozen=True, kw_only=True):
     """Each worker gets a control group of its own."""
 
     level: Level = "debug"
     path: str
     """The group in which they are."""
+    at_oom: AtOom = "one"
+    """Whom the kernel kills when that group is at its limit. `one`: a worker; `taken back`: also, as its
+    memory.oom.group was 1, and is 0 now; `all`: all of it, as that is 1."""
 
 
 class NoOwnGroups(Record, frozen=True, kw_only=True):

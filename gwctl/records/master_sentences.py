@@ -80,7 +80,15 @@ def _gave_up(record: master.MasterGaveUp) -> str:
 
 @_of(master.OwnGroups)
 def _own_groups(record: master.OwnGroups) -> str:
-    return f"each worker has a control group of its own in {record.path}"
+    end = {
+        "one": "",
+        "taken back": "; memory.oom.group there was 1 and is 0 now: an OOM kill takes one worker, not all",
+        "all": (
+            "; memory.oom.group there is 1 (of systemd: OOMPolicy=kill): an OOM kill takes all "
+            "the same. Set OOMPolicy=continue"
+        ),
+    }[record.at_oom]
+    return f"each worker has a control group of its own in {record.path}{end}"
 
 
 @_of(master.NoOwnGroups)

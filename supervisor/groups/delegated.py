@@ -11,7 +11,9 @@ Rules
       ``gwctl-master`` from its start (``DelegateSubgroup=``): else no other could be started in the group
       that was given, while workers of a dead one live on below it. Only as the first process of a
       container, with which all others end, does it move itself; nobody else may be there then.
-    - The whole group is not to be killed for one worker: what asks for that there is taken back.
+    - The whole group is not to be killed for one worker. In a container, what asks for that is taken back:
+      orchestrators set it for all containers, with no word about this one. In a service it stays, as there it
+      is ``OOMPolicy=kill`` of the unit, which somebody has written. Both are in the log.
     - A group is removed when its worker was reaped. If children of the application live on in it, that is
       tried again; those that a dead master has left are removed when empty.
     - Nothing here ever fails for the master: a worker that gets no group lives where the master does.
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from gwctl.config.model.types import MASTER_GROUP
+from gwctl.records.master import AtOom
 from gwctl.supervisor.groups.found import find_groups, limits_of, numbers_of, text_of
 
 PREFIX: Final = "gwctl-"
@@ -44,10 +47,14 @@ class NoGroupsError(Exception):
 
 
 class WorkerGroups:
-    """Those of one master. Without a ``top``, the group that was given, there are none."""
+    """Those of one master. Without a ``top``, the group that was given, there are none.
 
-    def __init__(self, top: Path | None = None) -> None:
+    ``at_oom``: what becomes of that group's wish to be killed as a whole.
+    """
+
+    def __init__(self, top: Path | None = None, at_oom: AtOom = "one") -> None:
         self.top = top
+        self.at_oom: Final = at_oom
         self._of: dict[int, Path] = {}
         self._left: deque[Path] = deque(maxlen=_LEFT_MAX)
 
@@ -77,10 +84,7 @@ class WorkerGroups:
             if own == top:
                 _move_out(top)
             raise NoGroupsError(f"{controller} cannot be enabled below {top}: {error.strerror}") from error
-        if text_of(top / "memory.oom.group").strip() == "1":
-            with suppress(OSError):
-                _write(top / "memory.oom.group", "0")
-        groups = cls(top)
+        groups = cls(top, _at_oom(top, is_container=is_topmost))
         groups._left.extend(each for each in _inside(top) if each.name != MASTER_GROUP)
         groups.sweep()
         return groups
@@ -207,6 +211,16 @@ def _move_out(top: Path) -> None:
     with suppress(OSError):
         _write(top / "cgroup.procs", str(os.getpid()))
         (top / MASTER_GROUP).rmdir()
+
+
+def _at_oom(top: Path, *, is_container: bool) -> AtOom:
+    if text_of(top / "memory.oom.group").strip() != "1":
+        return "one"
+    if is_container:
+        with suppress(OSError):  # it may be somebody else's; then it stays, and that is said
+            _write(top / "memory.oom.group", "0")
+            return "taken back"
+    return "all"
 
 
 def _inside(top: Path) -> Iterator[Path]:

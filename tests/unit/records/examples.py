@@ -308,6 +308,8 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     MasterStarted(instance="shop", version="0.2.0", pid=4120, python="3.12.1", config="gw.toml"),
     PrivilegesGivenUp(capabilities=("chown", "setgid", "setuid")),
     OwnGroups(path="/sys/fs/cgroup/system.slice/gwctl-shop.service"),
+    OwnGroups(level="info", path="/sys/fs/cgroup", at_oom="taken back"),
+    OwnGroups(level="warning", path="/sys/fs/cgroup/system.slice/gwctl-shop.service", at_oom="all"),
     NoOwnGroups(reason="/sys/fs/cgroup/system.slice was not delegated to gwctl"),
     PoolConfigured(pool="web", processes=4, why="4 CPUs by affinity", urls=("http://127.0.0.1:8000",)),
     BindRetried(reason="127.0.0.1:80: Address already in use", retry_s=5.0),

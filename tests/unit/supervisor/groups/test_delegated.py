@@ -199,6 +199,37 @@ def test_that_of_a_container_is(tmp_path: Path) -> None:
         WorkerGroups.begin(machine.root)
 
 
+@pytest.mark.parametrize(("set_to", "becomes", "at_oom"), [("1", "0", "taken back"), ("0", "0", "one")])
+def test_a_container_is_not_killed_as_a_whole(tmp_path: Path, set_to: str, becomes: str, at_oom: str) -> None:
+    """Orchestrators ask for that for all of theirs."""
+    machine = Machine(tmp_path)
+    machine.v2("/")
+    for name, text in (("type", "domain\n"), ("controllers", "memory\n"), ("subtree_control", "")):
+        machine.write(f"sys/fs/cgroup/cgroup.{name}", text)
+    machine.write("sys/fs/cgroup/cgroup.procs", f"{os.getpid()}\n")
+    machine.write("sys/fs/cgroup/gwctl-master/cgroup.procs", "")
+    machine.write("sys/fs/cgroup/memory.oom.group", set_to)
+    groups = WorkerGroups.begin(machine.root)
+    assert groups.at_oom == at_oom
+    assert (tmp_path / "sys/fs/cgroup/memory.oom.group").read_text() == becomes
+
+
+def test_a_service_is_if_its_unit_says_so(place: tuple[Path, str]) -> None:
+    """OOMPolicy=kill is somebody's word about this very service."""
+    top, controller = place
+
+    def act() -> None:
+        wish = top / "memory.oom.group"
+        has_memory = wish.exists()
+        if has_memory:
+            wish.write_text("1")
+        groups = WorkerGroups.begin(controller=controller)
+        assert groups.at_oom == ("all" if has_memory else "one")
+        groups.end()
+
+    in_group(top / "gwctl-master", act)
+
+
 def test_nor_if_others_are_in_that(tmp_path: Path) -> None:
     """As with an init of the container's own, or a shell."""
     machine = Machine(tmp_path)
