@@ -4,7 +4,8 @@ The folder (design, "Control"): ``$RUNTIME_DIRECTORY`` if the service manager ma
 ``/run/gwctl`` for root, else ``$XDG_RUNTIME_DIR/gwctl``. The socket in it is ``NAME.sock``.
 A folder that systemd made for the service (``/run/shop``, mode 755) gets a ``gwctl`` folder
 of our own inside, so that the socket always lies in one of mode 700, and so that a shell that
-lacks the service's environment can find it: ``/run/*/gwctl``.
+lacks the service's environment can find it: ``/run/*/gwctl``, and ``$XDG_RUNTIME_DIR/*/gwctl`` for
+units of the user manager.
 
 Nothing falls back to /tmp or to the working directory: a master without a folder runs
 without a control socket.
@@ -173,10 +174,10 @@ def _search(environ: Mapping[str, str], uid: int, root: Path) -> Iterator[Path]:
     if home is not None:
         yield home
     yield root / "run" / _OWN
-    try:
-        yield from sorted(root.glob(f"run/*/{_OWN}"))
-    except OSError:
-        return
+    session = environ.get("XDG_RUNTIME_DIR", "")
+    for top in (root / "run", *([Path(session)] if uid != 0 and session.startswith("/") else [])):
+        with suppress(OSError):
+            yield from sorted(top.glob(f"*/{_OWN}"))
 
 
 def _sockets(folder: Path) -> list[Path]:

@@ -98,6 +98,14 @@ def test_instances_are_found_in_all_the_usual_folders(tmp_path: Path, masters: l
     assert [instance.name for instance in found] == ["blog", "mine", "shop"]
 
 
+def test_a_unit_of_the_user_manager_is_found(tmp_path: Path, masters: list[socket.socket]) -> None:
+    """Its runtime directory is below that of the session; for root, whose that is may be another matter (sudo)."""
+    path = listen(masters, tmp_path / "user/gwctl-shop/gwctl/shop.sock")
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path / "user")}
+    assert [instance.path for instance in instances(environ, 7, tmp_path)] == [path]
+    assert instances(environ, 0, tmp_path) == []
+
+
 def test_stale_sockets_and_other_files_are_no_instances(tmp_path: Path, masters: list[socket.socket]) -> None:
     listen(masters, tmp_path / "run/gwctl/dead.sock")
     masters.pop().close()
