@@ -497,9 +497,7 @@ class Children:
         record = child.trusted_record(now)
         self._tell_doubt(child)
         measured_bytes = record.words[scoreboard.MEMORY_BYTES]
-        own, limit = self.groups.was_killed(child.worker), self.groups.own_limit(child.worker)
-        by_others = child.killed_by_others(status)
-        cause = self._oom.cause(measured_bytes, own=own, own_limit=limit) if by_others else ""
+        cause = self._memory_cause(child, measured_bytes) if child.killed_by_others(status) else ""
         serving = child.last_words(record, now)
         reason, report = child.end_report(now) or ("", None)
         frames = child.fault_frames(status) if report is None else ""
@@ -521,6 +519,11 @@ class Children:
         self._report(exited)
         if child.template:
             self._templates.ended(child)
+
+    def _memory_cause(self, child: Child, held_bytes: int) -> str:
+        """Say that the kernel ended it for memory; empty if that is not known."""
+        own, limit = self.groups.was_killed(child.worker), self.groups.own_limit(child.worker)
+        return self._oom.cause(held_bytes, own=own, own_limit=limit)
 
     def _forget(self, child: Child) -> None:
         self._watching.end(child)

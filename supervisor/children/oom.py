@@ -50,30 +50,33 @@ class OomWatch:
     def cause(self, held_bytes: int, *, own: bool | None = None, own_limit: int = 0) -> str:
         """Say that one more process was killed for memory since the last look; empty if none is known of.
 
-        Each kill that was counted explains one death.
+        Each kill that was counted explains one death. What a worker's own group counts is counted here, too.
 
         Args:
             held_bytes: What it had when it was last measured; 0: not known.
             own: Whether its own control group counts a kill: then that decides. None: it has none.
             own_limit: Of that group; 0: none.
         """
-        if own is not None:
-            self.sample()
-            self._left = max(0, self._left - 1)  # it is counted above, too, and explains nobody else's death
-            return self._said(own_limit, held_bytes) if own else ""
-        count = self._count()
-        if self._files is None or count is None:
+        if own is False:
             return ""
+        counted = self._take_one()
+        return self._said(own_limit, held_bytes) if own or counted else ""
+
+    def _take_one(self) -> bool:
+        """Take one of the kills that have explained nothing yet; False: there is none."""
+        count = self._count()
+        if count is None:
+            return False
         if self._seen is None or count < self._seen:
             self._seen = count
-            return ""
+            return False
         if count > self._seen:
             self._seen += 1
         elif self._left:
             self._left -= 1
         else:
-            return ""
-        return self._said(0, held_bytes)
+            return False
+        return True
 
     def _said(self, own_limit: int, held_bytes: int) -> str:
         limit = own_limit or (_limit(self._files) if self._files is not None else 0)

@@ -83,3 +83,18 @@ def test_a_kill_is_still_known_when_a_look_came_before_the_exit_was_read(tmp_pat
     write(count, 1)  # another cgroup by now
     watch.sample()
     assert watch.cause(0) == ""
+
+
+def test_a_group_of_its_own_decides_and_takes_no_explanation_of_others(tmp_path: Path) -> None:
+    """Two are killed for memory, one in a group of its own; meanwhile somebody kills a third by hand."""
+    this, mount, count, limit = make(tmp_path, 2)
+    write(count, 0)
+    limit.write_text("max")
+    watch = OomWatch(this, mount)
+    write(count, 2)
+    assert watch.cause(0, own=False) == ""
+    assert watch.cause(0, own=True, own_limit=64 * MIB) == (
+        "killed by the kernel, out of memory (its own cgroup limit 64 MiB)"
+    )
+    assert watch.cause(0, own=False) == ""
+    assert [bool(watch.cause(0)) for _ in range(2)] == [True, False]
