@@ -188,7 +188,10 @@ class FrameReader:
             _on_connection(stream_id, "PRIORITY_UPDATE")
             if len(payload) < 4:
                 raise Broken(FRAME_SIZE_ERROR, "PRIORITY_UPDATE of less than 4 bytes")
-            self._handler.priority(_number(payload)[0] & WINDOW_MAX, payload[4:])
+            prioritized: int = _number(payload)[0] & WINDOW_MAX
+            if not prioritized:
+                raise Broken(PROTOCOL_ERROR, "PRIORITY_UPDATE of stream 0")  # RFC 9218 section 7.1
+            self._handler.priority(prioritized, payload[4:])
 
     # ---- of streams
 

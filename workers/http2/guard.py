@@ -4,11 +4,13 @@ Each frame of HTTP/2 is cheap to send. What floods are made of is counted here, 
 after its credit is spent is told ENHANCE_YOUR_CALM and left:
 
     resets      streams that it ends early, or has us end by a mistake of its own (CVE-2023-44487,
-                CVE-2025-8671), and those that it opens beyond what it was told it may
-    idle        frames that bring no request forward: SETTINGS, PING, priorities, what is unknown, empty DATA
-                and CONTINUATION, window updates beyond those that our own DATA explains
+                CVE-2025-8671)
+    idle        frames that bring no request forward: SETTINGS, PING, priorities, what is unknown, empty DATA,
+                window updates beyond those that our own DATA explains; what comes on streams that are
+                over, and streams that it opens beyond what it was told it may
 
-Clients that mean well need a small part of either.
+Clients that mean well need a small part of either. Header blocks have a bound of their own
+(`gwctl.workers.http2.frame_reader`).
 """
 
 from __future__ import annotations

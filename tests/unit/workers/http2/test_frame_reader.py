@@ -169,6 +169,11 @@ BROKEN = {
     ),
     "HEADERS too short for a priority": (START, frame(wire.HEADERS, 0x24, 1, b"abc"), wire.FRAME_SIZE_ERROR),
     "PRIORITY_UPDATE on a stream": (START, frame(wire.PRIORITY_UPDATE, 0, 1, bytes(4)), wire.PROTOCOL_ERROR),
+    "PRIORITY_UPDATE of stream 0": (
+        START,
+        frame(wire.PRIORITY_UPDATE, 0, 0, bytes(4) + b"u=1"),
+        wire.PROTOCOL_ERROR,
+    ),
     "PRIORITY_UPDATE of 3 bytes": (START, frame(wire.PRIORITY_UPDATE, 0, 0, bytes(3)), wire.FRAME_SIZE_ERROR),
 }
 
@@ -206,7 +211,7 @@ def test_what_is_wrong_with_a_stream_is_told_and_the_next_frame_read() -> None:
         frame(wire.SETTINGS, 0, 0, b""),
         wire.SETTINGS_ACK,
         frame(wire.PRIORITY, 0, 1, bytes(5)),
-        frame(wire.PRIORITY_UPDATE, 0, 0, bytes(4)),
+        frame(wire.PRIORITY_UPDATE, 0, 0, struct.pack(">I", 1)),
         frame(wire.DATA, 0, 1, b""),
         wire.window_frame(0, 1),
         wire.window_frame(1, 1),
