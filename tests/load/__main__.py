@@ -43,17 +43,24 @@ def seconds_passed(seconds: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > end
 
 
-def report(requests: int, failed: int) -> None:
-    """A line for the test that started us."""
-    sys.stdout.write(f"[{requests}, {failed}]\n")
-    sys.stdout.flush()
+def told_to_a_test(parts: list[Part]) -> None:
+    """Say how it goes and what the results are, a line each.
+
+    Not by sys.stdout: with PYTHONUNBUFFERED it is done with a line of which a full pipe took the beginning alone.
+    """
+    with open(1, "w", encoding="utf-8", closefd=False) as output:
+
+        def report(requests: int, failed: int) -> None:
+            output.write(f"[{requests}, {failed}]\n")
+            output.flush()
+
+        output.writelines(result.to_json() + "\n" for result in uvloop.run(drive(parts, input_ended, report)))
 
 
 def main() -> None:
     options = arguments()
     if options.parts:
-        for result in uvloop.run(drive(decode_parts(options.parts), input_ended, report)):
-            sys.stdout.write(result.to_json() + "\n")
+        told_to_a_test(decode_parts(options.parts))
         return
     part = Part(Plan(options.url, options.think_ms / 1000, options.timeout_s), options.connections)
     ended = seconds_passed(options.seconds)

@@ -12,6 +12,7 @@ interpreter lock with the client that measures it.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import subprocess
@@ -119,7 +120,7 @@ class MixedLoad:
         return self._process is not None and self._process.poll() is not None
 
     def _read(self, output: IO[bytes]) -> None:
-        for line in output:
+        for line in io.BufferedReader(output):  # type: ignore[type-var] # by itself it reads byte by byte
             if not line.endswith(b"\n"):
                 return  # it was killed in the midst of a line: who killed it says why, and there is no result
             if line.startswith(b"["):
