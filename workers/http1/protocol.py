@@ -84,6 +84,10 @@ class Connection(ConnectionBase, asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note that nothing more comes. A client that only shut down its side is still answered."""
+        if self.framer is not None and self.framer.behind:
+            context = self.service.context
+            context.loop.call_soon(self._eof_behind_chunks, context=context.neutral_context)
+            return True
         self.eof = self.attention = True
         self.eof_at = monotonic()
         if self.queued:
@@ -95,6 +99,11 @@ class Connection(ConnectionBase, asyncio.Protocol):
         if state <= HEAD:
             return bool(self.tail)
         return state in {FLUSH, CLOSING} or (state == BODY and self.framer is None)
+
+    def _eof_behind_chunks(self) -> None:
+        """The end has its turn when all that came before it has been taken."""
+        if not (self.lost or self.eof_received()):
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self.lost = self.attention = True

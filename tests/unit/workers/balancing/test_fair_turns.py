@@ -174,6 +174,29 @@ def test_a_client_that_leaves_behind_many_chunks(worker_class: str) -> None:
 
 
 @pytest.mark.parametrize("buffering", [True, False])
+@pytest.mark.parametrize("worker_class", ["asgi", "threads"])
+def test_the_end_comes_before_many_chunks_are_taken(worker_class: str, buffering: bool) -> None:
+    count = 20_000
+    with (
+        Engine(engine_apps.application(worker_class), worker_class, body_buffering=buffering) as engine,
+        engine.connect() as client,
+    ):
+        assert client.get("/").body == b"hello"
+        connection = engine.only_connection()
+        client.send(CHUNKED)
+        until(lambda: connection.framer is not None, "the head")
+
+        def come() -> None:
+            connection.data_received(b"1\r\nx\r\n" * count + LAST)
+            assert connection.framer.behind
+            if not connection.eof_received():
+                connection.transport.close()
+
+        engine.call(come)
+        assert client.response().body == b"x" * count
+
+
+@pytest.mark.parametrize("buffering", [True, False])
 @pytest.mark.parametrize("worker_class", WORKER_CLASSES)
 def test_many_chunks_sent_ahead_by_a_client_that_sends_no_more(worker_class: str, buffering: bool) -> None:
     """Its end is known before its body is read: the body is whole all the same."""
