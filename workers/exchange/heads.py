@@ -12,6 +12,12 @@ from time import gmtime
 from typing import Any, Final
 
 REMEMBERED_MAX: Final = 512
+BODILESS: Final = frozenset({204, 304})
+"""Statuses of responses that have no body, whatever their fields say."""
+OF_CONNECTIONS: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
+)
+"""Fields of HTTP/1's connections, which HTTP/2 has no place for (RFC 9113 section 8.2.2)."""
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")

@@ -18,6 +18,8 @@ _HOST: Final = re.compile(
 )
 _PORT_MAX: Final = 65535
 
+SINGLE: Final = (b"host", b"content-length", b"content-type")
+"""RFC 9110 section 5.3: fields that are no lists, of which a second one is refused."""
 FOLDED: Final = "a field goes on in a second line, which is obsolete (RFC 9112 section 5.2)"
 
 HOSTS_MAX: Final = 1024

@@ -24,7 +24,7 @@ from typing import Final
 
 from gwctl.config.model.settings import Limits
 from gwctl.masking import masked
-from gwctl.workers.exchange.request_rules import FOLDED, Refused, check_host
+from gwctl.workers.exchange.request_rules import FOLDED, SINGLE, Refused, check_host
 from gwctl.workers.http1.request_rules import check_unusual_method, frame_body, split_target, wants_continue
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -40,9 +40,6 @@ _REQUEST_LINE_START: Final = re.compile(
     + rb"(?: (?:[\x21-\x7e]+(?: (?:H(?:T(?:T(?:P(?:/(?:[0-9](?:\.(?:[0-9]\r?)?)?)?)?)?)?)?)?)?)?)?"
 )
 _FIELD_LINE_START: Final = re.compile(rb"\r?|" + _TOKEN + rb"(?::[\t\x20-\x7e\x80-\xff]*\r?)?")
-
-_SINGLE: Final = (b"host", b"content-length", b"content-type")
-"""RFC 9110 section 5.3: fields that are no lists. Both parsers refuse a second one."""
 
 _SHOWN: Final = 60
 
@@ -109,7 +106,7 @@ class HeadJudge:
         coding = fields.get(b"transfer-encoding")
         expect = fields.get(b"expect")
         check_host(None if host is None else host[0].decode("latin-1"), http11)
-        for name in _SINGLE:
+        for name in SINGLE:
             if len(fields.get(name, ())) > 1:
                 raise Refused(400, f"{name.decode()} is there more than once")
         frame_body(

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from time import monotonic, time
 from typing import Any, Final
 
-from gwctl.workers.exchange.heads import REMEMBERED_MAX, HeaderError, Heads, http_date, reason
+from gwctl.workers.exchange.heads import BODILESS, REMEMBERED_MAX, HeaderError, Heads, http_date, reason
 from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY, UNTIL_CLOSE
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -42,7 +42,6 @@ _SPECIAL: Final = frozenset(
     }
 )
 
-_BODILESS: Final = frozenset({204, 304})
 _MORE_FIELDS: Final = {426: ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))}
 Head = tuple[bytes, int, int, bool]
 """The head's bytes, how the body is delimited, its length if COUNTED, whether the connection goes on."""
@@ -120,7 +119,7 @@ class HeadBuilder(Heads):
             parts.append(self._date if now < self._date_until else self._new_date(now))
         elif not dated:
             parts.append(f"Date: {http_date(time())}\r\n".encode())
-        if length > 0 and keep_alive and http11 and not is_head and status not in _BODILESS:
+        if length > 0 and keep_alive and http11 and not is_head and status not in BODILESS:
             parts.append(b"Content-Length: %d\r\n\r\n" % length)
             return b"".join(parts), COUNTED, length, True
         return self._delimit(parts, status, length, known, http11, is_head, keep_alive)
@@ -151,7 +150,7 @@ class HeadBuilder(Heads):
                     parts.append(cached)
         except Exception:  # noqa: BLE001 - not known, no key, or what a subclass's own methods raise
             return None
-        if length != size or status in _BODILESS:
+        if length != size or status in BODILESS:
             return None
         parts.append(self._date if now < self._date_until else self._new_date(now))
         parts.append(self._lengths.get(size) or self._length_line(size))
@@ -176,7 +175,7 @@ class HeadBuilder(Heads):
         keep_alive: bool,
     ) -> Head:
         framing = COUNTED
-        if status in _BODILESS:
+        if status in BODILESS:
             framing = NO_BODY
             if status == 304 and length >= 0:
                 parts.append(b"Content-Length: %d\r\n" % length)

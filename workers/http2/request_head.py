@@ -12,7 +12,8 @@ import re
 from typing import Final
 
 from gwctl.config.model.settings import Limits
-from gwctl.workers.exchange.request_rules import SHOWN, Refused
+from gwctl.workers.exchange.heads import OF_CONNECTIONS
+from gwctl.workers.exchange.request_rules import SHOWN, SINGLE, Refused
 from gwctl.workers.http1.request_rules import check_unusual_method, split_target
 
 Fields = list[tuple[bytes, bytes]]
@@ -26,11 +27,6 @@ _METHOD: Final = re.compile(rb"[!$%&'*+\-.^_`|~0-9A-Z]{3,20}")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PATH: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*|\*")
 _VALUE: Final = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
-_OF_CONNECTIONS: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
-)
-_SINGLE: Final = frozenset({b"host", b"content-length", b"content-type"})
-"""As in `gwctl.workers.http1.head_validator`."""
 _PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
 _SCHEMES: Final = frozenset({b"http", b"https"})
 _URGENCY: Final = re.compile(rb"(?:^|,)[ \t]*u[ \t]*=[ \t]*([0-7])[ \t]*(?=$|[,;])")
@@ -113,7 +109,7 @@ def read_request(given: Fields, limits: Limits) -> RequestHead:
                 fields.append((name, value))
             cookies.append(value)
             continue
-        if name in _SINGLE:
+        if name in SINGLE:
             if name in singles:
                 repeated = name
             singles[name] = value
@@ -166,7 +162,7 @@ def _check_field(name: bytes, value: bytes) -> None:
         raise Malformed(f"not a field name in lower case: {name[:SHOWN]!r}")
     if _VALUE.fullmatch(value) is None:
         raise Malformed(f"control characters in the field {name[:SHOWN]!r}, or blanks around it")
-    if name in _OF_CONNECTIONS:
+    if name in OF_CONNECTIONS:
         raise Malformed(f"a field of HTTP/1's connections: {name.decode()}")
     if name == b"te" and value.lower() != b"trailers":
         raise Malformed("TE of something else than trailers")

@@ -18,20 +18,24 @@ from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.table import HeaderTable
 
-from gwctl.workers.exchange.heads import REMEMBERED_MAX, HeaderError, Heads, http_date, reason
+from gwctl.workers.exchange.heads import (
+    BODILESS,
+    OF_CONNECTIONS,
+    REMEMBERED_MAX,
+    HeaderError,
+    Heads,
+    http_date,
+    reason,
+)
 from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY
 
 _CACHED_FIELD_BYTES_MAX: Final = 128
-_BODILESS: Final = frozenset({204, 304})
-_OF_CONNECTIONS: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
-)
-_SPECIAL: Final = _OF_CONNECTIONS | {b"content-length", b"date", b"server", b"set-cookie"}
-_INTERIM: Final = _OF_CONNECTIONS | {b"content-length", b"date", b"server"}
+_SPECIAL: Final = OF_CONNECTIONS | {b"content-length", b"date", b"server", b"set-cookie"}
+_INTERIM: Final = OF_CONNECTIONS | {b"content-length", b"date", b"server"}
 """Not in a 103, as in HTTP/1."""
 _SECRET: Final = frozenset({b"set-cookie"})
 """Never to be put into a table by whoever passes it on (RFC 7541 section 7.1.3)."""
-_TRAILERS_NOT: Final = _OF_CONNECTIONS | {b"content-length"}
+_TRAILERS_NOT: Final = OF_CONNECTIONS | {b"content-length"}
 
 _NAMES: Final[dict[bytes, int]] = {}
 for _number, (_name, _) in enumerate(HeaderTable.STATIC_TABLE, 1):
@@ -131,7 +135,7 @@ class BlockBuilder(Heads):
                 parts.append(self._remember(header, name, value))
             elif name == b"content-length":
                 length = _one_length(self._remember_length(header, value), length)
-            elif name not in _OF_CONNECTIONS:
+            elif name not in OF_CONNECTIONS:
                 dated = dated or name == b"date"
                 served = served or name == b"server"
                 parts.append(encode_field(name, value))
@@ -141,7 +145,7 @@ class BlockBuilder(Heads):
         elif not dated:
             parts.append(encode_field(b"date", http_date(time()).encode()))
         framing = NO_BODY
-        if status in _BODILESS:
+        if status in BODILESS:
             if status == 304 and length >= 0:
                 parts.append(self._length(length))
         elif length >= 0 or known > 0 or (known == 0 and not is_head):
@@ -176,7 +180,7 @@ class BlockBuilder(Heads):
                     parts.append(cached)
         except Exception:  # noqa: BLE001 - not known, no key, or what a subclass's own methods raise
             return None
-        if length != size or status in _BODILESS:
+        if length != size or status in BODILESS:
             return None
         parts.append(self._date if now < self._date_until else self._new_date(now))
         parts.append(self._lengths.get(size) or self._length(size))
