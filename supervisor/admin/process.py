@@ -49,6 +49,7 @@ from gwctl.supervisor.children.fork import fork_worker
 from gwctl.supervisor.children.peer_limits import Allowance, cut
 from gwctl.supervisor.children.spawn_errors import why
 from gwctl.supervisor.recorder import Recorder
+from gwctl.supervisor.service import privileges
 
 BOOT_S: Final = 30.0
 SILENT_S: Final = 30.0
@@ -289,6 +290,7 @@ class AdminProcess:
                     each.channel.close()
                 board.close_descriptor()
                 self._close_in_child()
+                privileges.gain_no_more()
 
             pid = fork_worker(assignment, close_in_child)
         except OSError:

@@ -79,6 +79,16 @@ def give_up(*, raises_limits: bool) -> tuple[str, ...]:
     return tuple(left)
 
 
+def gain_no_more() -> None:
+    """What this process executes from here on gains no rights by setuid, setgid or file capabilities.
+
+    Nothing where there is no such thing. What it has, it keeps.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "prctl"):
+        _call(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
+
+
 def wanted(*, raises_limits: bool) -> dict[str, int]:
     """What is kept of what there is, by name."""
     return KEPT | dict([SYS_RESOURCE]) if raises_limits else KEPT

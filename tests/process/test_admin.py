@@ -148,6 +148,14 @@ def test_it_holds_nothing_of_the_pools(with_admin) -> None:
         assert not inodes & set(links)
         maps = Path(f"/proc/{admin.pid}/maps").read_text()
         assert maps.count("gwctl-scoreboard") == 1, "its own"
+        as_the_test = no_new_privileges(os.getpid())
+        assert no_new_privileges(admin.server.pid) == as_the_test, "nor have those that applications start"
+        assert no_new_privileges(admin.pid) == "1", "it faces a network, and executes nothing"
+
+
+def no_new_privileges(pid: int) -> str:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return text.partition("\nNoNewPrivs:")[2].split()[0]
 
 
 def listening_inodes(port: int) -> list[str]:
