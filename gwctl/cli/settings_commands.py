@@ -57,14 +57,20 @@ def check(
 def _review(unit: Path, loaded: Loaded) -> bool:
     from gwctl.cli.unit.command import needs_here  # noqa: PLC0415 - only --unit needs them
     from gwctl.cli.unit.review import review  # noqa: PLC0415
-    from gwctl.cli.unit.unit_file import parsed  # noqa: PLC0415
+    from gwctl.cli.unit.unit_file import parsed, passes  # noqa: PLC0415
 
+    if unit.suffix == ".socket":
+        raise click.ClickException(f"{unit} is a socket unit: give the service unit that it belongs to")
     drop_ins = sorted(Path(f"{unit}.d").glob("*.conf"))  # of systemctl edit
     try:
         text = "\n".join(path.read_text("utf-8", "replace") for path in (unit, *drop_ins))
+        there = parsed(text)
+        named = [unit.parent / each for value in there.all("Sockets") for each in value.split()]
+        beside = [each for each in (unit.with_suffix(".socket"), *named) if each.is_file()]
+        passed = [passes(each.name, each.read_text("utf-8", "replace")) for each in beside]
     except OSError as error:
-        raise click.ClickException(f"cannot read {unit}: {error.strerror}") from None
-    there = replace(parsed(text), has_socket=unit.with_suffix(".socket").is_file())
+        raise click.ClickException(f"cannot read {error.filename}: {error.strerror}") from None
+    there = replace(there, has_socket=unit.with_suffix(".socket").is_file(), passed=tuple(passed))
     found = review(there, needs_here(loaded))
     for each in found:
         click.echo(f"{unit.name}: {each}", err=True)

@@ -154,6 +154,12 @@ def _sockets(unit: UnitFile, needs: Needs) -> Iterator[str]:
     if needs.sockets and not unit.has_socket and ".socket" not in asked:
         names = ", ".join(f"systemd:{each}" for each in needs.sockets)
         yield f"the settings bind {names}, and the unit names no socket unit. Set Requires=NAME.socket"
+    for each in needs.sockets if unit.passed else ():
+        if each not in unit.passed:
+            yield (
+                f"the settings bind systemd:{each}, and the socket units beside it pass "
+                f"{', '.join(unit.passed)}. Set FileDescriptorName={each} there"
+            )
     kept = unit.one("FileDescriptorStoreMax")
     if kept.isdecimal() and 0 < int(kept) < needs.listeners:
         yield (

@@ -32,6 +32,8 @@ class UnitFile(Struct, frozen=True):
     directives: tuple[Directive, ...]
     has_socket: bool = False
     """A socket unit of its name is beside it: that belongs to it without a word."""
+    passed: tuple[str, ...] = ()
+    """Under which names the socket units that are beside it pass their sockets."""
 
     def all(self, key: str, section: str = "Service") -> list[str]:
         """The values of a directive, as they count: an empty one forgets those before it."""
@@ -80,6 +82,11 @@ def parsed(text: str) -> UnitFile:
         elif (match := _LINE.fullmatch(line)) and line[0] not in "#;":
             found.append(Directive(section, match[1], match[2].strip()))
     return UnitFile(tuple(found))
+
+
+def passes(name: str, text: str) -> str:
+    """Under which name the socket unit ``name`` passes its sockets."""
+    return parsed(text).one("FileDescriptorName", "Socket") or name
 
 
 def _continued(lines: Iterator[str]) -> str:

@@ -61,6 +61,12 @@ def test_what_was_edited_counts(folder: Path) -> None:
     (folder / "gwctl-shop.service").write_text("[Service]\nType=notify\n")
     bound = gwctl("check", "--unit", "gwctl-shop.service", "--set", "pool.web.bind=systemd:web")
     assert "names no socket unit" not in bound.stderr
+    assert "beside it pass gwctl-shop.socket. Set FileDescriptorName=web there" in bound.stderr
+    (folder / "gwctl-shop.socket").write_text("[Socket]\nListenStream=80\nFileDescriptorName=web\n")
+    bound = gwctl("check", "--unit", "gwctl-shop.service", "--set", "pool.web.bind=systemd:web")
+    assert "FileDescriptorName" not in bound.stderr
+    swapped = gwctl("check", "--unit", "gwctl-shop.socket")
+    assert (swapped.exit_code, "give the service unit" in swapped.stderr) == (1, True)
 
 
 def test_a_socket_unit_says_what_to_change_in_the_settings() -> None:
