@@ -12,13 +12,15 @@ is over, and never later, when
 While it waits the client is watched. In threads the server's loop does that. Under sync that loop
 stands still, so the call waits in poll() for both, and does what the loop would: it reads what of
 the request's body the application has room for, answers TLS, and notices that the client has
-left. What is not part of the request is left in the socket.
+left. What is not part of the request is left in the socket; of a connection that carries others beside
+it all is read, and begins when the call is over.
 """
 
 from __future__ import annotations
 
 import os
 import select
+from contextlib import suppress
 from contextvars import copy_context
 from math import inf
 from queue import Empty, SimpleQueue
@@ -37,15 +39,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.workers.bridge.event_loop import AsgiBridge, BridgedStream
+    from gwctl.workers.exchange.exchange import Exchange
     from gwctl.workers.exchange.service import Service
-    from gwctl.workers.http1.connection import ConnectionBase
     from gwctl.workers.wsgi.environ import Environ
 
 _LEFT: Final = getattr(select, "POLLRDHUP", 0)
 """The client sends no more, whatever of it is unread."""
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 _READ_BYTES: Final = 65536
-_INTERIM: Final = b"HTTP/1.1 1"
 _NOBODY: Final = 0
 _NOT: Final = -1
 
@@ -85,7 +86,9 @@ class DescriptorBell:
             os.eventfd_write(self.fd, 1)
 
     def hear(self) -> None:
-        os.eventfd_read(self.fd)
+        """Take it that it was rung, if it was."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.fd)
 
 
 class BridgedCall(WsgiCall):
@@ -94,7 +97,9 @@ class BridgedCall(WsgiCall):
     __slots__ = (
         "_bell",
         "_bridge",
+        "_carrier",
         "_check_at",
+        "_connection",
         "_given",
         "_lost",
         "_passed_at",
@@ -102,13 +107,13 @@ class BridgedCall(WsgiCall):
         "_shut_at",
         "_tell",
         "_watched",
-        "connection",
         "request",
     )
 
-    def __init__(self, service: Service, connection: ConnectionBase, environ: Environ) -> None:
-        super().__init__(service, connection, environ)
-        self.connection = connection
+    def __init__(self, service: Service, exchange: Exchange, environ: Environ) -> None:
+        super().__init__(service, exchange, environ)
+        self._connection: Any = exchange if exchange.carrier is None else None  # of its own
+        self._carrier: Any = exchange.carrier
         bridge: AsgiBridge = environ[BRIDGE]
         self._bridge = bridge
         self._scope = environ[SCOPE]
@@ -201,14 +206,13 @@ class BridgedCall(WsgiCall):
         self._end_body()
 
     def _converse(self) -> None:
-        connection = self.connection
         source = self._source()
         extend = self._extend if self._bridge.extend is not None else None
-        far = BridgedConnection(connection, self._bell, source)
+        far = BridgedConnection(self._service, self.exchange, self._bell, source)
         request = BridgedRequest(self._service, far, self._scope, source is not None, extend)
         self.request = request
         self._prepare()
-        if connection.lost:
+        if self.exchange.lost:
             raise ClientGone
         if self._given != _NOT:
             self._give_up(far)
@@ -216,9 +220,9 @@ class BridgedCall(WsgiCall):
         self._bridge.begin(request, copy_context())
         while True:
             over = far.over  # before what is taken: nothing follows it
-            blocks = far.pipe.take()
-            if blocks:
-                self._pass_on(blocks)
+            pieces = far.pipe.take()
+            if pieces:
+                self._pass_on(pieces)
             if over and not far.is_cut:
                 break
             if self._given != _NOT:
@@ -230,7 +234,7 @@ class BridgedCall(WsgiCall):
                 raise ClientGone
             if far.write_paused:
                 self._bridge.tell(far.resume)
-            if not blocks:
+            if not pieces:
                 self._await_news()
         self.status, self.sent = request.status, request.sent
         self.aborted = far.is_cut
@@ -246,11 +250,11 @@ class BridgedCall(WsgiCall):
     def _end_body(self) -> None:
         """What there is to do when the call is over."""
 
-    def _pass_on(self, blocks: list[bytes]) -> None:
-        if not (self.head_sent or all(block.startswith(_INTERIM) for block in blocks)):
+    def _pass_on(self, pieces: list[Any]) -> None:
+        if not self.head_sent and self.response.begins(pieces):
             self.head_sent = WHOLE  # for what this call could say of it
-            self.connection.expecting = False  # too late to ask for the body
-        self.response.write(b"".join(blocks) if len(blocks) > 1 else blocks[0])
+            self.exchange.expecting = False  # too late to ask for the body
+        self.response.pass_on(pieces)
         self._passed_at = now = monotonic()
         if now >= self._check_at:
             self._check(now)
@@ -258,13 +262,13 @@ class BridgedCall(WsgiCall):
     def _give_up(self, far: BridgedConnection) -> None:
         """End without the application's word, unless it has had the last one meanwhile."""
         whole = far.over and not far.is_cut  # before the rest is taken: what comes later is dropped
-        blocks = far.pipe.close()
+        pieces = far.pipe.close()
         status = self._given
         request = self.request
         assert request is not None
         if whole:
-            if blocks:
-                self._pass_on(blocks)
+            if pieces:
+                self._pass_on(pieces)
             self.status, self.sent = request.status, request.sent
         elif self.head_sent or status == _NOBODY:
             self.status, self.sent = request.status, request.sent
@@ -293,16 +297,44 @@ class BridgedCall(WsgiCall):
         if self._bridge.bell_fd < 0:
             if not self._bell.wait(self._patience_s(reads=False)):
                 self._too_late()
+        elif self._carrier is not None:
+            self._await_news_beside_others()
+        else:
+            self._await_news_alone()
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell()
+
+    def _await_news_beside_others(self) -> None:
+        """Do so under sync for one of the exchanges of a connection."""
+        if self._take_body():
             return
+        patience_s = self._patience_s(reads=True)
+        wait_s = self._service.sweep_s if patience_s is None else min(patience_s, self._service.sweep_s)
+        if not self._carrier.poll(wait_s, self._bridge.bell_fd):
+            self.client_lost()
+        self._bell.hear()
+        now = monotonic()
+        if patience_s is not None and self._patience_s(reads=True) == 0.0:
+            self._too_late()
+        elif now >= self._check_at:
+            self._check(now)
+
+    def _take_body(self) -> bool:
+        """Take what has come of the body and there was no room for; return whether there was anything."""
+        return False
+
+    def _await_news_alone(self) -> None:
+        """Do so under sync for an exchange that has its connection to itself."""
         reads = self._reads()
-        tls = self.connection.tls
+        tls = self._connection.tls
         if reads and tls is not None and tls.pump(b""):
             return
         poll = select.poll()
         poll.register(self._bridge.bell_fd, select.POLLIN)
         if self._watched:
             left = 0 if self._shut_at else _LEFT
-            poll.register(self.connection.sock, left | (select.POLLIN if reads else 0))
+            poll.register(self._connection.sock, left | (select.POLLIN if reads else 0))
         patience_s = self._patience_s(reads)
         wait_s = self._service.sweep_s if patience_s is None else min(patience_s, self._service.sweep_s)
         found = poll.poll(wait_s * 1000)
@@ -316,18 +348,17 @@ class BridgedCall(WsgiCall):
                 self._bell.hear()
             else:
                 self._see(events, reads)
-        tell, self._tell = self._tell, None
-        if tell is not None:
-            tell()
 
     def _check(self, now: float) -> None:
         """Do what the server's sweep would, were its loop not held by this call."""
         self._check_at = now + self._service.sweep_s
         self._bridge.check_in_call(now)
+        if self._carrier is not None:
+            self._carrier.sweep(now)
 
     def _reads(self) -> bool:
         """Tell whether the socket is to be read: TLS has its ends in what is read."""
-        connection = self.connection
+        connection = self._connection
         tls = connection.tls
         if self._shut_at or not self._watched or connection.read_paused:
             return False
@@ -359,7 +390,7 @@ class BridgedCall(WsgiCall):
 
     def _read(self) -> None:
         """Do what the server's loop does when there is input."""
-        connection = self.connection
+        connection = self._connection
         tls = connection.tls
         try:
             data = connection.sock.recv(_READ_BYTES)
@@ -383,8 +414,8 @@ class BridgedBodyCall(BridgedCall):
 
     has_body: ClassVar[bool] = True
 
-    def __init__(self, service: Service, connection: ConnectionBase, environ: Environ) -> None:
-        super().__init__(service, connection, environ)
+    def __init__(self, service: Service, exchange: Exchange, environ: Environ) -> None:
+        super().__init__(service, exchange, environ)
         self._input = environ["wsgi.input"]
         raw = getattr(self._input, "raw", None)
         self._stream: BridgedStream | None = raw if hasattr(raw, "attach") else None
@@ -394,9 +425,9 @@ class BridgedBodyCall(BridgedCall):
 
     def _prepare(self) -> None:
         if self._stream is not None:
-            connection = self.connection
-            connection.window_at = monotonic()  # others' time is over
-            connection.window_bytes = connection.received
+            exchange = self.exchange
+            exchange.window_at = monotonic()  # others' time is over
+            exchange.window_bytes = exchange.received
             self._stream.attach(self)
             if self._stream.failure is not None:
                 self.fail(self._stream.failure)
@@ -412,10 +443,19 @@ class BridgedBodyCall(BridgedCall):
 
     def _check(self, now: float) -> None:
         super()._check(now)
-        self._bridge.rates.check(self.connection, now)
+        if self._connection is not None:
+            self._bridge.rates.check(self._connection, now)
+
+    def _take_body(self) -> bool:
+        exchange, stream = self.exchange, self._stream
+        if stream is None or not exchange.receiving or stream.failure is not None:
+            return False
+        if exchange.read_paused and not stream.full:
+            exchange.adjust_reading()  # the application has taken some of it
+        return exchange.catch_up()
 
     def _reads(self) -> bool:
-        connection = self.connection
+        connection = self._connection
         stream = self._stream
         if stream is None or connection.framer is None or stream.failure is not None:
             return super()._reads()
@@ -425,8 +465,11 @@ class BridgedBodyCall(BridgedCall):
         return self._watched and not self._shut_at and not connection.read_paused
 
     def _patience_s(self, reads: bool) -> float | None:
-        if self._stream is None or not reads or self.connection.framer is None or self.connection.expecting:
+        exchange = self.exchange
+        if self._stream is None or not reads or not exchange.receiving or exchange.expecting:
             return super()._patience_s(reads)
+        if self._carrier is not None and (exchange.read_paused or self._carrier.is_full):
+            return super()._patience_s(reads)  # it is we who keep it from coming
         return self._stream.expires_in()
 
     def _too_late(self) -> None:

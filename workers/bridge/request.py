@@ -27,12 +27,12 @@ from gwctl.workers.asgi.request import RECEIVE_BYTES_MAX, AsgiRequest
 from gwctl.workers.exchange.body_budget import BodyBudget
 from gwctl.workers.exchange.exchange import NO_RESPONSE
 from gwctl.workers.http1.connection import ConnectionBase
-from gwctl.workers.http1.response import LoopResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gwctl.workers.balancing.queue_limit import QueueLimit
+    from gwctl.workers.exchange.exchange import Exchange
     from gwctl.workers.exchange.service import Service
 
 PIPE_BYTES_MAX = 65536
@@ -56,7 +56,7 @@ class Source(Protocol):
 
 
 class Pipe:
-    """What takes the place of a transport: bytes from the application's loop to the call.
+    """What takes the place of a transport: pieces of a response, from the application's loop to the call.
 
     Attributes:
         size: How much is in it.
@@ -67,16 +67,17 @@ class Pipe:
         self._connection: BridgedConnection | None = connection
         self._bell = bell
         self._lock = threading.Lock()
-        self._blocks: list[bytes] = []
+        self._pieces: list[Any] = []
         self.size = 0
         self.closed = False
 
-    def write(self, data: bytes | memoryview) -> None:
+    def put(self, piece: Any, size: int) -> None:
+        """Pass on ``piece``, as `Response.distant` has it."""
         with self._lock:
             if self.closed:
                 return
-            self._blocks.append(bytes(data))  # a part of an application's block may come as a view
-            self.size += len(data)
+            self._pieces.append(piece)
+            self.size += size
             full = self.size > PIPE_BYTES_MAX
         if full and self._connection is not None:
             self._connection.write_paused = True
@@ -91,38 +92,26 @@ class Pipe:
 
     # ---- the call's thread
 
-    def take(self) -> list[bytes]:
-        """Return what was written and not taken yet."""
-        if not self._blocks:
+    def take(self) -> list[Any]:
+        """Return what was put here and not taken yet."""
+        if not self._pieces:
             return []  # not that list: the other thread may put something into it at any moment
         with self._lock:
-            blocks, self._blocks = self._blocks, []
+            pieces, self._pieces = self._pieces, []
             self.size = 0
-        return blocks
+        return pieces
 
-    def close(self) -> list[bytes]:
-        """Take the rest; what is written from now on is dropped."""
+    def close(self) -> list[Any]:
+        """Take the rest; what is put here from now on is dropped."""
         with self._lock:
             self.closed = True
-            blocks, self._blocks = self._blocks, []
+            pieces, self._pieces = self._pieces, []
             self.size = 0
-        return blocks
-
-
-class PipedResponse(LoopResponse):
-    """Written to a `Pipe`."""
-
-    __slots__ = ()
-
-    def whole(self, *_: Any) -> bool:
-        return False  # the other way does for all
-
-    def file_output(self) -> None:
-        return None
+        return pieces
 
 
 class BridgedConnection(ConnectionBase):
-    """The far end of a connection for one request. The attributes are those of its own end at its start.
+    """The far end of an exchange for one request. The attributes are those of its own end at its start.
 
     Attributes:
         over: The response has ended: all of it is in the pipe. Set last.
@@ -132,29 +121,27 @@ class BridgedConnection(ConnectionBase):
 
     __slots__ = ("_bell", "_own", "_pouring", "_source", "goes_on", "is_cut", "over", "pipe")
 
-    def __init__(self, connection: ConnectionBase, bell: Bell, source: Source | None) -> None:
+    def __init__(self, service: Any, own: Exchange, bell: Bell, source: Source | None) -> None:
         # Not that of the base class: no socket, parser or body of its own.
-        self._own = connection
+        self._own = own
         self._bell = bell
         self._source = source
         self._pouring = False
-        self.service = connection.service
-        self.sock = connection.sock
-        self.tls = connection.tls
-        self.method = connection.method
-        self.target = connection.target
-        self.http11 = connection.http11
-        self.is_head = connection.is_head
-        self.keep_alive = connection.keep_alive
-        self.expecting = connection.expecting
-        self.eof = connection.eof
+        self.service = service
+        self.method = own.method
+        self.target = own.target
+        self.http11 = own.http11
+        self.is_head = own.is_head
+        self.keep_alive = own.keep_alive
+        self.expecting = own.expecting
+        self.eof = own.eof
         self.lost = False
         self.read_paused = True  # so that it is asked for more whenever some was received
         self.write_paused = False
         self.over = self.goes_on = self.is_cut = False
         self.pipe = Pipe(self, bell)
         self.held_bytes = self.pipe.held_bytes
-        self.response = PipedResponse(self, self.pipe.write)
+        self.response = own.response.distant(self, self.pipe.put)
 
     # ---- what the request asks of its connection
 
@@ -180,7 +167,7 @@ class BridgedConnection(ConnectionBase):
 
     @property
     def receiving(self) -> bool:
-        return self._own.framer is not None
+        return self._own.receiving
 
     def send_continue(self) -> None:
         if self.expecting:

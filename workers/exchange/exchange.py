@@ -180,6 +180,8 @@ class Exchange:
         "write_paused",
     )
 
+    carrier: Any = None
+    """What carries it and others: the connection, where it has not one to itself."""
     http_version = "1.1"
     """As request lines have it (RFC 9112 section 2.3), and CGI: with a minor version."""
     upgrades = False
@@ -322,6 +324,13 @@ class Exchange:
 
         Called from within the sink's `feed`, and by who has just taken something out of it: so what comes of
         it is fed in a later turn of the loop, or by `pump`.
+        """
+        raise NotImplementedError
+
+    def catch_up(self) -> bool:
+        """Take what was left of a body for later turns of the loop; return whether there was something.
+
+        For calls that read the body in the loop's thread: it does not turn meanwhile.
         """
         raise NotImplementedError
 

@@ -166,6 +166,25 @@ class Response:
 
     # ---- of calls
 
+    def distant(self, far: Any, put: Callable[[Any, int], None]) -> Response:
+        """Return one for the same request that is written in another thread, where the exchange is ``far``.
+
+        What it makes goes to ``put``, each piece with its size, and from there to `pass_on`.
+        """
+        raise NotImplementedError
+
+    def begins(self, pieces: list[Any]) -> bool:
+        """Tell whether there is more in what a distant response has made than interim responses."""
+        raise NotImplementedError
+
+    def pass_on(self, pieces: list[Any]) -> None:
+        """Write what a distant response has made.
+
+        Raises:
+            ClientGone: Nobody takes it.
+        """
+        raise NotImplementedError
+
     @property
     def client_gone(self) -> bool:
         """Tell whether the client is known to be gone: every further write raises ClientGone."""

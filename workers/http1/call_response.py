@@ -28,11 +28,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from gwctl.workers.exchange.client_wait import POLL_S, ClientWait
 from gwctl.workers.exchange.response import MARKED, Fields
 from gwctl.workers.http1.file_sender import FileTail, SpoolTail
-from gwctl.workers.http1.response import JOINED_BYTES_MAX, Http1Response
+from gwctl.workers.http1.response import JOINED_BYTES_MAX, DistantResponse, Http1Response, is_interim
 from gwctl.workers.observe.errors import ClientGone
 from gwctl.workers.observe.tcp_info import in_kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gwctl.workers.http1.connection import ConnectionBase
 
 PENDING_BYTES_MAX: Final = 262144
@@ -117,6 +119,15 @@ class CallResponse(Http1Response):
         if outbox is None or not outbox.take(connection, response, now):
             self.write(response)
         return True
+
+    def distant(self, far: Any, put: Callable[[Any, int], None]) -> DistantResponse:
+        return DistantResponse(far, put)
+
+    def begins(self, pieces: list[Any]) -> bool:
+        return not all(is_interim(piece) for piece in pieces)
+
+    def pass_on(self, pieces: list[Any]) -> None:
+        self.write(b"".join(pieces) if len(pieces) > 1 else pieces[0])
 
     def end(self, data: bytes = b"", *, trailers: bool = False) -> None:
         if self.framing == MARKED:

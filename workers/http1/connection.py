@@ -314,13 +314,6 @@ class ConnectionBase(Exchange):
             return 400  # the loop will see the end too
         return None
 
-    def catch_up(self) -> bool:
-        """Take what was left of a body for later turns of the loop; return whether there was something.
-
-        For calls that read the body in the loop's thread: it does not turn meanwhile.
-        """
-        raise NotImplementedError
-
     def send_continue(self) -> None:
         if self.expecting:
             self.expecting = False

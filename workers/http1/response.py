@@ -164,6 +164,27 @@ class LoopResponse(Http1Response):
         return SocketFileOutput(connection.service.context.loop, connection.sock.fileno())
 
 
+class DistantResponse(LoopResponse):
+    """Made in another thread than the one that has the connection: pieces of bytes."""
+
+    __slots__ = ()
+
+    def __init__(self, far: ConnectionBase, put: Callable[[Any, int], None]) -> None:
+        # A part of an application's block may come as a view of what it goes on to change.
+        super().__init__(far, lambda data: put(bytes(data), len(data)))
+
+    def whole(self, *_: Any) -> bool:
+        return False  # the other way does for all
+
+    def file_output(self) -> None:
+        return None
+
+
+def is_interim(piece: bytes) -> bool:
+    """Tell whether a distant response's piece is an interim response."""
+    return piece.startswith(b"HTTP/1.1 1")
+
+
 class SocketFileOutput:
     """By sendfile(2), past the transport."""
 

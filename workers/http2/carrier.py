@@ -44,6 +44,10 @@ class Carrier(ConnectionBase):
         """Tell the client that nothing follows, and that nothing is wanted."""
         raise NotImplementedError
 
+    def body_came(self, stream: Any) -> None:
+        """A stream that has waited for its body has all of it: it goes on when what has come is read."""
+        raise NotImplementedError
+
     def stream_over(self, stream: Sender) -> None:
         """It is no longer one of those that are open."""
         raise NotImplementedError
@@ -58,8 +62,20 @@ class Carrier(ConnectionBase):
         """Write what goes now, past the transport: it holds nothing while a call is made."""
         raise NotImplementedError
 
-    def poll(self, seconds: float) -> bool:
-        """Read what has come, or comes within ``seconds``, and write what goes; False: the client is gone."""
+    def poll(self, seconds: float, bell: int = -1) -> bool:
+        """Read what has come, or comes within ``seconds``, and write what goes; False: the client is gone.
+
+        ``bell``: a descriptor that ends the wait when it is readable.
+        """
+        raise NotImplementedError
+
+    def sweep(self, now: float) -> None:
+        """See to what has lasted too long."""
+        raise NotImplementedError
+
+    @property
+    def is_full(self) -> bool:
+        """Bodies that are not taken keep clients from sending more of any."""
         raise NotImplementedError
 
 

@@ -383,6 +383,10 @@ class Http2Connection(DirectCarrier, asyncio.Protocol):
                 break
         self.out.flush()
 
+    def body_came(self, stream: Stream) -> None:
+        self._ready.append(stream)
+        self._soon(self._begin_ready)
+
     def _soon(self, what: Callable[[], None]) -> None:
         context = self.service.context
         context.loop.call_soon(what, context=context.neutral_context)
@@ -403,7 +407,6 @@ class Http2Connection(DirectCarrier, asyncio.Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Bodies that are not taken keep clients from sending more of any."""
         return self._left < FRAME_BYTES_MAX
 
     def give_room(self, size: int) -> None:
@@ -506,7 +509,6 @@ class Http2Connection(DirectCarrier, asyncio.Protocol):
     # ---- time
 
     def sweep(self, now: float) -> None:
-        """See to what has lasted too long; called by the server's."""
         if self._leaving == _TOLD and now > self._leave_at and not self.lost:
             self._name_last()
         if not self._reader.in_block:

@@ -89,22 +89,24 @@ class DirectCarrier(Carrier):
                 self.transport.write(pending)
             self.out.soon()
 
-    def poll(self, seconds: float) -> bool:
+    def poll(self, seconds: float, bell: int = -1) -> bool:
         self.push()
         tls = self.tls
-        if (tls is None or not self._pump(tls, b"")) and not self._read_for(seconds):
+        if (tls is None or not self._pump(tls, b"")) and not self._read_for(seconds, bell):
             return False
         self.push()
         return not (self.lost or self.state >= LINGER or self.transport.is_closing())
 
-    def _read_for(self, seconds: float) -> bool:
+    def _read_for(self, seconds: float, bell: int) -> bool:
         """Read what has come, or comes within ``seconds``; False: the client is gone."""
         for _ in range(_READS_MAX):
             poll = select.poll()
             wanted = 0 if self.eof else select.POLLIN
             poll.register(self.sock, wanted | (select.POLLOUT if self._pending else 0))
-            events = poll.poll(seconds * 1000)
-            if not (events and events[0][1] & ~select.POLLOUT):
+            if bell >= 0:
+                poll.register(bell, select.POLLIN)
+            events = dict(poll.poll(seconds * 1000))
+            if not events.get(self.sock.fileno(), 0) & ~select.POLLOUT:
                 break
             if self.eof or not self._read():
                 return False

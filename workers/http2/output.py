@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from gwctl.workers.http2.sender import Sender
 
 # What a stream is yet to send.
-HEAD: Final = 0
-LAST_HEAD: Final = 1
-BODY: Final = 2
-LAST_BODY: Final = 3
+INTERIM: Final = 0
+HEAD: Final = 1
+LAST_HEAD: Final = 2
+BODY: Final = 3
+LAST_BODY: Final = 4
 
 WRITE_BYTES: Final = 65536
 WRITES_MAX: Final = 4

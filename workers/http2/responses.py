@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.workers.exchange.client_wait import POLL_S, ClientWait
 from gwctl.workers.exchange.response import COUNTED, MARKED, NO_BODY, Fields, Response
-from gwctl.workers.http2.output import BODY, HEAD, LAST_BODY, LAST_HEAD
+from gwctl.workers.http2.output import BODY, HEAD, INTERIM, LAST_BODY, LAST_HEAD
 from gwctl.workers.observe.errors import ClientGone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gwctl.workers.context import WorkerContext
+    from gwctl.workers.exchange.exchange import Exchange
     from gwctl.workers.http2.carrier import Carried
     from gwctl.workers.http2.response_head import BlockBuilder
 
@@ -73,12 +76,12 @@ class Handed:
 class StreamResponse(Response):
     """Base of both: what an application gives becomes items of `gwctl.workers.http2.output`."""
 
-    __slots__ = ("_block", "_blocks", "_ended", "_fields", "stream")
+    __slots__ = ("_block", "_blocks", "_ended", "_exchange", "_fields")
 
-    def __init__(self, stream: Carried) -> None:
-        self._blocks: BlockBuilder = stream.connection.service.http2.blocks
-        super().__init__(self._blocks)
-        self.stream = stream
+    def __init__(self, blocks: BlockBuilder, exchange: Exchange) -> None:
+        super().__init__(blocks)
+        self._blocks = blocks
+        self._exchange = exchange
         self._block = b""  # made and not written
         self._ended = False
         self._fields: list[tuple[bytes, bytes]] = []
@@ -91,8 +94,8 @@ class StreamResponse(Response):
         self.put((HEAD, block), (LAST_BODY, body))
 
     def whole(self, line: bytes, status: int, headers: Fields, body: bytes, length: int, now: float) -> bool:
-        stream = self.stream
-        if stream.is_head or stream.expecting:
+        exchange = self._exchange
+        if exchange.is_head or exchange.expecting:
             return False
         block = self._blocks.usual(line, status, headers, len(body), length, now)
         if block is None:
@@ -103,10 +106,10 @@ class StreamResponse(Response):
         return True
 
     def begin(self, line: bytes, status: int, headers: Fields, known: int) -> None:
-        stream = self.stream
-        stream.expecting = False
+        exchange = self._exchange
+        exchange.expecting = False
         self._block, self.framing, self.left = self._blocks.build(
-            line, status, headers, known, is_head=stream.is_head
+            line, status, headers, known, is_head=exchange.is_head
         )
         self.keep_alive = True
 
@@ -162,13 +165,13 @@ class StreamResponse(Response):
     def hints(self, headers: Fields, *, too_late: bool = False) -> None:
         block = self._blocks.interim(103, headers)
         if block and not too_late:
-            self.put((HEAD, block))
+            self.put((INTERIM, block))
 
     def ask_for_body(self) -> None:
-        self.put((HEAD, self._blocks.interim(100)))
+        self.put((INTERIM, self._blocks.interim(100)))
 
     def error(self, status: int) -> int:
-        block, body = self._blocks.error(status, is_head=self.stream.is_head)
+        block, body = self._blocks.error(status, is_head=self._exchange.is_head)
         self._block = b""
         self._ended = True
         self.keep_alive = False
@@ -176,10 +179,27 @@ class StreamResponse(Response):
         return len(block) + len(body)
 
 
+class DistantResponse(StreamResponse):
+    """Made in another thread than the one that has the stream: pieces are the items of one `put`."""
+
+    __slots__ = ("_put",)
+
+    def __init__(self, blocks: BlockBuilder, far: Exchange, put: Callable[[Any, int], None]) -> None:
+        super().__init__(blocks, far)
+        self._put = put
+
+    def put(self, *items: Item) -> None:
+        self._put(items, sum([len(data) for _, data in items]))
+
+
 class LoopResponse(StreamResponse):
     """The stream takes all of it."""
 
-    __slots__ = ()
+    __slots__ = ("stream",)
+
+    def __init__(self, stream: Carried) -> None:
+        super().__init__(stream.connection.service.http2.blocks, stream)
+        self.stream = stream
 
     def put(self, *items: Item) -> None:
         stream = self.stream
@@ -201,10 +221,11 @@ class LoopResponse(StreamResponse):
 class CallResponse(StreamResponse):
     """A call's: see the module."""
 
-    __slots__ = ("_begun", "_changed", "_gone", "_in_loop", "_wants_room", "client_wait")
+    __slots__ = ("_begun", "_changed", "_gone", "_in_loop", "_wants_room", "client_wait", "stream")
 
     def __init__(self, stream: Carried, *, in_loop: bool) -> None:
-        super().__init__(stream)
+        super().__init__(stream.connection.service.http2.blocks, stream)
+        self.stream = stream
         self._in_loop = in_loop
         self._changed = None if in_loop else threading.Event()
         self._wants_room = False
@@ -234,6 +255,15 @@ class CallResponse(StreamResponse):
         while stream.put_bytes - stream.sent_bytes > HELD_BYTES_MAX:
             self._wait()
             self._check()
+
+    def distant(self, far: Any, put: Callable[[Any, int], None]) -> DistantResponse:
+        return DistantResponse(self._blocks, far, put)
+
+    def begins(self, pieces: list[Any]) -> bool:
+        return any(kind != INTERIM for piece in pieces for kind, _ in piece)
+
+    def pass_on(self, pieces: list[Any]) -> None:
+        self.put(*[item for piece in pieces for item in piece])
 
     def _put_whole(self, block: bytes, body: bytes) -> None:
         stream = self.stream

@@ -20,12 +20,12 @@ from gwctl.workers.exchange.body_budget import BodiesFull
 from gwctl.workers.exchange.body_buffer import BodyTooLarge, not_kept
 from gwctl.workers.exchange.exchange import Sink
 from gwctl.workers.exchange.request_rules import SHOWN, Refused
-from gwctl.workers.exchange.states import BODY, BUSY, CLOSING, FLUSH
+from gwctl.workers.exchange.states import BODY, BUSY, CLOSING, FLUSH, FRESH
 from gwctl.workers.http1.client_signs import LEFT_S
 from gwctl.workers.http1.request_rules import frame_body, wants_continue
 from gwctl.workers.http2.carrier import Carried, Carrier
 from gwctl.workers.http2.output import BODY as BODY_PART
-from gwctl.workers.http2.output import HEAD, LAST_BODY
+from gwctl.workers.http2.output import HEAD, INTERIM, LAST_BODY
 from gwctl.workers.http2.responses import CallResponse, LoopResponse
 from gwctl.workers.http2.wire import (
     CANCEL,
@@ -138,6 +138,10 @@ class Stream(Carried):
         return self.connection.addresses()
 
     @property
+    def carrier(self) -> Any:
+        return self.connection
+
+    @property
     def ssl(self) -> Any:
         return self.connection.ssl
 
@@ -149,8 +153,12 @@ class Stream(Carried):
         return self.lost or connection.lost or (connection.eof and connection.eof_at - since > LEFT_S)
 
     def begin(self) -> None:
-        """Give it to the runner."""
+        """Give it to the runner, or go on with it whose body is complete."""
         service = self.connection.service
+        if self.state == BODY:
+            service.runner.body_complete(self)
+        if self.state != FRESH:
+            return
         service.runner.on_stream(self, self.connection)
         self.forwarder = self.connection.forwarder
         if self._head.refusal is not None:
@@ -297,7 +305,7 @@ class Stream(Carried):
     def send_continue(self) -> None:
         if self.expecting:
             self.expecting = False
-            self.connection.out.add(self, (HEAD, self.connection.service.http2.blocks.interim(100)))
+            self.connection.out.add(self, (INTERIM, self.connection.service.http2.blocks.interim(100)))
 
     def adjust_reading(self) -> None:
         full = self.request is not None and self.request.is_full()
@@ -309,9 +317,14 @@ class Stream(Carried):
                 context = self.connection.service.context
                 context.loop.call_soon(self._feed, context=context.neutral_context)
 
+    def catch_up(self) -> bool:
+        if self._sink is None or self.read_paused or not (self._kept or self.ended):
+            return False
+        self._feed()  # what was kept when the sink was full, which the loop would see to
+        return True
+
     def pump(self, seconds: float) -> int | None:
-        if (self._kept or self.ended) and not self.read_paused:
-            self._feed()  # what was kept when the sink was full, which the loop would see to
+        if self.catch_up():
             return None
         return None if self.connection.poll(seconds) and not self.lost else 0
 
@@ -354,7 +367,7 @@ class Stream(Carried):
         if self.state == BUSY:
             self.request.body_end()
         else:
-            self.connection.service.runner.body_complete(self)
+            self.connection.body_came(self)
 
     def _body_failed(self, status: int, why: str) -> None:
         if self._sink is not None:

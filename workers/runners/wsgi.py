@@ -197,6 +197,9 @@ class WsgiRunner(Runner):
         exchange.base = base
 
     def on_stream(self, exchange: Exchange, connection: Exchange) -> None:
+        if self.bridge is not None:
+            exchange.base = connection.base
+            return
         exchange.base = base = connection.base.copy()
         base["wsgi.early_hints"] = EarlyHints(exchange.response)
 

@@ -39,12 +39,6 @@ def http2_for(context: WorkerContext) -> Http2 | None:
     )
     if "h2" not in spoken:
         return None
-    if context.interface == "asgi" and not context.worker_class.has_websockets:
-        if context.settings.http:
-            context.log.warning(
-                "`http` asks for HTTP/2, which ASGI applications have in asgi workers: here it is HTTP/1.1"
-            )
-        return None
     from gwctl.workers.http2.shared import Http2  # noqa: PLC0415
 
     return Http2(context)

@@ -25,8 +25,8 @@ class Call(BridgedCall):
 
     passed_on: list[bytes]
 
-    def _pass_on(self, blocks: list[bytes]) -> None:
-        self.passed_on += blocks
+    def _pass_on(self, pieces: list[Any]) -> None:
+        self.passed_on += pieces
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def pipe() -> Pipe:
 def test_nothing_is_taken_twice(pipe: Pipe) -> None:
     """Neither when it comes right after a look that found nothing."""
     found = pipe.take()
-    pipe.write(b"block")
+    pipe.put(b"block", 5)
     assert found == []
     assert pipe.take() == [b"block"]
     assert pipe.take() == []
@@ -53,7 +53,7 @@ def test_a_response_that_ends_while_its_call_is_given_up_is_whole_only_if_all_of
     far = SimpleNamespace(pipe=pipe, over=False, is_cut=False)
 
     def last_words() -> None:
-        pipe.write(b"last")
+        pipe.put(b"last", 5)
         far.over = True
 
     class Late:
@@ -62,7 +62,7 @@ def test_a_response_that_ends_while_its_call_is_given_up_is_whole_only_if_all_of
             last_words()
             return taken
 
-    pipe.write(b"first")
+    pipe.put(b"first", 5)
     if late:
         far.pipe = Late()
     else:

@@ -274,3 +274,49 @@ def test_many_requests_in_one_packet(start: Start) -> None:
     )
     for number, stream in enumerate(streams):
         assert str(number).encode() in stream.whole().body
+
+
+def test_room_that_comes_behind_a_body_is_there_for_its_response(start: Start) -> None:
+    """All that came in one packet is read before the call, which waits for that room."""
+    body = bytes(range(250)) * 280
+    client = start()
+    stream = client.open("/echo", "POST", ends=False, window=0)
+    until(lambda: client.connection.streams, "the head to be read")
+    frames = [
+        wire.frame(wire.DATA, 0, stream.stream_id, body[at : at + 10_000])
+        for at in range(0, len(body), 10_000)
+    ]
+    frames += [
+        wire.frame(wire.DATA, wire.END_STREAM, stream.stream_id, b""),
+        wire.window_frame(stream.stream_id, len(body)),
+    ]
+    client.send(b"".join(frames))
+    assert stream.whole().body == body
+
+
+@pytest.mark.parametrize("worker_class", ["sync"])
+def test_no_call_begins_in_the_midst_of_another(start: Start) -> None:
+    """Not even when a body is complete that was read while the call waited for its client."""
+    told: list[str] = []
+
+    def wsgi(environ: Any, start_response: Any) -> Any:
+        path = environ["PATH_INFO"]
+        told.append(f"{path} begins")
+        start_response("200 OK", [])
+        for _ in range(10 if path == "/slow" else 1):
+            yield bytes(50_000)
+        told.append(f"{path} ends")
+
+    client = start(wsgi)
+    other = client.post("/other", body=b"half")
+    until(lambda: client.connection.streams, "the head to be read")
+    slow = client.open("/slow", window=1000)
+    slow.wait_for_body(bytes(1000))
+    other.upload(b"of a body")
+    other.finish()
+    client.frame(wire.PING, 0, 0, b"12345678")
+    client.wait_for(lambda: client.pongs, "all of that to be read")
+    slow.allow(1_000_000)
+    assert len(slow.whole().body) == 500_000
+    assert len(other.whole().body) == 50_000
+    assert told == ["/slow begins", "/slow ends", "/other begins", "/other ends"]

@@ -87,13 +87,12 @@ def test_ciphers(shop: Files) -> None:
     ],
 )
 def test_alpn(worker_class: str, shop: Files, http: tuple[str, ...], offered: list[str], chosen: str) -> None:
-    """An ASGI application under sync or threads has HTTP/1.1 alone."""
     context = client_context()
     context.set_alpn_protocols(offered)
     with engine_of(worker_class, shop.server(), http=http) as engine:
         with connect(engine, context=context) as client:
             alpn = client.sock.selected_alpn_protocol()  # type: ignore[attr-defined]
-        assert alpn == ("http/1.1" if worker_class in {"sync+asgi", "threads+asgi"} else chosen)
+        assert alpn == chosen
 
 
 @pytest.mark.parametrize("worker_class", ["sync", "threads", "asgi"])
