@@ -333,6 +333,10 @@ class ConnectionBase(Exchange):
             return True
         return self.request is not None and self.request.is_due()
 
+    def listens(self) -> bool:
+        """Tell whether what its client sends next is read as soon as it is there: somebody waits for that."""
+        return self.state <= HEAD or (self.framer is not None and not self.read_paused)
+
     # ---- after the response
 
     def responded(self, keep_alive: bool, now: float) -> None:

@@ -6,7 +6,7 @@ import select
 from typing import TYPE_CHECKING
 
 from gwctl.ipc.scoreboard import CONNECTIONS
-from gwctl.workers.exchange.states import HANDED_OFF, HEAD
+from gwctl.workers.exchange.states import HANDED_OFF
 from gwctl.workers.http1.connection import ConnectionBase
 from gwctl.workers.http1.hangup import has_unread
 from gwctl.workers.http1.service import Http1Service
@@ -62,9 +62,13 @@ class ConnectionService(Http1Service):
                 continue
             if other.is_due():
                 return True
-            if other.state <= HEAD or (other.framer is not None and not other.read_paused):
+            events = select.POLLOUT if other.held_bytes() else 0  # what the loop sends
+            if other.listens():
                 asking[fd] = other.sock
-                poller.register(fd, select.POLLIN)
-            elif other.held_bytes():  # the rest of a response, which the loop sends
-                poller.register(fd, select.POLLOUT)
-        return any(fd not in asking or has_unread(asking[fd]) for fd, _ in poller.poll(0))
+                events |= select.POLLIN
+            if events:
+                poller.register(fd, events)
+        return any(
+            event & select.POLLOUT or fd not in asking or has_unread(asking[fd])
+            for fd, event in poller.poll(0)
+        )

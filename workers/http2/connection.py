@@ -429,6 +429,9 @@ class Http2Connection(DirectCarrier, asyncio.Protocol):
     def is_due(self) -> bool:
         return bool(self._ready) or (self.tls is not None and self.tls.goes_on)
 
+    def listens(self) -> bool:
+        return self.state < LINGER  # for a request, a body, or room for a response
+
     # ---- its ends
 
     def unsent_bytes(self) -> int:

@@ -16,12 +16,13 @@ import pytest
 from gwctl.ipc.scoreboard import BUSY_SINCE, EXTENDED_REQUEST, EXTENDED_UNTIL
 from gwctl.workers.exchange import client_wait
 from gwctl.workers.exchange.client_wait import ClientWait
-from gwctl.workers.exchange.states import BODY
+from gwctl.workers.exchange.states import BODY, BUSY
 from gwctl.workers.http1 import file_sender
 from gwctl.workers.http1.file_sender import FileTail
 from gwctl.workers.wsgi import body_stream
 from tests.support.compiled import pure_only
 from tests.support.engine import Client, Engine
+from tests.support.http2 import Http2Client
 from tests.support.tls import Files, client_context
 from tests.support.wait import until
 from tests.unit.workers.balancing.test_handoff import give_one
@@ -195,6 +196,21 @@ def test_who_is_due_in_the_next_turn_does_not_wait_for_a_slow_reader(what: str, 
         assert len(slow.response().body) == 120 * len(BLOCK)
         slow.sock.close()
         other.sock.close()
+
+
+def test_a_request_among_others_of_http2_does_not_wait_for_a_slow_reader() -> None:
+    """Its connection is busy with an upload, and what comes on it is still in its socket."""
+    streams = Streams()
+    with Engine(streams, "sync", http=("h2", "h1")) as engine, Http2Client(engine) as other:
+        upload = other.post("/", body=b"some")
+        until(lambda: other.connection.state == BUSY, "the upload to be there")
+        slow = ask(engine, "/stream?120")
+        until(lambda: streams.blocks, "the call to hold the loop")
+        assert other.open("/").whole().body == b"hello", "while nobody reads the stream"
+        upload.finish()
+        assert upload.whole().body == b"hello"
+        assert len(slow.response().body) == 120 * len(BLOCK)
+        slow.sock.close()
 
 
 @pure_only
