@@ -17,11 +17,10 @@ KEPT_BYTES_MAX: Final = 65536
 class Encoder:
     """Of one worker. Compression is not its business: each connection does that with a history of its own."""
 
-    __slots__ = ("_frame", "_text")
+    __slots__ = ("_last",)
 
     def __init__(self) -> None:
-        self._text: str | None = None
-        self._frame = b""
+        self._last: tuple[str | None, bytes] = (None, b"")
 
     def frame(self, message: Any) -> bytes:
         """Return the frame of a websocket.send.
@@ -31,12 +30,12 @@ class Encoder:
         """
         text = message.get("text")
         if type(text) is str and message.get("bytes") is None:  # a subclass may compare as it likes
-            if text == self._text:
-                return self._frame
+            last, data = self._last
+            if text == last:
+                return data
             data = frame(TEXT, text.encode())
             if len(data) <= KEPT_BYTES_MAX:
-                self._text = text
-                self._frame = data
+                self._last = (text, data)
             return data
         return frame(*content(message))
 
@@ -53,3 +52,7 @@ def content(message: Any) -> tuple[int, bytes]:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise NotAsgiError(f"bytes of websocket.send must be bytes, not {type(data).__name__}")
     return BINARY, bytes(data)
+
+
+ENCODER: Final = Encoder()
+"""That of this process."""

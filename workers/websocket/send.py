@@ -23,7 +23,7 @@ from gwctl.workers.exchange.response import COUNTED, MARKED
 from gwctl.workers.http1.response_head import LAST_CHUNK, chunk
 from gwctl.workers.observe.errors import ClientGone, NotAsgiError
 from gwctl.workers.websocket.deflate import Deflater
-from gwctl.workers.websocket.encoder import content
+from gwctl.workers.websocket.encoder import ENCODER, content
 from gwctl.workers.websocket.frames import NO_STATUS, frame, may_be_sent
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Sending:
             await self._packing.wait()  # another message goes first
         if self._stage == OPEN and kind == "websocket.send":  # nearly all
             if self._deflater is None:
-                data = self._around.encoder.frame(message)
+                data = ENCODER.frame(message)
                 self.transport.write(data)
                 size = len(data)
                 memory.written += size

@@ -11,7 +11,6 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.log.event_log import Log
 from gwctl.workers.http1.response_head import HeadBuilder
 from gwctl.workers.observe.throttled_log import ThrottledLog
-from gwctl.workers.websocket.encoder import Encoder
 from gwctl.workers.websocket.memory import Holder, Memory
 
 Answered = Callable[[int, int], None]
@@ -90,7 +89,6 @@ class Surroundings:
         "call",
         "changed",
         "connections",
-        "encoder",
         "heads",
         "holders",
         "log",
@@ -126,4 +124,3 @@ class Surroundings:
         self.throttled = ThrottledLog(log)
         self.turn = Turn(loop)
         self.memory = Memory(loop, settings.websocket, self.holders, self.throttled)
-        self.encoder = Encoder()
