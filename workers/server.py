@@ -242,7 +242,7 @@ class Server(ConnectionService):
         cut = unanswered(self) + self.websockets.quit()
         for connection in list(self._connections):
             if connection.transport is not None:
-                connection.transport.abort()
+                connection.quit()
         self.accounts.flush()
         return cut
 
@@ -257,7 +257,7 @@ class Server(ConnectionService):
 
     @property
     def connections(self) -> int:
-        return len(self._connections) + len(self.websockets)
+        return len(self._connections) + self.websockets.sockets
 
     def set_access_log(self, fd: int) -> None:
         """Write the access log to ``fd`` from now on; the server closes it in the end. -1: none."""
@@ -280,13 +280,20 @@ class Server(ConnectionService):
             self.accounts.flush_soon()
 
     def upgrade(self, exchange: Exchange, scope: Mapping[str, Any]) -> None:
-        assert isinstance(exchange, ConnectionBase)  # which alone can upgrade
-        rest = exchange.tail[exchange.tail_at :]
-        before = partial(self._give_up, exchange, monotonic(), scope)
-        self.websockets.hand_over(exchange.transport, rest, scope, before)
+        answered = partial(self._handshake_answered, exchange, monotonic(), scope)
+        if isinstance(exchange, ConnectionBase):
+            rest = exchange.tail[exchange.tail_at :]
+            before = partial(self._give_up, exchange, answered)
+            self.websockets.hand_over(exchange.transport, rest, scope, before)
+            return
+        from gwctl.workers.http2.tunnel import Tunnel  # noqa: PLC0415 - most workers do not speak HTTP/2
+
+        assert isinstance(exchange, Tunnel)
+        assert self.http2 is not None
+        self.websockets.carry(exchange, self.http2.blocks, scope, lambda: answered)
 
     def _give_up(
-        self, connection: ConnectionBase, start: float, scope: Mapping[str, Any]
+        self, connection: ConnectionBase, answered: Callable[[int, int], None]
     ) -> Callable[[int, int], None]:
         """Let ``connection`` go; return what is to be told of the answer to its handshake."""
         connection.tail = b""
@@ -296,17 +303,18 @@ class Server(ConnectionService):
             connection.transport.resume_reading()
         self._connections.discard(connection)
         connection.let_go()
-
-        def answered(status: int, size: int) -> None:
-            now = monotonic()
-            seconds = now - start
-            accounts = self.accounts
-            accounts.own.add(connection.method, connection.target, status, size, seconds)
-            if accounts.access is not None:
-                accounts.access.add_scope(connection, status, size, seconds, scope, None, now)
-            accounts.flush_soon()
-
         return answered
+
+    def _handshake_answered(
+        self, exchange: Exchange, start: float, scope: Mapping[str, Any], status: int, size: int
+    ) -> None:
+        now = monotonic()
+        seconds = now - start
+        accounts = self.accounts
+        accounts.own.add(exchange.method, exchange.target, status, size, seconds)
+        if accounts.access is not None:
+            accounts.access.add_scope(exchange, status, size, seconds, scope, None, now)
+        accounts.flush_soon()
 
     # ---- timers
 

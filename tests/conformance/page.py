@@ -73,7 +73,8 @@ What is over a limit is refused before it is kept.
 ## HTTP/2
 
 As RFC 9113, 7541 and 9218 say, in all worker classes: with TLS by ALPN, without where `http` has `h2`, for clients that know beforehand (there is
-no Upgrade). WebSockets are HTTP/1.1's.
+no Upgrade). WebSockets are opened by an extended CONNECT (RFC 8441), which is offered in `asgi` workers; other protocols than `websocket` are
+answered with 501.
 
 - What HTTP/1.1 refuses, HTTP/2 refuses, with the same status: the tests play those of the cases below that both can say. What RFC 9113 calls malformed
   (names in upper case, fields of connections, a pseudo-header that is not sound, control characters) resets the stream with PROTOCOL_ERROR; what is wrong

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Protocol
 
 from tests.support.websocket import BINARY, CLOSE, CONT, PING, PONG, TEXT, close_frame, frame
 
@@ -288,3 +289,39 @@ def _continued() -> Case:
 
 
 CASES["13 the window goes on"] = _continued()
+
+
+class Wire(Protocol):
+    """A client's connection, or its stream."""
+
+    def send(self, data: bytes) -> None: ...
+    def read_exactly(self, size: int) -> bytes: ...
+
+    def rest(self) -> bytes:
+        """Everything up to the end."""
+
+
+def frames_until_close(client: Wire, case: Case) -> tuple[list[tuple[int, bytes]], int]:
+    """Read until the close frame, and what follows it up to the end: nothing."""
+    unpacker = zlib.decompressobj(-15)
+    found: list[tuple[int, bytes]] = []
+    if not case.frames and case.tidy:
+        client.send(close_frame(1000))
+    while True:
+        first, size = client.read_exactly(2)
+        if size == 126:
+            size = int.from_bytes(client.read_exactly(2), "big")
+        elif size == 127:
+            size = int.from_bytes(client.read_exactly(8), "big")
+        payload = client.read_exactly(size)
+        opcode = first & 15
+        assert first & 0xB0 == 0x80
+        assert bool(first & 0x40) == (case.deflate and opcode < CLOSE)
+        if first & 0x40:
+            payload = unpacker.decompress(payload + b"\0\0\xff\xff")
+        if opcode == CLOSE:
+            assert client.rest() == b""
+            return found, int.from_bytes(payload[:2], "big") if payload else 1005
+        found.append((opcode, payload))
+        if len(found) == len(case.frames) and case.tidy:
+            client.send(close_frame(1000))

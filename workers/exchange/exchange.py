@@ -186,6 +186,8 @@ class Exchange:
     """As request lines have it (RFC 9112 section 2.3), and CGI: with a minor version."""
     upgrades = False
     """It can become a WebSocket, with the connection that it has to itself."""
+    tunnels = False
+    """It is no request, but asks to become a WebSocket (RFC 8441)."""
     announces_bodies = True
     """A request that has a body has a field that says so; else `take_body` is asked for each."""
 

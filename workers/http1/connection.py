@@ -489,6 +489,10 @@ class ConnectionBase(Exchange):
         self.linger()
         return True
 
+    def quit(self) -> None:
+        """End it at once, as all else."""
+        self.transport.abort()
+
     def abort(self) -> None:
         if self.lost or self.transport is None:
             return

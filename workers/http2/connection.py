@@ -31,8 +31,10 @@ from gwctl.workers.http2.header_blocks import BlockReader, list_bytes_max
 from gwctl.workers.http2.output import Output
 from gwctl.workers.http2.request_head import Malformed, read_priority
 from gwctl.workers.http2.stream import Stream, malformed
+from gwctl.workers.http2.tunnel import LAST_WORDS_S, Tunnel
 from gwctl.workers.http2.wire import (
     ACK,
+    ENABLE_CONNECT_PROTOCOL,
     FLOW_CONTROL_ERROR,
     FRAME_BYTES_MAX,
     HEADER_TABLE_DEFAULT,
@@ -152,6 +154,8 @@ class Http2Connection(DirectCarrier, asyncio.Protocol):
             (MAX_HEADER_LIST_SIZE, service.context.limits.head_bytes_max),
             (NO_RFC7540_PRIORITIES, 1),
         ]
+        if service.http2.tunnels:
+            pairs.append((ENABLE_CONNECT_PROTOCOL, 1))
         start = settings_frame(pairs)
         if self._window > WINDOW_DEFAULT:
             start += window_frame(0, self._window - WINDOW_DEFAULT)
@@ -249,7 +253,8 @@ class Http2Connection(DirectCarrier, asyncio.Protocol):
             head = self._blocks.request(block)
         except Malformed as fault:
             raise malformed(stream_id, fault.why) from None
-        stream = self.streams[stream_id] = Stream(self, stream_id, head, ends, monotonic())
+        kind = Tunnel if head.protocol else Stream
+        stream = self.streams[stream_id] = kind(self, stream_id, head, ends, monotonic())
         self.state = max(self.state, BUSY)
         self._ready.append(stream)
         if self.service.draining:
@@ -440,7 +445,13 @@ class Http2Connection(DirectCarrier, asyncio.Protocol):
         return held + self.out.held + len(self._pending) + int(self.transport.get_write_buffer_size())
 
     def undone(self) -> list[Exchange]:
-        return [stream for stream in self.streams.values() if not stream.lost]
+        return [stream for stream in self.streams.values() if not (stream.lost or stream.tunnels)]
+
+    def quit(self) -> None:
+        if any(stream.tunnels for stream in self.streams.values()):
+            self.service.context.loop.call_later(LAST_WORDS_S, self.abort)
+        else:
+            super().quit()
 
     def abandon(self) -> None:
         for stream in list(self.streams.values()):

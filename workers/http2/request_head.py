@@ -197,11 +197,14 @@ def _check_target(pseudo: dict[bytes, bytes]) -> None:
     """
     method = pseudo[b":method"]
     path = pseudo.get(b":path", b"")
-    if b":protocol" in pseudo:
-        raise Refused(501, "an extended CONNECT, which was not offered")
-    if _METHOD.fullmatch(method) is None:
+    protocol = pseudo.get(b":protocol")
+    if protocol is not None:
+        if protocol != b"websocket":
+            raise Refused(501, f"an extended CONNECT for {protocol[:SHOWN]!r}")
+    elif _METHOD.fullmatch(method) is None:
         raise Refused(501, f"a method that nobody knows: {method[:SHOWN]!r}")
-    check_unusual_method(method, path)
+    else:
+        check_unusual_method(method, path)
     if pseudo[b":scheme"].lower() not in _SCHEMES:
         raise Refused(400, "a scheme that is neither http nor https")
     if path == b"*" and method != b"OPTIONS":

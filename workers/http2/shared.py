@@ -25,6 +25,7 @@ class Http2:
         blocks: Makes header blocks of responses.
         handed: What calls in threads have written.
         limits: Judges streams.
+        tunnels: An extended CONNECT is offered, for WebSockets.
         connections: Those that there are.
     """
 
@@ -33,6 +34,7 @@ class Http2:
         self.blocks = BlockBuilder(bytes if context.interface == "asgi" else str, settings.retry_after_s)
         self.handed = Handed(context)
         self.limits = StreamLimits(settings)
+        self.tunnels = context.worker_class.has_websockets and context.interface == "asgi"
         self.connections: set[Http2Connection] = set()
 
     def take_over(self, connection: Connection) -> asyncio.Protocol:

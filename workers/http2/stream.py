@@ -161,13 +161,18 @@ class Stream(Carried):
             return
         service.runner.on_stream(self, self.connection)
         self.forwarder = self.connection.forwarder
-        if self._head.refusal is not None:
-            self.refuse_head(self._head.refusal)
+        refused = self._refusal()
+        if refused is not None:
+            self.refuse_head(refused)
             return
         try:
             service.begin(self)
         except Refused as refusal:
             self.refuse_head(refusal)
+
+    def _refusal(self) -> Refused | None:
+        """Return why it is refused before anybody looks at it."""
+        return self._head.refusal
 
     # ---- its body, from the connection
 

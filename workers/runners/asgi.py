@@ -127,6 +127,9 @@ class AsgiRunner(Runner):
 
     def _begin_notable(self, exchange: Exchange, scope: Scope, notable: Fields) -> None:
         service = self.service
+        if exchange.tunnels:
+            service.upgrade(exchange, scope)
+            return
         body = exchange.take_body(notable, service.context.limits.body_bytes_max, RECEIVE_BYTES_MAX)
         has_body = body != b""
         if has_body:

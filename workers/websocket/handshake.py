@@ -42,7 +42,7 @@ class Opening(NamedTuple):
     """A sound handshake, and how it is answered."""
 
     head: bytes
-    """The answer's first lines; the application's fields follow."""
+    """The answer's first lines over HTTP/1.1; the application's fields follow."""
     agreement: Agreement | None
     subprotocols: list[str]
 
@@ -66,26 +66,14 @@ def judge(headers: Headers, per_message_deflate: bool) -> Opening:
     Raises:
         Refused: 426 when we do not speak the client's version, 400 when the handshake is broken.
     """
-    # Most workers never have a WebSocket.
-    from hashlib import sha1  # noqa: PLC0415
+    from hashlib import sha1  # noqa: PLC0415 - most workers never have a WebSocket
 
-    from gwctl.workers.websocket.deflate import MalformedError, agree  # noqa: PLC0415
-
-    versions = _values(headers, b"sec-websocket-version")
-    if versions != [_VERSION]:
+    if _values(headers, b"sec-websocket-version") != [_VERSION]:
         raise Refused(426, "a WebSocket of another version than 13")
     keys = _values(headers, b"sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
         raise Refused(400, "Sec-WebSocket-Key is not one key of 16 bytes")
-    protocols = _items(headers, b"sec-websocket-protocol", lower=False)
-    if not all(_TOKEN.fullmatch(item) for item in protocols):
-        raise Refused(400, "Sec-WebSocket-Protocol is not a list of names")
-    try:
-        agreement = agree(_values(headers, b"sec-websocket-extensions"))
-    except MalformedError:
-        raise Refused(400, "Sec-WebSocket-Extensions is not a list of extensions") from None
-    if not per_message_deflate:
-        agreement = None
+    agreement, protocols = _agree(headers, per_message_deflate)
     accept = base64.b64encode(sha1(keys[0] + _MAGIC, usedforsecurity=False).digest())
     lines = [
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
@@ -93,7 +81,36 @@ def judge(headers: Headers, per_message_deflate: bool) -> Opening:
     ]
     if agreement is not None:
         lines.append(f"Sec-WebSocket-Extensions: {agreement.answer}\r\n".encode())
-    return Opening(b"".join(lines), agreement, [item.decode("ascii") for item in protocols])
+    return Opening(b"".join(lines), agreement, protocols)
+
+
+def judge_connect(headers: Headers, per_message_deflate: bool) -> Opening:
+    """Judge the handshake of an extended CONNECT (RFC 8441 section 5), which has no key.
+
+    Raises:
+        Refused: 400. There is no Upgrade that a 426 could ask for.
+    """
+    if _values(headers, b"sec-websocket-version") != [_VERSION]:
+        raise Refused(400, "a WebSocket of another version than 13")
+    return Opening(b"", *_agree(headers, per_message_deflate))
+
+
+def _agree(headers: Headers, per_message_deflate: bool) -> tuple[Agreement | None, list[str]]:
+    """Return what is agreed on of the client's offers, and its subprotocols.
+
+    Raises:
+        Refused: 400.
+    """
+    from gwctl.workers.websocket.deflate import MalformedError, agree  # noqa: PLC0415
+
+    protocols = _items(headers, b"sec-websocket-protocol", lower=False)
+    if not all(_TOKEN.fullmatch(item) for item in protocols):
+        raise Refused(400, "Sec-WebSocket-Protocol is not a list of names")
+    try:
+        agreement = agree(_values(headers, b"sec-websocket-extensions"))
+    except MalformedError:
+        raise Refused(400, "Sec-WebSocket-Extensions is not a list of extensions") from None
+    return agreement if per_message_deflate else None, [item.decode("ascii") for item in protocols]
 
 
 def websocket_scope(scope: Mapping[str, Any], opening: Opening, state: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +121,7 @@ def websocket_scope(scope: Mapping[str, Any], opening: Opening, state: dict[str,
             extensions[shared] = scope["extensions"][shared]
     return {
         "type": "websocket",
-        "http_version": "1.1",
+        "http_version": scope.get("http_version", "1.1"),
         **{key: scope[key] for key in _FROM_REQUEST if key in scope},
         "scheme": _SCHEMES.get(scope.get("scheme", "http"), "ws"),
         "subprotocols": [*opening.subprotocols],

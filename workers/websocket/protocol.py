@@ -36,6 +36,7 @@ from gwctl.workers.app import fork_hooks
 from gwctl.workers.http1.hangup import hang_up_descriptor
 from gwctl.workers.observe.disconnects import is_disconnect
 from gwctl.workers.observe.tracebacks import fault, summary, tell_once
+from gwctl.workers.websocket.answers import Answer
 from gwctl.workers.websocket.deflate import Inflater
 from gwctl.workers.websocket.frames import (
     CLOSE,
@@ -113,9 +114,10 @@ class WebSocket(Sending, asyncio.Protocol):
         opening: Opening,
         scope: dict[str, Any],
         transport: asyncio.Transport,
+        answer: Answer,
         answered: Answered,
     ) -> None:
-        super().__init__(around, opening, scope, transport)
+        super().__init__(around, opening, scope, transport, answer)
         self._answered = answered
         agreement = opening.agreement
         self._reader = FrameReader(
@@ -198,6 +200,7 @@ class WebSocket(Sending, asyncio.Protocol):
         around = self._around
         around.memory.wait_no_more(self)
         around.connections.discard(self)
+        around.carried.discard(self)
         if self._task is None:
             around.holders.discard(self)
         self._has_room()  # nobody resumes a lost transport; whoever waits to send must learn of it
@@ -441,10 +444,11 @@ class WebSocket(Sending, asyncio.Protocol):
 
     def _refuse(self, status: int) -> None:
         """Answer the handshake ourselves."""
-        data = self._around.heads.error(status)
         self._tell_end(_ABNORMAL)
-        self._tell_answer(status, len(data))
-        self._finish(data)
+        if not (self._gone or self.transport.is_closing()):
+            self._tell_answer(status, self._answer.refuse(status))
+        self._tell_answer(status, 0)  # if nothing was said
+        self._finish(b"")
 
     def _finish(self, data: bytes) -> None:
         """Send ``data`` as our last bytes; what comes is dropped until the client closes."""

@@ -9,10 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from random import random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from gwctl.workers.websocket.handshake import judge, websocket_scope
+from gwctl.workers.websocket.handshake import Opening, judge, judge_connect, websocket_scope
 from gwctl.workers.websocket.surroundings import Answered, Member, Surroundings
+
+if TYPE_CHECKING:
+    from gwctl.workers.http2.response_head import BlockBuilder
+    from gwctl.workers.http2.tunnel import Tunnel
+    from gwctl.workers.websocket.answers import Answer
+    from gwctl.workers.websocket.protocol import WebSocket
 
 STEP_MAX_S: Final = 0.1
 """Longest time between the ends of two WebSockets in a drain."""
@@ -28,6 +34,11 @@ class WebSockets:
 
     def __len__(self) -> int:
         return len(self._around.connections)
+
+    @property
+    def sockets(self) -> int:
+        """How many have a connection of their own."""
+        return len(self._around.connections) - len(self._around.carried)
 
     @property
     def idle(self) -> bool:
@@ -56,17 +67,48 @@ class WebSockets:
         """
         around = self._around
         opening = judge(scope["headers"], around.settings.websocket.per_message_deflate)
+        from gwctl.workers.websocket.answers import Http1Answer  # noqa: PLC0415 - as below
+
+        protocol = self._begin(transport, opening, scope, Http1Answer(transport, around.heads), before())
+        if rest:
+            protocol.data_received(rest)
+
+    def carry(
+        self, tunnel: Tunnel, blocks: BlockBuilder, scope: Mapping[str, Any], before: Callable[[], Answered]
+    ) -> None:
+        """Make a stream of HTTP/2 a WebSocket connection; see `hand_over`.
+
+        Raises:
+            Refused: The handshake is broken; nothing was changed.
+        """
+        around = self._around
+        opening = judge_connect(scope["headers"], around.settings.websocket.per_message_deflate)
+        from gwctl.workers.http2.tunnel import StreamTransport  # noqa: PLC0415 - as below
+        from gwctl.workers.websocket.answers import Http2Answer  # noqa: PLC0415 - as below
+
+        answer = Http2Answer(tunnel, blocks)
+        around.carried.add(self._begin(StreamTransport(tunnel), opening, scope, answer, before()))
+        tunnel.go_on()
+
+    def _begin(
+        self,
+        transport: asyncio.Transport,
+        opening: Opening,
+        scope: Mapping[str, Any],
+        answer: Answer,
+        answered: Answered,
+    ) -> WebSocket:
+        around = self._around
         # These modules, and zlib, come with the first connection: most workers never have one.
         from gwctl.workers.websocket.protocol import WebSocket  # noqa: PLC0415
 
-        scope = websocket_scope(scope, opening, around.state)
-        protocol = WebSocket(around, opening, scope, transport, before())
+        own_scope = websocket_scope(scope, opening, around.state)
+        protocol = WebSocket(around, opening, own_scope, transport, answer, answered)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         if self._draining:
             protocol.go_away()  # its client shall come again, to a worker that stays
-        if rest:
-            protocol.data_received(rest)
+        return protocol
 
     def drain(self, over_s: float) -> None:
         """Close all with 1012, spread over ``over_s``: clients that all reconnect at once are a stampede.

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gwctl.masking import shower
 from gwctl.workers.exchange.heads import as_list
-from gwctl.workers.exchange.response import COUNTED, MARKED
-from gwctl.workers.http1.response_head import LAST_CHUNK, chunk
 from gwctl.workers.observe.errors import ClientGone, NotAsgiError
 from gwctl.workers.websocket.deflate import Deflater
 from gwctl.workers.websocket.encoder import ENCODER, content
 from gwctl.workers.websocket.frames import NO_STATUS, frame, may_be_sent
 
 if TYPE_CHECKING:
+    from gwctl.workers.websocket.answers import Answer
     from gwctl.workers.websocket.handshake import Opening
     from gwctl.workers.websocket.keepalive import Watch
     from gwctl.workers.websocket.surroundings import Surroundings
@@ -53,10 +52,10 @@ class Sending:
     """The half of `gwctl.workers.websocket.protocol.WebSocket` that faces the application's send()."""
 
     __slots__ = (
+        "_answer",
         "_around",
         "_closed_itself",
         "_deflater",
-        "_denial",
         "_denial_sent",
         "_denial_start",
         "_denial_status",
@@ -75,9 +74,15 @@ class Sending:
     _watch: Watch
 
     def __init__(
-        self, around: Surroundings, opening: Opening, scope: dict[str, Any], transport: asyncio.Transport
+        self,
+        around: Surroundings,
+        opening: Opening,
+        scope: dict[str, Any],
+        transport: asyncio.Transport,
+        answer: Answer,
     ) -> None:
         self._around = around
+        self._answer = answer
         self._opening = opening
         self.scope = scope
         self.transport = transport
@@ -93,7 +98,6 @@ class Sending:
         self._packing: asyncio.Event | None = None  # set when the message that is packed in parts is sent
         self._denial_start: dict[str, Any] | None = None
         self._denial_status = 0
-        self._denial = 0, 0  # how the body of the denial is delimited, and what is left of it
         self._denial_sent = 0
 
     async def send(self, message: Any) -> None:
@@ -173,7 +177,7 @@ class Sending:
     # ---- the handshake's answer
 
     def accept(self, message: Any) -> None:
-        heads = self._around.heads
+        heads, memory = self._around.heads, self._around.memory
         opening = self._opening
         fields = [field for field in map(heads.field, as_list(message.get("headers"))) if not _is_own(field)]
         protocol = message.get("subprotocol")
@@ -181,10 +185,10 @@ class Sending:
             if protocol not in opening.subprotocols:
                 raise NotAsgiError(f"the client did not offer the subprotocol {protocol!r}")
             fields.append(f"Sec-WebSocket-Protocol: {protocol}\r\n".encode())
-        data = b"".join([opening.head, heads.origin(fields), *fields, b"\r\n"])
+        size = self._answer.accept(opening, fields)
         self._stage = OPEN
-        self._write(data)
-        self._tell_answer(101, len(data))
+        memory.wrote(size)
+        self._tell_answer(self._answer.accepted, size)
         self._watch.start_pings()
         if self._leave:
             self.stay()
@@ -211,40 +215,19 @@ class Sending:
             raise NotAsgiError(f"the body of the denial must be bytes, not {type(body).__name__}")
         body = bytes(body)
         more = message.get("more_body", False)
-        out = b""
-        if self._denial_start is not None:
-            out = self._denial_head(-1 if more else len(body))
-        framing, left = self._denial
-        if framing == COUNTED:
-            left -= len(body)
-            if left < 0 or (left and not more):
-                raise NotAsgiError("the body of the denial is not as long as Content-Length says")
-            out += body
-        elif framing == MARKED:
-            out += chunk(body) if body else b""
-            out += b"" if more else LAST_CHUNK
-        self._denial = framing, left
+        start = self._denial_start
+        if start is not None:
+            self._denial_status = start["status"]
+            self._answer.begin(start["status"], start["headers"], -1 if more else len(body))
+            self._denial_start = None
+        self._around.memory.wrote(self._answer.block(body, more=more))
         self._denial_sent += len(body)
         if more:
-            self._write(out)
             return
         self._closed_itself = True
         self._tell_end(1006)
-        self._finish(out)
+        self._finish(b"")
         self._tell_answer(self._denial_status, self._denial_sent)
-
-    def _denial_head(self, known: int) -> bytes:
-        start = self._denial_start
-        assert start is not None
-        heads = self._around.heads
-        status: int = start["status"]
-        head, framing, left, _ = heads.build(
-            heads.asgi_status(status)[0], status, start["headers"], known, True, False, False
-        )
-        self._denial_start = None
-        self._denial_status = status
-        self._denial = framing, left
-        return head
 
     # ---- messages and the end
 

@@ -81,12 +81,14 @@ class Surroundings:
     """Of one worker.
 
     Attributes:
+        carried: Those of the connections that are streams of a connection of HTTP/2.
         changed: Called whenever a connection or an application's task has ended.
         holders: Of whom the connection or the task is left.
     """
 
     __slots__ = (
         "call",
+        "carried",
         "changed",
         "connections",
         "heads",
@@ -119,6 +121,7 @@ class Surroundings:
         self.log = log
         self.changed = changed
         self.connections: set[Member] = set()
+        self.carried: set[Member] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.holders: set[Member] = set()
         self.throttled = ThrottledLog(log)

@@ -48,8 +48,11 @@ def test_host_stands_for_authority_and_is_not_there_twice() -> None:
     assert read_request(without(b":authority"), LIMITS).fields == []  # as in HTTP/1, the runner refuses it
 
 
-def test_an_extended_connect_is_refused_as_it_was_not_offered() -> None:
-    given = [*replaced(b":method", b"CONNECT"), (b":protocol", b"websocket")]
+def test_an_extended_connect_is_for_websockets_alone() -> None:
+    websocket = [*replaced(b":method", b"CONNECT"), (b":protocol", b"websocket")]
+    head = read_request(websocket, LIMITS)
+    assert (head.refusal, head.protocol, head.target) == (None, "websocket", dict(GET)[b":path"].decode())
+    given = [*replaced(b":method", b"CONNECT"), (b":protocol", b"connect-udp")]
     assert read_request(given, LIMITS).refusal.status == 501  # type: ignore[union-attr]
 
 

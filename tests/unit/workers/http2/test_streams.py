@@ -19,12 +19,13 @@ Start = Callable[..., Http2Client]
 GET = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"x"), (b":path", b"/")]
 
 
-def test_settings_are_said_at_once_and_acknowledged(start: Start) -> None:
+def test_settings_are_said_at_once_and_acknowledged(start: Start, worker_class: str) -> None:
     client = start()
     client.wait_for(
         lambda: [f for f in client.frames if f[0] == wire.SETTINGS and f[1] & wire.ACK], "an acknowledgement"
     )
-    assert client.settings == {
+    tunnels = {wire.ENABLE_CONNECT_PROTOCOL: 1} if worker_class == "asgi" else {}
+    assert client.settings == tunnels | {
         wire.HEADER_TABLE_SIZE: 4096,
         wire.MAX_CONCURRENT_STREAMS: 128,
         wire.INITIAL_WINDOW_SIZE: 131_072,

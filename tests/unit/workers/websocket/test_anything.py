@@ -21,6 +21,7 @@ from gwctl.config.model.settings import PoolSettings, WebSocketSettings
 from gwctl.log.event_log import Log
 from gwctl.log.level import Level
 from gwctl.workers.http1.response_head import HeadBuilder
+from gwctl.workers.websocket.answers import Http1Answer
 from gwctl.workers.websocket.handshake import judge, websocket_scope
 from gwctl.workers.websocket.protocol import WebSocket
 from gwctl.workers.websocket.surroundings import Surroundings
@@ -235,7 +236,12 @@ class Real:
         self.answers: list[int] = []
         self.transport = Transport(self.loop)
         self.protocol = WebSocket(
-            self.around, opening, scope, self.transport, lambda status, size: self.answers.append(status)
+            self.around,
+            opening,
+            scope,
+            self.transport,
+            Http1Answer(self.transport, self.around.heads),
+            lambda status, size: self.answers.append(status),
         )
         self.transport.protocol = self.protocol
         self.loop.run_until_complete(self._connect())

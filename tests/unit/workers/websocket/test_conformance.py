@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,8 @@ from tests.support.engine import Client, Engine
 from tests.support.tls import Files
 from tests.support.tls import connect as connect_tls
 from tests.support.wait import until
-from tests.support.websocket import CLOSE, Echo, close_frame, gone, handshake
-from tests.support.websocket_cases import CASES, MESSAGE_BYTES_MAX, Case
+from tests.support.websocket import CLOSE, Echo, gone, handshake
+from tests.support.websocket_cases import CASES, MESSAGE_BYTES_MAX, Case, frames_until_close
 
 SETTINGS = WebSocketSettings(message_bytes_max=MESSAGE_BYTES_MAX)
 DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
@@ -76,32 +75,6 @@ def send_bytes(served: Served, client: Client, opening: bytes, data: bytes) -> N
             protocol.data_received(data[at : at + 1])
 
     served.engine.call(feed)
-
-
-def frames_until_close(client: Client, case: Case) -> tuple[list[tuple[int, bytes]], int]:
-    """Read until the close frame, and what follows it up to the end: nothing."""
-    unpacker = zlib.decompressobj(-15)
-    found: list[tuple[int, bytes]] = []
-    if not case.frames and case.tidy:
-        client.send(close_frame(1000))
-    while True:
-        first, size = client.read_exactly(2)
-        if size == 126:
-            size = int.from_bytes(client.read_exactly(2), "big")
-        elif size == 127:
-            size = int.from_bytes(client.read_exactly(8), "big")
-        payload = client.read_exactly(size)
-        opcode = first & 15
-        assert first & 0xB0 == 0x80
-        assert bool(first & 0x40) == (case.deflate and opcode < CLOSE)
-        if first & 0x40:
-            payload = unpacker.decompress(payload + b"\0\0\xff\xff")
-        if opcode == CLOSE:
-            assert client.rest() == b""
-            return found, int.from_bytes(payload[:2], "big") if payload else 1005
-        found.append((opcode, payload))
-        if len(found) == len(case.frames) and case.tidy:
-            client.send(close_frame(1000))
 
 
 @contextmanager

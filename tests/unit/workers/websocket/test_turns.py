@@ -12,6 +12,7 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.log.event_log import Log
 from gwctl.log.level import Level
 from gwctl.workers.http1.response_head import HeadBuilder
+from gwctl.workers.websocket.answers import Http1Answer
 from gwctl.workers.websocket.handshake import judge, websocket_scope
 from gwctl.workers.websocket.protocol import TURN_WORK, WebSocket
 from gwctl.workers.websocket.send import OPEN
@@ -92,7 +93,10 @@ def test_what_forty_clients_have_unpacked_is_bounded_in_each_turn() -> None:
         sinks = [Sink() for _ in range(CLIENTS)]
         opening = judge(HANDSHAKE, per_message_deflate=True)
         scope = websocket_scope({"path": "/", "query_string": b""}, opening, {})
-        sockets = [WebSocket(around, opening, scope, sink, lambda *_: None) for sink in sinks]
+        sockets = [
+            WebSocket(around, opening, scope, sink, Http1Answer(sink, around.heads), lambda *_: None)
+            for sink in sinks
+        ]
         for each in sockets:
             each.connection_made(each.transport)
         while not all(each._stage == OPEN for each in sockets):  # noqa: ASYNC110 - as above
