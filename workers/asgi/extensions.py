@@ -368,7 +368,7 @@ class Extensions:
         exchange = self._exchange
         self._service.context.throttled.warning(
             "slow reader",
-            f"{exchange.what()}: the client took no byte for {timeout_s:g} s; connection aborted",
+            f"{exchange.what()}: the client took no byte for {timeout_s:g} s; {exchange.aborted_as}",
         )
         self._cut()
 

@@ -514,7 +514,7 @@ class AsgiRequest(Extensions):
     def _how_far(self) -> str:
         if self.finished:
             return " after its response"
-        return " in mid-response; connection aborted" if self.started else ""
+        return f" in mid-response; {self._exchange.aborted_as}" if self.started else ""
 
     def _incomplete(self, why: str, error: BaseException | None = None) -> None:
         """Answer 500 if nothing was sent yet, else abort, unless the response is complete."""

@@ -190,6 +190,8 @@ class Exchange:
     """It is no request, but asks to become a WebSocket (RFC 8441)."""
     announces_bodies = True
     """A request that has a body has a field that says so; else `take_body` is asked for each."""
+    aborted_as = "connection aborted"
+    """What `abort` has done, for the log."""
 
     def __init__(self, fields: Any, peer: Any, listener: Listener, state: int, now: float) -> None:
         self.peer = peer

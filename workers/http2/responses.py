@@ -308,7 +308,7 @@ class CallResponse(StreamResponse):
         why = wait.judge()
         if why:
             context = stream.connection.service.context
-            context.throttled.warning("slow reader", f"{stream.what()}: {why}; stream cut")
+            context.throttled.warning("slow reader", f"{stream.what()}: {why}; {stream.aborted_as}")
             self._gone = True
 
     # ---- of calls

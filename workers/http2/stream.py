@@ -103,6 +103,7 @@ class Stream(Carried):
 
     http_version = "2.0"
     announces_bodies = False
+    aborted_as = "stream reset"
 
     def __init__(
         self, connection: Carrier, stream_id: int, head: RequestHead, ends: bool, now: float

@@ -86,6 +86,6 @@ class StreamLimits:
     @staticmethod
     def _cut(stream: Stream, why: str) -> None:
         context = stream.connection.service.context
-        context.throttled.warning("slow reader", f"{stream.what()}: {why}; stream cut")
+        context.throttled.warning("slow reader", f"{stream.what()}: {why}; {stream.aborted_as}")
         stream.abandon()
         stream.abort()

@@ -392,7 +392,7 @@ class WsgiCall:
             self.aborted = True
             self._service.context.log.error(
                 f"{self.what()}: the body is {response.left} bytes shorter than Content-Length says; "
-                "connection aborted"
+                f"{self.exchange.aborted_as}"
             )
 
     # ---- mistakes
@@ -420,7 +420,7 @@ class WsgiCall:
         if isinstance(error, NotWsgiError) or not self.head_sent:
             self._log_failure(error, "the application raised")
         else:
-            self._log_failure(error, "the application raised in mid-response; connection aborted")
+            self._log_failure(error, f"the application raised in mid-response; {self.exchange.aborted_as}")
         if self.head_sent:
             self.aborted = True
         else:

@@ -127,6 +127,8 @@ def test_an_application_that_raises_in_mid_response_resets_its_stream(start: Sta
     assert stream.code == wire.INTERNAL_ERROR
     assert (stream.head()[0], stream.body) == (200, b"first")
     assert client.open().whole().body == b"hello"
+    client.engine.wait_for_log("in mid-response; stream reset")
+    assert "connection aborted" not in client.engine.log
 
 
 def test_an_answer_before_the_body_resets_without_an_error(start: Start) -> None:

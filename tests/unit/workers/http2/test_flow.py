@@ -344,6 +344,8 @@ def test_a_call_that_was_to_wait_for_what_went_at_once(start: Start) -> None:
 class Judged:
     """A stream as `StreamLimits` sees it, silent since 0; ``cut``: it was ended for that."""
 
+    aborted_as = "stream reset"
+
     def __init__(self, **values: Any) -> None:
         self.since = self.window_at = 0.0
         self.window_taken, self.window_bytes = -1, 0
