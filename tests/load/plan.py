@@ -2,7 +2,8 @@
 
 Habits: ``keep-alive`` never sends ``Connection: close`` and uses a connection for as long as it
 may; ``short`` says ``Connection: close`` on each request; ``websocket`` sends messages on one
-that it keeps, expects each to come back, and comes again when it is told 1012.
+that it keeps, expects each to come back, and comes again when it is told 1012; ``http2`` has several
+requests at a time on one that it keeps, by prior knowledge.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-Habit = Literal["keep-alive", "short", "websocket"]
+Habit = Literal["keep-alive", "short", "websocket", "http2"]
 
 
 @dataclass(frozen=True)

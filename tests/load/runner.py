@@ -24,11 +24,17 @@ from typing import IO, Self
 from tests.load.connection import Connection
 from tests.load.plan import Part, Plan, encode_parts
 from tests.load.result import Recorder, Result
+from tests.load.streams import StreamingConnection
 from tests.load.talk import TalkingConnection
 from tests.support import started
 from tests.support.wait import DEADLINE_S, until
 
 PROGRESS_S = 0.05
+CLIENTS: dict[str, type[Connection | StreamingConnection]] = {
+    "websocket": TalkingConnection,
+    "http2": StreamingConnection,
+}
+"""By habit; `Connection` is for all others."""
 
 
 async def drive(
@@ -44,9 +50,7 @@ async def drive(
     begun = loop.time()
     recorders = [Recorder(part.plan.label) for part in parts]
     clients = [
-        (TalkingConnection if part.plan.habit == "websocket" else Connection)(
-            number, part.plan, recorder, stop
-        )
+        CLIENTS.get(part.plan.habit, Connection)(number, part.plan, recorder, stop)
         for part, recorder in zip(parts, recorders, strict=True)
         for number in range(part.connections)
     ]

@@ -31,15 +31,17 @@ QUICK = {"settle_s": 0.05}
     ("worker", "app", "reloads"), [*((*case, RELOADS) for case in BARE.items()), *OTHER_INTERFACE]
 )
 def test_reloads_fail_no_request(gwctl_server, worker, app, reloads):
-    """Every class of failure counts zero, also for clients that think for up to half of linger_s between requests.
+    """Every class of failure counts zero, also for clients that think for up to half of linger_s, and over HTTP/2.
 
     Each reload was adopted; the last generation answers.
     """
     timeouts = {"linger_s": LINGER_S}
-    with gwctl_server(app, worker=worker, processes=2, reload=QUICK, timeouts=timeouts) as server:
+    settings = {"worker": worker, "processes": 2, "reload": QUICK, "timeouts": timeouts, "http": ["h2", "h1"]}
+    with gwctl_server(app, **settings) as server:
         hasty = Plan(server.url, 0.02, expect_body=b"hello")
         thinks = Plan(server.url, LINGER_S / 3, expect_body=b"hello")
-        with MixedLoad([Part(hasty, 24), Part(thinks, 16)]) as load:
+        streams = Plan(server.url, 0.05, expect_body=b"hello", habit="http2")
+        with MixedLoad([Part(hasty, 24), Part(thinks, 16), Part(streams, 2)]) as load:
             for count in range(1, reloads + 1):
                 server.signal(signal.SIGHUP)
                 server.wait_for_log(rf"adopted generation {count + 1}\b")

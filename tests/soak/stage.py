@@ -30,6 +30,7 @@ PATIENCE_S: Final = 40.0
 SOFT_MIB, HARD_MIB = 160, 320
 
 SETTINGS: Final[dict[str, Any]] = {
+    "http": ["h2", "h1"],
     "timeouts": {
         "request_timeout_s": REQUEST_TIMEOUT_S,
         "heartbeat_timeout_s": 5,
@@ -218,6 +219,8 @@ def parts(url: str, worker: str, haste: float = 1.0) -> list[Part]:
         part(12 if one_at_a_time else 24, "keep-alive", "/", 0.04, b"hello"),
         part(4, "posts", "/post", 0.08, b"20000", body=b"p" * 20_000),
         part(4, "short", "/", 0.06, b"hello", habit="short"),
+        part(2 if one_at_a_time else 4, "http2", "/", 0.08, b"hello", habit="http2"),
+        part(1, "http2 posts", "/post", 0.16, b"20000", body=b"p" * 20_000, habit="http2"),
         part(1 if one_at_a_time else 4, "slow readers", "/large", 0.3, None, read_bytes_per_s=4 << 20),
     ]
     if worker == "asgi":

@@ -1,9 +1,11 @@
 """Whether to accept a waiting connection or to leave it to a sibling that has fewer.
 
 A worker's fair share is the pool's connections, those waiting included, divided by the
-workers that can take any. A worker at its share declines: the acceptor takes the listener off
-its loop for `DECLINE_S` and then looks again, so declining costs a few wakeups and no
-spinning, and no connection is given to anybody: whoever is free takes it.
+workers that can take any. One of HTTP/2 may bring many requests at once: a worker that has more
+requests than connections is taken to have as many of these (`load`). A worker at its share
+declines: the acceptor takes the listener off its loop for `DECLINE_S` and then looks again, so
+declining costs a few wakeups and no spinning, and no connection is given to anybody: whoever is
+free takes it.
 
 No client may starve by this. A sibling that is stuck in a call, crowded, parked or draining
 is not counted. One that shows no activity while a connection waits for it (a stopped
@@ -15,7 +17,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from gwctl.ipc.scoreboard import ACCEPTED, BUSY_SINCE, CONNECTIONS, CROWDED, HEARTBEAT_AT, REQUESTS, Record
+from gwctl.ipc.scoreboard import (
+    ACCEPTED,
+    ACTIVE,
+    BUSY_SINCE,
+    CONNECTIONS,
+    CROWDED,
+    HEARTBEAT_AT,
+    REQUESTS,
+    Record,
+)
 from gwctl.workers.balancing.siblings import Siblings, is_late
 
 DECLINE_S: Final = 0.005
@@ -47,7 +58,7 @@ class Gate:
     def room(self, mine: int, waiting: int, now: float) -> int:
         """Return how many of the ``waiting`` connections of a listener to accept now; 0: leave them.
 
-        ``mine`` is how many this worker has.
+        ``mine`` is how many this worker has, or requests, if those are more.
         """
         if now - self._checked_at > _EPISODE_S:
             self._since = 0.0
@@ -76,12 +87,12 @@ class Gate:
             able = in_time
         if not able:
             return 0, able
-        total = mine + waiting + sum([each.words[CONNECTIONS] for each in able])
+        total = mine + waiting + sum([load(each) for each in able])
         share = -(-total // (len(able) + 1))
         share += share // _TOLERANCE
         if mine < share:
             return share, []
-        return share, [each for each in able if each.words[CONNECTIONS] < mine]
+        return share, [each for each in able if load(each) < mine]
 
     def _responds(self, sibling: Record) -> bool:
         ignored = self._unresponsive.get(sibling.index)
@@ -102,6 +113,12 @@ class Gate:
             else:
                 self._unresponsive[each.index] = activity
         return moves
+
+
+def load(record: Record) -> int:
+    """Return how many connections that worker has, or requests on them, if those are more."""
+    words = record.words
+    return max(words[CONNECTIONS], words[ACTIVE])
 
 
 def _activity(record: Record) -> _Activity:

@@ -203,7 +203,8 @@ class Acceptor:
         waiting = room = self._batch
         if self._shared:
             waiting = _waiting(listener.sock)
-            room = self._gate.room(self._service.connections, waiting, monotonic())
+            mine = max(self._service.connections, self._service.active_requests)
+            room = self._gate.room(mine, waiting, monotonic())
             if not room:
                 self._rest(DECLINE_S)
         overload = self._overload

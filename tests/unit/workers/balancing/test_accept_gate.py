@@ -7,6 +7,7 @@ from time import monotonic
 import pytest
 
 from gwctl.ipc.scoreboard import (
+    ACTIVE,
     BUSY_SINCE,
     CONNECTIONS,
     CROWDED,
@@ -65,6 +66,16 @@ def test_a_worker_that_has_more_leaves_a_connection_to_one_that_has_fewer() -> N
     assert pool.room(2) == 0
     assert pool.room(1) == 1
     assert pool.gate.declined == 1
+
+
+def test_requests_count_where_one_connection_brings_many() -> None:
+    """As over HTTP/2: its worker is not idle because it has but one."""
+    pool = Pool(10)
+    assert pool.room(11) == 0
+    pool.siblings[0].words[ACTIVE] = 100
+    assert pool.room(11, 8) > 8
+    pool.siblings[0].words[ACTIVE] = 5
+    assert pool.room(11) == 0
 
 
 @pytest.mark.parametrize("state", ["parked", "stopped", "in a call", "crowded", "gone"])
