@@ -21,7 +21,6 @@ import os
 import threading
 from contextlib import suppress
 from contextvars import copy_context
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +33,7 @@ from gwctl.workers.balancing.queue_limit import NOTICE_S
 from gwctl.workers.exchange.states import BUSY, IDLE
 from gwctl.workers.observe.introspection import Running
 from gwctl.workers.observe.tracebacks import summary
+from gwctl.workers.runners.request_queue import RequestQueue
 from gwctl.workers.runners.request_thread import RequestThread
 from gwctl.workers.runners.threads_deadlines import ThreadsClock
 from gwctl.workers.runners.threads_outbox import ThreadsOutbox
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from gwctl.workers.balancing.parts import Balancing
     from gwctl.workers.exchange.exchange import Exchange
     from gwctl.workers.exchange.service import Service
+    from gwctl.workers.observe.access_log import AccessLog
+    from gwctl.workers.runners.request_queue import Request
     from gwctl.workers.wsgi.environ import Environ
-
-    Request = tuple[Exchange, Environ, type[WsgiCall]]
 
 
 _AGAIN_S: Final = 0.002
@@ -63,12 +63,13 @@ class ThreadsRunner(WsgiRunner):
 
     def __init__(self, service: Service, balancing: Balancing) -> None:
         context = service.context
-        self._queue: SimpleQueue[Request | None] = SimpleQueue()
-        self._outbox = ThreadsOutbox(context.loop, context.neutral_context, self._queue, self._release)
+        self.threads: list[RequestThread] = []
+        self._queue = RequestQueue(context.loop, context.neutral_context, self.threads)
+        self._requests = self._queue.requests
+        self._outbox = ThreadsOutbox(context.loop, context.neutral_context, self._requests, self._release)
         super().__init__(service, balancing, self._outbox)
         self._accounts = service.accounts
         self._wake: Callable[..., object] = context.loop.call_soon_threadsafe
-        self.threads: list[RequestThread] = []
         self.given_up: dict[WsgiCall, Any] = {}
         """Requests that a thread still holds and nobody waits for, with what that thread writes to."""
         self._extra = 0
@@ -97,8 +98,7 @@ class ThreadsRunner(WsgiRunner):
 
     def end(self) -> None:
         """End the threads as they become free; those of a worker end with its process."""
-        for _ in self.threads:
-            self._queue.put(None)
+        self._queue.close()
         if self.bridge is not None:
             self.bridge.end()
 
@@ -185,19 +185,20 @@ class ThreadsRunner(WsgiRunner):
         so siblings see what is true of this worker, and it sees when it can take again.
         """
         handover = self._handover
-        if handover is None:
-            return
-        if not self._again:
-            self._batch = 1
-            self._hand_over()
-        self._mark = self._dispatched
+        if handover is not None:
+            if not self._again:
+                self._batch = 1
+                self._hand_over()
+            self._mark = self._dispatched
         active = self.active
-        handover.take_again(free=active < self._count)
-        if active and self._siblings.exist():
-            self._accounts.flush_soon()
+        self._queue.learn(self._finished)
+        if handover is not None:
+            handover.take_again(free=active < self._count)
+            if active and self._siblings.exist():
+                self._accounts.flush_soon()
 
     def others_wait(self, exchange: Exchange) -> bool:  # noqa: ARG002 - as in SyncRunner
-        return not self._queue.empty()
+        return self._queue.has_waiting()
 
     def on_sweep(self, now: float) -> None:
         """Say so when all threads are taken and stay so: clients wait, and nothing else would tell why."""
@@ -226,7 +227,7 @@ class ThreadsRunner(WsgiRunner):
         """
         handover = self._handover
         assert handover is not None
-        late = self._mark - (self._dispatched - self._queue.qsize())
+        late = self._mark - (self._dispatched - len(self._requests))
         self.service.context.record.words[CROWDED] = late > 0
         if late <= 0:
             return
@@ -250,19 +251,19 @@ class ThreadsRunner(WsgiRunner):
 
     def _give(self, count: int, handover: Handover) -> int:
         """Give away ``count`` of the requests that have waited longest; return how many could be given."""
-        kept = []
+        kept: list[Request] = []
         given = 0
-        with suppress(Empty):
-            while waiting := self._queue.get_nowait():
+        with suppress(IndexError):
+            while given < count:
+                waiting = self._requests.popleft()
                 exchange, environ, kind = waiting
                 body = environ["wsgi.input"] if kind.has_body else None
-                if given < count and handover.give_request(exchange, body):
+                if handover.give_request(exchange, body):
                     given += 1
                     handover.let_go(exchange)
                 else:
                     kept.append(waiting)
-        for waiting in kept:
-            self._queue.put(waiting)
+        self._queue.put_back(kept)
         self._dispatched -= given
         return given
 
@@ -291,14 +292,14 @@ class ThreadsRunner(WsgiRunner):
             self.hold(exchange, environ, kind)
             return
         exchange.state = BUSY
-        exchange.since = monotonic()
+        exchange.since = now = monotonic()
         self._dispatched += 1
-        self._queue.put((exchange, environ, kind))
+        self._queue.put((exchange, environ, kind), now)
         if not self._accounts.flush_due:
             self._accounts.flush_soon()
 
     def _work(self, thread: RequestThread) -> None:
-        """Serve requests until there comes a None: the body of one thread."""
+        """Serve requests until there is to be no more: the body of one thread."""
         thread.ident = threading.get_ident()
         while not self._served(thread):
             pass
@@ -313,35 +314,53 @@ class ThreadsRunner(WsgiRunner):
         return True
 
     def _serve(self, thread: RequestThread) -> None:
+        """Serve until there is to be no more."""
         service, accounts, outbox, context = self.service, self._accounts, self._outbox, self._context
-        for exchange, environ, kind in iter(self._queue.get, None):
-            call: WsgiCall | None = None
+        queue, take = self._queue, self._requests.popleft
+        queue.come(thread)
+        waiting = True
+        while waiting:
             try:
-                thread.start = start = monotonic()
-                waited_s = start - exchange.since
-                if waited_s > NOTICE_S and self._is_dropped(exchange, environ):
-                    continue
-                thread.waited_s += waited_s
-                exchange.response.outbox = outbox if exchange.collects else None
-                thread.call = call = kind(service, exchange, environ)
-                context.copy().run(call.run)
-                end = monotonic()
-                thread.call = None
-                thread.add(exchange.method, exchange.target, call.status, call.sent, end - start)
-                if end - start >= EXEMPLAR_S:
-                    thread.remember(end - start, self.request_id(environ))
-                access = accounts.access
-                if access is not None:
-                    if self.bridge is None:
-                        access.add_call(exchange, environ, call, end - start, end)
-                    else:
-                        self.bridge.log_access(access, exchange, environ, call, end - start, end)
-                call.ended_at = end
-                outbox.ended(call, end)
-            except BaseException as error:  # noqa: BLE001 - see _astray
-                self._tell_astray(error)
-                self._astray(thread, (exchange, environ, kind), call)
-            del exchange, environ, call
+                for exchange, environ, kind in iter(take, None):
+                    call: WsgiCall | None = None
+                    try:
+                        thread.start = start = monotonic()
+                        waited_s = start - exchange.since
+                        if waited_s > NOTICE_S and self._is_dropped(exchange, environ):
+                            continue
+                        thread.waited_s += waited_s
+                        exchange.response.outbox = outbox if exchange.collects else None
+                        thread.call = call = kind(service, exchange, environ)
+                        context.copy().run(call.run)
+                        end = monotonic()
+                        thread.call = None
+                        thread.add(exchange.method, exchange.target, call.status, call.sent, end - start)
+                        if end - start >= EXEMPLAR_S:
+                            thread.remember(end - start, self.request_id(environ))
+                        if accounts.access is not None:
+                            self._log_access(accounts.access, exchange, environ, call, start, end)
+                        call.ended_at = end
+                        outbox.ended(call, end)
+                    except BaseException as error:  # noqa: BLE001 - see _astray
+                        self._tell_astray(error)
+                        self._astray(thread, (exchange, environ, kind), call)
+                    del exchange, environ, call
+            except IndexError:  # none waits
+                waiting = queue.wait(thread)
+
+    def _log_access(
+        self,
+        access: AccessLog,
+        exchange: Exchange,
+        environ: Environ,
+        call: WsgiCall,
+        start: float,
+        end: float,
+    ) -> None:
+        if self.bridge is None:
+            access.add_call(exchange, environ, call, end - start, end)
+        else:
+            self.bridge.log_access(access, exchange, environ, call, end - start, end)
 
     def _astray(self, thread: RequestThread, request: Request, call: WsgiCall | None) -> None:
         """Go on after an exception that another thread has raised in this one (PyThreadState_SetAsyncExc).
@@ -349,7 +368,7 @@ class ThreadsRunner(WsgiRunner):
         So libraries end a call that takes too long, and may come when it is over, and the next begins.
         """
         if call is None:
-            self._queue.put(request)  # it was meant for another; nothing of this one has been done
+            self._queue.put_again(request)  # it was meant for another; nothing of this one has been done
         elif thread.call is call:
             now = monotonic()
             thread.call = None

@@ -17,7 +17,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from gwctl.workers.exchange.outbox import HOLD_S, Outbox
@@ -34,17 +33,17 @@ class ThreadsOutbox(Outbox):
         self,
         loop: asyncio.AbstractEventLoop,
         context: Context,
-        queue: SimpleQueue[Any],
+        requests: deque[Any],
         release: Callable[[WsgiCall], None],
     ) -> None:
         super().__init__(loop, context)
-        self._queue = queue
+        self._requests = requests  # those that wait for a thread
         self._release = release
         self._asked = False
         self._held: deque[tuple[WsgiCall, bytes]] = deque()
 
     def take(self, exchange: Exchange, response: bytes, now: float) -> bool:
-        if self._queue.empty():
+        if not self._requests:
             return False
         call: WsgiCall = exchange.response.call
         call.halves = [True, False]
@@ -60,7 +59,7 @@ class ThreadsOutbox(Outbox):
         """``call`` is over: release its connection unless its response is still here; send if it is time."""
         if call.halves is None or call.halves.pop():
             self._release(call)
-        if self._held and (now > self._until or self._queue.empty()):
+        if self._held and (now > self._until or not self._requests):
             self.send()
 
     def _send_for_threads(self) -> None:

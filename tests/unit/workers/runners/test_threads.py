@@ -325,7 +325,10 @@ class TooLate(BaseException):
 def test_an_exception_that_comes_too_late_costs_no_thread_and_no_request():
     """One that another thread raises in threads that wait: by then the call it was meant for is over."""
 
+    together = threading.Barrier(2)
+
     def application(environ, start_response):
+        together.wait(20)
         body = str(threading.get_ident()).encode()
         start_response("200 OK", [("Content-Length", str(len(body)))])
         return [body]
@@ -336,18 +339,17 @@ def test_an_exception_that_comes_too_late_costs_no_thread_and_no_request():
         def all_wait() -> bool:
             frames = sys._current_frames()
             return not engine.server.active_requests and all(
-                frames[ident].f_code.co_name == "_serve" for ident in idents
+                frames[ident].f_code.co_name == "wait" for ident in idents
             )
 
         for _ in range(3):
             until(all_wait, "the threads to wait for a request")
             for ident in idents:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(TooLate))
-            answered: set[int] = set()
-            while answered != {*idents}:  # or one would have it at its end, which is nobody's loss either
-                with engine.connect() as client:
-                    answered.add(int(client.get().body))
-                    assert answered.issubset(idents)
+            with engine.connect() as one, engine.connect() as other:
+                for client in (one, other):
+                    client.send(REQUEST % b"/")
+                assert {int(client.response().body) for client in (one, other)} == {*idents}
         until(lambda: not engine.server.active_requests, "the end of the last call")
         alive = {thread.ident for thread in threading.enumerate()}
         assert alive.issuperset(idents)

@@ -6,9 +6,9 @@ import os
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_a_response_is_not_held_up_by_the_call_after_it(close: bool) -> None:
         path = environ["PATH_INFO"]
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(path)))])
         if path == "/quick":
-            until(lambda: not runner._queue.empty(), "a request that waits")
+            until(lambda: runner._queue.requests, "a request that waits")
             return Result()
         if path == "/slow":
             assert go.wait(20)
@@ -82,10 +82,8 @@ def answered(call: Call) -> Any:
 
 
 @pytest.fixture
-def queue() -> SimpleQueue[Any]:
-    queue: SimpleQueue[Any] = SimpleQueue()
-    queue.put("a request")
-    return queue
+def queue() -> deque[Any]:
+    return deque(["a request"])
 
 
 @pytest.fixture
@@ -131,7 +129,7 @@ def test_a_thread_sends_when_it_is_time(outbox: Any, queue: Any, released: list[
     last = Call()
     assert outbox.take(answered(last), b"x", 0.0)
     if why == "nobody waits":
-        queue.get()
+        queue.pop()
         assert not outbox.take(answered(Call()), b"x", 0.0)
     outbox.ended(last, 0.0 if why == "nobody waits" else 1.1 * HOLD_S)
     assert set(released) == {*calls, last}
@@ -185,7 +183,7 @@ def test_a_response_that_is_held_when_its_thread_is_given_up_goes_out_first() ->
             quick.send(GET % b"/quick")
             until(lambda: [each.what for each in runner.under_way()] == ["GET /quick"], "its call")
             other.send(GET % b"/other")
-            until(lambda: not runner._queue.empty(), "a request that waits")
+            until(lambda: runner._queue.requests, "a request that waits")
             try:
                 engine.call(judge)
                 assert quick.response().body == b"/quick"
