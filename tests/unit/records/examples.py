@@ -167,6 +167,7 @@ EXAMPLES: tuple[AnyRecord, ...] = (
     WorkerDraining(process=WEB, requests=2, connections=31),
     WorkerFinished(process=WEB, took_s=1.25),
     WorkerEndedEarly(process=WEB, status=-9, cause="killed by the kernel", state="draining", took_s=3.0),
+    WorkerEndedEarly(process=WEB, status=7, state="lost", took_s=0.0),
     WorkerUnreaped(process=WEB, waited_s=10.0),
     WorkerKilled(process=WEB, reason=TIMEOUT, report=REPORT),
     WorkerRecovered(process=WEB, reason=TIMEOUT, report=REPORT),

@@ -13,7 +13,14 @@ from gwctl.records import AnyRecord
 from gwctl.records.base import Record
 from gwctl.records.reloads import ReloadWaits
 from gwctl.records.sentences import kinds, sentence
-from gwctl.records.workers import Retry, SlotRecovered, StartedWhileDegraded, WorkerGone, WorkerReady
+from gwctl.records.workers import (
+    Retry,
+    SlotRecovered,
+    StartedWhileDegraded,
+    WorkerEndedEarly,
+    WorkerGone,
+    WorkerReady,
+)
 from tests.tidy.checks import ROOT
 from tests.unit.records.examples import EXAMPLES, TEMPLATE_OF_WEB, WEB
 
@@ -32,6 +39,11 @@ def test_each_kind_has_an_example_a_sentence_and_its_place_in_the_union() -> Non
     assert kinds() == KINDS
     assert [type(record) for record in EXAMPLES].count(WorkerReady) == 1
     assert {type(record) for record in EXAMPLES} == KINDS
+
+
+def test_one_that_leaves_while_the_fleet_ends_is_not_called_by_the_core_s_word() -> None:
+    left = WorkerEndedEarly(process=WEB, status=7, state="lost", took_s=0.5)
+    assert sentence(left).endswith(" ended with exit status 7 while leaving by itself, after 0.50 s")
 
 
 @BY_KIND
