@@ -18,7 +18,7 @@ from gwctl.log.event_log import Log
 from gwctl.masking import shower
 from gwctl.workers.app.drain_notice import DrainNotice, drains
 from gwctl.workers.app.loader import LoadedApplication
-from gwctl.workers.observe.request_ids import identified, mark_began
+from gwctl.workers.observe.request_ids import identified, ids_for, mark_began
 from gwctl.workers.observe.throttled_log import ThrottledLog
 
 WSGI_THREADS: Final = 16
@@ -45,6 +45,7 @@ class WorkerContext:
     Attributes:
         neutral_context: No request's: only copies of it are ever written to.
         capacity: How many requests the worker can be at, at once.
+        ids: Makes those of WSGI requests; None: they have none.
         threads: How many it has, for a WSGI application.
         shown: Makes a target as logs show it.
         notice: Tells the application of a drain.
@@ -64,6 +65,7 @@ class WorkerContext:
         self.application: Callable[..., Any] = identified(
             application.call, application.interface, assignment.settings
         )
+        self.ids = ids_for(application.interface, assignment.settings)
         self.mark_began: Callable[[float], object] = mark_began(assignment.settings)
         self.interface: str = application.interface
         self.worker_class: WorkerClass = application.worker_class

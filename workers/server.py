@@ -39,7 +39,7 @@ from gwctl.workers.balancing.slow_clients import LeastRates
 from gwctl.workers.context import WorkerContext
 from gwctl.workers.drain import cut_rest, note_longest, unanswered
 from gwctl.workers.exchange.forwarded import forwarding_for
-from gwctl.workers.exchange.health_path import HealthPath
+from gwctl.workers.exchange.health_path import health_path
 from gwctl.workers.exchange.states import BUSY, CLOSING, FLUSH, IDLE
 from gwctl.workers.http1.connection import ConnectionBase
 from gwctl.workers.http1.connections import ConnectionService
@@ -100,7 +100,7 @@ class Server(ConnectionService):
         if self.overload is not None and settings.requests_max:
             self.begin = self.overload.begin
         if settings.health_path:
-            self.begin = HealthPath(self, settings.health_path, self.begin).begin
+            self.begin = health_path(self, settings.health_path, self.begin)
         self.forwarding = forwarding_for(settings, self.runner.forwarded)
         self.http2 = http2_for(context)
         first_protocol = first_protocol_for(context, self.http2)

@@ -110,12 +110,12 @@ class Seized:
 
 
 class MemoryExchange(Exchange):
-    http_version = "2.0"
     announces_bodies = False
 
     def __init__(self, connection: MemoryConnection, wire: Wire, request: Opened) -> None:
         fields = MemoryFields(request.fields)
         super().__init__(fields, connection.peer, connection.listener, FRESH, monotonic())
+        self.http_version = "2.0"
         self.connection = connection
         self.service = connection.service
         self.wire = wire

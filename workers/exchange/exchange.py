@@ -119,6 +119,8 @@ class Exchange:
         method, target, authority: Of the present request. ``authority``: what replaces Host.
         head: Its first bytes, for the scoreboard: method, target and what ends the line, in any protocol.
         http11: Its client knows interim responses and trailers.
+        http_version: As request lines have it (RFC 9112 section 2.3), and CGI: with a minor version. That of
+            the connection: a request without ``http11`` is of 1.0.
         is_head: Nothing of a body is sent.
         keep_alive: The client wants the connection to go on.
         arrived_at: When, by X-Request-Start of a trusted proxy.
@@ -159,6 +161,7 @@ class Exchange:
         "head",
         "held_bytes",
         "http11",
+        "http_version",
         "is_head",
         "keep_alive",
         "listener",
@@ -182,8 +185,6 @@ class Exchange:
 
     carrier: Any = None
     """What carries it and others: the connection, where it has not one to itself."""
-    http_version = "1.1"
-    """As request lines have it (RFC 9112 section 2.3), and CGI: with a minor version."""
     upgrades = False
     """It can become a WebSocket, with the connection that it has to itself."""
     tunnels = False
@@ -203,6 +204,7 @@ class Exchange:
         self.method = self.target = self.authority = ""
         self.head = b""
         self.http11 = self.keep_alive = True
+        self.http_version = "1.1"
         self.is_head = False
         self.arrived_at = 0.0
         self.response: Response = NO_RESPONSE

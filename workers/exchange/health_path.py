@@ -18,21 +18,16 @@ if TYPE_CHECKING:
 _METHODS: Final = frozenset({"GET", "HEAD"})
 
 
-class HealthPath:
-    """Stands before what begins requests."""
+def health_path(service: Service, path: str, begin: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
+    """Return what stands before ``begin``: it answers what is a probe, and passes everything else on.
 
-    def __init__(self, service: Service, path: str, begin: Callable[[Exchange], None]) -> None:
-        self._service = service
-        self._path = path
-        self._begin = begin
+    It raises Refused: what there is to answer, or what whoever is next refuses.
+    """
 
-    def begin(self, exchange: Exchange) -> None:
-        """Answer the request if it is a probe; else pass it on.
-
-        Raises:
-            Refused: What there is to answer, or what whoever is next refuses.
-        """
-        target, path = exchange.target, self._path
+    def begin_or_answer(exchange: Exchange) -> None:
+        target = exchange.target
         if path in target and target.partition("?")[0] == path and exchange.method in _METHODS:
-            raise Refused(503 if self._service.draining else 200, "health_path")
-        self._begin(exchange)
+            raise Refused(503 if service.draining else 200, "health_path")
+        begin(exchange)
+
+    return begin_or_answer

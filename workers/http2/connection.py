@@ -106,7 +106,6 @@ class Http2Connection(DirectCarrier, asyncio.Protocol):
         "streams",
     )
 
-    http_version = "2.0"
     upgrades = False
     can_be_given = False
 
@@ -114,6 +113,7 @@ class Http2Connection(DirectCarrier, asyncio.Protocol):
         """Take the place of ``before``, which has read nothing but what it gives back."""
         service = before.service
         super().__init__(service, before.sock, before.peer, before.listener)
+        self.http_version = "2.0"
         self.local = before.local
         self.tls = before.tls
         self.attention = True

@@ -101,7 +101,6 @@ class Stream(Carried):
         "taken_before",
     )
 
-    http_version = "2.0"
     announces_bodies = False
     aborted_as = "stream reset"
 
@@ -109,6 +108,7 @@ class Stream(Carried):
         self, connection: Carrier, stream_id: int, head: RequestHead, ends: bool, now: float
     ) -> None:
         super().__init__(connection, stream_id, head, StreamFields(head.fields.copy()), now)
+        self.http_version = "2.0"
         self.local = connection.local
         self.attention = True  # no other request follows
         self.method = head.method

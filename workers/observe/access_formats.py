@@ -35,7 +35,6 @@ from gwctl.workers.observe.access_log import (
     as_text,
     headers_of,
     is_plain,
-    long,
 )
 from gwctl.workers.observe.request_ids import of_scope
 
@@ -77,6 +76,7 @@ _QUOTE: Final = '"'
 _MARK: Final = "?"
 _QUERY: Final = '","query":"'
 _NOTHING: Final = ""
+_other_size: Final = '{},"duration_s":'.format
 
 
 class JsonAccessLog(AccessLog):
@@ -89,10 +89,16 @@ class JsonAccessLog(AccessLog):
         super().__init__(fd, worker, log)
         instance, pool = _json(assignment.instance), _json(assignment.pool)
         self._who = (
-            f'"kind":"access","instance":{instance},"pool":{pool},"slot":{assignment.slot},'
+            f'Z","kind":"access","instance":{instance},"pool":{pool},"slot":{assignment.slot},'
             f'"generation":{assignment.generation},"pid":{os.getpid()},"client_address":"'
         )
         self._thousandths = tuple([f"{number:03d}" for number in range(1000)])
+
+    def _make_pieces(self) -> None:
+        self._statuses = tuple([f'","status":{number},"response_bytes":' for number in range(1000)])
+        self._sizes = tuple([f'{number},"duration_s":' for number in range(1000)])
+        self._durations = tuple([f"0.000{number:03d}" for number in range(1000)])
+        self._other_duration = "{:.6f}".format
 
     def _new_stamp(self, second: int) -> str:
         return time.strftime('{"time":"%Y-%m-%dT%H:%M:%S.', time.gmtime(second))
@@ -100,20 +106,25 @@ class JsonAccessLog(AccessLog):
     def _lines(self, noted: list[Noted]) -> str:
         if self._blocks or not (self._in_one_second(noted) and is_plain(noted)):
             return "".join(map(self._line, noted))
-        since, clock, who = self._since - self._offset_s, self._stamp, f'Z",{self._who}'
-        numbers, shorts, digits = self._numbers, self._shorts, self._thousandths
+        since, clock, digits, who = self._since - self._offset_s, self._stamp, self._thousandths, self._who
+        statuses, sizes, durations, other_duration = (
+            self._statuses,
+            self._sizes,
+            self._durations,
+            self._other_duration,
+        )
         return "".join(
             [
                 f"{clock}{digits[(micros := int((at - since) * 1e6)) // 1000]}{digits[micros % 1000]}{who}"
-                f'{peer[0]}","method":"{method}","path":"'
+                f'{peer[0] if type(peer) is tuple else _NOTHING}","method":"{method}","path":"'
                 f"{target.replace(_MARK, _QUERY, 1) if _MARK in target else target + _QUERY}"
-                f'","http_version":"{version}",'
-                f'"status":{numbers[status]},"response_bytes":{numbers[size] if size < 1000 else size},'
-                f'"duration_s":{shorts[int(seconds * 1e6 + 0.5)] if seconds < SHORT_S else long(seconds)}'
+                f'","http_version":"{version}'
+                f"{statuses[status]}{sizes[size] if size < 1000 else _other_size(size)}"
+                f"{durations[int(seconds * 1e6 + 0.5)] if seconds < SHORT_S else other_duration(seconds)}"
                 f"{_REQUEST_ID + more + _QUOTE if more else _NOTHING}"
                 f"{_REFERER + referer + _QUOTE if referer != NONE else _NOTHING}"
                 f"{_AGENT + agent + _QUOTE if agent != NONE else _NOTHING}}}\n"
-                if status and type(peer) is tuple
+                if status
                 else self._line(
                     (at, peer, method, target, version, status, size, referer, agent, seconds, more)
                 )
@@ -137,7 +148,7 @@ class JsonAccessLog(AccessLog):
         if more:
             said = f',"request_id":"{_inner(more)}"{said}'
         line = (
-            f'{self._stamp}{int((at - self._since) * 1e6):06d}Z",{self._who}{host}","method":"{method}",'
+            f'{self._stamp}{int((at - self._since) * 1e6):06d}{self._who}{host}","method":"{method}",'
             f'"path":"{path}","query":"{query}","http_version":"{version}","status":{status or GONE},'
             f'"response_bytes":{size},"duration_s":{seconds:.6f}{said}'
         )

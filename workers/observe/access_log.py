@@ -23,7 +23,6 @@ import select
 import stat
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from time import monotonic
@@ -51,7 +50,7 @@ STRANGE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
 SHORT_S: Final = 0.000999
 """Shorter durations are looked up by their microseconds."""
 DISORDER_S: Final = 0.02
-long: Final = "{:.6f}".format
+other_size: Final = '{} "'.format
 NONE: Final = "-"
 GONE: Final = 499
 _NAMED: Final = frozenset({b"referer", b"user-agent"})
@@ -90,7 +89,7 @@ class AccessLog:
         self._more_of: Callable[[Any, Any], Any] | None = None
         """Takes down what a form wants besides, of environ or scope and of the response, as that ends."""
         self._write_to(fd)
-        self._noted: deque[Noted] = deque()
+        self._noted: list[Noted] = []
         self._note = self._noted.append
         self._lock = threading.RLock()
         self._made: list[bytes] = []
@@ -105,8 +104,17 @@ class AccessLog:
         """Of the wall clock from the monotonic one, as lines were made last."""
         self._since = 0.0
         self._stamp = ""
-        self._numbers = tuple(map(str, range(1000)))
-        self._shorts = tuple([f"0.000{number:03d}" for number in range(1000)])
+        self._make_pieces()
+
+    def _make_pieces(self) -> None:
+        """Make what lines are put together of, and with it what stands before and behind that.
+
+        To put in a piece costs as much as to look it up.
+        """
+        self._statuses = tuple([f'" {number} ' for number in range(1000)])
+        self._sizes = tuple([f'{number} "' for number in range(1000)])
+        self._durations = tuple([f'" 0.000{number:03d} {self._worker}\n' for number in range(1000)])
+        self._other_duration = f'" {{:.6f}} {self._worker}\n'.format
 
     def _write_to(self, fd: int) -> None:
         self._fd = fd
@@ -126,10 +134,15 @@ class AccessLog:
 
         ``ended_at`` is monotonic, here and below.
         """
-        referer, agent = environ.get("HTTP_REFERER", NONE), environ.get("HTTP_USER_AGENT", NONE)
+        referer = agent = NONE
+        if "HTTP_REFERER" in environ:
+            referer = environ["HTTP_REFERER"]
+        if "HTTP_USER_AGENT" in environ:
+            agent = environ["HTTP_USER_AGENT"]
         if type(referer) is not str or type(agent) is not str:  # an application may have changed its environ
             referer, agent = as_text(referer), as_text(agent)
-        self._note(
+        note = self._note  # it is no method: to call it as one is slow
+        note(
             (
                 ended_at,
                 request.peer,
@@ -174,7 +187,8 @@ class AccessLog:
                 pass
             if type(referer) is not str or type(agent) is not str:
                 referer, agent = as_text(referer), as_text(agent)
-        self._note(
+        note = self._note  # it is no method: to call it as one is slow
+        note(
             (
                 ended_at,
                 request.peer,
@@ -199,8 +213,9 @@ class AccessLog:
         try:
             noted = self._noted
             self._offset_s = wall_clock() - monotonic()
-            for begin in range(len(noted), 0, -NOTED_MAX):
-                some = [noted.popleft() for _ in range(min(begin, NOTED_MAX))]
+            for _ in range(0, len(noted), NOTED_MAX):
+                some = noted[:NOTED_MAX]
+                del noted[: len(some)]  # in one step, as others add at the end
                 block = self._lines(some).encode("utf-8", "backslashreplace")
                 if len(self._waiting) + self._made_bytes + len(block) > WAITING_BYTES_MAX:
                     self._made_lost += len(some)
@@ -213,14 +228,20 @@ class AccessLog:
     def _lines(self, noted: list[Noted]) -> str:
         if not (self._in_one_second(noted) and is_plain(noted)):
             return "".join(map(self._line, noted))
-        numbers, shorts = self._numbers, self._shorts
-        between, end = f' - - {self._stamp} "', f" {self._worker}\n"
+        statuses, sizes, durations, other_duration = (
+            self._statuses,
+            self._sizes,
+            self._durations,
+            self._other_duration,
+        )
+        between = f' - - {self._stamp} "'
         return "".join(
             [
-                f'{peer[0]}{between}{method} {target} HTTP/{version}" {numbers[status]} '
-                f'{numbers[size] if size < 1000 else size} "{referer}" "{agent}" '
-                f"{shorts[int(seconds * 1e6 + 0.5)] if seconds < SHORT_S else long(seconds)}{end}"
-                if method and status and type(peer) is tuple
+                f"{peer[0] if type(peer) is tuple else NONE}{between}{method} {target} HTTP/{version}"
+                f"{statuses[status]}{sizes[size] if size < 1000 else other_size(size)}"
+                f'{referer}" "{agent}'
+                f"{durations[int(seconds * 1e6 + 0.5)] if seconds < SHORT_S else other_duration(seconds)}"
+                if method and status
                 else self._line(
                     (at, peer, method, target, version, status, size, referer, agent, seconds, more)
                 )

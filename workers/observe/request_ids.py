@@ -1,6 +1,6 @@
 """Request ids: one for each request, from a trusted proxy or made here, for the application and the logs.
 
-`identified` puts itself before the application, so who has them switched off pays for nothing. An id is taken
+An id is taken
 
     from the header that the settings name, or the trace id of ``traceparent``, if the peer is a trusted proxy
     and the value is one that can stand in logs and headers;
@@ -11,17 +11,19 @@ whatever a client has sent there, in environ (``gwctl.request_id``) or scope (``
 fields of the application, which recur, one that is new each time would have none of them found again.
 
 All of this is done for each request. So ids are made many at a time, in every form in which they are wanted,
-and what is rare (a proxy that says one) is looked for before anything is done about it. And a context has one
-variable of ours: a second one would cost as much as all the rest.
+and what is rare (a proxy that says one) is looked for before anything is done about it. A WSGI call gives a
+request its id itself; `identified` puts itself before an ASGI application. And a context has one variable of
+ours: a second one would cost as much as all the rest.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from itertools import count
+from itertools import count, repeat
+from struct import unpack
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -35,21 +37,16 @@ _SOUND: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _PARENT: Final = b"traceparent"
 _PREFIX_BYTES: Final = 5
-_DIGITS: Final = tuple([f"{number:02x}" for number in reversed(range(256))])
+_AT_ONCE: Final = 64
+"""So many are made at a time: more would not stay in the processor's nearest caches until they are taken."""
+_DIGITS: Final = tuple(
+    [[f"{n:02x}" for n in range(end - 1, end - 1 - _AT_ONCE, -1)] for end in (64, 128, 192, 256)]
+)
+"""The last two, of those that are made at a time: the first is taken last."""
 _HEADS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 """Messages of ASGI that have a response's header fields."""
 
 Application = Callable[..., Any]
-
-
-class Answering(Protocol):
-    """The call of a WSGI application, whose method the start_response is that it is given."""
-
-    own_line: bytes
-    """Of the response's head, as HTTP/1.1 has it."""
-
-    def start_with_own_line(self, status: Any, headers: Any, exc_info: Any = None) -> Any:
-        """Be the start_response of a response that has it."""
 
 
 class Request(Protocol):
@@ -57,7 +54,7 @@ class Request(Protocol):
 
     began_at: float
     own_line: bytes
-    """As above, where the request takes one."""
+    """Of the response's head, as HTTP/1.1 has it, where the request takes one."""
 
 
 SERVED: Final[ContextVar[Any]] = ContextVar(KEY, default="")
@@ -91,84 +88,95 @@ def saying(settings: PoolSettings) -> frozenset[bytes]:
     return frozenset({header.lower().encode(), _PARENT}) if header else frozenset()
 
 
+Made = tuple[str, bytes, bytes]
+"""An id, as a response's head has it (a line; empty: it has none), and as the header fields of a scope have
+it (empty: nobody wants that)."""
+
+
 class RequestIds:
     """Makes those of one process. To be made in it, not before its fork. Any thread.
 
-    ``made``: those that nobody has yet; whoever takes one there saves a call of `new`.
+    Attributes:
+        made: Those that nobody has yet; whoever takes one there saves a call of `new`.
+        variable: What the header is called in an environ.
     """
 
-    def __init__(self, settings: PoolSettings) -> None:
+    def __init__(self, settings: PoolSettings, *, encoded: bool = False) -> None:
         self.header = settings.request_id_header
+        self.variable = "HTTP_" + self.header.upper().replace("-", "_")
         self.in_response = settings.request_id_in_response
-        self.made: list[str] = []
+        self.made: list[Made] = []
+        self._encoded = encoded
         self._prefix = os.urandom(_PREFIX_BYTES).hex()
         self._next = count().__next__
+        self._ids = [["", *[f"{each} " for each in digits]] for digits in _DIGITS]
+        self._lines = [["", *[f"{each}\r\n" for each in digits]] for digits in _DIGITS]
 
-    def of(self, said: str, traceparent: str) -> str:
+    def of(self, said: str, traceparent: str) -> Made:
         """Return the id that a trusted proxy said, else a new one."""
         if _SOUND.fullmatch(said):
-            return said
+            return self._known(said)
         trace = _TRACEPARENT.fullmatch(traceparent)
-        return trace[1] if trace is not None else self.new()
+        return self._known(trace[1]) if trace is not None else self.new()
 
-    def new(self) -> str:
+    def of_environ(self, environ: dict[str, Any]) -> Made:
+        """Return the same of a request that says one (`SAID`)."""
+        return self.of(environ.get(self.variable, ""), environ.get("HTTP_TRACEPARENT", ""))
+
+    def _known(self, request_id: str) -> Made:
+        line = f"{self.header}: {request_id}\r\n".encode() if self.in_response else b""
+        return request_id, line, request_id.encode()
+
+    def new(self) -> Made:
         while True:
             try:
                 return self.made.pop()
             except IndexError:
-                begin = f"{self._prefix}{self._next():04x}"
-                self.made.extend([begin + digits for digits in _DIGITS])
+                self._make()
+
+    def _make(self) -> None:
+        """Make `_AT_ONCE`, in every form in as few steps."""
+        number = self._next()
+        begin = f"{self._prefix}{number // len(_DIGITS):04x}"
+        part = number % len(_DIGITS)
+        ids = begin.join(self._ids[part])
+        lines: Iterable[bytes] = repeat(b"")
+        if self.in_response:
+            text = f"{self.header}: {begin}".join(self._lines[part]).encode()
+            lines = unpack(f"{len(text) // _AT_ONCE}s" * _AT_ONCE, text)
+        encoded = ids.encode().split() if self._encoded else repeat(b"")
+        self.made.extend(list(zip(ids.split(), lines, encoded, strict=False)))
+
+
+def ids_for(interface: str, settings: PoolSettings) -> RequestIds | None:
+    """Return what makes the ids of WSGI calls; None: they have none, or what is served is no WSGI."""
+    return RequestIds(settings) if interface == "wsgi" and settings.request_id_header else None
 
 
 def identified(application: Application, interface: str, settings: PoolSettings) -> Application:
-    """Return ``application`` as it is, or with ids for its requests if the settings name a header."""
-    if not settings.request_id_header:
+    """Return ``application``, with ids for its requests if it is ASGI and the settings name a header."""
+    if interface == "wsgi" or not settings.request_id_header:
         return application
-    ids = RequestIds(settings)
-    return _wsgi(application, ids) if interface == "wsgi" else _asgi(application, ids)
-
-
-def _wsgi(application: Application, ids: RequestIds) -> Application:
-    variable = "HTTP_" + ids.header.upper().replace("-", "_")
-    in_response, field = ids.in_response, f"{ids.header}: "
-    take, serve = ids.made.pop, SERVED.set
-
-    def with_id(environ: dict[str, Any], start_response: Any) -> Any:
-        if SAID in environ:
-            request_id = ids.of(environ.get(variable, ""), environ.get("HTTP_TRACEPARENT", ""))
-        else:
-            try:
-                request_id = take()
-            except IndexError:
-                request_id = ids.new()
-        environ[KEY] = environ[variable] = request_id
-        serve(request_id)
-        if not in_response:
-            return application(environ, start_response)
-        call: Answering = start_response.__self__
-        call.own_line = f"{field}{request_id}\r\n".encode()
-        return application(environ, call.start_with_own_line)
-
-    return with_id
+    return _asgi(application, RequestIds(settings, encoded=True))
 
 
 def _asgi(application: Application, ids: RequestIds) -> Application:
     name = ids.header.lower().encode()
-    header, in_response, field = ids.header.encode(), ids.in_response, f"{ids.header}: "
+    header, in_response = ids.header.encode(), ids.in_response
     take, serve = ids.made.pop, SERVED.set
 
     def with_id(scope: Any, receive: Any, send: Any) -> Any:
         headers = scope["headers"]
         if SAID in scope:
-            request_id = _said(headers, name, ids) if scope[SAID] else ids.new()
+            request_id, line, encoded = _said(headers, name, ids) if scope[SAID] else ids.new()
             # In place: the access log of a WebSocket's handshake looks at the same list.
             headers[:] = [each for each in headers if each[0] != name]
         else:
             try:
-                request_id = take()
+                request_id, line, encoded = take()
             except IndexError:
-                request_id = ids.new()
-        headers.append((name, request_id.encode()))
+                request_id, line, encoded = ids.new()
+        headers.append((name, encoded))
         extensions = scope["extensions"].copy()  # the connection's
         extensions[KEY] = {"id": request_id}
         scope["extensions"] = extensions
@@ -181,9 +189,9 @@ def _asgi(application: Application, ids: RequestIds) -> Application:
         serve((request_id, began_at))
         if in_response:
             try:
-                answering.own_line = f"{field}{request_id}\r\n".encode()
+                answering.own_line = line
             except AttributeError:  # it is answered by another loop
-                send = _adding(send, (header, request_id.encode()))
+                send = _adding(send, (header, encoded))
         return application(scope, receive, send)
 
     def web_socket(scope: Any, receive: Any, send: Any, request_id: str) -> Any:
@@ -206,7 +214,7 @@ def _adding(send: Any, field: tuple[bytes, bytes]) -> Any:
     return sending
 
 
-def _said(headers: Any, name: bytes, ids: RequestIds) -> str:
+def _said(headers: Any, name: bytes, ids: RequestIds) -> Made:
     """Return the id that a trusted proxy says, else a new one."""
     said = trace = ""
     for each, value in headers:

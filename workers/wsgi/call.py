@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 _JOIN_BYTES_MAX: Final = 65536
 """Smaller blocks are sent with the head in one call."""
 _CAUSES_MAX: Final = 16
+_ID: Final = request_ids.KEY
+_SAID: Final = request_ids.SAID
+_serve: Final = request_ids.SERVED.set
 
 NOT: Final = 0
 BEGUN: Final = 1
@@ -145,8 +148,24 @@ class WsgiCall:
         result: Any = None
         response = self.response
         response.call = self
+        context = self._service.context
+        ids = context.ids
         try:
-            result = self._service.context.application(self._environ, self.start_response)
+            if ids is None:
+                result = context.application(self._environ, self.start_response)
+            else:  # what a call more would cost is a third of what this does
+                environ = self._environ
+                if _SAID in environ:
+                    request_id, self.own_line, _ = ids.of_environ(environ)
+                else:
+                    try:
+                        request_id, self.own_line, _ = ids.made.pop()
+                    except IndexError:
+                        request_id, self.own_line, _ = ids.new()
+                environ[_ID] = environ[ids.variable] = request_id
+                _serve(request_id)
+                start = self.start_with_own_line if ids.in_response else self.start_response
+                result = context.application(environ, start)
             if fork_hooks.is_child:
                 fork_hooks.end_child()
             if type(result) is list and len(result) == 1 and type(result[0]) is bytes and not self.head_sent:

@@ -15,7 +15,7 @@ import pytest
 from gwctl.config.model.settings import PoolSettings
 from gwctl.ipc.exemplars import EXEMPLAR_S, read
 from gwctl.workers.observe import request_ids
-from gwctl.workers.observe.request_ids import KEY, SAID, RequestIds, current, identified
+from gwctl.workers.observe.request_ids import KEY, SAID, RequestIds, current, identified, ids_for
 from tests.support.engine import WORKER_CLASSES, Engine
 from tests.support.wait import pass_time, until
 from tests.support.websocket import open_on
@@ -30,7 +30,8 @@ def settings(**more: Any) -> PoolSettings:
 
 
 def test_switched_off_the_application_is_what_it_was() -> None:
-    assert identified(echo, "wsgi", PoolSettings("a:b")) is echo
+    assert identified(echo, "asgi", PoolSettings("a:b")) is echo
+    assert ids_for("wsgi", PoolSettings("a:b")) is None
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_switched_off_the_application_is_what_it_was() -> None:
 )
 def test_whose_word_counts(said: str, parent: str, expected: str | None) -> None:
     ids = RequestIds(settings())
-    found = ids.of(said, parent)
+    found, _, _ = ids.of(said, parent)
     assert found == expected if expected else len(found) == 16
 
 
@@ -63,19 +64,30 @@ def test_they_are_all_different_in_threads_and_processes() -> None:
         made = [
             each
             for some in threads.map(lambda _: [ids.new() for _ in range(2000)], range(8))
-            for each in some
+            for each, _, _ in some
         ]
     assert len(set(made)) == 16_000
     assert all(len(each) == 16 and int(each, 16) >= 0 for each in made)
     assert RequestIds(settings()).new() != RequestIds(settings()).new()
 
 
+@pytest.mark.parametrize("in_response", [False, True])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_every_form_is_of_the_same_id(in_response: bool, encoded: bool) -> None:
+    ids = RequestIds(settings(request_id_in_response=in_response), encoded=encoded)
+    made = [ids.new() for _ in range(1000)]
+    assert [each for each, _, _ in made] == sorted({each for each, _, _ in made})
+    for request_id, line, scoped in [*made, ids.of("abc", "")]:
+        assert line == (f"X-Request-ID: {request_id}\r\n".encode() if in_response else b"")
+        assert scoped == request_id.encode() or not (encoded or scoped)
+
+
 def test_a_counter_that_is_full_goes_on() -> None:
     ids = RequestIds(settings())
-    ids._next = iter([0xFFFF, 0x10000]).__next__
-    made = [ids.new() for _ in range(512)]
-    assert len(set(made)) == 512
-    assert made[255].endswith("ffffff")
+    ids._next = iter([0x3FFFF, 0x40000]).__next__
+    made = [ids.new()[0] for _ in range(128)]
+    assert len(set(made)) == 128
+    assert made[63].endswith("ffffff")
 
 
 def echo(environ: Any, start_response: Any) -> list[bytes]:
@@ -270,11 +282,11 @@ def test_a_process_of_its_own_makes_its_own() -> None:
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(write, RequestIds(settings()).new().encode())
+        os.write(write, RequestIds(settings()).new()[0].encode())
         os._exit(0)
     os.waitpid(pid, 0)
     theirs = os.read(read, 100).decode()
-    assert theirs[:10] != RequestIds(settings()).new()[:10]
+    assert theirs[:10] != RequestIds(settings()).new()[0][:10]
     os.close(read)
     os.close(write)
 
