@@ -41,9 +41,11 @@ def import_for(pools: Iterable[PoolSettings]) -> None:
             registry.runner_class(worker_class, worker_class.interface)
         if classes == (ASGI,):
             _import_for_uvicorn()
-        if any(address.startswith(TLS) for address in pool.bind):
+        has_tls = any(address.startswith(TLS) for address in pool.bind)
+        if has_tls:
             from gwctl.workers.transport import tls  # noqa: F401, PLC0415
-        if "h2" in pool.http:
+        if "h2" in pool.http or (has_tls and not pool.http):
+            from gwctl.workers.http2 import frame_reader, stream  # noqa: F401, PLC0415 - what needs no hpack
             from gwctl.workers.transport import first_bytes  # noqa: F401, PLC0415
         if pool.proxy_protocol:
             from gwctl.workers.transport import proxy_protocol  # noqa: F401, PLC0415
