@@ -45,8 +45,7 @@ class UnraisableHook:
 
     def __call__(self, args: sys.UnraisableHookArgs) -> None:
         if issubclass(args.exc_type, Interrupted):
-            with suppress(RuntimeError):  # no thread is to be had: the master's next signal has to do
-                _thread.start_new_thread(_quit_again, ())
+            _send_again()
         else:
             self.others(args)
 
@@ -55,6 +54,14 @@ def resend_dropped() -> None:
     """Have dropped ones sent again. Once more after the import: the application may have its own hook."""
     if not isinstance(sys.unraisablehook, UnraisableHook):
         sys.unraisablehook = UnraisableHook(sys.unraisablehook)
+
+
+_HOOK: Final = UnraisableHook.__call__.__code__
+
+
+def _send_again() -> None:
+    with suppress(RuntimeError):  # no thread is to be had: the master's next signal has to do
+        _thread.start_new_thread(_quit_again, ())
 
 
 def _quit_again() -> None:
@@ -82,6 +89,9 @@ class Interruption:
         """
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
         while frame is not None and frame not in self._base:
+            if frame.f_code is _HOOK:  # what that raises is dropped as well
+                _send_again()
+                return
             if _is_application(frame.f_code.co_filename):
                 raise Interrupted
             frame = frame.f_back

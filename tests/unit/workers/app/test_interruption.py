@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
 import signal
@@ -14,6 +15,26 @@ import pytest
 
 from gwctl.workers.app.interruption import Interrupted, Interruption, resend_dropped
 from tests.support import child
+
+AT_ONCE = """
+def begin(*what):
+    _thread.start_new_thread = start
+    raise_signal(SIGQUIT)
+    return 1
+"""
+"""In the place of a thread that sends a signal."""
+
+
+def listen(interruption: Interruption) -> None:
+    """Have SIGQUIT heard by a handler that is no code of an application, as that of a worker."""
+    machinery = {"interruption": interruption}
+    exec(compile("heard = lambda *_: interruption.raise_in_application()", os.__file__, "exec"), machinery)
+    signal.signal(signal.SIGQUIT, machinery["heard"])
+
+
+def waits() -> None:
+    """Code of an application."""
+    threading.Event().wait(30.0)
 
 
 class Thing:
@@ -62,20 +83,38 @@ def nothing() -> None:
 def test_what_is_dropped_comes_again(drops: Callable[[], None], own_hook: bool) -> None:
     def serve() -> str:
         told: list[str] = []
-        interruption = Interruption()
-        signal.signal(signal.SIGQUIT, lambda _number, _frame: interruption.raise_in_application())
+        listen(Interruption())
         resend_dropped()
         if own_hook:
             sys.unraisablehook = lambda args: told.append(args.exc_type.__name__)
         resend_dropped()
         try:
             drops()
-            threading.Event().wait(30.0)
+            waits()
         except Interrupted:
             return f"interrupted {told}"
         return f"not interrupted {told}"
 
     assert child.result(*child.start(serve)) == "interrupted []"
+
+
+def test_one_that_comes_while_python_tells_what_it_dropped_comes_again() -> None:
+    """What a hook raises is told to nobody."""
+
+    def serve() -> str:
+        machinery = {**vars(signal), "_thread": _thread, "start": _thread.start_new_thread}
+        exec(compile(AT_ONCE, os.__file__, "exec"), machinery)
+        listen(Interruption())
+        resend_dropped()
+        _thread.start_new_thread = machinery["begin"]  # in this child
+        try:
+            finalizer()
+            waits()
+        except Interrupted:
+            return "interrupted"
+        return "not interrupted"
+
+    assert child.result(*child.start(serve)) == "interrupted"
 
 
 def test_other_exceptions_are_told_as_ever() -> None:
