@@ -40,6 +40,7 @@ from gwctl.workers.context import WorkerContext
 from gwctl.workers.drain import cut_rest, note_longest, unanswered
 from gwctl.workers.exchange.forwarded import forwarding_for
 from gwctl.workers.exchange.health_path import health_path
+from gwctl.workers.exchange.request_rules import Refused
 from gwctl.workers.exchange.states import BUSY, CLOSING, FLUSH, IDLE
 from gwctl.workers.http1.connection import ConnectionBase
 from gwctl.workers.http1.connections import ConnectionService
@@ -290,6 +291,9 @@ class Server(ConnectionService):
 
         assert isinstance(exchange, Tunnel)
         assert self.http2 is not None
+        most = self.context.settings.connections_max
+        if most and len(self._connections) + len(self.websockets) >= most:
+            raise Refused(503, f"a WebSocket over HTTP/2, and connections_max ({most}) is reached")
         self.websockets.carry(exchange, self.http2.blocks, scope, lambda: answered)
 
     def _give_up(

@@ -259,7 +259,8 @@ class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=0, le=1_073_741_816),
         _meta(
             "Connections that a worker has open at once. Beyond, those that have been silent longest (two "
-            "seconds at least) are closed for new ones; else `overload` says what. 0: no limit.",
+            "seconds at least) are closed for new ones; else `overload` says what. A WebSocket over HTTP/2 "
+            "counts as one when it is opened, and is answered with 503 beyond. 0: no limit.",
             1000,
         ),
     ] = 0

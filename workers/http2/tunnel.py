@@ -28,7 +28,7 @@ LAST_WORDS_S: Final = 0.5
 class Tunnel(Stream):
     """See the module."""
 
-    __slots__ = ("_full", "_held_back", "_leaves", "_paused", "_protocol", "_shut", "_told_end")
+    __slots__ = ("_due", "_full", "_held_back", "_leaves", "_paused", "_protocol", "_shut", "_told_end")
 
     tunnels = True
 
@@ -43,6 +43,7 @@ class Tunnel(Stream):
         self._shut = False  # our side has its end
         self._leaves = False  # it ends when that is sent
         self._told_end = False
+        self._due = False
 
     def _refusal(self) -> Refused | None:
         refusal = super()._refusal()
@@ -58,6 +59,14 @@ class Tunnel(Stream):
         self.state = BUSY
 
     def _feed(self) -> None:
+        """Pass on what comes in this turn together: a flood of tiny frames is one piece."""
+        if not self._due and self._protocol is not None:
+            self._due = True
+            context = self.connection.service.context
+            context.loop.call_soon(self._pass_on_due, context=context.neutral_context)
+
+    def _pass_on_due(self) -> None:
+        self._due = False
         while self._kept and self._protocol is not None:
             block = self._next_block()
             self._protocol.data_received(block)
@@ -72,7 +81,8 @@ class Tunnel(Stream):
         if self._protocol is None:
             super().finish_reading()
         else:
-            self._tell_end()
+            self.ended = True
+            self._feed()  # behind what came before
 
     def _tell_end(self) -> None:
         if self._protocol is not None and not self._told_end:

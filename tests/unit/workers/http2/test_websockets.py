@@ -149,6 +149,35 @@ def test_what_comes_before_the_answer_is_kept(start: Start) -> None:
     ended(client, stream)
 
 
+def test_tiny_pieces_are_one(start: Start) -> None:
+    """Each frame of DATA has a byte, and all arrive in a few reads: the WebSocket reads as often as these."""
+    client = start()
+    stream = opened(client)
+    assert client.engine is not None
+    (connection,) = client.engine.server.websockets._all()
+    data = frame(TEXT, b"x" * 2000)
+    whole = b"".join(
+        [wire.frame(wire.DATA, 0, stream.stream_id, data[at : at + 1]) for at in range(len(data))]
+    )
+    reads: list[int] = []
+    tunnel = connection.transport._tunnel
+    original = tunnel._protocol.data_received
+
+    class Counting:
+        def data_received(self, piece: bytes) -> None:
+            reads.append(len(piece))
+            original(piece)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(connection, name)
+
+    client.engine.call(lambda: setattr(tunnel, "_protocol", Counting()))
+    client.send(whole)
+    hear(client, stream, answer(TEXT, b"x" * 2000))
+    assert sum(reads) == len(data)
+    assert len(reads) < len(data) / 10
+
+
 class Talk:
     """A stream as what plays the cases of HTTP/1.1 has it."""
 
@@ -207,6 +236,18 @@ def test_what_is_wrong_with_a_handshake_is_answered(start: Start, fields: Any, s
     stream = client.raw(fields, ends=False)
     assert head_of(client, stream).status == status
     ended(client, stream)
+    assert client.open().whole().status == 200
+
+
+def test_each_counts_as_a_connection(start: Start) -> None:
+    """A client may have many streams, and each of them a WebSocket, which takes memory like any other."""
+    client = start(connections_max=2)
+    first = opened(client)
+    second = client.raw(CONNECT, ends=False)
+    assert head_of(client, second).status == 503
+    say(client, first, close_frame(1000), ends=True)
+    gone(client)
+    opened(client)
     assert client.open().whole().status == 200
 
 
