@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gwctl.config import hints
 from gwctl.config.foreign import command_line, convert, gunicorn, others, uvicorn, uwsgi
 from gwctl.config.foreign.option import Option, Server
-from gwctl.config.foreign.translation import Given, Line, Translation, masked, translated
+from gwctl.config.foreign.translation import Given, Line, Translation, flag_of, masked, translated
 
 _WIDTH: Final = 110
 _COLUMN_MAX: Final = 44
@@ -30,13 +30,6 @@ _SERVERS: Final = (
 """A flag that several have is meant as the first of them has it."""
 _SHARED: Final = frozenset({"-b", "--bind", "-w", "-k", "--threads", "--name"})
 """Ours, which are also gunicorn's: their values count for what other options mean."""
-_FLAGS: Final = {
-    "bind": "--bind",
-    "processes": "--processes",
-    "worker": "--worker",
-    "threads": "--threads",
-    "master.name": "--name",
-}
 
 
 class Corrected(Struct, frozen=True):
@@ -173,8 +166,8 @@ def _settings(result: Translation, ours: Mapping[str, Any]) -> list[str]:
 
 
 def _words_of(line: Line, ours: Mapping[str, Any]) -> list[str]:
-    flag = _FLAGS.get(line.setting)
-    if flag in ours and flag is not None and not isinstance(line.value, dict):
+    flag = flag_of(line.setting)
+    if flag in ours and not isinstance(line.value, dict):
         values = line.value if isinstance(line.value, list) else [line.value]
         return [word for value in values for word in (flag, _text(value))]
     if isinstance(line.value, dict):

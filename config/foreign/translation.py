@@ -163,6 +163,14 @@ def _mark_tls(result: Translation, near: Near) -> None:
         bind.value = [each if each in open_ones else f"{addresses.TLS}{each}" for each in bind.value]
 
 
+def flag_of(setting: str) -> str:
+    """Return the flag of ``gwctl start`` that says a setting; empty: it takes ``--set``."""
+    pool = ("pool", "web") if pool_first(setting) else ()
+    found = schema.setting_at((*pool, *setting.split(".")))
+    flag: str = found.extra.get("flag", "") if found is not None else ""
+    return flag if flag.startswith("-") else ""
+
+
 def pool_first(setting: str) -> bool:
     """Tell whether a setting is one of a pool."""
     return setting.partition(".")[0] not in schema.TABLES

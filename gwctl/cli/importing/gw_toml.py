@@ -16,7 +16,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from gwctl.config import load, schema, toml_writer
-from gwctl.config.foreign.translation import Left, Line, Translation, pool_first
+from gwctl.config.foreign.translation import Left, Line, Translation, flag_of, pool_first
 from gwctl.config.model.settings import PoolSettings, Settings
 from gwctl.config.problems import ConfigError, Problem
 
@@ -27,7 +27,6 @@ _COLUMN: Final = 44
 _ROUNDS_MAX: Final = 12
 _SPECIFIER: Final = re.compile(r"\$\{(%[A-Za-z])\}")
 """As systemd has it, marked as something that is known at start only."""
-_FLAGS: Final = {"bind": "--bind", "processes": "--processes", "worker": "--worker", "threads": "--threads"}
 
 
 class Written(Struct):
@@ -203,7 +202,7 @@ def started_with(lines: list[Line]) -> str:
     words = ["gwctl start"]
     for line in lines:
         for value in line.value if isinstance(line.value, list) else [line.value]:
-            flag = _FLAGS.get(line.setting)
+            flag = flag_of(line.setting)
             words.append(f'{flag} "{value}"' if flag else f'--set {line.setting}="{value}"')
     return printable(" ".join(words))
 
