@@ -1,7 +1,11 @@
-"""Every framework under every worker class: the interface that is the class's own, and the other one."""
+"""Every framework under every worker class: the interface that is the class's own, and the other one.
+
+With FRAMEWORKS_HTTP=h2 in the environment all is said over HTTP/2.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -16,6 +20,7 @@ from tests.support.status import status_of
 
 WORKERS = ("sync", "threads", "asgi")
 TIMEOUT_S = 60.0
+HTTP2 = os.environ.get("FRAMEWORKS_HTTP") == "h2"
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,16 @@ def test_application(gwctl_server, subtests, application: Application, worker: s
     extras = application.extras
     if worker == "asgi" and application.websocket:
         extras += (say.websocket,)
-    server = gwctl_server(application.spec, worker=worker, allow_errors=["/raise", "Deliberate", "FALCON"])
-    with server, httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as client:
+    server = gwctl_server(
+        application.spec,
+        worker=worker,
+        http=["h2", "h1"],
+        allow_errors=["/raise", "Deliberate", "FALCON"],
+    )
+    with (
+        server,
+        httpx.Client(base_url=server.url, timeout=TIMEOUT_S, http1=not HTTP2, http2=HTTP2) as client,
+    ):
         for conversation in (*say.COMMON, application.raise_mid, *extras):
             with subtests.test(conversation.__name__):
                 conversation(client)
