@@ -60,7 +60,7 @@ def test_a_build_that_closes_idle_connections_at_once_fails_requests(gwctl_serve
     with gwctl_server(BARE["asgi"], worker="asgi", processes=2, reload=QUICK, command=command) as server:
         with Load(server.url, connections=32, think_s=0.0005, expect_body=b"hello") as load:
             generation = 1
-            while not load.failed and generation < RELOADS:
+            while not load.failed and generation < 10 * RELOADS:  # one reload is enough, nearly always
                 generation += 1
                 server.signal(signal.SIGHUP)
                 server.wait_for_log(rf"adopted generation {generation}\b")
