@@ -232,10 +232,11 @@ def test_who_waits_in_a_write_when_the_master_dies_goes_on(gwctl_server, worker:
             int(number) for number in re.findall(rf"^(?:.* )?…?(\d+) {FLOOD_LINE}$", everything, re.MULTILINE)
         }
         missing = sorted(set(range(lines)).difference(found))
-        # What the master had in hand, and the line whose second half went where stdout had gone before.
+        # What the master had in hand: read, or in its log and not yet taken by who reads that. And the line whose second
+        # half went where stdout had gone before.
         runs = [number for number in missing if number - 1 not in missing]
         assert len(runs) <= 2, runs
-        assert len(missing) <= 2 * 16_384 // len(FLOOD_LINE), len(missing)
+        assert len(missing) <= lines // 10, len(missing)
     finally:
         server.destroy()
 
