@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support.server import GwctlServer
+from tests.support.wait import until
 
 CLASSES = ["sync", "threads", "asgi"]
 JSON = {"format": "json"}
@@ -21,6 +22,7 @@ def app(worker: str) -> str:
 
 
 def objects(server: GwctlServer) -> list[dict[str, Any]]:
+    until(lambda: server.log.endswith("\n"), "the last line to be whole")
     return [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
 
 

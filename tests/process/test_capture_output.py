@@ -31,6 +31,7 @@ def ask(server: GwctlServer, what: str, text: str = "") -> None:
 
 def printed(server: GwctlServer) -> list[dict[str, Any]]:
     """Of a log that is JSON."""
+    until(lambda: server.log.endswith("\n"), "the last line to be whole")
     lines = [json.loads(line) for line in server.log.splitlines()]
     return [line for line in lines if line["kind"] == "output"]
 

@@ -177,7 +177,9 @@ def test_one_that_ends_meanwhile(gwctl_server) -> None:
             os.kill(pid, signal.SIGKILL)
             result = asks.result()
         assert result.returncode in {0, 1}
-        assert "web.0 g1 pid " in result.stdout + result.stderr
+        # It was asked, or nobody was there yet in its place.
+        said = result.stdout + result.stderr
+        assert "web.0 g1 pid " in said or said == "no pool 'web' with a worker\n", said
         assert httpx.get(server.url).text
 
 

@@ -90,6 +90,7 @@ def test_an_applications_exception_is_fields_of_one_line(gwctl_server, worker: s
             while client.recv(65536):
                 pass
         server.wait_for_log("the application raised.*\n")
+        until(lambda: server.log.endswith("\n"), "the last line to be whole")
         found = next(json.loads(line) for line in server.log.splitlines() if "the application raised" in line)
     assert found["text"] == "GET /x: the application raised: KeyError: 'price \\udcff'"
     assert found["exception_type"] == "KeyError"
