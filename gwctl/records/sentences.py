@@ -121,9 +121,7 @@ def _finished(record: workers.WorkerFinished) -> str:
 @_of(workers.WorkerEndedEarly)
 def _ended_early(record: workers.WorkerEndedEarly) -> str:
     how = how_it_ended(record.status) + (f" ({record.cause})" if record.cause else "")
-    state = (
-        "leaving by itself" if record.state == "lost" else record.state
-    )  # the state's name is for the core
+    state = "leaving by itself" if record.state == "lost" else record.state  # that name is for the core
     text = f"pid {record.process.pid} ended with {how} while {state}, after {seconds(record.took_s)}"
     return _with(text, record.traceback)
 

@@ -68,7 +68,7 @@ def give_up(*, raises_limits: bool) -> tuple[str, ...]:
     if not (hasattr(libc, "prctl") and hasattr(libc, "capset")):
         raise PrivilegesError('master.privileges = "least" is for Linux')
     kept = wanted(raises_limits=raises_limits)
-    _call(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
+    gain_no_more()
     permitted = _permitted(libc)
     if permitted >> _SETPCAP & 1:
         for number in range(_CAPABILITIES_MAX):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,7 +91,10 @@ def import_(
         found = {name: pools.pool_of(each, chosen["app"]) for name, each in source.pools.items()}
     except RecursionError:  # of any of the readers: no server's settings have hundreds of levels
         raise NotImported(f"{file or 'what is named'} is nested too deeply") from None
-    written = gw_toml.made(source.shown, found, source.left)
+    try:
+        written = gw_toml.made(source.shown, found, source.left)
+    except OSError as error:
+        raise NotWritten(f"cannot check it in a temporary folder: {error.strerror}") from None
     for problem in written.problems:
         click.echo(problem.replace("gw.toml", "import", 1), err=True)
     if output is None:
@@ -131,12 +136,29 @@ def _counts(written: gw_toml.Written) -> str:
 def _write(path: Path, text: str, *, force: bool) -> None:
     target = logical_cwd(os.environ) / path
     try:
-        with target.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
+        if force and target.is_file():
+            _replace(target.resolve(), text)
+        else:
+            with target.open("w" if force else "x", encoding="utf-8") as file:
+                file.write(text)
     except FileExistsError:
         raise NotWritten(f"{path} is there already; --force replaces it") from None
     except OSError as error:
         raise NotWritten(f"cannot write {path}: {error.strerror}") from None
+
+
+def _replace(target: Path, text: str) -> None:
+    """Have what is there stay until all of the new one is on the disk."""
+    fd, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    new = Path(name)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+        new.chmod(stat.S_IMODE(target.stat().st_mode))
+        new.replace(target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def _check(path: Path, written: gw_toml.Written) -> None:

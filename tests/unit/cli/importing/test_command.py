@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -86,6 +90,39 @@ def test_what_is_nested_without_end_is_told(folder: Path, name: str, text: str) 
     result = gwctl("import", name)
     assert (result.exit_code, result.stdout) == (ExitStatus.SETTINGS, "")
     assert result.stderr.startswith(name)
+
+
+def test_no_room_for_what_is_checked_is_told(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "gone"))
+    result = gwctl("import", "--", "gunicorn", "shop.wsgi")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "cannot check it in a temporary folder: No such file or directory\n",
+    )
+
+
+def test_a_file_is_kept_when_its_replacement_cannot_be_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = folder / "gw.toml"
+    settings.write_text("mine")
+    settings.chmod(0o640)
+    arguments = ("import", "-o", "gw.toml", "--force", "--", "gunicorn", "-w", "2", "shop.wsgi")
+    fdopen = os.fdopen
+
+    def full(fd: int, *_: Any, **__: Any) -> Any:
+        os.close(fd)
+        return fdopen(os.open("/dev/full", os.O_WRONLY), "w", encoding="utf-8")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdopen", full)
+        result = gwctl(*arguments)
+    assert (result.exit_code, result.stderr) == (1, "cannot write gw.toml: No space left on device\n")
+    assert settings.read_text() == "mine"
+    assert list(folder.iterdir()) == [settings]
+    assert gwctl(*arguments).exit_code == 0
+    assert settings.read_text() != "mine"
+    assert stat.S_IMODE(settings.stat().st_mode) == 0o640
 
 
 def test_what_is_not_on_this_machine_is_told(folder: Path) -> None:

@@ -17,6 +17,7 @@ from gwctl.config.model.settings import PoolSettings
 from gwctl.workers.exchange.states import BUSY, FLUSH
 from gwctl.workers.http2 import wire
 from gwctl.workers.http2.stream_limits import StreamLimits
+from tests.support.compiled import pure_only
 from tests.support.http2 import Http2Client
 from tests.support.memory_wire import Data, Head, Reset
 from tests.support.wait import until
@@ -380,12 +381,14 @@ def judge(stream: Judged, *, is_full: bool = False) -> bool:
     return stream.cut
 
 
+@pure_only
 def test_a_response_that_waits_for_others_of_its_connection_is_not_slow() -> None:
     """The client has room for it, and takes what is more urgent."""
     assert judge(Judged(state=FLUSH))
     assert not judge(Judged(state=FLUSH, in_turns=True))
 
 
+@pure_only
 def test_an_upload_that_finds_no_room_is_not_slow() -> None:
     """Bodies that applications do not take fill the connection's window: then no client sends any."""
     assert judge(Judged(state=BUSY, receiving=True))
