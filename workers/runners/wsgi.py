@@ -17,12 +17,12 @@ from gwctl.workers.balancing.queue_limit import LATE, REQUEST_START
 from gwctl.workers.drain import LAST_WORDS_S
 from gwctl.workers.exchange import tls_metadata
 from gwctl.workers.exchange.body_buffer import BodyBuffer, not_kept
+from gwctl.workers.exchange.descriptor_limit import descriptors_max
 from gwctl.workers.exchange.outbox import Outbox
 from gwctl.workers.exchange.response_spool import FILES_PART, SpoolBudget
 from gwctl.workers.exchange.runner import Runner
 from gwctl.workers.exchange.states import BODY, BUSY
 from gwctl.workers.observe import request_ids
-from gwctl.workers.transport.fd_reserve import number_max
 from gwctl.workers.wsgi.body_calls import BodyCall, StreamCall
 from gwctl.workers.wsgi.body_stream import READ_BYTES, BodyStream
 from gwctl.workers.wsgi.call import WsgiCall
@@ -113,7 +113,9 @@ class WsgiRunner(Runner):
         self._handover = balancing.handover
         self._balancing = balancing
         self._queue_limit = balancing.queue
-        self.spool_budget = SpoolBudget(context.limits.response_spool_bytes_max, number_max() // FILES_PART)
+        self.spool_budget = SpoolBudget(
+            context.limits.response_spool_bytes_max, descriptors_max() // FILES_PART
+        )
         self.extend_timeout: Callable[[float], None] | None = None
         """For the application, as ``gwctl.extend_timeout``; None where its requests have no limit."""
         self._environs = EnvironBuilder(context.assignment, self.multithread, context.notice)

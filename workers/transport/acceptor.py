@@ -34,9 +34,10 @@ from gwctl.workers.balancing.accept_gate import DECLINE_S, Gate
 from gwctl.workers.balancing.eviction import Eviction, Patience
 from gwctl.workers.balancing.handoff import AdoptedConnection, SharedConnection
 from gwctl.workers.balancing.overload import RECHECK_S, Overload, RefusedConnection
+from gwctl.workers.exchange.descriptor_limit import descriptors_max
 from gwctl.workers.http1.protocol import Connection
 from gwctl.workers.observe.tcp_info import tcp_info
-from gwctl.workers.transport.fd_reserve import Descriptors, number_max
+from gwctl.workers.transport.fd_reserve import Descriptors
 from gwctl.workers.transport.preamble import FirstProtocol, plain_http
 
 if TYPE_CHECKING:
@@ -403,7 +404,7 @@ class Acceptor:
             self._unable = True
             self._context.log.error(
                 f"cannot accept on {listener.address}: the application has lowered the limit of open files "
-                f"(RLIMIT_NOFILE) to {number_max()}, for good. This worker drains, to be replaced"
+                f"(RLIMIT_NOFILE) to {descriptors_max()}, for good. This worker drains, to be replaced"
             )
             self._context.process.unable()
 

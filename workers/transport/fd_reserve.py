@@ -21,10 +21,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final
 
+from gwctl.workers.exchange.descriptor_limit import UNLIMITED, descriptors_max, number_of
+
 _PART: Final = 8
 _LEAST: Final = 8
 _MOST: Final = 256
-_NONE: Final = 1 << 62
 _NEAR: Final = 4
 _SCARCE_S: Final = 1.0
 """So long after a number near the ceiling each connection is asked for."""
@@ -34,7 +35,7 @@ class Descriptors:
     """The reserve of one worker, by the limit that is in force when it is made."""
 
     def __init__(self) -> None:
-        self._limit = limit = number_max()
+        self._limit = limit = descriptors_max()
         self._used = used = _next()
         self.ceiling = max(limit - min(max(limit // _PART, _LEAST), _MOST), used + (limit - used) // 2)
         self._kept = limit - self.ceiling
@@ -68,11 +69,11 @@ class Descriptors:
     def take_back(self) -> str:
         """Have the limit again that the application has lowered; return what to say, or "" if it has not."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = min(self._limit, _number(hard))
-        if _number(soft) >= wanted:
+        wanted = min(self._limit, number_of(hard))
+        if number_of(soft) >= wanted:
             return ""
         with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard if wanted == _NONE else wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard if wanted == UNLIMITED else wanted, hard))
         if resource.getrlimit(resource.RLIMIT_NOFILE)[0] == soft:
             return ""
         return (
@@ -82,21 +83,12 @@ class Descriptors:
 
     def none_left(self, connections: int) -> bool:
         """Tell whether the application has lowered the limit, for good, so far that nobody can be served."""
-        limit = number_max()
+        limit = descriptors_max()
         return limit < self._limit and (limit <= self._used or not connections)
 
     def give_all(self) -> None:
         """Keep no more: those that connect now are the last."""
-        self.ceiling = _NONE
-
-
-def number_max() -> int:
-    """Return how many this process may have now."""
-    return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-
-
-def _number(limit: int) -> int:
-    return _NONE if limit == resource.RLIM_INFINITY else limit
+        self.ceiling = UNLIMITED
 
 
 def _next() -> int:
