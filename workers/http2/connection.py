@@ -195,7 +195,9 @@ class Http2Connection(DirectCarrier, asyncio.Protocol):
             self.eof_at = monotonic()
             for stream in list(self.streams.values()):
                 stream.finish_reading()
-            if self.streams and self._leaving != _NAMED:
+            if not self.streams:
+                self._end()  # the last response may have yet to leave
+            elif self._leaving != _NAMED:
                 self._name_last()
         return bool(self.streams) and self.state < LINGER
 

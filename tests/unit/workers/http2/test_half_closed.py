@@ -86,6 +86,24 @@ def test_a_request_that_comes_with_the_end_is_answered(start: Start) -> None:
     assert [each.whole().body for each in streams] == [b"onetwothree", b"x" * 1000]
 
 
+def test_the_end_comes_right_behind_the_last_response() -> None:
+    """That is complete, and leaves at the end of the turn of the loop."""
+    connections: list[Any] = []
+
+    async def answers(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"whole"})
+        (connection,) = connections
+        assert not connection.streams
+        if not connection.eof_received():
+            connection.transport.close()
+
+    with Engine(answers, "asgi", http=("h2", "h1")) as engine, Http2Client(engine) as client:
+        connections.append(client.connection)
+        assert client.open("/").whole().body == b"whole"
+        assert client.ended.wait(DEADLINE_S)
+
+
 def test_more_than_the_socket_takes_at_once(start: Start) -> None:
     held = Held(b"x" * 4_000_000)
     held.gate.set()
