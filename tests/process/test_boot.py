@@ -248,6 +248,25 @@ def test_term_during_the_import_ends_the_boot(tmp_path):
         assert worker.exit_status() == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_signal_that_python_makes_another_error_of_ends_the_boot_as_well(tmp_path, number):
+    """CPython up to 3.11 tells what __set_name__ raises by a RuntimeError."""
+    (tmp_path / "shop.py").write_text(
+        "import os\n"
+        "class Named:\n"
+        "    def __set_name__(self, owner, name):\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "        for _ in range(10_000):\n"
+        "            pass\n"
+        "class Owner:\n"
+        "    named = Named()\n"
+    )
+    with StubWorker(tmp_path, "shop") as worker:
+        worker.expect("stage")
+        assert worker.exit_status() == 0
+        assert [each for each in worker.messages if each["t"] == "failed"] == []
+
+
 def test_a_wsgi_worker_loads_none_of_the_asgi_libraries(tmp_path):
     (tmp_path / "shop.py").write_text(
         "import sys\n"

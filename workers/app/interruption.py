@@ -36,6 +36,18 @@ class Interrupted(BaseException):
     """This process ends: raised into what the main thread was doing."""
 
 
+def comes_of_interruption(error: BaseException) -> bool:
+    """Tell whether an `Interrupted` has led to ``error``: what catches one may raise another."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, Interrupted):
+            return True
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 class UnraisableHook:
     """As ``sys.unraisablehook``: has a signal sent again whose exception was dropped."""
 

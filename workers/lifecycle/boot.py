@@ -40,7 +40,7 @@ from gwctl.log.event_log import Log
 from gwctl.log.write_lock import WriteLock
 from gwctl.workers.app import fork_hooks
 from gwctl.workers.app.event_loop import Loops, keep_turning, shown
-from gwctl.workers.app.interruption import Interrupted, resend_dropped
+from gwctl.workers.app.interruption import comes_of_interruption, resend_dropped
 from gwctl.workers.app.lifespan import Lifespan, LifespanError, in_loop
 from gwctl.workers.app.loader import LoadedApplication, load
 from gwctl.workers.app.own_threads import OwnTask
@@ -168,16 +168,24 @@ class _Boot:
         status: int = ExitStatus.OK
         try:
             self._live()
-        except Interrupted:
-            self._process.say_drained()
-        except AppLoadError as error:
-            status = failed(self._channel, "import", error, error.traceback)
-        except LifespanError as error:
-            status = failed(self._channel, "lifespan", error, error.traceback)
-        except BootError as error:
-            status = failed(self._channel, "boot", error, error.traceback)
+        except BaseException as error:  # noqa: BLE001 - what nothing expects is raised again
+            status = self._ended_by(error)
         self._process.finish(status)
         return status
+
+    def _ended_by(self, error: BaseException) -> int:
+        """Tell the master; return the exit status."""
+        if comes_of_interruption(error):
+            self._process.say_drained()
+            return ExitStatus.OK
+        match error:
+            case AppLoadError():
+                return failed(self._channel, "import", error, error.traceback)
+            case LifespanError():
+                return failed(self._channel, "lifespan", error, error.traceback)
+            case BootError():
+                return failed(self._channel, "boot", error, error.traceback)
+        raise error
 
     def _live(self) -> None:
         self._prepare()

@@ -61,7 +61,7 @@ from gwctl.log.event_log import Log
 from gwctl.log.level import Level
 from gwctl.workers.app import fork_hooks, monkey_patches
 from gwctl.workers.app.background_work import Background
-from gwctl.workers.app.interruption import Interrupted, resend_dropped
+from gwctl.workers.app.interruption import Interrupted, comes_of_interruption, resend_dropped
 from gwctl.workers.app.loader import LoadedApplication, load
 from gwctl.workers.app.standard_streams import flush_stdio, hold_open
 from gwctl.workers.lifecycle import boot, environment, fork_safety, metrics_folder, signals
@@ -113,18 +113,24 @@ class _Template:
         try:
             self._prepare()
             self._obey(self._load())
-        except Interrupted:
-            pass
-        except AppLoadError as error:
-            status = boot.failed(self._channel, "import", error, error.traceback)
-        except BootError as error:
-            status = boot.failed(self._channel, "boot", error, "")
+        except BaseException as error:  # noqa: BLE001 - what nothing expects is raised again
+            if not comes_of_interruption(error):
+                status = self._failed(error)
         with suppress(Interrupted):
             self._wait_for_workers()
         self._leaving = True
         self._ending.limit(0.0, "the template ends", quietly=True)
         self._ending.after_loop(status)
         return status
+
+    def _failed(self, error: BaseException) -> int:
+        """Tell the master; return the exit status."""
+        match error:
+            case AppLoadError():
+                return boot.failed(self._channel, "import", error, error.traceback)
+            case BootError():
+                return boot.failed(self._channel, "boot", error, "")
+        raise error
 
     def _prepare(self) -> None:
         resend_dropped()

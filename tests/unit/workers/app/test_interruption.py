@@ -13,7 +13,12 @@ from collections.abc import Callable
 
 import pytest
 
-from gwctl.workers.app.interruption import Interrupted, Interruption, resend_dropped
+from gwctl.workers.app.interruption import (
+    Interrupted,
+    Interruption,
+    comes_of_interruption,
+    resend_dropped,
+)
 from tests.support import child
 
 AT_ONCE = """
@@ -131,3 +136,21 @@ def test_other_exceptions_are_told_as_ever() -> None:
         return str(told)
 
     assert child.result(*child.start(serve)) == "['KeyError']"
+
+
+def test_what_python_makes_of_it_comes_of_it() -> None:
+    """It is raised wherever it comes: in __set_name__, say, for which CPython up to 3.11 raises another error."""
+
+    class Named:
+        def __set_name__(self, _owner: type, _name: str) -> None:
+            raise Interrupted
+
+    with pytest.raises(BaseException) as raised:
+        type("Owner", (), {"named": Named()})
+    assert comes_of_interruption(raised.value)
+
+
+def test_what_comes_of_something_else_does_not() -> None:
+    error, other = ValueError(1), ValueError(2)
+    error.__cause__, other.__cause__ = other, error  # a library may do so
+    assert not comes_of_interruption(error)
